@@ -1,0 +1,119 @@
+"""Logging: structlog for all that is said, with what is secret masked before any line is written."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+import structlog
+
+from config.settings import Settings
+
+MASK = "***"
+#: Fields whose values are never written, wherever they appear.
+SECRET_FIELDS = frozenset(
+    {
+        "access_token",
+        "refresh_token",
+        "client_secret",
+        "authorization",
+        "signature",
+        "relink_url",
+        "vault_keys",
+    }
+)
+#: What a relink address looks like (Cronofy API reference §5), and what carries a token or a password.
+_SECRET_TEXTS = (
+    re.compile(r"https?://[^\s\"'<>]*/relink/[^\s\"'<>]*", re.IGNORECASE),
+    re.compile(r"(?<=Bearer )[^\s\"']+", re.IGNORECASE),
+    re.compile(r"(?<=://)[^/\s\"'@]*:[^/\s\"'@]*(?=@)"),
+)
+
+
+class Redaction:
+    """A structlog processor that masks secrets: by field, by shape, and the configured ones by value."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        """`secrets` are values that must never be written; very short ones would mask ordinary words."""
+        self._secrets = [secret for secret in secrets if len(secret) >= 6]
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        for name, value in event.items():
+            event[name] = MASK if name in SECRET_FIELDS else self._masked(value)
+        return event
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.mask(value)
+        if isinstance(value, dict):
+            return {k: MASK if k in SECRET_FIELDS else self._masked(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._masked(item) for item in value]
+        return value
+
+    def mask(self, text: str) -> str:
+        """The text without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        for pattern in _SECRET_TEXTS:
+            text = pattern.sub(MASK, text)
+        return text
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send structlog's and the libraries' lines to standard error, as text for a terminal or as JSON."""
+    console = (settings.log_format or ("console" if sys.stderr.isatty() else "json")) == "console"
+    redaction = Redaction(_secret_values(settings))
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(),
+    ]
+    final: list[Any]
+    if console:
+        final = [structlog.processors.format_exc_info, redaction]
+        final.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+    else:
+        final = [
+            structlog.processors.format_exc_info,
+            redaction,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    structlog.configure(
+        processors=[*shared[:-1], structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level.upper())
+    # These speak of every tick, every request and every message at INFO; URLs and arguments stay out of the log.
+    for name in (
+        "httpx",
+        "httpcore",
+        "celery.app.trace",
+        "celery.worker.strategy",
+        "celery.beat",
+        "kombu",
+        "amqp",
+    ):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _secret_values(settings: Settings) -> list[str]:
+    secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
+    return [secret.get_secret_value() for secret in secrets]

@@ -1,0 +1,255 @@
+"""Settings: environment variables that begin with ``RECONCILER_``, read once and checked as a whole.
+
+The names and defaults of the public ones are those of ``docs/contract.md`` §4; the few others are
+for operators who tune a fleet. Nothing here reaches out: no network, no files but ``.env``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from config.durations import parse_duration
+
+PREFIX = "RECONCILER_"
+
+
+class SettingsError(Exception):
+    """The settings are missing something or contradict each other; the message names each variable."""
+
+
+class Replacement(StrEnum):
+    """Which connected profile may take a removed one's place; only ever when exactly one fits."""
+
+    #: One of the same provider (Zoom for Zoom).
+    SAME_PROVIDER = "same_provider"
+    #: Any connected conferencing profile of the account.
+    ANY_CONNECTED = "any_connected"
+    #: None: a person decides.
+    NEVER = "never"
+
+
+class BatchCost(StrEnum):
+    """What a batch call costs of Cronofy's limits, which its documentation leaves open."""
+
+    #: As much as the requests it holds.
+    ITEMS = "items"
+    #: One, whatever it holds.
+    CALL = "call"
+
+
+def _duration(value: Any) -> timedelta:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise PydanticCustomError("duration", "{reason}", {"reason": str(error)}) from None
+
+
+def _words(value: Any) -> Any:
+    """Split a comma-separated list; blanks around and between are dropped."""
+    if isinstance(value, str):
+        return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+    return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _durations(value: Any) -> tuple[timedelta, ...]:
+    return tuple(_duration(word) for word in _words(value))
+
+
+def _vault_key(value: Any) -> Any:
+    try:
+        decoded = base64.b64decode(str(value).encode(), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        decoded = b""
+    if len(decoded) != 32:
+        raise PydanticCustomError("vault_key", "must be URL-safe base64 of 32 bytes", {})
+    return value
+
+
+def _url(*schemes: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        parts = urlsplit(str(value))
+        if schemes and parts.scheme not in schemes:
+            wanted = ", ".join(f"{scheme}://" for scheme in schemes)
+            raise PydanticCustomError("url", "must begin with one of {wanted}", {"wanted": wanted})
+        if parts.scheme != "unix" and not parts.hostname:
+            raise PydanticCustomError("url", "names no host", {})
+        try:
+            _ = parts.port
+        except ValueError:
+            raise PydanticCustomError("url", "has a port that is not a number", {}) from None
+        return value
+
+    return BeforeValidator(check)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Durations = Annotated[tuple[timedelta, ...], NoDecode, BeforeValidator(_durations)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
+VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
+VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, validated; see ``docs/contract.md`` §4 for what each one means."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    # Where the ledger and the broker are.
+    redis_url: Annotated[str, _url("redis", "rediss", "unix")] | None = None
+    broker_url: Annotated[str, _url()] | None = None
+    key_prefix: str = Field("reconciler", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")
+    data_dir: Path = Path("reconciler-data")
+    vault_keys: VaultKeys = ()
+
+    # Cronofy.
+    cronofy_client_id: str | None = None
+    cronofy_client_secret: Secrets = ()
+    cronofy_api_url: Annotated[str, _url("http", "https")] | None = None
+    api_per_second: int = Field(50, ge=1)
+    api_per_minute: int = Field(500, ge=1)
+    api_share: float = Field(0.8, gt=0, le=1)
+    batch_cost: BatchCost = BatchCost.ITEMS
+    http_timeout: Duration = timedelta(seconds=10)
+    look_timeout: Duration = timedelta(seconds=30)
+
+    # When to look and what to do.
+    sweep_every: Duration = timedelta(seconds=5)
+    grace: Duration = timedelta(minutes=2)
+    recheck_min: Duration = timedelta(seconds=30)
+    recheck_max: Duration = timedelta(hours=6)
+    escalate_after: Duration = timedelta(hours=24)
+    escalate_before: Duration = timedelta(hours=1)
+    replacement: Replacement = Replacement.SAME_PROVIDER
+    dry_run: bool = False
+
+    # Mail.
+    relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
+    relink_hosts: Words = ("cronofy.com",)
+    smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] | None = None
+    mail_from: str = "Conferencing reconciler <reconciler@localhost>"
+    mail_reply_to: str | None = None
+    escalation_email: str | None = None
+
+    # What is told and kept.
+    outcomes_keep: int = Field(100_000, ge=1)
+    outcome_task: str | None = None
+    outcome_queue: str | None = None
+    history_keep: Duration = timedelta(days=7)
+    webhook_url: Annotated[str, _url("http", "https")] | None = None
+    log_format: Literal["console", "json"] | None = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
+    ] = "info"
+
+    # Celery's own limits, tied to each other below.
+    task_time_limit: Duration = timedelta(seconds=45)
+    visibility_timeout: Duration = timedelta(seconds=55)
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a worker holds an account: a whole look, and room for its commit."""
+        return self.look_timeout + timedelta(seconds=10)
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL: its own, or else the ledger's."""
+        url = self.broker_url or self.redis_url
+        if url is None:
+            raise SettingsError(f"{PREFIX}REDIS_URL is not set and no embedded server is running.")
+        return url
+
+    @model_validator(mode="after")
+    def _relations(self) -> Settings:
+        """Settings that each are fine but contradict each other stop the start (contract §6)."""
+        pairs = [
+            ("recheck_min", "recheck_max"),
+            ("grace", "escalate_after"),
+            ("http_timeout", "look_timeout"),
+            ("look_timeout", "task_time_limit"),
+        ]
+        for lower, upper in pairs:
+            if getattr(self, lower) > getattr(self, upper):
+                raise _contradiction(f"{_name(lower)} must not be above {_name(upper)}")
+        if self.task_time_limit >= self.visibility_timeout:
+            raise _contradiction(
+                f"{_name('task_time_limit')} must be below {_name('visibility_timeout')}, "
+                "or a task that still runs is delivered a second time"
+            )
+        for field in ("sweep_every", "recheck_min", "http_timeout", "history_keep"):
+            if not getattr(self, field):
+                raise _contradiction(f"{_name(field)} must be above 0")
+        if self.outcome_task and not self.outcome_queue:
+            raise _contradiction(
+                f"{_name('outcome_queue')} must name a queue when {_name('outcome_task')} is set"
+            )
+        if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
+            raise _contradiction(f"{_name('relink_reminders')} must be durations in rising order")
+        return self
+
+
+def _name(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _contradiction(reason: str) -> PydanticCustomError:
+    # Braces would be read as a template's.
+    return PydanticCustomError("contradiction", "{reason}", {"reason": reason})
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment and ``.env``.
+
+    `overrides` win over both; their names are the settings' own in lower case. Raises SettingsError
+    with one sentence per fault; a value is never repeated in it, since it may be a secret.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def require_cronofy(settings: Settings) -> None:
+    """Raise SettingsError unless Cronofy can be called with these settings."""
+    missing = [
+        _name(field)
+        for field in ("cronofy_client_id", "cronofy_client_secret")
+        if not getattr(settings, field)
+    ]
+    if missing:
+        raise SettingsError(f"{' and '.join(missing)} must be set to call Cronofy.")
+
+
+def require_vault(settings: Settings) -> None:
+    """Raise SettingsError unless credentials can be kept encrypted."""
+    if not settings.vault_keys:
+        raise SettingsError(
+            f"{_name('vault_keys')} must be set: credentials are only ever kept encrypted. "
+            'Make one with: python -c "from cryptography.fernet import Fernet; '
+            'print(Fernet.generate_key().decode())"'
+        )
+
+
+def _sentence(fault: Any) -> str:
+    reason = str(fault["msg"]).removeprefix("Input ").rstrip(".")
+    if not fault["loc"]:
+        return f"{reason}."
+    if reason.startswith("should"):
+        reason = "must" + reason.removeprefix("should")
+    return f"{_name(str(fault['loc'][0]))} {reason}."

@@ -1,0 +1,36 @@
+"""Intake: what other services say about accounts and events (contract §1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task
+
+from tasks.payload import PUBLIC, handle
+from worker.app import app
+from worker.intake import accept
+from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, TrackEvent
+
+
+@app.task(name="conferencing.connect_account", **PUBLIC)
+def connect_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Store an account's credentials."""
+    return handle(self, ConnectAccount, accept.connect_account, args, kwargs)
+
+
+@app.task(name="conferencing.forget_account", **PUBLIC)
+def forget_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Erase an account."""
+    return handle(self, AccountOnly, accept.forget_account, args, kwargs)
+
+
+@app.task(name="conferencing.track", **PUBLIC)
+def track(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Start watching an event."""
+    return handle(self, TrackEvent, accept.track, args, kwargs)
+
+
+@app.task(name="conferencing.untrack", **PUBLIC)
+def untrack(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Stop watching an event."""
+    return handle(self, OneEvent, accept.untrack, args, kwargs)

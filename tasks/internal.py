@@ -1,0 +1,71 @@
+"""Internal tasks: the sweep, the looks it wakes, and what goes out. Their messages are wake-ups only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from celery import Task
+
+from tasks.payload import bound_to
+from worker import outgoing
+from worker.app import app, services
+from worker.reconcile import run
+from worker.sweep import BATCH_SIZE
+from worker.sweep import sweep as take_sweep
+
+
+@app.task(name="conferencing.sweep", bind=True)
+def sweep(self: Task[..., Any]) -> None:
+    """Make ready what is due, and wake as many looks as there is work for."""
+    with bound_to(self):
+        batches = take_sweep(services())
+        for _ in range(batches):
+            # A wake-up that nobody took before the next sweep is of no use.
+            look_at_ready.apply_async(expires=max(1.0, services().settings.sweep_every.total_seconds()))
+        wake_outgoing()
+
+
+@app.task(name="conferencing.look_at_ready", bind=True)
+def look_at_ready(self: Task[..., Any]) -> None:
+    """Look at ready accounts, soonest meeting first."""
+    with bound_to(self):
+        if run.look_at_ready(services(), BATCH_SIZE):
+            wake_outgoing()
+
+
+@app.task(name="conferencing.look_at_account", bind=True)
+def look_at_account(self: Task[..., Any], sub: str) -> None:
+    """Look at what is due of one account."""
+    with bound_to(self):
+        if run.look_at_account(services(), sub):
+            wake_outgoing()
+
+
+@app.task(name="conferencing.send_mail", bind=True)
+def send_mail(self: Task[..., Any]) -> None:
+    """Send what is due in the outbox."""
+    with bound_to(self):
+        outgoing.send_mails(services())
+
+
+@app.task(name="conferencing.deliver_outcomes", bind=True)
+def deliver_outcomes(self: Task[..., Any]) -> None:
+    """Send new outcomes to the task that ``RECONCILER_OUTCOME_TASK`` names."""
+    name, queue = services().settings.outcome_task, services().settings.outcome_queue
+    if name is None:
+        return
+
+    def publish(outcome: str) -> None:
+        app.send_task(name, kwargs={"outcome": json.loads(outcome)}, queue=queue)
+
+    with bound_to(self):
+        outgoing.deliver_outcomes(services(), publish)
+
+
+def wake_outgoing() -> None:
+    """Wake the tasks that send, where there is something to send."""
+    if services().outbox.has_due():
+        send_mail.delay()
+    if services().settings.outcome_task and outgoing.has_undelivered(services()):
+        deliver_outcomes.delay()

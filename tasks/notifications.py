@@ -1,0 +1,21 @@
+"""Push notifications, handed over as they came (contract §1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task
+
+from tasks.internal import look_at_account
+from tasks.payload import PUBLIC, handle
+from worker.app import app
+from worker.intake import accept
+from worker.intake.payloads import ReceiveNotification
+
+
+@app.task(name="conferencing.receive_notification", **PUBLIC)
+def receive_notification(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Verify a notification and have what it speaks of looked at, at once."""
+    for sub in handle(self, ReceiveNotification, accept.receive_notification, args, kwargs):
+        look_at_account.apply_async(kwargs={"sub": sub})
+    return True

@@ -1,0 +1,49 @@
+"""Urgent questions: one event or one account, now, ahead of the sweep (contract §1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task
+
+from tasks.internal import wake_outgoing
+from tasks.payload import PUBLIC, handle
+from worker.app import app
+from worker.bootstrap import Services
+from worker.intake.payloads import AccountOnly, OneEvent
+from worker.ledger.records import EventKey
+from worker.reconcile import run
+
+
+@app.task(name="conferencing.reconcile_event", **PUBLIC)
+def reconcile_event(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+    """Re-read, diagnose and act on one event."""
+
+    def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
+        return run.reconcile_event(services, event.sub, EventKey(event.calendar_id, event.event_id))
+
+    answer = handle(self, OneEvent, service, args, kwargs)
+    wake_outgoing()
+    return answer
+
+
+@app.task(name="conferencing.reconcile_account", **PUBLIC)
+def reconcile_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+    """The same for all pending events of an account."""
+
+    def service(services: Services, account: AccountOnly) -> list[dict[str, Any]]:
+        return run.reconcile_account(services, account.sub)
+
+    answers = handle(self, AccountOnly, service, args, kwargs)
+    wake_outgoing()
+    return answers
+
+
+@app.task(name="conferencing.explain", **PUBLIC)
+def explain(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+    """Diagnose one event and change nothing."""
+
+    def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
+        return run.explain(services, event.sub, EventKey(event.calendar_id, event.event_id))
+
+    return handle(self, OneEvent, service, args, kwargs)

@@ -1,0 +1,57 @@
+"""What many tests need: one real Redis server for the whole run, a ledger of its own for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from cryptography.fernet import Fernet
+from redis import Redis
+
+from worker.embedded import embedded_server
+from worker.ledger.ledger import Ledger
+from worker.ledger.vault import Vault
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither the developer's environment nor a .env file reaches a test."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    for name in list(os.environ):
+        if name.startswith("RECONCILER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real server on a free port, with an append-only file."""
+    with embedded_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of the server."""
+    with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def vault() -> Vault:
+    """A vault with one fresh key."""
+    return Vault([Fernet.generate_key().decode()])
+
+
+@pytest.fixture
+def ledger(redis: Redis, prefix: str, vault: Vault) -> Ledger:
+    """An empty ledger."""
+    return Ledger(redis, prefix, vault, history_keep=timedelta(days=7), outcomes_keep=1000)

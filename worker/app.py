@@ -1,0 +1,60 @@
+"""The Celery application, and each process's services."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_process_shutdown
+
+from config.celery import celery_config
+from config.logging import configure_logging
+from config.settings import Settings, load_settings
+from worker.bootstrap import Services, bootstrap
+
+app = Celery("conferencing", set_as_current=True)
+
+
+class _Process:
+    """What this process has set up; a forked child sets up its own."""
+
+    settings: Settings | None = None
+    services: Services | None = None
+    owner: int | None = None
+
+
+def configure(settings: Settings) -> Celery:
+    """Give the application its settings; once, before it is used."""
+    _Process.settings = settings
+    app.conf.update(celery_config(settings))
+    return app
+
+
+def current_settings() -> Settings:
+    """The settings that the application was given, or else the environment's."""
+    settings = _Process.settings
+    if settings is None:
+        settings = load_settings()
+        configure(settings)
+    return settings
+
+
+def services() -> Services:
+    """This process's services: connections are never shared across a fork."""
+    if _Process.services is None or _Process.owner != os.getpid():
+        _Process.services = bootstrap(current_settings())
+        _Process.owner = os.getpid()
+    return _Process.services
+
+
+@setup_logging.connect
+def _logging(**_: Any) -> None:
+    """Celery asks for this in every process that logs; without it, it would set up its own."""
+    configure_logging(current_settings())
+
+
+@worker_process_shutdown.connect
+def _shutdown(**_: Any) -> None:
+    if _Process.services is not None and _Process.owner == os.getpid():
+        _Process.services.close()

@@ -1,0 +1,143 @@
+"""Wires the program together: once per process, after the fork."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from config.settings import BatchCost, Settings, SettingsError, require_cronofy, require_vault
+from worker.cronofy.budget import Budget
+from worker.cronofy.client import Cronofy
+from worker.cronofy.transport import Transport
+from worker.diagnosis.model import Policy
+from worker.ledger.dead_letters import DeadLetters
+from worker.ledger.ledger import Ledger
+from worker.ledger.outbox import Outbox
+from worker.ledger.vault import Vault
+from worker.reconcile.look import Looker
+from worker.reconcile.post import Post
+from worker.reconcile.relinks import RelinkRules
+from worker.relink.smtp import FileMailer, Mailer, SmtpMailer
+from worker.relink.wording import mailbox
+
+#: How many accounts one process looks at at a time. Waiting for Cronofy costs no CPU.
+THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What tasks and commands call."""
+
+    settings: Settings
+    ledger: Ledger
+    outbox: Outbox
+    dead_letters: DeadLetters
+    looker: Looker
+    mailer: Mailer
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.looker.cronofy.transport.close()
+        self.ledger.redis.close()
+
+
+def connect_redis(settings: Settings) -> Redis:
+    """A client for the ledger's Redis that bridges short outages and never waits for ever."""
+    if settings.redis_url is None:
+        raise SettingsError("RECONCILER_REDIS_URL is not set and no embedded server is running.")
+    return Redis.from_url(
+        settings.redis_url,
+        socket_timeout=60,
+        socket_connect_timeout=5,
+        socket_keepalive=True,
+        health_check_interval=15,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=8),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+    )
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger alone: for what does not call Cronofy."""
+    require_vault(settings)
+    return Ledger(
+        connect_redis(settings),
+        settings.key_prefix,
+        Vault([key.get_secret_value() for key in settings.vault_keys]),
+        settings.history_keep,
+        settings.outcomes_keep,
+    )
+
+
+def bootstrap(settings: Settings) -> Services:
+    """All services. Raises SettingsError where a setting that they need is missing."""
+    require_cronofy(settings)
+    _check_addresses(settings)
+    ledger = open_ledger(settings)
+    looker = Looker(
+        ledger=ledger,
+        cronofy=_cronofy(settings, ledger),
+        policy=policy_of(settings),
+        rules=RelinkRules(settings.relink_reminders, settings.relink_hosts, settings.cronofy_api_url),
+        post=Post(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
+        dry_run=settings.dry_run,
+    )
+    return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, _mailer(settings))
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The part of the settings that diagnosis and schedule depend on."""
+    return Policy(
+        grace=settings.grace,
+        recheck_min=settings.recheck_min,
+        recheck_max=settings.recheck_max,
+        escalate_after=settings.escalate_after,
+        escalate_before=settings.escalate_before,
+        replacement=settings.replacement.value,
+    )
+
+
+def _check_addresses(settings: Settings) -> None:
+    for name in ("mail_from", "mail_reply_to", "escalation_email"):
+        address = getattr(settings, name)
+        try:
+            if address:
+                mailbox(address)
+        except ValueError as error:
+            raise SettingsError(f"RECONCILER_{name.upper()} cannot be used: {error}.") from None
+
+
+def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
+    def budget(origin: str) -> Budget:
+        return Budget(
+            ledger.redis,
+            settings.key_prefix,
+            origin,
+            per_second=settings.api_per_second,
+            per_minute=settings.api_per_minute,
+            share=settings.api_share,
+        )
+
+    return Cronofy(
+        Transport(settings.http_timeout, connections=THREADS + 4),
+        ledger,
+        budget,
+        client_id=settings.cronofy_client_id or "",
+        client_secrets=[secret.get_secret_value() for secret in settings.cronofy_client_secret],
+        api_url=settings.cronofy_api_url,
+        look_timeout=settings.look_timeout,
+        batch_counts_items=settings.batch_cost is BatchCost.ITEMS,
+    )
+
+
+def _mailer(settings: Settings) -> Mailer:
+    if settings.smtp_url is None:
+        return FileMailer(settings.data_dir / "mail")
+    try:
+        return SmtpMailer(settings.smtp_url.get_secret_value())
+    except ValueError as error:
+        raise SettingsError(f"RECONCILER_SMTP_URL cannot be used: {error}.") from None

@@ -1,0 +1,326 @@
+"""The Cronofy API as the reconciler uses it: one session for each look of an account.
+
+A session refreshes the account's token when Cronofy refuses it. Whoever has a session holds the
+account's lease, so there is never more than one refresh at a time (contract §6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import structlog
+
+from worker.cronofy.budget import Budget
+from worker.cronofy.errors import (
+    ClientRefused,
+    CronofyError,
+    GrantRefused,
+    Malformed,
+    Refused,
+    TokenRefused,
+)
+from worker.cronofy.transport import Answer, Deadline, ProbeTurn, Transport, describe_errors
+from worker.cronofy.wire import UserInfo, read_batch, read_page, read_tokens, read_userinfo
+from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.records import Account, EventKey
+
+#: Cronofy takes so many requests in one batch (reference §4).
+BATCH_SIZE = 50
+#: A read that goes on for longer than this is a loop, not a calendar.
+MOST_PAGES = 200
+
+#: The data centres that Cronofy runs; the first is the default.
+DATA_CENTERS = ("us", "au", "ca", "de", "sg", "uk")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The days that a read covers: `first` included, `last` excluded, as Cronofy counts them."""
+
+    first: date
+    last: date
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One Update Event: the whole body goes out."""
+
+    key: EventKey
+    body: Mapping[str, Any]
+
+
+class Cronofy:
+    """What all sessions of a process share: the connection pool and our own credentials."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        ledger: Ledger,
+        budget: Callable[[str], Budget],
+        *,
+        client_id: str,
+        client_secrets: Sequence[str],
+        api_url: str | None,
+        look_timeout: timedelta,
+        batch_counts_items: bool,
+    ) -> None:
+        """`budget` gives the budget of an origin; `client_secrets` come newest first."""
+        self.transport = transport
+        self.ledger = ledger
+        self.client_id = client_id
+        self.client_secrets = tuple(client_secrets)
+        self.api_url = api_url.rstrip("/") if api_url else None
+        self.look_timeout = look_timeout
+        self.batch_counts_items = batch_counts_items
+        self._budget = budget
+        self._budgets: dict[str, Budget] = {}
+
+    def origin(self, data_center: str) -> str:
+        """Where an account's calls go (reference §1)."""
+        suffix = "" if data_center == "us" else f"-{data_center}"
+        return self.api_url or f"https://api{suffix}.cronofy.com"
+
+    def budget(self, origin: str) -> Budget:
+        """The budget of an origin."""
+        if origin not in self._budgets:
+            self._budgets[origin] = self._budget(origin)
+        return self._budgets[origin]
+
+    def session(self, account: Account) -> Session:
+        """A session for one look of an account whose lease the caller holds."""
+        return Session(self, account)
+
+
+class Session:
+    """Calls on behalf of one account, within one look."""
+
+    def __init__(self, cronofy: Cronofy, account: Account) -> None:
+        self._cronofy = cronofy
+        self._account = account
+        self._credentials: Credentials | None = None
+        self._origin = cronofy.origin(account.data_center)
+        self._budget = cronofy.budget(self._origin)
+        self._deadline = Deadline(cronofy.look_timeout)
+
+    @property
+    def account(self) -> Account:
+        """The account, with the credentials that were kept last."""
+        return self._account
+
+    def read_events(
+        self, calendar_ids: Collection[str], window: Window | None, *, include_deleted: bool = False
+    ) -> dict[EventKey, dict[str, Any]]:
+        """All managed events of these calendars in the window (of all time without one), by their key.
+
+        Where Cronofy does not take one of the calendar ids, all calendars are read. A read is whole
+        or an error. The events are as on the wire: see `worker.cronofy.wire.read_event`.
+        """
+        params = [
+            ("tzid", "Etc/UTC"),
+            ("only_managed", "true"),
+            ("include_managed", "true"),
+            ("localized_times", "true"),
+        ]
+        if include_deleted:
+            params.append(("include_deleted", "true"))
+        if window:
+            params += [("from", window.first.isoformat()), ("to", window.last.isoformat())]
+        narrowed = [("calendar_ids[]", calendar_id) for calendar_id in sorted(calendar_ids)]
+        url = f"{self._origin}/v1/events"
+        try:
+            answer = self._call("GET", url, params=params + narrowed)
+        except Refused as error:
+            if error.status not in (404, 410, 422) or not narrowed:
+                raise
+            answer = self._call("GET", url, params=params)
+        return {key: item for item in self._all_pages(answer) if (key := _key(item))}
+
+    def userinfo(self) -> UserInfo:
+        """The account's profiles as they are now."""
+        return read_userinfo(
+            self._call("GET", f"{self._origin}/v1/userinfo").json_object(), self._account.sub
+        )
+
+    def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
+        """Send Update Events; for each, None if Cronofy accepted it, or what went wrong.
+
+        Two or more go through Batch (contract §6), as many to a call as Cronofy and the budget take.
+        """
+        if len(updates) == 1:
+            return [self._settled(lambda: self._upsert(updates[0]))]
+        size = min(BATCH_SIZE, self._budget.largest) if self._cronofy.batch_counts_items else BATCH_SIZE
+        results: list[CronofyError | None] = []
+        for first in range(0, len(updates), size):
+            chunk = updates[first : first + size]
+            try:
+                results += self._batch(chunk)
+            except CronofyError as error:
+                results += [error] * len(chunk)
+        return results
+
+    def _settled(self, call: Callable[[], object]) -> CronofyError | None:
+        try:
+            call()
+        except CronofyError as error:
+            return error
+        return None
+
+    def _upsert(self, update: Update) -> None:
+        self._call("POST", self._origin + _events_path(update.key), body=update.body)
+
+    def _batch(self, updates: Sequence[Update]) -> list[CronofyError | None]:
+        entries = [
+            {"method": "POST", "relative_url": _events_path(update.key), "data": update.body}
+            for update in updates
+        ]
+        cost = len(entries) if self._cronofy.batch_counts_items else 1
+        answer = self._call("POST", f"{self._origin}/v1/batch", body={"batch": entries}, cost=cost)
+        return [_entry_error(entry) for entry in read_batch(answer.json_object(), len(entries))]
+
+    def _all_pages(self, answer: Answer) -> Iterable[dict[str, Any]]:
+        seen: set[str] = set()
+        while True:
+            page = read_page(answer.json_object())
+            yield from page.events
+            url = page.pages.next_page
+            if not url:
+                return
+            if url in seen or len(seen) >= MOST_PAGES:
+                raise Malformed("The pages of Read Events do not end.")
+            seen.add(url)
+            if not _same_origin(url, self._origin):
+                # The token goes nowhere else, whatever an answer says.
+                raise Malformed("The next page of Read Events is on another origin.")
+            try:
+                answer = self._call("GET", url)
+            except Refused as error:
+                if error.status in (404, 410, 422):
+                    # A page's address does not live for ever: the next look starts from the first.
+                    raise Malformed("A page of Read Events is gone.", status=error.status) from None
+                raise
+
+    def _call(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Sequence[tuple[str, str]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        cost: int = 1,
+    ) -> Answer:
+        """One call with the account's token; refreshed and repeated once if Cronofy refuses it."""
+        fresh = False
+        while True:
+            if self._credentials is None:
+                self._credentials = self._open_credentials()
+            if self._credentials.access_token is None:
+                self._refresh()
+                fresh = True
+            try:
+                return self._cronofy.transport.call(
+                    method,
+                    url,
+                    budget=self._budget,
+                    deadline=self._deadline,
+                    token=self._credentials.access_token,
+                    params=params,
+                    body=body,
+                    cost=cost,
+                )
+            except ProbeTurn:
+                self._refresh(probe=True)
+                fresh = True
+            except TokenRefused:
+                if fresh:
+                    raise
+                self._refresh()
+                fresh = True
+
+    def _open_credentials(self) -> Credentials:
+        credentials = self._cronofy.ledger.open_credentials(self._account)
+        if credentials is None:
+            raise GrantRefused("The account was never connected: no credentials were given for it.")
+        return credentials
+
+    def _refresh(self, *, probe: bool = False) -> None:
+        """Get a new access token, and keep it (with a new refresh token, where one came) in the ledger."""
+        credentials = self._credentials or self._open_credentials()
+        try:
+            access_token, refresh_token = self._ask_for_token(credentials.refresh_token, probe=probe)
+        except ProbeTurn:
+            access_token, refresh_token = self._ask_for_token(credentials.refresh_token, probe=True)
+        self._budget.accept_client()
+        self._credentials = Credentials(refresh_token or credentials.refresh_token, access_token)
+        sealed = self._cronofy.ledger.keep_credentials(self._account, self._credentials)
+        if sealed is None:
+            raise TokenRefused("The account was connected anew during this look.")
+        self._account = replace(self._account, credentials=sealed)
+        log.info("token.refreshed", sub=self._account.sub)
+
+    def _ask_for_token(self, refresh_token: str, *, probe: bool) -> tuple[str, str | None]:
+        for secret in self._cronofy.client_secrets:
+            answer = self._cronofy.transport.call(
+                "POST",
+                f"{self._origin}/oauth/token",
+                budget=self._budget,
+                deadline=self._deadline,
+                body={
+                    "client_id": self._cronofy.client_id,
+                    "client_secret": secret,
+                    "grant_type": "refresh_token",
+                    "refresh_token": refresh_token,
+                },
+                probe=probe,
+                also=(400, 401),
+            )
+            if answer.status < 300:
+                return read_tokens(answer.json_object())
+            error = answer.json_object().get("error")
+            if error == "invalid_grant":
+                raise GrantRefused("Cronofy refuses the account's refresh token (invalid_grant).", status=400)
+            if error != "invalid_client":
+                raise Malformed(
+                    "Cronofy refused a token refresh without a known reason.", status=answer.status
+                )
+        self._budget.refuse_client()
+        raise ClientRefused("Cronofy refuses our client id or secret (invalid_client).", status=400)
+
+
+def _events_path(key: EventKey) -> str:
+    return f"/v1/calendars/{quote(key.calendar_id, safe='')}/events"
+
+
+def _key(item: Mapping[str, Any]) -> EventKey | None:
+    """The key of an event that our application manages; others have no ``event_id``."""
+    calendar_id, event_id = item.get("calendar_id"), item.get("event_id")
+    if isinstance(calendar_id, str) and isinstance(event_id, str):
+        return EventKey(calendar_id, event_id)
+    return None
+
+
+def _same_origin(url: str, origin: str) -> bool:
+    here = urlsplit(origin)
+    try:
+        there = urlsplit(url)
+        place = (there.scheme, there.hostname, there.port, there.username)
+    except ValueError:
+        return False
+    return place == (here.scheme, here.hostname, here.port, None)
+
+
+def _entry_error(entry: Mapping[str, Any]) -> CronofyError | None:
+    """What a batch's entry says went wrong with its request."""
+    status = entry["status"]
+    if 200 <= status < 300:
+        return None
+    if status == 429 or status >= 500 or status in (401, 423):
+        return CronofyError(f"Cronofy answered {status} to one request of a batch.", status=status)
+    data = entry.get("data")
+    keys = describe_errors(data.get("errors") if isinstance(data, dict) else None)
+    return Refused(f"Cronofy refuses the update ({keys or status}).", status=status)

@@ -1,0 +1,213 @@
+"""One HTTP exchange with Cronofy: within the budget, within its deadlines, and read with suspicion."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from worker.cronofy.budget import Budget
+from worker.cronofy.errors import (
+    CronofyError,
+    Locked,
+    Malformed,
+    RateLimited,
+    Refused,
+    ScopeRefused,
+    ServerFault,
+    TokenRefused,
+    Unreachable,
+)
+
+#: More than any page of events that Cronofy sends; an answer that never ends must not fill the memory.
+LARGEST_ANSWER = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer. Its body may hold secrets, so it is kept out of `repr`."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object, or Malformed."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            raise Malformed("Cronofy's answer is not JSON.", status=self.status) from None
+        if not isinstance(value, dict):
+            raise Malformed("Cronofy's answer is not a JSON object.", status=self.status)
+        return value
+
+
+class Deadline:
+    """A moment on this host's monotonic clock by which something must be over."""
+
+    def __init__(self, length: timedelta) -> None:
+        self._end = time.monotonic() + length.total_seconds()
+
+    @property
+    def left(self) -> float:
+        """Seconds left, not below 0."""
+        return max(0.0, self._end - time.monotonic())
+
+
+class Transport:
+    """A pooled HTTP client. One per process, made after the fork; safe to share between threads."""
+
+    def __init__(self, timeout: timedelta, connections: int) -> None:
+        """`timeout` bounds each phase of an exchange and the whole of it."""
+        self._timeout = timeout
+        self._http = httpx.Client(
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            headers={"User-Agent": "conferencing-reconciler", "Accept": "application/json"},
+            follow_redirects=False,
+        )
+
+    def close(self) -> None:
+        """Close the pool."""
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        budget: Budget,
+        deadline: Deadline,
+        token: str | None = None,
+        params: Sequence[tuple[str, str]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        cost: int = 1,
+        probe: bool = False,
+        also: tuple[int, ...] = (),
+    ) -> Answer:
+        """Send one request; return its answer if the status is 2xx or in `also`, else raise a CronofyError.
+
+        `deadline` is the whole look's; this exchange ends by it or by its own timeout. OutOfBudget
+        is raised before anything is sent.
+        """
+        left = min(self._timeout.total_seconds(), deadline.left)
+        if left <= 0:
+            raise Unreachable("No time was left for another call to Cronofy in this look.")
+        if not budget.take(cost, probe=probe):
+            raise ProbeTurn("It is this worker's turn to try our client credentials.")
+        answer, retry_after = self._exchange(method, url, left, token, params, body)
+        if 200 <= answer.status < 300 or answer.status in also:
+            return answer
+        error = _error(answer, retry_after)
+        if isinstance(error, RateLimited):
+            budget.pause(retry_after)
+        raise error
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        seconds: float,
+        token: str | None,
+        params: Sequence[tuple[str, str]] | None,
+        body: Mapping[str, Any] | None,
+    ) -> tuple[Answer, timedelta | None]:
+        end = time.monotonic() + seconds
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            with self._http.stream(
+                method,
+                url,
+                params=list(params) if params else None,
+                json=body,
+                headers=headers,
+                timeout=seconds,
+            ) as response:
+                chunks, size = [], 0
+                for chunk in response.iter_bytes():
+                    size += len(chunk)
+                    if size > LARGEST_ANSWER:
+                        raise Malformed("Cronofy's answer is larger than any should be.")
+                    if time.monotonic() > end:
+                        raise Unreachable(f"Cronofy's answer was not complete after {seconds:.0f} s.")
+                    chunks.append(chunk)
+                answer = Answer(response.status_code, b"".join(chunks))
+                return answer, parse_retry_after(response.headers.get("Retry-After"))
+        except httpx.HTTPError as error:
+            # Their messages may quote the URL, so only the kind is passed on.
+            raise Unreachable(f"Cronofy could not be reached ({type(error).__name__}).") from None
+        except (httpx.InvalidURL, UnicodeError):
+            raise Refused("The request cannot be written as a URL.") from None
+
+
+class ProbeTurn(CronofyError):
+    """Our client credentials were refused, and this worker is to try whether they still are."""
+
+
+def parse_retry_after(value: str | None) -> timedelta | None:
+    """Read a ``Retry-After`` header, seconds or date; None where there is none or it is nonsense."""
+    if value is None:
+        return None
+    try:
+        return timedelta(seconds=max(0.0, float(value)))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(timedelta(0), moment - datetime.now(UTC))
+
+
+def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:
+    """The error of a status that is not 2xx (reference §8)."""
+    status = answer.status
+    if status == 401:
+        return TokenRefused("Cronofy does not recognise the access token.", status=status)
+    if status == 403:
+        return ScopeRefused("Cronofy says that the authorisation does not cover this.", status=status)
+    if status == 423:
+        return Locked("Cronofy says that the profile cannot be written to now.", status=status)
+    if status == 429:
+        return RateLimited("Cronofy's rate limit is used up.", status=status, retry_after=retry_after)
+    if status >= 500:
+        return ServerFault(f"Cronofy answered {status}.", status=status, retry_after=retry_after)
+    if status in (404, 410):
+        return Refused(f"Cronofy does not find it ({status}).", status=status)
+    if status == 402:
+        return Refused("Cronofy's plan does not include this (402).", status=status)
+    if status == 422:
+        return Refused(f"Cronofy refuses the request ({_keys(answer) or '422'}).", status=status)
+    if 400 <= status < 500:
+        return Refused(f"Cronofy answered {status}.", status=status)
+    return Malformed(f"Cronofy answered with the unexpected status {status}.", status=status)
+
+
+def _keys(answer: Answer) -> str:
+    """Which fields a 422 names, and with which error keys; nothing that a caller wrote."""
+    try:
+        errors = answer.json_object().get("errors")
+    except Malformed:
+        return ""
+    return describe_errors(errors)
+
+
+def describe_errors(errors: Any) -> str:
+    """The fields and keys of a 422's ``errors``, as far as they have the documented shape."""
+    if not isinstance(errors, dict):
+        return ""
+    named = []
+    for name, faults in list(errors.items())[:5]:
+        keys = (
+            [f["key"] for f in faults if isinstance(f, dict) and isinstance(f.get("key"), str)]
+            if isinstance(faults, list)
+            else []
+        )
+        named.append(f"{name[:60]}: {', '.join(key[:60] for key in keys[:3])}" if keys else name[:60])
+    return "; ".join(named)

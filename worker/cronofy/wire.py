@@ -1,0 +1,184 @@
+"""What Cronofy's answers mean, read leniently where they may grow and strictly where they are evidence.
+
+Unknown fields and values are fine. A value that we rely on and that is not what it should be makes
+the whole of what it describes Malformed: an error, never evidence (reference §2, §3, §5).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+
+from worker.cronofy.errors import Malformed
+from worker.diagnosis.model import Calendar, Profile, Profiles, Seen
+from worker.diagnosis.times import MalformedTime, parse_event_time, parse_instant
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+class _Pages(_Wire):
+    next_page: StrictStr | None = None
+
+
+class EventsPage(_Wire):
+    """One page of Read Events; the events themselves are only read where they matter."""
+
+    pages: _Pages = _Pages()
+    events: list[dict[str, Any]]
+
+
+class _Conferencing(_Wire):
+    pending: StrictBool = False
+    join_url: StrictStr | None = None
+    provider_name: StrictStr | None = None
+
+
+class _Event(_Wire):
+    start: Any = None
+    end: Any = None
+    summary: StrictStr | None = None
+    deleted: StrictBool = False
+    conferencing: _Conferencing | None = None
+    created: StrictStr | None = None
+    event_uid: StrictStr | None = None
+
+
+class _Profile(_Wire):
+    profile_id: Annotated[StrictStr, Field(min_length=1)]
+    profile_connected: StrictBool
+    provider_name: StrictStr | None = None
+    profile_name: StrictStr | None = None
+    profile_relink_url: StrictStr | None = None
+
+
+class _Calendar(_Wire):
+    calendar_id: StrictStr
+    calendar_integrated_conferencing_available: StrictBool | None = None
+
+
+class _CalendarProfile(_Profile):
+    profile_calendars: list[_Calendar] = []
+
+
+class _Data(_Wire):
+    profiles: list[_CalendarProfile] | None = None
+    conferencing_profiles: list[_Profile] | None = None
+
+
+class _UserInfo(_Wire):
+    sub: StrictStr
+    email: StrictStr | None = None
+    type: StrictStr | None = Field(None, alias="cronofy.type")
+    data: _Data = Field(alias="cronofy.data")
+
+
+class _Tokens(_Wire):
+    access_token: Annotated[StrictStr, Field(min_length=1)]
+    refresh_token: StrictStr | None = None
+
+
+class UserInfo(_Wire):
+    """A well-formed UserInfo: the profiles, and the address that a relink email may go to."""
+
+    profiles: Profiles
+    email: str | None
+
+
+def read_page(answer: dict[str, Any]) -> EventsPage:
+    """A page of events, or Malformed."""
+    try:
+        return EventsPage.model_validate(answer)
+    except ValidationError as error:
+        raise _malformed("Read Events", error) from None
+
+
+def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
+    """One event of a page; `tzid` is the zone for times that carry none. Malformed if it is no event."""
+    try:
+        event = _Event.model_validate(item)
+        created = parse_instant(event.created) if event.created else None
+        conferencing = event.conferencing or _Conferencing()
+        return Seen(
+            start=parse_event_time(event.start, tzid),
+            end=parse_event_time(event.end, tzid),
+            summary=event.summary,
+            deleted=event.deleted,
+            join_url=conferencing.join_url or None,
+            provider_name=conferencing.provider_name,
+            pending=conferencing.pending,
+            created=created,
+            event_uid=event.event_uid,
+        )
+    except ValidationError as error:
+        raise _malformed("An event in Read Events", error) from None
+    except (MalformedTime, ValueError, OverflowError):
+        raise Malformed("An event in Read Events has a time that cannot be read.") from None
+
+
+def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
+    """A UserInfo that speaks of the account `sub`, or Malformed."""
+    try:
+        info = _UserInfo.model_validate(answer)
+    except ValidationError as error:
+        raise _malformed("UserInfo", error) from None
+    if info.type == "service_account":
+        raise Malformed("UserInfo describes a service account: connect each user's own account instead.")
+    if info.sub != sub:
+        raise Malformed("UserInfo describes another account than the one that was asked about.")
+    if info.data.profiles is None and info.data.conferencing_profiles is None:
+        raise Malformed("UserInfo lists no profiles of any kind.")
+    calendars = tuple(
+        Calendar(
+            calendar.calendar_id,
+            _profile(profile),
+            calendar.calendar_integrated_conferencing_available,
+        )
+        for profile in info.data.profiles or []
+        for calendar in profile.profile_calendars
+    )
+    profiles = Profiles(
+        conferencing=tuple(_profile(profile) for profile in info.data.conferencing_profiles or []),
+        calendars=calendars,
+        listed=info.data.conferencing_profiles is not None,
+    )
+    return UserInfo(profiles=profiles, email=info.email)
+
+
+def read_tokens(answer: dict[str, Any]) -> tuple[str, str | None]:
+    """The access token and, where one was given, the refresh token of a refresh; or Malformed."""
+    try:
+        tokens = _Tokens.model_validate(answer)
+    except ValidationError as error:
+        raise _malformed("The token refresh", error) from None
+    return tokens.access_token, tokens.refresh_token or None
+
+
+def read_batch(answer: dict[str, Any], length: int) -> list[dict[str, Any]]:
+    """The entries of a batch's answer, one for each request in order; or Malformed."""
+    entries = answer.get("batch")
+    if not isinstance(entries, list) or len(entries) != length:
+        raise Malformed("The batch's answer does not have one entry for each request.")
+    for entry in entries:
+        if not isinstance(entry, dict) or type(entry.get("status")) is not int:
+            raise Malformed("An entry of the batch's answer has no status.")
+    return entries
+
+
+def _profile(profile: _Profile) -> Profile:
+    return Profile(
+        profile.profile_id,
+        profile.provider_name,
+        profile.profile_name,
+        profile.profile_connected,
+        profile.profile_relink_url,
+    )
+
+
+def _malformed(what: str, error: ValidationError) -> Malformed:
+    """Names the place of the first fault, never the value."""
+    fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in fault["loc"])[:120]
+    return Malformed(f"{what} is not as documented at {place or 'its top'} ({fault['type']}).")

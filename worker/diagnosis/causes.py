@@ -1,0 +1,287 @@
+"""Diagnosis: from what was seen of an event to why it has no conferencing, and what to do.
+
+A pure function: no I/O, no clock, no store. It reads as the table of the contract (§2) does; the
+first row that fits decides.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from worker.diagnosis.model import (
+    Cause,
+    Certainty,
+    Diagnosis,
+    Interaction,
+    Missing,
+    Observation,
+    Policy,
+    Profile,
+    Profiles,
+    Remedy,
+    Request,
+    Seen,
+    State,
+    Unauthorized,
+)
+from worker.diagnosis.replacement import choose_replacement
+
+#: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
+INDIRECT = frozenset({"default", "integrated", "explicit", "none"})
+
+
+def diagnose(request: Request, observation: Observation, now: datetime, policy: Policy) -> Diagnosis:
+    """Say why the event stands as it does at `now` (aware), and what is to be done about it.
+
+    Every input has an answer. Nothing is ever concluded from an error, since an observation holds
+    none, and no remedy that acts is ever given for an event that has its join URL.
+    """
+    sighting = observation.sighting
+    if isinstance(sighting, Unauthorized):
+        return _pending(
+            Cause.ACCOUNT_UNAUTHORIZED,
+            Remedy.CLOSE,
+            sighting.reason,
+            "Nothing can be read or mended for this account until it is connected again.",
+        )
+    if isinstance(sighting, Missing):
+        return _closed(
+            Cause.EVENT_GONE,
+            Certainty.LIKELY,
+            "Cronofy does not list the event, not even among deleted ones; a second, wider read agrees.",
+        )
+    if sighting.deleted:
+        return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
+    if sighting.join_url:
+        return _assigned(sighting)
+    start = sighting.start or request.start
+    if start is not None and start.instant <= now:
+        return _closed(
+            Cause.EVENT_IN_PAST,
+            Certainty.CERTAIN,
+            f"The event started at {_spoken(start.local)}, which is not after now.",
+            "Cronofy makes no conferencing for an event whose start has passed.",
+        )
+    return _diagnose_pending(request, sighting, observation.profiles, now, policy)
+
+
+def _diagnose_pending(
+    request: Request, seen: Seen, profiles: Profiles | None, now: datetime, policy: Policy
+) -> Diagnosis:
+    shown = (
+        () if seen.pending else ("Cronofy shows no conferencing on the event, although it was asked for.",)
+    )
+    if profiles is not None and request.profile_id and request.profile_id not in INDIRECT:
+        found = _named_profile(request, request.profile_id, profiles, policy, shown)
+        if found:
+            return found
+    told = _notified(request, shown)
+    if told:
+        return told
+    if profiles is not None and (request.profile_id is None or request.profile_id in INDIRECT):
+        overdue = now - request.asked_at >= policy.grace
+        found = _indirect_profile(request, profiles, overdue, shown)
+        if found:
+            return found
+    return _nothing_wrong(request, seen, profiles, now, policy, shown)
+
+
+def _named_profile(
+    request: Request, profile_id: str, profiles: Profiles, policy: Policy, shown: tuple[str, ...]
+) -> Diagnosis | None:
+    """The event asked for one profile by its id: UserInfo says for certain how that one is."""
+    profile = profiles.conferencing_profile(profile_id)
+    if profile is not None:
+        return None if profile.connected else _expired(profile, Certainty.CERTAIN, shown)
+    missing_told = _subtype(request) == "profile_missing"
+    evidence = [
+        *shown,
+        f"The event asked for the conferencing profile {profile_id}, which UserInfo no longer lists.",
+    ]
+    if not profiles.listed:
+        evidence.append("UserInfo lists no conferencing profiles at all for this account.")
+    if missing_told:
+        evidence.append("Cronofy notified that the profile is missing.")
+    choice = choose_replacement(
+        profile_id, request.provider_name, profiles.conferencing, request.wrote, policy.replacement
+    )
+    evidence.append(choice.reason)
+    return _pending(
+        Cause.PROFILE_REMOVED,
+        Remedy.REASSIGN_PROFILE if choice.profile_id else Remedy.ESCALATE,
+        *evidence,
+        certainty=Certainty.CERTAIN if profiles.listed or missing_told else Certainty.LIKELY,
+        profile_id=profile_id,
+        to_profile_id=choice.profile_id,
+        candidates=list(choice.candidates),
+    )
+
+
+def _notified(request: Request, shown: tuple[str, ...]) -> Diagnosis | None:
+    """What ``conferencing_failing`` says, where UserInfo does not already explain the event."""
+    notice = request.notice
+    if notice is None or notice.interaction is not Interaction.FAILING:
+        return None
+    since = _spoken(notice.at)
+    if notice.subtype is None:
+        return _pending(
+            Cause.PROVIDER_OUTAGE,
+            Remedy.WAIT,
+            *shown,
+            f"Cronofy notified at {since} that the conferencing service fails, and keeps trying.",
+            since=notice.at.isoformat(),
+        )
+    if notice.subtype == "missing_meeting_url":
+        return _pending(
+            Cause.MISSING_MEETING_URL,
+            Remedy.ESCALATE,
+            *shown,
+            f"Cronofy notified at {since} that the calendar's own service returned no meeting URL.",
+            "The conferencing licence or setting has to be mended at the provider.",
+            since=notice.at.isoformat(),
+        )
+    # profile_missing that UserInfo does not confirm, and words yet unknown, prove nothing.
+    return None
+
+
+def _indirect_profile(
+    request: Request, profiles: Profiles, overdue: bool, shown: tuple[str, ...]
+) -> Diagnosis | None:
+    """The event left the choice of the profile to Cronofy: likely causes only (reference §11, 7)."""
+    if request.profile_id == "explicit":
+        return None
+    if request.profile_id == "integrated":
+        calendar = profiles.calendar(request.calendar_id)
+        if calendar is None:
+            return None
+        if not calendar.profile.connected:
+            return _expired(calendar.profile, Certainty.LIKELY, shown)
+        if overdue and calendar.integrated_available is False:
+            return _pending(
+                Cause.MISSING_MEETING_URL,
+                Remedy.ESCALATE,
+                *shown,
+                "The event asked for the calendar's own conferencing, which UserInfo says is not there.",
+                "The conferencing licence or setting has to be mended at the provider.",
+                certainty=Certainty.LIKELY,
+            )
+        return None
+    lapsed = [profile for profile in profiles.conferencing if not profile.connected]
+    if len(lapsed) == 1 and (overdue or len(profiles.conferencing) == 1):
+        return _expired(lapsed[0], Certainty.LIKELY, shown)
+    return None
+
+
+def _nothing_wrong(
+    request: Request,
+    seen: Seen,
+    profiles: Profiles | None,
+    now: datetime,
+    policy: Policy,
+    shown: tuple[str, ...],
+) -> Diagnosis:
+    """Pending with nothing amiss: normal while young, then delayed, then unexplained."""
+    age = now - request.asked_at
+    evidence = [
+        *shown,
+        f"Conferencing has been pending for {_length(age)}.",
+        *_about_profile(request, profiles),
+    ]
+    if request.notice is not None and _subtype(request) is not None:
+        evidence.append(
+            f'Cronofy notified a failure of kind "{request.notice.subtype}", which UserInfo does not confirm.'
+        )
+    start = seen.start or request.start
+    left = None if start is None else start.instant - now
+    near = left is not None and left < policy.escalate_before and age >= policy.grace
+    if age > policy.escalate_after or near:
+        evidence.append(
+            f"It starts in {_length(left)}."
+            if near and left is not None
+            else f"That is longer than {_length(policy.escalate_after)}, and nothing visible explains it."
+        )
+        return _pending(Cause.UNEXPLAINED, Remedy.ESCALATE, *evidence, certainty=Certainty.LIKELY)
+    certain = age < policy.grace and request.profile_id not in INDIRECT and request.profile_id is not None
+    return _pending(
+        Cause.GENERATING,
+        Remedy.WAIT,
+        *evidence,
+        certainty=Certainty.CERTAIN if certain else Certainty.LIKELY,
+    )
+
+
+def _about_profile(request: Request, profiles: Profiles | None) -> list[str]:
+    if profiles is None:
+        return []
+    if request.profile_id and request.profile_id not in INDIRECT:
+        return [f"Its conferencing profile {request.profile_id} is connected."]
+    asked = f"asked for {request.profile_id}" if request.profile_id else "has no profile on record"
+    lines = [f"The event {asked}, so Cronofy does not say which profile it uses."]
+    lapsed = [profile.profile_id for profile in profiles.conferencing if not profile.connected]
+    if lapsed:
+        lines.append(f"A possible cause: disconnected profiles ({', '.join(lapsed)}).")
+    return lines
+
+
+def _expired(profile: Profile, certainty: Certainty, shown: tuple[str, ...]) -> Diagnosis:
+    service = profile.provider_name or "conferencing"
+    likely = "" if certainty is Certainty.CERTAIN else " It is probably the one that this event waits for."
+    return _pending(
+        Cause.CREDENTIALS_EXPIRED,
+        Remedy.RELINK_EMAIL,
+        *shown,
+        f"The {service} profile {profile.profile_id} is disconnected: its credentials have expired.{likely}",
+        "Cronofy makes the conferencing once the user has connected the profile again.",
+        certainty=certainty,
+        profile_id=profile.profile_id,
+        provider_name=profile.provider_name,
+    )
+
+
+def _assigned(seen: Seen) -> Diagnosis:
+    detail = {"join_url": seen.join_url, "provider_name": seen.provider_name}
+    return Diagnosis(
+        state=State.ASSIGNED,
+        cause=None,
+        certainty=Certainty.CERTAIN,
+        evidence=("The event has its conferencing link.",),
+        remedy=Remedy.NONE,
+        detail=detail,
+        join_url=seen.join_url,
+    )
+
+
+def _pending(
+    cause: Cause,
+    remedy: Remedy,
+    *evidence: str,
+    certainty: Certainty = Certainty.CERTAIN,
+    **detail: Any,
+) -> Diagnosis:
+    known = {name: value for name, value in detail.items() if value is not None}
+    return Diagnosis(State.PENDING, cause, certainty, evidence, remedy, known)
+
+
+def _closed(cause: Cause, certainty: Certainty, *evidence: str) -> Diagnosis:
+    return Diagnosis(State.CLOSED, cause, certainty, evidence, Remedy.CLOSE)
+
+
+def _subtype(request: Request) -> str | None:
+    return request.notice.subtype if request.notice else None
+
+
+def _spoken(moment: Any) -> str:
+    if isinstance(moment, datetime):
+        return moment.strftime("%Y-%m-%d %H:%M %Z")
+    return str(moment)
+
+
+def _length(duration: timedelta | None) -> str:
+    """A duration as people say it: its one largest unit, or seconds."""
+    seconds = max(0, int(duration.total_seconds())) if duration is not None else 0
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"

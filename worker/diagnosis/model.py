@@ -1,0 +1,216 @@
+"""The words of the domain: what was seen of an event, and what is made of it.
+
+Everything here is a frozen value. The names are those of the contract (§1 and §2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from worker.diagnosis.times import EventTime
+
+
+class State(StrEnum):
+    """Where an event stands."""
+
+    #: Conferencing was asked for and is not there yet.
+    PENDING = "pending"
+    #: The event has its join URL.
+    ASSIGNED = "assigned"
+    #: Nothing more can be done: the event is past or gone.
+    CLOSED = "closed"
+
+
+class Cause(StrEnum):
+    """Why an event has no conferencing yet (contract §2)."""
+
+    #: Cronofy is, as far as can be seen, still making it.
+    GENERATING = "generating"
+    #: The requested profile is disconnected: its user has to connect it again.
+    CREDENTIALS_EXPIRED = "credentials_expired"
+    #: The requested profile is no longer among the account's.
+    PROFILE_REMOVED = "profile_removed"
+    #: The event's start is not after now; Cronofy makes no conferencing for the past.
+    EVENT_IN_PAST = "event_in_past"
+    #: The calendar's own service gave no meeting URL: a licence or a setting is missing there.
+    MISSING_MEETING_URL = "missing_meeting_url"
+    #: The conferencing service fails; Cronofy keeps trying.
+    PROVIDER_OUTAGE = "provider_outage"
+    #: Cronofy no longer lets us read or write for this account.
+    ACCOUNT_UNAUTHORIZED = "account_unauthorized"
+    #: The event was deleted or cannot be found.
+    EVENT_GONE = "event_gone"
+    #: Pending for too long, or too close to its start, with nothing visibly wrong.
+    UNEXPLAINED = "unexplained"
+
+
+class Certainty(StrEnum):
+    """How sure a diagnosis is."""
+
+    CERTAIN = "certain"
+    #: Cronofy does not say enough to be sure.
+    LIKELY = "likely"
+
+
+class Remedy(StrEnum):
+    """What is to be done about a cause."""
+
+    NONE = "none"
+    #: Look again later.
+    WAIT = "wait"
+    #: Set another profile by Update Event.
+    REASSIGN_PROFILE = "reassign_profile"
+    #: Ask the user, by email, to connect the profile again.
+    RELINK_EMAIL = "relink_email"
+    #: Tell a person: nothing here can mend it.
+    ESCALATE = "escalate"
+    #: Stop looking.
+    CLOSE = "close"
+
+
+class Interaction(StrEnum):
+    """What a push notification said of an event; unknown words are kept out at the edge."""
+
+    ASSIGNED = "conferencing_assigned"
+    FAILING = "conferencing_failing"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The last thing that a push notification said of an event: a hint, never evidence by itself."""
+
+    interaction: Interaction
+    subtype: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is known of an event from the caller's own record of its write.
+
+    `profile_id` is what the event was last asked to use, by the caller or by our reassignment: a
+    profile's id, ``default``, ``integrated``, ``explicit``, or None where the record does not say.
+    `asked_at` is when waiting began: the later of `track` and `created`, or a later change of the
+    profile or of its connection. `wrote` are the profiles that we already set on this event.
+    """
+
+    profile_id: str | None
+    provider_name: str | None
+    calendar_id: str
+    asked_at: datetime
+    start: EventTime | None = None
+    wrote: frozenset[str] = frozenset()
+    notice: Notice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The event as a well-formed read showed it."""
+
+    start: EventTime | None
+    end: EventTime | None
+    summary: str | None = None
+    deleted: bool = False
+    join_url: str | None = None
+    provider_name: str | None = None
+    #: True for ``{"pending": true}``; False where the read shows no conferencing at all.
+    pending: bool = True
+    created: datetime | None = None
+    event_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Two well-formed reads, the second of them wide enough, did not show the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """Cronofy refuses the account itself; `reason` is a sentence for a person."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A conferencing profile, or a calendar profile, as UserInfo lists it.
+
+    `relink_url` is a secret: it is kept out of `repr` and so out of logs and tracebacks.
+    """
+
+    profile_id: str
+    provider_name: str | None
+    name: str | None
+    connected: bool
+    relink_url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A calendar with what matters of its profile (Cronofy API reference §5)."""
+
+    calendar_id: str
+    profile: Profile
+    integrated_available: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """A well-formed UserInfo, as far as conferencing goes.
+
+    `listed` is False where the answer had no ``conferencing_profiles`` at all, which Cronofy does
+    when none was ever authorised.
+    """
+
+    conferencing: tuple[Profile, ...]
+    calendars: tuple[Calendar, ...] = ()
+    listed: bool = True
+
+    def conferencing_profile(self, profile_id: str) -> Profile | None:
+        """The conferencing profile with this id; names may repeat, ids do not."""
+        return next((p for p in self.conferencing if p.profile_id == profile_id), None)
+
+    def calendar(self, calendar_id: str) -> Calendar | None:
+        """The calendar with this id, if UserInfo lists it."""
+        return next((c for c in self.calendars if c.calendar_id == calendar_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one look saw. Errors have no place here: a look that failed makes no observation.
+
+    `profiles` is None when UserInfo was not asked, as it is not when the read settles everything.
+    """
+
+    sighting: Seen | Missing | Unauthorized
+    profiles: Profiles | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that a diagnosis and the schedule depend on (contract §4)."""
+
+    grace: timedelta
+    recheck_min: timedelta
+    recheck_max: timedelta
+    escalate_after: timedelta
+    escalate_before: timedelta
+    #: ``same_provider``, ``any_connected`` or ``never``.
+    replacement: str = "same_provider"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why an event stands as it does, in words that a support person can forward, and what to do."""
+
+    state: State
+    cause: Cause | None
+    certainty: Certainty
+    evidence: tuple[str, ...]
+    remedy: Remedy
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    join_url: str | None = None

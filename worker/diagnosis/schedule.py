@@ -1,0 +1,57 @@
+"""When to look at an event again (contract §1): doubling, bounded, and closer as the start comes near."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from worker.diagnosis.model import Cause, Diagnosis, Policy, State
+
+#: Looks that fail are repeated no further apart than this.
+LONGEST_RETRY = timedelta(minutes=10)
+
+
+def first_look(tracked_at: datetime, policy: Policy) -> datetime:
+    """The first look comes ``RECHECK_MIN`` after `track`."""
+    return tracked_at + policy.recheck_min
+
+
+def next_interval(previous: timedelta | None, policy: Policy) -> timedelta:
+    """Double the interval of the last look, within the bounds; the first one is the lower bound."""
+    if previous is None:
+        return policy.recheck_min
+    return min(max(previous * 2, policy.recheck_min), policy.recheck_max)
+
+
+def next_look(
+    diagnosis: Diagnosis, interval: timedelta, start: datetime | None, now: datetime, policy: Policy
+) -> datetime | None:
+    """When to look next, or None for never.
+
+    Never further away than a quarter of the time left to `start`, and never sooner than
+    ``RECHECK_MIN``. A lost account is not looked at until it is connected again.
+    """
+    if diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED:
+        return None
+    if start is not None and start > now:
+        interval = min(interval, (start - now) / 4)
+    return now + min(max(interval, policy.recheck_min), policy.recheck_max)
+
+
+def retry_look(failures: int, start: datetime | None, now: datetime, policy: Policy) -> datetime:
+    """When to look again after `failures` looks in a row failed: doubling, at most `LONGEST_RETRY` apart.
+
+    A failed look says nothing of the event, so the schedule of its looks goes on where it was.
+    """
+    wait: timedelta = min(policy.recheck_min * 2 ** min(failures, 20), max(LONGEST_RETRY, policy.recheck_min))
+    if start is not None and start > now:
+        wait = max(policy.recheck_min, min(wait, (start - now) / 4))
+    return now + min(wait, policy.recheck_max)
+
+
+def is_due(next_look_at: datetime, interval: timedelta | None, now: datetime) -> bool:
+    """Whether a look of the account takes this event in: due, or nearly so.
+
+    The last quarter of an interval counts, so that an account's events come to share their looks:
+    one read serves them all.
+    """
+    return next_look_at <= now + (interval or timedelta(0)) / 4

@@ -1,0 +1,79 @@
+"""Times as Cronofy writes them (Cronofy API reference §2): instants, local times and whole days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+
+class MalformedTime(ValueError):
+    """A value that should be a time is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventTime:
+    """The start or end of an event: a moment, or the beginning of a day in a zone.
+
+    `wire` is the value as Cronofy wrote it, to be sent back unchanged.
+    """
+
+    instant: datetime
+    all_day: bool
+    tzid: str | None
+    wire: Any
+
+    @property
+    def local(self) -> datetime | date:
+        """As a person reads it: in the event's zone, or the bare day."""
+        if self.all_day:
+            return self.instant.astimezone(zone(self.tzid)).date()
+        return self.instant.astimezone(zone(self.tzid))
+
+
+def zone(tzid: str | None) -> ZoneInfo:
+    """The zone of that name, or UTC where it is unknown or none is given (Cronofy's own default)."""
+    try:
+        return ZoneInfo(tzid or "UTC")
+    except (KeyError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
+    """Read a ``start`` or ``end``: a Date, a Time, or ``{"time", "tzid"}`` with either in it.
+
+    `tzid` is the zone for a value that carries none: a whole day begins at midnight there. None
+    stays None; anything else raises MalformedTime.
+    """
+    if value is None:
+        return None
+    text, own = value, None
+    if isinstance(value, dict):
+        text, own = value.get("time"), value.get("tzid")
+        if own is not None and not isinstance(own, str):
+            raise MalformedTime("a tzid that is not text")
+    if not isinstance(text, str) or len(text) > 64:
+        raise MalformedTime("a time that is not text")
+    tzid = own or tzid
+    text = text.strip()
+    try:
+        if len(text) == 10:
+            day = date.fromisoformat(text)
+            midnight = datetime.combine(day, time(), tzinfo=zone(tzid))
+            return EventTime(midnight.astimezone(UTC), all_day=True, tzid=tzid, wire=value)
+        moment = parse_instant(text, tzid)
+    except (ValueError, OverflowError):
+        raise MalformedTime("a time that cannot be read") from None
+    return EventTime(moment, all_day=False, tzid=tzid, wire=value)
+
+
+def parse_instant(text: str, tzid: str | None = None) -> datetime:
+    """Read an ISO 8601 time, or Cronofy's ``2014-08-05 15:30:00Z``, as an aware UTC datetime.
+
+    A time without an offset is taken in `tzid`. Raises ValueError or OverflowError.
+    """
+    moment = datetime.fromisoformat(text.replace(" UTC", "Z"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone(tzid))
+    return moment.astimezone(UTC)

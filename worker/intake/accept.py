@@ -1,0 +1,113 @@
+"""What the intake tasks do: write what a caller says into the ledger, and answer once it is there.
+
+Each of them may be done twice with no harm.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from worker.bootstrap import Services
+from worker.cronofy.signature import is_signed
+from worker.diagnosis.schedule import first_look
+from worker.intake.notifications import Hint, read_hint
+from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
+from worker.ledger.ledger import Credentials
+from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
+
+log = structlog.get_logger()
+
+
+def connect_account(services: Services, account: ConnectAccount) -> bool:
+    """Store the account's credentials and wake it if it was lost."""
+    credentials = Credentials(account.refresh_token, account.access_token)
+    services.ledger.connect(account.sub, credentials, account.data_center, account.email, account.name)
+    log.info("account.stored", sub=account.sub)
+    return True
+
+
+def forget_account(services: Services, account: AccountOnly) -> bool:
+    """Erase all that is known of the account."""
+    services.ledger.forget(account.sub)
+    log.info("account.forgotten", sub=account.sub)
+    return True
+
+
+def track(services: Services, tracked: TrackEvent) -> bool:
+    """Start watching an event; its first look comes after ``RECHECK_MIN``."""
+    now = services.ledger.now()
+    event = TrackedEvent(
+        key=EventKey(tracked.calendar_id, tracked.event_id),
+        body=tracked.event,
+        provider_name=tracked.provider_name,
+        tracked_at=to_ms(now),
+        asked_at=to_ms(now),
+        profile_id=tracked.profile_id,
+        next_look=to_ms(first_look(now, services.looker.policy)),
+    )
+    services.ledger.track(tracked.sub, event)
+    log.info("event.tracked", sub=tracked.sub, calendar_id=tracked.calendar_id, event_id=tracked.event_id)
+    return True
+
+
+def untrack(services: Services, event: OneEvent) -> bool:
+    """Stop watching an event; true also where it was not watched."""
+    services.ledger.untrack(event.sub, EventKey(event.calendar_id, event.event_id))
+    log.info("event.untracked", sub=event.sub, calendar_id=event.calendar_id, event_id=event.event_id)
+    return True
+
+
+def receive_notification(services: Services, notification: ReceiveNotification) -> tuple[str, ...]:
+    """Take a push notification as a hint: what it speaks of becomes due now.
+
+    Returns the accounts that are now to be looked at. One whose signature does not fit is counted,
+    logged and dropped (contract §6).
+    """
+    secrets = [secret.get_secret_value() for secret in services.settings.cronofy_client_secret]
+    if not is_signed(notification.body.encode(), notification.signature, secrets):
+        services.ledger.count("notifications:bad_signature")
+        log.warning("notification.refused", reason="bad_signature")
+        return ()
+    hint = read_hint(notification.body)
+    calendar_id = notification.calendar_id or hint.calendar_id
+    event_id = notification.event_id or hint.event_id
+    accounts = [notification.sub] if notification.sub else _accounts_of(services, calendar_id)
+    due = tuple(sub for sub in accounts if _make_due(services, sub, calendar_id, event_id, hint))
+    services.ledger.count("notifications:taken")
+    interaction = hint.interaction.value if hint.interaction else None
+    log.info("notification.taken", interaction=interaction, subtype=hint.subtype, accounts=len(due))
+    return due
+
+
+def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]:
+    return services.ledger.accounts_of(calendar_id) if calendar_id else ()
+
+
+def _make_due(
+    services: Services, sub: str, calendar_id: str | None, event_id: str | None, hint: Hint
+) -> bool:
+    """Make the events that the hint may mean due now; without an event id, all of the account's."""
+    ledger = services.ledger
+    if event_id is None:
+        return ledger.nudge_account(sub)
+    if calendar_id is not None:
+        stored = ledger.find_pending(sub, EventKey(calendar_id, event_id))
+        return stored is not None and _take_hint(services, sub, stored, hint)
+    meant = [stored for stored in ledger.pending(sub) if stored.event.key.event_id == event_id]
+    taken = [_take_hint(services, sub, stored, hint) for stored in meant]
+    return any(taken)
+
+
+def _take_hint(services: Services, sub: str, stored: Stored, hint: Hint) -> bool:
+    """Note what was said of the event; one that changes all the time is just made due."""
+    ledger = services.ledger
+    if hint.interaction is not None:
+        said = (hint.interaction.value, hint.subtype, to_ms(ledger.now()))
+        for _ in range(3):
+            if ledger.notice(sub, stored, stored.event.noticed(*said)):
+                return True
+            present = ledger.find_pending(sub, stored.event.key)
+            if present is None:
+                return False
+            stored = present
+    return ledger.nudge(sub, stored.event.key)

@@ -1,0 +1,64 @@
+"""What a push notification speaks of (Cronofy API reference §6), read as leniently as can be.
+
+Its body is a hint, never evidence: ids are taken from it, and the kind of interaction; what is true
+is then read from Cronofy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.diagnosis.model import Interaction
+
+#: Words for the same interaction; the second stood in older documentation.
+_INTERACTIONS = {
+    "conferencing_assigned": Interaction.ASSIGNED,
+    "conferencing_success": Interaction.ASSIGNED,
+    "conferencing_failing": Interaction.FAILING,
+}
+_LONGEST_SUBTYPE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a notification says: any of it may be missing."""
+
+    calendar_id: str | None = None
+    event_id: str | None = None
+    interaction: Interaction | None = None
+    subtype: str | None = None
+
+
+def read_hint(body: str) -> Hint:
+    """Read a notification's body; one that is no JSON object, or says nothing known, is an empty hint."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return Hint()
+    if not isinstance(content, Mapping):
+        return Hint()
+    notification = _object(content.get("notification"))
+    event = _object(content.get("event")) or _object(notification.get("event"))
+    interaction, subtype = _interaction(notification.get("interactions"))
+    return Hint(_text(event.get("calendar_id")), _text(event.get("event_id")), interaction, subtype)
+
+
+def _interaction(value: Any) -> tuple[Interaction | None, str | None]:
+    """The first known interaction of an array, or of one object in its place."""
+    for item in value if isinstance(value, list) else [value]:
+        interaction = _INTERACTIONS.get(str(_object(item).get("type")))
+        if interaction:
+            subtype = _text(_object(item).get("subtype"))
+            return interaction, subtype[:_LONGEST_SUBTYPE] if subtype else None
+    return None, None
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,183 @@
+"""What callers may send: the keyword arguments of the contract's tasks (§1), checked before use.
+
+A payload that does not fit is a `BadPayload` whose reason says what is wrong and where, and never
+repeats a value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from worker.diagnosis.times import MalformedTime, parse_event_time
+
+#: A task's keyword arguments may not be longer than this as JSON (contract §1).
+LARGEST_PAYLOAD = 64 * 1024
+#: Ids are opaque, but not without end: so many bytes of UTF-8.
+LONGEST_ID = 1024
+#: Nested deeper than any event body is.
+DEEPEST = 32
+
+
+class BadPayload(Exception):
+    """The keyword arguments of a task are not what the contract says."""
+
+    permanent = True
+    retry_after = None
+
+
+def _short(value: str) -> str:
+    if len(value.encode()) > LONGEST_ID:
+        raise PydanticCustomError("id_too_long", "is longer than 1024 bytes", {})
+    return value
+
+
+Id = Annotated[str, StringConstraints(min_length=1, strict=True)]
+Text = Annotated[str, StringConstraints(strict=True, max_length=1024)]
+Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=8192)]
+
+
+class Payload(BaseModel):
+    """What all payloads share: nothing unknown is taken, ids are bounded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("sub", "calendar_id", "event_id", check_fields=False)
+    @classmethod
+    def _ids_are_bounded(cls, value: str | None) -> str | None:
+        return None if value is None else _short(value)
+
+
+class ConnectAccount(Payload):
+    """``conferencing.connect_account``: `expires_in` is taken and not needed, since 401 tells."""
+
+    sub: Id
+    refresh_token: Token
+    access_token: Token | None = None
+    expires_in: float | None = None
+    data_center: Literal["us", "au", "ca", "de", "sg", "uk"] = "us"
+    email: Text | None = None
+    name: Text | None = None
+
+
+class AccountOnly(Payload):
+    """``conferencing.forget_account`` and ``conferencing.reconcile_account``."""
+
+    sub: Id
+
+
+class TrackEvent(Payload):
+    """``conferencing.track``: `event` is the very body that the caller sent to Cronofy."""
+
+    sub: Id
+    calendar_id: Id
+    event: dict[str, Any]
+    provider_name: Text | None = None
+
+    @model_validator(mode="after")
+    def _event_is_usable(self) -> Self:
+        event_id = self.event.get("event_id")
+        if not isinstance(event_id, str) or not event_id:
+            raise PydanticCustomError("event_id", "event.event_id must be a text that is not empty", {})
+        _short(event_id)
+        conferencing = self.event.get("conferencing")
+        if conferencing is not None:
+            profile_id = conferencing.get("profile_id") if isinstance(conferencing, dict) else None
+            if not isinstance(profile_id, str) or not profile_id:
+                raise PydanticCustomError(
+                    "profile_id", "event.conferencing.profile_id must be a text that is not empty", {}
+                )
+        for name in ("start", "end"):
+            try:
+                parse_event_time(self.event.get(name))
+            except MalformedTime as error:
+                raise PydanticCustomError(
+                    "time", "event.{name} must be a time: {why}", {"name": name, "why": str(error)}
+                ) from None
+        return self
+
+    @property
+    def event_id(self) -> str:
+        """The caller's id of the event."""
+        return str(self.event["event_id"])
+
+    @property
+    def profile_id(self) -> str | None:
+        """The conferencing profile that the caller asked for, if the body says."""
+        conferencing = self.event.get("conferencing")
+        return conferencing["profile_id"] if conferencing else None
+
+
+class OneEvent(Payload):
+    """``conferencing.untrack``, ``conferencing.reconcile_event`` and ``conferencing.explain``."""
+
+    sub: Id
+    calendar_id: Id
+    event_id: Id
+
+
+class ReceiveNotification(Payload):
+    """``conferencing.receive_notification``: `body` is the raw request body, `signature` the header."""
+
+    body: Annotated[str, StringConstraints(strict=True)]
+    signature: Annotated[str, StringConstraints(strict=True, max_length=8192)]
+    sub: Id | None = None
+    calendar_id: Id | None = None
+    event_id: Id | None = None
+
+
+P = TypeVar("P", bound=Payload)
+
+
+def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
+    """Check a task's arguments against its model; BadPayload names the first fault and its place."""
+    if args:
+        raise BadPayload("Only keyword arguments are taken.")
+    _check_json(kwargs)
+    try:
+        return model.model_validate(dict(kwargs))
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part)[:80] for part in fault["loc"])
+        raise BadPayload(f"{place}: {fault['msg']}" if place else fault["msg"]) from None
+
+
+def _check_json(kwargs: Mapping[str, Any]) -> None:
+    """What cannot go back out as JSON, or is too large or too deep, is refused as a whole."""
+    try:
+        size = len(json.dumps(kwargs, allow_nan=False, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise BadPayload("A text is not valid Unicode (a lone surrogate).") from None
+    except ValueError:
+        raise BadPayload("A number is not a number (NaN or infinite).") from None
+    except (RecursionError, TypeError):
+        raise BadPayload("The payload is no plain JSON.") from None
+    if size > LARGEST_PAYLOAD:
+        raise BadPayload(f"The payload is {size} bytes long; at most {LARGEST_PAYLOAD} are taken.")
+    if _depth(kwargs) > DEEPEST:
+        raise BadPayload(f"The payload is nested more than {DEEPEST} levels deep.")
+
+
+def _depth(value: Any) -> int:
+    """How deep objects and lists are nested; JSON's encoder has already bounded it."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, Mapping) else item)
+            if isinstance(child, (Mapping, list))
+        ]
+    return depth

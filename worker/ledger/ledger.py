@@ -1,0 +1,322 @@
+"""The ledger: what is tracked, what is due, who holds it, and what came of it.
+
+Every change is one Lua script, so one atomic step; the keys are listed in ``scripts/common.lua``.
+All times are the Redis server's, so that no worker's clock matters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import uuid4
+
+import msgpack
+from redis import Redis
+
+from worker.ledger.lua import Scripts
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import (
+    Account,
+    EventKey,
+    Memo,
+    Stored,
+    TrackedEvent,
+    fingerprint,
+    from_ms,
+    pack_event,
+    pack_memo,
+    unpack_account,
+    unpack_event,
+)
+from worker.ledger.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An account's OAuth tokens; `expires_at` is None where Cronofy did not say."""
+
+    refresh_token: str
+    access_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An account in our hands: until it is committed or released, or the lease expires."""
+
+    sub: str
+    token: str
+    #: The ledger's time of the claim.
+    now: datetime
+    account: Account
+    events: tuple[Stored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else holds the account, for no longer than this."""
+
+    remaining: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class EventChange:
+    """What a look makes of one event; refused if the event changed since it was claimed."""
+
+    before: Stored
+    after: TrackedEvent
+    settle: bool = False
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A composed email for the outbox; it may hold a relink URL, so it is sealed on its way in."""
+
+    mail_id: str
+    message: bytes
+
+    def __repr__(self) -> str:
+        return f"Mail({self.mail_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """All that one look of an account changes."""
+
+    events: Sequence[EventChange] = ()
+    memo: Memo | None = None
+    #: The account was found refused by Cronofy.
+    lost: bool = False
+    outcomes: Sequence[Outcome] = ()
+    mails: Sequence[Mail] = ()
+    cancel: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What a sweep moved."""
+
+    now: datetime
+    due: int
+    expired: int
+    ready: int
+
+
+class LeaseLost(Exception):
+    """The lease expired and somebody else may hold the account: nothing was changed."""
+
+    permanent = False
+    retry_after = None
+
+
+class Ledger:
+    """The tracked world in one Redis."""
+
+    def __init__(
+        self, redis: Redis, prefix: str, vault: Vault, history_keep: timedelta, outcomes_keep: int
+    ) -> None:
+        self.redis = redis
+        self.prefix = prefix
+        self.vault = vault
+        self.run = Scripts(redis, prefix).run
+        self._keep_ms = int(history_keep.total_seconds() * 1000)
+        self.outcomes_keep = outcomes_keep
+
+    def now(self) -> datetime:
+        """The ledger's time."""
+        seconds, micros = self.redis.time()
+        return from_ms(seconds * 1000 + micros / 1000)
+
+    # Intake.
+
+    def connect(
+        self, sub: str, credentials: Credentials, data_center: str, email: str | None, name: str | None
+    ) -> None:
+        """Store an account's credentials in place of older ones; wake it if it was lost."""
+        profile = msgpack.packb({"data_center": data_center, "email": email, "name": name})
+        outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, self.now())
+        sealed = self.seal_credentials(credentials)
+        self.run("connect", sub, profile, sealed, outcome.to_json(), self.outcomes_keep)
+
+    def forget(self, sub: str) -> None:
+        """Erase an account with its credentials, events and unsent mail."""
+        self.run("forget", sub)
+
+    def track(self, sub: str, event: TrackedEvent) -> None:
+        """Start watching an event; the same event again replaces the record."""
+        self.run("track", sub, event.key.field, pack_event(event))
+
+    def untrack(self, sub: str, key: EventKey) -> bool:
+        """Stop watching an event; whether it was known."""
+        return bool(self.run("untrack", sub, key.field))
+
+    def nudge(self, sub: str, key: EventKey) -> bool:
+        """Make a pending event due now; whether there is one."""
+        return bool(self.run("nudge", sub, key.field, "", "") == 1)
+
+    def nudge_account(self, sub: str) -> bool:
+        """Make all pending events of an account due now; whether there are any."""
+        nudged = [self.nudge(sub, stored.event.key) for stored in self.pending(sub)]
+        return any(nudged)
+
+    def notice(self, sub: str, stored: Stored, event: TrackedEvent) -> bool:
+        """Replace a pending event's record by `event` and make it due now; False if it changed meanwhile."""
+        done = self.run("nudge", sub, event.key.field, stored.fingerprint, pack_event(event))
+        return bool(done == 1)
+
+    # Reading.
+
+    def account(self, sub: str) -> Account:
+        """The account as stored; one without credentials where it was never connected."""
+        return unpack_account(sub, cast("dict[bytes, bytes]", self.redis.hgetall(self._key("account", sub))))
+
+    def pending(self, sub: str) -> tuple[Stored, ...]:
+        """All pending events of an account."""
+        values = cast("list[bytes]", self.redis.hvals(self._key("events", sub)))
+        return tuple(unpack_event(value) for value in values)
+
+    def find(self, sub: str, key: EventKey) -> Stored | None:
+        """An event of the account, pending or settled; None where it is not tracked."""
+        return self.find_pending(sub, key) or self._find("settled", sub, key)
+
+    def find_pending(self, sub: str, key: EventKey) -> Stored | None:
+        """A pending event of the account; None where it is settled or not tracked."""
+        return self._find("events", sub, key)
+
+    def accounts_of(self, calendar_id: str) -> tuple[str, ...]:
+        """The accounts that have pending events in this calendar."""
+        members = cast("set[bytes]", self.redis.smembers(self._key("calendar", calendar_id)))
+        return tuple(sorted(member.decode() for member in members))
+
+    # Leases.
+
+    def promote(self, most: int) -> Promotion:
+        """Move what is due to ready, and give back what expired leases held, `most` of each at a time."""
+        now, due, expired, ready = self.run("promote", most)
+        return Promotion(from_ms(now), due, expired, ready)
+
+    def claim(self, lease: timedelta) -> Lease | None:
+        """Lease the ready account whose meeting starts soonest; None where none is ready."""
+        token, answer = self._claim(lease, b"")
+        return self._lease(token, answer) if answer else None
+
+    def claim_account(self, sub: str, lease: timedelta) -> Lease | Held:
+        """Lease this account, due or not, or say that somebody else holds it."""
+        token, answer = self._claim(lease, sub.encode())
+        if len(answer) == 1:
+            return Held(timedelta(milliseconds=answer[0]))
+        return self._lease(token, answer)
+
+    def wait_until_freed(self, sub: str, timeout: timedelta) -> None:
+        """After `claim_account` said Held: return once the lease may be free, or after `timeout`."""
+        # Not below a hundredth: 0 would wait for ever.
+        self.redis.blpop([self._key("freed", sub)], timeout=max(0.01, timeout.total_seconds()))
+
+    def release(self, lease: Lease) -> None:
+        """Give an account back untouched; nothing happens if the lease was lost."""
+        self.run("release", lease.sub, lease.token)
+
+    def commit(self, lease: Lease, change: Change, done: bool = True) -> frozenset[EventKey]:
+        """Write all that a look changed, in one step, and end the lease (or keep it, if not `done`).
+
+        Returns the events that were tracked anew or untracked meanwhile: of these nothing was
+        written. Raises LeaseLost, with nothing written at all.
+        """
+        packed = msgpack.packb(
+            {
+                "done": done,
+                "events": [
+                    [
+                        event.before.event.key.field,
+                        event.before.fingerprint,
+                        "settle" if event.settle else "keep",
+                        pack_event(event.after),
+                        _packed(event.outcomes),
+                    ]
+                    for event in change.events
+                ],
+                "memo": pack_memo(change.memo) if change.memo else False,
+                "lost": fingerprint(lease.account.credentials or b"") if change.lost else False,
+                "outcomes": _packed(change.outcomes),
+                "mails": [[mail.mail_id, self.vault.seal(mail.message)] for mail in change.mails],
+                "cancel": list(change.cancel),
+                "keep_ms": self._keep_ms,
+                "outcomes_keep": self.outcomes_keep,
+            },
+            # Lua's reader knows one kind of string only.
+            use_bin_type=False,
+        )
+        refused = self.run("commit", lease.sub, lease.token, packed)
+        if refused is None:
+            raise LeaseLost("The lease of this account expired before its look was committed.")
+        fields = {event.before.event.key.field: event.before.event.key for event in change.events}
+        return frozenset(fields[field] for field in refused)
+
+    # Credentials.
+
+    def open_credentials(self, account: Account) -> Credentials | None:
+        """The account's tokens, decrypted; None where it was never connected."""
+        if account.credentials is None:
+            return None
+        return Credentials(**json.loads(self.vault.open(account.credentials)))
+
+    def keep_credentials(self, account: Account, credentials: Credentials) -> bytes | None:
+        """Store refreshed tokens; returns them sealed, or None if the account was connected anew."""
+        sealed = self.seal_credentials(credentials)
+        kept = self.run("credentials", account.sub, fingerprint(account.credentials or b""), sealed)
+        return sealed if kept else None
+
+    def seal_credentials(self, credentials: Credentials) -> bytes:
+        """The tokens, encrypted by the vault."""
+        plain = {"refresh_token": credentials.refresh_token, "access_token": credentials.access_token}
+        return self.vault.seal(json.dumps(plain).encode())
+
+    # Small things.
+
+    def take_slot(self, every: timedelta) -> bool:
+        """Whether no other sweep, of those that come `every` so often, took the present tick."""
+        # A little less than the interval, since ticks are never quite regular.
+        width = max(1, int(every.total_seconds() * 900))
+        return bool(self.redis.set(f"{self.prefix}:slot", 1, nx=True, px=width))
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to one of the counters."""
+        self.redis.hincrby(f"{self.prefix}:counters", name, by)
+
+    def counters(self) -> Mapping[str, int]:
+        """All gauges and totals."""
+        stored = cast("dict[bytes, bytes]", self.redis.hgetall(f"{self.prefix}:counters"))
+        return {name.decode(): int(value) for name, value in stored.items()}
+
+    def _find(self, family: str, sub: str, key: EventKey) -> Stored | None:
+        value = cast("bytes | None", self.redis.hget(self._key(family, sub), cast("str", key.field)))
+        return None if value is None else unpack_event(value)
+
+    def _key(self, family: str, sub: str) -> str:
+        return f"{self.prefix}:{family}:{sub}"
+
+    def _claim(self, lease: timedelta, sub: bytes) -> tuple[str, Any]:
+        token = uuid4().hex
+        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub)
+
+    def _lease(self, token: str, answer: Any) -> Lease:
+        now, sub_bytes, account, events = answer
+        sub = sub_bytes.decode()
+        stored = unpack_account(sub, dict(_pairs(account)))
+        return Lease(
+            sub, token, from_ms(now), stored, tuple(unpack_event(value) for _, value in _pairs(events))
+        )
+
+
+def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _packed(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    return [[outcome.type.value, outcome.to_json()] for outcome in outcomes]

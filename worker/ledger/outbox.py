@@ -1,0 +1,60 @@
+"""The outbox: emails that a commit decided on, kept until they are sent or refused for good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from worker.ledger.ledger import Ledger
+from worker.ledger.outcomes import Outcome
+
+#: How long one worker may take over one email before another tries: above SMTP's own deadline.
+SEND_LEASE = timedelta(seconds=50)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMail:
+    """An email in our hands; `attempts` counts this one too."""
+
+    mail_id: str
+    message: bytes
+    sub: str
+    attempts: int
+
+    def __repr__(self) -> str:
+        return f"QueuedMail({self.mail_id!r}, attempts={self.attempts})"
+
+
+class Outbox:
+    """The mails of a ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def take(self) -> QueuedMail | None:
+        """The mail that is due for the longest time, or None."""
+        answer = self._ledger.run("take_mail", int(SEND_LEASE.total_seconds() * 1000))
+        if not answer:
+            return None
+        mail_id, sealed, sub, attempts = answer
+        return QueuedMail(mail_id.decode(), self._ledger.vault.open(sealed), sub.decode(), attempts)
+
+    def has_due(self) -> bool:
+        """Whether a mail is to be sent now."""
+        key, now_ms = f"{self._ledger.prefix}:outbox", int(self._ledger.now().timestamp() * 1000)
+        return bool(self._ledger.redis.zcount(key, "-inf", now_ms))
+
+    def sent(self, mail_id: str) -> None:
+        """It was handed over; it is gone from here."""
+        self._finish(mail_id, "sent")
+
+    def refused(self, mail_id: str, outcome: Outcome) -> None:
+        """It can never be sent; `outcome` says so."""
+        self._finish(mail_id, "refused", outcome=outcome.to_json())
+
+    def later(self, mail_id: str, wait: timedelta) -> None:
+        """Try again after `wait`."""
+        self._finish(mail_id, "later", int(wait.total_seconds() * 1000))
+
+    def _finish(self, mail_id: str, how: str, wait_ms: int = 0, outcome: str = "") -> None:
+        self._ledger.run("finish_mail", mail_id, how, wait_ms, outcome, self._ledger.outcomes_keep)

@@ -1,0 +1,64 @@
+-- All that one look of an account changes, in one step, if the lease is still held.
+-- ARGV: P, sub, token, packed change:
+--   done       true ends the lease; false keeps it (an intent, recorded before a write)
+--   events     { field, SHA-1 of the value that was claimed, 'keep' or 'settle', new value, outcomes }...
+--   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
+--              anew meanwhile, the whole change is void
+--   memo       of the account, if it changes
+--   outcomes   of the account as a whole; outcomes are { type, JSON }
+--   mails      { id, encrypted message }...; cancel: ids of mails that are not to be sent any more
+--   keep_ms, outcomes_keep
+-- Returns false if the lease is no longer held, or the fields that changed meanwhile and were left alone.
+local sub, token, change = ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])
+if redis.call('HGET', LEASES, sub) ~= token then return false end
+local now, account, settled, refused = now_ms(), account_key(sub), settled_key(sub), {}
+
+if change.lost and redis.sha1hex(redis.call('HGET', account, 'credentials') or '') ~= change.lost then
+  for i, event in ipairs(change.events) do refused[i] = event[1] end
+  end_lease(sub, now)
+  return refused
+end
+
+local function publish(outcomes)
+  for _, outcome in ipairs(outcomes) do
+    tell(outcome[2], change.outcomes_keep)
+    count('outcome:' .. outcome[1], 1)
+  end
+end
+
+if change.lost then redis.call('HSET', account, 'standing', 'lost') end
+if change.memo then redis.call('HSET', account, 'memo', change.memo) end
+publish(change.outcomes)
+
+local settles = false
+for _, event in ipairs(change.events) do
+  local field, expected, verb, value = event[1], event[2], event[3], event[4]
+  local present = redis.call('HGET', events_key(sub), field)
+  if not present or redis.sha1hex(present) ~= expected then
+    refused[#refused + 1] = field
+  else
+    if verb == 'settle' then
+      settles = true
+      put_event(sub, field, nil)
+      redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
+    else
+      put_event(sub, field, value)
+    end
+    publish(event[5])
+  end
+end
+if settles then
+  local all = redis.call('HGETALL', settled)
+  for i = 1, #all, 2 do
+    if header(all[i + 1]) <= now then redis.call('HDEL', settled, all[i]) end
+  end
+  redis.call('PEXPIRE', settled, change.keep_ms)
+end
+leave_calendars(sub)
+for _, mail in ipairs(change.mails) do
+  redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0)
+  redis.call('ZADD', P .. ':outbox', now, mail[1])
+end
+for _, id in ipairs(change.cancel) do drop_mail(id) end
+if change.done then end_lease(sub, now) end
+return refused

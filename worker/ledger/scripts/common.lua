@@ -1,0 +1,140 @@
+-- The ledger's keys. This is the one place that lists them; every other script begins with this text.
+--
+-- P is RECONCILER_KEY_PREFIX; SUB is an account's id as it came, always last in a key, so that no two
+-- ids can make one key. Times are milliseconds of this server's clock. Packed values are msgpack.
+--
+--   P:account:SUB      hash    profile (packed: data centre, email, name), credentials (encrypted by the
+--                              vault), standing ("active" or "lost"), memo (packed: what looks remember of
+--                              the account). Written by connect; memo and standing by commit; credentials
+--                              also by a token refresh. Until forgotten.
+--   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
+--                              value: HEADER .. packed record. Written by track, commit, nudge.
+--   P:settled:SUB      hash    assigned and closed events, the same shape; the header's next look is when
+--                              the record may go. Expires HISTORY_KEEP after the last one settled.
+--   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
+--   P:waiting          zset    SUB by the next look of its events
+--   P:ready            zset    SUB by the soonest start among its events that are due
+--   P:leased           zset    SUB by the expiry of its lease. An account is in one of the three, or in
+--                              none when it is lost or has no pending event.
+--   P:leases           hash    SUB -> the token of its lease
+--   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
+--   P:freed:SUB        list    one entry for each of them once it has; a minute
+--   P:outcomes         stream  outcome (JSON); trimmed to OUTCOMES_KEEP
+--   P:outcomes:sent    string  the stream id up to which RECONCILER_OUTCOME_TASK was told
+--   P:outcomes:turn    string  held by the one who tells it; seconds
+--   P:outbox           zset    mail id by when it is to be sent (or tried again)
+--   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
+--   P:dead-letters     stream  letter (packed: task, reason, at, payload encrypted by the vault)
+--   P:counters         hash    gauges events:pending and cause:NAME; totals of all else
+--   P:slot             string  a sweep ran a moment ago; nearly one tick
+--   P:budget:ORIGIN    zset    calls granted in the last minute, by time (worker/cronofy/budget.lua),
+--                              and beside it :paused, :strikes, :refused, :probe (strings)
+--
+-- HEADER is 17 bytes, big endian: double next look, double start, byte cause (its place in CAUSES).
+
+local P = ARGV[1]
+local HEADER = 17
+local FAR = 9e15
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function account_key(sub) return P .. ':account:' .. sub end
+local function events_key(sub) return P .. ':events:' .. sub end
+local function settled_key(sub) return P .. ':settled:' .. sub end
+
+local WAITING, READY, LEASED, LEASES = P .. ':waiting', P .. ':ready', P .. ':leased', P .. ':leases'
+local COUNTERS = P .. ':counters'
+
+local function header(value) return struct.unpack('>ddB', value) end
+
+local function due_at(value, at)
+  local _, start, cause = header(value)
+  return struct.pack('>ddB', at, start, cause) .. string.sub(value, HEADER + 1)
+end
+
+local function count(name, by) redis.call('HINCRBY', COUNTERS, name, by) end
+
+local function calendar_of(field)
+  local length = string.match(field, '^(%d+):')
+  return string.sub(field, #length + 2, #length + 1 + length)
+end
+
+local left_calendars = {}
+
+-- At the end of a script that removed events: forget the calendars in which the account has no more.
+local function leave_calendars(sub)
+  if not next(left_calendars) then return end
+  for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do left_calendars[calendar_of(field)] = nil end
+  for calendar in pairs(left_calendars) do redis.call('SREM', P .. ':calendar:' .. calendar, sub) end
+end
+
+-- Write (value) or remove (nil) a pending event, keeping the gauges and the calendars true.
+local function put_event(sub, field, value)
+  local key = events_key(sub)
+  local old = redis.call('HGET', key, field)
+  if old then
+    local _, _, cause = header(old)
+    count('events:pending', -1)
+    count('cause:' .. cause, -1)
+  end
+  if value then
+    local _, _, cause = header(value)
+    redis.call('HSET', key, field, value)
+    count('events:pending', 1)
+    count('cause:' .. cause, 1)
+    if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
+  elseif old then
+    redis.call('HDEL', key, field)
+    left_calendars[calendar_of(field)] = true
+  end
+  return old
+end
+
+local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standing') == 'lost' end
+
+-- Put an account that nobody holds where its events say it belongs.
+local function place(sub, now)
+  redis.call('ZREM', WAITING, sub)
+  redis.call('ZREM', READY, sub)
+  if is_lost(sub) then return end
+  local nearest, soonest = FAR, FAR
+  for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
+    local next_look, start = header(value)
+    if next_look < nearest then nearest = next_look end
+    if next_look <= now and start < soonest then soonest = start end
+  end
+  if nearest <= now then
+    redis.call('ZADD', READY, soonest, sub)
+  elseif nearest < FAR then
+    redis.call('ZADD', WAITING, nearest, sub)
+  end
+end
+
+-- The same, unless somebody holds it: then whoever ends the lease does it.
+local function place_unless_leased(sub, now)
+  if not redis.call('ZSCORE', LEASED, sub) then place(sub, now) end
+end
+
+local function end_lease(sub, now)
+  redis.call('ZREM', LEASED, sub)
+  redis.call('HDEL', LEASES, sub)
+  place(sub, now)
+  local wanted = redis.call('GETDEL', P .. ':wanted:' .. sub)
+  if wanted then
+    local freed = P .. ':freed:' .. sub
+    for _ = 1, tonumber(wanted) do redis.call('RPUSH', freed, 1) end
+    redis.call('PEXPIRE', freed, 60000)
+  end
+end
+
+local function tell(outcome, keep)
+  redis.call('XADD', P .. ':outcomes', 'MAXLEN', '~', keep, '*', 'outcome', outcome)
+end
+
+local function drop_mail(id)
+  redis.call('ZREM', P .. ':outbox', id)
+  return redis.call('DEL', P .. ':mail:' .. id)
+end

@@ -1,0 +1,9 @@
+-- Take the mail that is due for the longest time; it is due again after the lease unless it is finished.
+-- ARGV: P, lease in ms. Returns {} or { id, message, sub, attempts }
+local outbox, now = P .. ':outbox', now_ms()
+local id = redis.call('ZRANGEBYSCORE', outbox, '-inf', now, 'LIMIT', 0, 1)[1]
+if not id then return {} end
+local mail = P .. ':mail:' .. id
+redis.call('ZADD', outbox, now + ARGV[2], id)
+local attempts = redis.call('HINCRBY', mail, 'attempts', 1)
+return { id, redis.call('HGET', mail, 'message'), redis.call('HGET', mail, 'sub'), attempts }

@@ -1,0 +1,81 @@
+"""The processes of `reconciler up`: started together, watched, and ended together."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+import structlog
+
+#: A child that dies is started again after so long; a worker needs no longer than this to end by itself.
+RESTART_SECONDS = 1.0
+END_SECONDS = 40.0
+
+_PR_SET_PDEATHSIG = 1
+
+log = structlog.get_logger()
+
+
+def end_with_parent() -> None:
+    """In a child, before it becomes another program: ask Linux to end it when its parent dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Crew:
+    """Named child processes, each a command of this program."""
+
+    def __init__(self, commands: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> None:
+        """`commands`: the arguments of `reconciler` for each name."""
+        self._commands = commands
+        self._environment = {**os.environ, **environment}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ending = False
+
+    def run(self) -> None:
+        """Start all, start again whichever dies, and end all on SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        try:
+            for name in self._commands:
+                self._start(name)
+            while not self._ending:
+                time.sleep(0.2)
+                for name, child in list(self._children.items()):
+                    if child.poll() is not None and not self._ending:
+                        log.error("process.died", process=name, status=child.returncode)
+                        time.sleep(RESTART_SECONDS)
+                        self._start(name)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Ask every child to end, and make it after `END_SECONDS`."""
+        running = [child for child in self._children.values() if child.poll() is None]
+        for child in running:
+            child.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + END_SECONDS
+        for child in running:
+            try:
+                child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _start(self, name: str) -> None:
+        if not self._ending:
+            command = [sys.executable, "-m", "worker.cli", *self._commands[name]]
+            self._children[name] = subprocess.Popen(  # noqa: S603 - our own program
+                command,
+                env=self._environment,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
+            )
+
+    def _end(self, _signal: int, _frame: FrameType | None) -> None:
+        self._ending = True

@@ -1,0 +1,71 @@
+"""A diagnosis as the contract (§1) writes it: what the tasks return and ``explain --json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.diagnosis.model import Cause, Certainty, Diagnosis, Remedy, State
+from worker.ledger.records import TrackedEvent, from_ms
+
+#: For an event that no look has reached yet.
+_UNSEEN: Mapping[str, Any] = {
+    "state": State.PENDING.value,
+    "cause": Cause.GENERATING.value,
+    "certainty": Certainty.LIKELY.value,
+    "evidence": ["The event was not looked at yet."],
+    "remedy": Remedy.WAIT.value,
+    "detail": {},
+    "join_url": None,
+}
+
+
+#: For a pending event of an account that Cronofy refuses (contract §6).
+_LOST: Mapping[str, Any] = {
+    "state": State.PENDING.value,
+    "cause": Cause.ACCOUNT_UNAUTHORIZED.value,
+    "certainty": Certainty.CERTAIN.value,
+    "evidence": ["Cronofy refuses this account; nothing can be read until it is connected again."],
+    "remedy": Remedy.CLOSE.value,
+    "detail": {},
+    "join_url": None,
+}
+
+
+def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]:
+    """The diagnosis of the last look, from the ledger; `lost` says that the account is."""
+    settled = event.last is not None and event.last["state"] != State.PENDING.value
+    last = event.last or _UNSEEN
+    if lost and last["cause"] != _LOST["cause"] and not settled:
+        last = _LOST
+    return {
+        "sub": sub,
+        "calendar_id": event.key.calendar_id,
+        "event_id": event.key.event_id,
+        **last,
+        "next_check_at": (
+            None if settled or lost or event.next_look is None else from_ms(event.next_look).isoformat()
+        ),
+    }
+
+
+def live_answer(sub: str, event: TrackedEvent, diagnosis: Diagnosis) -> dict[str, Any]:
+    """A diagnosis made a moment ago that changed nothing: the next look stays as it was planned."""
+    return {
+        "sub": sub,
+        "calendar_id": event.key.calendar_id,
+        "event_id": event.key.event_id,
+        "state": diagnosis.state.value,
+        "cause": diagnosis.cause.value if diagnosis.cause else None,
+        "certainty": diagnosis.certainty.value,
+        "evidence": list(diagnosis.evidence),
+        "remedy": diagnosis.remedy.value,
+        "detail": dict(diagnosis.detail),
+        "join_url": diagnosis.join_url,
+        "next_check_at": from_ms(event.next_look).isoformat() if event.next_look is not None else None,
+    }
+
+
+def with_note(answer: dict[str, Any], note: str) -> dict[str, Any]:
+    """The answer with one more sentence of evidence."""
+    return {**answer, "evidence": [*answer["evidence"], note]}

@@ -1,0 +1,292 @@
+"""One look at an account, from its lease to its commit: observe, diagnose, remedy.
+
+The order is what makes it safe: nothing is written to Cronofy before the intent is in the ledger,
+and everything that the look changes is committed in one step that a lost lease makes void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from worker.cronofy.client import Cronofy, Session
+from worker.cronofy.errors import (
+    ClientRefused,
+    CronofyError,
+    GrantRefused,
+    OutOfBudget,
+    RateLimited,
+    ScopeRefused,
+)
+from worker.diagnosis.causes import diagnose
+from worker.diagnosis.model import (
+    Cause,
+    Diagnosis,
+    Missing,
+    Observation,
+    Policy,
+    Profiles,
+    Remedy,
+    Seen,
+    Unauthorized,
+)
+from worker.diagnosis.schedule import is_due, retry_look
+from worker.ledger.ledger import Change, EventChange, Lease, Ledger
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import EventKey, Memo, Stored, TrackedEvent, from_ms, interval_of, to_ms
+from worker.reconcile.observe import Readings, observe, undecided
+from worker.reconcile.post import Post
+from worker.reconcile.reassign import reassign
+from worker.reconcile.relinks import RelinkRules, plan_relinks, reconnected, waits_for
+from worker.reconcile.verdict import Verdict, judge
+
+#: Not faults of the look: it is put off, and what it did not settle stays due.
+PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
+#: Cronofy refuses the account itself (contract §6).
+ACCOUNT_REFUSED = (GrantRefused, ScopeRefused)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LookResult:
+    """What a look came to: a verdict for each judged event, and what kept it from judging more."""
+
+    verdicts: tuple[Verdict, ...] = ()
+    hindrance: CronofyError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looker:
+    """Carries out looks. One per process; safe to share between threads."""
+
+    ledger: Ledger
+    cronofy: Cronofy
+    policy: Policy
+    rules: RelinkRules
+    post: Post
+    dry_run: bool = False
+
+    def look(self, lease: Lease, forced: Collection[EventKey] = ()) -> LookResult:
+        """Look at the account's due events and at those in `forced`; commit, and end the lease.
+
+        Raises LeaseLost where the lease expired meanwhile, with nothing committed: the next holder
+        looks again.
+        """
+        due = [s for s in lease.events if s.event.key in forced or _due(s.event, lease.now)]
+        if not due:
+            self.ledger.release(lease)
+            return LookResult()
+        session = self.cronofy.session(lease.account)
+        try:
+            readings = self._observe(session, lease, due)
+        except ACCOUNT_REFUSED as error:
+            return self._lose(replace(lease, account=session.account), error)
+        except PUT_OFF as error:
+            self.ledger.release(lease)
+            log.info("look.put_off", sub=lease.sub, reason=error.reason)
+            return LookResult(hindrance=error)
+        except CronofyError as error:
+            log.warning("look.failed", sub=lease.sub, reason=error.reason, status=error.status)
+            self.ledger.commit(lease, Change([self._failed(stored, error, lease.now) for stored in due]))
+            return LookResult(hindrance=error)
+        return self._remedy(session, lease, due, readings)
+
+    def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
+        """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
+
+        Raises CronofyError where Cronofy could not be asked.
+        """
+        try:
+            readings = self._observe(self.cronofy.session(lease.account), lease, [stored])
+        except ACCOUNT_REFUSED as error:
+            refused = Observation(Unauthorized(error.reason))
+            return diagnose(stored.event.request, refused, lease.now, self.policy)
+        judged = _Judgement(lease, readings, self.policy).judge(stored)
+        if judged is None:
+            raise _why_unjudged(stored.event.key, readings)
+        return judged.diagnosis
+
+    def fail(self, lease: Lease, error: CronofyError) -> None:
+        """Put an account's due events off after a look that ended in an unforeseen error."""
+        due = [stored for stored in lease.events if _due(stored.event, lease.now)]
+        self.ledger.commit(lease, Change([self._failed(stored, error, lease.now) for stored in due]))
+
+    def _observe(self, session: Session, lease: Lease, due: Sequence[Stored]) -> Readings:
+        wanted = {stored.event.key for stored in due}
+        return observe(
+            session,
+            [stored.event for stored in due],
+            [stored.event for stored in lease.events if stored.event.key not in wanted],
+            lease.now,
+            # Whether a profile was connected again is told once, even if its events settled themselves.
+            ask_userinfo=bool(lease.account.memo.episodes),
+        )
+
+    def _remedy(
+        self, session: Session, lease: Lease, due: Sequence[Stored], readings: Readings
+    ) -> LookResult:
+        now, judgement = lease.now, _Judgement(lease, readings, self.policy)
+        wanted = {stored.event.key for stored in due}
+        verdicts: list[Verdict] = []
+        changes: list[EventChange] = []
+        for stored in lease.events:
+            verdict = judgement.judge(stored)
+            is_wanted = stored.event.key in wanted
+            # What was read by the way is only taken up where there is something to do about it.
+            if verdict and (is_wanted or verdict.diagnosis.remedy is not Remedy.WAIT):
+                verdicts.append(verdict)
+            elif is_wanted:
+                error = _why_unjudged(stored.event.key, readings)
+                if not isinstance(error, PUT_OFF):
+                    changes.append(self._failed(stored, error, now))
+            elif waits_for(stored.event) in judgement.back:
+                soon = to_ms(now + self.policy.recheck_min)
+                after = replace(stored.event.asked_again(now), next_look=soon)
+                changes.append(EventChange(stored, after))
+        profiles = judgement.profiles
+        if not self.dry_run:
+            verdicts = reassign(self.ledger, session, lease, verdicts, profiles, self.policy)
+        judged = {verdict.before.event.key for verdict in verdicts}
+        account = replace(session.account, memo=_remember(lease.account.memo, profiles))
+        address = account.email or (readings.userinfo.email if readings.userinfo else None)
+        plan = plan_relinks(
+            account,
+            verdicts,
+            [stored.event for stored in lease.events if stored.event.key not in judged],
+            profiles,
+            address,
+            now,
+            self.rules,
+            dry_run=self.dry_run,
+        )
+        mails = [self.post.relink(mail_id, letter, now) for mail_id, letter in plan.letters]
+        escalated = [verdict for verdict in plan.verdicts if verdict.escalated]
+        if escalated and not self.dry_run:
+            mails += self.post.escalation(account, address, escalated, now)
+        change = Change(
+            events=[*changes, *(verdict.change for verdict in plan.verdicts)],
+            memo=replace(account.memo, episodes=plan.episodes),
+            outcomes=plan.outcomes,
+            mails=mails,
+            cancel=plan.cancel,
+        )
+        self._commit(lease, change, plan.verdicts)
+        return LookResult(plan.verdicts, readings.userinfo_failure)
+
+    def _lose(self, lease: Lease, error: CronofyError) -> LookResult:
+        """Cronofy refuses the account: no more calls for it until it is connected again."""
+        observation = Observation(Unauthorized(error.reason))
+        verdicts = tuple(
+            judge(
+                lease.sub,
+                stored,
+                stored.event,
+                None,
+                diagnose(stored.event.request, observation, lease.now, self.policy),
+                lease.now,
+                self.policy,
+            )
+            for stored in lease.events
+        )
+        lost = Outcome(
+            OutcomeType.ACCOUNT_LOST,
+            lease.sub,
+            lease.now,
+            cause=Cause.ACCOUNT_UNAUTHORIZED,
+            detail={"reason": error.reason},
+        )
+        change = Change(events=[verdict.change for verdict in verdicts], lost=True, outcomes=[lost])
+        self._commit(lease, change, verdicts)
+        return LookResult(verdicts)
+
+    def _commit(self, lease: Lease, change: Change, verdicts: Sequence[Verdict]) -> None:
+        changed = self.ledger.commit(lease, change)
+        for outcome in change.outcomes:
+            log.info(f"account.{outcome.type}", sub=lease.sub, **_loggable(outcome))
+        for verdict in verdicts:
+            if verdict.before.event.key in changed:
+                log.info("event.changed_meanwhile", sub=lease.sub, **_ids(verdict))
+                continue
+            diagnosis = verdict.diagnosis
+            log.info(
+                "event.diagnosed",
+                sub=lease.sub,
+                **_ids(verdict),
+                state=diagnosis.state.value,
+                cause=diagnosis.cause.value if diagnosis.cause else None,
+                certainty=diagnosis.certainty.value,
+                remedy=diagnosis.remedy.value,
+                outcomes=[outcome.type.value for outcome in verdict.outcomes],
+            )
+
+    def _failed(self, stored: Stored, error: CronofyError, now: datetime) -> EventChange:
+        event = stored.event
+        start = event.start.instant if event.start else None
+        look_at = retry_look(event.failures + 1, start, now, self.policy)
+        return EventChange(stored, event.failed(error.reason, now, look_at))
+
+
+class _Judgement:
+    """Diagnoses the events of one look from what it read."""
+
+    def __init__(self, lease: Lease, readings: Readings, policy: Policy) -> None:
+        self._lease = lease
+        self._readings = readings
+        self._policy = policy
+        self.profiles = readings.userinfo.profiles if readings.userinfo else None
+        #: Profiles that were connected again since their users were asked to.
+        self.back = reconnected(lease.account.memo, self.profiles)
+
+    def judge(self, stored: Stored) -> Verdict | None:
+        """The verdict, or None where this look cannot tell."""
+        now, event = self._lease.now, stored.event
+        sighting = self._readings.sightings.get(event.key)
+        if sighting is None or (undecided(sighting, now) and self.profiles is None):
+            return None
+        seen = sighting if isinstance(sighting, Seen) else None
+        if seen:
+            event = event.saw(seen)
+        if waits_for(event) in self.back:
+            event = event.asked_again(now)
+        diagnosis = self._diagnose(event, sighting)
+        return judge(self._lease.sub, stored, event, seen, diagnosis, now, self._policy)
+
+    def _diagnose(self, event: TrackedEvent, sighting: Seen | Missing) -> Diagnosis:
+        request = event.request
+        if request.provider_name is None and request.profile_id is not None:
+            # A profile that was once listed is known by its provider even when it is gone.
+            provider = self._lease.account.memo.providers.get(request.profile_id)
+            request = replace(request, provider_name=provider)
+        return diagnose(request, Observation(sighting, self.profiles), self._lease.now, self._policy)
+
+
+def _due(event: TrackedEvent, now: datetime) -> bool:
+    return event.next_look is not None and is_due(from_ms(event.next_look), interval_of(event), now)
+
+
+def _why_unjudged(key: EventKey, readings: Readings) -> CronofyError:
+    error = readings.failures.get(key) or readings.userinfo_failure
+    return error or CronofyError("This look could not tell how the event stands.")
+
+
+def _remember(memo: Memo, profiles: Profiles | None) -> Memo:
+    """The memo with the providers of all profiles that are listed now."""
+    if profiles is None:
+        return memo
+    listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}
+    return replace(memo, providers={**memo.providers, **listed})
+
+
+def _ids(verdict: Verdict) -> dict[str, str]:
+    calendar_id, event_id = verdict.key
+    return {"calendar_id": calendar_id, "event_id": event_id}
+
+
+def _loggable(outcome: Outcome) -> dict[str, object]:
+    return {
+        name: value for name, value in outcome.detail.items() if name in ("profile_id", "mail_id", "reason")
+    }

@@ -1,0 +1,238 @@
+"""Relink episodes: from the email that asks a user to connect a profile again, until they do. Pure.
+
+One email for each account and profile, not for each event; reminders counted from the first; none
+once the profile is connected, none without an upcoming event (contract §2 and §6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from worker.diagnosis.causes import INDIRECT
+from worker.diagnosis.model import Cause, Profile, Profiles
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import Account, Episode, Memo, TrackedEvent, from_ms, to_ms
+from worker.reconcile.verdict import Verdict, escalate_once
+from worker.relink.letters import Meeting, RelinkLetter
+from worker.relink.links import refusal
+from worker.relink.wording import address as mail_address
+
+
+@dataclass(frozen=True, slots=True)
+class RelinkRules:
+    """The settings that relink emails depend on (contract §4)."""
+
+    reminders: tuple[timedelta, ...]
+    hosts: tuple[str, ...]
+    #: The configured API URL, whose own host may be linked to as well.
+    trusted_origin: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RelinkPlan:
+    """What is to be sent, told and remembered."""
+
+    episodes: Mapping[str, Episode]
+    verdicts: tuple[Verdict, ...]
+    letters: tuple[tuple[str, RelinkLetter], ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    cancel: tuple[str, ...] = ()
+
+
+def waits_for(event: TrackedEvent) -> str | None:
+    """The profile that the event waits for: the one it asked for, or the one its last look suspected."""
+    if event.cause is Cause.CREDENTIALS_EXPIRED and event.last:
+        suspected = event.last["detail"].get("profile_id")
+        if isinstance(suspected, str):
+            return suspected
+    return event.profile_id if event.profile_id not in INDIRECT else None
+
+
+def reconnected(memo: Memo, profiles: Profiles | None) -> frozenset[str]:
+    """The profiles whose users connected them again since they were asked to."""
+    if profiles is None:
+        return frozenset()
+    listed = (*profiles.conferencing, *(calendar.profile for calendar in profiles.calendars))
+    return frozenset(p.profile_id for p in listed if p.connected and p.profile_id in memo.episodes)
+
+
+def plan_relinks(
+    account: Account,
+    verdicts: Sequence[Verdict],
+    others: Sequence[TrackedEvent],
+    profiles: Profiles | None,
+    address: str | None,
+    now: datetime,
+    rules: RelinkRules,
+    *,
+    dry_run: bool,
+) -> RelinkPlan:
+    """Decide on emails and episodes after the events were judged.
+
+    `verdicts` are the events of this look, `others` the account's other pending events; `address`
+    is the user's, if one is known. Nothing is begun or ended without a UserInfo.
+    """
+    episodes = dict(account.memo.episodes)
+    if profiles is None:
+        return RelinkPlan(episodes, tuple(verdicts))
+    back = reconnected(account.memo, profiles)
+    outcomes = [_relinked(account.sub, pid, episodes[pid], now) for pid in sorted(back)]
+    disconnected = _disconnected(profiles)
+    over = [pid for pid in episodes if pid not in disconnected]
+    cancel = tuple(mail_id for pid in over for mail_id in episodes.pop(pid).mail_ids)
+    letters: list[tuple[str, RelinkLetter]] = []
+    plan = RelinkPlan(episodes, tuple(verdicts), outcomes=tuple(outcomes), cancel=cancel)
+    if dry_run:
+        return plan
+    for profile in disconnected.values():
+        judged = [v for v in plan.verdicts if _asks_for(v, profile)]
+        if not judged:
+            continue
+        affected = [v.after for v in judged] + [e for e in others if waits_for(e) == profile.profile_id]
+        upcoming = [event for event in affected if event.start is None or event.start.instant > now]
+        episode = episodes.get(profile.profile_id)
+        obstacle = _obstacle(profile, address, rules)
+        if obstacle:
+            plan = _escalate(plan, account.sub, judged, obstacle, profile, now)
+        elif episode is None:
+            mail_id = uuid4().hex
+            letters.append((mail_id, _letter(account, profile, address or "", upcoming, 0)))
+            episodes[profile.profile_id] = _begun(mail_id, upcoming, now)
+            outcomes.append(_requested(account.sub, profile, mail_id, upcoming, now))
+        elif episode.mails > len(rules.reminders):
+            new = [v for v in judged if v.key not in episode.events]
+            reason = "The user was asked to connect the profile again, and reminded, before this event came."
+            plan = _escalate(plan, account.sub, new, reason, profile, now)
+        elif now >= reminder_at(episode, rules):
+            mail_id = uuid4().hex
+            letters.append((mail_id, _letter(account, profile, address or "", upcoming, episode.mails)))
+            episodes[profile.profile_id] = _reminded(episode, mail_id, upcoming)
+    verdicts = [_no_later_than_reminder(v, episodes, rules) for v in plan.verdicts]
+    return replace(
+        plan, episodes=episodes, verdicts=tuple(verdicts), letters=tuple(letters), outcomes=tuple(outcomes)
+    )
+
+
+def reminder_at(episode: Episode, rules: RelinkRules) -> datetime:
+    """When the next reminder of an episode is due; there must be one left."""
+    return from_ms(episode.started_at) + rules.reminders[episode.mails - 1]
+
+
+def _asks_for(verdict: Verdict, profile: Profile) -> bool:
+    diagnosis = verdict.diagnosis
+    return (
+        diagnosis.cause is Cause.CREDENTIALS_EXPIRED
+        and diagnosis.detail.get("profile_id") == profile.profile_id
+    )
+
+
+def _disconnected(profiles: Profiles) -> dict[str, Profile]:
+    listed: Iterable[Profile] = (
+        *profiles.conferencing,
+        *(calendar.profile for calendar in profiles.calendars),
+    )
+    return {profile.profile_id: profile for profile in listed if not profile.connected}
+
+
+def _obstacle(profile: Profile, address: str | None, rules: RelinkRules) -> str | None:
+    """Why no relink email can be sent, in words that hold no URL."""
+    if not address:
+        return "The user has to connect the profile again, but no email address is known for them."
+    if not _deliverable(address):
+        return "The user has to connect the profile again, but the email address known for them is none."
+    if not profile.relink_url:
+        return "The user has to connect the profile again, but Cronofy gave no relink URL for it."
+    refused = refusal(profile.relink_url, rules.hosts, rules.trusted_origin)
+    return (
+        f"The user has to connect the profile again, but the relink URL may not be mailed: {refused}"
+        if (refused)
+        else None
+    )
+
+
+def _deliverable(address: str) -> bool:
+    try:
+        mail_address(address, None)
+    except ValueError:
+        return False
+    return True
+
+
+def _escalate(
+    plan: RelinkPlan, sub: str, whom: Sequence[Verdict], reason: str, profile: Profile, now: datetime
+) -> RelinkPlan:
+    told = {v.key: escalate_once(v, sub, reason, now, profile.profile_id) for v in whom}
+    return replace(plan, verdicts=tuple(told.get(v.key, v) for v in plan.verdicts))
+
+
+def _letter(
+    account: Account, profile: Profile, address: str, upcoming: Sequence[TrackedEvent], reminder: int
+) -> RelinkLetter:
+    return RelinkLetter(
+        to=address,
+        name=account.name,
+        provider_name=profile.provider_name,
+        profile_name=profile.name,
+        relink_url=profile.relink_url or "",
+        meetings=tuple(meeting(event) for event in upcoming),
+        reminder=reminder,
+    )
+
+
+def meeting(event: TrackedEvent) -> Meeting:
+    """The event as an email shows it to a person."""
+    start = event.start
+    return Meeting(
+        summary=event.summary,
+        start=start.local if start else None,
+        tzid=start.tzid if start else None,
+        calendar_id=event.key.calendar_id,
+        event_id=event.key.event_id,
+    )
+
+
+def _begun(mail_id: str, upcoming: Sequence[TrackedEvent], now: datetime) -> Episode:
+    return Episode(to_ms(now), 1, (mail_id,), _keys(upcoming))
+
+
+def _reminded(episode: Episode, mail_id: str, upcoming: Sequence[TrackedEvent]) -> Episode:
+    events = tuple(dict.fromkeys((*episode.events, *_keys(upcoming))))
+    return replace(episode, mails=episode.mails + 1, mail_ids=(*episode.mail_ids, mail_id), events=events)
+
+
+def _keys(events: Sequence[TrackedEvent]) -> tuple[tuple[str, str], ...]:
+    return tuple((event.key.calendar_id, event.key.event_id) for event in events)
+
+
+def _requested(
+    sub: str, profile: Profile, mail_id: str, upcoming: Sequence[TrackedEvent], now: datetime
+) -> Outcome:
+    detail = {
+        "profile_id": profile.profile_id,
+        "mail_id": mail_id,
+        "event_ids": [event.key.event_id for event in upcoming],
+    }
+    return Outcome(OutcomeType.RELINK_REQUESTED, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=detail)
+
+
+def _relinked(sub: str, profile_id: str, episode: Episode, now: datetime) -> Outcome:
+    detail = {"profile_id": profile_id, "event_ids": [event_id for _, event_id in episode.events]}
+    return Outcome(OutcomeType.RELINKED, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=detail)
+
+
+def _no_later_than_reminder(verdict: Verdict, episodes: Mapping[str, Episode], rules: RelinkRules) -> Verdict:
+    """Reminders go out from looks, so a look must come when one is due."""
+    profile_id = verdict.diagnosis.detail.get("profile_id")
+    episode = episodes.get(profile_id) if isinstance(profile_id, str) else None
+    if (
+        episode is None
+        or verdict.diagnosis.cause is not Cause.CREDENTIALS_EXPIRED
+        or episode.mails > len(rules.reminders)
+        or verdict.after.next_look is None
+    ):
+        return verdict
+    at = min(verdict.after.next_look, to_ms(reminder_at(episode, rules)))
+    return replace(verdict, after=replace(verdict.after, next_look=at))

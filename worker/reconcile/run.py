@@ -1,0 +1,169 @@
+"""Runs looks: whatever is ready, one account at once, or one event's question without any change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from worker.bootstrap import THREADS, Services
+from worker.cronofy.errors import CronofyError
+from worker.ledger.ledger import Held, Lease, LeaseLost
+from worker.ledger.records import EventKey
+from worker.reconcile.answer import live_answer, recorded_answer, with_note
+from worker.reconcile.look import PUT_OFF, LookResult
+
+#: A batch takes up no more accounts after so many seconds: wake-ups come with every sweep, and a
+#: short task leaves its process free for urgent work.
+BATCH_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+def look_at_ready(services: Services, most: int) -> int:
+    """Look at up to `most` ready accounts, soonest meeting first, several at a time; returns how many.
+
+    Ends early when none is ready, when the budget is spent, or after `BATCH_SECONDS`. Each account
+    stands alone: its failure is its own.
+    """
+    batch = _Batch(services, most)
+    with ThreadPoolExecutor(min(THREADS, most), thread_name_prefix="look") as pool:
+        return sum(pool.map(lambda _: batch.work(), range(min(THREADS, most))))
+
+
+class _Batch:
+    """What the threads of one batch share."""
+
+    def __init__(self, services: Services, most: int) -> None:
+        self._services = services
+        self._left = most
+        self._end = time.monotonic() + BATCH_SECONDS
+
+    def work(self) -> int:
+        """Claim and look until the batch is over; returns how many accounts that were."""
+        done = 0
+        while self._left > 0 and time.monotonic() < self._end:
+            self._left -= 1
+            lease = self._services.ledger.claim(self._services.settings.lease)
+            if lease is None:
+                self._left = 0
+                break
+            result = guarded_look(self._services, lease)
+            if isinstance(result.hindrance, PUT_OFF):
+                # What one was refused, all will be.
+                self._left = 0
+                break
+            done += 1
+        return done
+
+
+def guarded_look(services: Services, lease: Lease, forced: Collection[EventKey] = ()) -> LookResult:
+    """A look whose unforeseen failure is logged and puts the account off, and harms no other."""
+    with structlog.contextvars.bound_contextvars(sub=lease.sub):
+        try:
+            return services.looker.look(lease, forced)
+        except LeaseLost:
+            log.warning("look.lease_lost", reason="expired")
+            return LookResult()
+        except Exception as error:
+            log.exception("look.crashed")
+            unforeseen = CronofyError(f"The look failed unforeseen ({type(error).__name__}).")
+            try:
+                services.looker.fail(lease, unforeseen)
+            except Exception as second:
+                # The lease expires by itself, and another look is made.
+                log.warning("look.lease_left", reason=type(second).__name__)
+            return LookResult(hindrance=unforeseen)
+
+
+def look_at_account(services: Services, sub: str) -> bool:
+    """Look at what is due of one account, as soon as nobody else does; whether that came to be."""
+    lease = _acquire(services, sub)
+    if lease is None:
+        return False
+    guarded_look(services, lease)
+    return True
+
+
+def reconcile_event(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
+    """Re-read, diagnose and act on one event now; the diagnosis, or None where it is not tracked."""
+    answers = _reconcile(services, sub, [key])
+    return answers[0] if answers else None
+
+
+def reconcile_account(services: Services, sub: str) -> list[dict[str, Any]]:
+    """The same for all pending events of an account."""
+    return _reconcile(services, sub, [stored.event.key for stored in services.ledger.pending(sub)])
+
+
+def explain(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
+    """Why the event stands as it does, by a live read; changes nothing. None where it is not tracked.
+
+    A settled event, and one of a lost account, is answered from the ledger, and so is one that
+    Cronofy cannot be asked about now; the answer says so.
+    """
+    ledger = services.ledger
+    stored = ledger.find_pending(sub, key)
+    account = ledger.account(sub)
+    if stored is None or account.lost:
+        stored = stored or ledger.find(sub, key)
+        return recorded_answer(sub, stored.event, account.lost) if stored else None
+    lease = _acquire(services, sub)
+    if lease is None:
+        return with_note(recorded_answer(sub, stored.event, False), "A look at this account is under way.")
+    try:
+        present = next((s for s in lease.events if s.event.key == key), None)
+        if present is None:
+            settled = ledger.find(sub, key)
+            return recorded_answer(sub, settled.event, lease.account.lost) if settled else None
+        return live_answer(sub, present.event, services.looker.diagnose_only(lease, present))
+    except CronofyError as error:
+        return with_note(recorded_answer(sub, stored.event, False), f"Not read anew: {error.reason}")
+    finally:
+        ledger.release(lease)
+
+
+def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list[dict[str, Any]]:
+    """Look at these events now; an account that stays in other hands is due again at once."""
+    ledger = services.ledger
+    pending = [key for key in keys if ledger.find_pending(sub, key)]
+    note = None
+    if pending and not ledger.account(sub).lost:
+        lease = _acquire(services, sub)
+        if lease is None:
+            for key in pending:
+                ledger.nudge(sub, key)
+            note = "A look at this account is under way; this event is looked at right after it."
+        else:
+            hindrance = guarded_look(services, lease, pending).hindrance
+            note = f"Not read anew: {hindrance.reason}" if hindrance else None
+            if isinstance(hindrance, PUT_OFF):
+                for key in pending:
+                    ledger.nudge(sub, key)
+    lost = ledger.account(sub).lost
+    found = [stored for key in keys if (stored := ledger.find(sub, key))]
+    answers = [recorded_answer(sub, stored.event, lost) for stored in found]
+    return [with_note(answer, note) for answer in answers] if note else answers
+
+
+def _acquire(services: Services, sub: str) -> Lease | None:
+    """Lease this account, waiting for whoever holds it as long as the task's time limit leaves."""
+    settings = services.settings
+    spare = settings.task_time_limit - settings.look_timeout - timedelta(seconds=2)
+    end = time.monotonic() + max(0.0, spare.total_seconds())
+    while True:
+        claimed = services.ledger.claim_account(sub, settings.lease)
+        if isinstance(claimed, Lease):
+            return claimed
+        left = timedelta(seconds=end - time.monotonic())
+        if left <= timedelta(0):
+            return None
+        services.ledger.wait_until_freed(sub, min(left, _until(claimed)))
+
+
+def _until(held: Held) -> timedelta:
+    return held.remaining + timedelta(milliseconds=10)

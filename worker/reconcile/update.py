@@ -1,0 +1,47 @@
+"""The body of an Update Event that sets another profile (design: written rarely, and whole).
+
+Cronofy documents no partial update, so the body is the caller's own record. What a person may have
+changed since, the summary, start and end, is sent back as just read; attendees are a delta and not
+sent again; the description stays the caller's, since a read gives it rendered (reference §4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.diagnosis.model import Seen
+from worker.diagnosis.times import EventTime
+from worker.ledger.records import TrackedEvent
+
+
+class IncompleteRecord(ValueError):
+    """The event cannot be written whole, so it is not written at all."""
+
+
+def update_body(event: TrackedEvent, seen: Seen, profile_id: str) -> dict[str, Any]:
+    """The whole event as it should stand, with `profile_id` as its conferencing profile.
+
+    `seen` is the read just before. Raises IncompleteRecord where neither the record nor the read
+    has a field that Cronofy requires.
+    """
+    body = {name: value for name, value in event.body.items() if name != "attendees"}
+    body["event_id"] = event.key.event_id
+    body["conferencing"] = {"profile_id": profile_id}
+    if seen.summary is not None:
+        body["summary"] = seen.summary
+    for name, moment in (("start", seen.start), ("end", seen.end)):
+        if moment is not None:
+            body[name] = _in_zone(moment, body.get(name))
+    for name in ("summary", "start", "end"):
+        if body.get(name) is None:
+            raise IncompleteRecord(f"The record of the event has no {name}, and no read showed one.")
+    return body
+
+
+def _in_zone(moment: EventTime, written: Any) -> Any:
+    """The time as read, in the zone that the caller wrote it in where the read names none."""
+    zoneless = isinstance(moment.wire, str) and not moment.all_day
+    if zoneless and isinstance(written, Mapping) and written.get("tzid"):
+        return {"time": moment.wire, "tzid": written["tzid"]}
+    return moment.wire

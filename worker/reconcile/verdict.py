@@ -1,0 +1,163 @@
+"""What a diagnosis makes of one event's record: pure, and without any call.
+
+The remedies that need a call or an email (another profile, a relink email) are carried out by the
+look; here is what stands when none does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from worker.diagnosis.model import Cause, Diagnosis, Policy, Remedy, Seen, State
+from worker.diagnosis.schedule import next_interval, next_look, retry_look
+from worker.ledger.ledger import EventChange
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import Stored, TrackedEvent, Write, interval_of, to_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judged event: the record as claimed, as it stands after this look, and what to tell."""
+
+    before: Stored
+    after: TrackedEvent
+    diagnosis: Diagnosis
+    seen: Seen | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    #: The reason for a person, where one is told now.
+    escalated: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The event's ids."""
+        return self.after.key.calendar_id, self.after.key.event_id
+
+    @property
+    def change(self) -> EventChange:
+        """What the ledger is to write."""
+        settled = self.diagnosis.state is not State.PENDING
+        return EventChange(self.before, self.after, settled, self.outcomes)
+
+
+def judge(
+    sub: str,
+    before: Stored,
+    event: TrackedEvent,
+    seen: Seen | None,
+    diagnosis: Diagnosis,
+    now: datetime,
+    policy: Policy,
+) -> Verdict:
+    """Settle, delay or escalate `event` (the claimed record with what was just read of it)."""
+    interval = next_interval(interval_of(event), policy)
+    start = event.start.instant if event.start else None
+    look_at = next_look(diagnosis, interval, start, now, policy)
+    after = replace(
+        event.diagnosed(diagnosis, now, diagnosis.remedy.value),
+        interval=interval.total_seconds(),
+        next_look=to_ms(look_at) if look_at else None,
+    )
+    verdict = Verdict(before, after, diagnosis, seen)
+    if diagnosis.state is State.ASSIGNED:
+        return replace(verdict, outcomes=(*_owed(sub, event, now), _assigned(sub, event, diagnosis, now)))
+    if diagnosis.state is State.CLOSED:
+        return with_outcome(verdict, sub, OutcomeType.CLOSED, now, {})
+    if diagnosis.cause is Cause.PROVIDER_OUTAGE:
+        return tell_once(verdict, sub, OutcomeType.DELAYED, now, dict(diagnosis.detail))
+    if diagnosis.remedy is Remedy.ESCALATE:
+        return escalate_once(verdict, sub, " ".join(diagnosis.evidence), now)
+    return verdict
+
+
+def escalate_once(verdict: Verdict, sub: str, reason: str, now: datetime, about: str = "") -> Verdict:
+    """Tell a person of this event, unless that was done for the same cause (and `about`) before."""
+    told = tell_once(verdict, sub, OutcomeType.ESCALATED, now, {"reason": reason}, about)
+    return verdict if told is verdict else replace(told, escalated=reason)
+
+
+def tell_once(
+    verdict: Verdict, sub: str, kind: OutcomeType, now: datetime, detail: dict[str, Any], about: str = ""
+) -> Verdict:
+    """Add an outcome, unless it was told for the same cause (and `about`) before."""
+    cause = verdict.diagnosis.cause
+    mark = f"{cause.value if cause else ''}:{about or verdict.diagnosis.detail.get('profile_id', '')}"
+    if mark in verdict.after.told:
+        return verdict
+    told = replace(verdict, after=replace(verdict.after, told=(*verdict.after.told, mark)))
+    return with_outcome(told, sub, kind, now, detail)
+
+
+def with_outcome(
+    verdict: Verdict, sub: str, kind: OutcomeType, now: datetime, detail: dict[str, Any]
+) -> Verdict:
+    """Add an outcome of this event."""
+    key = verdict.after.key
+    outcome = Outcome(kind, sub, now, key.calendar_id, key.event_id, verdict.diagnosis.cause, detail)
+    return replace(verdict, outcomes=(*verdict.outcomes, outcome))
+
+
+def intend(verdict: Verdict, to_profile_id: str, now: datetime) -> Verdict:
+    """Before a write is sent: the record says that it will be, so that it is never forgotten."""
+    writes = {**verdict.before.event.writes, to_profile_id: Write(to_ms(now))}
+    return replace(verdict, after=replace(verdict.after, writes=writes))
+
+
+def reassigned(
+    verdict: Verdict, sub: str, to_profile_id: str, provider_name: str | None, now: datetime, policy: Policy
+) -> Verdict:
+    """Cronofy accepted the write: the event waits anew, for the new profile."""
+    from_profile_id = verdict.after.profile_id
+    writes = {**verdict.after.writes, to_profile_id: Write(to_ms(now), accepted=True)}
+    after = replace(
+        verdict.after.asked_again(now),
+        profile_id=to_profile_id,
+        provider_name=provider_name,
+        writes=writes,
+        next_look=to_ms(now + policy.recheck_min),
+    )
+    detail = {"from_profile_id": from_profile_id, "to_profile_id": to_profile_id}
+    return with_outcome(replace(verdict, after=after), sub, OutcomeType.REASSIGNED, now, detail)
+
+
+def write_refused(verdict: Verdict, sub: str, to_profile_id: str, reason: str, now: datetime) -> Verdict:
+    """Cronofy refused the write for good: it is not sent again, and a person is told."""
+    writes = {**verdict.after.writes, to_profile_id: Write(to_ms(now), refused=reason)}
+    refused = replace(verdict, after=replace(verdict.after, writes=writes))
+    return escalate_once(
+        refused, sub, f"Setting the profile {to_profile_id} failed: {reason}", now, to_profile_id
+    )
+
+
+def write_unanswered(verdict: Verdict, reason: str, now: datetime, policy: Policy) -> Verdict:
+    """The write may or may not have arrived: a later look sees, and sends it again only if it must."""
+    failures = verdict.before.event.failures + 1
+    start = verdict.after.start.instant if verdict.after.start else None
+    look_at = retry_look(failures, start, now, policy)
+    after = replace(verdict.after, failures=failures, next_look=to_ms(look_at)).noted(
+        now, "write_failed", reason
+    )
+    return replace(verdict, after=after)
+
+
+def write_put_off(verdict: Verdict, now: datetime) -> Verdict:
+    """The write was not sent, for want of budget: the event stays due."""
+    return replace(verdict, after=replace(verdict.after, next_look=to_ms(now)))
+
+
+def _owed(sub: str, event: TrackedEvent, now: datetime) -> tuple[Outcome, ...]:
+    """A write whose answer was never seen, and which is now seen in effect (contract §6)."""
+    for profile_id, write in event.writes.items():
+        if not write.accepted and not write.refused:
+            detail = {"from_profile_id": event.profile_id, "to_profile_id": profile_id}
+            key = event.key
+            kind = OutcomeType.REASSIGNED
+            return (Outcome(kind, sub, now, key.calendar_id, key.event_id, Cause.PROFILE_REMOVED, detail),)
+    return ()
+
+
+def _assigned(sub: str, event: TrackedEvent, diagnosis: Diagnosis, now: datetime) -> Outcome:
+    key = event.key
+    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
+    return Outcome(OutcomeType.ASSIGNED, sub, now, key.calendar_id, key.event_id, None, detail)
