@@ -1,0 +1,392 @@
+"""SmtpMailer against real servers on loopback: what arrives, and which failures are whose."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP as WIRE
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.waiting import wait_until
+from worker.relink.letters import Envelope as MailEnvelope
+from worker.relink.letters import Meeting, RelinkLetter, compose_relink
+from worker.relink.smtp import MailError, SmtpMailer
+
+MESSAGE = compose_relink(
+    RelinkLetter(
+        to="dana@example.org",
+        name="Däna",
+        provider_name="zoom",
+        profile_name=None,
+        relink_url="https://app.cronofy.com/relink?t=s3cret",
+        meetings=(Meeting("Wöchentlich", datetime(2026, 12, 1, 9, tzinfo=UTC), "Europe/Paris", "c", "e"),),
+        reminder=0,
+    ),
+    MailEnvelope("no-reply@example.org", None, "<mail-1@example.org>", datetime(2026, 11, 30, tzinfo=UTC)),
+)
+
+#: What no reason may repeat: addresses, credentials, what the mail says.
+SECRETS = ("dana", "no-reply", "user", "hunter2", "s3cret", "chatty")
+
+
+class Inbox:
+    """An aiosmtpd handler that keeps what it takes and answers as it is told."""
+
+    def __init__(self, rcpt: str = "250 ok", data: str = "250 ok") -> None:
+        self.rcpt, self.data = rcpt, data
+        self.envelopes: list[Envelope] = []
+
+    async def handle_RCPT(
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        if self.rcpt.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.rcpt
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+        self.envelopes.append(envelope)
+        return self.data
+
+    def received(self) -> EmailMessage:
+        (envelope,) = self.envelopes
+        assert isinstance(envelope.content, bytes)
+        message = message_from_bytes(envelope.content, policy=WIRE)
+        assert isinstance(message, EmailMessage)
+        return message
+
+
+def check_login(
+    server: SMTP, session: Session, envelope: Envelope, mechanism: str, login: LoginPassword
+) -> AuthResult:
+    is_known = (login.login, login.password) == (b"user@example.org", b"hunter2/:")
+    return AuthResult(success=is_known, handled=is_known)
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port = probe.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+@contextmanager
+def mail_server(inbox: Inbox, **options: Any) -> Iterator[int]:
+    """A real SMTP server on a free port of loopback, and that port."""
+    controller = Controller(inbox, hostname="127.0.0.1", port=free_port(), **options)
+    controller.start()
+    try:
+        yield controller.port
+    finally:
+        controller.stop()
+
+
+@contextmanager
+def scripted_server(script: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server that plays `script` on its one connection and then closes it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def play() -> None:
+        try:
+            with listener.accept()[0] as connection:
+                script(connection)
+        except OSError:  # the client is gone, which is what some scripts wait for
+            pass
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        thread.join(timeout=5)
+        listener.close()
+        assert not thread.is_alive()
+
+
+def failure(mailer: SmtpMailer) -> MailError:
+    with pytest.raises(MailError) as failed:
+        mailer.send(MESSAGE)
+    reason = str(failed.value)
+    assert not any(secret in reason for secret in SECRETS)
+    assert failed.value.__suppress_context__  # nor does a traceback show what the server said
+    return failed.value
+
+
+def test_mail_arrives_as_composed() -> None:
+    """One mail, one recipient, the same words on the other side."""
+    inbox = Inbox()
+    with mail_server(inbox) as port:
+        SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
+
+    received = inbox.received()
+    assert inbox.envelopes[0].mail_from == "no-reply@example.org"
+    assert inbox.envelopes[0].rcpt_tos == ["dana@example.org"]
+    assert received["Message-ID"] == "<mail-1@example.org>"
+    text = received.get_body(("plain",))
+    assert text is not None
+    assert "Hello Däna," in text.get_content()
+    assert "- Tue 1 Dec 2026, 10:00 (Europe/Paris): Wöchentlich" in text.get_content()
+
+
+@pytest.mark.parametrize(
+    ("inbox", "permanent", "reason"),
+    [
+        pytest.param(
+            Inbox(rcpt="550 5.1.1 no dana"), True, "for good with 550, at the recipient", id="no user"
+        ),
+        pytest.param(Inbox(rcpt="553 chatty"), True, "for good with 553, at the recipient", id="bad mailbox"),
+        pytest.param(Inbox(rcpt="450 greylisted"), False, "off with 450, at the recipient", id="greylisted"),
+        pytest.param(Inbox(rcpt="421 shutting down"), False, "off with 421, at the recipient", id="shutdown"),
+        pytest.param(Inbox(rcpt="530 log in"), False, "need mending: it answered 530", id="login wanted"),
+        pytest.param(Inbox(data="554 5.7.1 spam"), True, "for good with 554, at the message", id="spam"),
+        pytest.param(Inbox(data="452 disk full"), False, "off with 452, at the message", id="disk full"),
+    ],
+)
+def test_refusal_tells_whose_fault_it_is(inbox: Inbox, permanent: bool, reason: str) -> None:
+    """5xx to the recipient or the message is for good; 4xx and what is ours to mend is not."""
+    with mail_server(inbox) as port:
+        error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
+
+    assert reason in str(error)
+    assert error.permanent is permanent
+
+
+def test_login_succeeds_with_percent_encoded_credentials() -> None:
+    """User and password reach the server decoded."""
+    inbox = Inbox()
+    with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
+        SmtpMailer(f"smtp://user%40example.org:hunter2%2F%3A@127.0.0.1:{port}").send(MESSAGE)
+
+    assert len(inbox.envelopes) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        pytest.param(
+            {"authenticator": check_login, "auth_require_tls": False},
+            "it answered 535 at login",
+            id="refused",
+        ),
+        pytest.param({}, "does not offer what the SMTP URL asks for at login", id="not offered"),
+    ],
+)
+def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -> None:
+    """A login that fails is the configuration's fault, named as such, and leaves the server alone a while."""
+    inbox = Inbox()
+    with mail_server(inbox, **options) as port:
+        error = failure(SmtpMailer(f"smtp://user:hunter2@127.0.0.1:{port}"))
+
+    assert reason in str(error)
+    assert "need mending" in str(error)
+    assert (error.permanent, error.retry_after) == (False, timedelta(minutes=5))
+    assert inbox.envelopes == []
+
+
+def test_refused_connection_may_pass() -> None:
+    """Nobody listens: try again later."""
+    error = failure(SmtpMailer(f"smtp://127.0.0.1:{free_port()}"))
+
+    assert str(error) == "the mail server refused the connection, while connecting"
+    assert (error.permanent, error.retry_after) == (False, None)
+
+
+def converse(connection: socket.socket, *, until: bytes) -> None:
+    """Agree to everything until a line that begins with `until` was read; that one stays unanswered."""
+    connection.sendall(b"220 chatty\r\n")
+    in_message = False
+    for line in map(bytes.upper, connection.makefile("rb")):
+        if line.startswith(until):
+            return
+        if line.startswith(b"DATA"):
+            in_message = True
+            connection.sendall(b"354 go on\r\n")
+        elif not in_message or line == b".\r\n":
+            in_message = False
+            connection.sendall(b"250 chatty dana\r\n")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [
+        pytest.param(b"554 no chatty here\r\n", "need mending: it answered 554 while connecting", id="554"),
+        pytest.param(b"421 busy\r\n", "off with 421, while connecting", id="421"),
+        pytest.param(b"", "broke off the conversation", id="nothing"),
+        pytest.param(
+            b"HTTP/1.1 400 chatty\r\n", "did not answer as one does, while connecting", id="not SMTP"
+        ),
+    ],
+)
+def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
+    """Whatever a server says instead of a welcome, the mail is kept."""
+    with scripted_server(lambda connection: connection.sendall(greeting)) as port:
+        error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
+
+    assert reason in str(error)
+    assert not error.permanent
+
+
+@pytest.mark.parametrize(
+    ("until", "reason"),
+    [
+        pytest.param(
+            b"MAIL", "broke off the conversation (SMTPServerDisconnected), at the sender", id="MAIL"
+        ),
+        pytest.param(
+            b"RCPT", "broke off the conversation (SMTPServerDisconnected), at the recipient", id="RCPT"
+        ),
+        pytest.param(b".\r\n", "ended at the message: it may have arrived or not", id="after DATA"),
+    ],
+)
+def test_lost_connection_may_pass(until: bytes, reason: str) -> None:
+    """A connection that dies is not the mail's fault; once the message was sent its fate is unknown."""
+    with scripted_server(lambda connection: converse(connection, until=until)) as port:
+        error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
+
+    assert reason in str(error)
+    assert not error.permanent
+
+
+def test_silent_server_is_given_up_after_the_timeout() -> None:
+    """A server that accepts and says nothing costs one timeout."""
+
+    def listen(connection: socket.socket) -> None:
+        connection.recv(1)
+
+    with scripted_server(listen) as port:
+        began = time.monotonic()
+        error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}", timeout=timedelta(seconds=0.3)))
+        took = time.monotonic() - began
+
+    assert str(error) == "the mail server did not answer within 0.3 s, while connecting"
+    assert not error.permanent
+    assert 0.2 < took < 3
+
+
+def drip(connection: socket.socket) -> None:
+    """Send a byte now and then, for ever, so that no single wait is ever long."""
+    while True:
+        connection.sendall(b"2")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_dripping_server_is_cut_off_at_the_deadline(scheme: str) -> None:
+    """A server that stays below every timeout, also in the TLS handshake, is cut off at the deadline."""
+
+    def handshake(connection: socket.socket) -> None:
+        connection.sendall(b"\x16\x03\x03\x40\x00")  # the head of a TLS record of 16 KiB, which then drips in
+        drip(connection)
+
+    with scripted_server(handshake if scheme == "smtps" else drip) as port:
+        began = time.monotonic()
+        mailer = SmtpMailer(f"{scheme}://127.0.0.1:{port}", deadline=timedelta(seconds=0.5))
+        error = failure(mailer)
+        took = time.monotonic() - began
+
+    assert str(error) == "the mail server did not finish within 0.5 s, while connecting"
+    assert not error.permanent
+    assert took < 3
+
+
+def test_lost_goodbye_does_not_undo_a_sent_mail() -> None:
+    """Once the server took the message, a connection that dies before the goodbye changes nothing."""
+    with scripted_server(lambda connection: converse(connection, until=b"QUIT")) as port:
+        SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
+
+
+def test_nothing_is_left_open_after_a_mail() -> None:
+    """The deadline's thread ends with the conversation, not with the deadline."""
+    before = threading.active_count()
+    error = failure(SmtpMailer(f"smtp://127.0.0.1:{free_port()}"))
+    with scripted_server(lambda connection: converse(connection, until=b"QUIT")) as port:
+        SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
+
+    assert not error.permanent
+    wait_until(lambda: threading.active_count() == before, what="the threads to end")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate with its key for 127.0.0.1, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    path.write_bytes(
+        made.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("scheme", "option"),
+    [
+        pytest.param("smtps", "ssl_context", id="TLS"),
+        pytest.param("smtp+starttls", "tls_context", id="STARTTLS"),
+    ],
+)
+def test_tls_is_spoken_and_verified(
+    scheme: str, option: str, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trusted certificate lets the mail through; an unknown one does not, and is named as the reason."""
+    inbox = Inbox()
+    with mail_server(inbox, **{option: tls}) as port:
+        url = f"{scheme}://127.0.0.1:{port}"
+        error = failure(SmtpMailer(url))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        SmtpMailer(url).send(MESSAGE)
+
+    assert "need mending: its certificate was not accepted (self-signed certificate)" in str(error)
+    assert (error.permanent, error.retry_after) == (False, timedelta(minutes=5))
+    assert inbox.received()["To"] == "Däna <dana@example.org>"
+
+
+def test_server_without_starttls_gets_nothing() -> None:
+    """Where STARTTLS was asked for and is not offered, neither credentials nor mail are sent in the clear."""
+    inbox = Inbox()
+    with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
+        error = failure(SmtpMailer(f"smtp+starttls://user:hunter2@127.0.0.1:{port}"))
+
+    assert "need mending: it does not offer what the SMTP URL asks for while connecting" in str(error)
+    assert not error.permanent
+    assert inbox.envelopes == []

@@ -1,0 +1,545 @@
+"""What the relink email and the escalation say, and that nothing in them breaks out of its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from email import message_from_bytes
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from email.policy import SMTP
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.relink.letters import (
+    Envelope,
+    Escalation,
+    EscalationLetter,
+    Meeting,
+    RelinkLetter,
+    compose_escalation,
+    compose_relink,
+    message_id,
+)
+
+ENVELOPE = Envelope(
+    sender="Conferencing <no-reply@example.org>",
+    reply_to="help@example.org",
+    message_id="<mail-1@example.org>",
+    date=datetime(2026, 11, 30, 8, 15, tzinfo=UTC),
+)
+WEEKLY = Meeting("Weekly", datetime(2026, 12, 1, 9, 0, tzinfo=UTC), "Europe/Paris", "cal_1", "evt_1")
+OFFSITE = Meeting("Offsite", date(2026, 12, 1), "Europe/Paris", "cal_1", "evt_2")
+SOMEDAY = Meeting("Someday", None, None, "cal_2", "evt_3")
+RELINK = RelinkLetter(
+    to="dana@example.org",
+    name="Dana",
+    provider_name="zoom",
+    profile_name="dana@work.example",
+    relink_url="https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
+    meetings=(WEEKLY,),
+    reminder=0,
+)
+ENTRY = Escalation(
+    meeting=WEEKLY,
+    cause="unexplained",
+    reason="No link 24 hours after the event was made.",
+    evidence=("the profile is connected", "no failure was notified"),
+    event_uid="evt_external_1",
+)
+ESCALATION = EscalationLetter(
+    to="ops@example.org",
+    sub="acc_1",
+    account_email="dana@example.org",
+    data_center="us",
+    entries=(ENTRY,),
+)
+
+
+class PlainText(HTMLParser):
+    """The words, tags and link targets that a mail program would find in an HTML part."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: set[str] = set()
+        self.targets: list[str | None] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "a":
+            self.targets.append(dict(attrs)["href"])
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+def part(message: EmailMessage, kind: str) -> str:
+    body = message.get_body((kind,))
+    assert body is not None
+    content = body.get_content()
+    assert isinstance(content, str)
+    return content
+
+
+def prose(message: EmailMessage) -> str:
+    return " ".join(part(message, "plain").split())
+
+
+def sent(message: EmailMessage) -> EmailMessage:
+    """The message as the other side reads it."""
+    received = message_from_bytes(message.as_bytes(), policy=SMTP)
+    assert isinstance(received, EmailMessage)
+    return received
+
+
+def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_needed() -> None:
+    """The text of a first email, word for word."""
+    message = compose_relink(replace(RELINK, meetings=(WEEKLY, OFFSITE)), ENVELOPE)
+
+    assert message["Subject"] == "Reconnect Zoom: 2 upcoming meetings have no link yet"
+    assert part(message, "plain").splitlines() == [
+        "Hello Dana,",
+        "",
+        "Your Zoom connection (dana@work.example) has expired,",
+        "so 2 upcoming meetings have no link yet.",
+        "",
+        "To reconnect Zoom, open this page and sign in once:",
+        "",
+        "https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
+        "",
+        "These meetings are waiting for their links:",
+        "",
+        "- Tue 1 Dec 2026 (all day): Offsite",
+        "- Tue 1 Dec 2026, 10:00 (Europe/Paris): Weekly",
+        "",
+        "Nothing else is needed. Once Zoom is connected again, the links appear",
+        "in your calendar by themselves.",
+        "",
+        "If you have reconnected in the meantime, you can ignore this email. The page",
+        "above is meant for you alone, so please do not pass it on.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "reminder", "subject", "sentence"),
+    [
+        pytest.param(
+            1,
+            0,
+            "Reconnect Zoom: one upcoming meeting has no link yet",
+            "Your Zoom connection (dana@work.example) has expired, so one upcoming meeting has no link yet.",
+            id="one meeting",
+        ),
+        pytest.param(
+            3,
+            0,
+            "Reconnect Zoom: 3 upcoming meetings have no link yet",
+            "Your Zoom connection (dana@work.example) has expired, so 3 upcoming meetings have no link yet.",
+            id="several meetings",
+        ),
+        pytest.param(
+            1,
+            1,
+            "Reminder: one upcoming meeting still waits for you to reconnect Zoom",
+            "This is a reminder: your Zoom connection (dana@work.example) has expired, "
+            "so one upcoming meeting still has no link.",
+            id="reminder of one",
+        ),
+        pytest.param(
+            3,
+            2,
+            "Reminder: 3 upcoming meetings still wait for you to reconnect Zoom",
+            "This is a reminder: your Zoom connection (dana@work.example) has expired, "
+            "so 3 upcoming meetings still have no link.",
+            id="second reminder of several",
+        ),
+    ],
+)
+def test_subject_and_first_sentence(count: int, reminder: int, subject: str, sentence: str) -> None:
+    """Number and occasion are told alike in subject, text and HTML."""
+    message = compose_relink(replace(RELINK, meetings=(WEEKLY,) * count, reminder=reminder), ENVELOPE)
+
+    assert message["Subject"] == subject
+    assert sentence in prose(message)
+    assert sentence in PlainText(part(message, "html")).text
+
+
+@pytest.mark.parametrize(
+    ("provider_name", "shown"),
+    [
+        pytest.param("zoom", "Zoom", id="zoom"),
+        pytest.param("go_to", "GoTo", id="go_to"),
+        pytest.param("ms_teams", "Microsoft Teams", id="teams"),
+        pytest.param("google_meet_api", "Google Meet", id="meet"),
+        pytest.param("google", "Google", id="calendar of Google"),
+        pytest.param("office365", "Microsoft 365", id="calendar of Microsoft 365"),
+        pytest.param("exchange", "Microsoft Exchange", id="calendar of Exchange"),
+        pytest.param("new\r\n_thing\u202e", "new _thing", id="unknown, on one line"),
+        pytest.param(None, "conferencing", id="none"),
+        pytest.param("\n", "conferencing", id="blank"),
+    ],
+)
+def test_provider_is_named_as_people_name_it(provider_name: str | None, shown: str) -> None:
+    """A provider goes by its own name; an unknown one is shown as Cronofy spells it."""
+    message = compose_relink(replace(RELINK, provider_name=provider_name), ENVELOPE)
+
+    assert message["Subject"] == f"Reconnect {shown}: one upcoming meeting has no link yet"
+    assert f"Your {shown} connection" in prose(message)
+
+
+def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
+    """An all-day event counts from midnight in its zone; a meeting without a start comes last."""
+    new_year_in = {
+        zone: Meeting(f"Day in {zone}", date(2027, 1, 1), zone, "cal_1", zone)
+        for zone in ("Pacific/Auckland", "America/New_York")
+    }
+    noon = Meeting("Noon UTC before", datetime(2026, 12, 31, 12, 0, tzinfo=UTC), None, "cal_1", "noon")
+    meetings = (SOMEDAY, new_year_in["America/New_York"], noon, new_year_in["Pacific/Auckland"])
+
+    message = compose_relink(replace(RELINK, meetings=meetings), ENVELOPE)
+
+    listed = [row for row in part(message, "plain").splitlines() if row.startswith("- ")]
+    assert listed == [
+        "- Fri 1 Jan 2027 (all day): Day in Pacific/Auckland",
+        "- Thu 31 Dec 2026, 12:00 (UTC): Noon UTC before",
+        "- Fri 1 Jan 2027 (all day): Day in America/New_York",
+        "- at an unknown time: Someday",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "listed", "more"),
+    [
+        pytest.param(50, 50, None, id="as many as are listed"),
+        pytest.param(51, 50, "and 1 more", id="one too many"),
+        pytest.param(1000, 50, "and 950 more", id="far too many"),
+    ],
+)
+def test_long_list_is_cut_and_says_so(count: int, listed: int, more: str | None) -> None:
+    """At most 50 meetings are listed, the soonest; the subject still counts all of them."""
+    start = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
+    meetings = tuple(
+        replace(WEEKLY, summary=f"No. {n}", start=start + timedelta(hours=n)) for n in reversed(range(count))
+    )
+
+    message = compose_relink(replace(RELINK, meetings=meetings), ENVELOPE)
+
+    text, html = part(message, "plain"), PlainText(part(message, "html")).text
+    assert [f"No. {n}\n" in text for n in range(count)] == [n < listed for n in range(count)]
+    assert text.count("\n- ") == listed + (more is not None)
+    assert more is None or (f"- {more}\n" in text and more in html)
+    assert f"{count} upcoming meetings" in str(message["Subject"])
+
+
+@pytest.mark.parametrize(
+    ("start", "tzid", "shown"),
+    [
+        pytest.param(
+            datetime(2026, 7, 1, 8, 5, tzinfo=UTC),
+            "Europe/Paris",
+            "Wed 1 Jul 2026, 10:05 (Europe/Paris)",
+            id="summer time",
+        ),
+        pytest.param(
+            datetime(2026, 12, 1, 23, 30, tzinfo=UTC),
+            "Asia/Tokyo",
+            "Wed 2 Dec 2026, 08:30 (Asia/Tokyo)",
+            id="another day there",
+        ),
+        pytest.param(
+            datetime(2026, 12, 1, 9, tzinfo=UTC), None, "Tue 1 Dec 2026, 09:00 (UTC)", id="no zone: UTC"
+        ),
+        pytest.param(
+            datetime(2026, 12, 1, 9, tzinfo=UTC), "Etc/UTC", "Tue 1 Dec 2026, 09:00 (UTC)", id="Etc/UTC"
+        ),
+        pytest.param(
+            datetime(2026, 12, 1, 9, tzinfo=UTC),
+            "Romance Standard Time",
+            "Tue 1 Dec 2026, 09:00 (UTC)",
+            id="unknown zone",
+        ),
+        pytest.param(
+            datetime(2026, 12, 1, 9, tzinfo=UTC), "../x\0", "Tue 1 Dec 2026, 09:00 (UTC)", id="no zone's name"
+        ),
+        pytest.param(
+            datetime(2026, 12, 1, 9, tzinfo=UTC),
+            "Europe",
+            "Tue 1 Dec 2026, 09:00 (UTC)",
+            id="folder of zones",
+        ),
+        pytest.param(date(2026, 12, 1), "Asia/Tokyo", "Tue 1 Dec 2026 (all day)", id="all day"),
+        pytest.param(
+            datetime(9999, 12, 31, 23, tzinfo=UTC),
+            "Asia/Tokyo",
+            "at an unknown time",
+            id="end of the calendar",
+        ),
+        pytest.param(None, "Asia/Tokyo", "at an unknown time", id="unknown"),
+    ],
+)
+def test_start_is_told_in_the_readers_zone(
+    start: datetime | date | None, tzid: str | None, shown: str
+) -> None:
+    """A start reads as on a clock in the meeting's zone, with the zone's name."""
+    meeting = replace(WEEKLY, start=start, tzid=tzid)
+    assert f"- {shown}: Weekly\n" in part(
+        compose_relink(replace(RELINK, meetings=(meeting,)), ENVELOPE), "plain"
+    )
+
+
+@pytest.mark.parametrize(
+    ("summary", "shown"),
+    [
+        pytest.param("Weekly", "Weekly", id="plain"),
+        pytest.param("", "(no title)", id="empty"),
+        pytest.param(" \u200b\n", "(no title)", id="nothing to see"),
+        pytest.param("a\r\nb\u2028c\td\x00e", "a b c de", id="one line"),
+        pytest.param("evil\u202egnp.exe\u2066", "evilgnp.exe", id="bidi"),
+        pytest.param("\ud83dhalf", "half", id="lone surrogate"),
+        pytest.param("会議 👩\u200d💻", "会議 👩\u200d💻", id="emoji keeps its joiner"),
+        pytest.param("x" * 200, "x" * 200, id="200 characters"),
+        pytest.param("x" * 201, "x" * 199 + "…", id="201 characters"),
+        pytest.param("{{ 7 * 7 }}", "{{ 7 * 7 }}", id="template syntax"),
+        pytest.param('<b>&"</b>', '<b>&"</b>', id="markup"),
+    ],
+)
+def test_summary_is_shown_on_one_bounded_line(summary: str, shown: str) -> None:
+    """What a summary holds is shown as text, in both parts, and stays on its line."""
+    message = sent(compose_relink(replace(RELINK, meetings=(replace(WEEKLY, summary=summary),)), ENVELOPE))
+
+    assert f"- Tue 1 Dec 2026, 10:00 (Europe/Paris): {shown}\n" in part(message, "plain").replace(
+        "\r\n", "\n"
+    )
+    assert shown in PlainText(part(message, "html")).words
+
+
+def test_html_has_one_button_the_visible_url_and_no_foreign_markup() -> None:
+    """Markup in names becomes text; the only link target is the relink URL, which is also there to read."""
+    evil = '"><script>x</script><a href="https://evil.example">'
+    letter = replace(
+        RELINK,
+        name=evil,
+        profile_name=evil,
+        provider_name=evil,
+        meetings=(replace(WEEKLY, summary=evil),),
+        relink_url='https://app.cronofy.com/?a=1&b="><i>',
+    )
+
+    html = PlainText(part(compose_relink(letter, ENVELOPE), "html"))
+
+    assert html.tags.isdisjoint({"script", "i", "table", "img"})
+    assert html.targets == [letter.relink_url] * 2
+    assert letter.relink_url in html.words
+
+
+def test_headers_are_whole_and_mark_the_mail_as_automatic() -> None:
+    """Every header a mail carries, after the wire."""
+    message = sent(compose_relink(RELINK, ENVELOPE))
+
+    headers = {name: str(value) for name, value in message.items() if name != "Content-Type"}
+    assert headers == {
+        "From": "Conferencing <no-reply@example.org>",
+        "To": "Dana <dana@example.org>",
+        "Reply-To": "help@example.org",
+        "Subject": "Reconnect Zoom: one upcoming meeting has no link yet",
+        "Date": "Mon, 30 Nov 2026 08:15:00 +0000",
+        "Message-ID": "<mail-1@example.org>",
+        "Auto-Submitted": "auto-generated",
+        "X-Auto-Response-Suppress": "All",
+        "MIME-Version": "1.0",
+    }
+    assert message.get_content_type() == "multipart/alternative"
+    assert [(p.get_content_type(), p.get_content_charset()) for p in message.iter_parts()] == [
+        ("text/plain", "utf-8"),
+        ("text/html", "utf-8"),
+    ]
+    assert all(p["Content-Transfer-Encoding"] == "quoted-printable" for p in message.iter_parts())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("Александр Николаевич Островский", id="Cyrillic"),
+        pytest.param("Παναγιώτης Παπαδόπουλος Κωνσταντίνου", id="Greek"),
+        pytest.param("عبد الرحمن محمد الشريف القاضي", id="Arabic"),
+        pytest.param("スティーブン スピルバーグ ジョンソン", id="Japanese"),
+    ],
+)
+def test_names_of_every_script_keep_their_blanks(text: str) -> None:
+    """A name or subject that fills several encoded words is read as it was written."""
+    summary = f"{text} {text}"[:60].strip()
+    message = compose_escalation(
+        replace(ESCALATION, entries=(replace(ENTRY, meeting=replace(WEEKLY, summary=summary)),)), ENVELOPE
+    )
+    relink = compose_relink(replace(RELINK, name=text), ENVELOPE)
+
+    def read(mail: EmailMessage, name: str) -> str:
+        # The older parser: the newer one adds blanks of its own between the words of a name.
+        return str(make_header(decode_header(message_from_bytes(mail.as_bytes())[name])))
+
+    assert read(message, "Subject").startswith(f"1 meeting needs a person: {summary}, Tue 1 Dec")
+    assert read(relink, "To") == f"{text} <dana@example.org>"
+
+
+def test_no_reply_to_without_one() -> None:
+    """Where no Reply-To is set, the mail has none."""
+    assert "Reply-To" not in compose_relink(RELINK, replace(ENVELOPE, reply_to=None))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("dana", id="no domain"),
+        pytest.param("dana@", id="empty domain"),
+        pytest.param("@example.org", id="empty local part"),
+        pytest.param("dana@example.org\r\nBcc: eve@example.org", id="header injection"),
+        pytest.param("dana@example.org\n", id="trailing newline"),
+        pytest.param("dana@example.org, eve@example.org", id="two"),
+        pytest.param("Dana <dana@example.org>", id="display name"),
+        pytest.param("dana @example.org", id="blank"),
+        pytest.param('"da na"@example.org', id="quoted local part"),
+        pytest.param("dana(eve)@example.org", id="comment"),
+        pytest.param("=?utf-8?q?x?=@example.org", id="encoded word"),
+        pytest.param("dana@[127.0.0.1]", id="domain literal"),
+        pytest.param("dana@-example.org", id="hyphen first"),
+        pytest.param("dänä@example.org", id="not ASCII"),
+        pytest.param("d..a@example.org", id="two dots"),
+        pytest.param("d" * 65 + "@example.org", id="local part too long"),
+        pytest.param("dana@" + "e" * 250, id="too long"),
+    ],
+)
+def test_unfit_address_is_refused_by_name(address: str) -> None:
+    """An address that is not plain is refused, and the refusal is one printable line that names it."""
+    with pytest.raises(ValueError, match=r"^not a plain email address: '") as refused:
+        compose_relink(replace(RELINK, to=address), ENVELOPE)
+
+    assert str(refused.value).isprintable()
+    assert address[:20].partition("\r")[0].strip() in str(refused.value)
+
+
+def test_unfit_sender_and_reply_to_are_refused() -> None:
+    """The installation's own addresses are held to the same rule."""
+    for envelope in (replace(ENVELOPE, sender="A <a@b>, c@d"), replace(ENVELOPE, reply_to="a@b\nc")):
+        with pytest.raises(ValueError, match="not a plain email address"):
+            compose_relink(RELINK, envelope)
+
+
+def test_letters_without_a_meeting_are_refused() -> None:
+    """A letter about nothing is never owed."""
+    with pytest.raises(ValueError, match="at least one affected meeting"):
+        compose_relink(replace(RELINK, meetings=()), ENVELOPE)
+    with pytest.raises(ValueError, match="at least one event"):
+        compose_escalation(replace(ESCALATION, entries=()), ENVELOPE)
+
+
+@given(
+    name=st.text(max_size=300) | st.sampled_from(["=?utf-8?q?=0D=0ABcc:=20e@x?=", "Lee, Ann (é) <x@y>"]),
+    summary=st.text(max_size=300) | st.just("=?utf-8?b?DQpCY2M6IGVAeA==?="),
+    provider=st.text(max_size=100),
+)
+@settings(deadline=None, max_examples=80)
+def test_no_text_injects_a_header_or_another_recipient(name: str, summary: str, provider: str) -> None:
+    """Whatever names and summaries hold, a mail has its own headers, one recipient and 7-bit bytes."""
+    meeting = replace(WEEKLY, summary=summary)
+    relink = replace(RELINK, name=name, provider_name=provider, profile_name=name, meetings=(meeting,))
+    escalation = replace(
+        ESCALATION, entries=(replace(ENTRY, meeting=meeting, reason=name, evidence=(name,)),)
+    )
+
+    for message in (compose_relink(relink, ENVELOPE), compose_escalation(escalation, ENVELOPE)):
+        wire = message.as_bytes()
+        received = sent(message)
+        assert wire.isascii()
+        assert received.keys() == [
+            *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted"),
+            *("X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),
+        ]
+        assert [a.addr_spec for a in received["To"].addresses] == [
+            relink.to if "Reconnect" in message["Subject"] else escalation.to
+        ]
+        assert len(received["Subject"]) < 150
+        assert received["Subject"].strip() == message["Subject"]
+        assert not received.defects
+        assert part(received, "plain").splitlines() == part(message, "plain").splitlines()
+
+
+def test_escalation_holds_all_that_support_asks_for() -> None:
+    """The text of an escalation, word for word."""
+    message = compose_escalation(ESCALATION, ENVELOPE)
+
+    assert message["To"] == "ops@example.org"
+    assert message["Subject"] == "1 meeting needs a person: Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
+    assert part(message, "plain").splitlines() == [
+        "A meeting has no conferencing link, and only a person can help it.",
+        "",
+        "Account:      acc_1",
+        "Email:        dana@example.org",
+        "Data centre:  us",
+        "",
+        "1. Weekly",
+        "",
+        "Starts:       Tue 1 Dec 2026, 10:00 (Europe/Paris)",
+        "Calendar:     cal_1",
+        "Event:        evt_1",
+        "Event UID:    evt_external_1",
+        "Cause:        unexplained",
+        "Reason:       No link 24 hours after the event was made.",
+        "Evidence:",
+        "- the profile is connected",
+        "- no failure was notified",
+        "",
+        "If this cannot be mended on your side, write to support@cronofy.com. They need",
+        "the account and event details above: account, data centre, calendar, event and",
+        "event UID, summary and start.",
+    ]
+
+
+def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
+    """The subject says how many and which is next; what is unknown is left out, not shown as None."""
+    bare = Escalation(OFFSITE, "profile_removed", "No clear replacement.", (), None)
+    letter = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
+
+    message = compose_escalation(letter, ENVELOPE)
+
+    assert message["Subject"] == "3 meetings need a person, the soonest: Offsite, Tue 1 Dec 2026 (all day)"
+    text, html = prose(message), PlainText(part(message, "html"))
+    assert text.index("1. Offsite") < text.index("2. Weekly") < text.index("3. Someday")
+    assert html.text.index("Offsite") < html.text.index("Weekly") < html.text.index("Someday")
+    for body in (text, html.text):
+        assert all(event_id in body for event_id in ("evt_1", "evt_2", "evt_3"))
+        assert "None" not in body
+        assert body.count("Event UID") == 2
+    assert html.targets == ["mailto:support@cronofy.com"]
+
+
+@pytest.mark.parametrize(
+    ("mail_id", "expected"),
+    [
+        pytest.param("0b5c-12", "<0b5c-12@example.org>", id="plain"),
+        pytest.param("acc_1:pro_2", "<acc_1%3Apro_2@example.org>", id="colon"),
+        pytest.param("..a.", "<%2E%2Ea%2E@example.org>", id="dots"),
+        pytest.param("a>\r\n@b", "<a%3E%0D%0A%40b@example.org>", id="injection"),
+    ],
+)
+def test_message_id_follows_from_the_mail_alone(mail_id: str, expected: str) -> None:
+    """The same mail has the same well-formed Message-ID whenever it is sent, and it survives the wire."""
+    made = message_id(mail_id, "Conferencing <no-reply@example.org>")
+
+    assert made == message_id(mail_id, "other@example.org") == expected
+    assert sent(compose_relink(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"] == expected
+
+
+def test_message_id_of_a_long_mail_id_survives_the_wire() -> None:
+    """A Message-ID longer than a header line is neither folded apart nor encoded."""
+    made = message_id("m" * 120, "a@example.org")
+    assert sent(compose_relink(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"].strip() == made

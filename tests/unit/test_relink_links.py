@@ -1,0 +1,145 @@
+"""Which relink URLs are mailed and which are refused, without ever repeating one."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.relink.links import refusal
+
+SANDBOX = "http://127.0.0.1:9999"
+API = "https://api-de.example.net"
+SECRET = "t0psecret"
+
+
+@pytest.mark.parametrize(
+    ("url", "trusted"),
+    [
+        pytest.param("https://cronofy.com/relink?token=t0psecret", None, id="the host itself"),
+        pytest.param("https://app.cronofy.com/v2/relink/go_to?e=a%40b", None, id="below it"),
+        pytest.param("https://app-de.eu.cronofy.com/", None, id="further below"),
+        pytest.param("HTTPS://App.Cronofy.COM/", None, id="case"),
+        pytest.param("https://app.cronofy.com:8443/", None, id="port"),
+        pytest.param("https://app.cronofy.com", None, id="no path"),
+        pytest.param("https://münchen.cronofy.com/", None, id="IDNA"),
+        pytest.param("https://api-de.example.net/relink", API, id="the API's host"),
+        pytest.param("https://api-de.example.net:8443/relink", API, id="the API's host, another port"),
+        pytest.param("http://127.0.0.1:1234/relink", SANDBOX, id="the sandbox, another port"),
+        pytest.param("https://127.0.0.1/relink", SANDBOX, id="the sandbox by https"),
+        pytest.param("http://[::1]:1234/relink", "http://[::1]:9999", id="the sandbox on IPv6"),
+    ],
+)
+def test_mailable(url: str, trusted: str | None) -> None:
+    """https at or below an allowed host may be mailed, and whatever leads to the API's own host."""
+    assert refusal(url, ["example.org", "cronofy.com"], trusted) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        pytest.param("https://evilcronofy.com/t0psecret", "evilcronofy.com, which is not among", id="suffix"),
+        pytest.param("https://cronofy.com.evil.example/t0psecret", "is not among", id="prefix"),
+        pytest.param("https://cronofy.com./t0psecret", "no valid host", id="trailing dot"),
+        pytest.param("https://t0psecret@app.cronofy.com/", "a user name", id="user"),
+        pytest.param("https://app.cronofy.com:t0psecret@evil.example/", "a user name", id="host as user"),
+        pytest.param("https://@app.cronofy.com/", "a user name", id="empty user"),
+        pytest.param("https://evil.example\\@app.cronofy.com/", "a backslash", id="backslash"),
+        pytest.param("https://evil.example%2f.cronofy.com/", "no valid host", id="encoded slash in the host"),
+        pytest.param("https://evil.example%23.cronofy.com/", "no valid host", id="encoded hash in the host"),
+        pytest.param(
+            "https://evil.example\uff0f.cronofy.com/", "malformed", id="full-width slash in the host"
+        ),
+        pytest.param("https://\uff43ronofy.com/", "no valid host", id="full-width letter"),
+        pytest.param("https://fa\xdf.cronofy.com/", "no valid host", id="IDNA versions disagree"),
+        pytest.param(
+            "https://\xe4" + "a" * 70 + ".cronofy.com/", "no valid host", id="label too long for IDNA"
+        ),
+        pytest.param("https://..cronofy.com/", "no valid host", id="empty label"),
+        pytest.param("https:///t0psecret", "no valid host", id="no host"),
+        pytest.param("https:app.cronofy.com/t0psecret", "no valid host", id="no slashes"),
+        pytest.param("https://:443/t0psecret", "no valid host", id="only a port"),
+        pytest.param("https://[::1%25eth0]/", "no valid host", id="IPv6 zone"),
+        pytest.param("https://[t0psecret]/", "malformed", id="no IPv6"),
+        pytest.param("https://[::1]/", "::1, which is not among", id="another IPv6"),
+        pytest.param("https://app.cronofy.com:99999/", "malformed", id="no such port"),
+        pytest.param("http://app.cronofy.com/t0psecret", "without https", id="http"),
+        pytest.param("javascript:alert('t0psecret')", "neither https nor http", id="script"),
+        pytest.param("//app.cronofy.com/", "neither https nor http", id="no scheme"),
+        pytest.param("", "neither https nor http", id="empty"),
+        pytest.param(" https://app.cronofy.com/", "white space", id="blank before"),
+        pytest.param("https://app.cronofy.com/a\r\nBcc: t0psecret", "white space", id="newline"),
+        pytest.param("ht\ttps://app.cronofy.com/", "white space", id="tab that parsers drop"),
+        pytest.param("https://app.cronofy.com/\u202e", "control character", id="bidi"),
+        pytest.param("https://app.cronofy.com/\ud800", "control character", id="lone surrogate"),
+        pytest.param("https://app.cronofy.com/" + "a" * 2025, "longer than 2048", id="too long"),
+        pytest.param(
+            "http://127.0.0.1:9999/t0psecret", "without https|not among", id="sandbox not configured"
+        ),
+    ],
+)
+@pytest.mark.parametrize("trusted", [None, API], ids=["no API URL", "API URL"])
+def test_refused(url: str, reason: str, trusted: str | None) -> None:
+    """Anything else is refused in one sentence that keeps the URL to itself."""
+    why = refusal(url, ["cronofy.com"], trusted)
+
+    assert why is not None
+    assert any(words in why for words in reason.split("|"))
+    assert why.isprintable()
+    assert why.endswith(".")
+    assert SECRET not in why
+
+
+@pytest.mark.parametrize(
+    ("trusted", "url"),
+    [
+        pytest.param(API, "http://api-de.example.net/", id="API by https, link by http"),
+        pytest.param(SANDBOX, "http://app.cronofy.com/", id="allowed host by http beside the sandbox"),
+        pytest.param(SANDBOX, "http://127.0.0.2:9999/", id="not the sandbox"),
+        pytest.param(SANDBOX, "http://127.0.0.1.evil.example/", id="sandbox as prefix"),
+        pytest.param(API, "https://below.api-de.example.net/", id="below the API's host"),
+    ],
+)
+def test_trusted_origin_vouches_only_for_its_own_host(trusted: str, url: str) -> None:
+    """The API URL opens neither http for others nor https hosts below it."""
+    assert refusal(url, ["cronofy.com"], trusted) is not None
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [pytest.param(entry, id=repr(entry)) for entry in ("Cronofy.com", ".cronofy.com", " cronofy.com ")],
+)
+def test_allowed_hosts_may_be_written_carelessly(allowed: str) -> None:
+    """Case, a leading dot and blanks around a list's entry do not matter."""
+    assert refusal("https://app.cronofy.com/", [allowed], None) is None
+
+
+@pytest.mark.parametrize("allowed", [[], [""], ["."]], ids=repr)
+def test_empty_entries_allow_nothing(allowed: list[str]) -> None:
+    """No host is below nothing."""
+    assert refusal("https://app.cronofy.com/", allowed, None) is not None
+
+
+@given(
+    prefix=st.text(max_size=20),
+    glue=st.sampled_from(["", ".", "@", "/", "\\", "#", "?", ":", "%2e", "。", "-", "\u200d"]),
+    suffix=st.text(max_size=10),
+    path=st.from_regex(r"[A-Za-z0-9]{12,20}", fullmatch=True),
+)
+@settings(deadline=None, max_examples=300)
+def test_what_passes_leads_to_an_allowed_host_and_what_does_not_stays_secret(
+    prefix: str, glue: str, suffix: str, path: str
+) -> None:
+    """Whatever is put around the allowed name, a URL that passes has a host at or below it, by https."""
+    url = f"https://{prefix}{glue}cronofy.com{suffix}/{path}"
+    why = refusal(url, ["cronofy.com"], None)
+
+    if why is None:
+        host = (urlsplit(url).hostname or "").encode("idna").decode()
+        assert host == "cronofy.com" or host.endswith(".cronofy.com")
+        assert "@" not in url.split("/")[2]
+    else:
+        assert why.isprintable()
+        assert path not in why

@@ -1,0 +1,142 @@
+"""The SMTP URL of the settings, and mail that is kept as files."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.relink.smtp import FileMailer, MailError, SmtpTarget, parse_smtp_url
+
+
+def mail(message_id: str = "<mail-1@example.org>", text: str = "Hello\n") -> EmailMessage:
+    message = EmailMessage(policy=SMTP)
+    message["From"] = "no-reply@example.org"
+    message["To"] = "dana@example.org"
+    message["Message-ID"] = message_id
+    message.set_content(text)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        pytest.param("smtp://mail", SmtpTarget("none", "mail", 25), id="plain"),
+        pytest.param("smtp://127.0.0.1:1025/", SmtpTarget("none", "127.0.0.1", 1025), id="port and slash"),
+        pytest.param("smtp://[::1]:1025", SmtpTarget("none", "::1", 1025), id="IPv6"),
+        pytest.param("smtps://mail.example.org", SmtpTarget("tls", "mail.example.org", 465), id="TLS"),
+        pytest.param(
+            "SMTP+STARTTLS://u:p@Mail.example.org",
+            SmtpTarget("starttls", "mail.example.org", 587, "u", "p"),
+            id="STARTTLS",
+        ),
+        pytest.param(
+            "smtps://dana%40example.org:a%2Fb%3A%23%25@mail:2465",
+            SmtpTarget("tls", "mail", 2465, "dana@example.org", "a/b:#%"),
+            id="percent-encoded",
+        ),
+        pytest.param("smtps://u:a+b:c@mail", SmtpTarget("tls", "mail", 465, "u", "a+b:c"), id="plus, colon"),
+        pytest.param("smtps://bücher.example", SmtpTarget("tls", "xn--bcher-kva.example", 465), id="IDNA"),
+    ],
+)
+def test_smtp_url_is_taken_apart(url: str, target: SmtpTarget) -> None:
+    """Scheme, host, port and credentials, with the usual ports."""
+    assert parse_smtp_url(url) == target
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        pytest.param("", "must begin with smtp://", id="empty"),
+        pytest.param("mail.example.org:25", "must begin with smtp://|malformed", id="no scheme"),
+        pytest.param("http://u:hunter2@mail", "must begin with smtp://", id="another scheme"),
+        pytest.param("smtp://", "names no host", id="no host"),
+        pytest.param("smtp://u:hunter2@", "names no host", id="credentials without host"),
+        pytest.param("smtp://mail:0", "port 0", id="port 0"),
+        pytest.param("smtp://mail:70000", "malformed", id="port too high"),
+        pytest.param("smtp://u:hunter2/x@mail", "malformed", id="slash in the password"),
+        pytest.param("smtp://u:hunter2#x@mail", "malformed", id="hash in the password"),
+        pytest.param("smtp://u:[hunter2@mail", "malformed", id="bracket in the password"),
+        pytest.param("smtp://u:hunter2%@a..b", "malformed", id="empty label"),
+        pytest.param("smtp://mail/hunter2", "goes on after host and port", id="path"),
+        pytest.param("smtp://mail?hunter2", "goes on after host and port", id="query"),
+        pytest.param("smtp://u:hunter2 @mail", "white space", id="blank"),
+        pytest.param("smtp://u:hunter2\n@mail", "white space", id="newline"),
+        pytest.param("smtp://hunter2@mail", "both a user and a password", id="no password"),
+        pytest.param("smtp://:hunter2@mail", "both a user and a password", id="no user"),
+        pytest.param("smtp://u:hunter2%ff@mail", "not percent-encoded UTF-8", id="not UTF-8"),
+        pytest.param("smtp://u:hunter2%00@mail", "printable ASCII", id="NUL"),
+        pytest.param("smtp://u:hunter2%C3%A9@mail", "printable ASCII", id="not ASCII"),
+    ],
+)
+def test_unfit_smtp_url_is_refused_without_its_password(url: str, reason: str) -> None:
+    """One sentence says what is wrong, and neither it nor what led to it shows the password."""
+    with pytest.raises(ValueError, match=reason) as refused:
+        parse_smtp_url(url)
+
+    assert str(refused.value).isprintable()
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+@given(password=st.text(alphabet="Hunter2:/?#[]@%&+ \t\\é", min_size=6))
+@settings(deadline=None)
+def test_no_password_is_ever_repeated(password: str) -> None:
+    """However a password is written, a refusal keeps it to itself, and so does the target's repr."""
+    try:
+        said = repr(parse_smtp_url(f"smtp://user:Hunter2{password}@mail.example.org"))
+    except ValueError as error:
+        said = str(error)
+    assert "Hunter2" not in said
+    assert password.strip() == "" or password not in said
+
+
+def test_file_mailer_keeps_a_mail_under_its_message_id(tmp_path: Path) -> None:
+    """The mail stands in the directory, which is made, and in no other file."""
+    directory = tmp_path / "data" / "mail"
+
+    FileMailer(directory).send(mail())
+
+    (kept,) = directory.iterdir()
+    assert kept.name == "mail-1@example.org.eml"
+    received = message_from_bytes(kept.read_bytes(), policy=SMTP)
+    assert received["To"] == "dana@example.org"
+
+
+def test_file_mailer_keeps_a_mail_once_however_often_it_is_sent(tmp_path: Path) -> None:
+    """The same Message-ID is the same file, and the last writing stands."""
+    mailer = FileMailer(tmp_path)
+    for text in ("first\n", "second\n"):
+        mailer.send(mail(text=text))
+    mailer.send(mail("<mail-2@example.org>"))
+
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "mail-1@example.org.eml",
+        "mail-2@example.org.eml",
+    ]
+    assert b"second" in (tmp_path / "mail-1@example.org.eml").read_bytes()
+
+
+def test_file_mailer_stays_in_its_directory(tmp_path: Path) -> None:
+    """A Message-ID that looks like a path is only a name."""
+    FileMailer(tmp_path / "mail").send(mail("<../../escape@example.org>"))
+
+    assert [file.name for file in tmp_path.iterdir()] == ["mail"]
+    assert [file.name for file in (tmp_path / "mail").iterdir()] == ["..%2F..%2Fescape@example.org.eml"]
+
+
+def test_file_mailer_leaves_nothing_behind_where_the_file_cannot_be(tmp_path: Path) -> None:
+    """A disk that refuses is not the mail's fault: it stays to be kept later, and no half file is left."""
+    (tmp_path / "mail-1@example.org.eml").mkdir()
+
+    with pytest.raises(MailError, match="could not be kept as a file") as refused:
+        FileMailer(tmp_path).send(mail())
+
+    assert not refused.value.permanent
+    assert [file.name for file in tmp_path.iterdir()] == ["mail-1@example.org.eml"]

@@ -1,0 +1,84 @@
+"""Which relink URLs may be mailed to a user.
+
+The URL comes out of an API's answer and is put behind a button that asks a person to sign in, so it has to
+lead where the operator expects (contract §4, `RECONCILER_RELINK_HOSTS`). Whoever holds it may relink the
+account: it is a secret, and no refusal repeats it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+_LONGEST: Final = 2048
+_HOST_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
+
+def refusal(url: str, allowed_hosts: Sequence[str], trusted_origin: str | None) -> str | None:
+    """Return None if `url` may be mailed, else one sentence that says why not.
+
+    It may be mailed if it is https and its host is one of `allowed_hosts` or below one, or is the host of
+    `trusted_origin` (the configured API URL; ports do not count). Plain http passes only for that host, and
+    only if the trusted origin is http itself, as the sandbox is. The sentence names at most the host.
+    """
+    if len(url) > _LONGEST:
+        return f"The relink URL is longer than {_LONGEST} characters."
+    if any(c == "\\" or unicodedata.category(c)[0] in "CZ" for c in url):
+        return "The relink URL has a backslash, white space or a control character in it."
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # is only checked when it is asked for
+    except ValueError:
+        return "The relink URL is malformed."
+    if parts.scheme not in {"http", "https"}:
+        return "The relink URL is neither https nor http."
+    if "@" in parts.netloc:
+        return "The relink URL carries a user name."
+    host = _host(parts)
+    if host is None:
+        return "The relink URL has no valid host."
+
+    trusted = urlsplit(trusted_origin) if trusted_origin else None
+    is_trusted = trusted is not None and host == _host(trusted)
+    if not is_trusted and not any(_is_at_or_below(host, allowed) for allowed in allowed_hosts):
+        return f"The relink URL leads to {host[:100]}, which is not among the allowed hosts."
+    if parts.scheme == "http" and not (is_trusted and trusted and trusted.scheme == "http"):
+        return f"The relink URL leads to {host[:100]} without https."
+    return None
+
+
+def _is_at_or_below(host: str, allowed: str) -> bool:
+    name = allowed.strip().lower().lstrip(".")
+    return host == name or host.endswith(f".{name}")
+
+
+def _host(parts: SplitResult) -> str | None:
+    """Return the host in ASCII, or None where programs could disagree on which host it is."""
+    host = parts.hostname
+    if not host:
+        return None
+    if ":" in host:
+        return _ipv6(host)
+    if not host.isascii():
+        try:
+            encoded = host.encode("idna").decode("ascii")
+            # Only what comes back unchanged: 'faß' and look-alike full-width letters become other names here
+            # than in some browsers.
+            is_clean = encoded.encode("ascii").decode("idna") == host
+        except UnicodeError:
+            return None
+        if not is_clean:
+            return None
+        host = encoded
+    return host if _HOST_NAME.fullmatch(host) else None
+
+
+def _ipv6(host: str) -> str | None:
+    try:
+        return None if "%" in host else str(ip_address(host))
+    except ValueError:
+        return None

@@ -1,0 +1,128 @@
+"""How names, times and addresses are put before a person, whatever text they came from.
+
+Summaries, names and reasons are written by others, so nothing of them may break out of the line it
+stands on: not in a header, where a newline starts another header, and not in the body, where it could
+pass for a sentence of ours.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, date, datetime, time, tzinfo
+from email.headerregistry import Address
+from zoneinfo import ZoneInfo
+
+#: What Cronofy calls a provider, and what people call it.
+_PROVIDERS = {
+    "apple": "iCloud",
+    "exchange": "Microsoft Exchange",
+    "go_to": "GoTo",
+    "google": "Google",
+    "google_meet_api": "Google Meet",
+    "live_connect": "Outlook.com",
+    "ms_teams": "Microsoft Teams",
+    "office365": "Microsoft 365",
+    "zoom": "Zoom",
+}
+
+# Our own names, not strftime's: the process's locale must not decide what language a date is in.
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_UNKNOWN_TIME = "at an unknown time"
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_ADDR_SPEC = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>\s*", re.DOTALL)
+
+# RFC 5322's specials. A display name that has them must be quoted, and the standard library forgets to when
+# it also encodes or folds the name, so that "Lee, Ann" becomes two addresses. A name reads well without them.
+_SPECIALS = str.maketrans(dict.fromkeys('"(),:;<>@[]\\', " "))
+
+
+def line(text: str, limit: int = 500) -> str:
+    """Return `text` as one line of at most `limit` characters, "…" included where it was cut.
+
+    Every run of white space becomes one space. Control, bidi and other invisible format characters and lone
+    surrogates go; the joiners that some scripts and emoji are written with stay.
+    """
+    kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or _is_visible(c))
+    cleaned = " ".join(kept.split())
+    if len(cleaned) <= limit:
+        return cleaned
+    return cleaned[: limit - 1].rstrip(" \u200c\u200d") + "…"
+
+
+def _is_visible(character: str) -> bool:
+    return character in "\u200c\u200d" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"}
+
+
+def header(text: str, limit: int) -> str:
+    """Return `text` as one line for a header, with nothing in it that reads as an RFC 2047 encoded word.
+
+    An encoded word can spell a newline, and the standard library decodes it when it writes the header.
+    """
+    return line(line(text, limit).replace("=?", "= ?"), limit)
+
+
+def address(text: str, name: str | None = None) -> Address:
+    """Return the mailbox of a plain addr-spec such as `dana@example.org`, with a display name if given.
+
+    Anything else (a list, a comment, a quoted or non-ASCII local part, a domain literal) is a ValueError,
+    which names the address without its control characters.
+    """
+    local, _, domain = text.rpartition("@")
+    fits = len(text) <= 254 and len(local) <= 64
+    if not fits or "=?" in local or not _ADDR_SPEC.fullmatch(text):
+        raise ValueError(f"not a plain email address: {line(text, 100)!r}")
+    return Address(header((name or "").translate(_SPECIALS), 64), local, domain)
+
+
+def mailbox(text: str) -> Address:
+    """Return the mailbox of a setting: `address` or `Name <address>`; ValueError as in `address`."""
+    named = _NAMED.fullmatch(text)
+    return address(named["address"], named["name"]) if named else address(text)
+
+
+def provider(name: str | None) -> str:
+    """Return what people call the provider that Cronofy calls `name`; an unknown one is shown as it is."""
+    return _PROVIDERS.get(name or "") or line(name or "", 60) or "conferencing"
+
+
+def instant(start: datetime | date, tzid: str | None) -> datetime:
+    """Return when a meeting begins; an all-day one at midnight in its zone (contract §2, `event_in_past`)."""
+    if isinstance(start, datetime):
+        return start
+    return datetime.combine(start, time.min, tzinfo=_zone(tzid)[0])
+
+
+def when(start: datetime | date | None, tzid: str | None) -> str:
+    """Return a start as a person in the zone `tzid` reads it: `Tue 1 Dec 2026, 10:00 (Europe/Paris)`.
+
+    Without a zone, or with one that this machine does not know, it is told in UTC.
+    """
+    if start is None:
+        return _UNKNOWN_TIME
+    if not isinstance(start, datetime):
+        return f"{_day(start)} (all day)"
+    zone, zone_name = _zone(tzid)
+    try:
+        local = start.astimezone(zone)
+    except OverflowError:  # the last hours of the year 9999, where some calendars keep what has no date
+        return _UNKNOWN_TIME
+    return f"{_day(local)}, {local:%H:%M} ({zone_name})"
+
+
+def _day(day: date) -> str:
+    return f"{_DAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]} {day.year}"
+
+
+def _zone(tzid: str | None) -> tuple[tzinfo, str]:
+    if tzid and tzid not in {"UTC", "Etc/UTC"}:
+        try:
+            return ZoneInfo(tzid), tzid
+        except (KeyError, ValueError, OSError):  # unknown, not a zone's name at all, or a folder of zones
+            pass
+    return UTC, "UTC"
