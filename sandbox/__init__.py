@@ -1,0 +1,1 @@
+"""A stand-in for Cronofy and a mailbox, for tests, the demo and anyone who builds against Cronofy."""

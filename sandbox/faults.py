@@ -1,0 +1,217 @@
+"""Faults that the control plane lays on the API: which requests they hit and what comes back instead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+Produce = Callable[[], Awaitable[Response]]
+RetryAfter = Literal["none", "seconds", "date"]
+
+
+def retry_after_header(style: RetryAfter, seconds: float) -> dict[str, str]:
+    """Return the Retry-After header in that style, rounded up to whole seconds."""
+    if style == "none":
+        return {}
+    whole = int(-(-seconds // 1))
+    if style == "seconds":
+        return {"Retry-After": str(whole)}
+    # One second more: an HTTP date has lost the present second's fraction.
+    moment = datetime.now(UTC) + timedelta(seconds=whole + 1)
+    return {"Retry-After": format_datetime(moment, usegmt=True)}
+
+
+class Match(BaseModel):
+    """Which requests a fault hits; what is not given matches all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: str | None = None
+    path_prefix: str = "/"
+    sub: str | None = None
+
+
+class Fault(BaseModel):
+    """One rule, with these kinds (every field not named has no effect on them).
+
+    - `status`: `status` (503), an empty body, Retry-After of `retry_after` (seconds, or "date")
+    - `html`: an HTML page with `status` (502)
+    - `truncated`: the connection closes half-way through the true answer's body
+    - `wrong_shape`: 200 with the JSON of `body`
+    - `hang`: no answer for `seconds` (one hour), then the connection closes
+    - `slow`: the true answer after `seconds`
+    - `reset`: the connection is reset before any answer
+    - `page_loop`: a page of events whose `next_page` is the page itself
+    - `foreign_next_page`: a page of events whose `next_page` is `url`, on another origin
+    - `empty_userinfo`: 200 with `{}`
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    match: Match = Field(default_factory=Match)
+    kind: Literal[
+        "status",
+        "html",
+        "truncated",
+        "wrong_shape",
+        "hang",
+        "slow",
+        "reset",
+        "page_loop",
+        "foreign_next_page",
+        "empty_userinfo",
+    ]
+    status: int | None = None
+    retry_after: float | Literal["date"] | None = None
+    seconds: float | None = None
+    body: Any = None
+    url: str = "http://foreign.invalid/v1/events/pages/foreign"
+    #: How many requests it hits before it is spent; None for all.
+    times: int | None = None
+    #: The share of matching requests that it hits, drawn from `seed`.
+    probability: float = Field(default=1.0, ge=0, le=1)
+    seed: int = 0
+    #: How many requests it has hit.
+    hits: int = 0
+    _random: random.Random = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Seed the fault's own dice."""
+        self._random = random.Random(self.seed)
+
+    def strikes(self, method: str, path: str, sub: str | None) -> bool:
+        """Tell whether this request is hit, and count it if so."""
+        match = self.match
+        fits = (
+            (self.times is None or self.hits < self.times)
+            and (match.method is None or match.method.upper() == method)
+            and path.startswith(match.path_prefix)
+            and (match.sub is None or match.sub == sub)
+        )
+        if not fits or self._random.random() >= self.probability:
+            return False
+        self.hits += 1
+        return True
+
+    async def respond(self, request: Request, produce: Produce) -> Response:
+        """Return what the client gets; `produce` makes the true answer."""
+        match self.kind:
+            case "status":
+                return Response(status_code=self.status or 503, headers=self._retry_after())
+            case "html":
+                page = "<!doctype html><title>Bad gateway</title><h1>Bad gateway</h1>"
+                return HTMLResponse(page, status_code=self.status or 502, headers=self._retry_after())
+            case "wrong_shape":
+                return JSONResponse(self.body)
+            case "empty_userinfo":
+                return JSONResponse({})
+            case "hang":
+                return Hang(self.seconds if self.seconds is not None else 3600.0)
+            case "reset":
+                return Reset()
+            case "slow":
+                await asyncio.sleep(self.seconds or 0.0)
+                return await produce()
+            case "truncated":
+                return Truncated(await produce())
+            case "page_loop":
+                return _with_next_page(await produce(), str(request.url))
+            case "foreign_next_page":
+                return _with_next_page(await produce(), self.url)
+
+    def _retry_after(self) -> dict[str, str]:
+        if self.retry_after is None:
+            return {}
+        if self.retry_after == "date":
+            return retry_after_header("date", self.seconds or 1.0)
+        return retry_after_header("seconds", self.retry_after)
+
+
+class Faults:
+    """The fault rules in force, oldest first."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.rules: list[Fault] = []
+
+    def strike(self, method: str, path: str, sub: str | None) -> Fault | None:
+        """Return the first rule that hits this request, or None."""
+        return next((rule for rule in self.rules if rule.strikes(method, path, sub)), None)
+
+
+def _with_next_page(answer: Response, next_page: str) -> Response:
+    content = json.loads(bytes(answer.body) or b"null")
+    if not isinstance(content, dict) or "pages" not in content:
+        return answer
+    pages = content["pages"]
+    pages["next_page"] = next_page
+    # The official SDK goes by the numbers, not by next_page (§2).
+    pages["total"] = max(pages["total"], pages["current"] + 1)
+    return JSONResponse(content)
+
+
+class Truncated(Response):
+    """The head of `answer` with half of its body."""
+
+    def __init__(self, answer: Response) -> None:
+        """Keep the true Content-Length."""
+        super().__init__(status_code=answer.status_code, headers=dict(answer.headers))
+        self.body = bytes(answer.body)[: len(answer.body) // 2]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send half and leave: the server closes a connection whose answer is incomplete."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+
+
+class Hang(Response):
+    """No answer; the connection stays open for `seconds` or until the client leaves."""
+
+    def __init__(self, seconds: float) -> None:
+        """Status 0: there is none."""
+        super().__init__(status_code=0)
+        self.seconds = seconds
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait, then close."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            await _abort(receive, send)
+
+
+class Reset(Response):
+    """The connection breaks before any answer."""
+
+    def __init__(self) -> None:
+        """Status 0: there is none."""
+        super().__init__(status_code=0)
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Reset the connection."""
+        await _abort(receive, send)
+
+
+async def _abort(receive: Receive, send: Send) -> None:
+    # ASGI has no word for a broken connection: uvicorn's `send` is a method of what owns the transport.
+    transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
+    # Without lingering, closing sends a TCP reset.
+    connection: socket.socket = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,132 @@
+"""A mailbox behind a real SMTP server: keeps what it gets, refuses or dawdles when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+import socket
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, cast
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from sandbox.moments import utc_text
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One received mail: the envelope and the message."""
+
+    id: int
+    sender: str
+    recipients: list[str]
+    message: EmailMessage
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def described(self) -> dict[str, Any]:
+        """Return the mail as the control plane lists it; `from` and `to` are the envelope's."""
+        parts = {kind: self.message.get_body((kind,)) for kind in ("plain", "html")}
+        texts = {kind: part.get_content() if part else None for kind, part in parts.items()}
+        return {
+            "id": self.id,
+            "from": self.sender,
+            "to": self.recipients,
+            "subject": str(self.message["Subject"] or ""),
+            "message_id": str(self.message["Message-ID"] or ""),
+            "text": texts["plain"],
+            "html": texts["html"],
+            "received_at": utc_text(self.received_at),
+        }
+
+
+class Mailbox:
+    """What has been received, oldest first, and how the next mail is met."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        """Keep mail in memory, and in `directory` as .eml files if one is given."""
+        self._directory = directory
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+        self._mails: list[Mail] = []
+        self._connections: set[asyncio.BaseTransport] = set()
+        self._server: asyncio.Server | None = None
+        self._set_manner()
+
+    def _set_manner(self) -> None:
+        #: An SMTP status such as 451 or 550 with which mail is refused, for how many mails (None: all).
+        self.refuse_status: int | None = None
+        self.refuse_times: int | None = None
+        #: Seconds before a mail is answered.
+        self.delay_seconds = 0.0
+
+    @property
+    def mails(self) -> list[Mail]:
+        """What has been received so far; safe to ask from any thread."""
+        return list(self._mails)
+
+    def clear(self) -> None:
+        """Forget what was received, and take mail as usual again."""
+        self._mails = []
+        self._set_manner()
+
+    async def start(self, listener: socket.socket) -> None:
+        """Serve SMTP on a bound socket."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Conversation(self), sock=listener)
+
+    async def stop(self) -> None:
+        """Stop serving and close what is open."""
+        if self._server is None:
+            return
+        self._server.close()
+        for transport in list(self._connections):
+            cast(asyncio.Transport, transport).abort()
+        await self._server.wait_closed()
+        while self._connections:
+            await asyncio.sleep(0)
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+        """Answer one mail; aiosmtpd calls this by its name."""
+        await asyncio.sleep(self.delay_seconds)
+        if self.refuse_status is not None and self.refuse_times != 0:
+            if self.refuse_times is not None:
+                self.refuse_times -= 1
+            return f"{self.refuse_status} The sandbox was told to refuse this mail"
+        raw = envelope.original_content or b""
+        message = email.message_from_bytes(raw, policy=email.policy.default)
+        mail = Mail(len(self._mails) + 1, envelope.mail_from or "", list(envelope.rcpt_tos), message)
+        if self._directory is not None:
+            stamp = mail.received_at.strftime("%Y%m%dT%H%M%S.%f")
+            (self._directory / f"{stamp}-{mail.id:04d}.eml").write_bytes(raw)
+        self._mails.append(mail)
+        return "250 OK"
+
+    def opened(self, transport: asyncio.BaseTransport) -> None:
+        """Note an open connection, to be closed with the server."""
+        self._connections.add(transport)
+
+    def closed(self, transport: asyncio.BaseTransport) -> None:
+        """Note that a connection is gone."""
+        self._connections.discard(transport)
+
+
+class _Conversation(SMTP):
+    """One client's connection, which the mailbox knows of."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        # A name of one's own: by default aiosmtpd asks the resolver, which can take seconds.
+        super().__init__(mailbox, hostname="sandbox.example", ident="Sandbox", enable_SMTPUTF8=True)
+        self._mailbox = mailbox
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._connection = transport
+        self._mailbox.opened(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._mailbox.closed(self._connection)

@@ -1,0 +1,182 @@
+"""Running the sandbox: as a blocking command, or in a thread beside a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+from sandbox.admin import Admin
+from sandbox.api import Api
+from sandbox.control import Control
+from sandbox.gate import Gate
+from sandbox.mailbox import Mailbox
+from sandbox.oauth import OAuth
+from sandbox.options import SandboxOptions
+from sandbox.pages import Pages
+from sandbox.registry import Unknown
+from sandbox.state import Sandbox
+
+
+def build_app(sandbox: Sandbox, smtp_listener: socket.socket) -> ASGIApp:
+    """Return the ASGI application; its lifespan lets the world live and serves SMTP on the bound socket."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await sandbox.mailbox.start(smtp_listener)
+        life = asyncio.create_task(sandbox.live())
+        try:
+            yield
+        finally:
+            life.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await life
+            await sandbox.courier.close()
+            await sandbox.mailbox.stop()
+
+    inner = Starlette(
+        routes=[
+            *Api(sandbox).routes(),
+            *OAuth(sandbox).routes(),
+            *Pages(sandbox).routes(),
+            *Admin(sandbox).routes(),
+        ],
+        exception_handlers={Unknown: _not_found},
+        lifespan=lifespan,
+    )
+    # Outermost, so that a fault can break the very connection.
+    return Gate(inner, sandbox)
+
+
+async def _not_found(_request: Request, _unknown: Exception) -> Response:
+    return PlainTextResponse("Not found", status_code=404)
+
+
+class _Service:
+    """A sandbox on its two bound sockets, ready to be served."""
+
+    def __init__(self, host: str, port: int, smtp_port: int, options: SandboxOptions) -> None:
+        self.http = _listen(host, port)
+        try:
+            self.smtp = _listen(host, smtp_port)
+        except OSError:
+            self.http.close()
+            raise
+        self.url = _origin("http", host, self.http)
+        self.smtp_url = _origin("smtp", host, self.smtp)
+        self.sandbox = Sandbox(options)
+        self.sandbox.set_origin(self.url)
+        # A request that hangs on purpose must not hold up the end for long.
+        config = uvicorn.Config(
+            build_app(self.sandbox, self.smtp),
+            log_level="critical",
+            access_log=False,
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            # Longer than clients keep idle connections: a request must not meet one that is closing.
+            timeout_keep_alive=75,
+        )
+        self.server = uvicorn.Server(config)
+
+    def serve(self) -> None:
+        """Block until the server is told to stop."""
+        try:
+            self.server.run(sockets=[self.http])
+        finally:
+            self.http.close()
+            self.smtp.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named: asyncio turns Nagle's algorithm off (40 ms an answer) only where it is.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _origin(scheme: str, host: str, listener: socket.socket) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}:{listener.getsockname()[1]}"
+
+
+def run(
+    host: str = "127.0.0.1", port: int = 8600, smtp_port: int = 8625, options: SandboxOptions | None = None
+) -> None:
+    """Serve the sandbox until SIGINT or SIGTERM; raises OSError when a port is taken."""
+    service = _Service(host, port, smtp_port, options or SandboxOptions())
+    print(f"Cronofy sandbox  {service.url}")
+    print(f"Mailbox          {service.url}/mail, {service.smtp_url}", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again once all is closed
+        service.serve()
+
+
+class RunningSandbox:
+    """A sandbox with its mailbox in a background thread, on free ports unless others are named.
+
+    with RunningSandbox(SandboxOptions(page_size=2)) as sandbox:
+        account = sandbox.control.create_account()
+    """
+
+    def __init__(
+        self,
+        options: SandboxOptions | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        smtp_port: int = 0,
+    ) -> None:
+        """Bind both ports; nothing answers before `start`."""
+        self._service = _Service(host, port, smtp_port, options or SandboxOptions())
+        self._thread = threading.Thread(target=self._service.serve, name="sandbox", daemon=True)
+        #: The origin of the API, the control plane and the pages, without a slash at its end.
+        self.url = self._service.url
+        #: `smtp://host:port` of the mailbox.
+        self.smtp_url = self._service.smtp_url
+        self.control = Control(self.url)
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The mailbox; its `mails` may be read from any thread."""
+        return self._service.sandbox.mailbox
+
+    def start(self) -> Self:
+        """Serve, and return once the sandbox answers."""
+        self._thread.start()
+        while not self._service.server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the sandbox did not start")
+            self._thread.join(0.005)
+        return self
+
+    def stop(self) -> None:
+        """Stop serving; returns when the thread has ended and every socket is closed."""
+        self.control.close()
+        self._service.server.should_exit = True
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()

@@ -1,0 +1,57 @@
+"""The whole of one sandbox: the world and what stands around it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, replace
+from typing import Any
+
+from sandbox.faults import Faults
+from sandbox.mailbox import Mailbox
+from sandbox.notifications import Courier
+from sandbox.options import SandboxOptions
+from sandbox.traffic import Traffic
+from sandbox.world import World
+
+#: How often the world looks at its agenda.
+TICK_SECONDS = 0.02
+
+
+class Sandbox:
+    """The parts of a sandbox, sharing one set of options that may change meanwhile."""
+
+    def __init__(self, options: SandboxOptions) -> None:
+        """Make an empty world."""
+        self._initial = self.options = options
+        self.mailbox = Mailbox(options.mail_dir)
+        self.courier = Courier(lambda: self.options)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.world = World(lambda: self.options, self.courier.send)
+        self.traffic = Traffic()
+        self.faults = Faults()
+
+    def configure(self, changes: dict[str, Any]) -> None:
+        """Change options by name; raises `pydantic.ValidationError` for what does not exist or fit."""
+        self.options = SandboxOptions(**{**asdict(self.options), **changes})
+
+    def set_origin(self, origin: str) -> None:
+        """Say where the sandbox is served, unless the options name a public URL."""
+        self._initial = self.options = replace(self.options, public_url=self.options.public_url or origin)
+
+    async def reset(self) -> None:
+        """Forget everything and go back to the options of the start."""
+        former = self.courier
+        self.options = self._initial
+        self.courier = Courier(lambda: self.options)
+        self.mailbox.clear()
+        self._begin()
+        # Last: while it closes, the former world must no longer be alive to send through it.
+        await former.close()
+
+    async def live(self) -> None:
+        """Let time pass in the world, until cancelled."""
+        while True:
+            self.world.advance()
+            await asyncio.sleep(TICK_SECONDS)

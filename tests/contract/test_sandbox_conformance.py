@@ -1,0 +1,217 @@
+"""The official Python SDK, which knows nothing of the sandbox, takes it for Cronofy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pycronofy import Client
+from pycronofy.batch import BatchBuilder
+from pycronofy.exceptions import PyCronofyPartialSuccessError, PyCronofyRequestError
+
+from sandbox.notifications import sign
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.waiting import wait_until
+
+START = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module."""
+    with RunningSandbox(SandboxOptions(page_size=2, generation_seconds=0.02)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def account(running: RunningSandbox) -> dict[str, Any]:
+    """A person with a calendar and a Zoom profile, in an otherwise empty world."""
+    running.control.reset()
+    return running.control.create_account(conferencing_profiles=[{"profile_id": "pro_zoom"}])
+
+
+@pytest.fixture
+def calendar_id(account: dict[str, Any]) -> str:
+    """The person's calendar."""
+    return str(account["calendar_profiles"][0]["calendars"][0]["calendar_id"])
+
+
+@pytest.fixture
+def sdk(running: RunningSandbox, account: dict[str, Any]) -> Client:
+    """The SDK, authorised by that person."""
+    client = Client(
+        client_id="sandbox-client",
+        client_secret="sandbox-secret",
+        access_token=account["access_token"],
+        refresh_token=account["refresh_token"],
+    )
+    client.request_handler.base_url = running.url
+    return client
+
+
+def an_event(event_id: str, **fields: object) -> dict[str, Any]:
+    """Return a body for upsert_event, which wants datetimes and changes what it is given."""
+    return {
+        "event_id": event_id,
+        "summary": "Interview",
+        "description": "",
+        "tzid": "Europe/London",
+        "start": START,
+        "end": START + timedelta(minutes=30),
+        **fields,
+    }
+
+
+def test_userinfo(sdk: Client, account: dict[str, Any]) -> None:
+    """UserInfo names the account and lists both kinds of profiles."""
+    info = sdk.userinfo()
+    data = info["cronofy.data"]
+    assert info["sub"] == account["sub"]
+    assert data["profiles"][0]["profile_calendars"][0]["calendar_integrated_conferencing_available"] is True
+    assert data["conferencing_profiles"][0]["profile_id"] == "pro_zoom"
+
+
+def test_paged_read_gives_every_event_once(sdk: Client, calendar_id: str) -> None:
+    """Five events on pages of two are read as five."""
+    for n in range(5):
+        sdk.upsert_event(calendar_id, an_event(f"booking-{n}"))
+    pages = sdk.read_events(tzid="Europe/London", calendar_ids=[calendar_id])
+    assert sorted(e["event_id"] for e in pages) == [f"booking-{n}" for n in range(5)]
+
+
+def test_created_event_gets_its_conference(sdk: Client, calendar_id: str) -> None:
+    """An event written with a conferencing block is read with a join URL soon after."""
+    sdk.upsert_event(calendar_id, an_event("booking-1", conferencing={"profile_id": "pro_zoom"}))
+
+    def conferencing() -> Any:
+        (event,) = sdk.read_events(only_managed=True).all()
+        return event["conferencing"] if "join_url" in event["conferencing"] else None
+
+    assert wait_until(conferencing, what="a join URL")["provider_name"] == "zoom"
+
+
+def test_update_keeps_the_conference(
+    sdk: Client, running: RunningSandbox, account: dict[str, Any], calendar_id: str
+) -> None:
+    """An update without a conferencing block changes the summary and leaves the conference alone."""
+    meeting = {"profile_id": "explicit", "provider_description": "Room 5", "join_url": "https://x.example/5"}
+    sdk.upsert_event(calendar_id, an_event("booking-1", conferencing=meeting))
+    sdk.upsert_event(calendar_id, an_event("booking-1", summary="Second interview"))
+    (event,) = sdk.read_events().all()
+    assert event["summary"] == "Second interview"
+    assert event["conferencing"] == {"provider_name": "Room 5", "join_url": "https://x.example/5"}
+
+
+def test_delete_event(sdk: Client, calendar_id: str) -> None:
+    """A deleted event is read only with include_deleted."""
+    sdk.upsert_event(calendar_id, an_event("booking-1"))
+    sdk.delete_event(calendar_id, "booking-1")
+    assert sdk.read_events().all() == []
+    assert [e["deleted"] for e in sdk.read_events(include_deleted=True)] == [True]
+
+
+def test_batch_of_upserts(sdk: Client, calendar_id: str) -> None:
+    """A batch writes all of its events."""
+    builder = BatchBuilder()
+    for n in range(3):
+        builder.upsert_event(calendar_id, an_event(f"booking-{n}"))
+    sdk.batch(builder)
+    assert len(sdk.read_events().all()) == 3
+
+
+def test_batch_tells_what_failed(sdk: Client, calendar_id: str) -> None:
+    """A batch with one bad entry does the others and says which failed."""
+    builder = BatchBuilder()
+    builder.upsert_event(calendar_id, an_event("booking-1"))
+    builder.upsert_event(calendar_id, an_event("booking-2", summary=""))
+    with pytest.raises(PyCronofyPartialSuccessError):
+        sdk.batch(builder)
+    assert [e["event_id"] for e in sdk.read_events()] == ["booking-1"]
+
+
+def test_refresh_authorization(sdk: Client, account: dict[str, Any]) -> None:
+    """A refresh gives a new access token that works, and the same refresh token."""
+    granted = sdk.refresh_authorization()
+    assert granted["access_token"] != account["access_token"]
+    assert granted["refresh_token"] == account["refresh_token"]
+    assert sdk.userinfo()["sub"] == account["sub"]
+
+
+def test_revoked_authorization_is_over(sdk: Client) -> None:
+    """After revoke_authorization neither the access token nor the refresh token works."""
+    access_token, refresh_token = sdk.auth.access_token, sdk.auth.refresh_token
+    sdk.revoke_authorization()
+    sdk.auth.update(access_token=access_token, refresh_token=refresh_token)
+    with pytest.raises(PyCronofyRequestError) as reading:
+        sdk.userinfo()
+    with pytest.raises(PyCronofyRequestError) as refreshing:
+        sdk.refresh_authorization()
+    assert reading.value.response.status_code == 401
+    assert refreshing.value.response.json() == {"error": "invalid_grant"}
+
+
+def test_bad_token(sdk: Client) -> None:
+    """An unknown token is answered with 401."""
+    sdk.auth.update(access_token="nobody")
+    with pytest.raises(PyCronofyRequestError) as error:
+        sdk.read_events()
+    assert error.value.response.status_code == 401
+
+
+def test_revoke_profile(sdk: Client) -> None:
+    """A revoked profile is no longer in UserInfo, whose list stays."""
+    sdk.revoke_profile("pro_zoom")
+    assert sdk.userinfo()["cronofy.data"]["conferencing_profiles"] == []
+
+
+def test_notification_channels(sdk: Client, calendar_id: str) -> None:
+    """A channel is created, listed and closed."""
+    created = sdk.create_notification_channel("urn:no-delivery", calendar_ids=[calendar_id])
+    assert sdk.list_notification_channels() == [created]
+    assert created["filters"] == {"calendar_ids": [calendar_id]}
+    sdk.close_notification_channel(created["channel_id"])
+    assert sdk.list_notification_channels() == []
+
+
+def test_lists(sdk: Client, account: dict[str, Any], calendar_id: str) -> None:
+    """Calendars, profiles and the account are listed as the SDK expects them."""
+    assert [c["calendar_id"] for c in sdk.list_calendars()] == [calendar_id]
+    assert [p["profile_connected"] for p in sdk.list_profiles()] == [True]
+    assert sdk.account()["account_id"] == account["sub"]
+
+
+def test_conferencing_authorization_link(sdk: Client, running: RunningSandbox) -> None:
+    """The link for connecting a conferencing service leads to the sandbox."""
+    link = sdk.get_conferencing_services_auth_link("https://app.example/back", provider_name="zoom")
+    assert link.startswith(f"{running.url}/conferencing_services/")
+
+
+@pytest.mark.parametrize(
+    ("secret", "signature"),
+    [
+        pytest.param(
+            "pDY0Oi7TJSP2hfNmZNkm5", "6r2/HjBkqymGegX0wOfifieeUXbbHwtV/LohHS+jv6c=", id="csharp-sdk"
+        ),
+        pytest.param(
+            "CRN_NggYusqPGLxwjw5FHOJYOqSrTPNXy8WQf14OID",
+            "5DxentQi5YSXODEzTVv06sRwJ3pULIz1KrYv20qxEK0=",
+            id="docs-first-secret",
+        ),
+        pytest.param(
+            "CRN_nGlYDFXwfSXgB9rvGNBJyfE454GGPtWIbNuPwr",
+            "BmQmWVuZ70ILWjr1CAt5oC7YOolgnku4WZtlrKfx/6k=",
+            id="docs-second-secret",
+        ),
+    ],
+)
+def test_signatures_match_the_published_vectors(secret: str, signature: str) -> None:
+    """The sandbox signs as Cronofy does, and the SDK accepts it, alone or beside another secret's."""
+    body = '{"example":"well-known"}'
+    client = Client(client_secret=secret)
+    assert sign(body.encode(), [secret]) == signature
+    assert client.hmac_valid(signature, body)
+    assert client.hmac_valid(sign(body.encode(), ["another", secret]), body)
+    assert not client.hmac_valid(signature, body + " ")

@@ -1,0 +1,253 @@
+"""What people and the application's owner do: refresh, relink, connect, and the control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from sandbox.accounts import Account
+from sandbox.control import Control
+from sandbox.options import SandboxOptions
+from sandbox.registry import Registry
+from sandbox.server import RunningSandbox
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module."""
+    with RunningSandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def control(running: RunningSandbox) -> Control:
+    """The control plane of an empty world."""
+    running.control.reset()
+    return running.control
+
+
+@pytest.fixture
+def account(control: Control) -> dict[str, Any]:
+    """A new account with a Zoom profile."""
+    return control.create_account(
+        name="Dana <Example>", conferencing_profiles=[{"profile_id": "pro_zoom", "profile_name": "dana-zoom"}]
+    )
+
+
+@pytest.fixture
+def http(running: RunningSandbox) -> Iterator[httpx.Client]:
+    """A client without any token."""
+    with httpx.Client(base_url=running.url, trust_env=False) as client:
+        yield client
+
+
+def refresh(http: httpx.Client, account: dict[str, Any], **changes: str) -> httpx.Response:
+    """Ask for a new access token, form-encoded."""
+    body = {
+        "client_id": "sandbox-client",
+        "client_secret": "sandbox-secret",
+        "grant_type": "refresh_token",
+        "refresh_token": account["refresh_token"],
+        **changes,
+    }
+    return http.post("/oauth/token", data=body)
+
+
+def userinfo(http: httpx.Client, access_token: str) -> httpx.Response:
+    """Ask for UserInfo."""
+    return http.get("/v1/userinfo", headers={"Authorization": f"Bearer {access_token}"})
+
+
+def relink_url(http: httpx.Client, account: dict[str, Any]) -> str:
+    """Return the relink URL of the account's conferencing profile."""
+    data = userinfo(http, account["access_token"]).json()["cronofy.data"]
+    return str(data["conferencing_profiles"][0]["profile_relink_url"])
+
+
+def test_refresh_is_not_to_be_stored(http: httpx.Client, account: dict[str, Any]) -> None:
+    """A refresh gives a token, its life and the scope, and forbids storing the answer."""
+    response = refresh(http, account)
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    granted = response.json()
+    assert (granted["token_type"], granted["expires_in"], granted["scope"]) == ("bearer", 3600, "read_write")
+    assert userinfo(http, granted["access_token"]).json()["sub"] == account["sub"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        pytest.param({"client_id": "x"}, "invalid_client", id="client-id"),
+        pytest.param({"client_secret": "x"}, "invalid_client", id="client-secret"),
+        pytest.param({"refresh_token": "x"}, "invalid_grant", id="refresh-token"),
+        pytest.param({"grant_type": "password"}, "unsupported_grant_type", id="grant-type"),
+    ],
+)
+def test_refused_refresh(
+    http: httpx.Client, account: dict[str, Any], changes: dict[str, str], error: str
+) -> None:
+    """A refresh with a wrong part is answered with 400 and the part's error."""
+    response = refresh(http, account, **changes)
+    assert (response.status_code, response.json()) == (400, {"error": error})
+
+
+def test_expired_token_is_renewed(http: httpx.Client, control: Control, account: dict[str, Any]) -> None:
+    """After the access token expired, calls answer 401 until a refresh."""
+    control.expire_access_token(account["sub"])
+    assert userinfo(http, account["access_token"]).status_code == 401
+    assert userinfo(http, refresh(http, account).json()["access_token"]).status_code == 200
+
+
+def test_token_expires_by_itself() -> None:
+    """An access token lives `token_seconds`, also once another was given."""
+    time = datetime(2026, 12, 1, tzinfo=UTC)
+    registry = Registry(lambda: SandboxOptions(token_seconds=600), clock=lambda: time)
+    account = registry.add_account(Account())
+    first = account.access_token
+    time += timedelta(seconds=599)
+    registry.refresh(account)
+    assert registry.bearer(first) is account
+    time += timedelta(seconds=1)
+    assert registry.bearer(first) is None
+    assert registry.bearer(account.access_token) is account
+
+
+def test_revoked_refresh_token_needs_a_new_authorisation(
+    http: httpx.Client, control: Control, account: dict[str, Any]
+) -> None:
+    """A revoked refresh token gives invalid_grant until the person authorises the application anew."""
+    control.revoke_refresh_token(account["sub"])
+    assert refresh(http, account).json() == {"error": "invalid_grant"}
+    assert refresh(http, control.authorize(account["sub"])).status_code == 200
+
+
+def test_rotated_refresh_token_replaces_the_old(
+    http: httpx.Client, control: Control, account: dict[str, Any]
+) -> None:
+    """With rotation on, a refresh gives another refresh token and the old one is void."""
+    control.set_settings(rotate_refresh_tokens=True)
+    rotated = refresh(http, account).json()["refresh_token"]
+    assert rotated != account["refresh_token"]
+    assert refresh(http, account).json() == {"error": "invalid_grant"}
+    assert refresh(http, account, refresh_token=rotated).status_code == 200
+
+
+def test_relink_page_asks_and_then_reconnects(
+    http: httpx.Client, control: Control, account: dict[str, Any]
+) -> None:
+    """Opening the relink URL changes nothing; its button reconnects the profile, which keeps its id."""
+    control.disconnect_profile(account["sub"], "pro_zoom")
+    url = relink_url(http, account)
+    page = http.get(url)
+    assert page.status_code == 200
+    for words in ("Reconnect Zoom</button>", "dana-zoom", "dana@example.org", "Dana &lt;Example&gt;"):
+        assert words in page.text
+    assert "<script" not in page.text
+    assert control.account(account["sub"])["conferencing_profiles"][0]["connected"] is False
+    assert "connected again" in http.post(url).text
+    (profile,) = control.account(account["sub"])["conferencing_profiles"]
+    assert (profile["profile_id"], profile["connected"]) == ("pro_zoom", True)
+
+
+def test_relink_page_of_a_connected_profile_has_nothing_to_do(
+    http: httpx.Client, control: Control, account: dict[str, Any]
+) -> None:
+    """Opened again after reconnecting, the page has no button."""
+    control.disconnect_profile(account["sub"], "pro_zoom")
+    url = relink_url(http, account)
+    control.follow_relink(url)
+    page = http.get(url)
+    assert "nothing left to do" in page.text
+    assert "<button" not in page.text
+
+
+def test_relink_url_of_a_removed_profile_is_dead(
+    http: httpx.Client, control: Control, account: dict[str, Any]
+) -> None:
+    """Neither a made-up token nor the URL of a removed profile leads anywhere."""
+    control.disconnect_profile(account["sub"], "pro_zoom")
+    url = relink_url(http, account)
+    control.remove_profile(account["sub"], "pro_zoom")
+    assert http.get(url).status_code == 404
+    assert http.post("/v2/relink/zoom?email=dana%40example.org&token=x").status_code == 404
+
+
+def test_new_conferencing_profile_is_connected(
+    http: httpx.Client, control: Control, account: dict[str, Any]
+) -> None:
+    """The authorisation page connects a new profile and goes back with its id."""
+    response = http.post(
+        "/v1/conferencing_service_authorizations",
+        json={"redirect_uri": "https://app.example/back?x=1", "provider_name": "go_to"},
+        headers={"Authorization": f"Bearer {account['access_token']}"},
+    )
+    url = response.json()["authorization_request"]["url"]
+    assert "Connect GoTo Meeting</button>" in http.get(url).text
+    back = http.post(url)
+    added = control.account(account["sub"])["conferencing_profiles"][1]
+    assert added["provider_name"] == "go_to"
+    assert back.headers["Location"] == (
+        f"https://app.example/back?x=1&last_linked_profile_id={added['profile_id']}"
+    )
+
+
+def test_settings_are_changed_and_reset(control: Control) -> None:
+    """A setting holds until the reset, which brings back those of the start."""
+    assert control.set_settings(page_size=7)["page_size"] == 7
+    assert control.settings()["page_size"] == 7
+    control.reset()
+    assert control.settings()["page_size"] == 100
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"page_sise": 7}, id="misspelt"),
+        pytest.param({"page_size": "many"}, id="wrong-type"),
+        pytest.param({"retry_seconds": 0}, id="out-of-range"),
+    ],
+)
+def test_bad_setting_is_refused(control: Control, changes: dict[str, Any]) -> None:
+    """A setting that does not exist or fit is refused and changes nothing."""
+    before = control.settings()
+    with pytest.raises(httpx.HTTPStatusError, match="422"):
+        control.set_settings(**changes)
+    assert control.settings() == before
+
+
+def test_unknown_things_are_not_found(control: Control) -> None:
+    """The control plane answers 404 for an account, profile or event that is not there."""
+    for act in (
+        lambda: control.account("acc_x"),
+        lambda: control.disconnect_profile("acc_x", "pro_x"),
+        lambda: control.event("cal_x", "e1"),
+    ):
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            act()
+
+
+def test_many_accounts_at_once(control: Control) -> None:
+    """Accounts can be added in one call, each with its own ids and tokens."""
+    added = control.create_accounts([{"sub": f"acc_{n}"} for n in range(3)])
+    assert [a["sub"] for a in added] == ["acc_0", "acc_1", "acc_2"]
+    assert len({a["access_token"] for a in control.accounts()}) == 3
+
+
+def test_calendar_belongs_to_one_account(control: Control) -> None:
+    """A calendar id that another account has is refused, for events are found by it."""
+    calendars = [{"calendars": [{"calendar_id": "cal_1"}]}]
+    control.create_account(calendar_profiles=calendars)
+    with pytest.raises(httpx.HTTPStatusError, match="cal_1 belongs to"):
+        control.create_account(calendar_profiles=calendars)
+
+
+def test_public_url_leads_where_people_open_pages() -> None:
+    """With a public URL set, relink URLs begin with it instead of the sandbox's own origin."""
+    with RunningSandbox(SandboxOptions(public_url="https://sandbox.example")) as sandbox:
+        account = sandbox.control.create_account(conferencing_profiles=[{"connected": False}])
+        with httpx.Client(base_url=sandbox.url, trust_env=False) as http:
+            assert relink_url(http, account).startswith("https://sandbox.example/v2/relink/zoom?")

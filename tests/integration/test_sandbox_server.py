@@ -1,0 +1,165 @@
+"""The sandbox's mailbox, and its beginning and end as a process and as a thread."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from sandbox.control import Control
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where mail is also kept as files."""
+    return tmp_path_factory.mktemp("mail")
+
+
+@pytest.fixture(scope="module")
+def running(directory: Path) -> Iterator[RunningSandbox]:
+    """One sandbox for the module."""
+    with RunningSandbox(SandboxOptions(mail_dir=directory)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def control(running: RunningSandbox) -> Control:
+    """The control plane of an empty world."""
+    running.control.reset()
+    return running.control
+
+
+@pytest.fixture
+def smtp(running: RunningSandbox, control: Control) -> Iterator[smtplib.SMTP]:
+    """A connection to the mailbox."""
+    address = urlsplit(running.smtp_url)
+    with smtplib.SMTP(address.hostname or "", address.port or 0, timeout=5) as connection:
+        yield connection
+
+
+def a_mail() -> EmailMessage:
+    """Return a mail with text and HTML."""
+    message = EmailMessage()
+    message["From"] = "Reconciler <no-reply@app.example>"
+    message["To"] = "dana@example.org"
+    message["Subject"] = "Grüße: reconnect Zoom"
+    message["Message-ID"] = "<one@app.example>"
+    message.set_content("Please reconnect.\n")
+    message.add_alternative("<p>Please reconnect.</p>\n", subtype="html")
+    return message
+
+
+def test_received_mail_is_listed(smtp: smtplib.SMTP, control: Control) -> None:
+    """The control plane lists a mail with its envelope, subject, id and both bodies."""
+    smtp.send_message(a_mail())
+    (mail,) = control.mail()
+    assert (mail["from"], mail["to"]) == ("no-reply@app.example", ["dana@example.org"])
+    assert (mail["subject"], mail["message_id"]) == ("Grüße: reconnect Zoom", "<one@app.example>")
+    assert mail["text"].strip() == "Please reconnect."
+    assert mail["html"].strip() == "<p>Please reconnect.</p>"
+
+
+def test_received_mail_is_kept_as_message_file_and_page(
+    smtp: smtplib.SMTP, running: RunningSandbox, control: Control, directory: Path
+) -> None:
+    """A mail is at hand as a message with its envelope, as an .eml file, and on a page for people."""
+    smtp.send_message(a_mail(), to_addrs=["other@example.org"])
+    (mail,) = running.mailbox.mails
+    assert mail.recipients == ["other@example.org"]
+    assert mail.message["Subject"] == "Grüße: reconnect Zoom"
+    assert any(b"<one@app.example>" in path.read_bytes() for path in directory.glob("*.eml"))
+    assert "reconnect Zoom</h2>" in httpx.get(f"{running.url}/mail", trust_env=False).text
+
+
+@pytest.mark.parametrize("status", [pytest.param(451, id="for-now"), pytest.param(550, id="for-good")])
+def test_mail_is_refused_as_told(smtp: smtplib.SMTP, control: Control, status: int) -> None:
+    """A mail is refused with the status set, as often as set, and then taken."""
+    control.set_mailbox(refuse_status=status, refuse_times=1)
+    with pytest.raises(smtplib.SMTPDataError) as refusal:
+        smtp.send_message(a_mail())
+    assert refusal.value.smtp_code == status
+    smtp.send_message(a_mail())
+    assert len(control.mail()) == 1
+
+
+def test_slow_mailbox_takes_its_time(smtp: smtplib.SMTP, control: Control) -> None:
+    """A slow mailbox answers a mail only after the delay."""
+    control.set_mailbox(delay_seconds=0.2)
+    begun = time.monotonic()
+    smtp.send_message(a_mail())
+    assert time.monotonic() - begun >= 0.2
+
+
+def test_stopped_sandbox_leaves_nothing_behind() -> None:
+    """After the end no thread runs and nobody listens, whatever connection was open."""
+    threads = threading.active_count()
+    with RunningSandbox() as sandbox:
+        addresses = [urlsplit(sandbox.url), urlsplit(sandbox.smtp_url)]
+        idle = [socket.create_connection((a.hostname or "", a.port or 0)) for a in addresses]
+        assert sandbox.control.health() == {"status": "ok"}
+    assert threading.active_count() == threads
+    for address, connection in zip(addresses, idle, strict=True):
+        connection.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address.hostname or "", address.port or 0))
+
+
+def test_hanging_request_does_not_hold_up_the_end() -> None:
+    """A request that hangs by a fault is cut off when the sandbox stops."""
+    with RunningSandbox() as sandbox:
+        sandbox.control.add_fault("hang")
+        client = httpx.Client(base_url=sandbox.url, trust_env=False, timeout=20)
+        outcome: list[bool] = []
+
+        def call() -> None:
+            try:
+                outcome.append(client.post("/oauth/token", json={}).is_success)
+            except httpx.HTTPError:
+                outcome.append(False)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        wait_until(sandbox.control.requests, what="the request to arrive")
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
+    caller.join()
+    client.close()
+    assert outcome == [False]
+
+
+def test_taken_port_is_an_error() -> None:
+    """A port in use is an OSError at once, not a server that never starts."""
+    with RunningSandbox() as sandbox, pytest.raises(OSError, match="in use"):
+        RunningSandbox(port=urlsplit(sandbox.url).port or 0)
+
+
+def test_command_serves_until_interrupted() -> None:
+    """`run` blocks, says where it serves, and ends cleanly on SIGINT."""
+    code = "from sandbox.server import run; run(port=0, smtp_port=0)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+
+        def healthy() -> bool:
+            try:
+                return httpx.get(f"{url}/sandbox/health", trust_env=False).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_until(healthy, what="the command to serve")
+        process.send_signal(2)
+        assert process.wait(timeout=10) == 0
