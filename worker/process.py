@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import BinaryIO
 
 import structlog
 
@@ -31,20 +32,30 @@ def end_with_parent() -> None:
 class Crew:
     """Named child processes, each a command of this program."""
 
-    def __init__(self, commands: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> None:
-        """`commands`: the arguments of `reconciler` for each name."""
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[str]],
+        environment: Mapping[str, str],
+        output: BinaryIO | None = None,
+    ) -> None:
+        """`commands`: the arguments of `reconciler` for each name. `output` takes what they print."""
         self._commands = commands
         self._environment = {**os.environ, **environment}
+        self._output = output
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = False
+
+    def start(self) -> None:
+        """Start all."""
+        for name in self._commands:
+            self._start(name)
 
     def run(self) -> None:
         """Start all, start again whichever dies, and end all on SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         try:
-            for name in self._commands:
-                self._start(name)
+            self.start()
             while not self._ending:
                 time.sleep(0.2)
                 for name, child in list(self._children.items()):
@@ -74,6 +85,8 @@ class Crew:
             self._children[name] = subprocess.Popen(  # noqa: S603 - our own program
                 command,
                 env=self._environment,
+                stdout=self._output,
+                stderr=self._output,
                 preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
             )
 
