@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from email import message_from_bytes
-from email.policy import SMTP
 from typing import Any, cast
 
 import structlog
@@ -14,6 +12,7 @@ import structlog
 from worker.bootstrap import Services
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.relink.letters import read_back
 from worker.relink.smtp import MailError
 
 #: One task sends mails for so long; what is left waits for the next wake-up.
@@ -39,7 +38,7 @@ def send_mails(services: Services) -> int:
 
 def _send(services: Services, mail: QueuedMail) -> bool:
     try:
-        services.mailer.send(message_from_bytes(mail.message, policy=SMTP))
+        services.mailer.send(read_back(mail.message))
     except MailError as error:
         if error.permanent:
             reason = f"An email was refused for good: {error}"

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.parser import BytesParser
 from email.policy import SMTP, EmailPolicy
 from typing import Final
 from urllib.parse import quote
@@ -82,12 +83,14 @@ class Envelope:
 
 
 class _SubjectPolicy(EmailPolicy):
-    """Folds a non-ASCII subject the older way: the newer one loses blanks between its encoded words."""
+    """Folds a subject the older way: the newer one loses blanks between encoded words, and adds one in
+    front of a long subject."""
 
     def fold(self, name: str, value: str) -> str:
-        if name != "Subject" or value.isascii():
+        if name != "Subject":
             return str(super().fold(name, value))
-        folded = Header(value, "utf-8", header_name=name).encode(linesep=self.linesep)
+        charset = None if value.isascii() else "utf-8"
+        folded = Header(value, charset, header_name=name).encode(linesep=self.linesep)
         return f"{name}: {folded}{self.linesep}"
 
     def fold_binary(self, name: str, value: str) -> bytes:
@@ -105,6 +108,11 @@ def message_id(mail_id: str, sender: str) -> str:
     """
     # quote() leaves dots alone, which may neither begin, end nor follow each other here.
     return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{wording.mailbox(sender).domain}>"
+
+
+def read_back(content: bytes) -> EmailMessage:
+    """The message that was composed here and kept as bytes."""
+    return BytesParser(EmailMessage, policy=_POLICY).parsebytes(content)
 
 
 def compose_relink(letter: RelinkLetter, envelope: Envelope) -> EmailMessage:
