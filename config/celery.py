@@ -44,7 +44,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     limit = settings.task_time_limit.total_seconds()
     every = settings.sweep_every.total_seconds()
     return {
-        "broker_url": settings.broker,
+        "broker_url": _celery_url(settings.broker),
         "broker_transport_options": _transport_options(settings.broker, visibility),
         # Workers and beat outlive an outage of the broker, however long.
         "broker_connection_retry_on_startup": True,
@@ -72,6 +72,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_time_limit": limit,
         "imports": TASK_MODULES,
         # Our own logging stays; results and remote control write no payloads.
+        "worker_consumer": "worker.broker:TolerantConsumer",
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "result_extended": False,
@@ -109,5 +110,9 @@ def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]
 
 
 def _result_backend(settings: Settings) -> str:
-    url = settings.redis_url or settings.broker
+    return _celery_url(settings.redis_url or settings.broker)
+
+
+def _celery_url(url: str) -> str:
+    """Celery has a name of its own for a Unix socket."""
     return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url

@@ -101,7 +101,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # These speak of every tick, every request and every message at INFO; URLs and arguments stay out of the log.
+    # These speak of every tick, request and message at INFO; URLs and arguments stay out of the log.
     for name in (
         "httpx",
         "httpcore",

@@ -12,6 +12,7 @@ from config.celery import celery_config
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from worker.bootstrap import Services, bootstrap
+from worker.broker import install
 
 app = Celery("conferencing", set_as_current=True)
 
@@ -27,6 +28,7 @@ class _Process:
 def configure(settings: Settings) -> Celery:
     """Give the application its settings; once, before it is used."""
     _Process.settings = settings
+    install()
     app.conf.update(celery_config(settings))
     return app
 

@@ -13,7 +13,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import SMTP, EmailPolicy
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -112,7 +112,8 @@ def message_id(mail_id: str, sender: str) -> str:
 
 def read_back(content: bytes) -> EmailMessage:
     """The message that was composed here and kept as bytes."""
-    return BytesParser(EmailMessage, policy=_POLICY).parsebytes(content)
+    message = BytesParser(EmailMessage, policy=_POLICY).parsebytes(content)
+    return cast("EmailMessage", message)
 
 
 def compose_relink(letter: RelinkLetter, envelope: Envelope) -> EmailMessage:

@@ -1,0 +1,98 @@
+"""Messages that Celery cannot read: they end no worker, come back never, and are not written to a log.
+
+On a Redis broker anyone may push anything onto a queue's list. Celery's own consumer ends the worker
+on some of it, and logs whole bodies, which may hold tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery.exceptions import InvalidTaskError
+from celery.worker.consumer import Consumer
+from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.transport import TRANSPORT_ALIASES, redis
+
+log = structlog.get_logger()
+
+
+class Channel(redis.Channel):
+    """Kombu's channel, but a list's item that is no message is dropped with a line in the log."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            # The item is off the list by now, and was nothing that could be handed over.
+            log.error("message.dropped", reason="not_a_message", error=type(error).__name__)
+            return True
+
+
+class Transport(redis.Transport):
+    """Kombu's Redis transport with that channel."""
+
+    Channel = Channel
+
+
+class TolerantConsumer(Consumer):
+    """Celery's consumer, but whatever is wrong with a message is the message's fault alone."""
+
+    strategies: dict[str, Any]
+    connection_errors: tuple[type[Exception], ...]
+
+    def update_strategies(self) -> None:
+        """Wrap what takes up each task's messages, so that no malformed one gets past it."""
+        super().update_strategies()
+        for name, strategy in list(self.strategies.items()):
+            self.strategies[name] = _tolerant(strategy)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """A message of no known protocol."""
+        self._drop(message, "unknown_protocol")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """A task that does not exist."""
+        self._drop(message, "unknown_task")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """A message for a task of ours that is not as the protocol says, or not JSON."""
+        self._drop(message, "content_type" if isinstance(exc, ContentDisallowed) else "malformed")
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A body that is not what its content type says."""
+        self._drop(message, "content_type" if isinstance(exc, ContentDisallowed) else "undecodable")
+
+    def _drop(self, message: Any, reason: str) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        task = headers.get("task")
+        log.error("message.dropped", reason=reason, task=task[:100] if isinstance(task, str) else None)
+        message.reject_log_error(log, self.connection_errors)
+
+
+def install() -> None:
+    """Have Celery use this transport for Redis brokers."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = "worker.broker:Transport"
+
+
+def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
+    def take(message: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            content = message.payload
+            if payload is None and not (
+                isinstance(content, (list, tuple))
+                and len(content) == 3
+                and isinstance(content[0], (list, tuple))
+                and isinstance(content[1], dict)
+                and isinstance(content[2], dict)
+            ):
+                raise InvalidTaskError("the body is not [args, kwargs, embed]")
+            return strategy(message, payload, *args, **kwargs)
+        except (InvalidTaskError, ContentDisallowed, DecodeError):
+            raise
+        except Exception as error:
+            raise InvalidTaskError(type(error).__name__) from None
+
+    return take
