@@ -1,0 +1,66 @@
+# Everything here needs Python 3.11 or newer with its venv module, and make. Nothing else has to be
+# installed first: the first target that is run sets up .venv from requirements-dev.lock.
+#
+#   make PYTHON=/path/to/python3.12 test    names the Python that .venv is made with
+
+.PHONY: help demo test check setup clean
+
+VENV = .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.set-up
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+CANDIDATES = python3 python3.13 python3.12 python3.11
+
+help:
+	@echo 'make demo    show the whole system on this machine, with a stand-in for Cronofy'
+	@echo 'make test    all checks, then all tests'
+	@echo 'make check   lint, formatting, types and import rules'
+	@echo 'make clean   remove .venv, all caches, and the data of an embedded server (reconciler-data)'
+
+demo: setup
+	$(BIN)/reconciler demo
+
+test: check
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+setup: $(STAMP)
+
+# The stamp is written last, so a set-up that was broken off is done again. An environment that is
+# there already is brought up to date in place: others may be using it.
+$(STAMP): requirements-dev.lock pyproject.toml
+	@set -e; \
+	if [ ! -x $(BIN)/python ]; then \
+	  newest=0; chosen=; \
+	  for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
+	    command -v "$$python" >/dev/null 2>&1 || continue; \
+	    version=$$("$$python" -c 'import ensurepip, sys, venv; print(sys.version_info[0] * 100 + sys.version_info[1])' 2>/dev/null) || continue; \
+	    if [ "$$version" -ge 311 ] && [ "$$version" -gt "$$newest" ]; then newest=$$version; chosen=$$python; fi; \
+	  done; \
+	  if [ -z "$$chosen" ]; then \
+	    echo 'Python 3.11 or newer with its venv module is needed, and none of these is that: $(or $(PYTHON),$(CANDIDATES)).' >&2; \
+	    echo 'Install one (on Debian and Ubuntu also python3-venv), or name one: make PYTHON=/path/to/python3' >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Setting up $(VENV) with $$("$$chosen" --version)"; \
+	  if command -v uv >/dev/null 2>&1; then uv venv --quiet --python "$$(command -v "$$chosen")" $(VENV); \
+	  else "$$chosen" -m venv $(VENV); fi; \
+	else echo 'Bringing $(VENV) up to date'; fi; \
+	if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock; \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
+	  $(PIP) install --require-hashes -r requirements-dev.lock; \
+	  $(PIP) install --no-deps --no-build-isolation -e .; \
+	fi; \
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis reconciler-data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

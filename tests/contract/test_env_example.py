@@ -1,0 +1,68 @@
+"""`.env.example` shows every setting once, with the default that the code has."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from config.settings import PREFIX, Settings, load_settings, require_cronofy, require_vault
+
+EXAMPLE = (Path(__file__).parents[2] / ".env.example").read_text(encoding="utf-8")
+#: The variables that have to be filled in; they stand there without a "#".
+REQUIRED = {"VAULT_KEYS", "CRONOFY_CLIENT_ID", "CRONOFY_CLIENT_SECRET"}
+_LINE = re.compile(rf"^(?P<off>#?){PREFIX}(?P<name>[A-Z_]+)=(?P<value>.*)$", re.MULTILINE)
+SHOWN = [(m["name"], m["value"], bool(m["off"])) for m in _LINE.finditer(EXAMPLE)]
+
+
+def test_every_setting_appears_exactly_once_and_in_the_order_of_the_code() -> None:
+    """A setting that is added, renamed or moved has to be so here too."""
+    assert [name for name, _, _ in SHOWN] == [field.upper() for field in Settings.model_fields]
+
+
+def test_only_what_has_to_be_filled_in_is_not_commented_out() -> None:
+    """A copy of the file changes no default."""
+    assert {name for name, _, off in SHOWN if not off} == REQUIRED
+
+
+@pytest.mark.parametrize(("name", "value"), [pytest.param(n, v, id=n) for n, v, _ in SHOWN])
+def test_the_default_shown_is_the_default(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """What stands after the "=" is read as the very default of the code."""
+    monkeypatch.setenv(PREFIX + name, value)
+
+    assert getattr(load_settings(), name.lower()) == Settings.model_fields[name.lower()].default
+
+
+def test_every_setting_has_its_meaning_on_the_line_above() -> None:
+    """No setting stands there without a word."""
+    lines = EXAMPLE.splitlines()
+    bare = [line for above, line in itertools.pairwise(lines) if _is_bare(above, line)]
+
+    assert bare == []
+
+
+def test_the_file_is_a_valid_env_file_once_the_required_are_filled_in() -> None:
+    """Copied to `.env` and filled in, it starts the program."""
+    values = dict.fromkeys(REQUIRED, "filled-in") | {"VAULT_KEYS": Fernet.generate_key().decode()}
+    text = _LINE.sub(lambda m: m[0] if m["off"] else m[0] + values[m["name"]], EXAMPLE)
+    Path(".env").write_text(text, encoding="utf-8")
+
+    settings = load_settings()
+
+    require_cronofy(settings)
+    require_vault(settings)
+    assert settings.cronofy_client_id == "filled-in"
+
+
+def test_the_file_with_every_default_switched_on_changes_nothing() -> None:
+    """Each shown default may be uncommented as it stands."""
+    Path(".env").write_text(_LINE.sub(lambda m: m[0].removeprefix("#"), EXAMPLE), encoding="utf-8")
+
+    assert load_settings() == Settings()
+
+
+def _is_bare(above: str, line: str) -> bool:
+    return bool(_LINE.match(line)) and not above.startswith("# ")

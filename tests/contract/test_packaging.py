@@ -1,0 +1,148 @@
+"""What is built and installed: the data files, the console script, the locks, the size of modules."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.cli import main
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = ("config", "worker", "tasks", "sandbox")
+#: Longer than this, a module holds more than one thing.
+MOST_LINES = 400
+#: What is pinned closely, and how; docs/dependencies.md says why.
+CLOSE_PINS = {"celery": ">=5.6.3,<5.7", "kombu": ">=5.7,<5.8"}
+
+
+def _name(requirement: str) -> str:
+    """The distribution that a requirement names, as locks spell it."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found
+    return re.sub(r"[-_.]+", "-", found[0]).lower()
+
+
+def _pins(lock: str) -> dict[str, list[str]]:
+    """What a lock pins: the lines that belong to each distribution, version and marker first."""
+    pins: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in (ROOT / lock).read_text(encoding="utf-8").splitlines():
+        if re.match(r"[a-z0-9]", line):
+            lines = pins.setdefault(line.split("==")[0], [])
+        if not line.lstrip().startswith("#"):
+            lines.append(line)
+    return pins
+
+
+LOCKS = {
+    "requirements.lock": _pins("requirements.lock"),
+    "requirements-dev.lock": _pins("requirements-dev.lock"),
+}
+RUNTIME = [
+    *PROJECT["project"]["dependencies"],
+    *(need for extra in PROJECT["project"]["optional-dependencies"].values() for need in extra),
+]
+DEVELOPMENT = PROJECT["dependency-groups"]["dev"]
+
+needs = [
+    *(pytest.param(lock, need, id=f"{lock}: {_name(need)}") for lock in LOCKS for need in RUNTIME),
+    *(
+        pytest.param("requirements-dev.lock", need, id=f"requirements-dev.lock: {_name(need)}")
+        for need in DEVELOPMENT
+    ),
+]
+
+
+@pytest.mark.parametrize(("lock", "need"), needs)
+def test_every_requirement_is_pinned_with_hashes(lock: str, need: str) -> None:
+    """What pyproject.toml asks for stands in the lock at one version, with its hashes."""
+    first, *hashes = LOCKS[lock][_name(need)]
+
+    assert re.match(r"[a-z0-9-]+==[0-9]", first)
+    assert hashes
+    assert all("--hash=sha256:" in line for line in hashes if line.strip())
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_names_no_address(lock: str) -> None:
+    """Where packages come from is up to whoever installs them."""
+    assert "://" not in (ROOT / lock).read_text(encoding="utf-8")
+
+
+def test_the_locks_agree() -> None:
+    """The development lock holds all of the other one, at the very same versions."""
+    runtime, development = LOCKS["requirements.lock"], LOCKS["requirements-dev.lock"]
+
+    assert {name: development.get(name, [""])[0] for name in runtime} == {
+        name: lines[0] for name, lines in runtime.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "wanted"), CLOSE_PINS.items(), ids=CLOSE_PINS)
+def test_celery_and_kombu_stay_where_an_outage_of_redis_is_survived(name: str, wanted: str) -> None:
+    """The pin is as docs/dependencies.md explains it, and the lock keeps to it."""
+    [need] = [need for need in PROJECT["project"]["dependencies"] if _name(need) == name]
+    explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+
+    assert re.sub(r"^[a-z]+(\[[a-z]+\])?", "", need) == wanted
+    assert f"`{wanted}`" in explained
+    lower = wanted.split(",", maxsplit=1)[0].removeprefix(">=")
+    series = ".".join(lower.split(".")[:2])
+    assert all(LOCKS[lock][name][0].startswith(f"{name}=={series}.") for lock in LOCKS)
+
+
+def test_the_console_script_runs_the_command_line() -> None:
+    """`reconciler` is installed and is `worker.cli.main`."""
+    [script] = [entry for entry in entry_points(group="console_scripts") if entry.name == "reconciler"]
+
+    assert script.load() is main
+
+
+@pytest.mark.parametrize("package", PROJECT["tool"]["setuptools"]["package-data"])
+def test_the_data_files_are_there(package: str) -> None:
+    """Each pattern of the package data finds something where the package is installed."""
+    there = [path.relative_to(root) for root in [Path(str(files(package)))] for path in root.rglob("*")]
+    patterns = PROJECT["tool"]["setuptools"]["package-data"][package]
+
+    assert [pattern for pattern in patterns if not any(path.match(pattern) for path in there)] == []
+
+
+def test_every_file_that_is_no_module_is_package_data() -> None:
+    """A new template or script that no pattern takes in would be missing from the wheel."""
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    missing = [
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"} and not _is_taken(path, data)
+    ]
+
+    assert missing == []
+
+
+def test_modules_are_short() -> None:
+    """A module that grows beyond this is to be taken apart."""
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
+    }
+
+    assert long == {}
+
+
+def _is_taken(path: Path, data: dict[str, list[str]]) -> bool:
+    """Whether a package's patterns find this file."""
+    return any(
+        path.match(f"{package.replace('.', '/')}/{pattern}")
+        for package, patterns in data.items()
+        for pattern in patterns
+    )
