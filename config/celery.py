@@ -114,5 +114,7 @@ def _result_backend(settings: Settings) -> str:
 
 
 def _celery_url(url: str) -> str:
-    """Celery has a name of its own for a Unix socket."""
+    """Celery has a name of its own for a Unix socket, and verifies TLS only where it is told to."""
+    if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
+        return url + ("&" if urlsplit(url).query else "?") + "ssl_cert_reqs=required"
     return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url

@@ -27,9 +27,9 @@ SECRET_FIELDS = frozenset(
 )
 #: What a relink address looks like (Cronofy API reference §5), and what carries a token or a password.
 _SECRET_TEXTS = (
-    re.compile(r"https?://[^\s\"'<>]*/relink/[^\s\"'<>]*", re.IGNORECASE),
-    re.compile(r"(?<=Bearer )[^\s\"']+", re.IGNORECASE),
-    re.compile(r"(?<=://)[^/\s\"'@]*:[^/\s\"'@]*(?=@)"),
+    re.compile(r"https?://[^\s\"'<>\\]*/relink/[^\s\"'<>\\]*", re.IGNORECASE),
+    re.compile(r"(?<=Bearer )[^\s\"'\\]+", re.IGNORECASE),
+    re.compile(r"(?<=://)[^/\s\"'@\\]*:[^/\s\"'@\\]*(?=@)"),
 )
 
 
@@ -38,7 +38,8 @@ class Redaction:
 
     def __init__(self, secrets: Sequence[str]) -> None:
         """`secrets` are values that must never be written; very short ones would mask ordinary words."""
-        self._secrets = [secret for secret in secrets if len(secret) >= 6]
+        # The longest first: one may begin with another.
+        self._secrets = sorted((s for s in secrets if len(s) >= 6), key=len, reverse=True)
 
     def __call__(
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
@@ -56,6 +57,10 @@ class Redaction:
             return [self._masked(item) for item in value]
         return value
 
+    def mask_line(self, _logger: Any, _method: str, line: str) -> str:
+        """The rendered line, with what was no text before masked as well."""
+        return self.mask(line)
+
     def mask(self, text: str) -> str:
         """The text without secrets."""
         for secret in self._secrets:
@@ -69,28 +74,31 @@ def configure_logging(settings: Settings) -> None:
     """Send structlog's and the libraries' lines to standard error, as text for a terminal or as JSON."""
     console = (settings.log_format or ("console" if sys.stderr.isatty() else "json")) == "console"
     redaction = Redaction(_secret_values(settings))
+    # No ExtraAdder: what Celery adds to its lines holds a failed task's arguments, and so tokens.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(),
     ]
     final: list[Any]
+    renderer: Any
     if console:
-        final = [structlog.processors.format_exc_info, redaction]
-        final.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        # Plain tracebacks: the pretty ones show local variables.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        final = [redaction, renderer, redaction.mask_line]
     else:
-        final = [
-            structlog.processors.format_exc_info,
-            redaction,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+        final = [structlog.processors.format_exc_info, redaction, renderer, redaction.mask_line]
     structlog.configure(
-        processors=[*shared[:-1], structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    # A line that cannot be formatted would otherwise be printed raw, with whatever is in it.
+    logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

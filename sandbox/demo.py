@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,8 @@ def _stage(speed: float) -> Iterator[_Stage]:
         stack.callback(client.close)
         log = home / "processes.log"
         output = stack.enter_context(log.open("ab"))
-        crew = Crew({"worker": ["worker"], "beat": ["beat"]}, environment, output)
+        patience = timedelta(seconds=20)
+        crew = Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience, output)
         stack.callback(crew.end)
         crew.start()
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from celery import Task
+from kombu import Exchange, Queue
 
 from tasks.payload import bound_to
 from worker import outgoing
@@ -52,12 +53,15 @@ def send_mail(self: Task[..., Any]) -> None:
 @app.task(name="conferencing.deliver_outcomes", bind=True)
 def deliver_outcomes(self: Task[..., Any]) -> None:
     """Send new outcomes to the task that ``RECONCILER_OUTCOME_TASK`` names."""
-    name, queue = services().settings.outcome_task, services().settings.outcome_queue
-    if name is None:
+    settings = services().settings
+    name, queue_name = settings.outcome_task, settings.outcome_queue
+    if name is None or queue_name is None:
         return
+    # A queue of the consumer's own, which is none of ours to take from.
+    queue: Any = Queue(queue_name, Exchange(queue_name), queue_name)
 
     def publish(outcome: str) -> None:
-        app.send_task(name, kwargs={"outcome": json.loads(outcome)}, queue=queue)
+        app.send_task(name, kwargs={"outcome": json.loads(outcome)}, queue=queue, ignore_result=True)
 
     with bound_to(self):
         outgoing.deliver_outcomes(services(), publish)

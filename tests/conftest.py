@@ -17,7 +17,9 @@ from worker.ledger.vault import Vault
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _no_settings_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Neither the developer's environment nor a .env file reaches a test."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     for name in list(os.environ):

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def up() -> None:
         configure(settings)
         _check(settings)
         configure_logging(settings)
-        Crew({"worker": ["worker"], "beat": ["beat"]}, environment).run()
+        patience = settings.task_time_limit + timedelta(seconds=5)
+        Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
 
 @cli.command(context_settings=PASS_ON, add_help_option=True)
@@ -140,6 +142,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 @click.option("--per-second", default=50, show_default=True, help="Requests a second; 0 for no limit.")
 @click.option("--per-minute", default=500, show_default=True, help="Requests a minute; 0 for no limit.")
 @click.option("--speed", default=1.0, show_default=True, help="How much faster conferencing is made.")
+@click.option("--public-url", default="", help="What its links begin with, if not its own address.")
 @click.option(
     "--mail-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep mails as files here."
 )

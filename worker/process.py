@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from types import FrameType
 from typing import BinaryIO
 
 import structlog
 
-#: A child that dies is started again after so long; a worker needs no longer than this to end by itself.
+#: A child that dies is started again after so long.
 RESTART_SECONDS = 1.0
-END_SECONDS = 40.0
 
 _PR_SET_PDEATHSIG = 1
 
@@ -36,11 +36,16 @@ class Crew:
         self,
         commands: Mapping[str, Sequence[str]],
         environment: Mapping[str, str],
+        patience: timedelta,
         output: BinaryIO | None = None,
     ) -> None:
-        """`commands`: the arguments of `reconciler` for each name. `output` takes what they print."""
+        """`commands`: the arguments of `reconciler` for each name.
+
+        At the end each may take `patience` to finish what it is at. `output` takes what they print.
+        """
         self._commands = commands
         self._environment = {**os.environ, **environment}
+        self._patience = patience
         self._output = output
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = False
@@ -67,11 +72,11 @@ class Crew:
             self.end()
 
     def end(self) -> None:
-        """Ask every child to end, and make it after `END_SECONDS`."""
+        """Ask every child to end, and make it when patience is over."""
         running = [child for child in self._children.values() if child.poll() is None]
         for child in running:
             child.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + END_SECONDS
+        deadline = time.monotonic() + self._patience.total_seconds()
         for child in running:
             try:
                 child.wait(max(0.1, deadline - time.monotonic()))

@@ -154,7 +154,9 @@ class Session:
         """
         if len(updates) == 1:
             return [self._settled(lambda: self._upsert(updates[0]))]
-        size = min(BATCH_SIZE, self._budget.largest) if self._cronofy.batch_counts_items else BATCH_SIZE
+        # Half of what a second holds, so that a batch fits in beside the look's own reads.
+        fitting = max(1, self._budget.largest // 2) if self._cronofy.batch_counts_items else BATCH_SIZE
+        size = min(BATCH_SIZE, fitting)
         results: list[CronofyError | None] = []
         for first in range(0, len(updates), size):
             chunk = updates[first : first + size]
@@ -283,6 +285,8 @@ class Session:
                 return read_tokens(answer.json_object())
             error = answer.json_object().get("error")
             if error == "invalid_grant":
+                # It knew our client, and refuses the account alone.
+                self._budget.accept_client()
                 raise GrantRefused("Cronofy refuses the account's refresh token (invalid_grant).", status=400)
             if error != "invalid_client":
                 raise Malformed(

@@ -40,7 +40,7 @@ class Answer:
         """The body as a JSON object, or Malformed."""
         try:
             value = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Malformed("Cronofy's answer is not JSON.", status=self.status) from None
         if not isinstance(value, dict):
             raise Malformed("Cronofy's answer is not a JSON object.", status=self.status)
@@ -158,7 +158,7 @@ def parse_retry_after(value: str | None) -> timedelta | None:
         pass
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

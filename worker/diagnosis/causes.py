@@ -81,7 +81,7 @@ def _diagnose_pending(
         return told
     if profiles is not None and (request.profile_id is None or request.profile_id in INDIRECT):
         overdue = now - request.asked_at >= policy.grace
-        found = _indirect_profile(request, profiles, overdue, shown)
+        found = _integrated_profile(request, profiles, overdue, shown)
         if found:
             return found
     return _nothing_wrong(request, seen, profiles, now, policy, shown)
@@ -145,31 +145,25 @@ def _notified(request: Request, shown: tuple[str, ...]) -> Diagnosis | None:
     return None
 
 
-def _indirect_profile(
+def _integrated_profile(
     request: Request, profiles: Profiles, overdue: bool, shown: tuple[str, ...]
 ) -> Diagnosis | None:
-    """The event left the choice of the profile to Cronofy: likely causes only (reference §11, 7)."""
-    if request.profile_id == "explicit":
+    """The event asked for the calendar's own conferencing: causes are likely at best (reference §11, 7)."""
+    calendar = profiles.calendar(request.calendar_id)
+    if request.profile_id != "integrated" or calendar is None:
+        # Which profile `default` stands for is not known, so none is blamed: see `_about_profile`.
         return None
-    if request.profile_id == "integrated":
-        calendar = profiles.calendar(request.calendar_id)
-        if calendar is None:
-            return None
-        if not calendar.profile.connected:
-            return _expired(calendar.profile, Certainty.LIKELY, shown)
-        if overdue and calendar.integrated_available is False:
-            return _pending(
-                Cause.MISSING_MEETING_URL,
-                Remedy.ESCALATE,
-                *shown,
-                "The event asked for the calendar's own conferencing, which UserInfo says is not there.",
-                "The conferencing licence or setting has to be mended at the provider.",
-                certainty=Certainty.LIKELY,
-            )
-        return None
-    lapsed = [profile for profile in profiles.conferencing if not profile.connected]
-    if len(lapsed) == 1 and (overdue or len(profiles.conferencing) == 1):
-        return _expired(lapsed[0], Certainty.LIKELY, shown)
+    if not calendar.profile.connected:
+        return _expired(calendar.profile, Certainty.LIKELY, shown)
+    if overdue and calendar.integrated_available is False:
+        return _pending(
+            Cause.MISSING_MEETING_URL,
+            Remedy.ESCALATE,
+            *shown,
+            "The event asked for the calendar's own conferencing, which UserInfo says is not there.",
+            "The conferencing licence or setting has to be mended at the provider.",
+            certainty=Certainty.LIKELY,
+        )
     return None
 
 
@@ -188,9 +182,9 @@ def _nothing_wrong(
         f"Conferencing has been pending for {_length(age)}.",
         *_about_profile(request, profiles),
     ]
-    if request.notice is not None and _subtype(request) is not None:
+    if profiles is not None and _subtype(request) is not None:
         evidence.append(
-            f'Cronofy notified a failure of kind "{request.notice.subtype}", which UserInfo does not confirm.'
+            f'Cronofy notified a failure of kind "{_subtype(request)}", which UserInfo does not confirm.'
         )
     start = seen.start or request.start
     left = None if start is None else start.instant - now
@@ -216,6 +210,8 @@ def _about_profile(request: Request, profiles: Profiles | None) -> list[str]:
         return []
     if request.profile_id and request.profile_id not in INDIRECT:
         return [f"Its conferencing profile {request.profile_id} is connected."]
+    if request.profile_id in ("explicit", "none"):
+        return [f"The event asked for {request.profile_id} conferencing, for which Cronofy uses no profile."]
     asked = f"asked for {request.profile_id}" if request.profile_id else "has no profile on record"
     lines = [f"The event {asked}, so Cronofy does not say which profile it uses."]
     lapsed = [profile.profile_id for profile in profiles.conferencing if not profile.connected]

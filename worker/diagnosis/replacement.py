@@ -50,5 +50,5 @@ def choose_replacement(
         )
     only = candidates[0]
     if only in wrote:
-        return Replacement(None, f"The only {kind}, {only}, was already set on this event once.", candidates)
+        return Replacement(None, f"The only {kind}, {only}, was already tried on this event.", candidates)
     return Replacement(only, f"The account's only other {kind} is {only}.", candidates)

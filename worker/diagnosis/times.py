@@ -27,9 +27,12 @@ class EventTime:
     @property
     def local(self) -> datetime | date:
         """As a person reads it: in the event's zone, or the bare day."""
-        if self.all_day:
-            return self.instant.astimezone(zone(self.tzid)).date()
-        return self.instant.astimezone(zone(self.tzid))
+        try:
+            local = self.instant.astimezone(zone(self.tzid))
+        except OverflowError:
+            # The first or last day that a calendar knows, which is another year elsewhere.
+            local = self.instant
+        return local.date() if self.all_day else local
 
 
 def zone(tzid: str | None) -> ZoneInfo:
@@ -51,8 +54,9 @@ def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
     text, own = value, None
     if isinstance(value, dict):
         text, own = value.get("time"), value.get("tzid")
-        if own is not None and not isinstance(own, str):
+        if own is not None and not (isinstance(own, str) and own.isprintable()):
             raise MalformedTime("a tzid that is not text")
+        value = {"time": text} if own is None else {"time": text, "tzid": own}
     if not isinstance(text, str) or len(text) > 64:
         raise MalformedTime("a time that is not text")
     tzid = own or tzid

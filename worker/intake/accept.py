@@ -13,7 +13,7 @@ from worker.diagnosis.schedule import first_look
 from worker.intake.notifications import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
 from worker.ledger.ledger import Credentials
-from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
+from worker.ledger.records import EventKey, TrackedEvent, pack_hint, to_ms
 
 log = structlog.get_logger()
 
@@ -90,24 +90,11 @@ def _make_due(
     ledger = services.ledger
     if event_id is None:
         return ledger.nudge_account(sub)
-    if calendar_id is not None:
-        stored = ledger.find_pending(sub, EventKey(calendar_id, event_id))
-        return stored is not None and _take_hint(services, sub, stored, hint)
-    meant = [stored for stored in ledger.pending(sub) if stored.event.key.event_id == event_id]
-    taken = [_take_hint(services, sub, stored, hint) for stored in meant]
-    return any(taken)
-
-
-def _take_hint(services: Services, sub: str, stored: Stored, hint: Hint) -> bool:
-    """Note what was said of the event; one that changes all the time is just made due."""
-    ledger = services.ledger
+    said = b""
     if hint.interaction is not None:
-        said = (hint.interaction.value, hint.subtype, to_ms(ledger.now()))
-        for _ in range(3):
-            if ledger.notice(sub, stored, stored.event.noticed(*said)):
-                return True
-            present = ledger.find_pending(sub, stored.event.key)
-            if present is None:
-                return False
-            stored = present
-    return ledger.nudge(sub, stored.event.key)
+        said = pack_hint(hint.interaction.value, hint.subtype, to_ms(ledger.now()))
+    if calendar_id is not None:
+        return ledger.nudge(sub, EventKey(calendar_id, event_id), said)
+    keys = [stored.event.key for stored in ledger.pending(sub) if stored.event.key.event_id == event_id]
+    taken = [ledger.nudge(sub, key, said) for key in keys]
+    return any(taken)

@@ -61,4 +61,7 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """A text that can be kept: a lone surrogate cannot be written as UTF-8."""
+    if not isinstance(value, str) or not value:
+        return None
+    return None if any("\ud800" <= character <= "\udfff" for character in value) else value

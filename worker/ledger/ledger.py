@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import uuid4
@@ -54,7 +54,10 @@ class Lease:
     #: The ledger's time of the claim.
     now: datetime
     account: Account
+    #: The account's pending events, as stored.
     events: tuple[Stored, ...]
+    #: What notifications said of them since their last look, by their fields.
+    hints: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +159,17 @@ class Ledger:
         """Stop watching an event; whether it was known."""
         return bool(self.run("untrack", sub, key.field))
 
-    def nudge(self, sub: str, key: EventKey) -> bool:
-        """Make a pending event due now; whether there is one."""
-        return bool(self.run("nudge", sub, key.field, "", "") == 1)
+    def nudge(self, sub: str, key: EventKey, hint: bytes = b"") -> bool:
+        """Make a pending event due now; whether there is one.
+
+        `hint` is what a notification said of it (`pack_hint`), kept for the look.
+        """
+        return bool(self.run("nudge", sub, key.field, hint))
 
     def nudge_account(self, sub: str) -> bool:
         """Make all pending events of an account due now; whether there are any."""
         nudged = [self.nudge(sub, stored.event.key) for stored in self.pending(sub)]
         return any(nudged)
-
-    def notice(self, sub: str, stored: Stored, event: TrackedEvent) -> bool:
-        """Replace a pending event's record by `event` and make it due now; False if it changed meanwhile."""
-        done = self.run("nudge", sub, event.key.field, stored.fingerprint, pack_event(event))
-        return bool(done == 1)
 
     # Reading.
 
@@ -234,6 +235,7 @@ class Ledger:
                 "events": [
                     [
                         event.before.event.key.field,
+                        event.before.next_look,
                         event.before.fingerprint,
                         "settle" if event.settle else "keep",
                         pack_event(event.after),
@@ -241,6 +243,7 @@ class Ledger:
                     ]
                     for event in change.events
                 ],
+                "hints": [[key, hint] for key, hint in lease.hints.items()] if done else [],
                 "memo": pack_memo(change.memo) if change.memo else False,
                 "lost": fingerprint(lease.account.credentials or b"") if change.lost else False,
                 "outcomes": _packed(change.outcomes),
@@ -306,12 +309,11 @@ class Ledger:
         return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events = answer
+        now, sub_bytes, account, events, hints = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
-        return Lease(
-            sub, token, from_ms(now), stored, tuple(unpack_event(value) for _, value in _pairs(events))
-        )
+        pending = tuple(unpack_event(value) for _, value in _pairs(events))
+        return Lease(sub, token, from_ms(now), stored, pending, dict(_pairs(hints)))
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

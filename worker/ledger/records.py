@@ -10,7 +10,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -189,7 +189,7 @@ class Episode:
     """A profile that is disconnected, from the first relink email until it is connected again."""
 
     started_at: int
-    #: Emails so far, the first one included.
+    #: Emails so far, the first one and missed reminders included.
     mails: int
     mail_ids: tuple[str, ...]
     #: The events that the emails spoke of: (calendar_id, event_id).
@@ -221,10 +221,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record together with the fingerprint of the value that it was read from."""
+    """A record together with what tells whether it changed since: its next look and its fingerprint."""
 
     event: TrackedEvent
+    next_look: float
     fingerprint: str
+
+    @classmethod
+    def of(cls, event: TrackedEvent, value: bytes) -> Stored:
+        """The record that `value` holds."""
+        return cls(event, _HEADER.unpack_from(value)[0], fingerprint(value[_HEADER.size :]))
 
 
 def _event_time(value: Any, tzid: str | None) -> EventTime | None:
@@ -242,7 +248,8 @@ def _packable(value: T, **changed: Any) -> dict[str, Any]:
     packed = {}
     for item in fields(value):
         content = changed.get(item.name, getattr(value, item.name))
-        if content is not None and content not in ((), {}, 0, False):
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if content is not None and content != default:
             packed[item.name] = content
     return packed
 
@@ -282,7 +289,7 @@ def unpack_event(value: bytes) -> Stored:
         next_look=None if next_look >= _FAR_MS else int(next_look),
         **known,
     )
-    return Stored(event, fingerprint(value))
+    return Stored.of(event, value)
 
 
 def fingerprint(value: bytes) -> str:
@@ -295,6 +302,17 @@ def pack_memo(memo: Memo) -> bytes:
     return bytes(
         msgpack.packb([{pid: _packable(ep) for pid, ep in memo.episodes.items()}, dict(memo.providers)])
     )
+
+
+def pack_hint(interaction: str, subtype: str | None, at: int) -> bytes:
+    """The ledger's value for what a notification said of an event."""
+    return bytes(msgpack.packb([interaction, subtype, at]))
+
+
+def unpack_hint(value: bytes) -> tuple[str, str | None, int]:
+    """Read a value that `pack_hint` made."""
+    interaction, subtype, at = msgpack.unpackb(value)
+    return interaction, subtype, at
 
 
 def unpack_memo(value: bytes) -> Memo:

@@ -36,7 +36,16 @@ from worker.diagnosis.model import (
 from worker.diagnosis.schedule import is_due, retry_look
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import EventKey, Memo, Stored, TrackedEvent, from_ms, interval_of, to_ms
+from worker.ledger.records import (
+    EventKey,
+    Memo,
+    Stored,
+    TrackedEvent,
+    from_ms,
+    interval_of,
+    to_ms,
+    unpack_hint,
+)
 from worker.reconcile.observe import Readings, observe, undecided
 from worker.reconcile.post import Post
 from worker.reconcile.reassign import reassign
@@ -248,6 +257,9 @@ class _Judgement:
         if sighting is None or (undecided(sighting, now) and self.profiles is None):
             return None
         seen = sighting if isinstance(sighting, Seen) else None
+        hint = self._lease.hints.get(event.key.field)
+        if hint:
+            event = event.noticed(*unpack_hint(hint))
         if seen:
             event = event.saw(seen)
         if waits_for(event) in self.back:

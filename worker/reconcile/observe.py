@@ -13,8 +13,8 @@ from worker.cronofy.wire import UserInfo, read_event
 from worker.diagnosis.model import Missing, Seen
 from worker.ledger.records import EventKey, TrackedEvent
 
-#: Cronofy reads no further than this from today (reference §2); beyond it no window is given.
-READABLE_PAST, READABLE_AHEAD = timedelta(days=41), timedelta(days=200)
+#: Cronofy reads no further than 42 days back and 201 ahead (reference §2); near that no window is given.
+READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)
 
 
 @dataclass(slots=True)
@@ -79,10 +79,11 @@ def window_of(events: Iterable[TrackedEvent], now: datetime) -> Window | None:
     known = [start for start in starts if start is not None]
     if len(known) < len(starts) or not known:
         return None
-    first, last = min(known) - timedelta(days=1), max(known) + timedelta(days=2)
+    first, last = min(known), max(known)
+    # Compared before any day is added: a start may be the first or the last that a calendar knows.
     if first < now - READABLE_PAST or last > now + READABLE_AHEAD:
         return None
-    return Window(first.date(), last.date())
+    return Window((first - timedelta(days=1)).date(), (last + timedelta(days=2)).date())
 
 
 def _take(

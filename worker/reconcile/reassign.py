@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
 from worker.diagnosis.model import Policy, Profiles, Remedy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
-from worker.ledger.records import Stored, fingerprint, pack_event
+from worker.ledger.records import Stored, Write, pack_event
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import (
     Verdict,
@@ -23,6 +23,16 @@ from worker.reconcile.verdict import (
 
 #: The write was not carried out, for reasons that are not the event's.
 NOT_SENT = (OutOfBudget, RateLimited, ClientRefused, GrantRefused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """One update: the verdict with the intent in it, and the writes that were there before."""
+
+    verdict: Verdict
+    to_profile_id: str
+    update: Update
+    earlier: Mapping[str, Write]
 
 
 def reassign(
@@ -39,7 +49,7 @@ def reassign(
     untracked meanwhile is left out. Raises LeaseLost before anything is written.
     """
     kept: list[Verdict] = []
-    updates: list[tuple[Verdict, str, Update]] = []
+    planned: list[_Planned] = []
     for verdict in verdicts:
         to_profile_id = verdict.diagnosis.detail.get("to_profile_id")
         if (
@@ -54,48 +64,42 @@ def reassign(
         except IncompleteRecord as lack:
             kept.append(escalate_once(verdict, lease.sub, str(lack), lease.now, "incomplete"))
             continue
-        updates.append(
-            (intend(verdict, to_profile_id, lease.now), to_profile_id, Update(verdict.after.key, body))
-        )
-    if not updates:
-        return kept
-    updates = _record_intents(ledger, lease, updates)
-    errors = session.update([update for _, _, update in updates]) if updates else []
-    for (verdict, to_profile_id, _), error in zip(updates, errors, strict=True):
-        kept.append(_answered(verdict, lease, to_profile_id, error, profiles, policy))
+        intended, update = intend(verdict, to_profile_id, lease.now), Update(verdict.after.key, body)
+        planned.append(_Planned(intended, to_profile_id, update, verdict.before.event.writes))
+    if planned:
+        planned = _record_intents(ledger, lease, planned)
+    if planned:
+        errors = session.update([plan.update for plan in planned])
+        for plan, error in zip(planned, errors, strict=True):
+            kept.append(_answered(plan, lease, error, profiles, policy))
     return kept
 
 
-def _record_intents(
-    ledger: Ledger, lease: Lease, updates: Sequence[tuple[Verdict, str, Update]]
-) -> list[tuple[Verdict, str, Update]]:
+def _record_intents(ledger: Ledger, lease: Lease, planned: Sequence[_Planned]) -> list[_Planned]:
     """Write down which updates are about to be sent; only the writes change, the looks stay as they were."""
     changes = [
-        EventChange(verdict.before, replace(verdict.before.event, writes=verdict.after.writes))
-        for verdict, _, _ in updates
+        EventChange(plan.verdict.before, replace(plan.verdict.before.event, writes=plan.verdict.after.writes))
+        for plan in planned
     ]
     changed = ledger.commit(lease, Change(changes), done=False)
-    return [
-        (replace(verdict, before=Stored(change.after, fingerprint(pack_event(change.after)))), to, update)
-        for (verdict, to, update), change in zip(updates, changes, strict=True)
-        if verdict.before.event.key not in changed
-    ]
+    recorded = []
+    for plan, change in zip(planned, changes, strict=True):
+        if plan.verdict.before.event.key not in changed:
+            before = Stored.of(change.after, pack_event(change.after))
+            recorded.append(replace(plan, verdict=replace(plan.verdict, before=before)))
+    return recorded
 
 
 def _answered(
-    verdict: Verdict,
-    lease: Lease,
-    to_profile_id: str,
-    error: CronofyError | None,
-    profiles: Profiles | None,
-    policy: Policy,
+    plan: _Planned, lease: Lease, error: CronofyError | None, profiles: Profiles | None, policy: Policy
 ) -> Verdict:
+    verdict, to_profile_id = plan.verdict, plan.to_profile_id
     if error is None:
         profile = profiles.conferencing_profile(to_profile_id) if profiles else None
         provider_name = profile.provider_name if profile else None
         return reassigned(verdict, lease.sub, to_profile_id, provider_name, lease.now, policy)
     if isinstance(error, NOT_SENT):
-        return write_put_off(verdict, lease.now)
+        return write_put_off(verdict, plan.earlier, lease.now)
     if isinstance(error, Refused):
         return write_refused(verdict, lease.sub, to_profile_id, error.reason, lease.now)
     return write_unanswered(verdict, error.reason, lease.now, policy)

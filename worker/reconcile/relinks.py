@@ -56,7 +56,8 @@ def reconnected(memo: Memo, profiles: Profiles | None) -> frozenset[str]:
     if profiles is None:
         return frozenset()
     listed = (*profiles.conferencing, *(calendar.profile for calendar in profiles.calendars))
-    return frozenset(p.profile_id for p in listed if p.connected and p.profile_id in memo.episodes)
+    connected = {p.profile_id for p in listed if p.connected} - set(_disconnected(profiles))
+    return frozenset(connected & set(memo.episodes))
 
 
 def plan_relinks(
@@ -107,9 +108,9 @@ def plan_relinks(
             reason = "The user was asked to connect the profile again, and reminded, before this event came."
             plan = _escalate(plan, account.sub, new, reason, profile, now)
         elif now >= reminder_at(episode, rules):
-            mail_id = uuid4().hex
-            letters.append((mail_id, _letter(account, profile, address or "", upcoming, episode.mails)))
-            episodes[profile.profile_id] = _reminded(episode, mail_id, upcoming)
+            mail_id, number = uuid4().hex, _reminders_due(episode, rules, now)
+            letters.append((mail_id, _letter(account, profile, address or "", upcoming, number)))
+            episodes[profile.profile_id] = _reminded(episode, mail_id, number, upcoming)
     verdicts = [_no_later_than_reminder(v, episodes, rules) for v in plan.verdicts]
     return replace(
         plan, episodes=episodes, verdicts=tuple(verdicts), letters=tuple(letters), outcomes=tuple(outcomes)
@@ -119,6 +120,11 @@ def plan_relinks(
 def reminder_at(episode: Episode, rules: RelinkRules) -> datetime:
     """When the next reminder of an episode is due; there must be one left."""
     return from_ms(episode.started_at) + rules.reminders[episode.mails - 1]
+
+
+def _reminders_due(episode: Episode, rules: RelinkRules, now: datetime) -> int:
+    """The number of the latest reminder that is due: those missed in a pause are not made up for."""
+    return sum(now >= from_ms(episode.started_at) + after for after in rules.reminders)
 
 
 def _asks_for(verdict: Verdict, profile: Profile) -> bool:
@@ -198,9 +204,9 @@ def _begun(mail_id: str, upcoming: Sequence[TrackedEvent], now: datetime) -> Epi
     return Episode(to_ms(now), 1, (mail_id,), _keys(upcoming))
 
 
-def _reminded(episode: Episode, mail_id: str, upcoming: Sequence[TrackedEvent]) -> Episode:
+def _reminded(episode: Episode, mail_id: str, number: int, upcoming: Sequence[TrackedEvent]) -> Episode:
     events = tuple(dict.fromkeys((*episode.events, *_keys(upcoming))))
-    return replace(episode, mails=episode.mails + 1, mail_ids=(*episode.mail_ids, mail_id), events=events)
+    return replace(episode, mails=number + 1, mail_ids=(*episode.mail_ids, mail_id), events=events)
 
 
 def _keys(events: Sequence[TrackedEvent]) -> tuple[tuple[str, str], ...]:

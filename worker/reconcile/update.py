@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.diagnosis.model import Seen
-from worker.diagnosis.times import EventTime
+from worker.diagnosis.times import EventTime, parse_event_time
 from worker.ledger.records import TrackedEvent
 
 
@@ -36,6 +36,10 @@ def update_body(event: TrackedEvent, seen: Seen, profile_id: str) -> dict[str, A
     for name in ("summary", "start", "end"):
         if body.get(name) is None:
             raise IncompleteRecord(f"The record of the event has no {name}, and no read showed one.")
+    start, end = (parse_event_time(body[name], event.tzid) for name in ("start", "end"))
+    if start is not None and end is not None and end.instant < start.instant:
+        # Its start was moved, and the read did not show the end that belongs to it.
+        raise IncompleteRecord("The event as recorded and read would end before it starts.")
     return body
 
 

@@ -6,6 +6,7 @@ look; here is what stands when none does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -81,12 +82,16 @@ def tell_once(
     verdict: Verdict, sub: str, kind: OutcomeType, now: datetime, detail: dict[str, Any], about: str = ""
 ) -> Verdict:
     """Add an outcome, unless it was told for the same cause (and `about`) before."""
-    cause = verdict.diagnosis.cause
-    mark = f"{cause.value if cause else ''}:{about or verdict.diagnosis.detail.get('profile_id', '')}"
+    mark = _mark(verdict, about)
     if mark in verdict.after.told:
         return verdict
     told = replace(verdict, after=replace(verdict.after, told=(*verdict.after.told, mark)))
     return with_outcome(told, sub, kind, now, detail)
+
+
+def _mark(verdict: Verdict, about: str) -> str:
+    cause = verdict.diagnosis.cause
+    return f"{cause.value if cause else ''}:{about or verdict.diagnosis.detail.get('profile_id', '')}"
 
 
 def with_outcome(
@@ -125,6 +130,9 @@ def write_refused(verdict: Verdict, sub: str, to_profile_id: str, reason: str, n
     """Cronofy refused the write for good: it is not sent again, and a person is told."""
     writes = {**verdict.after.writes, to_profile_id: Write(to_ms(now), refused=reason)}
     refused = replace(verdict, after=replace(verdict.after, writes=writes))
+    # The next look finds no profile left to try; that is no news then.
+    mark = _mark(refused, "")
+    refused = replace(refused, after=replace(refused.after, told=(*refused.after.told, mark)))
     return escalate_once(
         refused, sub, f"Setting the profile {to_profile_id} failed: {reason}", now, to_profile_id
     )
@@ -141,9 +149,9 @@ def write_unanswered(verdict: Verdict, reason: str, now: datetime, policy: Polic
     return replace(verdict, after=after)
 
 
-def write_put_off(verdict: Verdict, now: datetime) -> Verdict:
-    """The write was not sent, for want of budget: the event stays due."""
-    return replace(verdict, after=replace(verdict.after, next_look=to_ms(now)))
+def write_put_off(verdict: Verdict, earlier: Mapping[str, Write], now: datetime) -> Verdict:
+    """The write was not sent, for want of budget: the event stays due, with its `earlier` writes."""
+    return replace(verdict, after=replace(verdict.after, writes=earlier, next_look=to_ms(now)))
 
 
 def _owed(sub: str, event: TrackedEvent, now: datetime) -> tuple[Outcome, ...]:

@@ -6,7 +6,7 @@ recognisably one mail: its Message-ID follows from its id in the outbox.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from email.header import Header
 from email.headerregistry import Address
@@ -45,7 +45,7 @@ class RelinkLetter:
     name: str | None
     provider_name: str | None  #: as Cronofy spells it: `zoom`, `go_to`
     profile_name: str | None
-    relink_url: str  #: one that `links.refusal` let pass
+    relink_url: str = field(repr=False)  #: one that `links.refusal` let pass; a secret
     meetings: tuple[Meeting, ...]
     reminder: int  #: 0 is the first email, n the n-th reminder
 

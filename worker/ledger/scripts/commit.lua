@@ -1,7 +1,9 @@
 -- All that one look of an account changes, in one step, if the lease is still held.
 -- ARGV: P, sub, token, packed change:
 --   done       true ends the lease; false keeps it (an intent, recorded before a write)
---   events     { field, SHA-1 of the value that was claimed, 'keep' or 'settle', new value, outcomes }...
+--   events     { field, next look and SHA-1 of the record that were claimed, 'keep' or 'settle', new value,
+--              outcomes }...
+--   hints      { field, hint }... that this look took up
 --   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
 --              anew meanwhile, the whole change is void
 --   memo       of the account, if it changes
@@ -32,11 +34,15 @@ publish(change.outcomes)
 
 local settles = false
 for _, event in ipairs(change.events) do
-  local field, expected, verb, value = event[1], event[2], event[3], event[4]
+  local field, next_look, expected, verb, value = event[1], event[2], event[3], event[4], event[5]
   local present = redis.call('HGET', events_key(sub), field)
-  if not present or redis.sha1hex(present) ~= expected then
+  if not present or redis.sha1hex(string.sub(present, HEADER + 1)) ~= expected then
     refused[#refused + 1] = field
   else
+    if verb == 'keep' and header(present) ~= next_look then
+      -- Somebody made it due during this look, which may have read it before: it is looked at again.
+      value = due_at(value, now)
+    end
     if verb == 'settle' then
       settles = true
       put_event(sub, field, nil)
@@ -44,7 +50,7 @@ for _, event in ipairs(change.events) do
     else
       put_event(sub, field, value)
     end
-    publish(event[5])
+    publish(event[6])
   end
 end
 if settles then
@@ -53,6 +59,9 @@ if settles then
     if header(all[i + 1]) <= now then redis.call('HDEL', settled, all[i]) end
   end
   redis.call('PEXPIRE', settled, change.keep_ms)
+end
+for _, hint in ipairs(change.hints) do
+  if redis.call('HGET', hints_key(sub), hint[1]) == hint[2] then redis.call('HDEL', hints_key(sub), hint[1]) end
 end
 leave_calendars(sub)
 for _, mail in ipairs(change.mails) do

@@ -8,9 +8,12 @@
 --                              the account). Written by connect; memo and standing by commit; credentials
 --                              also by a token refresh. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
---                              value: HEADER .. packed record. Written by track, commit, nudge.
+--                              value: HEADER .. packed record. Written by track and commit;
+--                              nudge only brings the next look forward.
 --   P:settled:SUB      hash    assigned and closed events, the same shape; the header's next look is when
 --                              the record may go. Expires HISTORY_KEEP after the last one settled.
+--   P:hints:SUB        hash    what a notification said of a pending event since its last look (packed), by the
+--                              event's field. Written by nudge, taken by the next look's commit.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready            zset    SUB by the soonest start among its events that are due
@@ -24,7 +27,7 @@
 --   P:outcomes:turn    string  held by the one who tells it; seconds
 --   P:outbox           zset    mail id by when it is to be sent (or tried again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
---   P:dead-letters     stream  letter (packed: task, reason, at, payload encrypted by the vault)
+--   P:dead-letters     stream  letter (packed: task, reason, payload encrypted by the vault)
 --   P:counters         hash    gauges events:pending and cause:NAME; totals of all else
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
 --   P:budget:ORIGIN    zset    calls granted in the last minute, by time (worker/cronofy/budget.lua),
@@ -47,6 +50,8 @@ local function settled_key(sub) return P .. ':settled:' .. sub end
 
 local WAITING, READY, LEASED, LEASES = P .. ':waiting', P .. ':ready', P .. ':leased', P .. ':leases'
 local COUNTERS = P .. ':counters'
+
+local function hints_key(sub) return P .. ':hints:' .. sub end
 
 local function header(value) return struct.unpack('>ddB', value) end
 
@@ -88,6 +93,7 @@ local function put_event(sub, field, value)
     if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
   elseif old then
     redis.call('HDEL', key, field)
+    redis.call('HDEL', hints_key(sub), field)
     left_calendars[calendar_of(field)] = true
   end
   return old

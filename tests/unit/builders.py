@@ -1,0 +1,332 @@
+"""Values that the tests of diagnosis and reconciliation begin from: one moment, one policy, one account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from worker.diagnosis.causes import diagnose
+from worker.diagnosis.model import (
+    Calendar,
+    Cause,
+    Certainty,
+    Diagnosis,
+    Interaction,
+    Missing,
+    Notice,
+    Observation,
+    Policy,
+    Profile,
+    Profiles,
+    Remedy,
+    Request,
+    Seen,
+    State,
+    Unauthorized,
+)
+from worker.diagnosis.times import EventTime, parse_event_time
+from worker.ledger.outcomes import OutcomeType
+from worker.ledger.records import (
+    Account,
+    Episode,
+    EventKey,
+    Memo,
+    Stored,
+    TrackedEvent,
+    pack_event,
+    to_ms,
+)
+from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks
+from worker.reconcile.verdict import Verdict, judge
+
+#: A Tuesday at noon in UTC: already Wednesday in Auckland, still early morning in Los Angeles.
+NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
+
+#: The contract's defaults.
+POLICY = Policy(
+    grace=2 * MINUTE,
+    recheck_min=30 * SECOND,
+    recheck_max=6 * HOUR,
+    escalate_after=24 * HOUR,
+    escalate_before=HOUR,
+)
+
+SUB = "acc_1"
+CALENDAR = "cal_1"
+#: Part of every relink URL here, so that a leak of one is easily seen.
+SECRET = "t0psecret"
+
+
+def relink_url(profile_id: str) -> str:
+    """A relink URL that may be mailed."""
+    return f"https://app.cronofy.com/v2/relink/zoom?profile={profile_id}&token={SECRET}"
+
+
+def at(moment: datetime, tzid: str | None = None) -> EventTime:
+    """A start or end at that moment."""
+    return EventTime(moment, all_day=False, tzid=tzid, wire=moment.isoformat())
+
+
+def day(text: str, tzid: str) -> EventTime:
+    """The beginning of a whole day in a zone."""
+    parsed = parse_event_time({"time": text, "tzid": tzid})
+    assert parsed is not None
+    return parsed
+
+
+def profile(
+    profile_id: str = "pro_a",
+    connected: bool = True,
+    provider: str | None = "zoom",
+    name: str | None = "dana",
+) -> Profile:
+    """A profile; a disconnected one has a relink URL."""
+    return Profile(profile_id, provider, name, connected, None if connected else relink_url(profile_id))
+
+
+def lapsed(profile_id: str = "pro_a", provider: str | None = "zoom") -> Profile:
+    """A disconnected profile."""
+    return profile(profile_id, connected=False, provider=provider)
+
+
+def calendar(owner: Profile | None = None, integrated: bool | None = None) -> Calendar:
+    """The calendar that the events here are in."""
+    return Calendar(CALENDAR, owner or profile("pro_google", provider="google"), integrated)
+
+
+def userinfo(*conferencing: Profile, calendars: tuple[Calendar, ...] = (), listed: bool = True) -> Profiles:
+    """A well-formed UserInfo."""
+    return Profiles(conferencing, calendars, listed)
+
+
+def seen(start: EventTime | None = None, **changed: Any) -> Seen:
+    """A read that shows the event pending, by default in ten days."""
+    start = start or at(NOW + 10 * DAY)
+    return Seen(start=start, end=at(start.instant + HOUR), **changed)
+
+
+def failing(subtype: str | None = None, ago: timedelta = 5 * MINUTE) -> Notice:
+    """A notification that conferencing fails."""
+    return Notice(Interaction.FAILING, subtype, NOW - ago)
+
+
+def request(profile_id: str | None = "pro_a", age: timedelta = MINUTE, **changed: Any) -> Request:
+    """What the record says of an event that has waited for `age`."""
+    fields: dict[str, Any] = {
+        "profile_id": profile_id,
+        "provider_name": "zoom",
+        "calendar_id": CALENDAR,
+        "asked_at": NOW - age,
+    }
+    return Request(**(fields | changed))
+
+
+def event_body(event_id: str = "booking-1", start: datetime | None = None) -> dict[str, Any]:
+    """What a caller sent to Cronofy."""
+    begins = start or NOW + 10 * DAY
+    return {
+        "event_id": event_id,
+        "summary": f"Interview {event_id}",
+        "start": begins.isoformat(),
+        "end": (begins + HOUR).isoformat(),
+        "conferencing": {"profile_id": "pro_a"},
+    }
+
+
+def tracked(
+    event_id: str = "booking-1",
+    *,
+    profile_id: str | None = "pro_a",
+    start: datetime | None = None,
+    body: Mapping[str, Any] | None = None,
+    age: timedelta = MINUTE,
+    **changed: Any,
+) -> TrackedEvent:
+    """A record as `track` makes it, of an event that has waited for `age`."""
+    fields: dict[str, Any] = {
+        "key": EventKey(CALENDAR, event_id),
+        "body": event_body(event_id, start) if body is None else body,
+        "provider_name": "zoom",
+        "tracked_at": to_ms(NOW - age),
+        "asked_at": to_ms(NOW - age),
+        "profile_id": profile_id,
+        "next_look": to_ms(NOW),
+    }
+    return TrackedEvent(**(fields | changed))
+
+
+def stored(event: TrackedEvent) -> Stored:
+    """The record as it was claimed."""
+    return Stored.of(event, pack_event(event))
+
+
+def judged(
+    event: TrackedEvent,
+    sighting: Seen | Missing | Unauthorized | None = None,
+    profiles: Profiles | None = None,
+    now: datetime = NOW,
+    policy: Policy = POLICY,
+) -> Verdict:
+    """The verdict of a look at `now` that saw `sighting`; by default, what the record says, still pending."""
+    before = stored(event)
+    sighting = sighting or Seen(start=event.start, end=event.end)
+    read = sighting if isinstance(sighting, Seen) else None
+    event = event.saw(read) if read else event
+    diagnosis = diagnose(event.request, Observation(sighting, profiles), now, policy)
+    return judge(SUB, before, event, read, diagnosis, now, policy)
+
+
+CERTAIN, LIKELY = Certainty.CERTAIN, Certainty.LIKELY
+URL = "https://zoom.example/j/1"
+CONNECTED = userinfo(profile("pro_a"))
+EXPIRED = userinfo(lapsed("pro_a"))
+
+
+@dataclass(frozen=True)
+class Want:
+    """What a diagnosis must be; `says` must stand in its evidence."""
+
+    cause: Cause | None
+    certainty: Certainty
+    remedy: Remedy
+    detail: dict[str, Any] = field(default_factory=dict)
+    says: str = ""
+    state: State = State.PENDING
+
+
+def generating(certainty: Certainty = CERTAIN, says: str = "") -> Want:
+    """Still being made, as far as can be seen."""
+    return Want(Cause.GENERATING, certainty, Remedy.WAIT, says=says)
+
+
+def unexplained(says: str = "") -> Want:
+    """Nothing visible explains it."""
+    return Want(Cause.UNEXPLAINED, LIKELY, Remedy.ESCALATE, says=says)
+
+
+def expired(
+    certainty: Certainty = CERTAIN, profile_id: str = "pro_a", provider: str = "zoom", says: str = ""
+) -> Want:
+    """The profile has to be connected again."""
+    detail = {"profile_id": profile_id, "provider_name": provider}
+    return Want(Cause.CREDENTIALS_EXPIRED, certainty, Remedy.RELINK_EMAIL, detail, says)
+
+
+def replaceable(to: str, says: str = "", certainty: Certainty = CERTAIN) -> Want:
+    """The profile was removed, and exactly one other fits."""
+    detail = {"profile_id": "pro_a", "to_profile_id": to, "candidates": [to]}
+    return Want(Cause.PROFILE_REMOVED, certainty, Remedy.REASSIGN_PROFILE, detail, says)
+
+
+def irreplaceable(*candidates: str, says: str = "", certainty: Certainty = CERTAIN) -> Want:
+    """The profile was removed, and a person has to choose."""
+    detail = {"profile_id": "pro_a", "candidates": list(candidates)}
+    return Want(Cause.PROFILE_REMOVED, certainty, Remedy.ESCALATE, detail, says)
+
+
+def outage() -> Want:
+    """The conferencing service fails."""
+    detail = {"since": "2026-12-01T11:55:00+00:00"}
+    return Want(Cause.PROVIDER_OUTAGE, CERTAIN, Remedy.WAIT, detail, "2026-12-01 11:55 UTC")
+
+
+def no_url_told() -> Want:
+    """Cronofy said that the calendar's own service gave no URL."""
+    detail = {"since": "2026-12-01T11:55:00+00:00"}
+    return Want(Cause.MISSING_MEETING_URL, CERTAIN, Remedy.ESCALATE, detail, "returned no meeting URL")
+
+
+def no_url_inferred() -> Want:
+    """UserInfo says that the calendar has no conferencing of its own."""
+    return Want(Cause.MISSING_MEETING_URL, LIKELY, Remedy.ESCALATE, says="UserInfo says is not there")
+
+
+def past(says: str = "") -> Want:
+    """Too late."""
+    return Want(Cause.EVENT_IN_PAST, CERTAIN, Remedy.CLOSE, says=says, state=State.CLOSED)
+
+
+def gone(certainty: Certainty) -> Want:
+    """No longer there."""
+    return Want(Cause.EVENT_GONE, certainty, Remedy.CLOSE, state=State.CLOSED)
+
+
+def assigned(provider: str | None = "zoom") -> Want:
+    """It has its link."""
+    detail = {"join_url": URL, "provider_name": provider}
+    return Want(None, CERTAIN, Remedy.NONE, detail, "has its conferencing link", State.ASSIGNED)
+
+
+def unauthorized() -> Want:
+    """Cronofy refuses the account."""
+    return Want(Cause.ACCOUNT_UNAUTHORIZED, CERTAIN, Remedy.CLOSE, says="The grant is gone.")
+
+
+Sighting = Seen | Missing | Unauthorized
+
+
+def verify(asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want) -> None:
+    """Diagnose, and compare the whole of what comes out."""
+    found = diagnose(asked, Observation(sighting, profiles), NOW, POLICY)
+
+    expected = Diagnosis(
+        state=want.state,
+        cause=want.cause,
+        certainty=want.certainty,
+        evidence=found.evidence,
+        remedy=want.remedy,
+        detail=want.detail,
+        join_url=URL if want.state is State.ASSIGNED else None,
+    )
+    assert found == expected
+    assert want.says in " ".join(found.evidence)
+    assert found.evidence
+    assert all(sentence[:1].strip() and sentence.endswith(".") for sentence in found.evidence)
+    assert SECRET not in f"{found!r} {found.evidence} {dict(found.detail)}"
+
+
+ADDRESS = "dana@example.org"
+RULES = RelinkRules((DAY, 3 * DAY, 7 * DAY), ("cronofy.com",), "https://api.cronofy.com")
+FAR = NOW + 30 * DAY
+
+
+def plan(
+    events: Sequence[TrackedEvent],
+    profiles: Profiles | None = EXPIRED,
+    *,
+    episodes: dict[str, Episode] | None = None,
+    others: Sequence[TrackedEvent] = (),
+    address: str | None = ADDRESS,
+    now: datetime = NOW,
+    rules: RelinkRules = RULES,
+    dry_run: bool = False,
+) -> RelinkPlan:
+    """What a look at `now` plans that judged `events` and knows of `others`."""
+    account = Account(SUB, None, lost=False, name="Dana", memo=Memo(episodes or {}))
+    verdicts = [judged(event, profiles=profiles, now=now) for event in events]
+    return plan_relinks(account, verdicts, others, profiles, address, now, rules, dry_run=dry_run)
+
+
+def running(mails: int = 1, *events: str) -> dict[str, Episode]:
+    """An episode of pro_a that began now and has sent so many emails."""
+    keys = tuple((CALENDAR, event_id) for event_id in events or ("a",))
+    return {"pro_a": Episode(to_ms(NOW), mails, tuple(f"mail_{n}" for n in range(mails)), keys)}
+
+
+def listed(plan: RelinkPlan) -> list[tuple[str, ...]]:
+    """The events that each letter lists."""
+    return [tuple(meeting.event_id for meeting in letter.meetings) for _, letter in plan.letters]
+
+
+def escalations(plan: RelinkPlan) -> dict[str, str]:
+    """The reasons told to a person, by event."""
+    return {
+        str(outcome.event_id): outcome.detail["reason"]
+        for verdict in plan.verdicts
+        for outcome in verdict.outcomes
+        if outcome.type is OutcomeType.ESCALATED
+    }

@@ -1,0 +1,195 @@
+"""What holds of every diagnosis, whatever was seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.builders import CALENDAR, DAY, HOUR, MINUTE, NOW, POLICY, SECRET, TICK, at, day, relink_url
+from worker.diagnosis.causes import INDIRECT, diagnose
+from worker.diagnosis.model import (
+    Calendar,
+    Cause,
+    Diagnosis,
+    Interaction,
+    Missing,
+    Notice,
+    Observation,
+    Policy,
+    Profile,
+    Profiles,
+    Remedy,
+    Request,
+    Seen,
+    State,
+    Unauthorized,
+)
+
+ACTING = {Remedy.REASSIGN_PROFILE, Remedy.RELINK_EMAIL, Remedy.ESCALATE}
+PENDING_CAUSES = set(Cause) - {Cause.EVENT_IN_PAST, Cause.EVENT_GONE}
+
+many = settings(deadline=None, derandomize=True, max_examples=300)
+
+ids = st.sampled_from(["pro_a", "pro_b", "pro_c", "pro_d"])
+providers = st.sampled_from([None, "zoom", "go_to", "a word to come"])
+# Around now, and around the bounds of the policy.
+spans = st.one_of(
+    st.sampled_from([timedelta(0), TICK, 2 * MINUTE, HOUR, DAY, 400 * DAY]),
+    st.timedeltas(-3 * DAY, 3 * DAY),
+    st.timedeltas(-9000 * DAY, 9000 * DAY),
+)
+starts = st.one_of(
+    st.none(),
+    st.builds(
+        lambda span, tzid: at(NOW + span, tzid), spans, st.sampled_from([None, "Pacific/Auckland", "?"])
+    ),
+    st.sampled_from([day("2026-12-01", "UTC"), day("2026-12-02", "Pacific/Auckland")]),
+)
+profiles = st.builds(
+    lambda profile_id, provider, name, connected: Profile(
+        profile_id, provider, name, connected, relink_url(profile_id)
+    ),
+    ids,
+    providers,
+    st.sampled_from([None, "dana"]),
+    st.booleans(),
+)
+userinfos = st.builds(
+    Profiles,
+    st.lists(profiles, max_size=4, unique_by=lambda found: found.profile_id).map(tuple),
+    st.lists(
+        st.builds(
+            Calendar, st.sampled_from([CALENDAR, "cal_2"]), profiles, st.sampled_from([None, True, False])
+        ),
+        max_size=2,
+    ).map(tuple),
+    st.booleans(),
+)
+notices = st.builds(
+    Notice,
+    st.sampled_from(Interaction),
+    st.sampled_from([None, "profile_missing", "missing_meeting_url", "a word to come"]),
+    spans.map(lambda span: NOW - span),
+)
+requests = st.builds(
+    Request,
+    profile_id=st.one_of(st.none(), ids, st.sampled_from(sorted(INDIRECT))),
+    provider_name=providers,
+    calendar_id=st.just(CALENDAR),
+    asked_at=spans.map(lambda span: NOW - span),
+    start=starts,
+    wrote=st.frozensets(ids),
+    notice=st.one_of(st.none(), notices),
+)
+reads = st.builds(
+    Seen,
+    start=starts,
+    end=st.none(),
+    deleted=st.sampled_from([False, False, False, True]),
+    join_url=st.sampled_from([None, None, None, "", "https://zoom.example/j/1"]),
+    provider_name=providers,
+    pending=st.booleans(),
+)
+sightings = st.one_of(reads, reads, reads, st.just(Missing()), st.just(Unauthorized("The grant is gone.")))
+observations = st.builds(Observation, sightings, st.one_of(st.none(), userinfos, userinfos))
+policies = st.sampled_from(
+    [replace(POLICY, replacement=word) for word in ("same_provider", "any_connected", "never")]
+)
+
+
+@given(requests, observations, policies)
+@many
+def test_every_input_has_an_answer(request: Request, observation: Observation, policy: Policy) -> None:
+    """Assigned without a cause, or a cause with its state; and always sentences that hold no secret."""
+    found = diagnose(request, observation, NOW, policy)
+
+    assert (found.cause is None) == (found.state is State.ASSIGNED)
+    assert (found.cause in PENDING_CAUSES) == (found.state is State.PENDING)
+    assert (found.join_url is not None) == (found.state is State.ASSIGNED)
+    assert found.evidence
+    assert all(len(sentence) > 10 and sentence.endswith(".") for sentence in found.evidence)
+    assert SECRET not in f"{found!r} {found.evidence} {dict(found.detail)}"
+
+
+@given(requests, observations, policies)
+@many
+def test_remedies_fit_states(request: Request, observation: Observation, policy: Policy) -> None:
+    """Nothing acts on an event that is not pending, and each cause has only the remedies of its table row."""
+    found = diagnose(request, observation, NOW, policy)
+
+    if found.state is not State.PENDING:
+        assert found.remedy not in ACTING
+    allowed: dict[Cause | None, set[Remedy]] = {
+        None: {Remedy.NONE},
+        Cause.GENERATING: {Remedy.WAIT},
+        Cause.CREDENTIALS_EXPIRED: {Remedy.RELINK_EMAIL},
+        Cause.PROFILE_REMOVED: {Remedy.REASSIGN_PROFILE, Remedy.ESCALATE},
+        Cause.EVENT_IN_PAST: {Remedy.CLOSE},
+        Cause.MISSING_MEETING_URL: {Remedy.ESCALATE},
+        Cause.PROVIDER_OUTAGE: {Remedy.WAIT},
+        Cause.ACCOUNT_UNAUTHORIZED: {Remedy.CLOSE},
+        Cause.EVENT_GONE: {Remedy.CLOSE},
+        Cause.UNEXPLAINED: {Remedy.ESCALATE},
+    }
+    assert found.remedy in allowed[found.cause]
+
+
+def listed(observation: Observation) -> Profiles:
+    """The UserInfo without which nothing may be asked of anybody."""
+    assert observation.profiles is not None
+    return observation.profiles
+
+
+@given(requests, userinfos, reads, policies)
+@many
+def test_reassigns_to_one_that_works(
+    request: Request, profiles: Profiles, read: Seen, policy: Policy
+) -> None:
+    """Only a connected, listed profile is ever set, never the removed one and none a second time."""
+    found = diagnose(request, Observation(read, profiles), NOW, policy)
+
+    if found.remedy is Remedy.REASSIGN_PROFILE:
+        to = profiles.conferencing_profile(found.detail["to_profile_id"])
+        assert to is not None
+        assert to.connected
+        assert to.profile_id not in request.wrote | {request.profile_id}
+        assert profiles.conferencing_profile(request.profile_id or "") is None
+        assert policy.replacement != "never"
+        assert policy.replacement == "any_connected" or to.provider_name == request.provider_name
+
+
+@given(requests, observations, policies)
+@many
+def test_relinks_only_what_is_disconnected(
+    request: Request, observation: Observation, policy: Policy
+) -> None:
+    """A user is only ever asked to connect a profile that UserInfo lists as disconnected."""
+    found = diagnose(request, observation, NOW, policy)
+
+    if found.remedy is Remedy.RELINK_EMAIL:
+        info = listed(observation)
+        known = (*info.conferencing, *(calendar.profile for calendar in info.calendars))
+        assert any(p.profile_id == found.detail["profile_id"] and not p.connected for p in known)
+
+
+@given(requests, observations, policies)
+@settings(many, max_examples=60)
+def test_same_input_same_answer(request: Request, observation: Observation, policy: Policy) -> None:
+    """Nothing but the arguments counts."""
+    first, second = (diagnose(request, observation, NOW, policy) for _ in range(2))
+
+    assert first == second
+
+
+@given(requests, sightings, policies)
+@settings(many, max_examples=120)
+def test_without_userinfo_no_profile_is_judged(
+    request: Request, sighting: Seen | Missing | Unauthorized, policy: Policy
+) -> None:
+    """What was not asked is no evidence: no profile counts as expired or removed then."""
+    found: Diagnosis = diagnose(request, Observation(sighting, None), NOW, policy)
+
+    assert found.cause not in {Cause.CREDENTIALS_EXPIRED, Cause.PROFILE_REMOVED}

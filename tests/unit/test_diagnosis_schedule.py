@@ -1,0 +1,162 @@
+"""When to look again: doubling, within bounds, and closer as the start comes near (contract §1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.builders import DAY, HOUR, MINUTE, NOW, POLICY, SECOND, TICK
+from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, State
+from worker.diagnosis.schedule import first_look, is_due, next_interval, next_look, retry_look
+
+PENDING = Diagnosis(State.PENDING, Cause.GENERATING, Certainty.CERTAIN, ("It waits.",), Remedy.WAIT)
+
+many = settings(deadline=None, derandomize=True, max_examples=150)
+intervals = st.timedeltas(timedelta(0), 1000 * DAY)
+starts = st.one_of(st.none(), st.timedeltas(-9000 * DAY, 9000 * DAY).map(lambda left: NOW + left))
+policies = st.tuples(st.timedeltas(SECOND, DAY), st.timedeltas(timedelta(0), 30 * DAY)).map(
+    lambda bounds: replace(POLICY, recheck_min=bounds[0], recheck_max=bounds[0] + bounds[1])
+)
+
+
+def test_first_look() -> None:
+    """The first look comes RECHECK_MIN after the event was tracked."""
+    assert first_look(NOW, POLICY) == NOW + 30 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("previous", "expected"),
+    [
+        pytest.param(None, 30 * SECOND, id="none yet"),
+        pytest.param(timedelta(0), 30 * SECOND, id="nothing"),
+        pytest.param(10 * SECOND, 30 * SECOND, id="below the lower bound"),
+        pytest.param(30 * SECOND, MINUTE, id="the lower bound"),
+        pytest.param(MINUTE, 2 * MINUTE, id="doubles"),
+        pytest.param(3 * HOUR - SECOND, 6 * HOUR - 2 * SECOND, id="just below the upper bound"),
+        pytest.param(3 * HOUR, 6 * HOUR, id="to the upper bound"),
+        pytest.param(3 * HOUR + SECOND, 6 * HOUR, id="not beyond the upper bound"),
+        pytest.param(6 * HOUR, 6 * HOUR, id="stays there"),
+        pytest.param(48 * HOUR, 6 * HOUR, id="from a longer policy"),
+    ],
+)
+def test_intervals_double(previous: timedelta | None, expected: timedelta) -> None:
+    """Each interval is twice the last, within RECHECK_MIN and RECHECK_MAX."""
+    assert next_interval(previous, POLICY) == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "left", "expected"),
+    [
+        pytest.param(MINUTE, 10 * DAY, MINUTE, id="far away: the interval"),
+        pytest.param(6 * HOUR, None, 6 * HOUR, id="no start known: the interval"),
+        pytest.param(6 * HOUR, 24 * HOUR, 6 * HOUR, id="exactly a quarter"),
+        pytest.param(6 * HOUR, 20 * HOUR, 5 * HOUR, id="a quarter of the time left"),
+        pytest.param(6 * HOUR, 2 * MINUTE, 30 * SECOND, id="a quarter, at the lower bound"),
+        pytest.param(6 * HOUR, MINUTE, 30 * SECOND, id="never sooner than the lower bound"),
+        pytest.param(6 * HOUR, TICK, 30 * SECOND, id="about to start"),
+        pytest.param(MINUTE, timedelta(0), MINUTE, id="starts now: the interval"),
+        pytest.param(MINUTE, -DAY, MINUTE, id="past, with something left to do"),
+        pytest.param(timedelta(0), 10 * DAY, 30 * SECOND, id="interval below the bounds"),
+        pytest.param(9 * HOUR, 10 * DAY, 6 * HOUR, id="interval beyond the bounds"),
+    ],
+)
+def test_next_look(interval: timedelta, left: timedelta | None, expected: timedelta) -> None:
+    """The next look of a pending event is its interval away, or a quarter of the time left if sooner."""
+    start = None if left is None else NOW + left
+
+    assert next_look(PENDING, interval, start, NOW, POLICY) == NOW + expected
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        pytest.param(State.ASSIGNED, None, id="assigned"),
+        pytest.param(State.CLOSED, Cause.EVENT_IN_PAST, id="past"),
+        pytest.param(State.CLOSED, Cause.EVENT_GONE, id="gone"),
+        pytest.param(State.PENDING, Cause.ACCOUNT_UNAUTHORIZED, id="account refused"),
+    ],
+)
+def test_no_next_look(state: State, cause: Cause | None) -> None:
+    """What is settled, and what a refused account has, is not looked at again."""
+    diagnosis = replace(PENDING, state=state, cause=cause)
+
+    assert next_look(diagnosis, MINUTE, NOW + DAY, NOW, POLICY) is None
+
+
+@pytest.mark.parametrize("cause", sorted(set(Cause) - {Cause.ACCOUNT_UNAUTHORIZED}))
+def test_every_other_cause_is_looked_at_again(cause: Cause) -> None:
+    """A pending event is never forgotten."""
+    diagnosis = replace(PENDING, cause=cause)
+
+    assert next_look(diagnosis, MINUTE, NOW + 10 * DAY, NOW, POLICY) == NOW + MINUTE
+
+
+@pytest.mark.parametrize(
+    ("failures", "left", "expected"),
+    [
+        pytest.param(0, None, 30 * SECOND, id="none"),
+        pytest.param(1, None, MINUTE, id="one"),
+        pytest.param(2, None, 2 * MINUTE, id="two"),
+        pytest.param(4, None, 8 * MINUTE, id="four"),
+        pytest.param(5, None, 10 * MINUTE, id="at most ten minutes"),
+        pytest.param(10**9, None, 10 * MINUTE, id="very many"),
+        pytest.param(5, 20 * MINUTE, 5 * MINUTE, id="a quarter of the time left"),
+        pytest.param(5, MINUTE, 30 * SECOND, id="never below the lower bound"),
+        pytest.param(5, -DAY, 10 * MINUTE, id="past"),
+    ],
+)
+def test_retries(failures: int, left: timedelta | None, expected: timedelta) -> None:
+    """Looks that fail are repeated ever less often, yet never more than ten minutes apart."""
+    start = None if left is None else NOW + left
+
+    assert retry_look(failures, start, NOW, POLICY) == NOW + expected
+
+
+@pytest.mark.parametrize(
+    ("away", "interval", "expected"),
+    [
+        pytest.param(-DAY, None, True, id="long due"),
+        pytest.param(timedelta(0), None, True, id="due now"),
+        pytest.param(TICK, None, False, id="first look not yet"),
+        pytest.param(15 * MINUTE, HOUR, True, id="within the last quarter"),
+        pytest.param(15 * MINUTE + TICK, HOUR, False, id="before the last quarter"),
+    ],
+)
+def test_due(away: timedelta, interval: timedelta | None, expected: bool) -> None:
+    """An event is taken along by a look that comes within the last quarter of its interval."""
+    assert is_due(NOW + away, interval, NOW) is expected
+
+
+@given(intervals, starts, policies)
+@many
+def test_next_look_is_bounded(interval: timedelta, start: datetime | None, policy: Policy) -> None:
+    """Whatever is asked: after now, within the bounds, and no further than a quarter of the time left."""
+    found = next_look(PENDING, interval, start, NOW, policy)
+
+    assert found is not None
+    assert NOW < NOW + policy.recheck_min <= found <= NOW + policy.recheck_max
+    if start is not None and start > NOW:
+        assert found - NOW <= max((start - NOW) / 4, policy.recheck_min)
+
+
+@given(st.one_of(st.none(), intervals), policies)
+@many
+def test_intervals_are_bounded(previous: timedelta | None, policy: Policy) -> None:
+    """Whatever came before, also under another policy, the next interval is within the bounds."""
+    assert policy.recheck_min <= next_interval(previous, policy) <= policy.recheck_max
+
+
+@given(st.integers(0, 10**6), starts, policies)
+@many
+def test_retries_are_bounded(failures: int, start: datetime | None, policy: Policy) -> None:
+    """A look that failed is repeated, soon but not at once."""
+    found = retry_look(failures, start, NOW, policy)
+
+    assert NOW + policy.recheck_min <= found <= NOW + policy.recheck_max
+    assert found <= NOW + max(10 * MINUTE, policy.recheck_min)
+    if start is not None and start > NOW:
+        assert found - NOW <= max((start - NOW) / 4, policy.recheck_min)

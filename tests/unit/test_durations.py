@@ -1,0 +1,89 @@
+"""Durations as settings spell them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config.durations import parse_duration
+
+GOOD = [
+    ("90", timedelta(seconds=90)),
+    ("0", timedelta(0)),
+    ("0.5", timedelta(seconds=0.5)),
+    (" 90 ", timedelta(seconds=90)),
+    ("1e2", timedelta(seconds=100)),
+    (30, timedelta(seconds=30)),
+    (1.5, timedelta(seconds=1.5)),
+    (timedelta(days=1), timedelta(days=1)),
+    ("PT5M", timedelta(minutes=5)),
+    ("pt5m", timedelta(minutes=5)),
+    ("PT1M30S", timedelta(seconds=90)),
+    ("PT0.25S", timedelta(seconds=0.25)),
+    ("P1D", timedelta(days=1)),
+    ("P2W", timedelta(weeks=2)),
+    ("P1DT12H", timedelta(days=1.5)),
+    ("P1W2DT3H4M5S", timedelta(weeks=1, days=2, hours=3, minutes=4, seconds=5)),
+]
+
+
+@pytest.mark.parametrize(("value", "duration"), GOOD, ids=[repr(row[0]) for row in GOOD])
+def test_a_duration_is_seconds_or_iso_8601(value: object, duration: timedelta) -> None:
+    """Numbers are seconds; weeks, days, hours, minutes and seconds may be named."""
+    assert parse_duration(value) == duration
+
+
+BAD: list[object] = [
+    "",
+    " ",
+    "P",
+    "PT",
+    "P1DT",
+    "P1Y",
+    "P1M",
+    "P1H",
+    "PT1D",
+    "PT5",
+    "PTS",
+    "PT1.5M",
+    "P-1D",
+    "5m",
+    "1:30",
+    "soon",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "1e30",
+    "P999999999999D",
+    "PT" + "9" * 400 + "S",
+    "-1",
+    "-0.001",
+    None,
+    [],
+    timedelta(seconds=-1),
+]
+
+
+@pytest.mark.parametrize("value", BAD, ids=lambda value: repr(value)[:20])
+def test_what_is_no_duration_is_refused_with_how_to_write_one(value: object) -> None:
+    """The sentence begins with "must be a duration", and never repeats the value."""
+    with pytest.raises(ValueError, match=r"^must be a duration") as caught:
+        parse_duration(value)
+
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text(alphabet="PTWDHMSptwdhms0123456789.+-e ", max_size=12) | st.text(max_size=12))
+def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
+    """Nothing else ever comes out, and no duration is negative."""
+    try:
+        duration = parse_duration(text)
+    except ValueError:
+        return
+
+    assert duration >= timedelta(0)

@@ -1,0 +1,268 @@
+"""Logging: whatever is said, and by whomever, no secret reaches the line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from cryptography.fernet import Fernet
+
+from config.logging import MASK, Redaction, configure_logging
+from config.settings import load_settings
+
+KEY = Fernet.generate_key().decode()
+CLIENT_SECRET = "planted-client-secret"
+RELINK = "https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=planted-relink"
+BEARER = "planted-bearer-token"
+URL = "redis://user:planted-password@localhost:6379/0"
+SECRETS = [CLIENT_SECRET, KEY, "planted-relink", "dana%40example.org", BEARER, "planted-password"]
+SENTENCES = [
+    pytest.param(f"posted {CLIENT_SECRET} away", id="client secret"),
+    pytest.param(f"sealed with {KEY}", id="vault key"),
+    pytest.param(f"see {RELINK} now", id="relink URL"),
+    pytest.param(f"Authorization: Bearer {BEARER}", id="bearer"),
+    pytest.param(f"authorization: bearer {BEARER}", id="bearer in lower case"),
+    pytest.param(f"cannot reach {URL}", id="URL with a password"),
+    pytest.param(f"'{RELINK}' \"{URL}\" <Bearer {BEARER}>", id="in quotes"),
+]
+
+
+class Lines:
+    """Logging configured as the program does it, and what it wrote to standard error."""
+
+    def __init__(self, log_format: str, **settings: Any) -> None:
+        """Configure it with secrets in the settings."""
+        given = {"cronofy_client_secret": f"{CLIENT_SECRET},another-secret", "vault_keys": KEY, **settings}
+        self._stream = io.StringIO()
+        with contextlib.redirect_stderr(self._stream):
+            configure_logging(load_settings(log_format=log_format, **given))
+
+    def text(self) -> str:
+        """All of it so far."""
+        return self._stream.getvalue()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Each line as JSON."""
+        return [json.loads(line) for line in self.text().splitlines()]
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Logging as it was before, after the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture(params=["json", "console"])
+def lines(request: pytest.FixtureRequest, restored: None) -> Lines:
+    """Logging in either format."""
+    return Lines(request.param)
+
+
+@pytest.fixture
+def json_lines(restored: None) -> Lines:
+    """Logging as JSON."""
+    return Lines("json")
+
+
+def logger() -> Any:
+    """A logger of our own, not cached from another test."""
+    return structlog.get_logger("test")
+
+
+def clean(text: str) -> bool:
+    """Whether no planted secret is in the text."""
+    return not [secret for secret in SECRETS if secret in text]
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+@pytest.mark.parametrize(
+    "say",
+    [
+        pytest.param(lambda text: logger().info("thing.done", text=text), id="a field"),
+        pytest.param(lambda text: logger().info(text), id="the event"),
+        pytest.param(lambda text: logger().info("thing.done", deep={"a": [{"b": (text,)}]}), id="nested"),
+        pytest.param(lambda text: logging.getLogger("library").warning(text), id="a library"),
+        pytest.param(lambda text: logging.getLogger("library").warning("%s", text), id="a library's arg"),
+    ],
+)
+def test_a_secret_is_masked_wherever_it_is_said(
+    lines: Lines, say: Callable[[str], None], sentence: str
+) -> None:
+    """By its value or its shape, and something else of the line stays."""
+    say(sentence)
+
+    text = lines.text()
+    assert clean(text)
+    assert MASK in text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(RuntimeError(f"Bearer {BEARER}"), id="an exception"),
+        pytest.param(f"Bearer {BEARER}".encode(), id="bytes"),
+        pytest.param({RELINK}, id="a set"),
+        pytest.param({RELINK: 1}, id="a key"),
+    ],
+)
+def test_a_secret_is_masked_in_what_is_no_text(lines: Lines, value: object) -> None:
+    """A renderer writes these too."""
+    logger().info("thing.done", value=value)
+
+    assert clean(lines.text())
+
+
+def _raise() -> None:
+    try:
+        raise ValueError(f"first {URL}")
+    except ValueError as error:
+        raise RuntimeError(f"then {CLIENT_SECRET}, {KEY}, {RELINK} and Bearer {BEARER}") from error
+
+
+@pytest.mark.parametrize("library", [False, True], ids=["ours", "a library's"])
+def test_secrets_in_a_traceback_are_masked(
+    json_lines: Lines, recwarn: pytest.WarningsRecorder, library: bool
+) -> None:
+    """The whole chain of causes is written, and none of its secrets."""
+    try:
+        _raise()
+    except RuntimeError:
+        (logging.getLogger("library") if library else logger()).exception("look.crashed")
+
+    (record,) = json_lines.records()
+    assert record["event"] == "look.crashed"
+    assert "RuntimeError" in record["exception"]
+    assert "ValueError" in record["exception"]
+    assert clean(json.dumps(record))
+    assert len(recwarn) == 0
+
+
+def test_a_traceback_on_a_terminal_is_written_without_a_warning(restored: None) -> None:
+    """Masked as in JSON; the logging library itself has nothing to complain of."""
+    lines = Lines("console")
+
+    try:
+        _raise()
+    except RuntimeError:
+        logger().exception("look.crashed")
+
+    text = lines.text()
+    assert "RuntimeError" in text
+    assert clean(text)
+
+
+def test_what_a_library_adds_to_its_lines_is_not_written(json_lines: Lines) -> None:
+    """Celery adds the arguments of a failed task, tokens and all."""
+    logging.getLogger("celery.app").warning("failed", extra={"data": {"kwargs": "planted"}})
+
+    (record,) = json_lines.records()
+    assert sorted(record) == ["event", "level", "timestamp"]
+
+
+def test_a_line_that_cannot_be_formatted_shows_no_secret(
+    json_lines: Lines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library's mistake in its own format string is no way around the masking."""
+    logging.getLogger("library").warning("%d seconds", CLIENT_SECRET)
+
+    assert clean(capsys.readouterr().err + json_lines.text())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["access_token", "refresh_token", "client_secret", "authorization", "signature", "relink_url"],
+)
+def test_a_field_whose_name_says_so_is_masked_whatever_it_holds(json_lines: Lines, name: str) -> None:
+    """At any depth."""
+    logger().info("thing.done", **{name: "plain"}, deep={"kwargs": [{name: 7}]})
+
+    (record,) = json_lines.records()
+    assert (record[name], record["deep"]) == (MASK, {"kwargs": [{name: MASK}]})
+
+
+def test_a_line_is_one_json_object_with_what_was_bound(json_lines: Lines) -> None:
+    """The event's name, its level, when, and the context of the task."""
+    with structlog.contextvars.bound_contextvars(task="conferencing.track", task_id="7"):
+        logger().info("event.tracked", sub="acc", line="two\nlines", letter="ü")
+
+    (record,) = json_lines.records()
+    assert record.pop("timestamp").endswith("Z")
+    assert record == {
+        "event": "event.tracked",
+        "level": "info",
+        "sub": "acc",
+        "line": "two\nlines",
+        "letter": "ü",
+        "task": "conferencing.track",
+        "task_id": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [("debug", ["d", "i", "w"]), ("info", ["i", "w"]), ("warning", ["w"]), ("error", [])],
+)
+def test_the_level_is_kept(restored: None, level: str, said: list[str]) -> None:
+    """What is below it is not written."""
+    lines = Lines("json", log_level=level)
+
+    logger().debug("d")
+    logger().info("i")
+    logger().warning("w")
+
+    assert [record["event"] for record in lines.records()] == said
+
+
+@pytest.mark.parametrize("name", ["httpx", "httpcore", "kombu", "amqp", "celery.beat"])
+def test_chatty_libraries_speak_from_warning_on(json_lines: Lines, name: str) -> None:
+    """Every request and every tick at INFO would drown the rest; URLs stay out."""
+    logging.getLogger(name).info("GET %s", URL)
+    logging.getLogger(name).warning("trouble")
+
+    assert [record["event"] for record in json_lines.records()] == ["trouble"]
+
+
+def test_very_short_secrets_do_not_mask_ordinary_words() -> None:
+    """A sandbox secret of three letters would leave no line readable."""
+    assert Redaction(["abc", ""]).mask("alphabet abc") == "alphabet abc"
+
+
+def test_a_secret_that_begins_with_another_is_masked_whole() -> None:
+    """While rotating, both are configured."""
+    assert (
+        Redaction(["sandbox-secret", "sandbox-secret-2027"]).mask("x sandbox-secret-2027 y") == f"x {MASK} y"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://api.cronofy.com/v1/events?tzid=Etc/UTC",
+        "redis://localhost:6379/0",
+        "dana@example.org wrote at 10:30",
+        "a bearer of news",
+    ],
+)
+def test_what_is_no_secret_is_left_alone(text: str) -> None:
+    """Addresses without a password or a token stay readable."""
+    assert Redaction([CLIENT_SECRET]).mask(text).replace(f"bearer {MASK}", "bearer of") == text
+
+
+def test_the_planted_secrets_would_be_seen() -> None:
+    """The check of these tests finds what is there."""
+    try:
+        _raise()
+    except RuntimeError:
+        assert not clean(traceback.format_exc())

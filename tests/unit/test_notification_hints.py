@@ -1,0 +1,122 @@
+"""What a push notification speaks of, whatever shape its body has."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.diagnosis.model import Interaction
+from worker.intake.notifications import Hint, read_hint
+
+EVENT = {"event_id": "booking-77", "calendar_id": "cal_1", "conferencing": {"pending": True}}
+IDS = ("cal_1", "booking-77")
+
+
+def a_body(interactions: Any, event: Any = EVENT) -> dict[str, Any]:
+    """A callback's body."""
+    return {"notification": {"type": "event_subscription", "interactions": interactions}, "event": event}
+
+
+FAILING = {"type": "conferencing_failing"}
+ASSIGNED = {"type": "conferencing_assigned"}
+SHAPES: list[tuple[str, Any, Hint]] = [
+    ("failing", a_body([FAILING]), Hint(*IDS, Interaction.FAILING)),
+    (
+        "failing with a subtype",
+        a_body([{**FAILING, "subtype": "profile_missing"}]),
+        Hint(*IDS, Interaction.FAILING, "profile_missing"),
+    ),
+    (
+        "an unknown subtype",
+        a_body([{**FAILING, "subtype": "new_word"}]),
+        Hint(*IDS, Interaction.FAILING, "new_word"),
+    ),
+    (
+        "a subtype without end",
+        a_body([{**FAILING, "subtype": "x" * 999}]),
+        Hint(*IDS, Interaction.FAILING, "x" * 64),
+    ),
+    ("a subtype that is null", a_body([{**FAILING, "subtype": None}]), Hint(*IDS, Interaction.FAILING)),
+    ("a subtype that is a number", a_body([{**FAILING, "subtype": 1}]), Hint(*IDS, Interaction.FAILING)),
+    ("assigned", a_body([ASSIGNED]), Hint(*IDS, Interaction.ASSIGNED)),
+    ("the old word", a_body([{"type": "conferencing_success"}]), Hint(*IDS, Interaction.ASSIGNED)),
+    ("an object for the array", a_body(FAILING), Hint(*IDS, Interaction.FAILING)),
+    ("an unknown one before", a_body([{"type": "x"}, 7, FAILING]), Hint(*IDS, Interaction.FAILING)),
+    ("the first of two", a_body([ASSIGNED, FAILING]), Hint(*IDS, Interaction.ASSIGNED)),
+    ("an unknown interaction", a_body([{"type": "conferencing_delighted"}]), Hint(*IDS)),
+    ("no interactions", a_body([]), Hint(*IDS)),
+    ("interactions in words", a_body("conferencing_failing"), Hint(*IDS)),
+    ("a type that is a list", a_body([{"type": ["conferencing_failing"]}]), Hint(*IDS)),
+    ("no event", a_body([FAILING], None), Hint(None, None, Interaction.FAILING)),
+    ("an event that is a list", a_body([FAILING], [EVENT]), Hint(None, None, Interaction.FAILING)),
+    ("ids that are numbers", a_body([FAILING], {"event_id": 7}), Hint(None, None, Interaction.FAILING)),
+    ("empty ids", a_body([], {"event_id": "", "calendar_id": ""}), Hint()),
+    (
+        "the event inside",
+        {"notification": {"interactions": [FAILING], "event": EVENT}},
+        Hint(*IDS, Interaction.FAILING),
+    ),
+    ("a change", {"notification": {"type": "change", "changes_since": "x"}, "channel": {}}, Hint()),
+    ("a verification", {"notification": {"type": "verification"}, "channel": {}}, Hint()),
+    ("a disconnection", {"notification": {"type": "conferencing_profile_disconnected"}}, Hint()),
+    ("an unknown type", {"notification": {"type": "tea_time", "interactions": 1}}, Hint()),
+    ("a notification in words", {"notification": "change"}, Hint()),
+    ("an empty object", {}, Hint()),
+    ("a list", [], Hint()),
+    ("a text", "x", Hint()),
+    ("null", None, Hint()),
+]
+
+
+@pytest.mark.parametrize(("body", "hint"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
+def test_a_body_is_read_for_what_it_says(body: Any, hint: Hint) -> None:
+    """Ids from the event, the first known interaction, and nothing else."""
+    assert read_hint(json.dumps(body)) == hint
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "no JSON", "{", "[" * 100_000, "9" * 5000, "\ud800", '{"a": NaN', "\0"],
+    ids=["empty", "words", "half", "deep", "a long number", "surrogate", "half with NaN", "nul"],
+)
+def test_what_is_no_json_is_an_empty_hint(body: str) -> None:
+    """A notification never fails for its body."""
+    assert read_hint(body) == Hint()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["notification", "event", "interactions", "type", "subtype", "event_id"])
+            | st.text(max_size=5),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(JSON.map(json.dumps) | st.text(max_size=50))
+def test_any_body_gives_a_hint(body: str) -> None:
+    """Whatever comes in, the ids are texts that are not empty, or nothing."""
+    hint = read_hint(body)
+
+    for name in (hint.calendar_id, hint.event_id, hint.subtype):
+        assert name is None or (isinstance(name, str) and name)
+    assert hint.subtype is None or hint.interaction is not None
+
+
+@pytest.mark.parametrize("name", ["event_id", "calendar_id"])
+def test_ids_can_be_written_as_utf_8(name: str) -> None:
+    """An id that no payload could carry is no id."""
+    hint = read_hint(json.dumps({"event": {name: "\ud83d"}}))
+
+    assert (hint.calendar_id, hint.event_id) == (None, None)

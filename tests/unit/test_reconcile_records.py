@@ -1,0 +1,257 @@
+"""How records are packed for the ledger: nothing is lost, nothing is mixed up, and little is stored."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.builders import CALENDAR, DAY, NOW, event_body, failing, seen, tracked
+from worker.diagnosis.model import Cause, Interaction
+from worker.ledger.records import (
+    CAUSES,
+    Episode,
+    EventKey,
+    Memo,
+    TrackedEvent,
+    Write,
+    fingerprint,
+    from_ms,
+    pack_event,
+    pack_memo,
+    to_ms,
+    unpack_event,
+    unpack_memo,
+)
+
+many = settings(deadline=None, derandomize=True, max_examples=150)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+ids = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
+    st.text(":\n\0 5ä", min_size=1, max_size=12),
+    st.sampled_from(["x" * 1024, "ä" * 512, "1:x", "\n"]),
+)
+moments = st.integers(1, to_ms(NOW) * 2)
+numbers = st.one_of(
+    st.integers(),
+    st.sampled_from([2**64, -(2**70), 10**300]),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+plain = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+bodies = st.dictionaries(texts, plain, max_size=4)
+diagnoses = st.sampled_from(Cause).map(
+    lambda cause: {"state": "pending", "cause": cause.value, "evidence": ["It waits."], "detail": {}}
+)
+writes = st.builds(Write, at=moments, accepted=st.booleans(), refused=st.none() | texts.filter(bool))
+events = st.builds(
+    TrackedEvent,
+    key=st.builds(EventKey, ids, ids),
+    body=bodies,
+    provider_name=st.none() | texts,
+    tracked_at=moments,
+    asked_at=moments,
+    profile_id=st.none() | ids,
+    next_look=st.none() | moments,
+    seen=st.dictionaries(st.sampled_from(["start", "end", "summary", "event_uid"]), texts, max_size=4),
+    interval=st.none() | st.floats(0.001, 10**6),
+    failures=st.integers(0, 10**6),
+    notice=st.none() | st.tuples(st.sampled_from([i.value for i in Interaction]), st.none() | texts, moments),
+    writes=st.dictionaries(ids, writes, max_size=3),
+    told=st.lists(texts, max_size=3).map(tuple),
+    last=st.none() | diagnoses,
+    history=st.lists(st.tuples(moments, texts, texts), max_size=3).map(tuple),
+)
+episodes = st.builds(
+    Episode,
+    started_at=moments,
+    mails=st.integers(0, 4),
+    mail_ids=st.lists(texts, max_size=3).map(tuple),
+    events=st.lists(st.tuples(ids, ids), max_size=3).map(tuple),
+)
+
+
+@given(events)
+@many
+def test_events_round_trip(event: TrackedEvent) -> None:
+    """Whatever a record holds, numbers of any size included, is read back as it was."""
+    value = pack_event(event)
+
+    stored = unpack_event(value)
+
+    assert stored.event == event
+    assert json.dumps(stored.event.body) == json.dumps(event.body)
+    assert stored.fingerprint == fingerprint(value[17:])
+    assert pack_event(stored.event) == value
+
+
+@given(st.dictionaries(ids, episodes, max_size=3), st.dictionaries(ids, texts, max_size=3))
+@many
+def test_memos_round_trip(found: dict[str, Episode], providers: dict[str, str]) -> None:
+    """What looks remember of an account is read back as it was."""
+    memo = Memo(found, providers)
+
+    assert unpack_memo(pack_memo(memo)) == memo
+
+
+@given(st.builds(EventKey, ids, ids), st.builds(EventKey, ids, ids))
+@settings(many, max_examples=300)
+def test_distinct_keys_have_distinct_fields(one: EventKey, other: EventKey) -> None:
+    """Two events never share a field of the hash, whatever is in their ids."""
+    assert (one.field == other.field) is (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(EventKey("a:b", "c"), EventKey("a", "b:c"), id="the separator in an id"),
+        pytest.param(EventKey("ab", "c"), EventKey("a", "bc"), id="shifted"),
+        pytest.param(EventKey("1:a", "b"), EventKey("1", ":ab"), id="a length in an id"),
+        pytest.param(EventKey("é", "x"), EventKey("e\u0301", "x"), id="two spellings of one letter"),
+        pytest.param(EventKey("a", "b\n"), EventKey("a", "b"), id="a newline at the end"),
+    ],
+)
+def test_keys_that_look_alike(one: EventKey, other: EventKey) -> None:
+    """Ids are opaque: not split, not trimmed, not normalised."""
+    assert one.field != other.field
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_header(cause: Cause | None) -> None:
+    """The scripts read the next look, the start and the cause's place from the first seventeen bytes."""
+    last = {"cause": cause.value} if cause else None
+    value = pack_event(tracked(next_look=to_ms(NOW), start=NOW + DAY, last=last))
+
+    assert struct.unpack_from(">ddB", value) == (to_ms(NOW), to_ms(NOW + DAY), CAUSES.index(cause))
+
+
+def test_header_of_the_unknown() -> None:
+    """An event without a start or a next look stands behind all others."""
+    value = pack_event(tracked(next_look=None, body={"event_id": "booking-1", "start": "soon"}))
+
+    next_look, start, _ = struct.unpack_from(">ddB", value)
+    assert next_look == start
+    assert start > to_ms(NOW.replace(year=9999))
+
+
+def test_causes_keep_their_place() -> None:
+    """The places of causes are stored, so they never change; new ones go at the end."""
+    assert CAUSES[0] is None
+    assert [cause.value for cause in CAUSES[1:] if cause] == [
+        "generating",
+        "credentials_expired",
+        "profile_removed",
+        "event_in_past",
+        "missing_meeting_url",
+        "provider_outage",
+        "account_unauthorized",
+        "event_gone",
+        "unexplained",
+    ]
+
+
+def sized_body(size: int) -> dict[str, Any]:
+    """A body of just so many bytes as JSON."""
+    body = {**event_body("evt_0123456789abcdef"), "description": ""}
+    lacking = size - len(json.dumps(body, separators=(",", ":")))
+    return {**body, "description": "x" * lacking}
+
+
+def test_size_of_a_tracked_event() -> None:
+    """A record as `track` makes it costs little more than its body."""
+    body = sized_body(400)
+    event = replace(
+        tracked("evt_0123456789abcdef", body=body), key=EventKey("cal_" + "x" * 30, "evt_0123456789abcdef")
+    )
+
+    assert len(json.dumps(body, separators=(",", ":"))) == 400
+    assert len(pack_event(event)) < 560
+
+
+def test_what_was_seen_counts() -> None:
+    """Start, end and summary are the last ones that were read, else the caller's."""
+    event = tracked(start=NOW + DAY)
+    moved = event.saw(seen(summary="Moved"))
+    unread = moved.saw(replace(seen(), start=None, end=None, summary=None))
+
+    assert event.start is not None
+    assert event.start.instant == NOW + DAY
+    assert event.summary == "Interview booking-1"
+    for record in (moved, unread):
+        assert record.start is not None
+        assert record.start.instant == NOW + 10 * DAY
+        assert record.summary == "Moved"
+
+
+@pytest.mark.parametrize(
+    ("body", "tzid"),
+    [
+        pytest.param({"tzid": "Europe/Paris"}, "Europe/Paris", id="of the body"),
+        pytest.param(
+            {"start": {"time": "2026-12-02", "tzid": "Asia/Tokyo"}}, "Asia/Tokyo", id="of the start"
+        ),
+        pytest.param({"tzid": "Europe/Paris", "start": {"tzid": "Asia/Tokyo"}}, "Europe/Paris", id="of both"),
+        pytest.param({"start": "2026-12-02"}, None, id="none"),
+        pytest.param({"tzid": 5}, None, id="no text"),
+    ],
+)
+def test_zone_of_a_record(body: dict[str, Any], tzid: str | None) -> None:
+    """The zone for times that carry none is the one that the caller wrote the event in."""
+    assert tracked(body=body).tzid == tzid
+
+
+def test_waiting_counts_from_created() -> None:
+    """An event created after it was tracked waits from then on; only its first read counts."""
+    event = tracked()
+    late = event.saw(seen(created=NOW + DAY))
+    early = event.saw(seen(created=NOW - 30 * DAY))
+
+    assert late.asked_at == to_ms(NOW + DAY)
+    assert early.asked_at == event.asked_at
+    assert early.saw(seen(created=NOW + DAY)).asked_at == event.asked_at
+
+
+def test_the_same_word_keeps_its_first_time() -> None:
+    """A notification that says the same again does not move the time since when it is so."""
+    event = tracked().noticed("conferencing_failing", None, 1)
+
+    assert event.noticed("conferencing_failing", None, 2) is event
+    assert event.noticed("conferencing_failing", "profile_missing", 2).notice == (
+        "conferencing_failing",
+        "profile_missing",
+        2,
+    )
+
+
+def test_request_of_a_record() -> None:
+    """The diagnosis is asked with what the record holds; only answered writes count as written."""
+    writes = {"a": Write(1), "b": Write(1, accepted=True), "c": Write(1, refused="No.")}
+    notice = failing("profile_missing")
+    event = tracked(writes=writes, notice=(notice.interaction.value, notice.subtype, to_ms(notice.at)))
+
+    asked = event.request
+
+    assert (asked.profile_id, asked.provider_name, asked.calendar_id) == ("pro_a", "zoom", CALENDAR)
+    assert asked.asked_at == from_ms(event.asked_at)
+    assert asked.wrote == {"b", "c"}
+    assert asked.notice == notice
+
+
+def test_failed_looks() -> None:
+    """A look that failed counts and moves the next look, and concludes nothing."""
+    event = tracked(last={"cause": "generating"}, interval=60.0)
+
+    failed = event.failed("No answer.", NOW, NOW + DAY)
+
+    assert failed == replace(
+        event, failures=1, next_look=to_ms(NOW + DAY), history=((to_ms(NOW), "look_failed", "No answer."),)
+    )

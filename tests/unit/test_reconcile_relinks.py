@@ -1,0 +1,302 @@
+"""Relink emails: one for each profile, to whom and about what, and where none may go (contract §2 and §6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.builders import (
+    ADDRESS,
+    CALENDAR,
+    DAY,
+    EXPIRED,
+    FAR,
+    HOUR,
+    NOW,
+    RULES,
+    SECOND,
+    SECRET,
+    SUB,
+    calendar,
+    escalations,
+    judged,
+    lapsed,
+    listed,
+    plan,
+    profile,
+    relink_url,
+    running,
+    tracked,
+    userinfo,
+)
+from worker.diagnosis.model import (
+    Cause,
+    Profile,
+    Profiles,
+)
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import Account, Episode, Memo, TrackedEvent, to_ms
+from worker.reconcile.relinks import RelinkPlan, plan_relinks, reconnected, waits_for
+
+
+def test_one_email_for_all_events() -> None:
+    """The first email lists all affected events, judged or not, and is told once."""
+    others = [tracked("c", start=FAR), tracked("d", profile_id="pro_b", start=FAR)]
+
+    result = plan([tracked("a", start=FAR), tracked("b", start=FAR)], others=others)
+
+    ((mail_id, letter),) = result.letters
+    assert listed(result) == [("a", "b", "c")]
+    assert (letter.to, letter.name, letter.provider_name, letter.profile_name, letter.reminder) == (
+        ADDRESS,
+        "Dana",
+        "zoom",
+        "dana",
+        0,
+    )
+    assert letter.relink_url == relink_url("pro_a")
+    detail = {"profile_id": "pro_a", "mail_id": mail_id, "event_ids": ["a", "b", "c"]}
+    assert result.outcomes == (
+        Outcome(OutcomeType.RELINK_REQUESTED, SUB, NOW, None, None, Cause.CREDENTIALS_EXPIRED, detail),
+    )
+    keys = ((CALENDAR, "a"), (CALENDAR, "b"), (CALENDAR, "c"))
+    assert result.episodes == {"pro_a": Episode(to_ms(NOW), 1, (mail_id,), keys)}
+    assert all(verdict.outcomes == () for verdict in result.verdicts)
+
+
+def test_past_events_are_not_listed() -> None:
+    """An affected event that has begun meanwhile is of no interest to the user any more."""
+    result = plan(
+        [tracked("a", start=FAR)], others=[tracked("b", start=NOW), tracked("c", start=NOW + SECOND)]
+    )
+
+    assert listed(result) == [("a", "c")]
+
+
+def test_events_of_unknown_start_are_listed() -> None:
+    """An event whose start nobody knows may well be upcoming."""
+    assert listed(plan([tracked("a", body={"event_id": "a"})])) == [("a",)]
+
+
+OWN_EXPIRED = userinfo(calendars=(calendar(lapsed("pro_google")),))
+
+
+@pytest.mark.parametrize(
+    ("profiles", "profile_id"),
+    [
+        pytest.param(userinfo(profile("pro_a")), "pro_a", id="connected"),
+        pytest.param(userinfo(lapsed("pro_b"), profile("pro_a")), "pro_a", id="another one disconnected"),
+        pytest.param(userinfo(), "pro_a", id="removed"),
+        pytest.param(
+            userinfo(lapsed("pro_a"), lapsed("pro_b")), "default", id="one of two, which is not known"
+        ),
+        pytest.param(EXPIRED, "default", id="the only one, which default may not mean"),
+    ],
+)
+def test_no_email(profiles: Profiles, profile_id: str) -> None:
+    """Nobody is asked to connect a profile that no judged event waits for."""
+    result = plan([tracked("a", profile_id=profile_id, start=FAR)], profiles)
+
+    assert (result.letters, result.outcomes, dict(result.episodes)) == ((), (), {})
+
+
+@pytest.mark.parametrize(
+    ("profiles", "profile_id", "expected"),
+    [
+        pytest.param(
+            OWN_EXPIRED,
+            "integrated",
+            "pro_google",
+            id="the calendar's",
+        ),
+    ],
+)
+def test_likely_profiles_are_asked_for(profiles: Profiles, profile_id: str, expected: str) -> None:
+    """The profile that an event probably waits for is asked for just so."""
+    result = plan([tracked("a", profile_id=profile_id, start=FAR)], profiles)
+
+    assert list(result.episodes) == [expected]
+    assert len(result.letters) == 1
+
+
+def test_two_profiles_at_once() -> None:
+    """Each disconnected profile has its own email, outcome and episode."""
+    events = [tracked("a", start=FAR), tracked("b", profile_id="pro_b", start=FAR)]
+
+    result = plan(events, userinfo(lapsed("pro_a"), lapsed("pro_b", "go_to"), profile("pro_c")))
+
+    assert listed(result) == [("a",), ("b",)]
+    assert [letter.provider_name for _, letter in result.letters] == ["zoom", "go_to"]
+    assert [outcome.detail["profile_id"] for outcome in result.outcomes] == ["pro_a", "pro_b"]
+    assert len({mail_id for mail_id, _ in result.letters}) == 2
+    assert set(result.episodes) == {"pro_a", "pro_b"}
+
+
+def test_one_profile_of_many_calendars() -> None:
+    """A calendar profile with several calendars is still one profile and one email."""
+    owner = lapsed("pro_google", "google")
+    calendars = (calendar(owner), replace(calendar(owner), calendar_id="cal_2"))
+
+    result = plan([tracked("a", profile_id="integrated", start=FAR)], userinfo(calendars=calendars))
+
+    assert len(result.letters) == len(result.outcomes) == 1
+
+
+def test_later_events_cause_no_second_first_email() -> None:
+    """An event that is found after the first email waits for the next reminder."""
+    result = plan([tracked("a", start=FAR), tracked("b", start=FAR)], episodes=running(), now=NOW + HOUR)
+
+    assert (result.letters, result.outcomes, escalations(result)) == ((), (), {})
+    assert result.episodes == running()
+
+
+def with_url(url: str | None) -> Profiles:
+    """A disconnected profile with this relink URL."""
+    return userinfo(Profile("pro_a", "zoom", "dana", False, url))
+
+
+@pytest.mark.parametrize(
+    ("profiles", "address", "says"),
+    [
+        pytest.param(EXPIRED, None, "no email address is known", id="no address"),
+        pytest.param(EXPIRED, "", "no email address is known", id="empty address"),
+        pytest.param(EXPIRED, "dana@example.org, sam@example.org", "is none", id="two addresses"),
+        pytest.param(EXPIRED, "dana@example.org\nBcc: sam@example.org", "is none", id="a header in it"),
+        pytest.param(with_url(None), ADDRESS, "gave no relink URL", id="no URL"),
+        pytest.param(with_url(""), ADDRESS, "gave no relink URL", id="empty URL"),
+        pytest.param(
+            with_url(f"https://evil.example/{SECRET}"),
+            ADDRESS,
+            "evil.example, which is not",
+            id="foreign host",
+        ),
+        pytest.param(with_url(f"http://app.cronofy.com/{SECRET}"), ADDRESS, "without https", id="no https"),
+        pytest.param(with_url(f"javascript:{SECRET}"), ADDRESS, "may not be mailed", id="no web address"),
+    ],
+)
+def test_what_may_not_be_mailed(profiles: Profiles, address: str | None, says: str) -> None:
+    """Where no email can go out, a person is told of each event once, in words that hold no URL."""
+    events = [tracked("a", start=FAR), tracked("b", start=FAR)]
+
+    first = plan(events, profiles, address=address)
+    second = plan(
+        [verdict.after for verdict in first.verdicts],
+        profiles,
+        address=address,
+        now=NOW + DAY,
+        episodes=dict(first.episodes),
+    )
+
+    assert set(escalations(first)) == {"a", "b"}
+    assert says in escalations(first)["a"]
+    assert [verdict.escalated for verdict in first.verdicts] == [escalations(first)["a"]] * 2
+    assert escalations(second) == {}
+    for result in (first, second):
+        assert (result.letters, result.outcomes, dict(result.episodes)) == ((), (), {})
+        assert (
+            SECRET not in f"{[v.outcomes for v in result.verdicts]} {[v.escalated for v in result.verdicts]}"
+        )
+
+
+def test_mailed_once_it_can_be() -> None:
+    """When the obstacle is gone, the first email goes out as if there had been none."""
+    stuck = plan([tracked("a", start=FAR)], address=None)
+
+    result = plan([stuck.verdicts[0].after], now=NOW + HOUR)
+
+    assert [letter.reminder for _, letter in result.letters] == [0]
+    assert escalations(result) == {}
+
+
+def test_the_sandbox_may_be_http() -> None:
+    """A relink URL on the configured API's own host is mailed, by http too if the API is reached so."""
+    rules = replace(RULES, trusted_origin="http://127.0.0.1:9999")
+
+    result = plan([tracked("a", start=FAR)], with_url("http://127.0.0.1:1/relink"), rules=rules)
+
+    assert len(result.letters) == 1
+
+
+def test_without_userinfo_nothing_changes() -> None:
+    """What was not asked neither begins nor ends an episode, reminds nobody and cancels nothing."""
+    verdicts = [judged(tracked("a", start=FAR), profiles=EXPIRED)]
+    account = Account(SUB, None, lost=False, memo=Memo(running()))
+
+    result = plan_relinks(account, verdicts, (), None, ADDRESS, NOW + DAY, RULES, dry_run=False)
+
+    assert result == RelinkPlan(running(), tuple(verdicts))
+
+
+def test_dry_run_sends_nothing() -> None:
+    """A dry run neither begins an episode nor reminds nor escalates, but sees that a profile is back."""
+    events = [tracked("a", start=FAR)]
+
+    for result in (
+        plan(events, dry_run=True),
+        plan(events, dry_run=True, address=None),
+        plan(events, dry_run=True, episodes=running(), now=NOW + DAY),
+    ):
+        assert (result.letters, result.outcomes, escalations(result)) == ((), (), {})
+    assert plan(events, dry_run=True, episodes=running()).episodes == running()
+    back = plan([], userinfo(profile("pro_a")), dry_run=True, episodes=running())
+    assert [outcome.type for outcome in back.outcomes] == [OutcomeType.RELINKED]
+
+
+def test_no_secret_is_told() -> None:
+    """The relink URL is in the letter alone: not in outcomes, episodes or records."""
+    result = plan([tracked("a", start=FAR)])
+
+    ((_, letter),) = result.letters
+    assert SECRET in letter.relink_url
+    assert SECRET not in repr(replace(result, letters=()))
+    assert all(SECRET not in outcome.to_json() for outcome in result.outcomes)
+
+
+def test_the_account_is_not_touched() -> None:
+    """Planning changes no value that it was given."""
+    given = running()
+
+    plan([tracked("a", start=FAR)], episodes=given, now=NOW + DAY)
+    plan([], userinfo(), episodes=given)
+
+    assert given == running()
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        pytest.param(tracked(profile_id="pro_a"), "pro_a", id="named"),
+        pytest.param(tracked(profile_id="default"), None, id="default"),
+        pytest.param(tracked(profile_id="integrated"), None, id="integrated"),
+        pytest.param(tracked(profile_id=None), None, id="not on record"),
+        pytest.param(
+            judged(tracked(profile_id="integrated"), profiles=OWN_EXPIRED).after,
+            "pro_google",
+            id="integrated, and suspected",
+        ),
+        pytest.param(
+            judged(tracked(profile_id="default"), profiles=userinfo()).after, None, id="default, no suspicion"
+        ),
+    ],
+)
+def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> None:
+    """An event waits for the profile that it named, or that its last look suspected."""
+    assert waits_for(event) == expected
+
+
+@pytest.mark.parametrize(
+    ("profiles", "expected"),
+    [
+        pytest.param(userinfo(profile("pro_a")), {"pro_a"}, id="connected"),
+        pytest.param(
+            userinfo(calendars=(calendar(profile("pro_a")),)), {"pro_a"}, id="a calendar's, connected"
+        ),
+        pytest.param(userinfo(lapsed("pro_a"), profile("pro_b")), set(), id="still disconnected"),
+        pytest.param(userinfo(), set(), id="removed"),
+        pytest.param(None, set(), id="not asked"),
+    ],
+)
+def test_reconnected(profiles: Profiles | None, expected: set[str]) -> None:
+    """A profile is back when UserInfo lists it as connected and its user was asked to connect it."""
+    assert reconnected(Memo(running()), profiles) == expected

@@ -1,0 +1,203 @@
+"""The body of an Update Event: whole, and with no more changed than has to be (reference §4)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import tracked
+from worker.diagnosis.model import Seen
+from worker.diagnosis.times import parse_event_time
+from worker.reconcile.update import IncompleteRecord, update_body
+
+NEW = "pro_new"
+PARIS = "Europe/Paris"
+BODY: dict[str, Any] = {
+    "event_id": "booking-1",
+    "summary": "Interview",
+    "description": "Join: {{ cronofy.conferencing.join_url }}",
+    "start": "2026-12-11T10:00:00Z",
+    "end": "2026-12-11T11:00:00Z",
+    "conferencing": {"profile_id": "pro_a"},
+}
+
+
+def read(start: Any = None, end: Any = None, summary: str | None = None, tzid: str | None = None) -> Seen:
+    """What a read showed; by default, neither times nor a summary."""
+    return Seen(parse_event_time(start, tzid), parse_event_time(end, tzid), summary)
+
+
+def written(body: dict[str, Any], seen: Seen) -> dict[str, Any]:
+    """The body that is sent for the caller's `body` after a read."""
+    return update_body(tracked("booking-1", body=body), seen, NEW)
+
+
+def test_only_the_profile_changes() -> None:
+    """With nothing else changed since, the body is the caller's own with the new profile."""
+    seen = read(BODY["start"], BODY["end"], BODY["summary"])
+
+    assert written(BODY, seen) == {**BODY, "conferencing": {"profile_id": NEW}}
+
+
+def test_what_was_moved_stays_moved() -> None:
+    """A person's change of start, end and summary is not taken back."""
+    seen = read("2026-12-12T09:00:00Z", "2026-12-12T09:30:00Z", "Interview, moved")
+
+    sent = written(BODY, seen)
+
+    assert sent["start"] == "2026-12-12T09:00:00Z"
+    assert sent["end"] == "2026-12-12T09:30:00Z"
+    assert sent["summary"] == "Interview, moved"
+
+
+def test_an_emptied_summary_stays_empty() -> None:
+    """A person may also have emptied the summary."""
+    assert written(BODY, read(summary=""))["summary"] == ""
+
+
+def test_the_record_fills_in() -> None:
+    """What the read does not show is sent as the caller wrote it."""
+    sent = written(BODY, read())
+
+    assert (sent["start"], sent["end"], sent["summary"]) == (BODY["start"], BODY["end"], BODY["summary"])
+
+
+def test_the_read_fills_in() -> None:
+    """What the caller's record lacks is sent as the read shows it."""
+    body = {"event_id": "booking-1", "conferencing": {"profile_id": "pro_a"}}
+
+    sent = written(body, read("2026-12-11T10:00:00Z", "2026-12-11T11:00:00Z", "Interview"))
+
+    assert sent == {
+        "event_id": "booking-1",
+        "summary": "Interview",
+        "start": "2026-12-11T10:00:00Z",
+        "end": "2026-12-11T11:00:00Z",
+        "conferencing": {"profile_id": NEW},
+    }
+
+
+def test_attendees_are_not_sent_again() -> None:
+    """Attendees are a delta: sent again, they would be invited again."""
+    body = {**BODY, "attendees": {"invite": [{"email": "sam@example.org"}], "remove": []}}
+
+    assert "attendees" not in written(body, read())
+
+
+def test_the_description_stays_a_template() -> None:
+    """The description is the caller's, since a read would give it rendered."""
+    assert written(BODY, read())["description"] == "Join: {{ cronofy.conferencing.join_url }}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(
+            "subscriptions", [{"type": "webhook", "uri": "https://a.example/hook"}], id="subscriptions"
+        ),
+        pytest.param("subscriptions", [], id="no subscriptions"),
+        pytest.param("location", {"description": "Room 1", "lat": "1.0", "long": "2.0"}, id="location"),
+        pytest.param("reminders", [{"minutes": 30}], id="reminders"),
+        pytest.param("reminders_create_only", True, id="reminders only at first"),
+        pytest.param("transparency", "opaque", id="transparency"),
+        pytest.param("url", "https://a.example/1", id="url"),
+        pytest.param("url", None, id="no url"),
+        pytest.param("recurrence", {"rules": [{"frequency": "daily"}]}, id="recurrence"),
+        pytest.param("tzid", PARIS, id="tzid"),
+        pytest.param("event_private", False, id="private"),
+        pytest.param("a_field_to_come", {"any": [1, 2.5, None]}, id="unknown"),
+    ],
+)
+def test_other_fields_are_kept(name: str, value: Any) -> None:
+    """Every other field goes back as the caller wrote it, since an omitted one may be cleared."""
+    sent = written({**BODY, name: value}, read(BODY["start"], BODY["end"], BODY["summary"]))
+
+    assert sent == {**BODY, name: value, "conferencing": {"profile_id": NEW}}
+
+
+def test_the_whole_conferencing_block_is_new() -> None:
+    """Nothing of the old conferencing block is mixed with the new profile."""
+    body = {**BODY, "conferencing": {"profile_id": "explicit", "join_url": "https://a.example/j"}}
+
+    assert written(body, read())["conferencing"] == {"profile_id": NEW}
+
+
+def test_the_event_is_the_tracked_one() -> None:
+    """The event's id is the key's, so that no second event can come of it."""
+    sent = update_body(tracked("booking-1", body={**BODY, "event_id": "booking-2"}), read(), NEW)
+
+    assert sent["event_id"] == "booking-1"
+
+
+@pytest.mark.parametrize(
+    ("wrote", "shown", "sent"),
+    [
+        pytest.param(
+            {"time": "2026-12-11T11:00:00+01:00", "tzid": PARIS},
+            "2026-12-12T09:00:00Z",
+            {"time": "2026-12-12T09:00:00Z", "tzid": PARIS},
+            id="the caller's zone",
+        ),
+        pytest.param(
+            {"time": "2026-12-11T11:00:00+01:00", "tzid": PARIS},
+            {"time": "2026-12-12T18:00:00+09:00", "tzid": "Asia/Tokyo"},
+            {"time": "2026-12-12T18:00:00+09:00", "tzid": "Asia/Tokyo"},
+            id="the read's zone counts",
+        ),
+        pytest.param(
+            "2026-12-11T10:00:00Z", "2026-12-12T09:00:00Z", "2026-12-12T09:00:00Z", id="no zone anywhere"
+        ),
+        pytest.param(
+            {"time": "2026-12-11T10:00:00Z"},
+            "2026-12-12T09:00:00Z",
+            "2026-12-12T09:00:00Z",
+            id="an object of no zone",
+        ),
+        pytest.param("2026-12-11", "2026-12-12", "2026-12-12", id="a day stays a day"),
+        pytest.param(
+            {"time": "2026-12-11", "tzid": PARIS}, "2026-12-12", "2026-12-12", id="a day needs no zone"
+        ),
+        pytest.param(
+            {"time": "2026-12-11T11:00:00", "tzid": PARIS}, "2026-12-12", "2026-12-12", id="made all-day"
+        ),
+        pytest.param(
+            "2026-12-11",
+            {"time": "2026-12-12T09:00:00+01:00", "tzid": PARIS},
+            {"time": "2026-12-12T09:00:00+01:00", "tzid": PARIS},
+            id="made timed",
+        ),
+    ],
+)
+def test_zones(wrote: Any, shown: Any, sent: Any) -> None:
+    """Times go back as read, in the caller's zone where the read names none."""
+    body = {**BODY, "start": wrote, "end": wrote}
+
+    result = written(body, read(shown, shown, tzid=PARIS))
+
+    assert (result["start"], result["end"]) == (sent, sent)
+
+
+@pytest.mark.parametrize("name", ["summary", "start", "end"])
+@pytest.mark.parametrize("value", [pytest.param(None, id="null"), pytest.param(..., id="absent")])
+def test_incomplete(name: str, value: Any) -> None:
+    """An event that can only be written in part is not written, and the reason names what is missing."""
+    body = {key: content for key, content in BODY.items() if key != name}
+    if value is not ...:
+        body[name] = value
+
+    with pytest.raises(IncompleteRecord, match=rf"has no {name}, and no read showed one\."):
+        written(body, read())
+
+
+def test_the_callers_body_is_not_touched() -> None:
+    """The record goes on saying what the caller wrote, whatever is done to what was sent."""
+    body = {**BODY, "attendees": {"invite": []}, "start": {"time": "2026-12-11T11:00:00", "tzid": PARIS}}
+    before = deepcopy(body)
+
+    sent = written(body, read("2026-12-12T09:00:00Z", "2026-12-12T10:00:00Z", "Moved"))
+    sent["conferencing"]["profile_id"] = "changed"
+    sent["start"]["tzid"] = "changed"
+
+    assert body == before
