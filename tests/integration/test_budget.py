@@ -1,0 +1,288 @@
+"""The budget of Cronofy's limits: one for the whole fleet, on Redis's clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.waiting import wait_until
+from worker.cronofy.budget import Budget
+from worker.cronofy.errors import OutOfBudget
+
+ORIGIN = "https://api.example"
+Make = Callable[..., Budget]
+
+
+@pytest.fixture
+def make(redis: Redis, prefix: str) -> Make:
+    """Makes a budget as one process of the fleet has it; limits as given, all of them ours."""
+
+    def budget(origin: str = ORIGIN, **options: Any) -> Budget:
+        defaults = {"per_second": 1000, "per_minute": 10_000, "share": 1.0, "jitter": lambda: 0.0}
+        return Budget(redis, prefix, origin, **{**defaults, **options})
+
+    return budget
+
+
+def refusal(budget: Budget, cost: int = 1) -> OutOfBudget:
+    """The error of a take that is not granted."""
+    with pytest.raises(OutOfBudget) as caught:
+        budget.take(cost)
+    return caught.value
+
+
+def wait_of(budget: Budget, cost: int = 1) -> float:
+    """The seconds to wait that a refused take names."""
+    told = refusal(budget, cost).retry_after
+    assert told is not None
+    return told.total_seconds()
+
+
+def pause_length(budget: Budget, told: timedelta | None = None) -> float:
+    """Pause, and say for how long calls are refused from now."""
+    budget.pause(told)
+    return wait_of(budget)
+
+
+def resume(redis: Redis, prefix: str) -> None:
+    """Let a pause be over."""
+    redis.delete(f"{prefix}:budget:{ORIGIN}:paused")
+
+
+def busiest(grants: list[tuple[float, int]], seconds: float) -> int:
+    """The highest cost granted within any window of so many seconds."""
+    return max(sum(cost for at, cost in grants if first <= at < first + seconds) for first, _ in grants)
+
+
+def test_a_burst_of_threads_never_exceeds_the_share_of_a_second(redis_url: str, prefix: str) -> None:
+    """Eight threads that want all they can get are granted 20 of 25 a second in any sliding second."""
+    grants: list[tuple[float, int]] = []
+    end = time.monotonic() + 2.6
+    started = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        cost = 1 + number % 3
+        with Redis.from_url(redis_url) as redis:
+            budget = Budget(redis, prefix, ORIGIN, per_second=25, per_minute=10_000, share=0.8)
+            started.wait(10)
+            while time.monotonic() < end:
+                before = time.monotonic()
+                try:
+                    budget.take(cost)
+                except OutOfBudget as refused:
+                    told = refused.retry_after or timedelta(0)
+                    time.sleep(min(0.01, told.total_seconds()))
+                else:
+                    grants.append(((before + time.monotonic()) / 2, cost))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+    assert 16 <= busiest(grants, 1.0) <= 20
+    # Two bursts and a rest: it may burst, and it goes on.
+    assert sum(cost for _, cost in grants) > 20
+
+
+def test_a_minutes_share_is_not_exceeded(make: Make) -> None:
+    """Thirty of forty a minute, whatever the second allows; the wait is what is left of the minute."""
+    budgets = [make(per_minute=40, share=0.75) for _ in range(2)]
+    granted = [budgets[number % 2].take() for number in range(30)]
+
+    wait = wait_of(budgets[0])
+
+    assert all(granted)
+    assert 55 < wait <= 61.1
+
+
+def test_the_wait_is_when_it_can_be_granted(make: Make) -> None:
+    """Whoever waits as long as told gets through at once."""
+    budget = make(per_second=4)
+    budget.take(3)
+    wait = wait_of(budget, 2)
+
+    assert 0 < wait <= 1.3
+    time.sleep(wait + 0.005)
+    assert budget.take(2)
+
+
+def test_a_cost_counts_as_so_many(make: Make) -> None:
+    """A batch spends what it holds; one that does not fit spends nothing."""
+    budget = make(per_second=10)
+    assert budget.take(7)
+
+    assert "used up" in str(refusal(budget, 4))
+
+    assert budget.take(3)
+    refusal(budget)
+
+
+@pytest.mark.parametrize(
+    ("per_second", "per_minute", "share", "largest"),
+    [
+        pytest.param(50, 500, 0.8, 40, id="defaults"),
+        pytest.param(50, 20, 0.5, 10, id="the minute binds"),
+        pytest.param(1, 1, 0.1, 1, id="never less than one"),
+    ],
+)
+def test_the_largest_cost_can_be_granted(
+    make: Make, per_second: int, per_minute: int, share: float, largest: int
+) -> None:
+    """A caller that keeps to it is never refused for ever."""
+    budget = make(per_second=per_second, per_minute=per_minute, share=share)
+
+    assert budget.largest == largest
+    assert budget.take(largest)
+
+
+def test_origins_do_not_share_a_budget(make: Make) -> None:
+    """Each data centre counts for itself."""
+    one, other = make(per_second=1), make("https://api-de.example", per_second=1)
+
+    one.take()
+    one.pause(timedelta(seconds=30))
+
+    assert other.take()
+
+
+@pytest.mark.parametrize(
+    ("told", "length"),
+    [
+        pytest.param(timedelta(seconds=7), 7, id="as told"),
+        pytest.param(timedelta(milliseconds=300), 0.3, id="a fraction"),
+        pytest.param(timedelta(hours=5), 120, id="two minutes at most"),
+    ],
+)
+def test_a_pause_lasts_as_told(make: Make, told: timedelta, length: float) -> None:
+    """Every process of the fleet is refused for that long."""
+    first, second = make(), make()
+
+    first.pause(told)
+
+    assert length - 0.2 <= wait_of(second) <= length
+    assert "pause" in str(refusal(second))
+
+
+def test_a_pause_ends(make: Make) -> None:
+    """And calls are granted again, with nothing spent meanwhile."""
+    budget = make(per_second=1)
+
+    budget.pause(timedelta(milliseconds=80))
+    refusal(budget)
+
+    assert wait_until(lambda: _granted(budget), timeout=3, what="the pause to end")
+
+
+def _granted(budget: Budget) -> bool:
+    try:
+        return budget.take()
+    except OutOfBudget:
+        return False
+
+
+def test_untold_pauses_double_up_to_a_minute(make: Make, redis: Redis, prefix: str) -> None:
+    """Two seconds, then twice as long each time, a minute at most."""
+    budget, lengths = make(), []
+    for _ in range(7):
+        lengths.append(pause_length(budget))
+        resume(redis, prefix)
+
+    assert lengths == pytest.approx([2, 4, 8, 16, 32, 60, 60], abs=0.2)
+
+
+@pytest.mark.parametrize(("jitter", "length"), [(0.0, 2.0), (0.5, 2.25), (0.999, 2.5)])
+def test_pauses_are_jittered(make: Make, jitter: float, length: float) -> None:
+    """Up to a quarter longer, so that fleets do not come back in step."""
+    assert pause_length(make(jitter=lambda: jitter)) == pytest.approx(length, abs=0.1)
+
+
+def test_simultaneous_429s_make_one_pause(make: Make, redis: Redis, prefix: str) -> None:
+    """Sixteen calls that were under way are refused at once: they neither prolong nor double it."""
+    budget = make()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: budget.pause(None), range(16)))
+
+    assert wait_of(budget) <= 2
+    resume(redis, prefix)
+    assert pause_length(budget) == pytest.approx(4, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "length"),
+    [
+        pytest.param(timedelta(seconds=5), timedelta(seconds=20), 20, id="longer"),
+        pytest.param(timedelta(seconds=20), timedelta(seconds=5), 20, id="shorter"),
+        pytest.param(None, timedelta(seconds=20), 20, id="told after untold"),
+        pytest.param(timedelta(seconds=20), None, 20, id="untold after told"),
+    ],
+)
+def test_the_longest_told_pause_holds(
+    make: Make, first: timedelta | None, second: timedelta | None, length: float
+) -> None:
+    """A later word of Cronofy may prolong a pause, and never shortens it."""
+    budget = make()
+
+    budget.pause(first)
+
+    assert pause_length(budget, second) == pytest.approx(length, abs=0.2)
+
+
+def test_a_refused_client_stops_all_but_a_probe_a_minute(make: Make, redis: Redis, prefix: str) -> None:
+    """Nobody is granted anything; once a minute one caller is told to try, by a refresh."""
+    budget, other = make(), make()
+    budget.refuse_client()
+    assert 55 < wait_of(other) <= 60
+    assert "client id or secret" in str(refusal(other))
+
+    redis.delete(f"{prefix}:budget:{ORIGIN}:probe")
+    turns = [_turn(each) for each in (budget, other, other)]
+
+    assert turns == ["probe", "refused", "refused"]
+    assert other.take(probe=True)
+
+
+def _turn(budget: Budget) -> str:
+    try:
+        return "granted" if budget.take() else "probe"
+    except OutOfBudget:
+        return "refused"
+
+
+def test_an_accepted_client_sets_all_going(make: Make) -> None:
+    """Whoever finds out says so for everyone; saying it twice does no harm."""
+    budget, other = make(), make()
+    budget.refuse_client()
+    budget.refuse_client()
+
+    other.accept_client()
+    other.accept_client()
+
+    assert budget.take()
+
+
+def test_a_probe_is_refused_during_a_pause(make: Make) -> None:
+    """A pause holds for every call, the probe too."""
+    budget = make()
+    budget.refuse_client()
+    budget.pause(timedelta(seconds=30))
+
+    with pytest.raises(OutOfBudget, match="pause"):
+        budget.take(probe=True)
+
+
+def test_a_budget_leaves_nothing_behind(make: Make, redis: Redis, prefix: str) -> None:
+    """What was spent and paused goes by itself."""
+    budget = make()
+    budget.take()
+    budget.pause(None)
+
+    keys = list(redis.scan_iter(match=f"{prefix}:*"))
+
+    assert len(keys) == 3
+    assert all(0 < int(redis.pttl(key)) <= 120_000 for key in keys)

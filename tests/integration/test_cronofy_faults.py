@@ -1,0 +1,267 @@
+"""Broken answers: each becomes one named error whose attributes say what happens next."""
+
+from __future__ import annotations
+
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.test_cronofy_raw import TIMEOUT, RawServer, caller_at, http, read, resets, sends
+from tests.integration.test_cronofy_reading import Caller, connected
+from worker.cronofy.errors import (
+    CronofyError,
+    Locked,
+    Malformed,
+    OutOfBudget,
+    RateLimited,
+    Refused,
+    ScopeRefused,
+    ServerFault,
+    TokenRefused,
+    Unreachable,
+)
+from worker.ledger.ledger import Credentials, Ledger
+
+PLANTED_ACCESS, PLANTED_REFRESH, PLANTED_SECRET = "planted-access", "planted-refresh", "planted-secret"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, with small pages."""
+    options = SandboxOptions(per_second=0, per_minute=0, page_size=2, generation_seconds=3600)
+    with RunningSandbox(options) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def caller(running: RunningSandbox, ledger: Ledger) -> Iterator[Caller]:
+    """A connected account at an empty sandbox, with little patience."""
+    with connected(running, ledger, timeout=TIMEOUT) as caller:
+        yield caller
+
+
+HTML = {"kind": "html"}
+FAULTS = [
+    # label, the fault, error, status, permanent
+    ("400", {"kind": "status", "status": 400}, Refused, 400, True),
+    ("401", {"kind": "status", "status": 401}, TokenRefused, 401, False),
+    ("402", {"kind": "status", "status": 402}, Refused, 402, True),
+    ("403", {"kind": "status", "status": 403}, ScopeRefused, 403, True),
+    ("404", {"kind": "status", "status": 404}, Refused, 404, True),
+    ("410", {"kind": "status", "status": 410}, Refused, 410, True),
+    ("418", {"kind": "status", "status": 418}, Refused, 418, True),
+    ("422", {"kind": "status", "status": 422}, Refused, 422, True),
+    ("423", {"kind": "status", "status": 423}, Locked, 423, False),
+    ("429", {"kind": "status", "status": 429}, RateLimited, 429, False),
+    ("500", {"kind": "status", "status": 500}, ServerFault, 500, False),
+    ("502", {"kind": "status", "status": 502}, ServerFault, 502, False),
+    ("503", {"kind": "status", "status": 503}, ServerFault, 503, False),
+    ("504", {"kind": "status", "status": 504}, ServerFault, 504, False),
+    ("a redirect", {"kind": "status", "status": 302}, Malformed, 302, False),
+    ("an HTML 502", HTML, ServerFault, 502, False),
+    ("an HTML 200", {**HTML, "status": 200}, Malformed, 200, False),
+    ("a list", {"kind": "wrong_shape", "body": []}, Malformed, 200, False),
+    ("null", {"kind": "wrong_shape", "body": None}, Malformed, 200, False),
+    ("no events", {"kind": "wrong_shape", "body": {"pages": {}}}, Malformed, None, False),
+    ("events that are none", {"kind": "wrong_shape", "body": {"events": [1]}}, Malformed, None, False),
+    (
+        "a next page that is no text",
+        {"kind": "wrong_shape", "body": {"events": [], "pages": {"next_page": 7}}},
+        Malformed,
+        None,
+        False,
+    ),
+    ("a truncated body", {"kind": "truncated"}, Unreachable, None, False),
+    ("a reset", {"kind": "reset"}, Unreachable, None, False),
+    ("no answer", {"kind": "hang"}, Unreachable, None, False),
+    ("an answer too late", {"kind": "slow", "seconds": 2}, Unreachable, None, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "status", "permanent"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS]
+)
+def test_a_fault_has_its_error(
+    caller: Caller, fault: dict[str, Any], error: type[CronofyError], status: int | None, permanent: bool
+) -> None:
+    """Each broken answer is told apart by class, status and whether the same call may work later."""
+    caller.create("e1")
+    caller.control.add_fault(**fault, match={"path_prefix": "/v1/events"})
+
+    raised = read(caller)
+
+    assert (type(raised), raised.status, raised.permanent) == (error, status, permanent)
+    assert raised.retry_after is None
+
+
+def test_a_look_ends_by_its_own_deadline(running: RunningSandbox, ledger: Ledger) -> None:
+    """Calls that each are in time do not add up to more than a look may take."""
+    with connected(running, ledger, timeout=5, look_timeout=0.5) as caller:
+        caller.control.add_fault("slow", seconds=0.2)
+        session = caller.session()
+
+        def read_ten_times() -> None:
+            for _ in range(10):
+                session.read_events({caller.calendar_id}, None)
+
+        begun = time.monotonic()
+        with pytest.raises(Unreachable):
+            read_ten_times()
+
+        assert time.monotonic() - begun < 1.5
+        sent = len(caller.calls())
+        with pytest.raises(Unreachable, match="No time was left"):
+            session.userinfo()
+        assert len(caller.calls()) == sent
+
+
+def in_seconds(seconds: float) -> str:
+    """An HTTP date so far from now."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+RETRY_AFTER = [
+    # label, header, seconds told (at least, at most), whole seconds of the pause (at least, at most)
+    ("seconds", lambda: "30", (30, 30), (29, 30)),
+    ("a fraction", lambda: "0.5", (0.5, 0.5), (0, 0.5)),
+    ("an HTTP date", lambda: in_seconds(40), (38, 40), (37, 40)),
+    ("more than is believed", lambda: "86400", (86400, 86400), (119, 120)),
+    ("a date far away", lambda: in_seconds(86400), (86390, 86400), (119, 120)),
+    ("no header", lambda: None, None, (1, 2.5)),
+    ("nonsense", lambda: "soon", None, (1, 2.5)),
+    ("infinite", lambda: "inf", None, (1, 2.5)),
+    ("a date beyond all dates", lambda: "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None, (1, 2.5)),
+]
+
+
+@pytest.mark.parametrize(
+    ("header", "told", "paused"),
+    [pytest.param(*row[1:], id=row[0]) for row in RETRY_AFTER],
+)
+def test_a_429_pauses_the_fleet_as_told(
+    running: RunningSandbox,
+    ledger: Ledger,
+    header: Callable[[], str | None],
+    told: tuple[float, float] | None,
+    paused: tuple[float, float],
+) -> None:
+    """Retry-After is read as seconds or a date; the pause it makes is two minutes at most."""
+    value = header()
+    answer = http("429 Too Many Requests", b"", *([f"Retry-After: {value}"] if value else []))
+    with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
+        raised = read(caller)
+        after = read(caller)
+
+    assert isinstance(raised, RateLimited)
+    assert isinstance(after, OutOfBudget)
+    assert len(server.received) == 1
+    assert after.retry_after is not None
+    assert paused[0] <= after.retry_after.total_seconds() <= paused[1]
+    if told is None:
+        assert raised.retry_after is None
+    else:
+        assert raised.retry_after is not None
+        assert told[0] <= raised.retry_after.total_seconds() <= told[1]
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_retry_after_of_no_time_is_no_pause_to_speak_of(
+    running: RunningSandbox, ledger: Ledger, value: str
+) -> None:
+    """What lies in the past is no wait; the call itself still failed."""
+    answer = http("429 Too Many Requests", b"", f"Retry-After: {value}")
+    with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
+        raised = read(caller)
+
+    assert isinstance(raised, RateLimited)
+    assert raised.retry_after == timedelta(0)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_server_fault_passes_on_what_was_told(caller: Caller, status: int) -> None:
+    """A 5xx with Retry-After says when to come again, and pauses nobody else."""
+    caller.control.add_fault("status", status=status, retry_after=7, times=1)
+
+    raised = read(caller)
+
+    assert (type(raised), raised.retry_after) == (ServerFault, timedelta(seconds=7))
+    assert caller.read() == set()
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        pytest.param("{url}/v1/events/pages/x", id="another port"),
+        pytest.param("//{host}/v1/events/pages/x", id="no scheme"),
+        pytest.param("http://{own}@{host}/v1/events/pages/x", id="our host as user name"),
+        pytest.param("/v1/events/pages/x", id="no host"),
+        pytest.param("http://[::1", id="no URL"),
+    ],
+)
+def test_the_token_goes_to_no_other_origin(caller: Caller, running: RunningSandbox, foreign: str) -> None:
+    """A next page elsewhere is not followed, whatever the answer says: that server hears nothing."""
+    caller.create("e1")
+    with RawServer(sends(http("200 OK", b'{"events": []}'))) as server:
+        host, own = server.url.removeprefix("http://"), running.url.removeprefix("http://")
+        url = foreign.format(url=server.url, host=host, own=own)
+        caller.control.add_fault("foreign_next_page", url=url, match={"path_prefix": "/v1/events"})
+
+        raised = read(caller)
+
+    assert (type(raised), server.received) == (Malformed, [])
+
+
+def test_a_redirect_is_not_followed(running: RunningSandbox, ledger: Ledger) -> None:
+    """Neither the token nor our own credentials go where an answer points."""
+    with RawServer(sends(http("200 OK", b'{"events": []}'))) as other:
+        answer = http("307 Temporary Redirect", b"", f"Location: {other.url}/v1/events")
+        with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
+            raised = read(caller)
+
+    assert (type(raised), other.received) == (Malformed, [])
+
+
+LEAKY = http(
+    "{status}",
+    f'{{"error": "x", "echo": "{PLANTED_ACCESS} {PLANTED_REFRESH} {PLANTED_SECRET}"}}'.encode(),
+    f"X-Echo: {PLANTED_ACCESS}",
+)
+NOT_OVER_HTTP = [resets, sends(b"HTTP/1.1 200 OK\r\n" + PLANTED_ACCESS.encode() + b"\r\n\r\n")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            pytest.param(sends(LEAKY.replace(b"{status}", f"{status} X".encode())), id=str(status))
+            for status in (200, 302, 400, 401, 403, 404, 422, 423, 429, 500)
+        ),
+        pytest.param(NOT_OVER_HTTP[0], id="reset"),
+        pytest.param(NOT_OVER_HTTP[1], id="broken head"),
+        pytest.param(sends(http("200 OK", PLANTED_REFRESH.encode())), id="no JSON"),
+    ],
+)
+@pytest.mark.parametrize("with_token", [True, False], ids=["at the call", "at the refresh"])
+def test_no_error_shows_a_secret(
+    running: RunningSandbox, ledger: Ledger, answer: Callable[[socket.socket], None], with_token: bool
+) -> None:
+    """Neither its text nor its traceback holds a token, our secret or what was answered."""
+    with (
+        RawServer(answer) as server,
+        caller_at(running, ledger, server.url, secrets=(PLANTED_SECRET,)) as caller,
+    ):
+        token = PLANTED_ACCESS if with_token else None
+        ledger.connect(caller.sub, Credentials(PLANTED_REFRESH, token), "us", None, None)
+        raised = read(caller)
+
+    shown = "".join([str(raised), repr(raised), *traceback.format_exception(raised)])
+    assert any(PLANTED_ACCESS.encode() in sent or PLANTED_SECRET.encode() in sent for sent in server.received)
+    assert "planted" not in shown

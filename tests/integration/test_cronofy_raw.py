@@ -1,0 +1,167 @@
+"""Servers that hardly speak HTTP: the Cronofy client ends every call in time, with an error of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.test_cronofy_reading import Caller, connected
+from worker.cronofy.errors import CronofyError, Malformed, Unreachable
+from worker.ledger.ledger import Ledger
+
+#: Every exchange ends within so many seconds.
+TIMEOUT = 0.4
+
+
+class RawServer:
+    """Answers each connection with whatever `answer` sends on it, and keeps what it was sent."""
+
+    def __init__(self, answer: Callable[[socket.socket], None]) -> None:
+        """Listen on a free port of loopback."""
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.received: list[bytes] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(5)
+                with contextlib.suppress(OSError):
+                    self.received.append(_request(connection))
+                    self._answer(connection)
+
+    def __enter__(self) -> RawServer:
+        """Serve."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop listening; a connection under way ends by itself."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+
+def _request(connection: socket.socket) -> bytes:
+    """Read a whole request, head and body."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536) or b"\r\n\r\n"
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    while length and len(body) < int(length[1]):
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def sends(data: bytes) -> Callable[[socket.socket], None]:
+    """Send these bytes and close."""
+    return lambda connection: connection.sendall(data)
+
+
+def drips(head: bytes, drop: bytes, every: float = 0.05) -> Callable[[socket.socket], None]:
+    """Send a head, and then a drop at a time for far longer than anyone should wait."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head)
+        for _ in range(int(2.5 / every)):
+            time.sleep(every)
+            connection.sendall(drop)
+
+    return answer
+
+
+def http(status: str, body: bytes = b"", *headers: str) -> bytes:
+    """A whole answer."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def resets(connection: socket.socket) -> None:
+    """Break the connection without an answer."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def caller_at(
+    running: RunningSandbox, ledger: Ledger, url: str, **options: Any
+) -> contextlib.AbstractContextManager[Caller]:
+    """An account whose calls go to another server than the sandbox."""
+    return connected(running, ledger, url=url, **{"timeout": TIMEOUT, **options})
+
+
+def read(caller: Caller) -> CronofyError:
+    """The error of a read."""
+    begun = time.monotonic()
+    with pytest.raises(CronofyError) as caught:
+        caller.session().read_events({caller.calendar_id}, None)
+    assert time.monotonic() - begun < 1.8
+    return caught.value
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, which only knows the accounts here."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
+        yield sandbox
+
+
+#: Rows that fail today; strict, so that the mark goes with the fault.
+KNOWN = {
+    "a head that drips": pytest.mark.xfail(strict=True, reason="no deadline over the whole head"),
+}
+RAW = [
+    ("no HTTP", sends(b"SSH-2.0-OpenSSH\r\n"), Unreachable),
+    ("closed at once", lambda _connection: None, Unreachable),
+    ("reset at once", resets, Unreachable),
+    ("half a head", sends(b"HTTP/1.1 200 OK\r\nContent-"), Unreachable),
+    ("broken chunks", sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), Unreachable),
+    ("broken gzip", sends(http("200 OK", b"no gzip", "Content-Encoding: gzip")), Unreachable),
+    ("bytes that are no text", sends(http("200 OK", b'{"events": "\xff\xfe\x80"}')), Malformed),
+    ("JSON without an end", sends(http("200 OK", b'{"events": [')), Malformed),
+    ("JSON nested without end", sends(http("200 OK", b'{"events": ' + b"[" * 50_000)), Malformed),
+    ("an empty 200", sends(http("200 OK")), Malformed),
+    ("a body that drips", drips(b"HTTP/1.1 200 OK\r\n\r\n{", b" "), Unreachable),
+    ("a head that drips", drips(b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n"), Unreachable),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [pytest.param(*row[1:], id=row[0], marks=KNOWN.get(row[0], ())) for row in RAW],
+)
+def test_what_is_hardly_http_has_its_error(
+    running: RunningSandbox,
+    ledger: Ledger,
+    answer: Callable[[socket.socket], None],
+    error: type[CronofyError],
+) -> None:
+    """However broken or slow the other side is, the call ends in time with an error of ours."""
+    with RawServer(answer) as server, caller_at(running, ledger, server.url) as caller:
+        raised = read(caller)
+
+    assert (type(raised), raised.permanent) == (error, False)
+
+
+def test_a_server_that_is_not_there_is_unreachable(running: RunningSandbox, ledger: Ledger) -> None:
+    """A refused connection is no more evidence than a lost answer."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with caller_at(running, ledger, url) as caller:
+        assert type(read(caller)) is Unreachable

@@ -1,0 +1,361 @@
+"""The Cronofy client against the sandbox: reading events and profiles, and the tokens for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from sandbox.control import Control
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from worker.cronofy.budget import Budget
+from worker.cronofy.client import Cronofy, Session, Update, Window
+from worker.cronofy.errors import GrantRefused, Malformed, ScopeRefused, TokenRefused
+from worker.cronofy.transport import Transport
+from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.records import EventKey
+
+START = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+
+
+def a_body(event_id: str, **fields: Any) -> dict[str, Any]:
+    """A Create or Update Event body for an event in three days."""
+    return {
+        "event_id": event_id,
+        "summary": f"Interview {event_id}",
+        "start": START.isoformat(),
+        "end": (START + timedelta(minutes=30)).isoformat(),
+        **fields,
+    }
+
+
+@dataclass
+class Caller:
+    """One account at the sandbox, connected in the ledger, with a client of it."""
+
+    control: Control
+    ledger: Ledger
+    cronofy: Cronofy
+    account: dict[str, Any]
+
+    @property
+    def sub(self) -> str:
+        """The account's id."""
+        return str(self.account["sub"])
+
+    @property
+    def calendar_id(self) -> str:
+        """Its only calendar."""
+        return str(self.account["calendar_profiles"][0]["calendars"][0]["calendar_id"])
+
+    def connect(self, *, refresh_token: str | None = None, access_token: str | None = None) -> None:
+        """Store credentials: the account's own refresh token unless another is given."""
+        token = refresh_token or self.account["refresh_token"]
+        self.ledger.connect(self.sub, Credentials(token, access_token), "us", None, None)
+
+    def session(self) -> Session:
+        """A look's session, with what the ledger holds by now."""
+        return self.cronofy.session(self.ledger.account(self.sub))
+
+    def credentials(self) -> Credentials:
+        """What the ledger keeps."""
+        kept = self.ledger.open_credentials(self.ledger.account(self.sub))
+        assert kept is not None
+        return kept
+
+    def create(self, *event_ids: str, **fields: Any) -> None:
+        """Let the application write events at the sandbox."""
+        for event_id in event_ids:
+            self.control.create_event(self.sub, self.calendar_id, a_body(event_id, **fields))
+
+    def key(self, event_id: str) -> EventKey:
+        """An event's key in the account's calendar."""
+        return EventKey(self.calendar_id, event_id)
+
+    def read(self, **options: Any) -> set[str]:
+        """The ids of the events that a read of the calendar gives."""
+        found = self.session().read_events({self.calendar_id}, None, **options)
+        return {key.event_id for key in found}
+
+    def update(self, *event_ids: str, **fields: Any) -> list[Any]:
+        """Send Update Events."""
+        updates = [Update(self.key(event_id), a_body(event_id, **fields)) for event_id in event_ids]
+        return list(self.session().update(updates))
+
+    def calls(self, path: str = "") -> list[tuple[str, str]]:
+        """Method and path of the requests so far."""
+        return [(r["method"], r["path"]) for r in self.control.requests(path)]
+
+    def queries(self) -> list[dict[str, list[str]]]:
+        """The parameters of the first-page reads so far."""
+        return [parse_qs(r["query"]) for r in self.control.requests() if r["path"] == "/v1/events"]
+
+
+@contextmanager
+def connected(
+    running: RunningSandbox,
+    ledger: Ledger,
+    *,
+    timeout: float = 5.0,
+    look_timeout: float = 20.0,
+    secrets: tuple[str, ...] = ("sandbox-secret",),
+    per_second: int = 1000,
+    batch_counts_items: bool = True,
+    url: str | None = None,
+) -> Iterator[Caller]:
+    """An account at an empty sandbox, connected, with a budget that does not bind."""
+    running.control.reset()
+
+    def budget(origin: str) -> Budget:
+        return Budget(
+            ledger.redis, ledger.prefix, origin, per_second=per_second, per_minute=10_000, share=1.0
+        )
+
+    cronofy = Cronofy(
+        Transport(timedelta(seconds=timeout), connections=4),
+        ledger,
+        budget,
+        client_id="sandbox-client",
+        client_secrets=secrets,
+        api_url=url or running.url,
+        look_timeout=timedelta(seconds=look_timeout),
+        batch_counts_items=batch_counts_items,
+    )
+    caller = Caller(running.control, ledger, cronofy, running.control.create_account())
+    caller.connect(access_token=caller.account["access_token"])
+    try:
+        yield caller
+    finally:
+        cronofy.transport.close()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, with small pages."""
+    options = SandboxOptions(per_second=0, per_minute=0, page_size=2, generation_seconds=3600)
+    with RunningSandbox(options) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def caller(running: RunningSandbox, ledger: Ledger) -> Iterator[Caller]:
+    """A connected account at an empty sandbox."""
+    with connected(running, ledger) as caller:
+        yield caller
+
+
+def test_a_read_follows_every_page(caller: Caller) -> None:
+    """Five events on pages of two take three calls and are all there."""
+    caller.create("e1", "e2", "e3", "e4", "e5")
+
+    found = caller.read()
+
+    assert found == {"e1", "e2", "e3", "e4", "e5"}
+    paths = [path for _, path in caller.calls("/v1/events")]
+    assert len(paths) == 3
+    assert all(path.startswith("/v1/events/pages/") for path in paths[1:])
+
+
+def test_a_read_asks_for_managed_events_of_these_calendars_in_these_days(caller: Caller) -> None:
+    """Only what the look needs travels: the application's own events, narrowed by calendar and day."""
+    window = Window(date(2026, 11, 20), date(2026, 11, 23))
+
+    caller.session().read_events({caller.calendar_id}, window)
+
+    assert caller.queries() == [
+        {
+            "tzid": ["Etc/UTC"],
+            "only_managed": ["true"],
+            "include_managed": ["true"],
+            "localized_times": ["true"],
+            "from": ["2026-11-20"],
+            "to": ["2026-11-23"],
+            "calendar_ids[]": [caller.calendar_id],
+        }
+    ]
+
+
+def test_a_read_without_a_window_names_no_days(caller: Caller) -> None:
+    """Managed events of all time come only where neither from nor to is given; deleted ones when asked."""
+    caller.create("kept", "deleted")
+    caller.control.delete_event(caller.calendar_id, "deleted")
+
+    assert caller.read() == {"kept"}
+    assert caller.read(include_deleted=True) == {"kept", "deleted"}
+
+    plain, with_deleted = caller.queries()
+    assert not {"from", "to", "include_deleted"} & set(plain)
+    assert with_deleted["include_deleted"] == ["true"]
+
+
+def test_events_of_people_are_left_out(caller: Caller) -> None:
+    """An entry that a person made themselves has no id of ours and is none of our business."""
+    caller.create("ours")
+    start, end = START.isoformat(), (START + timedelta(hours=1)).isoformat()
+    caller.control.create_external_event(
+        caller.sub, caller.calendar_id, summary="Dentist", start=start, end=end
+    )
+
+    assert caller.read() == {"ours"}
+
+
+def test_an_unknown_calendar_widens_the_read(caller: Caller) -> None:
+    """Where Cronofy does not take a calendar id, all calendars are read instead."""
+    caller.create("e1")
+
+    found = caller.session().read_events({"cal_gone", caller.calendar_id}, None)
+
+    assert set(found) == {caller.key("e1")}
+    narrowed, wide = caller.queries()
+    assert narrowed["calendar_ids[]"] == sorted(["cal_gone", caller.calendar_id])
+    assert "calendar_ids[]" not in wide
+
+
+def test_pages_that_do_not_end_are_malformed(caller: Caller) -> None:
+    """A page whose next one is itself is followed once, not for ever."""
+    caller.create("e1", "e2", "e3")
+    caller.control.add_fault("page_loop", match={"path_prefix": "/v1/events"})
+
+    with pytest.raises(Malformed, match="do not end"):
+        caller.read()
+
+    assert len(caller.calls("/v1/events")) <= 3
+
+
+@pytest.mark.parametrize("status", [404, 410, 422])
+def test_a_page_that_is_gone_is_no_evidence(caller: Caller, status: int) -> None:
+    """A page's address does not live for ever: the read fails whole, without a permanent fault."""
+    caller.create("e1", "e2", "e3")
+    caller.control.add_fault("status", status=status, match={"path_prefix": "/v1/events/pages/"})
+
+    with pytest.raises(Malformed) as caught:
+        caller.read()
+
+    assert not caught.value.permanent
+    assert len(caller.calls("/v1/events")) == 2
+
+
+def test_userinfo_gives_profiles_and_the_address(caller: Caller) -> None:
+    """Conferencing profiles with their connection, and calendars with their own service."""
+    zoom = caller.control.add_conferencing_profile(caller.sub, provider_name="zoom")
+    caller.control.disconnect_profile(caller.sub, zoom["profile_id"])
+
+    info = caller.session().userinfo()
+
+    (profile,) = info.profiles.conferencing
+    assert (info.email, profile.profile_id, profile.connected) == (
+        "dana@example.org",
+        zoom["profile_id"],
+        False,
+    )
+    assert profile.relink_url
+    assert profile.relink_url not in repr(info)
+    calendar = info.profiles.calendar(caller.calendar_id)
+    assert calendar is not None
+    assert calendar.integrated_available
+
+
+def test_an_expired_token_is_refreshed_once_and_the_new_one_kept(caller: Caller) -> None:
+    """One 401, one refresh, the call again; the next look begins with the new token."""
+    caller.create("e1")
+    caller.control.expire_access_token(caller.sub)
+
+    assert caller.read() == {"e1"}
+
+    assert [path for _, path in caller.calls()] == ["/v1/events", "/oauth/token", "/v1/events"]
+    assert caller.credentials().access_token not in (None, caller.account["access_token"])
+    assert caller.read() == {"e1"}
+    assert len(caller.calls("/oauth/token")) == 1
+
+
+def test_without_an_access_token_the_refresh_comes_first(caller: Caller) -> None:
+    """No call is wasted on finding out."""
+    caller.connect(access_token=None)
+
+    caller.read()
+
+    assert [path for _, path in caller.calls()] == ["/oauth/token", "/v1/events"]
+
+
+def test_a_rotated_refresh_token_is_kept(caller: Caller) -> None:
+    """The old one is of no use any more, so losing the new one would lose the account."""
+    caller.control.set_settings(rotate_refresh_tokens=True)
+    for _ in range(2):
+        before = caller.credentials().refresh_token
+        caller.control.expire_access_token(caller.sub)
+
+        caller.read()
+
+        assert caller.credentials().refresh_token != before
+
+
+def test_a_refresh_token_that_is_not_given_anew_stays(caller: Caller) -> None:
+    """Where the answer has none, the one that was used is still good."""
+    caller.control.expire_access_token(caller.sub)
+    fresh = {"access_token": caller.control.authorize(caller.sub)["access_token"]}
+    caller.control.add_fault("wrong_shape", body=fresh, match={"path_prefix": "/oauth/token"})
+
+    caller.read()
+
+    assert caller.credentials() == Credentials(caller.account["refresh_token"], fresh["access_token"])
+
+
+def test_a_token_refused_right_after_its_refresh_is_not_refreshed_again(caller: Caller) -> None:
+    """One refresh a call: a server that refuses every token is not hammered."""
+    caller.control.add_fault("status", status=401, match={"path_prefix": "/v1/"})
+
+    with pytest.raises(TokenRefused) as caught:
+        caller.read()
+
+    assert not caught.value.permanent
+    assert [path for _, path in caller.calls()] == ["/v1/events", "/oauth/token", "/v1/events"]
+
+
+def test_a_revoked_grant_is_refused(caller: Caller) -> None:
+    """invalid_grant ends the look for good, and the credentials stay for the record."""
+    caller.control.expire_access_token(caller.sub)
+    caller.control.revoke_refresh_token(caller.sub)
+
+    with pytest.raises(GrantRefused) as caught:
+        caller.read()
+
+    assert caught.value.permanent
+    assert len(caller.calls("/oauth/token")) == 1
+
+
+def test_an_account_without_credentials_is_refused_without_a_call(caller: Caller) -> None:
+    """There is nothing to call with."""
+    caller.ledger.forget(caller.sub)
+
+    with pytest.raises(GrantRefused):
+        caller.read()
+
+    assert caller.calls() == []
+
+
+def test_an_account_connected_anew_during_a_refresh_keeps_its_new_tokens(caller: Caller) -> None:
+    """The look that held the old ones ends; nothing of it overwrites what the user just gave."""
+    session = caller.session()
+    caller.control.expire_access_token(caller.sub)
+    caller.connect(refresh_token="brand-new", access_token="brand-new-access")
+
+    with pytest.raises(TokenRefused):
+        session.read_events({caller.calendar_id}, None)
+
+    assert caller.credentials() == Credentials("brand-new", "brand-new-access")
+
+
+def test_a_missing_scope_is_refused_without_a_refresh(caller: Caller) -> None:
+    """A refresh would not help."""
+    caller.control.set_scope(caller.sub, "write_only")
+
+    with pytest.raises(ScopeRefused):
+        caller.read()
+
+    assert caller.calls("/oauth/token") == []

@@ -1,0 +1,277 @@
+"""Accounts in the ledger: connected, lost, connected again, forgotten; and ids of every kind."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from tests.integration.test_ledger_leases import LONG, an_event, claim, dump, later, outcome, standing, told
+from worker.diagnosis.model import Cause
+from worker.ledger.ledger import Change, Credentials, EventChange, Lease, LeaseLost, Ledger, Mail
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import Episode, EventKey, Memo
+
+SUB = "acc_who_leaves"
+ODD_IDS = [
+    pytest.param("a:b", id="colon"),
+    pytest.param("3:abc", id="like a length"),
+    pytest.param("line\nbreak\r\n", id="line break"),
+    pytest.param("nul\0byte", id="nul"),
+    pytest.param("Ünïcødé ☎ 日本 🎉", id="unicode"),
+    pytest.param("%s {x} ' \" \\", id="quotes"),
+    pytest.param("x" * 1024, id="1 KiB"),
+    pytest.param(" ", id="blank"),
+]
+
+
+def connect(ledger: Ledger, sub: str = SUB, refresh_token: str = "refresh-1") -> None:
+    """Connect an account in the German data centre."""
+    ledger.connect(sub, Credentials(refresh_token, "access-1"), "de", "dana@example.org", "Dana")
+
+
+def outcomes(ledger: Ledger) -> list[dict[str, Any]]:
+    """The stream, parsed."""
+    entries: Any = ledger.redis.xrange(f"{ledger.prefix}:outcomes")
+    return [json.loads(fields[b"outcome"]) for _, fields in entries]
+
+
+def lose(ledger: Ledger, lease: Lease) -> frozenset[EventKey]:
+    """Commit that Cronofy refuses the account."""
+    lost = Outcome(OutcomeType.ACCOUNT_LOST, lease.sub, lease.now, cause=Cause.ACCOUNT_UNAUTHORIZED)
+    change = Change([EventChange(s, later(s)) for s in lease.events], lost=True, outcomes=[lost])
+    return ledger.commit(lease, change)
+
+
+def test_a_connected_account_is_read_back_whole(ledger: Ledger) -> None:
+    """Its data centre, address, name and tokens are those that were given."""
+    connect(ledger)
+
+    account = ledger.account(SUB)
+
+    assert (account.data_center, account.email, account.name, account.lost) == (
+        "de",
+        "dana@example.org",
+        "Dana",
+        False,
+    )
+    assert ledger.open_credentials(account) == Credentials("refresh-1", "access-1")
+
+
+def test_an_account_that_was_never_connected_has_no_credentials(ledger: Ledger) -> None:
+    """Its events may be tracked before; there is just nothing to call Cronofy with."""
+    ledger.track(SUB, an_event())
+
+    account = ledger.account(SUB)
+
+    assert (account.credentials, ledger.open_credentials(account), account.lost) == (None, None, False)
+
+
+def test_the_first_connect_is_told_and_a_second_one_is_not(ledger: Ledger) -> None:
+    """New credentials for an account that works are no news."""
+    connect(ledger)
+    assert [(o["type"], o["sub"], o["event_id"]) for o in outcomes(ledger)] == [
+        ("account_connected", SUB, None)
+    ]
+
+    connect(ledger, refresh_token="refresh-2")
+
+    assert len(outcomes(ledger)) == 1
+    assert ledger.open_credentials(ledger.account(SUB)) == Credentials("refresh-2", "access-1")
+
+
+def test_a_connect_after_a_loss_is_told_again(ledger: Ledger) -> None:
+    """Whoever heard of the loss hears of its end."""
+    connect(ledger)
+    ledger.track(SUB, an_event())
+    lose(ledger, claim(ledger, SUB))
+
+    connect(ledger, refresh_token="refresh-2")
+
+    assert [o["type"] for o in outcomes(ledger)] == ["account_connected", "account_lost", "account_connected"]
+
+
+def test_a_lost_account_is_not_scheduled_and_wakes_on_connect(ledger: Ledger) -> None:
+    """Its events stay tracked; nothing makes them due until it is connected, and then all of them are."""
+    connect(ledger)
+    ledger.track(SUB, an_event(due=False))
+    assert lose(ledger, claim(ledger, SUB)) == frozenset()
+    assert ledger.account(SUB).lost
+
+    ledger.track(SUB, an_event("tracked-while-lost"))
+    ledger.nudge_account(SUB)
+    ledger.promote(10)
+    assert (standing(ledger, SUB), ledger.claim(LONG)) == (set(), None)
+    connect(ledger)
+
+    assert (standing(ledger, SUB), ledger.account(SUB).lost) == ({"ready"}, False)
+    lease = ledger.claim(LONG)
+    assert lease is not None
+    assert all((s.event.next_look or 0) <= lease.now.timestamp() * 1000 for s in lease.events)
+    assert len(lease.events) == 2
+
+
+def test_connected_anew_during_the_look_that_found_it_refused(ledger: Ledger) -> None:
+    """The refusal was of older credentials: the account is not lost, and its events are looked at again."""
+    connect(ledger)
+    ledger.track(SUB, an_event())
+    lease = claim(ledger, SUB)
+    connect(ledger, refresh_token="refresh-2")
+
+    refused = lose(ledger, lease)
+
+    assert refused == {EventKey("cal", "e1")}
+    assert (ledger.account(SUB).lost, standing(ledger, SUB)) == (False, {"ready"})
+    assert [o["type"] for o in outcomes(ledger)] == ["account_connected"]
+
+
+def test_an_account_without_credentials_can_be_lost_too(ledger: Ledger) -> None:
+    """Tracked and never connected: refused once, then it waits for its first connect."""
+    ledger.track(SUB, an_event())
+
+    lose(ledger, claim(ledger, SUB))
+    assert (ledger.account(SUB).lost, standing(ledger, SUB)) == (True, set())
+    connect(ledger)
+
+    assert standing(ledger, SUB) == {"ready"}
+
+
+def test_refreshed_tokens_are_kept_only_over_those_they_came_from(ledger: Ledger) -> None:
+    """A connect during the refresh wins; a forgotten account does not come back."""
+    connect(ledger)
+    account = ledger.account(SUB)
+
+    sealed = ledger.keep_credentials(account, Credentials("refresh-2", "access-2"))
+    assert sealed == ledger.account(SUB).credentials
+    assert ledger.keep_credentials(account, Credentials("stale", "stale")) is None
+    assert ledger.open_credentials(ledger.account(SUB)) == Credentials("refresh-2", "access-2")
+
+    ledger.forget(SUB)
+    assert ledger.keep_credentials(account, Credentials("back", "back")) is None
+    assert ledger.account(SUB).credentials is None
+
+
+def test_forgetting_leaves_no_trace_but_outcomes(ledger: Ledger, redis: Redis, prefix: str) -> None:
+    """Neither a key nor a value holds the account's id; others are untouched, and a look of it is void."""
+    connect(ledger, "other")
+    ledger.track("other", an_event("others", calendar_id="shared"))
+    connect(ledger)
+    for event_id, calendar_id in (("e1", "shared"), ("e2", "own"), ("e3", "own")):
+        ledger.track(SUB, an_event(event_id, calendar_id=calendar_id))
+    lease = claim(ledger, SUB)
+    memo = Memo({"pro_1": Episode(1, 1, ("m1",), (("own", "e2"),))}, {"pro_1": "zoom"})
+    settled, *kept = lease.events
+    changes = [EventChange(settled, settled.event, settle=True), *(EventChange(s, later(s)) for s in kept)]
+    ledger.commit(lease, Change(changes, memo=memo, mails=[Mail("m1", b"mail")], outcomes=[outcome(SUB)]))
+    ledger.nudge(SUB, kept[0].event.key, b"a hint")
+    look = claim(ledger, SUB)
+
+    ledger.forget(SUB)
+    with pytest.raises(LeaseLost):
+        ledger.commit(look, Change([EventChange(s, later(s)) for s in look.events]))
+
+    stream = f"{prefix}:outcomes".encode()
+    holding = [key for key, value in dump(ledger).items() if SUB.encode() in key + (value or b"")]
+    assert set(holding) <= {stream}
+    assert redis.zcard(f"{prefix}:outbox") == 0
+    assert ledger.counters()["events:pending"] == 1
+    assert (ledger.accounts_of("shared"), ledger.accounts_of("own")) == (("other",), ())
+
+
+def test_forgetting_twice_or_a_stranger_does_no_harm(ledger: Ledger) -> None:
+    """Erasing what is not there changes nothing."""
+    before = dump(ledger)
+
+    ledger.forget(SUB)
+    ledger.forget(SUB)
+
+    assert dump(ledger) == before
+
+
+def test_the_calendars_know_their_accounts(ledger: Ledger) -> None:
+    """An account stands under a calendar exactly while it has pending events there."""
+    for sub, calendar_id, event_id in [
+        ("b", "cal", "1"),
+        ("a", "cal", "1"),
+        ("a", "cal", "2"),
+        ("a", "two", "1"),
+    ]:
+        ledger.track(sub, an_event(event_id, calendar_id=calendar_id))
+    assert (ledger.accounts_of("cal"), ledger.accounts_of("two"), ledger.accounts_of("no")) == (
+        ("a", "b"),
+        ("a",),
+        (),
+    )
+
+    ledger.untrack("a", EventKey("cal", "1"))
+    assert ledger.accounts_of("cal") == ("a", "b")
+    lease = claim(ledger, "a")
+    ledger.commit(
+        lease,
+        Change(
+            [EventChange(s, s.event, settle=True) for s in lease.events if s.event.key.calendar_id == "cal"]
+        ),
+    )
+    assert (ledger.accounts_of("cal"), ledger.accounts_of("two")) == (("b",), ("a",))
+
+    ledger.forget("b")
+    assert ledger.accounts_of("cal") == ()
+
+
+@pytest.mark.parametrize("odd", ODD_IDS)
+def test_ids_are_opaque(ledger: Ledger, odd: str) -> None:
+    """An account, calendar and event may be called anything; each goes through its whole life."""
+    connect(ledger, odd)
+    ledger.track(odd, an_event(odd, calendar_id=odd))
+    assert ledger.accounts_of(odd) == (odd,)
+    ledger.promote(10)
+    lease = ledger.claim(LONG)
+    assert lease is not None
+    assert (lease.sub, lease.events[0].event.key) == (odd, EventKey(odd, odd))
+
+    refused = ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, settle=True)]))
+
+    assert (refused, ledger.accounts_of(odd), told(ledger)) == (frozenset(), (), 1)
+    assert ledger.find(odd, EventKey(odd, odd)) is not None
+    assert ledger.untrack(odd, EventKey(odd, odd))
+    assert ledger.find(odd, EventKey(odd, odd)) is None
+
+
+def test_ids_that_run_together_are_kept_apart(ledger: Ledger) -> None:
+    """Calendar "a:b" with event "c" is not calendar "a" with event "b:c", nor "a:" with "b:c"."""
+    keys = [EventKey("a:b", "c"), EventKey("a", "b:c"), EventKey("a:", "b:c"), EventKey("", "a:bc")]
+    for key in keys:
+        ledger.track("acc", an_event(key.event_id, calendar_id=key.calendar_id))
+    assert {stored.event.key for stored in ledger.pending("acc")} == set(keys)
+
+    ledger.untrack("acc", keys[0])
+
+    assert {stored.event.key for stored in ledger.pending("acc")} == set(keys[1:])
+    assert (ledger.accounts_of("a:b"), ledger.accounts_of("a")) == ((), ("acc",))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.tuples(st.text("1:ab0", max_size=6), st.text("1:ab0", max_size=6)), st.data())
+def test_two_keys_never_share_a_field(pair: tuple[str, str], data: st.DataObject) -> None:
+    """The hash field tells any two events apart."""
+    other = data.draw(st.tuples(st.text("1:ab0", max_size=6), st.text("1:ab0", max_size=6)))
+
+    assert (EventKey(*pair).field == EventKey(*other).field) == (pair == other)
+
+
+def test_accounts_whose_ids_look_like_keys_do_not_mix(ledger: Ledger) -> None:
+    """An account called "x:leased" or "" + ":x" has its own keys."""
+    for sub in ("x", "x:leased", ":x", "leased", "outcomes:sent"):
+        connect(ledger, sub, refresh_token=sub)
+        ledger.track(sub, an_event(sub))
+
+    ledger.forget("x")
+
+    assert ledger.account("x").credentials is None
+    for sub in ("x:leased", ":x", "leased", "outcomes:sent"):
+        assert ledger.open_credentials(ledger.account(sub)) == Credentials(sub, "access-1")
+        assert [s.event.key.event_id for s in ledger.pending(sub)] == [sub]

@@ -1,0 +1,158 @@
+"""The ledger's gauges and indexes, kept true by every script whatever the order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from tests.integration.test_ledger_leases import LONG, an_event, claim, later, outcome, standing
+from worker.diagnosis.model import Cause
+from worker.ledger.ledger import Change, Credentials, EventChange, Lease, Ledger
+from worker.ledger.outcomes import OutcomeType
+from worker.ledger.records import CAUSES, EventKey, TrackedEvent
+from worker.ledger.vault import Vault
+
+SUBS = ["a", "a:b"]
+CALENDARS = ["x", "y"]
+CAUSE_NAMES = [None, Cause.GENERATING.value, Cause.PROFILE_REMOVED.value]
+
+STEPS = st.tuples(
+    st.sampled_from(
+        ["track", "untrack", "claim", "keep", "settle", "release", "nudge", "forget", "lose", "connect"]
+    ),
+    st.sampled_from(SUBS),
+    st.sampled_from(CALENDARS),
+    st.sampled_from(["1", "2"]),
+    st.booleans(),
+    st.sampled_from(CAUSE_NAMES),
+)
+
+
+def with_cause(event: TrackedEvent, cause: str | None) -> TrackedEvent:
+    """The event as if its last look had found this cause."""
+    return replace(event, last={"cause": cause, "state": "pending"} if cause else None)
+
+
+class Model:
+    """Applies steps to a ledger, remembering only who is leased."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Begin with an empty ledger."""
+        self.ledger = ledger
+        self.leases: dict[str, Lease] = {}
+
+    def step(
+        self, verb: str, sub: str, calendar_id: str, event_id: str, due: bool, cause: str | None
+    ) -> None:
+        """Do one thing; what makes no sense at this point is left out."""
+        ledger, key = self.ledger, EventKey(calendar_id, event_id)
+        lease = self.leases.get(sub)
+        match verb:
+            case "track":
+                ledger.track(sub, with_cause(an_event(event_id, calendar_id=calendar_id, due=due), cause))
+            case "untrack":
+                ledger.untrack(sub, key)
+            case "nudge":
+                ledger.nudge(sub, key)
+            case "forget":
+                ledger.forget(sub)
+                self.leases.pop(sub, None)
+            case "connect":
+                ledger.connect(sub, Credentials("r"), "us", None, None)
+            case "claim" if lease is None:
+                self.leases[sub] = claim(ledger, sub)
+            case "release" if lease:
+                ledger.release(self.leases.pop(sub))
+            case "keep" | "settle" | "lose" if lease:
+                changes = [
+                    EventChange(s, with_cause(later(s), cause), settle=verb == "settle")
+                    for s in lease.events
+                    if s.event.key.calendar_id == calendar_id or not due
+                ]
+                ledger.commit(self.leases.pop(sub), Change(changes, lost=verb == "lose"))
+
+    def check(self) -> None:
+        """The gauges, the calendar index and the three sets say what the events themselves do."""
+        ledger = self.ledger
+        events = {sub: ledger.pending(sub) for sub in SUBS}
+        causes = Counter(CAUSES.index(s.event.cause) for stored in events.values() for s in stored)
+        counters = ledger.counters()
+        assert counters.get("events:pending", 0) == sum(map(len, events.values()))
+        assert {c: counters.get(f"cause:{c}", 0) for c in range(len(CAUSES))} == {
+            c: causes[c] for c in range(len(CAUSES))
+        }
+        for calendar_id in CALENDARS:
+            holders = {
+                sub for sub in SUBS if any(s.event.key.calendar_id == calendar_id for s in events[sub])
+            }
+            assert set(ledger.accounts_of(calendar_id)) == holders
+        for sub in SUBS:
+            assert standing(ledger, sub) in self.allowed(sub, bool(events[sub]))
+
+    def allowed(self, sub: str, has_events: bool) -> list[set[str]]:
+        """Where an account may be."""
+        if sub in self.leases:
+            return [{"leased"}]
+        if self.ledger.account(sub).lost:
+            return [set()]
+        # An account whose last event was replaced by a later one may be looked at for nothing, once.
+        return [{"waiting"}, {"ready"}] if has_events else [set()]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(steps=st.lists(STEPS, max_size=25))
+def test_gauges_and_indexes_are_exact_after_any_sequence(
+    redis_url: str, steps: list[tuple[str, ...]]
+) -> None:
+    """Whatever was tracked, untracked, claimed, committed, settled, lost or forgotten, in any order."""
+    with Redis.from_url(redis_url) as redis:
+        vault = Vault([Fernet.generate_key().decode()])
+        model = Model(Ledger(redis, f"gauges-{uuid4().hex}", vault, timedelta(days=1), 100))
+        for step in steps:
+            model.step(*step)  # type: ignore[arg-type]
+            model.check()
+
+
+@pytest.mark.parametrize("kind", list(OutcomeType))
+def test_outcomes_are_counted_by_type_in_the_step_that_tells_them(ledger: Ledger, kind: OutcomeType) -> None:
+    """The total of a type is the number of its outcomes in the stream."""
+    ledger.track("acc", an_event())
+    lease = claim(ledger)
+
+    ledger.commit(
+        lease,
+        Change(
+            [EventChange(lease.events[0], later(lease.events[0]), outcomes=(outcome(kind=kind),))],
+            outcomes=[outcome(kind=kind)],
+        ),
+    )
+
+    assert ledger.counters()[f"outcome:{kind.value}"] == 2
+    assert ledger.redis.xlen(f"{ledger.prefix}:outcomes") == 2
+
+
+def test_an_expired_lease_leaves_the_gauges_alone(ledger: Ledger) -> None:
+    """A claim that came to nothing counts for nothing."""
+    ledger.track("acc", an_event())
+    before = ledger.counters()
+
+    ledger.release(claim(ledger))
+    claim(ledger, lease=LONG)
+
+    assert ledger.counters() == before
+
+
+def test_a_counter_grows_by_what_it_is_told(ledger: Ledger) -> None:
+    """Totals that Python keeps stand beside those that the scripts keep."""
+    ledger.count("notifications:taken")
+    ledger.count("notifications:taken", 4)
+
+    assert ledger.counters() == {"notifications:taken": 5}

@@ -1,0 +1,66 @@
+"""Nudges and hints: what a notification said of an event makes it due and is there for its look."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, standing
+from worker.ledger.ledger import Change, EventChange, Ledger
+from worker.ledger.records import EventKey, pack_hint, to_ms
+
+
+def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
+    """The account is ready at once, without a sweep; an unknown event is no reason to be."""
+    ledger.track("acc", an_event(due=False))
+
+    assert ledger.nudge("acc", EventKey("cal", "e1"))
+    assert not ledger.nudge("acc", EventKey("cal", "unknown"))
+    assert not ledger.nudge_account("stranger")
+
+    assert standing(ledger, "acc") == {"ready"}
+
+
+def hint(subtype: str) -> bytes:
+    """What a notification said."""
+    return pack_hint("conferencing_failing", subtype, to_ms(NOW))
+
+
+def test_a_hint_is_kept_for_the_look_that_takes_it_up(ledger: Ledger) -> None:
+    """It makes the event due and comes with the next claim; the look's commit ends it."""
+    ledger.track("acc", an_event(due=False))
+    field = EventKey("cal", "e1").field
+
+    assert ledger.nudge("acc", EventKey("cal", "e1"), hint("one"))
+    lease = ledger.claim(LONG)
+    assert lease is not None
+    assert lease.hints == {field: hint("one")}
+    ledger.commit(lease, Change([EventChange(s, later(s)) for s in lease.events]))
+
+    assert claim(ledger).hints == {}
+
+
+def test_a_hint_that_came_during_a_look_is_kept_for_the_next(ledger: Ledger) -> None:
+    """The look goes through all the same, and the event is due again at once."""
+    ledger.track("acc", an_event())
+    lease = claim(ledger)
+    ledger.nudge("acc", EventKey("cal", "e1"), hint("two"))
+
+    refused = ledger.commit(lease, Change([EventChange(s, later(s, failures=4)) for s in lease.events]))
+
+    again = ledger.claim(LONG)
+    assert again is not None
+    assert (refused, again.events[0].event.failures) == (frozenset(), 4)
+    assert again.hints == {EventKey("cal", "e1").field: hint("two")}
+
+
+@pytest.mark.parametrize("how", ["track", "untrack"])
+def test_a_hint_goes_with_its_record(ledger: Ledger, how: str) -> None:
+    """What was said of an event's former record says nothing of a new one."""
+    ledger.track("acc", an_event())
+    ledger.nudge("acc", EventKey("cal", "e1"), hint("one"))
+
+    if how == "untrack":
+        ledger.untrack("acc", EventKey("cal", "e1"))
+    ledger.track("acc", an_event())
+
+    assert claim(ledger).hints == {}

@@ -1,0 +1,351 @@
+"""The life of a tracked event in the ledger: tracked, due, claimed, committed, settled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.waiting import wait_until
+from worker.diagnosis.model import Cause
+from worker.ledger.ledger import Change, EventChange, Held, Lease, LeaseLost, Ledger, Mail
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import EventKey, Memo, Stored, TrackedEvent, to_ms
+
+LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=40)
+NOW = datetime.now(UTC)
+PAST, AHEAD = to_ms(NOW) - 60_000, to_ms(NOW) + 3_600_000
+
+
+def an_event(
+    event_id: str = "e1", *, calendar_id: str = "cal", due: bool = True, hours: float = 24, **fields: Any
+) -> TrackedEvent:
+    """An event that starts in so many hours; its next look is a minute past or an hour ahead."""
+    start = (NOW + timedelta(hours=hours)).isoformat()
+    return TrackedEvent(
+        key=EventKey(calendar_id, event_id),
+        body={
+            "event_id": event_id,
+            "summary": "Interview",
+            "start": start,
+        },
+        provider_name="zoom",
+        tracked_at=to_ms(NOW),
+        asked_at=to_ms(NOW),
+        profile_id="pro_1",
+        next_look=PAST if due else AHEAD,
+        **fields,
+    )
+
+
+def outcome(sub: str = "acc", kind: OutcomeType = OutcomeType.ASSIGNED) -> Outcome:
+    """An outcome of an event."""
+    return Outcome(kind, sub, NOW, "cal", "e1", Cause.GENERATING)
+
+
+def claim(ledger: Ledger, sub: str = "acc", lease: timedelta = LONG) -> Lease:
+    """Lease an account that nobody holds."""
+    claimed = ledger.claim_account(sub, lease)
+    assert isinstance(claimed, Lease)
+    return claimed
+
+
+def later(stored: Stored, **fields: Any) -> TrackedEvent:
+    """The event after a look: next looked at in an hour."""
+    return replace(stored.event, next_look=AHEAD, **fields)
+
+
+def told(ledger: Ledger) -> int:
+    """How many outcomes the stream holds."""
+    return int(ledger.redis.xlen(f"{ledger.prefix}:outcomes"))
+
+
+def standing(ledger: Ledger, sub: str) -> set[str]:
+    """In which of the three sorted sets the account is."""
+    places = ("waiting", "ready", "leased")
+    return {place for place in places if ledger.redis.zscore(f"{ledger.prefix}:{place}", sub) is not None}
+
+
+def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> None:
+    """An account goes from waiting to ready to leased and back to waiting, and its record with it."""
+    ledger.track("acc", an_event())
+    assert standing(ledger, "acc") == {"waiting"}
+    assert ledger.claim(LONG) is None
+
+    promotion = ledger.promote(10)
+    assert (promotion.due, promotion.ready, standing(ledger, "acc")) == (1, 1, {"ready"})
+    lease = ledger.claim(LONG)
+    assert lease is not None
+    assert (lease.sub, [s.event for s in lease.events], standing(ledger, "acc")) == (
+        "acc",
+        [an_event()],
+        {"leased"},
+    )
+    after = later(lease.events[0], failures=2)
+    refused = ledger.commit(lease, Change([EventChange(lease.events[0], after, outcomes=(outcome(),))]))
+
+    assert refused == frozenset()
+    assert [s.event for s in ledger.pending("acc")] == [after]
+    assert (standing(ledger, "acc"), told(ledger)) == ({"waiting"}, 1)
+
+
+def test_what_is_not_due_is_not_promoted(ledger: Ledger) -> None:
+    """An account whose next look lies ahead stays waiting."""
+    ledger.track("acc", an_event(due=False))
+
+    promotion = ledger.promote(10)
+
+    assert (promotion.due, promotion.ready, standing(ledger, "acc")) == (0, 0, {"waiting"})
+
+
+def test_claims_come_by_the_soonest_start_among_what_is_due(ledger: Ledger) -> None:
+    """The meeting that starts first is served first; one that is not due does not count."""
+    ledger.track("late", an_event(hours=9))
+    ledger.track("soon", an_event(hours=1))
+    ledger.track("middle", an_event(hours=5))
+    ledger.track("late", an_event("not-due", hours=0.1, due=False))
+    ledger.promote(10)
+
+    order = [lease.sub for lease in iter(lambda: ledger.claim(LONG), None)]
+
+    assert order == ["soon", "middle", "late"]
+
+
+def test_an_account_is_never_claimed_twice(ledger: Ledger) -> None:
+    """Sixteen threads that race for thirty accounts get each of them once."""
+    for number in range(30):
+        ledger.track(f"acc{number}", an_event(hours=number + 1))
+    ledger.promote(100)
+    barrier = threading.Barrier(16)
+
+    def grab(_: int) -> list[str]:
+        barrier.wait(10)
+        return [lease.sub for lease in iter(lambda: ledger.claim(LONG), None)]
+
+    with ThreadPoolExecutor(16) as pool:
+        claimed = [sub for part in pool.map(grab, range(16)) for sub in part]
+
+    assert sorted(claimed) == sorted(f"acc{number}" for number in range(30))
+
+
+def test_a_named_account_is_held_for_as_long_as_its_lease(ledger: Ledger) -> None:
+    """Whoever asks for a leased account hears for how long at most it stays so."""
+    ledger.track("acc", an_event())
+    claim(ledger)
+
+    held = ledger.claim_account("acc", LONG)
+
+    assert isinstance(held, Held)
+    assert timedelta(0) < held.remaining <= LONG
+
+
+def test_an_expired_lease_is_given_back_and_its_zombie_writes_nothing(ledger: Ledger) -> None:
+    """After expiry the account is ready again, and the late commit is refused as a whole."""
+    ledger.track("acc", an_event())
+    zombie = claim(ledger, lease=SHORT)
+    wait_until(lambda: ledger.promote(10).expired, what="the lease to expire")
+    assert standing(ledger, "acc") == {"ready"}
+    change = Change(
+        [EventChange(zombie.events[0], later(zombie.events[0]), outcomes=(outcome(),))],
+        memo=Memo(providers={"pro_1": "zoom"}),
+        outcomes=[outcome(kind=OutcomeType.RELINKED)],
+        mails=[Mail("m1", b"mail")],
+        lost=True,
+    )
+    before = dump(ledger)
+
+    with pytest.raises(LeaseLost):
+        ledger.commit(zombie, change)
+
+    assert dump(ledger) == before
+
+
+def test_a_zombie_cannot_end_the_lease_of_the_next_holder(ledger: Ledger) -> None:
+    """Neither a late release nor a late commit touches a lease that another holds by now."""
+    ledger.track("acc", an_event())
+    zombie = claim(ledger, lease=SHORT)
+    wait_until(lambda: isinstance(ledger.claim_account("acc", LONG), Lease), what="the lease to expire")
+
+    ledger.release(zombie)
+    with pytest.raises(LeaseLost):
+        ledger.commit(zombie, Change())
+
+    assert standing(ledger, "acc") == {"leased"}
+
+
+def test_a_released_account_is_as_it_was(ledger: Ledger) -> None:
+    """Giving a due account back makes it ready at once, with its record untouched."""
+    ledger.track("acc", an_event())
+    lease = claim(ledger)
+
+    ledger.release(lease)
+
+    assert (standing(ledger, "acc"), [s.event for s in ledger.pending("acc")]) == ({"ready"}, [an_event()])
+
+
+def test_an_event_tracked_anew_during_a_look_is_not_overwritten(ledger: Ledger) -> None:
+    """The commit names it, tells none of its outcomes, and takes in what else it brought."""
+    ledger.track("acc", an_event("kept"))
+    ledger.track("acc", an_event("anew"))
+    lease = claim(ledger)
+    anew = replace(an_event("anew"), provider_name="go_to", next_look=AHEAD)
+    ledger.track("acc", anew)
+
+    refused = ledger.commit(
+        lease, Change([EventChange(s, later(s), outcomes=(outcome(),)) for s in lease.events])
+    )
+
+    assert refused == {EventKey("cal", "anew")}
+    found = ledger.find("acc", anew.key)
+    assert found is not None
+    assert found.event == anew
+    assert told(ledger) == 1
+
+
+def test_an_event_untracked_during_a_look_stays_gone(ledger: Ledger) -> None:
+    """Neither keeping nor settling brings it back, and nothing is told of it."""
+    ledger.track("acc", an_event("a"))
+    ledger.track("acc", an_event("b"))
+    lease = claim(ledger)
+    for event_id in ("a", "b"):
+        ledger.untrack("acc", EventKey("cal", event_id))
+
+    refused = ledger.commit(
+        lease,
+        Change(
+            [
+                EventChange(s, later(s), settle=s.event.key.event_id == "b", outcomes=(outcome(),))
+                for s in lease.events
+            ]
+        ),
+    )
+
+    assert refused == {EventKey("cal", "a"), EventKey("cal", "b")}
+    assert (ledger.find("acc", EventKey("cal", "a")), ledger.find("acc", EventKey("cal", "b"))) == (
+        None,
+        None,
+    )
+    assert (told(ledger), standing(ledger, "acc")) == (0, set())
+
+
+@pytest.mark.parametrize(("due", "where"), [(True, "ready"), (False, "waiting")], ids=["due", "not due"])
+def test_an_event_tracked_during_a_lease_is_scheduled_by_its_commit(
+    ledger: Ledger, due: bool, where: str
+) -> None:
+    """What came while the account was held is in no set until the lease ends, and then in the right one."""
+    ledger.track("acc", an_event("first"))
+    lease = claim(ledger)
+    ledger.track("acc", an_event("second", due=due))
+    assert standing(ledger, "acc") == {"leased"}
+
+    ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, settle=True)]))
+
+    assert standing(ledger, "acc") == {where}
+
+
+def test_an_intent_keeps_the_lease(ledger: Ledger) -> None:
+    """A commit that is not done writes, and leaves the account in the same hands."""
+    ledger.track("acc", an_event())
+    lease = claim(ledger)
+    intended = replace(lease.events[0].event, failures=7)
+
+    ledger.commit(lease, Change([EventChange(lease.events[0], intended)]), done=False)
+
+    assert ([s.event for s in ledger.pending("acc")], standing(ledger, "acc")) == ([intended], {"leased"})
+
+
+def test_a_settled_event_moves_to_the_settled_ones_for_as_long_as_history_is_kept(ledger: Ledger) -> None:
+    """It is found still, pending no more, and expires."""
+    ledger.track("acc", an_event())
+    lease = claim(ledger)
+    after = later(lease.events[0], failures=3)
+
+    ledger.commit(lease, Change([EventChange(lease.events[0], after, settle=True)]))
+
+    found = ledger.find("acc", EventKey("cal", "e1"))
+    assert found is not None
+    assert found.event.failures == 3
+    assert (ledger.find_pending("acc", EventKey("cal", "e1")), ledger.pending("acc")) == (None, ())
+    left_ms = ledger.redis.pttl(f"{ledger.prefix}:settled:acc")
+    assert timedelta(days=6, hours=23) < timedelta(milliseconds=int(left_ms)) <= timedelta(days=7)
+    assert standing(ledger, "acc") == set()
+
+
+def test_a_settled_record_goes_once_its_time_is_over(ledger: Ledger, redis: Redis) -> None:
+    """The next event that settles takes along the records whose time has passed."""
+    keep = timedelta(seconds=1)
+    brief = Ledger(redis, ledger.prefix, ledger.vault, keep, 1000)
+    begun = ledger.now()
+    # The second one prolongs the life of the whole hash, not that of the first one's record.
+    for event_id, settled_after in (("old", 0.0), ("middle", 0.6), ("young", 1.1)):
+        at = begun + keep * settled_after
+        wait_until(lambda at=at: ledger.now() >= at, what="time to pass")  # type: ignore[misc]
+        ledger.track("acc", an_event(event_id))
+        lease = claim(ledger)
+        (stored,) = lease.events
+        brief.commit(lease, Change([EventChange(stored, stored.event, settle=True)]))
+
+    assert brief.find("acc", EventKey("cal", "old")) is None
+    assert brief.find("acc", EventKey("cal", "young")) is not None
+
+
+def test_tracking_a_settled_event_again_makes_it_pending_only(ledger: Ledger) -> None:
+    """The same event is never both settled and pending."""
+    ledger.track("acc", an_event())
+    lease = claim(ledger)
+    ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, settle=True)]))
+
+    ledger.track("acc", an_event())
+
+    assert ledger.redis.hlen(f"{ledger.prefix}:settled:acc") == 0
+    assert len(ledger.pending("acc")) == 1
+
+
+def test_a_waiter_wakes_as_soon_as_the_lease_ends(ledger: Ledger) -> None:
+    """Not after the lease's whole time: an urgent question waits no longer than it must."""
+    ledger.track("acc", an_event())
+    lease = claim(ledger)
+    assert isinstance(ledger.claim_account("acc", LONG), Held)
+    with ThreadPoolExecutor(1) as pool:
+        woken = pool.submit(ledger.wait_until_freed, "acc", timedelta(seconds=20))
+        wait_until(lambda: ledger.redis.info("clients")["blocked_clients"], what="the waiter to block")
+
+        begun = time.monotonic()
+        ledger.release(lease)
+        woken.result(10)
+
+    assert time.monotonic() - begun < 2
+    assert isinstance(ledger.claim_account("acc", LONG), Lease)
+
+
+def test_a_waiter_waits_no_longer_than_told(ledger: Ledger) -> None:
+    """Where the lease does not end, the wait does."""
+    ledger.track("acc", an_event())
+    claim(ledger)
+    assert isinstance(ledger.claim_account("acc", LONG), Held)
+
+    begun = time.monotonic()
+    ledger.wait_until_freed("acc", timedelta(milliseconds=50))
+
+    assert time.monotonic() - begun < 2
+
+
+def test_a_slot_is_taken_once_a_tick(ledger: Ledger) -> None:
+    """Two sweeps of one tick are one; the next tick has its own."""
+    every = timedelta(milliseconds=200)
+    taken = [ledger.take_slot(every) for _ in range(3)]
+
+    assert taken == [True, False, False]
+    wait_until(lambda: ledger.take_slot(every), timeout=5, what="the next tick")
+
+
+def dump(ledger: Ledger) -> dict[bytes, bytes | None]:
+    """Every key of the ledger with its serialised value."""
+    keys = sorted(ledger.redis.scan_iter(match=f"{ledger.prefix}:*", count=1000))
+    return {key: ledger.redis.dump(key) for key in keys}

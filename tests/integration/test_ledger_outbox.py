@@ -1,0 +1,261 @@
+"""What the ledger keeps for later: mails, dead letters, sealed secrets."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from redis import Redis
+
+from tests.integration.test_ledger_leases import an_event, claim, dump, outcome
+from tests.waiting import wait_until
+from worker.ledger import outbox as outbox_module
+from worker.ledger.dead_letters import DeadLetter, DeadLetters
+from worker.ledger.ledger import Change, Credentials, EventChange, Ledger, Mail
+from worker.ledger.outbox import Outbox
+from worker.ledger.outcomes import OutcomeType
+from worker.ledger.records import Episode, Memo
+from worker.ledger.vault import Vault, VaultError
+
+SECRET = "planted-secret-token"
+
+
+@pytest.fixture
+def outbox(ledger: Ledger) -> Outbox:
+    """The outbox of the ledger."""
+    return Outbox(ledger)
+
+
+def put(ledger: Ledger, *mail_ids: str, cancel: tuple[str, ...] = ()) -> None:
+    """Commit mails as a look does."""
+    ledger.track("acc", an_event())
+    mails = [Mail(mail_id, f"mail {mail_id} {SECRET}".encode()) for mail_id in mail_ids]
+    ledger.commit(claim(ledger), Change(mails=mails, cancel=cancel))
+
+
+def test_a_mail_is_taken_whole_and_once(ledger: Ledger, outbox: Outbox) -> None:
+    """While one has it, no other gets it."""
+    assert (outbox.take(), outbox.has_due()) == (None, False)
+    put(ledger, "m1")
+    assert outbox.has_due()
+
+    mail = outbox.take()
+
+    assert mail is not None
+    assert (mail.mail_id, mail.message, mail.sub, mail.attempts) == (
+        "m1",
+        f"mail m1 {SECRET}".encode(),
+        "acc",
+        1,
+    )
+    assert (outbox.take(), outbox.has_due()) == (None, False)
+    assert SECRET not in repr(mail)
+
+
+def test_mails_are_taken_by_when_they_became_due(ledger: Ledger, outbox: Outbox) -> None:
+    """The one that waits longest goes first."""
+    put(ledger, "z-first")
+    put(ledger, "a-second")
+
+    taken = [mail.mail_id for mail in iter(outbox.take, None)]
+
+    assert taken == ["z-first", "a-second"]
+
+
+def test_a_mail_whose_sender_died_is_taken_again(
+    ledger: Ledger, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the lease it is due again, and the attempt counts."""
+    monkeypatch.setattr(outbox_module, "SEND_LEASE", timedelta(milliseconds=30))
+    put(ledger, "m1")
+    outbox.take()
+
+    again = wait_until(outbox.take, what="the lease to end")
+
+    assert again is not None
+    assert (again.mail_id, again.attempts) == ("m1", 2)
+
+
+def test_a_sent_mail_is_gone_and_counted(ledger: Ledger, outbox: Outbox) -> None:
+    """Nothing of it stays but a number."""
+    put(ledger, "m1")
+    outbox.take()
+
+    outbox.sent("m1")
+
+    assert (outbox.take(), ledger.counters()["mail:sent"]) == (None, 1)
+    assert not [key for key in dump(ledger) if b"mail:m1" in key]
+
+
+def test_a_mail_put_off_is_due_after_its_wait(ledger: Ledger, outbox: Outbox) -> None:
+    """Not before, and then with its attempts counted on."""
+    put(ledger, "m1", "m2")
+    outbox.take()
+    outbox.take()
+
+    outbox.later("m1", timedelta(hours=1))
+    outbox.later("m2", timedelta(milliseconds=20))
+    again = wait_until(outbox.take, what="the wait to pass")
+
+    assert again is not None
+    assert (again.mail_id, again.attempts) == ("m2", 2)
+    assert outbox.take() is None
+
+
+def test_a_refused_mail_is_gone_and_told(ledger: Ledger, outbox: Outbox) -> None:
+    """Its outcome comes in the same step."""
+    put(ledger, "m1")
+    outbox.take()
+
+    outbox.refused("m1", outcome(kind=OutcomeType.ESCALATED))
+
+    entries: Any = ledger.redis.xrange(f"{ledger.prefix}:outcomes")
+    assert [json.loads(fields[b"outcome"])["type"] for _, fields in entries] == ["escalated"]
+    counters = ledger.counters()
+    assert (counters["mail:refused"], counters["outcome:escalated"]) == (1, 1)
+    assert outbox.take() is None
+
+
+@pytest.mark.parametrize("how", ["sent", "later", "refused"])
+def test_a_mail_cancelled_while_it_was_under_way_does_not_come_back(
+    ledger: Ledger, outbox: Outbox, how: str
+) -> None:
+    """However its sending ended: nothing is counted, told or kept."""
+    put(ledger, "m1")
+    outbox.take()
+    put(ledger, cancel=("m1",))
+
+    match how:
+        case "sent":
+            outbox.sent("m1")
+        case "later":
+            outbox.later("m1", timedelta(0))
+        case _:
+            outbox.refused("m1", outcome())
+
+    assert (outbox.take(), ledger.redis.zcard(f"{ledger.prefix}:outbox")) == (None, 0)
+    assert not any(name.startswith("mail:") for name in ledger.counters())
+    assert ledger.redis.xlen(f"{ledger.prefix}:outcomes") == 0
+
+
+def test_a_cancelled_mail_is_not_taken(ledger: Ledger, outbox: Outbox) -> None:
+    """The profile is connected again: its reminder is not sent."""
+    put(ledger, "m1", "m2")
+
+    put(ledger, cancel=("m1", "unknown"))
+
+    assert [mail.mail_id for mail in iter(outbox.take, None)] == ["m2"]
+
+
+def test_dead_letters_are_kept_whole_and_in_order(ledger: Ledger) -> None:
+    """What cannot be carried out is there to be read, corrected and replayed."""
+    letters = DeadLetters(ledger)
+    kwargs = {"sub": "acc", "refresh_token": SECRET, "odd": [None, 1.5, {"ü": "\ud800"}]}
+
+    first = letters.keep("conferencing.track", "event: Field required", (), kwargs)
+    second = letters.keep("conferencing.untrack", "Only keyword arguments are taken.", ["acc"], {"sub": 1})
+
+    assert letters.all() == [
+        DeadLetter(first, "conferencing.track", "event: Field required", kwargs),
+        DeadLetter(
+            second, "conferencing.untrack", "Only keyword arguments are taken.", {"sub": 1, "*": ["acc"]}
+        ),
+    ]
+
+
+def test_a_letter_that_is_no_json_is_kept_as_well_as_can_be(ledger: Ledger) -> None:
+    """A value that JSON does not know is written as text rather than lost."""
+    letters = DeadLetters(ledger)
+
+    letters.keep("conferencing.track", "no JSON", (), {"when": timedelta(1), "n": float("inf")})
+
+    (letter,) = letters.all()
+    assert letter.kwargs == {"when": "datetime.timedelta(days=1)", "n": float("inf")}
+
+
+def test_no_secret_stands_in_redis_unsealed(ledger: Ledger) -> None:
+    """Tokens, mails with relink URLs and dead payloads: a dump of every value shows none of them."""
+    ledger.connect("acc", Credentials(f"{SECRET}-r", f"{SECRET}-a"), "us", "dana@example.org", None)
+    ledger.keep_credentials(ledger.account("acc"), Credentials(f"{SECRET}-r2", f"{SECRET}-a2"))
+    put(ledger, "m1")
+    DeadLetters(ledger).keep("conferencing.connect_account", "bad", (), {"refresh_token": SECRET})
+
+    holding = [key for key, value in dump(ledger).items() if SECRET.encode() in (value or b"")]
+
+    assert holding == []
+    # The dump would show it: plain values are found this way.
+    ledger.track("acc", an_event(SECRET))
+    assert any(SECRET.encode() in (value or b"") for value in dump(ledger).values())
+
+
+def test_records_and_mails_do_not_show_their_secrets() -> None:
+    """What may reach a log by accident is opaque."""
+    shown = repr(Credentials(SECRET, SECRET)) + repr(Mail("m1", SECRET.encode()))
+
+    assert SECRET not in shown
+
+
+def test_the_memo_is_read_back(ledger: Ledger) -> None:
+    """What looks remember of an account is there for the next one."""
+    memo = Memo({"pro_1": Episode(5, 2, ("m1", "m2"), (("cal", "e1"),))}, {"pro_1": "zoom"})
+    ledger.track("acc", an_event())
+
+    ledger.commit(claim(ledger), Change(memo=memo))
+
+    assert claim(ledger).account.memo == memo
+
+
+def test_vault_keys_rotate(redis: Redis, prefix: str) -> None:
+    """What an old key sealed still opens; what is sealed now needs the new one."""
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    before = _ledger(redis, prefix, old)
+    before.connect("acc", Credentials("refresh-1"), "us", None, None)
+
+    during = _ledger(redis, prefix, new, old)
+    account = during.account("acc")
+    assert during.open_credentials(account) == Credentials("refresh-1")
+    during.keep_credentials(account, Credentials("refresh-2"))
+
+    after = _ledger(redis, prefix, new)
+    assert after.open_credentials(after.account("acc")) == Credentials("refresh-2")
+    with pytest.raises(VaultError):
+        before.open_credentials(before.account("acc"))
+
+
+def test_a_lost_vault_key_is_named_in_one_sentence_without_secrets(redis: Redis, prefix: str) -> None:
+    """The message says which setting to mend, and shows neither a key nor what was sealed."""
+    key, other = (Fernet.generate_key().decode() for _ in range(2))
+    ledger = _ledger(redis, prefix, key)
+    ledger.connect("acc", Credentials(SECRET), "us", None, None)
+    stranger = _ledger(redis, prefix, other)
+
+    with pytest.raises(VaultError) as caught:
+        stranger.open_credentials(stranger.account("acc"))
+
+    text = f"{caught.value} {caught.value!r}"
+    assert "RECONCILER_VAULT_KEYS" in text
+    assert caught.value.permanent
+    assert caught.value.__suppress_context__
+    sealed = (stranger.account("acc").credentials or b"").decode()
+    assert not [secret for secret in (SECRET, key, other, sealed) if secret in text]
+
+
+def test_outcomes_are_trimmed_to_what_is_kept(redis: Redis, prefix: str, vault: Vault) -> None:
+    """The stream does not grow for ever; the newest stay."""
+    ledger = Ledger(redis, prefix, vault, timedelta(days=1), outcomes_keep=10)
+    ledger.track("acc", an_event())
+
+    for _ in range(3):
+        lease = claim(ledger)
+        many = tuple(outcome() for _ in range(150))
+        ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, outcomes=many)]))
+
+    # Trimmed by whole nodes of a hundred, as Redis does it cheaply.
+    assert 10 <= redis.xlen(f"{prefix}:outcomes") <= 200
+
+
+def _ledger(redis: Redis, prefix: str, *keys: str) -> Ledger:
+    return Ledger(redis, prefix, Vault(keys), timedelta(days=1), 1000)

@@ -1,0 +1,400 @@
+"""One look at each of the nine causes: what it finds, tells and writes, against the sandbox."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from config.settings import load_settings
+from sandbox.control import Control
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from worker.bootstrap import Services, bootstrap
+from worker.cronofy.signature import signature_of
+from worker.intake import accept
+from worker.intake.payloads import ConnectAccount, ReceiveNotification, TrackEvent
+from worker.ledger.outbox import QueuedMail
+from worker.ledger.records import EventKey, Stored
+from worker.reconcile import run
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+class World:
+    """A sandbox with one connected account, and the services that look at it."""
+
+    def __init__(self, services: Services, control: Control, account: dict[str, Any]) -> None:
+        """Connect the account."""
+        self.services = services
+        self.control = control
+        self.account = account
+        self.sub = str(account["sub"])
+        self.calendar_id = str(account["calendar_profiles"][0]["calendars"][0]["calendar_id"])
+        self.profiles = [str(profile["profile_id"]) for profile in account["conferencing_profiles"]]
+        self.connect()
+
+    def connect(self) -> None:
+        """Hand the account's present tokens to the intake."""
+        account = self.control.account(self.sub)
+        accept.connect_account(
+            self.services,
+            ConnectAccount(
+                sub=self.sub,
+                refresh_token=account["refresh_token"] or "revoked",
+                access_token=account["access_token"],
+            ),
+        )
+
+    def key(self, event_id: str = "e1") -> EventKey:
+        """An event's key."""
+        return EventKey(self.calendar_id, event_id)
+
+    def body(self, event_id: str = "e1", *, hours: float = 48, profile: str | None = None) -> dict[str, Any]:
+        """What the caller writes: an event that asks for the first profile unless another is named."""
+        start = NOW + timedelta(hours=hours)
+        return {
+            "event_id": event_id,
+            "summary": f"Interview {event_id}",
+            "description": "Join: {{ cronofy.conferencing.join_url }}",
+            "start": start.isoformat(),
+            "end": (start + timedelta(minutes=30)).isoformat(),
+            "attendees": {"invite": [{"email": "guest@example.org"}]},
+            "conferencing": {"profile_id": profile or self.profiles[0]},
+        }
+
+    def track(self, event_id: str = "e1", *, write: bool = True, **fields: Any) -> dict[str, Any]:
+        """Write an event at the sandbox, and track what was written."""
+        body = self.body(event_id, **fields)
+        if write:
+            self.control.create_event(self.sub, self.calendar_id, body)
+        accept.track(
+            self.services,
+            TrackEvent(sub=self.sub, calendar_id=self.calendar_id, event=body, provider_name="zoom"),
+        )
+        return body
+
+    def notify(self, event_id: str, interaction: str, subtype: str | None = None) -> tuple[str, ...]:
+        """Let Cronofy's notification about an event come in."""
+        said = {"type": interaction} | ({"subtype": subtype} if subtype else {})
+        body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
+        signature = signature_of(body.encode(), "sandbox-secret")
+        return accept.receive_notification(
+            self.services, ReceiveNotification(body=body, signature=signature, sub=self.sub)
+        )
+
+    def look(self, event_id: str = "e1") -> dict[str, Any]:
+        """Reconcile an event now; its diagnosis."""
+        answer = run.reconcile_event(self.services, self.sub, self.key(event_id))
+        assert answer is not None
+        return answer
+
+    def stored(self, event_id: str = "e1") -> Stored:
+        """An event's record."""
+        found = self.services.ledger.find(self.sub, self.key(event_id))
+        assert found is not None
+        return found
+
+    def outcomes(self) -> list[dict[str, Any]]:
+        """Everything told so far but the first connect."""
+        entries: Any = self.services.ledger.redis.xrange(f"{self.services.ledger.prefix}:outcomes")
+        told = [json.loads(fields[b"outcome"]) for _, fields in entries]
+        return [o for o in told if o["type"] != "account_connected"]
+
+    def types(self) -> list[str]:
+        """The types of the outcomes so far."""
+        return [o["type"] for o in self.outcomes()]
+
+    def writes(self) -> list[dict[str, Any]]:
+        """What the application wrote at the sandbox, but for the callers' own writes."""
+        return [w for w in self.control.writes() if w["via"] != "sandbox"]
+
+    def calls(self) -> list[str]:
+        """The requests so far, as method and path."""
+        return [f"{r['method']} {r['path']}" for r in self.control.requests()]
+
+    def standing(self, sub: str | None = None) -> set[str]:
+        """In which of the ledger's sets the account is."""
+        ledger = self.services.ledger
+        places = ("waiting", "ready", "leased")
+        return {p for p in places if ledger.redis.zscore(f"{ledger.prefix}:{p}", sub or self.sub) is not None}
+
+    def mails(self) -> list[QueuedMail]:
+        """What is due in the outbox; taken."""
+        return [mail for mail in iter(self.services.outbox.take, None) if mail is not None]
+
+
+Begin = Callable[..., World]
+
+
+def beginning(
+    running: RunningSandbox, redis_url: str, prefix: str, data_dir: Path
+) -> Iterator[Callable[..., World]]:
+    """Give a function that begins a world with an account of two Zoom profiles; settings as given."""
+    opened: list[Services] = []
+
+    def begin(profiles: int = 2, **settings: Any) -> World:
+        services = bootstrap(
+            load_settings(
+                **{
+                    "redis_url": redis_url,
+                    "key_prefix": prefix,
+                    "data_dir": data_dir,
+                    "vault_keys": Fernet.generate_key().decode(),
+                    "cronofy_client_id": "sandbox-client",
+                    "cronofy_client_secret": "sandbox-secret",
+                    "cronofy_api_url": running.url,
+                    "http_timeout": 2,
+                    **settings,
+                }
+            )
+        )
+        opened.append(services)
+        zooms = [{"provider_name": "zoom", "profile_id": f"pro_{n}"} for n in range(profiles)]
+        return World(services, running.control, running.control.create_account(conferencing_profiles=zooms))
+
+    running.control.reset()
+    yield begin
+    for services in opened:
+        services.close()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that generates nothing by itself."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox."""
+    yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> None:
+    """The link is there: told once, with it, and UserInfo was not even asked."""
+    running.control.set_settings(generation_seconds=0)
+    world = begin()
+    world.track()
+
+    answer = world.look()
+
+    assert (answer["state"], answer["cause"], answer["remedy"]) == ("assigned", None, "none")
+    (told,) = world.outcomes()
+    assert (told["type"], told["event_id"], told["detail"]["provider_name"]) == ("assigned", "e1", "zoom")
+    assert told["detail"]["join_url"] == answer["join_url"]
+    assert answer["next_check_at"] is None
+    assert world.calls() == ["GET /v1/events"]
+    assert (world.standing(), world.look()["state"], len(world.calls())) == (set(), "assigned", 1)
+
+
+def test_generating_waits(begin: Begin) -> None:
+    """Young and nothing wrong: certain, and nothing is told or written."""
+    world = begin()
+    world.track()
+
+    answer = world.look()
+
+    assert (answer["state"], answer["cause"], answer["certainty"], answer["remedy"]) == (
+        "pending",
+        "generating",
+        "certain",
+        "wait",
+    )
+    assert (world.types(), world.writes(), world.mails()) == ([], [], [])
+    assert world.standing() == {"waiting"}
+    assert world.calls() == ["GET /v1/events", "GET /v1/userinfo"]
+
+
+def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
+    """One email for the profile, however many events wait for it; then it is connected again, once."""
+    world = begin()
+    for event_id in ("e1", "e2"):
+        world.track(event_id)
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+
+    answers = run.reconcile_account(world.services, world.sub)
+    again = world.look("e1")
+
+    assert [(a["cause"], a["certainty"], a["remedy"]) for a in [*answers, again]] == [
+        ("credentials_expired", "certain", "relink_email")
+    ] * 3
+    (told,) = world.outcomes()
+    assert (told["type"], told["event_id"], told["detail"]["profile_id"]) == (
+        "relink_requested",
+        None,
+        world.profiles[0],
+    )
+    assert sorted(told["detail"]["event_ids"]) == ["e1", "e2"]
+    (mail,) = world.mails()
+    assert (mail.mail_id, b"dana@example.org" in mail.message) == (told["detail"]["mail_id"], True)
+
+    world.control.reconnect_profile(world.sub, world.profiles[0])
+    assert world.look("e1")["cause"] == "generating"
+    world.look("e2")
+    assert world.types() == ["relink_requested", "relinked"]
+    assert world.writes() == []
+
+
+def test_a_removed_profile_is_replaced(begin: Begin) -> None:
+    """The only other Zoom profile takes its place, by one write of the whole event; then it is awaited."""
+    world = begin()
+    body = world.track()
+    world.control.remove_profile(world.sub, world.profiles[0])
+
+    answer = world.look()
+
+    assert (answer["cause"], answer["certainty"], answer["remedy"]) == (
+        "profile_removed",
+        "certain",
+        "reassign_profile",
+    )
+    (told,) = world.outcomes()
+    assert (told["type"], told["detail"]) == (
+        "reassigned",
+        {"from_profile_id": "pro_0", "to_profile_id": "pro_1"},
+    )
+    (write,) = world.writes()
+    assert write["body"]["conferencing"] == {"profile_id": "pro_1"}
+    assert write["body"]["description"] == body["description"]
+    assert "attendees" not in write["body"]
+    assert [i["email"] for i in world.control.invitations()] == ["guest@example.org"]
+    assert (world.look()["cause"], len(world.writes()), world.types()) == ("generating", 1, ["reassigned"])
+
+
+@pytest.mark.parametrize("profiles", [1, 3], ids=["no other", "two others"])
+def test_a_removed_profile_without_a_clear_replacement_is_escalated_once(begin: Begin, profiles: int) -> None:
+    """Where none or several fit, a person decides; nothing is written."""
+    world = begin(profiles, escalation_email="ops@example.org")
+    world.track()
+    world.control.remove_profile(world.sub, world.profiles[0])
+
+    answers = [world.look() for _ in range(3)]
+
+    assert {(a["cause"], a["remedy"], a["state"]) for a in answers} == {
+        ("profile_removed", "escalate", "pending")
+    }
+    assert (world.types(), world.writes(), len(world.mails())) == (["escalated"], [], 1)
+
+
+def test_a_past_event_is_closed(begin: Begin) -> None:
+    """Cronofy makes no conference for what has begun."""
+    world = begin()
+    world.track(hours=-1)
+
+    answer = world.look()
+
+    assert (answer["state"], answer["cause"], answer["remedy"]) == ("closed", "event_in_past", "close")
+    assert [(o["type"], o["cause"]) for o in world.outcomes()] == [("closed", "event_in_past")]
+    assert world.calls() == ["GET /v1/events"]
+
+
+def test_a_missing_meeting_url_is_escalated_once(begin: Begin) -> None:
+    """The licence is somebody's to mend: told once, looked at still."""
+    world = begin()
+    world.track(profile="integrated")
+    assert world.notify("e1", "conferencing_failing", "missing_meeting_url") == (world.sub,)
+
+    answers = [world.look() for _ in range(2)]
+
+    assert {(a["cause"], a["certainty"], a["remedy"]) for a in answers} == {
+        ("missing_meeting_url", "certain", "escalate")
+    }
+    assert [(o["type"], o["cause"]) for o in world.outcomes()] == [("escalated", "missing_meeting_url")]
+    assert world.standing() == {"waiting"}
+
+
+def test_a_provider_outage_is_told_once_as_delayed(begin: Begin) -> None:
+    """Since when, and nothing to do."""
+    world = begin()
+    world.track()
+    world.notify("e1", "conferencing_failing")
+
+    answers = [world.look() for _ in range(2)]
+
+    assert {(a["cause"], a["remedy"]) for a in answers} == {("provider_outage", "wait")}
+    (told,) = world.outcomes()
+    assert (told["type"], told["cause"], told["event_id"]) == ("delayed", "provider_outage", "e1")
+    assert datetime.fromisoformat(told["detail"]["since"]).tzinfo is not None
+    assert world.mails() == []
+
+
+@pytest.mark.parametrize("how", ["invalid_grant", "scope"])
+def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin, how: str) -> None:
+    """No more calls for it, its events stay pending; a new connect makes all of them due."""
+    world = begin()
+    for event_id in ("e1", "e2"):
+        world.track(event_id)
+    if how == "scope":
+        world.control.set_scope(world.sub, "write_only")
+    else:
+        world.control.expire_access_token(world.sub)
+        world.control.revoke_refresh_token(world.sub)
+
+    answer = world.look("e1")
+    calls = len(world.calls())
+    again = run.reconcile_account(world.services, world.sub)
+
+    assert (answer["state"], answer["cause"], answer["next_check_at"]) == (
+        "pending",
+        "account_unauthorized",
+        None,
+    )
+    assert {(a["event_id"], a["cause"], a["state"]) for a in again} == {
+        ("e1", "account_unauthorized", "pending"),
+        ("e2", "account_unauthorized", "pending"),
+    }
+    assert [(o["type"], o["sub"], o["event_id"]) for o in world.outcomes()] == [
+        ("account_lost", world.sub, None)
+    ]
+    assert (len(world.calls()), world.standing()) == (calls, set())
+
+    world.control.set_scope(world.sub, "read_write")
+    world.control.authorize(world.sub)
+    world.connect()
+    assert world.standing() == {"ready"}
+    assert run.look_at_ready(world.services, 10) == 1
+    assert {world.stored(e).event.cause for e in ("e1", "e2")} == {"generating"}
+
+
+@pytest.mark.parametrize("how", ["deleted", "never there"])
+def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: str) -> None:
+    """Deleted or not to be found: confirmed by a read of all time with deleted ones, never made anew."""
+    world = begin()
+    world.track(write=how == "deleted")
+    if how == "deleted":
+        world.control.delete_event(world.calendar_id, "e1")
+
+    answer = world.look()
+
+    assert (answer["state"], answer["cause"], answer["remedy"]) == ("closed", "event_gone", "close")
+    assert answer["certainty"] == ("certain" if how == "deleted" else "likely")
+    assert world.types() == ["closed"]
+    queries = [r["query"] for r in world.control.requests("/v1/events")]
+    assert ["include_deleted" in q for q in queries] == [False, True]
+    assert ["from=" in q for q in queries] == [True, False]
+    assert world.writes() == []
+
+
+def test_the_unexplained_is_escalated_once(begin: Begin) -> None:
+    """Past its grace, half an hour before its start, and nothing wrong to be seen."""
+    world = begin(grace=0, escalation_email="ops@example.org")
+    world.track(hours=0.5)
+
+    answers = [world.look() for _ in range(2)]
+
+    assert {(a["cause"], a["certainty"], a["remedy"]) for a in answers} == {
+        ("unexplained", "likely", "escalate")
+    }
+    assert [(o["type"], o["cause"]) for o in world.outcomes()] == [("escalated", "unexplained")]
+    (mail,) = world.mails()
+    assert all(
+        word.encode() in mail.message
+        for word in ("ops@example.org", world.sub, world.calendar_id, "e1", "Interview e1")
+    )

@@ -1,0 +1,139 @@
+"""`explain` and urgent questions: the same look, with nothing changed or with nobody in the way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.test_ledger_leases import dump
+from tests.integration.test_look_causes import Begin, World, beginning
+from tests.waiting import wait_until
+from worker.ledger.ledger import Lease
+from worker.reconcile import run
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that generates nothing by itself."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox."""
+    yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+@pytest.mark.parametrize("event_id", ["removed", "expired", "past", "gone", "assigned", "waits"])
+@pytest.mark.parametrize("refresh", [False, True], ids=["token good", "token expired"])
+def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> None:
+    """Whatever it finds: no record, outcome, mail or write; only a refreshed token is kept."""
+    world = begin()
+    for other in ("removed", "waits", "gone"):
+        world.track(other)
+    world.track("expired", profile=world.profiles[1])
+    world.track("past", hours=-1)
+    world.control.set_settings(generation_seconds=0)
+    world.track("assigned")
+    world.control.remove_profile(world.sub, world.profiles[0])
+    world.control.disconnect_profile(world.sub, world.profiles[1])
+    world.control.delete_event(world.calendar_id, "gone")
+    if refresh:
+        world.control.expire_access_token(world.sub)
+    before = _kept(world)
+
+    answer = run.explain(world.services, world.sub, world.key(event_id))
+
+    assert answer is not None
+    assert (answer["cause"], answer["state"]) == {
+        "removed": ("profile_removed", "pending"),
+        "waits": ("profile_removed", "pending"),
+        "expired": ("credentials_expired", "pending"),
+        "past": ("event_in_past", "closed"),
+        "gone": ("event_gone", "closed"),
+        "assigned": (None, "assigned"),
+    }[event_id]
+    after = _kept(world)
+    assert after == {key: value for key, value in before.items() if key in after}
+    account = f"{world.services.ledger.prefix}:account:{world.sub}".encode()
+    assert set(before) - set(after) <= ({account} if refresh else set())
+    assert world.writes() == []
+
+
+def _kept(world: World) -> dict[bytes, bytes | None]:
+    """All of the ledger but the budget, and the account where a refresh may have changed its tokens."""
+    refreshed = any("oauth" in call for call in world.calls())
+    return {
+        key: value
+        for key, value in dump(world.services.ledger).items()
+        if b":budget:" not in key and not (refreshed and b":account:" in key)
+    }
+
+
+def test_explain_of_a_refused_account_does_not_lose_it(begin: Begin) -> None:
+    """It says so, and leaves the conclusion to a look."""
+    world = begin()
+    world.track()
+    world.control.expire_access_token(world.sub)
+    world.control.revoke_refresh_token(world.sub)
+
+    answer = run.explain(world.services, world.sub, world.key())
+
+    assert answer is not None
+    assert answer["cause"] == "account_unauthorized"
+    assert (world.services.ledger.account(world.sub).lost, world.types()) == (False, [])
+
+
+@pytest.mark.parametrize("kind", ["reset", "status"])
+def test_explain_answers_from_the_record_where_cronofy_cannot_be_asked(begin: Begin, kind: str) -> None:
+    """The last diagnosis, and a note that it was not read anew."""
+    world = begin()
+    world.track()
+    world.look()
+    world.control.add_fault(kind)
+
+    answer = run.explain(world.services, world.sub, world.key())
+
+    assert answer is not None
+    assert (answer["cause"], answer["evidence"][-1][:15]) == ("generating", "Not read anew: ")
+
+
+def test_explain_answers_for_settled_events(begin: Begin) -> None:
+    """From the ledger, without a call."""
+    world = begin()
+    world.track(hours=-1)
+    world.look()
+    calls = len(world.calls())
+
+    answer = run.explain(world.services, world.sub, world.key())
+
+    assert answer is not None
+    assert (answer["state"], answer["cause"], answer["next_check_at"]) == ("closed", "event_in_past", None)
+    assert len(world.calls()) == calls
+
+
+def test_an_urgent_question_waits_for_the_look_under_way(begin: Begin) -> None:
+    """And is answered as soon as that one gives the account back."""
+    world = begin()
+    world.track()
+    lease = world.services.ledger.claim_account(world.sub, timedelta(minutes=1))
+    assert isinstance(lease, Lease)
+    answers: list[dict[str, Any]] = []
+    asking = threading.Thread(target=lambda: answers.append(world.look()))
+    asking.start()
+    wanted = f"{world.services.ledger.prefix}:wanted:{world.sub}"
+    wait_until(lambda: world.services.ledger.redis.exists(wanted), what="the question to wait")
+    assert world.calls() == []
+
+    world.services.ledger.release(lease)
+    asking.join(10)
+
+    assert [answer["cause"] for answer in answers] == ["generating"]

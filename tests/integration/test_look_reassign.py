@@ -1,0 +1,289 @@
+"""Removed profiles: the writes that set another one, whatever happens to them on the way."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.test_look_causes import NOW, Begin, World, beginning
+from tests.waiting import wait_until
+from worker.ledger.ledger import Lease
+from worker.reconcile import run
+
+POST = {"method": "POST", "path_prefix": "/v1/"}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that generates nothing by itself."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox."""
+    yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+def removed(begin: Begin, *event_ids: str, **settings: Any) -> World:
+    """A world whose events wait for a profile that is gone; exactly one other fits."""
+    world = begin(**settings)
+    for event_id in event_ids or ("e1",):
+        world.track(event_id)
+    world.control.remove_profile(world.sub, world.profiles[0])
+    return world
+
+
+def posts(world: World) -> int:
+    """How many writing calls the application sent."""
+    return len([call for call in world.calls() if call.startswith("POST /v1/")])
+
+
+def moment(shown: dict[str, str]) -> datetime:
+    """A start or end as the sandbox shows it."""
+    return datetime.fromisoformat(shown["time"])
+
+
+def sweep(world: World) -> None:
+    """What beat and a worker do at each tick."""
+    world.services.ledger.promote(300)
+    run.look_at_ready(world.services, 100)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param({"per_second": 50, "per_minute": 500}, id="default limits"),
+        pytest.param({"per_second": 200, "per_minute": 2000}, id="raised limits"),
+    ],
+)
+def test_sixty_events_of_a_removed_profile(begin: Begin, limits: dict[str, int]) -> None:
+    """A few batches set the new profile on all but the deleted one, and a moved one keeps its new time."""
+    world = begin(api_per_second=limits["per_second"], api_per_minute=limits["per_minute"], recheck_min=0.3)
+    ids = [f"e{number:02}" for number in range(60)]
+    for event_id in ids:
+        world.track(event_id, hours=48 + ids.index(event_id) / 10)
+    world.control.set_settings(**limits, generation_seconds=0.1)
+    world.control.remove_profile(world.sub, world.profiles[0])
+    moved_to = (NOW + timedelta(hours=100)).isoformat()
+    end = (NOW + timedelta(hours=101)).isoformat()
+    world.control.move_event(world.calendar_id, "e07", start=moved_to, end=end, summary="Moved by Dana")
+    world.control.delete_event(world.calendar_id, "e13")
+
+    def all_settled() -> bool:
+        sweep(world)
+        return not world.services.ledger.pending(world.sub)
+
+    wait_until(all_settled, timeout=6, interval=0.2, what="every event to settle")
+
+    written = [w["event_id"] for w in world.writes()]
+    assert sorted(written) == sorted(set(ids) - {"e13"})
+    assert posts(world) <= 4
+    assert Counter(world.types()) == {"reassigned": 59, "assigned": 59, "closed": 1}
+    moved = world.control.event(world.calendar_id, "e07")
+    assert (moment(moved["start"]), moved["summary"]) == (NOW + timedelta(hours=100), "Moved by Dana")
+    assert world.control.event(world.calendar_id, "e13")["deleted"]
+    shown = [world.control.event(world.calendar_id, event_id) for event_id in written]
+    assert {(e["requested_profile_id"], e["conferencing"]["provider_name"]) for e in shown} == {
+        (world.profiles[1], "zoom")
+    }
+
+
+FAULTS = [
+    pytest.param({"kind": "status", "status": 500}, id="500"),
+    pytest.param({"kind": "status", "status": 503, "retry_after": 1}, id="503"),
+    pytest.param({"kind": "status", "status": 401}, id="401"),
+    pytest.param({"kind": "reset"}, id="reset"),
+    pytest.param({"kind": "hang"}, id="no answer"),
+    pytest.param({"kind": "html", "status": 502}, id="HTML"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("events", [("e1",), ("e1", "e2")], ids=["alone", "batch"])
+def test_an_update_without_an_answer_is_sent_again_only_after_a_read(
+    begin: Begin, fault: dict[str, Any], events: tuple[str, ...]
+) -> None:
+    """It did not arrive: the next look reads first, then writes once more, and tells of it once."""
+    world = removed(begin, *events, http_timeout=0.4)
+    world.control.add_fault(**fault, match=POST, times=2 if fault.get("status") == 401 else 1)
+
+    run.reconcile_account(world.services, world.sub)
+    assert (world.types(), world.writes()) == ([], [])
+    before = len(world.calls())
+    run.reconcile_account(world.services, world.sub)
+
+    new = [call for call in world.calls()[before:] if "oauth" not in call]
+    assert new[0] == "GET /v1/events"
+    assert sum(call.startswith("POST") for call in new) == 1
+    run.reconcile_account(world.services, world.sub)
+    assert sorted(w["event_id"] for w in world.writes()) == sorted(events)
+    assert world.types() == ["reassigned"] * len(events)
+
+
+def test_an_update_whose_answer_was_lost_is_told_when_it_is_seen_in_effect(begin: Begin) -> None:
+    """It did arrive: the next look finds the link, writes nothing, and owes both outcomes."""
+    world = removed(begin, http_timeout=0.3)
+    world.control.set_settings(generation_seconds=0)
+    world.control.add_fault("slow", seconds=0.5, match=POST, times=1)
+
+    assert world.look()["cause"] == "profile_removed"
+    assert world.types() == []
+    wait_until(world.writes, what="the write to be carried out")
+    answer = world.look()
+
+    assert answer["state"] == "assigned"
+    assert world.types() == ["reassigned", "assigned"]
+    assert world.outcomes()[0]["detail"] == {"from_profile_id": "pro_0", "to_profile_id": "pro_1"}
+    assert posts(world) == 1
+
+
+def test_an_update_that_was_never_sent_is_not_told(begin: Begin) -> None:
+    """The budget did not reach for the write, and somebody else mended the event: no `reassigned`."""
+    world = removed(begin, api_per_second=2, api_share=1)
+    world.look()
+    assert posts(world) == 0
+    world.control.set_settings(generation_seconds=0)
+    world.control.create_event(world.sub, world.calendar_id, world.body(profile="pro_1"))
+
+    wait_until(lambda: world.look()["state"] == "assigned", interval=0.3, what="the next look")
+
+    assert world.types() == ["assigned"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"kind": "status", "status": 422}, id="422"),
+        pytest.param({"kind": "status", "status": 403}, id="403"),
+        pytest.param({"kind": "status", "status": 404}, id="404"),
+    ],
+)
+@pytest.mark.parametrize("events", [("e1",), ("e1", "e2")], ids=["alone", "batch"])
+def test_a_refused_update_is_never_sent_again(
+    begin: Begin, fault: dict[str, Any], events: tuple[str, ...]
+) -> None:
+    """Cronofy said no for good: a person is told, and the same write is not tried once more."""
+    world = removed(begin, *events)
+    world.control.add_fault(**fault, match=POST)
+
+    for _ in range(3):
+        run.reconcile_account(world.services, world.sub)
+
+    assert (posts(world), world.writes()) == (1, [])
+    assert set(world.types()) == {"escalated"}
+    assert world.stored().event.cause == "profile_removed"
+    assert not world.services.ledger.account(world.sub).lost
+
+
+def test_a_refused_update_is_escalated_once(begin: Begin) -> None:
+    """Nothing has changed since the person was told."""
+    world = removed(begin, escalation_email="ops@example.org")
+    world.control.add_fault("status", status=422, match=POST)
+
+    for _ in range(3):
+        world.look()
+
+    assert (world.types(), len(world.mails())) == (["escalated"], 1)
+
+
+def test_a_notification_during_the_write_does_not_make_it_twice(begin: Begin) -> None:
+    """What Cronofy accepted is known to be written, whoever made the event due meanwhile."""
+    world = removed(begin)
+    world.control.add_fault("slow", seconds=0.5, match=POST, times=1)
+    look = threading.Thread(target=world.look)
+    look.start()
+    wait_until(lambda: posts(world), what="the write to be under way")
+    world.services.ledger.nudge(world.sub, world.key())
+    look.join(10)
+
+    world.look()
+
+    assert (len(world.writes()), world.types()) == (1, ["reassigned"])
+
+
+def test_a_profile_is_set_on_an_event_at_most_once(begin: Begin) -> None:
+    """The replacement was removed too and came back: it is not set a second time, a person decides."""
+    world = removed(begin)
+    world.look()
+    world.control.remove_profile(world.sub, "pro_1")
+    assert world.look()["remedy"] == "escalate"
+    world.control.add_conferencing_profile(world.sub, provider_name="zoom", profile_id="pro_2")
+    assert world.look()["remedy"] == "reassign_profile"
+    world.control.remove_profile(world.sub, "pro_2")
+    world.control.add_conferencing_profile(world.sub, provider_name="zoom", profile_id="pro_1")
+
+    answer = world.look()
+
+    assert (answer["cause"], answer["remedy"]) == ("profile_removed", "escalate")
+    assert [w["body"]["conferencing"]["profile_id"] for w in world.writes()] == ["pro_1", "pro_2"]
+
+
+@pytest.mark.parametrize("policy", ["never", "any_connected"])
+def test_the_policy_decides(begin: Begin, policy: str) -> None:
+    """`never` leaves it to a person; `any_connected` takes the one that is connected, whatever its kind."""
+    world = begin(1, replacement=policy)
+    world.control.add_conferencing_profile(world.sub, provider_name="go_to", profile_id="pro_goto")
+    world.track()
+    world.control.remove_profile(world.sub, world.profiles[0])
+
+    world.look()
+
+    profiles = [w["body"]["conferencing"]["profile_id"] for w in world.writes()]
+    assert profiles == ([] if policy == "never" else ["pro_goto"])
+
+
+def test_an_event_moved_meanwhile_keeps_its_new_time(begin: Begin) -> None:
+    """The write carries the start, end and summary that were just read."""
+    world = removed(begin)
+    start, end = NOW + timedelta(hours=72), NOW + timedelta(hours=73)
+    world.control.move_event(
+        world.calendar_id, "e1", start=start.isoformat(), end=end.isoformat(), summary="Moved"
+    )
+
+    world.look()
+
+    (write,) = world.writes()
+    moved = world.control.event(world.calendar_id, "e1")
+    assert (write["body"]["summary"], moment(moved["start"]), moment(moved["end"])) == ("Moved", start, end)
+
+
+def test_an_account_lost_between_read_and_write_writes_nothing(begin: Begin) -> None:
+    """The grant goes while the write is under way: it stays due, and the next look finds the account lost."""
+    world = removed(begin)
+    world.control.add_fault("status", status=401, match=POST, times=1)
+    world.control.revoke_refresh_token(world.sub)
+
+    world.look()
+    assert (world.types(), world.standing()) == ([], {"ready"})
+    world.control.expire_access_token(world.sub)
+    world.look()
+
+    assert (world.types(), world.writes()) == (["account_lost"], [])
+
+
+def test_no_write_starts_after_the_lease_was_lost(begin: Begin) -> None:
+    """A look whose account was given to others is void before it writes: the next holder looks again."""
+    world = removed(begin)
+    ledger = world.services.ledger
+    claimed = ledger.claim_account(world.sub, timedelta(milliseconds=50))
+    assert isinstance(claimed, Lease)
+    world.control.add_fault("slow", seconds=0.6, match={"path_prefix": "/v1/userinfo"}, times=1)
+    look = threading.Thread(target=run.guarded_look, args=(world.services, claimed, [world.key()]))
+
+    look.start()
+    wait_until(lambda: ledger.promote(10).expired, what="the lease to expire")
+    look.join(10)
+    assert (posts(world), world.types()) == (0, [])
+
+    world.look()
+    assert (posts(world), world.types()) == (1, ["reassigned"])
