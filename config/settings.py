@@ -81,16 +81,17 @@ def _vault_key(value: Any) -> Any:
 
 def _url(*schemes: str) -> BeforeValidator:
     def check(value: Any) -> Any:
-        parts = urlsplit(str(value))
+        try:
+            parts = urlsplit(str(value))
+            _ = parts.port
+        except ValueError:
+            # Python's own sentence would quote the URL, and with it a password.
+            raise PydanticCustomError("url", "is no URL, or has a port that is no number", {}) from None
         if schemes and parts.scheme not in schemes:
             wanted = ", ".join(f"{scheme}://" for scheme in schemes)
             raise PydanticCustomError("url", "must begin with one of {wanted}", {"wanted": wanted})
         if parts.scheme != "unix" and not parts.hostname:
             raise PydanticCustomError("url", "names no host", {})
-        try:
-            _ = parts.port
-        except ValueError:
-            raise PydanticCustomError("url", "has a port that is not a number", {}) from None
         return value
 
     return BeforeValidator(check)
@@ -112,8 +113,8 @@ class Settings(BaseSettings):
     )
 
     # Where the ledger and the broker are.
-    redis_url: Annotated[str, _url("redis", "rediss", "unix")] | None = None
-    broker_url: Annotated[str, _url()] | None = None
+    redis_url: Annotated[str, _url("redis", "rediss", "unix")] | None = Field(None, repr=False)
+    broker_url: Annotated[str, _url()] | None = Field(None, repr=False)
     key_prefix: str = Field("reconciler", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")
     data_dir: Path = Path("reconciler-data")
     vault_keys: VaultKeys = ()

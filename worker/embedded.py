@@ -52,12 +52,13 @@ def running_url(data_dir: Path) -> str | None:
     """The address of the embedded server that runs in this data directory, if one answers."""
     try:
         url = (data_dir / "embedded.url").read_text().strip()
-    except OSError:
+        client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
+    except (OSError, ValueError):
+        # None was started here, or its file was damaged with it.
         return None
-    client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
     try:
         client.ping()
-    except (RedisError, ValueError):
+    except RedisError:
         return None
     finally:
         client.close()
@@ -137,6 +138,8 @@ def _write_private(path: Path, text: str) -> None:
     """Written for its owner's eyes only, from the first byte on."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
+        # One that is there already may have been open to others.
+        path.chmod(0o600)
         file.write(text)
 
 

@@ -131,7 +131,7 @@ def in_seconds(seconds: float) -> str:
 RETRY_AFTER = [
     # label, header, seconds told (at least, at most), whole seconds of the pause (at least, at most)
     ("seconds", lambda: "30", (30, 30), (29, 30)),
-    ("a fraction", lambda: "0.5", (0.5, 0.5), (0, 0.5)),
+    ("a fraction", lambda: "0.5", (0.5, 0.5), (0, 1)),
     ("an HTTP date", lambda: in_seconds(40), (38, 40), (37, 40)),
     ("more than is believed", lambda: "86400", (86400, 86400), (119, 120)),
     ("a date far away", lambda: in_seconds(86400), (86390, 86400), (119, 120)),

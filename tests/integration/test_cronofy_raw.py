@@ -122,10 +122,6 @@ def running() -> Iterator[RunningSandbox]:
         yield sandbox
 
 
-#: Rows that fail today; strict, so that the mark goes with the fault.
-KNOWN = {
-    "a head that drips": pytest.mark.xfail(strict=True, reason="no deadline over the whole head"),
-}
 RAW = [
     ("no HTTP", sends(b"SSH-2.0-OpenSSH\r\n"), Unreachable),
     ("closed at once", lambda _connection: None, Unreachable),
@@ -144,7 +140,7 @@ RAW = [
 
 @pytest.mark.parametrize(
     ("answer", "error"),
-    [pytest.param(*row[1:], id=row[0], marks=KNOWN.get(row[0], ())) for row in RAW],
+    [pytest.param(*row[1:], id=row[0]) for row in RAW],
 )
 def test_what_is_hardly_http_has_its_error(
     running: RunningSandbox,

@@ -120,7 +120,7 @@ def test_a_refused_item_of_a_batch_is_told_apart(caller: Caller) -> None:
 ENTRIES = [
     # label, the batch's answer, the errors of its two updates
     ("both accepted", [{"status": 202}, {"status": 200}], [None, None]),
-    ("rate limited", [{"status": 202}, {"status": 429}], [None, CronofyError]),
+    ("rate limited", [{"status": 202}, {"status": 429}], [None, RateLimited]),
     ("a server's fault", [{"status": 500}, {"status": 503}], [CronofyError, CronofyError]),
     ("locked", [{"status": 423}, {"status": 202}], [CronofyError, None]),
     ("unauthorised", [{"status": 401}, {"status": 202}], [CronofyError, None]),

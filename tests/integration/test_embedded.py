@@ -82,7 +82,6 @@ def test_what_holds_the_password_is_for_its_owner_only(data_dir: Path, stack: Ex
     assert oct(mode(data_dir)) == "0o700"
 
 
-@pytest.mark.xfail(strict=True, reason="O_CREAT's mode is for new files only")
 def test_a_file_that_was_open_to_others_is_closed(data_dir: Path, stack: ExitStack) -> None:
     """Restored from a backup, say: the password is not written into a file that all may read."""
     data_dir.mkdir(parents=True)
@@ -140,18 +139,14 @@ def test_two_directories_have_two_servers(tmp_path: Path, stack: ExitStack) -> N
     assert client(stack, two).get("key") is None
 
 
-#: `Redis.from_url` stands before the try.
-DAMAGED = pytest.mark.xfail(strict=True, reason="a damaged embedded.url raises ValueError")
-
-
 @pytest.mark.parametrize(
     "address",
     [
         pytest.param(None, id="no file"),
-        pytest.param("", id="an empty file", marks=DAMAGED),
-        pytest.param("nonsense", id="no URL", marks=DAMAGED),
+        pytest.param("", id="an empty file"),
+        pytest.param("nonsense", id="no URL"),
         pytest.param("redis://:x@127.0.0.1:1/0", id="nobody there"),
-        pytest.param("redis://127.0.0.1:port/0", id="a bad port", marks=DAMAGED),
+        pytest.param("redis://127.0.0.1:port/0", id="a bad port"),
     ],
 )
 def test_where_none_runs_there_is_no_address(tmp_path: Path, address: str | None) -> None:

@@ -26,7 +26,7 @@ def hint(subtype: str) -> bytes:
 
 
 def test_a_hint_is_kept_for_the_look_that_takes_it_up(ledger: Ledger) -> None:
-    """It makes the event due and comes with the next claim; the look's commit ends it."""
+    """It makes the event due and comes with each claim, until a look's commit says that it was heeded."""
     ledger.track("acc", an_event(due=False))
     field = EventKey("cal", "e1").field
 
@@ -35,6 +35,9 @@ def test_a_hint_is_kept_for_the_look_that_takes_it_up(ledger: Ledger) -> None:
     assert lease is not None
     assert lease.hints == {field: hint("one")}
     ledger.commit(lease, Change([EventChange(s, later(s)) for s in lease.events]))
+    lease = claim(ledger)
+    assert lease.hints == {field: hint("one")}
+    ledger.commit(lease, Change([EventChange(s, later(s), heeded=True) for s in lease.events]))
 
     assert claim(ledger).hints == {}
 

@@ -272,7 +272,6 @@ def test_an_impossible_start_harms_no_other_event(begin: Begin, start: str) -> N
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/userinfo"])
-@pytest.mark.xfail(strict=True, reason="the commit of a failed look drops the hint that it did not take up")
 def test_a_notification_outlives_a_look_that_failed(begin: Begin, path: str) -> None:
     """What Cronofy told is told once: an error in between does not lose it."""
     world = begin()

@@ -57,8 +57,9 @@ class Lines:
 def restored() -> Iterator[None]:
     """Logging as it was before, after the test."""
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, raising = root.handlers, root.level, logging.raiseExceptions
     yield
+    logging.raiseExceptions = raising
     root.handlers = handlers
     root.setLevel(level)
     structlog.reset_defaults()

@@ -188,22 +188,22 @@ def test_what_may_not_be_mailed(profiles: Profiles, address: str | None, says: s
         episodes=dict(first.episodes),
     )
 
-    assert set(escalations(first)) == {"a", "b"}
-    assert says in escalations(first)["a"]
-    assert [verdict.escalated for verdict in first.verdicts] == [escalations(first)["a"]] * 2
-    assert escalations(second) == {}
+    (outcome,) = first.outcomes
+    assert (outcome.type, outcome.event_id) == (OutcomeType.ESCALATED, None)
+    assert outcome.detail["event_ids"] == ["a", "b"]
+    assert says in outcome.detail["reason"]
+    assert [verdict.escalated for verdict in first.verdicts] == [outcome.detail["reason"]] * 2
+    assert (second.outcomes, [verdict.escalated for verdict in second.verdicts]) == ((), [None, None])
     for result in (first, second):
-        assert (result.letters, result.outcomes, dict(result.episodes)) == ((), (), {})
-        assert (
-            SECRET not in f"{[v.outcomes for v in result.verdicts]} {[v.escalated for v in result.verdicts]}"
-        )
+        assert (result.letters, escalations(result)) == ((), {})
+        assert SECRET not in f"{result.outcomes} {[v.escalated for v in result.verdicts]}"
 
 
 def test_mailed_once_it_can_be() -> None:
     """When the obstacle is gone, the first email goes out as if there had been none."""
     stuck = plan([tracked("a", start=FAR)], address=None)
 
-    result = plan([stuck.verdicts[0].after], now=NOW + HOUR)
+    result = plan([stuck.verdicts[0].after], now=NOW + HOUR, episodes=dict(stuck.episodes))
 
     assert [letter.reminder for _, letter in result.letters] == [0]
     assert escalations(result) == {}

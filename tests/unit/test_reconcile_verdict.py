@@ -23,17 +23,19 @@ from tests.unit.builders import (
     lapsed,
     profile,
     seen,
+    stored,
     tracked,
     userinfo,
 )
 from worker.diagnosis.model import Cause, Missing, Profiles, Seen, Unauthorized
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import HISTORY_LENGTH, Stored, TrackedEvent, Write, to_ms
+from worker.ledger.records import HISTORY_LENGTH, Stored, TrackedEvent, Write, from_ms, to_ms
 from worker.reconcile.verdict import (
     Verdict,
     escalate_once,
     intend,
     reassigned,
+    unread,
     write_put_off,
     write_refused,
     write_unanswered,
@@ -373,3 +375,25 @@ def test_the_verdict_names_its_event() -> None:
     assert isinstance(verdict.change.before, Stored)
     assert verdict.change.before.event == tracked("booking-7")
     assert verdict.change.after.summary == "Moved"
+
+
+@pytest.mark.parametrize(
+    ("age", "start", "failures", "told"),
+    [
+        pytest.param(HOUR, NOW + DAY, 5, [], id="young, and its start is far"),
+        pytest.param(2 * DAY, NOW + 9 * DAY, 0, [], id="old, but it failed only twice"),
+        pytest.param(2 * DAY, NOW + 9 * DAY, 2, [OutcomeType.ESCALATED], id="old, the third time"),
+        pytest.param(HOUR, NOW + HOUR / 2, 2, [OutcomeType.ESCALATED], id="its start is near"),
+    ],
+)
+def test_looks_that_fail(age: timedelta, start: datetime, failures: int, told: list[OutcomeType]) -> None:
+    """Where looks fail until an event is overdue, a person is told once; nothing else is concluded."""
+    event = replace(tracked(start=start), asked_at=to_ms(NOW - age), failures=failures)
+    given = stored(event)
+
+    first = unread("acc_1", given, "Cronofy answered 503.", NOW, POLICY)
+    second = unread("acc_1", stored(first.after), "Cronofy answered 503.", NOW + HOUR / 4, POLICY)
+
+    assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == told
+    assert (first.after.last, first.after.failures) == (event.last, failures + 1)
+    assert NOW < from_ms(first.after.next_look or 0) <= NOW + HOUR / 6

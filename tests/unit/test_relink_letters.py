@@ -488,7 +488,7 @@ def test_escalation_holds_all_that_support_asks_for() -> None:
         "",
         "1. Weekly",
         "",
-        "Starts:       Tue 1 Dec 2026, 10:00 (Europe/Paris)",
+        "Starts:       Tue 1 Dec 2026, 10:00 (Europe/Paris), 2026-12-01T09:00:00+00:00",
         "Calendar:     cal_1",
         "Event:        evt_1",
         "Event UID:    evt_external_1",

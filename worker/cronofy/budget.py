@@ -20,6 +20,8 @@ from worker.cronofy.errors import OutOfBudget
 
 #: What ``Retry-After`` is believed at most (contract §6).
 LONGEST_TOLD_PAUSE = timedelta(minutes=2)
+#: "Retry now" after a refusal is not taken at its word.
+SHORTEST_TOLD_PAUSE = timedelta(seconds=1)
 
 log = structlog.get_logger()
 
@@ -72,7 +74,9 @@ class Budget:
 
     def pause(self, told: timedelta | None) -> None:
         """After a 429: stop the whole fleet for as long as told, or for growing, jittered pauses."""
-        told_ms = "" if told is None else int(min(told, LONGEST_TOLD_PAUSE).total_seconds() * 1000)
+        if told is not None:
+            told = min(max(told, SHORTEST_TOLD_PAUSE), LONGEST_TOLD_PAUSE)
+        told_ms = "" if told is None else int(told.total_seconds() * 1000)
         length = self._run("pause", told_ms, self._jitter())
         if length:
             log.warning("budget.paused", seconds=length / 1000, reason="rate_limited")

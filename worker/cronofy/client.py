@@ -15,15 +15,17 @@ from urllib.parse import quote, urlsplit
 import structlog
 
 from worker.cronofy.budget import Budget
+from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import (
     ClientRefused,
     CronofyError,
     GrantRefused,
     Malformed,
+    RateLimited,
     Refused,
     TokenRefused,
 )
-from worker.cronofy.transport import Answer, Deadline, ProbeTurn, Transport, describe_errors
+from worker.cronofy.transport import Answer, ProbeTurn, Transport, describe_errors
 from worker.cronofy.wire import UserInfo, read_batch, read_page, read_tokens, read_userinfo
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import Account, EventKey
@@ -183,7 +185,10 @@ class Session:
         ]
         cost = len(entries) if self._cronofy.batch_counts_items else 1
         answer = self._call("POST", f"{self._origin}/v1/batch", body={"batch": entries}, cost=cost)
-        return [_entry_error(entry) for entry in read_batch(answer.json_object(), len(entries))]
+        errors = [_entry_error(entry) for entry in read_batch(answer.json_object(), len(entries))]
+        if any(isinstance(error, RateLimited) for error in errors):
+            self._budget.pause(None)
+        return errors
 
     def _all_pages(self, answer: Answer) -> Iterable[dict[str, Any]]:
         seen: set[str] = set()
@@ -279,7 +284,8 @@ class Session:
                     "refresh_token": refresh_token,
                 },
                 probe=probe,
-                also=(400, 401),
+                # 403 as well: there it says nothing of the account's scope.
+                also=(400, 401, 403),
             )
             if answer.status < 300:
                 return read_tokens(answer.json_object())
@@ -323,7 +329,9 @@ def _entry_error(entry: Mapping[str, Any]) -> CronofyError | None:
     status = entry["status"]
     if 200 <= status < 300:
         return None
-    if status == 429 or status >= 500 or status in (401, 423):
+    if status == 429:
+        return RateLimited("Cronofy's rate limit was used up within a batch.", status=status)
+    if status >= 500 or status in (401, 423):
         return CronofyError(f"Cronofy answered {status} to one request of a batch.", status=status)
     data = entry.get("data")
     keys = describe_errors(data.get("errors") if isinstance(data, dict) else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 
 from worker.cronofy.budget import Budget
+from worker.cronofy.deadline import BoundedTransport, Deadline, bounded_by
 from worker.cronofy.errors import (
     CronofyError,
     Locked,
@@ -47,18 +47,6 @@ class Answer:
         return value
 
 
-class Deadline:
-    """A moment on this host's monotonic clock by which something must be over."""
-
-    def __init__(self, length: timedelta) -> None:
-        self._end = time.monotonic() + length.total_seconds()
-
-    @property
-    def left(self) -> float:
-        """Seconds left, not below 0."""
-        return max(0.0, self._end - time.monotonic())
-
-
 class Transport:
     """A pooled HTTP client. One per process, made after the fork; safe to share between threads."""
 
@@ -66,7 +54,7 @@ class Transport:
         """`timeout` bounds each phase of an exchange and the whole of it."""
         self._timeout = timeout
         self._http = httpx.Client(
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            transport=BoundedTransport(connections),
             headers={"User-Agent": "conferencing-reconciler", "Accept": "application/json"},
             follow_redirects=False,
         )
@@ -116,24 +104,24 @@ class Transport:
         params: Sequence[tuple[str, str]] | None,
         body: Mapping[str, Any] | None,
     ) -> tuple[Answer, timedelta | None]:
-        end = time.monotonic() + seconds
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            with self._http.stream(
-                method,
-                url,
-                params=list(params) if params else None,
-                json=body,
-                headers=headers,
-                timeout=seconds,
-            ) as response:
+            with (
+                bounded_by(Deadline(timedelta(seconds=seconds))),
+                self._http.stream(
+                    method,
+                    url,
+                    params=list(params) if params else None,
+                    json=body,
+                    headers=headers,
+                    timeout=seconds,
+                ) as response,
+            ):
                 chunks, size = [], 0
                 for chunk in response.iter_bytes():
                     size += len(chunk)
                     if size > LARGEST_ANSWER:
                         raise Malformed("Cronofy's answer is larger than any should be.")
-                    if time.monotonic() > end:
-                        raise Unreachable(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
                 answer = Answer(response.status_code, b"".join(chunks))
                 return answer, parse_retry_after(response.headers.get("Retry-After"))

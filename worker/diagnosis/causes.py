@@ -66,6 +66,14 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
     return _diagnose_pending(request, sighting, observation.profiles, now, policy)
 
 
+def is_overdue(asked_at: datetime, start: datetime | None, now: datetime, policy: Policy) -> bool:
+    """Whether a person should know of an event that still has no conferencing (contract §2,
+    ``unexplained``): it waits for too long, or past GRACE its start is too near."""
+    age = now - asked_at
+    near = start is not None and start - now < policy.escalate_before
+    return age > policy.escalate_after or (age >= policy.grace and near)
+
+
 def _diagnose_pending(
     request: Request, seen: Seen, profiles: Profiles | None, now: datetime, policy: Policy
 ) -> Diagnosis:
@@ -187,13 +195,11 @@ def _nothing_wrong(
             f'Cronofy notified a failure of kind "{_subtype(request)}", which UserInfo does not confirm.'
         )
     start = seen.start or request.start
-    left = None if start is None else start.instant - now
-    near = left is not None and left < policy.escalate_before and age >= policy.grace
-    if age > policy.escalate_after or near:
+    if is_overdue(request.asked_at, start.instant if start else None, now, policy):
         evidence.append(
-            f"It starts in {_length(left)}."
-            if near and left is not None
-            else f"That is longer than {_length(policy.escalate_after)}, and nothing visible explains it."
+            f"That is longer than {_length(policy.escalate_after)}, and nothing visible explains it."
+            if age > policy.escalate_after or start is None
+            else f"It starts in {_length(start.instant - now)}."
         )
         return _pending(Cause.UNEXPLAINED, Remedy.ESCALATE, *evidence, certainty=Certainty.LIKELY)
     certain = age < policy.grace and request.profile_id not in INDIRECT and request.profile_id is not None

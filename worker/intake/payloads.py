@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -65,7 +66,7 @@ class ConnectAccount(Payload):
     sub: Id
     refresh_token: Token
     access_token: Token | None = None
-    expires_in: float | None = None
+    expires_in: Annotated[float, Field(strict=True)] | None = None
     data_center: Literal["us", "au", "ca", "de", "sg", "uk"] = "us"
     email: Text | None = None
     name: Text | None = None
@@ -90,7 +91,8 @@ class TrackEvent(Payload):
         event_id = self.event.get("event_id")
         if not isinstance(event_id, str) or not event_id:
             raise PydanticCustomError("event_id", "event.event_id must be a text that is not empty", {})
-        _short(event_id)
+        if len(event_id.encode()) > LONGEST_ID:
+            raise PydanticCustomError("id_too_long", "event.event_id is longer than 1024 bytes", {})
         conferencing = self.event.get("conferencing")
         if conferencing is not None:
             profile_id = conferencing.get("profile_id") if isinstance(conferencing, dict) else None

@@ -75,6 +75,8 @@ class EventChange:
     after: TrackedEvent
     settle: bool = False
     outcomes: tuple[Outcome, ...] = ()
+    #: The look took up what notifications said of the event.
+    heeded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +242,10 @@ class Ledger:
                         "settle" if event.settle else "keep",
                         pack_event(event.after),
                         _packed(event.outcomes),
+                        lease.hints.get(event.before.event.key.field, b"") if event.heeded else False,
                     ]
                     for event in change.events
                 ],
-                "hints": [[key, hint] for key, hint in lease.hints.items()] if done else [],
                 "memo": pack_memo(change.memo) if change.memo else False,
                 "lost": fingerprint(lease.account.credentials or b"") if change.lost else False,
                 "outcomes": _packed(change.outcomes),

@@ -189,7 +189,7 @@ class Episode:
     """A profile that is disconnected, from the first relink email until it is connected again."""
 
     started_at: int
-    #: Emails so far, the first one and missed reminders included.
+    #: Emails so far, the first one and missed reminders included; 0 where none could be sent.
     mails: int
     mail_ids: tuple[str, ...]
     #: The events that the emails spoke of: (calendar_id, event_id).

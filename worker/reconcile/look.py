@@ -33,10 +33,11 @@ from worker.diagnosis.model import (
     Seen,
     Unauthorized,
 )
-from worker.diagnosis.schedule import is_due, retry_look
-from worker.ledger.ledger import Change, EventChange, Lease, Ledger
+from worker.diagnosis.schedule import is_due
+from worker.ledger.ledger import Change, EventChange, Lease, Ledger, Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import (
+    Account,
     EventKey,
     Memo,
     Stored,
@@ -50,7 +51,7 @@ from worker.reconcile.observe import Readings, observe, undecided
 from worker.reconcile.post import Post
 from worker.reconcile.reassign import reassign
 from worker.reconcile.relinks import RelinkRules, plan_relinks, reconnected, waits_for
-from worker.reconcile.verdict import Verdict, judge
+from worker.reconcile.verdict import Verdict, judge, unread
 
 #: Not faults of the look: it is put off, and what it did not settle stays due.
 PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
@@ -99,8 +100,7 @@ class Looker:
             log.info("look.put_off", sub=lease.sub, reason=error.reason)
             return LookResult(hindrance=error)
         except CronofyError as error:
-            log.warning("look.failed", sub=lease.sub, reason=error.reason, status=error.status)
-            self.ledger.commit(lease, Change([self._failed(stored, error, lease.now) for stored in due]))
+            self._fail(lease, due, error)
             return LookResult(hindrance=error)
         return self._remedy(session, lease, due, readings)
 
@@ -121,8 +121,7 @@ class Looker:
 
     def fail(self, lease: Lease, error: CronofyError) -> None:
         """Put an account's due events off after a look that ended in an unforeseen error."""
-        due = [stored for stored in lease.events if _due(stored.event, lease.now)]
-        self.ledger.commit(lease, Change([self._failed(stored, error, lease.now) for stored in due]))
+        self._fail(lease, [stored for stored in lease.events if _due(stored.event, lease.now)], error)
 
     def _observe(self, session: Session, lease: Lease, due: Sequence[Stored]) -> Readings:
         wanted = {stored.event.key for stored in due}
@@ -141,6 +140,7 @@ class Looker:
         now, judgement = lease.now, _Judgement(lease, readings, self.policy)
         wanted = {stored.event.key for stored in due}
         verdicts: list[Verdict] = []
+        failed: list[Verdict] = []
         changes: list[EventChange] = []
         for stored in lease.events:
             verdict = judgement.judge(stored)
@@ -151,7 +151,7 @@ class Looker:
             elif is_wanted:
                 error = _why_unjudged(stored.event.key, readings)
                 if not isinstance(error, PUT_OFF):
-                    changes.append(self._failed(stored, error, now))
+                    failed.append(unread(lease.sub, stored, error.reason, now, self.policy))
             elif waits_for(stored.event) in judgement.back:
                 soon = to_ms(now + self.policy.recheck_min)
                 after = replace(stored.event.asked_again(now), next_look=soon)
@@ -173,11 +173,9 @@ class Looker:
             dry_run=self.dry_run,
         )
         mails = [self.post.relink(mail_id, letter, now) for mail_id, letter in plan.letters]
-        escalated = [verdict for verdict in plan.verdicts if verdict.escalated]
-        if escalated and not self.dry_run:
-            mails += self.post.escalation(account, address, escalated, now)
+        mails += self._escalations(account, address, [*plan.verdicts, *failed], now)
         change = Change(
-            events=[*changes, *(verdict.change for verdict in plan.verdicts)],
+            events=[*changes, *(verdict.change for verdict in (*plan.verdicts, *failed))],
             memo=replace(account.memo, episodes=plan.episodes),
             outcomes=plan.outcomes,
             mails=mails,
@@ -209,13 +207,33 @@ class Looker:
             detail={"reason": error.reason},
         )
         change = Change(events=[verdict.change for verdict in verdicts], lost=True, outcomes=[lost])
-        self._commit(lease, change, verdicts)
+        changed = self._commit(lease, change, verdicts)
+        if verdicts and len(changed) == len(verdicts):
+            # It was connected anew during the look: the new credentials are tried at the next.
+            return LookResult(hindrance=error)
         return LookResult(verdicts)
 
-    def _commit(self, lease: Lease, change: Change, verdicts: Sequence[Verdict]) -> None:
+    def _fail(self, lease: Lease, due: Sequence[Stored], error: CronofyError) -> None:
+        """A look that learnt nothing: every event that it was for is put off."""
+        log.warning("look.failed", sub=lease.sub, reason=error.reason, status=error.status)
+        failed = [unread(lease.sub, stored, error.reason, lease.now, self.policy) for stored in due]
+        mails = self._escalations(lease.account, lease.account.email, failed, lease.now)
+        self.ledger.commit(lease, Change([verdict.change for verdict in failed], mails=mails))
+
+    def _escalations(
+        self, account: Account, address: str | None, verdicts: Sequence[Verdict], now: datetime
+    ) -> list[Mail]:
+        escalated = [verdict for verdict in verdicts if verdict.escalated]
+        if not escalated or self.dry_run:
+            return []
+        return self.post.escalation(account, address, escalated, now)
+
+    def _commit(self, lease: Lease, change: Change, verdicts: Sequence[Verdict]) -> frozenset[EventKey]:
+        """Commit, and say what was; returns the events that changed meanwhile."""
         changed = self.ledger.commit(lease, change)
-        for outcome in change.outcomes:
-            log.info(f"account.{outcome.type}", sub=lease.sub, **_loggable(outcome))
+        if not (change.lost and verdicts and len(changed) == len(verdicts)):
+            for outcome in change.outcomes:
+                log.info(f"account.{outcome.type}", sub=lease.sub, **_loggable(outcome))
         for verdict in verdicts:
             if verdict.before.event.key in changed:
                 log.info("event.changed_meanwhile", sub=lease.sub, **_ids(verdict))
@@ -231,12 +249,7 @@ class Looker:
                 remedy=diagnosis.remedy.value,
                 outcomes=[outcome.type.value for outcome in verdict.outcomes],
             )
-
-    def _failed(self, stored: Stored, error: CronofyError, now: datetime) -> EventChange:
-        event = stored.event
-        start = event.start.instant if event.start else None
-        look_at = retry_look(event.failures + 1, start, now, self.policy)
-        return EventChange(stored, event.failed(error.reason, now, look_at))
+        return changed
 
 
 class _Judgement:

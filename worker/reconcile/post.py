@@ -57,11 +57,12 @@ class Post:
 
 def _entry(verdict: Verdict) -> Escalation:
     event_uid = verdict.after.seen.get("event_uid")
+    evidence, reason = verdict.diagnosis.evidence, verdict.escalated or ""
     return Escalation(
         meeting=meeting(verdict.after),
         cause=verdict.diagnosis.cause.value if verdict.diagnosis.cause else "",
-        reason=verdict.escalated or "",
-        evidence=verdict.diagnosis.evidence,
+        reason=reason,
+        evidence=() if reason == " ".join(evidence) else evidence,
         event_uid=event_uid if isinstance(event_uid, str) else None,
     )
 

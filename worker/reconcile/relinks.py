@@ -97,8 +97,12 @@ def plan_relinks(
         episode = episodes.get(profile.profile_id)
         obstacle = _obstacle(profile, address, rules)
         if obstacle:
-            plan = _escalate(plan, account.sub, judged, obstacle, profile, now)
-        elif episode is None:
+            # Told once for the profile, as the email would have been; who is told of it sees which events.
+            if episode is None:
+                plan = _obstructed(plan, judged, obstacle)
+                outcomes.append(_escalated(account.sub, profile, obstacle, upcoming, now))
+                episodes[profile.profile_id] = Episode(to_ms(now), 0, (), _keys(upcoming))
+        elif episode is None or not episode.mails:
             mail_id = uuid4().hex
             letters.append((mail_id, _letter(account, profile, address or "", upcoming, 0)))
             episodes[profile.profile_id] = _begun(mail_id, upcoming, now)
@@ -174,6 +178,23 @@ def _escalate(
     return replace(plan, verdicts=tuple(told.get(v.key, v) for v in plan.verdicts))
 
 
+def _obstructed(plan: RelinkPlan, judged: Sequence[Verdict], reason: str) -> RelinkPlan:
+    keys = {verdict.key for verdict in judged}
+    verdicts = [replace(v, escalated=reason) if v.key in keys else v for v in plan.verdicts]
+    return replace(plan, verdicts=tuple(verdicts))
+
+
+def _escalated(
+    sub: str, profile: Profile, reason: str, upcoming: Sequence[TrackedEvent], now: datetime
+) -> Outcome:
+    detail = {
+        "reason": reason,
+        "profile_id": profile.profile_id,
+        "event_ids": [event.key.event_id for event in upcoming],
+    }
+    return Outcome(OutcomeType.ESCALATED, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=detail)
+
+
 def _letter(
     account: Account, profile: Profile, address: str, upcoming: Sequence[TrackedEvent], reminder: int
 ) -> RelinkLetter:
@@ -236,7 +257,7 @@ def _no_later_than_reminder(verdict: Verdict, episodes: Mapping[str, Episode], r
     if (
         episode is None
         or verdict.diagnosis.cause is not Cause.CREDENTIALS_EXPIRED
-        or episode.mails > len(rules.reminders)
+        or not 0 < episode.mails <= len(rules.reminders)
         or verdict.after.next_look is None
     ):
         return verdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -30,9 +31,11 @@ def look_at_ready(services: Services, most: int) -> int:
     Ends early when none is ready, when the budget is spent, or after `BATCH_SECONDS`. Each account
     stands alone: its failure is its own.
     """
-    batch = _Batch(services, most)
-    with ThreadPoolExecutor(min(THREADS, most), thread_name_prefix="look") as pool:
-        return sum(pool.map(lambda _: batch.work(), range(min(THREADS, most))))
+    batch, threads = _Batch(services, most), min(THREADS, most)
+    with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
+        # Each with a copy of this context, so that its log lines are bound to the task as ours are.
+        working = [pool.submit(copy_context().run, batch.work) for _ in range(threads)]
+        return sum(work.result() for work in working)
 
 
 class _Batch:

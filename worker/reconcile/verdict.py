@@ -11,11 +11,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from worker.diagnosis.model import Cause, Diagnosis, Policy, Remedy, Seen, State
+from worker.diagnosis.causes import is_overdue
+from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, Seen, State
 from worker.diagnosis.schedule import next_interval, next_look, retry_look
 from worker.ledger.ledger import EventChange
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import Stored, TrackedEvent, Write, interval_of, to_ms
+from worker.ledger.records import Stored, TrackedEvent, Write, from_ms, interval_of, to_ms
+
+#: So many looks in a row have to fail before a person is told of it.
+FAILURES_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Verdict:
     def change(self) -> EventChange:
         """What the ledger is to write."""
         settled = self.diagnosis.state is not State.PENDING
-        return EventChange(self.before, self.after, settled, self.outcomes)
+        return EventChange(self.before, self.after, settled, self.outcomes, heeded=self.seen is not None)
 
 
 def judge(
@@ -70,6 +74,22 @@ def judge(
     if diagnosis.remedy is Remedy.ESCALATE:
         return escalate_once(verdict, sub, " ".join(diagnosis.evidence), now)
     return verdict
+
+
+def unread(sub: str, before: Stored, reason: str, now: datetime, policy: Policy) -> Verdict:
+    """A look that failed: nothing is concluded of the event, and it is looked at again.
+
+    Where that goes on until the event is overdue, a person is told once, since nobody else would.
+    """
+    event = before.event
+    start = event.start.instant if event.start else None
+    after = event.failed(reason, now, retry_look(event.failures + 1, start, now, policy))
+    evidence = f"{after.failures} looks in a row failed, the last one so: {reason}"
+    state = Diagnosis(State.PENDING, event.cause, Certainty.LIKELY, (evidence,), Remedy.WAIT)
+    verdict = Verdict(before, after, state)
+    if after.failures < FAILURES_TOLD or not is_overdue(from_ms(event.asked_at), start, now, policy):
+        return verdict
+    return escalate_once(verdict, sub, evidence, now, "unread")
 
 
 def escalate_once(verdict: Verdict, sub: str, reason: str, now: datetime, about: str = "") -> Verdict:

@@ -2,8 +2,7 @@
 -- ARGV: P, sub, token, packed change:
 --   done       true ends the lease; false keeps it (an intent, recorded before a write)
 --   events     { field, next look and SHA-1 of the record that were claimed, 'keep' or 'settle', new value,
---              outcomes }...
---   hints      { field, hint }... that this look took up
+--              outcomes, the hint that the look took up ('' for none) or false if it took none up }...
 --   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
 --              anew meanwhile, the whole change is void
 --   memo       of the account, if it changes
@@ -39,7 +38,12 @@ for _, event in ipairs(change.events) do
   if not present or redis.sha1hex(string.sub(present, HEADER + 1)) ~= expected then
     refused[#refused + 1] = field
   else
-    if verb == 'keep' and header(present) ~= next_look then
+    local hint, heeded = redis.call('HGET', hints_key(sub), field), event[7]
+    if heeded and hint == heeded then
+      redis.call('HDEL', hints_key(sub), field)
+      hint = false
+    end
+    if verb == 'keep' and (header(present) ~= next_look or (heeded and hint)) then
       -- Somebody made it due during this look, which may have read it before: it is looked at again.
       value = due_at(value, now)
     end
@@ -59,9 +63,6 @@ if settles then
     if header(all[i + 1]) <= now then redis.call('HDEL', settled, all[i]) end
   end
   redis.call('PEXPIRE', settled, change.keep_ms)
-end
-for _, hint in ipairs(change.hints) do
-  if redis.call('HGET', hints_key(sub), hint[1]) == hint[2] then redis.call('HDEL', hints_key(sub), hint[1]) end
 end
 leave_calendars(sub)
 for _, mail in ipairs(change.mails) do
