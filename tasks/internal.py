@@ -9,9 +9,8 @@ from celery import Task
 from kombu import Exchange, Queue
 
 from tasks.payload import bound_to
-from worker import outgoing
+from worker import looks, outgoing
 from worker.app import app, services
-from worker.reconcile import run
 from worker.sweep import BATCH_SIZE
 from worker.sweep import sweep as take_sweep
 
@@ -31,7 +30,7 @@ def sweep(self: Task[..., Any]) -> None:
 def look_at_ready(self: Task[..., Any]) -> None:
     """Look at ready accounts, soonest meeting first."""
     with bound_to(self):
-        if run.look_at_ready(services(), BATCH_SIZE):
+        if looks.look_at_ready(services(), BATCH_SIZE):
             wake_outgoing()
 
 
@@ -39,7 +38,7 @@ def look_at_ready(self: Task[..., Any]) -> None:
 def look_at_account(self: Task[..., Any], sub: str) -> None:
     """Look at what is due of one account."""
     with bound_to(self):
-        if run.look_at_account(services(), sub):
+        if looks.look_at_account(services(), sub):
             wake_outgoing()
 
 

@@ -8,11 +8,11 @@ from celery import Task
 
 from tasks.internal import wake_outgoing
 from tasks.payload import PUBLIC, handle
+from worker import looks
 from worker.app import app
 from worker.bootstrap import Services
 from worker.intake.payloads import AccountOnly, OneEvent
 from worker.ledger.records import EventKey
-from worker.reconcile import run
 
 
 @app.task(name="conferencing.reconcile_event", **PUBLIC)
@@ -20,7 +20,7 @@ def reconcile_event(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str
     """Re-read, diagnose and act on one event."""
 
     def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
-        return run.reconcile_event(services, event.sub, EventKey(event.calendar_id, event.event_id))
+        return looks.reconcile_event(services, event.sub, EventKey(event.calendar_id, event.event_id))
 
     answer = handle(self, OneEvent, service, args, kwargs)
     wake_outgoing()
@@ -32,7 +32,7 @@ def reconcile_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> list[d
     """The same for all pending events of an account."""
 
     def service(services: Services, account: AccountOnly) -> list[dict[str, Any]]:
-        return run.reconcile_account(services, account.sub)
+        return looks.reconcile_account(services, account.sub)
 
     answers = handle(self, AccountOnly, service, args, kwargs)
     wake_outgoing()
@@ -44,6 +44,6 @@ def explain(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any] |
     """Diagnose one event and change nothing."""
 
     def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
-        return run.explain(services, event.sub, EventKey(event.calendar_id, event.event_id))
+        return looks.explain(services, event.sub, EventKey(event.calendar_id, event.event_id))
 
     return handle(self, OneEvent, service, args, kwargs)

@@ -15,8 +15,8 @@ from config.settings import Settings
 from worker.bootstrap import bootstrap
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import EventKey, TrackedEvent, from_ms
+from worker.looks import explain
 from worker.reconcile.answer import recorded_answer
-from worker.reconcile.run import explain
 
 _WHY = {
     Cause.GENERATING: "Cronofy is still making the conference.",

@@ -15,13 +15,13 @@ from config.settings import load_settings
 from sandbox.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
+from worker import looks
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, ReceiveNotification, TrackEvent
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.records import EventKey, Stored
-from worker.reconcile import run
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -90,7 +90,7 @@ class World:
 
     def look(self, event_id: str = "e1") -> dict[str, Any]:
         """Reconcile an event now; its diagnosis."""
-        answer = run.reconcile_event(self.services, self.sub, self.key(event_id))
+        answer = looks.reconcile_event(self.services, self.sub, self.key(event_id))
         assert answer is not None
         return answer
 
@@ -219,7 +219,7 @@ def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
         world.track(event_id)
     world.control.disconnect_profile(world.sub, world.profiles[0])
 
-    answers = run.reconcile_account(world.services, world.sub)
+    answers = looks.reconcile_account(world.services, world.sub)
     again = world.look("e1")
 
     assert [(a["cause"], a["certainty"], a["remedy"]) for a in [*answers, again]] == [
@@ -339,7 +339,7 @@ def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin,
 
     answer = world.look("e1")
     calls = len(world.calls())
-    again = run.reconcile_account(world.services, world.sub)
+    again = looks.reconcile_account(world.services, world.sub)
 
     assert (answer["state"], answer["cause"], answer["next_check_at"]) == (
         "pending",
@@ -359,7 +359,7 @@ def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin,
     world.control.authorize(world.sub)
     world.connect()
     assert world.standing() == {"ready"}
-    assert run.look_at_ready(world.services, 10) == 1
+    assert looks.look_at_ready(world.services, 10) == 1
     assert {world.stored(e).event.cause for e in ("e1", "e2")} == {"generating"}
 
 

@@ -15,8 +15,8 @@ from sandbox.server import RunningSandbox
 from tests.integration.test_ledger_leases import dump
 from tests.integration.test_look_causes import Begin, World, beginning
 from tests.waiting import wait_until
+from worker import looks
 from worker.ledger.ledger import Lease
-from worker.reconcile import run
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> 
         world.control.expire_access_token(world.sub)
     before = _kept(world)
 
-    answer = run.explain(world.services, world.sub, world.key(event_id))
+    answer = looks.explain(world.services, world.sub, world.key(event_id))
 
     assert answer is not None
     assert (answer["cause"], answer["state"]) == {
@@ -85,7 +85,7 @@ def test_explain_of_a_refused_account_does_not_lose_it(begin: Begin) -> None:
     world.control.expire_access_token(world.sub)
     world.control.revoke_refresh_token(world.sub)
 
-    answer = run.explain(world.services, world.sub, world.key())
+    answer = looks.explain(world.services, world.sub, world.key())
 
     assert answer is not None
     assert answer["cause"] == "account_unauthorized"
@@ -100,7 +100,7 @@ def test_explain_answers_from_the_record_where_cronofy_cannot_be_asked(begin: Be
     world.look()
     world.control.add_fault(kind)
 
-    answer = run.explain(world.services, world.sub, world.key())
+    answer = looks.explain(world.services, world.sub, world.key())
 
     assert answer is not None
     assert (answer["cause"], answer["evidence"][-1][:15]) == ("generating", "Not read anew: ")
@@ -113,7 +113,7 @@ def test_explain_answers_for_settled_events(begin: Begin) -> None:
     world.look()
     calls = len(world.calls())
 
-    answer = run.explain(world.services, world.sub, world.key())
+    answer = looks.explain(world.services, world.sub, world.key())
 
     assert answer is not None
     assert (answer["state"], answer["cause"], answer["next_check_at"]) == ("closed", "event_in_past", None)

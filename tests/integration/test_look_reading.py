@@ -12,11 +12,11 @@ import pytest
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.test_look_causes import NOW, Begin, World, beginning
+from worker import looks
 from worker.cronofy.errors import OutOfBudget
 from worker.intake import accept
 from worker.intake.payloads import OneEvent, ReceiveNotification, TrackEvent
 from worker.ledger.records import EventKey
-from worker.reconcile import run
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,9 @@ def test_an_event_that_is_not_tracked_has_no_diagnosis(begin: Begin) -> None:
     """None, and no call."""
     world = begin()
 
-    assert run.reconcile_event(world.services, world.sub, world.key("no")) is None
-    assert run.reconcile_account(world.services, world.sub) == []
-    assert run.explain(world.services, world.sub, world.key("no")) is None
+    assert looks.reconcile_event(world.services, world.sub, world.key("no")) is None
+    assert looks.reconcile_account(world.services, world.sub) == []
+    assert looks.explain(world.services, world.sub, world.key("no")) is None
 
     assert (world.calls(), world.standing()) == ([], set())
 
@@ -60,7 +60,7 @@ def test_a_free_rider_that_is_assigned_is_settled_without_being_due(begin: Begin
     make_due(world, "due")
     before = world.stored("waits")
 
-    assert run.look_at_ready(world.services, 10) == 1
+    assert looks.look_at_ready(world.services, 10) == 1
 
     assert [(o["type"], o["event_id"]) for o in world.outcomes()] == [("assigned", "rider")]
     assert [s.event.key.event_id for s in world.services.ledger.pending(world.sub)] == ["due", "waits"]
@@ -77,7 +77,7 @@ def test_ready_accounts_are_looked_at_soonest_first_and_each_once(begin: Begin) 
     broken = others[2]
     world.control.add_fault("status", status=500, match={"sub": broken.sub})
 
-    assert run.look_at_ready(world.services, 100) == 6
+    assert looks.look_at_ready(world.services, 100) == 6
 
     causes = {other.sub: other.stored().event.cause for other in others}
     assert [sub for sub, cause in causes.items() if cause is None] == [broken.sub]
@@ -192,7 +192,7 @@ def test_out_of_budget_leaves_the_account_ready_and_untouched(begin: Begin) -> N
     before = world.stored()
     world.services.looker.cronofy.budget(world.control.base_url).take(2)
 
-    assert run.look_at_ready(world.services, 10) == 0
+    assert looks.look_at_ready(world.services, 10) == 0
 
     assert (world.stored(), world.standing(), world.calls()) == (before, {"ready"}, [])
 
@@ -204,7 +204,7 @@ def test_out_of_budget_between_two_calls_leaves_the_event_due(begin: Begin) -> N
     make_due(world)
     before = world.stored()
 
-    run.look_at_ready(world.services, 10)
+    looks.look_at_ready(world.services, 10)
 
     assert (world.stored(), world.standing(), world.calls()) == (before, {"ready"}, ["GET /v1/events"])
 
@@ -218,8 +218,8 @@ def test_a_429_pauses_every_account(begin: Begin) -> None:
         make_due(each)
     world.control.add_fault("status", status=429, retry_after=30, times=1)
 
-    run.look_at_ready(world.services, 1)
-    run.look_at_ready(world.services, 10)
+    looks.look_at_ready(world.services, 1)
+    looks.look_at_ready(world.services, 10)
 
     assert (len(world.calls()), world.standing(), other.standing()) == (1, {"ready"}, {"ready"})
     with pytest.raises(OutOfBudget, match="pause"):
@@ -236,7 +236,7 @@ def test_a_dry_run_writes_and_sends_nothing(begin: Begin) -> None:
     world.control.disconnect_profile(world.sub, world.profiles[1])
     world.control.add_conferencing_profile(world.sub, provider_name="zoom")
 
-    answers = {a["event_id"]: a["cause"] for a in run.reconcile_account(world.services, world.sub)}
+    answers = {a["event_id"]: a["cause"] for a in looks.reconcile_account(world.services, world.sub)}
 
     assert answers == {
         "removed": "profile_removed",
@@ -263,7 +263,7 @@ def test_an_impossible_start_harms_no_other_event(begin: Begin, start: str) -> N
     accept.track(world.services, TrackEvent.model_validate(payload))
     make_due(world, "fine", "odd")
 
-    run.look_at_ready(world.services, 10)
+    looks.look_at_ready(world.services, 10)
 
     assert {(o["event_id"], o["cause"]) for o in world.outcomes()} == {
         ("fine", "event_in_past"),

@@ -15,8 +15,8 @@ from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.test_look_causes import NOW, Begin, World, beginning
 from tests.waiting import wait_until
+from worker import looks
 from worker.ledger.ledger import Lease
-from worker.reconcile import run
 
 POST = {"method": "POST", "path_prefix": "/v1/"}
 
@@ -56,7 +56,7 @@ def moment(shown: dict[str, str]) -> datetime:
 def sweep(world: World) -> None:
     """What beat and a worker do at each tick."""
     world.services.ledger.promote(300)
-    run.look_at_ready(world.services, 100)
+    looks.look_at_ready(world.services, 100)
 
 
 @pytest.mark.parametrize(
@@ -117,15 +117,15 @@ def test_an_update_without_an_answer_is_sent_again_only_after_a_read(
     world = removed(begin, *events, http_timeout=0.4)
     world.control.add_fault(**fault, match=POST, times=2 if fault.get("status") == 401 else 1)
 
-    run.reconcile_account(world.services, world.sub)
+    looks.reconcile_account(world.services, world.sub)
     assert (world.types(), world.writes()) == ([], [])
     before = len(world.calls())
-    run.reconcile_account(world.services, world.sub)
+    looks.reconcile_account(world.services, world.sub)
 
     new = [call for call in world.calls()[before:] if "oauth" not in call]
     assert new[0] == "GET /v1/events"
     assert sum(call.startswith("POST") for call in new) == 1
-    run.reconcile_account(world.services, world.sub)
+    looks.reconcile_account(world.services, world.sub)
     assert sorted(w["event_id"] for w in world.writes()) == sorted(events)
     assert world.types() == ["reassigned"] * len(events)
 
@@ -177,7 +177,7 @@ def test_a_refused_update_is_never_sent_again(
     world.control.add_fault(**fault, match=POST)
 
     for _ in range(3):
-        run.reconcile_account(world.services, world.sub)
+        looks.reconcile_account(world.services, world.sub)
 
     assert (posts(world), world.writes()) == (1, [])
     assert set(world.types()) == {"escalated"}
@@ -278,7 +278,7 @@ def test_no_write_starts_after_the_lease_was_lost(begin: Begin) -> None:
     claimed = ledger.claim_account(world.sub, timedelta(milliseconds=50))
     assert isinstance(claimed, Lease)
     world.control.add_fault("slow", seconds=0.6, match={"path_prefix": "/v1/userinfo"}, times=1)
-    look = threading.Thread(target=run.guarded_look, args=(world.services, claimed, [world.key()]))
+    look = threading.Thread(target=looks.guarded_look, args=(world.services, claimed, [world.key()]))
 
     look.start()
     wait_until(lambda: ledger.promote(10).expired, what="the lease to expire")
