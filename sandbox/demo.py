@@ -51,7 +51,8 @@ def run(*, speed: float, keep: bool) -> int:
     """Play the demo; returns the exit code: 0 only if each event ended as it should."""
     console = Console()
     with ExitStack() as stack:
-        stage = stack.enter_context(_stage(speed))
+        with console.status("Starting a Redis server, the Cronofy sandbox, a mailbox, a worker and beat"):
+            stage = stack.enter_context(_stage(speed))
         ok = _play(stage, console)
         if keep:
             _keep(stage, console)
