@@ -31,6 +31,7 @@ from worker.diagnosis.model import (
     Profiles,
     Remedy,
     Seen,
+    State,
     Unauthorized,
 )
 from worker.diagnosis.schedule import is_due
@@ -145,8 +146,7 @@ class Looker:
         for stored in lease.events:
             verdict = judgement.judge(stored)
             is_wanted = stored.event.key in wanted
-            # What was read by the way is only taken up where there is something to do about it.
-            if verdict and (is_wanted or verdict.diagnosis.remedy is not Remedy.WAIT):
+            if verdict and (is_wanted or _is_news(verdict)):
                 verdicts.append(verdict)
             elif is_wanted:
                 error = _why_unjudged(stored.event.key, readings)
@@ -182,7 +182,8 @@ class Looker:
             cancel=plan.cancel,
         )
         self._commit(lease, change, plan.verdicts)
-        return LookResult(plan.verdicts, readings.userinfo_failure)
+        hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
+        return LookResult(plan.verdicts, hindrance)
 
     def _lose(self, lease: Lease, error: CronofyError) -> LookResult:
         """Cronofy refuses the account: no more calls for it until it is connected again."""
@@ -291,6 +292,15 @@ class _Judgement:
 
 def _due(event: TrackedEvent, now: datetime) -> bool:
     return event.next_look is not None and is_due(from_ms(event.next_look), interval_of(event), now)
+
+
+def _is_news(verdict: Verdict) -> bool:
+    """Whether an event that was read by the way is to be taken up before it is due: where there is
+    something to do about it that was not known. Its own looks go on as planned otherwise."""
+    diagnosis = verdict.diagnosis
+    if diagnosis.state is not State.PENDING:
+        return True
+    return diagnosis.remedy is not Remedy.WAIT and diagnosis.cause is not verdict.before.event.cause
 
 
 def _why_unjudged(key: EventKey, readings: Readings) -> CronofyError:
