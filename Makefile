@@ -3,7 +3,7 @@
 #
 #   make PYTHON=/path/to/python3.12 test    names the Python that .venv is made with
 
-.PHONY: help demo test check setup clean
+.PHONY: help demo test check bench setup clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo    show the whole system on this machine, with a stand-in for Cronofy'
 	@echo 'make test    all checks, then all tests'
 	@echo 'make check   lint, formatting, types and import rules'
+	@echo 'make bench   measure: a table on screen, figures as JSON in benchmarks/results'
 	@echo 'make clean   remove .venv, all caches, and the data of an embedded server (reconciler-data)'
 
 demo: setup
@@ -28,6 +29,9 @@ check: setup
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m benchmarks.looks
 
 setup: $(STAMP)
 
