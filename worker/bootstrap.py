@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -27,6 +28,8 @@ from worker.relink.wording import mailbox
 
 #: How many accounts one process looks at at a time. Waiting for Cronofy costs no CPU.
 THREADS = 16
+#: The scripts use nothing newer.
+OLDEST_REDIS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,24 @@ def connect_redis(settings: Settings) -> Redis:
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=8),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
+
+
+def weaknesses(redis: Redis) -> tuple[str, ...]:
+    """What is wrong with this server as the only store, each with its mend; raises RedisError if it is away.
+
+    The ledger must survive a restart and never lose a key to eviction.
+    """
+    info: dict[str, Any] = redis.info()
+    found = []
+    major = str(info.get("redis_version", "")).partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST_REDIS:
+        found.append(f"version {info['redis_version']} is too old: use {OLDEST_REDIS}.0 or newer")
+    if not info.get("aof_enabled"):
+        found.append("nothing is kept on disk as it is written: set appendonly yes")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        found.append(f"maxmemory-policy {policy} may evict what is tracked: set noeviction")
+    return tuple(found)
 
 
 def open_ledger(settings: Settings) -> Ledger:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 from redis.exceptions import RedisError
 from rich.console import Console
 
@@ -23,6 +24,8 @@ from worker import embedded
 
 #: Fewer would let one long batch keep urgent questions waiting; a process that waits costs no CPU.
 LEAST_PROCESSES = 4
+
+log = structlog.get_logger()
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 
@@ -62,7 +65,6 @@ def up() -> None:
     with _settings_for_all() as (settings, environment):
         configure(settings)
         _check(settings)
-        configure_logging(settings)
         patience = settings.task_time_limit + timedelta(seconds=5)
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
@@ -199,12 +201,21 @@ def _settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
 
 
 def _check(settings: Settings) -> None:
-    """What must be there before anything is started."""
-    from worker.bootstrap import bootstrap  # noqa: PLC0415
+    """What must be there before anything is started; a Redis that is unfit is only named."""
+    from worker.bootstrap import bootstrap, weaknesses  # noqa: PLC0415
 
     require_cronofy(settings)
     require_vault(settings)
-    bootstrap(settings).close()
+    configure_logging(settings)
+    services = bootstrap(settings)
+    try:
+        for weakness in weaknesses(services.ledger.redis):
+            log.warning("redis.unfit", reason=weakness)
+    except RedisError as error:
+        # It may come; workers wait for it.
+        log.warning("redis.unreachable", reason=type(error).__name__)
+    finally:
+        services.close()
 
 
 if __name__ == "__main__":
