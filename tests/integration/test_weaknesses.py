@@ -14,7 +14,7 @@ from worker.bootstrap import weaknesses
 @contextmanager
 def configured(redis: Redis, name: str, value: str) -> Iterator[None]:
     """The server with one setting changed, and put back."""
-    before = redis.config_get(name)[name]
+    before = str(redis.config_get(name)[name])
     redis.config_set(name, value)
     try:
         yield
