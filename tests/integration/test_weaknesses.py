@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from tests.waiting import wait_until
 from worker.bootstrap import weaknesses
+from worker.embedded import find_binary
 
 
 @contextmanager
-def configured(redis: Redis, name: str, value: str) -> Iterator[None]:
-    """The server with one setting changed, and put back."""
-    before = str(redis.config_get(name)[name])
-    redis.config_set(name, value)
+def server(directory: Path, **settings: str) -> Iterator[Redis]:
+    """A server with these settings on a free port, which keeps nothing."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+    command = [find_binary(), "--port", str(port), "--dir", str(directory), "--save", "", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        yield
+        with Redis(port=port) as client:
+            wait_until(lambda: answers(client), what="the server to answer")
+            yield client
     finally:
-        redis.config_set(name, before)
+        process.terminate()
+        process.wait(10)
+
+
+def answers(client: Redis) -> bool:
+    """Whether the server is up."""
+    try:
+        return bool(client.ping())
+    except RedisConnectionError:
+        return False
 
 
 def test_a_fit_server_has_none(redis: Redis) -> None:
@@ -28,15 +49,19 @@ def test_a_fit_server_has_none(redis: Redis) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("settings", "mend"),
     [
-        pytest.param("appendonly", "no", "set appendonly yes", id="nothing kept on disk"),
-        pytest.param("maxmemory-policy", "allkeys-lru", "set noeviction", id="keys may be evicted"),
+        pytest.param({"appendonly": "no"}, "set appendonly yes", id="nothing kept on disk"),
+        pytest.param(
+            {"appendonly": "yes", "maxmemory_policy": "allkeys-lru"},
+            "set noeviction",
+            id="keys may be evicted",
+        ),
     ],
 )
-def test_an_unfit_server_is_named_with_its_mend(redis: Redis, name: str, value: str, mend: str) -> None:
+def test_an_unfit_server_is_named_with_its_mend(tmp_path: Path, settings: dict[str, str], mend: str) -> None:
     """Each weakness is one sentence that says what to set."""
-    with configured(redis, name, value):
+    with server(tmp_path, **settings) as redis:
         (found,) = weaknesses(redis)
 
     assert mend in found
