@@ -79,46 +79,75 @@ def plan_relinks(
     episodes = dict(account.memo.episodes)
     if profiles is None:
         return RelinkPlan(episodes, tuple(verdicts))
-    back = reconnected(account.memo, profiles)
-    outcomes = [_relinked(account.sub, pid, episodes[pid], now) for pid in sorted(back)]
+    outcomes = [
+        _relinked(account.sub, pid, episodes[pid], now) for pid in sorted(reconnected(account.memo, profiles))
+    ]
     disconnected = _disconnected(profiles)
     over = [pid for pid in episodes if pid not in disconnected]
     cancel = tuple(mail_id for pid in over for mail_id in episodes.pop(pid).mail_ids)
-    letters: list[tuple[str, RelinkLetter]] = []
-    plan = RelinkPlan(episodes, tuple(verdicts), outcomes=tuple(outcomes), cancel=cancel)
     if dry_run:
-        return plan
-    for profile in disconnected.values():
-        judged = [v for v in plan.verdicts if _asks_for(v, profile)]
+        return RelinkPlan(episodes, tuple(verdicts), outcomes=tuple(outcomes), cancel=cancel)
+    after = {verdict.key: verdict for verdict in verdicts}
+    letters = []
+    for pid, profile in disconnected.items():
+        judged = [verdict for verdict in verdicts if _asks_for(verdict, profile)]
         if not judged:
             continue
-        affected = [v.after for v in judged] + [e for e in others if waits_for(e) == profile.profile_id]
-        upcoming = [event for event in affected if event.start is None or event.start.instant > now]
-        episode = episodes.get(profile.profile_id)
-        obstacle = _obstacle(profile, address, rules)
-        if obstacle:
-            # Told once for the profile, as the email would have been; who is told of it sees which events.
-            if episode is None:
-                plan = _obstructed(plan, judged, obstacle)
-                outcomes.append(_escalated(account.sub, profile, obstacle, upcoming, now))
-                episodes[profile.profile_id] = Episode(to_ms(now), 0, (), _keys(upcoming))
-        elif episode is None or not episode.mails:
-            mail_id = uuid4().hex
-            letters.append((mail_id, _letter(account, profile, address or "", upcoming, 0)))
-            episodes[profile.profile_id] = _begun(mail_id, upcoming, now)
-            outcomes.append(_requested(account.sub, profile, mail_id, upcoming, now))
-        elif episode.mails > len(rules.reminders):
-            new = [v for v in judged if v.key not in episode.events]
-            reason = "The user was asked to connect the profile again, and reminded, before this event came."
-            plan = _escalate(plan, account.sub, new, reason, profile, now)
-        elif now >= reminder_at(episode, rules):
-            mail_id, number = uuid4().hex, _reminders_due(episode, rules, now)
-            letters.append((mail_id, _letter(account, profile, address or "", upcoming, number)))
-            episodes[profile.profile_id] = _reminded(episode, mail_id, number, upcoming)
-    verdicts = [_no_later_than_reminder(v, episodes, rules) for v in plan.verdicts]
-    return replace(
-        plan, episodes=episodes, verdicts=tuple(verdicts), letters=tuple(letters), outcomes=tuple(outcomes)
-    )
+        waiting = [*(verdict.after for verdict in judged), *(e for e in others if waits_for(e) == pid)]
+        upcoming = [event for event in waiting if event.start is None or event.start.instant > now]
+        step = _step(account, profile, judged, upcoming, episodes.get(pid), address, now, rules)
+        after.update({verdict.key: verdict for verdict in step.verdicts})
+        episodes[pid] = step.episode
+        letters += step.letters
+        outcomes += step.outcomes
+    settled = [_no_later_than_reminder(verdict, episodes, rules) for verdict in after.values()]
+    return RelinkPlan(episodes, tuple(settled), tuple(letters), tuple(outcomes), cancel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What becomes of one disconnected profile in this look; `verdicts` are those that change."""
+
+    episode: Episode
+    letters: tuple[tuple[str, RelinkLetter], ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+
+def _step(
+    account: Account,
+    profile: Profile,
+    judged: Sequence[Verdict],
+    upcoming: Sequence[TrackedEvent],
+    episode: Episode | None,
+    address: str | None,
+    now: datetime,
+    rules: RelinkRules,
+) -> _Step:
+    """The first email, a reminder, a word to the operator, or nothing yet."""
+    obstacle = _obstacle(profile, address, rules)
+    if obstacle:
+        if episode is not None:
+            return _Step(episode)
+        # Told once for the profile, as the email would have been; the operator's email names the events.
+        told = tuple(replace(verdict, escalated=obstacle) for verdict in judged)
+        outcome = _escalated(account.sub, profile, obstacle, upcoming, now)
+        return _Step(Episode(to_ms(now), 0, (), _keys(upcoming)), outcomes=(outcome,), verdicts=told)
+    mail_id = uuid4().hex
+    if episode is None or not episode.mails:
+        letter = _letter(account, profile, address or "", upcoming, 0)
+        outcome = _requested(account.sub, profile, mail_id, upcoming, now)
+        return _Step(Episode(to_ms(now), 1, (mail_id,), _keys(upcoming)), ((mail_id, letter),), (outcome,))
+    if episode.mails > len(rules.reminders):
+        reason = "The user was asked to connect the profile again, and reminded, before this event came."
+        new = [verdict for verdict in judged if verdict.key not in episode.events]
+        about = profile.profile_id
+        return _Step(episode, verdicts=tuple(escalate_once(v, account.sub, reason, now, about) for v in new))
+    if now < reminder_at(episode, rules):
+        return _Step(episode)
+    number = _reminders_due(episode, rules, now)
+    letter = _letter(account, profile, address or "", upcoming, number)
+    return _Step(_reminded(episode, mail_id, number, upcoming), ((mail_id, letter),))
 
 
 def reminder_at(episode: Episode, rules: RelinkRules) -> datetime:
@@ -171,19 +200,6 @@ def _deliverable(address: str) -> bool:
     return True
 
 
-def _escalate(
-    plan: RelinkPlan, sub: str, whom: Sequence[Verdict], reason: str, profile: Profile, now: datetime
-) -> RelinkPlan:
-    told = {v.key: escalate_once(v, sub, reason, now, profile.profile_id) for v in whom}
-    return replace(plan, verdicts=tuple(told.get(v.key, v) for v in plan.verdicts))
-
-
-def _obstructed(plan: RelinkPlan, judged: Sequence[Verdict], reason: str) -> RelinkPlan:
-    keys = {verdict.key for verdict in judged}
-    verdicts = [replace(v, escalated=reason) if v.key in keys else v for v in plan.verdicts]
-    return replace(plan, verdicts=tuple(verdicts))
-
-
 def _escalated(
     sub: str, profile: Profile, reason: str, upcoming: Sequence[TrackedEvent], now: datetime
 ) -> Outcome:
@@ -219,10 +235,6 @@ def meeting(event: TrackedEvent) -> Meeting:
         calendar_id=event.key.calendar_id,
         event_id=event.key.event_id,
     )
-
-
-def _begun(mail_id: str, upcoming: Sequence[TrackedEvent], now: datetime) -> Episode:
-    return Episode(to_ms(now), 1, (mail_id,), _keys(upcoming))
 
 
 def _reminded(episode: Episode, mail_id: str, number: int, upcoming: Sequence[TrackedEvent]) -> Episode:
