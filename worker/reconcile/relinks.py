@@ -88,7 +88,7 @@ def plan_relinks(
     if dry_run:
         return RelinkPlan(episodes, tuple(verdicts), outcomes=tuple(outcomes), cancel=cancel)
     after = {verdict.key: verdict for verdict in verdicts}
-    letters = []
+    letters: list[tuple[str, RelinkLetter]] = []
     for pid, profile in disconnected.items():
         judged = [verdict for verdict in verdicts if _asks_for(verdict, profile)]
         if not judged:
