@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
@@ -17,6 +18,7 @@ from tests.integration.test_look_causes import Begin, World, beginning
 from tests.waiting import wait_until
 from worker import looks
 from worker.ledger.ledger import Lease
+from worker.ledger.vault import Vault
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +139,17 @@ def test_an_urgent_question_waits_for_the_look_under_way(begin: Begin) -> None:
     asking.join(10)
 
     assert [answer["cause"] for answer in answers] == ["generating"]
+
+
+def test_credentials_that_no_key_opens_are_named_and_lose_nothing(begin: Begin) -> None:
+    """A vault key was taken out too early: the answer names the setting, and the account is not lost."""
+    world = begin()
+    world.track()
+    world.services.ledger.vault = Vault([Fernet.generate_key().decode()])
+
+    answer = world.look()
+
+    assert "RECONCILER_VAULT_KEYS" in answer["evidence"][-1]
+    assert (world.calls(), world.types()) == ([], [])
+    assert not world.services.ledger.account(world.sub).lost
+    assert world.stored().event.failures == 1

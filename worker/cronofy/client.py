@@ -29,6 +29,7 @@ from worker.cronofy.transport import Answer, ProbeTurn, Transport, describe_erro
 from worker.cronofy.wire import UserInfo, read_batch, read_page, read_tokens, read_userinfo
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import Account, EventKey
+from worker.ledger.vault import VaultError
 
 #: Cronofy takes so many requests in one batch (reference §4).
 BATCH_SIZE = 50
@@ -250,7 +251,11 @@ class Session:
                 fresh = True
 
     def _open_credentials(self) -> Credentials:
-        credentials = self._cronofy.ledger.open_credentials(self._account)
+        try:
+            credentials = self._cronofy.ledger.open_credentials(self._account)
+        except VaultError as error:
+            # Ours to mend, and no word about the account: the look fails, and says why.
+            raise CronofyError(str(error)) from None
         if credentials is None:
             raise GrantRefused("The account was never connected: no credentials were given for it.")
         return credentials
