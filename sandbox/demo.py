@@ -7,11 +7,12 @@ beat as processes of their own, and a caller with nothing but Celery.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from config.settings import Settings, load_settings
+from config.settings import PREFIX, Settings, load_settings
 from sandbox.cast import CAST, DELETED, MOVED, MOVED_BY, Part, make_people, write_events
 from sandbox.control import Control
 from sandbox.options import SandboxOptions
@@ -90,6 +91,10 @@ class _Stage:
 def _stage(speed: float) -> Iterator[_Stage]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconciler-demo-")))
+        # The settings of a real installation, in the environment or in a .env file here, are not the demo's.
+        stack.enter_context(chdir(home))
+        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+            del os.environ[name]
         redis_url = stack.enter_context(embedded_server(home))
         options = SandboxOptions(
             client_id="demo",
