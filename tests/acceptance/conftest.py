@@ -1,0 +1,63 @@
+"""The fleets that several modules share: starting one takes seconds; an account each keeps tests apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.harness import Fleet, running_fleet
+from tests.acceptance.processes import Demo, running_demo
+
+OUTCOME_QUEUE = "billing.outcomes"
+
+_running: list[Fleet] = []
+
+
+def _until_the_end(fleet: Fleet) -> Iterator[Fleet]:
+    """Give the fleet; all of them end with the last test, and at the same time."""
+    _running.append(fleet)
+    yield fleet
+    for running in _running:
+        running.ask_to_end()
+    _running.remove(fleet)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo | None]:
+    """The demo, begun before all else where its test is among those to run: it mostly waits."""
+    if any(item.path.name == "test_demo.py" for item in request.session.items):
+        with running_demo(tmp_path_factory.mktemp("demo"), tmp_path_factory.mktemp("output")) as running:
+            yield running
+    else:
+        yield None
+
+
+@pytest.fixture(scope="package")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """`reconciler up` with a quick clock and short leases; its outcomes also go to a consumer's queue."""
+    settings = {
+        "OUTCOME_TASK": "billing.settle",
+        "OUTCOME_QUEUE": OUTCOME_QUEUE,
+        # A lease is ten seconds longer than a look may take.
+        "LOOK_TIMEOUT": "3",
+        "HTTP_TIMEOUT": "3",
+    }
+    with running_fleet(tmp_path_factory.mktemp("fleet"), settings=settings) as running:
+        yield from _until_the_end(running)
+
+
+@pytest.fixture(scope="package")
+def quiet_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """`reconciler up` that looks at nothing by itself while a test lasts, and acts on nothing it finds."""
+    settings = {
+        "DRY_RUN": "true",
+        "RECHECK_MIN": "300",
+        "RECHECK_MAX": "3600",
+        "SWEEP_EVERY": "300",
+        "GRACE": "300",
+        "ESCALATE_AFTER": "3600",
+        "ESCALATE_BEFORE": "300",
+    }
+    with running_fleet(tmp_path_factory.mktemp("quiet"), settings=settings) as running:
+        yield from _until_the_end(running)

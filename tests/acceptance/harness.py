@@ -1,0 +1,319 @@
+"""A fleet as an operator runs it, and the few ways in which the outside world meets it.
+
+The console script in processes of its own, on a real Redis-compatible server, with the sandbox as
+Cronofy and as mail server; a caller that has nothing but Celery and the broker's URL.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery
+from cryptography.fernet import Fernet
+from redis import Redis
+
+from sandbox.control import Control, Json
+from sandbox.options import SandboxOptions
+from sandbox.receiver import receiver
+from sandbox.server import RunningSandbox
+from tests.acceptance.processes import Child, environment, run_command
+from tests.waiting import wait_until
+from worker.embedded import embedded_server
+
+INTAKE, URGENT = "reconciler.intake", "reconciler.urgent"
+#: The tasks that callers put on the urgent queue.
+QUESTIONS = frozenset({"explain", "reconcile_event", "reconcile_account"})
+OPERATOR = "operator@example.org"
+CLIENT_ID, CLIENT_SECRET = "sandbox-client", f"client-secret-{uuid4().hex}"
+
+#: As in production, with a clock that runs in seconds instead of hours.
+QUICK = {
+    "RECHECK_MIN": "0.5",
+    "RECHECK_MAX": "2",
+    "SWEEP_EVERY": "0.5",
+    "GRACE": "1",
+    "ESCALATE_AFTER": "5",
+    "ESCALATE_BEFORE": "1",
+    "RELINK_REMINDERS": "3,6,9",
+    "API_PER_MINUTE": "6000",
+}
+
+
+class Caller:
+    """Another service: Celery, the broker's URL, and the names in the contract."""
+
+    def __init__(self, url: str) -> None:
+        """Connect to the broker, where the results are as well."""
+        self._app = Celery(broker=url, backend=url, set_as_current=False)
+        # Who waits for no result needs no backend.
+        self._teller = Celery(broker=url, set_as_current=False)
+
+    def close(self) -> None:
+        """Close all connections, while the server still runs: results unsubscribe when they are freed."""
+        gc.collect()
+        backend: Any = self._app.backend
+        backend.result_consumer.stop()
+        self._app.close()
+        self._teller.close()
+
+    def call(self, task: str, /, **kwargs: Any) -> Any:
+        """Enqueue a task and wait for its result."""
+        return self._send(task, (), kwargs).get(timeout=20)
+
+    def send(self, task: str, /, **kwargs: Any) -> None:
+        """Enqueue a task and go on."""
+        self._send(task, (), kwargs, app=self._teller, ignore_result=True)
+
+    def failure(self, task: str, /, args: Sequence[Any] = (), **kwargs: Any) -> str:
+        """Enqueue a task that has to fail; the failure's kind and text."""
+        result = self._send(task, args, kwargs)
+        error = result.get(timeout=20, propagate=False)
+        assert result.state == "FAILURE"
+        return f"{type(error).__name__}: {error}"
+
+    def _send(
+        self,
+        task: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        app: Celery | None = None,
+        **options: Any,
+    ) -> Any:
+        queue = URGENT if task in QUESTIONS else INTAKE
+        return (app or self._app).send_task(
+            f"conferencing.{task}", args=list(args), kwargs=dict(kwargs), queue=queue, **options
+        )
+
+
+@dataclass(slots=True)
+class Fleet:
+    """What runs, and how to look at it from outside."""
+
+    home: Path
+    env: dict[str, str]
+    redis: Redis
+    redis_url: str
+    control: Control
+    caller: Caller
+    #: Where the caller of the events takes its notifications; it hands each on as it came.
+    webhook: str
+    log: Path
+    children: list[Child] = field(default_factory=list)
+
+    @property
+    def up(self) -> Child:
+        """The command that was started first."""
+        return self.children[0]
+
+    def start(self, *args: str) -> Child:
+        """Start one more command."""
+        child = Child(self.home, self.env, self.log, *args)
+        self.children.append(child)
+        return child
+
+    def restart(self) -> None:
+        """Start the first command again, after it was ended."""
+        self.children[0] = Child(self.home, self.env, self.log, "up")
+        self.answers()
+
+    def answers(self) -> None:
+        """Wait until a worker answers."""
+        assert self.caller.call("explain", sub="nobody", calendar_id="none", event_id="none") is None
+
+    def ask_to_end(self) -> None:
+        """SIGTERM to all."""
+        for child in self.children:
+            child.ask_to_end()
+
+    def end(self) -> None:
+        """End all, at the same time."""
+        self.ask_to_end()
+        for child in self.children:
+            child.end()
+
+    def run(self, *args: str) -> CompletedProcess[str]:
+        """Run a command with the fleet's settings."""
+        return run_command(self.home, self.env, *args)
+
+    def outcomes(self, sub: str | None = None) -> list[dict[str, Any]]:
+        """The outcomes stream, or what of it is about one account; oldest first."""
+        entries: Any = self.redis.xrange("reconciler:outcomes")
+        assert all(list(fields) == [b"outcome"] for _, fields in entries)
+        told = [json.loads(fields[b"outcome"]) for _, fields in entries]
+        return [outcome for outcome in told if sub in (None, outcome["sub"])]
+
+    def outcome(self, kind: str, sub: str, event_id: str | None, seconds: float = 15) -> dict[str, Any]:
+        """The first outcome of this kind, as soon as it is told."""
+
+        def find() -> dict[str, Any] | None:
+            wanted = (kind, event_id)
+            return next((o for o in self.outcomes(sub) if (o["type"], o["event_id"]) == wanted), None)
+
+        return wait_until(find, seconds, 0.1, what=f"{kind} of {event_id} of {sub}") or {}
+
+    def requests(self, sub: str, method: str = "GET", path: str = "/v1/") -> list[Json]:
+        """The requests at Cronofy with this account's token."""
+        logged = self.control.requests(path)
+        return [request for request in logged if (request["sub"], request["method"]) == (sub, method)]
+
+    def writes(self, sub: str) -> list[Json]:
+        """The requests at Cronofy that write this account's events, alone or in a batch."""
+        written = self.requests(sub, "POST")
+        return [r for r in written if r["path"] == "/v1/batch" or r["path"].endswith("/events")]
+
+    def drained(self) -> bool:
+        """Whether no message is waiting and none is in a worker's hands."""
+        queues: Any = [self.redis.llen(name) for name in (INTAKE, URGENT)]
+        return not any(queues) and not self.redis.hlen("unacked")
+
+    def person(self, *profiles: Json, **fields: Any) -> Person:
+        """Somebody at Cronofy with these conferencing profiles, whose account is connected here."""
+        person = Person(self, f"acc_{uuid4().hex[:12]}", list(profiles), fields)
+        person.connect()
+        return person
+
+
+class Person:
+    """An account at Cronofy with one calendar, and its connection to the fleet."""
+
+    def __init__(self, fleet: Fleet, sub: str, profiles: list[Json], fields: Json) -> None:
+        """Make the account at Cronofy."""
+        self.fleet, self.sub, self.calendar_id = fleet, sub, f"cal_{sub}"
+        self.email = f"{sub}@example.org"
+        calendar = {"provider_name": "google", "calendars": [{"calendar_id": self.calendar_id}]}
+        account = {"calendar_profiles": [calendar], "conferencing_profiles": profiles, **fields}
+        created = fleet.control.create_account(sub=sub, name="Dana", email=self.email, **account)
+        self.refresh_token, self.access_token = created["refresh_token"], created["access_token"]
+
+    def connect(self) -> None:
+        """Hand the tokens over, as the service does that the person authorised."""
+        tokens = {"refresh_token": self.refresh_token, "access_token": self.access_token}
+        assert self.fleet.caller.call("connect_account", sub=self.sub, name="Dana", **tokens) is True
+
+    def write(self, event_id: str, profile_id: str, start: timedelta, **fields: Any) -> Json:
+        """Write an event at Cronofy as the calling service does; returns the body that it sent."""
+        begins = (datetime.now(UTC) + start).replace(microsecond=0)
+        interactions = [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}]
+        body = {
+            "event_id": event_id,
+            "summary": f"Meeting {event_id}",
+            "start": {"time": begins.isoformat(), "tzid": "Europe/London"},
+            "end": {"time": (begins + timedelta(minutes=30)).isoformat(), "tzid": "Europe/London"},
+            "conferencing": {"profile_id": profile_id},
+            "subscriptions": [
+                {"type": "webhook", "uri": self.fleet.webhook, "interactions": interactions},
+            ],
+            **fields,
+        }
+        self.fleet.control.create_event(self.sub, self.calendar_id, body)
+        return body
+
+    def track(self, body: Json, **fields: Any) -> None:
+        """Have the event watched."""
+        event = {"sub": self.sub, "calendar_id": self.calendar_id, "event": body}
+        assert self.fleet.caller.call("track", **event, **fields) is True
+
+    def write_and_track(
+        self, event_id: str, profile_id: str, start: timedelta = timedelta(days=2), **fields: Any
+    ) -> Json:
+        """Both, one after the other."""
+        body = self.write(event_id, profile_id, start)
+        self.track(body, **fields)
+        return body
+
+    def stick(self, event_id: str, on: bool = True) -> None:
+        """Let Cronofy make no conference for the event and say nothing, or end that."""
+        self.fleet.control.set_stuck(self.calendar_id, event_id, on)
+
+    def explain(self, event_id: str) -> Any:
+        """Ask why the event has no conference yet."""
+        names = {"sub": self.sub, "calendar_id": self.calendar_id, "event_id": event_id}
+        return self.fleet.caller.call("explain", **names)
+
+    def outcome(self, kind: str, event_id: str | None, seconds: float = 15) -> dict[str, Any]:
+        """The outcome of this kind about one of the events (None: about the account as a whole)."""
+        return self.fleet.outcome(kind, self.sub, event_id, seconds)
+
+    def told(self) -> list[tuple[str, str | None]]:
+        """Kind and event id of all outcomes about this account, sorted."""
+        pairs = [(o["type"], o["event_id"]) for o in self.fleet.outcomes(self.sub)]
+        return sorted(pairs, key=str)
+
+    def mails(self) -> list[Json]:
+        """The mails to this person."""
+        return [mail for mail in self.fleet.control.mail() if self.email in mail["to"]]
+
+
+def zoom(profile_id: str, **fields: Any) -> Json:
+    """A Zoom profile."""
+    return {"profile_id": profile_id, "provider_name": "zoom", "profile_name": "Zoom", **fields}
+
+
+@contextmanager
+def running_fleet(
+    home: Path, command: str = "up", settings: Mapping[str, str] | None = None
+) -> Iterator[Fleet]:
+    """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK."""
+    with ExitStack() as stack:
+        url = stack.enter_context(embedded_server(home / "redis"))
+        sandbox = stack.enter_context(running_sandbox())
+        redis = stack.enter_context(Redis.from_url(url))
+        caller = Caller(url)
+        stack.callback(caller.close)
+        values = {
+            "REDIS_URL": url,
+            "VAULT_KEYS": Fernet.generate_key().decode(),
+            "DATA_DIR": str(home),
+            **cronofy_settings(sandbox),
+            **QUICK,
+            **(settings or {}),
+        }
+        webhook = stack.enter_context(receiver(_handing_on(caller)))
+        log = home / "processes.log"
+        fleet = Fleet(home, environment(**values), redis, url, sandbox.control, caller, webhook, log)
+        stack.callback(fleet.end)
+        fleet.start(command)
+        fleet.answers()
+        yield fleet
+
+
+def running_sandbox() -> RunningSandbox:
+    """Cronofy for a test: conferences come at once, and only the limit of a second is enforced."""
+    return RunningSandbox(
+        SandboxOptions(
+            client_id=CLIENT_ID,
+            client_secrets=(CLIENT_SECRET,),
+            per_minute=0,
+            generation_seconds=0.5,
+            retry_seconds=0.5,
+        )
+    )
+
+
+def cronofy_settings(sandbox: RunningSandbox) -> dict[str, str]:
+    """The settings that make the sandbox take the places of Cronofy and of the mail server."""
+    return {
+        "CRONOFY_CLIENT_ID": CLIENT_ID,
+        "CRONOFY_CLIENT_SECRET": CLIENT_SECRET,
+        "CRONOFY_API_URL": sandbox.url,
+        "SMTP_URL": sandbox.smtp_url,
+        "MAIL_FROM": "Conferencing <conferencing@example.org>",
+        "ESCALATION_EMAIL": OPERATOR,
+        "LOG_FORMAT": "json",
+    }
+
+
+def _handing_on(caller: Caller) -> Callable[[str, str], None]:
+    def take(body: str, signature: str) -> None:
+        caller.send("receive_notification", body=body, signature=signature)
+
+    return take

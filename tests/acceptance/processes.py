@@ -1,0 +1,119 @@
+"""The console script in processes of its own: started, watched, and ended by their pids."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+RECONCILER = Path(sys.executable).with_name("reconciler")
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """What a child process gets: these settings and no other of ours."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
+    return outer | {f"RECONCILER_{name}": value for name, value in settings.items()}
+
+
+def run_command(home: Path, env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `reconciler` to its end, which has to come within half a minute."""
+    return subprocess.run(
+        [RECONCILER, *args], cwd=home, env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def children_of(pid: int) -> list[int]:
+    """The pids of a process's children, as /proc has them."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Child:
+    """A command of `reconciler` that runs until it is ended, in a process group of its own."""
+
+    def __init__(self, home: Path, env: Mapping[str, str], log: Path, *args: str) -> None:
+        """Start it; what it and its children print is added to `log`."""
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [RECONCILER, *args], cwd=home, env=env, stdout=output, stderr=output, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        """The command's own process."""
+        return self.process.pid
+
+    def role(self, name: str) -> int | None:
+        """The pid of the child of `up` that has this role."""
+        for pid in children_of(self.pid):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:4] == [
+                    b"-m",
+                    b"worker.cli",
+                    name.encode(),
+                ]:
+                    return pid
+        return None
+
+    def ask_to_end(self) -> None:
+        """SIGTERM to the command itself, unless it has ended."""
+        self.process.terminate()
+
+    def end(self, seconds: float = 20.0) -> int:
+        """SIGTERM, a bounded wait, then SIGKILL for whatever is left of the group; the exit code."""
+        self.ask_to_end()
+        try:
+            return self.process.wait(seconds)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.process.wait(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A demo that runs, the directory it was started in, and what it prints."""
+
+    process: subprocess.Popen[bytes]
+    home: Path
+    output: Path
+
+
+@contextmanager
+def running_demo(home: Path, elsewhere: Path) -> Iterator[Demo]:
+    """Start `reconciler demo` in `home`; it is killed if it still runs at the end."""
+    output = elsewhere / "demo.txt"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [RECONCILER, "demo", "--speed", "2"],
+            cwd=home,
+            env=environment() | {"COLUMNS": "160"},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        yield Demo(process, home, output)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(5)

@@ -1,0 +1,74 @@
+"""`reconciler up` without a Redis of one's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from sandbox.server import RunningSandbox
+from tests.acceptance.harness import Caller, cronofy_settings, running_sandbox
+from tests.acceptance.processes import Child, environment, run_command, runs
+from tests.waiting import wait_until
+
+EVENT = {
+    "event_id": "evt",
+    "summary": "Interview",
+    "start": "2030-01-01T10:00:00Z",
+    "end": "2030-01-01T11:00:00Z",
+    "conferencing": {"profile_id": "pro_zoom"},
+}
+
+
+@pytest.fixture
+def sandbox() -> Iterator[RunningSandbox]:
+    """A Cronofy that is reached but knows nobody."""
+    with running_sandbox() as running:
+        yield running
+
+
+@contextmanager
+def _up(home: Path, env: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """`reconciler up`, from the moment its server answers to its orderly end; gives its URL and pid."""
+    child = Child(home, env, home / "processes.log", "up")
+    address = home / "data" / "embedded.url"
+    try:
+        wait_until(address.exists, 20, what="the embedded server")
+        url = wait_until(address.read_text, 5, what="its address")
+        with Redis.from_url(url) as redis:
+            server = int(dict(redis.info("server"))["process_id"])
+        assert runs(server)
+        yield url, server
+    finally:
+        code = child.end()
+    assert code == 0, (home / "processes.log").read_text()
+
+
+def test_up_brings_its_own_server_and_keeps_what_it_held(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    """Other commands find it; it is gone after SIGTERM; a second start has what was tracked before."""
+    settings = {"DATA_DIR": str(tmp_path / "data"), "RECHECK_MIN": "300", **cronofy_settings(sandbox)}
+    env = environment(**settings)
+    question = ("explain", "acc", "cal", "evt", "--offline", "--json")
+
+    with _up(tmp_path, env) as (url, server):
+        caller = Caller(url)
+        try:
+            assert caller.call("track", sub="acc", calendar_id="cal", event=EVENT) is True
+        finally:
+            caller.close()
+        before = run_command(tmp_path, env, *question)
+        assert json.loads(before.stdout)["state"] == "pending"
+
+    assert not runs(server)
+    alone = run_command(tmp_path, env, *question)
+    assert alone.returncode == 1
+    assert "RECONCILER_REDIS_URL" in alone.stderr
+    assert "Traceback" not in alone.stderr
+    with _up(tmp_path, env) as (_, server):
+        after = run_command(tmp_path, env, *question)
+        assert json.loads(after.stdout) == json.loads(before.stdout)
+    assert not runs(server)

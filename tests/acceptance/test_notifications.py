@@ -1,0 +1,78 @@
+"""Push notifications, in a fleet that would not look by itself for minutes."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+
+from sandbox.notifications import sign
+from tests.acceptance.harness import CLIENT_SECRET, Fleet, Person, zoom
+from tests.waiting import wait_until
+
+
+def _notification(person: Person, event_id: str) -> str:
+    content = {
+        "notification": {"type": "event_subscription", "interactions": [{"type": "conferencing_assigned"}]},
+        "event": {"calendar_id": person.calendar_id, "event_id": event_id},
+    }
+    return json.dumps(content)
+
+
+def _tracked(fleet: Fleet, event_id: str) -> Person:
+    """Somebody with one tracked event that has its conference at Cronofy, without a notification of it."""
+    person = fleet.person(zoom("pro_zoom"))
+    body = person.write(event_id, "pro_zoom", timedelta(days=2), subscriptions=[])
+    person.track(body)
+    wait_until(lambda: "join_url" in fleet.control.event(person.calendar_id, event_id)["conferencing"])
+    return person
+
+
+def _counted(fleet: Fleet, name: str) -> int:
+    return int(fleet.redis.hget("reconciler:counters", name) or 0)
+
+
+def test_a_notification_brings_a_look_at_once(quiet_fleet: Fleet) -> None:
+    """The outcome is told within three seconds, although the next look is minutes away."""
+    person = _tracked(quiet_fleet, "notified")
+    body = _notification(person, "notified")
+    assert person.told() == [("account_connected", None)]
+
+    signature = sign(body.encode(), [CLIENT_SECRET])
+    assert quiet_fleet.caller.call("receive_notification", body=body, signature=signature) is True
+
+    person.outcome("assigned", "notified", 3)
+
+
+def test_a_notification_with_a_bad_signature_is_only_counted(quiet_fleet: Fleet) -> None:
+    """Nothing is read, nothing is told, no letter is kept; the counter goes up by one."""
+    person = _tracked(quiet_fleet, "forged")
+    body = _notification(person, "forged")
+    counted = _counted(quiet_fleet, "notifications:bad_signature")
+    taken = _counted(quiet_fleet, "notifications:taken")
+
+    quiet_fleet.caller.call("receive_notification", body=body, signature=sign(body.encode(), ["guessed"]))
+
+    time.sleep(1)
+    assert quiet_fleet.drained()
+    assert _counted(quiet_fleet, "notifications:bad_signature") == counted + 1
+    assert _counted(quiet_fleet, "notifications:taken") == taken
+    assert quiet_fleet.requests(person.sub) == []
+    assert person.told() == [("account_connected", None)]
+    assert quiet_fleet.redis.xlen("reconciler:dead-letters") == 0
+
+
+def test_many_notifications_at_once_cost_few_reads(quiet_fleet: Fleet) -> None:
+    """A hundred notifications of an event that still waits bring at most two reads of its account."""
+    person = quiet_fleet.person(zoom("pro_zoom"))
+    person.stick("busy")
+    person.write_and_track("busy", "pro_zoom")
+    body = _notification(person, "busy")
+    signature = sign(body.encode(), [CLIENT_SECRET])
+
+    for _ in range(100):
+        quiet_fleet.caller.send("receive_notification", body=body, signature=signature)
+
+    wait_until(lambda: quiet_fleet.requests(person.sub, path="/v1/events"), 10, what="a read")
+    wait_until(quiet_fleet.drained, 20, what="all to be taken")
+    assert len(quiet_fleet.requests(person.sub, path="/v1/events")) <= 2

@@ -1,0 +1,42 @@
+"""The task that outcomes are sent to, as its consumer finds it on the broker."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from tests.acceptance.conftest import OUTCOME_QUEUE
+from tests.acceptance.harness import Fleet, zoom
+from tests.waiting import wait_until
+
+
+def _received(fleet: Fleet) -> list[dict[str, Any]]:
+    """What a consumer of that queue would take, oldest first: the raw list of the broker."""
+    raw: Any = fleet.redis.lrange(OUTCOME_QUEUE, 0, -1)
+    received = []
+    for message in reversed([json.loads(item) for item in raw]):
+        assert message["content-type"] == "application/json"
+        assert message["headers"]["task"] == "billing.settle"
+        _, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+        assert list(kwargs) == ["outcome"]
+        received.append(kwargs["outcome"])
+    return received
+
+
+def test_the_named_task_is_sent_every_outcome(fleet: Fleet) -> None:
+    """All that is in the stream arrives on the queue, in order, and as it stands in the stream."""
+    person = fleet.person(zoom("pro_zoom"))
+    event_ids = [f"told-{number}" for number in range(5)]
+    for event_id in event_ids:
+        person.write_and_track(event_id, "pro_zoom")
+    for event_id in event_ids:
+        person.outcome("assigned", event_id)
+    stream = fleet.outcomes()
+
+    def arrived() -> bool:
+        return {outcome["id"] for outcome in _received(fleet)} >= {outcome["id"] for outcome in stream}
+
+    wait_until(arrived, 10, interval=0.1, what="every outcome")
+    unique = {outcome["id"]: outcome for outcome in _received(fleet)}
+    assert list(unique.values())[: len(stream)] == stream
