@@ -16,6 +16,7 @@ from worker.intake.payloads import ReceiveNotification
 @app.task(name="conferencing.receive_notification", **PUBLIC)
 def receive_notification(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
     """Verify a notification and have what it speaks of looked at, at once."""
-    for sub in handle(self, ReceiveNotification, accept.receive_notification, args, kwargs):
-        look_at_account.apply_async(kwargs={"sub": sub})
+    for sub, wait in handle(self, ReceiveNotification, accept.receive_notification, args, kwargs):
+        # A wake-up may come late: it carries nothing, and without it the next sweep does the same.
+        look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
     return True

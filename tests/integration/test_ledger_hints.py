@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, standing
-from worker.ledger.ledger import Change, EventChange, Ledger
+from tests.waiting import wait_until
+from worker.ledger.ledger import WAKE_WINDOW, Change, EventChange, Ledger
 from worker.ledger.records import EventKey, pack_hint, to_ms
 
 
@@ -67,3 +70,12 @@ def test_a_hint_goes_with_its_record(ledger: Ledger, how: str) -> None:
     ledger.track("acc", an_event())
 
     assert claim(ledger).hints == {}
+
+
+def test_a_burst_of_notifications_wakes_two_looks(ledger: Ledger) -> None:
+    """One at once and one a moment later; other accounts have their own."""
+    waits = [ledger.wake_after("acc") for _ in range(100)]
+
+    assert waits == [timedelta(0), WAKE_WINDOW, *[None] * 98]
+    assert ledger.wake_after("another") == timedelta(0)
+    wait_until(lambda: ledger.wake_after("acc") == timedelta(0), timeout=5, what="the moment to be over")

@@ -84,9 +84,10 @@ class World:
         said = {"type": interaction} | ({"subtype": subtype} if subtype else {})
         body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
         signature = signature_of(body.encode(), "sandbox-secret")
-        return accept.receive_notification(
+        taken = accept.receive_notification(
             self.services, ReceiveNotification(body=body, signature=signature, sub=self.sub)
         )
+        return tuple(sub for sub, _ in taken)
 
     def look(self, event_id: str = "e1") -> dict[str, Any]:
         """Reconcile an event now; its diagnosis."""

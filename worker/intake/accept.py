@@ -5,6 +5,8 @@ Each of them may be done twice with no harm.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import structlog
 
 from worker.bootstrap import Services
@@ -57,11 +59,13 @@ def untrack(services: Services, event: OneEvent) -> bool:
     return True
 
 
-def receive_notification(services: Services, notification: ReceiveNotification) -> tuple[str, ...]:
+def receive_notification(
+    services: Services, notification: ReceiveNotification
+) -> tuple[tuple[str, timedelta], ...]:
     """Take a push notification as a hint: what it speaks of becomes due now.
 
-    Returns the accounts that are now to be looked at. One whose signature does not fit is counted,
-    logged and dropped (contract §6).
+    Returns the accounts that are to be looked at, each with how long from now. One whose signature
+    does not fit is counted, logged and dropped (contract §6).
     """
     secrets = [secret.get_secret_value() for secret in services.settings.cronofy_client_secret]
     if not is_signed(notification.body.encode(), notification.signature, secrets):
@@ -76,7 +80,8 @@ def receive_notification(services: Services, notification: ReceiveNotification) 
     services.ledger.count("notifications:taken")
     interaction = hint.interaction.value if hint.interaction else None
     log.info("notification.taken", interaction=interaction, subtype=hint.subtype, accounts=len(due))
-    return due
+    waits = ((sub, services.ledger.wake_after(sub)) for sub in due)
+    return tuple((sub, wait) for sub, wait in waits if wait is not None)
 
 
 def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]:

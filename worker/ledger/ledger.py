@@ -33,6 +33,9 @@ from worker.ledger.records import (
 )
 from worker.ledger.vault import Vault
 
+#: Within this, all notifications about an account share their looks.
+WAKE_WINDOW = timedelta(seconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -172,6 +175,19 @@ class Ledger:
         """Make all pending events of an account due now; whether there are any."""
         nudged = [self.nudge(sub, stored.event.key) for stored in self.pending(sub)]
         return any(nudged)
+
+    def wake_after(self, sub: str) -> timedelta | None:
+        """When to look at an account that a notification spoke of: now, a moment later, or not again.
+
+        A burst of notifications costs two looks: one at its first, and one that sees what all of it
+        was about.
+        """
+        moment_ms = int(WAKE_WINDOW.total_seconds() * 1000)
+        if self.redis.set(self._key("woken", sub), 1, nx=True, px=moment_ms):
+            return timedelta(0)
+        if self.redis.set(self._key("waking", sub), 1, nx=True, px=moment_ms):
+            return WAKE_WINDOW
+        return None
 
     # Reading.
 

@@ -174,10 +174,13 @@ class TrackedEvent:
         return replace(self, asked_at=to_ms(now), interval=None, notice=None, told=())
 
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
-        """This record with what a notification said; the same word said again keeps its first time."""
+        """This record with what a notification said; the same word said again keeps its first time.
+
+        After news the next look comes soon: a read may lag behind what was notified.
+        """
         if self.notice and self.notice[:2] == (interaction, subtype):
             return self
-        return replace(self, notice=(interaction, subtype, at))
+        return replace(self, notice=(interaction, subtype, at), interval=None)
 
     def noted(self, now: datetime, what: str, done: str) -> TrackedEvent:
         """This record with one more line of history; the oldest go."""

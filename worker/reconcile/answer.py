@@ -51,6 +51,7 @@ def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]
 
 def live_answer(sub: str, event: TrackedEvent, diagnosis: Diagnosis) -> dict[str, Any]:
     """A diagnosis made a moment ago that changed nothing: the next look stays as it was planned."""
+    over = diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED
     return {
         "sub": sub,
         "calendar_id": event.key.calendar_id,
@@ -62,7 +63,7 @@ def live_answer(sub: str, event: TrackedEvent, diagnosis: Diagnosis) -> dict[str
         "remedy": diagnosis.remedy.value,
         "detail": dict(diagnosis.detail),
         "join_url": diagnosis.join_url,
-        "next_check_at": from_ms(event.next_look).isoformat() if event.next_look is not None else None,
+        "next_check_at": None if over or event.next_look is None else from_ms(event.next_look).isoformat(),
     }
 
 

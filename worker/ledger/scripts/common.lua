@@ -22,6 +22,8 @@
 --   P:leases           hash    SUB -> the token of its lease
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
 --   P:freed:SUB        list    one entry for each of them once it has; a minute
+--   P:woken:SUB        string  an urgent look of the account was woken a moment ago; a second
+--   P:waking:SUB       string  another one comes when that second is over; a second
 --   P:outcomes         stream  outcome (JSON); trimmed to OUTCOMES_KEEP
 --   P:outcomes:sent    string  the stream id up to which RECONCILER_OUTCOME_TASK was told
 --   P:outcomes:turn    string  held by the one who tells it; seconds
