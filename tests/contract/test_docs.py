@@ -7,10 +7,8 @@ import importlib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +16,7 @@ import pytest
 
 from config.celery import QUEUES, ROUTES, TASK_MODULES, celery_config
 from config.settings import PREFIX, Settings, load_settings
+from tests.contract.documents import DOCUMENTS, ROOT, all_tables, code, firsts, table, tables, text_of
 from worker.app import app
 from worker.cli import cli
 from worker.cronofy.client import DATA_CENTERS
@@ -35,15 +34,6 @@ from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import CAUSES, EventKey, TrackedEvent
 from worker.reconcile.answer import recorded_answer
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "CONTRIBUTING.md",
-    *(ROOT / "docs").glob("*.md"),
-]
-
-#: What each public task takes.
 PAYLOADS: dict[str, type[Payload]] = {
     "conferencing.connect_account": ConnectAccount,
     "conferencing.forget_account": AccountOnly,
@@ -56,40 +46,8 @@ PAYLOADS: dict[str, type[Payload]] = {
 }
 
 
-def _text(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
-
-
-def _tables(text: str) -> Iterator[list[list[str]]]:
-    """The tables of a Markdown text as rows of cells, the head first."""
-    for block in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
-        yield [rows[0], *rows[2:]]
-
-
-def _table(name: str, head: str, *, after: str = "") -> list[list[str]]:
-    """The rows of the one table whose head begins with this word, below the text `after`."""
-    text = _text(name)
-    [table] = [table for table in _tables(text[text.index(after) :]) if table[0][0] == head]
-    return table[1:]
-
-
-def _code(cell: str) -> list[str]:
-    """What stands in a cell between backticks."""
-    return re.findall(r"`([^`]+)`", cell)
-
-
-def _firsts(rows: Iterable[list[str]]) -> list[str]:
-    """The names that stand first in each row."""
-    return [name for row in rows for name in _code(row[0])]
-
-
-def _all_tables() -> list[list[list[str]]]:
-    return list(_tables(_text("docs/contract.md")))
-
-
 def _task_tables() -> tuple[list[list[str]], list[list[str]]]:
-    public, internal = [table[1:] for table in _all_tables() if table[0][0] == "task"]
+    public, internal = [table[1:] for table in all_tables() if table[0][0] == "task"]
     return public, internal
 
 
@@ -103,39 +61,39 @@ def test_every_task_is_documented() -> None:
     registered = {name for name in app.tasks if not name.startswith("celery.")}
     public, internal = _task_tables()
 
-    assert _firsts(public) + _firsts(internal) == list(dict.fromkeys(_firsts(public) + _firsts(internal)))
-    assert {*_firsts(public), *_firsts(internal)} == registered
-    assert {name for name in registered if BadPayload in app.tasks[name].throws} == set(_firsts(public))
+    assert firsts(public) + firsts(internal) == list(dict.fromkeys(firsts(public) + firsts(internal)))
+    assert {*firsts(public), *firsts(internal)} == registered
+    assert {name for name in registered if BadPayload in app.tasks[name].throws} == set(firsts(public))
 
 
 @pytest.mark.parametrize(("task", "model"), PAYLOADS.items(), ids=PAYLOADS)
 def test_a_task_takes_what_its_row_says(task: str, model: type[Payload]) -> None:
     """Names, order, and which may be left out."""
-    [row] = [row for row in _task_tables()[0] if _code(row[0]) == [task]]
+    [row] = [row for row in _task_tables()[0] if code(row[0]) == [task]]
     taken = [name + ("" if field.is_required() else "?") for name, field in model.model_fields.items()]
 
-    assert sorted(_code(row[1])) == sorted(taken)
+    assert sorted(code(row[1])) == sorted(taken)
 
 
 def test_every_public_task_is_held_against_its_payload() -> None:
     """A new task has to be added to the table above."""
-    assert set(PAYLOADS) == set(_firsts(_task_tables()[0]))
+    assert set(PAYLOADS) == set(firsts(_task_tables()[0]))
 
 
 def test_tasks_are_on_the_queues_that_the_tables_name() -> None:
     """The queue of each row is where the task is routed."""
     public, internal = _task_tables()
-    named = {_code(row[0])[0]: _code(row[2])[0] for row in public}
-    named |= {_code(row[0])[0]: _code(row[1])[0] for row in internal}
+    named = {code(row[0])[0]: code(row[2])[0] for row in public}
+    named |= {code(row[0])[0]: code(row[1])[0] for row in internal}
 
     assert named == {name: ROUTES.get(name, ROUTES["conferencing.*"]) for name in named}
 
 
 def test_the_data_centres_are_documented() -> None:
     """Those that `connect_account` takes are those that the client knows."""
-    [line] = [line for line in _text("docs/contract.md").splitlines() if line.startswith("- `data_center`")]
+    [line] = [line for line in text_of("docs/contract.md").splitlines() if line.startswith("- `data_center`")]
 
-    assert tuple(_code(line)[1:]) == DATA_CENTERS
+    assert tuple(code(line)[1:]) == DATA_CENTERS
 
 
 enums: list[tuple[str, type[StrEnum]]] = [
@@ -150,24 +108,24 @@ enums: list[tuple[str, type[StrEnum]]] = [
 @pytest.mark.parametrize(("head", "enum"), enums, ids=[head for head, _ in enums])
 def test_the_words_of_the_contract_are_those_of_the_code(head: str, enum: type[StrEnum]) -> None:
     """Every member has its row, in the same order, and there is no other."""
-    assert _firsts(_table("docs/contract.md", head)) == [member.value for member in enum]
+    assert firsts(table("docs/contract.md", head)) == [member.value for member in enum]
 
 
 def test_the_remedies_of_causes_exist() -> None:
     """The last column of the table of causes names remedies only, and all but `none`."""
-    named = {word for row in _table("docs/contract.md", "cause") for word in _code(row[2])}
+    named = {word for row in table("docs/contract.md", "cause") for word in code(row[2])}
 
     assert {word for word in named if not word.startswith(PREFIX)} == {*Remedy} - {Remedy.NONE}
 
 
 def test_the_causes_of_the_readme_are_those_of_the_code() -> None:
     """The short table has them all, in the same order."""
-    assert _firsts(_table("README.md", "cause")) == [cause.value for cause in Cause]
+    assert firsts(table("README.md", "cause")) == [cause.value for cause in Cause]
 
 
 def test_the_counters_count_causes_in_the_order_of_the_contract() -> None:
     """Operations says that `cause:N` is the contract's N-th cause."""
-    listed = [Cause(name) for name in _firsts(_table("docs/contract.md", "cause"))]
+    listed = [Cause(name) for name in firsts(table("docs/contract.md", "cause"))]
 
     assert list(CAUSES) == [None, *listed]
 
@@ -193,20 +151,20 @@ def test_the_example_outcome_has_the_fields_of_an_outcome() -> None:
 
 
 def _examples() -> list[dict[str, Any]]:
-    blocks = re.findall(r"```json\n(.*?)```", _text("docs/contract.md"), re.DOTALL)
+    blocks = re.findall(r"```json\n(.*?)```", text_of("docs/contract.md"), re.DOTALL)
     return [json.loads(block) for block in blocks]
 
 
-SETTINGS = _table("docs/contract.md", "variable")
+SETTINGS = table("docs/contract.md", "variable")
 
 
 def test_every_setting_is_documented_in_the_order_of_the_code() -> None:
     """The table has one row for each field, and no other."""
-    assert _firsts(SETTINGS) == [PREFIX + field.upper() for field in Settings.model_fields]
+    assert firsts(SETTINGS) == [PREFIX + field.upper() for field in Settings.model_fields]
 
 
 @pytest.mark.parametrize(
-    ("variable", "default"), [pytest.param(_code(row[0])[0], row[1], id=_code(row[0])[0]) for row in SETTINGS]
+    ("variable", "default"), [pytest.param(code(row[0])[0], row[1], id=code(row[0])[0]) for row in SETTINGS]
 )
 def test_a_setting_has_the_default_of_its_row(
     monkeypatch: pytest.MonkeyPatch, variable: str, default: str
@@ -214,7 +172,7 @@ def test_a_setting_has_the_default_of_its_row(
     """`none` stands for no default, anything else is what the variable would be set to."""
     field = variable.removeprefix(PREFIX).lower()
     if default != "none":
-        [value] = _code(default)
+        [value] = code(default)
         monkeypatch.setenv(variable, value)
 
     assert getattr(load_settings(), field) == Settings.model_fields[field].default
@@ -235,14 +193,14 @@ def test_every_variable_that_a_document_names_exists() -> None:
 def test_every_command_is_documented_with_options_that_it_has() -> None:
     """The table has one row for each command; the options in it are the command's own."""
     rows = {
-        _code(row[0])[0].removeprefix("reconciler "): row[1] for row in _table("docs/contract.md", "command")
+        code(row[0])[0].removeprefix("reconciler "): row[1] for row in table("docs/contract.md", "command")
     }
     passes_on = {"worker", "beat"}
 
     assert set(rows) == set(cli.commands)
     for name, text in rows.items():
         own = {option for parameter in cli.commands[name].params for option in parameter.opts}
-        named = {word for word in _code(text) if word.startswith("-")}
+        named = {word for word in code(text) if word.startswith("-")}
         assert name in passes_on or named <= own, name
 
 
@@ -262,7 +220,7 @@ def test_every_command_line_that_a_document_shows_exists() -> None:
 
 def test_every_make_target_that_a_document_shows_exists() -> None:
     """The Makefile has what the texts tell people to run, and says so in its help."""
-    makefile = _text("Makefile")
+    makefile = text_of("Makefile")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     shown = {
         word
@@ -276,7 +234,7 @@ def test_every_make_target_that_a_document_shows_exists() -> None:
 
 def test_the_ci_runs_the_test_command_of_the_readme() -> None:
     """It does no more and no less than what a person is told to do."""
-    commands = re.findall(r"^ {4}(make [a-z]+)$", _text("README.md"), re.MULTILINE)
+    commands = re.findall(r"^ {4}(make [a-z]+)$", text_of("README.md"), re.MULTILINE)
     script = ROOT / ".ci" / "run"
 
     assert script.read_text(encoding="utf-8").splitlines()[-1] == commands[-1] == "make test"
@@ -289,14 +247,14 @@ def test_the_ci_runs_the_test_command_of_the_readme() -> None:
 def test_every_option_of_celery_is_explained() -> None:
     """The architecture gives a reason for each option that is set, and for no other."""
     config = celery_config(load_settings(redis_url="redis://localhost:6379/0"))
-    explained = _firsts(_table("docs/architecture.md", "option"))
+    explained = firsts(table("docs/architecture.md", "option"))
 
     assert sorted(explained) == sorted([*config, *config["broker_transport_options"]])
 
 
 def test_the_map_leads_to_every_module() -> None:
     """Each module is in the architecture's map, by itself or by its folder, and all places exist."""
-    places = _firsts(_table("docs/architecture.md", "place"))
+    places = firsts(table("docs/architecture.md", "place"))
     modules = [
         path.relative_to(ROOT).as_posix()
         for package in ("config", "tasks", "worker", "sandbox")
@@ -312,7 +270,7 @@ def test_the_map_leads_to_every_module() -> None:
 
 def test_the_map_of_the_readme_leads_to_every_package() -> None:
     """Each package has its line, and all places exist."""
-    places = _firsts(_table("README.md", "place"))
+    places = firsts(table("README.md", "place"))
     packages = [
         path.parent.relative_to(ROOT).as_posix() + "/"
         for package in ("config", "tasks", "worker", "sandbox")
@@ -324,29 +282,29 @@ def test_the_map_of_the_readme_leads_to_every_package() -> None:
 
 def test_the_readme_names_the_kinds_of_tests_that_there_are() -> None:
     """The folders of tests in its map are the folders of tests."""
-    [row] = [row for row in _table("README.md", "place") if _code(row[0]) == ["tests/"]]
+    [row] = [row for row in table("README.md", "place") if code(row[0]) == ["tests/"]]
 
-    assert set(_code(row[1])) == {f"{path.parent.name}/" for path in (ROOT / "tests").glob("*/__init__.py")}
+    assert set(code(row[1])) == {f"{path.parent.name}/" for path in (ROOT / "tests").glob("*/__init__.py")}
 
 
 def test_every_queue_is_described() -> None:
     """The table of queues holds them in the order in which a worker takes from them."""
-    assert _firsts(_table("docs/operations.md", "queue")) == list(QUEUES)
+    assert firsts(table("docs/operations.md", "queue")) == list(QUEUES)
 
 
 def test_every_direct_dependency_has_its_reason() -> None:
     """The three tables are pyproject's dependencies, extras and development group."""
-    project = tomllib.loads(_text("pyproject.toml"))
-    program, extras, development = [table[1:] for table in _tables(_text("docs/dependencies.md"))]
+    project = tomllib.loads(text_of("pyproject.toml"))
+    program, extras, development = [table[1:] for table in tables(text_of("docs/dependencies.md"))]
     wanted = [
         (_distribution(need), extra)
         for extra, needs in project["project"]["optional-dependencies"].items()
         for need in needs
     ]
 
-    assert _firsts(program) == [_distribution(need) for need in project["project"]["dependencies"]]
-    assert [(_code(row[0])[0], _code(row[1])[0]) for row in extras] == wanted
-    assert _firsts(development) == [_distribution(need) for need in project["dependency-groups"]["dev"]]
+    assert firsts(program) == [_distribution(need) for need in project["project"]["dependencies"]]
+    assert [(code(row[0])[0], code(row[1])[0]) for row in extras] == wanted
+    assert firsts(development) == [_distribution(need) for need in project["dependency-groups"]["dev"]]
     assert all(row[-1] for row in [*program, *extras, *development])
 
 
@@ -354,84 +312,9 @@ def _distribution(requirement: str) -> str:
     return re.split(r"[\[<>=~!; ]", requirement, maxsplit=1)[0]
 
 
-def test_every_log_event_is_explained() -> None:
-    """The table of events holds what config, worker and tasks log, and nothing else."""
-    names, patterns = _logged()
-    explained = _firsts(_table("docs/operations.md", "event"))
-    composed = [name for name in explained if name not in names]
-
-    assert len(explained) == len(set(explained))
-    assert names - set(explained) == set()
-    assert [name for name in composed if not any(re.fullmatch(p, name) for p in patterns)] == []
-    assert [p for p in patterns if not any(re.fullmatch(p, name) for name in composed)] == []
-    # What is composed is made of an outcome's type.
-    assert {name.split(".")[1] for name in composed} <= {kind.value for kind in OutcomeType}
-
-
-def _logged() -> tuple[set[str], set[str]]:
-    """The names that are logged as they stand, and patterns of those that are composed."""
-    names, patterns = set(), set()
-    levels = {"debug", "info", "warning", "error", "critical", "exception"}
-    for package in ("config", "worker", "tasks"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
-                    continue
-                called, event = node.func, node.args[0]
-                if called.attr not in levels or not isinstance(called.value, ast.Name):
-                    continue
-                if called.value.id != "log":
-                    continue
-                if isinstance(event, ast.JoinedStr):
-                    patterns.add("".join(_pattern(part) for part in event.values))
-                else:
-                    names.add(ast.literal_eval(event))
-    return names, patterns
-
-
-def _pattern(part: ast.expr) -> str:
-    return re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"[a-z_]+"
-
-
-def _links() -> Iterator[tuple[Path, str]]:
-    for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
-            if "://" not in target:
-                yield path, target
-
-
-@pytest.mark.parametrize(
-    ("path", "target"), [pytest.param(p, t, id=f"{p.relative_to(ROOT)}: {t}") for p, t in _links()]
-)
-def test_every_internal_link_resolves(path: Path, target: str) -> None:
-    """The file is there, and so is the heading that a link names."""
-    name, _, anchor = target.partition("#")
-    file = (path.parent / name).resolve() if name else path
-
-    assert file.exists()
-    if anchor:
-        headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-        assert anchor in [
-            re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings
-        ]
-
-
-def test_every_file_that_a_document_names_exists() -> None:
-    """Paths between backticks that look like files of this repository are."""
-    named = {
-        (path.name, word)
-        for path in DOCUMENTS
-        for word in re.findall(
-            r"`((?:config|tasks|worker|sandbox|tests|docs)/[\w./-]*)`", path.read_text(encoding="utf-8")
-        )
-    }
-
-    assert {(where, word) for where, word in named if not (ROOT / word).exists()} == set()
-
-
 def test_the_python_of_the_readme_compiles() -> None:
     """Its examples are Python, and send to tasks and queues that exist."""
-    text = _text("README.md")
+    text = text_of("README.md")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     strings = {
         node.value

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.test_ledger_leases import dump
-from tests.integration.test_look_causes import Begin, World, beginning
+from tests.integration.world import Begin, World, beginning
 from tests.waiting import wait_until
 from worker import looks
 from worker.ledger.ledger import Lease

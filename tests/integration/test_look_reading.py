@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.integration.test_look_causes import NOW, Begin, World, beginning
+from tests.integration.world import NOW, Begin, World, beginning
 from worker import looks
 from worker.cronofy.errors import OutOfBudget
 from worker.intake import accept

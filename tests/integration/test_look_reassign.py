@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.integration.test_look_causes import NOW, Begin, World, beginning
+from tests.integration.world import NOW, Begin, World, beginning
 from tests.waiting import wait_until
 from worker import looks
 from worker.ledger.ledger import Lease

@@ -7,98 +7,27 @@ from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes
 from email.header import decode_header, make_header
 from email.message import EmailMessage
-from email.policy import SMTP
-from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from tests.unit.letters import (
+    ENTRY,
+    ENVELOPE,
+    ESCALATION,
+    OFFSITE,
+    RELINK,
+    SOMEDAY,
+    WEEKLY,
+    PlainText,
+    part,
+    prose,
+    sent,
+)
 from worker.relink.letters import (
-    Envelope,
-    Escalation,
-    EscalationLetter,
     Meeting,
-    RelinkLetter,
     compose_escalation,
     compose_relink,
-    message_id,
 )
-
-ENVELOPE = Envelope(
-    sender="Conferencing <no-reply@example.org>",
-    reply_to="help@example.org",
-    message_id="<mail-1@example.org>",
-    date=datetime(2026, 11, 30, 8, 15, tzinfo=UTC),
-)
-WEEKLY = Meeting("Weekly", datetime(2026, 12, 1, 9, 0, tzinfo=UTC), "Europe/Paris", "cal_1", "evt_1")
-OFFSITE = Meeting("Offsite", date(2026, 12, 1), "Europe/Paris", "cal_1", "evt_2")
-SOMEDAY = Meeting("Someday", None, None, "cal_2", "evt_3")
-RELINK = RelinkLetter(
-    to="dana@example.org",
-    name="Dana",
-    provider_name="zoom",
-    profile_name="dana@work.example",
-    relink_url="https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
-    meetings=(WEEKLY,),
-    reminder=0,
-)
-ENTRY = Escalation(
-    meeting=WEEKLY,
-    cause="unexplained",
-    reason="No link 24 hours after the event was made.",
-    evidence=("the profile is connected", "no failure was notified"),
-    event_uid="evt_external_1",
-)
-ESCALATION = EscalationLetter(
-    to="ops@example.org",
-    sub="acc_1",
-    account_email="dana@example.org",
-    data_center="us",
-    entries=(ENTRY,),
-)
-
-
-class PlainText(HTMLParser):
-    """The words, tags and link targets that a mail program would find in an HTML part."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.tags: set[str] = set()
-        self.targets: list[str | None] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        if tag == "a":
-            self.targets.append(dict(attrs)["href"])
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
-
-
-def part(message: EmailMessage, kind: str) -> str:
-    body = message.get_body((kind,))
-    assert body is not None
-    content = body.get_content()
-    assert isinstance(content, str)
-    return content
-
-
-def prose(message: EmailMessage) -> str:
-    return " ".join(part(message, "plain").split())
-
-
-def sent(message: EmailMessage) -> EmailMessage:
-    """The message as the other side reads it."""
-    received = message_from_bytes(message.as_bytes(), policy=SMTP)
-    assert isinstance(received, EmailMessage)
-    return received
 
 
 def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_needed() -> None:
@@ -440,106 +369,3 @@ def test_letters_without_a_meeting_are_refused() -> None:
         compose_relink(replace(RELINK, meetings=()), ENVELOPE)
     with pytest.raises(ValueError, match="at least one event"):
         compose_escalation(replace(ESCALATION, entries=()), ENVELOPE)
-
-
-@given(
-    name=st.text(max_size=300) | st.sampled_from(["=?utf-8?q?=0D=0ABcc:=20e@x?=", "Lee, Ann (é) <x@y>"]),
-    summary=st.text(max_size=300) | st.just("=?utf-8?b?DQpCY2M6IGVAeA==?="),
-    provider=st.text(max_size=100),
-)
-@settings(deadline=None, max_examples=80)
-def test_no_text_injects_a_header_or_another_recipient(name: str, summary: str, provider: str) -> None:
-    """Whatever names and summaries hold, a mail has its own headers, one recipient and 7-bit bytes."""
-    meeting = replace(WEEKLY, summary=summary)
-    relink = replace(RELINK, name=name, provider_name=provider, profile_name=name, meetings=(meeting,))
-    escalation = replace(
-        ESCALATION, entries=(replace(ENTRY, meeting=meeting, reason=name, evidence=(name,)),)
-    )
-
-    for message in (compose_relink(relink, ENVELOPE), compose_escalation(escalation, ENVELOPE)):
-        wire = message.as_bytes()
-        received = sent(message)
-        assert wire.isascii()
-        assert received.keys() == [
-            *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted"),
-            *("X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),
-        ]
-        assert [a.addr_spec for a in received["To"].addresses] == [
-            relink.to if "Reconnect" in message["Subject"] else escalation.to
-        ]
-        assert len(received["Subject"]) < 150
-        assert received["Subject"].strip() == message["Subject"]
-        assert not received.defects
-        assert part(received, "plain").splitlines() == part(message, "plain").splitlines()
-
-
-def test_escalation_holds_all_that_support_asks_for() -> None:
-    """The text of an escalation, word for word."""
-    message = compose_escalation(ESCALATION, ENVELOPE)
-
-    assert message["To"] == "ops@example.org"
-    assert message["Subject"] == "1 meeting needs a person: Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
-    assert part(message, "plain").splitlines() == [
-        "A meeting has no conferencing link, and only a person can help it.",
-        "",
-        "Account:      acc_1",
-        "Email:        dana@example.org",
-        "Data centre:  us",
-        "",
-        "1. Weekly",
-        "",
-        "Starts:       Tue 1 Dec 2026, 10:00 (Europe/Paris), 2026-12-01T09:00:00+00:00",
-        "Calendar:     cal_1",
-        "Event:        evt_1",
-        "Event UID:    evt_external_1",
-        "Cause:        unexplained",
-        "Reason:       No link 24 hours after the event was made.",
-        "Evidence:",
-        "- the profile is connected",
-        "- no failure was notified",
-        "",
-        "If this cannot be mended on your side, write to support@cronofy.com. They need",
-        "the account and event details above: account, data centre, calendar, event and",
-        "event UID, summary and start.",
-    ]
-
-
-def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
-    """The subject says how many and which is next; what is unknown is left out, not shown as None."""
-    bare = Escalation(OFFSITE, "profile_removed", "No clear replacement.", (), None)
-    letter = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
-
-    message = compose_escalation(letter, ENVELOPE)
-
-    assert message["Subject"] == "3 meetings need a person, the soonest: Offsite, Tue 1 Dec 2026 (all day)"
-    text, html = prose(message), PlainText(part(message, "html"))
-    assert text.index("1. Offsite") < text.index("2. Weekly") < text.index("3. Someday")
-    assert html.text.index("Offsite") < html.text.index("Weekly") < html.text.index("Someday")
-    for body in (text, html.text):
-        assert all(event_id in body for event_id in ("evt_1", "evt_2", "evt_3"))
-        assert "None" not in body
-        assert body.count("Event UID") == 2
-    assert html.targets == ["mailto:support@cronofy.com"]
-
-
-@pytest.mark.parametrize(
-    ("mail_id", "expected"),
-    [
-        pytest.param("0b5c-12", "<0b5c-12@example.org>", id="plain"),
-        pytest.param("acc_1:pro_2", "<acc_1%3Apro_2@example.org>", id="colon"),
-        pytest.param("..a.", "<%2E%2Ea%2E@example.org>", id="dots"),
-        pytest.param("a>\r\n@b", "<a%3E%0D%0A%40b@example.org>", id="injection"),
-    ],
-)
-def test_message_id_follows_from_the_mail_alone(mail_id: str, expected: str) -> None:
-    """The same mail has the same well-formed Message-ID whenever it is sent, and it survives the wire."""
-    made = message_id(mail_id, "Conferencing <no-reply@example.org>")
-
-    assert made == message_id(mail_id, "other@example.org") == expected
-    assert sent(compose_relink(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"] == expected
-
-
-def test_message_id_of_a_long_mail_id_survives_the_wire() -> None:
-    """A Message-ID longer than a header line is neither folded apart nor encoded."""
-    made = message_id("m" * 120, "a@example.org")
-    assert sent(compose_relink(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"].strip() == made

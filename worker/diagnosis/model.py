@@ -214,3 +214,16 @@ class Diagnosis:
     remedy: Remedy
     detail: Mapping[str, Any] = field(default_factory=dict)
     join_url: str | None = None
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The diagnosis as the contract (§1) writes it, without ids and next look."""
+        return {
+            "state": self.state.value,
+            "cause": self.cause.value if self.cause else None,
+            "certainty": self.certainty.value,
+            "evidence": list(self.evidence),
+            "remedy": self.remedy.value,
+            "detail": dict(self.detail),
+            "join_url": self.join_url,
+        }

@@ -138,17 +138,8 @@ class TrackedEvent:
 
     def diagnosed(self, diagnosis: Diagnosis, now: datetime, done: str) -> TrackedEvent:
         """This record after a look that ended in `diagnosis`; `done` is what was done, in a word."""
-        last = {
-            "state": diagnosis.state.value,
-            "cause": diagnosis.cause.value if diagnosis.cause else None,
-            "certainty": diagnosis.certainty.value,
-            "evidence": list(diagnosis.evidence),
-            "remedy": diagnosis.remedy.value,
-            "detail": dict(diagnosis.detail),
-            "join_url": diagnosis.join_url,
-        }
         what = diagnosis.cause or diagnosis.state
-        return replace(self, last=last, failures=0).noted(now, what.value, done)
+        return replace(self, last=diagnosis.as_json, failures=0).noted(now, what.value, done)
 
     def failed(self, reason: str, now: datetime, next_look: datetime) -> TrackedEvent:
         """This record after a look that failed: nothing is concluded, only the next look moves."""

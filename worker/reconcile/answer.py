@@ -56,13 +56,7 @@ def live_answer(sub: str, event: TrackedEvent, diagnosis: Diagnosis) -> dict[str
         "sub": sub,
         "calendar_id": event.key.calendar_id,
         "event_id": event.key.event_id,
-        "state": diagnosis.state.value,
-        "cause": diagnosis.cause.value if diagnosis.cause else None,
-        "certainty": diagnosis.certainty.value,
-        "evidence": list(diagnosis.evidence),
-        "remedy": diagnosis.remedy.value,
-        "detail": dict(diagnosis.detail),
-        "join_url": diagnosis.join_url,
+        **diagnosis.as_json,
         "next_check_at": None if over or event.next_look is None else from_ms(event.next_look).isoformat(),
     }
 

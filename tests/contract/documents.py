@@ -1,0 +1,48 @@
+"""The documents, and the tables in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").glob("*.md"),
+]
+
+
+#: What each public task takes.
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def tables(text: str) -> Iterator[list[list[str]]]:
+    """The tables of a Markdown text as rows of cells, the head first."""
+    for block in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+        yield [rows[0], *rows[2:]]
+
+
+def table(name: str, head: str, *, after: str = "") -> list[list[str]]:
+    """The rows of the one table whose head begins with this word, below the text `after`."""
+    text = text_of(name)
+    [table] = [table for table in tables(text[text.index(after) :]) if table[0][0] == head]
+    return table[1:]
+
+
+def code(cell: str) -> list[str]:
+    """What stands in a cell between backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def firsts(rows: Iterable[list[str]]) -> list[str]:
+    """The names that stand first in each row."""
+    return [name for row in rows for name in code(row[0])]
+
+
+def all_tables() -> list[list[list[str]]]:
+    return list(tables(text_of("docs/contract.md")))

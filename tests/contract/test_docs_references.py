@@ -1,0 +1,88 @@
+"""What the documents refer to exists: log events, links, files, code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.documents import DOCUMENTS, ROOT, firsts, table
+from worker.ledger.outcomes import OutcomeType
+
+
+def test_every_log_event_is_explained() -> None:
+    """The table of events holds what config, worker and tasks log, and nothing else."""
+    names, patterns = _logged()
+    explained = firsts(table("docs/operations.md", "event"))
+    composed = [name for name in explained if name not in names]
+
+    assert len(explained) == len(set(explained))
+    assert names - set(explained) == set()
+    assert [name for name in composed if not any(re.fullmatch(p, name) for p in patterns)] == []
+    assert [p for p in patterns if not any(re.fullmatch(p, name) for name in composed)] == []
+    # What is composed is made of an outcome's type.
+    assert {name.split(".")[1] for name in composed} <= {kind.value for kind in OutcomeType}
+
+
+def _logged() -> tuple[set[str], set[str]]:
+    """The names that are logged as they stand, and patterns of those that are composed."""
+    names, patterns = set(), set()
+    levels = {"debug", "info", "warning", "error", "critical", "exception"}
+    for package in ("config", "worker", "tasks"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+                    continue
+                called, event = node.func, node.args[0]
+                if called.attr not in levels or not isinstance(called.value, ast.Name):
+                    continue
+                if called.value.id != "log":
+                    continue
+                if isinstance(event, ast.JoinedStr):
+                    patterns.add("".join(_pattern(part) for part in event.values))
+                else:
+                    names.add(ast.literal_eval(event))
+    return names, patterns
+
+
+def _pattern(part: ast.expr) -> str:
+    return re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"[a-z_]+"
+
+
+def _links() -> Iterator[tuple[Path, str]]:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            if "://" not in target:
+                yield path, target
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [pytest.param(p, t, id=f"{p.relative_to(ROOT)}: {t}") for p, t in _links()]
+)
+def test_every_internal_link_resolves(path: Path, target: str) -> None:
+    """The file is there, and so is the heading that a link names."""
+    name, _, anchor = target.partition("#")
+    file = (path.parent / name).resolve() if name else path
+
+    assert file.exists()
+    if anchor:
+        headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in [
+            re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings
+        ]
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    """Paths between backticks that look like files of this repository are."""
+    named = {
+        (path.name, word)
+        for path in DOCUMENTS
+        for word in re.findall(
+            r"`((?:config|tasks|worker|sandbox|tests|docs)/[\w./-]*)`", path.read_text(encoding="utf-8")
+        )
+    }
+
+    assert {(where, word) for where, word in named if not (ROOT / word).exists()} == set()

@@ -1,0 +1,163 @@
+"""A sandbox with one connected account, and the services that look at it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+
+from config.settings import load_settings
+from sandbox.control import Control
+from sandbox.server import RunningSandbox
+from worker import looks
+from worker.bootstrap import Services, bootstrap
+from worker.cronofy.signature import signature_of
+from worker.intake import accept
+from worker.intake.payloads import ConnectAccount, ReceiveNotification, TrackEvent
+from worker.ledger.outbox import QueuedMail
+from worker.ledger.records import EventKey, Stored
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+class World:
+    """A sandbox with one connected account, and the services that look at it."""
+
+    def __init__(self, services: Services, control: Control, account: dict[str, Any]) -> None:
+        """Connect the account."""
+        self.services = services
+        self.control = control
+        self.account = account
+        self.sub = str(account["sub"])
+        self.calendar_id = str(account["calendar_profiles"][0]["calendars"][0]["calendar_id"])
+        self.profiles = [str(profile["profile_id"]) for profile in account["conferencing_profiles"]]
+        self.connect()
+
+    def connect(self) -> None:
+        """Hand the account's present tokens to the intake."""
+        account = self.control.account(self.sub)
+        accept.connect_account(
+            self.services,
+            ConnectAccount(
+                sub=self.sub,
+                refresh_token=account["refresh_token"] or "revoked",
+                access_token=account["access_token"],
+            ),
+        )
+
+    def key(self, event_id: str = "e1") -> EventKey:
+        """An event's key."""
+        return EventKey(self.calendar_id, event_id)
+
+    def body(self, event_id: str = "e1", *, hours: float = 48, profile: str | None = None) -> dict[str, Any]:
+        """What the caller writes: an event that asks for the first profile unless another is named."""
+        start = NOW + timedelta(hours=hours)
+        return {
+            "event_id": event_id,
+            "summary": f"Interview {event_id}",
+            "description": "Join: {{ cronofy.conferencing.join_url }}",
+            "start": start.isoformat(),
+            "end": (start + timedelta(minutes=30)).isoformat(),
+            "attendees": {"invite": [{"email": "guest@example.org"}]},
+            "conferencing": {"profile_id": profile or self.profiles[0]},
+        }
+
+    def track(self, event_id: str = "e1", *, write: bool = True, **fields: Any) -> dict[str, Any]:
+        """Write an event at the sandbox, and track what was written."""
+        body = self.body(event_id, **fields)
+        if write:
+            self.control.create_event(self.sub, self.calendar_id, body)
+        accept.track(
+            self.services,
+            TrackEvent(sub=self.sub, calendar_id=self.calendar_id, event=body, provider_name="zoom"),
+        )
+        return body
+
+    def notify(self, event_id: str, interaction: str, subtype: str | None = None) -> tuple[str, ...]:
+        """Let Cronofy's notification about an event come in."""
+        said = {"type": interaction} | ({"subtype": subtype} if subtype else {})
+        body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
+        signature = signature_of(body.encode(), "sandbox-secret")
+        taken = accept.receive_notification(
+            self.services, ReceiveNotification(body=body, signature=signature, sub=self.sub)
+        )
+        return tuple(sub for sub, _ in taken)
+
+    def look(self, event_id: str = "e1") -> dict[str, Any]:
+        """Reconcile an event now; its diagnosis."""
+        answer = looks.reconcile_event(self.services, self.sub, self.key(event_id))
+        assert answer is not None
+        return answer
+
+    def stored(self, event_id: str = "e1") -> Stored:
+        """An event's record."""
+        found = self.services.ledger.find(self.sub, self.key(event_id))
+        assert found is not None
+        return found
+
+    def outcomes(self) -> list[dict[str, Any]]:
+        """Everything told so far but the first connect."""
+        entries: Any = self.services.ledger.redis.xrange(f"{self.services.ledger.prefix}:outcomes")
+        told = [json.loads(fields[b"outcome"]) for _, fields in entries]
+        return [o for o in told if o["type"] != "account_connected"]
+
+    def types(self) -> list[str]:
+        """The types of the outcomes so far."""
+        return [o["type"] for o in self.outcomes()]
+
+    def writes(self) -> list[dict[str, Any]]:
+        """What the application wrote at the sandbox, but for the callers' own writes."""
+        return [w for w in self.control.writes() if w["via"] != "sandbox"]
+
+    def calls(self) -> list[str]:
+        """The requests so far, as method and path."""
+        return [f"{r['method']} {r['path']}" for r in self.control.requests()]
+
+    def standing(self, sub: str | None = None) -> set[str]:
+        """In which of the ledger's sets the account is."""
+        ledger = self.services.ledger
+        places = ("waiting", "ready", "leased")
+        return {p for p in places if ledger.redis.zscore(f"{ledger.prefix}:{p}", sub or self.sub) is not None}
+
+    def mails(self) -> list[QueuedMail]:
+        """What is due in the outbox; taken."""
+        return [mail for mail in iter(self.services.outbox.take, None) if mail is not None]
+
+
+Begin = Callable[..., World]
+
+
+def beginning(
+    running: RunningSandbox, redis_url: str, prefix: str, data_dir: Path
+) -> Iterator[Callable[..., World]]:
+    """Give a function that begins a world with an account of two Zoom profiles; settings as given."""
+    opened: list[Services] = []
+
+    def begin(profiles: int = 2, **settings: Any) -> World:
+        services = bootstrap(
+            load_settings(
+                **{
+                    "redis_url": redis_url,
+                    "key_prefix": prefix,
+                    "data_dir": data_dir,
+                    "vault_keys": Fernet.generate_key().decode(),
+                    "cronofy_client_id": "sandbox-client",
+                    "cronofy_client_secret": "sandbox-secret",
+                    "cronofy_api_url": running.url,
+                    "http_timeout": 2,
+                    **settings,
+                }
+            )
+        )
+        opened.append(services)
+        zooms = [{"provider_name": "zoom", "profile_id": f"pro_{n}"} for n in range(profiles)]
+        return World(services, running.control, running.control.create_account(conferencing_profiles=zooms))
+
+    running.control.reset()
+    yield begin
+    for services in opened:
+        services.close()

@@ -1,0 +1,92 @@
+"""Letters to compose, and a reader of what was composed."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP
+from html.parser import HTMLParser
+
+from worker.relink.letters import (
+    Envelope,
+    Escalation,
+    EscalationLetter,
+    Meeting,
+    RelinkLetter,
+)
+
+ENVELOPE = Envelope(
+    sender="Conferencing <no-reply@example.org>",
+    reply_to="help@example.org",
+    message_id="<mail-1@example.org>",
+    date=datetime(2026, 11, 30, 8, 15, tzinfo=UTC),
+)
+WEEKLY = Meeting("Weekly", datetime(2026, 12, 1, 9, 0, tzinfo=UTC), "Europe/Paris", "cal_1", "evt_1")
+OFFSITE = Meeting("Offsite", date(2026, 12, 1), "Europe/Paris", "cal_1", "evt_2")
+SOMEDAY = Meeting("Someday", None, None, "cal_2", "evt_3")
+RELINK = RelinkLetter(
+    to="dana@example.org",
+    name="Dana",
+    provider_name="zoom",
+    profile_name="dana@work.example",
+    relink_url="https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
+    meetings=(WEEKLY,),
+    reminder=0,
+)
+ENTRY = Escalation(
+    meeting=WEEKLY,
+    cause="unexplained",
+    reason="No link 24 hours after the event was made.",
+    evidence=("the profile is connected", "no failure was notified"),
+    event_uid="evt_external_1",
+)
+ESCALATION = EscalationLetter(
+    to="ops@example.org",
+    sub="acc_1",
+    account_email="dana@example.org",
+    data_center="us",
+    entries=(ENTRY,),
+)
+
+
+class PlainText(HTMLParser):
+    """The words, tags and link targets that a mail program would find in an HTML part."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: set[str] = set()
+        self.targets: list[str | None] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "a":
+            self.targets.append(dict(attrs)["href"])
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+def part(message: EmailMessage, kind: str) -> str:
+    body = message.get_body((kind,))
+    assert body is not None
+    content = body.get_content()
+    assert isinstance(content, str)
+    return content
+
+
+def prose(message: EmailMessage) -> str:
+    return " ".join(part(message, "plain").split())
+
+
+def sent(message: EmailMessage) -> EmailMessage:
+    """The message as the other side reads it."""
+    received = message_from_bytes(message.as_bytes(), policy=SMTP)
+    assert isinstance(received, EmailMessage)
+    return received
