@@ -161,3 +161,16 @@ def test_a_server_that_is_not_there_is_unreachable(running: RunningSandbox, ledg
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with caller_at(running, ledger, url) as caller:
         assert type(read(caller)) is Unreachable
+
+
+def test_the_environments_proxy_is_used(
+    running: RunningSandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the way out leads through a proxy, calls to Cronofy take it too."""
+    with RawServer(sends(http("503 Service Unavailable"))) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with caller_at(running, ledger, "http://api.cronofy.example") as caller:
+            read(caller)
+
+    assert proxy.received[0].startswith(b"GET http://api.cronofy.example/v1/events?")

@@ -54,7 +54,8 @@ class Transport:
         """`timeout` bounds each phase of an exchange and the whole of it."""
         self._timeout = timeout
         self._http = httpx.Client(
-            transport=BoundedTransport(connections),
+            # Mounted, not given as the transport: so the environment's proxies still count.
+            mounts={"all://": BoundedTransport(connections)},
             headers={"User-Agent": "conferencing-reconciler", "Accept": "application/json"},
             follow_redirects=False,
         )
@@ -105,9 +106,10 @@ class Transport:
         body: Mapping[str, Any] | None,
     ) -> tuple[Answer, timedelta | None]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        deadline = Deadline(timedelta(seconds=seconds))
         try:
             with (
-                bounded_by(Deadline(timedelta(seconds=seconds))),
+                bounded_by(deadline),
                 self._http.stream(
                     method,
                     url,
@@ -122,6 +124,9 @@ class Transport:
                     size += len(chunk)
                     if size > LARGEST_ANSWER:
                         raise Malformed("Cronofy's answer is larger than any should be.")
+                    if deadline.left <= 0:
+                        # A connection through a proxy is httpx's own, and only bounded here.
+                        raise Unreachable(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
                 answer = Answer(response.status_code, b"".join(chunks))
                 return answer, parse_retry_after(response.headers.get("Retry-After"))
