@@ -20,11 +20,11 @@ def reconcile_event(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str
     """Re-read, diagnose and act on one event."""
 
     def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
-        return looks.reconcile_event(services, event.sub, EventKey(event.calendar_id, event.event_id))
+        answer = looks.reconcile_event(services, event.sub, EventKey(event.calendar_id, event.event_id))
+        wake_outgoing()
+        return answer
 
-    answer = handle(self, OneEvent, service, args, kwargs)
-    wake_outgoing()
-    return answer
+    return handle(self, OneEvent, service, args, kwargs)
 
 
 @app.task(name="conferencing.reconcile_account", **PUBLIC)
@@ -32,11 +32,11 @@ def reconcile_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> list[d
     """The same for all pending events of an account."""
 
     def service(services: Services, account: AccountOnly) -> list[dict[str, Any]]:
-        return looks.reconcile_account(services, account.sub)
+        answers = looks.reconcile_account(services, account.sub)
+        wake_outgoing()
+        return answers
 
-    answers = handle(self, AccountOnly, service, args, kwargs)
-    wake_outgoing()
-    return answers
+    return handle(self, AccountOnly, service, args, kwargs)
 
 
 @app.task(name="conferencing.explain", **PUBLIC)

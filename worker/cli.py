@@ -19,7 +19,7 @@ from rich.console import Console
 
 from config.celery import QUEUES
 from config.logging import configure_logging
-from config.settings import Settings, SettingsError, load_settings, require_cronofy, require_vault
+from config.settings import Settings, SettingsError, load_settings, require_cronofy
 from worker import embedded
 
 #: Fewer would let one long batch keep urgent questions waiting; a process that waits costs no CPU.
@@ -59,11 +59,9 @@ def main() -> None:
 @cli.command()
 def up() -> None:
     """Run worker and beat for real, with an embedded Redis where no URL is set."""
-    from worker.app import configure  # noqa: PLC0415 - Celery is slow to import
     from worker.process import Crew  # noqa: PLC0415
 
     with _settings_for_all() as (settings, environment):
-        configure(settings)
         _check(settings)
         patience = settings.task_time_limit + timedelta(seconds=5)
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
@@ -204,8 +202,6 @@ def _check(settings: Settings) -> None:
     """What must be there before anything is started; a Redis that is unfit is only named."""
     from worker.bootstrap import bootstrap, weaknesses  # noqa: PLC0415
 
-    require_cronofy(settings)
-    require_vault(settings)
     configure_logging(settings)
     services = bootstrap(settings)
     try:

@@ -80,8 +80,8 @@ def deliver_outcomes(services: Services, publish: Callable[[str], None]) -> int:
     if not redis.set(turn, 1, nx=True, px=int(TELL_LEASE.total_seconds() * 1000)):
         return 0
     try:
-        last = cast("bytes | None", redis.get(cursor)) or b"-"
-        start = "-" if last == b"-" else f"({last.decode()}"
+        last = cast("bytes | None", redis.get(cursor))
+        start = f"({last.decode()}" if last else "-"
         entries = redis.xrange(f"{prefix}:outcomes", min=start, count=TOLD_AT_A_TIME)
         told = cast("list[tuple[bytes, dict[bytes, bytes]]]", entries)
         for entry_id, fields in told:

@@ -36,9 +36,6 @@ BATCH_SIZE = 50
 #: A read that goes on for longer than this is a loop, not a calendar.
 MOST_PAGES = 200
 
-#: The data centres that Cronofy runs; the first is the default.
-DATA_CENTERS = ("us", "au", "ca", "de", "sg", "uk")
-
 log = structlog.get_logger()
 
 

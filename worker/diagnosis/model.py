@@ -170,6 +170,11 @@ class Profiles:
     calendars: tuple[Calendar, ...] = ()
     listed: bool = True
 
+    @property
+    def listed_anywhere(self) -> tuple[Profile, ...]:
+        """Conferencing and calendar profiles alike."""
+        return (*self.conferencing, *(calendar.profile for calendar in self.calendars))
+
     def conferencing_profile(self, profile_id: str) -> Profile | None:
         """The conferencing profile with this id; names may repeat, ids do not."""
         return next((p for p in self.conferencing if p.profile_id == profile_id), None)

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -44,20 +44,15 @@ def _short(value: str) -> str:
     return value
 
 
-Id = Annotated[str, StringConstraints(min_length=1, strict=True)]
+Id = Annotated[str, StringConstraints(min_length=1, strict=True), AfterValidator(_short)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=1024)]
 Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=8192)]
 
 
 class Payload(BaseModel):
-    """What all payloads share: nothing unknown is taken, ids are bounded."""
+    """What all payloads share: nothing unknown is taken, and no error repeats a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @field_validator("sub", "calendar_id", "event_id", check_fields=False)
-    @classmethod
-    def _ids_are_bounded(cls, value: str | None) -> str | None:
-        return None if value is None else _short(value)
 
 
 class ConnectAccount(Payload):

@@ -39,7 +39,7 @@ WAKE_WINDOW = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An account's OAuth tokens; `expires_at` is None where Cronofy did not say."""
+    """An account's OAuth tokens; the access token is None until the first refresh if none was given."""
 
     refresh_token: str
     access_token: str | None = None
@@ -118,9 +118,6 @@ class Promotion:
 
 class LeaseLost(Exception):
     """The lease expired and somebody else may hold the account: nothing was changed."""
-
-    permanent = False
-    retry_after = None
 
 
 class Ledger:

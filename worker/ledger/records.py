@@ -97,6 +97,12 @@ class TrackedEvent:
         return _event_time(self.seen.get("start", self.body.get("start")), self.tzid)
 
     @property
+    def starts_at(self) -> datetime | None:
+        """The moment at which it starts, if that is known."""
+        start = self.start
+        return start.instant if start else None
+
+    @property
     def end(self) -> EventTime | None:
         """The end as last seen, or as the caller wrote it."""
         return _event_time(self.seen.get("end", self.body.get("end")), self.tzid)
@@ -250,10 +256,10 @@ def _packable(value: T, **changed: Any) -> dict[str, Any]:
 
 def pack_event(event: TrackedEvent) -> bytes:
     """The ledger's value for an event."""
-    start = event.start
+    starts_at = event.starts_at
     header = _HEADER.pack(
         _FAR_MS if event.next_look is None else event.next_look,
-        _FAR_MS if start is None else start.instant.timestamp() * 1000,
+        _FAR_MS if starts_at is None else starts_at.timestamp() * 1000,
         CAUSES.index(event.cause),
     )
     packed = _packable(

@@ -75,7 +75,7 @@ def window_of(events: Iterable[TrackedEvent], now: datetime) -> Window | None:
 
     A day more on either side, since an all-day event begins at another moment in each zone.
     """
-    starts = [event.start.instant if event.start else None for event in events]
+    starts = [event.starts_at for event in events]
     known = [start for start in starts if start is not None]
     if len(known) < len(starts) or not known:
         return None

@@ -55,8 +55,7 @@ def reconnected(memo: Memo, profiles: Profiles | None) -> frozenset[str]:
     """The profiles whose users connected them again since they were asked to."""
     if profiles is None:
         return frozenset()
-    listed = (*profiles.conferencing, *(calendar.profile for calendar in profiles.calendars))
-    connected = {p.profile_id for p in listed if p.connected} - set(_disconnected(profiles))
+    connected = {p.profile_id for p in profiles.listed_anywhere if p.connected} - set(_disconnected(profiles))
     return frozenset(connected & set(memo.episodes))
 
 
@@ -80,7 +79,10 @@ def plan_relinks(
     if profiles is None:
         return RelinkPlan(episodes, tuple(verdicts))
     outcomes = [
-        _relinked(account.sub, pid, episodes[pid], now) for pid in sorted(reconnected(account.memo, profiles))
+        _outcome(
+            OutcomeType.RELINKED, account.sub, pid, (event_id for _, event_id in episodes[pid].events), now
+        )
+        for pid in sorted(reconnected(account.memo, profiles))
     ]
     disconnected = _disconnected(profiles)
     over = [pid for pid in episodes if pid not in disconnected]
@@ -94,7 +96,7 @@ def plan_relinks(
         if not judged:
             continue
         waiting = [*(verdict.after for verdict in judged), *(e for e in others if waits_for(e) == pid)]
-        upcoming = [event for event in waiting if event.start is None or event.start.instant > now]
+        upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
         step = _step(account, profile, judged, upcoming, episodes.get(pid), address, now, rules)
         after.update({verdict.key: verdict for verdict in step.verdicts})
         episodes[pid] = step.episode
@@ -125,23 +127,23 @@ def _step(
     rules: RelinkRules,
 ) -> _Step:
     """The first email, a reminder, a word to the operator, or nothing yet."""
+    about, event_ids = profile.profile_id, [event.key.event_id for event in upcoming]
     obstacle = _obstacle(profile, address, rules)
     if obstacle:
         if episode is not None:
             return _Step(episode)
         # Told once for the profile, as the email would have been; the operator's email names the events.
         told = tuple(replace(verdict, escalated=obstacle) for verdict in judged)
-        outcome = _escalated(account.sub, profile, obstacle, upcoming, now)
+        outcome = _outcome(OutcomeType.ESCALATED, account.sub, about, event_ids, now, reason=obstacle)
         return _Step(Episode(to_ms(now), 0, (), _keys(upcoming)), outcomes=(outcome,), verdicts=told)
     mail_id = uuid4().hex
     if episode is None or not episode.mails:
         letter = _letter(account, profile, address or "", upcoming, 0)
-        outcome = _requested(account.sub, profile, mail_id, upcoming, now)
+        outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
         return _Step(Episode(to_ms(now), 1, (mail_id,), _keys(upcoming)), ((mail_id, letter),), (outcome,))
     if episode.mails > len(rules.reminders):
         reason = "The user was asked to connect the profile again, and reminded, before this event came."
         new = [verdict for verdict in judged if verdict.key not in episode.events]
-        about = profile.profile_id
         return _Step(episode, verdicts=tuple(escalate_once(v, account.sub, reason, now, about) for v in new))
     if now < reminder_at(episode, rules):
         return _Step(episode)
@@ -169,11 +171,7 @@ def _asks_for(verdict: Verdict, profile: Profile) -> bool:
 
 
 def _disconnected(profiles: Profiles) -> dict[str, Profile]:
-    listed: Iterable[Profile] = (
-        *profiles.conferencing,
-        *(calendar.profile for calendar in profiles.calendars),
-    )
-    return {profile.profile_id: profile for profile in listed if not profile.connected}
+    return {p.profile_id: p for p in profiles.listed_anywhere if not p.connected}
 
 
 def _obstacle(profile: Profile, address: str | None, rules: RelinkRules) -> str | None:
@@ -185,11 +183,9 @@ def _obstacle(profile: Profile, address: str | None, rules: RelinkRules) -> str 
     if not profile.relink_url:
         return "The user has to connect the profile again, but Cronofy gave no relink URL for it."
     refused = refusal(profile.relink_url, rules.hosts, rules.trusted_origin)
-    return (
-        f"The user has to connect the profile again, but the relink URL may not be mailed: {refused}"
-        if (refused)
-        else None
-    )
+    if refused:
+        return f"The user has to connect the profile again, but the relink URL may not be mailed: {refused}"
+    return None
 
 
 def _deliverable(address: str) -> bool:
@@ -200,15 +196,12 @@ def _deliverable(address: str) -> bool:
     return True
 
 
-def _escalated(
-    sub: str, profile: Profile, reason: str, upcoming: Sequence[TrackedEvent], now: datetime
+def _outcome(
+    kind: OutcomeType, sub: str, profile_id: str, event_ids: Iterable[str], now: datetime, **detail: str
 ) -> Outcome:
-    detail = {
-        "reason": reason,
-        "profile_id": profile.profile_id,
-        "event_ids": [event.key.event_id for event in upcoming],
-    }
-    return Outcome(OutcomeType.ESCALATED, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=detail)
+    """What is told of a profile as a whole, with the events that it concerns."""
+    about = {**detail, "profile_id": profile_id, "event_ids": list(event_ids)}
+    return Outcome(kind, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=about)
 
 
 def _letter(
@@ -244,22 +237,6 @@ def _reminded(episode: Episode, mail_id: str, number: int, upcoming: Sequence[Tr
 
 def _keys(events: Sequence[TrackedEvent]) -> tuple[tuple[str, str], ...]:
     return tuple((event.key.calendar_id, event.key.event_id) for event in events)
-
-
-def _requested(
-    sub: str, profile: Profile, mail_id: str, upcoming: Sequence[TrackedEvent], now: datetime
-) -> Outcome:
-    detail = {
-        "profile_id": profile.profile_id,
-        "mail_id": mail_id,
-        "event_ids": [event.key.event_id for event in upcoming],
-    }
-    return Outcome(OutcomeType.RELINK_REQUESTED, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=detail)
-
-
-def _relinked(sub: str, profile_id: str, episode: Episode, now: datetime) -> Outcome:
-    detail = {"profile_id": profile_id, "event_ids": [event_id for _, event_id in episode.events]}
-    return Outcome(OutcomeType.RELINKED, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=detail)
 
 
 def _no_later_than_reminder(verdict: Verdict, episodes: Mapping[str, Episode], rules: RelinkRules) -> Verdict:

@@ -57,8 +57,7 @@ def judge(
 ) -> Verdict:
     """Settle, delay or escalate `event` (the claimed record with what was just read of it)."""
     interval = next_interval(interval_of(event), policy)
-    start = event.start.instant if event.start else None
-    look_at = next_look(diagnosis, interval, start, now, policy)
+    look_at = next_look(diagnosis, interval, event.starts_at, now, policy)
     after = replace(
         event.diagnosed(diagnosis, now, diagnosis.remedy.value),
         interval=interval.total_seconds(),
@@ -66,7 +65,9 @@ def judge(
     )
     verdict = Verdict(before, after, diagnosis, seen)
     if diagnosis.state is State.ASSIGNED:
-        return replace(verdict, outcomes=(*_owed(sub, event, now), _assigned(sub, event, diagnosis, now)))
+        detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
+        owed = replace(verdict, outcomes=_owed(sub, event, now))
+        return with_outcome(owed, sub, OutcomeType.ASSIGNED, now, detail)
     if diagnosis.state is State.CLOSED:
         return with_outcome(verdict, sub, OutcomeType.CLOSED, now, {})
     if diagnosis.cause is Cause.PROVIDER_OUTAGE:
@@ -82,7 +83,7 @@ def unread(sub: str, before: Stored, reason: str, now: datetime, policy: Policy)
     Where that goes on until the event is overdue, a person is told once, since nobody else would.
     """
     event = before.event
-    start = event.start.instant if event.start else None
+    start = event.starts_at
     after = event.failed(reason, now, retry_look(event.failures + 1, start, now, policy))
     evidence = f"{after.failures} looks in a row failed, the last one so: {reason}"
     state = Diagnosis(State.PENDING, event.cause, Certainty.LIKELY, (evidence,), Remedy.WAIT)
@@ -118,8 +119,7 @@ def with_outcome(
     verdict: Verdict, sub: str, kind: OutcomeType, now: datetime, detail: dict[str, Any]
 ) -> Verdict:
     """Add an outcome of this event."""
-    key = verdict.after.key
-    outcome = Outcome(kind, sub, now, key.calendar_id, key.event_id, verdict.diagnosis.cause, detail)
+    outcome = _outcome(kind, sub, verdict.after, verdict.diagnosis.cause, now, detail)
     return replace(verdict, outcomes=(*verdict.outcomes, outcome))
 
 
@@ -161,8 +161,7 @@ def write_refused(verdict: Verdict, sub: str, to_profile_id: str, reason: str, n
 def write_unanswered(verdict: Verdict, reason: str, now: datetime, policy: Policy) -> Verdict:
     """The write may or may not have arrived: a later look sees, and sends it again only if it must."""
     failures = verdict.before.event.failures + 1
-    start = verdict.after.start.instant if verdict.after.start else None
-    look_at = retry_look(failures, start, now, policy)
+    look_at = retry_look(failures, verdict.after.starts_at, now, policy)
     after = replace(verdict.after, failures=failures, next_look=to_ms(look_at)).noted(
         now, "write_failed", reason
     )
@@ -179,13 +178,16 @@ def _owed(sub: str, event: TrackedEvent, now: datetime) -> tuple[Outcome, ...]:
     for profile_id, write in event.writes.items():
         if not write.accepted and not write.refused:
             detail = {"from_profile_id": event.profile_id, "to_profile_id": profile_id}
-            key = event.key
-            kind = OutcomeType.REASSIGNED
-            return (Outcome(kind, sub, now, key.calendar_id, key.event_id, Cause.PROFILE_REMOVED, detail),)
+            return (_outcome(OutcomeType.REASSIGNED, sub, event, Cause.PROFILE_REMOVED, now, detail),)
     return ()
 
 
-def _assigned(sub: str, event: TrackedEvent, diagnosis: Diagnosis, now: datetime) -> Outcome:
-    key = event.key
-    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
-    return Outcome(OutcomeType.ASSIGNED, sub, now, key.calendar_id, key.event_id, None, detail)
+def _outcome(
+    kind: OutcomeType,
+    sub: str,
+    event: TrackedEvent,
+    cause: Cause | None,
+    now: datetime,
+    detail: Mapping[str, Any],
+) -> Outcome:
+    return Outcome(kind, sub, now, event.key.calendar_id, event.key.event_id, cause, detail)
