@@ -1,0 +1,48 @@
+"""Run benchmarks: ``python -m benchmarks [NAME…]``; all of them without a name.
+
+Each prints a table and writes ``benchmarks/results/NAME.json``. With ``--document`` the tables also go into
+a document, between the marks that bear their names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks.report import Report
+
+#: In the order in which they are run: module `benchmarks.NAME`, whose `run(quick)` gives a Report.
+NAMES = ("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--quick", is_flag=True, help="Small counts: to see that it runs; the figures say little.")
+@click.option(
+    "--document", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the tables there."
+)
+def main(names: tuple[str, ...], quick: bool, document: Path | None) -> None:
+    """Measure, print tables and write figures as JSON to benchmarks/results."""
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}: no such benchmark; there are {', '.join(NAMES)}.")
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    # The environment's own settings would change what is measured.
+    for name in [name for name in os.environ if name.startswith("RECONCILER_")]:
+        del os.environ[name]
+    for name in names or NAMES:
+        report: Report = importlib.import_module(f"benchmarks.{name}").run(quick)
+        report.show(console)
+        path = report.write()
+        console.print(f"Written: {path}\n", highlight=False)
+        if document and not report.into(document):
+            raise click.ClickException(f"{document} has no marks for {name}.")
+
+
+if __name__ == "__main__":
+    main()

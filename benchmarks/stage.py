@@ -1,0 +1,197 @@
+"""What benchmarks stand on: a real Redis, the sandbox in a process of its own, filled accounts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from cryptography.fernet import Fernet
+from rich.progress import track as progress
+
+from config.logging import configure_logging
+from config.settings import load_settings
+from sandbox.control import Control
+from worker.bootstrap import Services, bootstrap
+from worker.embedded import embedded_server
+from worker.intake import accept
+from worker.intake.payloads import ConnectAccount, TrackEvent
+
+CLIENT_ID, CLIENT_SECRET = "sandbox", "sandbox-secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """An account that has events, at the sandbox and in the ledger."""
+
+    sub: str
+    calendar_id: str
+    access_token: str
+    refresh_token: str
+    event_ids: tuple[str, ...]
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """A real server with an append-only file, thrown away at the end; gives its URL."""
+    with tempfile.TemporaryDirectory() as home, embedded_server(Path(home)) as url:
+        yield url
+
+
+@contextmanager
+def sandbox_process(*options: str) -> Iterator[Control]:
+    """The sandbox as a process of its own, without limits, whose conferences are made at once."""
+    port, smtp_port = free_ports(2)
+    command = [
+        sys.executable,
+        "-m",
+        "worker.cli",
+        "sandbox",
+        "--port",
+        str(port),
+        "--smtp-port",
+        str(smtp_port),
+    ]
+    command += ["--per-second", "0", "--per-minute", "0", "--speed", "1000", *options]
+    with process(command) as running, Control(f"http://127.0.0.1:{port}") as control:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                control.health()
+                break
+            except httpx.HTTPError:
+                if time.monotonic() > deadline or running.poll() is not None:
+                    raise
+                time.sleep(0.05)
+        yield control
+
+
+@contextmanager
+def process(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of our own, ended with all that it started."""
+    running = subprocess.Popen(  # noqa: S603 - our own program
+        list(command),
+        stdout=subprocess.DEVNULL,
+        stderr=None if os.environ.get("BENCH_LOG") else subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+    )
+    try:
+        yield running
+    finally:
+        running.terminate()
+        try:
+            running.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def settings_for(redis_url: str, api_url: str, **changes: Any) -> dict[str, Any]:
+    """Settings of a deployment of its own in this Redis, without limits unless they are given."""
+    return {
+        "redis_url": redis_url,
+        "key_prefix": f"bench-{uuid4().hex[:8]}",
+        "vault_keys": Fernet.generate_key().decode(),
+        "cronofy_client_id": CLIENT_ID,
+        "cronofy_client_secret": CLIENT_SECRET,
+        "cronofy_api_url": api_url,
+        "api_per_second": 10**6,
+        "api_per_minute": 10**7,
+        "recheck_min": 0.001,
+        "log_level": "warning",
+        "log_format": "json",
+        **changes,
+    }
+
+
+def environment(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The same settings for a process that is started."""
+    return {f"RECONCILER_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def services(settings: Mapping[str, Any]) -> Services:
+    """The program in this process, with these settings."""
+    loaded = load_settings(**settings)
+    configure_logging(loaded)
+    return bootstrap(loaded)
+
+
+def fill(
+    services: Services,
+    control: Control,
+    accounts: int,
+    events: int,
+    *,
+    first: timedelta = timedelta(days=1),
+    stuck: bool = False,
+) -> list[Filled]:
+    """Connected accounts with so many tracked events each, the first of them starting after `first`.
+
+    Their conferences are there at the first read, or with `stuck` never come.
+    """
+    start = (datetime.now(UTC) + first).replace(microsecond=0)
+    run = uuid4().hex[:6]
+    made = control.create_accounts([_account(f"{run}-{n}") for n in range(accounts)])
+    filled = []
+    for account in progress(made, f"Filling {accounts} accounts with {events} events each", transient=True):
+        sub, calendar_id = account["sub"], f"cal_{account['sub']}"
+        tokens = {"access_token": account["access_token"], "refresh_token": account["refresh_token"]}
+        accept.connect_account(services, ConnectAccount(sub=sub, **tokens))
+        bodies = [event_body(f"event-{e}", start + timedelta(minutes=e), f"pro_{sub}") for e in range(events)]
+        for body in bodies:
+            control.create_event(sub, calendar_id, body)
+            if stuck:
+                control.set_stuck(calendar_id, body["event_id"])
+            accept.track(services, TrackEvent(sub=sub, calendar_id=calendar_id, event=body))
+        filled.append(Filled(sub, calendar_id, event_ids=tuple(b["event_id"] for b in bodies), **tokens))
+    return filled
+
+
+def event_body(event_id: str, start: datetime, profile_id: str) -> dict[str, Any]:
+    """What a caller sends to Cronofy, and to `conferencing.track`: about 400 bytes as JSON."""
+    return {
+        "event_id": event_id,
+        "summary": f"Interview with the candidate, {event_id}",
+        "description": "Have your questions ready by the time. To join: {{cronofy.conferencing.join_url}}",
+        "start": start.isoformat(),
+        "end": (start + timedelta(minutes=30)).isoformat(),
+        "tzid": "Europe/London",
+        "location": {"description": "Video conference, no room"},
+        "conferencing": {"profile_id": profile_id},
+    }
+
+
+def _account(name: str) -> dict[str, Any]:
+    sub = f"acc_{name}"
+    return {
+        "sub": sub,
+        "calendar_profiles": [{"profile_id": f"cal_pro_{sub}", "calendars": [{"calendar_id": f"cal_{sub}"}]}],
+        "conferencing_profiles": [{"profile_id": f"pro_{sub}", "provider_name": "zoom"}],
+    }
