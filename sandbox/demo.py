@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class _Stage:
     subscription: str
     relink_followed: bool = False
     outage_ended: bool = False
+    released: set[str] = field(default_factory=set)
 
     def send(self, task: str, **kwargs: Any) -> None:
         """Do as any other service would: enqueue by name, and go on."""
@@ -219,7 +220,8 @@ def _play(stage: _Stage, console: Console) -> bool:
 
 
 def _act(stage: _Stage, views: list[_View]) -> None:
-    """What people do meanwhile: one follows the link in her mail; a provider comes back."""
+    """What happens meanwhile: somebody follows the link in her mail; a provider comes back; slow
+    conferences are made."""
     by_name = {view.part.name: view for view in views}
     if not stage.relink_followed:
         link = next((m for mail in _relink_mails(stage) if (m := _LINK.search(mail["text"]))), None)
@@ -229,6 +231,11 @@ def _act(stage: _Stage, views: list[_View]) -> None:
     if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].told:
         stage.control.end_outage("go_to")
         stage.outage_ended = True
+    for view in views:
+        part = view.part
+        if part.is_slow and part.name not in stage.released and view.event and view.event.cause is part.found:
+            stage.control.set_stuck(part.calendar_id, part.name, False)
+            stage.released.add(part.name)
 
 
 @dataclass(frozen=True, slots=True)
