@@ -58,6 +58,8 @@ def test_a_mail_is_taken_whole_and_once(ledger: Ledger, outbox: Outbox) -> None:
 def test_mails_are_taken_by_when_they_became_due(ledger: Ledger, outbox: Outbox) -> None:
     """The one that waits longest goes first."""
     put(ledger, "z-first")
+    put_at = ledger.now()
+    wait_until(lambda: ledger.now() > put_at + timedelta(milliseconds=1), what="the next millisecond")
     put(ledger, "a-second")
 
     taken = [mail.mail_id for mail in iter(outbox.take, None)]
