@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -72,10 +73,12 @@ def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
     return EventTime(moment, all_day=False, tzid=tzid, wire=value)
 
 
+@lru_cache(maxsize=4096)
 def parse_instant(text: str, tzid: str | None = None) -> datetime:
     """Read an ISO 8601 time, or Cronofy's ``2014-08-05 15:30:00Z``, as an aware UTC datetime.
 
-    A time without an offset is taken in `tzid`. Raises ValueError or OverflowError.
+    A time without an offset is taken in `tzid`. Raises ValueError or OverflowError. A look asks for
+    the same few times again and again, so the last ones are remembered.
     """
     moment = datetime.fromisoformat(text.replace(" UTC", "Z"))
     if moment.tzinfo is None:
