@@ -174,3 +174,14 @@ def test_the_environments_proxy_is_used(
             read(caller)
 
     assert proxy.received[0].startswith(b"GET http://api.cronofy.example/v1/events?")
+
+
+def test_no_cookie_is_kept(running: RunningSandbox, ledger: Ledger) -> None:
+    """The client is shared by all accounts: what one is given never goes out with another's call."""
+    page = http("200 OK", b'{"pages": {}, "events": []}', "Set-Cookie: session=of-one-account; Path=/")
+    with RawServer(sends(page)) as server, caller_at(running, ledger, server.url) as caller:
+        for _ in range(2):
+            assert caller.session().read_events({caller.calendar_id}, None) == {}
+
+        assert len(server.received) == 2
+        assert not any(b"of-one-account" in request for request in server.received)

@@ -106,6 +106,7 @@ def connected(
     look_timeout: float = 20.0,
     secrets: tuple[str, ...] = ("sandbox-secret",),
     per_second: int = 1000,
+    per_minute: int = 10_000,
     batch_counts_items: bool = True,
     url: str | None = None,
 ) -> Iterator[Caller]:
@@ -114,7 +115,7 @@ def connected(
 
     def budget(origin: str) -> Budget:
         return Budget(
-            ledger.redis, ledger.prefix, origin, per_second=per_second, per_minute=10_000, share=1.0
+            ledger.redis, ledger.prefix, origin, per_second=per_second, per_minute=per_minute, share=1.0
         )
 
     cronofy = Cronofy(

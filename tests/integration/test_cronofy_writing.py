@@ -85,19 +85,28 @@ def test_sixty_updates_take_two_calls(running: RunningSandbox, ledger: Ledger, c
         assert [r["cost"] for r in caller.control.requests("/v1/batch")] == [50, 10]
 
 
-def test_a_batch_leaves_room_for_the_looks_own_calls(running: RunningSandbox, ledger: Ledger) -> None:
-    """With forty requests a second and two of them spent, a batch still fits; what does not is put off."""
+def test_a_batch_waits_for_the_second_it_fits_into(running: RunningSandbox, ledger: Ledger) -> None:
+    """With forty requests a second and two of them spent, sixty updates take their time and all arrive."""
     ids = [f"e{number:02}" for number in range(60)]
     with connected(running, ledger, per_second=40) as caller:
         budget(caller).take(2)
 
+        assert caller.update(*ids) == [None] * 60
+
+        assert [r["cost"] for r in caller.control.requests("/v1/batch")] == [20, 20, 20]
+        assert caller.control.rates()["max_per_second"] <= 40
+
+
+def test_updates_that_no_budget_is_left_for_are_put_off(running: RunningSandbox, ledger: Ledger) -> None:
+    """What the present minute holds is sent, in order; the rest is for a later look."""
+    ids = [f"e{number:02}" for number in range(60)]
+    with connected(running, ledger, per_minute=40) as caller:
         results = caller.update(*ids)
 
         accepted = [error is None for error in results]
-        assert 10 <= sum(accepted) <= 38
-        assert accepted == sorted(accepted, reverse=True)
+        assert accepted == [True] * 40 + [False] * 20
         assert {type(error) for error in results if error} == {OutOfBudget}
-        assert sum(r["cost"] for r in caller.control.requests("/v1/batch")) == sum(accepted)
+        assert sum(r["cost"] for r in caller.control.requests("/v1/batch")) == 40
 
 
 def test_a_refused_item_of_a_batch_is_told_apart(caller: Caller) -> None:

@@ -1,19 +1,44 @@
--- The budget of one Cronofy origin: what the fleet may ask within any second and any minute.
+-- The budget of one application at one Cronofy origin: what the fleet may ask within any second and any minute.
 --
--- KEYS[1] zset: one member for each request granted, by the server's time in ms. Beside it, as strings:
---   :paused   nothing is granted before it expires
---   :strikes  how many 429s in a row came without a time to wait; forgotten two minutes after the last
---   :refused  our client id or secret is refused; only a probe is granted, one a minute (:probe)
+-- KEYS[1] zset: one member for each call granted, by the server's time in ms. Beside it:
+--   :promised  zset: one member for each call that a look under way may yet make, by when the promise lapses
+--   :urgent    string: an urgent look was begun within the last minute
+--   :paused    string: nothing is granted before it expires
+--   :resumed   string: when the last pause ends or ended; half a minute longer than the pause
+--   :strikes   string: how many 429s in a row came without a time to wait; forgotten two minutes after the last
+--   :refused   string: our client id or secret is refused; only a probe is granted, one a minute (:probe)
 --
--- ARGV[1] = 'take': cost, requests a second, requests a minute, nonce, '1' for a probe
+-- A part of both limits is a reserve, which looks may only enter once they are under way, and urgent ones at
+-- once. A look under way is one that has made its first call: to break it off would waste what it has spent.
+--
+-- ARGV[1] = 'take': cost, a second's limit, a minute's limit, nonce, '1' for a probe, the look's name or '',
+--     calls that are promised to it, calls to promise it after this one, 'routine' or 'urgent' for its first
+--     call and '' for any other, ms until a promise lapses
 --   returns { 0 } if granted, or { ms to wait, why }
+-- ARGV[1] = 'end': the look's name, calls that are still promised to it
+-- ARGV[1] = 'room': a second's limit, a minute's limit, ms
+--   returns how many first calls can be granted to routine looks within so many ms
 -- ARGV[1] = 'pause': ms told by Cronofy or '', jitter 0..1
 --   returns ms of the pause, or 0 where one is running already
-local calls = KEYS[1]
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
 
-if ARGV[1] == 'pause' then
+local calls, now, verb = KEYS[1], now_ms(), ARGV[1]
+local promised = calls .. ':promised'
+
+-- What Cronofy sees is shifted by each call's way there (a third of a second was measured on a busy machine), so
+-- the windows are a little longer than its own.
+local SECOND, MINUTE = 1400, 61000
+-- The reserve, as a part of each limit. While nobody has asked urgently for a minute, half of it is lent.
+local RESERVE, LENT = 0.2, 0.1
+-- After a pause, what a second holds grows from a tenth to the whole within so many ms.
+local RECOVERY, LEAST = 30000, 0.1
+
+local function name(look, n) return look .. ':' .. n end
+
+if verb == 'pause' then
   local told = ARGV[2] ~= ''
   local running = redis.call('PTTL', calls .. ':paused')
   if running > 0 and not (told and tonumber(ARGV[2]) > running) then return 0 end
@@ -27,10 +52,39 @@ if ARGV[1] == 'pause' then
   end
   length = math.max(1, math.floor(length))
   redis.call('SET', calls .. ':paused', now + length, 'PX', length)
+  redis.call('SET', calls .. ':resumed', now + length, 'PX', length + RECOVERY)
   return length
 end
 
-local cost = tonumber(ARGV[2])
+if verb == 'end' then
+  for n = 1, tonumber(ARGV[3]) do redis.call('ZREM', promised, name(ARGV[2], n)) end
+  return 0
+end
+
+redis.call('ZREMRANGEBYSCORE', calls, '-inf', now - MINUTE)
+redis.call('ZREMRANGEBYSCORE', promised, '-inf', now)
+
+local function reduced(limit)
+  local kept = redis.call('EXISTS', calls .. ':urgent') == 1 and RESERVE or RESERVE - LENT
+  return math.max(1, math.floor(limit * (1 - kept)))
+end
+
+local function recovering(limit)
+  local resumed = redis.call('GET', calls .. ':resumed')
+  if not resumed then return limit end
+  return math.max(1, math.floor(limit * math.min(1, math.max(LEAST, (now - resumed) / RECOVERY))))
+end
+
+if verb == 'room' then
+  local second, minute, within = reduced(recovering(tonumber(ARGV[2]))), reduced(tonumber(ARGV[3])), tonumber(ARGV[4])
+  if redis.call('PTTL', calls .. ':paused') > within then return 0 end
+  if redis.call('EXISTS', calls .. ':refused') == 1 then return 1 - redis.call('EXISTS', calls .. ':probe') end
+  local staying = redis.call('ZCOUNT', calls, '(' .. now + within - MINUTE, '+inf') + redis.call('ZCARD', promised)
+  return math.max(0, math.min(minute - staying, second * math.ceil(within / SECOND)))
+end
+
+local cost, look, first = tonumber(ARGV[2]), ARGV[7], ARGV[10]
+local held, more = tonumber(ARGV[8]), tonumber(ARGV[9])
 local paused = redis.call('PTTL', calls .. ':paused')
 if paused > 0 then return { paused, 'paused' } end
 if redis.call('EXISTS', calls .. ':refused') == 1 and ARGV[6] ~= '1' then
@@ -38,16 +92,34 @@ if redis.call('EXISTS', calls .. ':refused') == 1 and ARGV[6] ~= '1' then
   return { free and 0 or redis.call('PTTL', calls .. ':probe'), free and 'probe' or 'refused' }
 end
 
--- What Cronofy sees is shifted by each request's way there, so the windows are a little longer than its own.
-redis.call('ZREMRANGEBYSCORE', calls, '-inf', now - 61000)
+local second, minute = recovering(tonumber(ARGV[3])), tonumber(ARGV[4])
+if first == 'urgent' then redis.call('SET', calls .. ':urgent', 1, 'PX', 60000) end
+if first == 'routine' then second, minute = reduced(second), reduced(minute) end
+
+local paid = 0
+for n = held, math.max(held - cost, 0) + 1, -1 do paid = paid + redis.call('ZREM', promised, name(look, n)) end
+local others = redis.call('ZCARD', promised)
+
 local function wait(window, limit)
-  local over = redis.call('ZCOUNT', calls, now - window, '+inf') + cost - limit
+  -- A look that expects more than a window ever holds gets the whole of one.
+  local wanted = math.max(cost, math.min(cost + more, limit))
+  -- What was promised to this look was counted when it was: it only has to fit in by itself.
+  local beside = paid < cost and others or 0
+  local over = redis.call('ZCOUNT', calls, '(' .. now - window, '+inf') + beside + wanted - limit
   if over <= 0 then return 0 end
-  local leaves = redis.call('ZRANGE', calls, now - window, '+inf', 'BYSCORE', 'LIMIT', over - 1, 1, 'WITHSCORES')
-  return leaves[2] and leaves[2] + window - now + 1 or window
+  local leaves = redis.call('ZRANGE', calls, '(' .. now - window, '+inf', 'BYSCORE', 'LIMIT', over - 1, 1, 'WITHSCORES')
+  -- Where promises alone are in the way, the looks that have them end soon.
+  return leaves[2] and leaves[2] + window - now or math.min(window, 500)
 end
-local pause = math.max(wait(1200, tonumber(ARGV[3])), wait(61000, tonumber(ARGV[4])))
-if pause > 0 then return { pause, 'spent' } end
-for i = 1, cost do redis.call('ZADD', calls, now, ARGV[5] .. ':' .. i) end
-redis.call('PEXPIRE', calls, 61000)
+local pause = math.max(wait(SECOND, second), wait(MINUTE, minute))
+if pause > 0 then
+  for n = held, held - paid + 1, -1 do redis.call('ZADD', promised, now + ARGV[11], name(look, n)) end
+  return { pause, 'spent' }
+end
+for n = 1, cost do redis.call('ZADD', calls, now, ARGV[5] .. ':' .. n) end
+redis.call('PEXPIRE', calls, MINUTE)
+if more > 0 then
+  for n = 1, more do redis.call('ZADD', promised, now + ARGV[11], name(look, n)) end
+  redis.call('PEXPIRE', promised, ARGV[11])
+end
 return { 0 }

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import structlog
 
-from worker.cronofy.budget import Budget
+from worker.cronofy.budget import Budget, Spending
 from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import (
     ClientRefused,
@@ -92,21 +92,35 @@ class Cronofy:
             self._budgets[origin] = self._budget(origin)
         return self._budgets[origin]
 
-    def session(self, account: Account) -> Session:
-        """A session for one look of an account whose lease the caller holds."""
-        return Session(self, account)
+    def session(self, account: Account, expected: int = 1, *, urgent: bool = False) -> Session:
+        """A session for one look of an account whose lease the caller holds.
+
+        `expected` is how many calls the look will make, as far as can be foreseen; `urgent` says that
+        somebody waits for its answer.
+        """
+        return Session(self, account, expected, urgent=urgent)
 
 
 class Session:
     """Calls on behalf of one account, within one look."""
 
-    def __init__(self, cronofy: Cronofy, account: Account) -> None:
+    def __init__(self, cronofy: Cronofy, account: Account, expected: int, *, urgent: bool) -> None:
         self._cronofy = cronofy
         self._account = account
         self._credentials: Credentials | None = None
         self._origin = cronofy.origin(account.data_center)
         self._budget = cronofy.budget(self._origin)
+        self._spending = Spending(self._budget, expected, urgent=urgent)
         self._deadline = Deadline(cronofy.look_timeout)
+        #: Pages of events read so far.
+        self.pages = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No more calls are made: what was promised to them is free for others."""
+        self._spending.end()
 
     @property
     def account(self) -> Account:
@@ -192,6 +206,7 @@ class Session:
         seen: set[str] = set()
         while True:
             page = read_page(answer.json_object())
+            self.pages += 1
             yield from page.events
             url = page.pages.next_page
             if not url:
@@ -231,7 +246,7 @@ class Session:
                 return self._cronofy.transport.call(
                     method,
                     url,
-                    budget=self._budget,
+                    spending=self._spending,
                     deadline=self._deadline,
                     token=self._credentials.access_token,
                     params=params,
@@ -277,7 +292,7 @@ class Session:
             answer = self._cronofy.transport.call(
                 "POST",
                 f"{self._origin}/oauth/token",
-                budget=self._budget,
+                spending=self._spending,
                 deadline=self._deadline,
                 body={
                     "client_id": self._cronofy.client_id,

@@ -69,4 +69,11 @@ class ClientRefused(Refused):
 
 
 class OutOfBudget(CronofyError):
-    """Not a fault: the fleet's share of Cronofy's limits is used up, or all calls are paused."""
+    """Not a fault: the fleet's share of Cronofy's limits is used up, or all calls are paused.
+
+    `spent` tells the first from the second.
+    """
+
+    def __init__(self, reason: str, *, retry_after: timedelta | None = None, spent: bool = False) -> None:
+        super().__init__(reason, retry_after=retry_after)
+        self.spent = spent

@@ -1,0 +1,219 @@
+"""How looks share the budget: what is kept for urgent ones, what is promised, and how it recovers."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+
+from tests.integration.test_budget import ORIGIN, Make, busiest, make, refusal, resume
+from tests.waiting import wait_until
+from worker.cronofy.budget import Budget, Spending
+from worker.cronofy.errors import OutOfBudget
+
+__all__ = ["make"]
+
+
+def begin_looks(budget: Budget, most: int, *, expected: int = 1, urgent: bool = False) -> list[Spending]:
+    """Begin looks until one is refused, or `most` are under way."""
+    begun: list[Spending] = []
+    for _ in range(most):
+        spending = Spending(budget, expected, urgent=urgent)
+        try:
+            spending.take()
+        except OutOfBudget:
+            break
+        begun.append(spending)
+    return begun
+
+
+@pytest.mark.parametrize("limit", ["per_second", "per_minute"])
+def test_a_part_is_kept_for_urgent_looks(make: Make, limit: str) -> None:
+    """Of a hundred, ninety are for anyone while nobody asks urgently, and the rest for those who do."""
+    budget = make(**{limit: 100})
+
+    routine = begin_looks(budget, 200)
+
+    assert len(routine) == 90
+    assert all(spending.take() for spending in begin_looks(budget, 5, urgent=True))
+    refusal(budget)
+
+
+def test_after_an_urgent_look_more_is_kept(make: Make, redis: Redis, prefix: str) -> None:
+    """For a minute a fifth is kept, all of it; then half of that is lent again."""
+    budget = make(per_minute=100)
+    assert len(begin_looks(budget, 1, urgent=True)) == 1
+
+    assert len(begin_looks(budget, 200)) == 79
+    assert len(begin_looks(budget, 200, urgent=True)) == 20
+    assert 55_000 < int(redis.pttl(f"{prefix}:budget:{ORIGIN}:urgent")) <= 60_000
+
+
+def test_a_look_begins_only_if_all_it_expects_can_be_paid(make: Make) -> None:
+    """Thirty looks of three calls are begun with ninety to spend, and each can be finished."""
+    budget = make(per_minute=100)
+
+    begun = begin_looks(budget, 200, expected=3)
+    rest = [spending.take() for spending in begun for _ in range(2)]
+
+    assert len(begun) == 30
+    assert rest == [True] * 60
+    assert begin_looks(budget, 200) == []
+
+
+def test_what_is_promised_is_nobody_elses(make: Make) -> None:
+    """Not even an urgent look gets the calls that others under way were promised."""
+    budget = make(per_minute=100)
+    begin_looks(budget, 200, expected=9)
+
+    assert len(begin_looks(budget, 200, urgent=True)) == 10
+
+
+def test_what_a_look_did_not_need_is_free_at_its_end(make: Make) -> None:
+    """Ten looks that expected nine calls made one each: eighty are there for others."""
+    budget = make(per_minute=100)
+    for spending in begin_looks(budget, 200, expected=9):
+        spending.end()
+        spending.end()
+
+    assert len(begin_looks(budget, 200)) == 80
+
+
+def test_what_a_killed_look_was_promised_is_free_when_its_lease_is_over(make: Make) -> None:
+    """A worker that is gone holds back nothing for long."""
+    budget = make(per_minute=100, promise=timedelta(milliseconds=50))
+    assert len(begin_looks(budget, 10, expected=9)) == 10
+
+    more = wait_until(lambda: begin_looks(budget, 200), timeout=3, what="the promises to lapse")
+
+    assert len(more) == 80
+
+
+def test_a_look_under_way_may_enter_the_reserve(make: Make) -> None:
+    """What it could not foresee, such as a refresh of its token, it gets as long as there is anything."""
+    budget = make(per_minute=100)
+    first, *_ = begin_looks(budget, 200)
+
+    assert all(first.take() for _ in range(10))
+    with pytest.raises(OutOfBudget):
+        first.take()
+
+
+def test_a_look_under_way_waits_for_a_second_that_is_full(make: Make) -> None:
+    """Its next call comes a moment later; one that has not begun is refused at once."""
+    budget = make(per_second=2)
+    (spending,) = begin_looks(budget, 1)
+    budget.take()
+    with pytest.raises(OutOfBudget):
+        Spending(budget, 1, urgent=False).take()
+    begun = time.monotonic()
+
+    assert spending.take()
+
+    assert 0.5 < time.monotonic() - begun < 2
+
+
+def test_a_look_that_expects_more_than_a_second_holds_gets_a_whole_one(make: Make) -> None:
+    """It is not refused for ever, and does not go beyond the limit."""
+    budget = make(per_second=2)
+    grants: list[tuple[float, int]] = []
+    spending = Spending(budget, 6, urgent=False)
+
+    for _ in range(6):
+        assert spending.take()
+        grants.append((time.monotonic(), 1))
+
+    assert busiest(grants, 1.0) <= 2
+
+
+@pytest.mark.parametrize(("per_second", "per_minute"), [(1000, 30), (12, 200)])
+def test_looks_at_once_never_exceed_a_limit(
+    redis_url: str, prefix: str, per_second: int, per_minute: int
+) -> None:
+    """Eight threads of looks, routine and urgent, expected and not: what is granted keeps to both limits."""
+    grants: list[tuple[float, int]] = []
+    end = time.monotonic() + 3.5
+
+    def work(number: int) -> None:
+        dice = random.Random(number)
+        with Redis.from_url(redis_url) as redis:
+            budget = Budget(redis, prefix, ORIGIN, per_second=per_second, per_minute=per_minute, share=1.0)
+            while time.monotonic() < end:
+                spending = Spending(budget, dice.randint(1, 4), urgent=dice.random() < 0.3)
+                try:
+                    for _ in range(dice.randint(1, 5)):
+                        cost = dice.choice([1, 1, 1, 3])
+                        spending.take(cost)
+                        grants.append((time.monotonic(), cost))
+                except OutOfBudget:
+                    time.sleep(0.01)
+                finally:
+                    spending.end()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+    assert busiest(grants, 1.0) <= per_second
+    assert 25 <= busiest(grants, 60.0) <= per_minute
+
+
+def test_a_fleet_comes_back_gradually(make: Make, redis: Redis, prefix: str) -> None:
+    """After a pause a second holds a tenth, and half a minute later all of it again."""
+    budget = make(per_second=100)
+    budget.pause(timedelta(seconds=30))
+    resume(redis, prefix)
+    resumed = f"{prefix}:budget:{ORIGIN}:resumed"
+    seconds, micros = redis.time()
+    now = seconds * 1000 + micros // 1000
+
+    held = [_in_a_second(budget, redis, resumed, now - ago) for ago in (0, 15_000, 30_000)]
+
+    assert held == pytest.approx([10, 50, 100], abs=1)
+
+
+def _in_a_second(budget: Budget, redis: Redis, resumed: str, at: int) -> int:
+    """How many calls a second holds when the pause ended at that time; nothing is spent already."""
+    redis.delete(resumed.removesuffix(":resumed"))
+    redis.set(resumed, at)
+    return len(list(itertools.takewhile(bool, (_granted(budget) for _ in range(300)))))
+
+
+@pytest.mark.parametrize(
+    ("within", "room"),
+    [
+        pytest.param(timedelta(seconds=1), 9, id="a second's worth"),
+        pytest.param(timedelta(seconds=5), 27, id="what is left of the minute"),
+    ],
+)
+def test_the_room_is_what_routine_looks_can_begin(make: Make, within: timedelta, room: int) -> None:
+    """Within the time given, with both limits and all promises counted."""
+    budget = make(per_second=10, per_minute=40)
+    Spending(budget, 9, urgent=False).take()
+
+    assert budget.room(within) == room
+
+
+def test_there_is_no_room_in_a_pause_and_room_for_a_probe(make: Make, redis: Redis, prefix: str) -> None:
+    """A pause that ends before the next sweep leaves room; refused credentials leave one try a minute."""
+    budget = make()
+    budget.pause(timedelta(seconds=4))
+    assert budget.room(timedelta(seconds=1)) == 0
+    assert budget.room(timedelta(seconds=5)) > 0
+    resume(redis, prefix)
+
+    budget.refuse_client()
+    assert budget.room(timedelta(seconds=5)) == 0
+    redis.delete(f"{prefix}:budget:{ORIGIN}:probe")
+    assert budget.room(timedelta(seconds=5)) == 1
+
+
+def _granted(budget: Budget) -> bool:
+    try:
+        return budget.take()
+    except OutOfBudget:
+        return False
