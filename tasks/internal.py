@@ -30,16 +30,27 @@ def sweep(self: Task[..., Any]) -> None:
 def look_at_ready(self: Task[..., Any]) -> None:
     """Look at ready accounts, soonest meeting first."""
     with bound_to(self):
-        if looks.look_at_ready(services(), BATCH_SIZE):
+        result = looks.look_at_ready(services(), BATCH_SIZE)
+        if result.looked_at:
             wake_outgoing()
+        rest = result.resume_after
+        if rest and rest < services().settings.sweep_every and services().ledger.take_resumption(rest):
+            # Nothing hangs on it: the next sweep would do the same, only later.
+            look_at_ready.apply_async(countdown=rest.total_seconds(), expires=rest.total_seconds() + 5)
 
 
 @app.task(name="conferencing.look_at_account", bind=True)
 def look_at_account(self: Task[..., Any], sub: str) -> None:
-    """Look at what is due of one account."""
+    """Look at what is due of one account, ahead of the sweep's order."""
     with bound_to(self):
-        if looks.look_at_account(services(), sub):
+        result = looks.look_at_account(services(), sub)
+        if result.looked_at:
             wake_outgoing()
+        if result.resume_after:
+            # Put off, the account stands where its start puts it, behind many others perhaps.
+            wait = services().ledger.wake_again(sub, result.resume_after)
+            if wait:
+                look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
 
 
 @app.task(name="conferencing.send_mail", bind=True)

@@ -6,15 +6,16 @@ import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from worker.bootstrap import THREADS, Services
-from worker.cronofy.errors import CronofyError
+from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.ledger.ledger import Held, Lease, LeaseLost
-from worker.ledger.records import EventKey
+from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.reconcile.answer import live_answer, recorded_answer, with_note
 from worker.reconcile.look import PUT_OFF, LookResult
 
@@ -22,11 +23,23 @@ from worker.reconcile.look import PUT_OFF, LookResult
 #: short task leaves its process free for urgent work.
 BATCH_SECONDS = 5.0
 
+#: Looks that the budget broke off are woken again no sooner: a wake-up is to be worth its while.
+SHORTEST_REST = timedelta(milliseconds=500)
+
 log = structlog.get_logger()
 
 
-def look_at_ready(services: Services, most: int) -> int:
-    """Look at up to `most` ready accounts, soonest meeting first, several at a time; returns how many.
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a batch came to: how many accounts it looked at, and what the budget refused."""
+
+    looked_at: int
+    #: When there may be room in the budget again, where a lack of it ended the batch.
+    resume_after: timedelta | None = None
+
+
+def look_at_ready(services: Services, most: int) -> BatchResult:
+    """Look at up to `most` ready accounts, soonest meeting first, several at a time.
 
     Ends early when none is ready, when the budget is spent, or after `BATCH_SECONDS`. Each account
     stands alone: its failure is its own.
@@ -35,7 +48,8 @@ def look_at_ready(services: Services, most: int) -> int:
     with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
         # Each with a copy of this context, so that its log lines are bound to the task as ours are.
         working = [pool.submit(copy_context().run, batch.work) for _ in range(threads)]
-        return sum(work.result() for work in working)
+        looked_at = sum(work.result() for work in working)
+    return BatchResult(looked_at, batch.resume_after)
 
 
 class _Batch:
@@ -45,30 +59,47 @@ class _Batch:
         self._services = services
         self._left = most
         self._end = time.monotonic() + BATCH_SECONDS
+        self._centers: tuple[str, ...] = DATA_CENTERS
+        self.resume_after: timedelta | None = None
 
     def work(self) -> int:
         """Claim and look until the batch is over; returns how many accounts that were."""
         done = 0
-        while self._left > 0 and time.monotonic() < self._end:
+        while self._left > 0 and self._centers and time.monotonic() < self._end:
             self._left -= 1
-            lease = self._services.ledger.claim(self._services.settings.lease)
+            lease = self._services.ledger.claim(self._services.settings.lease, self._centers)
             if lease is None:
                 self._left = 0
                 break
-            result = guarded_look(self._services, lease)
-            if isinstance(result.hindrance, PUT_OFF):
-                # What one was refused, all will be.
-                self._left = 0
-                break
-            done += 1
+            hindrance = guarded_look(self._services, lease).hindrance
+            if isinstance(hindrance, PUT_OFF):
+                self._close(lease.account.data_center, hindrance)
+            else:
+                done += 1
         return done
 
+    def _close(self, center: str, hindrance: CronofyError) -> None:
+        """What one account of an origin was refused, all would be."""
+        origin = self._services.looker.cronofy.origin
+        self._centers = tuple(each for each in self._centers if origin(each) != origin(center))
+        rest = _rest_after(hindrance)
+        self.resume_after = min(self.resume_after or rest, rest) if rest else self.resume_after
 
-def guarded_look(services: Services, lease: Lease, forced: Collection[EventKey] = ()) -> LookResult:
+
+def _rest_after(hindrance: CronofyError | None) -> timedelta | None:
+    """When there may be room in the budget again, if a lack of it was the hindrance."""
+    if isinstance(hindrance, OutOfBudget) and hindrance.spent and hindrance.retry_after:
+        return max(hindrance.retry_after, SHORTEST_REST)
+    return None
+
+
+def guarded_look(
+    services: Services, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False
+) -> LookResult:
     """A look whose unforeseen failure is logged and puts the account off, and harms no other."""
     with structlog.contextvars.bound_contextvars(sub=lease.sub):
         try:
-            return services.looker.look(lease, forced)
+            return services.looker.look(lease, forced, urgent=urgent)
         except LeaseLost:
             log.warning("look.lease_lost", reason="expired")
             return LookResult()
@@ -83,13 +114,13 @@ def guarded_look(services: Services, lease: Lease, forced: Collection[EventKey] 
             return LookResult(hindrance=unforeseen)
 
 
-def look_at_account(services: Services, sub: str) -> bool:
-    """Look at what is due of one account, as soon as nobody else does; whether that came to be."""
+def look_at_account(services: Services, sub: str) -> BatchResult:
+    """Look at what is due of one account, as soon as nobody else does."""
     lease = _acquire(services, sub)
     if lease is None:
-        return False
-    guarded_look(services, lease)
-    return True
+        return BatchResult(0)
+    hindrance = guarded_look(services, lease, urgent=True).hindrance
+    return BatchResult(0 if isinstance(hindrance, PUT_OFF) else 1, _rest_after(hindrance))
 
 
 def reconcile_event(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
@@ -142,7 +173,7 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
                 ledger.nudge(sub, key)
             note = "A look at this account is under way; this event is looked at right after it."
         else:
-            hindrance = guarded_look(services, lease, pending).hindrance
+            hindrance = guarded_look(services, lease, pending, urgent=True).hindrance
             note = f"Not read anew: {hindrance.reason}" if hindrance else None
             if isinstance(hindrance, PUT_OFF):
                 for key in pending:

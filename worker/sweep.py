@@ -1,8 +1,10 @@
-"""The sweep: what is due becomes ready, and as many looks are woken as there is work for."""
+"""The sweep: what is due becomes ready, and looks are woken for as much of it as can be paid for."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 
 import structlog
 
@@ -28,12 +30,29 @@ def sweep(services: Services) -> int:
     ledger = services.ledger
     if not ledger.take_slot(services.settings.sweep_every):
         return 0
-    moved = expired = ready = 0
+    moved = expired = 0
+    ready: Mapping[str, int] = {}
     while moved + expired < MOST_MOVED:
         promotion = ledger.promote(MOVED_AT_A_TIME)
         moved, expired, ready = moved + promotion.due, expired + promotion.expired, promotion.ready
         if promotion.due < MOVED_AT_A_TIME and promotion.expired < MOVED_AT_A_TIME:
             break
-    if ready or expired:
-        log.info("sweep.done", due=moved, expired_leases=expired, ready=ready)
-    return min(MOST_BATCHES, math.ceil(ready / BATCH_SIZE))
+    payable = _payable(services, ready)
+    if any(ready.values()) or expired:
+        log.info("sweep.done", due=moved, expired_leases=expired, ready=sum(ready.values()), payable=payable)
+    return min(MOST_BATCHES, math.ceil(payable / BATCH_SIZE))
+
+
+def _payable(services: Services, ready: Mapping[str, int]) -> int:
+    """How many of the ready accounts the budget can pay a look for before the next sweep, at most.
+
+    Data centres that are asked at one origin share its budget.
+    """
+    cronofy = services.looker.cronofy
+    wanted: Counter[str] = Counter()
+    for center, accounts in ready.items():
+        wanted[cronofy.origin(center)] += accounts
+    every = services.settings.sweep_every
+    return sum(
+        min(accounts, cronofy.budget(origin).room(every)) for origin, accounts in wanted.items() if accounts
+    )

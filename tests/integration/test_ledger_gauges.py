@@ -17,7 +17,8 @@ from tests.integration.test_ledger_leases import LONG, an_event, claim, later, o
 from worker.diagnosis.model import Cause
 from worker.ledger.ledger import Change, Credentials, EventChange, Lease, Ledger
 from worker.ledger.outcomes import OutcomeType
-from worker.ledger.records import CAUSES, EventKey, TrackedEvent
+from worker.ledger.packing import CAUSES
+from worker.ledger.records import EventKey, TrackedEvent
 from worker.ledger.vault import Vault
 
 SUBS = ["a", "a:b"]

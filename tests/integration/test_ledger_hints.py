@@ -9,7 +9,8 @@ import pytest
 from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, standing
 from tests.waiting import wait_until
 from worker.ledger.ledger import WAKE_WINDOW, Change, EventChange, Ledger
-from worker.ledger.records import EventKey, pack_hint, to_ms
+from worker.ledger.packing import pack_hint
+from worker.ledger.records import EventKey, to_ms
 
 
 def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 from worker.diagnosis.model import Cause
 from worker.ledger.ledger import Change, EventChange, Held, Lease, LeaseLost, Ledger, Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import EventKey, Memo, Stored, TrackedEvent, to_ms
+from worker.ledger.records import DATA_CENTERS, EventKey, Memo, Stored, TrackedEvent, to_ms
 
 LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=40)
 NOW = datetime.now(UTC)
@@ -68,8 +68,14 @@ def told(ledger: Ledger) -> int:
 
 def standing(ledger: Ledger, sub: str) -> set[str]:
     """In which of the three sorted sets the account is."""
-    places = ("waiting", "ready", "leased")
-    return {place for place in places if ledger.redis.zscore(f"{ledger.prefix}:{place}", sub) is not None}
+    places = {"waiting": "waiting", "leased": "leased", **{f"ready:{dc}": "ready" for dc in DATA_CENTERS}}
+    found = [
+        standing
+        for place, standing in places.items()
+        if ledger.redis.zscore(f"{ledger.prefix}:{place}", sub) is not None
+    ]
+    assert len(found) < 2, f"{sub} is in two sets at once"
+    return set(found)
 
 
 def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> None:
@@ -79,7 +85,7 @@ def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> N
     assert ledger.claim(LONG) is None
 
     promotion = ledger.promote(10)
-    assert (promotion.due, promotion.ready, standing(ledger, "acc")) == (1, 1, {"ready"})
+    assert (promotion.due, promotion.ready["us"], standing(ledger, "acc")) == (1, 1, {"ready"})
     lease = ledger.claim(LONG)
     assert lease is not None
     assert (lease.sub, [s.event for s in lease.events], standing(ledger, "acc")) == (
@@ -101,7 +107,7 @@ def test_what_is_not_due_is_not_promoted(ledger: Ledger) -> None:
 
     promotion = ledger.promote(10)
 
-    assert (promotion.due, promotion.ready, standing(ledger, "acc")) == (0, 0, {"waiting"})
+    assert (promotion.due, promotion.ready["us"], standing(ledger, "acc")) == (0, 0, {"waiting"})
 
 
 def test_claims_come_by_the_soonest_start_among_what_is_due(ledger: Ledger) -> None:

@@ -15,7 +15,8 @@ from worker.diagnosis.schedule import first_look
 from worker.intake.notifications import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
 from worker.ledger.ledger import Credentials
-from worker.ledger.records import EventKey, TrackedEvent, pack_hint, to_ms
+from worker.ledger.packing import pack_hint
+from worker.ledger.records import EventKey, TrackedEvent, to_ms
 
 log = structlog.get_logger()
 

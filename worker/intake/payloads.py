@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from worker.diagnosis.times import MalformedTime, parse_event_time
+from worker.ledger.records import DataCenter
 
 #: A task's keyword arguments may not be longer than this as JSON (contract §1).
 LARGEST_PAYLOAD = 64 * 1024
@@ -62,7 +63,7 @@ class ConnectAccount(Payload):
     refresh_token: Token
     access_token: Token | None = None
     expires_in: Annotated[float, Field(strict=True)] | None = None
-    data_center: Literal["us", "au", "ca", "de", "sg", "uk"] = "us"
+    data_center: DataCenter = "us"
     email: Text | None = None
     name: Text | None = None
 

@@ -18,23 +18,14 @@ from redis import Redis
 
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import (
-    Account,
-    EventKey,
-    Memo,
-    Stored,
-    TrackedEvent,
-    fingerprint,
-    from_ms,
-    pack_event,
-    pack_memo,
-    unpack_account,
-    unpack_event,
-)
+from worker.ledger.packing import fingerprint, pack_event, pack_memo, unpack_account, unpack_event
+from worker.ledger.records import DATA_CENTERS, Account, EventKey, Memo, Stored, TrackedEvent, from_ms
 from worker.ledger.vault import Vault
 
 #: Within this, all notifications about an account share their looks.
-WAKE_WINDOW = timedelta(seconds=1)
+WAKE_WINDOW = timedelta(seconds=1.5)
+#: An urgent look that the budget refused is tried again at least so often.
+LONGEST_WAKE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +104,8 @@ class Promotion:
     now: datetime
     due: int
     expired: int
-    ready: int
+    #: How many accounts of each data centre are ready now.
+    ready: Mapping[str, int]
 
 
 class LeaseLost(Exception):
@@ -144,10 +136,10 @@ class Ledger:
         self, sub: str, credentials: Credentials, data_center: str, email: str | None, name: str | None
     ) -> None:
         """Store an account's credentials in place of older ones; wake it if it was lost."""
-        profile = msgpack.packb({"data_center": data_center, "email": email, "name": name})
+        profile = msgpack.packb({"email": email, "name": name})
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, self.now())
         sealed = self.seal_credentials(credentials)
-        self.run("connect", sub, profile, sealed, outcome.to_json(), self.outcomes_keep)
+        self.run("connect", sub, profile, data_center, sealed, outcome.to_json(), self.outcomes_keep)
 
     def forget(self, sub: str) -> None:
         """Erase an account with its credentials, events and unsent mail."""
@@ -180,11 +172,20 @@ class Ledger:
         was about.
         """
         moment_ms = int(WAKE_WINDOW.total_seconds() * 1000)
+        if self.redis.exists(self._key("waking", sub)):
+            return None
         if self.redis.set(self._key("woken", sub), 1, nx=True, px=moment_ms):
             return timedelta(0)
         if self.redis.set(self._key("waking", sub), 1, nx=True, px=moment_ms):
             return WAKE_WINDOW
         return None
+
+    def wake_again(self, sub: str, rest: timedelta) -> timedelta | None:
+        """When to look at such an account again after the budget refused its look; None where that is
+        planned already."""
+        wait = min(rest, LONGEST_WAKE)
+        planned = self.redis.set(self._key("waking", sub), 1, nx=True, px=int(wait.total_seconds() * 1000))
+        return wait if planned else None
 
     # Reading.
 
@@ -214,12 +215,15 @@ class Ledger:
 
     def promote(self, most: int) -> Promotion:
         """Move what is due to ready, and give back what expired leases held, `most` of each at a time."""
-        now, due, expired, ready = self.run("promote", most)
-        return Promotion(from_ms(now), due, expired, ready)
+        now, due, expired, ready = self.run("promote", most, *DATA_CENTERS)
+        return Promotion(from_ms(now), due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
 
-    def claim(self, lease: timedelta) -> Lease | None:
-        """Lease the ready account whose meeting starts soonest; None where none is ready."""
-        token, answer = self._claim(lease, b"")
+    def claim(self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS) -> Lease | None:
+        """Lease the ready account whose meeting starts soonest; None where none is ready.
+
+        Only accounts of these data centres are taken.
+        """
+        token, answer = self._claim(lease, b"", *data_centers)
         return self._lease(token, answer) if answer else None
 
     def claim_account(self, sub: str, lease: timedelta) -> Lease | Held:
@@ -303,6 +307,11 @@ class Ledger:
         width = max(1, int(every.total_seconds() * 900))
         return bool(self.redis.set(f"{self.prefix}:slot", 1, nx=True, px=width))
 
+    def take_resumption(self, after: timedelta) -> bool:
+        """Whether nobody else wakes, within that time, the looks that the budget broke off."""
+        width = max(1, int(after.total_seconds() * 1000))
+        return bool(self.redis.set(f"{self.prefix}:resuming", 1, nx=True, px=width))
+
     def count(self, name: str, by: int = 1) -> None:
         """Add to one of the counters."""
         self.redis.hincrby(f"{self.prefix}:counters", name, by)
@@ -319,9 +328,9 @@ class Ledger:
     def _key(self, family: str, sub: str) -> str:
         return f"{self.prefix}:{family}:{sub}"
 
-    def _claim(self, lease: timedelta, sub: bytes) -> tuple[str, Any]:
+    def _claim(self, lease: timedelta, sub: bytes, *data_centers: str) -> tuple[str, Any]:
         token = uuid4().hex
-        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub)
+        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
         now, sub_bytes, account, events, hints = answer

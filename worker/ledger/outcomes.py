@@ -12,6 +12,8 @@ from uuid import uuid4
 
 from worker.diagnosis.model import Cause
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class OutcomeType(StrEnum):
     """What happened."""
@@ -50,7 +52,7 @@ class Outcome:
 
     def to_json(self) -> str:
         """The contract's JSON, with an id of its own."""
-        return json.dumps(
+        return _to_json(
             {
                 "id": str(uuid4()),
                 "at": self.at.isoformat(timespec="milliseconds"),
@@ -60,6 +62,5 @@ class Outcome:
                 "event_id": self.event_id,
                 "cause": self.cause.value if self.cause else None,
                 "detail": dict(self.detail),
-            },
-            ensure_ascii=False,
+            }
         )

@@ -1,33 +1,23 @@
-"""What the ledger holds of accounts and events, as frozen values, and how they are packed.
+"""What the ledger holds of accounts and events, as frozen values; `worker.ledger.packing` packs them.
 
-An event's value is a header that the Lua scripts can read (next look, start, cause), then msgpack.
 Times inside are milliseconds since the epoch, on the ledger's clock.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import struct
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
-
-import msgpack
+from typing import Any, Literal, get_args
 
 from worker.diagnosis.model import Cause, Diagnosis, Interaction, Notice, Request, Seen
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
 
-#: A place in this list is a cause's byte in the header; new causes go at the end. The first is for
-#: events that were not looked at yet.
-CAUSES: tuple[Cause | None, ...] = (None, *Cause)
-
-_HEADER = struct.Struct(">ddB")
-#: Later than any date, for events whose start or next look is not known.
-_FAR_MS = 9e15
+#: Where Cronofy keeps accounts (reference §1).
+DataCenter = Literal["us", "au", "ca", "de", "sg", "uk"]
+DATA_CENTERS: tuple[DataCenter, ...] = get_args(DataCenter)
 
 
 def to_ms(moment: datetime) -> int:
@@ -82,6 +72,8 @@ class TrackedEvent:
     interval: float | None = None
     #: Looks in a row that failed.
     failures: int = 0
+    #: When a read last showed it.
+    read_at: int | None = None
     notice: tuple[str, str | None, int] | None = None
     writes: Mapping[str, Write] = field(default_factory=dict)
     #: What a person was already told of this event.
@@ -120,6 +112,19 @@ class TrackedEvent:
         return str(self.seen.get("summary") or self.body.get("summary") or "")
 
     @property
+    def subscribed(self) -> bool:
+        """Whether the caller asked Cronofy to notify both of its conference and of a failure."""
+        subscriptions = self.body.get("subscriptions")
+        words = {
+            interaction.get("type")
+            for subscription in (subscriptions if isinstance(subscriptions, list) else ())
+            if isinstance(subscription, Mapping) and isinstance(subscription.get("interactions"), list)
+            for interaction in subscription["interactions"]
+            if isinstance(interaction, Mapping)
+        }
+        return {word.value for word in Interaction} <= words
+
+    @property
     def cause(self) -> Cause | None:
         """The cause that the last look found."""
         name = self.last.get("cause") if self.last else None
@@ -142,17 +147,26 @@ class TrackedEvent:
             notice=notice,
         )
 
-    def diagnosed(self, diagnosis: Diagnosis, now: datetime, done: str) -> TrackedEvent:
-        """This record after a look that ended in `diagnosis`; `done` is what was done, in a word."""
+    def diagnosed(
+        self, diagnosis: Diagnosis, now: datetime, interval: timedelta, next_look: datetime | None
+    ) -> TrackedEvent:
+        """This record after a look that ended in `diagnosis`, and when the next one is due."""
         what = diagnosis.cause or diagnosis.state
-        return replace(self, last=diagnosis.as_json, failures=0).noted(now, what.value, done)
+        return replace(
+            self,
+            last=diagnosis.as_json,
+            failures=0,
+            interval=interval.total_seconds(),
+            next_look=to_ms(next_look) if next_look else None,
+            history=self._history_with(now, what.value, diagnosis.remedy.value),
+        )
 
     def failed(self, reason: str, now: datetime, next_look: datetime) -> TrackedEvent:
         """This record after a look that failed: nothing is concluded, only the next look moves."""
         failed = replace(self, failures=self.failures + 1, next_look=to_ms(next_look))
         return failed.noted(now, "look_failed", reason)
 
-    def saw(self, seen: Seen) -> TrackedEvent:
+    def saw(self, seen: Seen, now: datetime) -> TrackedEvent:
         """This record with the event as just read."""
         wire = {
             "start": seen.start.wire if seen.start else None,
@@ -164,7 +178,12 @@ class TrackedEvent:
         if seen.created is not None and not self.seen:
             asked_at = max(asked_at, to_ms(seen.created))
         known = {name: value for name, value in wire.items() if value is not None}
-        return replace(self, seen={**self.seen, **known}, asked_at=asked_at)
+        return replace(self, seen={**self.seen, **known}, asked_at=asked_at, read_at=to_ms(now))
+
+    @property
+    def remembered(self) -> Seen:
+        """The event as it was last seen, pending."""
+        return Seen(self.start, self.end, self.seen.get("summary"))
 
     def asked_again(self, now: datetime) -> TrackedEvent:
         """This record when the waiting begins anew: another profile was set, or this one came back."""
@@ -181,7 +200,10 @@ class TrackedEvent:
 
     def noted(self, now: datetime, what: str, done: str) -> TrackedEvent:
         """This record with one more line of history; the oldest go."""
-        return replace(self, history=(*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:])
+        return replace(self, history=self._history_with(now, what, done))
+
+    def _history_with(self, now: datetime, what: str, done: str) -> tuple[tuple[int, str, str], ...]:
+        return (*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +219,21 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
+class LastRead:
+    """How much the last read of an account was: so many pages for so many days, or for all of time."""
+
+    pages: int
+    days: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Memo:
     """What looks remember of an account, for later looks."""
 
     episodes: Mapping[str, Episode] = field(default_factory=dict)
     #: profile_id -> provider_name of every conferencing profile ever listed.
     providers: Mapping[str, str] = field(default_factory=dict)
+    last_read: LastRead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +248,8 @@ class Account:
     email: str | None = None
     name: str | None = None
     memo: Memo = Memo()
+    #: When a notification last spoke of one of its events.
+    heard_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,121 +260,12 @@ class Stored:
     next_look: float
     fingerprint: str
 
-    @classmethod
-    def of(cls, event: TrackedEvent, value: bytes) -> Stored:
-        """The record that `value` holds."""
-        return cls(event, _HEADER.unpack_from(value)[0], fingerprint(value[_HEADER.size :]))
-
 
 def _event_time(value: Any, tzid: str | None) -> EventTime | None:
     try:
         return parse_event_time(value, tzid)
     except MalformedTime:
         return None
-
-
-T = TypeVar("T", TrackedEvent, Episode, Memo, Write)
-
-
-def _packable(value: T, **changed: Any) -> dict[str, Any]:
-    """The fields that differ from their defaults: records are many, so their bytes count."""
-    packed = {}
-    for item in fields(value):
-        content = changed.get(item.name, getattr(value, item.name))
-        default = item.default_factory() if item.default_factory is not MISSING else item.default
-        if content is not None and content != default:
-            packed[item.name] = content
-    return packed
-
-
-def pack_event(event: TrackedEvent) -> bytes:
-    """The ledger's value for an event."""
-    starts_at = event.starts_at
-    header = _HEADER.pack(
-        _FAR_MS if event.next_look is None else event.next_look,
-        _FAR_MS if starts_at is None else starts_at.timestamp() * 1000,
-        CAUSES.index(event.cause),
-    )
-    packed = _packable(
-        event,
-        # JSON, since the caller's numbers may be longer than msgpack's.
-        body=json.dumps(event.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(),
-        writes={pid: _packable(write) for pid, write in event.writes.items()},
-    )
-    del packed["key"]
-    packed.pop("next_look", None)
-    return header + bytes(msgpack.packb([event.key.calendar_id, event.key.event_id, packed]))
-
-
-def unpack_event(value: bytes) -> Stored:
-    """Read a value that `pack_event` made."""
-    next_look, _, _ = _HEADER.unpack_from(value)
-    calendar_id, event_id, packed = msgpack.unpackb(value[_HEADER.size :], strict_map_key=False)
-    packed["body"] = json.loads(packed["body"])
-    packed["writes"] = {pid: Write(**write) for pid, write in packed.get("writes", {}).items()}
-    packed["told"] = tuple(packed.get("told", ()))
-    packed["history"] = tuple(tuple(entry) for entry in packed.get("history", ()))
-    if "notice" in packed:
-        packed["notice"] = tuple(packed["notice"])
-    known = {"provider_name": None, "profile_id": None} | packed
-    event = TrackedEvent(
-        key=EventKey(calendar_id, event_id),
-        next_look=None if next_look >= _FAR_MS else int(next_look),
-        **known,
-    )
-    return Stored.of(event, value)
-
-
-def fingerprint(value: bytes) -> str:
-    """What Lua's ``redis.sha1hex`` gives for the value: tells whether it changed meanwhile."""
-    return hashlib.sha1(value, usedforsecurity=False).hexdigest()
-
-
-def pack_memo(memo: Memo) -> bytes:
-    """The ledger's value for what looks remember of an account."""
-    return bytes(
-        msgpack.packb([{pid: _packable(ep) for pid, ep in memo.episodes.items()}, dict(memo.providers)])
-    )
-
-
-def pack_hint(interaction: str, subtype: str | None, at: int) -> bytes:
-    """The ledger's value for what a notification said of an event."""
-    return bytes(msgpack.packb([interaction, subtype, at]))
-
-
-def unpack_hint(value: bytes) -> tuple[str, str | None, int]:
-    """Read a value that `pack_hint` made."""
-    interaction, subtype, at = msgpack.unpackb(value)
-    return interaction, subtype, at
-
-
-def unpack_memo(value: bytes) -> Memo:
-    """Read a value that `pack_memo` made."""
-    episodes, providers = msgpack.unpackb(value, strict_map_key=False)
-    return Memo(
-        {
-            pid: Episode(
-                started_at=packed["started_at"],
-                mails=packed.get("mails", 0),
-                mail_ids=tuple(packed.get("mail_ids", ())),
-                events=tuple((calendar, event) for calendar, event in packed.get("events", ())),
-            )
-            for pid, packed in episodes.items()
-        },
-        providers,
-    )
-
-
-def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
-    """Read an account's hash; an empty one is an account that was never connected."""
-    profile = msgpack.unpackb(stored[b"profile"]) if b"profile" in stored else {}
-    return Account(
-        sub=sub,
-        credentials=stored.get(b"credentials"),
-        lost=stored.get(b"standing") == b"lost",
-        memo=unpack_memo(stored[b"memo"]) if b"memo" in stored else Memo(),
-        **profile,
-    )
 
 
 def interval_of(event: TrackedEvent) -> timedelta | None:

@@ -1,10 +1,32 @@
--- Lease an account: the ready one whose meeting starts soonest, or the one named.
--- ARGV: P, lease in ms, token, sub or '' for any
+-- Lease an account: of those that are ready the one whose turn it is, or the one named.
+-- ARGV: P, lease in ms, token, sub or '' for any, the data centres to take from
 -- Returns {} when there is none, { ms } when another holds the one named for so much longer,
 -- or { now, sub, account fields and values, event fields and values, hint fields and values }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
+
+
+-- The ready account whose turn is first, and when that is.
+local function foremost()
+  local found, at
+  for n = 5, #ARGV do
+    local head = redis.call('ZRANGE', ready_key(ARGV[n]), 0, 0, 'WITHSCORES')
+    if head[1] and (not at or tonumber(head[2]) < at) then found, at = head[1], tonumber(head[2]) end
+  end
+  return found, at
+end
+
 if sub == '' then
-  sub = redis.call('ZRANGE', READY, 0, 0)[1]
+  local at
+  sub, at = foremost()
+  -- Those whose meetings have started while they waited go behind the ones that can still be helped; not too
+  -- many at a time, since the server waits for this.
+  for _ = 1, 200 do
+    if not sub or at > now then break end
+    place(sub, now)
+    local found, later = foremost()
+    if found == sub and later == at then break end
+    sub, at = found, later
+  end
   if not sub then return {} end
 else
   local expiry = redis.call('ZSCORE', LEASED, sub)
@@ -15,8 +37,7 @@ else
     return { tonumber(expiry) - now }
   end
 end
-redis.call('ZREM', WAITING, sub)
-redis.call('ZREM', READY, sub)
+displace(sub)
 redis.call('ZADD', LEASED, now + length, sub)
 redis.call('HSET', LEASES, sub, token)
 return {

@@ -20,6 +20,8 @@ if change.lost and redis.sha1hex(redis.call('HGET', account, 'credentials') or '
   return refused
 end
 
+tally = {}
+
 local function publish(outcomes)
   for _, outcome in ipairs(outcomes) do
     tell(outcome[2], change.outcomes_keep)
@@ -49,10 +51,10 @@ for _, event in ipairs(change.events) do
     end
     if verb == 'settle' then
       settles = true
-      put_event(sub, field, nil)
+      put_event(sub, field, nil, present)
       redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
     else
-      put_event(sub, field, value)
+      put_event(sub, field, value, present)
     end
     publish(event[6])
   end
@@ -70,5 +72,6 @@ for _, mail in ipairs(change.mails) do
   redis.call('ZADD', P .. ':outbox', now, mail[1])
 end
 for _, id in ipairs(change.cancel) do drop_mail(id) end
+write_tally()
 if change.done then end_lease(sub, now) end
 return refused

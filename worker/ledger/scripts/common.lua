@@ -3,12 +3,13 @@
 -- P is RECONCILER_KEY_PREFIX; SUB is an account's id as it came, always last in a key, so that no two
 -- ids can make one key. Times are milliseconds of this server's clock. Packed values are msgpack.
 --
---   P:account:SUB      hash    profile (packed: data centre, email, name), credentials (encrypted by the
+--   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember of
---                              the account). Written by connect; memo and standing by commit; credentials
---                              also by a token refresh. Until forgotten.
+--                              the account), heard (when a notification last spoke of one of its events).
+--                              Written by connect; memo and standing by commit; credentials also by a
+--                              token refresh; heard by nudge. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
---                              value: HEADER .. packed record. Written by track and commit;
+--                              value: HEADER .. packed record, deflated. Written by track and commit;
 --                              nudge only brings the next look forward.
 --   P:settled:SUB      hash    assigned and closed events, the same shape; the header's next look is when
 --                              the record may go. Expires HISTORY_KEEP after the last one settled.
@@ -16,24 +17,25 @@
 --                              event's field. Written by nudge, taken by the next look's commit.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:waiting          zset    SUB by the next look of its events
---   P:ready            zset    SUB by the soonest start among its events that are due
+--   P:ready:CENTER     zset    the accounts of a data centre that are due, SUB by when its turn is: see turn()
 --   P:leased           zset    SUB by the expiry of its lease. An account is in one of the three, or in
 --                              none when it is lost or has no pending event.
 --   P:leases           hash    SUB -> the token of its lease
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
 --   P:freed:SUB        list    one entry for each of them once it has; a minute
---   P:woken:SUB        string  an urgent look of the account was woken a moment ago; a second
---   P:waking:SUB       string  another one comes when that second is over; a second
+--   P:woken:SUB        string  an urgent look of the account was woken a moment ago; 1.5 s
+--   P:waking:SUB       string  another one will come when this expires; seconds
 --   P:outcomes         stream  outcome (JSON); trimmed to OUTCOMES_KEEP
 --   P:outcomes:sent    string  the stream id up to which RECONCILER_OUTCOME_TASK was told
 --   P:outcomes:turn    string  held by the one who tells it; seconds
 --   P:outbox           zset    mail id by when it is to be sent (or tried again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
 --   P:dead-letters     stream  letter (packed: task, reason, payload encrypted by the vault)
---   P:counters         hash    gauges events:pending and cause:NAME; totals of all else
+--   P:counters         hash    gauges events:pending and cause:NUMBER; totals of all else
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
---   P:budget:ORIGIN    zset    calls granted in the last minute, by time (worker/cronofy/budget.lua),
---                              and beside it :paused, :strikes, :refused, :probe (strings)
+--   P:resuming         string  looks that the budget broke off are woken again in a moment; until then
+--   P:budget:PLACE     zset    calls granted in the last minute, by time, for one application (client id) at
+--                              one origin; worker/cronofy/budget.lua lists the keys beside it
 --
 -- HEADER is 17 bytes, big endian: double next look, double start, byte cause (its place in CAUSES).
 
@@ -50,7 +52,7 @@ local function account_key(sub) return P .. ':account:' .. sub end
 local function events_key(sub) return P .. ':events:' .. sub end
 local function settled_key(sub) return P .. ':settled:' .. sub end
 
-local WAITING, READY, LEASED, LEASES = P .. ':waiting', P .. ':ready', P .. ':leased', P .. ':leases'
+local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
 local COUNTERS = P .. ':counters'
 
 local function hints_key(sub) return P .. ':hints:' .. sub end
@@ -62,7 +64,18 @@ local function due_at(value, at)
   return struct.pack('>ddB', at, start, cause) .. string.sub(value, HEADER + 1)
 end
 
-local function count(name, by) redis.call('HINCRBY', COUNTERS, name, by) end
+-- A script that counts much sets `tally` to {}, and writes it with write_tally() at its end.
+local tally
+
+local function count(name, by)
+  if tally then tally[name] = (tally[name] or 0) + by else redis.call('HINCRBY', COUNTERS, name, by) end
+end
+
+local function write_tally()
+  for name, by in pairs(tally) do
+    if by ~= 0 then redis.call('HINCRBY', COUNTERS, name, by) end
+  end
+end
 
 local function calendar_of(field)
   local length = string.match(field, '^(%d+):')
@@ -78,10 +91,11 @@ local function leave_calendars(sub)
   for calendar in pairs(left_calendars) do redis.call('SREM', P .. ':calendar:' .. calendar, sub) end
 end
 
--- Write (value) or remove (nil) a pending event, keeping the gauges and the calendars true.
-local function put_event(sub, field, value)
+-- Write (value) or remove (nil) a pending event, keeping the gauges and the calendars true. `old` is its
+-- present value, where that is known already.
+local function put_event(sub, field, value, old)
   local key = events_key(sub)
-  local old = redis.call('HGET', key, field)
+  old = old or redis.call('HGET', key, field)
   if old then
     local _, _, cause = header(old)
     count('events:pending', -1)
@@ -101,21 +115,43 @@ local function put_event(sub, field, value)
   return old
 end
 
+local function ready_key(center) return P .. ':ready:' .. center end
+
+-- The data centre that an account is asked at; before it is connected, the one that is assumed of all.
+local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
+
 local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standing') == 'lost' end
+
+local HOUR, DAY = 3600000, 86400000
+
+-- When it is the turn of an account that fell due at `since` and whose soonest meeting starts at `start`:
+-- by the start, but a start further away than a day counts as within the second day, in the same order. So
+-- nothing waits behind newcomers for longer than two days.
+local function turn(start, since)
+  local beyond = start - since - DAY
+  if beyond <= 0 then return start end
+  return since + DAY + DAY * beyond / (beyond + 30 * DAY)
+end
+
+local function displace(sub)
+  redis.call('ZREM', WAITING, sub)
+  redis.call('ZREM', ready_key(center_of(sub)), sub)
+end
 
 -- Put an account that nobody holds where its events say it belongs.
 local function place(sub, now)
-  redis.call('ZREM', WAITING, sub)
-  redis.call('ZREM', READY, sub)
+  displace(sub)
   if is_lost(sub) then return end
   local nearest, soonest = FAR, FAR
   for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
     local next_look, start = header(value)
     if next_look < nearest then nearest = next_look end
-    if next_look <= now and start < soonest then soonest = start end
+    -- A meeting that has started can no longer be mended: it waits for those that can.
+    if next_look <= now and start > now and start < soonest then soonest = start end
   end
   if nearest <= now then
-    redis.call('ZADD', READY, soonest, sub)
+    local at = soonest < FAR and turn(soonest, nearest) or nearest + HOUR
+    redis.call('ZADD', ready_key(center_of(sub)), at, sub)
   elseif nearest < FAR then
     redis.call('ZADD', WAITING, nearest, sub)
   end

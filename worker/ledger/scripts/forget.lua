@@ -5,7 +5,8 @@ leave_calendars(sub)
 for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
   if redis.call('HGET', P .. ':mail:' .. id, 'sub') == sub then drop_mail(id) end
 end
-redis.call('DEL', account_key(sub), settled_key(sub), hints_key(sub))
+displace(sub)
+redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
-for _, set in ipairs({ WAITING, READY, LEASED }) do redis.call('ZREM', set, sub) end
+redis.call('DEL', account_key(sub), settled_key(sub), hints_key(sub))
 return 1

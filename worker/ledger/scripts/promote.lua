@@ -1,8 +1,11 @@
 -- Move what is due from waiting to ready, and return what expired leases held.
--- ARGV: P, at most so many of each. Returns: now, moved, expired, how many are ready
+-- ARGV: P, at most so many of each, data centres
+-- Returns: now, moved, expired, how many accounts of each data centre are ready
 local now, most = now_ms(), ARGV[2]
 local expired = redis.call('ZRANGEBYSCORE', LEASED, '-inf', now, 'LIMIT', 0, most)
 for _, sub in ipairs(expired) do end_lease(sub, now) end
 local due = redis.call('ZRANGEBYSCORE', WAITING, '-inf', now, 'LIMIT', 0, most)
 for _, sub in ipairs(due) do place(sub, now) end
-return { now, #due, #expired, redis.call('ZCARD', READY) }
+local ready = {}
+for n = 3, #ARGV do ready[n - 2] = redis.call('ZCARD', ready_key(ARGV[n])) end
+return { now, #due, #expired, ready }

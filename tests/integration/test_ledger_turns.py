@@ -1,0 +1,135 @@
+"""Whose turn it is among the accounts that are ready: the soonest meeting, but nobody waits for ever."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.integration.test_ledger_leases import LONG, NOW, an_event, standing
+from tests.waiting import wait_until
+from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.records import TrackedEvent, to_ms
+
+DAY = timedelta(days=1)
+
+
+def waiting(hours: float, *, since: timedelta = timedelta(minutes=1)) -> TrackedEvent:
+    """An event that starts in so many hours and has been due for `since`."""
+    return replace(an_event(hours=hours), next_look=to_ms(NOW - since))
+
+
+def order(ledger: Ledger, *data_centers: str) -> list[str]:
+    """All ready accounts, as they are claimed."""
+    ledger.promote(1000)
+    claims = (ledger.claim(LONG, data_centers) if data_centers else ledger.claim(LONG) for _ in range(1000))
+    return [lease.sub for lease in iter(lambda: next(claims), None) if lease]
+
+
+def connect(ledger: Ledger, sub: str, data_center: str) -> None:
+    """Connect an account of that data centre."""
+    ledger.connect(sub, Credentials("refresh"), data_center, None, None)
+
+
+def test_starts_keep_their_order_however_far_away(ledger: Ledger) -> None:
+    """Within the first day and beyond it."""
+    hours = [1, 20, 23.9, 24.1, 48, 30 * 24, 31 * 24, 200 * 24]
+    for number, start in enumerate(reversed(hours)):
+        ledger.track(f"acc{len(hours) - 1 - number}", waiting(start))
+
+    assert order(ledger) == [f"acc{number}" for number in range(len(hours))]
+
+
+@pytest.mark.parametrize(
+    ("waited", "start_in", "first"),
+    [
+        pytest.param(DAY, 2, "old", id="a day's wait goes before a meeting two days away"),
+        pytest.param(timedelta(hours=12), 10, "new", id="half a day's wait goes behind one in ten hours"),
+        pytest.param(timedelta(hours=45), 10, "old", id="45 hours' wait goes before it"),
+    ],
+)
+def test_nothing_waits_for_ever(ledger: Ledger, waited: timedelta, start_in: int, first: str) -> None:
+    """A meeting far away that has been due for long goes before nearer ones that just fell due."""
+    ledger.track("old", waiting(100 * 24, since=waited))
+    ledger.track("new", waiting(start_in * (24 if start_in < 5 else 1)))
+
+    assert order(ledger)[0] == first
+
+
+def test_an_unknown_start_waits_no_longer_than_others(ledger: Ledger) -> None:
+    """It counts as far away, and yet gets its turn."""
+    unknown = replace(waiting(1, since=2 * DAY), body={"event_id": "e1", "summary": "When?"})
+    ledger.track("unknown", unknown)
+    ledger.track("soon", waiting(2))
+    ledger.track("soonest", waiting(1))
+
+    assert order(ledger) == ["unknown", "soonest", "soon"]
+
+
+def test_what_has_started_lets_those_go_first_that_can_still_be_helped(ledger: Ledger) -> None:
+    """A meeting that is past is closed when there is time for it, within an hour."""
+    ledger.track("past", waiting(-1))
+    ledger.track("in two hours", waiting(2))
+    ledger.track("in half an hour", waiting(0.5))
+    ledger.track("past for long", waiting(-1, since=timedelta(hours=2)))
+
+    assert order(ledger) == ["past for long", "in half an hour", "past", "in two hours"]
+
+
+def test_what_starts_while_it_waits_loses_its_turn(ledger: Ledger) -> None:
+    """An account that was ready in time, and was not reached, keeps nobody else waiting."""
+    now = ledger.now()
+    starting = (now + timedelta(milliseconds=60)).isoformat()
+    ledger.track(
+        "starting", replace(waiting(1), body={"event_id": "e1", "summary": "Now", "start": starting})
+    )
+    ledger.track("soon", waiting(0.5))
+    ledger.promote(10)
+    wait_until(lambda: ledger.now() > now + timedelta(milliseconds=70), what="the start")
+
+    assert order(ledger) == ["soon", "starting"]
+
+
+def test_another_meeting_of_the_account_keeps_its_turn(ledger: Ledger) -> None:
+    """Only its past meeting counts no longer."""
+    ledger.track("acc", waiting(-1))
+    ledger.track("acc", replace(an_event("e2", hours=1), next_look=to_ms(NOW)))
+    ledger.track("other", waiting(2))
+
+    assert order(ledger) == ["acc", "other"]
+
+
+def test_a_released_account_keeps_its_age(ledger: Ledger) -> None:
+    """What was put off for want of budget has not lost its place."""
+    ledger.track("old", waiting(100 * 24, since=2 * DAY))
+    ledger.track("new", waiting(20 * 24))
+    ledger.promote(10)
+    lease = ledger.claim(LONG)
+    assert lease is not None
+    ledger.release(lease)
+
+    assert (lease.sub, order(ledger)) == ("old", ["old", "new"])
+
+
+def test_data_centres_are_taken_from_separately(ledger: Ledger) -> None:
+    """Where one may not be called, the accounts of the others go on, all by the soonest start."""
+    for sub, center, hours in (("a", "us", 1), ("b", "de", 2), ("c", "us", 3), ("d", "uk", 4)):
+        connect(ledger, sub, center)
+        ledger.track(sub, waiting(hours))
+
+    assert ledger.promote(10).ready == {"us": 2, "au": 0, "ca": 0, "de": 1, "sg": 0, "uk": 1}
+    assert order(ledger, "de", "uk") == ["b", "d"]
+    assert order(ledger) == ["a", "c"]
+
+
+def test_an_account_that_moves_to_another_data_centre_is_asked_there(ledger: Ledger) -> None:
+    """It is never ready in two places."""
+    ledger.track("acc", waiting(1))
+    connect(ledger, "acc", "us")
+    ledger.promote(10)
+
+    connect(ledger, "acc", "de")
+
+    assert standing(ledger, "acc") == {"ready"}
+    assert (order(ledger, "us"), order(ledger, "de")) == ([], ["acc"])
