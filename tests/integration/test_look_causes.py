@@ -209,7 +209,7 @@ def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin,
     world.control.authorize(world.sub)
     world.connect()
     assert world.standing() == {"ready"}
-    assert looks.look_at_ready(world.services, 10) == 1
+    assert looks.look_at_ready(world.services, 10).looked_at == 1
     assert {world.stored(e).event.cause for e in ("e1", "e2")} == {"generating"}
 
 

@@ -60,7 +60,7 @@ def test_a_free_rider_that_is_assigned_is_settled_without_being_due(begin: Begin
     make_due(world, "due")
     before = world.stored("waits")
 
-    assert looks.look_at_ready(world.services, 10) == 1
+    assert looks.look_at_ready(world.services, 10).looked_at == 1
 
     assert [(o["type"], o["event_id"]) for o in world.outcomes()] == [("assigned", "rider")]
     assert [s.event.key.event_id for s in world.services.ledger.pending(world.sub)] == ["due", "waits"]
@@ -77,7 +77,7 @@ def test_ready_accounts_are_looked_at_soonest_first_and_each_once(begin: Begin) 
     broken = others[2]
     world.control.add_fault("status", status=500, match={"sub": broken.sub})
 
-    assert looks.look_at_ready(world.services, 100) == 6
+    assert looks.look_at_ready(world.services, 100).looked_at == 6
 
     causes = {other.sub: other.stored().event.cause for other in others}
     assert [sub for sub, cause in causes.items() if cause is None] == [broken.sub]
@@ -192,14 +192,14 @@ def test_out_of_budget_leaves_the_account_ready_and_untouched(begin: Begin) -> N
     before = world.stored()
     world.services.looker.cronofy.budget(world.control.base_url).take(2)
 
-    assert looks.look_at_ready(world.services, 10) == 0
+    assert looks.look_at_ready(world.services, 10).looked_at == 0
 
     assert (world.stored(), world.standing(), world.calls()) == (before, {"ready"}, [])
 
 
 def test_out_of_budget_between_two_calls_leaves_the_event_due(begin: Begin) -> None:
     """The read was paid, UserInfo was not: the event keeps its place."""
-    world = begin(api_per_second=1, api_share=1)
+    world = begin(api_per_minute=1, api_share=1)
     world.track()
     make_due(world)
     before = world.stored()

@@ -53,7 +53,9 @@ class World:
         """An event's key."""
         return EventKey(self.calendar_id, event_id)
 
-    def body(self, event_id: str = "e1", *, hours: float = 48, profile: str | None = None) -> dict[str, Any]:
+    def body(
+        self, event_id: str = "e1", *, hours: float = 48, profile: str | None = None, **fields: Any
+    ) -> dict[str, Any]:
         """What the caller writes: an event that asks for the first profile unless another is named."""
         start = NOW + timedelta(hours=hours)
         return {
@@ -64,6 +66,7 @@ class World:
             "end": (start + timedelta(minutes=30)).isoformat(),
             "attendees": {"invite": [{"email": "guest@example.org"}]},
             "conferencing": {"profile_id": profile or self.profiles[0]},
+            **fields,
         }
 
     def track(self, event_id: str = "e1", *, write: bool = True, **fields: Any) -> dict[str, Any]:
@@ -119,9 +122,10 @@ class World:
 
     def standing(self, sub: str | None = None) -> set[str]:
         """In which of the ledger's sets the account is."""
-        ledger = self.services.ledger
-        places = ("waiting", "ready", "leased")
-        return {p for p in places if ledger.redis.zscore(f"{ledger.prefix}:{p}", sub or self.sub) is not None}
+        ledger, name = self.services.ledger, sub or self.sub
+        places = {"waiting": "waiting", "ready:us": "ready", "leased": "leased"}
+        scores = {place: ledger.redis.zscore(f"{ledger.prefix}:{place}", name) for place in places}
+        return {places[place] for place, score in scores.items() if score is not None}
 
     def mails(self) -> list[QueuedMail]:
         """What is due in the outbox; taken."""

@@ -28,16 +28,8 @@ from worker.diagnosis.model import (
 )
 from worker.diagnosis.times import EventTime, parse_event_time
 from worker.ledger.outcomes import OutcomeType
-from worker.ledger.records import (
-    Account,
-    Episode,
-    EventKey,
-    Memo,
-    Stored,
-    TrackedEvent,
-    pack_event,
-    to_ms,
-)
+from worker.ledger.packing import pack_event, stored_as
+from worker.ledger.records import Account, Episode, EventKey, Memo, Stored, TrackedEvent, to_ms
 from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks
 from worker.reconcile.verdict import Verdict, judge
 
@@ -161,7 +153,7 @@ def tracked(
 
 def stored(event: TrackedEvent) -> Stored:
     """The record as it was claimed."""
-    return Stored.of(event, pack_event(event))
+    return stored_as(event, pack_event(event))
 
 
 def judged(
@@ -170,14 +162,16 @@ def judged(
     profiles: Profiles | None = None,
     now: datetime = NOW,
     policy: Policy = POLICY,
+    *,
+    heard: bool = False,
 ) -> Verdict:
     """The verdict of a look at `now` that saw `sighting`; by default, what the record says, still pending."""
     before = stored(event)
     sighting = sighting or Seen(start=event.start, end=event.end)
     read = sighting if isinstance(sighting, Seen) else None
-    event = event.saw(read) if read else event
+    event = event.saw(read, now) if read else event
     diagnosis = diagnose(event.request, Observation(sighting, profiles), now, policy)
-    return judge(SUB, before, event, read, diagnosis, now, policy)
+    return judge(SUB, before, event, read, diagnosis, now, policy, heard=heard)
 
 
 CERTAIN, LIKELY = Certainty.CERTAIN, Certainty.LIKELY

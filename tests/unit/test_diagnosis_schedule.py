@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import DAY, HOUR, MINUTE, NOW, POLICY, SECOND, TICK
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, State
-from worker.diagnosis.schedule import first_look, is_due, next_interval, next_look, retry_look
+from worker.diagnosis.schedule import (
+    Pause,
+    first_look,
+    is_due,
+    next_interval,
+    next_look,
+    next_pause,
+    retry_look,
+)
 
 PENDING = Diagnosis(State.PENDING, Cause.GENERATING, Certainty.CERTAIN, ("It waits.",), Remedy.WAIT)
 
@@ -46,6 +54,26 @@ def test_first_look() -> None:
 def test_intervals_double(previous: timedelta | None, expected: timedelta) -> None:
     """Each interval is twice the last, within RECHECK_MIN and RECHECK_MAX."""
     assert next_interval(previous, POLICY) == expected
+
+
+@pytest.mark.parametrize(
+    ("previous", "expected"),
+    [
+        pytest.param(None, Pause(450 * SECOND, 240 * SECOND), id="30 + 60 + 120 + 240 s"),
+        pytest.param(MINUTE, Pause(30 * MINUTE, 16 * MINUTE), id="2 + 4 + 8 + 16 min"),
+        pytest.param(HOUR, Pause(6 * HOUR, 6 * HOUR), id="never beyond the upper bound"),
+    ],
+)
+def test_what_is_notified_of_is_polled_a_quarter_as_often(
+    previous: timedelta | None, expected: Pause
+) -> None:
+    """The pause is the next four intervals together, and the schedule goes on from the last of them."""
+    assert next_pause(previous, POLICY, notified=True) == expected
+
+
+def test_what_is_not_notified_of_keeps_its_intervals() -> None:
+    """The pause is the next interval."""
+    assert next_pause(MINUTE, POLICY, notified=False) == Pause(2 * MINUTE, 2 * MINUTE)
 
 
 @pytest.mark.parametrize(

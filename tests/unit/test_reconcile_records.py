@@ -13,21 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import CALENDAR, DAY, NOW, event_body, failing, seen, tracked
 from worker.diagnosis.model import Cause, Interaction
-from worker.ledger.records import (
-    CAUSES,
-    Episode,
-    EventKey,
-    Memo,
-    TrackedEvent,
-    Write,
-    fingerprint,
-    from_ms,
-    pack_event,
-    pack_memo,
-    to_ms,
-    unpack_event,
-    unpack_memo,
-)
+from worker.ledger.packing import CAUSES, fingerprint, pack_event, pack_memo, unpack_event, unpack_memo
+from worker.ledger.records import Episode, EventKey, Memo, TrackedEvent, Write, from_ms, to_ms
 
 many = settings(deadline=None, derandomize=True, max_examples=150)
 
@@ -180,8 +167,8 @@ def test_size_of_a_tracked_event() -> None:
 def test_what_was_seen_counts() -> None:
     """Start, end and summary are the last ones that were read, else the caller's."""
     event = tracked(start=NOW + DAY)
-    moved = event.saw(seen(summary="Moved"))
-    unread = moved.saw(replace(seen(), start=None, end=None, summary=None))
+    moved = event.saw(seen(summary="Moved"), NOW)
+    unread = moved.saw(replace(seen(), start=None, end=None, summary=None), NOW)
 
     assert event.start is not None
     assert event.start.instant == NOW + DAY
@@ -212,12 +199,12 @@ def test_zone_of_a_record(body: dict[str, Any], tzid: str | None) -> None:
 def test_waiting_counts_from_created() -> None:
     """An event created after it was tracked waits from then on; only its first read counts."""
     event = tracked()
-    late = event.saw(seen(created=NOW + DAY))
-    early = event.saw(seen(created=NOW - 30 * DAY))
+    late = event.saw(seen(created=NOW + DAY), NOW)
+    early = event.saw(seen(created=NOW - 30 * DAY), NOW)
 
     assert late.asked_at == to_ms(NOW + DAY)
     assert early.asked_at == event.asked_at
-    assert early.saw(seen(created=NOW + DAY)).asked_at == event.asked_at
+    assert early.saw(seen(created=NOW + DAY), NOW).asked_at == event.asked_at
 
 
 def test_the_same_word_keeps_its_first_time() -> None:

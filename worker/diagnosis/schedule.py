@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from worker.diagnosis.model import Cause, Diagnosis, Policy, State
@@ -20,6 +21,28 @@ def next_interval(previous: timedelta | None, policy: Policy) -> timedelta:
     if previous is None:
         return policy.recheck_min
     return min(max(previous * 2, policy.recheck_min), policy.recheck_max)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long to wait for the next look, before the start's nearness is weighed; and the interval that
+    the one after it doubles."""
+
+    wait: timedelta
+    interval: timedelta
+
+
+def next_pause(previous: timedelta | None, policy: Policy, *, notified: bool) -> Pause:
+    """The pause after a look whose last interval was `previous`.
+
+    Where Cronofy is known to notify us of the event, three of every four looks are left out.
+    """
+    interval = next_interval(previous, policy)
+    wait = interval
+    for _ in range(3 if notified else 0):
+        interval = next_interval(interval, policy)
+        wait += interval
+    return Pause(min(wait, policy.recheck_max), interval)
 
 
 def next_look(

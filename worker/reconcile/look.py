@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -37,18 +37,20 @@ from worker.diagnosis.model import (
 from worker.diagnosis.schedule import is_due
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger, Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.packing import unpack_hint
 from worker.ledger.records import (
     Account,
     EventKey,
+    LastRead,
     Memo,
     Stored,
     TrackedEvent,
     from_ms,
     interval_of,
     to_ms,
-    unpack_hint,
 )
 from worker.reconcile.observe import Readings, observe, undecided
+from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.post import Post
 from worker.reconcile.reassign import reassign
 from worker.reconcile.relinks import RelinkRules, plan_relinks, reconnected, waits_for
@@ -58,6 +60,9 @@ from worker.reconcile.verdict import Verdict, judge, unread
 PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
 #: Cronofy refuses the account itself (contract §6).
 ACCOUNT_REFUSED = (GrantRefused, ScopeRefused)
+
+#: So long after the last notification about an account its subscriptions still count as live.
+HEARD_FOR = timedelta(days=7)
 
 log = structlog.get_logger()
 
@@ -81,9 +86,10 @@ class Looker:
     post: Post
     dry_run: bool = False
 
-    def look(self, lease: Lease, forced: Collection[EventKey] = ()) -> LookResult:
+    def look(self, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False) -> LookResult:
         """Look at the account's due events and at those in `forced`; commit, and end the lease.
 
+        `urgent` says that somebody waits for it: it may spend what is kept for such looks.
         Raises LeaseLost where the lease expired meanwhile, with nothing committed: the next holder
         looks again.
         """
@@ -91,30 +97,33 @@ class Looker:
         if not due:
             self.ledger.release(lease)
             return LookResult()
-        session = self.cronofy.session(lease.account)
-        try:
-            readings = self._observe(session, lease, due)
-        except ACCOUNT_REFUSED as error:
-            return self._lose(replace(lease, account=session.account), error)
-        except PUT_OFF as error:
-            self.ledger.release(lease)
-            log.info("look.put_off", sub=lease.sub, reason=error.reason)
-            return LookResult(hindrance=error)
-        except CronofyError as error:
-            self._fail(lease, due, error)
-            return LookResult(hindrance=error)
-        return self._remedy(session, lease, due, readings)
+        plan = self._plan(lease, due, read_anew=bool(forced))
+        with self.cronofy.session(lease.account, plan.calls, urgent=urgent) as session:
+            try:
+                readings = self._observe(session, lease, due, plan)
+            except ACCOUNT_REFUSED as error:
+                return self._lose(replace(lease, account=session.account), error)
+            except PUT_OFF as error:
+                self.ledger.release(lease)
+                log.info("look.put_off", sub=lease.sub, reason=error.reason)
+                return LookResult(hindrance=error)
+            except CronofyError as error:
+                self._fail(lease, due, error)
+                return LookResult(hindrance=error)
+            return self._remedy(session, lease, due, readings)
 
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
         """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
 
         Raises CronofyError where Cronofy could not be asked.
         """
-        try:
-            readings = self._observe(self.cronofy.session(lease.account), lease, [stored])
-        except ACCOUNT_REFUSED as error:
-            refused = Observation(Unauthorized(error.reason))
-            return diagnose(stored.event.request, refused, lease.now, self.policy)
+        plan = self._plan(lease, [stored], read_anew=True)
+        with self.cronofy.session(lease.account, plan.calls, urgent=True) as session:
+            try:
+                readings = self._observe(session, lease, [stored], plan)
+            except ACCOUNT_REFUSED as error:
+                refused = Observation(Unauthorized(error.reason))
+                return diagnose(stored.event.request, refused, lease.now, self.policy)
         judged = _Judgement(lease, readings, self.policy).judge(stored)
         if judged is None:
             raise _why_unjudged(stored.event.key, readings)
@@ -124,15 +133,19 @@ class Looker:
         """Put an account's due events off after a look that ended in an unforeseen error."""
         self._fail(lease, [stored for stored in lease.events if _due(stored.event, lease.now)], error)
 
-    def _observe(self, session: Session, lease: Lease, due: Sequence[Stored]) -> Readings:
+    def _plan(self, lease: Lease, due: Sequence[Stored], *, read_anew: bool) -> ReadingPlan:
+        events = [stored.event for stored in due]
+        hinted = any(event.key.field in lease.hints for event in events)
+        return plan_reading(events, lease.account.memo, self.rules, lease.now, read_anew=read_anew or hinted)
+
+    def _observe(self, session: Session, lease: Lease, due: Sequence[Stored], plan: ReadingPlan) -> Readings:
         wanted = {stored.event.key for stored in due}
         return observe(
             session,
             [stored.event for stored in due],
             [stored.event for stored in lease.events if stored.event.key not in wanted],
+            plan,
             lease.now,
-            # Whether a profile was connected again is told once, even if its events settled themselves.
-            ask_userinfo=bool(lease.account.memo.episodes),
         )
 
     def _remedy(
@@ -160,7 +173,7 @@ class Looker:
         if not self.dry_run:
             verdicts = reassign(self.ledger, session, lease, verdicts, profiles, self.policy)
         judged = {verdict.before.event.key for verdict in verdicts}
-        account = replace(session.account, memo=_remember(lease.account.memo, profiles))
+        account = replace(session.account, memo=_remember(lease.account.memo, profiles, readings.read))
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         plan = plan_relinks(
             account,
@@ -270,16 +283,26 @@ class _Judgement:
         sighting = self._readings.sightings.get(event.key)
         if sighting is None or (undecided(sighting, now) and self.profiles is None):
             return None
-        seen = sighting if isinstance(sighting, Seen) else None
+        # What was only remembered is never written to, and settles nothing.
+        seen = sighting if isinstance(sighting, Seen) and self._readings.read else None
         hint = self._lease.hints.get(event.key.field)
         if hint:
             event = event.noticed(*unpack_hint(hint))
         if seen:
-            event = event.saw(seen)
+            event = event.saw(seen, now)
         if waits_for(event) in self.back:
             event = event.asked_again(now)
         diagnosis = self._diagnose(event, sighting)
-        return judge(self._lease.sub, stored, event, seen, diagnosis, now, self._policy)
+        return judge(
+            self._lease.sub,
+            stored,
+            event,
+            seen,
+            diagnosis,
+            now,
+            self._policy,
+            heard=_heard_lately(self._lease.account, now),
+        )
 
     def _diagnose(self, event: TrackedEvent, sighting: Seen | Missing) -> Diagnosis:
         request = event.request
@@ -288,6 +311,11 @@ class _Judgement:
             provider = self._lease.account.memo.providers.get(request.profile_id)
             request = replace(request, provider_name=provider)
         return diagnose(request, Observation(sighting, self.profiles), self._lease.now, self._policy)
+
+
+def _heard_lately(account: Account, now: datetime) -> bool:
+    """Whether notifications about the account's events are known to reach us."""
+    return account.heard_at is not None and now - account.heard_at < HEARD_FOR
 
 
 def _due(event: TrackedEvent, now: datetime) -> bool:
@@ -308,8 +336,9 @@ def _why_unjudged(key: EventKey, readings: Readings) -> CronofyError:
     return error or CronofyError("This look could not tell how the event stands.")
 
 
-def _remember(memo: Memo, profiles: Profiles | None) -> Memo:
-    """The memo with the providers of all profiles that are listed now."""
+def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:
+    """The memo with the providers of all profiles that are listed now, and how much was read."""
+    memo = replace(memo, last_read=read or memo.last_read)
     if profiles is None:
         return memo
     listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from worker.cronofy.client import Session, Window
+from worker.cronofy.client import Session
 from worker.cronofy.errors import CronofyError, GrantRefused, Malformed, ScopeRefused
 from worker.cronofy.wire import UserInfo, read_event
 from worker.diagnosis.model import Missing, Seen
-from worker.ledger.records import EventKey, TrackedEvent
-
-#: Cronofy reads no further than 42 days back and 201 ahead (reference §2); near that no window is given.
-READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)
+from worker.ledger.records import EventKey, LastRead, TrackedEvent
+from worker.reconcile.plan import ReadingPlan
+from worker.reconcile.relinks import disconnected
 
 
 @dataclass(slots=True)
@@ -22,6 +21,8 @@ class Readings:
     """What a look read. An event that is in neither mapping was not looked at."""
 
     sightings: dict[EventKey, Seen | Missing] = field(default_factory=dict)
+    #: Whether the events were read; if not, the sightings are what was remembered of them.
+    read: LastRead | None = None
     #: Events of which this look could not tell, and why.
     failures: dict[EventKey, CronofyError] = field(default_factory=dict)
     userinfo: UserInfo | None = None
@@ -33,19 +34,23 @@ def observe(
     session: Session,
     due: Collection[TrackedEvent],
     others: Collection[TrackedEvent],
+    plan: ReadingPlan,
     now: datetime,
-    *,
-    ask_userinfo: bool = False,
 ) -> Readings:
-    """Read the events that are due, and take along what the same answer says of `others`.
+    """Carry out a plan for the events that are due, and take along what it shows of `others`.
 
     An event that the first read does not show is looked for once more, with deleted ones and
     without a window, before it counts as Missing. UserInfo is asked only where the read leaves an
-    event undecided, or with `ask_userinfo`. Raises CronofyError where nothing at all was learnt,
+    event undecided, or where the plan says so. Raises CronofyError where nothing at all was learnt,
     and GrantRefused or ScopeRefused wherever the account turns out to be refused.
     """
     readings = Readings()
-    items = session.read_events({event.key.calendar_id for event in due}, window_of(due, now))
+    if plan.suspects:
+        readings.userinfo = session.userinfo()
+        if plan.suspects <= set(disconnected(readings.userinfo.profiles)):
+            readings.sightings = {event.key: event.remembered for event in due}
+            return readings
+    items = _read(session, due, plan, readings)
     unseen = [event for event in due if event.key not in items]
     _take(readings, items, [event for event in due if event.key in items])
     _take(readings, items, [event for event in others if event.key in items])
@@ -60,7 +65,8 @@ def observe(
             readings.failures.update({event.key: error for event in unseen})
         else:
             _take(readings, items, unseen)
-    if ask_userinfo or any(undecided(sighting, now) for sighting in readings.sightings.values()):
+    needed = plan.ask_userinfo or any(undecided(seen, now) for seen in readings.sightings.values())
+    if needed and readings.userinfo is None:
         try:
             readings.userinfo = session.userinfo()
         except (GrantRefused, ScopeRefused):
@@ -70,20 +76,16 @@ def observe(
     return readings
 
 
-def window_of(events: Iterable[TrackedEvent], now: datetime) -> Window | None:
-    """The days around these events' starts; None where one is unknown or beyond what can be named.
-
-    A day more on either side, since an all-day event begins at another moment in each zone.
-    """
-    starts = [event.starts_at for event in events]
-    known = [start for start in starts if start is not None]
-    if len(known) < len(starts) or not known:
-        return None
-    first, last = min(known), max(known)
-    # Compared before any day is added: a start may be the first or the last that a calendar knows.
-    if first < now - READABLE_PAST or last > now + READABLE_AHEAD:
-        return None
-    return Window((first - timedelta(days=1)).date(), (last + timedelta(days=2)).date())
+def _read(
+    session: Session, due: Collection[TrackedEvent], plan: ReadingPlan, readings: Readings
+) -> dict[EventKey, dict[str, Any]]:
+    """All managed events of the plan's windows, and how many pages they were."""
+    items: dict[EventKey, dict[str, Any]] = {}
+    for window in plan.windows:
+        items |= session.read_events({event.key.calendar_id for event in due}, window)
+    days = [(window.last - window.first).days for window in plan.windows if window]
+    readings.read = LastRead(session.pages, sum(days) or None)
+    return items
 
 
 def _take(

@@ -9,7 +9,8 @@ from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
 from worker.diagnosis.model import Policy, Profiles, Remedy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
-from worker.ledger.records import Stored, Write, pack_event
+from worker.ledger.packing import pack_event, stored_as
+from worker.ledger.records import Write
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import (
     Verdict,
@@ -85,7 +86,7 @@ def _record_intents(ledger: Ledger, lease: Lease, planned: Sequence[_Planned]) -
     recorded = []
     for plan, change in zip(planned, changes, strict=True):
         if plan.verdict.before.event.key not in changed:
-            before = Stored.of(change.after, pack_event(change.after))
+            before = stored_as(change.after, pack_event(change.after))
             recorded.append(replace(plan, verdict=replace(plan.verdict, before=before)))
     return recorded
 

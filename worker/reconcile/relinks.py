@@ -55,7 +55,7 @@ def reconnected(memo: Memo, profiles: Profiles | None) -> frozenset[str]:
     """The profiles whose users connected them again since they were asked to."""
     if profiles is None:
         return frozenset()
-    connected = {p.profile_id for p in profiles.listed_anywhere if p.connected} - set(_disconnected(profiles))
+    connected = {p.profile_id for p in profiles.listed_anywhere if p.connected} - set(disconnected(profiles))
     return frozenset(connected & set(memo.episodes))
 
 
@@ -84,14 +84,14 @@ def plan_relinks(
         )
         for pid in sorted(reconnected(account.memo, profiles))
     ]
-    disconnected = _disconnected(profiles)
-    over = [pid for pid in episodes if pid not in disconnected]
+    lapsed = disconnected(profiles)
+    over = [pid for pid in episodes if pid not in lapsed]
     cancel = tuple(mail_id for pid in over for mail_id in episodes.pop(pid).mail_ids)
     if dry_run:
         return RelinkPlan(episodes, tuple(verdicts), outcomes=tuple(outcomes), cancel=cancel)
     after = {verdict.key: verdict for verdict in verdicts}
     letters: list[tuple[str, RelinkLetter]] = []
-    for pid, profile in disconnected.items():
+    for pid, profile in lapsed.items():
         judged = [verdict for verdict in verdicts if _asks_for(verdict, profile)]
         if not judged:
             continue
@@ -170,7 +170,8 @@ def _asks_for(verdict: Verdict, profile: Profile) -> bool:
     )
 
 
-def _disconnected(profiles: Profiles) -> dict[str, Profile]:
+def disconnected(profiles: Profiles) -> dict[str, Profile]:
+    """The profiles whose users have to connect them again, by their ids."""
     return {p.profile_id: p for p in profiles.listed_anywhere if not p.connected}
 
 

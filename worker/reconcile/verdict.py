@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.diagnosis.causes import is_overdue
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, Seen, State
-from worker.diagnosis.schedule import next_interval, next_look, retry_look
+from worker.diagnosis.schedule import next_look, next_pause, retry_look
 from worker.ledger.ledger import EventChange
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Stored, TrackedEvent, Write, from_ms, interval_of, to_ms
@@ -54,20 +54,23 @@ def judge(
     diagnosis: Diagnosis,
     now: datetime,
     policy: Policy,
+    *,
+    heard: bool = False,
 ) -> Verdict:
-    """Settle, delay or escalate `event` (the claimed record with what was just read of it)."""
-    interval = next_interval(interval_of(event), policy)
-    look_at = next_look(diagnosis, interval, event.starts_at, now, policy)
-    after = replace(
-        event.diagnosed(diagnosis, now, diagnosis.remedy.value),
-        interval=interval.total_seconds(),
-        next_look=to_ms(look_at) if look_at else None,
-    )
+    """Settle, delay or escalate `event` (the claimed record with what was just read of it).
+
+    `heard` says that Cronofy's notifications about the account are known to reach us.
+    """
+    # What is merely waited for is notified of; a profile that is connected again is not (reference §6b).
+    notified = heard and event.subscribed and diagnosis.remedy is Remedy.WAIT
+    pause = next_pause(interval_of(event), policy, notified=notified)
+    look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
+    after = event.diagnosed(diagnosis, now, pause.interval, look_at)
     verdict = Verdict(before, after, diagnosis, seen)
     if diagnosis.state is State.ASSIGNED:
         detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
-        owed = replace(verdict, outcomes=_owed(sub, event, now))
-        return with_outcome(owed, sub, OutcomeType.ASSIGNED, now, detail)
+        assigned = _outcome(OutcomeType.ASSIGNED, sub, after, diagnosis.cause, now, detail)
+        return Verdict(before, after, diagnosis, seen, (*_owed(sub, event, now), assigned))
     if diagnosis.state is State.CLOSED:
         return with_outcome(verdict, sub, OutcomeType.CLOSED, now, {})
     if diagnosis.cause is Cause.PROVIDER_OUTAGE:

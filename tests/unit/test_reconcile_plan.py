@@ -1,0 +1,174 @@
+"""What a look asks: which days are read, whether UserInfo comes first, and how many calls that will be."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import DAY, HOUR, MINUTE, NOW, RULES, TICK, judged, lapsed, seen, tracked, userinfo
+from worker.cronofy.client import Window
+from worker.ledger.records import Episode, LastRead, Memo, TrackedEvent, to_ms
+from worker.reconcile.plan import ReadingPlan, plan_reading, windows_for
+
+
+def starting(*starts: Any) -> list[TrackedEvent]:
+    """Events with these starts, as callers wrote them."""
+    return [
+        tracked(str(place), body={"start": start.isoformat() if isinstance(start, datetime) else start})
+        for place, start in enumerate(starts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("starts", "window"),
+    [
+        pytest.param([NOW + DAY], Window(date(2026, 12, 1), date(2026, 12, 4)), id="one"),
+        pytest.param(
+            [NOW + 20 * DAY, NOW + DAY, NOW + 3 * DAY],
+            Window(date(2026, 12, 1), date(2026, 12, 23)),
+            id="from the first to the last",
+        ),
+        pytest.param(
+            [NOW - 40 * DAY], Window(date(2026, 10, 21), date(2026, 10, 24)), id="as far back as can be"
+        ),
+        pytest.param([NOW - 41 * DAY], None, id="further back"),
+        pytest.param(
+            [NOW + 198 * DAY], Window(date(2027, 6, 16), date(2027, 6, 19)), id="as far ahead as can be"
+        ),
+        pytest.param([NOW + 199 * DAY], None, id="further ahead"),
+        pytest.param([NOW, NOW + 199 * DAY], None, id="one of two too far"),
+        pytest.param([None], None, id="unknown"),
+        pytest.param(["soon"], None, id="not readable"),
+        pytest.param([NOW, None], None, id="one of two unknown"),
+        pytest.param([], None, id="no event"),
+    ],
+)
+def test_windows(starts: list[Any], window: Window | None) -> None:
+    """The window holds all starts with a day to spare, or there is none where it cannot be named."""
+    assert windows_for(starting(*starts), None, NOW) == (window,)
+
+
+@pytest.mark.parametrize("tzid", ["Pacific/Kiritimati", "Pacific/Pago_Pago", "UTC"])
+@pytest.mark.parametrize("hour", [0, 1, 12, 23])
+def test_whole_days_are_inside(tzid: str, hour: int) -> None:
+    """An all-day event is in the window whatever its zone, and its day comes before the exclusive end."""
+    whole = NOW.date() + timedelta(days=5)
+
+    whole_day = starting({"time": whole.isoformat(), "tzid": tzid})
+    (window,) = windows_for(whole_day, None, NOW.replace(hour=hour))
+
+    assert window is not None
+    assert window.first <= whole < window.last
+
+
+@pytest.mark.parametrize(
+    "start", ["0001-01-01T00:00:00Z", "0001-01-01", "9999-12-31T00:00:00Z", "9999-12-31"]
+)
+def test_ends_of_time(start: str) -> None:
+    """A start at the first or last day, which some clients write for "no date", only means: no window."""
+    assert windows_for(starting(start), None, NOW) == (None,)
+    assert windows_for(starting(start, NOW), None, NOW) == (None,)
+
+
+def days_of(*days: int, last_read: LastRead | None) -> list[int]:
+    """How many days each window has for events that start in so many days."""
+    windows = windows_for(starting(*(NOW + day * DAY for day in days)), last_read, NOW)
+    return [(window.last - window.first).days for window in windows if window]
+
+
+@pytest.mark.parametrize(
+    ("days", "last_read", "expected"),
+    [
+        pytest.param((1, 90), None, [92], id="nothing known yet: one read"),
+        pytest.param((1, 90), LastRead(1, 92), [92], id="it was one page: one read"),
+        pytest.param((1, 90), LastRead(2, 92), [92], id="two pages or two reads: one read"),
+        pytest.param((1, 90), LastRead(9, 92), [3, 3], id="nine pages or two reads"),
+        pytest.param((1, 2, 3, 90, 91), LastRead(9, 92), [5, 4], id="neighbours stay together"),
+        pytest.param((1, 30, 60, 90), LastRead(3, 92), [92], id="three pages or four reads: one read"),
+        pytest.param((1, 90), LastRead(9, None), [92], id="all of time was read: not known how many a day"),
+    ],
+)
+def test_reads_are_split_only_where_that_costs_fewer_pages(
+    days: tuple[int, ...], last_read: LastRead | None, expected: list[int]
+) -> None:
+    """What the last read held tells how many pages a day has."""
+    assert days_of(*days, last_read=last_read) == expected
+
+
+def pending(event: TrackedEvent, **userinfo_changes: Any) -> TrackedEvent:
+    """The event after a look that found it pending, its profile connected."""
+    return judged(event, None, userinfo(**userinfo_changes)).after
+
+
+@pytest.mark.parametrize(
+    ("events", "memo", "calls"),
+    [
+        pytest.param([tracked()], Memo(), 1, id="first look: mostly the read settles it"),
+        pytest.param([pending(tracked())], Memo(), 2, id="it was pending: UserInfo as well"),
+        pytest.param([tracked("b"), pending(tracked())], Memo(), 2, id="one of two was"),
+        pytest.param([tracked()], Memo({"pro": Episode(0, 1, (), ())}), 2, id="a user was asked to relink"),
+        pytest.param([tracked()], Memo(last_read=LastRead(6, 3)), 6, id="as many pages as last time"),
+        pytest.param([tracked()], Memo(last_read=LastRead(6, None)), 6, id="the same, of all time"),
+        pytest.param([tracked()], Memo(last_read=LastRead(6, 60)), 1, id="fewer days, fewer pages"),
+    ],
+)
+def test_what_a_look_will_cost(events: list[TrackedEvent], memo: Memo, calls: int) -> None:
+    """The pages of its reads, and UserInfo where it is likely."""
+    assert plan_reading(events, memo, RULES, NOW).calls == calls
+
+
+def waiting_for_user(ago: timedelta = MINUTE, **fields: Any) -> TrackedEvent:
+    """An event whose profile was disconnected at a look so long ago."""
+    event = tracked(**fields)
+    return judged(event, seen(event.start), userinfo(lapsed()), now=NOW - ago).after
+
+
+ASKED = Memo({"pro_a": Episode(to_ms(NOW - HOUR), 1, ("mail",), ())})
+
+
+def test_userinfo_comes_first_while_the_user_is_waited_for() -> None:
+    """Nothing can have come of the event while its profile is disconnected: one call tells."""
+    plan = plan_reading([waiting_for_user(), waiting_for_user(event_id="b")], ASKED, RULES, NOW)
+
+    assert (plan.suspects, plan.calls) == (frozenset({"pro_a"}), 1)
+
+
+@pytest.mark.parametrize(
+    ("events", "memo", "read_anew"),
+    [
+        pytest.param([waiting_for_user()], ASKED, True, id="somebody asks, or was notified"),
+        pytest.param([waiting_for_user(), tracked("new")], ASKED, False, id="another event was never seen"),
+        pytest.param([waiting_for_user(), pending(tracked("b"))], ASKED, False, id="another waits"),
+        pytest.param([waiting_for_user(HOUR)], ASKED, False, id="an hour since the last read"),
+        pytest.param([waiting_for_user(start=NOW)], ASKED, False, id="it starts now"),
+        pytest.param([waiting_for_user()], Memo(), False, id="the user was not asked yet"),
+        pytest.param(
+            [waiting_for_user()],
+            Memo({"pro_a": Episode(to_ms(NOW - DAY), 1, ("mail",), ())}),
+            False,
+            id="a reminder is due, and may only name what was just read",
+        ),
+    ],
+)
+def test_the_event_itself_is_read_where_it_matters(
+    events: list[TrackedEvent], memo: Memo, read_anew: bool
+) -> None:
+    """UserInfo alone is not enough."""
+    assert plan_reading(events, memo, RULES, NOW, read_anew=read_anew).suspects == frozenset()
+
+
+@pytest.mark.parametrize(
+    "episode",
+    [
+        pytest.param(Episode(to_ms(NOW - DAY + TICK * 1000), 1, ("mail",), ()), id="a reminder is due soon"),
+        pytest.param(Episode(to_ms(NOW - 9 * DAY), 4, ("mail",), ()), id="all reminders went out"),
+        pytest.param(Episode(to_ms(NOW - 9 * DAY), 0, (), ()), id="no email could be sent"),
+    ],
+)
+def test_userinfo_alone_is_enough_where_no_reminder_is_due(episode: Episode) -> None:
+    """However long it takes."""
+    plan = plan_reading([waiting_for_user()], Memo({"pro_a": episode}), RULES, NOW)
+
+    assert plan == ReadingPlan(plan.windows, frozenset({"pro_a"}), ask_userinfo=True, calls=1)

@@ -1,0 +1,46 @@
+"""Notifications save polling: events of which Cronofy is known to notify us are looked at less often."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import CONNECTED, MINUTE, NOW, event_body, judged, lapsed, tracked, userinfo
+from worker.diagnosis.model import Profiles
+from worker.ledger.records import to_ms
+
+
+def subscriptions(*interactions: str) -> list[dict[str, Any]]:
+    """One webhook for each interaction."""
+    return [
+        {"type": "webhook", "uri": "https://app.example/hook", "interactions": [{"type": word}]}
+        for word in interactions
+    ]
+
+
+BOTH = subscriptions("conferencing_assigned", "conferencing_failing")
+
+
+@pytest.mark.parametrize(
+    ("heard", "subscribed", "profiles", "away"),
+    [
+        pytest.param(True, BOTH, CONNECTED, 30 * MINUTE, id="live"),
+        pytest.param(False, BOTH, CONNECTED, 2 * MINUTE, id="nothing ever came"),
+        pytest.param(True, BOTH[:1], CONNECTED, 2 * MINUTE, id="failures are not notified"),
+        pytest.param(True, None, CONNECTED, 2 * MINUTE, id="not subscribed"),
+        pytest.param(True, "yes", CONNECTED, 2 * MINUTE, id="no list"),
+        pytest.param(True, [None, {"interactions": "all"}], CONNECTED, 2 * MINUTE, id="no subscriptions"),
+        pytest.param(True, BOTH, userinfo(lapsed("pro_a")), 2 * MINUTE, id="a user's return is not notified"),
+    ],
+)
+def test_a_live_subscription_saves_looks(
+    heard: bool, subscribed: Any, profiles: Profiles, away: timedelta
+) -> None:
+    """Where notifications are known to come, and would tell, three of four looks are left out."""
+    body = event_body() | {"subscriptions": subscribed}
+
+    verdict = judged(tracked(body=body, interval=60.0), None, profiles, heard=heard)
+
+    assert verdict.after.next_look == to_ms(NOW + away)
