@@ -76,3 +76,25 @@ def test_many_notifications_at_once_cost_few_reads(quiet_fleet: Fleet) -> None:
     wait_until(lambda: quiet_fleet.requests(person.sub, path="/v1/events"), 10, what="a read")
     wait_until(quiet_fleet.drained, 20, what="all to be taken")
     assert len(quiet_fleet.requests(person.sub, path="/v1/events")) <= 2
+
+
+def test_what_the_last_of_many_notifications_says_is_seen_soon(quiet_fleet: Fleet) -> None:
+    """The conference came during the burst: its outcome is there within three seconds, without a sweep."""
+    person = quiet_fleet.person(zoom("pro_zoom"))
+    person.stick("late")
+    person.write_and_track("late", "pro_zoom")
+    body = _notification(person, "late")
+    signature = sign(body.encode(), [CLIENT_SECRET])
+    for _ in range(50):
+        quiet_fleet.caller.send("receive_notification", body=body, signature=signature)
+    wait_until(lambda: quiet_fleet.requests(person.sub, path="/v1/events"), 10, what="the first read")
+
+    person.stick("late", False)
+    wait_until(
+        lambda: "join_url" in quiet_fleet.control.event(person.calendar_id, "late")["conferencing"],
+        what="the conference",
+    )
+    for _ in range(50):
+        quiet_fleet.caller.send("receive_notification", body=body, signature=signature)
+
+    assert person.outcome("assigned", "late", 3)["detail"]["join_url"]
