@@ -15,7 +15,7 @@ help:
 	@echo 'make demo    show the whole system on this machine, with a stand-in for Cronofy'
 	@echo 'make test    all checks, then all tests'
 	@echo 'make check   lint, formatting, types and import rules'
-	@echo 'make bench   measure: a table on screen, figures as JSON in benchmarks/results'
+	@echo 'make bench   measure: tables on screen, figures as JSON in benchmarks/results'
 	@echo 'make clean   remove .venv, all caches, and the data of an embedded server (reconciler-data)'
 
 demo: setup
@@ -31,7 +31,7 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python -m benchmarks.looks
+	$(BIN)/python -m benchmarks
 
 setup: $(STAMP)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from benchmarks.report import Report
+from benchmarks.report import Report, machine, put
 
 #: In the order in which they are run: module `benchmarks.NAME`, whose `run(quick)` gives a Report.
 NAMES = ("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications")
@@ -31,6 +32,8 @@ def main(names: tuple[str, ...], quick: bool, document: Path | None) -> None:
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise click.BadParameter(f"{', '.join(unknown)}: no such benchmark; there are {', '.join(NAMES)}.")
+    # Ended as by Ctrl-C, so that what was started is ended, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 110)
     # The environment's own settings would change what is measured.
     for name in [name for name in os.environ if name.startswith("RECONCILER_")]:
@@ -40,8 +43,11 @@ def main(names: tuple[str, ...], quick: bool, document: Path | None) -> None:
         report.show(console)
         path = report.write()
         console.print(f"Written: {path}\n", highlight=False)
-        if document and not report.into(document):
-            raise click.ClickException(f"{document} has no marks for {name}.")
+        if document:
+            found = machine()
+            put(document, "machine", ", ".join(f"{what}: {value}" for what, value in found.items()) + ".\n")
+            if not put(document, name, report.markdown()):
+                raise click.ClickException(f"{document} has no marks for {name}.")
 
 
 if __name__ == "__main__":

@@ -66,21 +66,22 @@ class Report:
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return "\n\n".join([table, *self.notes]) + "\n"
 
-    def into(self, document: Path) -> bool:
-        """Put the table into a document, between its two marks for this benchmark; whether it has them."""
-        text = document.read_text()
-        begin, end = f"<!-- {self.name} -->\n", f"<!-- /{self.name} -->"
-        marked = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        if not marked.search(text):
-            return False
-        document.write_text(marked.sub(lambda _: begin + "\n" + self.markdown() + "\n" + end, text))
-        return True
-
     def _cells(self) -> list[list[str]]:
         return [[_cell(row.get(heading)) for heading in self.headings] for row in self.rows]
 
     def _numeric(self, heading: str) -> bool:
         return all(not isinstance(row.get(heading), str) for row in self.rows)
+
+
+def put(document: Path, name: str, text: str) -> bool:
+    """Put a text into a document between the two marks that bear this name; whether it has them."""
+    content = document.read_text()
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    marked = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not marked.search(content):
+        return False
+    document.write_text(marked.sub(lambda _: f"{begin}\n{text}\n{end}", content))
+    return True
 
 
 def machine() -> dict[str, Value]:
@@ -105,5 +106,5 @@ def _cell(value: Value) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) < 10 else f"{value:,.0f}"
+        return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else value

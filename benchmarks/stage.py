@@ -150,25 +150,30 @@ def fill(
     events: int,
     *,
     first: timedelta = timedelta(days=1),
+    starts: Sequence[datetime] = (),
     stuck: bool = False,
 ) -> list[Filled]:
-    """Connected accounts with so many tracked events each, the first of them starting after `first`.
+    """Connected accounts with so many tracked events each.
 
-    Their conferences are there at the first read, or with `stuck` never come.
+    An account's first event starts when `starts` says, or after `first`; the others follow it, a minute
+    apart. Their conferences are there at the first read, or with `stuck` never come.
     """
-    start = (datetime.now(UTC) + first).replace(microsecond=0)
+    all_alike = (datetime.now(UTC) + first).replace(microsecond=0)
     run = uuid4().hex[:6]
     made = control.create_accounts([_account(f"{run}-{n}") for n in range(accounts)])
     filled = []
-    for account in progress(made, f"Filling {accounts} accounts with {events} events each", transient=True):
+    what = f"Filling {accounts} accounts with {events} events each"
+    bar = progress(made, what, transient=True, disable=not sys.stdout.isatty())
+    for account, start in zip(bar, starts or [all_alike] * accounts, strict=True):
         sub, calendar_id = account["sub"], f"cal_{account['sub']}"
         tokens = {"access_token": account["access_token"], "refresh_token": account["refresh_token"]}
         accept.connect_account(services, ConnectAccount(sub=sub, **tokens))
         bodies = [event_body(f"event-{e}", start + timedelta(minutes=e), f"pro_{sub}") for e in range(events)]
         for body in bodies:
-            control.create_event(sub, calendar_id, body)
             if stuck:
+                # Before it is written: its conference would be there at once.
                 control.set_stuck(calendar_id, body["event_id"])
+            control.create_event(sub, calendar_id, body)
             accept.track(services, TrackEvent(sub=sub, calendar_id=calendar_id, event=body))
         filled.append(Filled(sub, calendar_id, event_ids=tuple(b["event_id"] for b in bodies), **tokens))
     return filled

@@ -1,0 +1,123 @@
+"""A fleet of real processes, the caller that asks it and the consumer that waits for its outcomes."""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Condition, Event, Thread
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+from rich.progress import Progress
+
+from benchmarks.stage import environment, process
+from config.celery import URGENT
+
+#: Cronofy's limits for an application, and our part of them.
+PER_SECOND, PER_MINUTE, SHARE = 50, 500, 0.8
+#: Processes of a worker.
+PROCESSES = 4
+#: What is waited for longer than this does not come.
+PATIENCE_SECONDS = 200.0
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The value that so many percent of the values do not exceed."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+@contextmanager
+def worker(settings: dict[str, Any], redis_url: str) -> Iterator[Celery]:
+    """A worker all of whose processes have worked; gives a caller that knows only the broker's URL."""
+    command = [sys.executable, "-m", "worker.cli", "worker", "--concurrency", str(PROCESSES)]
+    with process(command, environment(settings)), _caller(redis_url) as caller:
+        _ask_all_processes(caller)
+        yield caller
+
+
+@contextmanager
+def _caller(redis_url: str) -> Iterator[Celery]:
+    caller = Celery("caller", broker=redis_url, backend=redis_url)
+    try:
+        yield caller
+    finally:
+        # Results unsubscribe when they are freed: they must be while the server still runs.
+        gc.collect()
+        backend: Any = caller.backend
+        backend.result_consumer.stop()
+        caller.close()
+
+
+def _ask_all_processes(caller: Celery) -> None:
+    """Wait for so many answers at a time that each process gives one; they cost no call to Cronofy."""
+    nobody = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
+    asked = [
+        caller.send_task("conferencing.explain", kwargs=nobody, queue=URGENT) for _ in range(4 * PROCESSES)
+    ]
+    for question in asked:
+        question.get(timeout=60)
+
+
+@contextmanager
+def beat(settings: dict[str, Any]) -> Iterator[None]:
+    """Beat with the interval that it has by default."""
+    with process([sys.executable, "-m", "worker.cli", "beat"], environment(settings)):
+        yield
+
+
+class Outcomes:
+    """A consumer of the outcome stream: when the `assigned` outcome of each account came to it."""
+
+    def __init__(self, redis: Redis, stream: str) -> None:
+        #: By account, in seconds of `time.monotonic()`.
+        self.at: dict[str, float] = {}
+        self._redis = redis
+        self._stream = stream
+        self._news = Condition()
+
+    def read_until(self, end: Event) -> None:
+        """Read the stream from its beginning, and wait for what comes."""
+        last: bytes = b"0"
+        while not end.is_set():
+            answer: Any = self._redis.xread({self._stream: last}, block=100)
+            now = time.monotonic()
+            for _, entries in answer:
+                last = entries[-1][0]
+                outcomes = [json.loads(fields[b"outcome"]) for _, fields in entries]
+                with self._news:
+                    for outcome in outcomes:
+                        if outcome["type"] == "assigned":
+                            self.at.setdefault(outcome["sub"], now)
+                    self._news.notify_all()
+
+    def wait_for(self, subs: Collection[str], *, first: bool = False) -> None:
+        """Return once all of these accounts have their outcome, or with `first` one of them."""
+        enough = 1 if first else len(subs)
+        with self._news, Progress(transient=True) as bar:
+            task = bar.add_task("Waiting for outcomes", total=enough)
+            end = time.monotonic() + PATIENCE_SECONDS
+            while (done := sum(sub in self.at for sub in subs)) < enough:
+                bar.update(task, completed=done)
+                if not self._news.wait(max(0.0, end - time.monotonic())):
+                    raise SystemExit(f"Only {done} of {enough} outcomes came: figures would mean nothing.")
+
+
+@contextmanager
+def outcomes(redis_url: str, prefix: str) -> Iterator[Outcomes]:
+    """Outcomes as they come, read by a thread with a connection of its own."""
+    end = Event()
+    with Redis.from_url(redis_url) as redis:
+        arrivals = Outcomes(redis, f"{prefix}:outcomes")
+        thread = Thread(target=arrivals.read_until, args=[end], daemon=True)
+        thread.start()
+        try:
+            yield arrivals
+        finally:
+            end.set()
+            thread.join()
