@@ -30,7 +30,8 @@ from worker.intake.payloads import (
     TrackEvent,
 )
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import CAUSES, EventKey, TrackedEvent
+from worker.ledger.packing import CAUSES
+from worker.ledger.records import EventKey, TrackedEvent
 from worker.reconcile.answer import recorded_answer
 
 PAYLOADS: dict[str, type[Payload]] = {

@@ -1,0 +1,50 @@
+"""The benchmarks and the page that shows their tables agree on what there is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import NAMES
+from benchmarks.report import Report, put
+from tests.contract.documents import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_benchmark_has_its_table_on_the_page(name: str) -> None:
+    """Between its marks, as the command wrote it: a table whose rows have as many cells as its head."""
+    found = re.search(f"<!-- {name} -->\n(.*?)<!-- /{name} -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+    assert found is not None
+    rows = [line for line in found[1].splitlines() if line.startswith("|")]
+    assert len(rows) > 2
+    assert len({row.count("|") for row in rows}) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_benchmark_can_be_run(name: str) -> None:
+    """It is a module with the one function that the command calls."""
+    run = importlib.import_module(f"benchmarks.{name}").run
+
+    assert list(inspect.signature(run).parameters) == ["quick"]
+
+
+def test_a_table_takes_its_place_in_a_document(tmp_path: Path) -> None:
+    """What stood between the marks goes, all else stays; a document without the marks is left alone."""
+    page = tmp_path / "page.md"
+    page.write_text("Before\n<!-- it -->\nold\n<!-- /it -->\nAfter\n")
+    report = Report(
+        "it", "It", ["what", "how much"], [{"what": "calls", "how much": 1.5, "more": 7}], ["So."]
+    )
+
+    assert put(page, "it", report.markdown())
+    assert not put(page, "other", "text")
+
+    table = "| what | how much |\n| --- | ---: |\n| calls | 1.50 |\n\nSo.\n"
+    assert page.read_text() == f"Before\n<!-- it -->\n\n{table}\n<!-- /it -->\nAfter\n"
