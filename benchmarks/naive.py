@@ -59,13 +59,13 @@ app.conf.update(
 redis = Redis.from_url(REDIS_URL)
 
 
-@app.task(name=SETTLE, autoretry_for=(OSError,), retry_backoff=1)
+@app.task(name=SETTLE, shared=False, autoretry_for=(OSError,), retry_backoff=1)
 def settle(access_token: str, calendar_id: str, event_id: str, start: str) -> None:
     """Look at one event; again a little later where a connection broke."""
     look(redis, API_URL, Pending(access_token, calendar_id, event_id, start))
 
 
-@app.task(name=READY, ignore_result=False)
+@app.task(name=READY, shared=False, ignore_result=False)
 def ready() -> bool:
     """Answer: so that a caller knows that the worker is up."""
     return True

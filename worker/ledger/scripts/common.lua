@@ -122,7 +122,7 @@ local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_
 
 local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standing') == 'lost' end
 
-local HOUR, DAY = 3600000, 86400000
+local DAY = 86400000
 
 -- When it is the turn of an account that fell due at `since` and whose soonest meeting starts at `start`:
 -- by the start, but a start further away than a day counts as within the second day, in the same order. So
@@ -150,7 +150,7 @@ local function place(sub, now)
     if next_look <= now and start > now and start < soonest then soonest = start end
   end
   if nearest <= now then
-    local at = soonest < FAR and turn(soonest, nearest) or nearest + HOUR
+    local at = soonest < FAR and turn(soonest, nearest) or nearest + DAY
     redis.call('ZADD', ready_key(center_of(sub)), at, sub)
   elseif nearest < FAR then
     redis.call('ZADD', WAITING, nearest, sub)
