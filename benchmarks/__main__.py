@@ -7,7 +7,6 @@ a document, between the marks that bear their names.
 from __future__ import annotations
 
 import importlib
-import os
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from rich.console import Console
 
 from benchmarks.report import Report, machine, put
+from config.settings import clear_environment
 
 #: In the order in which they are run: module `benchmarks.NAME`, whose `run(quick)` gives a Report.
 NAMES = ("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications")
@@ -36,8 +36,7 @@ def main(names: tuple[str, ...], quick: bool, document: Path | None) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 110)
     # The environment's own settings would change what is measured.
-    for name in [name for name in os.environ if name.startswith("RECONCILER_")]:
-        del os.environ[name]
+    clear_environment()
     for name in names or NAMES:
         report: Report = importlib.import_module(f"benchmarks.{name}").run(quick)
         report.show(console)

@@ -13,13 +13,21 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.report import RESULTS, Report, Value
-from benchmarks.stage import environment, fill, process, redis_server, sandbox_process, services, settings_for
+from benchmarks.stage import (
+    environment,
+    fill,
+    process,
+    redis_server,
+    sandbox_process,
+    services,
+    settings_for,
+    until,
+)
 from sandbox.control import Control
 
 PATIENCE_SECONDS = 120
@@ -79,11 +87,11 @@ def _milliseconds(control: Control, accounts: int, events: int) -> dict[str, flo
             worker = [sys.executable, "-m", "worker.cli", "worker", "--pool", "solo"]
             worker += ["--pidfile", str(pid_file)]
             with process([*spy, *worker], surroundings) as spying:
-                _until(lambda: pid_file.exists() and pid_file.read_text().strip(), "the worker to start")
+                until(lambda: pid_file.exists() and pid_file.read_text().strip(), "the worker to start")
                 pid = int(pid_file.read_text())
                 before = _cpu_seconds(pid)
                 with process([sys.executable, "-m", "worker.cli", "beat"], surroundings):
-                    _until(
+                    until(
                         lambda: work.ledger.counters().get("outcome:assigned", 0) >= accounts * events,
                         "every event to be settled",
                     )
@@ -114,14 +122,6 @@ def _part(frames: list[str]) -> str:
             if any(mark in frame for mark in marks):
                 return part
     return REST
-
-
-def _until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit(f"Waited in vain for {what}: the figures would mean nothing.")
-        time.sleep(0.05)
 
 
 def _cpu_seconds(pid: int) -> float:

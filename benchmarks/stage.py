@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -66,16 +66,18 @@ def sandbox_process(*options: str) -> Iterator[Control]:
     ]
     command += ["--per-second", "0", "--per-minute", "0", "--speed", "1000", *options]
     with process(command) as running, Control(f"http://127.0.0.1:{port}") as control:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                control.health()
-                break
-            except httpx.HTTPError:
-                if time.monotonic() > deadline or running.poll() is not None:
-                    raise
-                time.sleep(0.05)
+        until(lambda: running.poll() is not None or _answers(control), "the sandbox", 20)
+        if running.poll() is not None:
+            raise SystemExit("The sandbox ended as soon as it was started.")
         yield control
+
+
+def _answers(control: Control) -> bool:
+    try:
+        control.health()
+    except httpx.HTTPError:
+        return False
+    return True
 
 
 @contextmanager
@@ -99,6 +101,15 @@ def process(
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
+    """Return once the condition holds; SystemExit, with `what` was waited for, where it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"Waited in vain for {what}: the figures would mean nothing.")
+        time.sleep(0.02)
 
 
 def free_ports(count: int) -> list[int]:

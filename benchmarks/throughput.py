@@ -48,8 +48,6 @@ PROCESSES = 2
 SWEEP_EVERY = 0.2
 #: Connections of each process that asks the sandbox alone: enough to keep it busy when it is slow.
 CONNECTIONS = 64
-#: Seconds within which each measurement ends, or something is wrong.
-LONGEST = 120.0
 
 
 HEADINGS = ["answers after", "events an account", "ours", "naive", "raw loop", "sandbox alone"]
@@ -174,12 +172,16 @@ def _ours(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
         nobody = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
         _wait_until_up(ours.ledger.redis, app, "conferencing.explain", "reconciler.urgent", **nobody)
         before, begun, swept = _cpu_seconds(worker.pid), time.monotonic(), 0.0
-        while ours.ledger.counters().get("outcome:assigned", 0) < events:
+
+        def swept_clean() -> bool:
+            nonlocal swept
             if time.monotonic() - swept >= SWEEP_EVERY:
                 swept = time.monotonic()
                 # As beat does it.
                 app.send_task("conferencing.sweep", queue="reconciler.looks", expires=SWEEP_EVERY)
-            _pause(begun)
+            return ours.ledger.counters().get("outcome:assigned", 0) >= events
+
+        stage.until(swept_clean, "ours to settle every event")
         figure = _figure(cases, begun, before, worker.pid)
     ours.close()
     return figure
@@ -194,8 +196,9 @@ def _naive(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
         before, begun = _cpu_seconds(worker.pid), time.monotonic()
         for event in pending:
             app.send_task(naive.SETTLE, kwargs=asdict(event), queue=naive.QUEUE, ignore_result=True)
-        while redis.scard(naive.SETTLED) != len(pending):
-            _pause(begun)
+        stage.until(
+            lambda: redis.scard(naive.SETTLED) == len(pending), "the naive worker to settle every event"
+        )
         figure = _figure(cases, begun, before, worker.pid)
         if redis.smembers(naive.SETTLED) != {event.name.encode() for event in pending}:
             raise SystemExit("The naive worker settled other events than it was given.")
@@ -205,15 +208,8 @@ def _naive(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
 def _wait_until_up(redis: Redis, app: Celery, task: str, queue: str, **arguments: str) -> None:
     """Ask several questions at once, so that each process of the worker has one to answer."""
     asked = [app.send_task(task, kwargs=arguments, queue=queue) for _ in range(4 * PROCESSES)]
-    begun = time.monotonic()
-    while redis.exists(*(f"celery-task-meta-{question.id}" for question in asked)) < len(asked):
-        _pause(begun)
-
-
-def _pause(begun: float) -> None:
-    if time.monotonic() - begun > LONGEST:
-        raise SystemExit(f"A worker did not do its work within {LONGEST:.0f} s.")
-    time.sleep(0.02)
+    results = [f"celery-task-meta-{question.id}" for question in asked]
+    stage.until(lambda: redis.exists(*results) == len(asked), "a worker to be up")
 
 
 def _figure(cases: Sequence[Case], begun: float, before: float | None, pid: int) -> Figure:

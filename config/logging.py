@@ -65,7 +65,7 @@ class Redaction:
         """The text without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        if "://" in text or "earer " in text.lower():
+        if "://" in text or "bearer " in text.lower():
             # Else none of them fits, and most texts are short and many.
             for pattern in _SECRET_TEXTS:
                 text = pattern.sub(MASK, text)

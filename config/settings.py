@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -224,6 +225,12 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def clear_environment() -> None:
+    """Forget the settings in this process's environment: for what runs with settings of its own."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
 
 
 def require_cronofy(settings: Settings) -> None:

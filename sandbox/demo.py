@@ -7,7 +7,6 @@ beat as processes of their own, and a caller with nothing but Celery.
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 import time
@@ -26,7 +25,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from config.settings import PREFIX, Settings, load_settings
+from config.settings import Settings, clear_environment, load_settings
 from sandbox.cast import CAST, DELETED, MOVED, MOVED_BY, Part, make_people, write_events
 from sandbox.control import Control
 from sandbox.options import SandboxOptions
@@ -94,8 +93,7 @@ def _stage(speed: float) -> Iterator[_Stage]:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconciler-demo-")))
         # The settings of a real installation, in the environment or in a .env file here, are not the demo's.
         stack.enter_context(chdir(home))
-        for name in [name for name in os.environ if name.startswith(PREFIX)]:
-            del os.environ[name]
+        clear_environment()
         redis_url = stack.enter_context(embedded_server(home))
         options = SandboxOptions(
             client_id="demo",

@@ -83,7 +83,8 @@ class _Batch:
         origin = self._services.looker.cronofy.origin
         self._centers = tuple(each for each in self._centers if origin(each) != origin(center))
         rest = _rest_after(hindrance)
-        self.resume_after = min(self.resume_after or rest, rest) if rest else self.resume_after
+        if rest:
+            self.resume_after = min(self.resume_after or rest, rest)
 
 
 def _rest_after(hindrance: CronofyError | None) -> timedelta | None:

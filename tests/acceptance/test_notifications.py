@@ -28,6 +28,22 @@ def _tracked(fleet: Fleet, event_id: str) -> Person:
     return person
 
 
+def _waiting(fleet: Fleet, event_id: str) -> Person:
+    """Somebody with one tracked event whose conference does not come."""
+    person = fleet.person(zoom("pro_zoom"))
+    person.stick(event_id)
+    person.write_and_track(event_id, "pro_zoom")
+    return person
+
+
+def _send(person: Person, event_id: str, times: int) -> None:
+    """Hand over the same notification so many times, without waiting for an answer."""
+    body = _notification(person, event_id)
+    signature = sign(body.encode(), [CLIENT_SECRET])
+    for _ in range(times):
+        person.fleet.caller.send("receive_notification", body=body, signature=signature)
+
+
 def _counted(fleet: Fleet, name: str) -> int:
     return int(fleet.redis.hget("reconciler:counters", name) or 0)
 
@@ -64,14 +80,9 @@ def test_a_notification_with_a_bad_signature_is_only_counted(quiet_fleet: Fleet)
 
 def test_many_notifications_at_once_cost_few_reads(quiet_fleet: Fleet) -> None:
     """A hundred notifications of an event that still waits bring at most two reads of its account."""
-    person = quiet_fleet.person(zoom("pro_zoom"))
-    person.stick("busy")
-    person.write_and_track("busy", "pro_zoom")
-    body = _notification(person, "busy")
-    signature = sign(body.encode(), [CLIENT_SECRET])
+    person = _waiting(quiet_fleet, "busy")
 
-    for _ in range(100):
-        quiet_fleet.caller.send("receive_notification", body=body, signature=signature)
+    _send(person, "busy", 100)
 
     wait_until(lambda: quiet_fleet.requests(person.sub, path="/v1/events"), 10, what="a read")
     wait_until(quiet_fleet.drained, 20, what="all to be taken")
@@ -80,13 +91,8 @@ def test_many_notifications_at_once_cost_few_reads(quiet_fleet: Fleet) -> None:
 
 def test_what_the_last_of_many_notifications_says_is_seen_soon(quiet_fleet: Fleet) -> None:
     """The conference came during the burst: its outcome is there within three seconds, without a sweep."""
-    person = quiet_fleet.person(zoom("pro_zoom"))
-    person.stick("late")
-    person.write_and_track("late", "pro_zoom")
-    body = _notification(person, "late")
-    signature = sign(body.encode(), [CLIENT_SECRET])
-    for _ in range(50):
-        quiet_fleet.caller.send("receive_notification", body=body, signature=signature)
+    person = _waiting(quiet_fleet, "late")
+    _send(person, "late", 50)
     wait_until(lambda: quiet_fleet.requests(person.sub, path="/v1/events"), 10, what="the first read")
 
     person.stick("late", False)
@@ -94,7 +100,6 @@ def test_what_the_last_of_many_notifications_says_is_seen_soon(quiet_fleet: Flee
         lambda: "join_url" in quiet_fleet.control.event(person.calendar_id, "late")["conferencing"],
         what="the conference",
     )
-    for _ in range(50):
-        quiet_fleet.caller.send("receive_notification", body=body, signature=signature)
+    _send(person, "late", 50)
 
     assert person.outcome("assigned", "late", 3)["detail"]["join_url"]

@@ -96,15 +96,17 @@ local second, minute = recovering(tonumber(ARGV[3])), tonumber(ARGV[4])
 if first == 'urgent' then redis.call('SET', calls .. ':urgent', 1, 'PX', 60000) end
 if first == 'routine' then second, minute = reduced(second), reduced(minute) end
 
-local paid = 0
-for n = held, math.max(held - cost, 0) + 1, -1 do paid = paid + redis.call('ZREM', promised, name(look, n)) end
-local others = redis.call('ZCARD', promised)
+-- The promises that this call would use up, as far as they have not lapsed.
+local used = {}
+for n = held, math.max(held - cost, 0) + 1, -1 do
+  if redis.call('ZSCORE', promised, name(look, n)) then used[#used + 1] = name(look, n) end
+end
 
 local function wait(window, limit)
   -- A look that expects more than a window ever holds gets the whole of one.
   local wanted = math.max(cost, math.min(cost + more, limit))
   -- What was promised to this look was counted when it was: it only has to fit in by itself.
-  local beside = paid < cost and others or 0
+  local beside = #used < cost and redis.call('ZCARD', promised) - #used or 0
   local over = redis.call('ZCOUNT', calls, '(' .. now - window, '+inf') + beside + wanted - limit
   if over <= 0 then return 0 end
   local leaves = redis.call('ZRANGE', calls, '(' .. now - window, '+inf', 'BYSCORE', 'LIMIT', over - 1, 1, 'WITHSCORES')
@@ -112,10 +114,8 @@ local function wait(window, limit)
   return leaves[2] and leaves[2] + window - now or math.min(window, 500)
 end
 local pause = math.max(wait(SECOND, second), wait(MINUTE, minute))
-if pause > 0 then
-  for n = held, held - paid + 1, -1 do redis.call('ZADD', promised, now + ARGV[11], name(look, n)) end
-  return { pause, 'spent' }
-end
+if pause > 0 then return { pause, 'spent' } end
+for _, promise in ipairs(used) do redis.call('ZREM', promised, promise) end
 for n = 1, cost do redis.call('ZADD', calls, now, ARGV[5] .. ':' .. n) end
 redis.call('PEXPIRE', calls, MINUTE)
 if more > 0 then

@@ -171,21 +171,17 @@ class Ledger:
         A burst of notifications costs two looks: one at its first, and one that sees what all of it
         was about.
         """
-        moment_ms = int(WAKE_WINDOW.total_seconds() * 1000)
         if self.redis.exists(self._key("waking", sub)):
             return None
-        if self.redis.set(self._key("woken", sub), 1, nx=True, px=moment_ms):
+        if self._first_within(self._key("woken", sub), WAKE_WINDOW):
             return timedelta(0)
-        if self.redis.set(self._key("waking", sub), 1, nx=True, px=moment_ms):
-            return WAKE_WINDOW
-        return None
+        return WAKE_WINDOW if self._first_within(self._key("waking", sub), WAKE_WINDOW) else None
 
     def wake_again(self, sub: str, rest: timedelta) -> timedelta | None:
         """When to look at such an account again after the budget refused its look; None where that is
         planned already."""
         wait = min(rest, LONGEST_WAKE)
-        planned = self.redis.set(self._key("waking", sub), 1, nx=True, px=int(wait.total_seconds() * 1000))
-        return wait if planned else None
+        return wait if self._first_within(self._key("waking", sub), wait) else None
 
     # Reading.
 
@@ -304,13 +300,11 @@ class Ledger:
     def take_slot(self, every: timedelta) -> bool:
         """Whether no other sweep, of those that come `every` so often, took the present tick."""
         # A little less than the interval, since ticks are never quite regular.
-        width = max(1, int(every.total_seconds() * 900))
-        return bool(self.redis.set(f"{self.prefix}:slot", 1, nx=True, px=width))
+        return self._first_within(f"{self.prefix}:slot", every * 0.9)
 
     def take_resumption(self, after: timedelta) -> bool:
         """Whether nobody else wakes, within that time, the looks that the budget broke off."""
-        width = max(1, int(after.total_seconds() * 1000))
-        return bool(self.redis.set(f"{self.prefix}:resuming", 1, nx=True, px=width))
+        return self._first_within(f"{self.prefix}:resuming", after)
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to one of the counters."""
@@ -320,6 +314,11 @@ class Ledger:
         """All gauges and totals."""
         stored = cast("dict[bytes, bytes]", self.redis.hgetall(f"{self.prefix}:counters"))
         return {name.decode(): int(value) for name, value in stored.items()}
+
+    def _first_within(self, key: str, window: timedelta) -> bool:
+        """Whether nobody asked for this key before, within such a window; at least a millisecond."""
+        window_ms = max(1, int(window.total_seconds() * 1000))
+        return bool(self.redis.set(key, 1, nx=True, px=window_ms))
 
     def _find(self, family: str, sub: str, key: EventKey) -> Stored | None:
         value = cast("bytes | None", self.redis.hget(self._key(family, sub), cast("str", key.field)))

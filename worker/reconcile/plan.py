@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from worker.cronofy.client import Window
 from worker.diagnosis.model import Cause
 from worker.ledger.records import LastRead, Memo, TrackedEvent, from_ms
-from worker.reconcile.relinks import RelinkRules, reminder_at, waits_for
+from worker.reconcile.relinks import RelinkRules, next_reminder, waits_for
 
 #: Cronofy reads no further than 42 days back and 201 ahead (reference §2); near that no window is given.
 READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)
@@ -46,7 +46,6 @@ def plan_reading(
 ) -> ReadingPlan:
     """Plan a look at the `due` events of an account; `read_anew` leaves no read out."""
     windows = windows_for(due, memo.last_read, now)
-    pages = sum(_pages(window, memo.last_read) for window in windows)
     suspects = frozenset() if read_anew else _suspects(due, memo, rules, now)
     if suspects:
         return ReadingPlan(windows, suspects, ask_userinfo=True, calls=1)
@@ -54,6 +53,7 @@ def plan_reading(
     ask_userinfo = bool(memo.episodes)
     # An event's first look mostly finds its conference; one that was pending mostly still is.
     likely = ask_userinfo or any(event.last is not None for event in due)
+    pages = sum(_pages(window, memo.last_read) for window in windows)
     return ReadingPlan(windows, ask_userinfo=ask_userinfo, calls=pages + likely)
 
 
@@ -77,9 +77,10 @@ def _suspects(due: Collection[TrackedEvent], memo: Memo, rules: RelinkRules, now
         profiles.add(profile_id)
     for profile_id in profiles:
         episode = memo.episodes.get(profile_id)
-        if episode is None or (
-            0 < episode.mails <= len(rules.reminders) and now >= reminder_at(episode, rules)
-        ):
+        if episode is None:
+            return frozenset()
+        reminder = next_reminder(episode, rules)
+        if reminder is not None and now >= reminder:
             return frozenset()
     return frozenset(profiles)
 

@@ -141,19 +141,22 @@ def _step(
         letter = _letter(account, profile, address or "", upcoming, 0)
         outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
         return _Step(Episode(to_ms(now), 1, (mail_id,), _keys(upcoming)), ((mail_id, letter),), (outcome,))
-    if episode.mails > len(rules.reminders):
+    due = next_reminder(episode, rules)
+    if due is None:
         reason = "The user was asked to connect the profile again, and reminded, before this event came."
         new = [verdict for verdict in judged if verdict.key not in episode.events]
         return _Step(episode, verdicts=tuple(escalate_once(v, account.sub, reason, now, about) for v in new))
-    if now < reminder_at(episode, rules):
+    if now < due:
         return _Step(episode)
     number = _reminders_due(episode, rules, now)
     letter = _letter(account, profile, address or "", upcoming, number)
     return _Step(_reminded(episode, mail_id, number, upcoming), ((mail_id, letter),))
 
 
-def reminder_at(episode: Episode, rules: RelinkRules) -> datetime:
-    """When the next reminder of an episode is due; there must be one left."""
+def next_reminder(episode: Episode, rules: RelinkRules) -> datetime | None:
+    """When the next reminder of an episode is due; None where none is left, or no email could be sent."""
+    if not 0 < episode.mails <= len(rules.reminders):
+        return None
     return from_ms(episode.started_at) + rules.reminders[episode.mails - 1]
 
 
@@ -244,12 +247,12 @@ def _no_later_than_reminder(verdict: Verdict, episodes: Mapping[str, Episode], r
     """Reminders go out from looks, so a look must come when one is due."""
     profile_id = verdict.diagnosis.detail.get("profile_id")
     episode = episodes.get(profile_id) if isinstance(profile_id, str) else None
+    due = next_reminder(episode, rules) if episode else None
     if (
-        episode is None
+        due is None
         or verdict.diagnosis.cause is not Cause.CREDENTIALS_EXPIRED
-        or not 0 < episode.mails <= len(rules.reminders)
         or verdict.after.next_look is None
     ):
         return verdict
-    at = min(verdict.after.next_look, to_ms(reminder_at(episode, rules)))
+    at = min(verdict.after.next_look, to_ms(due))
     return replace(verdict, after=replace(verdict.after, next_look=at))
