@@ -19,7 +19,16 @@ from redis import Redis
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import fingerprint, pack_event, pack_memo, unpack_account, unpack_event
-from worker.ledger.records import DATA_CENTERS, Account, EventKey, Memo, Stored, TrackedEvent, from_ms
+from worker.ledger.records import (
+    DATA_CENTERS,
+    Account,
+    EventKey,
+    Memo,
+    Stored,
+    TrackedEvent,
+    from_ms,
+    to_ms,
+)
 from worker.ledger.vault import Vault
 
 #: Within this, all notifications about an account share their looks.
@@ -294,6 +303,21 @@ class Ledger:
         """The tokens, encrypted by the vault."""
         plain = {"refresh_token": credentials.refresh_token, "access_token": credentials.access_token}
         return self.vault.seal(json.dumps(plain).encode())
+
+    # Steering.
+
+    def set_paused(self, paused: bool) -> None:
+        """Stop every call to Cronofy and every email of the fleet, or let them go on (contract §6)."""
+        if paused:
+            # A second pause keeps the first one's time.
+            self.redis.set(f"{self.prefix}:paused", to_ms(self.now()), nx=True)
+        else:
+            self.redis.delete(f"{self.prefix}:paused")
+
+    def paused_since(self) -> datetime | None:
+        """When an operator paused the fleet; None where it is not paused."""
+        since = cast("bytes | None", self.redis.get(f"{self.prefix}:paused"))
+        return None if since is None else from_ms(float(since))
 
     # Small things.
 

@@ -32,6 +32,7 @@
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
 --   P:dead-letters     stream  letter (packed: task, reason, payload encrypted by the vault)
 --   P:counters         hash    gauges events:pending and cause:NUMBER; totals of all else
+--   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
 --   P:resuming         string  looks that the budget broke off are woken again in a moment; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, for one application (client id) at
