@@ -8,7 +8,7 @@ import click
 from redis.exceptions import RedisError
 
 from config.settings import SettingsError
-from worker.commands import events, operations, roles
+from worker.commands import events, letters, operations, roles
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,6 +28,7 @@ for command in (
     roles.sandbox,
     events.track,
     events.explain,
+    letters.dead_letters,
     operations.pause,
     operations.resume,
 ):
