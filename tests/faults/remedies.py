@@ -10,8 +10,6 @@ from typing import Any
 from tests.faults.stage import RECONCILE, SWEEP, Message, Stage
 from tests.integration.world import World
 
-OPERATOR = "operator@example.org"
-
 
 @dataclass(frozen=True, slots=True)
 class Case:

@@ -12,28 +12,67 @@ import struct
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery.exceptions import Reject
+from cryptography.fernet import Fernet
 from redis import Redis
 from structlog.testing import capture_logs
 
+from config.settings import load_settings
 from sandbox.server import RunningSandbox
 from tasks import internal, urgent
 from tests.faults.effects import Effects, Glitch, answers_counted, counted
 from tests.integration.world import World
 from worker import app as application
 from worker import looks
-from worker.bootstrap import Services
+from worker.bootstrap import Services, bootstrap
 
 Message = tuple[str, Mapping[str, Any]]
 SWEEP: Message = (internal.sweep.name, {})
 RECONCILE: str = urgent.reconcile_account.name
 
 OUTCOME_TASK = "billing.settle"
+OPERATOR = "operator@example.org"
+
+
+@contextmanager
+def staged(
+    running: RunningSandbox,
+    redis: Redis,
+    redis_url: str,
+    prefix: str,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    **settings: Any,
+) -> Iterator[Stage]:
+    """A stage on this Redis at this sandbox, with its mailbox; settings as given."""
+    defaults: dict[str, Any] = {
+        "redis_url": redis_url,
+        "key_prefix": prefix,
+        "data_dir": data_dir,
+        "vault_keys": Fernet.generate_key().decode(),
+        "cronofy_client_id": "sandbox-client",
+        "cronofy_client_secret": "sandbox-secret",
+        "cronofy_api_url": running.url,
+        "smtp_url": running.smtp_url,
+        "escalation_email": OPERATOR,
+        "outcome_task": OUTCOME_TASK,
+        "outcome_queue": "billing.outcomes",
+        "api_per_second": 100_000,
+        "api_per_minute": 1_000_000,
+        "http_timeout": 2,
+        "look_timeout": 5,
+    }
+    services = bootstrap(load_settings(**{**defaults, **settings}))
+    try:
+        yield Stage(services, running, redis, monkeypatch)
+    finally:
+        services.close()
 
 
 class Stage:
@@ -47,18 +86,25 @@ class Stage:
         self._running = running
         self.redis = redis
         self.prefix = services.ledger.prefix
+        #: What was logged by the work so far.
+        self.lines: list[Mapping[str, Any]] = []
         application.configure(services.settings)
         monkeypatch.setattr(application._Process, "services", services)
         monkeypatch.setattr(application._Process, "owner", os.getpid())
         # One after the other, so that side effects have numbers that hold from run to run.
         monkeypatch.setattr(looks, "THREADS", 1)
 
-    def begin(self, profiles: int) -> World:
+    def begin(self, profiles: int = 2) -> World:
         """An empty sandbox and ledger, and one connected account with so many Zoom profiles."""
         self._running.control.reset()
         self._forget("*")
-        zooms = [{"provider_name": "zoom", "profile_id": f"pro_{n}"} for n in range(profiles)]
-        account = self._running.control.create_account(conferencing_profiles=zooms)
+        self.lines.clear()
+        return self.another("pro", profiles)
+
+    def another(self, name: str, profiles: int = 2, **fields: Any) -> World:
+        """One more account, with so many Zoom profiles whose ids begin with `name`."""
+        zooms = [{"provider_name": "zoom", "profile_id": f"{name}_{n}"} for n in range(profiles)]
+        account = self._running.control.create_account(conferencing_profiles=zooms, **fields)
         return World(self.services, self._running.control, account)
 
     def work(self, first: Message, glitch: Glitch | None = None) -> Effects:
@@ -83,7 +129,7 @@ class Stage:
             else:
                 queue.append((task, kwargs))
 
-        with capture_logs(), counted(effects, self.services, application.app, publish):
+        with capture_logs() as lines, counted(effects, self.services, application.app, publish):
             while queue:
                 task, kwargs = queue.popleft()
                 try:
@@ -94,6 +140,7 @@ class Stage:
                 except Exception:
                     if not (effects.struck or others.struck):
                         raise
+        self.lines += lines
 
     def die(self, first: Message, glitch: Glitch, seconds: float = 20) -> int:
         """The same in a process of its own, which the glitch kills; returns its exit code."""

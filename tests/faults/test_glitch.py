@@ -5,21 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.settings import load_settings
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.faults.effects import DEAD, Glitch
 from tests.faults.record import Record
 from tests.faults.recovery import Recovery, recover, undisturbed
-from tests.faults.remedies import CASES, OPERATOR, Case
-from tests.faults.stage import OUTCOME_TASK, Stage
-from worker.bootstrap import bootstrap
+from tests.faults.remedies import CASES, Case
+from tests.faults.stage import OUTCOME_TASK, Stage, staged
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +42,8 @@ def stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stage]:
     """The services that look at the account, send its mail and tell its outcomes."""
-    settings: dict[str, Any] = {
-        "redis_url": redis_url,
-        "key_prefix": prefix,
-        "data_dir": tmp_path,
-        "vault_keys": Fernet.generate_key().decode(),
-        "cronofy_client_id": "sandbox-client",
-        "cronofy_client_secret": "sandbox-secret",
-        "cronofy_api_url": running.url,
-        "smtp_url": running.smtp_url,
-        "escalation_email": OPERATOR,
-        "outcome_task": OUTCOME_TASK,
-        "outcome_queue": "billing.outcomes",
-        "api_per_second": 100_000,
-        "api_per_minute": 1_000_000,
-        "http_timeout": 2,
-        "look_timeout": 5,
-        **case.settings,
-    }
-    services = bootstrap(load_settings(**settings))
-    yield Stage(services, running, redis, monkeypatch)
-    services.close()
+    with staged(running, redis, redis_url, prefix, tmp_path, monkeypatch, **case.settings) as stage:
+        yield stage
 
 
 @pytest.mark.parametrize("death", [False, True], ids=["an exception", "a death"])
