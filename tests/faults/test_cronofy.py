@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from unittest.mock import patch
 
+import httpx
 import pytest
 from redis import Redis
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
+from tests.contract.documents import ROOT
 from tests.faults.record import Record
 from tests.faults.stage import SWEEP, Stage, staged
-from tests.faults.trouble import ROWS, Lay, Trouble
-from tests.integration.world import World
+from tests.faults.trouble import EVENTS, ROWS, Lay, Trouble, report
+from tests.integration.test_cronofy_raw import RawServer, http, sends
+from tests.integration.world import NOW, World
 from worker.ledger.outcomes import OutcomeType
 
 FAULTS = [pytest.param(row, lay, id=f"{row.call}-{name}") for row in ROWS for name, lay in row.faults.items()]
@@ -33,9 +39,9 @@ def stage(
     """Services with little patience."""
     data_dir = tmp_path_factory.mktemp("data")
     with (
-        pytest.MonkeyPatch.context() as patch,
+        pytest.MonkeyPatch.context() as monkeypatch,
         Redis.from_url(redis_url) as redis,
-        staged(running, redis, redis_url, "cronofy", data_dir, patch, http_timeout=0.3) as stage,
+        staged(running, redis, redis_url, "cronofy", data_dir, monkeypatch, http_timeout=0.3) as stage,
     ):
         yield stage
 
@@ -104,3 +110,82 @@ def _mended(stage: Stage, world: World, row: Trouble) -> None:
         causes + ["profile_removed"] * (len(events) - len(causes))
     )
     assert {event.failures for event in events} == {0}
+
+
+def test_the_token_never_goes_where_an_answer_points(stage: Stage) -> None:
+    """A next page on another origin is not asked for: that server hears nothing, and nothing is concluded."""
+    world = stage.begin()
+    world.track()
+    stage.let_time_pass(world.sub)
+    with RawServer(sends(http("200 OK", b'{"pages": {}, "events": []}'))) as other:
+        world.control.add_fault("foreign_next_page", url=f"{other.url}/v1/events/pages/2", match=EVENTS)
+
+        stage.work(SWEEP)
+
+        assert other.received == []
+    assert (world.types(), world.stored().event.failures) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("moved", "hours"),
+    [
+        pytest.param("e3", 5, id="from the second page to the first"),
+        pytest.param("e1", 60, id="from the first page to the second"),
+        pytest.param("e4", 24 * 60, id="out of what is read"),
+    ],
+)
+def test_an_event_that_moves_between_two_pages_is_written_once_as_it_stands(
+    stage: Stage, moved: str, hours: float, record: Record
+) -> None:
+    """Neither it nor the one that slips between the pages is taken for gone; none is moved back."""
+    world = stage.begin()
+    world.control.set_settings(page_size=2)
+    for number in range(1, 5):
+        world.track(f"e{number}", hours=10 * number)
+    world.control.remove_profile(world.sub, world.profiles[0])
+    stage.let_time_pass(world.sub)
+    start = NOW + timedelta(hours=hours)
+    times = {"start": start.isoformat(), "end": (start + timedelta(minutes=30)).isoformat()}
+
+    with after_the_first_page(stage, lambda: world.control.move_event(world.calendar_id, moved, **times)):
+        stage.work(SWEEP)
+    for _ in range(2):
+        stage.let_time_pass(world.sub)
+        stage.work(SWEEP)
+
+    assert world.types() == ["reassigned"] * 4
+    assert sorted(write["event_id"] for write in world.writes()) == ["e1", "e2", "e3", "e4"]
+    shown = datetime.fromisoformat(world.control.event(world.calendar_id, moved)["start"]["time"])
+    assert shown == start
+    record("An event moves between two pages of one read", injected=1, events=4)
+
+
+@contextmanager
+def after_the_first_page(stage: Stage, act: Callable[[], object]) -> Iterator[None]:
+    """Do something once, between the first page's answer and the request for the next."""
+    with ExitStack() as patched:
+        done: list[object] = []
+        for transport in stage.services.looker.cronofy.transport._http._mounts.values():
+            assert isinstance(transport, httpx.HTTPTransport)
+            handle = transport.handle_request
+
+            def exchange(
+                request: httpx.Request, handle: Callable[[httpx.Request], httpx.Response] = handle
+            ) -> httpx.Response:
+                response = handle(request)
+                response.read()
+                if request.url.path == "/v1/events" and not done:
+                    done.append(act())
+                return response
+
+            patched.enter_context(patch.object(transport, "handle_request", exchange))
+        yield
+    assert done
+
+
+def test_the_documentation_has_the_table() -> None:
+    """What the rows are held to is what the page says; ``--document docs/reliability.md`` writes it anew."""
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    table = report()
+
+    assert f"<!-- {table.name} -->\n\n{table.markdown()}\n<!-- /{table.name} -->" in page

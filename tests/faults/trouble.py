@@ -226,7 +226,7 @@ ROWS: tuple[Trouble, ...] = (
         "Update Event",
         _statuses(UPDATE, 402, 403, 404, 422),
         "this profile is never set on this event again; a person has to decide",
-        ("profile_removed", "reassign_profile"),
+        ("write_refused", "Cronofy"),
         ["update.failed"],
         OutcomeType.ESCALATED,
     ),
@@ -234,7 +234,7 @@ ROWS: tuple[Trouble, ...] = (
         "an entry of a batch",
         _entries(402, 403, 404, 422),
         "the same, for its event alone",
-        ("profile_removed", "reassign_profile"),
+        ("write_refused", "Cronofy"),
         ["update.failed"],
         OutcomeType.ESCALATED,
     ),
@@ -260,7 +260,7 @@ def report() -> Report:
     rows = [
         {
             "call": row.call,
-            "answer": ", ".join(row.faults),
+            "answer": "; ".join(row.faults),
             "what is done": row.done,
             "history": " ".join(f"`{word}`" for word in _recorded(row)),
             "log": ", ".join(f"`{event}`" for event in row.logged),
@@ -277,4 +277,4 @@ def _recorded(row: Trouble) -> Sequence[str]:
         return []
     what, done = row.history
     # What went wrong is recorded in words of its own.
-    return [what] if what.endswith("_failed") else [what, done]
+    return [what] if what.endswith(("_failed", "_refused")) else [what, done]
