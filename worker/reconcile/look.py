@@ -105,7 +105,7 @@ class Looker:
                 return self._lose(replace(lease, account=session.account), error)
             except PUT_OFF as error:
                 self.ledger.release(lease)
-                log.info("look.put_off", sub=lease.sub, reason=error.reason)
+                _say(lease.sub, error)
                 return LookResult(hindrance=error)
             except CronofyError as error:
                 self._fail(lease, due, error)
@@ -196,6 +196,8 @@ class Looker:
         )
         self._commit(lease, change, plan.verdicts)
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
+        if hindrance:
+            _say(lease.sub, hindrance)
         return LookResult(plan.verdicts, hindrance)
 
     def _lose(self, lease: Lease, error: CronofyError) -> LookResult:
@@ -229,7 +231,7 @@ class Looker:
 
     def _fail(self, lease: Lease, due: Sequence[Stored], error: CronofyError) -> None:
         """A look that learnt nothing: every event that it was for is put off."""
-        log.warning("look.failed", sub=lease.sub, reason=error.reason, status=error.status)
+        _say(lease.sub, error)
         failed = [unread(lease.sub, stored, error.reason, lease.now, self.policy) for stored in due]
         mails = self._escalations(lease.account, lease.account.email, failed, lease.now)
         self.ledger.commit(lease, Change([verdict.change for verdict in failed], mails=mails))
@@ -311,6 +313,14 @@ class _Judgement:
             provider = self._lease.account.memo.providers.get(request.profile_id)
             request = replace(request, provider_name=provider)
         return diagnose(request, Observation(sighting, self.profiles), self._lease.now, self._policy)
+
+
+def _say(sub: str, hindrance: CronofyError) -> None:
+    """Log what kept a look, or a part of it, from its answer."""
+    if isinstance(hindrance, PUT_OFF):
+        log.info("look.put_off", sub=sub, reason=hindrance.reason)
+    else:
+        log.warning("look.failed", sub=sub, reason=hindrance.reason, status=hindrance.status)
 
 
 def _heard_lately(account: Account, now: datetime) -> bool:
