@@ -92,8 +92,13 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+def is_redis(broker: str) -> bool:
+    """Whether this broker's URL is one of a Redis."""
+    return urlsplit(broker).scheme.startswith(("redis", "unix", "socket"))
+
+
 def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]:
-    if not urlsplit(broker).scheme.startswith(("redis", "unix", "socket")):
+    if not is_redis(broker):
         return {}
     return {
         # What a killed worker held comes back after this; well above any task's time limit.
