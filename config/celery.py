@@ -72,21 +72,21 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_time_limit": limit,
         "imports": TASK_MODULES,
         # Our own logging stays; results and remote control write no payloads.
-        "worker_consumer": "worker.broker:TolerantConsumer",
+        "worker_consumer": "worker.heartbeat:LiveConsumer",
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "result_extended": False,
         "enable_utc": True,
         "timezone": "UTC",
-        # Interval entries need no memory, so beat keeps no file.
-        "beat_scheduler": "celery.beat:Scheduler",
+        # Interval entries need no memory, so beat keeps no schedule in a file.
+        "beat_scheduler": "worker.heartbeat:LiveScheduler",
         "beat_max_loop_interval": max(1.0, min(every, 5.0)),
         "beat_schedule": {
             "sweep": {
                 "task": "conferencing.sweep",
                 "schedule": settings.sweep_every,
-                # A tick that nobody took in time is of no use; the next one comes.
-                "options": {"queue": LOOKS, "expires": every},
+                # A tick that nobody took in time is of no use, nor is it worth many tries: the next comes.
+                "options": {"queue": LOOKS, "expires": every, "retry_policy": {"max_retries": 1}},
             }
         },
     }

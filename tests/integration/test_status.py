@@ -20,8 +20,9 @@ from worker.diagnosis.model import Cause
 from worker.ledger.ledger import Change, EventChange, Ledger, Mail
 from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import OutcomeType
+from worker.ledger.presence import announce
 from worker.ledger.records import to_ms
-from worker.operations.status import Status, read_status
+from worker.operations.status import read_status
 
 
 @pytest.fixture
@@ -87,13 +88,11 @@ def test_accounts_are_due_or_leased(ledger: Ledger, settings: Settings) -> None:
     claim(ledger, "expired", timedelta(milliseconds=1))
     ledger.nudge("ready", an_event().key)
 
-    status = wait_until(lambda: _with_due(read_status(ledger.redis, settings), 3), what="the lease's end")
+    def counted() -> tuple[int, int]:
+        status = read_status(ledger.redis, settings)
+        return status.due, status.leased
 
-    assert (status.due, status.leased) == (3, 1)
-
-
-def _with_due(status: Status, due: int) -> Status | None:
-    return status if status.due == due else None
+    wait_until(lambda: counted() == (3, 1), what="the lease's end")
 
 
 def test_the_next_to_start_and_the_oldest_are_named(ledger: Ledger, settings: Settings) -> None:
@@ -186,10 +185,10 @@ def test_the_budget_is_of_our_application_and_its_fullest_origin(ledger: Ledger,
 
 def test_workers_are_those_seen_lately(ledger: Ledger, settings: Settings) -> None:
     """Each is counted once, with the queues that it takes from; those silent for half a minute are not."""
-    ledger.seen_worker("one", ["reconciler.mail"])
-    ledger.seen_worker("one", ["reconciler.mail"])
-    ledger.seen_worker("two", ["reconciler.looks", "reconciler.urgent"])
-    ledger.seen_worker("silent", ["reconciler.intake"])
+    announce(ledger.redis, ledger.prefix, "one", ["reconciler.mail"])
+    announce(ledger.redis, ledger.prefix, "one", ["reconciler.mail"])
+    announce(ledger.redis, ledger.prefix, "two", ["reconciler.looks", "reconciler.urgent"])
+    announce(ledger.redis, ledger.prefix, "silent", ["reconciler.intake"])
     silent = '{"name": "silent", "queues": ["reconciler.intake"]}'
     assert ledger.redis.zadd(f"{ledger.prefix}:workers", {silent: to_ms(ledger.now()) - 31_000}) == 0
 

@@ -319,10 +319,6 @@ class Ledger:
         since = cast("bytes | None", self.redis.get(f"{self.prefix}:paused"))
         return None if since is None else from_ms(float(since))
 
-    def seen_worker(self, name: str, queues: Sequence[str]) -> None:
-        """A worker of this name is there, and takes from these queues."""
-        self.run("seen", json.dumps({"name": name, "queues": sorted(queues)}))
-
     # Small things.
 
     def take_slot(self, every: timedelta) -> bool:

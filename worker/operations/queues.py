@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from config.celery import QUEUES, is_redis
 from config.settings import Settings
+from worker.ledger.connection import connect_once
 
 #: A broker that does not answer within this is given up; what waits on it is unknown then.
-PATIENCE_SECONDS = 3.0
+PATIENCE = timedelta(seconds=3)
 #: What Celery adds to a list's name for messages of a lower priority than usual, on a Redis broker.
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
@@ -41,7 +42,7 @@ def _of_redis(settings: Settings) -> dict[str, int]:
     # Celery's name for a Unix socket is none that the client knows.
     url = settings.broker.replace("redis+socket://", "unix://", 1)
     try:
-        client = Redis.from_url(url, socket_connect_timeout=PATIENCE_SECONDS, socket_timeout=PATIENCE_SECONDS)
+        client = connect_once(url, PATIENCE)
         with closing(client), client.pipeline(transaction=False) as pipeline:
             for queue in QUEUES:
                 for priority in _PRIORITIES:
@@ -57,8 +58,8 @@ def _of_kombu(url: str) -> dict[str, int]:
     from kombu import Connection  # noqa: PLC0415 - takes a tenth of a second, and few need it
 
     try:
-        with Connection(url, connect_timeout=PATIENCE_SECONDS) as connection:
-            connection.ensure_connection(max_retries=0, timeout=PATIENCE_SECONDS)
+        with Connection(url, connect_timeout=PATIENCE.total_seconds()) as connection:
+            connection.connect()
             return {queue: _length(connection, queue) for queue in QUEUES}
     except Exception as error:  # each transport has errors of its own
         raise BrokerAway(type(error).__name__) from None
