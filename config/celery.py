@@ -106,8 +106,9 @@ def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "queue_order_strategy": "priority",
-        # By default a read waits for ever on a connection that is gone.
-        "socket_timeout": 30.0,
+        # By default a read waits for ever on a connection that is gone. A worker's loop stands meanwhile, for
+        # several such waits in a row, and must not be taken for stuck (worker.pulse).
+        "socket_timeout": 10.0,
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,
         "health_check_interval": 15,

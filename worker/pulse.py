@@ -18,8 +18,8 @@ from pathlib import Path
 #: How often a loop that has nothing else to do writes.
 EVERY_SECONDS = 2.0
 #: A process that was silent for longer is stuck. One that waits for a Redis which takes connections and
-#: answers none may be silent for half a minute at a time, or a whole one, and is not.
-STALE_SECONDS = 120.0
+#: answers none may be silent for half a minute at a time, and is not.
+STALE_SECONDS = 90.0
 
 
 def pulse_dir() -> Path:
