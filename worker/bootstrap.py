@@ -98,7 +98,7 @@ def open_ledger(settings: Settings) -> Ledger:
 def bootstrap(settings: Settings) -> Services:
     """All services. Raises SettingsError where a setting that they need is missing."""
     require_cronofy(settings)
-    _check_addresses(settings)
+    check_addresses(settings)
     ledger = open_ledger(settings)
     looker = Looker(
         ledger=ledger,
@@ -108,7 +108,7 @@ def bootstrap(settings: Settings) -> Services:
         post=Post(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
         dry_run=settings.dry_run,
     )
-    return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, _mailer(settings))
+    return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, make_mailer(settings))
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -123,7 +123,8 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def _check_addresses(settings: Settings) -> None:
+def check_addresses(settings: Settings) -> None:
+    """Raise SettingsError where an address of ours is none."""
     for name in ("mail_from", "mail_reply_to", "escalation_email"):
         address = getattr(settings, name)
         try:
@@ -157,7 +158,8 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
     )
 
 
-def _mailer(settings: Settings) -> Mailer:
+def make_mailer(settings: Settings) -> Mailer:
+    """Where emails go. Raises SettingsError where the SMTP URL cannot be used."""
     if settings.smtp_url is None:
         return FileMailer(settings.data_dir / "mail")
     try:

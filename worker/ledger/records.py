@@ -43,6 +43,12 @@ class EventKey:
         calendar = self.calendar_id.encode()
         return b"%d:%b%b" % (len(calendar), calendar, self.event_id.encode())
 
+    @classmethod
+    def of_field(cls, field: bytes) -> EventKey:
+        """The event of a hash field."""
+        length, _, ids = field.partition(b":")
+        return cls(ids[: int(length)].decode(), ids[int(length) :].decode())
+
 
 @dataclass(frozen=True, slots=True)
 class Write:

@@ -73,5 +73,5 @@ for _, mail in ipairs(change.mails) do
 end
 for _, id in ipairs(change.cancel) do drop_mail(id) end
 write_tally()
-if change.done then end_lease(sub, now) end
+if change.done then end_lease(sub, now) else weigh(sub, now) end
 return refused
