@@ -79,7 +79,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "enable_utc": True,
         "timezone": "UTC",
         # Interval entries need no memory, so beat keeps no file.
-        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_scheduler": "worker.beat:Scheduler",
         "beat_max_loop_interval": max(1.0, min(every, 5.0)),
         "beat_schedule": {
             "sweep": {

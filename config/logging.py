@@ -127,6 +127,8 @@ def configure_logging(settings: Settings) -> None:
         "amqp",
     ):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # A message that is given back while a server is away is no news: `redis.unavailable` said why.
+    logging.getLogger("celery.app.trace").setLevel(max(logging.ERROR, root.level))
 
 
 def _secret_values(settings: Settings) -> list[str]:

@@ -51,9 +51,9 @@ QUICK = {
 class Caller:
     """Another service: Celery, the broker's URL, and the names in the contract."""
 
-    def __init__(self, url: str) -> None:
-        """Connect to the broker, where the results are as well."""
-        self._app = Celery(broker=url, backend=url, set_as_current=False)
+    def __init__(self, url: str, results: str | None = None) -> None:
+        """Connect to the broker; `results` is where they are, if not there as well."""
+        self._app = Celery(broker=url, backend=results or url, set_as_current=False)
         # Who waits for no result needs no backend.
         self._teller = Celery(broker=url, set_as_current=False)
 
@@ -260,17 +260,25 @@ def zoom(profile_id: str, **fields: Any) -> Json:
 
 @contextmanager
 def running_fleet(
-    home: Path, command: str = "up", settings: Mapping[str, str] | None = None
+    home: Path,
+    command: str = "up",
+    settings: Mapping[str, str] | None = None,
+    ledger: str | None = None,
+    broker: str | None = None,
 ) -> Iterator[Fleet]:
-    """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK."""
+    """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK.
+
+    `ledger` and `broker` are the URLs of servers that run already.
+    """
     with ExitStack() as stack:
-        url = stack.enter_context(embedded_server(home / "redis"))
+        url = ledger or stack.enter_context(embedded_server(home / "redis"))
         sandbox = stack.enter_context(running_sandbox())
         redis = stack.enter_context(Redis.from_url(url))
-        caller = Caller(url)
+        caller = Caller(broker or url, url)
         stack.callback(caller.close)
         values = {
             "REDIS_URL": url,
+            "BROKER_URL": broker or "",
             "VAULT_KEYS": Fernet.generate_key().decode(),
             "DATA_DIR": str(home),
             **cronofy_settings(sandbox),
