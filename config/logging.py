@@ -116,6 +116,8 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    # The pool's own logger hands nothing on, and would print its tracebacks as they are.
+    logging.getLogger("multiprocessing").handlers = [handler]
     # These speak of every tick, request and message at INFO; URLs and arguments stay out of the log.
     for name in (
         "httpx",

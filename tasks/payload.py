@@ -48,6 +48,11 @@ def handle(
         return service(services(), payload)
 
 
+def delivered_again(task: Task[..., Any]) -> bool:
+    """Whether the broker delivered this message before, and it was not acknowledged."""
+    return bool((task.request.delivery_info or {}).get("redelivered"))
+
+
 @contextmanager
 def bound_to(task: Task[..., Any]) -> Iterator[None]:
     """Bind the task's name and id to all that is logged.

@@ -73,6 +73,10 @@ class Caller:
         """Enqueue a task and go on."""
         self._send(task, (), kwargs, app=self._teller, ignore_result=True)
 
+    def begin(self, task: str, /, **kwargs: Any) -> str:
+        """Enqueue a task whose result is wanted, and go on; the task's id."""
+        return str(self._send(task, (), kwargs, app=self._teller).id)
+
     def failure(self, task: str, /, args: Sequence[Any] = (), **kwargs: Any) -> str:
         """Enqueue a task that has to fail; the failure's kind and text."""
         result = self._send(task, args, kwargs)
@@ -169,6 +173,10 @@ class Fleet:
         """The requests at Cronofy that write this account's events, alone or in a batch."""
         written = self.requests(sub, "POST")
         return [r for r in written if r["path"] == "/v1/batch" or r["path"].endswith("/events")]
+
+    def answered(self, task_id: str) -> bool:
+        """Whether a task has its result."""
+        return bool(self.redis.exists(f"celery-task-meta-{task_id}"))
 
     def drained(self) -> bool:
         """Whether no message is waiting and none is in a worker's hands."""
