@@ -77,9 +77,11 @@ def test_the_dashboard_names_no_datasource_of_ours() -> None:
 
 @needs_promtool
 def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
-    """With the token's file beside it, as the deployment puts it there."""
+    """Its syntax, its rules, and the token's file, which the deployment puts elsewhere."""
     shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
-    (tmp_path / "prometheus" / "board-token").write_text("token")
+    token, file = tmp_path / "board-token", tmp_path / "prometheus" / "prometheus.yml"
+    token.write_text("token")
+    file.write_text(file.read_text().replace("/run/secrets/board-token", str(token)))
 
     assert "SUCCESS" in _promtool("check", "config", "prometheus.yml", cwd=tmp_path / "prometheus")
 
