@@ -123,6 +123,8 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    # The pool's own logger hands nothing on, and would print its tracebacks as they are.
+    logging.getLogger("multiprocessing").handlers = [handler]
     # These speak of every tick, request and message at INFO; URLs and arguments stay out of the log.
     for name in (
         "httpx",
@@ -134,3 +136,5 @@ def configure_logging(settings: Settings) -> None:
         "amqp",
     ):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # A message that is given back while a server is away is no news: `redis.unavailable` said why.
+    logging.getLogger("celery.app.trace").setLevel(max(logging.ERROR, root.level))

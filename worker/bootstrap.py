@@ -100,7 +100,7 @@ def open_ledger(settings: Settings) -> Ledger:
 def bootstrap(settings: Settings) -> Services:
     """All services. Raises SettingsError where a setting that they need is missing."""
     require_cronofy(settings)
-    _check_addresses(settings)
+    check_addresses(settings)
     ledger = open_ledger(settings)
     policy = policy_of(settings)
     looker = Looker(
@@ -112,7 +112,7 @@ def bootstrap(settings: Settings) -> Services:
         attempts=Attempts(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
     )
-    return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, _mailer(settings))
+    return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, make_mailer(settings))
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -127,7 +127,8 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def _check_addresses(settings: Settings) -> None:
+def check_addresses(settings: Settings) -> None:
+    """Raise SettingsError where an address of ours is none."""
     for name in ("mail_from", "mail_reply_to", "escalation_email"):
         address = getattr(settings, name)
         try:
@@ -161,7 +162,8 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
     )
 
 
-def _mailer(settings: Settings) -> Mailer:
+def make_mailer(settings: Settings) -> Mailer:
+    """Where emails go. Raises SettingsError where the SMTP URL cannot be used."""
     if settings.smtp_url is None:
         return FileMailer(settings.data_dir / "mail")
     try:

@@ -16,6 +16,7 @@ from worker.bootstrap import THREADS, Services
 from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.ledger.ledger import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
+from worker.outage import why
 from worker.reconcile.answer import live_answer, recorded_answer, with_note
 from worker.reconcile.look import PUT_OFF, LookResult, unforeseen
 from worker.reconcile.parking import is_blameless, is_suspicious, revived
@@ -118,7 +119,10 @@ def _rest_after(hindrance: CronofyError | None) -> timedelta | None:
 def guarded_look(
     services: Services, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False
 ) -> LookResult:
-    """A look whose unforeseen failure is logged and puts the account off, and harms no other."""
+    """A look whose unforeseen failure is logged and puts the account off, and harms no other.
+
+    Raises RedisError while Redis is away or takes no writes: that is no failure of the look.
+    """
     with structlog.contextvars.bound_contextvars(sub=lease.sub):
         try:
             return services.looker.look(lease, forced, urgent=urgent)
@@ -126,7 +130,9 @@ def guarded_look(
             log.warning("look.lease_lost", reason="expired")
             return LookResult()
         except Exception as error:
-            # The ledger is away, or the error is in what deals with errors.
+            if why(error):
+                # No fault of the look: the lease expires by itself, and another one is made.
+                raise
             log.exception("look.crashed")
             try:
                 services.looker.fail(lease, unforeseen(error))

@@ -188,7 +188,10 @@ class Session:
         return None
 
     def _upsert(self, update: Update) -> None:
-        self._call("POST", self._origin + _events_path(update.key), body=update.body)
+        answer = self._call("POST", self._origin + _events_path(update.key), body=update.body)
+        if answer.body.strip():
+            # Accepted is said without a body; a page that something on the way answers is no acceptance.
+            answer.json_object()
 
     def _batch(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         entries = [

@@ -1,6 +1,7 @@
 """How the ledger's records are packed.
 
-An event's value is a header that the Lua scripts can read (next look, start, cause), then deflated msgpack.
+An event's value is a header that the Lua scripts can read (next look, start, tracking time, cause), then
+deflated msgpack.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from worker.ledger.records import (
 #: events that were not looked at yet.
 CAUSES: tuple[Cause | None, ...] = (None, *Cause)
 
-_HEADER = struct.Struct(">ddB")
+_HEADER = struct.Struct(">dddB")
 #: Without zlib's own header and checksum.
 _RAW_DEFLATE = -zlib.MAX_WBITS
 #: Later than any date, for events whose start or next look is not known.
@@ -73,6 +74,7 @@ def pack_event(event: TrackedEvent) -> bytes:
     header = _HEADER.pack(
         never if event.next_look is None else event.next_look,
         _FAR_MS if starts_at is None else starts_at.timestamp() * 1000,
+        event.tracked_at,
         CAUSES.index(event.cause),
     )
     packed = _packable(
@@ -81,7 +83,11 @@ def pack_event(event: TrackedEvent) -> bytes:
         writes={pid: _packable(write) for pid, write in event.writes.items()},
     )
     del packed["key"]
+    # These two stand in the header.
     packed.pop("next_look", None)
+    packed.pop("tracked_at", None)
+    if event.asked_at == event.tracked_at:
+        del packed["asked_at"]
     content = msgpack.packb([event.key.calendar_id, event.key.event_id, packed])
     # Most of a record repeats itself, its history most of all: this halves it for a few microseconds.
     return header + zlib.compress(content, level=1, wbits=_RAW_DEFLATE)
@@ -89,7 +95,7 @@ def pack_event(event: TrackedEvent) -> bytes:
 
 def unpack_event(value: bytes) -> Stored:
     """Read a value that `pack_event` made."""
-    next_look, _, _ = _HEADER.unpack_from(value)
+    next_look, _, tracked_at, _ = _HEADER.unpack_from(value)
     content = zlib.decompress(value[_HEADER.size :], wbits=_RAW_DEFLATE)
     calendar_id, event_id, packed = msgpack.unpackb(content, strict_map_key=False)
     packed["body"] = json.loads(packed["body"])
@@ -98,10 +104,12 @@ def unpack_event(value: bytes) -> Stored:
     packed["history"] = tuple(tuple(entry) for entry in packed.get("history", ()))
     if "notice" in packed:
         packed["notice"] = tuple(packed["notice"])
-    known = {"provider_name": None, "profile_id": None} | packed
+    # As often as not it is the same.
+    known = {"provider_name": None, "profile_id": None, "asked_at": int(tracked_at)} | packed
     event = TrackedEvent(
         key=EventKey(calendar_id, event_id),
         next_look=None if next_look >= _FAR_MS else int(next_look),
+        tracked_at=int(tracked_at),
         **known,
     )
     return stored_as(event, value)

@@ -129,7 +129,7 @@ class Looker:
                     self.ledger.commit(lease, Change(events))
                 else:
                     self.ledger.release(lease)
-                log.info("look.put_off", sub=lease.sub, reason=error.reason)
+                _say(lease.sub, error)
                 return LookResult(hindrance=error)
             except CronofyError as error:
                 self._fail(lease, turn.due, error)
@@ -224,6 +224,8 @@ class Looker:
         )
         self._commit(lease, change, plan.verdicts)
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
+        if hindrance:
+            _say(lease.sub, hindrance)
         if blamed:
             hindrance = hindrance or unforeseen(blamed[0][1])
         return LookResult(plan.verdicts, hindrance)
@@ -267,7 +269,7 @@ class Looker:
 
     def _fail(self, lease: Lease, due: Sequence[Stored], error: CronofyError) -> None:
         """A look that learnt nothing: every event that it was for is put off."""
-        log.warning("look.failed", sub=lease.sub, reason=error.reason, status=error.status)
+        _say(lease.sub, error)
         failed = [unread(lease.sub, stored, error.reason, lease.now, self.policy) for stored in due]
         mails = self._escalations(lease.account, lease.account.email, failed, lease.now)
         self._write(lease, Change([verdict.change for verdict in failed], mails=mails))
@@ -316,6 +318,14 @@ class Looker:
                 outcomes=[outcome.type.value for outcome in verdict.outcomes],
             )
         return changed
+
+
+def _say(sub: str, hindrance: CronofyError) -> None:
+    """Log what kept a look, or a part of it, from its answer."""
+    if isinstance(hindrance, PUT_OFF):
+        log.info("look.put_off", sub=sub, reason=hindrance.reason)
+    else:
+        log.warning("look.failed", sub=sub, reason=hindrance.reason, status=hindrance.status)
 
 
 def unforeseen(error: Exception) -> CronofyError:

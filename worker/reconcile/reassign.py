@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
 from worker.diagnosis.model import Policy, Profiles, Remedy
@@ -25,6 +27,8 @@ from worker.reconcile.verdict import (
 
 #: The write was not carried out, for reasons that are not the event's.
 NOT_SENT = (OutOfBudget, RateLimited, ClientRefused, GrantRefused)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,17 @@ def _answered(
         profile = profiles.conferencing_profile(to_profile_id) if profiles else None
         provider_name = profile.provider_name if profile else None
         return reassigned(verdict, lease.sub, to_profile_id, provider_name, lease.now, policy)
+    about = {
+        "sub": lease.sub,
+        "calendar_id": verdict.after.key.calendar_id,
+        "event_id": verdict.after.key.event_id,
+        "profile_id": to_profile_id,
+        "reason": error.reason,
+    }
     if isinstance(error, NOT_SENT):
+        log.info("update.put_off", **about)
         return write_put_off(verdict, plan.earlier, lease.now)
+    log.warning("update.failed", **about, status=error.status)
     if isinstance(error, Refused):
         return write_refused(verdict, lease.sub, to_profile_id, error.reason, lease.now)
     return write_unanswered(verdict, error.reason, lease.now, policy)

@@ -157,7 +157,8 @@ def reassigned(
 def write_refused(verdict: Verdict, sub: str, to_profile_id: str, reason: str, now: datetime) -> Verdict:
     """Cronofy refused the write for good: it is not sent again, and a person is told."""
     writes = {**verdict.after.writes, to_profile_id: Write(to_ms(now), refused=reason)}
-    refused = replace(verdict, after=replace(verdict.after, writes=writes))
+    after = replace(verdict.after, writes=writes).noted(now, "write_refused", reason)
+    refused = replace(verdict, after=after)
     # The next look finds no profile left to try; that is no news then.
     mark = _mark(refused, "")
     refused = replace(refused, after=replace(refused.after, told=(*refused.after.told, mark)))

@@ -82,5 +82,7 @@ write_tally()
 if change.done then
   redis.call('HDEL', CLAIMS, sub)
   end_lease(sub, now)
+else
+  weigh(sub, now)
 end
 return refused

@@ -7,6 +7,8 @@ for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
   if redis.call('HGET', P .. ':mail:' .. id, 'sub') == sub then drop_mail(id) end
 end
 displace(sub)
+redis.call('ZREM', STARTS, sub)
+redis.call('ZREM', OLDEST, sub)
 redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
 redis.call('HDEL', CLAIMS, sub)
