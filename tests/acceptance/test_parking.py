@@ -11,7 +11,7 @@ import msgpack
 from tests.acceptance.harness import OPERATOR, Fleet, Person, zoom
 from tests.waiting import wait_until
 
-HEADER = 17
+HEADER = 25
 
 
 def record(person: Person, event_id: str) -> tuple[str, str, bytes]:
