@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
 from worker.diagnosis.model import Policy, Profiles, Remedy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
 from worker.ledger.packing import pack_event, stored_as
-from worker.ledger.records import Write
+from worker.ledger.records import Stored, Write
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import (
     Verdict,
@@ -24,6 +26,8 @@ from worker.reconcile.verdict import (
 
 #: The write was not carried out, for reasons that are not the event's.
 NOT_SENT = (OutOfBudget, RateLimited, ClientRefused, GrantRefused)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,15 @@ def reassign(
     verdicts: Sequence[Verdict],
     profiles: Profiles | None,
     policy: Policy,
-) -> list[Verdict]:
+) -> tuple[list[Verdict], list[tuple[Stored, Exception]]]:
     """Carry out the verdicts that call for another profile; the others pass unchanged.
 
     Each event was seen pending in this look's read. A verdict whose event was tracked anew or
-    untracked meanwhile is left out. Raises LeaseLost before anything is written.
+    untracked meanwhile is left out. Also returns the events for which no update could be made, and what
+    they raised. Raises LeaseLost before anything is written.
     """
     kept: list[Verdict] = []
+    blamed: list[tuple[Stored, Exception]] = []
     planned: list[_Planned] = []
     for verdict in verdicts:
         to_profile_id = verdict.diagnosis.detail.get("to_profile_id")
@@ -65,6 +71,9 @@ def reassign(
         except IncompleteRecord as lack:
             kept.append(escalate_once(verdict, lease.sub, str(lack), lease.now, "incomplete"))
             continue
+        except Exception as fault:
+            blamed.append((verdict.before, fault))
+            continue
         intended, update = intend(verdict, to_profile_id, lease.now), Update(verdict.after.key, body)
         planned.append(_Planned(intended, to_profile_id, update, verdict.before.event.writes))
     if planned:
@@ -73,7 +82,7 @@ def reassign(
         errors = session.update([plan.update for plan in planned])
         for plan, error in zip(planned, errors, strict=True):
             kept.append(_answered(plan, lease, error, profiles, policy))
-    return kept
+    return kept, blamed
 
 
 def _record_intents(ledger: Ledger, lease: Lease, planned: Sequence[_Planned]) -> list[_Planned]:
@@ -99,8 +108,17 @@ def _answered(
         profile = profiles.conferencing_profile(to_profile_id) if profiles else None
         provider_name = profile.provider_name if profile else None
         return reassigned(verdict, lease.sub, to_profile_id, provider_name, lease.now, policy)
+    about = {
+        "sub": lease.sub,
+        "calendar_id": verdict.after.key.calendar_id,
+        "event_id": verdict.after.key.event_id,
+        "profile_id": to_profile_id,
+        "reason": error.reason,
+    }
     if isinstance(error, NOT_SENT):
+        log.info("update.put_off", **about)
         return write_put_off(verdict, plan.earlier, lease.now)
+    log.warning("update.failed", **about, status=error.status)
     if isinstance(error, Refused):
         return write_refused(verdict, lease.sub, to_profile_id, error.reason, lease.now)
     return write_unanswered(verdict, error.reason, lease.now, policy)
