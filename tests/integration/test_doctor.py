@@ -136,6 +136,23 @@ def test_what_the_fleet_was_refused_is_told_beside_what_is_found_now(patient: Pa
     assert "start the workers again" in finding.mend
 
 
+SKEWS = {"ahead": (90, "1 min 30 s behind"), "behind": (-7200, "2 h ahead of")}
+
+
+@pytest.mark.parametrize(("seconds", "said"), SKEWS.values(), ids=SKEWS)
+def test_a_host_whose_clock_is_off_is_told(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, seconds: float, said: str
+) -> None:
+    """By how much, and which way; nothing of the ledger's depends on it, so it is a warning."""
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + seconds + (0.5 if seconds > 0 else -0.5))
+
+    [finding] = patient.complaints("redis")
+
+    assert (finding.name, finding.health) == ("redis clock", Health.WARNING)
+    assert said in finding.what
+
+
 LOGINS = {
     "the right login": ("user%40example.org:hunter2%2F%3A", None),
     "a wrong password": ("user%40example.org:hunter3", "need mending: it answered 535 at login"),
