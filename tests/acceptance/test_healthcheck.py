@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 from worker.embedded import embedded_server
 
 #: How long a process may be silent here: far above what its loop takes, far below a test's patience.
-STALE = 8
+STALE = 10
 
 
 @dataclass
