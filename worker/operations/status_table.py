@@ -70,7 +70,7 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
         status.workers > 0,
     )
     yield "last sweep", *_sweep(status, sweep_every)
-    parked = f", {amount(status.parked, 'event')} parked: see reconciler dead-letters" if status.parked else ""
+    parked = f", {amount(status.parked, 'event')} parked" if status.parked else ""
     yield "dead letters", f"{status.dead_letters:,}{parked}", not status.dead_letters
 
 
