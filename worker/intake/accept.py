@@ -14,7 +14,8 @@ from worker.cronofy.signature import is_signed
 from worker.diagnosis.schedule import first_look
 from worker.intake.notifications import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
-from worker.ledger.ledger import Credentials
+from worker.ledger.channels import hear_of_account
+from worker.ledger.ledger import Credentials, Lease
 from worker.ledger.packing import pack_hint
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 
@@ -24,13 +25,26 @@ log = structlog.get_logger()
 def connect_account(services: Services, account: ConnectAccount) -> bool:
     """Store the account's credentials and wake it if it was lost."""
     credentials = Credentials(account.refresh_token, account.access_token)
-    services.ledger.connect(account.sub, credentials, account.data_center, account.email, account.name)
+    services.ledger.connect(
+        account.sub,
+        credentials,
+        account.data_center,
+        account.email,
+        account.name,
+        tend=services.looker.channels is not None,
+    )
     log.info("account.stored", sub=account.sub)
     return True
 
 
 def forget_account(services: Services, account: AccountOnly) -> bool:
-    """Erase all that is known of the account."""
+    """Erase all that is known of the account, and close its notification channel if that can be done."""
+    channels = services.looker.channels
+    if channels is not None:
+        # A look under way is not waited for: it has the account's one token refresh.
+        lease = services.ledger.claim_account(account.sub, services.settings.lease)
+        if isinstance(lease, Lease):
+            channels.close(lease.account)
     services.ledger.forget(account.sub)
     log.info("account.forgotten", sub=account.sub)
     return True
@@ -95,7 +109,7 @@ def _make_due(
     """Make the events that the hint may mean due now; without an event id, all of the account's."""
     ledger = services.ledger
     if event_id is None:
-        return ledger.nudge_account(sub)
+        return hear_of_account(ledger, sub, hint.channel_id, due=hint.is_news)
     said = b""
     if hint.interaction is not None:
         said = pack_hint(hint.interaction.value, hint.subtype, to_ms(ledger.now()))

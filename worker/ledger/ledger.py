@@ -104,6 +104,8 @@ class Change:
     outcomes: Sequence[Outcome] = ()
     mails: Sequence[Mail] = ()
     cancel: Sequence[str] = ()
+    #: The account's notification channel is to be looked after next.
+    tend: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +144,24 @@ class Ledger:
     # Intake.
 
     def connect(
-        self, sub: str, credentials: Credentials, data_center: str, email: str | None, name: str | None
+        self,
+        sub: str,
+        credentials: Credentials,
+        data_center: str,
+        email: str | None,
+        name: str | None,
+        *,
+        tend: bool = False,
     ) -> None:
-        """Store an account's credentials in place of older ones; wake it if it was lost."""
+        """Store an account's credentials in place of older ones; wake it if it was lost.
+
+        With `tend` its notification channel is looked after next, also where it has no event.
+        """
         profile = msgpack.packb({"email": email, "name": name})
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, self.now())
         sealed = self.seal_credentials(credentials)
-        self.run("connect", sub, profile, data_center, sealed, outcome.to_json(), self.outcomes_keep)
+        told = outcome.to_json(), self.outcomes_keep
+        self.run("connect", sub, profile, data_center, sealed, *told, "1" if tend else "")
 
     def forget(self, sub: str) -> None:
         """Erase an account with its credentials, events and unsent mail."""
@@ -168,11 +181,6 @@ class Ledger:
         `hint` is what a notification said of it (`pack_hint`), kept for the look.
         """
         return bool(self.run("nudge", sub, key.field, hint))
-
-    def nudge_account(self, sub: str) -> bool:
-        """Make all pending events of an account due now; whether there are any."""
-        nudged = [self.nudge(sub, stored.event.key) for stored in self.pending(sub)]
-        return any(nudged)
 
     def wake_after(self, sub: str) -> timedelta | None:
         """When to look at an account that a notification spoke of: now, a moment later, or not again.
@@ -273,6 +281,7 @@ class Ledger:
                 "outcomes": _packed(change.outcomes),
                 "mails": [[mail.mail_id, self.vault.seal(mail.message)] for mail in change.mails],
                 "cancel": list(change.cancel),
+                "tend": change.tend,
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
             },

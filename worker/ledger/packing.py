@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,7 @@ import msgpack
 from worker.diagnosis.model import Cause
 from worker.ledger.records import (
     Account,
+    Channel,
     Episode,
     EventKey,
     LastRead,
@@ -149,6 +151,11 @@ def unpack_memo(value: bytes) -> Memo:
     )
 
 
+def pack_channel(channel: Channel) -> bytes:
+    """The ledger's value for an account's channel; the id comes first, for a script reads it."""
+    return bytes(msgpack.packb([channel.channel_id, channel.callback_url, channel.refused, channel.failures]))
+
+
 def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
     """Read an account's hash; an empty one is an account that was never connected."""
     profile = msgpack.unpackb(stored[b"profile"]) if b"profile" in stored else {}
@@ -157,7 +164,14 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         credentials=stored.get(b"credentials"),
         lost=stored.get(b"standing") == b"lost",
         data_center=stored.get(b"data_center", b"us").decode(),
-        heard_at=from_ms(float(stored[b"heard"])) if b"heard" in stored else None,
+        heard_at=_moment(stored, b"heard"),
+        channel=Channel(*msgpack.unpackb(stored[b"channel"])) if b"channel" in stored else None,
+        channel_seen=_moment(stored, b"channel_seen"),
+        channel_due=int(float(stored[b"channel_due"])) if b"channel_due" in stored else None,
         memo=unpack_memo(stored[b"memo"]) if b"memo" in stored else Memo(),
         **profile,
     )
+
+
+def _moment(stored: Mapping[bytes, bytes], name: bytes) -> datetime | None:
+    return from_ms(float(stored[name])) if name in stored else None

@@ -49,6 +49,7 @@ from worker.ledger.records import (
     interval_of,
     to_ms,
 )
+from worker.reconcile.channels import Channels, see_to_channel
 from worker.reconcile.observe import Readings, observe, undecided
 from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.post import Post
@@ -85,6 +86,8 @@ class Looker:
     rules: RelinkRules
     post: Post
     dry_run: bool = False
+    #: None where there is no receiver for notifications, or nothing is to be written.
+    channels: Channels | None = None
 
     def look(self, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False) -> LookResult:
         """Look at the account's due events and at those in `forced`; commit, and end the lease.
@@ -95,8 +98,7 @@ class Looker:
         """
         due = [s for s in lease.events if s.event.key in forced or _due(s.event, lease.now)]
         if not due:
-            self.ledger.release(lease)
-            return LookResult()
+            return self._see_to_channel(lease)
         plan = self._plan(lease, due, read_anew=bool(forced))
         with self.cronofy.session(lease.account, plan.calls, urgent=urgent) as session:
             try:
@@ -111,6 +113,13 @@ class Looker:
                 self._fail(lease, due, error)
                 return LookResult(hindrance=error)
             return self._remedy(session, lease, due, readings)
+
+    def _see_to_channel(self, lease: Lease) -> LookResult:
+        """None of its events is due: the account's notification channel may be."""
+        try:
+            return LookResult(hindrance=see_to_channel(self.channels, self.ledger, lease))
+        except GrantRefused as error:
+            return self._lose(lease, error)
 
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
         """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
@@ -171,7 +180,8 @@ class Looker:
                 changes.append(EventChange(stored, after))
         profiles = judgement.profiles
         if not self.dry_run:
-            verdicts = reassign(self.ledger, session, lease, verdicts, profiles, self.policy)
+            callbacks = self.channels.callbacks if self.channels else None
+            verdicts = reassign(self.ledger, session, lease, verdicts, profiles, self.policy, callbacks)
         judged = {verdict.before.event.key for verdict in verdicts}
         account = replace(session.account, memo=_remember(lease.account.memo, profiles, readings.read))
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
@@ -193,6 +203,7 @@ class Looker:
             outcomes=plan.outcomes,
             mails=mails,
             cancel=plan.cancel,
+            tend=self.channels is not None and self.channels.is_due(account, now),
         )
         self._commit(lease, change, plan.verdicts)
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
 from worker.diagnosis.model import Policy, Profiles, Remedy
@@ -43,6 +44,7 @@ def reassign(
     verdicts: Sequence[Verdict],
     profiles: Profiles | None,
     policy: Policy,
+    callbacks: Callbacks | None = None,
 ) -> list[Verdict]:
     """Carry out the verdicts that call for another profile; the others pass unchanged.
 
@@ -61,11 +63,13 @@ def reassign(
             kept.append(verdict)
             continue
         try:
-            body = update_body(verdict.after, verdict.seen, to_profile_id)
+            callback = callbacks.of(lease.sub, *verdict.key) if callbacks else None
+            body = update_body(verdict.after, verdict.seen, to_profile_id, callback)
         except IncompleteRecord as lack:
             kept.append(escalate_once(verdict, lease.sub, str(lack), lease.now, "incomplete"))
             continue
-        intended, update = intend(verdict, to_profile_id, lease.now), Update(verdict.after.key, body)
+        intended = intend(verdict, to_profile_id, lease.now, subscribed=callback is not None)
+        update = Update(verdict.after.key, body)
         planned.append(_Planned(intended, to_profile_id, update, verdict.before.event.writes))
     if planned:
         planned = _record_intents(ledger, lease, planned)

@@ -5,9 +5,13 @@
 --
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember of
---                              the account), heard (when a notification last spoke of one of its events).
+--                              the account), heard (when a notification last spoke of one of its events),
+--                              channel (packed: its notification channel; the id first), channel_seen (when
+--                              that was last known to stand as it says), channel_due (when it is to be
+--                              looked after; absent if only along with the events).
 --                              Written by connect; memo and standing by commit; credentials also by a
---                              token refresh; heard by nudge. Until forgotten.
+--                              token refresh; heard by nudge; the channel's by channel, and by heard when a
+--                              notification came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track and commit;
 --                              nudge only brings the next look forward.
@@ -19,7 +23,7 @@
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready:CENTER     zset    the accounts of a data centre that are due, SUB by when its turn is: see turn()
 --   P:leased           zset    SUB by the expiry of its lease. An account is in one of the three, or in
---                              none when it is lost or has no pending event.
+--                              none when it is lost, or has no pending event and no channel to see to.
 --   P:leases           hash    SUB -> the token of its lease
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
 --   P:freed:SUB        list    one entry for each of them once it has; a minute
@@ -150,6 +154,9 @@ local function place(sub, now)
     -- A meeting that has started can no longer be mended: it waits for those that can.
     if next_look <= now and start > now and start < soonest then soonest = start end
   end
+  -- A channel hurries nobody: it is seen to where no meeting waits.
+  local channel_due = redis.call('HGET', account_key(sub), 'channel_due')
+  if channel_due then nearest = math.min(nearest, tonumber(channel_due)) end
   if nearest <= now then
     local at = soonest < FAR and turn(soonest, nearest) or nearest + DAY
     redis.call('ZADD', ready_key(center_of(sub)), at, sub)
