@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_process_shutdown
+from celery.signals import beat_init, setup_logging, worker_process_shutdown, worker_ready
 
 from config.celery import celery_config
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from worker.bootstrap import Services, bootstrap
 from worker.broker import install
+
+log = structlog.get_logger()
 
 app = Celery("conferencing", set_as_current=True)
 
@@ -54,6 +57,17 @@ def services() -> Services:
 def _logging(**_: Any) -> None:
     """Celery asks for this in every process that logs; without it, it would set up its own."""
     configure_logging(current_settings())
+
+
+@worker_ready.connect
+def _ready(sender: Any = None, **_: Any) -> None:
+    queues = sorted(queue.name for queue in app.amqp.queues.consume_from.values())
+    log.info("worker.ready", worker=sender.hostname, processes=sender.controller.concurrency, queues=queues)
+
+
+@beat_init.connect
+def _beating(**_: Any) -> None:
+    log.info("beat.ready", sweep_every=current_settings().sweep_every.total_seconds())
 
 
 @worker_process_shutdown.connect

@@ -94,7 +94,16 @@ def receive_notification(
     due = tuple(sub for sub in accounts if _make_due(services, sub, calendar_id, event_id, hint))
     services.ledger.count("notifications:taken")
     interaction = hint.interaction.value if hint.interaction else None
-    log.info("notification.taken", interaction=interaction, subtype=hint.subtype, accounts=len(due))
+    log.info(
+        "notification.taken",
+        sub=notification.sub or (due[0] if len(due) == 1 else None),
+        calendar_id=calendar_id,
+        event_id=event_id,
+        kind=hint.kind,
+        interaction=interaction,
+        subtype=hint.subtype,
+        accounts=len(due),
+    )
     waits = ((sub, services.ledger.wake_after(sub)) for sub in due)
     return tuple((sub, wait) for sub, wait in waits if wait is not None)
 

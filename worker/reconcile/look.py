@@ -50,6 +50,7 @@ from worker.ledger.records import (
     to_ms,
 )
 from worker.reconcile.channels import Channels, see_to_channel
+from worker.reconcile.lines import say_account, say_events, say_unread
 from worker.reconcile.observe import Readings, observe, undecided
 from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.post import Post
@@ -206,6 +207,7 @@ class Looker:
             tend=self.channels is not None and self.channels.is_due(account, now),
         )
         self._commit(lease, change, plan.verdicts)
+        say_unread(lease.sub, failed)
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
         return LookResult(plan.verdicts, hindrance)
 
@@ -240,7 +242,7 @@ class Looker:
 
     def _fail(self, lease: Lease, due: Sequence[Stored], error: CronofyError) -> None:
         """A look that learnt nothing: every event that it was for is put off."""
-        log.warning("look.failed", sub=lease.sub, reason=error.reason, status=error.status)
+        log.warning("look.failed", sub=lease.sub, events=len(due), reason=error.reason, status=error.status)
         failed = [unread(lease.sub, stored, error.reason, lease.now, self.policy) for stored in due]
         mails = self._escalations(lease.account, lease.account.email, failed, lease.now)
         self.ledger.commit(lease, Change([verdict.change for verdict in failed], mails=mails))
@@ -257,23 +259,8 @@ class Looker:
         """Commit, and say what was; returns the events that changed meanwhile."""
         changed = self.ledger.commit(lease, change)
         if not (change.lost and verdicts and len(changed) == len(verdicts)):
-            for outcome in change.outcomes:
-                log.info(f"account.{outcome.type}", sub=lease.sub, **_loggable(outcome))
-        for verdict in verdicts:
-            if verdict.before.event.key in changed:
-                log.info("event.changed_meanwhile", sub=lease.sub, **_ids(verdict))
-                continue
-            diagnosis = verdict.diagnosis
-            log.info(
-                "event.diagnosed",
-                sub=lease.sub,
-                **_ids(verdict),
-                state=diagnosis.state.value,
-                cause=diagnosis.cause.value if diagnosis.cause else None,
-                certainty=diagnosis.certainty.value,
-                remedy=diagnosis.remedy.value,
-                outcomes=[outcome.type.value for outcome in verdict.outcomes],
-            )
+            say_account(change.outcomes)
+        say_events(lease.sub, verdicts, changed)
         return changed
 
 
@@ -354,14 +341,3 @@ def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> M
         return memo
     listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}
     return replace(memo, providers={**memo.providers, **listed})
-
-
-def _ids(verdict: Verdict) -> dict[str, str]:
-    calendar_id, event_id = verdict.key
-    return {"calendar_id": calendar_id, "event_id": event_id}
-
-
-def _loggable(outcome: Outcome) -> dict[str, object]:
-    return {
-        name: value for name, value in outcome.detail.items() if name in ("profile_id", "mail_id", "reason")
-    }

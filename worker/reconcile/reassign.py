@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
@@ -12,6 +14,7 @@ from worker.diagnosis.model import Policy, Profiles, Remedy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import Write
+from worker.reconcile.lines import ids
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import (
     Verdict,
@@ -25,6 +28,9 @@ from worker.reconcile.verdict import (
 
 #: The write was not carried out, for reasons that are not the event's.
 NOT_SENT = (OutOfBudget, RateLimited, ClientRefused, GrantRefused)
+
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +105,17 @@ def _answered(
     plan: _Planned, lease: Lease, error: CronofyError | None, profiles: Profiles | None, policy: Policy
 ) -> Verdict:
     verdict, to_profile_id = plan.verdict, plan.to_profile_id
+    about = {**ids(lease.sub, verdict), "to_profile_id": to_profile_id}
     if error is None:
+        log.info("update.accepted", **about, from_profile_id=verdict.after.profile_id)
         profile = profiles.conferencing_profile(to_profile_id) if profiles else None
         provider_name = profile.provider_name if profile else None
         return reassigned(verdict, lease.sub, to_profile_id, provider_name, lease.now, policy)
     if isinstance(error, NOT_SENT):
+        log.info("update.put_off", **about, reason=error.reason)
         return write_put_off(verdict, plan.earlier, lease.now)
     if isinstance(error, Refused):
+        log.warning("update.refused", **about, reason=error.reason, status=error.status)
         return write_refused(verdict, lease.sub, to_profile_id, error.reason, lease.now)
+    log.warning("update.failed", **about, reason=error.reason, status=error.status)
     return write_unanswered(verdict, error.reason, lease.now, policy)
