@@ -82,7 +82,7 @@ class Redaction:
 def configure_logging(settings: Settings) -> None:
     """Send structlog's and the libraries' lines to standard error, as text for a terminal or as JSON."""
     console = (settings.log_format or ("console" if sys.stderr.isatty() else "json")) == "console"
-    redaction = Redaction(_secret_values(settings))
+    redaction = redaction_of(settings)
     # No ExtraAdder: what Celery adds to its lines holds a failed task's arguments, and so tokens.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -133,6 +133,7 @@ def configure_logging(settings: Settings) -> None:
         "httpcore",
         "celery.app.trace",
         "celery.apps.worker",
+        "celery.worker.request",
         "celery.worker.strategy",
         "celery.beat",
         "kombu",
@@ -169,6 +170,7 @@ def _for_people(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mu
     return _in_order(logger, method, said)
 
 
-def _secret_values(settings: Settings) -> list[str]:
+def redaction_of(settings: Settings) -> Redaction:
+    """What masks the secrets that these settings hold, and all that look like secrets."""
     secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
-    return [secret.get_secret_value() for secret in secrets]
+    return Redaction([secret.get_secret_value() for secret in secrets])

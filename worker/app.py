@@ -7,8 +7,16 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_process_shutdown, worker_ready
+from celery.signals import (
+    beat_init,
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+)
 
+from config import tracing
 from config.celery import celery_config
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
@@ -70,7 +78,18 @@ def _beating(**_: Any) -> None:
     log.info("beat.ready", sweep_every=current_settings().sweep_every.total_seconds())
 
 
+@worker_init.connect
+def _before_forks(**_: Any) -> None:
+    tracing.prepare()
+
+
+@worker_process_init.connect
+def _after_fork(**_: Any) -> None:
+    tracing.start(current_settings())
+
+
 @worker_process_shutdown.connect
 def _shutdown(**_: Any) -> None:
+    tracing.stop()
     if _Process.services is not None and _Process.owner == os.getpid():
         _Process.services.close()
