@@ -3,7 +3,7 @@
 #
 #   make PYTHON=/path/to/python3.12 test    names the Python that .venv is made with
 
-.PHONY: help demo test check bench setup clean
+.PHONY: help demo test faults check bench setup clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -14,6 +14,7 @@ CANDIDATES = python3 python3.13 python3.12 python3.11
 help:
 	@echo 'make demo    show the whole system on this machine, with a stand-in for Cronofy'
 	@echo 'make test    all checks, then all tests'
+	@echo 'make faults  the long form of the fault tests'
 	@echo 'make check   lint, formatting, types and import rules'
 	@echo 'make bench   measure: tables on screen, figures as JSON in benchmarks/results'
 	@echo 'make clean   remove .venv, all caches, and the data of an embedded server (reconciler-data)'
@@ -23,6 +24,10 @@ demo: setup
 
 test: check
 	$(BIN)/python -m pytest
+
+# A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one.
+faults: setup
+	$(BIN)/python -m pytest tests/faults --long $(FLAGS)
 
 check: setup
 	$(BIN)/python -m ruff check .

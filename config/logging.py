@@ -52,16 +52,17 @@ class Redaction:
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         for name, value in event.items():
-            event[name] = MASK if name in SECRET_FIELDS else self._masked(value)
+            event[name] = MASK if name in SECRET_FIELDS else self.masked(value)
         return event
 
-    def _masked(self, value: Any) -> Any:
+    def masked(self, value: Any) -> Any:
+        """The value, whatever JSON it is, without secrets."""
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, dict):
-            return {k: MASK if k in SECRET_FIELDS else self._masked(v) for k, v in value.items()}
+            return {k: MASK if k in SECRET_FIELDS else self.masked(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self._masked(item) for item in value]
+            return [self.masked(item) for item in value]
         return value
 
     def mask_line(self, _logger: Any, _method: str, line: str) -> str:
@@ -77,6 +78,12 @@ class Redaction:
             for pattern in _SECRET_TEXTS:
                 text = pattern.sub(MASK, text)
         return text
+
+
+def redaction_of(settings: Settings) -> Redaction:
+    """What masks the secrets of these settings, and all that looks like a secret."""
+    secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
+    return Redaction([secret.get_secret_value() for secret in secrets])
 
 
 def configure_logging(settings: Settings) -> None:
@@ -127,6 +134,8 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    # The pool's own logger hands nothing on, and would print its tracebacks as they are.
+    logging.getLogger("multiprocessing").handlers = [handler]
     # These speak of every tick, request and message at INFO; URLs and arguments stay out of the log.
     for name in (
         "httpx",
@@ -140,6 +149,8 @@ def configure_logging(settings: Settings) -> None:
         "amqp",
     ):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # A message that is given back while a server is away is no news: `redis.unavailable` said why.
+    logging.getLogger("celery.app.trace").setLevel(max(logging.ERROR, root.level))
 
 
 def _traced(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -168,9 +179,3 @@ def _for_people(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mu
     if isinstance(said.get("task"), str):
         said["task"] = said["task"].removeprefix("conferencing.")
     return _in_order(logger, method, said)
-
-
-def redaction_of(settings: Settings) -> Redaction:
-    """What masks the secrets that these settings hold, and all that look like secrets."""
-    secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
-    return Redaction([secret.get_secret_value() for secret in secrets])

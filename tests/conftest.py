@@ -16,6 +16,11 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.vault import Vault
 
 
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Load the fault tests' plugin here: their own conftest is read too late for its options."""
+    pluginmanager.import_plugin("tests.faults.record")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory

@@ -9,6 +9,7 @@
 --   :refused   string: our client id or secret is refused; only a probe is granted, one a minute (:probe)
 --
 -- KEYS[2] string: an operator paused the fleet, so nothing is granted until it is gone (see the ledger's P:paused).
+-- KEYS[3] set: the KEYS[1] of every budget that was ever used, for those who watch (the ledger's P:budgets).
 --
 -- A part of both limits is a reserve, which looks may only enter once they are under way, and urgent ones at
 -- once. A look under way is one that has made its first call: to break it off would waste what it has spent.
@@ -122,6 +123,7 @@ end
 local pause = math.max(wait(SECOND, second), wait(MINUTE, minute))
 if pause > 0 then return { pause, 'spent' } end
 for _, promise in ipairs(used) do redis.call('ZREM', promised, promise) end
+if redis.call('EXISTS', calls) == 0 then redis.call('SADD', KEYS[3], calls) end
 for n = 1, cost do redis.call('ZADD', calls, now, ARGV[5] .. ':' .. n) end
 redis.call('PEXPIRE', calls, MINUTE)
 if more > 0 then

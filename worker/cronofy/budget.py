@@ -53,6 +53,7 @@ class Budget:
         self._redis = redis
         self._key = f"{prefix}:budget:{place}"
         self._held_key = f"{prefix}:paused"
+        self._all_key = f"{prefix}:budgets"
         self._second = max(1, int(per_second * share))
         self._minute = max(1, int(per_minute * share))
         self._promise_ms = int(promise.total_seconds() * 1000)
@@ -139,7 +140,7 @@ class Budget:
             log.info("cronofy.client_accepted")
 
     def _run(self, *args: str | float) -> Any:
-        return self._script(keys=[self._key, self._held_key], args=list(args))
+        return self._script(keys=[self._key, self._held_key, self._all_key], args=list(args))
 
 
 class Spending:

@@ -214,7 +214,10 @@ class Session:
         return None
 
     def _upsert(self, update: Update) -> None:
-        self._call("POST", self._origin + _events_path(update.key), body=update.body)
+        answer = self._call("POST", self._origin + _events_path(update.key), body=update.body)
+        if answer.body.strip():
+            # Accepted is said without a body; a page that something on the way answers is no acceptance.
+            answer.json_object()
 
     def _batch(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         entries = [
@@ -294,6 +297,8 @@ class Session:
         except VaultError as error:
             # Ours to mend, and no word about the account: the look fails, and says why.
             raise CronofyError(str(error)) from None
+        except (ValueError, TypeError):
+            raise CronofyError("The stored credentials are damaged: connect the account again.") from None
         if credentials is None:
             raise GrantRefused("The account was never connected: no credentials were given for it.")
         return credentials

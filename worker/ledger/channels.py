@@ -9,6 +9,11 @@ from worker.ledger.packing import pack_channel
 from worker.ledger.records import Channel
 
 
+def look_after_channel(ledger: Ledger, sub: str) -> None:
+    """Have the account's channel seen to next, also where it has no event."""
+    ledger.run("tend", sub)
+
+
 def keep_channel(ledger: Ledger, lease: Lease, channel: Channel | None, again: timedelta | None) -> None:
     """Write down what was found of the account's channel (None: nothing), and end the lease.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from redis.exceptions import RedisError
 
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy, Session
@@ -71,10 +72,14 @@ class Channels:
                     log.warning("channel.refused", sub=account.sub, reason=error.reason, status=error.status)
                 return Channel(None, before.callback_url, refused=error.reason), None
             except CronofyError as error:
-                failures = before.failures + 1
-                wait = min(LONGEST_RETRY, RETRY_AFTER * 2 ** min(failures - 1, 12))
                 log.warning("channel.failed", sub=account.sub, reason=error.reason, status=error.status)
-                return Channel(before.channel_id, before.callback_url, failures=failures), wait
+                return _failed(before)
+            except RedisError:
+                raise
+            except Exception:
+                # Else it would be due again at once, and for ever.
+                log.exception("channel.crashed", sub=account.sub)
+                return _failed(before)
         return Channel(found.channel_id, found.callback_url), None
 
     def close(self, account: Account) -> None:
@@ -136,6 +141,12 @@ def see_to_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> C
         return error
     keep_channel(ledger, lease, channel, again)
     return None
+
+
+def _failed(before: Channel) -> tuple[Channel, timedelta]:
+    failures = before.failures + 1
+    wait = min(LONGEST_RETRY, RETRY_AFTER * 2 ** min(failures - 1, 12))
+    return Channel(before.channel_id, before.callback_url, failures=failures), wait
 
 
 def _why(before: Channel, ours: list[OpenChannel]) -> str:

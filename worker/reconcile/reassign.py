@@ -13,7 +13,7 @@ from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, Out
 from worker.diagnosis.model import Policy, Profiles, Remedy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
 from worker.ledger.packing import pack_event, stored_as
-from worker.ledger.records import Write
+from worker.ledger.records import Stored, Write
 from worker.reconcile.lines import ids
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import (
@@ -28,6 +28,8 @@ from worker.reconcile.verdict import (
 
 #: The write was not carried out, for reasons that are not the event's.
 NOT_SENT = (OutOfBudget, RateLimited, ClientRefused, GrantRefused)
+
+log = structlog.get_logger()
 
 
 log = structlog.get_logger()
@@ -51,13 +53,15 @@ def reassign(
     profiles: Profiles | None,
     policy: Policy,
     callbacks: Callbacks | None = None,
-) -> list[Verdict]:
+) -> tuple[list[Verdict], list[tuple[Stored, Exception]]]:
     """Carry out the verdicts that call for another profile; the others pass unchanged.
 
     Each event was seen pending in this look's read. A verdict whose event was tracked anew or
-    untracked meanwhile is left out. Raises LeaseLost before anything is written.
+    untracked meanwhile is left out. Also returns the events for which no update could be made, and what
+    they raised. Raises LeaseLost before anything is written.
     """
     kept: list[Verdict] = []
+    blamed: list[tuple[Stored, Exception]] = []
     planned: list[_Planned] = []
     for verdict in verdicts:
         to_profile_id = verdict.diagnosis.detail.get("to_profile_id")
@@ -74,6 +78,9 @@ def reassign(
         except IncompleteRecord as lack:
             kept.append(escalate_once(verdict, lease.sub, str(lack), lease.now, "incomplete"))
             continue
+        except Exception as fault:
+            blamed.append((verdict.before, fault))
+            continue
         intended = intend(verdict, to_profile_id, lease.now, subscribed=callback is not None)
         update = Update(verdict.after.key, body)
         planned.append(_Planned(intended, to_profile_id, update, verdict.before.event.writes))
@@ -83,7 +90,7 @@ def reassign(
         errors = session.update([plan.update for plan in planned])
         for plan, error in zip(planned, errors, strict=True):
             kept.append(_answered(plan, lease, error, profiles, policy))
-    return kept
+    return kept, blamed
 
 
 def _record_intents(ledger: Ledger, lease: Lease, planned: Sequence[_Planned]) -> list[_Planned]:
@@ -105,7 +112,7 @@ def _answered(
     plan: _Planned, lease: Lease, error: CronofyError | None, profiles: Profiles | None, policy: Policy
 ) -> Verdict:
     verdict, to_profile_id = plan.verdict, plan.to_profile_id
-    about = {**ids(lease.sub, verdict), "to_profile_id": to_profile_id}
+    about = {**ids(lease.sub, verdict), "profile_id": to_profile_id}
     if error is None:
         log.info("update.accepted", **about, from_profile_id=verdict.after.profile_id)
         profile = profiles.conferencing_profile(to_profile_id) if profiles else None
@@ -114,8 +121,7 @@ def _answered(
     if isinstance(error, NOT_SENT):
         log.info("update.put_off", **about, reason=error.reason)
         return write_put_off(verdict, plan.earlier, lease.now)
-    if isinstance(error, Refused):
-        log.warning("update.refused", **about, reason=error.reason, status=error.status)
-        return write_refused(verdict, lease.sub, to_profile_id, error.reason, lease.now)
     log.warning("update.failed", **about, reason=error.reason, status=error.status)
+    if isinstance(error, Refused):
+        return write_refused(verdict, lease.sub, to_profile_id, error.reason, lease.now)
     return write_unanswered(verdict, error.reason, lease.now, policy)

@@ -14,5 +14,6 @@ if (redis.call('HGET', key, 'channel_due') or '') == ARGV[4] then
     redis.call('HSET', key, 'channel_due', now + ARGV[6])
   end
 end
+redis.call('HDEL', CLAIMS, sub)
 end_lease(sub, now)
 return 1

@@ -1,5 +1,5 @@
 -- Store an account's credentials and wake it if it was lost.
--- ARGV: P, sub, profile, data centre, credentials, outcome, keep, '1' if its channel is to be looked after
+-- ARGV: P, sub, profile, data centre, credentials, outcome, keep
 local sub, key = ARGV[2], account_key(ARGV[2])
 local now, standing, center = now_ms(), redis.call('HGET', key, 'standing'), center_of(sub)
 if center ~= ARGV[4] then displace(sub) end
@@ -9,12 +9,12 @@ if standing ~= 'active' then
   -- What was tracked before the first connect keeps its own first look.
   if standing == 'lost' then
     local all = redis.call('HGETALL', events)
-    for i = 1, #all, 2 do redis.call('HSET', events, all[i], due_at(all[i + 1], now)) end
+    for i = 1, #all, 2 do
+      if not is_parked(all[i + 1]) then redis.call('HSET', events, all[i], due_at(all[i + 1], now)) end
+    end
   end
   tell(ARGV[6], ARGV[7])
   count('outcome:account_connected', 1)
 end
--- With other credentials it may be another channel, or none.
-if ARGV[8] == '1' then redis.call('HSET', key, 'channel_due', now) end
-if standing ~= 'active' or center ~= ARGV[4] or ARGV[8] == '1' then place_unless_leased(sub, now) end
+if standing ~= 'active' or center ~= ARGV[4] then place_unless_leased(sub, now) end
 return 1

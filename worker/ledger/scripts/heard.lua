@@ -7,7 +7,13 @@ if channel and ARGV[3] ~= '' and cmsgpack.unpack(channel)[1] == ARGV[3] then
   redis.call('HSET', key, 'channel_seen', now)
 end
 if ARGV[4] ~= '1' then return 0 end
-local events = redis.call('HGETALL', events_key(sub))
-for i = 1, #events, 2 do redis.call('HSET', events_key(sub), events[i], due_at(events[i + 1], now)) end
-if #events > 0 then place_unless_leased(sub, now) end
-return #events / 2
+local events, made = redis.call('HGETALL', events_key(sub)), 0
+for i = 1, #events, 2 do
+  -- What is parked fails whatever is said of it: it waits for a person.
+  if not is_parked(events[i + 1]) then
+    redis.call('HSET', events_key(sub), events[i], due_at(events[i + 1], now))
+    made = made + 1
+  end
+end
+if made > 0 then place_unless_leased(sub, now) end
+return made

@@ -1,0 +1,161 @@
+"""What the fault tests share: two forms, one seed, and one table of what was done and what came of it.
+
+A pytest plugin, loaded by ``tests/conftest.py``. A fault test asks for these fixtures:
+
+- ``record``: adds figures to the table's row of a fault. Rows of one name are summed, so a parametrised test
+  makes one row, or several tests do. Record before asserting, so that a failure shows in the table, too::
+
+      record("A worker is killed (kill -9)", injected=20, events=1500, lost=lost, doubled=doubled, mails=3)
+
+  `injected` is how many times the fault was made to happen; `events` how many tracked events met it; `lost`
+  those that did not end as without it; `doubled` whatever was done or told twice: Update Events, emails,
+  outcomes; `mails` how many emails went out.
+- ``long``: whether this is the long form (``--long``, which is ``make faults``). The quick form belongs to
+  ``make test``: it does less of the same, never something else.
+- ``seed``: what all chance is drawn from, ``random.Random(seed)``. It is shown at the head of each run, and
+  ``--seed N`` repeats one. The quick form has always the same, unless it is told another.
+
+At the end the table is shown and written to ``benchmarks/results/faults.json``; ``--document FILE`` puts it
+into a document, between the marks that bear its name.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from rich.console import Console
+
+from benchmarks.report import Report, put
+
+NAME = "faults"
+#: The quick form's seed: `make test` says the same of the same tree.
+QUICK_SEED = 1
+
+
+@dataclass(slots=True)
+class Row:
+    """One fault of the table."""
+
+    injected: int = 0
+    events: int = 0
+    lost: int = 0
+    doubled: int = 0
+    mails: int = 0
+
+    def cells(self, fault: str) -> dict[str, str | int | float | None]:
+        """The row under the table's headings."""
+        return {
+            "fault": fault,
+            "times injected": self.injected,
+            "events": self.events,
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "mails": self.mails,
+        }
+
+
+class Record(Protocol):
+    """Adds figures to a fault's row."""
+
+    def __call__(
+        self, fault: str, *, injected: int, events: int, lost: int = 0, doubled: int = 0, mails: int = 0
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """This run of the fault tests."""
+
+    long: bool
+    seed: int
+    rows: dict[str, Row]
+
+    def add(
+        self, fault: str, *, injected: int, events: int, lost: int = 0, doubled: int = 0, mails: int = 0
+    ) -> None:
+        """Add to the row of a fault."""
+        row = self.rows.setdefault(fault, Row())
+        row.injected += injected
+        row.events += events
+        row.lost += lost
+        row.doubled += doubled
+        row.mails += mails
+
+    def report(self) -> Report:
+        """The table."""
+        return Report(
+            NAME,
+            "Faults",
+            ["fault", "times injected", "events", "lost", "doubled", "mails"],
+            [row.cells(fault) for fault, row in self.rows.items()],
+            settings={"form": "long" if self.long else "quick", "seed": self.seed},
+        )
+
+
+_RUN = pytest.StashKey[Run]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the fault tests."""
+    group = parser.getgroup("faults", "the fault tests")
+    group.addoption("--long", action="store_true", help="the long form of the fault tests")
+    group.addoption("--seed", type=int, metavar="N", help="repeat the fault tests of a run with this seed")
+    group.addoption("--document", type=Path, metavar="FILE", help="put the table of faults into a document")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle the form and the seed."""
+    long, seed = config.getoption("--long"), config.getoption("--seed")
+    if seed is None:
+        seed = random.SystemRandom().randrange(1, 1_000_000) if long else QUICK_SEED
+    config.stash[_RUN] = Run(long, seed, {})
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """How to repeat this run."""
+    run = config.stash[_RUN]
+    return f"faults: the {'long' if run.long else 'quick'} form, --seed {run.seed}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the table, write it as JSON, and put it into a document where one was named."""
+    report = config.stash[_RUN].report()
+    if not report.rows:
+        return
+    console = Console(width=120)
+    with console.capture() as shown:
+        report.show(console)
+    terminalreporter.write_line("")
+    terminalreporter.write(shown.get())
+    report.write()
+    document: Path | None = config.getoption("--document")
+    if not document:
+        return
+    # Imported here: all tests load this module.
+    from tests.faults import trouble  # noqa: PLC0415
+
+    for table in (report, trouble.report()):
+        if not put(config.invocation_params.dir / document, table.name, table.markdown()):
+            raise pytest.UsageError(f"{document} has no marks for {table.name}.")
+
+
+@pytest.fixture(scope="session")
+def record(pytestconfig: pytest.Config) -> Record:
+    """Adds figures to a fault's row of the table."""
+    return pytestconfig.stash[_RUN].add
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether this is the long form."""
+    return pytestconfig.stash[_RUN].long
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """What all chance is drawn from."""
+    return pytestconfig.stash[_RUN].seed

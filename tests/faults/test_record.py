@@ -1,0 +1,21 @@
+"""The table of faults: what tests add to it, and where it goes."""
+
+from __future__ import annotations
+
+from tests.faults.record import Run
+
+
+def test_rows_of_one_fault_are_summed() -> None:
+    """Each row of a parametrised test adds to the same line; faults keep the order in which they came."""
+    run = Run(long=False, seed=7, rows={})
+
+    run.add("a reset", injected=1, events=2, mails=1)
+    run.add("a kill", injected=3, events=5, doubled=1)
+    run.add("a reset", injected=1, events=2, lost=1)
+
+    report = run.report()
+    assert [[row[heading] for heading in report.headings] for row in report.rows] == [
+        ["a reset", 2, 4, 1, 0, 1],
+        ["a kill", 3, 5, 0, 1, 0],
+    ]
+    assert dict(report.settings) == {"form": "quick", "seed": 7}
