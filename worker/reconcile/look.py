@@ -226,6 +226,7 @@ class Looker:
         rest = [s.event for s in lease.events if s.event.key not in judged and not s.event.parked]
         (plan, mails), unplanned = sifted(plan_mail, verdicts, rest)
         blamed += [(verdict.before, error) for verdict, error in unplanned]
+        unread_events = tuple(failed)
         failed += [self.attempts.blame(lease, stored, error) for stored, error in blamed]
         mails += self._escalations(account, address, [*plan.verdicts, *failed], now)
         change = Change(
@@ -237,7 +238,7 @@ class Looker:
             tend=self.channels is not None and self.channels.is_due(account, now),
         )
         self._commit(lease, change, plan.verdicts)
-        say_unread(lease.sub, failed)
+        say_unread(lease.sub, unread_events)
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
         if hindrance:
             _say(lease.sub, hindrance)
