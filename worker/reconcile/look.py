@@ -94,7 +94,8 @@ class Looker:
         looks again.
         """
         due = [s for s in lease.events if s.event.key in forced or _due(s.event, lease.now)]
-        if not due:
+        if not due or lease.account.lost:
+            # Lost since it was asked for: another look that held it before found that out, and told it.
             self.ledger.release(lease)
             return LookResult()
         plan = self._plan(lease, due, read_anew=bool(forced))
