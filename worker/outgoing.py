@@ -12,6 +12,7 @@ import structlog
 from worker.bootstrap import Services
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.vault import VaultError
 from worker.relink.letters import read_back
 from worker.relink.smtp import MailError
 
@@ -29,7 +30,12 @@ def send_mails(services: Services) -> int:
     """Send what is due in the outbox; returns how many were. A mail stays until it is sent or refused."""
     sent, end = 0, time.monotonic() + MAIL_SECONDS
     while time.monotonic() < end:
-        mail = services.outbox.take()
+        try:
+            mail = services.outbox.take()
+        except VaultError as error:
+            # Ours to mend. It stays where it is, and does not hold up those behind it.
+            log.error("mail.unreadable", reason=str(error))
+            continue
         if mail is None:
             break
         sent += _send(services, mail)
