@@ -26,7 +26,7 @@ from structlog.testing import capture_logs
 from config.settings import load_settings
 from sandbox.server import RunningSandbox
 from tasks import internal, urgent
-from tests.faults.effects import Effects, Glitch, answers_counted, counted
+from tests.faults.effects import Effects, Glitch, answers_counted, counted, load_scripts
 from tests.integration.world import World
 from worker import app as application
 from worker import looks
@@ -85,6 +85,7 @@ class Stage:
         self.services = services
         self._running = running
         self.redis = redis
+        load_scripts(redis)
         self.prefix = services.ledger.prefix
         #: What was logged by the work so far.
         self.lines: list[Mapping[str, Any]] = []
