@@ -153,11 +153,11 @@ def _between(effects: Sequence[str], glitch: Glitch, begins: Collection[str], en
 
 
 def _sample(glitches: Sequence[Glitch], effects: Sequence[str], dice: random.Random) -> list[Glitch]:
-    """The first, the last, those around each call, mail and commit, and some of the others.
+    """The first, the last, those around each call, mail, commit and telling, and some others.
 
     A death before a side effect is one after that before it.
     """
-    key = ("HTTP", "SMTP data", "Redis commit", "Redis finish_mail")
+    key = ("HTTP", "SMTP data", "Redis commit", "Redis finish_mail", f"publish {OUTCOME_TASK}")
     return [
         glitch
         for glitch in glitches
