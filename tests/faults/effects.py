@@ -19,6 +19,7 @@ from unittest.mock import patch
 
 import httpx
 from celery import Celery
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -89,7 +90,7 @@ def counted(
         return effects.meet(f"Redis {name}", lambda: execute(*args, **options), _lost())
 
     def message(task: str, args: Any = None, kwargs: Any = None, **_: Any) -> None:
-        lost = ConnectionError("The broker cannot be reached.")
+        lost = OperationalError("The broker cannot be reached.")
         return effects.meet(f"publish {task}", lambda: publish(task, dict(kwargs or {})), lost)
 
     with ExitStack() as patched:

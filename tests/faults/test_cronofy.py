@@ -36,12 +36,12 @@ def running() -> Iterator[RunningSandbox]:
 def stage(
     running: RunningSandbox, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
-    """Services with little patience."""
+    """The services that look at all accounts of this module."""
     data_dir = tmp_path_factory.mktemp("data")
     with (
         pytest.MonkeyPatch.context() as monkeypatch,
         Redis.from_url(redis_url) as redis,
-        staged(running, redis, redis_url, "cronofy", data_dir, monkeypatch, http_timeout=0.3) as stage,
+        staged(running, redis, redis_url, "cronofy", data_dir, monkeypatch) as stage,
     ):
         yield stage
 
