@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 
 from config.settings import load_settings
 from sandbox.server import RunningSandbox
-from tasks import internal, urgent
+from tasks import internal, payload, urgent
 from tests.faults.effects import Effects, Glitch, answers_counted, counted, load_scripts
 from tests.integration.world import World
 from worker import app as application
@@ -94,6 +94,8 @@ class Stage:
         monkeypatch.setattr(application._Process, "owner", os.getpid())
         # One after the other, so that side effects have numbers that hold from run to run.
         monkeypatch.setattr(looks, "THREADS", 1)
+        # Time passes when it is told to.
+        monkeypatch.setattr(payload, "REST_SECONDS", 0)
 
     def begin(self, profiles: int = 2) -> World:
         """An empty sandbox and ledger, and one connected account with so many Zoom profiles."""

@@ -52,6 +52,8 @@ class Budget:
         """
         self._redis = redis
         self._key = f"{prefix}:budget:{place}"
+        self._held_key = f"{prefix}:paused"
+        self._all_key = f"{prefix}:budgets"
         self._second = max(1, int(per_second * share))
         self._minute = max(1, int(per_minute * share))
         self._promise_ms = int(promise.total_seconds() * 1000)
@@ -104,6 +106,7 @@ class Budget:
         reasons = {
             "paused": "Cronofy asked for a pause.",
             "refused": "Cronofy refuses our client id or secret.",
+            "held": "An operator paused the fleet (reconciler pause).",
             "spent": "The share of Cronofy's rate limit is used up.",
         }
         raise OutOfBudget(reasons[why], retry_after=timedelta(milliseconds=wait), spent=why == "spent")
@@ -137,7 +140,7 @@ class Budget:
             log.info("cronofy.client_accepted")
 
     def _run(self, *args: str | float) -> Any:
-        return self._script(keys=[self._key], args=list(args))
+        return self._script(keys=[self._key, self._held_key, self._all_key], args=list(args))
 
 
 class Spending:
