@@ -93,6 +93,10 @@ class Looker:
         Raises LeaseLost where the lease expired meanwhile, with nothing committed: the next holder
         looks again.
         """
+        if lease.account.lost:
+            # Lost since it was asked for: another look that held it before found that out, and told it.
+            self.ledger.release(lease)
+            return LookResult()
         if lease.account.unreadable:
             log.error("account.unreadable", sub=lease.sub, parts=lease.account.unreadable)
         if lease.unreadable:
