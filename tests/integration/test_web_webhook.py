@@ -18,6 +18,7 @@ from redis import Redis
 
 from config.celery import INTAKE
 from sandbox.server import RunningSandbox
+from tests.faults.server import running_server
 from tests.integration.served import HEADER, OLD_SECRET, SECRET, notify, serving
 from tests.waiting import wait_until
 from worker.cronofy.callbacks import callback_path
@@ -194,25 +195,43 @@ def test_cronofys_own_notifications_arrive(url: str, broker: Redis) -> None:
 def test_nothing_is_acknowledged_while_the_broker_is_away(tmp_path: Path, broker_url: str) -> None:
     """503 within a second while it hangs and while it is dead, and as before once it is there again."""
     ledger = {"redis_url": broker_url, "vault_keys": KEYS, "key_prefix": "web"}
-    with embedded_server(tmp_path) as own:
-        pid = int(Redis.from_url(own).info()["process_id"])
-        with serving(**ledger, broker_url=own) as url:
-            assert notify(url, b"1").status_code == 204
+    with running_server(tmp_path / "own") as own, serving(**ledger, broker_url=own.url) as url:
+        pid = int(own.client.info()["process_id"])
+        assert notify(url, b"1").status_code == 204
 
-            os.kill(pid, signal.SIGSTOP)
-            try:
-                begun = time.monotonic()
-                hanging = notify(url, b"2")
-                took = time.monotonic() - begun
-                ready = httpx.get(f"{url}/readyz", trust_env=False)
-            finally:
-                os.kill(pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            hanging = notify(url, b"2")
+            took = time.monotonic() - begun
+            ready = httpx.get(f"{url}/readyz", trust_env=False)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (hanging.status_code, hanging.headers["retry-after"]) == (503, "5")
+        # The second of the contract, and what a busy machine adds.
+        assert took < 2
+        assert ready.status_code == 503
+        assert ready.text.startswith("the broker: ")
 
-            assert (hanging.status_code, hanging.headers["retry-after"]) == (503, "5")
-            assert took < 1.5
-            assert ready.status_code == 503
-            assert ready.text.startswith("the broker: ")
-            wait_until(lambda: notify(url, b"3").status_code == 204, 15, 0.1)
-            os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: notify(url, b"4").status_code == 503, 10, 0.05, what="the death to be noticed")
-            assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+        own.kill()
+        assert notify(url, b"3").status_code == 503
+        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+
+        own.start()
+        wait_until(lambda: notify(url, b"4").status_code == 204, 15, 0.1, what="the broker to be used again")
+        sent = [message["body"] for message in _messages(own.client)]
+        assert sent[0] == "1"
+        assert sent[-1] == "4"
+        assert "3" not in sent
+
+
+def test_a_broker_that_takes_no_writes_is_not_acknowledged(tmp_path: Path, broker_url: str) -> None:
+    """Out of memory, it answers and keeps nothing: 503, and the reason is not its own text."""
+    ledger = {"redis_url": broker_url, "vault_keys": KEYS, "key_prefix": "web"}
+    with running_server(tmp_path / "own") as own, serving(**ledger, broker_url=own.url) as url:
+        own.set(maxmemory="1")
+        assert notify(url, b"1").status_code == 503
+
+        own.set(maxmemory="0")
+        wait_until(lambda: notify(url, b"2").status_code == 204, 15, 0.1)
+        assert [message["body"] for message in _messages(own.client)] == ["2"]
