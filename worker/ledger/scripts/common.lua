@@ -37,6 +37,7 @@
 --   P:outcomes:turn    string  held by the one who tells it; seconds
 --   P:outbox           zset    mail id by when it is to be sent (or tried again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
+--   P:refused:ID       string  when a mail server refused a mail for good, so that explain can say so; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault). Never trimmed: until replayed or dropped.
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; totals of all else
