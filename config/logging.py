@@ -76,6 +76,8 @@ class Redaction:
 def redaction_of(settings: Settings) -> Redaction:
     """What masks the secrets of these settings, and all that looks like a secret."""
     secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
+    if settings.board_token is not None:
+        secrets.append(settings.board_token)
     return Redaction([secret.get_secret_value() for secret in secrets])
 
 

@@ -80,6 +80,12 @@ def _vault_key(value: Any) -> Any:
     return value
 
 
+def _token(value: Any) -> Any:
+    if len(str(value)) < 16:
+        raise PydanticCustomError("token", "must be at least 16 characters long", {})
+    return value
+
+
 def _url(*schemes: str) -> BeforeValidator:
     def check(value: Any) -> Any:
         try:
@@ -156,6 +162,7 @@ class Settings(BaseSettings):
     outcome_queue: str | None = None
     history_keep: Duration = timedelta(days=7)
     webhook_url: Annotated[str, _url("http", "https")] | None = None
+    board_token: Annotated[SecretStr, BeforeValidator(_token)] | None = None
     log_format: Literal["console", "json"] | None = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)

@@ -42,6 +42,7 @@ COMMANDS = Commands(
         "up": "roles",
         "worker": "roles",
         "beat": "roles",
+        "serve": "roles",
         "sandbox": "roles",
         "track": "events",
         "untrack": "events",

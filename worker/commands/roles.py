@@ -59,6 +59,15 @@ def beat(context: click.Context) -> None:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8000, show_default=True, help="The port; 0 takes a free one.")
+def serve(host: str, port: int) -> None:
+    """Serve the webhook for Cronofy's notifications, the metrics and the probes."""
+    settings = settings_of_role()
+    optional("worker.web.server", "web").run(settings, host, port)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8080, show_default=True, help="The API's port.")
 @click.option("--smtp-port", default=8025, show_default=True, help="The mailbox's port.")
 @click.option("--client-id", default="sandbox", show_default=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files
@@ -158,6 +159,8 @@ class Spending:
         self._first = "urgent" if urgent else "routine"
         self._look = uuid4().hex
         self._held = 0
+        #: The calls that were made, by the names of their counters.
+        self.made: Counter[str] = Counter()
 
     def take(self, cost: int = 1, *, probe: bool = False) -> bool:
         """Spend as `Budget.take` does; a look that has begun, or is urgent, waits for it a moment."""

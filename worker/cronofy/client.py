@@ -6,13 +6,16 @@ account's lease, so there is never more than one refresh at a time (contract §6
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import structlog
+from redis.exceptions import RedisError
 
 from worker.cronofy.budget import Budget, Spending
 from worker.cronofy.deadline import Deadline
@@ -29,6 +32,7 @@ from worker.cronofy.transport import Answer, ProbeTurn, Transport, describe_erro
 from worker.cronofy.wire import UserInfo, read_batch, read_page, read_tokens, read_userinfo
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import Account, EventKey
+from worker.ledger.tallies import add, look_tally
 from worker.ledger.vault import VaultError
 
 #: Cronofy takes so many requests in one batch (reference §4).
@@ -112,6 +116,7 @@ class Session:
         self._budget = cronofy.budget(self._origin)
         self._spending = Spending(self._budget, expected, urgent=urgent)
         self._deadline = Deadline(cronofy.look_timeout)
+        self._begun = time.monotonic()
         #: Pages of events read so far.
         self.pages = 0
 
@@ -119,8 +124,13 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No more calls are made: what was promised to them is free for others."""
+        """No more calls are made: what was promised to them is free for others; those made are counted."""
         self._spending.end()
+        if self._spending.made:
+            tally = look_tally(self._spending.made, time.monotonic() - self._begun)
+            # Figures: a look that was committed does not fail over them.
+            with suppress(RedisError):
+                add(self._cronofy.ledger.redis, self._cronofy.ledger.prefix, tally)
 
     @property
     def account(self) -> Account:

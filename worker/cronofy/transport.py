@@ -13,6 +13,7 @@ import httpx
 
 from worker.cronofy.budget import Spending
 from worker.cronofy.deadline import BoundedTransport, Deadline, bounded_by
+from worker.cronofy.endpoints import endpoint_of
 from worker.cronofy.errors import (
     CronofyError,
     Locked,
@@ -21,9 +22,11 @@ from worker.cronofy.errors import (
     Refused,
     ScopeRefused,
     ServerFault,
+    TimedOut,
     TokenRefused,
     Unreachable,
 )
+from worker.ledger.tallies import call_name
 
 #: More than any page of events that Cronofy sends; an answer that never ends must not fill the memory.
 LARGEST_ANSWER = 32 * 1024 * 1024
@@ -111,7 +114,15 @@ class Transport:
         if not spending.take(cost, probe=probe):
             raise ProbeTurn("It is this worker's turn to try our client credentials.")
         left = min(self._timeout.total_seconds(), deadline.left)
-        answer, retry_after = self._exchange(method, url, left, token, params, body)
+        ended: int | str = "unreachable"
+        try:
+            answer, retry_after = self._exchange(method, url, left, token, params, body)
+            ended = answer.status
+        except TimedOut:
+            ended = "timeout"
+            raise
+        finally:
+            spending.made[call_name(endpoint_of(url), ended)] += 1
         if 200 <= answer.status < 300 or answer.status in also:
             return answer
         error = _error(answer, retry_after)
@@ -149,10 +160,12 @@ class Transport:
                         raise Malformed("Cronofy's answer is larger than any should be.")
                     if deadline.left <= 0:
                         # A connection through a proxy is httpx's own, and only bounded here.
-                        raise Unreachable(f"Cronofy's answer was not complete after {seconds:.0f} s.")
+                        raise TimedOut(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
                 answer = Answer(response.status_code, b"".join(chunks))
                 return answer, parse_retry_after(response.headers.get("Retry-After"))
+        except httpx.TimeoutException as error:
+            raise TimedOut(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except httpx.HTTPError as error:
             # Their messages may quote the URL, so only the kind is passed on.
             raise Unreachable(f"Cronofy could not be reached ({type(error).__name__}).") from None

@@ -37,6 +37,7 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
+from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 
 #: Within this, all notifications about an account share their looks.
@@ -290,6 +291,7 @@ class Ledger:
                         _packed(event.outcomes),
                         lease.hints.get(event.field, b"") if event.heeded else False,
                         event.letter.packed(self.vault) if event.letter else False,
+                        SETTLES.entry(to_ms(lease.now) - event.after.tracked_at) if event.settle else False,
                     ]
                     for event in change.events
                 ],

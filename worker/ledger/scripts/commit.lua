@@ -3,7 +3,7 @@
 --   done       true ends the lease; false keeps it (an intent, recorded before a write)
 --   events     { field, next look and SHA-1 of the record that were claimed, 'keep', 'settle' or 'drop', new value,
 --              outcomes, the hint that the look took up ('' for none) or false if it took none up,
---              dead letter or false }...
+--              dead letter or false, { counter of how long it took, milliseconds } of a settled one or false }...
 --   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
 --              anew meanwhile, the whole change is void
 --   memo       of the account, if it changes
@@ -57,6 +57,8 @@ for _, event in ipairs(change.events) do
     end
     if verb == 'settle' then
       settles = true
+      count(event[9][1], 1)
+      count('settle:ms', event[9][2])
       put_event(sub, field, nil, present)
       redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
     else

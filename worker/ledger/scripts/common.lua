@@ -40,7 +40,8 @@
 --   P:refused:ID       string  when a mail server refused a mail for good, so that explain can say so; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault). Never trimmed: until replayed or dropped.
---   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; totals of all else
+--   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; totals of all else, as
+--                              worker/ledger/tallies.py names some of them
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
 --   P:swept            string  when the last sweep moved what was due
