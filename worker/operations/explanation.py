@@ -109,14 +109,14 @@ def show(case: Case, console: Console) -> None:
     Prose is wrapped to the console's width; ids and links are never broken, so that they can be copied.
     """
     console.print(Text("\n".join(_wrapped(" ".join(reply(case)), console.width)), "bold"), soft_wrap=True)
-    for title, rows in _sections(case):
+    for title, rows in sections(case):
         console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
         for name, text in rows:
             for shown in _wrapped(text, console.width, f"  {name} "):
                 console.print(Text(shown), soft_wrap=True)
 
 
-def _sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Each with its title, and its rows: what stands in front, and the text."""
     evidence = "Evidence, read just now" if case.read_anew else f"Evidence, {_as_of(case)}"
     yield evidence, [("-", line(sentence, 2000)) for sentence in case.answer["evidence"]]
