@@ -21,7 +21,7 @@ from io import StringIO
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -50,8 +50,13 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WIDE, NARROW = {"width": 1100, "height": 1000}, {"width": 360, "height": 800}
+WIDE, NARROW = {"width": 1100, "height": 1040}, {"width": 360, "height": 800}
 COLUMNS = 80
+TERMINAL = (
+    "body { margin: 0 } span { background: none !important }"
+    "pre { margin: 0; padding: 14px; width: max-content; font: 14px/1.3 monospace; background: #0c0c0c; "
+    "color: #d9d9d9 }"
+)
 
 
 def main() -> None:
@@ -109,7 +114,7 @@ def _commands(running: Stage) -> dict[str, Console]:
 
 def _make_up_a_day(running: Stage) -> None:
     """A day of samples that ends as the demo does."""
-    rng, ledger = random.Random(5), running.ledger
+    rng, ledger = random.Random(5), running.ledger  # noqa: S311
     counters = ledger.counters()
     key, now = f"{ledger.prefix}:backlog", ledger.now()
     ledger.redis.delete(key)
@@ -165,23 +170,16 @@ def _shoot_board(browser: Browser, url: str) -> None:
     ]:
         page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)  # type: ignore[arg-type]
         page.goto(address)
-        _save(page, name, full_page=size is WIDE)
+        page.screenshot(path=FOLDER / f"{name}.png")
         page.close()
 
 
 def _shoot_terminal(browser: Browser, console: Console, name: str) -> None:
-    page = browser.new_page(viewport={"width": 800, "height": 200}, device_scale_factor=1.5)
-    style = "body{margin:0;padding:16px;background:#0c0c0c;width:max-content}pre{margin:0;font:14px/1.3 monospace}"
     lines = console.export_html(theme=MONOKAI, inline_styles=True, code_format="<pre>{code}</pre>")
-    page.set_content(
-        f"<!doctype html><style>{style} *{{background:none!important}} body{{background:#0c0c0c!important;color:#d9d9d9}}</style>{lines}"
-    )
-    FOLDER.joinpath(f"{name}.png").write_bytes(page.locator("body").screenshot())
+    page = browser.new_page(viewport={"width": 760, "height": 200})
+    page.set_content(f"<!doctype html><style>{TERMINAL}</style>{lines}")
+    page.locator("pre").screenshot(path=FOLDER / f"{name}.png")
     page.close()
-
-
-def _save(page: Page, name: str, *, full_page: bool) -> None:
-    page.screenshot(path=FOLDER / f"{name}.png", full_page=full_page)
 
 
 if __name__ == "__main__":

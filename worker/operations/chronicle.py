@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from worker.diagnosis.model import Cause, Remedy, State
@@ -48,11 +48,26 @@ class Entry:
     at: datetime
     seen: str
     done: str
+    #: How often in a row, and the last time.
+    times: int = 1
+    last: datetime | None = None
+
+    @property
+    def text(self) -> str:
+        """The line without its time."""
+        again = f" ({self.times} times, last at {self.last:%Y-%m-%d %H:%M:%S})" if self.last else ""
+        return f"{self.seen}: {self.done}{again}"
 
 
 def history(case: Case) -> list[Entry]:
-    """What was seen, when, and what was done about it, the oldest first."""
-    return sorted(_entries(case), key=lambda entry: entry.at)
+    """What was seen, when, and what was done, the oldest first; what only repeats itself is one line."""
+    lines: list[Entry] = []
+    for entry in sorted(_entries(case), key=lambda entry: entry.at):
+        if lines and (lines[-1].seen, lines[-1].done) == (entry.seen, entry.done):
+            lines[-1] = replace(lines[-1], times=lines[-1].times + 1, last=entry.at)
+        else:
+            lines.append(entry)
+    return lines
 
 
 def _entries(case: Case) -> Iterator[Entry]:

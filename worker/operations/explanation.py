@@ -120,7 +120,7 @@ def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Each with its title, and its rows: what stands in front, and the text."""
     evidence = "Evidence, read just now" if case.read_anew else f"Evidence, {_as_of(case)}"
     yield evidence, [("-", line(sentence, 2000)) for sentence in case.answer["evidence"]]
-    entries = [(f"{entry.at:%Y-%m-%d %H:%M:%S} ", f"{entry.seen}: {entry.done}") for entry in history(case)]
+    entries = [(f"{entry.at:%Y-%m-%d %H:%M:%S} ", entry.text) for entry in history(case)]
     yield "History (UTC)", entries
     yield "What happens next", [("-", sentence) for sentence in following(case)]
     yield "What you can do", [("support ", support_can(case)), ("operator", operator_can(case))]

@@ -11,7 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
-from worker.operations.chronicle import history
 from worker.operations.explanation import sections
 from worker.operations.reply import reply
 from worker.operations.spans import spoken
@@ -63,4 +62,4 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters |= {"moment": _moment, "spoken": spoken, "provider": provider, "shell": shlex.join}
-_TEMPLATES.globals |= {"event_url": _event_url, "reply": reply, "sections": sections, "history": history}
+_TEMPLATES.globals |= {"event_url": _event_url, "reply": reply, "sections": sections}

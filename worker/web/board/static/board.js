@@ -38,5 +38,6 @@
   });
   said.replaceChildren(words, button);
   say(`Times are UTC. Updated every ${live.dataset.seconds} seconds. `);
+  document.addEventListener("visibilitychange", refresh);
   setInterval(refresh, Number(live.dataset.seconds) * 1000);
 })();
