@@ -1,4 +1,4 @@
-"""The board as people meet it: in a real browser, by keyboard, on a small screen, in the dark, without scripts."""
+"""The board in a real browser: by keyboard, on a small screen, in the dark, without scripts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KINDS = ["overview", "event", "hostile event", "found", "not found", "not tracke
 def test_no_page_has_a_serious_fault_of_accessibility(
     board: str, world: World, browse: Open, scheme: str
 ) -> None:
-    """Names, structure, labels, contrast: what axe finds serious or critical; in the dark only colours differ."""
+    """Names, structure, labels, contrast, as axe finds them; in the dark only colours differ."""
     page = browse(board, color_scheme=scheme)
     options = {"runOnly": ["color-contrast"]} if scheme == "dark" else None
     faults = {}

@@ -1,4 +1,4 @@
-"""`reconciler explain`: the case of one event, live and from the ledger, and what is said of ids not known."""
+"""`reconciler explain`: one event, live and from the ledger, and what is said of ids not known."""
 
 from __future__ import annotations
 
