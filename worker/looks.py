@@ -19,7 +19,7 @@ from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.outage import why
 from worker.reconcile.answer import live_answer, recorded_answer, with_note
 from worker.reconcile.look import PUT_OFF, LookResult, unforeseen
-from worker.reconcile.parking import BLAMELESS, is_suspicious, revived
+from worker.reconcile.parking import is_blameless, is_suspicious, revived
 from worker.room import Room
 
 #: A batch takes up no more accounts after so many seconds: wake-ups come with every sweep, and a
@@ -194,9 +194,9 @@ def explain(services: Services, sub: str, key: EventKey) -> dict[str, Any] | Non
         return live_answer(sub, present.event, services.looker.diagnose_only(lease, present))
     except CronofyError as error:
         return with_note(recorded_answer(sub, stored.event, False), f"Not read anew: {error.reason}")
-    except BLAMELESS:
-        raise
     except Exception as error:
+        if is_blameless(error):
+            raise
         log.exception("explain.failed", sub=sub, calendar_id=key.calendar_id, event_id=key.event_id)
         note = f"Not read anew: {unforeseen(error).reason}"
         return with_note(recorded_answer(sub, stored.event, False), note)

@@ -42,10 +42,10 @@ class Room:
             yield granted
         finally:
             if granted:
-                self._alone = False
-                self._leave()
+                self._leave(alone=True)
 
-    def _leave(self) -> None:
+    def _leave(self, *, alone: bool = False) -> None:
         with self._changed:
             self._inside -= 1
+            self._alone = self._alone and not alone
             self._changed.notify_all()

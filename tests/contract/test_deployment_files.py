@@ -210,6 +210,20 @@ def test_a_service_of_the_fleet_waits_for_redis(service: dict[str, Any]) -> None
     assert "healthcheck" in SERVICES[host[1]]
 
 
+@pytest.mark.parametrize(
+    "service", [pytest.param(s, id=name) for name, s in ROLES.items() if s["command"][0] in CELERY]
+)
+def test_a_service_is_probed_for_the_role_that_it_has(service: dict[str, Any]) -> None:
+    """By the command that exists for it, in exec form, which has a place to write on the read-only root."""
+    program, script, *words = service["healthcheck"]["test"]
+
+    assert (program, script) == ("CMD", _exec_form(_last("ENTRYPOINT"))[0])
+    assert words == ["healthcheck", service["command"][0]]
+    assert _run(words) == []
+    assert "/tmp" in service["tmpfs"]
+    assert _seconds(service["healthcheck"]["timeout"]) <= _seconds(service["healthcheck"]["interval"])
+
+
 def test_every_queue_is_consumed_and_none_is_made_up() -> None:
     """The services together consume the program's queues, each of them once."""
     consumed = [queue for service in ROLES.values() for queue in _queues(service)]

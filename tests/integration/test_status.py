@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from kombu import Connection
 from redis import Redis
 
 from config.celery import INTAKE, QUEUES
@@ -212,6 +213,18 @@ def test_queues_are_counted_whatever_priority_a_message_has(
             broker.flushdb()
 
     assert lengths == {**dict.fromkeys(QUEUES, 0), INTAKE: 3}
+
+
+def test_queues_of_another_kind_of_broker_are_counted(redis: Redis, settings: Settings) -> None:
+    """Asked by its own protocol; a queue that was never made holds nothing."""
+    elsewhere = settings.model_copy(update={"broker_url": "memory://localhost"})
+    with Connection(elsewhere.broker) as connection, connection.SimpleQueue(INTAKE) as queue:
+        queue.put({})
+        queue.put({})
+        lengths = read_status(redis, elsewhere).queues
+        queue.clear()
+
+    assert lengths == {**dict.fromkeys(QUEUES, 0), INTAKE: 2}
 
 
 def test_a_broker_that_is_away_leaves_its_numbers_out(redis: Redis, settings: Settings) -> None:

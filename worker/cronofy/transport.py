@@ -163,7 +163,8 @@ class Transport:
                         raise TimedOut(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
                 answer = Answer(response.status_code, b"".join(chunks))
-                return answer, parse_retry_after(response.headers.get("Retry-After"))
+                told, at = (response.headers.get(name) for name in ("Retry-After", "Date"))
+                return answer, parse_retry_after(told, at)
         except httpx.TimeoutException as error:
             raise TimedOut(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except httpx.HTTPError as error:
@@ -177,21 +178,27 @@ class ProbeTurn(CronofyError):
     """Our client credentials were refused, and this worker is to try whether they still are."""
 
 
-def parse_retry_after(value: str | None) -> timedelta | None:
-    """Read a ``Retry-After`` header, seconds or date; None where there is none or it is nonsense."""
+def parse_retry_after(value: str | None, date: str | None = None) -> timedelta | None:
+    """Read a ``Retry-After`` header, seconds or date; None where there is none or it is nonsense.
+
+    A date is read against the answer's own ``Date``: this host's clock may be wrong.
+    """
     if value is None:
         return None
     try:
         return timedelta(seconds=max(0.0, float(value)))
     except (ValueError, OverflowError):
         pass
+    moment = _http_date(value)
+    return max(timedelta(0), moment - (_http_date(date) or datetime.now(UTC))) if moment else None
+
+
+def _http_date(value: str | None) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(value) if value else None
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(timedelta(0), moment - datetime.now(UTC))
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:

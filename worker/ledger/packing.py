@@ -89,8 +89,9 @@ def pack_event(event: TrackedEvent) -> bytes:
     if event.asked_at == event.tracked_at:
         del packed["asked_at"]
     content = msgpack.packb([event.key.calendar_id, event.key.event_id, packed])
-    # Most of a record repeats itself, its history most of all: this halves it for a few microseconds.
-    return header + zlib.compress(content, level=1, wbits=_RAW_DEFLATE)
+    # Most of a record repeats itself, its history most of all: this halves it for a few microseconds. Higher
+    # levels take longer and leave no fewer bytes once they are allocated.
+    return header + zlib.compress(content, level=4, wbits=_RAW_DEFLATE)
 
 
 def unpack_event(value: bytes) -> Stored:

@@ -43,7 +43,7 @@ from worker.ledger.records import (
 from worker.reconcile.attempts import Attempts
 from worker.reconcile.judgement import Judgement, is_news, remember, why_unjudged
 from worker.reconcile.observe import Readings, observe
-from worker.reconcile.parking import BLAMELESS, Turn, choose, unnamed
+from worker.reconcile.parking import Turn, choose, is_blameless, unnamed
 from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.post import Post
 from worker.reconcile.reassign import reassign
@@ -107,12 +107,12 @@ class Looker:
             return self._look(lease, turn, read_anew=bool(forced), urgent=urgent)
         except (LeaseLost, RedisError):
             raise
-        except BLAMELESS as error:
-            self._fail(lease, self.attempts.present(lease, turn), unforeseen(error))
-            return LookResult(hindrance=unforeseen(error))
         except Exception as error:
-            changes, verdicts = self.attempts.shared(lease, turn, error)
-            self._part(lease, verdicts, changes)
+            if is_blameless(error):
+                self._fail(lease, self.attempts.present(lease, turn), unforeseen(error))
+            else:
+                changes, verdicts = self.attempts.shared(lease, turn, error)
+                self._part(lease, verdicts, changes)
             return LookResult(hindrance=unforeseen(error))
 
     def _look(self, lease: Lease, turn: Turn, *, read_anew: bool, urgent: bool) -> LookResult:
@@ -190,6 +190,8 @@ class Looker:
                     after = replace(stored.event.asked_again(now), next_look=soon)
                     changes.append(EventChange(stored, after))
             except Exception as error:
+                if is_blameless(error):
+                    raise
                 # What was only read by the way makes its own looks fail in time.
                 blamed += [(stored, error)] if is_due else []
         profiles = judgement.profiles
@@ -289,9 +291,9 @@ class Looker:
         """Commit; a record that cannot be packed does not keep the others from being written."""
         try:
             return self.ledger.commit(lease, change, done)
-        except BLAMELESS:
-            raise
-        except Exception:
+        except Exception as error:
+            if is_blameless(error):
+                raise
             return self.ledger.commit(lease, self.attempts.writable(lease, change), done)
 
     def _commit(self, lease: Lease, change: Change, verdicts: Sequence[Verdict]) -> frozenset[EventKey]:

@@ -12,6 +12,7 @@ from worker.cronofy.errors import CronofyError, GrantRefused, Malformed, ScopeRe
 from worker.cronofy.wire import UserInfo, read_event
 from worker.diagnosis.model import Missing, Seen
 from worker.ledger.records import EventKey, LastRead, TrackedEvent
+from worker.reconcile.parking import is_blameless
 from worker.reconcile.plan import ReadingPlan
 from worker.reconcile.relinks import disconnected
 
@@ -100,6 +101,8 @@ def _take(
         except Malformed as error:
             readings.failures[event.key] = error
         except Exception as error:
+            if is_blameless(error):
+                raise
             readings.faults[event.key] = error
 
 

@@ -1,8 +1,8 @@
 """Parking: an event whose looks always fail is set aside for a person, and slows nobody until then. Pure.
 
 Who is to blame is what matters. A failure while one event is judged, written or packed is that event's.
-One that no event can be blamed for makes all events of the look *suspect*, and so does the second claim in
-a row that no look ended: its process died. A suspect is looked at alone, one at a time and apart from all
+One that no event can be blamed for makes all events of the look *suspect*, and so does the third claim in a
+row that no look ended: its process died. A suspect is looked at alone, one at a time and apart from all
 else in the process, after those that are none; what happens then is its own doing. A look that comes to a
 diagnosis clears it.
 
@@ -28,14 +28,21 @@ from worker.ledger.records import EventKey, Stored, TrackedEvent, bare, from_ms,
 from worker.ledger.vault import VaultError
 from worker.reconcile.verdict import Verdict, with_outcome
 
-#: One death of a worker's process is an accident that may hit any account; the second in a row is suspicious.
-SUSPICIOUS = 2
-#: What fails outside of the event: these are repeated as long as it takes, and blame nobody.
-BLAMELESS = (CronofyError, RedisError, LeaseLost, VaultError, OSError, MemoryError)
+#: One death of a worker's process is an accident that may hit any account, and those that it looked at
+#: meanwhile. After the second in a row the account has a process to itself; if that dies, the fault is in it.
+SUSPICIOUS, TAKEN_APART = 2, 3
+#: What fails outside of the event: it is repeated as long as it takes, and blames nobody.
+_OUTSIDE = (CronofyError, RedisError, LeaseLost, VaultError, ConnectionError, TimeoutError, MemoryError)
 
 #: The task that takes a parked event up again: what its dead letter replays.
 WAY_BACK = "conferencing.reconcile_event"
 DIED = "no end: the worker's process was killed or ran out of time"
+
+
+def is_blameless(error: Exception) -> bool:
+    """Whether an error is nobody's fault: of Cronofy, Redis, the vault or this machine."""
+    # Without a kind of its own an OSError speaks of files or memory run out; the others name a path.
+    return isinstance(error, _OUTSIDE) or type(error) is OSError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,7 @@ def _due(event: TrackedEvent, now: datetime) -> bool:
 
 def suspected(lease: Lease, limit: int) -> list[EventChange]:
     """After claims in a row that no look ended: the account's events, each suspected of all of them."""
-    if lease.unended < SUSPICIOUS:
+    if lease.unended < TAKEN_APART:
         return []
     attempts = max(1, min(lease.unended, limit - 1))
     return [EventChange(s, replace(s.event, attempts=attempts)) for s in lease.events if not s.event.suspect]
@@ -140,7 +147,7 @@ def set_aside(sub: str, unreadable: Unreadable, fault: Fault, now: datetime) -> 
     Replayed as it is, the letter has the event watched anew by its ids alone; `event` may be corrected to the
     body that was written.
     """
-    reason = f"The record of this event cannot be read ({fault.kind}); it is kept in the dead letters."
+    reason = f"The record of this event is damaged ({fault.kind}); it is kept in the dead letters."
     before = unreadable.stored
     key = before.event.key
     verdict = Verdict(before, before.event, _undecided(before.event, reason), escalated=reason)

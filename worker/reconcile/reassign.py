@@ -13,6 +13,7 @@ from worker.diagnosis.model import Policy, Profiles, Remedy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import Stored, Write
+from worker.reconcile.parking import is_blameless
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import (
     Verdict,
@@ -72,6 +73,8 @@ def reassign(
             kept.append(escalate_once(verdict, lease.sub, str(lack), lease.now, "incomplete"))
             continue
         except Exception as fault:
+            if is_blameless(fault):
+                raise
             blamed.append((verdict.before, fault))
             continue
         intended, update = intend(verdict, to_profile_id, lease.now), Update(verdict.after.key, body)

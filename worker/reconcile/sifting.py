@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from worker.ledger.records import TrackedEvent
+from worker.reconcile.parking import is_blameless
 from worker.reconcile.verdict import Verdict
 
 P = TypeVar("P")
@@ -23,15 +24,17 @@ def sifted(
     """
     try:
         return plan(verdicts, others), []
-    except Exception:
+    except Exception as error:
+        if is_blameless(error):
+            raise
         sound: list[Verdict] = []
         blamed: list[tuple[Verdict, Exception]] = []
         for verdict in verdicts:
-            error = _error_of(plan, [verdict], [])
-            if error is None:
+            fault = _error_of(plan, [verdict], [])
+            if fault is None:
                 sound.append(verdict)
             else:
-                blamed.append((verdict, error))
+                blamed.append((verdict, fault))
         return plan(sound, [other for other in others if _error_of(plan, sound, [other]) is None]), blamed
 
 

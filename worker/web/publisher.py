@@ -40,15 +40,16 @@ class Publisher:
             }
         self._app = Celery("conferencing", set_as_current=False)
         self._app.conf.update(
-            broker_url=config["broker_url"],
-            broker_transport_options=options,
-            broker_connection_timeout=STEP_SECONDS,
-            broker_pool_limit=THREADS,
-            task_serializer="json",
-            task_queues=config["task_queues"],
-            task_create_missing_queues=False,
-            result_backend="disabled://",
+            {
+                **config,
+                "broker_transport_options": options,
+                "broker_connection_timeout": STEP_SECONDS,
+                "broker_pool_limit": THREADS,
+                "result_backend": "disabled://",
+            }
         )
+        # Made now, not with the first notification: it takes half a second.
+        _ = self._app.amqp.default_queue
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
 
     async def publish(self, task: str, kwargs: Mapping[str, Any], queue: str) -> None:
@@ -72,6 +73,9 @@ class Publisher:
                 kwargs=dict(kwargs),
                 queue=queue,
                 ignore_result=True,
+                # For monitors; made from the arguments it would take longer than the rest, and show them.
+                argsrepr="",
+                kwargsrepr="",
                 # Once more at once: a connection that idled may be gone, and the broker well.
                 retry=True,
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},

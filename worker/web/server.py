@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import socket
 
 import structlog
@@ -30,17 +30,15 @@ def run(settings: Settings, host: str, port: int) -> None:
     configure_logging(settings)
     app = build_app(settings)
     with listener(host, port) as bound:
-        open_to_all = not is_loopback(host) and settings.board_token is None
-        log.info(
-            "serve.ready",
-            host=host,
-            port=bound.getsockname()[1],
-            mend="set RECONCILER_BOARD_TOKEN to read the board and the metrics from elsewhere"
-            if open_to_all
-            else None,
-        )
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again once all is closed
-            server(app).run(sockets=[bound])
+        log.info("serve.ready", host=host, port=bound.getsockname()[1])
+        if settings.board_token is None and not is_loopback(host):
+            log.warning(
+                "serve.unread", reason="RECONCILER_BOARD_TOKEN is not set: only this machine may read"
+            )
+        # Once all is closed, uvicorn raises the signal that it took anew: that is to end nothing any more.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        server(app).run(sockets=[bound])
     log.info("serve.ended")
 
 
@@ -51,6 +49,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
             app,
             # Lines go through our own logging, and none for each request.
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             # What a client says of where it comes from is not believed.
