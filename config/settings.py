@@ -209,6 +209,8 @@ class Settings(BaseSettings):
             raise _contradiction(
                 f"{_name('outcome_queue')} must name a queue when {_name('outcome_task')} is set"
             )
+        if self.webhook_url and set(self.webhook_url) & set("?#"):
+            raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
             raise _contradiction(f"{_name('relink_reminders')} must be durations in rising order")
         return self

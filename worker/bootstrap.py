@@ -14,6 +14,7 @@ from redis.retry import Retry
 from config.logging import redaction_of
 from config.settings import BatchCost, Settings, SettingsError, require_cronofy, require_vault
 from worker.cronofy.budget import Budget
+from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
 from worker.cronofy.transport import Transport
 from worker.diagnosis.model import Policy
@@ -22,6 +23,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.vault import Vault
 from worker.reconcile.attempts import Attempts
+from worker.reconcile.channels import Channels
 from worker.reconcile.look import Looker
 from worker.reconcile.post import Post
 from worker.reconcile.relinks import RelinkRules
@@ -103,14 +105,16 @@ def bootstrap(settings: Settings) -> Services:
     check_addresses(settings)
     ledger = open_ledger(settings)
     policy = policy_of(settings)
+    cronofy = _cronofy(settings, ledger)
     looker = Looker(
         ledger=ledger,
-        cronofy=_cronofy(settings, ledger),
+        cronofy=cronofy,
         policy=policy,
         rules=RelinkRules(settings.relink_reminders, settings.relink_hosts, settings.cronofy_api_url),
         post=Post(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
         attempts=Attempts(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
+        channels=_channels(settings, cronofy),
     )
     return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, make_mailer(settings))
 
@@ -160,6 +164,12 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
         look_timeout=settings.look_timeout,
         batch_counts_items=settings.batch_cost is BatchCost.ITEMS,
     )
+
+
+def _channels(settings: Settings, cronofy: Cronofy) -> Channels | None:
+    if settings.webhook_url is None or settings.dry_run:
+        return None
+    return Channels(cronofy, Callbacks(settings.webhook_url, cronofy.ledger.vault))
 
 
 def make_mailer(settings: Settings) -> Mailer:

@@ -55,7 +55,14 @@ def _send(services: Services, mail: QueuedMail) -> bool:
             LONGEST_MAIL_PAUSE, timedelta(seconds=5 * 2 ** min(mail.attempts, 12))
         )
         services.outbox.later(mail.mail_id, wait)
-        log.warning("mail.put_off", mail_id=mail.mail_id, reason=str(error), seconds=wait.total_seconds())
+        log.warning(
+            "mail.put_off",
+            sub=mail.sub,
+            mail_id=mail.mail_id,
+            attempts=mail.attempts,
+            reason=str(error),
+            seconds=wait.total_seconds(),
+        )
         return False
     services.outbox.sent(mail.mail_id)
     log.info("mail.sent", mail_id=mail.mail_id, sub=mail.sub)

@@ -6,30 +6,27 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.integration.world import Begin, World, beginning
-from tests.waiting import wait_until
+from tests.integration.poison import (
+    QUICK,
+    gauge,
+    is_parked,
+    letters,
+    neighbour,
+    poison,
+    run_until,
+    state,
+    sweep,
+)
+from tests.integration.world import Begin, beginning
 from worker import looks
 from worker.cronofy.errors import CronofyError
-from worker.intake import accept
-from worker.intake.payloads import ConnectAccount, TrackEvent
-from worker.ledger.dead_letters import KeptLetter
-from worker.ledger.records import EventKey
-from worker.reconcile import judgement, relinks, verdict
-
-#: Looks follow each other so quickly that a test can wait for them.
-QUICK = {
-    "recheck_min": 0.05,
-    "recheck_max": 0.1,
-    "grace": 0,
-    "api_per_second": 1000,
-    "api_per_minute": 10_000,
-}
+from worker.reconcile import relinks
 
 
 @pytest.fixture(scope="module")
@@ -47,72 +44,6 @@ def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) 
     running.control.set_settings(generation_seconds=0)
     yield lambda **settings: start(**{**QUICK, **settings})
     next(starts, None)
-
-
-def sweep(world: World) -> None:
-    """What beat and a worker do, once."""
-    world.services.ledger.promote(100)
-    looks.look_at_ready(world.services, 8)
-
-
-def run_until(world: World, condition: Callable[[], Any], what: str) -> None:
-    """Sweep until it holds."""
-
-    def swept() -> Any:
-        sweep(world)
-        return condition()
-
-    wait_until(swept, 20, what=what)
-
-
-def state(world: World, event_id: str) -> str | None:
-    """Where the event stands."""
-    last = world.stored(event_id).event.last
-    return last["state"] if last else None
-
-
-def is_parked(world: World, event_id: str = "bad") -> bool:
-    """Whether the event is looked at no more."""
-    return world.stored(event_id).event.parked is not None
-
-
-def letters(world: World) -> list[KeptLetter]:
-    """The dead letters."""
-    return list(world.services.dead_letters)
-
-
-def gauge(world: World, name: str) -> int:
-    """One of the counters."""
-    return world.services.ledger.counters().get(name, 0)
-
-
-def poison(monkeypatch: pytest.MonkeyPatch, error: Exception, event_id: str = "bad") -> list[str]:
-    """Have every diagnosis of this event fail; the list grows by one with each."""
-    tried: list[str] = []
-    judge = verdict.judge
-
-    def fail_for_one(sub: str, before: Any, *args: Any, **kwargs: Any) -> Any:
-        if before.event.key.event_id == event_id:
-            tried.append(event_id)
-            raise error
-        return judge(sub, before, *args, **kwargs)
-
-    monkeypatch.setattr(judgement, "judge", fail_for_one)
-    return tried
-
-
-def neighbour(world: World) -> str:
-    """A second account with one event, `far`, that is due as well."""
-    zoom = {"provider_name": "zoom", "profile_id": "pro_far"}
-    account = world.control.create_account(conferencing_profiles=[zoom])
-    sub = str(account["sub"])
-    calendar_id = str(account["calendar_profiles"][0]["calendars"][0]["calendar_id"])
-    tokens = {"refresh_token": account["refresh_token"], "access_token": account["access_token"]}
-    accept.connect_account(world.services, ConnectAccount(sub=sub, **tokens))
-    body = world.body("far", profile="pro_far")
-    world.control.create_event(sub, calendar_id, body)
-    accept.track(world.services, TrackEvent(sub=sub, calendar_id=calendar_id, event=body))
-    return sub
 
 
 def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never_notice(
@@ -378,92 +309,6 @@ def test_forgetting_the_account_takes_the_letter_along(begin: Begin, monkeypatch
 
     assert letters(world) == []
     assert (gauge(world, "events:parked"), gauge(world, "events:pending")) == (0, 0)
-
-
-def _raw(world: World, event_id: str = "bad") -> tuple[str, bytes, bytes]:
-    """Key, field and value of the event's record."""
-    key, field = f"{world.services.ledger.prefix}:events:{world.sub}", world.key(event_id).field
-    value = cast("bytes | None", world.services.ledger.redis.hget(key, cast("str", field)))
-    assert value is not None
-    return key, field, value
-
-
-DAMAGED: dict[str, Callable[[bytes], bytes]] = {
-    "nothing": lambda _: b"",
-    "half a header": lambda value: value[:9],
-    "a header alone": lambda value: value[:25],
-    "a header of no numbers": lambda value: b"\xff" * 25 + value[25:],
-    "not deflated": lambda value: value[:25] + b"\xff" * 40,
-    "cut off": lambda value: value[:-7],
-    "no record": lambda value: value[:25] + b"\x4b\x04\x00",
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
-def test_a_record_that_cannot_be_read_is_set_aside_at_once(
-    begin: Begin, damage: Callable[[bytes], bytes]
-) -> None:
-    """It leaves the ledger for the dead letters, the others settle in the same look, and that is told."""
-    world = begin(escalation_email="operator@example.org")
-    for event_id in ("good-1", "bad", "good-2"):
-        world.track(event_id)
-    far = neighbour(world)
-    key, field, value = _raw(world)
-    damaged = damage(value)
-    world.services.ledger.redis.hset(key, cast("str", field), cast("str", damaged))
-
-    run_until(world, lambda: state(world, "good-1") == "assigned", "the first look")
-
-    assert state(world, "good-2") == "assigned"
-    assert world.services.ledger.redis.hexists(key, cast("str", field)) is False
-    [kept] = letters(world)
-    assert (kept.letter.task, kept.letter.record) == ("conferencing.track", damaged)
-    assert kept.letter.kwargs == {
-        "sub": world.sub,
-        "calendar_id": world.calendar_id,
-        "event": {"event_id": "bad"},
-    }
-    [told] = [outcome for outcome in world.outcomes() if outcome["event_id"] == "bad"]
-    assert (told["type"], told["calendar_id"]) == ("escalated", world.calendar_id)
-    assert [b"bad" in mail.message for mail in world.mails()] == [True]
-    run_until(world, lambda: world.services.ledger.pending(far) == (), "the other account to settle")
-    accept.track(world.services, TrackEvent.model_validate(dict(kept.letter.kwargs)))
-    run_until(world, lambda: state(world, "bad") == "assigned", "it to settle once it is tracked again")
-
-
-def test_a_record_under_another_ones_field_is_no_record(begin: Begin) -> None:
-    """Else it would be looked at for ever, since nothing can be written to it; nor is garbage a field."""
-    world = begin()
-    world.track("good")
-    key, _, value = _raw(world, "good")
-    stray = EventKey(world.calendar_id, "stray").field
-    for field in (stray, b"no field at all", b"99:x"):
-        world.services.ledger.redis.hset(key, cast("str", field), cast("str", value))
-
-    run_until(world, lambda: world.services.ledger.redis.hlen(key) == 0, "all of them to be gone")
-
-    assert state(world, "good") == "assigned"
-    assert len(letters(world)) == 3
-
-
-@pytest.mark.parametrize("part", ["memo", "profile", "heard", "credentials"])
-def test_a_damaged_account_stops_nobody(begin: Begin, part: str) -> None:
-    """Without its memory an account is looked at as though for the first time; without tokens it waits."""
-    world = begin()
-    world.track("e1")
-    far = neighbour(world)
-    ledger = world.services.ledger
-    ledger.redis.hset(f"{ledger.prefix}:account:{world.sub}", part, b"\xc1\xff damaged".decode("latin-1"))
-
-    run_until(world, lambda: ledger.pending(far) == (), "the other account to settle")
-
-    if part != "credentials":
-        run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
-    else:
-        run_until(world, lambda: world.stored().event.failures > 2, "looks that fail")
-        world.connect()
-        run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
-    assert letters(world) == []
 
 
 def test_a_failure_that_nobody_can_be_blamed_for_takes_the_events_apart(

@@ -80,6 +80,17 @@ def test_pending_events_are_counted_by_cause_and_settled_ones_by_outcome(
     assert (status.unseen, status.causes[Cause.GENERATING]) == (2, 2)
 
 
+def test_parked_events_are_pending_and_counted_apart(ledger: Ledger, settings: Settings) -> None:
+    """They wait for a person, and are due no more."""
+    ledger.track("acc", an_event("good", due=False))
+    ledger.track("acc", replace(an_event("bad"), next_look=None, parked="letter-1"))
+
+    status = read_status(ledger.redis, settings)
+
+    assert (status.pending, status.parked, status.due) == (2, 1, 0)
+    assert status.as_json["parked"] == 1
+
+
 def test_accounts_are_due_or_leased(ledger: Ledger, settings: Settings) -> None:
     """Due are those that wait too long, those that are ready, and those whose lease has expired."""
     for sub in ("waits", "ready", "leased", "expired"):

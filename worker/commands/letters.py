@@ -73,12 +73,12 @@ def show(letter_id: str, as_json: bool) -> None:
         click.echo(_dumped({**shown, "traceback": traceback, "record": encoded}, indent=2))
         return
     for name in ("id", "task", "at", "reason"):
-        click.echo(f"{name:8}{shown[name]}")
+        click.echo(f"{name:8}{_printable(shown[name])}")
     if record is not None:
         click.echo(f"record  {len(record)} bytes that could not be read; --json shows them in base64")
     click.echo(f"\n{_dumped(shown['kwargs'], indent=2)}")
     if traceback:
-        click.echo(f"\n{traceback.rstrip()}")
+        click.echo(f"\n{_printable(traceback.rstrip())}")
 
 
 @dead_letters.command()
@@ -219,7 +219,9 @@ def _print_table(settings: Settings, letters: DeadLetters, limit: int) -> None:
     for kept in shown:
         task = kept.letter.task.removeprefix("conferencing.")
         reason = redaction.mask(kept.sealed or kept.letter.reason)
-        table.add_row(kept.letter_id, f"{kept.at:%m-%d %H:%M:%S}", Text(task), Text(reason))
+        table.add_row(
+            kept.letter_id, f"{kept.at:%m-%d %H:%M:%S}", Text(_printable(task)), Text(_printable(reason))
+        )
     Console().print(table)
     if len(letters) > len(shown):
         click.echo(f"\n{len(letters)} in all; --limit shows more of them.")
@@ -227,6 +229,15 @@ def _print_table(settings: Settings, letters: DeadLetters, limit: int) -> None:
 
 
 def _dumped(value: Any, indent: int | None = None) -> str:
-    """JSON that any terminal can take: what is no valid text in it stays escaped."""
+    """JSON that any terminal can take: all of it is escaped where something in it is no valid text."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return text.encode(errors="surrogatepass").decode(errors="replace")
+    return text if text.isascii() or _is_valid(text) else json.dumps(value, indent=indent)
+
+
+def _is_valid(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _printable(text: str) -> str:
+    """The text without what steers a terminal: callers choose the names that reasons repeat."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

@@ -40,7 +40,8 @@ def worker(context: click.Context) -> None:
     check(settings)
     app = configure(settings)
     processes = max(LEAST_PROCESSES, os.cpu_count() or 1)
-    argv = ["worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    # Quiet: its banner is no line of a log, and `worker.ready` says the same.
+    argv = ["--quiet", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     argv += ["--loglevel", settings.log_level, "--concurrency", str(processes)]
     argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(QUEUES)]
     app.worker_main([*argv, *context.args])
@@ -54,7 +55,7 @@ def beat(context: click.Context) -> None:
 
     settings = settings_of_role()
     app = configure(settings)
-    app.start(["beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
+    app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
 
 
 @click.command()

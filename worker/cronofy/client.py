@@ -29,7 +29,16 @@ from worker.cronofy.errors import (
     TokenRefused,
 )
 from worker.cronofy.transport import Answer, ProbeTurn, Transport, describe_errors
-from worker.cronofy.wire import UserInfo, read_batch, read_page, read_tokens, read_userinfo
+from worker.cronofy.wire import (
+    OpenChannel,
+    UserInfo,
+    read_batch,
+    read_channel,
+    read_channels,
+    read_page,
+    read_tokens,
+    read_userinfo,
+)
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import Account, EventKey
 from worker.ledger.tallies import add, look_tally
@@ -170,6 +179,23 @@ class Session:
         return read_userinfo(
             self._call("GET", f"{self._origin}/v1/userinfo").json_object(), self._account.sub
         )
+
+    def channels(self) -> list[OpenChannel]:
+        """The account's open notification channels, whoever opened them."""
+        return read_channels(self._call("GET", f"{self._origin}/v1/channels").json_object())
+
+    def open_channel(self, callback_url: str) -> OpenChannel:
+        """Open a channel for the account, with notifications of our application's own events only."""
+        body = {"callback_url": callback_url, "filters": {"only_managed": True}}
+        return read_channel(self._call("POST", f"{self._origin}/v1/channels", body=body).json_object())
+
+    def close_channel(self, channel_id: str) -> None:
+        """Close one of the account's channels; one that is closed already is no error."""
+        try:
+            self._call("DELETE", f"{self._origin}/v1/channels/{quote(channel_id, safe='')}")
+        except Refused as error:
+            if error.status not in (404, 410):
+                raise
 
     def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         """Send Update Events; for each, None if Cronofy accepted it, or what went wrong.

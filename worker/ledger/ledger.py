@@ -125,6 +125,8 @@ class Change:
     outcomes: Sequence[Outcome] = ()
     mails: Sequence[Mail] = ()
     cancel: Sequence[str] = ()
+    #: The account's notification channel is to be looked after next.
+    tend: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +195,6 @@ class Ledger:
     def revive(self, sub: str, parked: Stored, event: TrackedEvent) -> bool:
         """Make a parked event due again as `event`; whether nobody changed it meanwhile."""
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
-
-    def nudge_account(self, sub: str) -> bool:
-        """Make all pending events of an account due now; whether there are any."""
-        nudged = [self.nudge(sub, stored.event.key) for stored in self.pending(sub)]
-        return any(nudged)
 
     def wake_after(self, sub: str) -> timedelta | None:
         """When to look at an account that a notification spoke of: now, a moment later, or not again.
@@ -300,6 +297,7 @@ class Ledger:
                 "outcomes": _packed(change.outcomes),
                 "mails": [[mail.mail_id, self.vault.seal(mail.message)] for mail in change.mails],
                 "cancel": list(change.cancel),
+                "tend": change.tend,
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
             },

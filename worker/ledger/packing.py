@@ -20,6 +20,7 @@ import msgpack
 from worker.diagnosis.model import Cause
 from worker.ledger.records import (
     Account,
+    Channel,
     Episode,
     EventKey,
     LastRead,
@@ -194,6 +195,11 @@ def unpack_memo(value: bytes) -> Memo:
     )
 
 
+def pack_channel(channel: Channel) -> bytes:
+    """The ledger's value for an account's channel; the id comes first, for a script reads it."""
+    return bytes(msgpack.packb([channel.channel_id, channel.callback_url, channel.refused, channel.failures]))
+
+
 def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
     """Read an account's hash; an empty one is an account that was never connected.
 
@@ -221,8 +227,15 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         name=name,
         memo=memo,
         heard_at=heard_at,
+        channel=part("channel", _unpack_channel, None),
+        channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),
+        channel_due=part("channel_due", lambda value: int(float(value)), None),
         unreadable=tuple(unreadable),
     )
+
+
+def _unpack_channel(value: bytes) -> Channel:
+    return Channel(*msgpack.unpackb(value))
 
 
 def _unpack_profile(value: bytes) -> tuple[str | None, str | None]:

@@ -59,6 +59,8 @@ class Write:
     accepted: bool = False
     #: Why Cronofy refused it for good, if it did.
     refused: str | None = None
+    #: It carried a subscription of ours to both interactions.
+    subscribed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,9 @@ class TrackedEvent:
 
     @property
     def subscribed(self) -> bool:
-        """Whether the caller asked Cronofy to notify both of its conference and of a failure."""
+        """Whether Cronofy was asked, by the caller or by us, to tell of its conference and of a failure."""
+        if any(write.accepted and write.subscribed for write in self.writes.values()):
+            return True
         subscriptions = self.body.get("subscriptions")
         words = {
             interaction.get("type")
@@ -265,6 +269,19 @@ class Memo:
 
 
 @dataclass(frozen=True, slots=True)
+class Channel:
+    """An account's notification channel at Cronofy, as it was last found."""
+
+    #: None where there is none: it was refused, or could not be opened yet.
+    channel_id: str | None
+    callback_url: str
+    #: Why Cronofy would not open it, if it said so.
+    refused: str | None = None
+    #: How often in a row it could not be looked after.
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An account as a look finds it. `credentials` stay encrypted until they are needed."""
 
@@ -278,6 +295,12 @@ class Account:
     memo: Memo = Memo()
     #: When a notification last spoke of one of its events.
     heard_at: datetime | None = None
+    #: None where it was never looked after.
+    channel: Channel | None = None
+    #: When the channel was last known to stand as recorded.
+    channel_seen: datetime | None = None
+    #: When it is to be looked after whatever its events say.
+    channel_due: int | None = None
     #: Which parts of the stored account could not be read, and count as not there.
     unreadable: tuple[str, ...] = ()
 

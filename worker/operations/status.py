@@ -90,6 +90,8 @@ class Status:
     #: Pending events by the cause that their last look found; those not looked at yet are `unseen`.
     causes: Mapping[Cause, int]
     unseen: int
+    #: Pending events that are looked at no more, since their looks always failed.
+    parked: int
     #: Accounts with something to look at now, those whose lease has expired included.
     due: int
     #: Accounts that a worker is looking at.
@@ -144,6 +146,7 @@ class Status:
             "events": {"pending": self.pending, "assigned": self.assigned, "closed": self.closed},
             "causes": {cause.value: count for cause, count in self.by_cause.items()},
             "unseen": self.unseen,
+            "parked": self.parked,
             "due": self.due,
             "leased": self.leased,
             "dead_letters": self.dead_letters,
@@ -199,6 +202,7 @@ def read_status(redis: Redis, settings: Settings) -> Status:
         closed=counters.get("outcome:closed", 0),
         causes={cause: counters.get(f"cause:{CAUSES.index(cause)}", 0) for cause in Cause},
         unseen=counters.get("cause:0", 0),
+        parked=counters.get("events:parked", 0),
         due=waiting + expired + sum(ready),
         leased=leased,
         dead_letters=letters,

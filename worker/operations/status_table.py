@@ -70,7 +70,8 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
         status.workers > 0,
     )
     yield "last sweep", *_sweep(status, sweep_every)
-    yield "dead letters", f"{status.dead_letters:,}", not status.dead_letters
+    parked = f", {amount(status.parked, 'event')} parked" if status.parked else ""
+    yield "dead letters", f"{status.dead_letters:,}{parked}", not status.dead_letters
 
 
 def _budget(status: Status) -> tuple[str, bool]:

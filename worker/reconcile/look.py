@@ -41,7 +41,9 @@ from worker.ledger.records import (
     to_ms,
 )
 from worker.reconcile.attempts import Attempts
+from worker.reconcile.channels import Channels, see_to_channel
 from worker.reconcile.judgement import Judgement, is_news, remember, why_unjudged
+from worker.reconcile.lines import say_account, say_events, say_unread
 from worker.reconcile.observe import Readings, observe
 from worker.reconcile.parking import Turn, choose, is_blameless, unnamed
 from worker.reconcile.plan import ReadingPlan, plan_reading
@@ -81,6 +83,8 @@ class Looker:
     post: Post
     attempts: Attempts
     dry_run: bool = False
+    #: None where there is no receiver for notifications, or nothing is to be written.
+    channels: Channels | None = None
 
     def look(self, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False) -> LookResult:
         """Look at the account's due events and at those in `forced`; commit, and end the lease.
@@ -101,8 +105,7 @@ class Looker:
                 self._part(lease, [parked])
                 return LookResult((parked,))
         if not turn.due:
-            self.ledger.release(lease)
-            return LookResult()
+            return self._see_to_channel(lease)
         try:
             return self._look(lease, turn, read_anew=bool(forced), urgent=urgent)
         except (LeaseLost, RedisError):
@@ -135,6 +138,13 @@ class Looker:
                 self._fail(lease, turn.due, error)
                 return LookResult(hindrance=error)
             return self._remedy(session, lease, turn, readings)
+
+    def _see_to_channel(self, lease: Lease) -> LookResult:
+        """None of its events is due: the account's notification channel may be."""
+        try:
+            return LookResult(hindrance=see_to_channel(self.channels, self.ledger, lease))
+        except GrantRefused as error:
+            return self._lose(lease, error)
 
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
         """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
@@ -196,7 +206,10 @@ class Looker:
                 blamed += [(stored, error)] if is_due else []
         profiles = judgement.profiles
         if not self.dry_run:
-            verdicts, unwritten = reassign(self.ledger, session, lease, verdicts, profiles, self.policy)
+            callbacks = self.channels.callbacks if self.channels else None
+            verdicts, unwritten = reassign(
+                self.ledger, session, lease, verdicts, profiles, self.policy, callbacks
+            )
             blamed += unwritten
         judged = {verdict.before.event.key for verdict in verdicts}
         account = replace(session.account, memo=remember(lease.account.memo, profiles, readings.read))
@@ -213,6 +226,7 @@ class Looker:
         rest = [s.event for s in lease.events if s.event.key not in judged and not s.event.parked]
         (plan, mails), unplanned = sifted(plan_mail, verdicts, rest)
         blamed += [(verdict.before, error) for verdict, error in unplanned]
+        unread_events = tuple(failed)
         failed += [self.attempts.blame(lease, stored, error) for stored, error in blamed]
         mails += self._escalations(account, address, [*plan.verdicts, *failed], now)
         change = Change(
@@ -221,8 +235,10 @@ class Looker:
             outcomes=plan.outcomes,
             mails=mails,
             cancel=plan.cancel,
+            tend=self.channels is not None and self.channels.is_due(account, now),
         )
         self._commit(lease, change, plan.verdicts)
+        say_unread(lease.sub, unread_events)
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
         if hindrance:
             _say(lease.sub, hindrance)
@@ -300,23 +316,8 @@ class Looker:
         """Commit, and say what was; returns the events that changed meanwhile."""
         changed = self._write(lease, change)
         if not (change.lost and verdicts and len(changed) == len(verdicts)):
-            for outcome in change.outcomes:
-                log.info(f"account.{outcome.type}", sub=lease.sub, **_loggable(outcome))
-        for verdict in verdicts:
-            if verdict.before.event.key in changed:
-                log.info("event.changed_meanwhile", sub=lease.sub, **_ids(verdict))
-                continue
-            diagnosis = verdict.diagnosis
-            log.info(
-                "event.diagnosed",
-                sub=lease.sub,
-                **_ids(verdict),
-                state=diagnosis.state.value,
-                cause=diagnosis.cause.value if diagnosis.cause else None,
-                certainty=diagnosis.certainty.value,
-                remedy=diagnosis.remedy.value,
-                outcomes=[outcome.type.value for outcome in verdict.outcomes],
-            )
+            say_account(change.outcomes)
+        say_events(lease.sub, verdicts, changed)
         return changed
 
 
@@ -331,14 +332,3 @@ def _say(sub: str, hindrance: CronofyError) -> None:
 def unforeseen(error: Exception) -> CronofyError:
     """What to say of a look that failed for a reason of its own."""
     return CronofyError(f"The look failed unforeseen ({type(error).__name__}).")
-
-
-def _ids(verdict: Verdict) -> dict[str, str]:
-    calendar_id, event_id = verdict.key
-    return {"calendar_id": calendar_id, "event_id": event_id}
-
-
-def _loggable(outcome: Outcome) -> dict[str, object]:
-    return {
-        name: value for name, value in outcome.detail.items() if name in ("profile_id", "mail_id", "reason")
-    }

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
 from worker.diagnosis.model import Policy, Profiles, Remedy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import Stored, Write
+from worker.reconcile.lines import ids
 from worker.reconcile.parking import is_blameless
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import (
@@ -27,6 +29,9 @@ from worker.reconcile.verdict import (
 
 #: The write was not carried out, for reasons that are not the event's.
 NOT_SENT = (OutOfBudget, RateLimited, ClientRefused, GrantRefused)
+
+log = structlog.get_logger()
+
 
 log = structlog.get_logger()
 
@@ -48,6 +53,7 @@ def reassign(
     verdicts: Sequence[Verdict],
     profiles: Profiles | None,
     policy: Policy,
+    callbacks: Callbacks | None = None,
 ) -> tuple[list[Verdict], list[tuple[Stored, Exception]]]:
     """Carry out the verdicts that call for another profile; the others pass unchanged.
 
@@ -68,7 +74,8 @@ def reassign(
             kept.append(verdict)
             continue
         try:
-            body = update_body(verdict.after, verdict.seen, to_profile_id)
+            callback = callbacks.of(lease.sub, *verdict.key) if callbacks else None
+            body = update_body(verdict.after, verdict.seen, to_profile_id, callback)
         except IncompleteRecord as lack:
             kept.append(escalate_once(verdict, lease.sub, str(lack), lease.now, "incomplete"))
             continue
@@ -77,7 +84,8 @@ def reassign(
                 raise
             blamed.append((verdict.before, fault))
             continue
-        intended, update = intend(verdict, to_profile_id, lease.now), Update(verdict.after.key, body)
+        intended = intend(verdict, to_profile_id, lease.now, subscribed=callback is not None)
+        update = Update(verdict.after.key, body)
         planned.append(_Planned(intended, to_profile_id, update, verdict.before.event.writes))
     if planned:
         planned = _record_intents(ledger, lease, planned)
@@ -107,21 +115,16 @@ def _answered(
     plan: _Planned, lease: Lease, error: CronofyError | None, profiles: Profiles | None, policy: Policy
 ) -> Verdict:
     verdict, to_profile_id = plan.verdict, plan.to_profile_id
+    about = {**ids(lease.sub, verdict), "profile_id": to_profile_id}
     if error is None:
+        log.info("update.accepted", **about, from_profile_id=verdict.after.profile_id)
         profile = profiles.conferencing_profile(to_profile_id) if profiles else None
         provider_name = profile.provider_name if profile else None
         return reassigned(verdict, lease.sub, to_profile_id, provider_name, lease.now, policy)
-    about = {
-        "sub": lease.sub,
-        "calendar_id": verdict.after.key.calendar_id,
-        "event_id": verdict.after.key.event_id,
-        "profile_id": to_profile_id,
-        "reason": error.reason,
-    }
     if isinstance(error, NOT_SENT):
-        log.info("update.put_off", **about)
+        log.info("update.put_off", **about, reason=error.reason)
         return write_put_off(verdict, plan.earlier, lease.now)
-    log.warning("update.failed", **about, status=error.status)
+    log.warning("update.failed", **about, reason=error.reason, status=error.status)
     if isinstance(error, Refused):
         return write_refused(verdict, lease.sub, to_profile_id, error.reason, lease.now)
     return write_unanswered(verdict, error.reason, lease.now, policy)

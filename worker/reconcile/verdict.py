@@ -131,9 +131,12 @@ def with_outcome(
     return replace(verdict, outcomes=(*verdict.outcomes, outcome))
 
 
-def intend(verdict: Verdict, to_profile_id: str, now: datetime) -> Verdict:
-    """Before a write is sent: the record says that it will be, so that it is never forgotten."""
-    writes = {**verdict.before.event.writes, to_profile_id: Write(to_ms(now))}
+def intend(verdict: Verdict, to_profile_id: str, now: datetime, *, subscribed: bool = False) -> Verdict:
+    """Before a write is sent: the record says that it will be, so that it is never forgotten.
+
+    `subscribed` says that it carries a subscription of ours.
+    """
+    writes = {**verdict.before.event.writes, to_profile_id: Write(to_ms(now), subscribed=subscribed)}
     return replace(verdict, after=replace(verdict.after, writes=writes))
 
 
@@ -142,7 +145,8 @@ def reassigned(
 ) -> Verdict:
     """Cronofy accepted the write: the event waits anew, for the new profile."""
     from_profile_id = verdict.after.profile_id
-    writes = {**verdict.after.writes, to_profile_id: Write(to_ms(now), accepted=True)}
+    intent = verdict.after.writes[to_profile_id]
+    writes = {**verdict.after.writes, to_profile_id: replace(intent, at=to_ms(now), accepted=True)}
     after = replace(
         verdict.after.asked_again(now),
         profile_id=to_profile_id,

@@ -7,6 +7,7 @@
 --   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
 --              anew meanwhile, the whole change is void
 --   memo       of the account, if it changes
+--   tend       true if its notification channel is to be looked after next
 --   outcomes   of the account as a whole; outcomes are { type, JSON }
 --   mails      { id, encrypted message }...; cancel: ids of mails that are not to be sent any more
 --   keep_ms, outcomes_keep
@@ -32,6 +33,7 @@ end
 
 if change.lost then redis.call('HSET', account, 'standing', 'lost') end
 if change.memo then redis.call('HSET', account, 'memo', change.memo) end
+if change.tend then redis.call('HSETNX', account, 'channel_due', now) end
 publish(change.outcomes)
 
 local settles = false

@@ -5,9 +5,13 @@
 --
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember of
---                              the account), heard (when a notification last spoke of one of its events).
+--                              the account), heard (when a notification last spoke of one of its events),
+--                              channel (packed: its notification channel; the id first), channel_seen (when
+--                              that was last known to stand as it says), channel_due (when it is to be
+--                              looked after; absent if only along with the events).
 --                              Written by connect; memo and standing by commit; credentials also by a
---                              token refresh; heard by nudge. Until forgotten.
+--                              token refresh; heard by nudge; the channel's by channel, tend and commit, and by
+--                              heard when a notification came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track and commit;
 --                              nudge only brings the next look forward.
@@ -23,7 +27,7 @@
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready:CENTER     zset    the accounts of a data centre that are due, SUB by when its turn is: see turn()
 --   P:leased           zset    SUB by the expiry of its lease. An account is in one of the three, or in
---                              none when it is lost or has no pending event.
+--                              none when it is lost, or has no pending event and no channel to see to.
 --   P:starts           zset    SUB by the soonest start that is still to come among its pending events. One that has
 --                              come stays until the next sweep.
 --   P:oldest           zset    SUB by when the longest tracked of its pending events was tracked
@@ -196,6 +200,9 @@ local function place(sub, now)
   displace(sub)
   local nearest, soonest = weigh(sub, now)
   if is_lost(sub) then return end
+  -- A channel hurries nobody: it is seen to where no meeting waits.
+  local channel_due = redis.call('HGET', account_key(sub), 'channel_due')
+  if channel_due then nearest = math.min(nearest, tonumber(channel_due)) end
   if nearest <= now then
     local at = soonest < FAR and turn(soonest, nearest) or nearest + DAY
     redis.call('ZADD', ready_key(center_of(sub)), at, sub)

@@ -87,4 +87,6 @@ def _letters(status: Status) -> Finding:
     if not status.dead_letters:
         return ok("dead letters", "none")
     kept = f"{amount(status.dead_letters, 'letter')} kept"
+    if status.parked:
+        kept += f", {amount(status.parked, 'event')} parked"
     return warning("dead letters", kept, "see why: reconciler dead-letters")
