@@ -166,7 +166,7 @@ def _shoot_board(browser: Browser, url: str) -> None:
         ("board-light", url, "light", WIDE),
         ("board-dark", url, "dark", WIDE),
         ("board-narrow", url, "light", NARROW),
-        ("board-event", event, "light", WIDE),
+        ("board-event", event, "light", {**WIDE, "height": 800}),
     ]:
         page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)  # type: ignore[arg-type]
         page.goto(address)
@@ -176,6 +176,8 @@ def _shoot_board(browser: Browser, url: str) -> None:
 
 def _shoot_terminal(browser: Browser, console: Console, name: str) -> None:
     lines = console.export_html(theme=MONOKAI, inline_styles=True, code_format="<pre>{code}</pre>")
+    # Of the demo, the table without the emails after it.
+    lines = lines.partition("╭")[0]
     page = browser.new_page(viewport={"width": 760, "height": 200})
     page.set_content(f"<!doctype html><style>{TERMINAL}</style>{lines}")
     page.locator("pre").screenshot(path=FOLDER / f"{name}.png")

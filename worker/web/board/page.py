@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from worker.operations.explanation import sections
@@ -40,7 +39,8 @@ def page(template: str, status_code: int = 200, **shown: Any) -> Response:
 
 def _plain(value: Any) -> Any:
     """What a template prints, whoever wrote it: one line, without control and bidi characters."""
-    if isinstance(value, str) and not isinstance(value, Markup):
+    # What has this method is HTML already, of a template's own.
+    if isinstance(value, str) and not hasattr(value, "__html__"):
         return line(value, LONGEST)
     return value
 
