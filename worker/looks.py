@@ -188,6 +188,8 @@ def explain(services: Services, sub: str, key: EventKey) -> dict[str, Any] | Non
         return with_note(recorded_answer(sub, stored.event, False), "A look at this account is under way.")
     try:
         present = next((s for s in lease.events if s.event.key == key), None)
+        if present and lease.account.lost:
+            return recorded_answer(sub, present.event, True)
         if present is None:
             settled = ledger.find(sub, key)
             return recorded_answer(sub, settled.event, lease.account.lost) if settled else None

@@ -9,6 +9,7 @@ from datetime import timedelta
 from sandbox.notifications import sign
 from tests.acceptance.harness import CLIENT_SECRET, Fleet, Person, zoom
 from tests.waiting import wait_until
+from worker.ledger.ledger import WAKE_WINDOW
 
 
 def _notification(person: Person, event_id: str) -> str:
@@ -79,14 +80,19 @@ def test_a_notification_with_a_bad_signature_is_only_counted(quiet_fleet: Fleet)
 
 
 def test_many_notifications_at_once_cost_few_reads(quiet_fleet: Fleet) -> None:
-    """A hundred notifications of an event that still waits bring at most two reads of its account."""
+    """A hundred notifications of an event that still waits bring two reads of its account.
+
+    Where the machine needs longer than a moment to take them, each further moment brings one more.
+    """
     person = _waiting(quiet_fleet, "busy")
 
+    began = time.monotonic()
     _send(person, "busy", 100)
 
     wait_until(lambda: quiet_fleet.requests(person.sub, path="/v1/events"), 10, what="a read")
     wait_until(quiet_fleet.drained, 20, what="all to be taken")
-    assert len(quiet_fleet.requests(person.sub, path="/v1/events")) <= 2
+    further = int((time.monotonic() - began) / WAKE_WINDOW.total_seconds())
+    assert len(quiet_fleet.requests(person.sub, path="/v1/events")) <= 2 + further
 
 
 def test_what_the_last_of_many_notifications_says_is_seen_soon(quiet_fleet: Fleet) -> None:

@@ -12,12 +12,15 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar
 from unittest.mock import patch
 
 import httpx
 from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.bootstrap import Services
@@ -80,14 +83,14 @@ def counted(
     Messages go to `publish` (task, kwargs) in place of a broker.
     """
     redis: Any = services.ledger.redis
-    execute, scripts = redis.execute_command, _scripts()
+    execute, scripts = redis.execute_command, names_of_scripts()
 
     def command(*args: Any, **options: Any) -> Any:
         name = scripts[args[1]] if args[0] == "EVALSHA" else str(args[0])
         return effects.meet(f"Redis {name}", lambda: execute(*args, **options), _lost())
 
     def message(task: str, args: Any = None, kwargs: Any = None, **_: Any) -> None:
-        lost = ConnectionError("The broker cannot be reached.")
+        lost = OperationalError("The broker cannot be reached.")
         return effects.meet(f"publish {task}", lambda: publish(task, dict(kwargs or {})), lost)
 
     with ExitStack() as patched:
@@ -110,7 +113,7 @@ def answers_counted(effects: Effects, services: Services) -> Iterator[None]:
     One that is lost after its command took place is what makes the client send that command again.
     """
     redis: Any = services.ledger.redis
-    execute, parse, scripts = redis.execute_command, redis.parse_response, _scripts()
+    execute, parse, scripts = redis.execute_command, redis.parse_response, names_of_scripts()
     name = ""
 
     def command(*args: Any, **options: Any) -> Any:
@@ -156,10 +159,21 @@ def _smtp(effects: Effects, step: str, act: Callable[..., Any]) -> Callable[...,
     return exchange
 
 
-def _scripts() -> dict[str, str]:
+@cache
+def names_of_scripts() -> dict[str, str]:
     """The names of all scripts, by the hash that they are called by."""
+    return {hashlib.sha1(text.encode()).hexdigest(): name for name, text in _texts().items()}
+
+
+def load_scripts(redis: Redis) -> None:
+    """Send all scripts to the server, so that no first call of one differs from the others."""
+    for text in _texts().values():
+        redis.script_load(text)
+
+
+def _texts() -> dict[str, str]:
     folder = files("worker.ledger") / "scripts"
     names = [file.name.removesuffix(".lua") for file in folder.iterdir() if file.name != "common.lua"]
     texts = {name: source(name) for name in names}
     texts["budget"] = (files("worker.cronofy") / "budget.lua").read_text()
-    return {hashlib.sha1(text.encode()).hexdigest(): name for name, text in texts.items()}
+    return texts

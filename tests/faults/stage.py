@@ -25,8 +25,8 @@ from structlog.testing import capture_logs
 
 from config.settings import load_settings
 from sandbox.server import RunningSandbox
-from tasks import internal, urgent
-from tests.faults.effects import Effects, Glitch, answers_counted, counted
+from tasks import internal, payload, urgent
+from tests.faults.effects import Effects, Glitch, answers_counted, counted, load_scripts
 from tests.integration.world import World
 from worker import app as application
 from worker import looks
@@ -85,6 +85,7 @@ class Stage:
         self.services = services
         self._running = running
         self.redis = redis
+        load_scripts(redis)
         self.prefix = services.ledger.prefix
         #: What was logged by the work so far.
         self.lines: list[Mapping[str, Any]] = []
@@ -93,6 +94,8 @@ class Stage:
         monkeypatch.setattr(application._Process, "owner", os.getpid())
         # One after the other, so that side effects have numbers that hold from run to run.
         monkeypatch.setattr(looks, "THREADS", 1)
+        # Time passes when it is told to.
+        monkeypatch.setattr(payload, "REST_SECONDS", 0)
 
     def begin(self, profiles: int = 2) -> World:
         """An empty sandbox and ledger, and one connected account with so many Zoom profiles."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.report import Report
 from tests.faults.stage import Stage
@@ -46,12 +48,18 @@ class Trouble:
 
 def _fault(match: Mapping[str, Any], kind: str, **fields: Any) -> Lay:
     @contextmanager
-    def lay(_: Stage, world: World) -> Iterator[None]:
+    def lay(stage: Stage, world: World) -> Iterator[None]:
         world.control.add_fault(kind, match=match, **fields)
-        yield
+        with _impatient(stage) if kind in ("hang", "drip") else nullcontext():
+            yield
         world.control.clear_faults()
 
     return lay
+
+
+def _impatient(stage: Stage) -> AbstractContextManager[object]:
+    """What is waited for in vain is not waited for long."""
+    return patch.object(stage.services.looker.cronofy.transport, "_timeout", timedelta(seconds=0.3))
 
 
 @contextmanager
@@ -68,7 +76,8 @@ def _full(stage: Stage, _: World) -> Iterator[None]:
             waiting[-1].connect_ex(listener.getsockname())
         cronofy.api_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            yield
+            with _impatient(stage):
+                yield
         finally:
             cronofy.api_url = here
             for connection in waiting:

@@ -14,6 +14,7 @@ from config.settings import Settings, SettingsError, load_settings
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.patient import AWAY, Patient, healthy_patient
+from tests.integration.served import serving
 from tests.integration.test_relink_smtp import Inbox, check_login, free_port, mail_server
 from worker.embedded import embedded_server
 from worker.ledger.presence import announce
@@ -122,6 +123,16 @@ def test_cronofy_is_not_asked_during_a_pause(patient: Patient) -> None:
 
     assert (finding.health, finding.what) == (Health.SKIPPED, "not asked while the fleet is paused")
     assert patient.sandbox.control.requests() == []
+
+
+def test_a_webhook_that_leads_to_what_we_serve_is_well(patient: Patient) -> None:
+    """It is asked without a notification being made up: none is counted as refused."""
+    with serving(**patient.values) as url:
+        patient.values["webhook_url"] = url
+        [finding] = patient.findings("webhook")[1:]
+
+    assert (finding.health, finding.what) == (Health.OK, "answers")
+    assert patient.ledger.counters().get("notifications:bad_signature", 0) == 0
 
 
 def test_what_the_fleet_was_refused_is_told_beside_what_is_found_now(patient: Patient) -> None:

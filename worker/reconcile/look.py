@@ -6,7 +6,7 @@ and everything that the look changes is committed in one step that a lost lease 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -93,6 +93,10 @@ class Looker:
         Raises LeaseLost where the lease expired meanwhile, with nothing committed: the next holder
         looks again.
         """
+        if lease.account.lost:
+            # Lost since it was asked for: another look that held it before found that out, and told it.
+            self.ledger.release(lease)
+            return LookResult()
         if lease.account.unreadable:
             log.error("account.unreadable", sub=lease.sub, parts=lease.account.unreadable)
         if lease.unreadable:
@@ -304,13 +308,18 @@ class Looker:
             return self.post.escalation(account, address, named, now)
 
     def _write(self, lease: Lease, change: Change, done: bool = True) -> frozenset[EventKey]:
-        """Commit; a record that cannot be packed does not keep the others from being written."""
+        """Commit; a record that cannot be packed does not keep the others from being written.
+
+        Returns the events of which this was not written.
+        """
         try:
             return self.ledger.commit(lease, change, done)
         except Exception as error:
             if is_blameless(error):
                 raise
-            return self.ledger.commit(lease, self.attempts.writable(lease, change), done)
+            written = self.attempts.writable(lease, change)
+            others = {old.before.event.key for old, new in _both(change, written) if new is not old}
+            return self.ledger.commit(lease, written, done) | others
 
     def _commit(self, lease: Lease, change: Change, verdicts: Sequence[Verdict]) -> frozenset[EventKey]:
         """Commit, and say what was; returns the events that changed meanwhile."""
@@ -327,6 +336,10 @@ def _say(sub: str, hindrance: CronofyError) -> None:
         log.info("look.put_off", sub=sub, reason=hindrance.reason)
     else:
         log.warning("look.failed", sub=sub, reason=hindrance.reason, status=hindrance.status)
+
+
+def _both(one: Change, other: Change) -> Iterable[tuple[EventChange, EventChange]]:
+    return zip(one.events, other.events, strict=True)
 
 
 def unforeseen(error: Exception) -> CronofyError:

@@ -30,7 +30,8 @@ if sub == '' then
   if not sub then return {} end
 else
   local expiry = redis.call('ZSCORE', LEASED, sub)
-  if expiry and tonumber(expiry) > now then
+  -- One that bears this token is ours: the answer was lost, and the client sent the command again.
+  if expiry and tonumber(expiry) > now and redis.call('HGET', LEASES, sub) ~= token then
     local wanted = P .. ':wanted:' .. sub
     redis.call('INCR', wanted)
     redis.call('PEXPIRE', wanted, 60000)

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
+from worker.cronofy.callbacks import PATH
 from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.ledger.connection import connect_once
@@ -24,8 +25,6 @@ from worker.relink.smtp import MailError, SmtpMailer
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has: to be told so, our client must have been accepted first (reference §7).
 NOBODYS_TOKEN = "reconciler-doctor-asks-whether-its-client-is-known"  # noqa: S105 - not a secret
-#: Where `reconciler serve` takes notifications.
-WEBHOOK_PATH = "/webhooks/cronofy"
 
 CREDENTIALS = "correct RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET"
 
@@ -145,7 +144,7 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
     if settings.webhook_url is None:
         yield ok("webhook", "no address is set: callers hand notifications over")
         return
-    url = settings.webhook_url.rstrip("/") + WEBHOOK_PATH
+    url = settings.webhook_url.rstrip("/").removesuffix(PATH) + PATH
     mend = "start reconciler serve, and let RECONCILER_WEBHOOK_URL lead to it"
     try:
         status = httpx.get(url, timeout=PATIENCE.total_seconds()).status_code
