@@ -3,7 +3,7 @@
 #
 #   make PYTHON=/path/to/python3.12 test    names the Python that .venv is made with
 
-.PHONY: help demo test faults check bench setup clean
+.PHONY: help demo test faults check bench screenshots setup clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -17,6 +17,7 @@ help:
 	@echo 'make faults  the long form of the fault tests'
 	@echo 'make check   lint, formatting, types and import rules'
 	@echo 'make bench   measure: tables on screen, figures as JSON in benchmarks/results'
+	@echo 'make screenshots  take the pictures of the README anew, with Chromium'
 	@echo 'make clean   remove .venv, all caches, and the data of an embedded server (reconciler-data)'
 
 demo: setup
@@ -37,6 +38,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+screenshots: setup
+	$(BIN)/python docs/screenshots.py
 
 setup: $(STAMP)
 

@@ -52,15 +52,15 @@ def run(*, speed: float, keep: bool) -> int:
     console = Console()
     with ExitStack() as stack:
         with console.status("Starting a Redis server, the Cronofy sandbox, a mailbox, a worker and beat"):
-            stage = stack.enter_context(_stage(speed))
-        ok = _play(stage, console)
+            running = stack.enter_context(stage(speed))
+        ok = play(running, console)
         if keep:
-            _keep(stage, console)
+            _keep(running, console)
     return 0 if ok else 1
 
 
 @dataclass(slots=True)
-class _Stage:
+class Stage:
     """Everything that runs."""
 
     control: Control
@@ -71,6 +71,8 @@ class _Stage:
     log: Path
     started: datetime
     subscription: str
+    #: The settings of its processes.
+    environment: Mapping[str, str]
     relink_followed: bool = False
     outage_ended: bool = False
     released: set[str] = field(default_factory=set)
@@ -88,7 +90,8 @@ class _Stage:
 
 
 @contextmanager
-def _stage(speed: float) -> Iterator[_Stage]:
+def stage(speed: float) -> Iterator[Stage]:
+    """The whole system with its world, before anything happens."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconciler-demo-")))
         # The settings of a real installation, in the environment or in a .env file here, are not the demo's.
@@ -125,7 +128,7 @@ def _stage(speed: float) -> Iterator[_Stage]:
             )
 
         subscription = stack.enter_context(receiver(hand_over))
-        yield _Stage(
+        yield Stage(
             control=sandbox.control,
             ledger=_ledger(settings, stack),
             client=client,
@@ -139,6 +142,7 @@ def _stage(speed: float) -> Iterator[_Stage]:
             log=log,
             started=datetime.now(UTC),
             subscription=subscription,
+            environment=environment,
         )
 
 
@@ -174,7 +178,8 @@ def _environment(redis_url: str, sandbox: RunningSandbox, home: Path, speed: flo
     return {f"RECONCILER_{name}": value for name, value in values.items()}
 
 
-def _play(stage: _Stage, console: Console) -> bool:
+def play(stage: Stage, console: Console) -> bool:
+    """Let it all happen, shown on the console; whether each event ended as it should."""
     console.print(
         f"[bold]{len(CAST)} events over {len(stage.tokens)} accounts[/bold] wait for their conferences. "
         "A caller connects the accounts and tracks the events.\n"
@@ -217,7 +222,7 @@ def _play(stage: _Stage, console: Console) -> bool:
     return True
 
 
-def _act(stage: _Stage, views: list[_View]) -> None:
+def _act(stage: Stage, views: list[_View]) -> None:
     """What happens meanwhile: somebody follows the link in her mail; a provider comes back; slow
     conferences are made."""
     by_name = {view.part.name: view for view in views}
@@ -267,7 +272,7 @@ class _View:
         return f"not told: {', '.join(untold)}" if untold else ""
 
 
-def _views(stage: _Stage) -> list[_View]:
+def _views(stage: Stage) -> list[_View]:
     told: dict[tuple[str, str | None], list[OutcomeType]] = {}
     for outcome in _outcomes(stage):
         told.setdefault((outcome["sub"], outcome["event_id"]), []).append(OutcomeType(outcome["type"]))
@@ -280,12 +285,12 @@ def _views(stage: _Stage) -> list[_View]:
     return views
 
 
-def _outcomes(stage: _Stage) -> list[dict[str, Any]]:
+def _outcomes(stage: Stage) -> list[dict[str, Any]]:
     entries: Any = stage.ledger.redis.xrange(f"{stage.ledger.prefix}:outcomes")
     return [json.loads(fields[b"outcome"]) for _, fields in entries]
 
 
-def _table(stage: _Stage, views: list[_View], seconds: float) -> Group:
+def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("event, and what happens to it", "found", "done", "now"):
         table.add_column(heading, header_style="bold", overflow="fold")
@@ -307,11 +312,11 @@ def _table(stage: _Stage, views: list[_View], seconds: float) -> Group:
     return Group(table, footer)
 
 
-def _relink_mails(stage: _Stage) -> list[dict[str, Any]]:
+def _relink_mails(stage: Stage) -> list[dict[str, Any]]:
     return [mail for mail in stage.control.mail() if OPERATOR not in mail["to"]]
 
 
-def _show_mails(stage: _Stage, console: Console) -> None:
+def _show_mails(stage: Stage, console: Console) -> None:
     for mail in _relink_mails(stage):
         title = f"To {', '.join(mail['to'])}: {mail['subject']}"
         console.print(Panel(Text(mail["text"].strip()), title=Text(title), title_align="left", expand=False))
@@ -323,7 +328,7 @@ def _show_mails(stage: _Stage, console: Console) -> None:
     console.print()
 
 
-def _checks(stage: _Stage) -> list[str]:
+def _checks(stage: Stage) -> list[str]:
     """What the events' own standing does not show."""
     problems = []
     mails = _relink_mails(stage)
@@ -348,7 +353,7 @@ def _checks(stage: _Stage) -> list[str]:
     return problems
 
 
-def _keep(stage: _Stage, console: Console) -> None:
+def _keep(stage: Stage, console: Console) -> None:
     console.print("\n[bold]Everything is left running.[/bold] Ctrl-C ends it.")
     for name, address in stage.addresses.items():
         console.print(f"  {name:16} {address}", highlight=False, soft_wrap=True)

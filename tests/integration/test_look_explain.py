@@ -71,13 +71,18 @@ def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> 
 
 
 def _kept(world: World) -> dict[bytes, bytes | None]:
-    """All of the ledger but the budget, and the account where a refresh may have changed its tokens."""
+    """All of the ledger but the budget, what is counted of calls, and what a refresh may have changed."""
     refreshed = any("oauth" in call for call in world.calls())
-    return {
+    kept = {
         key: value
         for key, value in dump(world.services.ledger).items()
-        if b":budget" not in key and not (refreshed and b":account:" in key)
+        if b":budget" not in key
+        and not key.endswith(b":counters")
+        and not (refreshed and b":account:" in key)
     }
+    counters = world.services.ledger.counters()
+    standing = {name: count for name, count in counters.items() if not name.startswith(("call:", "look:"))}
+    return {**kept, b"counters": repr(sorted(standing.items())).encode()}
 
 
 def test_explain_of_a_refused_account_does_not_lose_it(begin: Begin) -> None:

@@ -44,17 +44,19 @@ def track(file: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
     """Why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
-    from worker.operations.explanation import explanation  # noqa: PLC0415
+    from worker.ledger.records import EventKey  # noqa: PLC0415
+    from worker.operations.case import Case  # noqa: PLC0415
+    from worker.operations.explanation import ask, show  # noqa: PLC0415
 
-    settings = settings_of_role()
-    found = explanation(settings, sub, calendar, event, live=not offline)
-    if found is None:
+    found = ask(settings_of_role(), sub, EventKey(calendar, event), live=not offline)
+    if not isinstance(found, Case):
         click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
+        _suggest(found)
         sys.exit(1)
     if as_json:
         click.echo(json.dumps(found.answer, ensure_ascii=False, indent=2))
     else:
-        found.show(Console())
+        show(found, Console())
 
 
 @click.command()
@@ -64,7 +66,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 def untrack(sub: str, calendar: str, event: str) -> None:
     """Stop watching one event. Nothing changes at Cronofy."""
     from worker.ledger.records import EventKey  # noqa: PLC0415
-    from worker.operations.nearest import is_known, nearest_accounts, nearest_events  # noqa: PLC0415
+    from worker.operations.nearest import nearest  # noqa: PLC0415
 
     key = EventKey(calendar, event)
     with _services() as services:
@@ -72,14 +74,7 @@ def untrack(sub: str, calendar: str, event: str) -> None:
             click.echo(f"The event {event} in calendar {calendar} of {sub} is no longer watched.")
             return
         click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
-        nearest: list[tuple[str, ...]]
-        if is_known(services.ledger, sub):
-            events = nearest_events(services.ledger, sub, key)
-            nearest = [(sub, near.calendar_id, near.event_id) for near in events]
-        else:
-            click.echo(f"The account {sub} is not known.", err=True)
-            nearest = [(near,) for near in nearest_accounts(services.ledger, sub)]
-        _suggest(nearest)
+        _suggest(nearest(services.ledger, sub, key))
         sys.exit(1)
 
 
@@ -122,7 +117,9 @@ def _services() -> Iterator[Services]:
 
 
 def _suggest(nearest: Sequence[Sequence[str]]) -> None:
+    from worker.relink.wording import line  # noqa: PLC0415 - ids are others' words
+
     if nearest:
         click.echo("Known, and near to it:", err=True)
         for ids in nearest:
-            click.echo(f"  {shlex.join(ids)}", err=True)
+            click.echo(f"  {line(shlex.join(ids), 4000)}", err=True)

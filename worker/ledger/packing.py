@@ -186,6 +186,7 @@ def unpack_memo(value: bytes) -> Memo:
                 mails=packed.get("mails", 0),
                 mail_ids=tuple(packed.get("mail_ids", ())),
                 events=tuple((calendar, event) for calendar, event in packed.get("events", ())),
+                obstacle=packed.get("obstacle", ""),
             )
             for pid, packed in episodes.items()
         },

@@ -246,6 +246,8 @@ class Episode:
     mail_ids: tuple[str, ...]
     #: The events that the emails spoke of: (calendar_id, event_id).
     events: tuple[tuple[str, str], ...]
+    #: Why no email could be sent, in a sentence.
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True)

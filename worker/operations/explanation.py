@@ -1,111 +1,159 @@
-"""The answer of `reconciler explain`, for a person: why, the evidence, the history, what happens next."""
+"""The answer of `reconciler explain`: one event's case from the ledger, and its text for a terminal."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import timedelta
+from textwrap import wrap
 from typing import Any
 
+from cryptography.fernet import Fernet
+from redis import Redis
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from config.logging import configure_logging
-from config.settings import Settings
+from config.settings import Settings, SettingsError
 from worker.bootstrap import bootstrap
-from worker.diagnosis.model import Cause, Remedy, State
-from worker.ledger.records import EventKey, TrackedEvent, from_ms
+from worker.diagnosis.model import State
+from worker.ledger.connection import connect_once
+from worker.ledger.ledger import Ledger
+from worker.ledger.records import Account, EventKey, TrackedEvent, from_ms
+from worker.ledger.vault import Vault
 from worker.looks import explain
+from worker.operations.case import Case, Post, Rules
+from worker.operations.chronicle import following, history, operator_can, support_can
+from worker.operations.nearest import Ids, nearest
+from worker.operations.reply import reply
 from worker.reconcile.answer import recorded_answer
+from worker.relink.wording import line
 
-_WHY = {
-    Cause.GENERATING: "Cronofy is still making the conference.",
-    Cause.CREDENTIALS_EXPIRED: "The user's connection to the conferencing service has expired.",
-    Cause.PROFILE_REMOVED: "The conferencing profile that the event asked for was removed.",
-    Cause.EVENT_IN_PAST: "The event has already begun, and Cronofy makes no conference for the past.",
-    Cause.MISSING_MEETING_URL: "The calendar's own conferencing service returned no meeting link.",
-    Cause.PROVIDER_OUTAGE: "The conferencing service is failing at the moment.",
-    Cause.ACCOUNT_UNAUTHORIZED: "Cronofy no longer gives access to this account.",
-    Cause.EVENT_GONE: "The event was deleted or can no longer be found.",
-    Cause.UNEXPLAINED: "The conference should be there by now, and nothing visible explains why it is not.",
-}
-_NEXT = {
-    Remedy.NONE: "Nothing more needs to be done.",
-    Remedy.WAIT: "It is looked at again by itself; nobody needs to do anything.",
-    Remedy.REASSIGN_PROFILE: "Another profile is set on the event by itself, and the conference follows.",
-    Remedy.RELINK_EMAIL: "The user is asked by email to connect the service again; the conference follows.",
-    Remedy.ESCALATE: "A person has to help: what is known is below.",
-    Remedy.CLOSE: "Nothing more is done for it.",
-}
+#: How long a person waits for a Redis that does not answer.
+PATIENCE = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A diagnosis with the record that it is about."""
-
-    answer: dict[str, Any]
-    event: TrackedEvent
-
-    def show(self, console: Console) -> None:
-        """Print it: the answer in two sentences first."""
-        why, following = self.sentences
-        console.print(Text(f"{why} {following}", style="bold"), soft_wrap=True)
-        console.print()
-        facts = Table.grid(padding=(0, 2))
-        facts.add_row("event", Text(f"{self.event.summary or '(no summary)'}, {self._start}"))
-        facts.add_row("state", Text(f"{self.answer['state']}, {self.answer['certainty']}"))
-        facts.add_row("cause", Text(str(self.answer["cause"] or "-")))
-        facts.add_row("remedy", Text(str(self.answer["remedy"])))
-        facts.add_row("next look", Text(_spoken(self.answer["next_check_at"])))
-        if self.answer["join_url"]:
-            facts.add_row("link", Text(self.answer["join_url"]))
-        console.print(facts)
-        console.print(Text("\nEvidence", style="bold"))
-        for sentence in self.answer["evidence"]:
-            console.print(Text(f"  - {sentence}"), soft_wrap=True)
-        if self.event.history:
-            console.print(Text("\nHistory", style="bold"))
-            table = Table("when", "found", "done", box=None, pad_edge=False)
-            for at, what, done in self.event.history:
-                table.add_row(f"{from_ms(at):%Y-%m-%d %H:%M:%S}", Text(what), Text(done))
-            console.print(table)
-
-    @property
-    def sentences(self) -> tuple[str, str]:
-        """Why it stands as it does, and what follows."""
-        if self.answer["state"] == State.ASSIGNED.value:
-            return "The event has its conference link.", _NEXT[Remedy.NONE]
-        cause, remedy = Cause(self.answer["cause"]), Remedy(self.answer["remedy"])
-        following = _NEXT[remedy]
-        if cause is Cause.ACCOUNT_UNAUTHORIZED:
-            following = "The account has to be connected again; its events stay tracked until then."
-        return _WHY[cause], following
-
-    @property
-    def _start(self) -> str:
-        start = self.event.start
-        if start is None:
-            return "start unknown"
-        local = start.local
-        return f"{local:%Y-%m-%d %H:%M %Z}" if isinstance(local, datetime) else f"{local:%Y-%m-%d} (all day)"
+def reading_ledger(redis: Redis, settings: Settings) -> Ledger:
+    """The ledger for those who only read, and nothing that is sealed: no vault key needs to be set."""
+    nothing = Vault([Fernet.generate_key().decode()])
+    return Ledger(redis, settings.key_prefix, nothing, settings.history_keep, settings.outcomes_keep)
 
 
-def explanation(
-    settings: Settings, sub: str, calendar_id: str, event_id: str, *, live: bool
-) -> Explanation | None:
-    """Explain one event, by a live read or from the ledger; None where it is not tracked."""
+def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | list[Ids]:
+    """The case of one event, by a live read or from the ledger; where it is not tracked, the ids nearest.
+
+    From the ledger, it needs neither Cronofy's client nor a vault key.
+    """
     configure_logging(settings.model_copy(update={"log_level": "error"}))
-    services, key = bootstrap(settings), EventKey(calendar_id, event_id)
+    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        ledger = reading_ledger(redis, settings)
+        answer = _live(settings, sub, key) if live and ledger.find(sub, key) else None
+        return recorded_case(ledger, settings, sub, key, answer) or nearest(ledger, sub, key)
+
+
+def _live(settings: Settings, sub: str, key: EventKey) -> dict[str, Any] | None:
     try:
-        stored = services.ledger.find(sub, key)
-        if stored is None:
-            return None
-        answer = explain(services, sub, key) if live else None
-        lost = services.ledger.account(sub).lost
-        return Explanation(answer or recorded_answer(sub, stored.event, lost), stored.event)
+        services = bootstrap(settings)
+    except SettingsError as error:
+        raise SettingsError(f"{error}\nWith --offline the ledger answers alone.") from None
+    try:
+        return explain(services, sub, key)
     finally:
         services.close()
 
 
-def _spoken(moment: str | None) -> str:
-    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S} UTC" if moment else "none"
+def recorded_case(
+    ledger: Ledger, settings: Settings, sub: str, key: EventKey, answer: dict[str, Any] | None = None
+) -> Case | None:
+    """What the ledger knows of an event, with the last look's diagnosis unless there is a newer `answer`.
+
+    None where it is not tracked. Reads a few keys, whatever else is tracked.
+    """
+    stored = ledger.find(sub, key)
+    if stored is None:
+        return None
+    account = ledger.account(sub)
+    recorded = recorded_answer(sub, stored.event, account.lost)
+    return Case(
+        answer=answer or recorded,
+        event=stored.event,
+        account=account,
+        now=ledger.now(),
+        rules=Rules(settings.grace, settings.relink_reminders, settings.replacement.value, settings.dry_run),
+        post=_post(ledger, account, stored.event, answer or recorded),
+        paused_since=ledger.paused_since(),
+        read_anew=answer is not None and _is_news(answer, recorded),
+    )
+
+
+def _is_news(answer: dict[str, Any], recorded: dict[str, Any]) -> bool:
+    """Whether an answer was read at Cronofy: one that could not be is the recorded one with a note."""
+    known: list[str] = recorded["evidence"]
+    settled = recorded["state"] != State.PENDING or recorded["next_check_at"] is None
+    noted = answer["evidence"][:-1] == known and len(answer["evidence"]) > len(known)
+    return not settled and not noted
+
+
+def _post(ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]) -> Post | None:
+    episode = account.memo.episodes.get(answer["detail"].get("profile_id") or event.profile_id or "")
+    if episode is None or not episode.mail_ids:
+        return None
+    newest = episode.mail_ids[-1]
+    if ledger.redis.exists(f"{ledger.prefix}:mail:{newest}"):
+        return Post.QUEUED
+    return Post.REFUSED if ledger.redis.exists(f"{ledger.prefix}:refused:{newest}") else Post.SENT
+
+
+def show(case: Case, console: Console) -> None:
+    """Print it: the answer in two sentences first, then what stands behind it.
+
+    Prose is wrapped to the console's width; ids and links are never broken, so that they can be copied.
+    """
+    console.print(Text("\n".join(_wrapped(" ".join(reply(case)), console.width)), "bold"), soft_wrap=True)
+    for title, rows in sections(case):
+        console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
+        for name, text in rows:
+            for shown in _wrapped(text, console.width, f"  {name} "):
+                console.print(Text(shown), soft_wrap=True)
+
+
+def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Each with its title, and its rows: what stands in front, and the text."""
+    evidence = "Evidence, read just now" if case.read_anew else f"Evidence, {_as_of(case)}"
+    yield evidence, [("-", line(sentence, 2000)) for sentence in case.answer["evidence"]]
+    entries = [(f"{entry.at:%Y-%m-%d %H:%M:%S} ", entry.text) for entry in history(case)]
+    yield "History (UTC)", entries
+    yield "What happens next", [("-", sentence) for sentence in following(case)]
+    yield "What you can do", [("support ", support_can(case)), ("operator", operator_can(case))]
+    yield "Particulars", [(f"{name:<8}", line(text, 3000)) for name, text in particulars(case)]
+
+
+def particulars(case: Case) -> list[tuple[str, str]]:
+    """What the event is and how it stands, in the words of the contract."""
+    cause, certainty = case.answer["cause"], case.answer["certainty"]
+    return [
+        ("meeting", f"{case.summary}, {case.start}"),
+        *([("link", case.answer["join_url"])] if case.answer["join_url"] else []),
+        ("state", f"{case.state.value}, {cause} ({certainty})" if cause else case.state.value),
+        ("remedy", case.answer["remedy"]),
+        ("account", case.answer["sub"]),
+        ("calendar", case.answer["calendar_id"]),
+        ("event", case.answer["event_id"]),
+    ]
+
+
+def _as_of(case: Case) -> str:
+    looks = [at for at, *_ in case.event.history]
+    return (
+        f"as of the last look at {from_ms(looks[-1]):%Y-%m-%d %H:%M:%S} UTC" if looks else "before any look"
+    )
+
+
+def _wrapped(text: str, width: int, head: str = "") -> list[str]:
+    return wrap(
+        text,
+        max(width, 40),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -16,8 +16,45 @@ from worker.ledger.records import EventKey
 MOST = 3
 #: Among millions of accounts it is looked for no longer than this.
 SEARCH_SECONDS = 2.0
+#: Of so many other accounts in a calendar it is asked whether the event is theirs.
+NEIGHBOURS = 50
 #: How alike two ids must be (0 to 1): a few letters apart.
 ALIKE = 0.75
+
+
+#: An account, or an event of one: the ids as a command takes them.
+Ids = tuple[str, ...]
+
+
+def nearest(ledger: Ledger, sub: str, key: EventKey) -> list[Ids]:
+    """The known ids that somebody may have meant who named an event that is not tracked, the likeliest first.
+
+    The same event of another account in that calendar; the account's own events with nearly these ids, or
+    else any; and where the account is not known, accounts with nearly its id, with the event where they have
+    it. Bounded however much is tracked: `SEARCH_SECONDS` for accounts, `NEIGHBOURS` of a calendar.
+    """
+    elsewhere = [
+        (other, key.calendar_id, key.event_id)
+        for other in ledger.accounts_of(key.calendar_id)[:NEIGHBOURS]
+        if other != sub and ledger.find_pending(other, key)
+    ]
+    if is_known(ledger, sub):
+        return [*elsewhere, *_events_of(ledger, sub, key)][:MOST]
+    found: list[Ids] = [*elsewhere]
+    for other in nearest_accounts(ledger, sub):
+        events = _events_of(ledger, other, key, alike=True)
+        found += [ids for ids in events[:1] or [(other,)] if ids not in found]
+    return found[:MOST]
+
+
+def _events_of(ledger: Ledger, sub: str, key: EventKey, *, alike: bool = False) -> list[Ids]:
+    """The account's events nearest to this one; where none is `alike`, any of them unless that is asked."""
+    if alike and ledger.find(sub, key):
+        return [(sub, key.calendar_id, key.event_id)]
+    events = nearest_events(ledger, sub, key)
+    if not events and not alike:
+        events = [stored.event.key for stored in ledger.pending(sub)[:MOST]]
+    return [(sub, event.calendar_id, event.event_id) for event in events]
 
 
 def nearest_accounts(ledger: Ledger, sub: str) -> list[str]:

@@ -135,7 +135,8 @@ def _step(
         # Told once for the profile, as the email would have been; the operator's email names the events.
         told = tuple(replace(verdict, escalated=obstacle) for verdict in judged)
         outcome = _outcome(OutcomeType.ESCALATED, account.sub, about, event_ids, now, reason=obstacle)
-        return _Step(Episode(to_ms(now), 0, (), _keys(upcoming)), outcomes=(outcome,), verdicts=told)
+        begun = Episode(to_ms(now), 0, (), _keys(upcoming), obstacle)
+        return _Step(begun, outcomes=(outcome,), verdicts=told)
     mail_id = uuid4().hex
     if episode is None or not episode.mails:
         letter = _letter(account, profile, address or "", upcoming, 0)

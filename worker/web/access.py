@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from base64 import b64decode
 from ipaddress import ip_address
 
 from starlette.requests import Request
@@ -26,9 +27,19 @@ def is_loopback(host: str) -> bool:
 
 
 def has_token(request: Request, settings: Settings) -> bool:
-    """Whether the request bears the token that is set, as ``Authorization: Bearer``."""
+    """Whether the request bears the token that is set: as bearer, or as a browser's password."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        return is_token(_password(given), settings)
     return scheme.lower() == "bearer" and is_token(given.strip(), settings)
+
+
+def _password(credentials: str) -> str:
+    """The password in what a browser sends; the user's name may be any."""
+    try:
+        return b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def is_token(given: str, settings: Settings) -> bool:
@@ -52,8 +63,11 @@ def comes_from_here(request: Request) -> bool:
     )
 
 
-def refusal(request: Request, settings: Settings) -> Response | None:
-    """The answer for a request that may not read; None where it may."""
+def refusal(request: Request, settings: Settings, scheme: str = "Bearer") -> Response | None:
+    """The answer for a request that may not read; None where it may.
+
+    `scheme` is what is asked for: of Basic, a browser asks whoever sits before it. Both are taken.
+    """
     if settings.board_token is None:
         if comes_from_here(request):
             return None
@@ -63,7 +77,7 @@ def refusal(request: Request, settings: Settings) -> Response | None:
     if has_token(request, settings):
         return None
     return PlainTextResponse(
-        "The value of RECONCILER_BOARD_TOKEN is wanted as a bearer token.\n",
+        "The value of RECONCILER_BOARD_TOKEN is wanted, as a bearer token or as the password.\n",
         status_code=401,
-        headers={"WWW-Authenticate": 'Bearer realm="reconciler"'},
+        headers={"WWW-Authenticate": f'{scheme} realm="reconciler"'},
     )

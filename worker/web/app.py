@@ -1,4 +1,4 @@
-"""The ASGI application of `reconciler serve`: the webhook, the metrics, the probes."""
+"""The ASGI application of `reconciler serve`: the webhook, the metrics, the probes, the board."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
 from config.settings import Settings, require_cronofy, require_vault
+from worker.web.board.board import Board
 from worker.web.metrics import Metrics
 from worker.web.probes import Probes
 from worker.web.publisher import Publisher
@@ -23,16 +24,17 @@ def build_app(settings: Settings) -> Starlette:
     require_vault(settings)
     publisher = Publisher(settings)
     webhook, probes, metrics = Webhook(settings, publisher), Probes(settings), Metrics(settings)
+    board = Board(settings)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            for part in (webhook, probes, metrics, publisher):
+            for part in (webhook, probes, metrics, board, publisher):
                 part.close()
 
     return Starlette(
-        routes=[*webhook.routes(), *probes.routes(), *metrics.routes()],
+        routes=[*webhook.routes(), *probes.routes(), *metrics.routes(), *board.routes()],
         lifespan=lifespan,
     )

@@ -41,6 +41,7 @@
 --   P:outcomes:turn    string  held by the one who tells it; seconds
 --   P:outbox           zset    mail id by when it is to be sent (or tried again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
+--   P:refused:ID       string  when a mail server refused a mail for good, so that explain can say so; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault). Never trimmed: until replayed or dropped.
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; totals of all else, as
@@ -48,6 +49,9 @@
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
 --   P:swept            string  when the last sweep moved what was due
+--   P:backlog          stream  pending events by cause, every five minutes of a day (field: the cause's place in CAUSES,
+--                              those with none left out; pending: all of them). Written and trimmed by sweeps.
+--   P:sampled          string  the newest of them is not five minutes old; until then
 --   P:workers          zset    what a worker says of itself (JSON: name, queues) by when it last did; a minute
 --   P:resuming         string  looks that the budget broke off are woken again in a moment; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, for one application (client id) at
@@ -222,6 +226,20 @@ local function end_lease(sub, now)
     for _ = 1, tonumber(wanted) do redis.call('RPUSH', freed, 1) end
     redis.call('PEXPIRE', freed, 60000)
   end
+end
+
+-- Now and then, note how many events are pending for each cause: what the board plots.
+local function sample(now)
+  if not redis.call('SET', P .. ':sampled', 1, 'NX', 'PX', 300000) then return end
+  local fields = { 'pending', redis.call('HGET', COUNTERS, 'events:pending') or 0 }
+  for cause = 0, 9 do
+    local pending = redis.call('HGET', COUNTERS, 'cause:' .. cause)
+    if pending and pending ~= '0' then
+      fields[#fields + 1] = cause
+      fields[#fields + 1] = pending
+    end
+  end
+  redis.call('XADD', P .. ':backlog', 'MINID', '=', now - DAY, '*', unpack(fields))
 end
 
 local function tell(outcome, keep)

@@ -1,0 +1,188 @@
+"""Makes the pictures of the README: `make screenshots`. Needs Chromium on PATH (or its path in CHROMIUM).
+
+They show the demo's world as it ends. Only the day before it is made up, since a demo takes seconds; nothing
+else is.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Browser, sync_playwright
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+from config.settings import load_settings
+from sandbox.demo import Stage, play, stage
+from worker.diagnosis.model import Cause
+from worker.ledger.backlog import EVERY, KEPT
+from worker.ledger.packing import CAUSES
+from worker.ledger.records import EventKey, to_ms
+from worker.operations.case import Case
+from worker.operations.doctor.examination import examine
+from worker.operations.doctor.report import show as show_doctor
+from worker.operations.explanation import ask, show
+from worker.operations.status import read_status
+from worker.operations.status_table import status_table
+
+FOLDER = Path(__file__).parent / "images"
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE, NARROW = {"width": 1100, "height": 1040}, {"width": 360, "height": 800}
+COLUMNS = 80
+TERMINAL = (
+    "body { margin: 0 } span { background: none !important }"
+    "pre { margin: 0; padding: 14px; width: max-content; font: 14px/1.3 monospace; background: #0c0c0c; "
+    "color: #d9d9d9 }"
+)
+
+
+def main() -> None:
+    """Play the demo, and take its pictures."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        sys.exit("Chromium is needed to make the pictures: put it on PATH, or its path into CHROMIUM.")
+    FOLDER.mkdir(exist_ok=True)
+    with stage(1.0) as running, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        demo = _terminal()
+        if not play(running, _prompted(demo, "demo")):
+            sys.exit("The demo did not end as it should.")
+        _make_up_a_day(running)
+        _shoot_terminal(browser, demo, "demo")
+        for name, said in _commands(running).items():
+            _shoot_terminal(browser, said, name)
+        with _served(running) as url:
+            _shoot_board(browser, url)
+        browser.close()
+
+
+def _terminal() -> Console:
+    return Console(record=True, width=COLUMNS, file=StringIO(), highlight=False)
+
+
+def _prompted(console: Console, command: str) -> Console:
+    console.print(Text(f"$ reconciler {command}", "bold green"), soft_wrap=True)
+    return console
+
+
+def _commands(running: Stage) -> dict[str, Console]:
+    """What the commands print, about the demo's world."""
+    values = {name.removeprefix("RECONCILER_").lower(): value for name, value in running.environment.items()}
+    settings = load_settings(**values)
+    case = ask(settings, "fay", EventKey("cal_fay", "board-meeting"), live=True)
+    if not isinstance(case, Case):
+        sys.exit("The event to explain is not tracked.")
+    prints: dict[str, tuple[str, Callable[[Console], None]]] = {
+        "explain": ("explain fay cal_fay board-meeting", lambda console: show(case, console)),
+        "status": (
+            "status",
+            lambda console: console.print(
+                status_table(read_status(running.ledger.redis, settings), settings.sweep_every)
+            ),
+        ),
+        "doctor": ("doctor", lambda console: show_doctor(examine(settings), console)),
+    }
+    said = {}
+    for name, (command, show_it) in prints.items():
+        said[name] = _prompted(_terminal(), command)
+        show_it(said[name])
+    return said
+
+
+def _make_up_a_day(running: Stage) -> None:
+    """A day of samples that ends as the demo does."""
+    rng, ledger = random.Random(5), running.ledger  # noqa: S311
+    counters = ledger.counters()
+    key, now = f"{ledger.prefix}:backlog", ledger.now()
+    ledger.redis.delete(key)
+    swing = {
+        Cause.GENERATING: (3.0, 5.0, 0.0),
+        Cause.CREDENTIALS_EXPIRED: (2.0, 3.0, 1.5),
+        Cause.PROVIDER_OUTAGE: (-3.0, 7.0, 2.6),
+        Cause.PROFILE_REMOVED: (1.2, 1.4, 3.0),
+    }
+    for n in range(int(KEPT / EVERY) - 1, 0, -1):
+        part, fields = n * EVERY / KEPT, {}
+        for place, cause in enumerate(CAUSES):
+            last = counters.get(f"cause:{place}", 0)
+            count = float(last)
+            if cause in swing:
+                base, height, shift = swing[cause]
+                wave = base + height * math.sin(2 * math.pi * part * 1.3 + shift) + rng.uniform(-0.6, 0.6)
+                count = last + max(0.0, wave) * min(1.0, n / 24)
+            fields[str(place)] = round(count)
+        fields["pending"] = sum(fields.values())
+        at = to_ms(now - n * EVERY - timedelta(seconds=1))
+        ledger.redis.xadd(key, {name: count for name, count in fields.items() if count}, id=f"{at}-0")
+
+
+@contextmanager
+def _served(running: Stage) -> Iterator[str]:
+    """`reconciler serve` beside the demo."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "worker.cli", "serve", "--port", str(port)]
+    with subprocess.Popen(command, env={**os.environ, **running.environment}) as process:  # noqa: S603
+        try:
+            url, end = f"http://127.0.0.1:{port}", time.monotonic() + 20
+            while time.monotonic() < end:
+                try:
+                    httpx.get(f"{url}/healthz")
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+
+
+def _shoot_board(browser: Browser, url: str) -> None:
+    event = f"{url}/board/event?account=fay&calendar=cal_fay&event=board-meeting"
+    for name, address, scheme, size in [
+        ("board-light", url, "light", WIDE),
+        ("board-dark", url, "dark", WIDE),
+        ("board-narrow", url, "light", NARROW),
+        ("board-event", event, "light", {**WIDE, "height": 800}),
+    ]:
+        page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)  # type: ignore[arg-type]
+        page.goto(address)
+        page.screenshot(path=FOLDER / f"{name}.png")
+        page.close()
+
+
+def _shoot_terminal(browser: Browser, console: Console, name: str) -> None:
+    lines = console.export_html(theme=MONOKAI, inline_styles=True, code_format="<pre>{code}</pre>")
+    # Of the demo, the table without the emails after it.
+    lines = lines.partition("╭")[0]
+    page = browser.new_page(viewport={"width": 760, "height": 200})
+    page.set_content(f"<!doctype html><style>{TERMINAL}</style>{lines}")
+    page.locator("pre").screenshot(path=FOLDER / f"{name}.png")
+    page.close()
+
+
+if __name__ == "__main__":
+    main()

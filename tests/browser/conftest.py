@@ -1,0 +1,101 @@
+"""A board with something on it, and a browser to look at it; skipped where there is no Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.browser.serving import serving, settings_of
+from tests.integration.world import World, beginning
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+#: What the worst of callers calls its events: markup, a quote's end, text that turns round.
+HOSTILE_ID = '"><img src=x onerror=document.title=1>\u202egnp.exe'
+HOSTILE_SUMMARY = "<script>document.title='owned'</script>\u202e{{ 7 * 7 }}\x1b[31m"
+TOKEN = "a-token-of-the-board"
+
+
+@pytest.fixture(scope="module")
+def world(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An account with an event for most causes, each looked at, and one with hostile ids and texts."""
+    options = SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)
+    with RunningSandbox(options) as running:
+        home = tmp_path_factory.mktemp("world")
+        for begin in beginning(running, redis_url, f"board-{home.name}", home):
+            made = begin(profiles=3)
+            _fill(made)
+            yield made
+
+
+def _fill(world: World) -> None:
+    world.track("expired", profile=world.profiles[1])
+    world.track("removed", profile=world.profiles[2])
+    world.track("past", hours=-1)
+    world.track("waits", hours=2)
+    world.track(HOSTILE_ID, summary=HOSTILE_SUMMARY, write=False)
+    world.control.disconnect_profile(world.sub, world.profiles[1])
+    world.control.remove_profile(world.sub, world.profiles[2])
+    for event_id in ("expired", "removed", "past", "waits"):
+        world.look(event_id)
+    world.track("unseen")
+    world.services.ledger.promote(10)
+
+
+@pytest.fixture(scope="module")
+def board(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `reconciler serve` for it, open to this machine."""
+    with serving(tmp_path_factory.mktemp("serve"), settings_of(world.services.settings)) as url:
+        yield url
+
+
+# Not for the session: while it runs, this thread counts as one with a running event loop.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no chromium on PATH")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def browse(chromium: Browser) -> Iterator[Open]:
+    """Opens an address in a browser of its own; at the end none of its pages may have complained."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open_page(url: str, **options: Any) -> Page:
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    # That a page is not found is said on purpose.
+    assert [said for said in complaints if "404 (Not Found)" not in said] == []

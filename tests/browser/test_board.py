@@ -1,0 +1,182 @@
+"""The board in a real browser: by keyboard, on a small screen, in the dark, without scripts."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlencode
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.conftest import HOSTILE_ID, Open
+from tests.integration.world import World
+
+AXE = Axe()
+
+
+def event_page(board: str, world: World, event_id: str) -> str:
+    """The address of an event's page."""
+    ids = {"account": world.sub, "calendar": world.calendar_id, "event": event_id}
+    return f"{board}/board/event?{urlencode(ids)}"
+
+
+def pages(board: str, world: World) -> dict[str, str]:
+    """Every kind of page there is."""
+    return {
+        "overview": board,
+        "event": event_page(board, world, "expired"),
+        "hostile event": event_page(board, world, HOSTILE_ID),
+        "found": f"{board}/board/search?{urlencode({'q': world.sub})}",
+        "not found": f"{board}/board/search?q=nothing-of-this-name",
+        "not tracked": event_page(board, world, "expird"),
+        "no such page": f"{board}/board/static/none",
+    }
+
+
+KINDS = ["overview", "event", "hostile event", "found", "not found", "not tracked", "no such page"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_fault_of_accessibility(
+    board: str, world: World, browse: Open, scheme: str
+) -> None:
+    """Names, structure, labels, contrast, as axe finds them; in the dark only colours differ."""
+    page = browse(board, color_scheme=scheme)
+    options = {"runOnly": ["color-contrast"]} if scheme == "dark" else None
+    faults = {}
+    for kind, url in pages(board, world).items():
+        page.goto(url)
+        found = AXE.run(page, options=options).response["violations"]
+        serious = [fault["id"] for fault in found if fault["impact"] in ("serious", "critical")]
+        if serious:
+            faults[kind] = serious
+
+    assert faults == {}
+
+
+def test_no_page_scrolls_sideways_on_a_small_screen(board: str, world: World, browse: Open) -> None:
+    """At 360 pixels everything fits, long ids too."""
+    page = browse(board, viewport={"width": 360, "height": 700})
+    widths = {}
+    for kind, url in pages(board, world).items():
+        page.goto(url)
+        page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        widths[kind] = page.evaluate("document.documentElement.scrollWidth")
+
+    assert widths == dict.fromkeys(KINDS, 360)
+
+
+def test_from_the_search_to_the_answer_by_keyboard_alone(board: str, world: World, browse: Open) -> None:
+    """Two steps of Tab lead to the field; the only event of that id is shown at once."""
+    page = browse(board)
+
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.type("expired")
+    page.keyboard.press("Enter")
+
+    page.wait_for_url(re.compile("/board/event"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Why this event has no link")
+    expect(page.locator(".answer")).to_contain_text("The Zoom connection of this account has expired")
+
+
+@pytest.mark.parametrize("asked", ["account", "calendar", "event", "all three"])
+def test_search_finds_by_each_id(board: str, world: World, browse: Open, asked: str) -> None:
+    """An account's or a calendar's events are listed; one event is shown."""
+    text = {
+        "account": world.sub,
+        "calendar": world.calendar_id,
+        "event": "waits",
+        "all three": f"{world.sub} {world.calendar_id} waits",
+    }[asked]
+    page = browse(board)
+
+    page.get_by_label("Account, calendar or event id").fill(text)
+    page.get_by_role("button", name="Search").click()
+    if asked in ("account", "calendar"):
+        page.get_by_role("link", name="waits").click()
+
+    expect(page).to_have_url(event_page(board, world, "waits"))
+    expect(page.locator(".answer")).to_contain_text("is still being created")
+
+
+def test_a_mistyped_event_leads_to_the_one_that_was_meant(board: str, world: World, browse: Open) -> None:
+    """The nearest known ids are links."""
+    page = browse(event_page(board, world, "expird"))
+
+    page.get_by_role("link", name=re.compile("expired")).click()
+
+    expect(page).to_have_url(event_page(board, world, "expired"))
+
+
+def test_all_of_it_works_without_scripts(board: str, world: World, browse: Open) -> None:
+    """Figures, plot and search; nothing promises an update that does not come."""
+    page = browse(board, java_script_enabled=False)
+
+    assert "events pending" in page.locator("h1").inner_text()
+    assert page.locator(".graph svg path.line").get_attribute("d")
+    assert "Updated every" not in page.content()
+    page.locator("#q").fill("expired")
+    page.locator("header button").click()
+    assert "/board/event" in page.url
+
+
+def test_it_refreshes_itself_until_told_to_stop(board: str, world: World, browse: Open) -> None:
+    """What happens meanwhile appears without a reload, and open tables stay open."""
+    page = browse(board)
+    page.clock.install()
+    page.reload()
+    page.locator("summary").click()
+    page.evaluate("document.activeElement.blur()")
+
+    world.services.ledger.set_paused(True)
+    try:
+        page.clock.run_for(6000)
+        expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
+        expect(page.locator(".attention")).to_contain_text("An operator paused the fleet")
+        assert page.locator("details").get_attribute("open") is not None
+    finally:
+        world.services.ledger.set_paused(False)
+    page.get_by_role("button", name="Stop updating").click()
+
+    expect(page.locator("#refresh")).to_contain_text("Not updated")
+
+
+def test_what_people_wrote_stays_text(board: str, world: World, browse: Open) -> None:
+    """Markup is shown as it is, nothing of it runs, and nothing turns the text around it."""
+    page = browse(event_page(board, world, HOSTILE_ID))
+
+    assert page.title().endswith("· reconciler")
+    assert "<script>document.title='owned'</script>{{ 7 * 7 }}" in page.locator("main").inner_text()
+    assert page.locator("main script, main img").count() == 0
+    for url in pages(board, world).values():
+        page.goto(url)
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", page.content())
+
+
+def test_people_are_shown_sparingly(board: str, world: World, browse: Open) -> None:
+    """No address and no relink link anywhere; what a meeting is about only on its own page."""
+    page = browse(board)
+    account = world.account
+    seen = {}
+    for kind, url in pages(board, world).items():
+        page.goto(url)
+        seen[kind] = page.content()
+
+    assert not [kind for kind, text in seen.items() if account["email"] in text or "relink/" in text]
+    assert [kind for kind, text in seen.items() if "Interview expired" in text] == ["event"]
+
+
+def test_the_plot_has_its_figures_as_text(board: str, world: World, browse: Open) -> None:
+    """Its name says now, least and most; a table has each hour; causes are words, not colours."""
+    page = browse(board)
+    pending = world.services.ledger.counters()["events:pending"]
+
+    label = page.get_by_role("img", name=re.compile("Pending events")).get_attribute("aria-label")
+    page.locator("summary").click()
+
+    assert f"now {pending}, at least" in str(label)
+    expect(page.locator("#hourly tbody tr").first).to_contain_text(str(pending))
+    expect(page.locator(".causes")).to_contain_text("credentials_expired")

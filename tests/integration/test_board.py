@@ -1,0 +1,203 @@
+"""The board's application: who may read it, what keeps its pages to themselves, and that it only reads."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from httpx import ASGITransport, AsyncClient, Response
+from pydantic import SecretStr
+from redis import Redis
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from config.settings import Settings, load_settings
+from tests.integration.test_ledger_leases import an_event, dump
+from worker.diagnosis.model import Cause
+from worker.ledger.backlog import read_backlog
+from worker.ledger.ledger import Ledger
+from worker.web.app import build_app
+
+TOKEN = "a-token-of-the-board"
+PATHS = ["/", "/board/live", "/board/search?q=sub", "/board/event?account=a&calendar=b&event=c"]
+
+
+@pytest.fixture
+def settings(redis_url: str, prefix: str) -> Settings:
+    """Of a board without a token."""
+    return load_settings(
+        redis_url=redis_url,
+        key_prefix=prefix,
+        vault_keys=Fernet.generate_key().decode(),
+        cronofy_client_id="client",
+        cronofy_client_secret="secret",
+    )
+
+
+@pytest.fixture
+def guarded(settings: Settings) -> Iterator[Client]:
+    """A board with a token, asked from elsewhere."""
+    with client(load_app(settings, TOKEN), "203.0.113.9") as opened:
+        yield opened
+
+
+def load_app(settings: Settings, token: str | None = None) -> Starlette:
+    """The application."""
+    return build_app(settings.model_copy(update={"board_token": SecretStr(token) if token else None}))
+
+
+class Client:
+    """Asks the application as one at this address would, who asked for this name."""
+
+    def __init__(self, app: ASGIApp, peer: str, host: str) -> None:
+        self._app, self._peer, self._url = app, peer, f"http://{host}"
+
+    def get(self, path: str, **options: Any) -> Response:
+        """The answer to a GET."""
+        return self._ask("GET", path, options)
+
+    def post(self, path: str) -> Response:
+        """The answer to a POST."""
+        return self._ask("POST", path, {})
+
+    def _ask(self, method: str, path: str, options: dict[str, Any]) -> Response:
+        async def ask() -> Response:
+            transport = ASGITransport(self._app, client=(self._peer, 50000))
+            async with AsyncClient(transport=transport, base_url=self._url) as http:
+                return await http.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+
+@contextmanager
+def client(app: Starlette, peer: str, host: str = "127.0.0.1:8000") -> Iterator[Client]:
+    """A client of an application, which is closed at the end."""
+
+    async def close() -> None:
+        async with app.router.lifespan_context(app):
+            pass
+
+    yield Client(app, peer, host)
+    asyncio.run(close())
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("peer", "host", "headers", "status"),
+    [
+        pytest.param("127.0.0.1", "localhost:8000", {}, "read", id="this machine"),
+        pytest.param("::1", "[::1]:8000", {}, "read", id="this machine, IPv6"),
+        pytest.param("203.0.113.9", "localhost:8000", {}, "kept out", id="elsewhere"),
+        pytest.param("203.0.113.9", "localhost", {"X-Forwarded-For": "127.0.0.1"}, "kept out", id="pretends"),
+        pytest.param("127.0.0.1", "localhost", {"X-Forwarded-For": "203.0.113.9"}, "kept out", id="a proxy"),
+        pytest.param("127.0.0.1", "evil.example", {}, "kept out", id="a name that was made to lead here"),
+    ],
+)
+def test_without_a_token_only_this_machine_reads(
+    settings: Settings, path: str, peer: str, host: str, headers: dict[str, str], status: str
+) -> None:
+    """By the connection's other end; what headers say can only keep out. The mend is named."""
+    with client(load_app(settings), peer, host) as opened:
+        answer = opened.get(path, headers=headers)
+
+    assert (answer.status_code == 403) == (status == "kept out")
+    if status == "kept out":
+        assert "RECONCILER_BOARD_TOKEN" in answer.text
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_with_a_token_nobody_reads_without_it(guarded: Client, path: str) -> None:
+    """A browser asks for it; a wrong one, or what is no credential at all, is refused."""
+    for given in (None, "Bearer wrong", f"Basic {_basic('wrong')}", "Basic ###", "Basic", f"Digest {TOKEN}"):
+        answer = guarded.get(path, headers={"Authorization": given} if given else {})
+
+        assert answer.status_code == 401, given
+        assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+        assert TOKEN not in answer.text
+
+
+@pytest.mark.parametrize("given", ["bearer", "password"])
+def test_the_token_opens_it_from_anywhere(guarded: Client, given: str) -> None:
+    """As a bearer token, or as the password of any user."""
+    value = f"Bearer {TOKEN}" if given == "bearer" else f"Basic {_basic(TOKEN)}"
+
+    assert guarded.get("/", headers={"Authorization": value}).status_code == 200
+
+
+def _basic(password: str) -> str:
+    return b64encode(f"anybody:{password}".encode()).decode()
+
+
+def test_every_answer_keeps_to_itself(settings: Settings) -> None:
+    """Nothing inline, nothing from elsewhere, no frame, no guessing of types, nothing kept or passed on."""
+    with (
+        client(load_app(settings), "127.0.0.1") as opened,
+        client(load_app(settings), "203.0.113.9") as kept_out,
+    ):
+        answers = [opened.get(path) for path in [*PATHS, "/board/static/none"]] + [kept_out.get("/")]
+
+    for answer in answers:
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert " style=" not in answer.text
+        assert "<script>" not in answer.text
+
+
+def test_it_only_reads(settings: Settings, ledger: Ledger) -> None:
+    """No page changes the ledger, and no page takes anything but GET."""
+    ledger.track("sub", an_event("e1"))
+    before = dump(ledger)
+    with client(load_app(settings), "127.0.0.1") as opened:
+        for path in PATHS:
+            opened.get(path)
+            assert opened.post(path).status_code == 405
+
+    assert dump(ledger) == before
+
+
+def test_a_ledger_that_is_away_is_said(settings: Settings) -> None:
+    """503, without what the server said."""
+    away = settings.model_copy(update={"redis_url": "redis://:secret@127.0.0.1:1/0"})
+    with client(build_app(away), "127.0.0.1") as opened:
+        answer = opened.get("/")
+
+    assert answer.status_code == 503
+    assert "cannot be read" in answer.text
+    assert "secret" not in answer.text
+
+
+def test_a_search_by_event_leads_to_it_through_many_accounts(settings: Settings, ledger: Ledger) -> None:
+    """No index leads from an event's id to its account: all are looked through, within bounds."""
+    for number in range(300):
+        ledger.track(f"sub-{number}", an_event(f"event-{number}"))
+    with client(load_app(settings), "127.0.0.1") as opened:
+        answer = opened.get("/board/search", params={"q": "event-217"})
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/board/event?account=sub-217&")
+
+
+def test_sweeps_sample_the_backlog(ledger: Ledger, redis: Redis) -> None:
+    """One sample in five minutes, however often they come; a day of them is kept."""
+    ledger.track("sub", an_event("e1"))
+    old = int((ledger.now() - timedelta(days=1, minutes=1)).timestamp() * 1000)
+    redis.xadd(f"{ledger.prefix}:backlog", {"pending": 7}, id=f"{old}-0")
+
+    for _ in range(3):
+        ledger.promote(10)
+
+    [sample] = read_backlog(redis, ledger.prefix)
+    assert (sample.pending, sample.causes) == (1, {None: 1})
+    assert 0 < redis.pttl(f"{ledger.prefix}:sampled") <= 300_000
+    assert Cause.GENERATING not in sample.causes

@@ -1,0 +1,220 @@
+"""`reconciler explain`: one event, live and from the ledger, and what is said of ids not known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.test_ledger_leases import dump
+from tests.integration.world import Begin, World, beginning
+from worker import looks
+from worker.cli import cli
+from worker.intake import accept
+from worker.intake.payloads import ConnectAccount
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import EventKey
+from worker.operations.case import Case, Post
+from worker.operations.explanation import ask
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that generates nothing by itself."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox."""
+    yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+def offline(world: World, event_id: str = "e1") -> Case:
+    """The case as the ledger alone knows it."""
+    found = ask(world.services.settings, world.sub, world.key(event_id), live=False)
+    assert isinstance(found, Case)
+    return found
+
+
+def command(world: World, *arguments: str, live: bool = False) -> Result:
+    """The command, with nothing set but where the ledger is, and for a live read all that it needs."""
+    settings = world.services.settings
+    environment: dict[str, str | None] = {
+        "RECONCILER_REDIS_URL": settings.redis_url,
+        "RECONCILER_KEY_PREFIX": settings.key_prefix,
+    }
+    if live:
+        environment |= {
+            "RECONCILER_VAULT_KEYS": settings.vault_keys[0].get_secret_value(),
+            "RECONCILER_CRONOFY_CLIENT_ID": settings.cronofy_client_id,
+            "RECONCILER_CRONOFY_CLIENT_SECRET": settings.cronofy_client_secret[0].get_secret_value(),
+            "RECONCILER_CRONOFY_API_URL": settings.cronofy_api_url,
+        }
+    return CliRunner().invoke(cli, ["explain", *arguments], env=environment)
+
+
+def test_offline_needs_neither_cronofy_nor_a_vault_key_and_changes_nothing(begin: Begin) -> None:
+    """The last look's diagnosis, as the contract has it, and not one call."""
+    world = begin()
+    world.track()
+    recorded = world.look()
+    before, calls = dump(world.services.ledger), len(world.calls())
+
+    said = command(world, world.sub, world.calendar_id, "e1", "--offline", "--json")
+
+    assert (said.exit_code, json.loads(said.stdout)) == (0, recorded)
+    assert (dump(world.services.ledger), len(world.calls())) == (before, calls)
+
+
+def test_a_live_answer_is_what_is_so_now(begin: Begin) -> None:
+    """The ledger still says what the last look saw; the two sentences and the evidence are of this moment."""
+    world = begin()
+    world.track()
+    world.look()
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+
+    live = command(world, world.sub, world.calendar_id, "e1", live=True)
+
+    assert live.exit_code == 0, live.output
+    assert live.stdout.startswith(
+        "The Zoom connection of this account has expired, so no link can be created"
+    )
+    assert "Evidence, read just now" in live.stdout
+    assert "sent with our next check" in " ".join(live.stdout.split())
+    assert offline(world).answer["cause"] == "generating"
+    assert max(map(len, live.stdout.splitlines())) <= 80
+    assert "\x1b" not in live.stdout
+
+
+def test_without_what_a_live_read_needs_it_says_how_to_do_without(begin: Begin) -> None:
+    """The missing setting is named, and so is the option."""
+    world = begin()
+    world.track()
+
+    said = command(world, world.sub, world.calendar_id, "e1")
+
+    assert said.exit_code == 1
+    assert "RECONCILER_CRONOFY_CLIENT_ID" in str(said.exception)
+    assert "--offline" in str(said.exception)
+
+
+def test_a_live_read_that_fails_is_answered_from_the_ledger(begin: Begin) -> None:
+    """It says that nothing was read anew, and is not taken for news."""
+    world = begin()
+    world.track()
+    world.look()
+    world.control.add_fault("reset")
+
+    found = ask(world.services.settings, world.sub, world.key(), live=True)
+
+    assert isinstance(found, Case)
+    assert not found.read_anew
+    assert "Not read anew" in found.answer["evidence"][-1]
+
+
+def test_it_is_known_where_the_relink_email_is(begin: Begin) -> None:
+    """On its way, sent, or refused for good by the mail server."""
+    world = begin()
+    world.track()
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    world.look()
+
+    queued = offline(world).post
+    [mail] = world.mails()
+    refusal = Outcome(OutcomeType.ESCALATED, world.sub, world.services.ledger.now())
+    world.services.outbox.later(mail.mail_id, timedelta(0))
+    later = offline(world).post
+    world.services.outbox.refused(mail.mail_id, refusal)
+    refused = offline(world).post
+
+    assert (queued, later, refused) == (Post.QUEUED, Post.QUEUED, Post.REFUSED)
+
+
+def test_a_sent_email_is_told_from_a_refused_one(begin: Begin) -> None:
+    """Once it left the outbox without a refusal, it was handed over."""
+    world = begin()
+    world.track()
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    world.look()
+    [mail] = world.mails()
+
+    world.services.outbox.sent(mail.mail_id)
+
+    assert offline(world).post is Post.SENT
+
+
+def test_why_no_email_could_be_sent_is_remembered(begin: Begin) -> None:
+    """The address that the caller gave is none."""
+    world = begin()
+    account = world.control.account(world.sub)
+    tokens = {name: account[name] for name in ("refresh_token", "access_token")}
+    accept.connect_account(
+        world.services, ConnectAccount(sub=world.sub, email="dana at example.org", **tokens)
+    )
+    world.track()
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+
+    world.look()
+
+    episode = offline(world).episode
+    assert episode is not None
+    assert "the email address known for them is none" in episode.obstacle
+
+
+@pytest.mark.parametrize("wrong", ["event", "calendar", "account", "all of it"])
+def test_an_event_that_is_not_tracked_names_what_was_meant(begin: Begin, wrong: str) -> None:
+    """A letter too many, another calendar, another account: the known ids, as the command takes them."""
+    world = begin()
+    world.track("booking-77")
+    ids = {"account": world.sub, "calendar": world.calendar_id, "event": "booking-77"}
+    asked = {
+        "event": {"event": "booking-7"},
+        "calendar": {"calendar": "cal_of_nobody"},
+        "account": {"account": "acc_of_nobody"},
+        "all of it": {"account": f"{world.sub}x", "calendar": f"{world.calendar_id}x", "event": "boking-77"},
+    }[wrong]
+
+    said = command(world, *(ids | asked).values(), "--offline")
+
+    assert said.exit_code == 1
+    assert "is not tracked" in said.stderr
+    assert f"{world.sub} {world.calendar_id} booking-77" in said.stderr
+
+
+def test_any_event_of_the_account_is_named_where_none_is_alike(begin: Begin) -> None:
+    """Three at most; and of an empty ledger nothing is made up."""
+    world = begin()
+    for number in range(5):
+        world.track(f"e{number}")
+
+    assert len(_nearest(world, world.sub, "entirely-other")) == 3
+    assert _nearest(world, "nobody-at-all", "entirely-other", calendar="elsewhere") == []
+
+
+def _nearest(world: World, sub: str, event_id: str, calendar: str | None = None) -> list[Any]:
+    key = EventKey(calendar or world.calendar_id, event_id)
+    found = ask(world.services.settings, sub, key, live=False)
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_settled_event_is_explained_while_its_history_is_kept(begin: Begin) -> None:
+    """Live or not, from the ledger."""
+    world = begin()
+    world.track(hours=-1)
+    world.look()
+
+    found = ask(world.services.settings, world.sub, world.key(), live=True)
+
+    assert isinstance(found, Case)
+    assert (found.answer["cause"], found.read_anew) == ("event_in_past", False)
+    assert looks.explain(world.services, world.sub, world.key()) == found.answer

@@ -1,0 +1,64 @@
+"""Cases of one event in every way it may stand, made by the diagnosis and the records of a fleet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from tests.unit.builders import (
+    DAY,
+    NOW,
+    POLICY,
+    SUB,
+    Sighting,
+    judged,
+)
+from worker.diagnosis.model import Notice, Profiles
+from worker.ledger.records import Account, Episode, Memo, TrackedEvent, to_ms
+from worker.operations.case import Case, Rules
+from worker.reconcile.answer import live_answer, recorded_answer
+
+RULES = Rules(POLICY.grace, (DAY, 3 * DAY, 7 * DAY), "same_provider")
+
+
+def looked_at(
+    event: TrackedEvent,
+    sighting: Sighting | None = None,
+    profiles: Profiles | None = None,
+    *,
+    notice: Notice | None = None,
+) -> TrackedEvent:
+    """The record after a look at NOW that saw this, and after what was notified."""
+    if notice:
+        event = event.noticed(notice.interaction.value, notice.subtype, to_ms(notice.at))
+    return judged(event, sighting, profiles).after
+
+
+def case(
+    event: TrackedEvent,
+    *,
+    lost: bool = False,
+    connected: bool = True,
+    episode: Episode | None = None,
+    now: datetime = NOW,
+    **changed: Any,
+) -> Case:
+    """What the ledger knows of the event after the last look, a moment after it."""
+    memo = Memo({"pro_a": episode} if episode else {}, {"pro_a": "zoom"})
+    account = Account(SUB, b"sealed" if connected else None, lost, memo=memo)
+    answer = recorded_answer(SUB, event, lost)
+    return replace(Case(answer, event, account, now, RULES), **changed)
+
+
+def read_anew(event: TrackedEvent, profiles: Profiles) -> Case:
+    """A live read of an event that no look has reached: the record stays as it was."""
+    diagnosis = judged(event, profiles=profiles).diagnosis
+    account = Account(SUB, b"sealed", lost=False)
+    return Case(live_answer(SUB, event, diagnosis), event, account, NOW, RULES, read_anew=True)
+
+
+def asked(mails: int = 1, *, obstacle: str = "", missed: int = 0) -> Episode:
+    """An episode of pro_a that began a day ago, with so many emails; the first of the reminders missed."""
+    ids = tuple(f"mail_{n}" for n in range(mails - missed))
+    return Episode(to_ms(NOW - DAY), mails, ids, (), obstacle)

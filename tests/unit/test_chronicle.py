@@ -1,0 +1,144 @@
+"""What stands behind an answer: history, what comes next, what can be done, and all of it on a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from tests.unit.builders import (
+    CONNECTED,
+    DAY,
+    EXPIRED,
+    HOUR,
+    MINUTE,
+    NOW,
+    event_body,
+    failing,
+    profile,
+    tracked,
+    userinfo,
+)
+from tests.unit.cases import asked, case, looked_at
+from tests.unit.test_reply import ROWS
+from worker.ledger.records import EventKey, Write, to_ms
+from worker.operations.case import Case, Post
+from worker.operations.chronicle import following, history, operator_can, support_can
+from worker.operations.explanation import show
+from worker.operations.reply import reply
+
+OLD = tracked(age=3 * HOUR)
+
+
+def printed(asked_about: Case, width: int = 80, *, terminal: bool = False) -> str:
+    """What the command prints."""
+    out = StringIO()
+    show(asked_about, Console(file=out, width=width, force_terminal=terminal))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("asked_about", [row[1] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_every_case_is_told_in_full_within_the_width(asked_about: Case, width: int) -> None:
+    """The two sentences first; each section has something in it; no line is too long or ends in blanks."""
+    text = printed(asked_about, width)
+
+    assert " ".join(text.partition("\n\n")[0].split()) == " ".join(reply(asked_about))
+    for title in ("Evidence", "History", "What happens next", "What you can do", "Particulars"):
+        assert f"\n{title}" in text
+    assert all(following(asked_about))
+    assert support_can(asked_about).endswith(".")
+    assert operator_can(asked_about).endswith((".", "?"))
+    lines = text.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert max(map(len, lines)) <= width
+    assert "\x1b" not in text
+
+
+def test_ids_are_never_broken_so_that_they_can_be_copied() -> None:
+    """However long they are."""
+    key = EventKey(f"cal_{'c' * 200}", f"event-{'e' * 200}")
+    text = printed(case(replace(OLD, key=key)))
+
+    assert f"calendar {key.calendar_id}\n" in text
+    assert f"event    {key.event_id}\n" in text
+
+
+def test_what_people_wrote_cannot_act_on_a_terminal() -> None:
+    """Escape sequences, line breaks and text that turns round are taken out of summary and ids."""
+    nasty = "Sync\x1b[2J\nState: fine\u202eevil"
+    event = replace(OLD, key=EventKey("cal\x1b]0;x\x07", "e\u202e1"), body=event_body() | {"summary": nasty})
+    text = printed(case(event))
+
+    assert "Sync[2J State: fineevil" in text
+    assert not any(character in text for character in "\x1b\x07\u202e")
+
+
+def test_colour_is_for_terminals() -> None:
+    """And there it is but bold."""
+    assert "\x1b[1m" in printed(case(OLD), terminal=True)
+
+
+def test_the_history_has_all_that_was_seen_and_done_in_order() -> None:
+    """What the caller did, each look, what was notified, what was written, and the email."""
+    event = looked_at(OLD, profiles=CONNECTED, notice=failing())
+    event = replace(event, writes={"pro_b": Write(to_ms(NOW + MINUTE), accepted=True)})
+    told = history(case(event, episode=asked()))
+
+    assert [(entry.at, entry.text) for entry in told] == [
+        (NOW - DAY, "the profile is disconnected: relink email written"),
+        (NOW - 3 * HOUR, "handed over: tracked"),
+        (NOW - 5 * MINUTE, "notified: conferencing_failing: noted"),
+        (NOW, "the service fails: waited"),
+        (NOW + MINUTE, "Update Event was accepted: profile pro_b set"),
+    ]
+
+
+def test_what_only_repeats_itself_is_one_line() -> None:
+    """With how often, and the last time; a look that failed in between is told apart."""
+    waits = [(to_ms(NOW + n * MINUTE), "generating", "wait") for n in range(5)]
+    failed = (to_ms(NOW + 5 * MINUTE), "look_failed", "Cronofy cannot be reached.")
+    told = history(case(replace(OLD, history=(*waits, failed))))
+
+    assert [entry.text for entry in told[1:]] == [
+        "pending, nothing wrong: waited (5 times, last at 2026-12-01 12:04:00)",
+        "the look failed: Cronofy cannot be reached.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked_about", "says"),
+    [
+        pytest.param(
+            case(looked_at(OLD, profiles=EXPIRED), episode=asked(2), post=Post.SENT),
+            "Reminder by email: 2026-12-03 12:00:00 UTC, unless it is connected by then.",
+            id="the next reminder",
+        ),
+        pytest.param(
+            case(looked_at(OLD, profiles=EXPIRED), episode=asked(), post=Post.REFUSED),
+            "The newest relink email was refused for good by the mail server.",
+            id="a refused email",
+        ),
+        pytest.param(
+            case(looked_at(OLD, profiles=userinfo(profile("pro_b")))),
+            "Profile pro_b is set by Update Event.",
+            id="a replacement",
+        ),
+        pytest.param(
+            case(replace(OLD, failures=2)),
+            "The last 2 looks could not read it; nothing is concluded from that.",
+            id="looks that failed",
+        ),
+        pytest.param(
+            case(OLD, paused_since=NOW - HOUR),
+            "An operator paused the fleet at 2026-12-01 11:00:00 UTC: no look, no email until resumed.",
+            id="a pause",
+        ),
+    ],
+)
+def test_what_happens_next_is_said_with_its_time(asked_about: Case, says: str) -> None:
+    """Beside the next look."""
+    assert says in following(asked_about)
+    assert any(sentence.startswith("Next look: 2026-12-01 12:0") for sentence in following(asked_about))

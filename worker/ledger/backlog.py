@@ -1,0 +1,39 @@
+"""Samples of the backlog: how many events were pending for each cause, every few minutes of a day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+from redis import Redis
+
+from worker.diagnosis.model import Cause
+from worker.ledger.packing import CAUSES
+from worker.ledger.records import from_ms
+
+#: How often a sweep takes one, and how long it is kept: both are the script's (``sample`` in ``common.lua``).
+EVERY = timedelta(minutes=5)
+KEPT = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The backlog at one moment; the cause None is for events that were not looked at yet."""
+
+    at: datetime
+    pending: int
+    causes: Mapping[Cause | None, int]
+
+
+def read_backlog(redis: Redis, prefix: str) -> list[Sample]:
+    """The samples of the last day, the oldest first."""
+    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange(f"{prefix}:backlog"))
+    return [_sample(entry_id, fields) for entry_id, fields in entries]
+
+
+def _sample(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Sample:
+    places = {int(name): int(count) for name, count in fields.items() if name.isdigit()}
+    causes = {CAUSES[place]: count for place, count in places.items() if place < len(CAUSES)}
+    return Sample(from_ms(int(entry_id.partition(b"-")[0])), int(fields.get(b"pending", 0)), causes)

@@ -1,0 +1,130 @@
+"""The board at `/`: how the fleet is, and why an event has no link, for a browser. It only reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from importlib.resources import files
+from urllib.parse import urlencode
+
+import structlog
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from config.settings import Settings
+from worker.ledger.connection import connect_once
+from worker.ledger.ledger import Ledger
+from worker.ledger.records import EventKey
+from worker.operations.explanation import reading_ledger, recorded_case
+from worker.operations.nearest import nearest
+from worker.web.access import refusal
+from worker.web.board.overview import read_overview
+from worker.web.board.page import HEADERS, page
+from worker.web.board.search import search
+
+#: What Redis gets for each step of a page.
+PATIENCE = timedelta(seconds=3)
+STATIC = {
+    "board.css": "text/css; charset=utf-8",
+    "board.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+log = structlog.get_logger()
+
+
+class Board:
+    """Answers browsers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redis = connect_once(settings.redis_url or "", PATIENCE)
+        self._ledger = reading_ledger(self._redis, settings)
+        # Few at a time: a crowd of browsers waits, and the ledger does not notice it.
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="board")
+        folder = files("worker.web.board") / "static"
+        self._static = {name: (folder / name).read_bytes() for name in STATIC}
+
+    def routes(self) -> list[Route]:
+        """The pages, and what they are shown with."""
+        return [
+            Route("/", self.overview),
+            Route("/board/live", self.live),
+            Route("/board/search", self.found),
+            Route("/board/event", self.event),
+            Route("/board/static/{name}", self.static),
+        ]
+
+    def close(self) -> None:
+        """End the threads and close the connections."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._redis.close()
+
+    async def overview(self, request: Request) -> Response:
+        """The first page."""
+        return await self._answer(
+            request, lambda ledger: page("overview.html", board=read_overview(ledger, self._settings))
+        )
+
+    async def live(self, request: Request) -> Response:
+        """Of the first page what changes, for the script that refreshes it."""
+        return await self._answer(
+            request, lambda ledger: page("live.html", board=read_overview(ledger, self._settings))
+        )
+
+    async def found(self, request: Request) -> Response:
+        """What the search came to; where it is one event, on to that."""
+        text = request.query_params.get("q", "")
+
+        def find(ledger: Ledger) -> Response:
+            found = search(ledger, text)
+            if len(found.hits) == 1 and not found.partly:
+                hit = found.hits[0]
+                ids = {"account": hit.sub, "calendar": hit.calendar_id, "event": hit.event_id}
+                return RedirectResponse(f"/board/event?{urlencode(ids)}", 303)
+            return page("found.html", found=found, q=text)
+
+        return await self._answer(request, find)
+
+    async def event(self, request: Request) -> Response:
+        """Why one event has no link, as `explain --offline` says it."""
+        sub, calendar_id, event_id = (
+            request.query_params.get(name, "") for name in ("account", "calendar", "event")
+        )
+
+        def tell(ledger: Ledger) -> Response:
+            key = EventKey(calendar_id, event_id)
+            case = recorded_case(ledger, self._settings, sub, key)
+            if case is None:
+                return page(
+                    "untracked.html", 404, ids=(sub, calendar_id, event_id), near=nearest(ledger, sub, key)
+                )
+            return page("event.html", case=case)
+
+        return await self._answer(request, tell)
+
+    async def static(self, request: Request) -> Response:
+        """The style, the script and the icon: the same for everybody, and open to all."""
+        name = request.path_params["name"]
+        if name not in self._static:
+            return page("trouble.html", 404, title="Not found", text="There is nothing here.")
+        kept = {**HEADERS, "Cache-Control": "no-cache"}
+        return Response(self._static[name], media_type=STATIC[name], headers=kept)
+
+    async def _answer(self, request: Request, tell: Callable[[Ledger], Response]) -> Response:
+        """What `tell` says, for whoever may read it; 503 where the ledger cannot be read."""
+        refused = refusal(request, self._settings, "Basic")
+        if refused is not None:
+            refused.headers.update(HEADERS)
+            return refused
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, tell, self._ledger)
+        except RedisError as error:
+            log.warning("board.unreadable", reason=type(error).__name__)
+            text = "The ledger cannot be read at the moment. Try again; reconciler doctor says more."
+            return page("trouble.html", 503, title="No answer", text=text)

@@ -1,0 +1,162 @@
+"""What the board's first page shows: ids, times and counts from the ledger, nothing of what people wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from config.settings import Settings
+from worker.diagnosis.model import Cause
+from worker.ledger.backlog import read_backlog
+from worker.ledger.ledger import Ledger
+from worker.ledger.outcomes import OutcomeType
+from worker.operations.spans import amount, spoken
+from worker.operations.status import Status, read_status
+from worker.operations.status_table import sweep_is_late
+from worker.web.board.plot import Plot, Point, hourly, plot
+
+#: How many outcomes are shown.
+RECENT = 20
+
+CAUSES = {
+    None: "not looked at yet",
+    Cause.GENERATING: "still being made",
+    Cause.CREDENTIALS_EXPIRED: "user has to connect again",
+    Cause.PROFILE_REMOVED: "profile was removed",
+    Cause.EVENT_IN_PAST: "began without a link",
+    Cause.MISSING_MEETING_URL: "calendar's service gave no link",
+    Cause.PROVIDER_OUTAGE: "service is down",
+    Cause.ACCOUNT_UNAUTHORIZED: "account refused",
+    Cause.EVENT_GONE: "event is gone",
+    Cause.UNEXPLAINED: "overdue, no reason found",
+}
+OUTCOMES = {
+    OutcomeType.DELAYED: "delayed by its service",
+    OutcomeType.ASSIGNED: "has its link",
+    OutcomeType.REASSIGNED: "other profile set",
+    OutcomeType.RELINK_REQUESTED: "user asked to connect again",
+    OutcomeType.RELINKED: "user connected again",
+    OutcomeType.ESCALATED: "a person was told",
+    OutcomeType.CLOSED: "closed",
+    OutcomeType.ACCOUNT_LOST: "account lost",
+    OutcomeType.ACCOUNT_CONNECTED: "account connected",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CauseRow:
+    """Pending events of one cause: now, and over the last day."""
+
+    #: The contract's word; empty for those not looked at yet.
+    word: str
+    text: str
+    now: int
+    plot: Plot
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """One line of the outcomes; ids are None where it speaks of more than one event."""
+
+    at: datetime
+    type: str
+    text: str
+    cause: str | None
+    sub: str
+    calendar_id: str | None
+    event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The first page."""
+
+    status: Status
+    #: What an operator should look at, each in a sentence.
+    attention: tuple[str, ...]
+    backlog: Plot
+    #: The backlog at each hour, the newest first.
+    hours: tuple[Point, ...]
+    #: Every cause that there is or was within the day, the most first; and those of which there was none.
+    causes: tuple[CauseRow, ...]
+    absent: tuple[str, ...]
+    outcomes: tuple[OutcomeRow, ...]
+
+    @property
+    def oldest(self) -> str | None:
+        """For how long the longest tracked of the pending events has been."""
+        seconds = self.status.oldest_pending_seconds
+        return None if seconds is None else spoken(seconds)
+
+
+def read_overview(ledger: Ledger, settings: Settings) -> Overview:
+    """Read it: a few keys, however much is tracked. Raises RedisError where the ledger cannot be read."""
+    status = read_status(ledger.redis, settings)
+    samples = read_backlog(ledger.redis, ledger.prefix)
+    now = status.at
+    total = [*(Point(s.at, s.pending) for s in samples), Point(now, status.pending)]
+    rows, absent = [], []
+    for cause in (None, *Cause):
+        present = status.unseen if cause is None else status.causes[cause]
+        points = [*(Point(s.at, s.causes.get(cause, 0)) for s in samples), Point(now, present)]
+        drawn = plot(points, now)
+        if drawn.highest:
+            rows.append(CauseRow(cause.value if cause else "", CAUSES[cause], present, drawn))
+        else:
+            absent.append(cause.value if cause else CAUSES[None])
+    return Overview(
+        status=status,
+        attention=tuple(_attention(status, settings)),
+        backlog=plot(total, now),
+        hours=tuple(hourly(total, now)),
+        causes=tuple(sorted(rows, key=lambda row: (-row.now, -row.plot.highest))),
+        absent=tuple(absent),
+        outcomes=_outcomes(ledger),
+    )
+
+
+def _attention(status: Status, settings: Settings) -> list[str]:
+    found = []
+    if status.paused_since is not None:
+        since = spoken(status.at - status.paused_since)
+        found.append(
+            f"An operator paused the fleet {since} ago: no call to Cronofy and no email until resumed."
+        )
+    if status.budget.client_refused:
+        found.append("Cronofy refuses our client id or secret: no call is made. See reconciler doctor.")
+    if status.budget.paused_until is not None:
+        left = spoken(status.budget.paused_until - status.at)
+        found.append(f"Cronofy asked for a pause: no call for {left}.")
+    if sweep_is_late(status, settings.sweep_every):
+        ago = status.last_sweep_seconds
+        last = f"was {spoken(ago)} ago" if ago is not None else "never ran"
+        found.append(f"The last sweep {last}: does beat run?")
+    if not status.workers:
+        found.append("No worker has said within half a minute that it is there.")
+    if status.dead_letters:
+        found.append(f"{amount(status.dead_letters, 'dead letter')} to look at: reconciler dead-letters.")
+    if status.mail_refused:
+        found.append(f"{amount(status.mail_refused, 'email was', 'emails were')} refused for good.")
+    return found
+
+
+def _outcomes(ledger: Ledger) -> tuple[OutcomeRow, ...]:
+    entries = ledger.redis.xrevrange(f"{ledger.prefix}:outcomes", count=RECENT)
+    told: list[dict[str, Any]] = [
+        json.loads(fields[b"outcome"])
+        for _, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", entries)
+    ]
+    return tuple(
+        OutcomeRow(
+            at=datetime.fromisoformat(outcome["at"]),
+            type=outcome["type"],
+            text=OUTCOMES.get(outcome["type"], outcome["type"]),
+            cause=outcome["cause"],
+            sub=outcome["sub"],
+            calendar_id=outcome["calendar_id"],
+            event_id=outcome["event_id"],
+        )
+        for outcome in told
+    )

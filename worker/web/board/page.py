@@ -1,0 +1,65 @@
+"""How a page of the board is made: its templates, and the headers that keep it to itself."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from worker.operations.explanation import sections
+from worker.operations.reply import reply
+from worker.operations.spans import spoken
+from worker.relink.wording import line, provider
+
+#: Nothing is loaded from elsewhere, nothing inline runs, no page frames this one, nothing is kept.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+#: Longer than any sentence of ours, and than any address with three ids in it.
+LONGEST = 20_000
+
+
+def page(template: str, status_code: int = 200, **shown: Any) -> Response:
+    """A page from its template. Whatever it shows is escaped, and cannot reorder the text around it."""
+    return HTMLResponse(_TEMPLATES.get_template(template).render(**shown), status_code, HEADERS)
+
+
+def _plain(value: Any) -> Any:
+    """What a template prints, whoever wrote it: one line, without control and bidi characters."""
+    # What has this method is HTML already, of a template's own.
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return line(value, LONGEST)
+    return value
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _event_url(sub: str, calendar_id: str, event_id: str) -> str:
+    return "/board/event?" + urlencode({"account": sub, "calendar": calendar_id, "event": event_id})
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("worker.web.board"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    finalize=_plain,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {"moment": _moment, "spoken": spoken, "provider": provider, "shell": shlex.join}
+_TEMPLATES.globals |= {"event_url": _event_url, "reply": reply, "sections": sections}

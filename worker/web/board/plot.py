@@ -1,0 +1,92 @@
+"""The geometry of the board's plots: from samples to what an SVG path says. Pure.
+
+A plot is drawn in a box of 1000 by 100 that the page stretches; its labels are text beside it, so that they
+stay as large on a small screen. Where no sample was taken (no sweep ran), the line has a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from worker.ledger.backlog import EVERY, KEPT
+
+WIDTH, HEIGHT = 1000, 100
+#: Samples further apart than this have a gap between them.
+GAP = EVERY * 3
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A count at a moment."""
+
+    at: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A line with the area below it, and what it says in words."""
+
+    line: str
+    area: str
+    top: int
+    lowest: int
+    highest: int
+
+
+def plot(points: Sequence[Point], now: datetime, top: int | None = None) -> Plot:
+    """Draw the points of the last day, the newest at the right edge; `top` is the count at the upper edge."""
+    counts = [point.count for point in points] or [0]
+    top = round_up(max(counts)) if top is None else top
+    runs = [[(_x(point.at, now), _y(point.count, top)) for point in run] for run in _runs(points)]
+    return Plot(
+        line=" ".join(_line(run) for run in runs),
+        area=" ".join(f"{_line(run)}L{run[-1][0]} {HEIGHT}L{run[0][0]} {HEIGHT}Z" for run in runs),
+        top=top,
+        lowest=min(counts),
+        highest=max(counts),
+    )
+
+
+def hourly(points: Sequence[Point], now: datetime) -> list[Point]:
+    """The newest point of each hour, the newest hour first: the plot as a table."""
+    hours: dict[int, Point] = {}
+    for point in points:
+        hours[int((now - point.at) / timedelta(hours=1))] = point
+    return [hours[hour] for hour in sorted(hours)]
+
+
+def round_up(count: int) -> int:
+    """The next count that reads well at the top of an axis: 1, 2, 5, 10, 20, 50, …"""
+    size = 1
+    while True:
+        for step in (1, 2, 5):
+            if count <= step * size:
+                return step * size
+        size *= 10
+
+
+def _runs(points: Sequence[Point]) -> list[list[Point]]:
+    runs: list[list[Point]] = []
+    for point in points:
+        if runs and point.at - runs[-1][-1].at <= GAP:
+            runs[-1].append(point)
+        else:
+            runs.append([point])
+    return runs
+
+
+def _line(run: Sequence[tuple[float, float]]) -> str:
+    # A lone point is drawn too: as a short dash.
+    run = run if len(run) > 1 else [run[0], (run[0][0] + 2, run[0][1])]
+    return "M" + "L".join(f"{x} {y}" for x, y in run)
+
+
+def _x(at: datetime, now: datetime) -> float:
+    return round(WIDTH * (1 - min(max((now - at) / KEPT, 0), 1)), 1)
+
+
+def _y(count: int, top: int) -> float:
+    return round(HEIGHT * (1 - count / top), 1)

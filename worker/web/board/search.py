@@ -1,0 +1,123 @@
+"""The board's search: from an account's, a calendar's or an event's id to the events that are meant."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from worker.ledger.ledger import Ledger
+from worker.ledger.packing import readable_events
+from worker.ledger.records import EventKey, Stored
+from worker.operations.nearest import NEIGHBOURS, Ids, is_known, nearest_accounts
+from worker.web.board.overview import CAUSES
+
+#: How many events are listed.
+LISTED = 50
+#: No index leads from an event's id alone: among millions of accounts it is looked for no longer than this.
+SEARCH_SECONDS = 1.5
+#: No id is longer (contract §1).
+LONGEST = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One event that was found."""
+
+    sub: str
+    calendar_id: str
+    event_id: str
+    start: datetime | None
+    state: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to."""
+
+    asked: str
+    hits: tuple[Hit, ...] = ()
+    #: More were found than are listed.
+    more: bool = False
+    #: Time ran out before all accounts were looked through for an event's id.
+    partly: bool = False
+    #: Account ids nearest to what was asked for, where nothing was found.
+    near: tuple[Ids, ...] = ()
+
+
+def search(ledger: Ledger, text: str) -> Found:
+    """Find what `text` names: an account, a calendar, an event, or all three as `status` shows them."""
+    asked = text.strip()
+    if not asked or len(asked) > 3 * LONGEST:
+        return Found(asked[:100])
+    match asked.split():
+        case [sub, calendar_id, event_id] if ledger.find(sub, EventKey(calendar_id, event_id)):
+            return _listed(asked, _one(ledger, sub, EventKey(calendar_id, event_id)))
+    found = _of_account(ledger, asked) or _of_calendar(ledger, asked)
+    if found:
+        return _listed(asked, found)
+    hits, partly = _of_event(ledger, asked)
+    if hits:
+        return _listed(asked, hits, partly)
+    return Found(asked, partly=partly, near=tuple((near,) for near in nearest_accounts(ledger, asked)))
+
+
+def _listed(asked: str, hits: list[Hit], partly: bool = False) -> Found:
+    hits.sort(key=lambda hit: (hit.state != "pending", hit.start.timestamp() if hit.start else 0.0))
+    return Found(asked, tuple(hits[:LISTED]), len(hits) > LISTED, partly)
+
+
+def _one(ledger: Ledger, sub: str, key: EventKey) -> list[Hit]:
+    stored = ledger.find(sub, key)
+    return [_hit(sub, stored)] if stored else []
+
+
+def _of_account(ledger: Ledger, sub: str) -> list[Hit]:
+    return [_hit(sub, stored) for stored in _tracked(ledger, sub)] if is_known(ledger, sub) else []
+
+
+def _of_calendar(ledger: Ledger, calendar_id: str) -> list[Hit]:
+    return [
+        _hit(sub, stored)
+        for sub in ledger.accounts_of(calendar_id)[:NEIGHBOURS]
+        for stored in _tracked(ledger, sub)
+        if stored.event.key.calendar_id == calendar_id
+    ]
+
+
+def _tracked(ledger: Ledger, sub: str) -> tuple[Stored, ...]:
+    """All events of an account, pending or settled, that can be read."""
+    settled = cast("dict[bytes, bytes]", ledger.redis.hgetall(f"{ledger.prefix}:settled:{sub}"))
+    return (*ledger.pending(sub), *readable_events(settled.items())[0])
+
+
+def _of_event(ledger: Ledger, event_id: str) -> tuple[list[Hit], bool]:
+    hits: list[Hit] = []
+    deadline = time.monotonic() + SEARCH_SECONDS
+    for family in ("events", "settled"):
+        head, cursor = f"{ledger.prefix}:{family}:", 0
+        while True:
+            after, found = ledger.redis.scan(cursor, match=f"{head}*", count=1000)
+            keys = cast("list[bytes]", found)
+            with ledger.redis.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hkeys(key)
+                for key, fields in zip(keys, pipeline.execute(), strict=True):
+                    sub = key.decode().removeprefix(head)
+                    named = [each for each in map(EventKey.of_field, fields) if each.event_id == event_id]
+                    hits += [hit for each in named for hit in _one(ledger, sub, each)]
+            cursor = int(after)
+            if cursor == 0:
+                break
+            if time.monotonic() > deadline or len(hits) > LISTED:
+                return hits, True
+    return hits, False
+
+
+def _hit(sub: str, stored: Stored) -> Hit:
+    event = stored.event
+    state = str(event.last["state"]) if event.last else "pending"
+    text = CAUSES[event.cause] if state != "assigned" else "has its link"
+    return Hit(sub, event.key.calendar_id, event.key.event_id, event.starts_at, state, text)
