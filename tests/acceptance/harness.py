@@ -273,10 +273,12 @@ def running_fleet(
     settings: Mapping[str, str] | None = None,
     ledger: str | None = None,
     broker: str | None = None,
+    smtp_login: str = "",
 ) -> Iterator[Fleet]:
     """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK.
 
-    `ledger` and `broker` are the URLs of servers that run already.
+    `ledger` and `broker` are the URLs of servers that run already; `smtp_login` is user:password for the mail
+    server.
     """
     with ExitStack() as stack:
         url = ledger or stack.enter_context(embedded_server(home / "redis"))
@@ -290,6 +292,7 @@ def running_fleet(
             "VAULT_KEYS": Fernet.generate_key().decode(),
             "DATA_DIR": str(home),
             **cronofy_settings(sandbox),
+            "SMTP_URL": sandbox.smtp_url.replace("://", f"://{smtp_login}@" if smtp_login else "://"),
             **QUICK,
             **(settings or {}),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from worker.embedded import find_binary
 class Server:
     """One server in a directory; `client` is a client of it that waits for nothing."""
 
-    def __init__(self, home: Path, binary: str | None = None, **config: str) -> None:
+    def __init__(self, home: Path, binary: str | None = None, password: str = "", **config: str) -> None:
         """`config`: directives of its configuration, with underscores; starts nothing yet."""
         home.mkdir(parents=True)
         self._home = home
@@ -39,9 +40,12 @@ class Server:
             "maxmemory-policy": "noeviction",
             **{name.replace("_", "-"): value for name, value in config.items()},
         }
+        if password:
+            directives = {**directives, "requirepass": password}
         lines = [f"{name} {value}" for name, value in directives.items()]
         (home / "server.conf").write_text("\n".join([*lines, ""]))
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        login = f":{password}@" if password else ""
+        self.url = f"redis://{login}127.0.0.1:{self.port}/0"
         self.client = Redis.from_url(self.url, socket_timeout=10)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -60,6 +64,8 @@ class Server:
     def kill(self) -> None:
         """End it as a lost machine does."""
         assert self._process is not None
+        # Callers' results unsubscribe when they are freed: not at a server that is gone.
+        gc.collect()
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait(5)
 
@@ -82,9 +88,11 @@ class Server:
 
 
 @contextmanager
-def running_server(home: Path, binary: str | None = None, **config: str) -> Iterator[Server]:
+def running_server(
+    home: Path, binary: str | None = None, password: str = "", **config: str
+) -> Iterator[Server]:
     """Start a server in `home`; it is ended with the block."""
-    server = Server(home, binary, **config)
+    server = Server(home, binary, password, **config)
     try:
         server.start()
         yield server

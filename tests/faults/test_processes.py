@@ -53,7 +53,7 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
     to accounts that a killed process had in hands, and an email that was sent twice has one Message-ID.
     """
     dice = random.Random(seed)
-    people, events, kills = (30, 50, 20) if long else (9, 8, 4)
+    people, events, kills = (30, 50, 20) if long else (9, 6, 3)
     crowd = Crowd.of(fleet, people, events)
     in_hands: list[str] = []
     moments = sorted(dice.sample(range(len(crowd)), kills))
@@ -68,7 +68,7 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
             if workers[-1].process.poll() is not None:
                 workers.append(_start_worker(fleet))
     crowd.relink()
-    again = crowd.send_again(40)
+    again = crowd.send_again(12)
     result = crowd.settle(240 if long else 60)
     fleet.children[0] = workers[-1]
 
@@ -100,7 +100,7 @@ def test_a_worker_that_is_asked_to_end_finishes_what_it_is_at(fleet: Fleet, reco
     fleet.control.clear_faults()
     fleet.children[0] = _start_worker(fleet)
     crowd.relink()
-    again = crowd.send_again(20)
+    again = crowd.send_again(10)
     result = crowd.settle(40)
 
     redone = result.doubled + result.rewritten.total() + result.repeated_mails

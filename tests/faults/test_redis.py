@@ -89,7 +89,7 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
         _check_all_run(fleet)
     list(tracking)
     crowd.relink()
-    again = crowd.send_again(30)
+    again = crowd.send_again(10)
     result = crowd.settle(90)
     for person in slow:
         person.outcome("assigned", "slow", 60)
@@ -167,7 +167,7 @@ def test_work_pauses_while_redis_takes_no_writes(
     finally:
         _mend(server)
     crowd.relink()
-    again = crowd.send_again(30)
+    again = crowd.send_again(10)
     result = crowd.settle(60)
 
     record(
@@ -215,7 +215,7 @@ def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record
         time.sleep(5)
         ledger.start()
 
-        again = crowd.send_again(30)
+        again = crowd.send_again(10)
         crowd.relink()
         result = crowd.settle(60)
 
