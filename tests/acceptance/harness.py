@@ -274,17 +274,18 @@ def running_fleet(
     ledger: str | None = None,
     broker: str | None = None,
     smtp_login: str = "",
+    callers: str | None = None,
 ) -> Iterator[Fleet]:
     """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK.
 
     `ledger` and `broker` are the URLs of servers that run already; `smtp_login` is user:password for the mail
-    server.
+    server; `callers` is the broker's URL as callers are given it, if that is another.
     """
     with ExitStack() as stack:
         url = ledger or stack.enter_context(embedded_server(home / "redis"))
         sandbox = stack.enter_context(running_sandbox())
         redis = stack.enter_context(Redis.from_url(url))
-        caller = Caller(broker or url, url)
+        caller = Caller(callers or broker or url, callers or url)
         stack.callback(caller.close)
         values = {
             "REDIS_URL": url,

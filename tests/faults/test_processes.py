@@ -154,10 +154,9 @@ def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
     beat = next(child for child in fleet.children if "beat" in child.process.args)  # type: ignore[operator]
     os.kill(beat.pid, signal.SIGKILL)
     beat.process.wait(5)
-    time.sleep(1)
     crowd = Crowd.of(fleet, 3, 4)
-    looks = len(fleet.control.requests("/v1/events"))
     list(crowd.track())
+    looks = len(fleet.control.requests("/v1/events"))
     time.sleep(1.5)
     unlooked = len(fleet.control.requests("/v1/events")) == looks
     beats = [fleet.start("beat"), fleet.start("beat")]

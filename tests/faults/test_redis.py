@@ -69,7 +69,7 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
 ) -> None:
     """Worker and beat go on by themselves, and what Redis had acknowledged is there again from its AOF."""
     dice = random.Random(seed)
-    people, events, kills = (12, 10, 6) if long else (6, 4, 2)
+    people, events, kills = (12, 10, 6) if long else (6, 4, 1)
     crowd = Crowd.of(fleet, people, events)
     tracking = crowd.track()
     pids = [child.pid for child in fleet.children]
@@ -147,6 +147,8 @@ def test_work_pauses_while_redis_takes_no_writes(
     fleet: Fleet, server: Server, long: bool, record: Record, refuse: Callable[[Server], None], reason: str
 ) -> None:
     """Each process says why, once; nothing is done or lost meanwhile; all goes on once it is mended."""
+    if refuse is _alone and not long:
+        pytest.skip("too few replicas belong to the long form")
     crowd = Crowd.of(fleet, 3, 30 if long else 8)
     tracking = crowd.track()
     for _ in range(len(crowd) // 2):

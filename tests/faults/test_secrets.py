@@ -5,7 +5,9 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -197,12 +199,20 @@ def _live_through_everything(fleet: Fleet, secrets: dict[str, str]) -> list[str]
     wait_until(lambda: b"mail.put_off" in fleet.log.read_bytes(), 15, what="an email that waits")
     assert crowd.settle(40).lost == 0
     wait_until(fleet.drained, 15, what="no message under way")
-    return [
-        *_printed(fleet, "explain", waiting.sub, waiting.calendar_id, "waiting"),
-        *_printed(fleet, "explain", "--json", lost.sub, lost.calendar_id, "lost"),
-        *_printed(fleet, "explain", "--offline", stuck.sub, stuck.calendar_id, "stuck"),
-        *_printed_by_wrong_settings(fleet),
-    ]
+    with ThreadPoolExecutor(2) as pool:
+        return list(
+            pool.map(
+                lambda printing: printing(),
+                [
+                    lambda: _printed(fleet, "explain", "--json", waiting.sub, waiting.calendar_id, "waiting"),
+                    lambda: _printed(fleet, "explain", "--offline", lost.sub, lost.calendar_id, "lost"),
+                    *(
+                        partial(_printed_by_wrong, fleet, name)
+                        for name in ("REDIS_URL", "VAULT_KEYS", "SMTP_URL")
+                    ),
+                ],
+            )
+        )
 
 
 #: Python runs this at the start of each process: a look of one event ends in an error that nobody foresaw.
@@ -232,22 +242,14 @@ def _let_a_look_crash(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return token
 
 
-def _printed(fleet: Fleet, *args: str) -> list[str]:
+def _printed(fleet: Fleet, *args: str) -> str:
     done = fleet.run(*args)
-    return [done.stdout, done.stderr]
+    return done.stdout + done.stderr
 
 
-def _printed_by_wrong_settings(fleet: Fleet) -> list[str]:
-    """What commands say that cannot start: a setting that does not fit must not be quoted."""
-    printed = []
-    url, key = fleet.env["RECONCILER_REDIS_URL"], fleet.env["RECONCILER_VAULT_KEYS"]
-    for name, value in {
-        "REDIS_URL": url.replace("127.0.0.1", "127.0.0.1:x"),
-        "VAULT_KEYS": f"{key}x",
-        "SMTP_URL": f"{fleet.env['RECONCILER_SMTP_URL']}/path",
-        "BROKER_URL": url.replace("redis://", "redis:/"),
-    }.items():
-        wrong = run_command(fleet.home, {**fleet.env, f"RECONCILER_{name}": value}, "worker")
-        assert wrong.returncode == 1, name
-        printed += [wrong.stdout, wrong.stderr]
-    return printed
+def _printed_by_wrong(fleet: Fleet, name: str) -> str:
+    """What a worker says that cannot start for a setting that does not fit."""
+    value = fleet.env[f"RECONCILER_{name}"] + ":x/y"
+    wrong = run_command(fleet.home, {**fleet.env, f"RECONCILER_{name}": value}, "worker")
+    assert wrong.returncode == 1, name
+    return wrong.stdout + wrong.stderr
