@@ -68,8 +68,8 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
             if workers[-1].process.poll() is not None:
                 workers.append(_start_worker(fleet))
     crowd.relink()
-    again = crowd.send_again(12)
-    result = crowd.settle(240 if long else 60)
+    again = crowd.send_again()
+    result = crowd.settle(300 if long else 120)
     fleet.children[0] = workers[-1]
 
     unexplained = sum(times for sub, times in result.rewritten.items() if sub not in in_hands)
@@ -100,8 +100,8 @@ def test_a_worker_that_is_asked_to_end_finishes_what_it_is_at(fleet: Fleet, reco
     fleet.control.clear_faults()
     fleet.children[0] = _start_worker(fleet)
     crowd.relink()
-    again = crowd.send_again(10)
-    result = crowd.settle(40)
+    again = crowd.send_again()
+    result = crowd.settle(120)
 
     redone = result.doubled + result.rewritten.total() + result.repeated_mails
     record(
@@ -162,7 +162,7 @@ def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
     beats = [fleet.start("beat"), fleet.start("beat")]
 
     crowd.relink()
-    result = crowd.settle(40)
+    result = crowd.settle(120)
 
     doubled = result.doubled + result.rewritten.total() + result.repeated_mails
     record(

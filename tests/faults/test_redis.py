@@ -89,8 +89,8 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
         _check_all_run(fleet)
     list(tracking)
     crowd.relink()
-    again = crowd.send_again(10)
-    result = crowd.settle(90)
+    again = crowd.send_again()
+    result = crowd.settle(120)
     for person in slow:
         person.outcome("assigned", "slow", 60)
 
@@ -169,8 +169,8 @@ def test_work_pauses_while_redis_takes_no_writes(
     finally:
         _mend(server)
     crowd.relink()
-    again = crowd.send_again(10)
-    result = crowd.settle(60)
+    again = crowd.send_again()
+    result = crowd.settle(120)
 
     record(
         "Redis takes no writes (read-only, full, too few replicas)",
@@ -217,9 +217,9 @@ def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record
         time.sleep(5)
         ledger.start()
 
-        again = crowd.send_again(10)
+        again = crowd.send_again()
         crowd.relink()
-        result = crowd.settle(60)
+        result = crowd.settle(120)
 
         record(
             "Ledger and broker on two servers: either is killed",

@@ -176,29 +176,29 @@ def _live_through_everything(fleet: Fleet, secrets: dict[str, str]) -> list[str]
     crowd.relink()
     past = fleet.person(zoom("pro_zoom"))
     past.write_and_track("past", "pro_zoom", timedelta(hours=-1))
-    past.outcome("closed", "past")
+    past.outcome("closed", "past", 40)
     stuck = fleet.person(zoom("pro_zoom"))
     stuck.stick("stuck")
     stuck.write_and_track("stuck", "pro_zoom")
-    stuck.outcome("escalated", "stuck")
+    stuck.outcome("escalated", "stuck", 40)
     lost = fleet.person(zoom("pro_zoom"))
     fleet.control.expire_access_token(lost.sub)
     fleet.control.revoke_refresh_token(lost.sub)
     secrets["refresh token of a lost account"] = lost.refresh_token
     lost.write_and_track("lost", "pro_zoom")
-    lost.outcome("account_lost", None)
+    lost.outcome("account_lost", None, 40)
     fleet.person(zoom("pro_zoom")).write_and_track("crash", "pro_zoom")
-    wait_until(lambda: b"look.crashed" in fleet.log.read_bytes(), 15, what="a crash")
+    wait_until(lambda: b"look.crashed" in fleet.log.read_bytes(), 40, what="a crash")
     fleet.control.set_mailbox(refuse_status=550, refuse_times=1)
     unreachable = fleet.person(zoom("pro_zoom", connected=False))
     unreachable.write_and_track("unreachable", "pro_zoom")
-    wait_until(lambda: b"mail.refused" in fleet.log.read_bytes(), 15, what="a refused email")
+    wait_until(lambda: b"mail.refused" in fleet.log.read_bytes(), 40, what="a refused email")
     fleet.control.set_mailbox(refuse_status=451)
     waiting = fleet.person(zoom("pro_zoom", connected=False))
     waiting.write_and_track("waiting", "pro_zoom")
-    wait_until(lambda: b"mail.put_off" in fleet.log.read_bytes(), 15, what="an email that waits")
-    assert crowd.settle(40).lost == 0
-    wait_until(fleet.drained, 15, what="no message under way")
+    wait_until(lambda: b"mail.put_off" in fleet.log.read_bytes(), 40, what="an email that waits")
+    assert crowd.settle(120).lost == 0
+    wait_until(fleet.drained, 40, what="no message under way")
     with ThreadPoolExecutor(2) as pool:
         return list(
             pool.map(
@@ -249,7 +249,12 @@ def _printed(fleet: Fleet, *args: str) -> str:
 
 def _printed_by_wrong(fleet: Fleet, name: str) -> str:
     """What a worker says that cannot start for a setting that does not fit."""
-    value = fleet.env[f"RECONCILER_{name}"] + ":x/y"
-    wrong = run_command(fleet.home, {**fleet.env, f"RECONCILER_{name}": value}, "worker")
-    assert wrong.returncode == 1, name
-    return wrong.stdout + wrong.stderr
+    url, key = fleet.env["RECONCILER_REDIS_URL"], fleet.env["RECONCILER_VAULT_KEYS"]
+    wrong = {
+        "REDIS_URL": url.replace("127.0.0.1:", "127.0.0.1:x"),
+        "VAULT_KEYS": f"{key}x",
+        "SMTP_URL": f"{fleet.env['RECONCILER_SMTP_URL']}/x/y",
+    }
+    done = run_command(fleet.home, {**fleet.env, f"RECONCILER_{name}": wrong[name]}, "worker")
+    assert done.returncode == 1, name
+    return done.stdout + done.stderr
