@@ -18,7 +18,7 @@ from benchmarks.report import Report, machine, put
 from config.settings import clear_environment
 
 #: In the order in which they are run: module `benchmarks.NAME`, whose `run(quick)` gives a Report.
-NAMES = ("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications")
+NAMES = ("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications", "webhooks")
 
 
 @click.command()

@@ -72,28 +72,33 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_time_limit": limit,
         "imports": TASK_MODULES,
         # Our own logging stays; results and remote control write no payloads.
-        "worker_consumer": "worker.broker:TolerantConsumer",
+        "worker_consumer": "worker.heartbeat:LiveConsumer",
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "result_extended": False,
         "enable_utc": True,
         "timezone": "UTC",
-        # Interval entries need no memory, so beat keeps no file.
-        "beat_scheduler": "worker.beat:Scheduler",
+        # Interval entries need no memory, so beat keeps no schedule in a file.
+        "beat_scheduler": "worker.heartbeat:LiveScheduler",
         "beat_max_loop_interval": max(1.0, min(every, 5.0)),
         "beat_schedule": {
             "sweep": {
                 "task": "conferencing.sweep",
                 "schedule": settings.sweep_every,
-                # A tick that nobody took in time is of no use; the next one comes.
-                "options": {"queue": LOOKS, "expires": every},
+                # A tick that nobody took in time is of no use, nor is it worth many tries: the next comes.
+                "options": {"queue": LOOKS, "expires": every, "retry_policy": {"max_retries": 1}},
             }
         },
     }
 
 
+def is_redis(broker: str) -> bool:
+    """Whether this broker's URL is one of a Redis."""
+    return urlsplit(broker).scheme.startswith(("redis", "unix", "socket"))
+
+
 def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]:
-    if not urlsplit(broker).scheme.startswith(("redis", "unix", "socket")):
+    if not is_redis(broker):
         return {}
     return {
         # What a killed worker held comes back after this; well above any task's time limit.
@@ -101,8 +106,9 @@ def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "queue_order_strategy": "priority",
-        # By default a read waits for ever on a connection that is gone.
-        "socket_timeout": 30.0,
+        # By default a read waits for ever on a connection that is gone. A worker's loop stands meanwhile, for
+        # several such waits in a row, and must not be taken for stuck (worker.pulse).
+        "socket_timeout": 10.0,
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,
         "health_check_interval": 15,

@@ -33,6 +33,13 @@ _SECRET_TEXTS = (
 )
 
 
+#: What a line begins with, and what it ends with; all else stands between, as it was said.
+_FIRST = ("timestamp", "level", "event", "sub", "calendar_id", "event_id")
+_LAST = ("task", "task_id", "trace_id", "span_id")
+#: As wide as nearly all of our events.
+_EVENT_WIDTH = 24
+
+
 class Redaction:
     """A structlog processor that masks secrets: by field, by shape, and the configured ones by value."""
 
@@ -45,16 +52,17 @@ class Redaction:
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         for name, value in event.items():
-            event[name] = MASK if name in SECRET_FIELDS else self._masked(value)
+            event[name] = MASK if name in SECRET_FIELDS else self.masked(value)
         return event
 
-    def _masked(self, value: Any) -> Any:
+    def masked(self, value: Any) -> Any:
+        """The value, whatever JSON it is, without secrets."""
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, dict):
-            return {k: MASK if k in SECRET_FIELDS else self._masked(v) for k, v in value.items()}
+            return {k: MASK if k in SECRET_FIELDS else self.masked(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self._masked(item) for item in value]
+            return [self.masked(item) for item in value]
         return value
 
     def mask_line(self, _logger: Any, _method: str, line: str) -> str:
@@ -72,27 +80,39 @@ class Redaction:
         return text
 
 
+def redaction_of(settings: Settings) -> Redaction:
+    """What masks the secrets of these settings, and all that looks like a secret."""
+    secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
+    if settings.board_token is not None:
+        secrets.append(settings.board_token)
+    return Redaction([secret.get_secret_value() for secret in secrets])
+
+
 def configure_logging(settings: Settings) -> None:
     """Send structlog's and the libraries' lines to standard error, as text for a terminal or as JSON."""
     console = (settings.log_format or ("console" if sys.stderr.isatty() else "json")) == "console"
-    redaction = Redaction(_secret_values(settings))
+    redaction = redaction_of(settings)
     # No ExtraAdder: what Celery adds to its lines holds a failed task's arguments, and so tokens.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _traced,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     final: list[Any]
     renderer: Any
     if console:
-        # Plain tracebacks: the pretty ones show local variables.
         renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=sys.stderr.isatty(),
+            # Plain tracebacks: the pretty ones show local variables.
+            exception_formatter=structlog.dev.plain_traceback,
+            sort_keys=False,
+            pad_event_to=_EVENT_WIDTH,
         )
-        final = [redaction, renderer, redaction.mask_line]
+        final = [redaction, _for_people, renderer, redaction.mask_line]
     else:
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-        final = [structlog.processors.format_exc_info, redaction, renderer, redaction.mask_line]
+        final = [structlog.processors.format_exc_info, redaction, _in_order, renderer, redaction.mask_line]
     structlog.configure(
         processors=[
             # Before any work is done for a line that is not written.
@@ -126,6 +146,8 @@ def configure_logging(settings: Settings) -> None:
         "httpx",
         "httpcore",
         "celery.app.trace",
+        "celery.apps.worker",
+        "celery.worker.request",
         "celery.worker.strategy",
         "celery.beat",
         "kombu",
@@ -136,6 +158,29 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("celery.app.trace").setLevel(max(logging.ERROR, root.level))
 
 
-def _secret_values(settings: Settings) -> list[str]:
-    secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
-    return [secret.get_secret_value() for secret in secrets]
+def _traced(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The line with the ids of the span that it belongs to, in a process that traces (`config.tracing`)."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is not None:
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            event.update(trace_id=f"{span.trace_id:032x}", span_id=f"{span.span_id:016x}")
+    return event
+
+
+def _in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The line with what it is about in front, and where it came from at the end."""
+    first = {name: event[name] for name in _FIRST if name in event}
+    last = {name: event[name] for name in _LAST if name in event}
+    return first | {name: value for name, value in event.items() if name not in last} | last
+
+
+def _for_people(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The same as it is read on a terminal: the time of day, and nothing that says nothing."""
+    said = {name: value for name, value in event.items() if value not in (None, [], ())}
+    if isinstance(said.get("timestamp"), str):
+        # 2026-11-25T08:56:11.642912Z, to the millisecond.
+        said["timestamp"] = said["timestamp"][11:23] + "Z"
+    if isinstance(said.get("task"), str):
+        said["task"] = said["task"].removeprefix("conferencing.")
+    return _in_order(logger, method, said)

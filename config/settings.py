@@ -80,6 +80,12 @@ def _vault_key(value: Any) -> Any:
     return value
 
 
+def _token(value: Any) -> Any:
+    if len(str(value)) < 16:
+        raise PydanticCustomError("token", "must be at least 16 characters long", {})
+    return value
+
+
 def _url(*schemes: str) -> BeforeValidator:
     def check(value: Any) -> Any:
         try:
@@ -138,6 +144,7 @@ class Settings(BaseSettings):
     recheck_max: Duration = timedelta(hours=6)
     escalate_after: Duration = timedelta(hours=24)
     escalate_before: Duration = timedelta(hours=1)
+    max_attempts: int = Field(5, ge=1)
     replacement: Replacement = Replacement.SAME_PROVIDER
     dry_run: bool = False
 
@@ -155,6 +162,7 @@ class Settings(BaseSettings):
     outcome_queue: str | None = None
     history_keep: Duration = timedelta(days=7)
     webhook_url: Annotated[str, _url("http", "https")] | None = None
+    board_token: Annotated[SecretStr, BeforeValidator(_token)] | None = None
     log_format: Literal["console", "json"] | None = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
@@ -201,6 +209,8 @@ class Settings(BaseSettings):
             raise _contradiction(
                 f"{_name('outcome_queue')} must name a queue when {_name('outcome_task')} is set"
             )
+        if self.webhook_url and set(self.webhook_url) & set("?#"):
+            raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
             raise _contradiction(f"{_name('relink_reminders')} must be durations in rising order")
         return self

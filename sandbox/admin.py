@@ -74,6 +74,8 @@ class Admin:
             ("GET", "/writes", self.writes),
             ("GET", "/invitations", self.invitations),
             ("GET", "/notifications", self.notifications),
+            ("GET", "/channels", self.channels),
+            ("DELETE", "/channels/{channel_id}", self.close_channel),
             ("GET", "/mail", self.mail),
             ("POST", "/mailbox", self.set_mailbox),
         ]
@@ -216,6 +218,12 @@ class Admin:
 
     async def notifications(self, _request: Request, _body: dict[str, Any]) -> Any:
         return {"notifications": self.sandbox.courier.delivered()}
+
+    async def channels(self, _request: Request, _body: dict[str, Any]) -> Any:
+        return {"channels": [asdict(channel) for channel in self.sandbox.world.channels.values()]}
+
+    async def close_channel(self, request: Request, _body: dict[str, Any]) -> Any:
+        self.sandbox.world.close_channel(request.path_params["channel_id"])
 
     async def mail(self, _request: Request, _body: dict[str, Any]) -> Any:
         return {"mail": [mail.described() for mail in self.sandbox.mailbox.mails]}

@@ -25,6 +25,8 @@ from sandbox.state import Sandbox
 #: What a batch may call (§4), and how many entries it may have.
 BATCHED = re.compile(r"/v1/calendars/(?P<calendar_id>[^/]+)/events")
 BATCH_MOST = 50
+#: What older documentation allows for a channel's address (§6b).
+LONGEST_CALLBACK = 128
 
 Handler = Callable[[Request, Account, Call], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -193,6 +195,9 @@ class Api:
         callback_url = call.body.get("callback_url")
         if not isinstance(callback_url, str) or not callback_url:
             return unprocessable({"callback_url": error("errors.required", "callback_url must be specified")})
+        if len(callback_url) > LONGEST_CALLBACK:
+            too_long = error("errors.too_long", f"callback_url must be at most {LONGEST_CALLBACK} characters")
+            return unprocessable({"callback_url": too_long})
         filters = {k: v for k, v in (call.body.get("filters") or {}).items() if v}
         channel = self.sandbox.world.open_channel(account, callback_url, filters)
         return JSONResponse({"channel": channel.described()})
@@ -207,7 +212,7 @@ class Api:
         channel = self.sandbox.world.channels.get(request.path_params["channel_id"])
         if channel is None or channel.sub != account.sub:
             return Response(status_code=404)
-        del self.sandbox.world.channels[channel.channel_id]
+        self.sandbox.world.close_channel(channel.channel_id)
         return Response(status_code=202)
 
     async def revoke_profile(self, request: Request, account: Account, _call: Call) -> Response:

@@ -238,6 +238,15 @@ class Control:
         """Return every notification and what became of it, oldest first."""
         return self._list("GET", "/notifications", "notifications")
 
+    def channels(self, sub: str | None = None) -> list[Json]:
+        """Return the open channels, with the `sub` of each; of all accounts, or of one."""
+        listed = self._list("GET", "/channels", "channels")
+        return [channel for channel in listed if sub in (None, channel["sub"])]
+
+    def close_channel(self, channel_id: str) -> None:
+        """Close a channel as Cronofy does by itself, with no word to anybody."""
+        self._call("DELETE", _path("channels", channel_id))
+
     def mail(self) -> list[Json]:
         """Return the received mail, oldest first."""
         return self._list("GET", "/mail", "mail")

@@ -56,6 +56,8 @@ class Fault(BaseModel):
     - `page_loop`: a page of events whose `next_page` is the page itself
     - `foreign_next_page`: a page of events whose `next_page` is `url`, on another origin
     - `empty_userinfo`: 200 with `{}`
+    - `drip`: the head of the true answer, then one byte of its body every `seconds` (0.05)
+    - `batch_entry`: the batch's `entry` (0 is the first) is not carried out but answered with `status`
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -72,11 +74,14 @@ class Fault(BaseModel):
         "page_loop",
         "foreign_next_page",
         "empty_userinfo",
+        "drip",
+        "batch_entry",
     ]
     status: int | None = None
     retry_after: float | Literal["date"] | None = None
     seconds: float | None = None
     body: Any = None
+    entry: int = Field(default=0, ge=0)
     url: str = "http://foreign.invalid/v1/events/pages/foreign"
     #: How many requests it hits before it is spent; None for all.
     times: int | None = None
@@ -130,6 +135,19 @@ class Fault(BaseModel):
                 return _with_next_page(await produce(), str(request.url))
             case "foreign_next_page":
                 return _with_next_page(await produce(), self.url)
+            case "drip":
+                return Drip(await produce(), self.seconds or 0.05)
+            case "batch_entry":
+                return await self._without_entry(request.scope["call"].body, produce)
+
+    async def _without_entry(self, batch: dict[str, Any], produce: Produce) -> Response:
+        entries = batch.get("batch")
+        if not isinstance(entries, list) or self.entry >= len(entries):
+            return await produce()
+        entries[self.entry] = None
+        answer = json.loads(bytes((await produce()).body))
+        answer["batch"][self.entry] = {"status": self.status or 503}
+        return JSONResponse(answer)
 
     def _retry_after(self) -> dict[str, str]:
         if self.retry_after is None:
@@ -174,6 +192,28 @@ class Truncated(Response):
         """Send half and leave: the server closes a connection whose answer is incomplete."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
+
+
+class Drip(Response):
+    """An answer whose body comes so slowly that it never ends in time."""
+
+    def __init__(self, answer: Response, every: float) -> None:
+        """Keep the true Content-Length."""
+        super().__init__(status_code=answer.status_code, headers=dict(answer.headers))
+        self.body = bytes(answer.body)
+        self.every = every
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a byte at a time until the client leaves."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        gone = asyncio.ensure_future(receive())
+        for byte in self.body:
+            await send({"type": "http.response.body", "body": bytes([byte]), "more_body": True})
+            await asyncio.wait({gone}, timeout=self.every)
+            if gone.done():
+                return
+        gone.cancel()
+        await send({"type": "http.response.body", "body": b""})
 
 
 class Hang(Response):

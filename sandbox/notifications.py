@@ -45,9 +45,15 @@ class Delivery:
 class Courier:
     """Delivers notifications as tasks of the running loop."""
 
-    def __init__(self, options: Callable[[], SandboxOptions]) -> None:
-        """Read secrets and faults from `options` at each notification."""
+    def __init__(
+        self, options: Callable[[], SandboxOptions], give_up: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Read secrets and faults from `options` at each notification.
+
+        `give_up` is called with the body of one that no try delivered.
+        """
         self._options = options
+        self._give_up = give_up
         self._client: httpx.AsyncClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._random = random.Random(0)
@@ -95,6 +101,7 @@ class Courier:
                 delivery.state = "delivered"
                 return
         delivery.state = "failed"
+        self._give_up(delivery.body)
 
     def delivered(self) -> list[dict[str, Any]]:
         """Return every notification and what became of it, oldest first."""

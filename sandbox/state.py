@@ -24,8 +24,13 @@ class Sandbox:
         """Make an empty world."""
         self._initial = self.options = options
         self.mailbox = Mailbox(options.mail_dir)
-        self.courier = Courier(lambda: self.options)
+        self.courier = Courier(lambda: self.options, self._undelivered)
         self._begin()
+
+    def _undelivered(self, body: dict[str, Any]) -> None:
+        # A channel whose receiver does not answer is closed, without a word to anybody (§6c).
+        if "channel" in body:
+            self.world.close_channel(body["channel"]["channel_id"])
 
     def _begin(self) -> None:
         self.world = World(lambda: self.options, self.courier.send)
@@ -44,7 +49,7 @@ class Sandbox:
         """Forget everything and go back to the options of the start."""
         former = self.courier
         self.options = self._initial
-        self.courier = Courier(lambda: self.options)
+        self.courier = Courier(lambda: self.options, self._undelivered)
         self.mailbox.clear()
         self._begin()
         # Last: while it closes, the former world must no longer be alive to send through it.

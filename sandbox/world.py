@@ -255,6 +255,10 @@ class World:
         self._tell_channel(channel, {"type": "verification"})
         return channel
 
+    def close_channel(self, channel_id: str) -> None:
+        """Close a channel, if it is open; nobody is told."""
+        self.channels.pop(channel_id, None)
+
     def _tell_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
         account = self.registry.account(event.sub)
         shape = self._options().interactions

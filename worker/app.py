@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_process_shutdown
+from celery.signals import (
+    beat_init,
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+)
 
+from config import tracing
 from config.celery import celery_config
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from worker.bootstrap import Services, bootstrap
 from worker.broker import install
+
+log = structlog.get_logger()
 
 app = Celery("conferencing", set_as_current=True)
 
@@ -56,7 +67,29 @@ def _logging(**_: Any) -> None:
     configure_logging(current_settings())
 
 
+@worker_ready.connect
+def _ready(sender: Any = None, **_: Any) -> None:
+    queues = sorted(queue.name for queue in app.amqp.queues.consume_from.values())
+    log.info("worker.ready", worker=sender.hostname, processes=sender.controller.concurrency, queues=queues)
+
+
+@beat_init.connect
+def _beating(**_: Any) -> None:
+    log.info("beat.ready", sweep_every=current_settings().sweep_every.total_seconds())
+
+
+@worker_init.connect
+def _before_forks(**_: Any) -> None:
+    tracing.prepare()
+
+
+@worker_process_init.connect
+def _after_fork(**_: Any) -> None:
+    tracing.start(current_settings())
+
+
 @worker_process_shutdown.connect
 def _shutdown(**_: Any) -> None:
+    tracing.stop()
     if _Process.services is not None and _Process.owner == os.getpid():
         _Process.services.close()

@@ -11,8 +11,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from config.logging import redaction_of
 from config.settings import BatchCost, Settings, SettingsError, require_cronofy, require_vault
 from worker.cronofy.budget import Budget
+from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
 from worker.cronofy.transport import Transport
 from worker.diagnosis.model import Policy
@@ -20,6 +22,8 @@ from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.vault import Vault
+from worker.reconcile.attempts import Attempts
+from worker.reconcile.channels import Channels
 from worker.reconcile.look import Looker
 from worker.reconcile.post import Post
 from worker.reconcile.relinks import RelinkRules
@@ -98,17 +102,21 @@ def open_ledger(settings: Settings) -> Ledger:
 def bootstrap(settings: Settings) -> Services:
     """All services. Raises SettingsError where a setting that they need is missing."""
     require_cronofy(settings)
-    _check_addresses(settings)
+    check_addresses(settings)
     ledger = open_ledger(settings)
+    policy = policy_of(settings)
+    cronofy = _cronofy(settings, ledger)
     looker = Looker(
         ledger=ledger,
-        cronofy=_cronofy(settings, ledger),
-        policy=policy_of(settings),
+        cronofy=cronofy,
+        policy=policy,
         rules=RelinkRules(settings.relink_reminders, settings.relink_hosts, settings.cronofy_api_url),
         post=Post(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
+        attempts=Attempts(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
+        channels=_channels(settings, cronofy),
     )
-    return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, _mailer(settings))
+    return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, make_mailer(settings))
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -123,7 +131,8 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def _check_addresses(settings: Settings) -> None:
+def check_addresses(settings: Settings) -> None:
+    """Raise SettingsError where an address of ours is none."""
     for name in ("mail_from", "mail_reply_to", "escalation_email"):
         address = getattr(settings, name)
         try:
@@ -157,7 +166,14 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
     )
 
 
-def _mailer(settings: Settings) -> Mailer:
+def _channels(settings: Settings, cronofy: Cronofy) -> Channels | None:
+    if settings.webhook_url is None or settings.dry_run:
+        return None
+    return Channels(cronofy, Callbacks(settings.webhook_url, cronofy.ledger.vault))
+
+
+def make_mailer(settings: Settings) -> Mailer:
+    """Where emails go. Raises SettingsError where the SMTP URL cannot be used."""
     if settings.smtp_url is None:
         return FileMailer(settings.data_dir / "mail")
     try:

@@ -12,6 +12,7 @@ import structlog
 from worker.bootstrap import Services
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.vault import VaultError
 from worker.relink.letters import read_back
 from worker.relink.smtp import MailError
 
@@ -21,6 +22,8 @@ LONGEST_MAIL_PAUSE = timedelta(minutes=15)
 #: How many outcomes are told at a time, and how long one process may take over that.
 TOLD_AT_A_TIME = 500
 TELL_LEASE = timedelta(seconds=30)
+#: It stops well before its turn is over, or the next one would tell the same again.
+TELL_SECONDS = 15.0
 
 log = structlog.get_logger()
 
@@ -29,7 +32,12 @@ def send_mails(services: Services) -> int:
     """Send what is due in the outbox; returns how many were. A mail stays until it is sent or refused."""
     sent, end = 0, time.monotonic() + MAIL_SECONDS
     while time.monotonic() < end:
-        mail = services.outbox.take()
+        try:
+            mail = services.outbox.take()
+        except VaultError as error:
+            # Ours to mend. It stays where it is, and does not hold up those behind it.
+            log.error("mail.unreadable", reason=str(error))
+            continue
         if mail is None:
             break
         sent += _send(services, mail)
@@ -55,7 +63,14 @@ def _send(services: Services, mail: QueuedMail) -> bool:
             LONGEST_MAIL_PAUSE, timedelta(seconds=5 * 2 ** min(mail.attempts, 12))
         )
         services.outbox.later(mail.mail_id, wait)
-        log.warning("mail.put_off", mail_id=mail.mail_id, reason=str(error), seconds=wait.total_seconds())
+        log.warning(
+            "mail.put_off",
+            sub=mail.sub,
+            mail_id=mail.mail_id,
+            attempts=mail.attempts,
+            reason=str(error),
+            seconds=wait.total_seconds(),
+        )
         return False
     services.outbox.sent(mail.mail_id)
     log.info("mail.sent", mail_id=mail.mail_id, sub=mail.sub)
@@ -79,14 +94,18 @@ def deliver_outcomes(services: Services, publish: Callable[[str], None]) -> int:
     turn, cursor = f"{prefix}:outcomes:turn", f"{prefix}:outcomes:sent"
     if not redis.set(turn, 1, nx=True, px=int(TELL_LEASE.total_seconds() * 1000)):
         return 0
+    done, end = 0, time.monotonic() + TELL_SECONDS
     try:
         last = cast("bytes | None", redis.get(cursor))
         start = f"({last.decode()}" if last else "-"
         entries = redis.xrange(f"{prefix}:outcomes", min=start, count=TOLD_AT_A_TIME)
         told = cast("list[tuple[bytes, dict[bytes, bytes]]]", entries)
         for entry_id, fields in told:
+            if time.monotonic() > end:
+                break
             publish(fields[b"outcome"].decode())
             redis.set(cursor, entry_id)
-        return len(told)
+            done += 1
+        return done
     finally:
         redis.delete(turn)

@@ -133,8 +133,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write(shown.get())
     report.write()
     document: Path | None = config.getoption("--document")
-    if document and not put(config.invocation_params.dir / document, NAME, report.markdown()):
-        raise pytest.UsageError(f"{document} has no marks for {NAME}.")
+    if not document:
+        return
+    # Imported here: all tests load this module.
+    from tests.faults import trouble  # noqa: PLC0415
+
+    for table in (report, trouble.report()):
+        if not put(config.invocation_params.dir / document, table.name, table.markdown()):
+            raise pytest.UsageError(f"{document} has no marks for {table.name}.")
 
 
 @pytest.fixture(scope="session")

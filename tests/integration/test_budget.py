@@ -277,12 +277,13 @@ def test_a_probe_is_refused_during_a_pause(make: Make) -> None:
 
 
 def test_a_budget_leaves_nothing_behind(make: Make, redis: Redis, prefix: str) -> None:
-    """What was spent and paused goes by itself."""
+    """What was spent and paused goes by itself; only that the budget was used is remembered."""
     budget = make()
     Spending(budget, 3, urgent=True).take()
     budget.pause(None)
 
-    keys = list(redis.scan_iter(match=f"{prefix}:*"))
+    keys = list(redis.scan_iter(match=f"{prefix}:budget:*"))
 
+    assert redis.smembers(f"{prefix}:budgets") == {min(keys, key=len)}
     assert len(keys) == 6
     assert all(0 < int(redis.pttl(key)) <= 120_000 for key in keys)

@@ -12,6 +12,7 @@ from redis import Redis
 
 from tests.integration.test_ledger_leases import LONG, an_event, claim, dump, later, outcome, standing, told
 from worker.diagnosis.model import Cause
+from worker.ledger.channels import hear_of_account
 from worker.ledger.ledger import Change, Credentials, EventChange, Lease, LeaseLost, Ledger, Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Episode, EventKey, Memo
@@ -103,7 +104,7 @@ def test_a_lost_account_is_not_scheduled_and_wakes_on_connect(ledger: Ledger) ->
     assert ledger.account(SUB).lost
 
     ledger.track(SUB, an_event("tracked-while-lost"))
-    ledger.nudge_account(SUB)
+    hear_of_account(ledger, SUB)
     ledger.promote(10)
     assert (standing(ledger, SUB), ledger.claim(LONG)) == (set(), None)
     connect(ledger)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from uuid import uuid4
 
 import pytest
@@ -13,33 +14,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.integration.test_ledger_leases import LONG, an_event, claim, later, outcome, standing
+from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, outcome, standing
 from worker.diagnosis.model import Cause
 from worker.ledger.ledger import Change, Credentials, EventChange, Lease, Ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import CAUSES
-from worker.ledger.records import EventKey, TrackedEvent
+from worker.ledger.records import EventKey, TrackedEvent, to_ms
 from worker.ledger.vault import Vault
 
 SUBS = ["a", "a:b"]
 CALENDARS = ["x", "y"]
 CAUSE_NAMES = [None, Cause.GENERATING.value, Cause.PROFILE_REMOVED.value]
 
+VERBS = (
+    *("track", "untrack", "nudge", "forget", "connect"),
+    *("claim", "keep", "intend", "settle", "release", "lose"),
+)
 STEPS = st.tuples(
-    st.sampled_from(
-        ["track", "untrack", "claim", "keep", "settle", "release", "nudge", "forget", "lose", "connect"]
-    ),
+    st.sampled_from(VERBS),
     st.sampled_from(SUBS),
     st.sampled_from(CALENDARS),
     st.sampled_from(["1", "2"]),
     st.booleans(),
     st.sampled_from(CAUSE_NAMES),
+    st.sampled_from([-1, 24, 48]),
 )
 
 
-def with_cause(event: TrackedEvent, cause: str | None) -> TrackedEvent:
-    """The event as if its last look had found this cause."""
-    return replace(event, last={"cause": cause, "state": "pending"} if cause else None)
+def looked_at(event: TrackedEvent, cause: str | None, hours: int) -> TrackedEvent:
+    """The event as if its last look had found this cause, and that it starts in so many hours."""
+    seen = {"start": (NOW + timedelta(hours=hours)).isoformat()}
+    return replace(event, last={"cause": cause, "state": "pending"} if cause else None, seen=seen)
 
 
 class Model:
@@ -49,16 +54,18 @@ class Model:
         """Begin with an empty ledger."""
         self.ledger = ledger
         self.leases: dict[str, Lease] = {}
+        self.moments = count(to_ms(NOW))
 
     def step(
-        self, verb: str, sub: str, calendar_id: str, event_id: str, due: bool, cause: str | None
+        self, verb: str, sub: str, calendar_id: str, event_id: str, due: bool, cause: str | None, hours: int
     ) -> None:
         """Do one thing; what makes no sense at this point is left out."""
         ledger, key = self.ledger, EventKey(calendar_id, event_id)
         lease = self.leases.get(sub)
         match verb:
             case "track":
-                ledger.track(sub, with_cause(an_event(event_id, calendar_id=calendar_id, due=due), cause))
+                event = looked_at(an_event(event_id, calendar_id=calendar_id, due=due), cause, hours)
+                ledger.track(sub, replace(event, tracked_at=next(self.moments)))
             case "untrack":
                 ledger.untrack(sub, key)
             case "nudge":
@@ -72,16 +79,19 @@ class Model:
                 self.leases[sub] = claim(ledger, sub)
             case "release" if lease:
                 ledger.release(self.leases.pop(sub))
-            case "keep" | "settle" | "lose" if lease:
+            case "keep" | "intend" | "settle" | "lose" if lease:
                 changes = [
-                    EventChange(s, with_cause(later(s), cause), settle=verb == "settle")
+                    EventChange(s, looked_at(later(s), cause, hours), settle=verb == "settle")
                     for s in lease.events
                     if s.event.key.calendar_id == calendar_id or not due
                 ]
-                ledger.commit(self.leases.pop(sub), Change(changes, lost=verb == "lose"))
+                done = verb != "intend"
+                ledger.commit(self.leases[sub], Change(changes, lost=verb == "lose"), done=done)
+                if done:
+                    del self.leases[sub]
 
     def check(self) -> None:
-        """The gauges, the calendar index and the three sets say what the events themselves do."""
+        """The gauges, the indexes and the three sets say what the events themselves do."""
         ledger = self.ledger
         events = {sub: ledger.pending(sub) for sub in SUBS}
         causes = Counter(CAUSES.index(s.event.cause) for stored in events.values() for s in stored)
@@ -96,6 +106,11 @@ class Model:
             }
             assert set(ledger.accounts_of(calendar_id)) == holders
         for sub in SUBS:
+            starts = [s.event.starts_at for s in events[sub] if s.event.starts_at]
+            soonest = min((start.timestamp() * 1000 for start in starts if start > NOW), default=None)
+            assert ledger.redis.zscore(f"{ledger.prefix}:starts", sub) == soonest
+            oldest = min((s.event.tracked_at for s in events[sub]), default=None)
+            assert ledger.redis.zscore(f"{ledger.prefix}:oldest", sub) == oldest
             assert standing(ledger, sub) in self.allowed(sub, bool(events[sub]))
 
     def allowed(self, sub: str, has_events: bool) -> list[set[str]]:
@@ -111,7 +126,7 @@ class Model:
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_gauges_and_indexes_are_exact_after_any_sequence(
-    redis_url: str, steps: list[tuple[str, ...]]
+    redis_url: str, steps: list[tuple[object, ...]]
 ) -> None:
     """Whatever was tracked, untracked, claimed, committed, settled, lost or forgotten, in any order."""
     with Redis.from_url(redis_url) as redis:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, standing
 from tests.waiting import wait_until
+from worker.ledger.channels import hear_of_account
 from worker.ledger.ledger import WAKE_WINDOW, Change, EventChange, Ledger
 from worker.ledger.packing import pack_hint
 from worker.ledger.records import EventKey, to_ms
@@ -19,7 +20,7 @@ def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
 
     assert ledger.nudge("acc", EventKey("cal", "e1"))
     assert not ledger.nudge("acc", EventKey("cal", "unknown"))
-    assert not ledger.nudge_account("stranger")
+    assert not hear_of_account(ledger, "stranger")
 
     assert standing(ledger, "acc") == {"ready"}
 

@@ -13,7 +13,7 @@ from redis import Redis
 from tests.integration.test_ledger_leases import an_event, claim, dump, outcome
 from tests.waiting import wait_until
 from worker.ledger import outbox as outbox_module
-from worker.ledger.dead_letters import DeadLetter, DeadLetters
+from worker.ledger.dead_letters import DeadLetter, DeadLetters, KeptLetter
 from worker.ledger.ledger import Change, Credentials, EventChange, Ledger, Mail
 from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import OutcomeType
@@ -160,12 +160,12 @@ def test_dead_letters_are_kept_whole_and_in_order(ledger: Ledger) -> None:
     first = letters.keep("conferencing.track", "event: Field required", (), kwargs)
     second = letters.keep("conferencing.untrack", "Only keyword arguments are taken.", ["acc"], {"sub": 1})
 
-    assert letters.all() == [
-        DeadLetter(first, "conferencing.track", "event: Field required", kwargs),
-        DeadLetter(
-            second, "conferencing.untrack", "Only keyword arguments are taken.", {"sub": 1, "*": ["acc"]}
-        ),
+    refused = "Only keyword arguments are taken."
+    assert list(letters) == [
+        KeptLetter(first, DeadLetter("conferencing.track", "event: Field required", kwargs)),
+        KeptLetter(second, DeadLetter("conferencing.untrack", refused, {"sub": 1, "*": ["acc"]})),
     ]
+    assert len(letters) == 2
 
 
 def test_a_letter_that_is_no_json_is_kept_as_well_as_can_be(ledger: Ledger) -> None:
@@ -174,8 +174,50 @@ def test_a_letter_that_is_no_json_is_kept_as_well_as_can_be(ledger: Ledger) -> N
 
     letters.keep("conferencing.track", "no JSON", (), {"when": timedelta(1), "n": float("inf")})
 
-    (letter,) = letters.all()
-    assert letter.kwargs == {"when": "datetime.timedelta(days=1)", "n": float("inf")}
+    (kept,) = letters
+    assert kept.letter.kwargs == {"when": "datetime.timedelta(days=1)", "n": float("inf")}
+
+
+def test_a_letter_of_any_size_and_depth_is_kept_whole(ledger: Ledger) -> None:
+    """A megabyte, and as deep as a message can be read: the one that is asked for comes back as it was."""
+    letters = DeadLetters(ledger)
+    deep: Any = "core"
+    for _ in range(800):
+        deep = [deep]
+    large = letters.keep("conferencing.track", "large", (), {"text": "x" * 1_000_000})
+    nested = letters.keep("conferencing.track", "deep", (), {"deep": deep})
+
+    found = [letters.find(letter_id) for letter_id in (large, nested)]
+
+    assert [kept.letter.kwargs for kept in found if kept] == [{"text": "x" * 1_000_000}, {"deep": deep}]
+    assert [letters.find(wrong) for wrong in ("", "1", "1-x", "0-1", "latest", f"{large}-1")] == [None] * 6
+
+
+def test_what_is_no_letter_is_named_and_does_not_hide_the_others(ledger: Ledger) -> None:
+    """Somebody else wrote to the stream, or to the middle of a letter."""
+    letters = DeadLetters(ledger)
+    key = f"{ledger.prefix}:dead-letters"
+    ledger.redis.xadd(key, {"something": "else"})
+    ledger.redis.xadd(key, {"letter": b"\xc1 no msgpack"})
+    ledger.redis.xadd(key, {"letter": b"\x01"})
+    good = letters.keep("conferencing.track", "good", (), {})
+
+    kept = list(letters)
+
+    assert [each.sealed is None for each in kept] == [False, False, False, True]
+    assert kept[-1].letter_id == good
+    assert len(letters) == 4
+    assert letters.remove(kept[0].letter_id)
+    assert not letters.remove(kept[0].letter_id)
+
+
+def test_more_letters_than_a_page_come_in_order(ledger: Ledger) -> None:
+    """None is left out between two pages, and the newest are the last."""
+    letters = DeadLetters(ledger)
+    ids = [letters.keep("conferencing.track", "many", (), {"n": n}) for n in range(120)]
+
+    assert [kept.letter_id for kept in letters] == ids
+    assert [kept.letter_id for kept in letters.newest(3)] == ids[-3:]
 
 
 def test_no_secret_stands_in_redis_unsealed(ledger: Ledger) -> None:

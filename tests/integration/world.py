@@ -80,11 +80,13 @@ class World:
         )
         return body
 
-    def notify(self, event_id: str, interaction: str, subtype: str | None = None) -> tuple[str, ...]:
+    def notify(
+        self, event_id: str, interaction: str, subtype: str | None = None, *, secret: str = "sandbox-secret"
+    ) -> tuple[str, ...]:
         """Let Cronofy's notification about an event come in."""
         said = {"type": interaction} | ({"subtype": subtype} if subtype else {})
         body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
-        signature = signature_of(body.encode(), "sandbox-secret")
+        signature = signature_of(body.encode(), secret)
         taken = accept.receive_notification(
             self.services, ReceiveNotification(body=body, signature=signature, sub=self.sub)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,8 +75,46 @@ SHAPES: list[tuple[str, Any, Hint]] = [
 
 @pytest.mark.parametrize(("body", "hint"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
 def test_a_body_is_read_for_what_it_says(body: Any, hint: Hint) -> None:
-    """Ids from the event, the first known interaction, and nothing else."""
-    assert read_hint(json.dumps(body)) == hint
+    """Ids from the event, and the first known interaction."""
+    assert replace(read_hint(json.dumps(body)), kind=None) == hint
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "channel_id", "is_news"),
+    [
+        pytest.param(
+            {"notification": {"type": "change"}, "channel": {"channel_id": "chn_1"}},
+            "change",
+            "chn_1",
+            True,
+            id="over a channel",
+        ),
+        pytest.param(a_body([FAILING]), "event_subscription", None, True, id="of an event"),
+        pytest.param(
+            {"notification": {"type": "verification"}, "channel": {}},
+            "verification",
+            None,
+            False,
+            id="opened",
+        ),
+        pytest.param(
+            {"notification": {"type": "gdpr_requested"}, "channel": 7},
+            "gdpr_requested",
+            None,
+            False,
+            id="gdpr",
+        ),
+        pytest.param({"notification": {"type": "x" * 999}}, "x" * 64, None, True, id="a word without end"),
+        pytest.param({"notification": {"type": ["change"]}}, None, None, True, id="no word"),
+    ],
+)
+def test_what_it_came_over_and_about(
+    body: dict[str, Any], kind: str | None, channel_id: str | None, is_news: bool
+) -> None:
+    """All but an opening and an erasure may mean that an event stands otherwise, unknown words too."""
+    hint = read_hint(json.dumps(body))
+
+    assert (hint.kind, hint.channel_id, hint.is_news) == (kind, channel_id, is_news)
 
 
 @pytest.mark.parametrize(

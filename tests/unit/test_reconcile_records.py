@@ -77,7 +77,7 @@ def test_events_round_trip(event: TrackedEvent) -> None:
 
     assert stored.event == event
     assert json.dumps(stored.event.body) == json.dumps(event.body)
-    assert stored.fingerprint == fingerprint(value[17:])
+    assert stored.fingerprint == fingerprint(value[25:])
     assert pack_event(stored.event) == value
 
 
@@ -114,18 +114,19 @@ def test_keys_that_look_alike(one: EventKey, other: EventKey) -> None:
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_header(cause: Cause | None) -> None:
-    """The scripts read the next look, the start and the cause's place from the first seventeen bytes."""
+    """The scripts read next look, start, tracking time and the cause's place from the first 25 bytes."""
     last = {"cause": cause.value} if cause else None
     value = pack_event(tracked(next_look=to_ms(NOW), start=NOW + DAY, last=last))
 
-    assert struct.unpack_from(">ddB", value) == (to_ms(NOW), to_ms(NOW + DAY), CAUSES.index(cause))
+    expected = (to_ms(NOW), to_ms(NOW + DAY), unpack_event(value).event.tracked_at, CAUSES.index(cause))
+    assert struct.unpack_from(">dddB", value) == expected
 
 
 def test_header_of_the_unknown() -> None:
     """An event without a start or a next look stands behind all others."""
     value = pack_event(tracked(next_look=None, body={"event_id": "booking-1", "start": "soon"}))
 
-    next_look, start, _ = struct.unpack_from(">ddB", value)
+    next_look, start, *_ = struct.unpack_from(">dddB", value)
     assert next_look == start
     assert start > to_ms(NOW.replace(year=9999))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.unit.builders import CONNECTED, MINUTE, NOW, event_body, judged, lapsed, tracked, userinfo
 from worker.diagnosis.model import Profiles
-from worker.ledger.records import to_ms
+from worker.ledger.records import Write, to_ms
 
 
 def subscriptions(*interactions: str) -> list[dict[str, Any]]:
@@ -44,3 +45,19 @@ def test_a_live_subscription_saves_looks(
     verdict = judged(tracked(body=body, interval=60.0), None, profiles, heard=heard)
 
     assert verdict.after.next_look == to_ms(NOW + away)
+
+
+@pytest.mark.parametrize(
+    ("write", "counts"),
+    [
+        pytest.param(Write(0, accepted=True, subscribed=True), True, id="accepted"),
+        pytest.param(Write(0, subscribed=True), False, id="not answered"),
+        pytest.param(Write(0, refused="422", subscribed=True), False, id="refused"),
+        pytest.param(Write(0, accepted=True), False, id="without a subscription"),
+    ],
+)
+def test_a_subscription_of_ours_counts_once_cronofy_took_it(write: Write, counts: bool) -> None:
+    """An Update Event of ours that carried it is as good as the caller's own."""
+    event = replace(tracked(body=event_body()), writes={"pro_b": write})
+
+    assert event.subscribed is counts

@@ -41,6 +41,42 @@ def test_only_the_profile_changes() -> None:
     assert written(BODY, seen) == {**BODY, "conferencing": {"profile_id": NEW}}
 
 
+OURS = "https://hooks.example.com/webhooks/cronofy/key"
+SUBSCRIPTION = {
+    "type": "webhook",
+    "uri": OURS,
+    "interactions": [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}],
+}
+THEIRS = {
+    "type": "webhook",
+    "uri": "https://app.example.com",
+    "interactions": [{"type": "conferencing_failing"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "sent"),
+    [
+        pytest.param({}, [SUBSCRIPTION], id="none"),
+        pytest.param({"subscriptions": [THEIRS]}, [THEIRS, SUBSCRIPTION], id="the caller's"),
+        pytest.param({"subscriptions": []}, [SUBSCRIPTION], id="an empty list"),
+        pytest.param({"subscriptions": None}, [SUBSCRIPTION], id="null"),
+        pytest.param({"subscriptions": [SUBSCRIPTION, THEIRS]}, [THEIRS, SUBSCRIPTION], id="ours already"),
+        pytest.param(
+            {"subscriptions": [{**SUBSCRIPTION, "interactions": []}]}, [SUBSCRIPTION], id="ours for less"
+        ),
+    ],
+)
+def test_our_subscription_is_beside_the_callers(recorded: dict[str, Any], sent: list[dict[str, Any]]) -> None:
+    """Where we have an address to be called at, once, and nothing of the caller's is lost."""
+    body = BODY | recorded
+
+    update = update_body(tracked("booking-1", body=body), read(), NEW, OURS)
+
+    assert update["subscriptions"] == sent
+    assert written(body, read()).get("subscriptions") == recorded.get("subscriptions")
+
+
 def test_what_was_moved_stays_moved() -> None:
     """A person's change of start, end and summary is not taken back."""
     seen = read("2026-12-12T09:00:00Z", "2026-12-12T09:30:00Z", "Interview, moved")

@@ -8,6 +8,9 @@
 --   :strikes   string: how many 429s in a row came without a time to wait; forgotten two minutes after the last
 --   :refused   string: our client id or secret is refused; only a probe is granted, one a minute (:probe)
 --
+-- KEYS[2] string: an operator paused the fleet, so nothing is granted until it is gone (see the ledger's P:paused).
+-- KEYS[3] set: the KEYS[1] of every budget that was ever used, for those who watch (the ledger's P:budgets).
+--
 -- A part of both limits is a reserve, which looks may only enter once they are under way, and urgent ones at
 -- once. A look under way is one that has made its first call: to break it off would waste what it has spent.
 --
@@ -75,7 +78,10 @@ local function recovering(limit)
   return math.max(1, math.floor(limit * math.min(1, math.max(LEAST, (now - resumed) / RECOVERY))))
 end
 
+local held_by_operator = redis.call('EXISTS', KEYS[2]) == 1
+
 if verb == 'room' then
+  if held_by_operator then return 0 end
   local second, minute, within = reduced(recovering(tonumber(ARGV[2]))), reduced(tonumber(ARGV[3])), tonumber(ARGV[4])
   if redis.call('PTTL', calls .. ':paused') > within then return 0 end
   if redis.call('EXISTS', calls .. ':refused') == 1 then return 1 - redis.call('EXISTS', calls .. ':probe') end
@@ -83,6 +89,7 @@ if verb == 'room' then
   return math.max(0, math.min(minute - staying, second * math.ceil(within / SECOND)))
 end
 
+if held_by_operator then return { 5000, 'held' } end
 local cost, look, first = tonumber(ARGV[2]), ARGV[7], ARGV[10]
 local held, more = tonumber(ARGV[8]), tonumber(ARGV[9])
 local paused = redis.call('PTTL', calls .. ':paused')
@@ -116,6 +123,7 @@ end
 local pause = math.max(wait(SECOND, second), wait(MINUTE, minute))
 if pause > 0 then return { pause, 'spent' } end
 for _, promise in ipairs(used) do redis.call('ZREM', promised, promise) end
+if redis.call('EXISTS', calls) == 0 then redis.call('SADD', KEYS[3], calls) end
 for n = 1, cost do redis.call('ZADD', calls, now, ARGV[5] .. ':' .. n) end
 redis.call('PEXPIRE', calls, MINUTE)
 if more > 0 then

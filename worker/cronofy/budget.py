@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files
@@ -52,6 +53,8 @@ class Budget:
         """
         self._redis = redis
         self._key = f"{prefix}:budget:{place}"
+        self._held_key = f"{prefix}:paused"
+        self._all_key = f"{prefix}:budgets"
         self._second = max(1, int(per_second * share))
         self._minute = max(1, int(per_minute * share))
         self._promise_ms = int(promise.total_seconds() * 1000)
@@ -104,6 +107,7 @@ class Budget:
         reasons = {
             "paused": "Cronofy asked for a pause.",
             "refused": "Cronofy refuses our client id or secret.",
+            "held": "An operator paused the fleet (reconciler pause).",
             "spent": "The share of Cronofy's rate limit is used up.",
         }
         raise OutOfBudget(reasons[why], retry_after=timedelta(milliseconds=wait), spent=why == "spent")
@@ -137,7 +141,7 @@ class Budget:
             log.info("cronofy.client_accepted")
 
     def _run(self, *args: str | float) -> Any:
-        return self._script(keys=[self._key], args=list(args))
+        return self._script(keys=[self._key, self._held_key, self._all_key], args=list(args))
 
 
 class Spending:
@@ -155,6 +159,8 @@ class Spending:
         self._first = "urgent" if urgent else "routine"
         self._look = uuid4().hex
         self._held = 0
+        #: The calls that were made, by the names of their counters.
+        self.made: Counter[str] = Counter()
 
     def take(self, cost: int = 1, *, probe: bool = False) -> bool:
         """Spend as `Budget.take` does; a look that has begun, or is urgent, waits for it a moment."""

@@ -6,13 +6,16 @@ account's lease, so there is never more than one refresh at a time (contract §6
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import structlog
+from redis.exceptions import RedisError
 
 from worker.cronofy.budget import Budget, Spending
 from worker.cronofy.deadline import Deadline
@@ -26,9 +29,19 @@ from worker.cronofy.errors import (
     TokenRefused,
 )
 from worker.cronofy.transport import Answer, ProbeTurn, Transport, describe_errors
-from worker.cronofy.wire import UserInfo, read_batch, read_page, read_tokens, read_userinfo
+from worker.cronofy.wire import (
+    OpenChannel,
+    UserInfo,
+    read_batch,
+    read_channel,
+    read_channels,
+    read_page,
+    read_tokens,
+    read_userinfo,
+)
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import Account, EventKey
+from worker.ledger.tallies import add, look_tally
 from worker.ledger.vault import VaultError
 
 #: Cronofy takes so many requests in one batch (reference §4).
@@ -112,6 +125,7 @@ class Session:
         self._budget = cronofy.budget(self._origin)
         self._spending = Spending(self._budget, expected, urgent=urgent)
         self._deadline = Deadline(cronofy.look_timeout)
+        self._begun = time.monotonic()
         #: Pages of events read so far.
         self.pages = 0
 
@@ -119,8 +133,13 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No more calls are made: what was promised to them is free for others."""
+        """No more calls are made: what was promised to them is free for others; those made are counted."""
         self._spending.end()
+        if self._spending.made:
+            tally = look_tally(self._spending.made, time.monotonic() - self._begun)
+            # Figures: a look that was committed does not fail over them.
+            with suppress(RedisError):
+                add(self._cronofy.ledger.redis, self._cronofy.ledger.prefix, tally)
 
     @property
     def account(self) -> Account:
@@ -161,6 +180,23 @@ class Session:
             self._call("GET", f"{self._origin}/v1/userinfo").json_object(), self._account.sub
         )
 
+    def channels(self) -> list[OpenChannel]:
+        """The account's open notification channels, whoever opened them."""
+        return read_channels(self._call("GET", f"{self._origin}/v1/channels").json_object())
+
+    def open_channel(self, callback_url: str) -> OpenChannel:
+        """Open a channel for the account, with notifications of our application's own events only."""
+        body = {"callback_url": callback_url, "filters": {"only_managed": True}}
+        return read_channel(self._call("POST", f"{self._origin}/v1/channels", body=body).json_object())
+
+    def close_channel(self, channel_id: str) -> None:
+        """Close one of the account's channels; one that is closed already is no error."""
+        try:
+            self._call("DELETE", f"{self._origin}/v1/channels/{quote(channel_id, safe='')}")
+        except Refused as error:
+            if error.status not in (404, 410):
+                raise
+
     def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         """Send Update Events; for each, None if Cronofy accepted it, or what went wrong.
 
@@ -188,7 +224,10 @@ class Session:
         return None
 
     def _upsert(self, update: Update) -> None:
-        self._call("POST", self._origin + _events_path(update.key), body=update.body)
+        answer = self._call("POST", self._origin + _events_path(update.key), body=update.body)
+        if answer.body.strip():
+            # Accepted is said without a body; a page that something on the way answers is no acceptance.
+            answer.json_object()
 
     def _batch(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         entries = [
@@ -268,6 +307,8 @@ class Session:
         except VaultError as error:
             # Ours to mend, and no word about the account: the look fails, and says why.
             raise CronofyError(str(error)) from None
+        except (ValueError, TypeError):
+            raise CronofyError("The stored credentials are damaged: connect the account again.") from None
         if credentials is None:
             raise GrantRefused("The account was never connected: no credentials were given for it.")
         return credentials

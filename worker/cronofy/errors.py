@@ -30,6 +30,10 @@ class Unreachable(CronofyError):
     """No answer: a refused or broken connection, or one of the deadlines passed."""
 
 
+class TimedOut(Unreachable):
+    """No answer, or not all of it, in time."""
+
+
 class ServerFault(CronofyError):
     """Cronofy answered with a 5xx status."""
 

@@ -13,6 +13,7 @@ import httpx
 
 from worker.cronofy.budget import Spending
 from worker.cronofy.deadline import BoundedTransport, Deadline, bounded_by
+from worker.cronofy.endpoints import endpoint_of
 from worker.cronofy.errors import (
     CronofyError,
     Locked,
@@ -21,9 +22,11 @@ from worker.cronofy.errors import (
     Refused,
     ScopeRefused,
     ServerFault,
+    TimedOut,
     TokenRefused,
     Unreachable,
 )
+from worker.ledger.tallies import call_name
 
 #: More than any page of events that Cronofy sends; an answer that never ends must not fill the memory.
 LARGEST_ANSWER = 32 * 1024 * 1024
@@ -111,7 +114,15 @@ class Transport:
         if not spending.take(cost, probe=probe):
             raise ProbeTurn("It is this worker's turn to try our client credentials.")
         left = min(self._timeout.total_seconds(), deadline.left)
-        answer, retry_after = self._exchange(method, url, left, token, params, body)
+        ended: int | str = "unreachable"
+        try:
+            answer, retry_after = self._exchange(method, url, left, token, params, body)
+            ended = answer.status
+        except TimedOut:
+            ended = "timeout"
+            raise
+        finally:
+            spending.made[call_name(endpoint_of(url), ended)] += 1
         if 200 <= answer.status < 300 or answer.status in also:
             return answer
         error = _error(answer, retry_after)
@@ -149,10 +160,13 @@ class Transport:
                         raise Malformed("Cronofy's answer is larger than any should be.")
                     if deadline.left <= 0:
                         # A connection through a proxy is httpx's own, and only bounded here.
-                        raise Unreachable(f"Cronofy's answer was not complete after {seconds:.0f} s.")
+                        raise TimedOut(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
                 answer = Answer(response.status_code, b"".join(chunks))
-                return answer, parse_retry_after(response.headers.get("Retry-After"))
+                told, at = (response.headers.get(name) for name in ("Retry-After", "Date"))
+                return answer, parse_retry_after(told, at)
+        except httpx.TimeoutException as error:
+            raise TimedOut(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except httpx.HTTPError as error:
             # Their messages may quote the URL, so only the kind is passed on.
             raise Unreachable(f"Cronofy could not be reached ({type(error).__name__}).") from None
@@ -164,21 +178,27 @@ class ProbeTurn(CronofyError):
     """Our client credentials were refused, and this worker is to try whether they still are."""
 
 
-def parse_retry_after(value: str | None) -> timedelta | None:
-    """Read a ``Retry-After`` header, seconds or date; None where there is none or it is nonsense."""
+def parse_retry_after(value: str | None, date: str | None = None) -> timedelta | None:
+    """Read a ``Retry-After`` header, seconds or date; None where there is none or it is nonsense.
+
+    A date is read against the answer's own ``Date``: this host's clock may be wrong.
+    """
     if value is None:
         return None
     try:
         return timedelta(seconds=max(0.0, float(value)))
     except (ValueError, OverflowError):
         pass
+    moment = _http_date(value)
+    return max(timedelta(0), moment - (_http_date(date) or datetime.now(UTC))) if moment else None
+
+
+def _http_date(value: str | None) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(value) if value else None
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(timedelta(0), moment - datetime.now(UTC))
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:

@@ -80,6 +80,21 @@ class _Tokens(_Wire):
     refresh_token: StrictStr | None = None
 
 
+class OpenChannel(_Wire):
+    """A notification channel that Cronofy holds open."""
+
+    channel_id: Annotated[StrictStr, Field(min_length=1)]
+    callback_url: StrictStr = ""
+
+
+class _Channel(_Wire):
+    channel: OpenChannel
+
+
+class _Channels(_Wire):
+    channels: list[OpenChannel]
+
+
 class UserInfo(_Wire):
     """A well-formed UserInfo: the profiles, and the address that a relink email may go to."""
 
@@ -154,6 +169,22 @@ def read_tokens(answer: dict[str, Any]) -> tuple[str, str | None]:
     except ValidationError as error:
         raise _malformed("The token refresh", error) from None
     return tokens.access_token, tokens.refresh_token or None
+
+
+def read_channel(answer: dict[str, Any]) -> OpenChannel:
+    """The channel that was opened; or Malformed."""
+    try:
+        return _Channel.model_validate(answer).channel
+    except ValidationError as error:
+        raise _malformed("The new channel", error) from None
+
+
+def read_channels(answer: dict[str, Any]) -> list[OpenChannel]:
+    """The channels that are open; or Malformed."""
+    try:
+        return _Channels.model_validate(answer).channels
+    except ValidationError as error:
+        raise _malformed("The list of channels", error) from None
 
 
 def read_batch(answer: dict[str, Any], length: int) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ from worker.cronofy.signature import is_signed
 from worker.diagnosis.schedule import first_look
 from worker.intake.notifications import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
-from worker.ledger.ledger import Credentials
+from worker.ledger.channels import hear_of_account, look_after_channel
+from worker.ledger.ledger import Credentials, Lease
 from worker.ledger.packing import pack_hint
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 
@@ -28,12 +29,21 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
         return True
     credentials = Credentials(account.refresh_token, account.access_token)
     services.ledger.connect(account.sub, credentials, account.data_center, account.email, account.name)
+    if services.looker.channels is not None:
+        # With other credentials it may be another channel, or none.
+        look_after_channel(services.ledger, account.sub)
     log.info("account.stored", sub=account.sub)
     return True
 
 
 def forget_account(services: Services, account: AccountOnly) -> bool:
-    """Erase all that is known of the account."""
+    """Erase all that is known of the account, and close its notification channel if that can be done."""
+    channels = services.looker.channels
+    if channels is not None:
+        # A look under way is not waited for: it has the account's one token refresh.
+        lease = services.ledger.claim_account(account.sub, services.settings.lease)
+        if isinstance(lease, Lease):
+            channels.close(lease.account)
     services.ledger.forget(account.sub)
     log.info("account.forgotten", sub=account.sub)
     return True
@@ -87,7 +97,16 @@ def receive_notification(
     due = tuple(sub for sub in accounts if _make_due(services, sub, calendar_id, event_id, hint))
     services.ledger.count("notifications:taken")
     interaction = hint.interaction.value if hint.interaction else None
-    log.info("notification.taken", interaction=interaction, subtype=hint.subtype, accounts=len(due))
+    log.info(
+        "notification.taken",
+        sub=notification.sub or (due[0] if len(due) == 1 else None),
+        calendar_id=calendar_id,
+        event_id=event_id,
+        kind=hint.kind,
+        interaction=interaction,
+        subtype=hint.subtype,
+        accounts=len(due),
+    )
     waits = ((sub, services.ledger.wake_after(sub)) for sub in due)
     return tuple((sub, wait) for sub, wait in waits if wait is not None)
 
@@ -109,7 +128,7 @@ def _make_due(
     """Make the events that the hint may mean due now; without an event id, all of the account's."""
     ledger = services.ledger
     if event_id is None:
-        return ledger.nudge_account(sub)
+        return hear_of_account(ledger, sub, hint.channel_id, due=hint.is_news)
     said = b""
     if hint.interaction is not None:
         said = pack_hint(hint.interaction.value, hint.subtype, to_ms(ledger.now()))

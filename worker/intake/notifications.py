@@ -19,7 +19,9 @@ _INTERACTIONS = {
     "conferencing_success": Interaction.ASSIGNED,
     "conferencing_failing": Interaction.FAILING,
 }
-_LONGEST_SUBTYPE = 64
+#: A channel was opened; somebody wants their data erased at Cronofy.
+_NO_NEWS = ("verification", "gdpr_requested")
+_LONGEST_WORD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,15 @@ class Hint:
     event_id: str | None = None
     interaction: Interaction | None = None
     subtype: str | None = None
+    #: Cronofy's word for what it is about, such as ``change`` (reference §6b).
+    kind: str | None = None
+    #: The channel that it came over; None for an event's own subscription.
+    channel_id: str | None = None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether an event of ours may stand otherwise than before; so may what an unknown word means."""
+        return self.kind not in _NO_NEWS
 
 
 def read_hint(body: str) -> Hint:
@@ -43,7 +54,14 @@ def read_hint(body: str) -> Hint:
     notification = _object(content.get("notification"))
     event = _object(content.get("event")) or _object(notification.get("event"))
     interaction, subtype = _interaction(notification.get("interactions"))
-    return Hint(_text(event.get("calendar_id")), _text(event.get("event_id")), interaction, subtype)
+    return Hint(
+        kind=_word(notification.get("type")),
+        channel_id=_text(_object(content.get("channel")).get("channel_id")),
+        calendar_id=_text(event.get("calendar_id")),
+        event_id=_text(event.get("event_id")),
+        interaction=interaction,
+        subtype=subtype,
+    )
 
 
 def _interaction(value: Any) -> tuple[Interaction | None, str | None]:
@@ -51,13 +69,17 @@ def _interaction(value: Any) -> tuple[Interaction | None, str | None]:
     for item in value if isinstance(value, list) else [value]:
         interaction = _INTERACTIONS.get(str(_object(item).get("type")))
         if interaction:
-            subtype = _text(_object(item).get("subtype"))
-            return interaction, subtype[:_LONGEST_SUBTYPE] if subtype else None
+            return interaction, _word(_object(item).get("subtype"))
     return None, None
 
 
 def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _word(value: Any) -> str | None:
+    text = _text(value)
+    return text[:_LONGEST_WORD] if text else None
 
 
 def _text(value: Any) -> str | None:

@@ -40,7 +40,9 @@ class Outbox:
         return QueuedMail(mail_id.decode(), self._ledger.vault.open(sealed), sub.decode(), attempts)
 
     def has_due(self) -> bool:
-        """Whether a mail is to be sent now."""
+        """Whether a mail is to be sent now; none is while the fleet is paused."""
+        if self._ledger.paused_since() is not None:
+            return False
         key, now_ms = f"{self._ledger.prefix}:outbox", int(self._ledger.now().timestamp() * 1000)
         return bool(self._ledger.redis.zcount(key, "-inf", now_ms))
 

@@ -1,6 +1,7 @@
 """How the ledger's records are packed.
 
-An event's value is a header that the Lua scripts can read (next look, start, cause), then deflated msgpack.
+An event's value is a header that the Lua scripts can read (next look, start, tracking time, cause), then
+deflated msgpack.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,7 @@ import msgpack
 from worker.diagnosis.model import Cause
 from worker.ledger.records import (
     Account,
+    Channel,
     Episode,
     EventKey,
     LastRead,
@@ -26,6 +28,7 @@ from worker.ledger.records import (
     Stored,
     TrackedEvent,
     Write,
+    bare,
     from_ms,
 )
 
@@ -33,11 +36,13 @@ from worker.ledger.records import (
 #: events that were not looked at yet.
 CAUSES: tuple[Cause | None, ...] = (None, *Cause)
 
-_HEADER = struct.Struct(">ddB")
+_HEADER = struct.Struct(">dddB")
 #: Without zlib's own header and checksum.
 _RAW_DEFLATE = -zlib.MAX_WBITS
 #: Later than any date, for events whose start or next look is not known.
 _FAR_MS = 9e15
+#: The next look of a parked event: later still, so that the scripts can tell it.
+_PARKED_MS = 9.1e15
 
 
 @cache
@@ -66,9 +71,11 @@ _body_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allo
 def pack_event(event: TrackedEvent) -> bytes:
     """The ledger's value for an event."""
     starts_at = event.starts_at
+    never = _PARKED_MS if event.parked else _FAR_MS
     header = _HEADER.pack(
-        _FAR_MS if event.next_look is None else event.next_look,
+        never if event.next_look is None else event.next_look,
         _FAR_MS if starts_at is None else starts_at.timestamp() * 1000,
+        event.tracked_at,
         CAUSES.index(event.cause),
     )
     packed = _packable(
@@ -77,15 +84,20 @@ def pack_event(event: TrackedEvent) -> bytes:
         writes={pid: _packable(write) for pid, write in event.writes.items()},
     )
     del packed["key"]
+    # These two stand in the header.
     packed.pop("next_look", None)
+    packed.pop("tracked_at", None)
+    if event.asked_at == event.tracked_at:
+        del packed["asked_at"]
     content = msgpack.packb([event.key.calendar_id, event.key.event_id, packed])
-    # Most of a record repeats itself, its history most of all: this halves it for a few microseconds.
-    return header + zlib.compress(content, level=1, wbits=_RAW_DEFLATE)
+    # Most of a record repeats itself, its history most of all: this halves it for a few microseconds. Higher
+    # levels take longer and leave no fewer bytes once they are allocated.
+    return header + zlib.compress(content, level=4, wbits=_RAW_DEFLATE)
 
 
 def unpack_event(value: bytes) -> Stored:
     """Read a value that `pack_event` made."""
-    next_look, _, _ = _HEADER.unpack_from(value)
+    next_look, _, tracked_at, _ = _HEADER.unpack_from(value)
     content = zlib.decompress(value[_HEADER.size :], wbits=_RAW_DEFLATE)
     calendar_id, event_id, packed = msgpack.unpackb(content, strict_map_key=False)
     packed["body"] = json.loads(packed["body"])
@@ -94,13 +106,46 @@ def unpack_event(value: bytes) -> Stored:
     packed["history"] = tuple(tuple(entry) for entry in packed.get("history", ()))
     if "notice" in packed:
         packed["notice"] = tuple(packed["notice"])
-    known = {"provider_name": None, "profile_id": None} | packed
+    # As often as not it is the same.
+    known = {"provider_name": None, "profile_id": None, "asked_at": int(tracked_at)} | packed
     event = TrackedEvent(
         key=EventKey(calendar_id, event_id),
         next_look=None if next_look >= _FAR_MS else int(next_look),
+        tracked_at=int(tracked_at),
         **known,
     )
     return stored_as(event, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A pending event whose stored value cannot be read."""
+
+    field: bytes
+    value: bytes
+    error: Exception
+
+    @property
+    def stored(self) -> Stored:
+        """What is known of it: its ids."""
+        return Stored(bare(EventKey.of_field(self.field)), 0.0, fingerprint(self.value[_HEADER.size :]))
+
+
+def readable_events(
+    values: Iterable[tuple[bytes, bytes]],
+) -> tuple[tuple[Stored, ...], tuple[Unreadable, ...]]:
+    """The events of a hash, and those of its values that are none."""
+    events, unreadable = [], []
+    for name, value in values:
+        try:
+            stored = unpack_event(value)
+            if stored.event.key.field != name:
+                raise ValueError("The record is that of another event.")
+        except Exception as error:
+            unreadable.append(Unreadable(name, value, error))
+        else:
+            events.append(stored)
+    return tuple(events), tuple(unreadable)
 
 
 def stored_as(event: TrackedEvent, value: bytes) -> Stored:
@@ -149,15 +194,49 @@ def unpack_memo(value: bytes) -> Memo:
     )
 
 
+def pack_channel(channel: Channel) -> bytes:
+    """The ledger's value for an account's channel; the id comes first, for a script reads it."""
+    return bytes(msgpack.packb([channel.channel_id, channel.callback_url, channel.refused, channel.failures]))
+
+
 def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
-    """Read an account's hash; an empty one is an account that was never connected."""
-    profile = msgpack.unpackb(stored[b"profile"]) if b"profile" in stored else {}
+    """Read an account's hash; an empty one is an account that was never connected.
+
+    A part that cannot be read counts as not there, and is named in `unreadable`.
+    """
+    unreadable = []
+
+    def part(name: str, unpack: Callable[[bytes], Any], default: Any) -> Any:
+        value = stored.get(name.encode())
+        try:
+            return default if value is None else unpack(value)
+        except Exception:
+            unreadable.append(name)
+            return default
+
+    email, name = part("profile", _unpack_profile, (None, None))
+    memo = part("memo", unpack_memo, Memo())
+    heard_at = part("heard", lambda value: from_ms(float(value)), None)
     return Account(
         sub=sub,
         credentials=stored.get(b"credentials"),
         lost=stored.get(b"standing") == b"lost",
         data_center=stored.get(b"data_center", b"us").decode(),
-        heard_at=from_ms(float(stored[b"heard"])) if b"heard" in stored else None,
-        memo=unpack_memo(stored[b"memo"]) if b"memo" in stored else Memo(),
-        **profile,
+        email=email,
+        name=name,
+        memo=memo,
+        heard_at=heard_at,
+        channel=part("channel", _unpack_channel, None),
+        channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),
+        channel_due=part("channel_due", lambda value: int(float(value)), None),
+        unreadable=tuple(unreadable),
     )
+
+
+def _unpack_channel(value: bytes) -> Channel:
+    return Channel(*msgpack.unpackb(value))
+
+
+def _unpack_profile(value: bytes) -> tuple[str | None, str | None]:
+    profile = msgpack.unpackb(value)
+    return profile["email"], profile["name"]

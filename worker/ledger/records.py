@@ -43,6 +43,13 @@ class EventKey:
         calendar = self.calendar_id.encode()
         return b"%d:%b%b" % (len(calendar), calendar, self.event_id.encode())
 
+    @classmethod
+    def of_field(cls, field: bytes) -> EventKey:
+        """The key in a hash field, as far as it can be made out: the field may be damaged too."""
+        length, _, ids = field.partition(b":")
+        end = int(length) if length.isdigit() else 0
+        return cls(ids[:end].decode(errors="replace"), ids[end:].decode(errors="replace"))
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
@@ -52,6 +59,8 @@ class Write:
     accepted: bool = False
     #: Why Cronofy refused it for good, if it did.
     refused: str | None = None
+    #: It carried a subscription of ours to both interactions.
+    subscribed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,17 @@ class TrackedEvent:
     last: Mapping[str, Any] | None = None
     #: (at, cause or state, what was done), the newest last.
     history: tuple[tuple[int, str, str], ...] = ()
+    #: Looks in a row that it made fail; with any, it is looked at alone (`worker.reconcile.parking`).
+    attempts: int = 0
+    #: Such a look is under way, or its process ended in it.
+    trying: bool = False
+    #: Why it is no longer looked at, in a sentence; None while it is.
+    parked: str | None = None
+
+    @property
+    def suspect(self) -> bool:
+        """Whether looks of its neighbours are kept apart from it."""
+        return self.attempts > 0 or self.trying or self.parked is not None
 
     @property
     def start(self) -> EventTime | None:
@@ -113,7 +133,9 @@ class TrackedEvent:
 
     @property
     def subscribed(self) -> bool:
-        """Whether the caller asked Cronofy to notify both of its conference and of a failure."""
+        """Whether Cronofy was asked, by the caller or by us, to tell of its conference and of a failure."""
+        if any(write.accepted and write.subscribed for write in self.writes.values()):
+            return True
         subscriptions = self.body.get("subscriptions")
         words = {
             interaction.get("type")
@@ -156,6 +178,9 @@ class TrackedEvent:
             self,
             last=diagnosis.as_json,
             failures=0,
+            attempts=0,
+            trying=False,
+            parked=None,
             interval=interval.total_seconds(),
             next_look=to_ms(next_look) if next_look else None,
             history=self._history_with(now, what.value, diagnosis.remedy.value),
@@ -163,7 +188,7 @@ class TrackedEvent:
 
     def failed(self, reason: str, now: datetime, next_look: datetime) -> TrackedEvent:
         """This record after a look that failed: nothing is concluded, only the next look moves."""
-        failed = replace(self, failures=self.failures + 1, next_look=to_ms(next_look))
+        failed = replace(self, failures=self.failures + 1, trying=False, next_look=to_ms(next_look))
         return failed.noted(now, "look_failed", reason)
 
     def saw(self, seen: Seen, now: datetime) -> TrackedEvent:
@@ -206,6 +231,11 @@ class TrackedEvent:
         return (*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:]
 
 
+def bare(key: EventKey) -> TrackedEvent:
+    """A record of which only the ids are known."""
+    return TrackedEvent(key, {}, None, 0, 0, None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """A profile that is disconnected, from the first relink email until it is connected again."""
@@ -237,6 +267,19 @@ class Memo:
 
 
 @dataclass(frozen=True, slots=True)
+class Channel:
+    """An account's notification channel at Cronofy, as it was last found."""
+
+    #: None where there is none: it was refused, or could not be opened yet.
+    channel_id: str | None
+    callback_url: str
+    #: Why Cronofy would not open it, if it said so.
+    refused: str | None = None
+    #: How often in a row it could not be looked after.
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An account as a look finds it. `credentials` stay encrypted until they are needed."""
 
@@ -250,6 +293,14 @@ class Account:
     memo: Memo = Memo()
     #: When a notification last spoke of one of its events.
     heard_at: datetime | None = None
+    #: None where it was never looked after.
+    channel: Channel | None = None
+    #: When the channel was last known to stand as recorded.
+    channel_seen: datetime | None = None
+    #: When it is to be looked after whatever its events say.
+    channel_due: int | None = None
+    #: Which parts of the stored account could not be read, and count as not there.
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from worker.diagnosis.model import Seen
+from worker.diagnosis.model import Interaction, Seen
 from worker.diagnosis.times import EventTime, parse_event_time
 from worker.ledger.records import TrackedEvent
 
@@ -19,15 +19,19 @@ class IncompleteRecord(ValueError):
     """The event cannot be written whole, so it is not written at all."""
 
 
-def update_body(event: TrackedEvent, seen: Seen, profile_id: str) -> dict[str, Any]:
+def update_body(
+    event: TrackedEvent, seen: Seen, profile_id: str, callback: str | None = None
+) -> dict[str, Any]:
     """The whole event as it should stand, with `profile_id` as its conferencing profile.
 
-    `seen` is the read just before. Raises IncompleteRecord where neither the record nor the read
-    has a field that Cronofy requires.
+    `seen` is the read just before; at the address `callback` we want to hear of the conference. Raises
+    IncompleteRecord where neither the record nor the read has a field that Cronofy requires.
     """
     body = {name: value for name, value in event.body.items() if name != "attendees"}
     body["event_id"] = event.key.event_id
     body["conferencing"] = {"profile_id": profile_id}
+    if callback is not None:
+        body["subscriptions"] = _subscribed(body.get("subscriptions"), callback)
     if seen.summary is not None:
         body["summary"] = seen.summary
     for name, moment in (("start", seen.start), ("end", seen.end)):
@@ -41,6 +45,18 @@ def update_body(event: TrackedEvent, seen: Seen, profile_id: str) -> dict[str, A
         # Its start was moved, and the read did not show the end that belongs to it.
         raise IncompleteRecord("The event as recorded and read would end before it starts.")
     return body
+
+
+def _subscribed(subscriptions: Any, callback: str) -> list[Any]:
+    """The caller's subscriptions with ours beside them.
+
+    An empty list removes what was subscribed (reference §4), so a list seems to take the place of the
+    one before; were it only added, the caller would at worst hear twice, as it must expect anyway.
+    """
+    given = subscriptions if isinstance(subscriptions, list) else []
+    others = [each for each in given if not isinstance(each, Mapping) or each.get("uri") != callback]
+    interactions = [{"type": interaction.value} for interaction in Interaction]
+    return [*others, {"type": "webhook", "uri": callback, "interactions": interactions}]
 
 
 def _in_zone(moment: EventTime, written: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from worker.diagnosis.causes import is_overdue
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, Seen, State
 from worker.diagnosis.schedule import next_look, next_pause, retry_look
+from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.ledger import EventChange
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Stored, TrackedEvent, Write, from_ms, interval_of, to_ms
@@ -33,6 +34,9 @@ class Verdict:
     outcomes: tuple[Outcome, ...] = ()
     #: The reason for a person, where one is told now.
     escalated: str | None = None
+    #: To be kept with the change; where the record cannot be read, its field, under which it is taken out.
+    letter: DeadLetter | None = None
+    dropped: bytes | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -43,7 +47,8 @@ class Verdict:
     def change(self) -> EventChange:
         """What the ledger is to write."""
         settled = self.diagnosis.state is not State.PENDING
-        return EventChange(self.before, self.after, settled, self.outcomes, heeded=self.seen is not None)
+        heeded = self.seen is not None
+        return EventChange(self.before, self.after, settled, self.outcomes, heeded, self.letter, self.dropped)
 
 
 def judge(
@@ -126,9 +131,12 @@ def with_outcome(
     return replace(verdict, outcomes=(*verdict.outcomes, outcome))
 
 
-def intend(verdict: Verdict, to_profile_id: str, now: datetime) -> Verdict:
-    """Before a write is sent: the record says that it will be, so that it is never forgotten."""
-    writes = {**verdict.before.event.writes, to_profile_id: Write(to_ms(now))}
+def intend(verdict: Verdict, to_profile_id: str, now: datetime, *, subscribed: bool = False) -> Verdict:
+    """Before a write is sent: the record says that it will be, so that it is never forgotten.
+
+    `subscribed` says that it carries a subscription of ours.
+    """
+    writes = {**verdict.before.event.writes, to_profile_id: Write(to_ms(now), subscribed=subscribed)}
     return replace(verdict, after=replace(verdict.after, writes=writes))
 
 
@@ -137,7 +145,8 @@ def reassigned(
 ) -> Verdict:
     """Cronofy accepted the write: the event waits anew, for the new profile."""
     from_profile_id = verdict.after.profile_id
-    writes = {**verdict.after.writes, to_profile_id: Write(to_ms(now), accepted=True)}
+    intent = verdict.after.writes[to_profile_id]
+    writes = {**verdict.after.writes, to_profile_id: replace(intent, at=to_ms(now), accepted=True)}
     after = replace(
         verdict.after.asked_again(now),
         profile_id=to_profile_id,
@@ -152,7 +161,8 @@ def reassigned(
 def write_refused(verdict: Verdict, sub: str, to_profile_id: str, reason: str, now: datetime) -> Verdict:
     """Cronofy refused the write for good: it is not sent again, and a person is told."""
     writes = {**verdict.after.writes, to_profile_id: Write(to_ms(now), refused=reason)}
-    refused = replace(verdict, after=replace(verdict.after, writes=writes))
+    after = replace(verdict.after, writes=writes).noted(now, "write_refused", reason)
+    refused = replace(verdict, after=after)
     # The next look finds no profile left to try; that is no news then.
     mark = _mark(refused, "")
     refused = replace(refused, after=replace(refused.after, told=(*refused.after.told, mark)))

@@ -10,7 +10,9 @@ import os
 import smtplib
 import socket
 import ssl
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
 from enum import StrEnum
@@ -92,6 +94,14 @@ class _Step(StrEnum):
     CONTENT = "at the message"
 
 
+@dataclass(slots=True)
+class _Conversation:
+    """An open connection, and where the conversation on it stands."""
+
+    smtp: smtplib.SMTP
+    step: _Step
+
+
 class SmtpMailer:
     """Hands mails to the server of an SMTP URL, one connection each, TLS verified against the system's roots.
 
@@ -122,29 +132,41 @@ class SmtpMailer:
         sender = message["From"].addresses[0].addr_spec
         recipient = message["To"].addresses[0].addr_spec
         content = _on_the_wire(message)
-        step = _Step.CONNECT
-        deadline = _Deadline(self._deadline)
+        with self._conversation() as talk:
+            talk.step = _Step.SENDER
+            _expect_success(talk.smtp.mail(sender))
+            talk.step = _Step.RECIPIENT
+            _expect_success(talk.smtp.rcpt(recipient))
+            talk.step = _Step.CONTENT
+            _expect_success(talk.smtp.data(content))
+
+    def try_login(self) -> None:
+        """Connect, secure the connection, log in as the URL says, send nothing; MailError as in `send`."""
+        with self._conversation() as talk:
+            _expect_success(talk.smtp.noop())
+
+    @contextmanager
+    def _conversation(self) -> Iterator[_Conversation]:
+        """A connection that is logged in; what goes wrong in it is judged by its step."""
+        step, deadline = _Step.CONNECT, _Deadline(self._deadline)
+        talk = None
         try:
             with (
                 closing(deadline),
                 closing(_Connection(self._target, self._timeout, self._tls, deadline)) as smtp,
             ):
+                talk = _Conversation(smtp, step)
                 if self._target.security == "starttls":
                     smtp.starttls(context=self._tls)
                 smtp.ehlo_or_helo_if_needed()
-                step = _Step.LOGIN
+                talk.step = _Step.LOGIN
                 if self._target.user is not None and self._target.password is not None:
                     smtp.login(self._target.user, self._target.password)
-                step = _Step.SENDER
-                _expect_success(smtp.mail(sender))
-                step = _Step.RECIPIENT
-                _expect_success(smtp.rcpt(recipient))
-                step = _Step.CONTENT
-                _expect_success(smtp.data(content))
+                yield talk
                 with suppress(OSError):  # the mail is theirs by now, whatever comes of the goodbye
                     smtp.quit()
         except OSError as error:  # all of smtplib's are; their text may quote addresses and goes no further
-            raise self._judge(step, error, deadline) from None
+            raise self._judge(talk.step if talk else step, error, deadline) from None
 
     def _judge(self, step: _Step, error: OSError, deadline: _Deadline) -> MailError:
         # An answer that the deadline cut in two is none.

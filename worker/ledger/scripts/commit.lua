@@ -1,11 +1,13 @@
 -- All that one look of an account changes, in one step, if the lease is still held.
 -- ARGV: P, sub, token, packed change:
 --   done       true ends the lease; false keeps it (an intent, recorded before a write)
---   events     { field, next look and SHA-1 of the record that were claimed, 'keep' or 'settle', new value,
---              outcomes, the hint that the look took up ('' for none) or false if it took none up }...
+--   events     { field, next look and SHA-1 of the record that were claimed, 'keep', 'settle' or 'drop', new value,
+--              outcomes, the hint that the look took up ('' for none) or false if it took none up,
+--              dead letter or false, { counter of how long it took, milliseconds } of a settled one or false }...
 --   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
 --              anew meanwhile, the whole change is void
 --   memo       of the account, if it changes
+--   tend       true if its notification channel is to be looked after next
 --   outcomes   of the account as a whole; outcomes are { type, JSON }
 --   mails      { id, encrypted message }...; cancel: ids of mails that are not to be sent any more
 --   keep_ms, outcomes_keep
@@ -31,6 +33,7 @@ end
 
 if change.lost then redis.call('HSET', account, 'standing', 'lost') end
 if change.memo then redis.call('HSET', account, 'memo', change.memo) end
+if change.tend then redis.call('HSETNX', account, 'channel_due', now) end
 publish(change.outcomes)
 
 local settles = false
@@ -45,16 +48,23 @@ for _, event in ipairs(change.events) do
       redis.call('HDEL', hints_key(sub), field)
       hint = false
     end
-    if verb == 'keep' and (header(present) ~= next_look or (heeded and hint)) then
+    if event[8] then
+      local former = redis.call('HGET', letters_key(sub), field)
+      if former then redis.call('XDEL', LETTERS, former) end
+      redis.call('HSET', letters_key(sub), field, redis.call('XADD', LETTERS, '*', 'letter', event[8]))
+    end
+    if verb == 'keep' and not is_parked(value) and (header(present) ~= next_look or (heeded and hint)) then
       -- Somebody made it due during this look, which may have read it before: it is looked at again.
       value = due_at(value, now)
     end
     if verb == 'settle' then
       settles = true
+      count(event[9][1], 1)
+      count('settle:ms', event[9][2])
       put_event(sub, field, nil, present)
       redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
     else
-      put_event(sub, field, value, present)
+      put_event(sub, field, verb == 'keep' and value or nil, present)
     end
     publish(event[6])
   end
@@ -73,5 +83,10 @@ for _, mail in ipairs(change.mails) do
 end
 for _, id in ipairs(change.cancel) do drop_mail(id) end
 write_tally()
-if change.done then end_lease(sub, now) end
+if change.done then
+  redis.call('HDEL', CLAIMS, sub)
+  end_lease(sub, now)
+else
+  weigh(sub, now)
+end
 return refused

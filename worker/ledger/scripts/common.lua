@@ -5,9 +5,13 @@
 --
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember of
---                              the account), heard (when a notification last spoke of one of its events).
+--                              the account), heard (when a notification last spoke of one of its events),
+--                              channel (packed: its notification channel; the id first), channel_seen (when
+--                              that was last known to stand as it says), channel_due (when it is to be
+--                              looked after; absent if only along with the events).
 --                              Written by connect; memo and standing by commit; credentials also by a
---                              token refresh; heard by nudge. Until forgotten.
+--                              token refresh; heard by nudge; the channel's by channel, tend and commit, and by
+--                              heard when a notification came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track and commit;
 --                              nudge only brings the next look forward.
@@ -16,10 +20,17 @@
 --   P:hints:SUB        hash    what a notification said of a pending event since its last look (packed), by the
 --                              event's field. Written by nudge, taken by the next look's commit.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
+--   P:letters:SUB      hash    the dead letter of each event that was parked, by the event's field. Written by
+--                              commit; kept with the events.
+--   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim; ended by commit,
+--                              taken back by release.
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready:CENTER     zset    the accounts of a data centre that are due, SUB by when its turn is: see turn()
 --   P:leased           zset    SUB by the expiry of its lease. An account is in one of the three, or in
---                              none when it is lost or has no pending event.
+--                              none when it is lost, or has no pending event and no channel to see to.
+--   P:starts           zset    SUB by the soonest start that is still to come among its pending events. One that has
+--                              come stays until the next sweep.
+--   P:oldest           zset    SUB by when the longest tracked of its pending events was tracked
 --   P:leases           hash    SUB -> the token of its lease
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
 --   P:freed:SUB        list    one entry for each of them once it has; a minute
@@ -30,18 +41,27 @@
 --   P:outcomes:turn    string  held by the one who tells it; seconds
 --   P:outbox           zset    mail id by when it is to be sent (or tried again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
---   P:dead-letters     stream  letter (packed: task, reason, payload encrypted by the vault)
---   P:counters         hash    gauges events:pending and cause:NUMBER; totals of all else
+--   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
+--                              the vault). Never trimmed: until replayed or dropped.
+--   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; totals of all else, as
+--                              worker/ledger/tallies.py names some of them
+--   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
+--   P:swept            string  when the last sweep moved what was due
+--   P:workers          zset    what a worker says of itself (JSON: name, queues) by when it last did; a minute
 --   P:resuming         string  looks that the budget broke off are woken again in a moment; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, for one application (client id) at
 --                              one origin; worker/cronofy/budget.lua lists the keys beside it
+--   P:budgets          set     the P:budget:PLACE of every place that was ever asked
 --
--- HEADER is 17 bytes, big endian: double next look, double start, byte cause (its place in CAUSES).
+-- HEADER is 25 bytes, big endian: double next look, double start, double when it was tracked, byte cause (its
+-- place in CAUSES).
 
 local P = ARGV[1]
-local HEADER = 17
+local HEADER = 25
 local FAR = 9e15
+-- The next look of a parked event: it has none, and no notification gives it one.
+local PARKED = 9.1e15
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -53,16 +73,25 @@ local function events_key(sub) return P .. ':events:' .. sub end
 local function settled_key(sub) return P .. ':settled:' .. sub end
 
 local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
+local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
 local COUNTERS = P .. ':counters'
 
 local function hints_key(sub) return P .. ':hints:' .. sub end
+local function letters_key(sub) return P .. ':letters:' .. sub end
 
-local function header(value) return struct.unpack('>ddB', value) end
+local STARTS, OLDEST = P .. ':starts', P .. ':oldest'
 
-local function due_at(value, at)
-  local _, start, cause = header(value)
-  return struct.pack('>ddB', at, start, cause) .. string.sub(value, HEADER + 1)
+-- Next look, start, when it was tracked, cause. A damaged value is due at once: the look that claims it sets it aside.
+local function header(value)
+  if #value < HEADER then return 0, FAR, FAR, 0 end
+  local next_look, start, tracked, cause = struct.unpack('>dddB', value)
+  if next_look ~= next_look then next_look = 0 end
+  return next_look, start, tracked, cause
 end
+
+local function is_parked(value) return header(value) == PARKED end
+
+local function due_at(value, at) return struct.pack('>d', at) .. string.sub(value, 9) end
 
 -- A script that counts much sets `tally` to {}, and writes it with write_tally() at its end.
 local tally
@@ -79,6 +108,7 @@ end
 
 local function calendar_of(field)
   local length = string.match(field, '^(%d+):')
+  if not length then return '' end
   return string.sub(field, #length + 2, #length + 1 + length)
 end
 
@@ -97,19 +127,22 @@ local function put_event(sub, field, value, old)
   local key = events_key(sub)
   old = old or redis.call('HGET', key, field)
   if old then
-    local _, _, cause = header(old)
+    local _, _, _, cause = header(old)
     count('events:pending', -1)
     count('cause:' .. cause, -1)
+    if is_parked(old) then count('events:parked', -1) end
   end
   if value then
-    local _, _, cause = header(value)
+    local _, _, _, cause = header(value)
     redis.call('HSET', key, field, value)
     count('events:pending', 1)
     count('cause:' .. cause, 1)
+    if is_parked(value) then count('events:parked', 1) end
     if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
   elseif old then
     redis.call('HDEL', key, field)
     redis.call('HDEL', hints_key(sub), field)
+    redis.call('HDEL', letters_key(sub), field)
     left_calendars[calendar_of(field)] = true
   end
   return old
@@ -138,17 +171,34 @@ local function displace(sub)
   redis.call('ZREM', ready_key(center_of(sub)), sub)
 end
 
--- Put an account that nobody holds where its events say it belongs.
-local function place(sub, now)
-  displace(sub)
-  if is_lost(sub) then return end
-  local nearest, soonest = FAR, FAR
+local function index(key, sub, at)
+  if at < FAR then redis.call('ZADD', key, at, sub) else redis.call('ZREM', key, sub) end
+end
+
+-- Keep the indexes of starts and ages true. Returns the nearest next look, and the soonest start among what is due.
+local function weigh(sub, now)
+  local nearest, soonest, starts, oldest = FAR, FAR, FAR, FAR
   for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
-    local next_look, start = header(value)
+    local next_look, start, tracked = header(value)
     if next_look < nearest then nearest = next_look end
+    if tracked < oldest then oldest = tracked end
+    if start > now and start < starts then starts = start end
     -- A meeting that has started can no longer be mended: it waits for those that can.
     if next_look <= now and start > now and start < soonest then soonest = start end
   end
+  index(STARTS, sub, starts)
+  index(OLDEST, sub, oldest)
+  return nearest, soonest
+end
+
+-- Put an account that nobody holds where its events say it belongs.
+local function place(sub, now)
+  displace(sub)
+  local nearest, soonest = weigh(sub, now)
+  if is_lost(sub) then return end
+  -- A channel hurries nobody: it is seen to where no meeting waits.
+  local channel_due = redis.call('HGET', account_key(sub), 'channel_due')
+  if channel_due then nearest = math.min(nearest, tonumber(channel_due)) end
   if nearest <= now then
     local at = soonest < FAR and turn(soonest, nearest) or nearest + DAY
     redis.call('ZADD', ready_key(center_of(sub)), at, sub)
@@ -157,9 +207,9 @@ local function place(sub, now)
   end
 end
 
--- The same, unless somebody holds it: then whoever ends the lease does it.
+-- The same, unless somebody holds it: then whoever ends the lease does it, and only the indexes are kept true.
 local function place_unless_leased(sub, now)
-  if not redis.call('ZSCORE', LEASED, sub) then place(sub, now) end
+  if redis.call('ZSCORE', LEASED, sub) then weigh(sub, now) else place(sub, now) end
 end
 
 local function end_lease(sub, now)

@@ -6,6 +6,9 @@ local expired = redis.call('ZRANGEBYSCORE', LEASED, '-inf', now, 'LIMIT', 0, mos
 for _, sub in ipairs(expired) do end_lease(sub, now) end
 local due = redis.call('ZRANGEBYSCORE', WAITING, '-inf', now, 'LIMIT', 0, most)
 for _, sub in ipairs(due) do place(sub, now) end
+-- Meetings that have started since are no longer the next ones of their accounts.
+for _, sub in ipairs(redis.call('ZRANGEBYSCORE', STARTS, '-inf', now, 'LIMIT', 0, most)) do weigh(sub, now) end
+redis.call('SET', P .. ':swept', now)
 local ready = {}
 for n = 3, #ARGV do ready[n - 2] = redis.call('ZCARD', ready_key(ARGV[n])) end
 return { now, #due, #expired, ready }

@@ -1,5 +1,7 @@
 -- Take the mail that is due for the longest time; it is due again after the lease unless it is finished.
+-- While an operator has paused the fleet there is none.
 -- ARGV: P, lease in ms. Returns {} or { id, message, sub, attempts }
+if redis.call('EXISTS', P .. ':paused') == 1 then return {} end
 local outbox, now = P .. ':outbox', now_ms()
 local id = redis.call('ZRANGEBYSCORE', outbox, '-inf', now, 'LIMIT', 0, 1)[1]
 if not id then return {} end

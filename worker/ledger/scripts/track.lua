@@ -1,10 +1,18 @@
 -- Start watching an event, or replace its record. ARGV: P, sub, field, value
 local sub, field, value = ARGV[2], ARGV[3], ARGV[4]
-put_event(sub, field, value)
+local replaced = put_event(sub, field, value)
+local next_look, start, tracked = header(value)
 redis.call('HDEL', hints_key(sub), field)
 redis.call('HDEL', settled_key(sub), field)
--- An added event can only bring the next look forward, so a bulk import need not weigh them all.
+-- An added event can only bring the next look, the soonest start and the oldest forward, so a bulk import need not
+-- weigh them all.
+if replaced then
+  weigh(sub, now_ms())
+else
+  if start > now_ms() and start < FAR then redis.call('ZADD', STARTS, 'LT', start, sub) end
+  redis.call('ZADD', OLDEST, 'LT', tracked, sub)
+end
 if not is_lost(sub) and not redis.call('ZSCORE', LEASED, sub) and not redis.call('ZSCORE', ready_key(center_of(sub)), sub) then
-  redis.call('ZADD', WAITING, 'LT', (header(value)), sub)
+  redis.call('ZADD', WAITING, 'LT', next_look, sub)
 end
 return 1

@@ -1,0 +1,190 @@
+"""How many signed notifications a second `reconciler serve` takes, and whether each of them is kept.
+
+A real `serve`, a real worker and a real Redis, on loopback. The load is open: notifications are sent at their
+times whether or not the earlier ones were answered, each timed from when it was due, so that a server that
+falls behind shows it. No event that they name is tracked: a look after a notification is another benchmark.
+At the end what was answered 2xx is held against what the ledger counted as taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from redis import Redis
+
+from benchmarks.fleet import percentile, worker
+from benchmarks.report import Report, Value
+from benchmarks.stage import (
+    CLIENT_SECRET,
+    environment,
+    free_ports,
+    process,
+    redis_server,
+    sandbox_process,
+    settings_for,
+    until,
+)
+from worker.cronofy.signature import signature_of
+
+#: Keep-alive connections of the sender. Cronofy's number is not known.
+CONNECTIONS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many a second, and for how long."""
+
+    per_second: int
+    seconds: int
+
+
+FULL = (Load(100, 10), Load(300, 10))
+QUICK = (Load(50, 2),)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One notification: its status (0 where nobody answered), and how long after it was due that came."""
+
+    status: int
+    ms: float
+
+
+def run(quick: bool) -> Report:
+    """Measure each load."""
+    with sandbox_process() as control, redis_server() as redis_url:
+        rows = [_measure(redis_url, control.base_url, load) for load in (QUICK if quick else FULL)]
+    return Report(
+        name="webhooks",
+        title="Signed notifications to `reconciler serve`",
+        headings=(
+            "a second",
+            "sent",
+            "2xx",
+            "in the ledger",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "drained after s",
+        ),
+        rows=rows,
+        notes=(
+            "Times are from when a notification was due to be sent to the end of its answer.",
+            "Drained: how long after the last answer the ledger had counted all of them.",
+        ),
+        settings={"connections": CONNECTIONS},
+    )
+
+
+def _measure(redis_url: str, api_url: str, load: Load) -> dict[str, Value]:
+    [port] = free_ports(1)
+    settings = settings_for(redis_url, api_url)
+    url = f"http://127.0.0.1:{port}"
+    served = [sys.executable, "-m", "worker.cli", "serve", "--port", str(port)]
+    with (
+        Redis.from_url(redis_url) as redis,
+        worker(settings, redis_url),
+        process(served, environment(settings)),
+    ):
+        until(lambda: _is_ready(url), "serve", 30)
+        counters = f"{settings['key_prefix']}:counters"
+        answers = asyncio.run(_send(f"{url}/webhooks/cronofy", load))
+        ended = time.monotonic()
+        taken = sum(200 <= answer.status < 300 for answer in answers)
+        until(lambda: _count(redis, counters) >= taken, "the ledger to have them all", 120)
+        drained = time.monotonic() - ended
+        kept = _count(redis, counters)
+    times = [answer.ms for answer in answers]
+    return {
+        "a second": load.per_second,
+        "sent": len(answers),
+        "2xx": taken,
+        "in the ledger": kept,
+        "p50 ms": percentile(times, 50),
+        "p99 ms": percentile(times, 99),
+        "max ms": max(times),
+        "drained after s": drained,
+        "statuses": json.dumps(Counter(answer.status for answer in answers)),
+    }
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _count(redis: Redis, key: str) -> int:
+    found: Any = redis.hget(key, "notifications:taken")
+    return int(found or 0)
+
+
+async def _send(url: str, load: Load) -> Sequence[Answered]:
+    """Send at the times of the load; the connections are few and kept, as a sender's are."""
+    bodies = [_signed(n) for n in range(load.per_second * load.seconds)]
+    due: asyncio.Queue[tuple[float, bytes, str]] = asyncio.Queue()
+    answers: list[Answered] = []
+
+    async def work() -> None:
+        reader, writer = await _connect(url)
+        while True:
+            at, body, signature = await due.get()
+            if at < 0:
+                writer.close()
+                return
+            writer.write(_request(url, body, signature))
+            status = await _status(reader)
+            answers.append(Answered(status, (time.monotonic() - at) * 1000))
+
+    begun = time.monotonic() + 0.5
+    workers = [asyncio.create_task(work()) for _ in range(CONNECTIONS)]
+    for n, (body, signature) in enumerate(bodies):
+        at = begun + n / load.per_second
+        await asyncio.sleep(max(0.0, at - time.monotonic()))
+        due.put_nowait((at, body, signature))
+    for _ in workers:
+        due.put_nowait((-1.0, b"", ""))
+    await asyncio.gather(*workers)
+    return answers
+
+
+def _signed(n: int) -> tuple[bytes, str]:
+    event = {"event_id": f"event-{n}", "calendar_id": "cal_none", "summary": "Interview with the candidate"}
+    notification = {"type": "event_subscription", "interactions": [{"type": "conferencing_assigned"}]}
+    body = json.dumps({"notification": notification, "event": event}).encode()
+    return body, signature_of(body, CLIENT_SECRET)
+
+
+# An HTTP client in pure Python would need more of the machine than what is measured.
+
+
+async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    address = httpx.URL(url)
+    return await asyncio.open_connection(address.host, address.port)
+
+
+def _request(url: str, body: bytes, signature: str) -> bytes:
+    address = httpx.URL(url)
+    head = (
+        f"POST {address.path} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\n"
+        f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
+        f"Cronofy-HMAC-SHA256: {signature}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def _status(reader: asyncio.StreamReader) -> int:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    lengths = [line.split(":")[1] for line in head.lower().splitlines() if line.startswith("content-length:")]
+    if lengths:
+        await reader.readexactly(int(lengths[0]))
+    return int(head.split(" ", 2)[1])

@@ -1,0 +1,53 @@
+"""Whether traces are kept: the extra ``otel``, switched on by OpenTelemetry's own variables.
+
+Without them nothing of OpenTelemetry is imported. What is recorded stands in `config.spans`.
+"""
+
+from __future__ import annotations
+
+import os
+
+import structlog
+
+from config.settings import Settings
+
+log = structlog.get_logger()
+
+
+def wanted() -> bool:
+    """Whether OpenTelemetry's variables name a collector for traces, and do not switch them off."""
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
+    named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return not off and exporter == "otlp" and any(os.environ.get(name) for name in named)
+
+
+def prepare() -> None:
+    """Import what traces need, where they are wanted: once, before processes are forked."""
+    if wanted():
+        try:
+            import config.spans  # noqa: F401, PLC0415
+        except ImportError as error:
+            log.warning(
+                "tracing.unavailable", reason=f"{error.name} is missing", mend="install the extra otel"
+            )
+
+
+def start(settings: Settings) -> None:
+    """Record this process's spans from now on, where they are wanted and can be."""
+    if wanted():
+        try:
+            from config.spans import record  # noqa: PLC0415
+        except ImportError:
+            return
+        record(settings)
+
+
+def stop() -> None:
+    """Send what is left, and end; within seconds, whether or not the collector answers."""
+    if wanted():
+        try:
+            from config.spans import flush  # noqa: PLC0415
+        except ImportError:
+            return
+        flush()

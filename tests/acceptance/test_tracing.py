@@ -1,0 +1,112 @@
+"""Traces of a real worker, at a collector that takes them and at one that does not."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.collector import Collected, collector
+from tests.acceptance.harness import CLIENT_SECRET, Fleet, running_fleet, zoom
+from tests.waiting import wait_until
+
+pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+
+
+@pytest.fixture(scope="module")
+def collected() -> Iterator[Collected]:
+    """A collector."""
+    with collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def traced(collected: Collected, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet whose environment names the collector."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "300")
+        with running_fleet(tmp_path_factory.mktemp("traced")) as fleet:
+            yield fleet
+
+
+def logged(fleet: Fleet, event: str) -> list[dict[str, Any]]:
+    """The lines of one kind so far."""
+    lines = [line for line in fleet.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in map(json.loads, lines) if line["event"] == event]
+
+
+def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: Fleet) -> None:
+    """The task and its calls to Cronofy are one trace, whose id is in the log; nothing secret is in it."""
+    traced.control.set_settings(page_size=1)
+    person = traced.person(zoom("pro_zoom", connected=False))
+    traced.control.expire_access_token(person.sub)
+    for event_id in ("first", "second"):
+        person.write_and_track(event_id, "pro_zoom")
+    person.outcome("relink_requested", None)
+
+    def look() -> list[str] | None:
+        wanted = {"GET /v1/events", "GET /v1/events/pages/*", "GET /v1/userinfo", "POST /oauth/token"}
+        traces = collected.traces().values()
+        return next((names for names in traces if wanted <= set(names)), None)
+
+    names = wait_until(look, 20, 0.1, what="the trace of a look") or []
+    assert [name for name in names if name.startswith("run/conferencing.look_at_")]
+    [line] = logged(traced, "account.relink_requested")
+    assert bytes.fromhex(line["trace_id"]) in collected.traces()
+    assert collected.services() == {"conferencing-reconciler"}
+
+    sent = b"".join(collected.requests)
+    [mail] = person.mails()
+    account = traced.control.account(person.sub)
+    for secret in (
+        person.refresh_token,
+        person.access_token,
+        account["access_token"],
+        CLIENT_SECRET,
+        traced.env["RECONCILER_VAULT_KEYS"],
+        account["conferencing_profiles"][0]["relink_token"],
+        person.email,
+        "tzid",
+        *(r["path"].rpartition("/")[2] for r in traced.requests(person.sub, path="/v1/events/pages/")),
+    ):
+        assert secret.encode() not in sent
+    assert mail
+
+
+def test_a_collector_that_is_away_harms_nothing(collected: Collected, traced: Fleet) -> None:
+    """Work goes on, each process says so once, and the fleet ends in good time."""
+    person = traced.person(zoom("pro_zoom"))
+    collected.status = 400
+
+    person.write_and_track("booked", "pro_zoom")
+    person.outcome("assigned", "booked")
+    lines = wait_until(lambda: logged(traced, "tracing.failed"), 30, 0.1, what="a word about it")
+    assert lines[0]["level"] == "warning"
+
+    began = time.monotonic()
+    assert traced.up.end() == 0
+    assert time.monotonic() - began < 15
+    assert "Traceback" not in traced.log.read_text()
+    assert len(logged(traced, "tracing.failed")) <= 4
+
+
+def test_what_is_left_is_sent_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is asked to end sends the spans that were not due yet."""
+    with collector() as collected:
+        _end_with_spans(collected, tmp_path, monkeypatch)
+
+    assert [span for span in collected.spans() if span.name == "run/conferencing.connect_account"]
+
+
+def _end_with_spans(collected: Collected, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
+    with running_fleet(home) as fleet:
+        fleet.person(zoom("pro_zoom"))
+        time.sleep(1)
+        assert collected.requests == []

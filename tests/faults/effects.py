@@ -1,0 +1,179 @@
+"""Every side effect of a process, counted, and one of them hit: it fails, or the process dies at it.
+
+A side effect is a Redis command, an HTTP call, a step of an SMTP conversation or the publishing of a message.
+They are met above the clients' own retries: what fails here has failed for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import httpx
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from worker.bootstrap import Services
+from worker.ledger.lua import source
+from worker.relink import smtp
+
+T = TypeVar("T")
+
+#: What a process that dies of a glitch exits with.
+DEAD = 77
+
+
+@dataclass(frozen=True, slots=True)
+class Glitch:
+    """What happens at which side effect: counted from 1, before it took place or after."""
+
+    number: int
+    after: bool
+    #: The process ends at once, without any cleaning up; else an exception is raised.
+    death: bool
+
+    def __str__(self) -> str:
+        what = "death" if self.death else "failure"
+        return f"{what} {'after' if self.after else 'before'} effect {self.number}"
+
+
+class Effects:
+    """The side effects so far, by name, and the glitch that one of them meets."""
+
+    def __init__(self, glitch: Glitch | None = None) -> None:
+        self._glitch = glitch
+        self.names: list[str] = []
+
+    def meet(self, name: str, act: Callable[[], T], error: Exception) -> T:
+        """Let a side effect take place, unless it is its turn to be hit."""
+        self.names.append(name)
+        glitch = self._glitch
+        if glitch is None or glitch.number != len(self.names):
+            return act()
+        if glitch.after:
+            done = act()
+            if isinstance(done, socket.socket):
+                done.close()
+        if glitch.death:
+            os._exit(DEAD)
+        raise error
+
+    @property
+    def struck(self) -> bool:
+        """Whether the glitch was met."""
+        return self._glitch is not None and len(self.names) >= self._glitch.number
+
+
+@contextmanager
+def counted(
+    effects: Effects, services: Services, app: Celery, publish: Callable[[str, dict[str, Any]], None]
+) -> Iterator[None]:
+    """Within this block all side effects of `services`, and messages of `app`, pass through `effects`.
+
+    Messages go to `publish` (task, kwargs) in place of a broker.
+    """
+    redis: Any = services.ledger.redis
+    execute, scripts = redis.execute_command, names_of_scripts()
+
+    def command(*args: Any, **options: Any) -> Any:
+        name = scripts[args[1]] if args[0] == "EVALSHA" else str(args[0])
+        return effects.meet(f"Redis {name}", lambda: execute(*args, **options), _lost())
+
+    def message(task: str, args: Any = None, kwargs: Any = None, **_: Any) -> None:
+        lost = OperationalError("The broker cannot be reached.")
+        return effects.meet(f"publish {task}", lambda: publish(task, dict(kwargs or {})), lost)
+
+    with ExitStack() as patched:
+        patched.enter_context(patch.object(redis, "execute_command", command))
+        patched.enter_context(patch.object(app, "send_task", message))
+        for transport in services.looker.cronofy.transport._http._mounts.values():
+            if transport is not None:
+                handle = _http(effects, transport.handle_request)
+                patched.enter_context(patch.object(transport, "handle_request", handle))
+        for step in ("_get_socket", "mail", "rcpt", "data", "quit"):
+            act = _smtp(effects, step, getattr(smtp._Connection, step))
+            patched.enter_context(patch.object(smtp._Connection, step, act))
+        yield
+
+
+@contextmanager
+def answers_counted(effects: Effects, services: Services) -> Iterator[None]:
+    """Within this block the answers of Redis pass through `effects`, below the client's own retry.
+
+    One that is lost after its command took place is what makes the client send that command again.
+    """
+    redis: Any = services.ledger.redis
+    execute, parse, scripts = redis.execute_command, redis.parse_response, names_of_scripts()
+    name = ""
+
+    def command(*args: Any, **options: Any) -> Any:
+        nonlocal name
+        name = f"Redis {scripts[args[1]] if args[0] == 'EVALSHA' else args[0]}"
+        return execute(*args, **options)
+
+    def answer(*args: Any, **options: Any) -> Any:
+        return effects.meet(name, lambda: parse(*args, **options), _lost())
+
+    with (
+        patch.object(redis, "execute_command", command),
+        patch.object(redis, "parse_response", answer),
+    ):
+        yield
+
+
+def _lost() -> RedisConnectionError:
+    return RedisConnectionError("The connection was lost.")
+
+
+def _http(
+    effects: Effects, handle: Callable[[httpx.Request], httpx.Response]
+) -> Callable[[httpx.Request], httpx.Response]:
+    def whole(request: httpx.Request) -> httpx.Response:
+        response = handle(request)
+        # Sent, carried out and answered, whatever becomes of the answer.
+        response.read()
+        return response
+
+    def call(request: httpx.Request) -> httpx.Response:
+        name = f"HTTP {request.method} {request.url.path.split('/')[-1]}"
+        return effects.meet(name, lambda: whole(request), httpx.ReadError("The connection was lost."))
+
+    return call
+
+
+def _smtp(effects: Effects, step: str, act: Callable[..., Any]) -> Callable[..., Any]:
+    def exchange(self: Any, *args: Any, **options: Any) -> Any:
+        name = f"SMTP {'connect' if step == '_get_socket' else step}"
+        return effects.meet(name, lambda: act(self, *args, **options), ConnectionResetError("lost"))
+
+    return exchange
+
+
+@cache
+def names_of_scripts() -> dict[str, str]:
+    """The names of all scripts, by the hash that they are called by."""
+    return {hashlib.sha1(text.encode()).hexdigest(): name for name, text in _texts().items()}
+
+
+def load_scripts(redis: Redis) -> None:
+    """Send all scripts to the server, so that no first call of one differs from the others."""
+    for text in _texts().values():
+        redis.script_load(text)
+
+
+def _texts() -> dict[str, str]:
+    folder = files("worker.ledger") / "scripts"
+    names = [file.name.removesuffix(".lua") for file in folder.iterdir() if file.name != "common.lua"]
+    texts = {name: source(name) for name in names}
+    texts["budget"] = (files("worker.cronofy") / "budget.lua").read_text()
+    return texts

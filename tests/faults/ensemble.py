@@ -1,0 +1,167 @@
+"""A dozen accounts with fifty events: each cause and each remedy comes up, alone and together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.stage import OPERATOR, SWEEP, Stage
+from tests.integration.world import World
+from worker.ledger.packing import CAUSES
+from worker.ledger.records import TrackedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """An account, how many events it has, and what comes of each of them at last."""
+
+    name: str
+    events: int
+    #: The types of the outcomes of each event, in order.
+    told: tuple[str, ...]
+    #: settled or pending, and the cause.
+    ends: tuple[str, str | None]
+    profiles: int = 2
+    #: What is told of the account as a whole.
+    told_of_account: tuple[str, ...] = ()
+    #: Emails to the account's user, and to the operator.
+    mails: int = 0
+    start: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Assigned events carry the cause that the last look before found none for.
+ROLES = (
+    Role("made", 6, ("assigned",), ("settled", None)),
+    Role("stuck", 4, (), ("events", "generating")),
+    Role("expired", 3, ("assigned",), ("settled", None)),
+    Role("removed", 1, ("reassigned", "assigned"), ("settled", None)),
+    Role("removed-many", 8, ("reassigned", "assigned"), ("settled", None)),
+    Role("removed-more", 5, ("reassigned", "assigned"), ("settled", None)),
+    Role("unclear", 3, ("escalated",), ("events", "profile_removed"), profiles=3),
+    Role(
+        "lapsed",
+        5,
+        ("assigned",),
+        ("settled", None),
+        told_of_account=("relink_requested", "relinked"),
+        mails=1,
+    ),
+    Role(
+        "lapsed-still",
+        4,
+        (),
+        ("events", "credentials_expired"),
+        told_of_account=("relink_requested",),
+        mails=1,
+    ),
+    Role("past", 4, ("closed",), ("settled", "event_in_past"), start={"hours": -1}),
+    Role("gone", 3, ("closed",), ("settled", "event_gone")),
+    Role("revoked", 4, (), ("events", "account_unauthorized"), told_of_account=("account_lost",)),
+)
+
+
+class Ensemble:
+    """All of them at one sandbox, looked at by one process."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Let all roles begin."""
+        self.stage = stage
+        self._first = stage.begin()  # an account without events, too
+        self.control = self._first.control
+        self.control.set_settings(generation_seconds=0, retry_seconds=0.05)
+        self.worlds = {
+            role.name: stage.another(role.name, role.profiles, email=f"{role.name}@example.org")
+            for role in ROLES
+        }
+        for role in ROLES:
+            self._play(role, self.worlds[role.name])
+
+    def _play(self, role: Role, world: World) -> None:
+        """Write the account's events, and let happen to them what has to."""
+        if role.name.startswith("lapsed"):
+            self.control.disconnect_profile(world.sub, world.profiles[0])
+        event_ids = [f"{role.name}-{number}" for number in range(role.events)]
+        removed = role.name.startswith(("removed", "unclear"))
+        for event_id in event_ids:
+            # Nothing comes of it before its profile is gone, or at all.
+            self.control.set_stuck(world.calendar_id, event_id, removed or role.name in ("stuck", "revoked"))
+            world.track(event_id, **role.start)
+        if removed:
+            self.control.remove_profile(world.sub, world.profiles[0])
+            for event_id in event_ids:
+                self.control.set_stuck(world.calendar_id, event_id, on=False)
+        if role.name == "gone":
+            for event_id in event_ids:
+                self.control.delete_event(world.calendar_id, event_id)
+        if role.name == "revoked":
+            self.control.revoke_refresh_token(world.sub)
+        if role.name in ("revoked", "expired"):
+            self.control.expire_access_token(world.sub)
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return sum(role.events for role in ROLES)
+
+    def relink(self) -> None:
+        """The one user who was asked to connect their profile again does."""
+        self.control.reconnect_profile(self.worlds["lapsed"].sub, "lapsed_0")
+
+    def round(self) -> None:
+        """Time passes, and everybody works."""
+        for world in self.worlds.values():
+            self.stage.let_time_pass(world.sub)
+        self.stage.work(SWEEP)
+
+    def requested(self) -> bool:
+        """Whether the users of both lapsed profiles were asked."""
+        return all(
+            ("relink_requested", None) in self._told(self.worlds[name]) for name in ("lapsed", "lapsed-still")
+        )
+
+    def lacking(self) -> list[str]:
+        """What is not as the roles say, each a sentence."""
+        found = []
+        for role in ROLES:
+            world = self.worlds[role.name]
+            told: Counter[tuple[str, str | None]] = Counter(self._told(world))
+            expected: Counter[tuple[str, str | None]] = Counter()
+            expected.update((kind, None) for kind in role.told_of_account)
+            for number in range(role.events):
+                expected.update((kind, f"{role.name}-{number}") for kind in role.told)
+                ended = self._ended(world, f"{role.name}-{number}")
+                if ended != role.ends:
+                    found.append(f"{role.name}-{number} ended as {ended}, not {role.ends}")
+            if told != expected:
+                found.append(f"{role.name}: told {told - expected} too often, {expected - told} not at all")
+            mails = [m for m in self.control.mail() if m["to"] == [world.account["email"]]]
+            if len(mails) != role.mails:
+                found.append(f"{role.name}: {len(mails)} emails")
+        if len([mail for mail in self.control.mail() if mail["to"] == [OPERATOR]]) != 1:
+            found.append("the operator did not get one email")
+        writes = Counter(write["event_id"] for write in self._first.writes())
+        allowed = {
+            f"{role.name}-{n}" for role in ROLES for n in range(role.events) if "reassigned" in role.told
+        }
+        if set(writes) - allowed:
+            found.append(f"written: {set(writes) - allowed}")
+        return found
+
+    def doubled_writes(self) -> int:
+        """How many Update Events went out beyond the first of each event."""
+        writes = Counter(write["event_id"] for write in self._first.writes())
+        return writes.total() - len(writes)
+
+    def _told(self, world: World) -> list[tuple[str, str | None]]:
+        return [(o["type"], o["event_id"]) for o in world.outcomes() if o["sub"] == world.sub]
+
+    def _ended(self, world: World, event_id: str) -> tuple[str, str | None]:
+        ledger, key = self.stage.services.ledger, world.key(event_id)
+        pending = ledger.find_pending(world.sub, key)
+        stored = pending or ledger.find(world.sub, key)
+        assert stored is not None, f"{event_id} is not in the ledger"
+        event: TrackedEvent = stored.event
+        assert event.cause in CAUSES
+        return ("events" if pending else "settled", event.cause.value if event.cause else None)

@@ -1,0 +1,200 @@
+"""One account and all that works on it, in this process: its tasks one after the other, mail and outcomes.
+
+Messages wait in a queue here instead of a broker's: what Celery and its broker do when they fail is tried
+with real processes elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.exceptions import Reject
+from cryptography.fernet import Fernet
+from redis import Redis
+from structlog.testing import capture_logs
+
+from config.settings import load_settings
+from sandbox.server import RunningSandbox
+from tasks import internal, payload, urgent
+from tests.faults.effects import Effects, Glitch, answers_counted, counted, load_scripts
+from tests.integration.world import World
+from worker import app as application
+from worker import looks
+from worker.bootstrap import Services, bootstrap
+
+Message = tuple[str, Mapping[str, Any]]
+SWEEP: Message = (internal.sweep.name, {})
+RECONCILE: str = urgent.reconcile_account.name
+
+OUTCOME_TASK = "billing.settle"
+OPERATOR = "operator@example.org"
+
+
+@contextmanager
+def staged(
+    running: RunningSandbox,
+    redis: Redis,
+    redis_url: str,
+    prefix: str,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    **settings: Any,
+) -> Iterator[Stage]:
+    """A stage on this Redis at this sandbox, with its mailbox; settings as given."""
+    defaults: dict[str, Any] = {
+        "redis_url": redis_url,
+        "key_prefix": prefix,
+        "data_dir": data_dir,
+        "vault_keys": Fernet.generate_key().decode(),
+        "cronofy_client_id": "sandbox-client",
+        "cronofy_client_secret": "sandbox-secret",
+        "cronofy_api_url": running.url,
+        "smtp_url": running.smtp_url,
+        "escalation_email": OPERATOR,
+        "outcome_task": OUTCOME_TASK,
+        "outcome_queue": "billing.outcomes",
+        "api_per_second": 100_000,
+        "api_per_minute": 1_000_000,
+        "http_timeout": 2,
+        "look_timeout": 5,
+    }
+    services = bootstrap(load_settings(**{**defaults, **settings}))
+    try:
+        yield Stage(services, running, redis, monkeypatch)
+    finally:
+        services.close()
+
+
+class Stage:
+    """The services of one process, at a sandbox that is empty for each world that begins."""
+
+    def __init__(
+        self, services: Services, running: RunningSandbox, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`redis` is a client that is not counted."""
+        self.services = services
+        self._running = running
+        self.redis = redis
+        load_scripts(redis)
+        self.prefix = services.ledger.prefix
+        #: What was logged by the work so far.
+        self.lines: list[Mapping[str, Any]] = []
+        application.configure(services.settings)
+        monkeypatch.setattr(application._Process, "services", services)
+        monkeypatch.setattr(application._Process, "owner", os.getpid())
+        # One after the other, so that side effects have numbers that hold from run to run.
+        monkeypatch.setattr(looks, "THREADS", 1)
+        # Time passes when it is told to.
+        monkeypatch.setattr(payload, "REST_SECONDS", 0)
+
+    def begin(self, profiles: int = 2) -> World:
+        """An empty sandbox and ledger, and one connected account with so many Zoom profiles."""
+        self._running.control.reset()
+        self._forget("*")
+        self.lines.clear()
+        return self.another("pro", profiles)
+
+    def another(self, name: str, profiles: int = 2, **fields: Any) -> World:
+        """One more account, with so many Zoom profiles whose ids begin with `name`."""
+        zooms = [{"provider_name": "zoom", "profile_id": f"{name}_{n}"} for n in range(profiles)]
+        account = self._running.control.create_account(conferencing_profiles=zooms, **fields)
+        return World(self.services, self._running.control, account)
+
+    def work(self, first: Message, glitch: Glitch | None = None) -> Effects:
+        """Run a task and all that it wakes; a glitch, if any, is an exception. Returns the side effects."""
+        effects = Effects(glitch)
+        self._work(first, effects, Effects())
+        return effects
+
+    def resend(self, first: Message, glitch: Glitch | None = None) -> Effects:
+        """The same, where the glitch is an answer of Redis that is lost. Returns Redis's answers."""
+        effects = Effects(glitch)
+        with answers_counted(effects, self.services):
+            self._work(first, Effects(), effects)
+        return effects
+
+    def _work(self, first: Message, effects: Effects, others: Effects) -> None:
+        queue: deque[Message] = deque([first])
+
+        def publish(task: str, kwargs: dict[str, Any]) -> None:
+            if task == OUTCOME_TASK:
+                self.redis.rpush(f"{self.prefix}:told", str(kwargs["outcome"]["id"]))
+            else:
+                queue.append((task, kwargs))
+
+        with capture_logs() as lines, counted(effects, self.services, application.app, publish):
+            while queue:
+                task, kwargs = queue.popleft()
+                try:
+                    application.app.tasks[task](**kwargs)
+                except Reject:
+                    # Given back to the broker, which delivers it again.
+                    queue.append((task, kwargs))
+                except Exception:
+                    if not (effects.struck or others.struck):
+                        raise
+        self.lines += lines
+
+    def die(self, first: Message, glitch: Glitch, seconds: float = 20) -> int:
+        """The same in a process of its own, which the glitch kills; returns its exit code."""
+        self.hang_up()
+        with warnings.catch_warnings():
+            # The sandbox's thread holds nothing that the child needs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                application._Process.owner = os.getpid()
+                self.work(first, glitch)
+                code = 0
+            finally:
+                os._exit(code)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.001)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise AssertionError(f"the process neither ended nor died within {seconds:g} s at {glitch}")
+
+    def hang_up(self) -> None:
+        """Close the HTTP connections, which two processes must not share; Redis's are not shared."""
+        for transport in self.services.looker.cronofy.transport._http._mounts.values():
+            if transport is not None:
+                transport._pool.close()  # type: ignore[attr-defined]
+
+    def let_time_pass(self, sub: str) -> None:
+        """Every lease, pause and turn is over, every mail and event is due."""
+        for key in ("leased", "outbox", "waiting"):
+            for member, _ in self.redis.zscan_iter(f"{self.prefix}:{key}"):
+                self.redis.zadd(f"{self.prefix}:{key}", {member: 0}, xx=True)
+        for pattern in ("budget:*", "slot", "resuming", "outcomes:turn", "waking:*", "woken:*"):
+            self._forget(pattern)
+        events = f"{self.prefix}:events:{sub}"
+        values: Any = self.redis.hgetall(events)
+        for field, value in values.items():
+            self.redis.hset(events, field, struct.pack(">d", 0) + value[8:])
+
+    def told(self) -> list[str]:
+        """The ids of the outcomes that their task was told."""
+        told: Any = self.redis.lrange(f"{self.prefix}:told", 0, -1)
+        return [outcome_id.decode() for outcome_id in told]
+
+    def _forget(self, pattern: str) -> None:
+        keys = list(self.redis.scan_iter(match=f"{self.prefix}:{pattern}", count=1000))
+        if keys:
+            self.redis.delete(*keys)

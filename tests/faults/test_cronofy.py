@@ -1,0 +1,193 @@
+"""Cronofy in trouble: for each broken answer what is done, recorded, logged and told; then all goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from unittest.mock import patch
+
+import httpx
+import pytest
+from redis import Redis
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.contract.documents import ROOT
+from tests.faults.record import Record
+from tests.faults.stage import SWEEP, Stage, staged
+from tests.faults.trouble import EVENTS, ROWS, Lay, Trouble, report
+from tests.integration.test_cronofy_raw import RawServer, http, sends
+from tests.integration.world import NOW, World
+from worker.ledger.outcomes import OutcomeType
+
+FAULTS = [pytest.param(row, lay, id=f"{row.call}-{name}") for row in ROWS for name, lay in row.faults.items()]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that generates nothing by itself."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def stage(
+    running: RunningSandbox, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """The services that look at all accounts of this module."""
+    data_dir = tmp_path_factory.mktemp("data")
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        Redis.from_url(redis_url) as redis,
+        staged(running, redis, redis_url, "cronofy", data_dir, monkeypatch) as stage,
+    ):
+        yield stage
+
+
+@pytest.mark.parametrize(("row", "lay"), FAULTS)
+def test_a_fault_comes_to_what_its_row_says(stage: Stage, row: Trouble, lay: Lay, record: Record) -> None:
+    """One look under the fault, then one without it: nothing wrong is concluded, and nothing is lost."""
+    world = _prepared(stage, row)
+
+    with lay(stage, world):
+        stage.work(SWEEP)
+
+    events = [stored.event for stored in stage.services.ledger.pending(world.sub)]
+    done = [OutcomeType.REASSIGNED] * (len(events) - 1) if row.call == "an entry of a batch" else []
+    logged = [line["event"] for line in stage.lines]
+    assert sorted(world.types()) == sorted([*done, *([row.told] if row.told else [])])
+    assert set(row.logged) <= set(logged)
+    assert not {"look.crashed", "look.lease_lost"} & set(logged)
+    last = [event.history[-1][1:] if event.history else None for event in events]
+    assert sum(_fits(line, row.history) for line in last) >= len(events) - len(done)
+    secrets = {world.account["access_token"], world.account["refresh_token"], "sandbox-secret"}
+    assert not any(secret in repr([*stage.lines, last, world.outcomes()]) for secret in secrets)
+
+    _mended(stage, world, row)
+    record("Cronofy answers one call wrongly", injected=1, events=len(events))
+
+
+def _prepared(stage: Stage, row: Trouble) -> World:
+    """An account whose next look makes the call."""
+    world = stage.begin()
+    batch = row.call in ("Batch", "an entry of a batch")
+    for event_id in ("e1", "e2", "e3") if batch else ("e1",):
+        world.track(event_id)
+    if batch or row.call == "Update Event":
+        world.control.remove_profile(world.sub, world.profiles[0])
+    if row.call == "a token's refresh":
+        world.control.expire_access_token(world.sub)
+    stage.let_time_pass(world.sub)
+    return world
+
+
+def _fits(line: tuple[str, str] | None, expected: tuple[str, str] | None) -> bool:
+    if line is None or expected is None:
+        return line == expected
+    return line[0] == expected[0] and re.match(expected[1], line[1]) is not None
+
+
+def _mended(stage: Stage, world: World, row: Trouble) -> None:
+    """Once Cronofy is well again, every event ends as though it had always been."""
+    if row.told is OutcomeType.ACCOUNT_LOST:
+        world.connect()
+    for _ in range(3):
+        stage.let_time_pass(world.sub)
+        stage.work(SWEEP)
+
+    events = [stored.event for stored in stage.services.ledger.pending(world.sub)]
+    writing = row.call in ("Update Event", "Batch", "an entry of a batch")
+    told = [row.told] if row.told else []
+    written = len(events) - len(told) if writing else 0
+    assert sorted(world.types()) == sorted([*told, *[OutcomeType.REASSIGNED] * written])
+    assert {write["event_id"] for write in world.writes()} == {
+        event.key.event_id for event in events if event.profile_id != world.profiles[0]
+    }
+    causes = ["generating"] * (len(events) - (len(told) if writing else 0))
+    assert sorted(event.cause or "" for event in events) == sorted(
+        causes + ["profile_removed"] * (len(events) - len(causes))
+    )
+    assert {event.failures for event in events} == {0}
+
+
+def test_the_token_never_goes_where_an_answer_points(stage: Stage) -> None:
+    """A next page on another origin is not asked for: that server hears nothing, and nothing is concluded."""
+    world = stage.begin()
+    world.track()
+    stage.let_time_pass(world.sub)
+    with RawServer(sends(http("200 OK", b'{"pages": {}, "events": []}'))) as other:
+        world.control.add_fault("foreign_next_page", url=f"{other.url}/v1/events/pages/2", match=EVENTS)
+
+        stage.work(SWEEP)
+
+        assert other.received == []
+    assert (world.types(), world.stored().event.failures) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("moved", "hours"),
+    [
+        pytest.param("e3", 5, id="from the second page to the first"),
+        pytest.param("e1", 60, id="from the first page to the second"),
+        pytest.param("e4", 24 * 60, id="out of what is read"),
+    ],
+)
+def test_an_event_that_moves_between_two_pages_is_written_once_as_it_stands(
+    stage: Stage, moved: str, hours: float, record: Record
+) -> None:
+    """Neither it nor the one that slips between the pages is taken for gone; none is moved back."""
+    world = stage.begin()
+    world.control.set_settings(page_size=2)
+    for number in range(1, 5):
+        world.track(f"e{number}", hours=10 * number)
+    world.control.remove_profile(world.sub, world.profiles[0])
+    stage.let_time_pass(world.sub)
+    start = NOW + timedelta(hours=hours)
+    times = {"start": start.isoformat(), "end": (start + timedelta(minutes=30)).isoformat()}
+
+    with after_the_first_page(stage, lambda: world.control.move_event(world.calendar_id, moved, **times)):
+        stage.work(SWEEP)
+    for _ in range(2):
+        stage.let_time_pass(world.sub)
+        stage.work(SWEEP)
+
+    assert world.types() == ["reassigned"] * 4
+    assert sorted(write["event_id"] for write in world.writes()) == ["e1", "e2", "e3", "e4"]
+    shown = datetime.fromisoformat(world.control.event(world.calendar_id, moved)["start"]["time"])
+    assert shown == start
+    record("An event moves between two pages of one read", injected=1, events=4)
+
+
+@contextmanager
+def after_the_first_page(stage: Stage, act: Callable[[], object]) -> Iterator[None]:
+    """Do something once, between the first page's answer and the request for the next."""
+    with ExitStack() as patched:
+        done: list[object] = []
+        for transport in stage.services.looker.cronofy.transport._http._mounts.values():
+            assert isinstance(transport, httpx.HTTPTransport)
+            handle = transport.handle_request
+
+            def exchange(
+                request: httpx.Request, handle: Callable[[httpx.Request], httpx.Response] = handle
+            ) -> httpx.Response:
+                response = handle(request)
+                response.read()
+                if request.url.path == "/v1/events" and not done:
+                    done.append(act())
+                return response
+
+            patched.enter_context(patch.object(transport, "handle_request", exchange))
+        yield
+    assert done
+
+
+def test_the_documentation_has_the_table(pytestconfig: pytest.Config) -> None:
+    """What the rows are held to is what the page says; ``--document docs/reliability.md`` writes it anew."""
+    if pytestconfig.getoption("--document"):
+        pytest.skip("it is written anew at the end of this run")
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    table = report()
+
+    assert f"<!-- {table.name} -->\n\n{table.markdown()}\n<!-- /{table.name} -->" in page

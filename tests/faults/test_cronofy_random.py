@@ -1,0 +1,134 @@
+"""Three of ten calls fail at random, in every way there is: all events still end right."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.faults.ensemble import Ensemble
+from tests.faults.record import Record
+from tests.faults.stage import Stage, staged
+from tests.faults.trouble import EVENTS, USERINFO
+
+SHARE = 0.3
+#: Far more than it takes: a look needs some four calls, of which every one may fail.
+ROUNDS = 120
+
+ANY: dict[str, Any] = {}
+#: Only what says nothing of the request itself: a 403, say, is believed.
+FAULTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    ("status", ANY, {"status": 500}),
+    ("status", ANY, {"status": 502}),
+    ("status", ANY, {"status": 503, "retry_after": 1}),
+    ("status", ANY, {"status": 504}),
+    ("status", ANY, {"status": 429}),
+    ("status", ANY, {"status": 429, "retry_after": 20}),
+    ("status", ANY, {"status": 401}),
+    ("status", ANY, {"status": 423}),
+    ("html", ANY, {}),
+    ("html", ANY, {"status": 200}),
+    ("reset", ANY, {}),
+    ("truncated", ANY, {}),
+    ("wrong_shape", ANY, {"body": []}),
+    ("wrong_shape", ANY, {"body": {"pages": 7, "batch": []}}),
+    ("hang", ANY, {}),
+    ("drip", ANY, {}),
+    ("slow", ANY, {"seconds": 0.5}),
+    ("page_loop", EVENTS, {}),
+    ("foreign_next_page", EVENTS, {}),
+    ("empty_userinfo", USERINFO, {}),
+    ("batch_entry", {"path_prefix": "/v1/batch"}, {"status": 503}),
+)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def stage(
+    running: RunningSandbox,
+    redis: Redis,
+    redis_url: str,
+    prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Stage]:
+    """Services with little patience."""
+    with staged(running, redis, redis_url, prefix, tmp_path, monkeypatch, http_timeout=0.2) as stage:
+        yield stage
+
+
+def test_all_end_right_while_all_is_well(stage: Stage) -> None:
+    """What the roles say is what comes of them without any fault."""
+    ensemble = Ensemble(stage)
+
+    for _ in range(3):
+        ensemble.round()
+    assert ensemble.requested()
+    ensemble.relink()
+    for _ in range(3):
+        ensemble.round()
+
+    assert (ensemble.lacking(), ensemble.doubled_writes()) == ([], 0)
+
+
+def test_all_end_right_while_three_of_ten_calls_fail(
+    stage: Stage, long: bool, seed: int, record: Record
+) -> None:
+    """Each outcome comes once, no email twice, and a write whose answer was lost is seen in effect."""
+    calls = hits = 0
+    for number in range(20 if long else 3):
+        ensemble = Ensemble(stage)
+        _lay(ensemble, random.Random(seed + number))
+
+        rounds = 0
+        while rounds < ROUNDS and not ensemble.requested():
+            ensemble.round()
+            rounds += 1
+        ensemble.relink()
+        while rounds < ROUNDS and ensemble.lacking():
+            ensemble.round()
+            rounds += 1
+        failed = sum(fault["hits"] for fault in ensemble.control.faults())
+        hits, calls = hits + failed, calls + len(ensemble.control.requests())
+        ensemble.control.clear_faults()
+        ensemble.round()
+
+        lacking, again = ensemble.lacking(), ensemble.doubled_writes()
+        record(
+            "Three of ten calls to Cronofy fail at random",
+            injected=failed,
+            events=ensemble.events,
+            lost=len(lacking),
+            doubled=again,
+            mails=len(ensemble.control.mail()),
+        )
+        assert lacking == [], f"after {rounds} rounds, from seed {seed + number}"
+        assert again == 0
+
+    assert hits / calls == pytest.approx(SHARE, abs=0.15)
+
+
+def _lay(ensemble: Ensemble, dice: random.Random) -> None:
+    """All faults, each as likely as the others; together they hit that share of the calls."""
+    faults = list(FAULTS)
+    dice.shuffle(faults)
+    left = 1.0
+    for kind, match, fields in faults:
+        # A fault is only asked where none before it struck.
+        probability = SHARE / len(faults) / left
+        left -= SHARE / len(faults)
+        ensemble.control.add_fault(
+            kind, match=match, probability=probability, seed=dice.randrange(2**31), **fields
+        )

@@ -1,0 +1,167 @@
+"""A glitch at every step: whatever fails or dies at whichever side effect, all ends as it does without."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.faults.effects import DEAD, Glitch
+from tests.faults.endstate import EndState
+from tests.faults.record import Record
+from tests.faults.recovery import Recovery, recover, undisturbed
+from tests.faults.remedies import CASES, Case
+from tests.faults.stage import OUTCOME_TASK, Stage, staged
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that generates nothing by itself."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=list(CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    """Each remedy in turn."""
+    return CASES[request.param]
+
+
+@pytest.fixture
+def stage(
+    case: Case,
+    running: RunningSandbox,
+    redis: Redis,
+    redis_url: str,
+    prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Stage]:
+    """The services that look at the account, send its mail and tell its outcomes."""
+    with staged(running, redis, redis_url, prefix, tmp_path, monkeypatch, **case.settings) as stage:
+        yield stage
+
+
+Undisturbed = tuple[EndState, list[str]]
+
+_known: dict[int, Undisturbed] = {}
+
+
+@pytest.fixture
+def calm(stage: Stage, case: Case) -> Undisturbed:
+    """How the case ends without a glitch, and by which side effects; found out once."""
+    if id(case) not in _known:
+        _known[id(case)] = undisturbed(stage, case)
+    return _known[id(case)]
+
+
+@pytest.mark.parametrize("death", [False, True], ids=["an exception", "a death"])
+def test_it_ends_as_without_the_glitch(
+    stage: Stage, case: Case, calm: Undisturbed, death: bool, long: bool, seed: int, record: Record
+) -> None:
+    """Same events settled, same outcomes once each, no second email or write beyond what was under way."""
+    expected, effects = calm
+    numbers = range(1, len(effects) + 1)
+    glitches = [Glitch(number, after, death) for number in numbers for after in (False, True)]
+    if not long:
+        glitches = _sample(glitches, effects, random.Random(seed))
+    complaints = []
+    for glitch in glitches:
+        world = case.begin(stage)
+        if death:
+            assert stage.die(case.first(world), glitch) == DEAD
+        else:
+            assert stage.work(case.first(world), glitch).struck
+        recovery = recover(stage, world, expected)
+        wrong = recovery.wrong + _too_often(recovery, effects, glitch, len(expected.written))
+        complaints += [f"{glitch} ({effects[glitch.number - 1]}): {complaint}" for complaint in wrong]
+        record(
+            f"{'The process dies' if death else 'An exception'} at any one side effect",
+            injected=1,
+            events=len(expected.events),
+            lost=len(expected.events) if recovery.wrong else 0,
+            doubled=recovery.writes + recovery.mails + recovery.tellings,
+            mails=recovery.received,
+        )
+
+    assert complaints == []
+
+
+def test_a_command_that_is_sent_again_counts_once(
+    stage: Stage, case: Case, calm: Undisturbed, long: bool, seed: int, record: Record
+) -> None:
+    """Redis's client bridges short outages by sending again what may have been carried out already."""
+    expected, _ = calm
+    world = case.begin(stage)
+    answers = stage.resend(case.first(world)).names
+    numbers = list(range(1, len(answers) + 1))
+    if not long:
+        once_each = [answers.index(name) + 1 for name in dict.fromkeys(answers)]
+        numbers = random.Random(seed).sample(once_each, min(2, len(once_each)))
+    complaints = []
+    for number in numbers:
+        world = case.begin(stage)
+        assert stage.resend(case.first(world), Glitch(number, after=True, death=False)).struck
+        recovery = recover(stage, world, expected)
+        twice = recovery.writes + recovery.mails + recovery.tellings
+        wrong = recovery.wrong + ([f"{twice} things were done twice"] if twice else [])
+        complaints += [f"answer {number} ({answers[number - 1]}): {complaint}" for complaint in wrong]
+        record(
+            "An answer of Redis is lost, and its command sent again",
+            injected=1,
+            events=len(expected.events),
+            lost=len(expected.events) if recovery.wrong else 0,
+            doubled=twice,
+            mails=recovery.received,
+        )
+
+    assert complaints == []
+
+
+def _too_often(recovery: Recovery, effects: Sequence[str], glitch: Glitch, written: int) -> list[str]:
+    """What was done or told more often than docs/reliability.md grants at this place."""
+    found = []
+    # Cronofy may have taken the update, and the ledger not have noted it.
+    writing = _between(effects, glitch, {"HTTP POST events", "HTTP POST batch"}, "Redis commit")
+    if recovery.writes > (written if writing else 0):
+        found.append(f"{recovery.writes} more Update Events")
+    # The mail server may have taken the mail, and the outbox not have noted it.
+    mailing = _between(effects, glitch, {"SMTP data"}, "Redis finish_mail")
+    if recovery.mails > (1 if mailing else 0):
+        found.append(f"{recovery.mails} more emails")
+    # The outcome was published, and the cursor not moved.
+    telling = _between(effects, glitch, {f"publish {OUTCOME_TASK}"}, "Redis SET")
+    if recovery.tellings > (1 if telling else 0):
+        found.append(f"{recovery.tellings} outcomes told again")
+    return found
+
+
+def _between(effects: Sequence[str], glitch: Glitch, begins: Collection[str], ends: str) -> bool:
+    """Whether the glitch comes after one of these side effects and before the next one that ends it."""
+    here = glitch.number - 1 if glitch.after else glitch.number - 2
+    for name in reversed(effects[: here + 1]):
+        if name == ends:
+            return False
+        if name in begins:
+            return True
+    return False
+
+
+def _sample(glitches: Sequence[Glitch], effects: Sequence[str], dice: random.Random) -> list[Glitch]:
+    """The first, the last, those around each call, mail, commit and telling, and some others.
+
+    A death before a side effect is one after that before it.
+    """
+    key = ("HTTP", "SMTP data", "Redis commit", "Redis finish_mail", f"publish {OUTCOME_TASK}")
+    return [
+        glitch
+        for glitch in glitches
+        if glitch.number in (1, len(effects))
+        or (effects[glitch.number - 1].startswith(key) and (glitch.after or not glitch.death))
+        or dice.random() < 0.05
+    ]

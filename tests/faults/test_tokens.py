@@ -1,0 +1,294 @@
+"""Tokens: what twenty workers make of one that is expired or revoked, and how secrets are changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any, TypeVar
+
+import pytest
+from cryptography.fernet import Fernet
+from structlog.testing import capture_logs
+
+from config.settings import load_settings
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.faults.record import Record
+from tests.integration.world import World
+from worker import looks, outgoing
+from worker.bootstrap import Services, bootstrap
+
+T = TypeVar("T")
+
+WORKERS = 20
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that generates nothing by itself."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+Start = Callable[..., Services]
+
+
+@pytest.fixture
+def start(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts one more worker's services at the empty sandbox; settings as given."""
+    opened: list[Services] = []
+    same = {
+        "redis_url": redis_url,
+        "key_prefix": prefix,
+        "data_dir": tmp_path,
+        "vault_keys": Fernet.generate_key().decode(),
+        "cronofy_client_id": "sandbox-client",
+        "cronofy_client_secret": "sandbox-secret",
+        "cronofy_api_url": running.url,
+        "smtp_url": running.smtp_url,
+        "api_per_second": 10_000,
+        "api_per_minute": 100_000,
+    }
+
+    def begin(**settings: Any) -> Services:
+        opened.append(bootstrap(load_settings(**{**same, **settings})))
+        return opened[-1]
+
+    running.control.reset()
+    yield begin
+    for services in opened:
+        services.close()
+
+
+def world_of(services: Services, running: RunningSandbox, *event_ids: str) -> World:
+    """One more connected account, with these events."""
+    profiles = [{"provider_name": "zoom"}]
+    world = World(services, running.control, running.control.create_account(conferencing_profiles=profiles))
+    for event_id in event_ids:
+        world.track(event_id)
+    return world
+
+
+def all_at_once(fleet: list[Services], act: Callable[[Services], T]) -> list[T]:
+    """Let every worker do the same at the same moment."""
+    barrier = Barrier(len(fleet))
+
+    def work(services: Services) -> T:
+        barrier.wait(30)
+        return act(services)
+
+    with ThreadPoolExecutor(len(fleet)) as pool:
+        return list(pool.map(work, fleet))
+
+
+def refreshes(running: RunningSandbox) -> int:
+    """How many token refreshes were asked for."""
+    return len(running.control.requests("/oauth/token"))
+
+
+def a_minute_passes(services: Services) -> None:
+    """For the one who tries our client credentials again."""
+    redis = services.ledger.redis
+    for key in list(redis.scan_iter(match=f"{services.ledger.prefix}:budget:*:probe")):
+        redis.delete(key)
+
+
+@pytest.mark.parametrize("rotating", [False, True], ids=["the refresh token stays", "it changes each time"])
+def test_twenty_workers_refresh_an_expired_token_once(
+    start: Start, running: RunningSandbox, rotating: bool, record: Record
+) -> None:
+    """All of them meet it at the same moment; each gets its answer."""
+    running.control.set_settings(rotate_refresh_tokens=rotating)
+    fleet = [start() for _ in range(WORKERS)]
+    world = world_of(fleet[0], running, "e1")
+    running.control.expire_access_token(world.sub)
+
+    answers = all_at_once(fleet, lambda services: looks.reconcile_event(services, world.sub, world.key("e1")))
+
+    assert {(answer or {}).get("cause") for answer in answers} == {"generating"}
+    assert refreshes(running) == 1
+    statuses = Counter(request["status"] for request in running.control.requests("/v1/"))
+    assert statuses[401] == 1
+    record("Twenty workers meet an expired token", injected=1, events=1, doubled=refreshes(running) - 1)
+
+
+def test_a_revoked_grant_loses_the_account_once(
+    start: Start, running: RunningSandbox, record: Record
+) -> None:
+    """It is told once, and not a call is made for the account until it is connected again."""
+    fleet = [start() for _ in range(WORKERS)]
+    world = world_of(fleet[0], running, "e1", "e2")
+    other = world_of(fleet[0], running, "e3")
+    running.control.revoke_refresh_token(world.sub)
+    running.control.expire_access_token(world.sub)
+
+    def ask(services: Services) -> str:
+        answers = looks.reconcile_account(services, world.sub)
+        (cause,) = {str(answer["cause"]) for answer in answers}
+        return cause
+
+    assert set(all_at_once(fleet, ask)) == {"account_unauthorized"}
+    told = [outcome["type"] for outcome in world.outcomes()]
+    assert (told, refreshes(running)) == (["account_lost"], 1)
+    calls = len(running.control.requests())
+    all_at_once(fleet, ask)
+    all_at_once(fleet, lambda services: looks.explain(services, world.sub, world.key("e1")))
+    all_at_once(fleet, lambda services: looks.look_at_account(services, world.sub))
+    assert len(running.control.requests()) == calls
+    assert len(world.services.ledger.pending(world.sub)) == 2
+
+    running.control.authorize(world.sub)
+    world.connect()
+    assert set(all_at_once(fleet, ask)) == {"generating"}
+    assert world.types() == ["account_lost"]
+    assert other.look("e3")["cause"] == "generating"
+    record("An account's grant is revoked", injected=1, events=3, doubled=told.count("account_lost") - 1)
+
+
+def test_a_refused_client_stops_the_fleet_and_marks_nobody(
+    start: Start, running: RunningSandbox, record: Record
+) -> None:
+    """One line in the log, one probe a minute over all workers and accounts; once mended, all go on."""
+    fleet = [start() for _ in range(WORKERS)]
+    worlds = [world_of(fleet[0], running, f"e{number}") for number in range(WORKERS)]
+    running.control.set_settings(client_secrets=["another"])
+    running.control.expire_access_token(worlds[0].sub)
+    sub_of = dict(zip(map(id, fleet), (world.sub for world in worlds), strict=True))
+
+    def ask(services: Services) -> str:
+        (answer,) = looks.reconcile_account(services, sub_of[id(services)])
+        return str(answer["evidence"][-1])
+
+    with capture_logs() as lines:
+        assert "invalid_client" in ask(fleet[0])
+        for _ in range(3):
+            before = len(running.control.requests())
+            said = all_at_once(fleet, ask)
+            assert all("client id or secret" in evidence for evidence in said)
+            assert len(running.control.requests()) == before
+            a_minute_passes(fleet[0])
+            all_at_once(fleet, ask)
+            assert len(running.control.requests()) == before + 1
+
+    logged = Counter(line["event"] for line in lines)
+    assert (logged["cronofy.client_refused"], logged["look.crashed"], logged["look.failed"]) == (1, 0, 0)
+    assert not any(services.ledger.account(sub_of[id(services)]).lost for services in fleet)
+    assert worlds[0].types() == []
+
+    running.control.set_settings(client_secrets=["sandbox-secret"])
+    a_minute_passes(fleet[0])
+    with capture_logs() as lines:
+        all_at_once(fleet, ask)
+        causes = [worlds[number].look(f"e{number}")["cause"] for number in range(WORKERS)]
+
+    assert causes == ["generating"] * WORKERS
+    assert Counter(line["event"] for line in lines)["cronofy.client_accepted"] == 1
+    assert [world.stored(f"e{n}").event.failures for n, world in enumerate(worlds)] == [0] * WORKERS
+    record("Our client secret is refused", injected=1, events=WORKERS)
+
+
+def test_twenty_workers_find_out_together_that_the_client_is_refused(
+    start: Start, running: RunningSandbox
+) -> None:
+    """Each with an expired token of an account of its own: still it is said once, and nobody is marked."""
+    fleet = [start() for _ in range(WORKERS)]
+    worlds = [world_of(fleet[0], running, f"e{number}") for number in range(WORKERS)]
+    running.control.set_settings(client_secrets=["another"])
+    for world in worlds:
+        running.control.expire_access_token(world.sub)
+    sub_of = dict(zip(map(id, fleet), (world.sub for world in worlds), strict=True))
+
+    with capture_logs() as lines:
+        all_at_once(fleet, lambda services: looks.reconcile_account(services, sub_of[id(services)]))
+        calls = len(running.control.requests())
+        all_at_once(fleet, lambda services: looks.reconcile_account(services, sub_of[id(services)]))
+
+    assert len(running.control.requests()) == calls
+    assert [line["event"] for line in lines].count("cronofy.client_refused") == 1
+    assert not any(world.services.ledger.account(world.sub).lost for world in worlds)
+
+
+def test_the_client_secret_is_changed_without_a_pause(start: Start, running: RunningSandbox) -> None:
+    """The new one in front of the old, then the old one out; at Cronofy it comes and goes in between."""
+    steps = [
+        ("old", ["old"]),
+        ("new,old", ["old"]),
+        ("new,old", ["new", "old"]),
+        ("new,old", ["new"]),
+        ("new", ["new"]),
+    ]
+    world: World | None = None
+    for ours, theirs in steps:
+        running.control.set_settings(client_secrets=theirs)
+        services = start(cronofy_client_secret=ours)
+        world = world or world_of(services, running, "e1")
+        world.services = services
+        running.control.expire_access_token(world.sub)
+
+        assert world.look("e1")["cause"] == "generating"
+        for secret in theirs:
+            assert world.notify("e1", "conferencing_assigned", secret=secret) != ()
+            services.ledger.redis.delete(f"{services.ledger.prefix}:woken:{world.sub}")
+            services.ledger.redis.delete(f"{services.ledger.prefix}:waking:{world.sub}")
+    assert world is not None
+    assert world.services.ledger.counters().get("notifications:bad_signature", 0) == 0
+
+
+def test_the_vault_keys_are_changed_without_a_pause(start: Start, running: RunningSandbox) -> None:
+    """A refresh seals anew; with the old key gone, what it sealed is kept, and of use once it is back."""
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    services = start(vault_keys=old)
+    refreshed, untouched = (world_of(services, running, event_id) for event_id in ("e1", "e2"))
+
+    services = start(vault_keys=f"{new},{old}")
+    for world in (refreshed, untouched):
+        world.services = services
+        assert world.look(f"e{1 if world is refreshed else 2}")["cause"] == "generating"
+    running.control.expire_access_token(refreshed.sub)
+    assert refreshed.look("e1")["cause"] == "generating"
+
+    services = start(vault_keys=new)
+    refreshed.services = untouched.services = services
+    assert refreshed.look("e1")["cause"] == "generating"
+    assert refreshed.stored("e1").event.failures == 0
+    with capture_logs() as lines:
+        answer = untouched.look("e2")
+    assert "RECONCILER_VAULT_KEYS" in answer["evidence"][-1]
+    assert [line["event"] for line in lines] == ["look.failed"]
+    assert not services.ledger.account(untouched.sub).lost
+
+    untouched.services = start(vault_keys=f"{new},{old}")
+    assert untouched.look("e2")["cause"] == "generating"
+    assert untouched.stored("e2").event.failures == 0
+    assert untouched.types() == []
+
+
+def test_an_email_whose_vault_key_is_gone_waits_for_it(start: Start, running: RunningSandbox) -> None:
+    """It is said which setting to mend, the emails behind it go out, and so does it once the key is back."""
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    first = world_of(start(vault_keys=old), running, "e1")
+    running.control.disconnect_profile(first.sub, first.profiles[0])
+    first.look("e1")
+    services = start(vault_keys=new)
+    second = world_of(services, running, "e2")
+    running.control.disconnect_profile(second.sub, second.profiles[0])
+    second.look("e2")
+
+    with capture_logs() as lines:
+        assert outgoing.send_mails(services) == 1
+    assert [line["event"] for line in lines if line["event"].startswith("mail.")] == [
+        "mail.unreadable",
+        "mail.sent",
+    ]
+    (unreadable,) = (line for line in lines if line["event"] == "mail.unreadable")
+    assert "RECONCILER_VAULT_KEYS" in unreadable["reason"]
+
+    mended = start(vault_keys=f"{new},{old}")
+    redis, outbox = mended.ledger.redis, f"{mended.ledger.prefix}:outbox"
+    waiting: Any = redis.zrange(outbox, 0, -1)
+    redis.zadd(outbox, dict.fromkeys(waiting, 0))
+    assert outgoing.send_mails(mended) == 1
+    assert len(running.mailbox.mails) == 2

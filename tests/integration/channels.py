@@ -1,0 +1,48 @@
+"""What tests of notification channels do to a world, and how they look at it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from tests.integration.world import World
+from worker import looks
+from worker.cronofy.signature import signature_of
+from worker.intake import accept
+from worker.intake.payloads import ReceiveNotification
+from worker.ledger.records import Channel
+
+URL = "https://hooks.example.com"
+
+
+def tend(world: World) -> None:
+    """Look at whatever is ready, as the sweep has it done."""
+    looks.look_at_ready(world.services, 100)
+
+
+def channel_of(world: World) -> Channel | None:
+    """What the ledger knows of the channel."""
+    return world.services.ledger.account(world.sub).channel
+
+
+def open_at_cronofy(world: World) -> list[str]:
+    """The addresses of the account's open channels."""
+    return [str(channel["callback_url"]) for channel in world.control.channels(world.sub)]
+
+
+def age(world: World, **ago: float) -> None:
+    """Let so much time have passed since the channel was last known to be open."""
+    ledger = world.services.ledger
+    then = ledger.now() - timedelta(**ago)
+    ledger.redis.hset(f"{ledger.prefix}:account:{world.sub}", "channel_seen", then.timestamp() * 1000)
+
+
+def notify(world: World, kind: str, channel_id: str | None = None) -> tuple[str, ...]:
+    """Let a notification of the account's channel come in; the accounts that are to be looked at."""
+    channel = {"channel_id": channel_id or world.control.channels(world.sub)[0]["channel_id"]}
+    body = json.dumps({"notification": {"type": kind}, "channel": channel})
+    signature = signature_of(body.encode(), "sandbox-secret")
+    taken = accept.receive_notification(
+        world.services, ReceiveNotification(body=body, signature=signature, sub=world.sub)
+    )
+    return tuple(sub for sub, _ in taken)

@@ -1,0 +1,94 @@
+"""A fleet for the doctor: healthy at first, and then spoilt by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+from redis import Redis
+
+from config.celery import QUEUES
+from config.settings import Settings, load_settings
+from sandbox.server import RunningSandbox
+from tests.integration.test_ledger_leases import an_event
+from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.presence import announce
+from worker.ledger.vault import Vault
+from worker.operations.doctor.examination import CHECKS, examine
+from worker.operations.doctor.finding import Finding, Health
+
+KEY = Fernet.generate_key().decode()
+#: Where nothing listens.
+AWAY = "127.0.0.1:1"
+
+
+@dataclass
+class Patient:
+    """A fleet's ledger and settings; at first all is well with it."""
+
+    redis: Redis
+    ledger: Ledger
+    sandbox: RunningSandbox
+    values: dict[str, Any]
+
+    @property
+    def prefix(self) -> str:
+        """Of its keys."""
+        return self.ledger.prefix
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now."""
+        return load_settings(**self.values)
+
+    def findings(self, check: str | None = None) -> list[Finding]:
+        """What the doctor finds, of one check or in all."""
+        return examine(self.settings, {check: CHECKS[check]} if check else CHECKS)
+
+    def complaints(self, check: str | None = None) -> list[Finding]:
+        """The findings that are not as they should be."""
+        return [finding for finding in self.findings(check) if finding.health is not Health.OK]
+
+    def forget_workers(self) -> None:
+        """As when none has been there for a while."""
+        self.redis.delete(f"{self.prefix}:workers")
+
+    def configure(self, name: str, value: object) -> None:
+        """Change the server's configuration until the test's end."""
+        self.redis.config_set(name, str(value))
+
+
+@contextmanager
+def healthy_patient(server: str, running: RunningSandbox, prefix: str, home: Path) -> Iterator[Patient]:
+    """A fleet of which a worker was seen, a sweep was made, and an account is connected.
+
+    The server is spoilt by tests, so it is to be one of their own.
+    """
+    running.control.reset()
+    values = {
+        "redis_url": server,
+        "key_prefix": prefix,
+        "data_dir": home,
+        "vault_keys": KEY,
+        "cronofy_client_id": "sandbox-client",
+        "cronofy_client_secret": "sandbox-secret",
+        "cronofy_api_url": running.url,
+        "smtp_url": running.smtp_url,
+    }
+    with Redis.from_url(server) as redis:
+        redis.flushdb()
+        ledger = Ledger(redis, prefix, Vault([KEY]), timedelta(days=1), 100)
+        ledger.connect("acc", Credentials("refresh", "access"), "us", None, None)
+        ledger.track("acc", an_event(due=False))
+        ledger.promote(1)
+        announce(redis, prefix, "worker@host", QUEUES)
+        yield Patient(redis, ledger, running, values)
+        redis.config_set("appendonly", "yes")
+        redis.config_set("maxmemory-policy", "noeviction")
+        redis.config_set("maxmemory", "0")
+        redis.replicaof("NO", "ONE")

@@ -1,0 +1,91 @@
+"""Poisoned events and their neighbours: what the tests of parking share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration.world import World
+from tests.waiting import wait_until
+from worker import looks
+from worker.intake import accept
+from worker.intake.payloads import ConnectAccount, TrackEvent
+from worker.ledger.dead_letters import KeptLetter
+from worker.reconcile import judgement, verdict
+
+#: Looks follow each other so quickly that a test can wait for them.
+QUICK = {
+    "recheck_min": 0.05,
+    "recheck_max": 0.1,
+    "grace": 0,
+    "api_per_second": 1000,
+    "api_per_minute": 10_000,
+}
+
+
+def sweep(world: World) -> None:
+    """What beat and a worker do, once."""
+    world.services.ledger.promote(100)
+    looks.look_at_ready(world.services, 8)
+
+
+def run_until(world: World, condition: Callable[[], Any], what: str) -> None:
+    """Sweep until it holds."""
+
+    def swept() -> Any:
+        sweep(world)
+        return condition()
+
+    wait_until(swept, 20, what=what)
+
+
+def state(world: World, event_id: str) -> str | None:
+    """Where the event stands."""
+    last = world.stored(event_id).event.last
+    return last["state"] if last else None
+
+
+def is_parked(world: World, event_id: str = "bad") -> bool:
+    """Whether the event is looked at no more."""
+    return world.stored(event_id).event.parked is not None
+
+
+def letters(world: World) -> list[KeptLetter]:
+    """The dead letters."""
+    return list(world.services.dead_letters)
+
+
+def gauge(world: World, name: str) -> int:
+    """One of the counters."""
+    return world.services.ledger.counters().get(name, 0)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, error: Exception, event_id: str = "bad") -> list[str]:
+    """Have every diagnosis of this event fail; the list grows by one with each."""
+    tried: list[str] = []
+    judge = verdict.judge
+
+    def fail_for_one(sub: str, before: Any, *args: Any, **kwargs: Any) -> Any:
+        if before.event.key.event_id == event_id:
+            tried.append(event_id)
+            raise error
+        return judge(sub, before, *args, **kwargs)
+
+    monkeypatch.setattr(judgement, "judge", fail_for_one)
+    return tried
+
+
+def neighbour(world: World) -> str:
+    """A second account with one event, `far`, that is due as well."""
+    zoom = {"provider_name": "zoom", "profile_id": "pro_far"}
+    account = world.control.create_account(conferencing_profiles=[zoom])
+    sub = str(account["sub"])
+    calendar_id = str(account["calendar_profiles"][0]["calendars"][0]["calendar_id"])
+    tokens = {"refresh_token": account["refresh_token"], "access_token": account["access_token"]}
+    accept.connect_account(world.services, ConnectAccount(sub=sub, **tokens))
+    body = world.body("far", profile="pro_far")
+    world.control.create_event(sub, calendar_id, body)
+    accept.track(world.services, TrackEvent(sub=sub, calendar_id=calendar_id, event=body))
+    return sub

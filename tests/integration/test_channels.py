@@ -1,0 +1,238 @@
+"""An account's notification channel: one of ours, at the present address, and found again when it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.channels import URL, age, channel_of, notify, open_at_cronofy, tend
+from tests.integration.world import Begin, beginning
+from worker import looks
+from worker.ledger.records import Channel
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module; nobody answers at the address above, so channels are not closed for it."""
+    with RunningSandbox(SandboxOptions(generation_seconds=0.01, notify_loss=1.0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world."""
+    yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+def test_connecting_opens_one_channel(begin: Begin) -> None:
+    """Also where the account has no event; it tells of our own events only, and its address is short."""
+    world = begin(webhook_url=URL)
+    assert world.standing() == {"ready"}
+
+    tend(world)
+
+    [channel] = world.control.channels(world.sub)
+    assert channel["callback_url"].startswith(f"{URL}/webhooks/cronofy/")
+    assert world.sub not in channel["callback_url"]
+    assert len(channel["callback_url"]) <= 128
+    assert channel["filters"] == {"only_managed": True}
+    assert channel_of(world) == Channel(channel["channel_id"], channel["callback_url"])
+    assert world.standing() == set()
+
+
+def test_connecting_again_finds_the_channel(begin: Begin) -> None:
+    """However often an account is connected, before or after its channel was opened, there is one."""
+    world = begin(webhook_url=URL)
+    world.connect()
+    tend(world)
+    first = channel_of(world)
+
+    world.connect()
+    tend(world)
+
+    assert channel_of(world) == first
+    assert world.calls().count("POST /v1/channels") == 1
+    assert len(open_at_cronofy(world)) == 1
+
+
+def test_connecting_during_the_call_has_it_looked_after_once_more(begin: Begin) -> None:
+    """What was learnt with the former credentials does not count as done."""
+    world = begin(webhook_url=URL)
+    lease = world.services.ledger.claim(timedelta(seconds=30))
+    assert lease is not None
+    world.connect()
+
+    looks.guarded_look(world.services, lease)
+
+    assert world.standing() == {"ready"}
+    tend(world)
+    assert world.standing() == set()
+    assert world.calls().count("POST /v1/channels") == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({}, id="no address"), pytest.param({"webhook_url": URL, "dry_run": True}, id="dry run")],
+)
+def test_no_channel_is_opened(begin: Begin, settings: dict[str, Any]) -> None:
+    """Without an address there is none to open, and a dry run writes nothing to Cronofy."""
+    world = begin(**settings)
+    world.track()
+
+    tend(world)
+    world.look()
+
+    assert not [call for call in world.calls() if "/v1/channels" in call]
+
+
+def test_an_account_of_before_gets_its_channel_after_a_look(begin: Begin) -> None:
+    """The address was set later: the first look at an event serves that, and the channel comes after."""
+    begin().services.close()
+    world = begin(webhook_url=URL)
+    ledger = world.services.ledger
+    ledger.redis.hdel(f"{ledger.prefix}:account:{world.sub}", "channel_due")
+    world.control.set_stuck(world.calendar_id, "e1")
+    world.track()
+
+    world.look()
+    assert open_at_cronofy(world) == []
+    tend(world)
+
+    assert len(open_at_cronofy(world)) == 1
+    assert world.standing() == {"waiting"}
+
+
+def test_a_death_before_the_answer_was_written_down_opens_no_second_channel(begin: Begin) -> None:
+    """The channel that the dead worker opened is found and kept."""
+    world = begin(webhook_url=URL)
+    channels = world.services.looker.channels
+    assert channels is not None
+    channels.tend(world.services.ledger.account(world.sub))
+    assert channel_of(world) is None
+
+    tend(world)
+
+    assert world.calls().count("POST /v1/channels") == 1
+    assert [channel_of(world)] == [
+        Channel(channel["channel_id"], channel["callback_url"])
+        for channel in world.control.channels(world.sub)
+    ]
+
+
+def test_an_unanswered_request_opens_no_second_channel(begin: Begin) -> None:
+    """Cronofy opened it and the answer was cut off: the next try finds it, a minute later."""
+    world = begin(webhook_url=URL)
+    world.control.add_fault("truncated", match={"method": "POST", "path_prefix": "/v1/channels"}, times=1)
+
+    tend(world)
+    assert len(open_at_cronofy(world)) == 1
+    failed = channel_of(world)
+    assert failed is not None
+    assert (failed.channel_id, failed.failures) == (None, 1)
+    assert world.standing() == {"waiting"}
+
+    ledger = world.services.ledger
+    ledger.redis.hset(f"{ledger.prefix}:account:{world.sub}", "channel_due", 0)
+    ledger.redis.zadd(f"{ledger.prefix}:waiting", {world.sub: 0})
+    ledger.promote(10)
+    tend(world)
+
+    found = channel_of(world)
+    assert found is not None
+    assert (found.channel_id, found.failures) == (world.control.channels(world.sub)[0]["channel_id"], 0)
+    assert world.calls().count("POST /v1/channels") == 1
+
+
+def test_a_new_address_replaces_the_channel(begin: Begin) -> None:
+    """The channel at the former address is closed; one that somebody else opened is left alone."""
+    former = begin(webhook_url=f"{URL}/")
+    tend(former)
+    sessions = former.services.looker.cronofy
+    with sessions.session(former.services.ledger.account(former.sub)) as session:
+        session.open_channel("https://product.example.com/hook")
+    vault_keys = former.services.settings.vault_keys[0].get_secret_value()
+    world = begin(webhook_url="https://elsewhere.example.com/reconciler", vault_keys=vault_keys)
+    world.control.set_stuck(former.calendar_id, "e1")
+    former.track()
+
+    looks.reconcile_event(world.services, former.sub, former.key())
+    tend(world)
+
+    assert sorted(url.rpartition("/")[0] for url in open_at_cronofy(former)) == [
+        "https://elsewhere.example.com/reconciler/webhooks/cronofy",
+        "https://product.example.com",
+    ]
+
+
+def test_a_channel_that_cronofy_closed_is_opened_again(begin: Begin) -> None:
+    """Nothing tells of it: the list is asked for at a look, once nothing came for a day, and not before."""
+    world = begin(webhook_url=URL)
+    tend(world)
+    [gone] = world.control.channels(world.sub)
+    world.control.close_channel(gone["channel_id"])
+    world.control.set_stuck(world.calendar_id, "e1")
+    world.track()
+
+    age(world, hours=23)
+    world.look()
+    tend(world)
+    assert open_at_cronofy(world) == []
+
+    age(world, hours=25)
+    world.look()
+    tend(world)
+    assert len(open_at_cronofy(world)) == 1
+    world.look()
+    tend(world)
+    assert world.calls().count("GET /v1/channels") == 2
+
+
+def test_a_channel_over_which_something_came_is_not_looked_for(begin: Begin) -> None:
+    """A notification says that it is open; one over another channel does not."""
+    world = begin(webhook_url=URL)
+    tend(world)
+    world.control.set_stuck(world.calendar_id, "e1")
+    world.track()
+
+    age(world, hours=25)
+    notify(world, "change")
+    world.look()
+    tend(world)
+    assert world.calls().count("GET /v1/channels") == 1
+
+    age(world, hours=25)
+    notify(world, "change", "chn_of_somebody_else")
+    world.look()
+    tend(world)
+    assert world.calls().count("GET /v1/channels") == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "wakes"),
+    [
+        pytest.param("change", True, id="change"),
+        pytest.param("profile_disconnected", True, id="calendar profile"),
+        pytest.param("conferencing_profile_disconnected", True, id="conferencing profile"),
+        pytest.param("profile_initial_sync_completed", True, id="synchronised"),
+        pytest.param("profile_renamed", True, id="not known yet"),
+        pytest.param("verification", False, id="verification"),
+        pytest.param("gdpr_requested", False, id="erasure at Cronofy"),
+    ],
+)
+def test_what_a_channel_says_makes_the_accounts_events_due(begin: Begin, kind: str, wakes: bool) -> None:
+    """All that may bear on them does; twice within a moment it costs one more look, and then none."""
+    world = begin(webhook_url=URL)
+    tend(world)
+    world.track("e1")
+    world.track("e2")
+
+    assert notify(world, kind) == ((world.sub,) if wakes else ())
+    assert notify(world, kind) == ((world.sub,) if wakes else ())
+    assert notify(world, kind) == ()
+    assert (world.standing() == {"ready"}) is wakes

@@ -1,0 +1,162 @@
+"""A worker whose host's clock is years off: leases, looks and the budget go by the server's clock."""
+
+from __future__ import annotations
+
+import datetime as dates
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.world import Begin, World, beginning
+from tests.waiting import wait_until
+from worker import looks
+from worker.cronofy.transport import parse_retry_after
+from worker.ledger.ledger import Held, Lease
+
+JUMPS = {
+    "ten years ahead": 3650.0,
+    "ten years back": -3650.0,
+    "an hour ahead": 1 / 24,
+    "a minute back": -1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox."""
+    yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+@pytest.fixture
+def jump(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the clock of this host so many days off, for the modules of the program."""
+
+    def set_off(days: float) -> None:
+        real, seconds = time.time, days * 86400
+
+        class Shifted(dates.datetime):
+            @classmethod
+            def now(cls, tz: dates.tzinfo | None = None) -> Self:
+                return cls.fromtimestamp(real() + seconds, tz)
+
+        monkeypatch.setattr(time, "time", lambda: real() + seconds)
+        for name, module in list(sys.modules.items()):
+            if name.startswith(("worker.", "tasks.", "config.")) and hasattr(module, "datetime"):
+                monkeypatch.setattr(module, "datetime", Shifted)
+
+    return set_off
+
+
+def claimed(world: World, lease: timedelta = timedelta(seconds=30)) -> Lease:
+    """The account in our hands."""
+    found = world.services.ledger.claim_account(world.sub, lease)
+    assert isinstance(found, Lease)
+    return found
+
+
+@pytest.mark.parametrize("days", JUMPS.values(), ids=JUMPS)
+def test_a_lease_is_as_long_as_the_server_says(
+    begin: Begin, jump: Callable[[float], None], days: float
+) -> None:
+    """It neither expires nor outlives its time, and the next look stays where it was planned."""
+    world = begin()
+    world.track()
+    planned = world.stored().event.next_look
+    lease = claimed(world)
+
+    jump(days)
+
+    ledger = world.services.ledger
+    assert ledger.promote(100).expired == 0
+    held = ledger.claim_account(world.sub, timedelta(seconds=30))
+    assert isinstance(held, Held)
+    assert timedelta(seconds=20) < held.remaining <= timedelta(seconds=30)
+    assert abs(ledger.now() - lease.now) < timedelta(seconds=10)
+    ledger.release(lease)
+    assert ledger.promote(100).due == 0
+    assert world.stored().event.next_look == planned
+    brief = claimed(world, timedelta(milliseconds=50))
+    wait_until(lambda: ledger.promote(100).expired == 1, 5, what="the lease to expire")
+    assert brief.sub == world.sub
+
+
+@pytest.mark.parametrize("days", JUMPS.values(), ids=JUMPS)
+def test_a_look_judges_by_the_servers_clock(begin: Begin, jump: Callable[[float], None], days: float) -> None:
+    """An event in two days is neither past nor overdue, and is looked at again when it should be."""
+    world = begin(recheck_min=30)
+    world.track()
+
+    jump(days)
+    answer = world.look()
+    world.track("e2")
+    other = world.look("e2")
+
+    assert (answer["state"], answer["cause"], other["cause"]) == ("pending", "generating", "generating")
+    next_check = dates.datetime.fromisoformat(answer["next_check_at"])
+    wait = next_check - world.services.ledger.now()
+    assert timedelta(seconds=20) < wait <= timedelta(seconds=30)
+    assert world.types() == []
+
+
+@pytest.mark.parametrize("days", JUMPS.values(), ids=JUMPS)
+def test_the_budget_counts_by_the_servers_clock(
+    begin: Begin, jump: Callable[[float], None], days: float
+) -> None:
+    """What was spent before the jump is still spent after it, and a pause is as long as it was."""
+    world = begin(api_per_second=100, api_per_minute=4, api_share=1)
+    for event_id in ("e1", "e2", "e3"):
+        world.track(event_id)
+    world.look()
+    before = len(world.calls())
+
+    jump(days)
+    for _ in range(6):
+        world.look()
+
+    assert before < len(world.calls()) <= 4
+    rest = looks.look_at_account(world.services, world.sub).resume_after
+    assert rest is not None
+    assert timedelta(seconds=20) < rest < timedelta(seconds=70)
+
+
+def test_a_batch_ends_in_time_whatever_the_clock_says(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, jump: Callable[[float], None]
+) -> None:
+    """The clock jumps in the middle of a look; the look is committed like any other."""
+    world = begin(recheck_min=0.01, recheck_max=0.02)
+    world.track()
+    wait_until(lambda: world.services.ledger.promote(100).due, 5, what="it to be due")
+    commit = world.services.ledger.commit
+
+    def commit_after_a_jump(*args: Any, **kwargs: Any) -> Any:
+        jump(3650)
+        return commit(*args, **kwargs)
+
+    monkeypatch.setattr(world.services.ledger, "commit", commit_after_a_jump)
+
+    assert looks.look_at_ready(world.services, 8).looked_at == 1
+    assert world.stored().event.last is not None
+
+
+def test_a_date_to_retry_after_is_read_against_the_answers_own(jump: Callable[[float], None]) -> None:
+    """Cronofy's clock says both when the answer was made and when to come again."""
+    made = dates.datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
+    header = [f"{moment:%a, %d %b %Y %H:%M:%S GMT}" for moment in (made + timedelta(seconds=40), made)]
+
+    jump(-3650)
+
+    assert parse_retry_after(*header) == timedelta(seconds=40)

@@ -1,0 +1,248 @@
+"""The doctor: a healthy fleet has nothing wrong, and the examination itself is safe and soon over."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.celery import MAIL, QUEUES
+from config.settings import Settings, SettingsError, load_settings
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.patient import AWAY, Patient, healthy_patient
+from tests.integration.served import serving
+from tests.integration.test_relink_smtp import Inbox, check_login, free_port, mail_server
+from worker.embedded import embedded_server
+from worker.ledger.presence import announce
+from worker.operations.doctor import examination
+from worker.operations.doctor.examination import CHECKS, examine, unreadable
+from worker.operations.doctor.finding import Finding, Health, ok
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for these tests alone, since they spoil it."""
+    with embedded_server(tmp_path_factory.mktemp("doctor")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """A sandbox without limits."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def patient(server: str, running: RunningSandbox, prefix: str, tmp_path: Path) -> Iterator[Patient]:
+    """A healthy fleet."""
+    with healthy_patient(server, running, prefix, tmp_path) as patient:
+        yield patient
+
+
+def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:
+    """Every line is ok, and each concern has one."""
+    findings = patient.findings()
+
+    assert [finding for finding in findings if finding.health is not Health.OK] == []
+    assert [finding.name for finding in findings] == [
+        "settings",
+        *("redis", "redis latency", "redis clock", "broker"),
+        *("workers", "queues", "beat", "pause", "dead letters"),
+        *("vault keys", "cronofy", "mail", "data directory", "webhook"),
+    ]
+    assert not any(finding.mend for finding in findings)
+
+
+def _no_settings(patient: Patient) -> None:
+    for name in ("cronofy_client_id", "vault_keys"):
+        del patient.values[name]
+    patient.values |= {"mail_from": "nobody", "smtp_url": "smtp://host/path"}
+
+
+def test_all_that_is_missing_is_told_at_once(patient: Patient) -> None:
+    """A line for each setting, and what needs them is skipped."""
+    _no_settings(patient)
+
+    findings = patient.complaints()
+
+    said = {f.what.split()[0] for f in findings if f.name == "settings"}
+    assert said == {
+        "RECONCILER_CRONOFY_CLIENT_ID",
+        "RECONCILER_VAULT_KEYS",
+        "RECONCILER_MAIL_FROM",
+        "RECONCILER_SMTP_URL",
+    }
+    skipped = [f.name for f in findings if f.health is Health.SKIPPED]
+    assert skipped == ["vault keys", "cronofy", "mail"]
+
+
+def test_settings_that_do_not_load_are_told_each_by_itself() -> None:
+    """One line for each fault, without the values."""
+    with pytest.raises(SettingsError) as raised:
+        load_settings(grace="s3cret", api_share=7)
+
+    findings = unreadable(raised.value)
+
+    assert {f.what.split()[0] for f in findings} == {"RECONCILER_GRACE", "RECONCILER_API_SHARE"}
+    assert {f.health for f in findings} == {Health.WRONG}
+    assert "s3cret" not in str(findings)
+
+
+def test_an_outage_of_redis_skips_what_needs_it(patient: Patient) -> None:
+    """The rest is looked at all the same."""
+    patient.values["redis_url"] = f"redis://{AWAY}/0"
+
+    health = {finding.name: finding.health for finding in patient.findings()}
+
+    assert health["redis"] is Health.WRONG
+    for name in ("workers", "queues", "beat", "pause", "vault keys", "cronofy"):
+        assert health[name] is Health.SKIPPED
+    assert health["mail"] is Health.OK
+
+
+def test_cronofy_is_asked_once_and_spends_no_account(patient: Patient) -> None:
+    """One refresh with a token that nobody has, paid from the budget."""
+    patient.findings("cronofy")
+
+    [request] = patient.sandbox.control.requests()
+    assert (request["path"], request["status"], request["sub"]) == ("/oauth/token", 400, None)
+    [budget] = patient.redis.smembers(f"{patient.prefix}:budgets")
+    assert patient.redis.zcard(budget) == 1
+
+
+def test_cronofy_is_not_asked_during_a_pause(patient: Patient) -> None:
+    """A pause means every call, the doctor's too."""
+    patient.ledger.set_paused(True)
+
+    [finding] = patient.complaints("cronofy")
+
+    assert (finding.health, finding.what) == (Health.SKIPPED, "not asked while the fleet is paused")
+    assert patient.sandbox.control.requests() == []
+
+
+def test_a_webhook_that_leads_to_what_we_serve_is_well(patient: Patient) -> None:
+    """It is asked without a notification being made up: none is counted as refused."""
+    with serving(**patient.values) as url:
+        patient.values["webhook_url"] = url
+        [finding] = patient.findings("webhook")[1:]
+
+    assert (finding.health, finding.what) == (Health.OK, "answers")
+    assert patient.ledger.counters().get("notifications:bad_signature", 0) == 0
+
+
+def test_what_the_fleet_was_refused_is_told_beside_what_is_found_now(patient: Patient) -> None:
+    """Workers keep their settings until they are started again, so both are said."""
+    patient.findings("cronofy")
+    [budget] = patient.redis.scan_iter(f"{patient.prefix}:budget:*@*{patient.sandbox.url}")
+    patient.redis.set(budget + b":refused", 1)
+
+    [finding] = patient.complaints()
+
+    assert (finding.name, finding.health) == ("client", Health.WRONG)
+    assert "start the workers again" in finding.mend
+
+
+SKEWS = {"ahead": (90, "1 min 30 s behind"), "behind": (-7200, "2 h ahead of")}
+
+
+@pytest.mark.parametrize(("seconds", "said"), SKEWS.values(), ids=SKEWS)
+def test_a_host_whose_clock_is_off_is_told(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, seconds: float, said: str
+) -> None:
+    """By how much, and which way; nothing of the ledger's depends on it, so it is a warning."""
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + seconds + (0.5 if seconds > 0 else -0.5))
+
+    [finding] = patient.complaints("redis")
+
+    assert (finding.name, finding.health) == ("redis clock", Health.WARNING)
+    assert said in finding.what
+
+
+LOGINS = {
+    "the right login": ("user%40example.org:hunter2%2F%3A", None),
+    "a wrong password": ("user%40example.org:hunter3", "need mending: it answered 535 at login"),
+}
+
+
+@pytest.mark.parametrize(("login", "complaint"), LOGINS.values(), ids=LOGINS)
+def test_the_mail_server_is_tried_with_the_login_and_sent_nothing(
+    patient: Patient, login: str, complaint: str | None
+) -> None:
+    """Connect, log in, do nothing."""
+    inbox = Inbox()
+    with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
+        patient.values["smtp_url"] = f"smtp://{login}@127.0.0.1:{port}"
+        found = patient.complaints("mail")
+
+    assert [complaint in finding.what for finding in found if complaint] == [True] * len(found)
+    assert bool(found) == bool(complaint)
+    assert inbox.envelopes == []
+    assert "hunter" not in str(found)
+
+
+def test_tls_that_is_not_offered_is_told(patient: Patient) -> None:
+    """A server without STARTTLS is not given the login in clear."""
+    with mail_server(Inbox()) as port:
+        patient.values["smtp_url"] = f"smtp+starttls://127.0.0.1:{port}"
+        [finding] = patient.complaints("mail")
+
+    assert "does not offer what the SMTP URL asks for" in finding.what
+
+
+def test_a_queue_that_nobody_takes_from_is_told_before_messages_wait(patient: Patient) -> None:
+    """A warning while it is empty."""
+    patient.forget_workers()
+    announce(patient.redis, patient.prefix, "some@host", set(QUEUES) - {MAIL})
+
+    [finding] = patient.complaints("fleet")
+
+    assert (finding.name, finding.health) == ("queues", Health.WARNING)
+    assert MAIL in finding.what
+
+
+def test_a_check_that_hangs_holds_up_no_other(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it found before is told, then that it does not end."""
+    monkeypatch.setattr(examination, "DEADLINE_SECONDS", 1.0)
+
+    def hanging(_: Settings) -> Iterator[Finding]:
+        yield ok("slow", "begun")
+        time.sleep(30)
+
+    def failing(_: Settings) -> Iterator[Finding]:
+        raise RuntimeError("s3cret")
+
+    begun = time.monotonic()
+    findings = examine(patient.settings, {"slow": hanging, "odd": failing, "files": CHECKS["data directory"]})
+
+    assert time.monotonic() - begun < 10
+    assert [(f.name, f.health) for f in findings[1:]] == [
+        ("slow", Health.OK),
+        ("slow", Health.WRONG),
+        ("odd", Health.WRONG),
+        ("data directory", Health.OK),
+    ]
+    assert "RuntimeError" in findings[3].what
+    assert "s3cret" not in str(findings)
+
+
+def test_a_server_that_does_not_answer_is_given_up_soon(patient: Patient) -> None:
+    """One that takes connections and says nothing: the whole examination is over in time."""
+    with socket.create_server(("127.0.0.1", free_port())) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        patient.values |= {
+            "redis_url": f"redis://{address}/0",
+            "broker_url": f"amqp://{address}//",
+            "smtp_url": f"smtp://{address}",
+            "cronofy_api_url": f"http://{address}",
+        }
+        begun = time.monotonic()
+        health = {finding.name: finding.health for finding in patient.findings()}
+
+    assert time.monotonic() - begun < 2 * examination.DEADLINE_SECONDS
+    assert health["redis"] is health["mail"] is health["broker"] is Health.WRONG

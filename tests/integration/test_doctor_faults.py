@@ -1,0 +1,180 @@
+"""The doctor: each fault, made for real, has its line and its mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from config.celery import INTAKE, LOOKS, MAIL, URGENT
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.patient import AWAY, Patient, healthy_patient
+from worker.embedded import embedded_server
+from worker.ledger.presence import announce
+from worker.ledger.records import to_ms
+from worker.operations.doctor.finding import Health
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for these tests alone, since they spoil it."""
+    with embedded_server(tmp_path_factory.mktemp("doctor")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """A sandbox without limits."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def patient(server: str, running: RunningSandbox, prefix: str, tmp_path: Path) -> Iterator[Patient]:
+    """A healthy fleet."""
+    with healthy_patient(server, running, prefix, tmp_path) as patient:
+        yield patient
+
+
+def _only_mail_worker(patient: Patient) -> None:
+    patient.forget_workers()
+    announce(patient.redis, patient.prefix, "mail@host", [MAIL, LOOKS, URGENT])
+    patient.redis.rpush(INTAKE, "m", "m")
+
+
+def _late_beat(patient: Patient) -> None:
+    patient.redis.set(f"{patient.prefix}:swept", to_ms(patient.ledger.now()) - 60_000)
+
+
+def _refused_client(patient: Patient) -> None:
+    patient.values["cronofy_client_secret"] = "wrong"
+
+
+def _old_secret(patient: Patient) -> None:
+    patient.values["cronofy_client_secret"] = "sandbox-secret,old"
+
+
+def _full(patient: Patient) -> None:
+    patient.configure("maxmemory", int(patient.redis.info("memory")["used_memory"]) + 100_000)
+
+
+def setting(**values: Any) -> Callable[[Patient], None]:
+    """A fault that is one of the settings'."""
+    return lambda patient: patient.values.update(values)
+
+
+Spoil = Callable[[Patient], object]
+#: What is spoilt, the check that finds it, the health, the name, words of what is said, words of the mend.
+FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
+    "Redis is away": (
+        setting(redis_url=f"redis://:s3cret@{AWAY}/0"),
+        *("redis", Health.WRONG, "redis", "cannot be used (ConnectionError)", "start the server"),
+    ),
+    "no append-only file": (
+        lambda p: p.configure("appendonly", "no"),
+        *("redis", Health.WRONG, "redis", "nothing is kept on disk", "set appendonly yes"),
+    ),
+    "keys may be evicted": (
+        lambda p: p.configure("maxmemory-policy", "allkeys-lru"),
+        *("redis", Health.WRONG, "redis", "maxmemory-policy allkeys-lru", "set noeviction"),
+    ),
+    "memory is nearly full": (
+        _full,
+        *("redis", Health.WRONG, "redis", "of maxmemory are used", "raise it"),
+    ),
+    "a replica": (
+        lambda p: p.redis.replicaof("127.0.0.1", "1"),
+        *("redis", Health.WRONG, "redis", "replica", "primary"),
+    ),
+    "the broker is away": (
+        setting(broker_url=f"amqp://user:s3cret@{AWAY}//"),
+        *("broker", Health.WRONG, "broker", "cannot be used", "RECONCILER_BROKER_URL"),
+    ),
+    "a Redis broker is away": (
+        setting(broker_url=f"redis://:s3cret@{AWAY}/0"),
+        *("broker", Health.WRONG, "broker", "cannot be used", "RECONCILER_BROKER_URL"),
+    ),
+    "no worker": (
+        lambda p: p.forget_workers(),
+        *("fleet", Health.WRONG, "workers", "none seen", "reconciler worker"),
+    ),
+    "messages that no worker takes": (
+        _only_mail_worker,
+        *("fleet", Health.WRONG, "queues", f"2 messages on {INTAKE}", f"-Q {INTAKE}"),
+    ),
+    "beat never ran": (
+        lambda p: p.redis.delete(f"{p.prefix}:swept"),
+        *("fleet", Health.WRONG, "beat", "never been a sweep", "reconciler beat"),
+    ),
+    "beat is late": (
+        _late_beat,
+        *("fleet", Health.WRONG, "beat", "1 min ago, and one is due every 5 s", "reconciler beat"),
+    ),
+    "a pause": (
+        lambda p: p.ledger.set_paused(True),
+        *("fleet", Health.WARNING, "pause", "an operator paused", "reconciler resume"),
+    ),
+    "dead letters": (
+        lambda p: p.redis.xadd(f"{p.prefix}:dead-letters", {"letter": b""}),
+        *("fleet", Health.WARNING, "dead letters", "1 letter", "reconciler dead-letters"),
+    ),
+    "another vault key": (
+        setting(vault_keys=Fernet.generate_key().decode()),
+        *("vault keys", Health.WRONG, "vault keys", "1 of 1 sealed value", "RECONCILER_VAULT_KEYS"),
+    ),
+    "a refused client": (
+        _refused_client,
+        *("cronofy", Health.WRONG, "cronofy", "refuses our client", "RECONCILER_CRONOFY_CLIENT_SECRET"),
+    ),
+    "an old client secret": (
+        _old_secret,
+        *("cronofy", Health.WARNING, "cronofy", "1 of 2 client secrets", "drop the old one"),
+    ),
+    "Cronofy is away": (
+        setting(cronofy_api_url=f"http://{AWAY}"),
+        *("cronofy", Health.WRONG, "cronofy", "could not be reached", "proxies"),
+    ),
+    "Cronofy is down": (
+        lambda p: p.sandbox.control.add_fault("status", match={"path_prefix": "/oauth"}, status=503),
+        *("cronofy", Health.WRONG, "cronofy", "answered 503", "status page"),
+    ),
+    "the mail server is away": (
+        setting(smtp_url=f"smtp://{AWAY}"),
+        *("mail", Health.WRONG, "mail", "refused the connection", "RECONCILER_SMTP_URL"),
+    ),
+    "a data directory that is a file": (
+        lambda p: p.values.update(smtp_url=None, data_dir=__file__ + "/mail"),
+        *("data directory", Health.WRONG, "data directory", "cannot be written", "RECONCILER_DATA_DIR"),
+    ),
+    "a webhook that leads elsewhere": (
+        lambda p: p.values.update(webhook_url=p.sandbox.url),
+        *("webhook", Health.WRONG, "webhook", "answers 404", "reconciler serve"),
+    ),
+    "a webhook out of reach": (
+        setting(webhook_url=f"http://{AWAY}"),
+        *("webhook", Health.WARNING, "webhook", "cannot be reached", "reconciler serve"),
+    ),
+    "a dry run": (
+        setting(dry_run=True),
+        *("webhook", Health.WARNING, "settings", "dry run", "RECONCILER_DRY_RUN"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "check", "health", "name", "what", "mend"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_has_its_line_and_its_mend(
+    patient: Patient, spoil: Spoil, check: str, health: Health, name: str, what: str, mend: str
+) -> None:
+    """One line says what is wrong and what to do, and quotes no secret."""
+    spoil(patient)
+
+    [finding] = patient.complaints(check)
+
+    assert (finding.name, finding.health) == (name, health)
+    assert what in finding.what
+    assert mend in finding.mend
+    assert "s3cret" not in str(finding)

@@ -1,0 +1,73 @@
+"""Commands whose answers are lost: the client sends them again, and they find what they did before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from config.settings import load_settings
+from tests.integration.test_ledger_leases import LONG, an_event
+from worker.bootstrap import connect_redis
+from worker.ledger.ledger import Credentials, Lease, Ledger
+from worker.ledger.vault import Vault
+
+
+@pytest.fixture
+def retrying(redis_url: str) -> Iterator[Redis]:
+    """A client that bridges short outages, as the program's own does."""
+    with connect_redis(load_settings(redis_url=redis_url)) as client:
+        yield client
+
+
+@pytest.fixture
+def ledger(retrying: Redis, ledger: Ledger, vault: Vault) -> Ledger:
+    """The empty ledger, by that client, with an account that has one due event."""
+    own = Ledger(retrying, ledger.prefix, vault, LONG, 1000)
+    own.connect("acc", Credentials("refresh-1", "access-1"), "us", None, None)
+    own.track("acc", an_event())
+    return own
+
+
+@contextmanager
+def one_answer_lost(redis: Redis) -> Iterator[None]:
+    """The first answer of a script within the block is read and then lost."""
+    client: Any = redis
+    parse = client.parse_response
+    lost: list[Any] = []
+
+    def answer(connection: Any, command: str, **options: Any) -> Any:
+        value = parse(connection, command, **options)
+        if command == "EVALSHA" and not lost:
+            lost.append(value)
+            raise RedisConnectionError("The connection was lost.")
+        return value
+
+    with patch.object(client, "parse_response", answer):
+        yield
+    assert lost
+
+
+def test_who_claims_an_account_again_holds_it(ledger: Ledger, retrying: Redis) -> None:
+    """It is not taken for somebody else's, whose end would be waited for."""
+    with one_answer_lost(retrying):
+        claimed = ledger.claim_account("acc", LONG)
+
+    assert isinstance(claimed, Lease)
+    assert len(claimed.events) == 1
+
+
+def test_tokens_that_are_kept_again_are_kept(ledger: Ledger, retrying: Redis) -> None:
+    """They are not taken for those of an account that was connected anew meanwhile."""
+    account = ledger.account("acc")
+
+    with one_answer_lost(retrying):
+        sealed = ledger.keep_credentials(account, Credentials("refresh-2", "access-2"))
+
+    assert sealed is not None
+    assert ledger.account("acc").credentials == sealed

@@ -1,0 +1,360 @@
+"""Events that make their looks fail: parked in the end, told once, kept with the way back; nobody waits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.poison import (
+    QUICK,
+    gauge,
+    is_parked,
+    letters,
+    neighbour,
+    poison,
+    run_until,
+    state,
+    sweep,
+)
+from tests.integration.world import Begin, beginning
+from worker import looks
+from worker.cronofy.errors import CronofyError
+from worker.reconcile import relinks
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that makes conferences at once."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox, with plenty of budget."""
+    starts = beginning(running, redis_url, prefix, tmp_path)
+    start = next(starts)
+    running.control.set_settings(generation_seconds=0)
+    yield lambda **settings: start(**{**QUICK, **settings})
+    next(starts, None)
+
+
+def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never_notice(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One outcome, one email, one dead letter; the others settle at the first look, replay mends it."""
+    world = begin(escalation_email="operator@example.org")
+    for event_id in ("good-1", "bad", "good-2"):
+        world.track(event_id)
+    far = neighbour(world)
+    tried = poison(monkeypatch, KeyError("profile"))
+
+    run_until(world, lambda: tried, "the first look")
+    assert [state(world, name) for name in ("good-1", "bad", "good-2")] == ["assigned", None, "assigned"]
+    run_until(world, lambda: is_parked(world), "it to be parked")
+    for _ in range(3):
+        sweep(world)
+
+    assert tried == ["bad"] * 5
+    about = [outcome for outcome in world.outcomes() if outcome["event_id"] == "bad"]
+    assert [(outcome["type"], outcome["sub"]) for outcome in about] == [("escalated", world.sub)]
+    reason = "Parked: 5 looks in a row at this event failed, the last one with KeyError."
+    assert about[0]["detail"] == {"reason": reason}
+    [kept] = letters(world)
+    ids = {"sub": world.sub, "calendar_id": world.calendar_id, "event_id": "bad"}
+    assert (kept.letter.task, kept.letter.kwargs) == ("conferencing.reconcile_event", ids)
+    assert kept.letter.reason == reason
+    assert "KeyError: 'profile'" in (kept.letter.traceback or "")
+    [mail] = world.mails()
+    assert b"bad" in mail.message
+    assert (gauge(world, "events:pending"), gauge(world, "events:parked")) == (1, 1)
+    settled = [outcome["event_id"] for outcome in world.outcomes() if outcome["type"] == "assigned"]
+    assert sorted(settled) == ["far", "good-1", "good-2"]
+    assert world.services.ledger.pending(far) == ()
+    answer = looks.explain(world.services, world.sub, world.key("bad")) or {}
+    assert (answer["state"], answer["remedy"], answer["next_check_at"]) == ("pending", "escalate", None)
+    assert "KeyError" in answer["evidence"][0]
+
+    monkeypatch.undo()
+    assert world.look("bad")["state"] == "assigned"
+    assert (gauge(world, "events:pending"), gauge(world, "events:parked")) == (0, 0)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7])
+def test_the_limit_is_the_setting(begin: Begin, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Exactly so many looks fail."""
+    world = begin(max_attempts=limit)
+    world.track("bad")
+    tried = poison(monkeypatch, ValueError())
+
+    run_until(world, lambda: is_parked(world), "it to be parked")
+
+    assert len(tried) == limit
+
+
+#: Where a record can make the program fail, each by the name that is replaced there.
+STAGES = {
+    "its part of the answer": "worker.reconcile.observe.read_event",
+    "what is planned for the whole look": "worker.reconcile.look.plan_reading",
+    "its diagnosis": "worker.reconcile.judgement.diagnose",
+    "the update to be written": "worker.reconcile.reassign.update_body",
+    "its packing": "worker.ledger.packing._body_to_json",
+}
+
+
+@pytest.mark.parametrize("target", STAGES.values(), ids=STAGES)
+def test_it_is_blamed_wherever_it_makes_the_look_fail(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """Its neighbours, which wait for the same, get what they are to get in the same look or the next."""
+    world = begin(profiles=3)
+    world.control.set_settings(generation_seconds=3600)
+    for event_id in ("good-1", "bad", "good-2"):
+        world.track(event_id, summary="POISON" if event_id == "bad" else "fine")
+    for profile_id in world.profiles[:2]:
+        world.control.remove_profile(world.sub, profile_id)
+    module, _, name = target.rpartition(".")
+    original = getattr(__import__(module, fromlist=[name]), name)
+
+    def fail_for_one(*args: Any, **kwargs: Any) -> Any:
+        if "POISON" in repr(args):
+            raise LookupError("planted")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(target, fail_for_one)
+
+    run_until(world, lambda: len(world.writes()) == 2, "the neighbours to be served")
+    held_against = [world.stored(name).event.attempts for name in ("good-1", "good-2")]
+    run_until(world, lambda: letters(world), "it to be parked")
+
+    assert held_against == [0, 0]
+    [kept] = letters(world)
+    assert "LookupError" in kept.letter.reason
+    assert sorted(write["event_id"] for write in world.writes()) == ["good-1", "good-2"]
+    escalated = [o["event_id"] for o in world.outcomes() if o["type"] == "escalated"]
+    assert escalated == ["bad"]
+
+
+def test_an_email_leaves_out_what_cannot_be_put_into_it(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user is asked for the sake of the others, and the event is diagnosed at its next look."""
+    world = begin()
+    world.control.set_settings(generation_seconds=3600)
+    for event_id in ("good-1", "bad", "good-2"):
+        world.track(event_id)
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    meeting = relinks.meeting
+
+    def fail_for_one(event: Any) -> Any:
+        if event.key.event_id == "bad":
+            raise LookupError
+        return meeting(event)
+
+    monkeypatch.setattr(relinks, "meeting", fail_for_one)
+
+    run_until(world, lambda: world.stored("bad").event.cause, "it to be diagnosed")
+
+    [mail] = world.mails()
+    assert [f"Interview {name}".encode() in mail.message for name in ("good-1", "bad", "good-2")] == [
+        True,
+        False,
+        True,
+    ]
+    assert world.types() == ["relink_requested"]
+
+
+def test_what_a_look_fails_with_shows_no_secret(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens, client secret, vault key and relink URL in an error are masked in letter and outcome."""
+    world = begin(max_attempts=1)
+    account = world.control.account(world.sub)
+    secrets = [
+        account["access_token"],
+        account["refresh_token"],
+        "sandbox-secret",
+        world.services.settings.vault_keys[0].get_secret_value(),
+        "https://app.cronofy.com/relink/abcdef",
+    ]
+    world.track("bad")
+    poison(monkeypatch, RuntimeError(f"planted {' '.join(secrets)}"))
+
+    run_until(world, lambda: is_parked(world), "it to be parked")
+
+    [kept] = letters(world)
+    assert "RuntimeError: planted *** *** *** *** ***" in (kept.letter.traceback or "")
+    shown = repr([kept, world.outcomes(), world.stored("bad")])
+    assert [secret for secret in secrets if secret in shown] == []
+
+
+def test_errors_from_outside_never_park(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cronofy is away for many looks, and this machine's disk is full for as many: nobody is to blame."""
+    world = begin(max_attempts=2)
+    world.track("e1")
+    world.control.add_fault("status", status=503)
+    run_until(world, lambda: world.stored().event.failures > 4, "looks that fail")
+    world.control.clear_faults()
+    for error in (OSError("disk"), CronofyError("odd"), MemoryError()):
+        before = world.stored().event.failures
+        poison(monkeypatch, error, "e1")
+        run_until(world, lambda b=before: world.stored().event.failures > b + 2, "looks that fail")  # type: ignore[misc]
+        monkeypatch.undo()
+
+    run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
+    assert letters(world) == []
+    assert world.types() == ["assigned"]
+
+
+def test_a_diagnosis_clears_what_was_held_against_an_event(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failures count only in a row."""
+    world = begin()
+    world.control.set_settings(generation_seconds=3600)
+    world.track("bad")
+    tried = poison(monkeypatch, KeyError())
+    run_until(world, lambda: len(tried) == 4, "four failures")
+    assert world.stored("bad").event.attempts == 4
+    monkeypatch.undo()
+
+    run_until(world, lambda: state(world, "bad") == "pending", "a diagnosis")
+
+    assert (world.stored("bad").event.attempts, world.stored("bad").event.suspect) == (0, False)
+    assert letters(world) == []
+
+
+def test_a_notification_leaves_a_parked_event_alone_and_is_heard_later(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says cannot mend the record; the look that comes after all takes it up."""
+    world = begin(max_attempts=1)
+    world.control.set_settings(generation_seconds=3600)
+    world.track("bad")
+    tried = poison(monkeypatch, KeyError())
+    run_until(world, lambda: is_parked(world), "it to be parked")
+
+    assert world.notify("bad", "conferencing_failing") == ()
+    sweep(world)
+
+    assert len(tried) == 1
+    assert is_parked(world)
+    monkeypatch.undo()
+    assert world.look("bad")["cause"] == "provider_outage"
+
+
+def test_asked_for_again_it_is_tried_once_and_keeps_one_letter(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is not mended every question costs one look; the newest letter takes the old one's place."""
+    world = begin()
+    world.track("bad")
+    tried = poison(monkeypatch, KeyError())
+    run_until(world, lambda: is_parked(world), "it to be parked")
+    [first] = letters(world)
+
+    answer = world.look("bad")
+
+    assert len(tried) == 6
+    assert (answer["next_check_at"], gauge(world, "events:parked")) == (None, 1)
+    [second] = letters(world)
+    assert second.letter_id != first.letter_id
+
+
+def test_tracking_it_again_takes_it_up(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is another one, with nothing held against it."""
+    world = begin(max_attempts=1)
+    world.track("bad")
+    poison(monkeypatch, KeyError())
+    run_until(world, lambda: is_parked(world), "it to be parked")
+    monkeypatch.undo()
+
+    world.track("bad", write=False)
+
+    run_until(world, lambda: state(world, "bad") == "assigned", "it to settle")
+    assert gauge(world, "events:parked") == 0
+
+
+def test_a_revival_that_cannot_be_looked_at_now_is_not_forgotten(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fleet is paused while an operator replays the letter: its turn comes after the pause."""
+    world = begin(max_attempts=1)
+    world.track("bad")
+    poison(monkeypatch, KeyError())
+    run_until(world, lambda: is_parked(world), "it to be parked")
+    monkeypatch.undo()
+    world.services.ledger.set_paused(True)
+
+    world.look("bad")
+    assert not is_parked(world)
+    world.services.ledger.set_paused(False)
+
+    run_until(world, lambda: state(world, "bad") == "assigned", "it to settle")
+
+
+def test_forgetting_the_account_takes_the_letter_along(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the account is left: neither gauge nor letter."""
+    world = begin(max_attempts=1)
+    world.track("bad")
+    poison(monkeypatch, KeyError())
+    run_until(world, lambda: is_parked(world), "it to be parked")
+
+    world.services.ledger.forget(world.sub)
+
+    assert letters(world) == []
+    assert (gauge(world, "events:parked"), gauge(world, "events:pending")) == (0, 0)
+
+
+def test_a_failure_that_nobody_can_be_blamed_for_takes_the_events_apart(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a look are suspected at first; each is then looked at alone, and only one stays suspected."""
+    world = begin(max_attempts=3)
+    names = ["good-1", "bad", "good-2"]
+    for event_id in names:
+        world.track(event_id)
+    observe, sizes = looks_observe(), []
+
+    def fail_with_the_bad(session: Any, due: Any, *args: Any) -> Any:
+        sizes.append(len(due))
+        if any(event.key.event_id == "bad" for event in due):
+            raise ArithmeticError
+        return observe(session, due, *args)
+
+    monkeypatch.setattr("worker.reconcile.look.observe", fail_with_the_bad)
+
+    run_until(world, lambda: is_parked(world), "it to be parked")
+
+    assert sizes == [3, 1, 1, 1, 1]
+    assert [state(world, name) for name in ("good-1", "good-2")] == ["assigned", "assigned"]
+    assert [outcome["event_id"] for outcome in world.outcomes() if outcome["type"] == "escalated"] == ["bad"]
+
+
+def looks_observe() -> Callable[..., Any]:
+    """The real one."""
+    from worker.reconcile.observe import observe  # noqa: PLC0415
+
+    return observe
+
+
+def test_a_suspect_that_is_put_off_keeps_its_count(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt that the budget broke off is none."""
+    world = begin()
+    world.track("bad")
+    tried = poison(monkeypatch, KeyError())
+    run_until(world, lambda: len(tried) == 2, "two failures")
+    world.services.ledger.set_paused(True)
+    for _ in range(4):
+        looks.reconcile_event(world.services, world.sub, world.key("bad"))
+
+    event = world.stored("bad").event
+
+    assert (event.attempts, event.trying, len(tried)) == (2, False, 2)
+    assert dataclasses.replace(event, attempts=0).suspect is False
+    assert world.services.settings.recheck_max == timedelta(seconds=0.1)

@@ -1,0 +1,120 @@
+"""Records and accounts that cannot be read: set aside at once, and no obstacle to anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.poison import QUICK, letters, neighbour, run_until, state
+from tests.integration.world import Begin, World, beginning
+from worker.intake import accept
+from worker.intake.payloads import TrackEvent
+from worker.ledger.records import EventKey
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that makes conferences at once."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox, with plenty of budget."""
+    starts = beginning(running, redis_url, prefix, tmp_path)
+    start = next(starts)
+    running.control.set_settings(generation_seconds=0)
+    yield lambda **settings: start(**{**QUICK, **settings})
+    next(starts, None)
+
+
+def _raw(world: World, event_id: str = "bad") -> tuple[str, bytes, bytes]:
+    """Key, field and value of the event's record."""
+    key, field = f"{world.services.ledger.prefix}:events:{world.sub}", world.key(event_id).field
+    value = cast("bytes | None", world.services.ledger.redis.hget(key, cast("str", field)))
+    assert value is not None
+    return key, field, value
+
+
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda _: b"",
+    "half a header": lambda value: value[:9],
+    "a header alone": lambda value: value[:25],
+    "a header of no numbers": lambda value: b"\xff" * 25 + value[25:],
+    "not deflated": lambda value: value[:25] + b"\xff" * 40,
+    "cut off": lambda value: value[:-7],
+    "no record": lambda value: value[:25] + b"\x4b\x04\x00",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_record_that_cannot_be_read_is_set_aside_at_once(
+    begin: Begin, damage: Callable[[bytes], bytes]
+) -> None:
+    """It leaves the ledger for the dead letters, the others settle in the same look, and that is told."""
+    world = begin(escalation_email="operator@example.org")
+    for event_id in ("good-1", "bad", "good-2"):
+        world.track(event_id)
+    far = neighbour(world)
+    key, field, value = _raw(world)
+    damaged = damage(value)
+    world.services.ledger.redis.hset(key, cast("str", field), cast("str", damaged))
+
+    run_until(world, lambda: state(world, "good-1") == "assigned", "the first look")
+
+    assert state(world, "good-2") == "assigned"
+    assert world.services.ledger.redis.hexists(key, cast("str", field)) is False
+    [kept] = letters(world)
+    assert (kept.letter.task, kept.letter.record) == ("conferencing.track", damaged)
+    assert kept.letter.kwargs == {
+        "sub": world.sub,
+        "calendar_id": world.calendar_id,
+        "event": {"event_id": "bad"},
+    }
+    [told] = [outcome for outcome in world.outcomes() if outcome["event_id"] == "bad"]
+    assert (told["type"], told["calendar_id"]) == ("escalated", world.calendar_id)
+    assert [b"bad" in mail.message for mail in world.mails()] == [True]
+    run_until(world, lambda: world.services.ledger.pending(far) == (), "the other account to settle")
+    accept.track(world.services, TrackEvent.model_validate(dict(kept.letter.kwargs)))
+    run_until(world, lambda: state(world, "bad") == "assigned", "it to settle once it is tracked again")
+
+
+def test_a_record_under_another_ones_field_is_no_record(begin: Begin) -> None:
+    """Else it would be looked at for ever, since nothing can be written to it; nor is garbage a field."""
+    world = begin()
+    world.track("good")
+    key, _, value = _raw(world, "good")
+    stray = EventKey(world.calendar_id, "stray").field
+    for field in (stray, b"no field at all", b"99:x"):
+        world.services.ledger.redis.hset(key, cast("str", field), cast("str", value))
+
+    run_until(world, lambda: world.services.ledger.redis.hlen(key) == 0, "all of them to be gone")
+
+    assert state(world, "good") == "assigned"
+    assert len(letters(world)) == 3
+
+
+@pytest.mark.parametrize("part", ["memo", "profile", "heard", "credentials"])
+def test_a_damaged_account_stops_nobody(begin: Begin, part: str) -> None:
+    """Without its memory an account is looked at as though for the first time; without tokens it waits."""
+    world = begin()
+    world.track("e1")
+    far = neighbour(world)
+    ledger = world.services.ledger
+    ledger.redis.hset(f"{ledger.prefix}:account:{world.sub}", part, b"\xc1\xff damaged".decode("latin-1"))
+
+    run_until(world, lambda: ledger.pending(far) == (), "the other account to settle")
+
+    if part != "credentials":
+        run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
+    else:
+        run_until(world, lambda: world.stored().event.failures > 2, "looks that fail")
+        world.connect()
+        run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
+    assert letters(world) == []

@@ -1,0 +1,165 @@
+"""Events that kill the process that looks at them, and processes that die by accident."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from config.settings import Settings
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.world import Begin, World, beginning
+from worker import looks
+from worker.bootstrap import bootstrap
+from worker.intake import accept
+from worker.intake.payloads import ConnectAccount, TrackEvent
+from worker.reconcile import judgement, verdict
+
+#: What a process that died of its event ends with, and one that came through.
+DEAD, THROUGH = 9, 0
+#: Forked from a process that has neither threads nor connections.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["worker.looks", "sandbox.server", "pytest"])
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module, without rate limits, that makes conferences at once."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox, whose looks follow each other quickly."""
+    starts = beginning(running, redis_url, prefix, tmp_path)
+    start = next(starts)
+    running.control.set_settings(generation_seconds=0)
+    quick = {"recheck_min": 0.01, "recheck_max": 0.02, "grace": 0, "api_per_second": 1000}
+    yield lambda **settings: start(**{**quick, "api_per_minute": 10_000, **settings})
+    next(starts, None)
+
+
+def die_of(settings: Settings, event_id: str) -> None:
+    """In a process of its own: one batch of looks, of which the one at this event is the last."""
+    judge = verdict.judge
+
+    def die_of_one(sub: str, before: Any, *args: Any, **kwargs: Any) -> Any:
+        if before.event.key.event_id == event_id:
+            os._exit(DEAD)
+        return judge(sub, before, *args, **kwargs)
+
+    judgement.judge = die_of_one  # type: ignore[attr-defined]
+    services = bootstrap(settings)
+    services.ledger.promote(100)
+    looks.look_at_ready(services, 8)
+
+
+def batch(world: World, event_id: str = "bad") -> int:
+    """One batch, long after the last: the leases that it left have expired. How its process ended."""
+    ledger = world.services.ledger
+    leased = cast("list[bytes]", ledger.redis.zrange(f"{ledger.prefix}:leased", 0, -1))
+    for sub in leased:
+        ledger.redis.zadd(f"{ledger.prefix}:leased", {sub: 0})
+    process = PROCESSES.Process(target=die_of, args=(world.services.settings, event_id))
+    process.start()
+    process.join(30)
+    assert process.exitcode in {DEAD, THROUGH}
+    return process.exitcode or THROUGH
+
+
+def another(world: World, event_id: str) -> str:
+    """One more account with this event."""
+    account = world.control.create_account(
+        conferencing_profiles=[{"provider_name": "zoom", "profile_id": f"pro_{event_id}"}]
+    )
+    sub, calendar = str(account["sub"]), account["calendar_profiles"][0]["calendars"][0]
+    tokens = {"refresh_token": account["refresh_token"], "access_token": account["access_token"]}
+    accept.connect_account(world.services, ConnectAccount(sub=sub, **tokens))
+    body = world.body(event_id, profile=f"pro_{event_id}")
+    world.control.create_event(sub, calendar["calendar_id"], body)
+    tracked = TrackEvent(sub=sub, calendar_id=calendar["calendar_id"], event=body)
+    accept.track(world.services, tracked)
+    return sub
+
+
+def test_an_event_that_kills_its_process_is_parked_and_its_neighbours_settle(begin: Begin) -> None:
+    """After five deaths, without a sixth; all others of its account and of its batch are through by then."""
+    world = begin()
+    for event_id in ("good-1", "bad", "good-2"):
+        world.track(event_id)
+    for number in range(3):
+        another(world, f"far-{number}")
+
+    ends = [batch(world) for _ in range(9)]
+
+    assert ends.count(DEAD) == 5
+    assert ends[-1] == THROUGH
+    event = world.stored("bad").event
+    assert event.parked == (
+        "Parked: 5 looks in a row at this event failed, "
+        "the last one with no end: the worker's process was killed or ran out of time."
+    )
+    settled = {outcome["event_id"] for outcome in world.outcomes() if outcome["type"] == "assigned"}
+    assert settled == {"good-1", "good-2", "far-0", "far-1", "far-2"}
+    [kept] = world.services.dead_letters
+    assert (kept.letter.kwargs["event_id"], kept.letter.reason) == ("bad", event.parked)
+    assert world.types().count("escalated") == 1
+    assert world.look("bad")["state"] == "assigned"
+
+
+def test_an_account_alone_with_such_an_event_dies_as_often(begin: Begin) -> None:
+    """Its deaths are counted from the first."""
+    world = begin(max_attempts=4)
+    world.track("bad")
+
+    ends = [batch(world) for _ in range(5)]
+
+    assert ends == [DEAD] * 4 + [THROUGH]
+    assert world.stored("bad").event.parked
+
+
+def test_accidents_blame_nobody(begin: Begin) -> None:
+    """Workers are killed ten times with the account in their hands; after every other a look ends."""
+    world = begin(max_attempts=2)
+    world.control.set_settings(generation_seconds=3600)
+    for event_id in ("e1", "e2"):
+        world.track(event_id)
+    ledger = world.services.ledger
+    for number in range(10):
+        claimed = ledger.claim_account(world.sub, world.services.settings.lease)
+        assert claimed.unended in {0, 1}  # type: ignore[union-attr]
+        ledger.redis.zadd(f"{ledger.prefix}:leased", {world.sub: 0})
+        if number % 2:
+            world.look("e1")
+
+    stored = [world.stored(name).event for name in ("e1", "e2")]
+
+    assert [event.suspect for event in stored] == [False, False]
+    assert list(world.services.dead_letters) == []
+
+
+def test_a_lease_given_back_is_no_look_that_died(begin: Begin) -> None:
+    """Whoever puts an account off, or only explains, leaves the count as it was."""
+    world = begin()
+    world.track("e1")
+    ledger, lease = world.services.ledger, world.services.settings.lease
+    first = ledger.claim_account(world.sub, lease)
+    ledger.redis.zadd(f"{ledger.prefix}:leased", {world.sub: 0})
+    counts = []
+    for _ in range(3):
+        claimed: Any = ledger.claim_account(world.sub, lease)
+        counts.append(claimed.unended)
+        ledger.release(claimed)
+    looks.explain(world.services, world.sub, world.key("e1"))
+
+    assert first.unended == 0  # type: ignore[union-attr]
+    assert counts == [1, 1, 1]
+    assert ledger.redis.hget(f"{ledger.prefix}:claims", world.sub) == b"1"
+    world.look("e1")
+    assert ledger.redis.exists(f"{ledger.prefix}:claims") == 0

@@ -1,0 +1,88 @@
+"""An operator's pause: no call to Cronofy and no email, and nothing is lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.integration.world import World, beginning
+from worker import looks
+from worker.sweep import sweep
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """A sandbox whose conferences come at once, without limits."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(
+    running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path
+) -> Iterator[Callable[..., World]]:
+    """Worlds in this sandbox."""
+    yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+def test_a_paused_fleet_asks_cronofy_nothing_and_goes_on_where_it_was(begin: Callable[..., World]) -> None:
+    """Intake goes on, no look is woken, a question is answered from the ledger; after it all is as ever."""
+    world = begin()
+    world.services.ledger.set_paused(True)
+
+    world.track()
+    world.services.ledger.nudge(world.sub, world.key())
+    woken = sweep(world.services)
+    answer = world.look()
+
+    assert woken == 0
+    assert world.calls() == []
+    assert answer["evidence"][-1] == "Not read anew: An operator paused the fleet (reconciler pause)."
+    assert world.types() == []
+
+    world.services.ledger.set_paused(False)
+    looks.look_at_ready(world.services, 10)
+
+    assert world.types() == ["assigned"]
+
+
+def test_a_paused_fleet_sends_no_mail(begin: Callable[..., World]) -> None:
+    """What is in the outbox stays there, and is due again afterwards."""
+    world = begin()
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    world.track()
+    world.look()
+
+    world.services.ledger.set_paused(True)
+
+    assert not world.services.outbox.has_due()
+    assert world.services.outbox.take() is None
+
+    world.services.ledger.set_paused(False)
+
+    assert world.services.outbox.has_due()
+    assert len(world.mails()) == 1
+
+
+def test_a_pause_keeps_the_time_at_which_it_began(begin: Callable[..., World]) -> None:
+    """To pause a fleet that is paused changes nothing, and neither does resuming one that is not."""
+    ledger = begin().services.ledger
+    assert ledger.paused_since() is None
+
+    ledger.set_paused(True)
+    since = ledger.paused_since()
+    ledger.set_paused(True)
+
+    assert since is not None
+    assert ledger.paused_since() == since
+    assert timedelta(0) <= ledger.now() - since < timedelta(minutes=1)
+
+    ledger.set_paused(False)
+    ledger.set_paused(False)
+
+    assert ledger.paused_since() is None

@@ -1,0 +1,261 @@
+"""The status of a fleet, read from a real ledger: exact, cheap, and changing nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from kombu import Connection
+from redis import Redis
+
+from config.celery import INTAKE, QUEUES
+from config.settings import Settings, load_settings
+from tests.integration.test_ledger_leases import NOW, an_event, claim, later, outcome
+from tests.waiting import wait_until
+from worker.cronofy.budget import Budget
+from worker.diagnosis.model import Cause
+from worker.ledger.ledger import Change, EventChange, Ledger, Mail
+from worker.ledger.outbox import Outbox
+from worker.ledger.outcomes import OutcomeType
+from worker.ledger.presence import announce
+from worker.ledger.records import to_ms
+from worker.operations.status import read_status
+
+
+@pytest.fixture
+def settings(redis_url: str, prefix: str) -> Settings:
+    """Where the ledger is, and nothing else: neither Cronofy's client nor a vault key."""
+    return load_settings(redis_url=redis_url, key_prefix=prefix)
+
+
+def looked(ledger: Ledger, sub: str, cause: Cause | None, *, settle: OutcomeType | None = None) -> None:
+    """A look at the account finds this cause on all of its events, or settles them."""
+    lease = claim(ledger, sub)
+    last = {"cause": cause.value if cause else None, "state": "pending"}
+    told = (outcome(sub, settle),) if settle else ()
+    changes = [
+        EventChange(stored, later(stored, last=last), settle=bool(settle), outcomes=told)
+        for stored in lease.events
+    ]
+    ledger.commit(lease, Change(changes))
+
+
+def test_an_empty_ledger_has_a_status(redis: Redis, settings: Settings) -> None:
+    """All counts are 0, and what there is none of is null."""
+    status = read_status(redis, settings).as_json
+
+    assert status["events"] == {"pending": 0, "assigned": 0, "closed": 0}
+    assert status["causes"] == {cause.value: 0 for cause in Cause}
+    assert status["budget"]["used_last_minute"] == 0
+    assert status["queues"] == dict.fromkeys(QUEUES, 0)
+    for name in ("due", "leased", "dead_letters", "workers"):
+        assert status[name] == 0
+    for name in ("oldest_pending_seconds", "soonest_start", "last_sweep_at", "paused_since"):
+        assert status[name] is None
+
+
+def test_pending_events_are_counted_by_cause_and_settled_ones_by_outcome(
+    ledger: Ledger, settings: Settings
+) -> None:
+    """The causes add up to what is pending; what was not looked at yet counts as generating."""
+    for sub, cause in (("a", Cause.PROFILE_REMOVED), ("b", Cause.GENERATING), ("c", None)):
+        ledger.track(sub, an_event("1"))
+        ledger.track(sub, an_event("2"))
+        if cause:
+            looked(ledger, sub, cause)
+    for sub, kind in (("d", OutcomeType.ASSIGNED), ("e", OutcomeType.CLOSED), ("f", OutcomeType.CLOSED)):
+        ledger.track(sub, an_event())
+        looked(ledger, sub, None, settle=kind)
+
+    status = read_status(ledger.redis, settings)
+
+    assert status.as_json["events"] == {"pending": 6, "assigned": 1, "closed": 2}
+    found = {name: count for name, count in status.as_json["causes"].items() if count}
+    assert found == {"profile_removed": 2, "generating": 4}
+    assert sum(status.by_cause.values()) == status.pending
+    assert (status.unseen, status.causes[Cause.GENERATING]) == (2, 2)
+
+
+def test_parked_events_are_pending_and_counted_apart(ledger: Ledger, settings: Settings) -> None:
+    """They wait for a person, and are due no more."""
+    ledger.track("acc", an_event("good", due=False))
+    ledger.track("acc", replace(an_event("bad"), next_look=None, parked="letter-1"))
+
+    status = read_status(ledger.redis, settings)
+
+    assert (status.pending, status.parked, status.due) == (2, 1, 0)
+    assert status.as_json["parked"] == 1
+
+
+def test_accounts_are_due_or_leased(ledger: Ledger, settings: Settings) -> None:
+    """Due are those that wait too long, those that are ready, and those whose lease has expired."""
+    for sub in ("waits", "ready", "leased", "expired"):
+        ledger.track(sub, an_event())
+    ledger.track("later", an_event(due=False))
+    claim(ledger, "leased")
+    claim(ledger, "expired", timedelta(milliseconds=1))
+    ledger.nudge("ready", an_event().key)
+
+    def counted() -> tuple[int, int]:
+        status = read_status(ledger.redis, settings)
+        return status.due, status.leased
+
+    wait_until(lambda: counted() == (3, 1), what="the lease's end")
+
+
+def test_the_next_to_start_and_the_oldest_are_named(ledger: Ledger, settings: Settings) -> None:
+    """The soonest first, over all accounts; what has started or settled is left out, however old."""
+    tracked = {"old": 7200, "new": 60}
+    for sub, age in tracked.items():
+        for hours in (-1, 2, 50):
+            event = an_event(f"{sub}-{hours}", hours=hours + age / 3600)
+            ledger.track(sub, replace(event, tracked_at=to_ms(NOW) - 1000 * age))
+    ledger.track("settled", replace(an_event(hours=0.1), tracked_at=1))
+    looked(ledger, "settled", None, settle=OutcomeType.ASSIGNED)
+    looked(ledger, "new", Cause.CREDENTIALS_EXPIRED)
+
+    status = read_status(ledger.redis, settings)
+
+    named = [(next_one.sub, next_one.event_id, next_one.cause) for next_one in status.soonest]
+    assert named == [
+        ("old", "old--1", None),
+        ("new", "new-2", Cause.CREDENTIALS_EXPIRED),
+        ("old", "old-2", None),
+        ("new", "new-50", Cause.CREDENTIALS_EXPIRED),
+        ("old", "old-50", None),
+    ]
+    assert status.soonest_start == status.soonest[0].start
+    assert status.oldest_pending_seconds == pytest.approx((status.at - NOW).total_seconds() + 7200, abs=1)
+
+
+def test_a_meeting_that_starts_is_followed_by_the_accounts_next_one(
+    ledger: Ledger, settings: Settings
+) -> None:
+    """Before a sweep, and after it, when the index knows as well."""
+    soon = ledger.now() + timedelta(milliseconds=300) - NOW
+    ledger.track("acc", an_event("first", hours=soon / timedelta(hours=1)))
+    ledger.track("acc", an_event("second", hours=5))
+
+    def next_one() -> str:
+        return read_status(ledger.redis, settings).soonest[0].event_id
+
+    assert next_one() == "first"
+    wait_until(lambda: next_one() == "second", what="the first to have started")
+    ledger.promote(10)
+    assert next_one() == "second"
+    assert ledger.redis.zcount(f"{ledger.prefix}:starts", "-inf", to_ms(ledger.now())) == 0
+
+
+def test_mail_letters_sweeps_and_a_pause_show(ledger: Ledger, settings: Settings) -> None:
+    """Emails that wait and that went, dead letters, the last sweep, and since when it is paused."""
+    ledger.track("acc", an_event())
+    ledger.commit(claim(ledger), Change(mails=[Mail("one", b"1"), Mail("two", b"2"), Mail("three", b"3")]))
+    Outbox(ledger).sent("one")
+    Outbox(ledger).refused("two", outcome(kind=OutcomeType.ESCALATED))
+    ledger.redis.xadd(f"{ledger.prefix}:dead-letters", {"letter": b""})
+    ledger.promote(10)
+    ledger.set_paused(True)
+
+    status = read_status(ledger.redis, settings)
+
+    assert status.as_json["mail"] == {"queued": 1, "sent": 1, "refused": 1}
+    assert status.dead_letters == 1
+    assert status.as_json["paused"] is True
+    assert status.paused_since == ledger.paused_since()
+    assert status.last_sweep_seconds is not None
+    assert status.last_sweep_seconds < 60
+
+
+def _budget(ledger: Ledger, place: str) -> Budget:
+    return Budget(ledger.redis, ledger.prefix, place, per_second=50, per_minute=500, share=0.8)
+
+
+def test_the_budget_is_of_our_application_and_its_fullest_origin(ledger: Ledger, settings: Settings) -> None:
+    """The limits are the fleet's share; another application's calls count only where ours is not known."""
+    calls = {"ours@https://a.example": 3, "ours@https://b.example": 5, "other@https://a.example": 9}
+    for place, cost in calls.items():
+        _budget(ledger, place).take(cost)
+    _budget(ledger, "other@https://a.example").refuse_client()
+    _budget(ledger, "ours@https://a.example").pause(timedelta(seconds=30))
+
+    of_all = read_status(ledger.redis, settings).budget
+    of_ours = read_status(ledger.redis, settings.model_copy(update={"cronofy_client_id": "ours"})).budget
+
+    assert (of_ours.per_second, of_ours.per_minute) == (40, 400)
+    assert of_ours.used == {"https://a.example": 3, "https://b.example": 5}
+    assert of_ours.used_last_minute == 5
+    assert of_ours.paused_until is not None
+    assert timedelta(0) < of_ours.paused_until - ledger.now() <= timedelta(seconds=30)
+    assert not of_ours.client_refused
+    assert of_all.used == {"https://a.example": 12, "https://b.example": 5}
+    assert of_all.client_refused
+
+
+def test_workers_are_those_seen_lately(ledger: Ledger, settings: Settings) -> None:
+    """Each is counted once, with the queues that it takes from; those silent for half a minute are not."""
+    announce(ledger.redis, ledger.prefix, "one", ["reconciler.mail"])
+    announce(ledger.redis, ledger.prefix, "one", ["reconciler.mail"])
+    announce(ledger.redis, ledger.prefix, "two", ["reconciler.looks", "reconciler.urgent"])
+    announce(ledger.redis, ledger.prefix, "silent", ["reconciler.intake"])
+    silent = '{"name": "silent", "queues": ["reconciler.intake"]}'
+    assert ledger.redis.zadd(f"{ledger.prefix}:workers", {silent: to_ms(ledger.now()) - 31_000}) == 0
+
+    status = read_status(ledger.redis, settings)
+
+    assert status.workers == 2
+    assert status.consumed == {"reconciler.mail", "reconciler.looks", "reconciler.urgent"}
+
+
+def test_queues_are_counted_whatever_priority_a_message_has(
+    redis: Redis, settings: Settings, redis_url: str
+) -> None:
+    """On a broker of its own, as Celery puts them there."""
+    elsewhere = settings.model_copy(update={"broker_url": redis_url.removesuffix("/0") + "/3"})
+    with Redis.from_url(elsewhere.broker) as broker:
+        broker.rpush(INTAKE, "m", "m")
+        broker.rpush(f"{INTAKE}\x06\x166", "m")
+        try:
+            lengths = read_status(redis, elsewhere).queues
+        finally:
+            broker.flushdb()
+
+    assert lengths == {**dict.fromkeys(QUEUES, 0), INTAKE: 3}
+
+
+def test_queues_of_another_kind_of_broker_are_counted(redis: Redis, settings: Settings) -> None:
+    """Asked by its own protocol; a queue that was never made holds nothing."""
+    elsewhere = settings.model_copy(update={"broker_url": "memory://localhost"})
+    with Connection(elsewhere.broker) as connection, connection.SimpleQueue(INTAKE) as queue:
+        queue.put({})
+        queue.put({})
+        lengths = read_status(redis, elsewhere).queues
+        queue.clear()
+
+    assert lengths == {**dict.fromkeys(QUEUES, 0), INTAKE: 2}
+
+
+def test_a_broker_that_is_away_leaves_its_numbers_out(redis: Redis, settings: Settings) -> None:
+    """All else is there."""
+    status = read_status(redis, settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"}))
+
+    assert status.queues == dict.fromkeys(QUEUES)
+    assert status.pending == 0
+
+
+def test_reading_the_status_writes_nothing(ledger: Ledger, settings: Settings) -> None:
+    """Every key is afterwards what it was."""
+    ledger.track("acc", an_event())
+    ledger.track("acc", an_event("soon", hours=1))
+
+    def dump() -> Mapping[bytes, Any]:
+        keys = sorted(ledger.redis.scan_iter(f"{ledger.prefix}:*"))
+        return {key: ledger.redis.dump(key) for key in keys}
+
+    before = dump()
+    json.dumps(read_status(ledger.redis, settings).as_json)
+
+    assert dump() == before

@@ -1,0 +1,187 @@
+"""The metrics: what they say after some life, who may read them, and that the documented ones are these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request
+
+from config.settings import load_settings
+from sandbox.server import RunningSandbox
+from tests.contract.documents import code, table
+from tests.integration.served import serving
+from tests.integration.world import World, beginning
+from worker.cronofy.endpoints import ENDPOINTS
+from worker.web.access import refusal
+
+TOKEN = "a-token-of-the-board"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[RunningSandbox]:
+    """Cronofy."""
+    with RunningSandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def begin(
+    sandbox: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path
+) -> Iterator[Callable[..., World]]:
+    """Begins a world."""
+    yield from beginning(sandbox, redis_url, prefix, tmp_path)
+
+
+def _served(world: World) -> dict[str, Any]:
+    settings = world.services.settings
+    return {
+        "redis_url": settings.redis_url,
+        "key_prefix": settings.key_prefix,
+        "vault_keys": ",".join(key.get_secret_value() for key in settings.vault_keys),
+    }
+
+
+def _scrape(url: str) -> dict[str, float]:
+    """Each sample by its name and labels, as Prometheus writes them."""
+    answer = httpx.get(f"{url}/metrics", trust_env=False)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples = [s for family in text_string_to_metric_families(answer.text) for s in family.samples]
+    return {f"{s.name}{sorted(s.labels.items()) or ''}": s.value for s in samples}
+
+
+def test_the_figures_are_those_of_the_ledger(begin: Callable[..., World], sandbox: RunningSandbox) -> None:
+    """An event that settles and one that waits: calls, outcomes, looks, gauges; a refused call too."""
+    world = begin()
+    world.track("e1")
+    world.track("e2")
+    sandbox.control.set_stuck(world.calendar_id, "e2")
+    with serving(**_served(world)) as url:
+        before = _scrape(url)
+        world.look("e1")
+        sandbox.control.expire_access_token(world.sub)
+        world.look("e2")
+        found = _scrape(url)
+
+    calls = {name: n for name, n in found.items() if name.startswith("reconciler_api_calls_total")}
+    logged = [line.split(" ", 1)[1] for line in world.calls()]
+    assert sum(calls.values()) == len([path for path in logged if path.startswith(("/v1/", "/oauth"))])
+    assert found["reconciler_api_calls_total[('endpoint', 'read_events'), ('status', '401')]"] == 1
+    assert found["reconciler_api_calls_total[('endpoint', 'token'), ('status', '200')]"] == 1
+    assert found["reconciler_look_duration_seconds_count"] == 2
+    assert before["reconciler_look_duration_seconds_count"] == 0
+    assert found["reconciler_look_duration_seconds_bucket[('le', '+Inf')]"] == 2
+    assert 0 < found["reconciler_look_duration_seconds_sum"] < 60
+    assert before["reconciler_pending_events[('cause', 'unseen')]"] == 2
+    settled = sum(world.types().count(kind) for kind in ("assigned", "closed"))
+    assert found["reconciler_settle_duration_seconds_count"] == settled
+    pending = sum(n for name, n in found.items() if name.startswith("reconciler_pending_events"))
+    assert pending == 2 - settled
+    assert found["reconciler_outcomes_total[('type', 'account_connected')]"] == 1
+    assert found["reconciler_soonest_start_seconds"] > 0
+    assert {name.split("'")[3] for name in calls} <= set(ENDPOINTS)
+
+
+def test_the_table_of_metrics_is_what_is_served(begin: Callable[..., World]) -> None:
+    """Every family with its type and labels, and no other; two of them only while there is something."""
+    world = begin()
+    world.track("e1")
+    world.look("e1")
+    world.track("e2")
+    with serving(**_served(world)) as url:
+        text = httpx.get(f"{url}/metrics", trust_env=False).text
+    documented = {
+        code(row[0])[0]: (row[1], set(code(row[2]))) for row in table("docs/operations.md", "metric")
+    }
+    served = {}
+    for family in text_string_to_metric_families(text):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        served[name] = (family.type, labels)
+    #: Ledgers that no beat ever swept have no last sweep.
+    served.setdefault("reconciler_last_sweep_seconds", ("gauge", set()))
+
+    assert served == documented
+
+
+def _request(client: str, name: str, **headers: str) -> Request:
+    raw = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/metrics",
+        "scheme": "http",
+        "query_string": b"",
+        "server": (name, 8000),
+        "client": (client, 4711),
+        "headers": [(b"host", f"{name}:8000".encode()), *raw],
+    }
+    return Request(scope)
+
+
+@pytest.mark.parametrize(
+    ("client", "name", "headers", "status"),
+    [
+        ("127.0.0.1", "localhost", {}, None),
+        ("127.0.0.1", "127.0.0.1", {}, None),
+        ("10.0.0.8", "10.0.0.7", {}, 403),
+        ("127.0.0.1", "evil.example", {}, 403),
+        ("127.0.0.1", "localhost", {"x_forwarded_for": "127.0.0.1"}, 403),
+        ("10.0.0.8", "localhost", {"x_forwarded_for": "127.0.0.1"}, 403),
+        ("127.0.0.1", "localhost", {"authorization": "Bearer "}, None),
+    ],
+    ids=[
+        "by name",
+        "by address",
+        "from elsewhere",
+        "under another name",
+        "by proxy",
+        "forged",
+        "empty token",
+    ],
+)
+def test_without_a_token_only_the_machine_itself_may_read(
+    client: str, name: str, headers: dict[str, str], status: int | None
+) -> None:
+    """And not what a proxy on it hands on, nor a page whose name was made to lead to it."""
+    refused = refusal(_request(client, name, **headers), load_settings())
+
+    assert (refused.status_code if refused else None) == status
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (f"Bearer {TOKEN}", None),
+        (f"bearer {TOKEN}", None),
+        ("Bearer another-token-of-it", 401),
+        (f"Basic {TOKEN}", 401),
+        (TOKEN, 401),
+        ("", 401),
+    ],
+    ids=["right", "in lower case", "wrong", "another scheme", "no scheme", "none"],
+)
+def test_with_a_token_whoever_has_it_may_read(header: str, status: int | None) -> None:
+    """From anywhere, and nobody else, not even the machine itself."""
+    settings = load_settings(board_token=TOKEN)
+    refused = refusal(_request("127.0.0.1", "localhost", authorization=header), settings)
+
+    assert (refused.status_code if refused else None) == status
+    assert refused is None or refused.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_scrape_that_cannot_read_the_ledger_says_so() -> None:
+    """503, so that Prometheus has a gap and no figures of nothing; the process lives."""
+    away = {"redis_url": "redis://127.0.0.1:1/0", "vault_keys": "A" * 43 + "="}
+    with serving(**away) as url:
+        assert httpx.get(f"{url}/metrics", trust_env=False).status_code == 503
+        ready = httpx.get(f"{url}/readyz", trust_env=False)
+        assert ready.status_code == 503
+        assert re.match(r"the ledger: .*\nthe broker: ", ready.text)
+        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200

@@ -1,0 +1,84 @@
+"""What an operator sees of a dead letter, and what is sent again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from config.logging import Redaction
+from worker.ledger.dead_letters import DeadLetter, KeptLetter
+from worker.operations.dead_letters import BadCorrection, Correction, as_json, corrected, masked_kwargs
+
+URL = "https://app.cronofy.com/relink/abc"
+
+
+def kept(task: str = "conferencing.track", **kwargs: Any) -> KeptLetter:
+    """A letter with this payload."""
+    return KeptLetter("1795598779949-0", DeadLetter(task, "because", kwargs))
+
+
+MASKED = [
+    pytest.param("track", {"event": {"access_token": "t"}}, {"event": {"access_token": "***"}}, id="nested"),
+    pytest.param("track", {"event": [{"url": f"see {URL}"}]}, {"event": [{"url": "see ***"}]}, id="by shape"),
+    pytest.param("track", {"note": "the planted one"}, {"note": "the *** one"}, id="by value"),
+    pytest.param("track", {"*": ["a", {"b": 1}]}, {"*": ["***", "***"]}, id="positional"),
+    pytest.param("connect_account", {"refreshToken": {"a": "b"}}, {"refreshToken": "***"}, id="misspelt"),
+    pytest.param(
+        "connect_account", {"sub": "s", "expires_in": 7}, {"sub": "s", "expires_in": 7}, id="no secret"
+    ),
+    pytest.param(
+        "receive_notification", {"body": "{}", "signature": "s"}, {"body": "{}", "signature": "***"}, id="own"
+    ),
+]
+
+
+@pytest.mark.parametrize(("task", "kwargs", "shown"), MASKED)
+def test_secrets_are_masked(task: str, kwargs: dict[str, Any], shown: dict[str, Any]) -> None:
+    """By name wherever it stands, by shape, by value, and whatever may be one."""
+    letter = kept(f"conferencing.{task}", **kwargs)
+
+    assert masked_kwargs(letter, Redaction(["planted"])) == shown
+    assert letter.letter.kwargs == kwargs
+
+
+def test_a_letter_is_written_as_the_contract_says() -> None:
+    """The time comes from its id; one that no key opens shows why, and no payload."""
+    sealed = KeptLetter("1795598779949-0", DeadLetter("conferencing.track", "because"), "no key fits")
+
+    assert as_json(kept(sub="s"), Redaction([])) == {
+        "id": "1795598779949-0",
+        "task": "conferencing.track",
+        "reason": "because",
+        "at": "2026-11-25T09:26:19.949+00:00",
+        "kwargs": {"sub": "s"},
+    }
+    assert as_json(sealed, Redaction([]))["kwargs"] is None
+    assert as_json(sealed, Redaction([]))["reason"] == "no key fits"
+
+
+CORRECTIONS = [
+    pytest.param({"a": 1}, Correction(("a",), 2), {"a": 2}, id="replaced"),
+    pytest.param(
+        {"a": {"b": 1, "c": 2}}, Correction(("a", "b"), None), {"a": {"b": None, "c": 2}}, id="inside"
+    ),
+    pytest.param({}, Correction(("a", "b", "c"), 1), {"a": {"b": {"c": 1}}}, id="made on the way"),
+    pytest.param({"a": 1, "b": 2}, Correction(("a",), remove=True), {"b": 2}, id="left out"),
+    pytest.param({"a": 1}, Correction(("x", "y"), remove=True), {"a": 1, "x": {}}, id="nothing to leave out"),
+]
+
+
+@pytest.mark.parametrize(("kwargs", "correction", "sent"), CORRECTIONS)
+def test_a_payload_is_corrected(kwargs: dict[str, Any], correction: Correction, sent: dict[str, Any]) -> None:
+    """The letter itself stays as it was, in case it cannot be sent."""
+    letter = kept(**kwargs)
+    before = repr(letter)
+
+    assert corrected(letter, [correction]) == sent
+    assert repr(letter) == before
+
+
+def test_a_correction_that_leads_nowhere_is_named() -> None:
+    """Into a text, no name leads."""
+    with pytest.raises(BadCorrection, match=r"event\.event_id leads into something that is no object"):
+        corrected(kept(event="text"), [Correction(("event", "event_id"), 1)])

@@ -1,0 +1,170 @@
+"""Spans: recorded where OpenTelemetry's variables ask for it, and cleaned before they leave."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from config.settings import load_settings
+from config.tracing import wanted
+
+pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+
+import httpx
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind, StatusCode, use_span
+
+from config.spans import CleanExporter, _WithinOurs
+
+SECRET = "planted-client-secret"
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+class Kept(SpanExporter):
+    """Keeps what it is to send, and answers as told."""
+
+    def __init__(self, result: SpanExportResult = SpanExportResult.SUCCESS) -> None:
+        """`result` is the answer."""
+        self.spans: list[ReadableSpan] = []
+        self.result = result
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Keep them."""
+        self.spans += spans
+        return self.result
+
+
+@pytest.fixture
+def kept() -> Kept:
+    """What would leave."""
+    return Kept()
+
+
+@pytest.fixture
+def provider(kept: Kept) -> TracerProvider:
+    """Records spans and sends each at once."""
+    settings = load_settings(cronofy_client_secret=SECRET, vault_keys=Fernet.generate_key().decode())
+    made = TracerProvider(shutdown_on_exit=False)
+    made.add_span_processor(SimpleSpanProcessor(CleanExporter(kept, settings)))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        pytest.param({}, False, id="nothing"),
+        pytest.param({ENDPOINT: "http://localhost:4318"}, True, id="a collector"),
+        pytest.param({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://x/v1/traces"}, True, id="for traces"),
+        pytest.param({ENDPOINT: ""}, False, id="an empty one"),
+        pytest.param({ENDPOINT: "http://x", "OTEL_TRACES_EXPORTER": "otlp"}, True, id="by name"),
+        pytest.param({ENDPOINT: "http://x", "OTEL_TRACES_EXPORTER": "none"}, False, id="no traces"),
+        pytest.param({ENDPOINT: "http://x", "OTEL_SDK_DISABLED": "TRUE"}, False, id="switched off"),
+        pytest.param({"OTEL_SERVICE_NAME": "x"}, False, id="a name only"),
+    ],
+)
+def test_the_standard_variables_are_the_switch(
+    environment: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector has to be named, and traces not switched off."""
+    for name in (ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER", "OTEL_SDK_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert wanted() is expected
+
+
+def test_without_them_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's program and its start bring in nothing that records or sends spans."""
+    monkeypatch.delenv(ENDPOINT, raising=False)
+    program = (
+        "import sys, worker.app, tasks.internal; from config import tracing;"
+        "tracing.prepare(); tracing.start(None); tracing.stop();"
+        # The client of Redis looks by itself for an API to count with.
+        "parts = ('exporter', 'instrumentation', 'sdk.trace');"
+        "print([name for name in sys.modules if name.startswith(tuple(f'opentelemetry.{p}' for p in parts))])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "shown"),
+    [
+        pytest.param(
+            "https://u:p@api.cronofy.com/v1/events?tzid=Etc%2FUTC&from=x#f",
+            "GET /v1/events",
+            "https://api.cronofy.com/v1/events",
+            id="query and user",
+        ),
+        pytest.param(
+            "http://127.0.0.1:8080/v1/events/pages/t0ken",
+            "GET /v1/events/pages/*",
+            "http://127.0.0.1:8080/v1/events/pages/*",
+            id="a page",
+        ),
+        pytest.param(
+            "https://api.cronofy.com/v1/calendars/cal_1/events",
+            "GET /v1/calendars/*/events",
+            "https://api.cronofy.com/v1/calendars/*/events",
+            id="a calendar",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "names", [("http.method", "http.url"), ("http.request.method", "url.full")], ids=["old", "new"]
+)
+def test_an_address_leaves_without_what_is_in_it(
+    provider: TracerProvider, kept: Kept, names: tuple[str, str], address: str, name: str, shown: str
+) -> None:
+    """The span has the call's name, which is one of few."""
+    method, url = names
+    attributes = {method: "GET", url: address}
+    provider.get_tracer("test").start_span("GET", kind=SpanKind.CLIENT, attributes=attributes).end()
+
+    [span] = kept.spans
+    assert span.name == name
+    assert dict(span.attributes or {}) == {method: "GET", url: shown}
+
+
+def test_an_exception_leaves_its_kind_only(provider: TracerProvider, kept: Kept) -> None:
+    """Its text and traceback may hold anything; that it was one stays."""
+    span = provider.get_tracer("test").start_span("task")
+    with pytest.raises(ValueError, match="planted"), use_span(span, end_on_exit=True):
+        raise ValueError("planted text")
+
+    [sent] = kept.spans
+    assert [dict(event.attributes or {}) for event in sent.events] == [{"exception.type": "ValueError"}]
+    assert (sent.status.status_code, sent.status.description) == (StatusCode.ERROR, None)
+    assert "planted" not in sent.to_json()
+
+
+def test_a_value_is_masked_as_in_the_log(provider: TracerProvider, kept: Kept) -> None:
+    """Wherever it stands."""
+    attributes: dict[str, Any] = {"a": f"x {SECRET}", "b": "Bearer abc", "n": 7, "l": [f"{SECRET}!"]}
+    provider.get_tracer("test").start_span(f"span {SECRET}", attributes=attributes).end()
+
+    [span] = kept.spans
+    assert SECRET not in span.to_json()
+    assert "abc" not in span.to_json()
+    assert (span.attributes or {})["n"] == 7
+
+
+def test_a_trace_goes_on_in_our_messages_and_not_to_cronofy(provider: TracerProvider) -> None:
+    """Message headers carry it, a request's do not."""
+    message: dict[str, str] = {}
+    request = httpx.Headers()
+    with provider.get_tracer("test").start_as_current_span("task"):
+        _WithinOurs().inject(message)
+        _WithinOurs().inject(request)
+
+    assert "traceparent" in message
+    assert not request

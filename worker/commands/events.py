@@ -1,0 +1,128 @@
+"""The commands about single events and accounts: import, explain, let go of."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from config.logging import configure_logging
+from worker.commands.setup import settings_of_role
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Services
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def track(file: Path) -> None:
+    """Track many events: FILE holds one {"sub", "calendar_id", "event"} a line, as JSON.
+
+    Bad lines are named by their number and left out; the rest is imported.
+    """
+    from worker.operations.bulk import import_lines  # noqa: PLC0415
+
+    settings = settings_of_role()
+    imported, refused = import_lines(settings, file, Console(stderr=True))
+    click.echo(f"{imported} imported, {refused} refused")
+    if refused:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("sub")
+@click.argument("calendar")
+@click.argument("event")
+@click.option("--offline", is_flag=True, help="Answer from the ledger, without asking Cronofy.")
+@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
+def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
+    """Why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
+    from worker.operations.explanation import explanation  # noqa: PLC0415
+
+    settings = settings_of_role()
+    found = explanation(settings, sub, calendar, event, live=not offline)
+    if found is None:
+        click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
+        sys.exit(1)
+    if as_json:
+        click.echo(json.dumps(found.answer, ensure_ascii=False, indent=2))
+    else:
+        found.show(Console())
+
+
+@click.command()
+@click.argument("sub")
+@click.argument("calendar")
+@click.argument("event")
+def untrack(sub: str, calendar: str, event: str) -> None:
+    """Stop watching one event. Nothing changes at Cronofy."""
+    from worker.ledger.records import EventKey  # noqa: PLC0415
+    from worker.operations.nearest import is_known, nearest_accounts, nearest_events  # noqa: PLC0415
+
+    key = EventKey(calendar, event)
+    with _services() as services:
+        if services.ledger.untrack(sub, key):
+            click.echo(f"The event {event} in calendar {calendar} of {sub} is no longer watched.")
+            return
+        click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
+        nearest: list[tuple[str, ...]]
+        if is_known(services.ledger, sub):
+            events = nearest_events(services.ledger, sub, key)
+            nearest = [(sub, near.calendar_id, near.event_id) for near in events]
+        else:
+            click.echo(f"The account {sub} is not known.", err=True)
+            nearest = [(near,) for near in nearest_accounts(services.ledger, sub)]
+        _suggest(nearest)
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("sub")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(sub: str, yes: bool) -> None:
+    """Erase all that is kept of an account: credentials, events, history, emails not sent yet."""
+    from worker.intake.accept import forget_account  # noqa: PLC0415
+    from worker.intake.payloads import AccountOnly  # noqa: PLC0415
+    from worker.operations.nearest import is_known, nearest_accounts  # noqa: PLC0415
+
+    with _services() as services:
+        if not is_known(services.ledger, sub):
+            click.echo(f"The account {sub} is not known.", err=True)
+            _suggest([(near,) for near in nearest_accounts(services.ledger, sub)])
+            sys.exit(1)
+        pending = len(services.ledger.pending(sub))
+        what = f"{sub}, with its credentials and {pending:,} pending event{'' if pending == 1 else 's'}"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError(f"Nobody can be asked whether to forget {sub}: give --yes.")
+            click.confirm(f"Forget {what}? It cannot be undone", abort=True, err=True)
+        forget_account(services, AccountOnly(sub=sub))
+        click.echo(f"Forgot {what}.")
+
+
+@contextmanager
+def _services() -> Iterator[Services]:
+    from worker.bootstrap import bootstrap  # noqa: PLC0415
+
+    settings = settings_of_role()
+    # The command says itself what it did.
+    configure_logging(settings.model_copy(update={"log_level": "warning"}))
+    services = bootstrap(settings)
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+def _suggest(nearest: Sequence[Sequence[str]]) -> None:
+    if nearest:
+        click.echo("Known, and near to it:", err=True)
+        for ids in nearest:
+            click.echo(f"  {shlex.join(ids)}", err=True)

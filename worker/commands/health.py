@@ -1,0 +1,36 @@
+"""The probe of containers: it imports next to nothing, since it runs every few seconds."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from worker.pulse import STALE_SECONDS, living_signs
+
+
+@click.command()
+@click.argument("role", type=click.Choice(["worker", "beat"]))
+@click.option(
+    "--stale-after",
+    type=click.FloatRange(min=0, min_open=True),
+    default=STALE_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="A process that was silent for longer is stuck.",
+)
+def healthcheck(role: str, stale_after: float) -> None:
+    """Whether every worker (or beat) of this user on this host makes progress: 0 if so, 1 if not.
+
+    Asks neither Redis nor Cronofy: an outage of theirs is no fault of the process.
+    """
+    signs = living_signs(role)
+    stuck = [sign for sign in signs if sign.age_seconds > stale_after]
+    if not signs:
+        click.echo(f"No {role} of this user runs on this host.", err=True)
+        sys.exit(1)
+    for sign in stuck:
+        click.echo(f"The {role} with pid {sign.pid} has been stuck for {sign.age_seconds:.0f} s.", err=True)
+    if stuck:
+        sys.exit(1)
+    click.echo(f"{len(signs)} {role}{'s' if len(signs) > 1 else ''} well.")

@@ -1,0 +1,74 @@
+"""The commands that only look: how the fleet is, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import timedelta
+
+import click
+
+from config.settings import SettingsError
+from worker.commands.setup import settings_of_role
+
+#: How long a person waits for a Redis that does not answer.
+PATIENCE = timedelta(seconds=5)
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Show it anew every two seconds; q or Ctrl-C ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def status(watch: bool, as_json: bool) -> None:
+    """The backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from worker.ledger.connection import connect_once  # noqa: PLC0415
+    from worker.operations.status import Status, read_status  # noqa: PLC0415
+    from worker.operations.status_table import status_table  # noqa: PLC0415
+    from worker.operations.status_table import watch as watch_status  # noqa: PLC0415
+
+    console = Console()
+    if watch and as_json:
+        raise click.UsageError("--watch and --json exclude each other.")
+    if watch and not console.is_terminal:
+        raise click.UsageError("--watch needs a terminal.")
+    settings = settings_of_role()
+
+    def read() -> Status:
+        return read_status(redis, settings)
+
+    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        if as_json:
+            click.echo(json.dumps(read().as_json, ensure_ascii=False, indent=2))
+        elif watch:
+            watch_status(read, settings.sweep_every, console)
+        else:
+            console.print(status_table(read(), settings.sweep_every), highlight=False)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(as_json: bool) -> None:
+    """Check settings, servers, processes, keys, Cronofy and mail: one line each, with the mend.
+
+    Exit code 1 if anything is wrong. Sends no email; asks Cronofy once for each client secret, within the
+    budget.
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    from worker.operations.doctor.examination import examine, unreadable  # noqa: PLC0415
+    from worker.operations.doctor.finding import Health  # noqa: PLC0415
+    from worker.operations.doctor.report import show  # noqa: PLC0415
+
+    logging.disable(logging.CRITICAL)
+    try:
+        findings = examine(settings_of_role())
+    except SettingsError as error:
+        findings = unreadable(error)
+    if as_json:
+        click.echo(json.dumps([finding.as_json for finding in findings], ensure_ascii=False, indent=2))
+    else:
+        show(findings, Console())
+    if any(finding.health is Health.WRONG for finding in findings):
+        sys.exit(1)

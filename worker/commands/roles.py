@@ -1,0 +1,96 @@
+"""The commands that run: the processes of a fleet, the stand-in for Cronofy, and the demo."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from config.celery import QUEUES
+from worker.commands.setup import check, optional, settings_for_all, settings_of_role
+
+#: Fewer would let one long batch keep urgent questions waiting; a process that waits costs no CPU.
+LEAST_PROCESSES = 4
+
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
+
+
+@click.command()
+def up() -> None:
+    """Run worker and beat for real, with an embedded Redis where no URL is set."""
+    from worker.process import Crew  # noqa: PLC0415
+
+    with settings_for_all() as (settings, environment):
+        check(settings)
+        patience = settings.task_time_limit + timedelta(seconds=5)
+        Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
+
+
+@click.command(context_settings=PASS_ON, add_help_option=True)
+@click.pass_context
+def worker(context: click.Context) -> None:
+    """Run a worker. Further arguments go to Celery: -Q reconciler.mail, --concurrency 8, …"""
+    from worker.app import configure  # noqa: PLC0415
+
+    settings = settings_of_role()
+    check(settings)
+    app = configure(settings)
+    processes = max(LEAST_PROCESSES, os.cpu_count() or 1)
+    # Quiet: its banner is no line of a log, and `worker.ready` says the same.
+    argv = ["--quiet", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    argv += ["--loglevel", settings.log_level, "--concurrency", str(processes)]
+    argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(QUEUES)]
+    app.worker_main([*argv, *context.args])
+
+
+@click.command(context_settings=PASS_ON, add_help_option=True)
+@click.pass_context
+def beat(context: click.Context) -> None:
+    """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY. Any number of beats is safe."""
+    from worker.app import configure  # noqa: PLC0415
+
+    settings = settings_of_role()
+    app = configure(settings)
+    app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8000, show_default=True, help="The port; 0 takes a free one.")
+def serve(host: str, port: int) -> None:
+    """Serve the webhook for Cronofy's notifications, the metrics and the probes."""
+    settings = settings_of_role()
+    optional("worker.web.server", "web").run(settings, host, port)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8080, show_default=True, help="The API's port.")
+@click.option("--smtp-port", default=8025, show_default=True, help="The mailbox's port.")
+@click.option("--client-id", default="sandbox", show_default=True)
+@click.option(
+    "--client-secret", "client_secrets", multiple=True, default=["sandbox-secret"], show_default=True
+)
+@click.option("--per-second", default=50, show_default=True, help="Requests a second; 0 for no limit.")
+@click.option("--per-minute", default=500, show_default=True, help="Requests a minute; 0 for no limit.")
+@click.option("--speed", default=1.0, show_default=True, help="How much faster conferencing is made.")
+@click.option("--public-url", default="", help="What its links begin with, if not its own address.")
+@click.option(
+    "--mail-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep mails as files here."
+)
+def sandbox(host: str, port: int, smtp_port: int, **options: Any) -> None:
+    """Run the Cronofy stand-in and its mailbox, for anyone who builds against Cronofy."""
+    server = optional("sandbox.server", "sandbox")
+    server.run(host, port, smtp_port, server.SandboxOptions(**options))
+
+
+@click.command()
+@click.option("--speed", default=1.0, show_default=True, help="How much faster than usual things happen.")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, and say where it is.")
+def demo(speed: float, keep: bool) -> None:
+    """Show the whole system on this machine: a cast of events, at least one for every cause."""
+    sys.exit(optional("sandbox.demo", "sandbox").run(speed=speed, keep=keep))

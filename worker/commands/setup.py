@@ -1,0 +1,71 @@
+"""What commands have in common: where their settings come from, and what must be there before they act."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from config.logging import configure_logging
+from config.settings import Settings, SettingsError, load_settings, require_cronofy
+from worker import embedded
+
+log = structlog.get_logger()
+
+
+def optional(module: str, extra: str) -> Any:
+    """A module that only these commands need; nothing else imports it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"This command needs {error.name}: install conferencing-reconciler[{extra}]."
+        ) from None
+
+
+def settings_of_role() -> Settings:
+    """The settings of one process of a fleet, or of one that `up` started: never starts a server."""
+    settings = load_settings()
+    if settings.redis_url is not None:
+        return settings
+    url = embedded.running_url(settings.data_dir)
+    if url is None:
+        raise SettingsError(
+            "RECONCILER_REDIS_URL is not set and no embedded server is running in "
+            f"{settings.data_dir}: set it, or start one with `reconciler up`."
+        )
+    return embedded.with_embedded_keys(settings.model_copy(update={"redis_url": url}))
+
+
+@contextmanager
+def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
+    """The settings of `up`, with what its children need of them in their environment."""
+    settings = load_settings()
+    if settings.redis_url is not None:
+        yield settings, {}
+        return
+    require_cronofy(settings)
+    with embedded.embedded_server(settings.data_dir) as url:
+        settings = embedded.with_embedded_keys(settings.model_copy(update={"redis_url": url}))
+        keys = ",".join(key.get_secret_value() for key in settings.vault_keys)
+        yield settings, {"RECONCILER_REDIS_URL": url, "RECONCILER_VAULT_KEYS": keys}
+
+
+def check(settings: Settings) -> None:
+    """What must be there before anything is started; a Redis that is unfit is only named."""
+    from worker.bootstrap import bootstrap, weaknesses  # noqa: PLC0415
+
+    configure_logging(settings)
+    services = bootstrap(settings)
+    try:
+        for weakness in weaknesses(services.ledger.redis):
+            log.warning("redis.unfit", reason=weakness)
+    except RedisError as error:
+        # It may come; workers wait for it.
+        log.warning("redis.unreachable", reason=type(error).__name__)
+    finally:
+        services.close()

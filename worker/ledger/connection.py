@@ -1,0 +1,17 @@
+"""A client of a Redis for those who would rather hear no than wait."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+
+def connect_once(url: str, patience: timedelta) -> Redis:
+    """A client that tries once, and gives each step no more than `patience`. Connects to nothing yet."""
+    seconds = patience.total_seconds()
+    return Redis.from_url(
+        url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=Retry(NoBackoff(), 0)
+    )

@@ -1,0 +1,19 @@
+-- A notification came that speaks of an account as a whole.
+-- ARGV: P, sub, id of the channel that it came over or '', '1' if its pending events are to be due now
+-- Returns how many became due.
+local sub, now, key = ARGV[2], now_ms(), account_key(ARGV[2])
+local channel = redis.call('HGET', key, 'channel')
+if channel and ARGV[3] ~= '' and cmsgpack.unpack(channel)[1] == ARGV[3] then
+  redis.call('HSET', key, 'channel_seen', now)
+end
+if ARGV[4] ~= '1' then return 0 end
+local events, made = redis.call('HGETALL', events_key(sub)), 0
+for i = 1, #events, 2 do
+  -- What is parked fails whatever is said of it: it waits for a person.
+  if not is_parked(events[i + 1]) then
+    redis.call('HSET', events_key(sub), events[i], due_at(events[i + 1], now))
+    made = made + 1
+  end
+end
+if made > 0 then place_unless_leased(sub, now) end
+return made

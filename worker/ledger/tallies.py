@@ -1,0 +1,73 @@
+"""What the ledger counts for the metrics beside events and outcomes: calls, and how long things took.
+
+All of it is in the hash of counters, `P:counters`. A histogram is one counter for each of its buckets, not
+cumulative, and one for the sum in milliseconds; its count is the sum of its buckets.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redis import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How durations are counted; `bounds` are the upper ends of its buckets in seconds, the last is open."""
+
+    name: str
+    bounds: tuple[float, ...]
+
+    def entry(self, milliseconds: float) -> tuple[str, int]:
+        """The counter of the bucket that a duration falls into, and what it adds to the sum."""
+        at = bisect_left(self.bounds, milliseconds / 1000)
+        return self._bucket_name(at), max(0, round(milliseconds))
+
+    @property
+    def sum_name(self) -> str:
+        """The counter of the sum."""
+        return f"{self.name}:ms"
+
+    def read(self, counters: Mapping[str, int]) -> tuple[list[tuple[str, int]], float]:
+        """The buckets as Prometheus has them, cumulative and by upper bound, and the sum in seconds."""
+        total, buckets = 0, []
+        for at, bound in enumerate((*self.bounds, None)):
+            total += counters.get(self._bucket_name(at), 0)
+            buckets.append(("+Inf" if bound is None else f"{bound:.10g}", total))
+        return buckets, counters.get(self.sum_name, 0) / 1000
+
+    def _bucket_name(self, at: int) -> str:
+        return f"{self.name}:{self.bounds[at]:.10g}" if at < len(self.bounds) else f"{self.name}:more"
+
+
+#: A look, from its first call to Cronofy to its commit.
+LOOKS = Histogram("look", (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30))
+#: An event, from when it was tracked to when it was settled: 10 s to a week.
+SETTLES = Histogram("settle", (10, 30, 60, 120, 300, 900, 3600, 14_400, 86_400, 259_200, 604_800))
+
+#: Statuses that are told apart; others are counted by their class, so that an answer cannot make up labels.
+STATUSES = frozenset({200, 202, 204, 400, 401, 402, 403, 404, 410, 422, 423, 429, 500, 502, 503, 504})
+CALL = "call"
+
+
+def call_name(endpoint: str, status: int | str) -> str:
+    """The counter of calls to this endpoint with this end: a status, or why there was none."""
+    if isinstance(status, int) and status not in STATUSES:
+        status = f"{status // 100}xx" if 100 <= status < 600 else "other"
+    return f"{CALL}:{endpoint}:{status}"
+
+
+def look_tally(calls: Mapping[str, int], seconds: float) -> dict[str, int]:
+    """What one look adds to the counters: the calls that it made, and how long it took."""
+    bucket, took = LOOKS.entry(seconds * 1000)
+    return {**calls, bucket: 1, LOOKS.sum_name: took}
+
+
+def add(redis: Redis, prefix: str, tally: Mapping[str, int]) -> None:
+    """Add a tally to the counters, in one round trip."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for name, by in tally.items():
+            pipeline.hincrby(f"{prefix}:counters", name, by)
+        pipeline.execute()

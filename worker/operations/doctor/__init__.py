@@ -1,0 +1,1 @@
+"""What `reconciler doctor` examines: one module for each concern, each finding a frozen value."""

@@ -1,0 +1,27 @@
+"""Spans of time and amounts as a person reads them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def spoken(span: timedelta | float) -> str:
+    """A span (or seconds) in its two largest units: 45 s, 3 min 20 s, 2 d 4 h; less than a second is 0 s."""
+    seconds = int(span.total_seconds() if isinstance(span, timedelta) else span)
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        if seconds >= size or (unit == "s" and not parts):
+            parts.append(f"{seconds // size} {unit}")
+            seconds %= size
+        elif parts:
+            break
+        if len(parts) == 2:
+            break
+    return " ".join(parts)
+
+
+def amount(number: int, one: str, many: str = "") -> str:
+    """A number with what it counts: 1 event, 2,000 events."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,69 @@
+"""Who may read what is served: whoever has the token, or, where none is set, this machine alone."""
+
+from __future__ import annotations
+
+import hmac
+from ipaddress import ip_address
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from config.settings import Settings
+
+#: What a proxy adds: such a request does not come from this machine, whatever its connection does.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this is a name or an address of the machine itself."""
+    host = host.strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def has_token(request: Request, settings: Settings) -> bool:
+    """Whether the request bears the token that is set, as ``Authorization: Bearer``."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and is_token(given.strip(), settings)
+
+
+def is_token(given: str, settings: Settings) -> bool:
+    """Whether this is the token that is set; compared in constant time."""
+    token = settings.board_token
+    wanted = token.get_secret_value() if token else ""
+    return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def comes_from_here(request: Request) -> bool:
+    """Whether the request was made on this machine, to a name of it, and through no proxy.
+
+    The name keeps out pages that a browser on this machine shows and whose own name was made to lead here.
+    """
+    client = request.client.host if request.client else ""
+    name = request.url.hostname or ""
+    return (
+        is_loopback(client)
+        and is_loopback(name)
+        and not any(header in request.headers for header in _FORWARDED)
+    )
+
+
+def refusal(request: Request, settings: Settings) -> Response | None:
+    """The answer for a request that may not read; None where it may."""
+    if settings.board_token is None:
+        if comes_from_here(request):
+            return None
+        return PlainTextResponse(
+            "Only this machine may read this while RECONCILER_BOARD_TOKEN is not set.\n", status_code=403
+        )
+    if has_token(request, settings):
+        return None
+    return PlainTextResponse(
+        "The value of RECONCILER_BOARD_TOKEN is wanted as a bearer token.\n",
+        status_code=401,
+        headers={"WWW-Authenticate": 'Bearer realm="reconciler"'},
+    )

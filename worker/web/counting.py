@@ -1,0 +1,34 @@
+"""Counts in the ledger what only this process sees; nothing waits for it, and nothing fails with it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+from redis.exceptions import RedisError
+
+from config.settings import Settings, SettingsError
+from worker.ledger.connection import connect_once
+from worker.ledger.tallies import add
+
+PATIENCE = timedelta(seconds=1)
+
+
+class Counting:
+    """Adds to the ledger's counters."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connects with the first count."""
+        if settings.redis_url is None:
+            raise SettingsError("RECONCILER_REDIS_URL is not set and no embedded server is running.")
+        self._redis = connect_once(settings.redis_url, PATIENCE)
+        self._prefix = settings.key_prefix
+
+    def count(self, name: str) -> None:
+        """One more of these; lost where the ledger is away."""
+        with suppress(RedisError):
+            add(self._redis, self._prefix, {name: 1})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()

@@ -1,0 +1,151 @@
+"""`GET /metrics`: what Prometheus reads, made from the ledger at each scrape.
+
+So any number of processes of `serve` say the same, and no worker has to be asked. The table of them is in
+docs/operations.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from config.settings import Settings
+from worker.ledger.connection import connect_once
+from worker.ledger.outcomes import OutcomeType
+from worker.ledger.tallies import CALL, LOOKS, SETTLES
+from worker.operations.status import Status, read_status
+from worker.web.access import refusal
+
+#: What Redis gets for each step of a scrape; Prometheus gives it 10 s by default.
+PATIENCE = timedelta(seconds=3)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+#: Totals by the values of their labels.
+_Totals = Mapping[tuple[str, ...], int]
+
+log = structlog.get_logger()
+
+
+class Metrics:
+    """Answers scrapes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redis = connect_once(settings.redis_url or "", PATIENCE)
+        # One at a time: a second scrape waits for the first, and no crowd of them reaches the ledger.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+
+    def routes(self) -> list[Route]:
+        """The one address."""
+        return [Route("/metrics", self.scrape)]
+
+    def close(self) -> None:
+        """End the thread and close the connections."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._redis.close()
+
+    async def scrape(self, request: Request) -> Response:
+        """The figures of this moment, for whoever may read them; 503 where the ledger cannot be read."""
+        refused = refusal(request, self._settings)
+        if refused is not None:
+            return refused
+        try:
+            text = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
+        except RedisError as error:
+            log.warning("metrics.unavailable", reason=type(error).__name__)
+            return PlainTextResponse("The ledger cannot be read.\n", status_code=503)
+        return Response(text, media_type=CONTENT_TYPE)
+
+    def _text(self) -> bytes:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Moment(read_status(self._redis, self._settings)))
+        return generate_latest(registry)
+
+
+class _Moment:
+    """A collector of one status."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics."""
+        yield from _gauges(self._status)
+        yield from _counters(self._status.counters)
+        for name, meaning, kept in (
+            ("look", "Looks, from the first call to Cronofy to the commit.", LOOKS),
+            ("settle", "Events, from tracked to settled.", SETTLES),
+        ):
+            buckets, total = kept.read(self._status.counters)
+            family = HistogramMetricFamily(f"reconciler_{name}_duration_seconds", meaning)
+            family.add_metric([], buckets=buckets, sum_value=total)
+            yield family
+
+
+def _gauges(status: Status) -> Iterator[Metric]:
+    budget = status.budget
+    paused = (budget.paused_until - status.at).total_seconds() if budget.paused_until else 0.0
+    soonest = (status.soonest_start - status.at).total_seconds() if status.soonest_start else None
+    pending = {"unseen": status.unseen, **{cause.value: n for cause, n in status.causes.items()}}
+    yield _labelled("reconciler_pending_events", "Pending events by cause.", "cause", pending)
+    queues = {queue: n for queue, n in status.queues.items() if n is not None}
+    yield _labelled("reconciler_queue_messages", "Messages that wait on a queue.", "queue", queues)
+    limits = {"second": budget.per_second, "minute": budget.per_minute}
+    yield _labelled("reconciler_budget_limit", "Calls that the fleet may make.", "window", limits)
+    used = {"minute": budget.used_last_minute}
+    yield _labelled("reconciler_budget_used", "Calls made.", "window", used)
+    single: list[tuple[str, str, float | None]] = [
+        ("budget_paused_seconds", "Left of a pause after a 429.", paused),
+        ("due_accounts", "Accounts with something to look at now.", status.due),
+        ("leased_accounts", "Accounts that are being looked at.", status.leased),
+        ("oldest_pending_seconds", "Age of the oldest pending event.", status.oldest_pending_seconds),
+        ("soonest_start_seconds", "Until the next start among pending events.", soonest),
+        ("dead_letters", "Dead letters kept.", status.dead_letters),
+        ("mail_queued", "Emails that wait to be sent.", status.mail_queued),
+        ("paused", "1 while an operator has paused the fleet.", status.paused_since is not None),
+        ("client_refused", "1 while Cronofy refuses our client.", budget.client_refused),
+        ("last_sweep_seconds", "Since the last sweep.", status.last_sweep_seconds),
+    ]
+    for name, meaning, value in single:
+        if value is not None:
+            yield GaugeMetricFamily(f"reconciler_{name}", meaning, value=float(value))
+
+
+def _counters(counters: Mapping[str, int]) -> Iterator[Metric]:
+    outcomes = {kind.value: counters.get(f"outcome:{kind.value}", 0) for kind in OutcomeType}
+    yield _total("reconciler_outcomes", "Outcomes told.", ["type"], {(k,): n for k, n in outcomes.items()})
+    calls: _Totals = {
+        tuple(name.split(":")[1:3]): n for name, n in counters.items() if name.startswith(f"{CALL}:")
+    }
+    yield _total("reconciler_api_calls", "Calls to Cronofy.", ["endpoint", "status"], calls)
+    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused")}
+    yield _total("reconciler_mail", "Emails by how they ended.", ["result"], mails)
+    notifications: _Totals = {
+        (result,): counters.get(f"notifications:{result}", 0) for result in ("taken", "bad_signature")
+    }
+    yield _total("reconciler_notifications", "Notifications by how they ended.", ["result"], notifications)
+
+
+def _labelled(name: str, meaning: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, meaning, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+def _total(name: str, meaning: str, labels: list[str], values: _Totals) -> Metric:
+    family = CounterMetricFamily(name, meaning, labels=labels)
+    for value, number in sorted(values.items()):
+        family.add_metric(list(value), number)
+    return family

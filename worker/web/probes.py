@@ -1,0 +1,73 @@
+"""`/healthz`: this process lives. `/readyz`: it reaches what it stands on, the ledger and the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from config.settings import Settings
+from worker import outage
+from worker.ledger.connection import connect_once
+from worker.operations.queues import BrokerAway, queue_lengths
+
+#: Ledger and broker are asked at the same time, and given so long.
+PATIENCE = timedelta(seconds=1)
+
+
+class Probes:
+    """What a supervisor asks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="probe")
+
+    def routes(self) -> list[Route]:
+        """Both are open to all: they tell nothing but that."""
+        return [Route("/healthz", self.health), Route("/readyz", self.readiness)]
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def health(self, _: Request) -> Response:
+        """Always 200: that it answers is the answer."""
+        return PlainTextResponse("ok\n")
+
+    async def readiness(self, _: Request) -> Response:
+        """200, or 503 with what cannot be reached and why."""
+        loop = asyncio.get_running_loop()
+        asked = {
+            "the ledger": loop.run_in_executor(self._pool, self._ledger),
+            "the broker": loop.run_in_executor(self._pool, self._broker),
+        }
+        await asyncio.wait(asked.values(), timeout=PATIENCE.total_seconds())
+        faults = {
+            name: answer.result() if answer.done() else "it does not answer in time"
+            for name, answer in asked.items()
+        }
+        missing = [f"{name}: {fault}" for name, fault in faults.items() if fault]
+        if missing:
+            return PlainTextResponse("\n".join(missing) + "\n", status_code=503)
+        return PlainTextResponse("ok\n")
+
+    def _ledger(self) -> str | None:
+        try:
+            with closing(connect_once(self._settings.redis_url or "", PATIENCE)) as redis:
+                redis.ping()
+        except RedisError as error:
+            return outage.why(error) or type(error).__name__
+        return None
+
+    def _broker(self) -> str | None:
+        try:
+            queue_lengths(self._settings)
+        except BrokerAway as away:
+            return str(away)
+        return None

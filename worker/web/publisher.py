@@ -1,0 +1,85 @@
+"""Puts tasks on their queues without ever holding up the server's loop, and within a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from celery import Celery
+
+from config.celery import celery_config, is_redis
+from config.settings import Settings
+from worker import outage
+
+#: A publish is mostly one round trip; these many keep several hundred a second going.
+THREADS = 8
+#: A broker gets this long for one step of a publish, and this long for all of it: Cronofy wants its answer
+#: within 5 s (reference §6c), and gets it within 1.
+STEP_SECONDS = 0.4
+PUBLISH_SECONDS = 0.8
+
+
+class BrokerAway(Exception):
+    """The broker did not take the message; the message says why. It may have arrived all the same."""
+
+
+class Publisher:
+    """A Celery client of its own: the worker's application may wait for a broker, this one never does."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connects with the first task."""
+        config = celery_config(settings)
+        options: dict[str, Any] = {**config["broker_transport_options"], "confirm_publish": True}
+        if is_redis(settings.broker):
+            options = {
+                **config["broker_transport_options"],
+                "socket_timeout": STEP_SECONDS,
+                "socket_connect_timeout": STEP_SECONDS,
+            }
+        self._app = Celery("conferencing", set_as_current=False)
+        self._app.conf.update(
+            {
+                **config,
+                "broker_transport_options": options,
+                "broker_connection_timeout": STEP_SECONDS,
+                "broker_pool_limit": THREADS,
+                "result_backend": "disabled://",
+            }
+        )
+        # Made now, not with the first notification: it takes half a second.
+        _ = self._app.amqp.default_queue
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
+
+    async def publish(self, task: str, kwargs: Mapping[str, Any], queue: str) -> None:
+        """Return once the broker has the message; BrokerAway if that takes too long or fails."""
+        loop = asyncio.get_running_loop()
+        sending = loop.run_in_executor(self._pool, self._send, task, kwargs, queue)
+        try:
+            await asyncio.wait_for(sending, PUBLISH_SECONDS)
+        except TimeoutError:
+            raise BrokerAway("it does not answer in time") from None
+
+    def close(self) -> None:
+        """End the threads and close the connections."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._app.close()
+
+    def _send(self, task: str, kwargs: Mapping[str, Any], queue: str) -> None:
+        try:
+            self._app.send_task(
+                task,
+                kwargs=dict(kwargs),
+                queue=queue,
+                ignore_result=True,
+                # For monitors; made from the arguments it would take longer than the rest, and show them.
+                argsrepr="",
+                kwargsrepr="",
+                # Once more at once: a connection that idled may be gone, and the broker well.
+                retry=True,
+                retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
+            )
+        except Exception as error:
+            # Whatever it was, the message is not known to be there: whoever sent it is to send it again.
+            raise BrokerAway(outage.why(error) or type(error).__name__) from None

@@ -1,0 +1,77 @@
+"""Serves the application: what uvicorn is told."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from config.logging import configure_logging
+from config.settings import Settings, SettingsError
+from worker.web.access import is_loopback
+from worker.web.app import build_app
+
+#: More requests than these at a time are answered 503 at once: a notification comes again, and what waits
+#: for longer than a second is of no use.
+MOST_AT_A_TIME = 256
+#: Longer than a proxy keeps an idle connection, as a rule, so that none meets one that is closing.
+KEEP_ALIVE_SECONDS = 75
+#: What is under way at SIGTERM may end; each answer takes no more than a second or two.
+GRACE_SECONDS = 5
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SettingsError where the address cannot be used."""
+    configure_logging(settings)
+    app = build_app(settings)
+    with listener(host, port) as bound:
+        log.info("serve.ready", host=host, port=bound.getsockname()[1])
+        if settings.board_token is None and not is_loopback(host):
+            log.warning(
+                "serve.unread", reason="RECONCILER_BOARD_TOKEN is not set: only this machine may read"
+            )
+        # Once all is closed, uvicorn raises the signal that it took anew: that is to end nothing any more.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        server(app).run(sockets=[bound])
+    log.info("serve.ended")
+
+
+def server(app: ASGIApp) -> uvicorn.Server:
+    """A server for an application, not bound to any address yet."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            # Lines go through our own logging, and none for each request.
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            # What a client says of where it comes from is not believed.
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            limit_concurrency=MOST_AT_A_TIME,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket bound to the address; port 0 takes a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named: asyncio turns Nagle's algorithm off only where it is.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise SettingsError(f"Nothing can be served at {host}, port {port}: {error.strerror}.") from None
+    return bound
