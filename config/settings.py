@@ -10,6 +10,7 @@ import base64
 import binascii
 import os
 from datetime import timedelta
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +18,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 from config.durations import parse_duration
 
@@ -235,6 +242,18 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def misspelt_settings() -> dict[str, str]:
+    """Names in the environment and in ``.env`` that are no setting, each with the one that it resembles.
+
+    Others that begin like ours are left alone: Kubernetes sets some for each service.
+    """
+    given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
+    unknown = (name for name in map(str.upper, given) if name.startswith(PREFIX))
+    known = [_name(field) for field in Settings.model_fields]
+    near = {name: get_close_matches(name, known, 1, 0.9) for name in unknown if name not in known}
+    return {name: found[0] for name, found in sorted(near.items()) if found}
 
 
 def clear_environment() -> None:

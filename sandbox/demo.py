@@ -357,6 +357,19 @@ def _keep(stage: Stage, console: Console) -> None:
     console.print("\n[bold]Everything is left running.[/bold] Ctrl-C ends it.")
     for name, address in stage.addresses.items():
         console.print(f"  {name:16} {address}", highlight=False, soft_wrap=True)
+    # The files here are this user's alone.
+    settings = "".join(f"{name}='{value}'\n" for name, value in stage.environment.items())
+    (stage.log.parent / ".env").write_text(settings)
+    console.print("\nTo ask it, in another terminal:")
+    asked = next(part for part in CAST if part.found is Cause.UNEXPLAINED)
+    for command in (
+        f"cd {stage.log.parent}",
+        "reconciler status",
+        "reconciler doctor",
+        f"reconciler explain {asked.sub} {asked.calendar_id} {asked.name}",
+        "reconciler serve  # and open http://127.0.0.1:8000",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
     try:
         while True:
             time.sleep(3600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.fernet import Fernet
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -87,16 +88,22 @@ def weaknesses(redis: Redis) -> tuple[str, ...]:
     return tuple(found)
 
 
-def open_ledger(settings: Settings) -> Ledger:
-    """The ledger alone: for what does not call Cronofy."""
+def open_ledger(settings: Settings, redis: Redis | None = None) -> Ledger:
+    """The ledger alone: for what does not call Cronofy. By another client where `redis` is one."""
     require_vault(settings)
     return Ledger(
-        connect_redis(settings),
+        redis or connect_redis(settings),
         settings.key_prefix,
         Vault([key.get_secret_value() for key in settings.vault_keys]),
         settings.history_keep,
         settings.outcomes_keep,
     )
+
+
+def keyless_ledger(redis: Redis, settings: Settings) -> Ledger:
+    """The ledger for what opens and seals nothing: no vault key needs to be set."""
+    nothing = Vault([Fernet.generate_key().decode()])
+    return Ledger(redis, settings.key_prefix, nothing, settings.history_keep, settings.outcomes_keep)
 
 
 def bootstrap(settings: Settings) -> Services:

@@ -94,7 +94,10 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, SettingsError):
         return str(error)
     if isinstance(error, RedisError):
-        return f"Redis cannot be used ({type(error).__name__}): {error}"
+        return (
+            f"Redis cannot be used ({type(error).__name__}): {str(error).rstrip('.')}.\n"
+            "Start it, or correct RECONCILER_REDIS_URL; `reconciler doctor` looks closer."
+        )
     return None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.acceptance.harness import Fleet, zoom
 from tests.acceptance.processes import RECONCILER, environment, run_command
@@ -94,6 +95,30 @@ def test_looking_never_starts_a_server(tmp_path: Path, command: str) -> None:
     assert "no embedded server is running" in run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["pause", "dead-letters", "untrack"])
+def test_who_acts_hears_soon_that_redis_is_away(tmp_path: Path, command: str) -> None:
+    """One sentence with the mend, within seconds, and exit code 1; pausing wants no key and no client."""
+    keys = {"VAULT_KEYS": Fernet.generate_key().decode()} if command == "dead-letters" else {}
+    ids = ["acc", "cal", "evt"] if command == "untrack" else []
+
+    began = time.monotonic()
+    run = run_command(tmp_path, environment(REDIS_URL="redis://127.0.0.1:1/0", **keys), command, *ids)
+
+    assert run.returncode == 1
+    assert time.monotonic() - began < 15
+    assert "Redis cannot be used" in run.stderr
+    assert "RECONCILER_REDIS_URL" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_list_of_commands_is_whole_at_eighty_columns(tmp_path: Path) -> None:
+    """Each command's line says all that it has to say."""
+    run = run_command(tmp_path, environment() | {"COLUMNS": "80"}, "--help")
+
+    assert run.returncode == 0
+    assert "..." not in run.stdout.partition("Commands:")[2]
 
 
 def test_a_status_cannot_be_watched_through_a_pipe(fleet: Fleet) -> None:
@@ -228,16 +253,23 @@ def test_an_event_in_another_calendar_is_found(fleet: Fleet) -> None:
     assert f"  {person.sub} {person.calendar_id} mine\n" in run.stderr
 
 
-@pytest.mark.parametrize("rest", [["cal", "evt"], []], ids=["untrack", "forget"])
-def test_a_mistyped_account_gets_the_nearest_known_ones(fleet: Fleet, rest: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["untrack", "SUB", "cal", "evt"], "The event evt in calendar cal of SUB is not tracked."),
+        (["forget", "--yes", "SUB"], "The account SUB is not known."),
+    ],
+    ids=["untrack", "forget"],
+)
+def test_a_mistyped_account_gets_the_nearest_known_ones(fleet: Fleet, command: list[str], said: str) -> None:
     """Exit code 1 for both commands."""
     person = fleet.person(zoom("pro_zoom"))
-    command = ["untrack"] if rest else ["forget", "--yes"]
+    mistyped = person.sub[:-1]
 
-    run = fleet.run(*command, person.sub[:-1], *rest)
+    run = fleet.run(*(mistyped if word == "SUB" else word for word in command))
 
     assert (run.returncode, run.stdout) == (1, "")
-    assert f"The account {person.sub[:-1]} is not known." in run.stderr
+    assert said.replace("SUB", mistyped) in run.stderr
     assert f"  {person.sub}\n" in run.stderr
 
 

@@ -74,6 +74,10 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         setting(redis_url=f"redis://:s3cret@{AWAY}/0"),
         *("redis", Health.WRONG, "redis", "cannot be used (ConnectionError)", "start the server"),
     ),
+    "another Redis password": (
+        lambda p: p.values.update(redis_url=p.values["redis_url"].replace("redis://:", "redis://:not")),
+        *("redis", Health.WRONG, "redis", "AuthenticationError", "correct the user and the password"),
+    ),
     "no append-only file": (
         lambda p: p.configure("appendonly", "no"),
         *("redis", Health.WRONG, "redis", "nothing is kept on disk", "set appendonly yes"),

@@ -96,6 +96,13 @@ def test_the_history_has_all_that_was_seen_and_done_in_order() -> None:
     ]
 
 
+def test_a_lost_account_closes_no_event() -> None:
+    """Its events stay pending, so the history does not call them closed."""
+    lost = replace(OLD, history=((to_ms(NOW), "account_unauthorized", "close"),))
+
+    assert history(case(lost))[-1].text == "no access to the account: no call for it until it is connected"
+
+
 def test_what_only_repeats_itself_is_one_line() -> None:
     """With how often, and the last time; a look that failed in between is told apart."""
     waits = [(to_ms(NOW + n * MINUTE), "generating", "wait") for n in range(5)]

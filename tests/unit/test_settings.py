@@ -15,6 +15,7 @@ from config.settings import (
     Settings,
     SettingsError,
     load_settings,
+    misspelt_settings,
     require_cronofy,
     require_vault,
 )
@@ -365,3 +366,19 @@ def test_settings_do_not_change() -> None:
     """Read once, the same for all."""
     with pytest.raises(ValueError, match="frozen"):
         Settings().grace = timedelta(0)  # type: ignore[misc]
+
+
+def test_a_misspelt_name_is_told_with_the_one_that_is_meant(
+    environ: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the environment and in .env; what Kubernetes sets for a service of ours is no mistake."""
+    environ.chdir(tmp_path)
+    (tmp_path / ".env").write_text("RECONCILER_SMPT_URL=smtp://user:s3cret@host\nRECONCILER_GRACE=60\n")
+    environ.setenv("RECONCILER_VAULT_KEY", "s3cret")
+    environ.setenv("RECONCILER_SERVE_SERVICE_HOST", "10.0.0.1")
+    environ.setenv("RECONCILER_SERVE_PORT", "tcp://10.0.0.1:8000")
+
+    assert misspelt_settings() == {
+        "RECONCILER_SMPT_URL": "RECONCILER_SMTP_URL",
+        "RECONCILER_VAULT_KEY": "RECONCILER_VAULT_KEYS",
+    }

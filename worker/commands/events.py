@@ -14,13 +14,13 @@ import click
 from rich.console import Console
 
 from config.logging import configure_logging
-from worker.commands.setup import settings_of_role
+from worker.commands.setup import PATIENCE, settings_of_role
 
 if TYPE_CHECKING:
     from worker.bootstrap import Services
 
 
-@click.command()
+@click.command(short_help="Import events to track from a file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def track(file: Path) -> None:
     """Track many events: FILE holds one {"sub", "calendar_id", "event"} a line, as JSON.
@@ -36,7 +36,7 @@ def track(file: Path) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="Why an event has no conferencing yet, and what comes next.")
 @click.argument("sub")
 @click.argument("calendar")
 @click.argument("event")
@@ -65,20 +65,23 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 @click.argument("event")
 def untrack(sub: str, calendar: str, event: str) -> None:
     """Stop watching one event. Nothing changes at Cronofy."""
+    from worker.bootstrap import keyless_ledger  # noqa: PLC0415
+    from worker.ledger.connection import connect_once  # noqa: PLC0415
     from worker.ledger.records import EventKey  # noqa: PLC0415
     from worker.operations.nearest import nearest  # noqa: PLC0415
 
-    key = EventKey(calendar, event)
-    with _services() as services:
-        if services.ledger.untrack(sub, key):
+    key, settings = EventKey(calendar, event), settings_of_role()
+    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        ledger = keyless_ledger(redis, settings)
+        if ledger.untrack(sub, key):
             click.echo(f"The event {event} in calendar {calendar} of {sub} is no longer watched.")
             return
         click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
-        _suggest(nearest(services.ledger, sub, key))
+        _suggest(nearest(ledger, sub, key))
         sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="Erase all that is kept of an account.")
 @click.argument("sub")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(sub: str, yes: bool) -> None:

@@ -9,7 +9,7 @@ import click
 from worker.pulse import STALE_SECONDS, living_signs
 
 
-@click.command()
+@click.command(short_help="Whether the workers or beats of this host make progress.")
 @click.argument("role", type=click.Choice(["worker", "beat"]))
 @click.option(
     "--stale-after",

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from datetime import timedelta
 
 import click
 
 from config.settings import SettingsError
-from worker.commands.setup import settings_of_role
-
-#: How long a person waits for a Redis that does not answer.
-PATIENCE = timedelta(seconds=5)
+from worker.commands.setup import PATIENCE, settings_of_role
 
 
-@click.command()
+@click.command(short_help="How the fleet is: backlog, what starts next, budget.")
 @click.option("--watch", is_flag=True, help="Show it anew every two seconds; q or Ctrl-C ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(watch: bool, as_json: bool) -> None:
@@ -47,7 +43,7 @@ def status(watch: bool, as_json: bool) -> None:
             console.print(status_table(read(), settings.sweep_every), highlight=False)
 
 
-@click.command()
+@click.command(short_help="Check settings, servers, Cronofy and mail, with the mend.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(as_json: bool) -> None:
     """Check settings, servers, processes, keys, Cronofy and mail: one line each, with the mend.

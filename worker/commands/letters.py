@@ -16,7 +16,7 @@ from rich.text import Text
 
 from config.logging import redaction_of
 from config.settings import Settings
-from worker.commands.setup import settings_of_role
+from worker.commands.setup import PATIENCE, settings_of_role
 
 if TYPE_CHECKING:
     from worker.ledger.dead_letters import DeadLetters
@@ -27,7 +27,11 @@ ALL_OPTION = click.option("--all", "every", is_flag=True, help="All dead letters
 IDS = click.argument("letter_ids", metavar="[ID]...", nargs=-1)
 
 
-@click.group("dead-letters", invoke_without_command=True)
+@click.group(
+    "dead-letters",
+    invoke_without_command=True,
+    short_help="What could not be carried out: list, show, replay, drop.",
+)
 @JSON_OPTION
 @click.pass_context
 def dead_letters(context: click.Context, as_json: bool) -> None:
@@ -41,7 +45,7 @@ def dead_letters(context: click.Context, as_json: bool) -> None:
         raise click.UsageError(f"--json goes behind {context.invoked_subcommand}.")
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", short_help="The dead letters, oldest first.")
 @JSON_OPTION
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1), help="The table shows so many."
@@ -55,7 +59,7 @@ def list_letters(as_json: bool, limit: int = 50) -> None:
             _print_table(settings, letters, limit)
 
 
-@dead_letters.command()
+@dead_letters.command(short_help="All of one, with secrets masked.")
 @click.argument("letter_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(letter_id: str, as_json: bool) -> None:
@@ -81,7 +85,7 @@ def show(letter_id: str, as_json: bool) -> None:
         click.echo(f"\n{_printable(traceback.rstrip())}")
 
 
-@dead_letters.command()
+@dead_letters.command(short_help="Send the task again, as it was or corrected.")
 @IDS
 @ALL_OPTION
 @click.option(
@@ -152,10 +156,11 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
     from worker.bootstrap import open_ledger  # noqa: PLC0415
+    from worker.ledger.connection import connect_once  # noqa: PLC0415
     from worker.ledger.dead_letters import DeadLetters  # noqa: PLC0415
 
     settings = settings_of_role()
-    ledger = open_ledger(settings)
+    ledger = open_ledger(settings, connect_once(settings.redis_url or "", PATIENCE))
     try:
         yield settings, DeadLetters(ledger)
     finally:

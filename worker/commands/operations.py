@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import click
 
-from worker.commands.setup import settings_of_role
+from worker.commands.setup import PATIENCE, settings_of_role
 
 
-@click.command()
+@click.command(short_help="Stop every call to Cronofy and every email, fleet-wide.")
 def pause() -> None:
     """Stop every call to Cronofy and every email, over the whole fleet; intake goes on, nothing is lost."""
     _set_paused(True)
     click.echo("Paused: no call to Cronofy and no email until `reconciler resume`.")
 
 
-@click.command()
+@click.command(short_help="End a pause.")
 def resume() -> None:
     """End a pause: what fell due meanwhile is looked at, the soonest meeting first."""
     _set_paused(False)
@@ -22,10 +22,9 @@ def resume() -> None:
 
 
 def _set_paused(paused: bool) -> None:
-    from worker.bootstrap import open_ledger  # noqa: PLC0415
+    from worker.bootstrap import keyless_ledger  # noqa: PLC0415
+    from worker.ledger.connection import connect_once  # noqa: PLC0415
 
-    ledger = open_ledger(settings_of_role())
-    try:
-        ledger.set_paused(paused)
-    finally:
-        ledger.redis.close()
+    settings = settings_of_role()
+    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        keyless_ledger(redis, settings).set_paused(paused)

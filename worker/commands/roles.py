@@ -19,7 +19,7 @@ LEAST_PROCESSES = 4
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 
 
-@click.command()
+@click.command(short_help="Run worker and beat, with an embedded Redis if none is set.")
 def up() -> None:
     """Run worker and beat for real, with an embedded Redis where no URL is set."""
     from worker.process import Crew  # noqa: PLC0415
@@ -30,7 +30,7 @@ def up() -> None:
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
 
-@click.command(context_settings=PASS_ON, add_help_option=True)
+@click.command(context_settings=PASS_ON, short_help="Run a worker of a fleet.")
 @click.pass_context
 def worker(context: click.Context) -> None:
     """Run a worker. Further arguments go to Celery: -Q reconciler.mail, --concurrency 8, …"""
@@ -47,7 +47,7 @@ def worker(context: click.Context) -> None:
     app.worker_main([*argv, *context.args])
 
 
-@click.command(context_settings=PASS_ON, add_help_option=True)
+@click.command(context_settings=PASS_ON, short_help="Run beat, which starts the sweeps.")
 @click.pass_context
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY. Any number of beats is safe."""
@@ -58,16 +58,16 @@ def beat(context: click.Context) -> None:
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
 
 
-@click.command()
+@click.command(short_help="Serve the board, the webhook, metrics and probes.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8000, show_default=True, help="The port; 0 takes a free one.")
 def serve(host: str, port: int) -> None:
-    """Serve the webhook for Cronofy's notifications, the metrics and the probes."""
+    """Serve the board, the webhook for Cronofy's notifications, the metrics and the probes."""
     settings = settings_of_role()
     optional("worker.web.server", "web").run(settings, host, port)
 
 
-@click.command()
+@click.command(short_help="Run the stand-in for Cronofy, with its mailbox.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8080, show_default=True, help="The API's port.")
 @click.option("--smtp-port", default=8025, show_default=True, help="The mailbox's port.")
@@ -88,7 +88,7 @@ def sandbox(host: str, port: int, smtp_port: int, **options: Any) -> None:
     server.run(host, port, smtp_port, server.SandboxOptions(**options))
 
 
-@click.command()
+@click.command(short_help="Show the whole system at work on this machine.")
 @click.option("--speed", default=1.0, show_default=True, help="How much faster than usual things happen.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, and say where it is.")
 def demo(speed: float, keep: bool) -> None:

@@ -138,6 +138,10 @@ class ReceiveNotification(Payload):
 P = TypeVar("P", bound=Payload)
 
 
+#: What Pydantic says in words of its own trade.
+_FAULTS = {"missing": "is missing", "extra_forbidden": "is unknown", "string_type": "must be a text"}
+
+
 def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
     """Check a task's arguments against its model; BadPayload names the first fault and its place."""
     if args:
@@ -148,7 +152,8 @@ def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:80] for part in fault["loc"])
-        raise BadPayload(f"{place}: {fault['msg']}" if place else fault["msg"]) from None
+        said = _FAULTS.get(fault["type"], fault["msg"])
+        raise BadPayload(f"{place}: {said}" if place else said) from None
 
 
 def _check_json(kwargs: Mapping[str, Any]) -> None:

@@ -27,7 +27,10 @@ def import_lines(settings: Settings, file: Path, console: Console) -> tuple[int,
     imported = refused = 0
     columns = (TextColumn("Importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with file.open("rb") as lines, Progress(*columns, console=console, transient=True) as progress:
+        with (
+            file.open("rb") as lines,
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+        ):
             task = progress.add_task("", total=total)
             for number, line in enumerate(lines, start=1):
                 if not line.strip():

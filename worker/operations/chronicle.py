@@ -20,7 +20,7 @@ _SEEN = {
     Cause.EVENT_IN_PAST: "it has begun",
     Cause.MISSING_MEETING_URL: "the calendar's own service gave no link",
     Cause.PROVIDER_OUTAGE: "the service fails",
-    Cause.ACCOUNT_UNAUTHORIZED: "Cronofy refused the account",
+    Cause.ACCOUNT_UNAUTHORIZED: "no access to the account",
     Cause.EVENT_GONE: "it is gone",
     Cause.UNEXPLAINED: "overdue, nothing visibly wrong",
     State.ASSIGNED: "it has its link",
@@ -78,7 +78,11 @@ def _entries(case: Case) -> Iterator[Entry]:
         if what in _TROUBLE:
             yield Entry(from_ms(at), _TROUBLE[what], line(done))
         else:
-            yield Entry(from_ms(at), _SEEN.get(what, line(what)), _DONE.get(done, line(done)))  # type: ignore[call-overload]
+            said = _DONE.get(done, line(done))  # type: ignore[call-overload]
+            if what == Cause.ACCOUNT_UNAUTHORIZED:
+                # The account is closed, and not the event.
+                said = "no call for it until it is connected"
+            yield Entry(from_ms(at), _SEEN.get(what, line(what)), said)  # type: ignore[call-overload]
     for profile_id, write in event.writes.items():
         if write.accepted:
             yield Entry(from_ms(write.at), "Update Event was accepted", f"profile {line(profile_id)} set")

@@ -7,19 +7,16 @@ from datetime import timedelta
 from textwrap import wrap
 from typing import Any
 
-from cryptography.fernet import Fernet
-from redis import Redis
 from rich.console import Console
 from rich.text import Text
 
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError
-from worker.bootstrap import bootstrap
+from worker.bootstrap import bootstrap, keyless_ledger
 from worker.diagnosis.model import State
 from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, EventKey, TrackedEvent, from_ms
-from worker.ledger.vault import Vault
 from worker.looks import explain
 from worker.operations.case import Case, Post, Rules
 from worker.operations.chronicle import following, history, operator_can, support_can
@@ -32,12 +29,6 @@ from worker.relink.wording import line
 PATIENCE = timedelta(seconds=5)
 
 
-def reading_ledger(redis: Redis, settings: Settings) -> Ledger:
-    """The ledger for those who only read, and nothing that is sealed: no vault key needs to be set."""
-    nothing = Vault([Fernet.generate_key().decode()])
-    return Ledger(redis, settings.key_prefix, nothing, settings.history_keep, settings.outcomes_keep)
-
-
 def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | list[Ids]:
     """The case of one event, by a live read or from the ledger; where it is not tracked, the ids nearest.
 
@@ -45,7 +36,7 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | li
     """
     configure_logging(settings.model_copy(update={"log_level": "error"}))
     with connect_once(settings.redis_url or "", PATIENCE) as redis:
-        ledger = reading_ledger(redis, settings)
+        ledger = keyless_ledger(redis, settings)
         answer = _live(settings, sub, key) if live and ledger.find(sub, key) else None
         return recorded_case(ledger, settings, sub, key, answer) or nearest(ledger, sub, key)
 

@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 
-from config.settings import Settings, SettingsError, require_cronofy, require_vault
+from config.settings import (
+    Settings,
+    SettingsError,
+    misspelt_settings,
+    require_cronofy,
+    require_vault,
+)
 from worker.bootstrap import check_addresses, make_mailer
 from worker.operations.doctor.finding import Finding, ok, warning, wrong
 from worker.operations.doctor.fleet import examine_fleet
@@ -48,6 +54,8 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
     yield from (_fault(sentence) for sentence in faults)
     if not faults:
         yield ok("settings", "complete")
+    for name, meant in misspelt_settings().items():
+        yield warning("settings", f"{name} is no setting", f"write {meant}, if that is meant")
     if settings.dry_run:
         yield warning("settings", "a dry run: nothing is written to Cronofy", "unset RECONCILER_DRY_RUN")
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from config.celery import is_redis
 from config.settings import Settings
@@ -37,7 +37,7 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
             yield from _distance(redis)
             yield from _clock(redis)
     except RedisError as error:
-        mend = "start the server, or correct RECONCILER_REDIS_URL"
+        mend = _mend(error, "server", "RECONCILER_REDIS_URL")
         yield wrong("redis", f"cannot be used ({_named(error)})", mend)
 
 
@@ -54,7 +54,7 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
         else:
             yield ok("broker", "answers")
     except (BrokerAway, RedisError) as error:
-        mend = "start the broker, or correct RECONCILER_BROKER_URL"
+        mend = _mend(error, "broker", "RECONCILER_BROKER_URL")
         yield wrong("broker", f"cannot be used ({_named(error)})", mend)
 
 
@@ -107,6 +107,14 @@ def _clock(redis: Redis) -> Iterator[Finding]:
         yield warning("redis clock", what, "keep both by NTP")
     else:
         yield ok("redis clock", "agrees with this host's")
+
+
+def _mend(error: Exception, server: str, setting: str) -> str:
+    if isinstance(error, AuthenticationError):
+        return f"correct the user and the password in {setting}"
+    if isinstance(error, NoPermissionError):
+        return f"give the user in {setting} the rights that docs/security.md lists"
+    return f"start the {server}, or correct {setting}"
 
 
 def _named(error: Exception) -> str:

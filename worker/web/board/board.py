@@ -16,10 +16,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from config.settings import Settings
+from worker.bootstrap import keyless_ledger
 from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey
-from worker.operations.explanation import reading_ledger, recorded_case
+from worker.operations.explanation import recorded_case
 from worker.operations.nearest import nearest
 from worker.web.access import refusal
 from worker.web.board.overview import read_overview
@@ -43,7 +44,7 @@ class Board:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis = connect_once(settings.redis_url or "", PATIENCE)
-        self._ledger = reading_ledger(self._redis, settings)
+        self._ledger = keyless_ledger(self._redis, settings)
         # Few at a time: a crowd of browsers waits, and the ledger does not notice it.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="board")
         folder = files("worker.web.board") / "static"
