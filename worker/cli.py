@@ -75,6 +75,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
+        # The line of a question, or of "^C", ends here.
+        click.echo(err=True)
         sys.exit(130)
     except Exception as error:
         sentence = _sentence(error)

@@ -125,6 +125,18 @@ def test_provider_is_named_as_people_name_it(provider_name: str | None, shown: s
     assert f"Your {shown} connection" in prose(message)
 
 
+@pytest.mark.parametrize(
+    ("profile_name", "shown"),
+    [("dana@work.example", "Zoom connection (dana@work.example) has"), ("zoom", "Zoom connection has")],
+    ids=["a name of its own", "the name of the service"],
+)
+def test_the_profile_is_named_where_that_says_more(profile_name: str, shown: str) -> None:
+    """A profile that is called as its service is not named twice."""
+    message = compose_relink(replace(RELINK, profile_name=profile_name), ENVELOPE)
+
+    assert shown in prose(message)
+
+
 def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
     """An all-day event counts from midnight in its zone; a meeting without a start comes last."""
     new_year_in = {

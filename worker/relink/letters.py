@@ -125,13 +125,16 @@ def compose_relink(letter: RelinkLetter, envelope: Envelope) -> EmailMessage:
     if not letter.meetings:
         raise ValueError("a relink email needs at least one affected meeting")
     meetings = sorted(letter.meetings, key=_soonest_first)
+    provider = wording.provider(letter.provider_name)
+    profile = wording.line(letter.profile_name or "", 100)
     return _compose(
         "relink",
         wording.address(letter.to, letter.name),
         envelope,
         name=wording.line(letter.name or "", 80),
-        provider=wording.provider(letter.provider_name),
-        profile=wording.line(letter.profile_name or "", 100),
+        provider=provider,
+        # Many profiles have no name but their service's: "Your Zoom connection (Zoom)" says nothing more.
+        profile="" if profile.casefold() == provider.casefold() else profile,
         relink_url=letter.relink_url,
         is_reminder=letter.reminder > 0,
         meetings=meetings[:LISTED_MEETINGS],
