@@ -136,8 +136,11 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    # At DEBUG, Celery writes whole messages, in base64.
+    logging.getLogger("celery").setLevel(max(logging.INFO, root.level))
     # The pool's own logger hands nothing on, and would print its tracebacks as they are.
     logging.getLogger("multiprocessing").handlers = [handler]
+    logging.getLogger("multiprocessing").setLevel(max(logging.WARNING, root.level))
     # These speak of every tick, request and message at INFO; URLs and arguments stay out of the log.
     for name in (
         "httpx",

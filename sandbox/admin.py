@@ -232,6 +232,8 @@ class Admin:
         mailbox = self.sandbox.mailbox
         mailbox.refuse_status = body.get("refuse_status")
         mailbox.refuse_times = body.get("refuse_times")
+        mailbox.refuse_at = _one_of(body, "refuse_at", "message", "connect", "sender", "recipient")
+        mailbox.hang_up = _one_of(body, "hang_up", None, "kept", "unkept")
         mailbox.delay_seconds = float(body.get("delay_seconds") or 0.0)
 
     def _account(self, request: Request) -> Account:
@@ -246,6 +248,14 @@ class Admin:
             "requested_profile_id": event.profile_id,
             "generation": event.generation,
         }
+
+
+def _one_of(body: dict[str, Any], name: str, *values: Any) -> Any:
+    """The value of a field, which has to be one of these; the first one where it is not given."""
+    value = body.get(name) or values[0]
+    if value not in values:
+        raise ValueError(f"{name}: {value!r}")
+    return value
 
 
 def _json(act: Answer) -> Callable[[Request], Awaitable[Response]]:

@@ -198,12 +198,20 @@ class Control:
         *,
         refuse_status: int | None = None,
         refuse_times: int | None = None,
+        refuse_at: str = "message",
+        hang_up: str | None = None,
         delay_seconds: float = 0.0,
     ) -> None:
-        """Refuse mail with an SMTP status (so many times; None: always), or be slow; no argument: neither."""
+        """Refuse mail with an SMTP status, hang up on it, or be slow; no argument: none of it.
+
+        `refuse_at` is the step: "connect", "sender", "recipient" or "message". `hang_up` ends the connection
+        at the message, after it was "kept" or with it "unkept". Both happen `refuse_times` times.
+        """
         body = {
             "refuse_status": refuse_status,
             "refuse_times": refuse_times,
+            "refuse_at": refuse_at,
+            "hang_up": hang_up,
             "delay_seconds": delay_seconds,
         }
         self._call("POST", "/mailbox", body)

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, cast
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from sandbox.moments import utc_text
 
@@ -60,6 +60,10 @@ class Mailbox:
         #: An SMTP status such as 451 or 550 with which mail is refused, for how many mails (None: all).
         self.refuse_status: int | None = None
         self.refuse_times: int | None = None
+        #: Where it is refused: at "connect", "sender", "recipient" or "message".
+        self.refuse_at = "message"
+        #: Let the connection end at the message, before or after it was kept ("unkept", "kept"), as often.
+        self.hang_up: str | None = None
         #: Seconds before a mail is answered.
         self.delay_seconds = 0.0
 
@@ -89,13 +93,15 @@ class Mailbox:
         while self._connections:
             await asyncio.sleep(0)
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
         """Answer one mail; aiosmtpd calls this by its name."""
         await asyncio.sleep(self.delay_seconds)
-        if self.refuse_status is not None and self.refuse_times != 0:
-            if self.refuse_times is not None:
-                self.refuse_times -= 1
-            return f"{self.refuse_status} The sandbox was told to refuse this mail"
+        refused = self.refusal("message")
+        if refused:
+            return refused
+        if self._hangs_up("unkept"):
+            _hang_up(server)
+            return _UNHEARD
         raw = envelope.original_content or b""
         message = email.message_from_bytes(raw, policy=email.policy.default)
         mail = Mail(len(self._mails) + 1, envelope.mail_from or "", list(envelope.rcpt_tos), message)
@@ -103,7 +109,46 @@ class Mailbox:
             stamp = mail.received_at.strftime("%Y%m%dT%H%M%S.%f")
             (self._directory / f"{stamp}-{mail.id:04d}.eml").write_bytes(raw)
         self._mails.append(mail)
+        if self._hangs_up("kept"):
+            _hang_up(server)
+            return _UNHEARD
         return "250 OK"
+
+    async def handle_MAIL(
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer the sender."""
+        refused = self.refusal("sender")
+        if not refused:
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+        return refused or "250 OK"
+
+    async def handle_RCPT(
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer a recipient."""
+        refused = self.refusal("recipient")
+        if not refused:
+            envelope.rcpt_tos.append(address)
+            envelope.rcpt_options.extend(options)
+        return refused or "250 OK"
+
+    def refusal(self, step: str) -> str | None:
+        """The answer that refuses a mail at this step, if one is to be refused; it counts."""
+        if self.refuse_status is None or self.refuse_at != step or not self._once_more():
+            return None
+        return f"{self.refuse_status} The sandbox was told to refuse this mail"
+
+    def _hangs_up(self, when: str) -> bool:
+        return self.hang_up == when and self._once_more()
+
+    def _once_more(self) -> bool:
+        if self.refuse_times == 0:
+            return False
+        if self.refuse_times is not None:
+            self.refuse_times -= 1
+        return True
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
         """Note an open connection, to be closed with the server."""
@@ -114,18 +159,39 @@ class Mailbox:
         self._connections.discard(transport)
 
 
+#: What is answered to a connection that has ended.
+_UNHEARD = "421 Gone"
+
+
+def _hang_up(server: SMTP) -> None:
+    cast(asyncio.Transport, server.transport).abort()
+
+
 class _Conversation(SMTP):
     """One client's connection, which the mailbox knows of."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         # A name of one's own: by default aiosmtpd asks the resolver, which can take seconds.
-        super().__init__(mailbox, hostname="sandbox.example", ident="Sandbox", enable_SMTPUTF8=True)
+        super().__init__(
+            mailbox,
+            hostname="sandbox.example",
+            ident="Sandbox",
+            enable_SMTPUTF8=True,
+            # Whoever wants to log in may, as anybody.
+            auth_require_tls=False,
+            authenticator=lambda *_: AuthResult(success=True),
+        )
         self._mailbox = mailbox
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connection = transport
         self._mailbox.opened(transport)
+        refused = self._mailbox.refusal("connect")
         super().connection_made(transport)
+        if refused:
+            # In place of a welcome, which is not written yet.
+            cast(asyncio.Transport, transport).write(f"{refused}\r\n".encode())
+            transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)

@@ -59,17 +59,24 @@ class QoS(redis.QoS):
             # The message is in our hands only. It goes back as soon as that can be; where it was recorded all
             # the same, and only the answer was lost, it is done once more.
             if BROKER.began(fault):
-                Transport.owed.append(message)
+                Transport.owed.append(lambda channel: channel.give_back(message))
             raise
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message, or have it come back where that is refused: its task is done once more."""
-        with self._at_least_released(delivery_tag):
+        """Acknowledge a message; where that is refused, as soon as it is not."""
+        with self._owing(delivery_tag, lambda qos: qos._remove_from_indices(delivery_tag).execute()):
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Give a message back or drop it; where that is refused, it comes back by itself."""
-        with self._at_least_released(delivery_tag):
+        """Give a message back or drop it; where that is refused, as soon as it is not."""
+
+        def later(qos: Any) -> None:
+            if requeue:
+                qos.restore_by_tag(delivery_tag, leftmost=True)
+            else:
+                qos._remove_from_indices(delivery_tag).execute()
+
+        with self._owing(delivery_tag, later):
             super().reject(delivery_tag, requeue=requeue)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
@@ -84,14 +91,16 @@ class QoS(redis.QoS):
             super().restore_unacked(client)
 
     @contextmanager
-    def _at_least_released(self, delivery_tag: str) -> Iterator[None]:
-        """A place that a message holds is free again in any case, or the worker would stop in the end."""
+    def _owing(self, delivery_tag: str, later: Callable[[Any], None]) -> Iterator[None]:
+        """What is refused is done later; the place that the message holds is free in any case, or the worker
+        would stop in the end."""
         try:
             yield
         except ResponseError as refused:
             if not BROKER.began(refused):
                 raise
             virtual.QoS.ack(self, delivery_tag)
+            Transport.owed.append(lambda channel: later(channel.qos))
 
 
 class Channel(redis.Channel):
@@ -136,9 +145,9 @@ class Transport(redis.Transport):
     Channel = Channel
     channels: list[Any]
 
-    #: Messages that were taken off their lists and could neither be recorded nor put back. They outlive the
-    #: connection that they came by.
-    owed: ClassVar[list[Any]] = []
+    #: What was refused and is still to be done, for messages that were taken off their lists and not
+    #: recorded, acknowledged or given back. It outlives the connection that they came by.
+    owed: ClassVar[list[Callable[[Any], None]]] = []
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """As Kombu does; and see when a server that refused writes takes them again."""
@@ -152,11 +161,11 @@ class Transport(redis.Transport):
             self.takes_writes(channel)
 
     def takes_writes(self, channel: Any) -> bool:
-        """Whether the server takes writes; if so, put back what is owed, and go on."""
+        """Whether the server takes writes; if so, do what is owed, and go on."""
         with tolerating_refusal():
             channel.try_a_write()
             while self.owed:
-                channel.give_back(self.owed[0])
+                self.owed[0](channel)
                 del self.owed[0]
             BROKER.over()
         return BROKER.reason is None

@@ -105,6 +105,8 @@ class Fleet:
     home: Path
     env: dict[str, str]
     redis: Redis
+    #: Where the queues are: the same, if the broker is no other.
+    broker: Redis
     redis_url: str
     control: Control
     caller: Caller
@@ -180,8 +182,8 @@ class Fleet:
 
     def drained(self) -> bool:
         """Whether no message is waiting and none is in a worker's hands."""
-        queues: Any = [self.redis.llen(name) for name in (INTAKE, URGENT)]
-        return not any(queues) and not self.redis.hlen("unacked")
+        queues: Any = [self.broker.llen(name) for name in (INTAKE, URGENT)]
+        return not any(queues) and not self.broker.hlen("unacked")
 
     def person(self, *profiles: Json, **fields: Any) -> Person:
         """Somebody at Cronofy with these conferencing profiles, whose account is connected here."""
@@ -273,16 +275,20 @@ def running_fleet(
     settings: Mapping[str, str] | None = None,
     ledger: str | None = None,
     broker: str | None = None,
+    smtp_login: str = "",
+    callers: str | None = None,
 ) -> Iterator[Fleet]:
     """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK.
 
-    `ledger` and `broker` are the URLs of servers that run already.
+    `ledger` and `broker` are the URLs of servers that run already; `smtp_login` is user:password for the mail
+    server; `callers` is the broker's URL as callers are given it, if that is another.
     """
     with ExitStack() as stack:
         url = ledger or stack.enter_context(embedded_server(home / "redis"))
         sandbox = stack.enter_context(running_sandbox())
         redis = stack.enter_context(Redis.from_url(url))
-        caller = Caller(broker or url, url)
+        queues = stack.enter_context(Redis.from_url(broker)) if broker else redis
+        caller = Caller(callers or broker or url, callers or url)
         stack.callback(caller.close)
         values = {
             "REDIS_URL": url,
@@ -290,12 +296,13 @@ def running_fleet(
             "VAULT_KEYS": Fernet.generate_key().decode(),
             "DATA_DIR": str(home),
             **cronofy_settings(sandbox),
+            "SMTP_URL": sandbox.smtp_url.replace("://", f"://{smtp_login}@" if smtp_login else "://"),
             **QUICK,
             **(settings or {}),
         }
         webhook = stack.enter_context(receiver(_handing_on(caller)))
         log = home / "processes.log"
-        fleet = Fleet(home, environment(**values), redis, url, sandbox.control, caller, webhook, log)
+        fleet = Fleet(home, environment(**values), redis, queues, url, sandbox.control, caller, webhook, log)
         stack.callback(fleet.end)
         fleet.start(command)
         fleet.answers()

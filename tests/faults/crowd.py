@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +12,17 @@ from itertools import cycle
 from typing import Any, Literal
 
 from sandbox.control import Json
-from tests.acceptance.harness import Fleet, Person, zoom
+from tests.acceptance.harness import INTAKE, Fleet, Person, zoom
 from tests.waiting import wait_until
 from worker.ledger.records import EventKey
 
 #: An event whose conference comes by itself, whose profile was removed and can be replaced, and whose user
 #: has to connect the profile again.
 Kind = Literal["well", "moved", "asked"]
+
+
+#: When nothing was waiting for so long, nothing will come back either: above the fleet's visibility timeout.
+QUIET_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,17 @@ class Crowd:
                 self.fleet.caller.send("track", **self.sent[-1])
                 yield body
 
-    def send_again(self, seconds: float) -> int:
-        """What a caller does who finds events unknown after that time; how many they were."""
-        with contextlib.suppress(AssertionError):
-            wait_until(lambda: not self._unknown(), seconds, 0.25)
+    def send_again(self) -> int:
+        """What a caller does who finds events unknown that wait nowhere; how many they were."""
+        last_waiting = time.monotonic()
+
+        def all_came_up() -> bool:
+            nonlocal last_waiting
+            if self.fleet.broker.llen(INTAKE):
+                last_waiting = time.monotonic()
+            return not self._unknown() or time.monotonic() - last_waiting > QUIET_SECONDS
+
+        wait_until(all_came_up, 120, 0.25, what="the end of intake")
         unknown = self._unknown()
         for event in unknown:
             self.fleet.caller.send("track", **event)

@@ -23,11 +23,19 @@ SETTINGS = {
 
 @contextmanager
 def fleet_of_roles(
-    home: Path, *, ledger: str | None = None, broker: str | None = None, **settings: str
+    home: Path,
+    *,
+    ledger: str | None = None,
+    broker: str | None = None,
+    smtp_login: str = "",
+    callers: str | None = None,
+    **settings: str,
 ) -> Iterator[Fleet]:
     """A worker and beat, each a process of its own that nobody starts again; Cronofy has no limits."""
     home.mkdir(parents=True, exist_ok=True)
-    with running_fleet(home, "worker", {**SETTINGS, **settings}, ledger, broker) as fleet:
+    with running_fleet(
+        home, "worker", {**SETTINGS, **settings}, ledger, broker, smtp_login, callers
+    ) as fleet:
         fleet.control.set_limits(per_second=0)
         fleet.start("beat")
         yield fleet

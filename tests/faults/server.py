@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -9,19 +10,80 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from redis import Redis
 from redis.exceptions import RedisError
 
 from worker.embedded import find_binary
 
 
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate of 127.0.0.1 that vouches for itself, and its key, in files."""
+
+    path: Path
+    key: Path
+
+    @classmethod
+    def made(cls, home: Path) -> Certificate:
+        """A new one, for a day."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]), datetime.now(UTC)
+        address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(address, critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        made = cls(home / "certificate.pem", home / "key.pem")
+        made.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        made.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return made
+
+    @property
+    def directives(self) -> dict[str, str]:
+        """What a server's configuration says of it."""
+        return {
+            "tls-cert-file": str(self.path),
+            "tls-key-file": str(self.key),
+            "tls-ca-cert-file": str(self.path),
+            "tls-auth-clients": "no",
+        }
+
+
 class Server:
     """One server in a directory; `client` is a client of it that waits for nothing."""
 
-    def __init__(self, home: Path, binary: str | None = None, **config: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        binary: str | None = None,
+        password: str = "",
+        tls: Certificate | None = None,
+        **config: str,
+    ) -> None:
         """`config`: directives of its configuration, with underscores; starts nothing yet."""
         home.mkdir(parents=True)
         self._home = home
@@ -39,11 +101,23 @@ class Server:
             "maxmemory-policy": "noeviction",
             **{name.replace("_", "-"): value for name, value in config.items()},
         }
+        if password:
+            directives = {**directives, "requirepass": password}
+        if tls:
+            directives = {**directives, **tls.directives, "port": "0", "tls-port": str(self.port)}
         lines = [f"{name} {value}" for name, value in directives.items()]
         (home / "server.conf").write_text("\n".join([*lines, ""]))
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._tls = tls
+        self.url = self.url_of("", password)
         self.client = Redis.from_url(self.url, socket_timeout=10)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def url_of(self, user: str, password: str) -> str:
+        """The server's URL for a user."""
+        login = f"{user}:{password}@" if password else ""
+        if self._tls is None:
+            return f"redis://{login}127.0.0.1:{self.port}/0"
+        return f"rediss://{login}127.0.0.1:{self.port}/0?ssl_ca_certs={self._tls.path}"
 
     def start(self) -> None:
         """Start it; returns once it takes commands, with all that it held."""
@@ -60,6 +134,8 @@ class Server:
     def kill(self) -> None:
         """End it as a lost machine does."""
         assert self._process is not None
+        # Callers' results unsubscribe when they are freed: not at a server that is gone.
+        gc.collect()
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait(5)
 
@@ -82,9 +158,15 @@ class Server:
 
 
 @contextmanager
-def running_server(home: Path, binary: str | None = None, **config: str) -> Iterator[Server]:
+def running_server(
+    home: Path,
+    binary: str | None = None,
+    password: str = "",
+    tls: Certificate | None = None,
+    **config: str,
+) -> Iterator[Server]:
     """Start a server in `home`; it is ended with the block."""
-    server = Server(home, binary, **config)
+    server = Server(home, binary, password, tls, **config)
     try:
         server.start()
         yield server

@@ -14,6 +14,8 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from tests.integration.world import World
 from worker import app as application
 from worker import looks
 from worker.bootstrap import Services, bootstrap
+from worker.ledger.packing import pack_memo
 
 Message = tuple[str, Mapping[str, Any]]
 SWEEP: Message = (internal.sweep.name, {})
@@ -67,6 +70,8 @@ def staged(
         "api_per_minute": 1_000_000,
         "http_timeout": 2,
         "look_timeout": 5,
+        # Who asks waits for another's look no longer than what this leaves.
+        "task_time_limit": 7.5,
     }
     services = bootstrap(load_settings(**{**defaults, **settings}))
     try:
@@ -188,6 +193,16 @@ class Stage:
         values: Any = self.redis.hgetall(events)
         for field, value in values.items():
             self.redis.hset(events, field, struct.pack(">d", 0) + value[8:])
+
+    def let_episodes_age(self, sub: str, by: timedelta) -> None:
+        """As though the relink emails had gone out so much earlier; the server's clock cannot be moved."""
+        memo = self.services.ledger.account(sub).memo
+        aged = {
+            profile_id: replace(episode, started_at=episode.started_at - int(by.total_seconds() * 1000))
+            for profile_id, episode in memo.episodes.items()
+        }
+        packed = pack_memo(replace(memo, episodes=aged))
+        self.redis.hset(f"{self.prefix}:account:{sub}", "memo", packed)
 
     def told(self) -> list[str]:
         """The ids of the outcomes that their task was told."""

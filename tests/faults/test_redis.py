@@ -69,7 +69,7 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
 ) -> None:
     """Worker and beat go on by themselves, and what Redis had acknowledged is there again from its AOF."""
     dice = random.Random(seed)
-    people, events, kills = (12, 10, 6) if long else (6, 4, 2)
+    people, events, kills = (12, 10, 6) if long else (6, 4, 1)
     crowd = Crowd.of(fleet, people, events)
     tracking = crowd.track()
     pids = [child.pid for child in fleet.children]
@@ -89,8 +89,8 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
         _check_all_run(fleet)
     list(tracking)
     crowd.relink()
-    again = crowd.send_again(30)
-    result = crowd.settle(90)
+    again = crowd.send_again()
+    result = crowd.settle(120)
     for person in slow:
         person.outcome("assigned", "slow", 60)
 
@@ -147,6 +147,8 @@ def test_work_pauses_while_redis_takes_no_writes(
     fleet: Fleet, server: Server, long: bool, record: Record, refuse: Callable[[Server], None], reason: str
 ) -> None:
     """Each process says why, once; nothing is done or lost meanwhile; all goes on once it is mended."""
+    if refuse is _alone and not long:
+        pytest.skip("too few replicas belong to the long form")
     crowd = Crowd.of(fleet, 3, 30 if long else 8)
     tracking = crowd.track()
     for _ in range(len(crowd) // 2):
@@ -167,8 +169,8 @@ def test_work_pauses_while_redis_takes_no_writes(
     finally:
         _mend(server)
     crowd.relink()
-    again = crowd.send_again(30)
-    result = crowd.settle(60)
+    again = crowd.send_again()
+    result = crowd.settle(120)
 
     record(
         "Redis takes no writes (read-only, full, too few replicas)",
@@ -215,9 +217,9 @@ def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record
         time.sleep(5)
         ledger.start()
 
-        again = crowd.send_again(30)
+        again = crowd.send_again()
         crowd.relink()
-        result = crowd.settle(60)
+        result = crowd.settle(120)
 
         record(
             "Ledger and broker on two servers: either is killed",

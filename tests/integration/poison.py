@@ -31,6 +31,12 @@ def sweep(world: World) -> None:
     looks.look_at_ready(world.services, 8)
 
 
+def make_all_due(world: World) -> None:
+    """Have the next look take up all pending events of the account."""
+    for stored in world.services.ledger.pending(world.sub):
+        world.services.ledger.nudge(world.sub, stored.event.key)
+
+
 def run_until(world: World, condition: Callable[[], Any], what: str) -> None:
     """Sweep until it holds."""
 

@@ -17,6 +17,7 @@ from tests.integration.poison import (
     gauge,
     is_parked,
     letters,
+    make_all_due,
     neighbour,
     poison,
     run_until,
@@ -129,7 +130,7 @@ def test_it_is_blamed_wherever_it_makes_the_look_fail(
         return original(*args, **kwargs)
 
     monkeypatch.setattr(target, fail_for_one)
-    world.services.ledger.nudge_account(world.sub)
+    make_all_due(world)
 
     run_until(world, lambda: len(world.writes()) == 2, "the neighbours to be served")
     held_against = [world.stored(name).event.attempts for name in ("good-1", "good-2")]
@@ -329,7 +330,7 @@ def test_a_failure_that_nobody_can_be_blamed_for_takes_the_events_apart(
         return observe(session, due, *args)
 
     monkeypatch.setattr("worker.reconcile.look.observe", fail_with_the_bad)
-    world.services.ledger.nudge_account(world.sub)
+    make_all_due(world)
 
     run_until(world, lambda: is_parked(world), "it to be parked")
 

@@ -1,0 +1,270 @@
+"""The mail server fails in every way: the outbox keeps an email until it is sent or refused for good."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from email import message_from_bytes
+from email.policy import SMTP as WIRE
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from tests.faults.record import Record
+from tests.integration.world import Begin, World, beginning
+from tests.unit.letters import ENTRY, ENVELOPE, ESCALATION, RELINK, WEEKLY, PlainText, part
+from worker.outgoing import send_mails
+from worker.relink.letters import compose_escalation, compose_relink
+from worker.relink.smtp import SmtpMailer
+
+OPERATOR = "operator@example.org"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox with its mailbox, without rate limits, that generates nothing by itself."""
+    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a world at the empty sandbox."""
+    yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+@pytest.fixture
+def owed(begin: Begin, running: RunningSandbox) -> Owed:
+    """A relink email that waits in the outbox."""
+    world = begin(smtp_url=running.smtp_url)
+    # As it is, but in a hurry.
+    hurried = SmtpMailer(running.smtp_url, timedelta(seconds=0.5), timedelta(seconds=1))
+    world.services = replace(world.services, mailer=hurried)
+    world.control.disconnect_profile(world.sub, "pro_0")
+    world.track()
+    world.look()
+    return Owed(world)
+
+
+class Owed:
+    """An email in the outbox of a world, and the time until its next try."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ledger = world.services.ledger
+        ((self.mail_id, _),) = self._outbox()
+
+    def _outbox(self) -> list[tuple[bytes, float]]:
+        found: Any = self.ledger.redis.zrange(f"{self.ledger.prefix}:outbox", 0, -1, withscores=True)
+        return list(found)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is still there."""
+        return [mail_id for mail_id, _ in self._outbox()] == [self.mail_id]
+
+    def try_once(self) -> timedelta:
+        """Let the mail task run; how long the email is to wait for the next try (0: it is gone)."""
+        send_mails(self.world.services)
+        now = self.ledger.now().timestamp()
+        seconds = next((round(due / 1000 - now) for _, due in self._outbox()), 0)
+        return timedelta(seconds=seconds)
+
+    def let_time_pass(self) -> None:
+        """Until the email is due again."""
+        self.ledger.redis.zadd(f"{self.ledger.prefix}:outbox", {self.mail_id: 0}, xx=True)
+
+    def arrived(self) -> list[str]:
+        """The Message-IDs of what the mailbox keeps, in order."""
+        return [mail["message_id"] for mail in self.world.control.mail()]
+
+
+def test_an_outage_of_an_hour_costs_an_hour_and_nothing_else(
+    owed: Owed, running: RunningSandbox, record: Record
+) -> None:
+    """Every try that fails is put off for longer, a quarter of an hour at most; then it arrives, once."""
+    mailer = owed.world.services.mailer
+    owed.world.services = replace(owed.world.services, mailer=SmtpMailer("smtp://127.0.0.1:1"))
+    waits: list[timedelta] = []
+    while sum(waits, timedelta()) < timedelta(hours=1):
+        waits.append(owed.try_once())
+        assert owed.waits
+        owed.let_time_pass()
+
+    owed.world.services = replace(owed.world.services, mailer=mailer)
+    owed.try_once()
+
+    record("The mail server is down for an hour", injected=len(waits), events=1, mails=len(owed.arrived()))
+    assert waits == sorted(waits)
+    assert timedelta(seconds=5) < waits[0] < timedelta(seconds=30)
+    assert waits[-1] <= timedelta(minutes=15)
+    assert len(waits) < 20
+    assert (len(owed.arrived()), owed.waits) == (1, False)
+    assert owed.world.types() == ["relink_requested"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "arrives"),
+    [
+        pytest.param({"refuse_status": 421, "refuse_at": "connect"}, 1, id="421 in place of a welcome"),
+        pytest.param({"refuse_status": 554, "refuse_at": "connect"}, 1, id="554 in place of a welcome"),
+        pytest.param({"refuse_status": 451, "refuse_at": "sender"}, 1, id="451 to the sender"),
+        pytest.param({"refuse_status": 550, "refuse_at": "sender"}, 1, id="550 to the sender"),
+        pytest.param({"refuse_status": 450, "refuse_at": "recipient"}, 1, id="450 to the recipient"),
+        pytest.param({"refuse_status": 452, "refuse_at": "message"}, 1, id="452 to the message"),
+        pytest.param({"hang_up": "unkept"}, 1, id="it dies at the message"),
+        pytest.param({"hang_up": "kept"}, 3, id="it keeps the message and dies"),
+        pytest.param({"delay_seconds": 3.0}, 1, id="it takes too long"),
+    ],
+)
+def test_an_email_that_may_still_arrive_is_kept_until_it_does(
+    owed: Owed, record: Record, trouble: dict[str, Any], arrives: int
+) -> None:
+    """Two tries fail; the third arrives. Where it is unknown whether one arrived, all have one Message-ID."""
+    owed.world.control.set_mailbox(**trouble, refuse_times=None if "delay_seconds" in trouble else 2)
+    waits = []
+    for _ in range(2):
+        waits.append(owed.try_once())
+        assert owed.waits
+        owed.let_time_pass()
+    owed.world.control.set_mailbox()
+    owed.try_once()
+
+    arrived = owed.arrived()
+    record(
+        "The mail server refuses for now, hangs up, or is too slow",
+        injected=2,
+        events=1,
+        doubled=len(set(arrived)) - 1,
+        mails=len(arrived),
+    )
+    assert all(wait > timedelta(seconds=4) for wait in waits)
+    assert not owed.waits
+    assert len(arrived) == arrives
+    assert len(set(arrived)) == 1
+    assert owed.world.types() == ["relink_requested"]
+
+
+@pytest.mark.parametrize("step", ["recipient", "message"])
+def test_an_email_that_is_refused_for_good_is_told(owed: Owed, record: Record, step: str) -> None:
+    """It leaves the outbox, and an outcome says so: nobody waits for a user who was never written to."""
+    owed.world.control.set_mailbox(refuse_status=550, refuse_at=step, refuse_times=1)
+
+    owed.try_once()
+
+    requested, refused = owed.world.outcomes()
+    record("The mail server refuses for good", injected=1, events=1)
+    assert (owed.waits, owed.arrived()) == (False, [])
+    assert (requested["type"], refused["type"], refused["sub"]) == (
+        "relink_requested",
+        "escalated",
+        owed.world.sub,
+    )
+    assert refused["detail"]["mail_id"] == owed.mail_id.decode() == requested["detail"]["mail_id"]
+    assert f"for good with 550, at the {step}" in refused["detail"]["reason"]
+    assert owed.ledger.redis.keys(f"{owed.ledger.prefix}:mail:*") == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        pytest.param("http://app.cronofy.com", id="not https"),
+        pytest.param("https://cronofy.com.phish.example", id="another host"),
+        pytest.param("https://app.cronofy.com@phish.example", id="a user that looks like the host"),
+    ],
+)
+def test_a_relink_url_that_leads_elsewhere_is_never_mailed(
+    begin: Begin, running: RunningSandbox, capfd: pytest.CaptureFixture[str], record: Record, origin: str
+) -> None:
+    """It is escalated; the user gets nothing, and nobody is shown the URL."""
+    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR)
+    world.control.set_settings(public_url=origin)
+    world.control.disconnect_profile(world.sub, "pro_0")
+    world.track()
+    world.look()
+
+    send_mails(world.services)
+
+    mails = world.control.mail()
+    (told,) = world.outcomes()
+    record("A relink URL that leads elsewhere", injected=1, events=1, mails=len(mails))
+    assert [mail["to"] for mail in mails] == [[OPERATOR]]
+    assert (told["type"], told["detail"]["event_ids"]) == ("escalated", ["e1"])
+    shown = json.dumps([mails, told]) + "".join(capfd.readouterr())
+    token = world.control.account(world.sub)["conferencing_profiles"][0]["relink_token"]
+    assert token not in shown
+    assert f"{origin}/" not in shown
+
+
+#: Line breaks of every kind, what turns text around, what hides in it, markup, and what headers are made of.
+NASTY = (
+    *("\r\nBcc: eve@example.org\r\n\r\n<b>", "\n.\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\0"),
+    *("\u202e", "\u2066", "\u2069", "\u200f", "\u061c", "\ufeff", "\u200b", "\ud800", "\U000e0041"),
+    *("<script>alert(1)</script>", '"><a href="https://phish.example">', "&amp;", "'", "{{ 7*7 }}"),
+    *("=?utf-8?b?DQpCY2M6IGVAeA==?=", "=0D=0A", "%0d%0a", "a@b.example, ", "é", "会议", "🙂"),
+)
+texts = st.lists(st.sampled_from(NASTY) | st.text(max_size=20), min_size=1, max_size=8).map("".join)
+nasty = texts | texts.map(lambda text: (text * 10_000)[:10_000])
+
+
+@given(summary=nasty, name=nasty)
+@settings(deadline=None, max_examples=30)
+def test_what_people_write_stays_text_on_its_line(summary: str, name: str) -> None:
+    """Ten thousand characters, line breaks, marks that turn text around, markup: in every part, only text."""
+    meeting = replace(WEEKLY, summary=summary)
+    relink = replace(RELINK, name=name, profile_name=name, meetings=(meeting,))
+    escalation = replace(ESCALATION, entries=(replace(ENTRY, meeting=meeting, reason=name),))
+    plain = replace(RELINK, name="Dana", profile_name="Zoom", meetings=(WEEKLY,))
+
+    for message in (compose_relink(relink, ENVELOPE), compose_escalation(escalation, ENVELOPE)):
+        received: Any = message_from_bytes(message.as_bytes(), policy=WIRE)
+        shown = part(received, "plain"), part(received, "html"), str(received["Subject"])
+        assert not [c for text in shown for c in text if _is_harmful(c)]
+        assert "Bcc" not in received
+        assert len(received["To"].addresses) == 1
+        assert max(map(len, message.as_bytes().split(b"\r\n"))) <= 998
+        assert len(shown[0]) < 10_000
+    html = PlainText(part(compose_relink(relink, ENVELOPE), "html"))
+    harmless = PlainText(part(compose_relink(plain, ENVELOPE), "html"))
+    assert (html.tags, html.targets) == (harmless.tags, harmless.targets)
+    lines = [len(part(compose_relink(letter, ENVELOPE), "plain").splitlines()) for letter in (relink, plain)]
+    assert lines[0] == lines[1]
+
+
+def _is_harmful(character: str) -> bool:
+    """Whether it is a control character or an invisible one, but for line breaks of ours and for joiners."""
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and (
+        character not in "\r\n\u200c\u200d"
+    )
+
+
+def test_what_people_write_arrives_as_text(begin: Begin, running: RunningSandbox) -> None:
+    """The same for real: two emails, each to its one recipient, and their words are not taken for ours."""
+    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, escalate_after="PT0S", grace="PT0S")
+    summary = "Q3\r\nBcc: eve@example.org\r\n\r\n\u202e<b onclick=x>" + "long " * 180
+    world.control.disconnect_profile(world.sub, "pro_0")
+    world.track("asked", summary=summary)
+    world.track("stuck", summary=summary, profile="pro_1")
+    for event_id in ("asked", "stuck"):
+        world.look(event_id)
+
+    send_mails(world.services)
+
+    mails = world.control.mail()
+    assert sorted(len(mail["to"]) for mail in mails) == [1, 1]
+    assert {mail["to"][0] for mail in mails} == {OPERATOR, world.account["email"]}
+    for mail in mails:
+        assert "\u202e" not in mail["text"] + mail["html"] + mail["subject"]
+        assert re.search(r"Q3 Bcc: eve@example\.org <b onclick=x>long", mail["text"])
+        assert "Q3 Bcc: eve@example.org &lt;b onclick=x&gt;long" in mail["html"]
+        assert "…" in mail["text"]
+        assert len(mail["text"]) < 4000

@@ -1,0 +1,146 @@
+"""Redis with users that may do no more than they have to, by the lines of docs/security.md, and over TLS."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import NoPermissionError
+
+from tests.acceptance.harness import Fleet
+from tests.acceptance.processes import run_command
+from tests.faults.crowd import Crowd
+from tests.faults.fleets import fleet_of_roles
+from tests.faults.server import Certificate, Server, running_server
+
+SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
+ADMIN, WORKER, CALLER = "admin-password", "worker-password", "caller-password"
+
+
+def _documented_users() -> list[list[str]]:
+    """The users of the document, as arguments of ACL SETUSER, with passwords in them."""
+    lines = [line for line in SECURITY.read_text().splitlines() if line.startswith("user ")]
+    named = [line.replace("WORKER_PASSWORD", WORKER).replace("CALLER_PASSWORD", CALLER) for line in lines]
+    return [line.split()[1:] for line in named]
+
+
+def _tls_server(home: Path, long: bool) -> tuple[str, Certificate]:
+    if not long:
+        pytest.skip("TLS belongs to the long form")
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("no redis-server on PATH: the embedded one is built without TLS")
+    return binary, Certificate.made(home)
+
+
+@pytest.fixture(scope="module", params=["plain", "TLS"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, long: bool
+) -> Iterator[Server]:
+    """A server with the documented users, and one for this test."""
+    home = tmp_path_factory.mktemp("server")
+    binary, tls = _tls_server(home, long) if request.param == "TLS" else (None, None)
+    with running_server(home / "redis", binary, ADMIN, tls) as running:
+        acl: Callable[..., Any] = running.client.execute_command
+        acl("ACL", "SETUSER", "admin", "on", f">{ADMIN}", "~*", "&*", "+@all")
+        with Redis.from_url(running.url_of("admin", ADMIN)) as admin:
+            run: Callable[..., Any] = admin.execute_command
+            for user in _documented_users():
+                run("ACL", "SETUSER", *user)
+            yield running
+
+
+@pytest.fixture(scope="module")
+def fleet(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet that is the documented worker, with callers that are the documented caller."""
+    callers = server.url_of("reconciler-caller", CALLER)
+    if callers.startswith("rediss://"):
+        # Celery's own client wants it said.
+        callers += "&ssl_cert_reqs=required"
+    with fleet_of_roles(
+        tmp_path_factory.mktemp("fleet"),
+        ledger=server.url_of("admin", ADMIN),
+        callers=callers,
+        REDIS_URL=server.url_of("reconciler-worker", WORKER),
+    ) as running:
+        yield running
+
+
+def test_the_documented_users_may_do_all_that_they_have_to(fleet: Fleet) -> None:
+    """Every remedy is carried out, questions are answered, and Redis refused nobody anything."""
+    crowd = Crowd.of(fleet, 3, 2)
+    list(crowd.track())
+    crowd.relink()
+
+    result = crowd.settle(120)
+
+    person = crowd.people[0][1]
+    assert (result.lost, result.doubled) == (0, 0)
+    assert person.explain("event-0")["state"] == "assigned"
+    assert fleet.caller.call("untrack", sub=person.sub, calendar_id=person.calendar_id, event_id="event-0")
+    assert "BadPayload" in fleet.caller.failure("track", colour="red")
+    shown = fleet.run("explain", person.sub, person.calendar_id, "event-1")
+    assert shown.returncode == 0, shown.stderr
+    ask: Callable[..., Any] = fleet.redis.execute_command
+    assert ask("ACL", "LOG") == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "HGETALL reconciler:counters",
+        "XRANGE reconciler:outcomes - +",
+        "HGET reconciler:account:acc credentials",
+        "DEL reconciler:outbox",
+        "LRANGE reconciler.intake 0 -1",
+        "RPOP reconciler.intake",
+        "LPUSH reconciler.looks x",
+        "GET unacked",
+        "HGETALL unacked",
+        "SET celery-task-meta-x x",
+        "KEYS *",
+        "SCAN 0",
+        "PSUBSCRIBE *",
+        "PUBLISH celery-task-meta-x x",
+        "EVAL return(1) 0",
+        "FLUSHALL",
+        "CONFIG GET *",
+    ],
+)
+def test_callers_may_do_nothing_else(server: Server, command: str) -> None:
+    """Neither read the ledger or what others enqueued, nor write anything but their own messages."""
+    with (
+        Redis.from_url(server.url_of("reconciler-caller", CALLER)) as caller,
+        pytest.raises(NoPermissionError),
+    ):
+        caller.execute_command(*command.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["FLUSHALL", "KEYS *", "CONFIG GET *", "ACL LIST", "SHUTDOWN", "SET billing x", "GET billing", "MONITOR"],
+)
+def test_workers_keep_to_what_is_theirs(server: Server, command: str) -> None:
+    """No other program's keys, and nothing that an administrator does."""
+    with (
+        Redis.from_url(server.url_of("reconciler-worker", WORKER)) as worker,
+        pytest.raises(NoPermissionError),
+    ):
+        worker.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("server", ["TLS"], indirect=True)
+def test_a_server_that_nobody_vouches_for_is_not_spoken_to(fleet: Fleet, server: Server) -> None:
+    """Over TLS, a certificate that is not known ends a command, and it sends no password."""
+    url = server.url_of("reconciler-worker", WORKER)
+    stranger = {**fleet.env, "RECONCILER_REDIS_URL": url.partition("?")[0]}
+
+    refused = run_command(fleet.home, stranger, "explain", "--offline", "acc", "cal", "event")
+
+    assert refused.returncode == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
+    assert WORKER not in refused.stderr
