@@ -45,16 +45,17 @@ class Redaction:
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         for name, value in event.items():
-            event[name] = MASK if name in SECRET_FIELDS else self._masked(value)
+            event[name] = MASK if name in SECRET_FIELDS else self.masked(value)
         return event
 
-    def _masked(self, value: Any) -> Any:
+    def masked(self, value: Any) -> Any:
+        """The value, whatever JSON it is, without secrets."""
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, dict):
-            return {k: MASK if k in SECRET_FIELDS else self._masked(v) for k, v in value.items()}
+            return {k: MASK if k in SECRET_FIELDS else self.masked(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self._masked(item) for item in value]
+            return [self.masked(item) for item in value]
         return value
 
     def mask_line(self, _logger: Any, _method: str, line: str) -> str:
@@ -72,10 +73,16 @@ class Redaction:
         return text
 
 
+def redaction_of(settings: Settings) -> Redaction:
+    """What masks the secrets of these settings, and all that looks like a secret."""
+    secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
+    return Redaction([secret.get_secret_value() for secret in secrets])
+
+
 def configure_logging(settings: Settings) -> None:
     """Send structlog's and the libraries' lines to standard error, as text for a terminal or as JSON."""
     console = (settings.log_format or ("console" if sys.stderr.isatty() else "json")) == "console"
-    redaction = Redaction(_secret_values(settings))
+    redaction = redaction_of(settings)
     # No ExtraAdder: what Celery adds to its lines holds a failed task's arguments, and so tokens.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -116,6 +123,8 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    # The pool's own logger hands nothing on, and would print its tracebacks as they are.
+    logging.getLogger("multiprocessing").handlers = [handler]
     # These speak of every tick, request and message at INFO; URLs and arguments stay out of the log.
     for name in (
         "httpx",
@@ -127,8 +136,5 @@ def configure_logging(settings: Settings) -> None:
         "amqp",
     ):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-
-
-def _secret_values(settings: Settings) -> list[str]:
-    secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
-    return [secret.get_secret_value() for secret in secrets]
+    # A message that is given back while a server is away is no news: `redis.unavailable` said why.
+    logging.getLogger("celery.app.trace").setLevel(max(logging.ERROR, root.level))

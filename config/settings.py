@@ -138,6 +138,7 @@ class Settings(BaseSettings):
     recheck_max: Duration = timedelta(hours=6)
     escalate_after: Duration = timedelta(hours=24)
     escalate_before: Duration = timedelta(hours=1)
+    max_attempts: int = Field(5, ge=1)
     replacement: Replacement = Replacement.SAME_PROVIDER
     dry_run: bool = False
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery import Task
 
-from tasks.payload import PUBLIC, handle
+from tasks.payload import PUBLIC, delivered_again, handle
 from worker.app import app
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, TrackEvent
@@ -15,7 +16,8 @@ from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, TrackE
 @app.task(name="conferencing.connect_account", **PUBLIC)
 def connect_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
     """Store an account's credentials."""
-    return handle(self, ConnectAccount, accept.connect_account, args, kwargs)
+    service = partial(accept.connect_account, again=delivered_again(self))
+    return handle(self, ConnectAccount, service, args, kwargs)
 
 
 @app.task(name="conferencing.forget_account", **PUBLIC)
@@ -27,7 +29,7 @@ def forget_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
 @app.task(name="conferencing.track", **PUBLIC)
 def track(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
     """Start watching an event."""
-    return handle(self, TrackEvent, accept.track, args, kwargs)
+    return handle(self, TrackEvent, partial(accept.track, again=delivered_again(self)), args, kwargs)
 
 
 @app.task(name="conferencing.untrack", **PUBLIC)

@@ -9,6 +9,7 @@ from celery import Task
 from tasks.internal import look_at_account
 from tasks.payload import PUBLIC, handle
 from worker.app import app
+from worker.bootstrap import Services
 from worker.intake import accept
 from worker.intake.payloads import ReceiveNotification
 
@@ -16,7 +17,11 @@ from worker.intake.payloads import ReceiveNotification
 @app.task(name="conferencing.receive_notification", **PUBLIC)
 def receive_notification(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
     """Verify a notification and have what it speaks of looked at, at once."""
-    for sub, wait in handle(self, ReceiveNotification, accept.receive_notification, args, kwargs):
-        # A wake-up may come late: it carries nothing, and without it the next sweep does the same.
-        look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
-    return True
+
+    def service(services: Services, notification: ReceiveNotification) -> bool:
+        for sub, wait in accept.receive_notification(services, notification):
+            # A wake-up may come late: it carries nothing, and without it the next sweep does the same.
+            look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
+        return True
+
+    return handle(self, ReceiveNotification, service, args, kwargs)

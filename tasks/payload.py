@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,18 +10,22 @@ from typing import Any, TypeVar
 import structlog
 from celery import Task
 from celery.exceptions import Reject
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from worker.app import services
 from worker.bootstrap import Services
 from worker.intake.payloads import BadPayload, Payload, parse
+from worker.outage import BROKER, LEDGER
 
 P = TypeVar("P", bound=Payload)
 R = TypeVar("R")
 
 #: Options of every public task: its answer is kept, and a refused payload is no error of ours.
 PUBLIC: dict[str, Any] = {"bind": True, "ignore_result": False, "throws": (BadPayload,)}
+
+#: A message that cannot be worked on for now is given back after so long.
+REST_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -43,12 +48,26 @@ def handle(
         return service(services(), payload)
 
 
+def delivered_again(task: Task[..., Any]) -> bool:
+    """Whether the broker delivered this message before, and it was not acknowledged."""
+    return bool((task.request.delivery_info or {}).get("redelivered"))
+
+
 @contextmanager
 def bound_to(task: Task[..., Any]) -> Iterator[None]:
-    """Bind the task's name and id to all that is logged; give the message back while Redis is away."""
+    """Bind the task's name and id to all that is logged.
+
+    While Redis is away or takes no writes, the message is given back, and is delivered again until it does.
+    """
     with structlog.contextvars.bound_contextvars(task=task.name, task_id=task.request.id):
         try:
             yield
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            log.warning("task.given_back", reason=type(error).__name__)
-            raise Reject(str(type(error).__name__), requeue=True) from None
+        except (RedisError, OperationalError) as error:
+            outage = BROKER if isinstance(error, OperationalError) else LEDGER
+            if not outage.began(error):
+                raise
+            # Not at once, or it would only go round and round.
+            time.sleep(REST_SECONDS)
+            raise Reject(type(error).__name__, requeue=True) from None
+        else:
+            LEDGER.over()

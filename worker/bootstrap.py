@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from config.logging import redaction_of
 from config.settings import BatchCost, Settings, SettingsError, require_cronofy, require_vault
 from worker.cronofy.budget import Budget
 from worker.cronofy.client import Cronofy
@@ -20,6 +21,7 @@ from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.vault import Vault
+from worker.reconcile.attempts import Attempts
 from worker.reconcile.look import Looker
 from worker.reconcile.post import Post
 from worker.reconcile.relinks import RelinkRules
@@ -100,12 +102,14 @@ def bootstrap(settings: Settings) -> Services:
     require_cronofy(settings)
     check_addresses(settings)
     ledger = open_ledger(settings)
+    policy = policy_of(settings)
     looker = Looker(
         ledger=ledger,
         cronofy=_cronofy(settings, ledger),
-        policy=policy_of(settings),
+        policy=policy,
         rules=RelinkRules(settings.relink_reminders, settings.relink_hosts, settings.cronofy_api_url),
         post=Post(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
+        attempts=Attempts(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
     )
     return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, make_mailer(settings))

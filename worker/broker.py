@@ -7,33 +7,19 @@ on some of it, and logs whole bodies, which may hold tokens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import sleep
 from typing import Any
 
 import structlog
 from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
 from kombu.exceptions import ContentDisallowed, DecodeError
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES
+
+from worker.transport import PROBE_SECONDS, Transport
 
 log = structlog.get_logger()
-
-
-class Channel(redis.Channel):
-    """Kombu's channel, but a list's item that is no message is dropped with a line in the log."""
-
-    def _brpop_read(self, **options: Any) -> Any:
-        try:
-            return super()._brpop_read(**options)  # type: ignore[misc]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            # The item is off the list by now, and was nothing that could be handed over.
-            log.error("message.dropped", reason="not_a_message", error=type(error).__name__)
-            return True
-
-
-class Transport(redis.Transport):
-    """Kombu's Redis transport with that channel."""
-
-    Channel = Channel
 
 
 class TolerantConsumer(Consumer):
@@ -41,6 +27,15 @@ class TolerantConsumer(Consumer):
 
     strategies: dict[str, Any]
     connection_errors: tuple[type[Exception], ...]
+
+    def connect(self) -> Any:
+        """Connect; on a server that refuses writes for now, wait until it takes them."""
+        connection = super().connect()
+        transport = connection.transport
+        while isinstance(transport, Transport) and not transport.takes_writes(connection.default_channel):
+            maybe_shutdown()
+            sleep(PROBE_SECONDS)
+        return connection
 
     def update_strategies(self) -> None:
         """Wrap what takes up each task's messages, so that no malformed one gets past it."""
@@ -72,9 +67,9 @@ class TolerantConsumer(Consumer):
 
 
 def install() -> None:
-    """Have Celery use this transport for Redis brokers."""
+    """Have Celery use our transport for Redis brokers."""
     for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = "worker.broker:Transport"
+        TRANSPORT_ALIASES[scheme] = "worker.transport:Transport"
 
 
 def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,6 +50,7 @@ COMMANDS = Commands(
         "status": "inspection",
         "doctor": "inspection",
         "healthcheck": "health",
+        "dead-letters": "letters",
         "pause": "operations",
         "resume": "operations",
     }

@@ -9,10 +9,10 @@ from functools import cache, cached_property
 from typing import Any
 
 import structlog
-from celery.beat import Scheduler
 from redis.exceptions import RedisError
 
 from worker.app import current_settings
+from worker.beat import Scheduler
 from worker.broker import TolerantConsumer
 from worker.ledger.connection import connect_once
 from worker.ledger.presence import announce

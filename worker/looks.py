@@ -16,12 +16,18 @@ from worker.bootstrap import THREADS, Services
 from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.ledger.ledger import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
+from worker.outage import why
 from worker.reconcile.answer import live_answer, recorded_answer, with_note
-from worker.reconcile.look import PUT_OFF, LookResult
+from worker.reconcile.look import PUT_OFF, LookResult, unforeseen
+from worker.reconcile.parking import BLAMELESS, is_suspicious, revived
+from worker.room import Room
 
 #: A batch takes up no more accounts after so many seconds: wake-ups come with every sweep, and a
 #: short task leaves its process free for urgent work.
 BATCH_SECONDS = 5.0
+
+#: A look that is to be made alone waits so long for the others of its process, or else for another batch.
+ALONE_WAIT = timedelta(seconds=5)
 
 #: Looks that the budget broke off are woken again no sooner: a wake-up is to be worth its while.
 SHORTEST_REST = timedelta(milliseconds=500)
@@ -61,22 +67,38 @@ class _Batch:
         self._end = time.monotonic() + BATCH_SECONDS
         self._centers: tuple[str, ...] = DATA_CENTERS
         self.resume_after: timedelta | None = None
+        self._room = Room()
 
     def work(self) -> int:
         """Claim and look until the batch is over; returns how many accounts that were."""
         done = 0
         while self._left > 0 and self._centers and time.monotonic() < self._end:
             self._left -= 1
-            lease = self._services.ledger.claim(self._services.settings.lease, self._centers)
+            lease, result = self._claim_and_look()
             if lease is None:
                 self._left = 0
                 break
-            hindrance = guarded_look(self._services, lease).hindrance
+            hindrance = result.hindrance
             if isinstance(hindrance, PUT_OFF):
                 self._close(lease.account.data_center, hindrance)
             else:
                 done += 1
         return done
+
+    def _claim_and_look(self) -> tuple[Lease | None, LookResult]:
+        """Look at the foremost account; a suspicious one while no other look is under way in this process.
+
+        What kills the process then has harmed no other account, and none of them is blamed for it.
+        """
+        with self._room.shared():
+            lease = self._services.ledger.claim(self._services.settings.lease, self._centers)
+            if lease is None or not is_suspicious(lease):
+                return lease, guarded_look(self._services, lease) if lease else LookResult()
+        with self._room.alone(ALONE_WAIT) as free:
+            if free:
+                return lease, guarded_look(self._services, lease)
+        self._services.ledger.release(lease)
+        return None, LookResult()
 
     def _close(self, center: str, hindrance: CronofyError) -> None:
         """What one account of an origin was refused, all would be."""
@@ -97,7 +119,10 @@ def _rest_after(hindrance: CronofyError | None) -> timedelta | None:
 def guarded_look(
     services: Services, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False
 ) -> LookResult:
-    """A look whose unforeseen failure is logged and puts the account off, and harms no other."""
+    """A look whose unforeseen failure is logged and puts the account off, and harms no other.
+
+    Raises RedisError while Redis is away or takes no writes: that is no failure of the look.
+    """
     with structlog.contextvars.bound_contextvars(sub=lease.sub):
         try:
             return services.looker.look(lease, forced, urgent=urgent)
@@ -105,14 +130,16 @@ def guarded_look(
             log.warning("look.lease_lost", reason="expired")
             return LookResult()
         except Exception as error:
+            if why(error):
+                # No fault of the look: the lease expires by itself, and another one is made.
+                raise
             log.exception("look.crashed")
-            unforeseen = CronofyError(f"The look failed unforeseen ({type(error).__name__}).")
             try:
-                services.looker.fail(lease, unforeseen)
+                services.looker.fail(lease, unforeseen(error))
             except Exception as second:
                 # The lease expires by itself, and another look is made.
                 log.warning("look.lease_left", reason=type(second).__name__)
-            return LookResult(hindrance=unforeseen)
+            return LookResult(hindrance=unforeseen(error))
 
 
 def look_at_account(services: Services, sub: str) -> BatchResult:
@@ -125,26 +152,35 @@ def look_at_account(services: Services, sub: str) -> BatchResult:
 
 
 def reconcile_event(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
-    """Re-read, diagnose and act on one event now; the diagnosis, or None where it is not tracked."""
+    """Re-read, diagnose and act on one event now; the diagnosis, or None where it is not tracked.
+
+    A parked one is taken up again: even if it cannot be looked at now, it is due from here on.
+    """
+    stored = services.ledger.find_pending(sub, key)
+    if stored and stored.event.parked:
+        event = revived(stored.event, services.ledger.now(), services.settings.max_attempts)
+        services.ledger.revive(sub, stored, event)
+        log.info("event.revived", sub=sub, calendar_id=key.calendar_id, event_id=key.event_id)
     answers = _reconcile(services, sub, [key])
     return answers[0] if answers else None
 
 
 def reconcile_account(services: Services, sub: str) -> list[dict[str, Any]]:
-    """The same for all pending events of an account."""
-    return _reconcile(services, sub, [stored.event.key for stored in services.ledger.pending(sub)])
+    """The same for all pending events of an account but those that are parked."""
+    pending = services.ledger.pending(sub)
+    return _reconcile(services, sub, [stored.event.key for stored in pending if not stored.event.parked])
 
 
 def explain(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
     """Why the event stands as it does, by a live read; changes nothing. None where it is not tracked.
 
-    A settled event, and one of a lost account, is answered from the ledger, and so is one that
-    Cronofy cannot be asked about now; the answer says so.
+    A settled event, a parked one and one of a lost account is answered from the ledger, and so is one
+    that Cronofy cannot be asked about now; the answer says so.
     """
     ledger = services.ledger
     stored = ledger.find_pending(sub, key)
     account = ledger.account(sub)
-    if stored is None or account.lost:
+    if stored is None or account.lost or stored.event.parked:
         stored = stored or ledger.find(sub, key)
         return recorded_answer(sub, stored.event, account.lost) if stored else None
     lease = _acquire(services, sub)
@@ -158,6 +194,12 @@ def explain(services: Services, sub: str, key: EventKey) -> dict[str, Any] | Non
         return live_answer(sub, present.event, services.looker.diagnose_only(lease, present))
     except CronofyError as error:
         return with_note(recorded_answer(sub, stored.event, False), f"Not read anew: {error.reason}")
+    except BLAMELESS:
+        raise
+    except Exception as error:
+        log.exception("explain.failed", sub=sub, calendar_id=key.calendar_id, event_id=key.event_id)
+        note = f"Not read anew: {unforeseen(error).reason}"
+        return with_note(recorded_answer(sub, stored.event, False), note)
     finally:
         ledger.release(lease)
 

@@ -51,9 +51,9 @@ QUICK = {
 class Caller:
     """Another service: Celery, the broker's URL, and the names in the contract."""
 
-    def __init__(self, url: str) -> None:
-        """Connect to the broker, where the results are as well."""
-        self._app = Celery(broker=url, backend=url, set_as_current=False)
+    def __init__(self, url: str, results: str | None = None) -> None:
+        """Connect to the broker; `results` is where they are, if not there as well."""
+        self._app = Celery(broker=url, backend=results or url, set_as_current=False)
         # Who waits for no result needs no backend.
         self._teller = Celery(broker=url, set_as_current=False)
 
@@ -72,6 +72,10 @@ class Caller:
     def send(self, task: str, /, **kwargs: Any) -> None:
         """Enqueue a task and go on."""
         self._send(task, (), kwargs, app=self._teller, ignore_result=True)
+
+    def begin(self, task: str, /, **kwargs: Any) -> str:
+        """Enqueue a task whose result is wanted, and go on; the task's id."""
+        return str(self._send(task, (), kwargs, app=self._teller).id)
 
     def failure(self, task: str, /, args: Sequence[Any] = (), **kwargs: Any) -> str:
         """Enqueue a task that has to fail; the failure's kind and text."""
@@ -170,6 +174,10 @@ class Fleet:
         written = self.requests(sub, "POST")
         return [r for r in written if r["path"] == "/v1/batch" or r["path"].endswith("/events")]
 
+    def answered(self, task_id: str) -> bool:
+        """Whether a task has its result."""
+        return bool(self.redis.exists(f"celery-task-meta-{task_id}"))
+
     def drained(self) -> bool:
         """Whether no message is waiting and none is in a worker's hands."""
         queues: Any = [self.redis.llen(name) for name in (INTAKE, URGENT)]
@@ -260,17 +268,25 @@ def zoom(profile_id: str, **fields: Any) -> Json:
 
 @contextmanager
 def running_fleet(
-    home: Path, command: str = "up", settings: Mapping[str, str] | None = None
+    home: Path,
+    command: str = "up",
+    settings: Mapping[str, str] | None = None,
+    ledger: str | None = None,
+    broker: str | None = None,
 ) -> Iterator[Fleet]:
-    """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK."""
+    """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK.
+
+    `ledger` and `broker` are the URLs of servers that run already.
+    """
     with ExitStack() as stack:
-        url = stack.enter_context(embedded_server(home / "redis"))
+        url = ledger or stack.enter_context(embedded_server(home / "redis"))
         sandbox = stack.enter_context(running_sandbox())
         redis = stack.enter_context(Redis.from_url(url))
-        caller = Caller(url)
+        caller = Caller(broker or url, url)
         stack.callback(caller.close)
         values = {
             "REDIS_URL": url,
+            "BROKER_URL": broker or "",
             "VAULT_KEYS": Fernet.generate_key().decode(),
             "DATA_DIR": str(home),
             **cronofy_settings(sandbox),

@@ -236,7 +236,47 @@ def test_every_volume_is_declared_and_every_declared_one_is_used() -> None:
     """No service names a volume that is not there."""
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
 
-    assert used == set(COMPOSE["volumes"])
+    assert {name for name in used if not name.startswith(".")} == set(COMPOSE["volumes"])
+
+
+def test_every_folder_that_is_mounted_is_there() -> None:
+    """Folders of the repository are only read."""
+    mounted = [v.split(":") for s in SERVICES.values() for v in s.get("volumes", []) if v.startswith(".")]
+
+    assert mounted
+    assert all((ROOT / folder).is_dir() and mode == "ro" for folder, _, mode in mounted)
+
+
+def test_prometheus_scrapes_what_is_served_with_its_token() -> None:
+    """The target is the service's name and port, and the token comes from where Compose puts it."""
+    [job] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    [name], options = [
+        [name for name, service in ROLES.items() if service["command"][0] == "serve"],
+        cli.commands["serve"].make_context("serve", SERVICES["serve"]["command"][1:]).params,
+    ]
+    [secret] = SERVICES["prometheus"]["secrets"]
+
+    assert job["static_configs"] == [{"targets": [f"{name}:{options['port']}"]}]
+    assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
+    assert COMPOSE["secrets"][secret] == {"environment": "RECONCILER_BOARD_TOKEN"}
+
+
+def test_grafana_finds_its_dashboard_where_it_is_mounted() -> None:
+    """The provider's path is the mount of the folder with the dashboard."""
+    provisioning = ROOT / "deploy" / "grafana" / "provisioning"
+    [provider] = yaml.safe_load((provisioning / "dashboards" / "reconciler.yml").read_text())["providers"]
+    mounts = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
+
+    assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
+
+
+def test_only_loopback_reaches_what_is_published() -> None:
+    """Each port is the host's own; what is to be public goes through a proxy."""
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
 
 
 def test_mail_is_kept_where_the_image_keeps_its_data() -> None:
@@ -251,7 +291,7 @@ def test_mail_is_kept_where_the_image_keeps_its_data() -> None:
 def test_the_settings_for_the_sandbox_fit_the_sandbox() -> None:
     """What the file's head says to put into .env leads to the sandbox's own ports and client."""
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    shown = dict(re.findall(rf"^#\s+({PREFIX}\w+)=(\S+)$", text, re.MULTILINE))
+    shown = dict(re.findall(rf"^#   ({PREFIX}\w+)=(\S+)$", text, re.MULTILINE))
     service = SERVICES["sandbox"]
     context = cli.commands["sandbox"].make_context("sandbox", list(service["command"][1:]))
     options = context.params
@@ -265,7 +305,6 @@ def test_the_settings_for_the_sandbox_fit_the_sandbox() -> None:
     }
     # Relink links begin with the host that the sandbox listens on, and only the API URL's may be http.
     assert options["host"] == service["hostname"]
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
 def test_no_secret_stands_in_the_files() -> None:

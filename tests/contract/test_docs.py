@@ -277,7 +277,7 @@ def test_the_map_of_the_readme_leads_to_every_package() -> None:
         for path in (ROOT / package).rglob("__init__.py")
     ]
 
-    assert sorted({*packages, "tests/", "benchmarks/"}) == sorted(places)
+    assert sorted({*packages, "tests/", "benchmarks/", "examples/"}) == sorted(places)
 
 
 def test_the_readme_names_the_kinds_of_tests_that_there_are() -> None:

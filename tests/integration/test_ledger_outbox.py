@@ -13,7 +13,7 @@ from redis import Redis
 from tests.integration.test_ledger_leases import an_event, claim, dump, outcome
 from tests.waiting import wait_until
 from worker.ledger import outbox as outbox_module
-from worker.ledger.dead_letters import DeadLetter, DeadLetters
+from worker.ledger.dead_letters import DeadLetter, DeadLetters, KeptLetter
 from worker.ledger.ledger import Change, Credentials, EventChange, Ledger, Mail
 from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import OutcomeType
@@ -160,12 +160,12 @@ def test_dead_letters_are_kept_whole_and_in_order(ledger: Ledger) -> None:
     first = letters.keep("conferencing.track", "event: Field required", (), kwargs)
     second = letters.keep("conferencing.untrack", "Only keyword arguments are taken.", ["acc"], {"sub": 1})
 
-    assert letters.all() == [
-        DeadLetter(first, "conferencing.track", "event: Field required", kwargs),
-        DeadLetter(
-            second, "conferencing.untrack", "Only keyword arguments are taken.", {"sub": 1, "*": ["acc"]}
-        ),
+    refused = "Only keyword arguments are taken."
+    assert list(letters) == [
+        KeptLetter(first, DeadLetter("conferencing.track", "event: Field required", kwargs)),
+        KeptLetter(second, DeadLetter("conferencing.untrack", refused, {"sub": 1, "*": ["acc"]})),
     ]
+    assert len(letters) == 2
 
 
 def test_a_letter_that_is_no_json_is_kept_as_well_as_can_be(ledger: Ledger) -> None:
@@ -174,8 +174,8 @@ def test_a_letter_that_is_no_json_is_kept_as_well_as_can_be(ledger: Ledger) -> N
 
     letters.keep("conferencing.track", "no JSON", (), {"when": timedelta(1), "n": float("inf")})
 
-    (letter,) = letters.all()
-    assert letter.kwargs == {"when": "datetime.timedelta(days=1)", "n": float("inf")}
+    (kept,) = letters
+    assert kept.letter.kwargs == {"when": "datetime.timedelta(days=1)", "n": float("inf")}
 
 
 def test_no_secret_stands_in_redis_unsealed(ledger: Ledger) -> None:

@@ -76,7 +76,7 @@ def _kept(world: World) -> dict[bytes, bytes | None]:
     return {
         key: value
         for key, value in dump(world.services.ledger).items()
-        if b":budget:" not in key and not (refreshed and b":account:" in key)
+        if b":budget" not in key and not (refreshed and b":account:" in key)
     }
 
 

@@ -271,6 +271,8 @@ class Session:
         except VaultError as error:
             # Ours to mend, and no word about the account: the look fails, and says why.
             raise CronofyError(str(error)) from None
+        except (ValueError, TypeError):
+            raise CronofyError("The stored credentials are damaged: connect the account again.") from None
         if credentials is None:
             raise GrantRefused("The account was never connected: no credentials were given for it.")
         return credentials

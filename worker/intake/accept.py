@@ -1,6 +1,7 @@
 """What the intake tasks do: write what a caller says into the ledger, and answer once it is there.
 
-Each of them may be done twice with no harm.
+Each of them may be done twice with no harm. The two that begin something anew are told whether their message
+is delivered `again`: what they began the first time is not begun once more.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from worker.ledger.records import EventKey, TrackedEvent, to_ms
 log = structlog.get_logger()
 
 
-def connect_account(services: Services, account: ConnectAccount) -> bool:
+def connect_account(services: Services, account: ConnectAccount, *, again: bool = False) -> bool:
     """Store the account's credentials and wake it if it was lost."""
+    if again and _holds(services, account):
+        return True
     credentials = Credentials(account.refresh_token, account.access_token)
     services.ledger.connect(account.sub, credentials, account.data_center, account.email, account.name)
     log.info("account.stored", sub=account.sub)
@@ -36,11 +39,15 @@ def forget_account(services: Services, account: AccountOnly) -> bool:
     return True
 
 
-def track(services: Services, tracked: TrackEvent) -> bool:
+def track(services: Services, tracked: TrackEvent, *, again: bool = False) -> bool:
     """Start watching an event; its first look comes after ``RECHECK_MIN``."""
+    key = EventKey(tracked.calendar_id, tracked.event_id)
+    known = services.ledger.find(tracked.sub, key) if again else None
+    if known and (known.event.body, known.event.provider_name) == (tracked.event, tracked.provider_name):
+        return True
     now = services.ledger.now()
     event = TrackedEvent(
-        key=EventKey(tracked.calendar_id, tracked.event_id),
+        key=key,
         body=tracked.event,
         provider_name=tracked.provider_name,
         tracked_at=to_ms(now),
@@ -83,6 +90,13 @@ def receive_notification(
     log.info("notification.taken", interaction=interaction, subtype=hint.subtype, accounts=len(due))
     waits = ((sub, services.ledger.wake_after(sub)) for sub in due)
     return tuple((sub, wait) for sub, wait in waits if wait is not None)
+
+
+def _holds(services: Services, account: ConnectAccount) -> bool:
+    """Whether these credentials are stored, and work as far as is known."""
+    stored = services.ledger.account(account.sub)
+    credentials = services.ledger.open_credentials(stored)
+    return not stored.lost and credentials is not None and credentials.refresh_token == account.refresh_token
 
 
 def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]:

@@ -1,50 +1,144 @@
-"""Dead letters: payloads that cannot be carried out, kept with the reason, to be corrected and replayed."""
+"""Dead letters: what cannot be carried out, kept with the reason, to be corrected and sent again.
+
+They are of two kinds: payloads that were refused, and events whose looks always failed. None is ever
+trimmed: a letter stays until an operator replays or drops it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
 import msgpack
 
-from worker.ledger.ledger import Ledger
+from worker.ledger.vault import Vault, VaultError
+
+if TYPE_CHECKING:
+    from worker.ledger.ledger import Ledger
+
+#: Letters are read so many at a time: each may hold a payload of any size.
+PAGE = 50
+#: Where positional arguments, which no task takes, are kept among the keyword arguments.
+POSITIONAL = "*"
+UNREADABLE = "This entry of the stream is no dead letter."
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A task that was refused. `kwargs` may hold secrets: they are sealed in Redis.
+    """A task that could not be carried out.
 
-    Positional arguments, which no task takes, are kept in it under ``*``.
+    What may hold secrets or what users wrote is sealed in Redis: the payload, the traceback and the record.
     """
 
-    letter_id: str
     task: str
     reason: str
-    kwargs: Any
+    #: Its keyword arguments; positional ones are under ``*``.
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    #: Of the error, secrets masked.
+    traceback: str | None = None
+    #: A value of the ledger that could not be read.
+    record: bytes | None = None
+
+    def packed(self, vault: Vault) -> bytes:
+        """The value in the stream."""
+        letter = {"task": self.task, "reason": self.reason, "kwargs": vault.seal(_as_json(self.kwargs))}
+        if self.traceback is not None:
+            letter["traceback"] = vault.seal(self.traceback.encode(errors="backslashreplace"))
+        if self.record is not None:
+            letter["record"] = vault.seal(self.record)
+        return bytes(msgpack.packb(letter, unicode_errors="surrogatepass"))
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLetter:
+    """A letter as it lies in the stream."""
+
+    letter_id: str
+    #: Without payload, traceback and record where these are `sealed`.
+    letter: DeadLetter
+    #: Why it cannot be opened, if it cannot.
+    sealed: str | None = None
+
+    @property
+    def at(self) -> datetime:
+        """When it was kept, by the ledger's clock."""
+        return datetime.fromtimestamp(int(self.letter_id.partition("-")[0]) / 1000, UTC)
 
 
 class DeadLetters:
     """The dead letters of a ledger, oldest first."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self._redis = ledger.redis
+        self._vault = ledger.vault
         self._key = f"{ledger.prefix}:dead-letters"
+
+    def __len__(self) -> int:
+        return self._redis.xlen(self._key)
+
+    def __iter__(self) -> Iterator[KeptLetter]:
+        """All of them; few are in memory at a time."""
+        start = "-"
+        while page := cast("list[Any]", self._redis.xrange(self._key, min=start, count=PAGE)):
+            yield from map(self._open, page)
+            start = f"({page[-1][0].decode()}"
+
+    def newest(self, most: int) -> list[KeptLetter]:
+        """The newest, at most so many, oldest first."""
+        entries = cast("list[Any]", self._redis.xrevrange(self._key, count=most))
+        return [self._open(entry) for entry in reversed(entries)]
+
+    def find(self, letter_id: str) -> KeptLetter | None:
+        """The letter with this id."""
+        if not all(part.isdecimal() for part in letter_id.split("-", 1)) or "-" not in letter_id:
+            return None
+        entries = cast("list[Any]", self._redis.xrange(self._key, letter_id, letter_id))
+        return self._open(entries[0]) if entries else None
 
     def keep(self, task: str, reason: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Keep a refused payload; returns the letter's id."""
-        content = {**kwargs, "*": list(args)} if args else dict(kwargs)
-        sealed = self._ledger.vault.seal(json.dumps(content, default=repr).encode())
-        letter = msgpack.packb({"task": task, "reason": reason, "kwargs": sealed})
-        return cast("bytes", self._ledger.redis.xadd(self._key, {"letter": letter})).decode()
+        content = {**kwargs, POSITIONAL: list(args)} if args else dict(kwargs)
+        packed = DeadLetter(task, reason, content).packed(self._vault)
+        return cast("bytes", self._redis.xadd(self._key, {"letter": packed})).decode()
 
-    def all(self) -> list[DeadLetter]:
-        """Every letter, opened."""
-        entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", self._ledger.redis.xrange(self._key))
-        return [self._open(letter_id.decode(), fields[b"letter"]) for letter_id, fields in entries]
+    def remove(self, letter_id: str) -> bool:
+        """Take a letter out; whether it was there."""
+        return bool(self._redis.xdel(self._key, letter_id))
 
-    def _open(self, letter_id: str, packed: bytes) -> DeadLetter:
-        letter = msgpack.unpackb(packed)
-        kwargs = json.loads(self._ledger.vault.open(letter["kwargs"]))
-        return DeadLetter(letter_id, letter["task"], letter["reason"], kwargs)
+    def _open(self, entry: tuple[bytes, dict[bytes, bytes]]) -> KeptLetter:
+        letter_id, fields = entry[0].decode(), entry[1]
+        try:
+            packed = msgpack.unpackb(fields[b"letter"], unicode_errors="surrogatepass")
+            task, reason, kwargs = packed["task"], packed["reason"], packed["kwargs"]
+            if not isinstance(task, str) or not isinstance(reason, str):
+                return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
+        except (KeyError, TypeError, ValueError, msgpack.UnpackException):
+            return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
+        try:
+            traceback, record = (
+                self._vault.open(packed[name]) if name in packed else None for name in ("traceback", "record")
+            )
+            letter = DeadLetter(
+                task,
+                reason,
+                json.loads(self._vault.open(kwargs)),
+                None if traceback is None else traceback.decode(),
+                record,
+            )
+        except VaultError as error:
+            return KeptLetter(letter_id, DeadLetter(task, reason), str(error))
+        return KeptLetter(letter_id, letter)
+
+
+def _as_json(kwargs: Mapping[str, Any]) -> bytes:
+    """JSON of whatever was sent; what JSON does not know is written as text rather than lost."""
+    try:
+        return json.dumps(kwargs, default=repr).encode()
+    except RecursionError:
+        # What could be read at all fits into a stack of its own.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(json.dumps, kwargs, default=repr).result().encode()

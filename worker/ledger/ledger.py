@@ -16,9 +16,17 @@ from uuid import uuid4
 import msgpack
 from redis import Redis
 
+from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.packing import fingerprint, pack_event, pack_memo, unpack_account, unpack_event
+from worker.ledger.packing import (
+    Unreadable,
+    fingerprint,
+    pack_event,
+    pack_memo,
+    readable_events,
+    unpack_account,
+)
 from worker.ledger.records import (
     DATA_CENTERS,
     Account,
@@ -61,6 +69,9 @@ class Lease:
     events: tuple[Stored, ...]
     #: What notifications said of them since their last look, by their fields.
     hints: Mapping[bytes, bytes] = field(default_factory=dict)
+    #: How many claims before this one, in a row, no look ended: its process died, or lost Redis.
+    unended: int = 0
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,15 @@ class EventChange:
     outcomes: tuple[Outcome, ...] = ()
     #: The look took up what notifications said of the event.
     heeded: bool = False
+    #: Kept together with the change.
+    letter: DeadLetter | None = None
+    #: The record is taken out, and the letter holds it: this is its field.
+    dropped: bytes | None = None
+
+    @property
+    def field(self) -> bytes:
+        """The hash field of the event."""
+        return self.dropped or self.before.event.key.field
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +183,15 @@ class Ledger:
         return bool(self.run("untrack", sub, key.field))
 
     def nudge(self, sub: str, key: EventKey, hint: bytes = b"") -> bool:
-        """Make a pending event due now; whether there is one.
+        """Make a pending event due now; whether there is one. A parked one stays as it is.
 
         `hint` is what a notification said of it (`pack_hint`), kept for the look.
         """
         return bool(self.run("nudge", sub, key.field, hint))
+
+    def revive(self, sub: str, parked: Stored, event: TrackedEvent) -> bool:
+        """Make a parked event due again as `event`; whether nobody changed it meanwhile."""
+        return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
 
     def nudge_account(self, sub: str) -> bool:
         """Make all pending events of an account due now; whether there are any."""
@@ -199,9 +223,9 @@ class Ledger:
         return unpack_account(sub, cast("dict[bytes, bytes]", self.redis.hgetall(self._key("account", sub))))
 
     def pending(self, sub: str) -> tuple[Stored, ...]:
-        """All pending events of an account."""
-        values = cast("list[bytes]", self.redis.hvals(self._key("events", sub)))
-        return tuple(unpack_event(value) for value in values)
+        """All pending events of an account that can be read."""
+        values = cast("dict[bytes, bytes]", self.redis.hgetall(self._key("events", sub)))
+        return readable_events(values.items())[0]
 
     def find(self, sub: str, key: EventKey) -> Stored | None:
         """An event of the account, pending or settled; None where it is not tracked."""
@@ -258,13 +282,14 @@ class Ledger:
                 "done": done,
                 "events": [
                     [
-                        event.before.event.key.field,
+                        event.field,
                         event.before.next_look,
                         event.before.fingerprint,
-                        "settle" if event.settle else "keep",
-                        pack_event(event.after),
+                        "drop" if event.dropped else "settle" if event.settle else "keep",
+                        b"" if event.dropped else pack_event(event.after),
                         _packed(event.outcomes),
-                        lease.hints.get(event.before.event.key.field, b"") if event.heeded else False,
+                        lease.hints.get(event.field, b"") if event.heeded else False,
+                        event.letter.packed(self.vault) if event.letter else False,
                     ]
                     for event in change.events
                 ],
@@ -282,7 +307,7 @@ class Ledger:
         refused = self.run("commit", lease.sub, lease.token, packed)
         if refused is None:
             raise LeaseLost("The lease of this account expired before its look was committed.")
-        fields = {event.before.event.key.field: event.before.event.key for event in change.events}
+        fields = {event.field: event.before.event.key for event in change.events}
         return frozenset(fields[field] for field in refused)
 
     # Credentials.
@@ -346,7 +371,8 @@ class Ledger:
 
     def _find(self, family: str, sub: str, key: EventKey) -> Stored | None:
         value = cast("bytes | None", self.redis.hget(self._key(family, sub), cast("str", key.field)))
-        return None if value is None else unpack_event(value)
+        readable = () if value is None else readable_events([(key.field, value)])[0]
+        return readable[0] if readable else None
 
     def _key(self, family: str, sub: str) -> str:
         return f"{self.prefix}:{family}:{sub}"
@@ -356,11 +382,12 @@ class Ledger:
         return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, hints = answer
+        now, sub_bytes, account, events, hints, claims = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
-        pending = tuple(unpack_event(value) for _, value in _pairs(events))
-        return Lease(sub, token, from_ms(now), stored, pending, dict(_pairs(hints)))
+        pending, unreadable = readable_events(_pairs(events))
+        told = dict(_pairs(hints))
+        return Lease(sub, token, from_ms(now), stored, pending, told, claims - 1, unreadable)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

@@ -10,8 +10,8 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,7 @@ from worker.ledger.records import (
     Stored,
     TrackedEvent,
     Write,
+    bare,
     from_ms,
 )
 
@@ -39,6 +40,8 @@ _HEADER = struct.Struct(">dddB")
 _RAW_DEFLATE = -zlib.MAX_WBITS
 #: Later than any date, for events whose start or next look is not known.
 _FAR_MS = 9e15
+#: The next look of a parked event: later still, so that the scripts can tell it.
+_PARKED_MS = 9.1e15
 
 
 @cache
@@ -67,8 +70,9 @@ _body_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allo
 def pack_event(event: TrackedEvent) -> bytes:
     """The ledger's value for an event."""
     starts_at = event.starts_at
+    never = _PARKED_MS if event.parked else _FAR_MS
     header = _HEADER.pack(
-        _FAR_MS if event.next_look is None else event.next_look,
+        never if event.next_look is None else event.next_look,
         _FAR_MS if starts_at is None else starts_at.timestamp() * 1000,
         event.tracked_at,
         CAUSES.index(event.cause),
@@ -109,6 +113,37 @@ def unpack_event(value: bytes) -> Stored:
         **known,
     )
     return stored_as(event, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A pending event whose stored value cannot be read."""
+
+    field: bytes
+    value: bytes
+    error: Exception
+
+    @property
+    def stored(self) -> Stored:
+        """What is known of it: its ids."""
+        return Stored(bare(EventKey.of_field(self.field)), 0.0, fingerprint(self.value[_HEADER.size :]))
+
+
+def readable_events(
+    values: Iterable[tuple[bytes, bytes]],
+) -> tuple[tuple[Stored, ...], tuple[Unreadable, ...]]:
+    """The events of a hash, and those of its values that are none."""
+    events, unreadable = [], []
+    for name, value in values:
+        try:
+            stored = unpack_event(value)
+            if stored.event.key.field != name:
+                raise ValueError("The record is that of another event.")
+        except Exception as error:
+            unreadable.append(Unreadable(name, value, error))
+        else:
+            events.append(stored)
+    return tuple(events), tuple(unreadable)
 
 
 def stored_as(event: TrackedEvent, value: bytes) -> Stored:
@@ -158,14 +193,36 @@ def unpack_memo(value: bytes) -> Memo:
 
 
 def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
-    """Read an account's hash; an empty one is an account that was never connected."""
-    profile = msgpack.unpackb(stored[b"profile"]) if b"profile" in stored else {}
+    """Read an account's hash; an empty one is an account that was never connected.
+
+    A part that cannot be read counts as not there, and is named in `unreadable`.
+    """
+    unreadable = []
+
+    def part(name: str, unpack: Callable[[bytes], Any], default: Any) -> Any:
+        value = stored.get(name.encode())
+        try:
+            return default if value is None else unpack(value)
+        except Exception:
+            unreadable.append(name)
+            return default
+
+    email, name = part("profile", _unpack_profile, (None, None))
+    memo = part("memo", unpack_memo, Memo())
+    heard_at = part("heard", lambda value: from_ms(float(value)), None)
     return Account(
         sub=sub,
         credentials=stored.get(b"credentials"),
         lost=stored.get(b"standing") == b"lost",
         data_center=stored.get(b"data_center", b"us").decode(),
-        heard_at=from_ms(float(stored[b"heard"])) if b"heard" in stored else None,
-        memo=unpack_memo(stored[b"memo"]) if b"memo" in stored else Memo(),
-        **profile,
+        email=email,
+        name=name,
+        memo=memo,
+        heard_at=heard_at,
+        unreadable=tuple(unreadable),
     )
+
+
+def _unpack_profile(value: bytes) -> tuple[str | None, str | None]:
+    profile = msgpack.unpackb(value)
+    return profile["email"], profile["name"]

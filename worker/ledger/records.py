@@ -45,9 +45,10 @@ class EventKey:
 
     @classmethod
     def of_field(cls, field: bytes) -> EventKey:
-        """The event of a hash field."""
+        """The key in a hash field, as far as it can be made out: the field may be damaged too."""
         length, _, ids = field.partition(b":")
-        return cls(ids[: int(length)].decode(), ids[int(length) :].decode())
+        end = int(length) if length.isdigit() else 0
+        return cls(ids[:end].decode(errors="replace"), ids[end:].decode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,17 @@ class TrackedEvent:
     last: Mapping[str, Any] | None = None
     #: (at, cause or state, what was done), the newest last.
     history: tuple[tuple[int, str, str], ...] = ()
+    #: Looks in a row that it made fail; with any, it is looked at alone (`worker.reconcile.parking`).
+    attempts: int = 0
+    #: Such a look is under way, or its process ended in it.
+    trying: bool = False
+    #: Why it is no longer looked at, in a sentence; None while it is.
+    parked: str | None = None
+
+    @property
+    def suspect(self) -> bool:
+        """Whether looks of its neighbours are kept apart from it."""
+        return self.attempts > 0 or self.trying or self.parked is not None
 
     @property
     def start(self) -> EventTime | None:
@@ -162,6 +174,9 @@ class TrackedEvent:
             self,
             last=diagnosis.as_json,
             failures=0,
+            attempts=0,
+            trying=False,
+            parked=None,
             interval=interval.total_seconds(),
             next_look=to_ms(next_look) if next_look else None,
             history=self._history_with(now, what.value, diagnosis.remedy.value),
@@ -169,7 +184,7 @@ class TrackedEvent:
 
     def failed(self, reason: str, now: datetime, next_look: datetime) -> TrackedEvent:
         """This record after a look that failed: nothing is concluded, only the next look moves."""
-        failed = replace(self, failures=self.failures + 1, next_look=to_ms(next_look))
+        failed = replace(self, failures=self.failures + 1, trying=False, next_look=to_ms(next_look))
         return failed.noted(now, "look_failed", reason)
 
     def saw(self, seen: Seen, now: datetime) -> TrackedEvent:
@@ -210,6 +225,11 @@ class TrackedEvent:
 
     def _history_with(self, now: datetime, what: str, done: str) -> tuple[tuple[int, str, str], ...]:
         return (*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:]
+
+
+def bare(key: EventKey) -> TrackedEvent:
+    """A record of which only the ids are known."""
+    return TrackedEvent(key, {}, None, 0, 0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +276,8 @@ class Account:
     memo: Memo = Memo()
     #: When a notification last spoke of one of its events.
     heard_at: datetime | None = None
+    #: Which parts of the stored account could not be read, and count as not there.
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

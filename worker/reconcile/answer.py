@@ -20,6 +20,9 @@ _UNSEEN: Mapping[str, Any] = {
 }
 
 
+#: What is parked is taken up again only by a person.
+PARKED_NOTE = "It is not looked at again until it is replayed from the dead letters, or asked for."
+
 #: For a pending event of an account that Cronofy refuses (contract §6).
 _LOST: Mapping[str, Any] = {
     "state": State.PENDING.value,
@@ -36,6 +39,9 @@ def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]
     """The diagnosis of the last look, from the ledger; `lost` says that the account is."""
     settled = event.last is not None and event.last["state"] != State.PENDING.value
     last = event.last or _UNSEEN
+    if event.parked:
+        last = {**last, "certainty": Certainty.LIKELY.value, "evidence": [event.parked, PARKED_NOTE]}
+        last["remedy"] = Remedy.ESCALATE.value
     if lost and last["cause"] != _LOST["cause"] and not settled:
         last = _LOST
     return {

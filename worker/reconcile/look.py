@@ -7,10 +7,12 @@ and everything that the look changes is committed in one step that a lost lease 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
+from redis.exceptions import RedisError
 
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import (
@@ -25,35 +27,28 @@ from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Cause,
     Diagnosis,
-    Missing,
     Observation,
     Policy,
-    Profiles,
-    Remedy,
-    Seen,
-    State,
     Unauthorized,
 )
-from worker.diagnosis.schedule import is_due
-from worker.ledger.ledger import Change, EventChange, Lease, Ledger, Mail
+from worker.ledger.ledger import Change, EventChange, Lease, LeaseLost, Ledger, Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.packing import unpack_hint
 from worker.ledger.records import (
     Account,
     EventKey,
-    LastRead,
-    Memo,
     Stored,
     TrackedEvent,
-    from_ms,
-    interval_of,
     to_ms,
 )
-from worker.reconcile.observe import Readings, observe, undecided
+from worker.reconcile.attempts import Attempts
+from worker.reconcile.judgement import Judgement, is_news, remember, why_unjudged
+from worker.reconcile.observe import Readings, observe
+from worker.reconcile.parking import BLAMELESS, Turn, choose, unnamed
 from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.post import Post
 from worker.reconcile.reassign import reassign
-from worker.reconcile.relinks import RelinkRules, plan_relinks, reconnected, waits_for
+from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks, waits_for
+from worker.reconcile.sifting import sifted
 from worker.reconcile.verdict import Verdict, judge, unread
 
 #: Not faults of the look: it is put off, and what it did not settle stays due.
@@ -84,6 +79,7 @@ class Looker:
     policy: Policy
     rules: RelinkRules
     post: Post
+    attempts: Attempts
     dry_run: bool = False
 
     def look(self, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False) -> LookResult:
@@ -93,24 +89,52 @@ class Looker:
         Raises LeaseLost where the lease expired meanwhile, with nothing committed: the next holder
         looks again.
         """
-        due = [s for s in lease.events if s.event.key in forced or _due(s.event, lease.now)]
-        if not due:
+        if lease.account.unreadable:
+            log.error("account.unreadable", sub=lease.sub, parts=lease.account.unreadable)
+        if lease.unreadable:
+            self._part(lease, self.attempts.parted(lease), done=False)
+        lease = self.attempts.suspect(lease)
+        turn = choose(lease, forced)
+        if turn.alone:
+            lease, turn, parked = self.attempts.begin(lease, turn)
+            if parked:
+                self._part(lease, [parked])
+                return LookResult((parked,))
+        if not turn.due:
             self.ledger.release(lease)
             return LookResult()
-        plan = self._plan(lease, due, read_anew=bool(forced))
+        try:
+            return self._look(lease, turn, read_anew=bool(forced), urgent=urgent)
+        except (LeaseLost, RedisError):
+            raise
+        except BLAMELESS as error:
+            self._fail(lease, self.attempts.present(lease, turn), unforeseen(error))
+            return LookResult(hindrance=unforeseen(error))
+        except Exception as error:
+            changes, verdicts = self.attempts.shared(lease, turn, error)
+            self._part(lease, verdicts, changes)
+            return LookResult(hindrance=unforeseen(error))
+
+    def _look(self, lease: Lease, turn: Turn, *, read_anew: bool, urgent: bool) -> LookResult:
+        plan = self._plan(lease, turn.due, read_anew=read_anew)
         with self.cronofy.session(lease.account, plan.calls, urgent=urgent) as session:
             try:
-                readings = self._observe(session, lease, due, plan)
+                readings = self._observe(session, lease, turn, plan)
             except ACCOUNT_REFUSED as error:
                 return self._lose(replace(lease, account=session.account), error)
             except PUT_OFF as error:
-                self.ledger.release(lease)
+                if turn.alone:
+                    # It was not looked at after all.
+                    events = [EventChange(s, replace(s.event, trying=False)) for s in turn.due]
+                    self.ledger.commit(lease, Change(events))
+                else:
+                    self.ledger.release(lease)
                 _say(lease.sub, error)
                 return LookResult(hindrance=error)
             except CronofyError as error:
-                self._fail(lease, due, error)
+                self._fail(lease, turn.due, error)
                 return LookResult(hindrance=error)
-            return self._remedy(session, lease, due, readings)
+            return self._remedy(session, lease, turn, readings)
 
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
         """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
@@ -120,72 +144,74 @@ class Looker:
         plan = self._plan(lease, [stored], read_anew=True)
         with self.cronofy.session(lease.account, plan.calls, urgent=True) as session:
             try:
-                readings = self._observe(session, lease, [stored], plan)
+                readings = self._observe(session, lease, Turn((stored,)), plan)
             except ACCOUNT_REFUSED as error:
                 refused = Observation(Unauthorized(error.reason))
                 return diagnose(stored.event.request, refused, lease.now, self.policy)
-        judged = _Judgement(lease, readings, self.policy).judge(stored)
+        judged = Judgement(lease, readings, self.policy).judge(stored)
         if judged is None:
-            raise _why_unjudged(stored.event.key, readings)
+            raise why_unjudged(stored.event.key, readings)
         return judged.diagnosis
 
     def fail(self, lease: Lease, error: CronofyError) -> None:
         """Put an account's due events off after a look that ended in an unforeseen error."""
-        self._fail(lease, [stored for stored in lease.events if _due(stored.event, lease.now)], error)
+        self._fail(lease, choose(lease, ()).due, error)
 
     def _plan(self, lease: Lease, due: Sequence[Stored], *, read_anew: bool) -> ReadingPlan:
         events = [stored.event for stored in due]
         hinted = any(event.key.field in lease.hints for event in events)
         return plan_reading(events, lease.account.memo, self.rules, lease.now, read_anew=read_anew or hinted)
 
-    def _observe(self, session: Session, lease: Lease, due: Sequence[Stored], plan: ReadingPlan) -> Readings:
-        wanted = {stored.event.key for stored in due}
-        return observe(
-            session,
-            [stored.event for stored in due],
-            [stored.event for stored in lease.events if stored.event.key not in wanted],
-            plan,
-            lease.now,
-        )
+    def _observe(self, session: Session, lease: Lease, turn: Turn, plan: ReadingPlan) -> Readings:
+        due, others = ([stored.event for stored in part] for part in (turn.due, turn.others))
+        return observe(session, due, others, plan, lease.now)
 
-    def _remedy(
-        self, session: Session, lease: Lease, due: Sequence[Stored], readings: Readings
-    ) -> LookResult:
-        now, judgement = lease.now, _Judgement(lease, readings, self.policy)
-        wanted = {stored.event.key for stored in due}
+    def _remedy(self, session: Session, lease: Lease, turn: Turn, readings: Readings) -> LookResult:
+        now, judgement = lease.now, Judgement(lease, readings, self.policy)
+        due, others = ({stored.event.key for stored in part} for part in (turn.due, turn.others))
         verdicts: list[Verdict] = []
         failed: list[Verdict] = []
         changes: list[EventChange] = []
+        blamed: list[tuple[Stored, Exception]] = []
         for stored in lease.events:
-            verdict = judgement.judge(stored)
-            is_wanted = stored.event.key in wanted
-            if verdict and (is_wanted or _is_news(verdict)):
-                verdicts.append(verdict)
-            elif is_wanted:
-                error = _why_unjudged(stored.event.key, readings)
-                if not isinstance(error, PUT_OFF):
-                    failed.append(unread(lease.sub, stored, error.reason, now, self.policy))
-            elif waits_for(stored.event) in judgement.back:
-                soon = to_ms(now + self.policy.recheck_min)
-                after = replace(stored.event.asked_again(now), next_look=soon)
-                changes.append(EventChange(stored, after))
+            is_due = stored.event.key in due
+            try:
+                verdict = judgement.judge(stored) if is_due or stored.event.key in others else None
+                if verdict and (is_due or is_news(verdict)):
+                    verdicts.append(verdict)
+                elif is_due:
+                    error = why_unjudged(stored.event.key, readings)
+                    if not isinstance(error, PUT_OFF):
+                        failed.append(unread(lease.sub, stored, error.reason, now, self.policy))
+                    elif turn.alone:
+                        changes.append(EventChange(stored, replace(stored.event, trying=False)))
+                elif not stored.event.parked and waits_for(stored.event) in judgement.back:
+                    soon = to_ms(now + self.policy.recheck_min)
+                    after = replace(stored.event.asked_again(now), next_look=soon)
+                    changes.append(EventChange(stored, after))
+            except Exception as error:
+                # What was only read by the way makes its own looks fail in time.
+                blamed += [(stored, error)] if is_due else []
         profiles = judgement.profiles
         if not self.dry_run:
-            verdicts = reassign(self.ledger, session, lease, verdicts, profiles, self.policy)
+            verdicts, unwritten = reassign(self.ledger, session, lease, verdicts, profiles, self.policy)
+            blamed += unwritten
         judged = {verdict.before.event.key for verdict in verdicts}
-        account = replace(session.account, memo=_remember(lease.account.memo, profiles, readings.read))
+        account = replace(session.account, memo=remember(lease.account.memo, profiles, readings.read))
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
-        plan = plan_relinks(
-            account,
-            verdicts,
-            [stored.event for stored in lease.events if stored.event.key not in judged],
-            profiles,
-            address,
-            now,
-            self.rules,
-            dry_run=self.dry_run,
-        )
-        mails = [self.post.relink(mail_id, letter, now) for mail_id, letter in plan.letters]
+
+        def plan_mail(
+            verdicts: Sequence[Verdict], others: Sequence[TrackedEvent]
+        ) -> tuple[RelinkPlan, list[Mail]]:
+            plan = plan_relinks(
+                account, verdicts, others, profiles, address, now, self.rules, dry_run=self.dry_run
+            )
+            return plan, [self.post.relink(mail_id, letter, now) for mail_id, letter in plan.letters]
+
+        rest = [s.event for s in lease.events if s.event.key not in judged and not s.event.parked]
+        (plan, mails), unplanned = sifted(plan_mail, verdicts, rest)
+        blamed += [(verdict.before, error) for verdict, error in unplanned]
+        failed += [self.attempts.blame(lease, stored, error) for stored, error in blamed]
         mails += self._escalations(account, address, [*plan.verdicts, *failed], now)
         change = Change(
             events=[*changes, *(verdict.change for verdict in (*plan.verdicts, *failed))],
@@ -198,23 +224,21 @@ class Looker:
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
         if hindrance:
             _say(lease.sub, hindrance)
+        if blamed:
+            hindrance = hindrance or unforeseen(blamed[0][1])
         return LookResult(plan.verdicts, hindrance)
 
     def _lose(self, lease: Lease, error: CronofyError) -> LookResult:
         """Cronofy refuses the account: no more calls for it until it is connected again."""
         observation = Observation(Unauthorized(error.reason))
-        verdicts = tuple(
-            judge(
-                lease.sub,
-                stored,
-                stored.event,
-                None,
-                diagnose(stored.event.request, observation, lease.now, self.policy),
-                lease.now,
-                self.policy,
-            )
-            for stored in lease.events
-        )
+        now, verdicts = lease.now, []
+        for stored in lease.events:
+            if stored.event.parked:
+                continue
+            # One that cannot even be judged is answered for by the account's own standing.
+            with suppress(Exception):
+                diagnosis = diagnose(stored.event.request, observation, now, self.policy)
+                verdicts.append(judge(lease.sub, stored, stored.event, None, diagnosis, now, self.policy))
         lost = Outcome(
             OutcomeType.ACCOUNT_LOST,
             lease.sub,
@@ -227,14 +251,26 @@ class Looker:
         if verdicts and len(changed) == len(verdicts):
             # It was connected anew during the look: the new credentials are tried at the next.
             return LookResult(hindrance=error)
-        return LookResult(verdicts)
+        return LookResult(tuple(verdicts))
+
+    def _part(
+        self,
+        lease: Lease,
+        verdicts: Sequence[Verdict],
+        changes: Sequence[EventChange] = (),
+        done: bool = True,
+    ) -> None:
+        """Commit what failed by its events, and tell of those that are parked by it."""
+        mails = self._escalations(lease.account, lease.account.email, verdicts, lease.now)
+        events = [*changes, *(verdict.change for verdict in verdicts)]
+        self._write(lease, Change(events, mails=mails), done)
 
     def _fail(self, lease: Lease, due: Sequence[Stored], error: CronofyError) -> None:
         """A look that learnt nothing: every event that it was for is put off."""
         _say(lease.sub, error)
         failed = [unread(lease.sub, stored, error.reason, lease.now, self.policy) for stored in due]
         mails = self._escalations(lease.account, lease.account.email, failed, lease.now)
-        self.ledger.commit(lease, Change([verdict.change for verdict in failed], mails=mails))
+        self._write(lease, Change([verdict.change for verdict in failed], mails=mails))
 
     def _escalations(
         self, account: Account, address: str | None, verdicts: Sequence[Verdict], now: datetime
@@ -242,11 +278,25 @@ class Looker:
         escalated = [verdict for verdict in verdicts if verdict.escalated]
         if not escalated or self.dry_run:
             return []
-        return self.post.escalation(account, address, escalated, now)
+        try:
+            return self.post.escalation(account, address, escalated, now)
+        except Exception:
+            # One of them cannot be put into words: of all that are parked only the ids are named.
+            named = [unnamed(verdict) if verdict.letter else verdict for verdict in escalated]
+            return self.post.escalation(account, address, named, now)
+
+    def _write(self, lease: Lease, change: Change, done: bool = True) -> frozenset[EventKey]:
+        """Commit; a record that cannot be packed does not keep the others from being written."""
+        try:
+            return self.ledger.commit(lease, change, done)
+        except BLAMELESS:
+            raise
+        except Exception:
+            return self.ledger.commit(lease, self.attempts.writable(lease, change), done)
 
     def _commit(self, lease: Lease, change: Change, verdicts: Sequence[Verdict]) -> frozenset[EventKey]:
         """Commit, and say what was; returns the events that changed meanwhile."""
-        changed = self.ledger.commit(lease, change)
+        changed = self._write(lease, change)
         if not (change.lost and verdicts and len(changed) == len(verdicts)):
             for outcome in change.outcomes:
                 log.info(f"account.{outcome.type}", sub=lease.sub, **_loggable(outcome))
@@ -268,53 +318,6 @@ class Looker:
         return changed
 
 
-class _Judgement:
-    """Diagnoses the events of one look from what it read."""
-
-    def __init__(self, lease: Lease, readings: Readings, policy: Policy) -> None:
-        self._lease = lease
-        self._readings = readings
-        self._policy = policy
-        self.profiles = readings.userinfo.profiles if readings.userinfo else None
-        #: Profiles that were connected again since their users were asked to.
-        self.back = reconnected(lease.account.memo, self.profiles)
-
-    def judge(self, stored: Stored) -> Verdict | None:
-        """The verdict, or None where this look cannot tell."""
-        now, event = self._lease.now, stored.event
-        sighting = self._readings.sightings.get(event.key)
-        if sighting is None or (undecided(sighting, now) and self.profiles is None):
-            return None
-        # What was only remembered is never written to, and settles nothing.
-        seen = sighting if isinstance(sighting, Seen) and self._readings.read else None
-        hint = self._lease.hints.get(event.key.field)
-        if hint:
-            event = event.noticed(*unpack_hint(hint))
-        if seen:
-            event = event.saw(seen, now)
-        if waits_for(event) in self.back:
-            event = event.asked_again(now)
-        diagnosis = self._diagnose(event, sighting)
-        return judge(
-            self._lease.sub,
-            stored,
-            event,
-            seen,
-            diagnosis,
-            now,
-            self._policy,
-            heard=_heard_lately(self._lease.account, now),
-        )
-
-    def _diagnose(self, event: TrackedEvent, sighting: Seen | Missing) -> Diagnosis:
-        request = event.request
-        if request.provider_name is None and request.profile_id is not None:
-            # A profile that was once listed is known by its provider even when it is gone.
-            provider = self._lease.account.memo.providers.get(request.profile_id)
-            request = replace(request, provider_name=provider)
-        return diagnose(request, Observation(sighting, self.profiles), self._lease.now, self._policy)
-
-
 def _say(sub: str, hindrance: CronofyError) -> None:
     """Log what kept a look, or a part of it, from its answer."""
     if isinstance(hindrance, PUT_OFF):
@@ -323,36 +326,9 @@ def _say(sub: str, hindrance: CronofyError) -> None:
         log.warning("look.failed", sub=sub, reason=hindrance.reason, status=hindrance.status)
 
 
-def _heard_lately(account: Account, now: datetime) -> bool:
-    """Whether notifications about the account's events are known to reach us."""
-    return account.heard_at is not None and now - account.heard_at < HEARD_FOR
-
-
-def _due(event: TrackedEvent, now: datetime) -> bool:
-    return event.next_look is not None and is_due(from_ms(event.next_look), interval_of(event), now)
-
-
-def _is_news(verdict: Verdict) -> bool:
-    """Whether an event that was read by the way is to be taken up before it is due: where there is
-    something to do about it that was not known. Its own looks go on as planned otherwise."""
-    diagnosis = verdict.diagnosis
-    if diagnosis.state is not State.PENDING:
-        return True
-    return diagnosis.remedy is not Remedy.WAIT and diagnosis.cause is not verdict.before.event.cause
-
-
-def _why_unjudged(key: EventKey, readings: Readings) -> CronofyError:
-    error = readings.failures.get(key) or readings.userinfo_failure
-    return error or CronofyError("This look could not tell how the event stands.")
-
-
-def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:
-    """The memo with the providers of all profiles that are listed now, and how much was read."""
-    memo = replace(memo, last_read=read or memo.last_read)
-    if profiles is None:
-        return memo
-    listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}
-    return replace(memo, providers={**memo.providers, **listed})
+def unforeseen(error: Exception) -> CronofyError:
+    """What to say of a look that failed for a reason of its own."""
+    return CronofyError(f"The look failed unforeseen ({type(error).__name__}).")
 
 
 def _ids(verdict: Verdict) -> dict[str, str]:

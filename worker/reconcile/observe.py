@@ -25,6 +25,8 @@ class Readings:
     read: LastRead | None = None
     #: Events of which this look could not tell, and why.
     failures: dict[EventKey, CronofyError] = field(default_factory=dict)
+    #: Events whose own part of the answer made the program fail.
+    faults: dict[EventKey, Exception] = field(default_factory=dict)
     userinfo: UserInfo | None = None
     #: Why UserInfo is None although it was needed.
     userinfo_failure: CronofyError | None = None
@@ -97,6 +99,8 @@ def _take(
             readings.sightings[event.key] = read_event(item, event.tzid) if item is not None else Missing()
         except Malformed as error:
             readings.failures[event.key] = error
+        except Exception as error:
+            readings.faults[event.key] = error
 
 
 def undecided(sighting: Seen | Missing, now: datetime) -> bool:

@@ -12,7 +12,7 @@ from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, Out
 from worker.diagnosis.model import Policy, Profiles, Remedy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
 from worker.ledger.packing import pack_event, stored_as
-from worker.ledger.records import Write
+from worker.ledger.records import Stored, Write
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import (
     Verdict,
@@ -47,13 +47,15 @@ def reassign(
     verdicts: Sequence[Verdict],
     profiles: Profiles | None,
     policy: Policy,
-) -> list[Verdict]:
+) -> tuple[list[Verdict], list[tuple[Stored, Exception]]]:
     """Carry out the verdicts that call for another profile; the others pass unchanged.
 
     Each event was seen pending in this look's read. A verdict whose event was tracked anew or
-    untracked meanwhile is left out. Raises LeaseLost before anything is written.
+    untracked meanwhile is left out. Also returns the events for which no update could be made, and what
+    they raised. Raises LeaseLost before anything is written.
     """
     kept: list[Verdict] = []
+    blamed: list[tuple[Stored, Exception]] = []
     planned: list[_Planned] = []
     for verdict in verdicts:
         to_profile_id = verdict.diagnosis.detail.get("to_profile_id")
@@ -69,6 +71,9 @@ def reassign(
         except IncompleteRecord as lack:
             kept.append(escalate_once(verdict, lease.sub, str(lack), lease.now, "incomplete"))
             continue
+        except Exception as fault:
+            blamed.append((verdict.before, fault))
+            continue
         intended, update = intend(verdict, to_profile_id, lease.now), Update(verdict.after.key, body)
         planned.append(_Planned(intended, to_profile_id, update, verdict.before.event.writes))
     if planned:
@@ -77,7 +82,7 @@ def reassign(
         errors = session.update([plan.update for plan in planned])
         for plan, error in zip(planned, errors, strict=True):
             kept.append(_answered(plan, lease, error, profiles, policy))
-    return kept
+    return kept, blamed
 
 
 def _record_intents(ledger: Ledger, lease: Lease, planned: Sequence[_Planned]) -> list[_Planned]:

@@ -14,6 +14,7 @@ from typing import Any
 from worker.diagnosis.causes import is_overdue
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, Seen, State
 from worker.diagnosis.schedule import next_look, next_pause, retry_look
+from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.ledger import EventChange
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Stored, TrackedEvent, Write, from_ms, interval_of, to_ms
@@ -33,6 +34,9 @@ class Verdict:
     outcomes: tuple[Outcome, ...] = ()
     #: The reason for a person, where one is told now.
     escalated: str | None = None
+    #: To be kept with the change; where the record cannot be read, its field, under which it is taken out.
+    letter: DeadLetter | None = None
+    dropped: bytes | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -43,7 +47,8 @@ class Verdict:
     def change(self) -> EventChange:
         """What the ledger is to write."""
         settled = self.diagnosis.state is not State.PENDING
-        return EventChange(self.before, self.after, settled, self.outcomes, heeded=self.seen is not None)
+        heeded = self.seen is not None
+        return EventChange(self.before, self.after, settled, self.outcomes, heeded, self.letter, self.dropped)
 
 
 def judge(

@@ -1,8 +1,9 @@
 -- All that one look of an account changes, in one step, if the lease is still held.
 -- ARGV: P, sub, token, packed change:
 --   done       true ends the lease; false keeps it (an intent, recorded before a write)
---   events     { field, next look and SHA-1 of the record that were claimed, 'keep' or 'settle', new value,
---              outcomes, the hint that the look took up ('' for none) or false if it took none up }...
+--   events     { field, next look and SHA-1 of the record that were claimed, 'keep', 'settle' or 'drop', new value,
+--              outcomes, the hint that the look took up ('' for none) or false if it took none up,
+--              dead letter or false }...
 --   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
 --              anew meanwhile, the whole change is void
 --   memo       of the account, if it changes
@@ -45,7 +46,12 @@ for _, event in ipairs(change.events) do
       redis.call('HDEL', hints_key(sub), field)
       hint = false
     end
-    if verb == 'keep' and (header(present) ~= next_look or (heeded and hint)) then
+    if event[8] then
+      local former = redis.call('HGET', letters_key(sub), field)
+      if former then redis.call('XDEL', LETTERS, former) end
+      redis.call('HSET', letters_key(sub), field, redis.call('XADD', LETTERS, '*', 'letter', event[8]))
+    end
+    if verb == 'keep' and not is_parked(value) and (header(present) ~= next_look or (heeded and hint)) then
       -- Somebody made it due during this look, which may have read it before: it is looked at again.
       value = due_at(value, now)
     end
@@ -54,7 +60,7 @@ for _, event in ipairs(change.events) do
       put_event(sub, field, nil, present)
       redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
     else
-      put_event(sub, field, value, present)
+      put_event(sub, field, verb == 'keep' and value or nil, present)
     end
     publish(event[6])
   end
@@ -73,5 +79,10 @@ for _, mail in ipairs(change.mails) do
 end
 for _, id in ipairs(change.cancel) do drop_mail(id) end
 write_tally()
-if change.done then end_lease(sub, now) else weigh(sub, now) end
+if change.done then
+  redis.call('HDEL', CLAIMS, sub)
+  end_lease(sub, now)
+else
+  weigh(sub, now)
+end
 return refused

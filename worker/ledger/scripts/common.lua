@@ -16,6 +16,10 @@
 --   P:hints:SUB        hash    what a notification said of a pending event since its last look (packed), by the
 --                              event's field. Written by nudge, taken by the next look's commit.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
+--   P:letters:SUB      hash    the dead letter of each event that was parked, by the event's field. Written by
+--                              commit; kept with the events.
+--   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim; ended by commit,
+--                              taken back by release.
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready:CENTER     zset    the accounts of a data centre that are due, SUB by when its turn is: see turn()
 --   P:leased           zset    SUB by the expiry of its lease. An account is in one of the three, or in
@@ -33,8 +37,9 @@
 --   P:outcomes:turn    string  held by the one who tells it; seconds
 --   P:outbox           zset    mail id by when it is to be sent (or tried again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
---   P:dead-letters     stream  letter (packed: task, reason, payload encrypted by the vault)
---   P:counters         hash    gauges events:pending and cause:NUMBER; totals of all else
+--   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
+--                              the vault). Never trimmed: until replayed or dropped.
+--   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; totals of all else
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
 --   P:swept            string  when the last sweep moved what was due
@@ -50,6 +55,8 @@
 local P = ARGV[1]
 local HEADER = 25
 local FAR = 9e15
+-- The next look of a parked event: it has none, and no notification gives it one.
+local PARKED = 9.1e15
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -61,14 +68,23 @@ local function events_key(sub) return P .. ':events:' .. sub end
 local function settled_key(sub) return P .. ':settled:' .. sub end
 
 local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
+local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
 local COUNTERS = P .. ':counters'
 
 local function hints_key(sub) return P .. ':hints:' .. sub end
+local function letters_key(sub) return P .. ':letters:' .. sub end
 
 local STARTS, OLDEST = P .. ':starts', P .. ':oldest'
 
--- Next look, start, when it was tracked, cause.
-local function header(value) return struct.unpack('>dddB', value) end
+-- Next look, start, when it was tracked, cause. A damaged value is due at once: the look that claims it sets it aside.
+local function header(value)
+  if #value < HEADER then return 0, FAR, FAR, 0 end
+  local next_look, start, tracked, cause = struct.unpack('>dddB', value)
+  if next_look ~= next_look then next_look = 0 end
+  return next_look, start, tracked, cause
+end
+
+local function is_parked(value) return header(value) == PARKED end
 
 local function due_at(value, at) return struct.pack('>d', at) .. string.sub(value, 9) end
 
@@ -87,6 +103,7 @@ end
 
 local function calendar_of(field)
   local length = string.match(field, '^(%d+):')
+  if not length then return '' end
   return string.sub(field, #length + 2, #length + 1 + length)
 end
 
@@ -108,16 +125,19 @@ local function put_event(sub, field, value, old)
     local _, _, _, cause = header(old)
     count('events:pending', -1)
     count('cause:' .. cause, -1)
+    if is_parked(old) then count('events:parked', -1) end
   end
   if value then
     local _, _, _, cause = header(value)
     redis.call('HSET', key, field, value)
     count('events:pending', 1)
     count('cause:' .. cause, 1)
+    if is_parked(value) then count('events:parked', 1) end
     if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
   elseif old then
     redis.call('HDEL', key, field)
     redis.call('HDEL', hints_key(sub), field)
+    redis.call('HDEL', letters_key(sub), field)
     left_calendars[calendar_of(field)] = true
   end
   return old

@@ -9,7 +9,9 @@ if standing ~= 'active' then
   -- What was tracked before the first connect keeps its own first look.
   if standing == 'lost' then
     local all = redis.call('HGETALL', events)
-    for i = 1, #all, 2 do redis.call('HSET', events, all[i], due_at(all[i + 1], now)) end
+    for i = 1, #all, 2 do
+      if not is_parked(all[i + 1]) then redis.call('HSET', events, all[i], due_at(all[i + 1], now)) end
+    end
   end
   tell(ARGV[6], ARGV[7])
   count('outcome:account_connected', 1)

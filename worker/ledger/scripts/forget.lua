@@ -1,5 +1,6 @@
 -- Erase an account: credentials, events, mail not yet sent. ARGV: P, sub
 local sub = ARGV[2]
+for _, letter in ipairs(redis.call('HVALS', letters_key(sub))) do redis.call('XDEL', LETTERS, letter) end
 for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do put_event(sub, field, nil) end
 leave_calendars(sub)
 for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
@@ -10,5 +11,6 @@ redis.call('ZREM', STARTS, sub)
 redis.call('ZREM', OLDEST, sub)
 redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
-redis.call('DEL', account_key(sub), settled_key(sub), hints_key(sub))
+redis.call('HDEL', CLAIMS, sub)
+redis.call('DEL', account_key(sub), settled_key(sub), hints_key(sub), letters_key(sub))
 return 1

@@ -1,0 +1,45 @@
+"""Hand an account and an event over to the reconciler, and ask how the event stands.
+
+    CRONOFY_REFRESH_TOKEN=… python hand_over.py SUB CALENDAR_ID < event.json
+
+Needs nothing but `celery[redis]` and the broker's URL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from celery import Celery
+
+BROKER_URL = os.environ.get("BROKER_URL", "redis://localhost:6379/0")
+
+# The results are in the ledger's Redis; here that is the broker as well.
+reconciler = Celery(broker=BROKER_URL, backend=BROKER_URL)
+
+
+def hand_over(sub: str, calendar_id: str, event: dict[str, object]) -> object:
+    """Connect the account, have the event watched, and return its diagnosis."""
+    reconciler.send_task(
+        "conferencing.connect_account",
+        kwargs={"sub": sub, "refresh_token": os.environ["CRONOFY_REFRESH_TOKEN"]},
+        queue="reconciler.intake",
+    ).get(timeout=30)
+    # Returns once the ledger has the event: from here on it is looked after.
+    reconciler.send_task(
+        "conferencing.track",
+        kwargs={"sub": sub, "calendar_id": calendar_id, "event": event},
+        queue="reconciler.intake",
+    ).get(timeout=30)
+    question = reconciler.send_task(
+        "conferencing.explain",
+        kwargs={"sub": sub, "calendar_id": calendar_id, "event_id": event["event_id"]},
+        queue="reconciler.urgent",
+    )
+    return question.get(timeout=60)
+
+
+if __name__ == "__main__":
+    diagnosis = hand_over(sys.argv[1], sys.argv[2], json.load(sys.stdin))
+    print(json.dumps(diagnosis, indent=2))

@@ -1,0 +1,64 @@
+"""Flower, Celery's monitor, beside a fleet: it shows workers and queues, and learns no payload."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from config.celery import QUEUES
+from tests.acceptance.harness import Fleet, zoom
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def flower(fleet: Fleet) -> Iterator[httpx.Client]:
+    """Flower as docker-compose.yml starts it, on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    command = [sys.executable, "-m", "celery", "--broker", fleet.redis_url, "flower"]
+    process = subprocess.Popen(
+        [*command, "--address=127.0.0.1", f"--port={port}", "--basic-auth=operator:secret"],
+        cwd=fleet.home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("operator", "secret")) as client:
+            wait_until(lambda: _answers(client), 30, 0.1, what="Flower to answer")
+            yield client
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthcheck").is_success
+    except httpx.HTTPError:
+        return False
+
+
+def test_flower_shows_the_workers_and_their_queues(fleet: Fleet, flower: httpx.Client) -> None:
+    """A worker of ours is listed with the queues that it takes from."""
+
+    def queues() -> set[str]:
+        workers = flower.get("/api/workers", params={"refresh": "1"}, timeout=30).json()
+        return {queue["name"] for worker in workers.values() for queue in worker.get("active_queues", [])}
+
+    assert wait_until(lambda: queues() == set(QUEUES), 30, 0.5, what="the workers to be listed")
+
+
+def test_flower_learns_no_payload(fleet: Fleet, flower: httpx.Client) -> None:
+    """Workers send no task events, which would hold what callers hand over, tokens among it."""
+    person = fleet.person(zoom("pro_zoom"))
+    person.write_and_track("watched", "pro_zoom")
+    person.outcome("assigned", "watched")
+
+    assert flower.get("/api/tasks").json() == {}
+    assert person.refresh_token not in flower.get("/workers").text

@@ -1,0 +1,106 @@
+"""Alerts, dashboard and autoscaling ask for series that exist; every alert is in the runbook."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contract.documents import ROOT, firsts, table, text_of
+
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
+DASHBOARD: dict[str, Any] = json.loads(
+    (ROOT / "deploy" / "grafana" / "dashboards" / "reconciler.json").read_text()
+)
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool (of Prometheus) is not on this machine"
+)
+
+
+def _promtool(*args: str, cwd: Path = PROMETHEUS) -> str:
+    done = subprocess.run(["promtool", *args], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _queries() -> dict[str, str]:
+    """Every query of these files, by where it stands."""
+    found = {f"alert {rule['alert']}": rule["expr"] for rule in RULES}
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            found[f"panel {panel['title']} {target['refId']}"] = target["expr"]
+    scaled = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "autoscaling.yaml").read_text())
+    for trigger in scaled["spec"]["triggers"]:
+        found["autoscaling"] = trigger["metadata"]["query"]
+    return found
+
+
+QUERIES = _queries()
+
+
+def _documented() -> set[str]:
+    """The series that docs/operations.md lists, histograms by what Prometheus makes of them."""
+    names = {name.partition("{")[0] for name in firsts(table("docs/operations.md", "metric"))}
+    parts = {f"{name}{part}" for name in names for part in ("_bucket", "_sum", "_count")}
+    return names | parts
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+def test_a_query_asks_for_metrics_that_exist(query: str) -> None:
+    """Each `reconciler_…` in it is a metric that the table of metrics names."""
+    asked = set(re.findall(r"\breconciler_\w+", query))
+
+    assert asked or "up{" in query
+    assert asked <= _documented()
+
+
+def test_every_alert_has_its_section_in_the_runbook() -> None:
+    """And the runbook has no section about an alert that is gone; each says how urgent it is."""
+    sections = re.findall(r"^## (\w+)\n\n\*(page|ticket)\.\*", text_of("docs/runbook.md"), re.MULTILINE)
+
+    assert sections == [(rule["alert"], rule["labels"]["severity"]) for rule in RULES]
+
+
+def test_the_dashboard_names_no_datasource_of_ours() -> None:
+    """It is imported anywhere: the data source is a variable."""
+    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {"${datasource}"}
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+@needs_promtool
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+    """Its syntax, its rules, and the token's file, which the deployment puts elsewhere."""
+    shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
+    token, file = tmp_path / "board-token", tmp_path / "prometheus" / "prometheus.yml"
+    token.write_text("token")
+    file.write_text(file.read_text().replace("/run/secrets/board-token", str(token)))
+
+    assert "SUCCESS" in _promtool("check", "config", "prometheus.yml", cwd=tmp_path / "prometheus")
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should_and_else_stay_silent() -> None:
+    """Each alert has both cases in its unit tests, and they hold."""
+    cases = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
+    names = {case["name"] for case in cases}
+
+    assert names == {f"{rule['alert']} {what}" for rule in RULES for what in ("fires", "stays silent")}
+    assert "SUCCESS" in _promtool("test", "rules", "alerts_test.yml")
+
+
+@needs_promtool
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+def test_a_query_is_written_as_prometheus_reads_it(query: str, tmp_path: Path) -> None:
+    """Checked as the expression of a rule."""
+    rule = {"groups": [{"name": "one", "rules": [{"record": "one", "expr": query}]}]}
+    (tmp_path / "rule.yml").write_text(yaml.safe_dump(rule))
+
+    _promtool("check", "rules", "rule.yml", cwd=tmp_path)

@@ -1,0 +1,144 @@
+"""Many people with events, followed through a fault: what must come of each event, and what did."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import cycle
+from typing import Any, Literal
+
+from sandbox.control import Json
+from tests.acceptance.harness import Fleet, Person, zoom
+from tests.waiting import wait_until
+from worker.ledger.records import EventKey
+
+#: An event whose conference comes by itself, whose profile was removed and can be replaced, and whose user
+#: has to connect the profile again.
+Kind = Literal["well", "moved", "asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a crowd's events."""
+
+    #: Events that did not end with a conference.
+    lost: int
+    #: Outcomes, Update Events and different emails beyond one each.
+    doubled: int
+    #: Update Events that were sent twice, by the account whose look sent them.
+    rewritten: Counter[str]
+    #: Relink emails, and those among them that came once more with the Message-ID of another.
+    mails: int
+    repeated_mails: int
+
+
+@dataclass(slots=True)
+class Crowd:
+    """People, each with events of one kind."""
+
+    fleet: Fleet
+    people: list[tuple[Kind, Person]] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    #: What was handed over to be tracked.
+    sent: list[Json] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, fleet: Fleet, people: int, events: int) -> Crowd:
+        """So many people with so many events each, all connected and none of their events tracked yet."""
+        crowd = cls(fleet, events=[f"event-{number}" for number in range(events)])
+        kinds: Iterator[Kind] = cycle(("well", "moved", "asked"))
+        for _, kind in zip(range(people), kinds, strict=False):
+            profile = zoom("pro_new" if kind == "moved" else "pro_zoom", connected=kind != "asked")
+            removed = ["pro_old"] if kind == "moved" else []
+            crowd.people.append((kind, fleet.person(profile, removed_profiles=removed)))
+        return crowd
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        return len(self.people) * len(self.events)
+
+    def track(self) -> Iterator[Json]:
+        """Write and track one event after the other, without waiting for answers."""
+        for event_id in self.events:
+            for kind, person in self.people:
+                profile = "pro_old" if kind == "moved" else "pro_zoom"
+                body = person.write(event_id, profile, timedelta(days=2), subscriptions=[])
+                event = {"sub": person.sub, "calendar_id": person.calendar_id, "event": body}
+                self.sent.append({**event, "provider_name": "zoom"})
+                self.fleet.caller.send("track", **self.sent[-1])
+                yield body
+
+    def send_again(self, seconds: float) -> int:
+        """What a caller does who finds events unknown after that time; how many they were."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self._unknown(), seconds, 0.25)
+        unknown = self._unknown()
+        for event in unknown:
+            self.fleet.caller.send("track", **event)
+        return len(unknown)
+
+    def relink(self) -> None:
+        """Let everybody follow the email who got one."""
+        for kind, person in self.people:
+            if kind == "asked":
+                person.outcome("relink_requested", None, 60)
+                self.fleet.control.reconnect_profile(person.sub, "pro_zoom")
+
+    def settle(self, seconds: float) -> Result:
+        """Wait until every event has its conference, for so long at most, and say what became of them."""
+        expected = {(person.sub, event_id) for _, person in self.people for event_id in self.events}
+
+        def all_assigned() -> bool:
+            told = {(o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["type"] == "assigned"}
+            return expected <= told
+
+        with contextlib.suppress(AssertionError):
+            wait_until(all_assigned, seconds, 0.5)
+            wait_until(self.fleet.drained, 30, 0.25, what="no message under way")
+        return self.result()
+
+    def result(self) -> Result:
+        """What has become of the events so far."""
+        subs = {person.sub: kind for kind, person in self.people}
+        told = Counter(
+            (o["type"], o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["sub"] in subs
+        )
+        assigned = {(sub, event_id) for kind, sub, event_id in told if kind == "assigned"}
+        ours = [w for w in self.fleet.control.writes() if w["sub"] in subs and w["via"] != "sandbox"]
+        written = Counter((w["sub"], w["event_id"]) for w in ours)
+        rewritten: Counter[str] = Counter()
+        for (sub, _), times in written.items():
+            rewritten[sub] += times - 1
+        addresses = {person.email: kind for kind, person in self.people}
+        letters = Counter((m["to"][0], m["message_id"]) for m in self.fleet.control.mail())
+        letters = Counter({k: n for k, n in letters.items() if k[0] in addresses})
+        receivers = Counter(address for address, _ in letters)
+        doubled = _beyond_one(told) + _beyond_one(receivers)
+        return Result(
+            lost=len(self) - len(assigned),
+            doubled=doubled,
+            rewritten=+rewritten,
+            mails=sum(letters.values()),
+            repeated_mails=_beyond_one(letters),
+        )
+
+    def leased(self) -> Collection[str]:
+        """The accounts that are being looked at."""
+        members: Collection[bytes] = self.fleet.redis.zrange("reconciler:leased", 0, -1)  # type: ignore[assignment]
+        return {member.decode() for member in members}
+
+    def _unknown(self) -> list[Json]:
+        """What was handed over and is neither watched nor settled."""
+        return [event for event in self.sent if not self._is_known(event)]
+
+    def _is_known(self, event: Json) -> bool:
+        name: Any = EventKey(event["calendar_id"], event["event"]["event_id"]).field
+        kinds = ("events", "settled")
+        return any(self.fleet.redis.hexists(f"reconciler:{kind}:{event['sub']}", name) for kind in kinds)
+
+
+def _beyond_one(counted: Mapping[Any, int]) -> int:
+    return sum(times - 1 for times in counted.values())

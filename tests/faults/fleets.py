@@ -1,0 +1,33 @@
+"""The fleets that faults are done to: quick in coming back, and quiet about what is only slow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.acceptance.harness import Fleet, running_fleet
+
+#: What a dead process held is free soon; nothing is escalated and nobody reminded while a test lasts.
+SETTINGS = {
+    "LOOK_TIMEOUT": "3",
+    "HTTP_TIMEOUT": "3",
+    "TASK_TIME_LIMIT": "5",
+    "VISIBILITY_TIMEOUT": "6",
+    "ESCALATE_AFTER": "3600",
+    "RELINK_REMINDERS": "3600",
+    "API_PER_SECOND": "500",
+    "API_PER_MINUTE": "30000",
+}
+
+
+@contextmanager
+def fleet_of_roles(
+    home: Path, *, ledger: str | None = None, broker: str | None = None, **settings: str
+) -> Iterator[Fleet]:
+    """A worker and beat, each a process of its own that nobody starts again; Cronofy has no limits."""
+    home.mkdir(parents=True, exist_ok=True)
+    with running_fleet(home, "worker", {**SETTINGS, **settings}, ledger, broker) as fleet:
+        fleet.control.set_limits(per_second=0)
+        fleet.start("beat")
+        yield fleet

@@ -1,0 +1,93 @@
+"""A Redis server of a test's own: it keeps its port and its data when it is killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from worker.embedded import find_binary
+
+
+class Server:
+    """One server in a directory; `client` is a client of it that waits for nothing."""
+
+    def __init__(self, home: Path, binary: str | None = None, **config: str) -> None:
+        """`config`: directives of its configuration, with underscores; starts nothing yet."""
+        home.mkdir(parents=True)
+        self._home = home
+        self._binary = binary or find_binary()
+        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+            self.port = int(probe.getsockname()[1])
+        directives: Mapping[str, str] = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(home),
+            "appendonly": "yes",
+            # What was acknowledged is there again after a kill.
+            "appendfsync": "always",
+            "save": '""',
+            "maxmemory-policy": "noeviction",
+            **{name.replace("_", "-"): value for name, value in config.items()},
+        }
+        lines = [f"{name} {value}" for name, value in directives.items()]
+        (home / "server.conf").write_text("\n".join([*lines, ""]))
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.client = Redis.from_url(self.url, socket_timeout=10)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; returns once it takes commands, with all that it held."""
+        with (self._home / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binary, str(self._home / "server.conf")], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 15
+        while not self._answers():
+            assert self._process.poll() is None, (self._home / "server.log").read_text()[-2000:]
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it as a lost machine does."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait(5)
+
+    def stop(self) -> None:
+        """End it in good order, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(10)
+
+    def set(self, **config: Any) -> None:
+        """Change its configuration while it runs."""
+        for name, value in config.items():
+            self.client.config_set(name.replace("_", "-"), value)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except RedisError:
+            return False
+
+
+@contextmanager
+def running_server(home: Path, binary: str | None = None, **config: str) -> Iterator[Server]:
+    """Start a server in `home`; it is ended with the block."""
+    server = Server(home, binary, **config)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.client.close()
+        server.stop()

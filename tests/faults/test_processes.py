@@ -1,0 +1,189 @@
+"""Processes that are killed, ended, stopped and doubled while they work."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.harness import Fleet, zoom
+from tests.acceptance.processes import Child, children_of
+from tests.faults.crowd import Crowd
+from tests.faults.fleets import fleet_of_roles
+from tests.faults.record import Record
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A worker and beat."""
+    with fleet_of_roles(tmp_path_factory.mktemp("processes")) as running:
+        yield running
+
+
+def _start_worker(fleet: Fleet) -> Child:
+    """Start one more worker; returns once it takes messages."""
+    ready = fleet.log.read_bytes().count(b" ready.")
+    child = fleet.start("worker")
+    wait_until(lambda: fleet.log.read_bytes().count(b" ready.") > ready, 30, what="a new worker")
+    return child
+
+
+def _kill(worker: Child, dice: random.Random) -> None:
+    """Kill the whole worker, or only its main process or one of its pool, as the dice say."""
+    pool = children_of(worker.pid)
+    victims = dice.choice([[worker.pid, *pool], [worker.pid], [dice.choice(pool)] if pool else [worker.pid]])
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    if worker.pid in victims:
+        worker.process.wait(5)
+
+
+def test_killed_workers_lose_nothing_and_do_nothing_twice(
+    fleet: Fleet, long: bool, seed: int, record: Record
+) -> None:
+    """Workers are killed (kill -9) again and again while events are tracked, mended and settled.
+
+    Every event ends with its conference and has each outcome once. What was written to Cronofy twice belongs
+    to accounts that a killed process had in hands, and an email that was sent twice has one Message-ID.
+    """
+    dice = random.Random(seed)
+    people, events, kills = (30, 50, 20) if long else (9, 8, 4)
+    crowd = Crowd.of(fleet, people, events)
+    in_hands: list[str] = []
+    moments = sorted(dice.sample(range(len(crowd)), kills))
+    workers = [fleet.children[0]]
+
+    for number, _ in enumerate(crowd.track()):
+        if number in moments:
+            time.sleep(dice.uniform(0, 0.5))
+            in_hands.extend(crowd.leased())
+            _kill(workers[-1], dice)
+            in_hands.extend(crowd.leased())
+            if workers[-1].process.poll() is not None:
+                workers.append(_start_worker(fleet))
+    crowd.relink()
+    again = crowd.send_again(40)
+    result = crowd.settle(240 if long else 60)
+    fleet.children[0] = workers[-1]
+
+    unexplained = sum(times for sub, times in result.rewritten.items() if sub not in in_hands)
+    record(
+        "A worker is killed (kill -9)",
+        injected=kills,
+        events=len(crowd),
+        lost=result.lost,
+        doubled=result.doubled + unexplained,
+        mails=result.mails,
+    )
+    assert again <= 2 * kills
+    assert (result.lost, result.doubled, unexplained) == (0, 0, 0)
+    assert result.repeated_mails <= kills
+
+
+def test_a_worker_that_is_asked_to_end_finishes_what_it_is_at(fleet: Fleet, record: Record) -> None:
+    """SIGTERM under load: exit code 0, nothing is left in hands, and nothing that it did is done again."""
+    crowd = Crowd.of(fleet, 9, 4)
+    fleet.control.add_fault("slow", match={"path_prefix": "/v1/events"}, seconds=0.3)
+    list(crowd.track())
+    wait_until(crowd.leased, 15, what="looks under way")
+
+    leaving = fleet.children[0]
+    leaving.process.send_signal(signal.SIGTERM)
+    code = leaving.process.wait(20)
+    held, unacked = crowd.leased(), fleet.redis.hlen("unacked")
+    fleet.control.clear_faults()
+    fleet.children[0] = _start_worker(fleet)
+    crowd.relink()
+    again = crowd.send_again(20)
+    result = crowd.settle(40)
+
+    redone = result.doubled + result.rewritten.total() + result.repeated_mails
+    record(
+        "A worker is asked to end (SIGTERM) under load",
+        injected=1,
+        events=len(crowd),
+        lost=result.lost,
+        doubled=redone,
+        mails=result.mails,
+    )
+    assert code == 0
+    assert (held, unacked, again) == (set(), 0, 0)
+    assert (result.lost, redone) == (0, 0)
+
+
+def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record) -> None:
+    """SIGSTOP past the lease: another worker's look stands, and the zombie's commit is refused."""
+    person = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
+    fleet.control.add_fault(
+        "slow", match={"path_prefix": "/v1/events", "sub": person.sub}, seconds=1, times=1
+    )
+    person.write_and_track("held", "pro_old", provider_name="zoom")
+    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to be under way")
+    zombie = fleet.children[0]
+    stopped = [zombie.pid, *children_of(zombie.pid)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        fleet.children.append(_start_worker(fleet))
+        before = fleet.log.read_bytes().count(b"look.lease_lost")
+        # Its time is up, sooner than the clock says.
+        assert fleet.redis.zadd("reconciler:leased", {person.sub: 0}, xx=True, ch=True) == 1
+        person.outcome("assigned", "held", 30)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    refused = wait_until(lambda: fleet.log.read_bytes().count(b"look.lease_lost") - before, 20)
+
+    told = sorted(kind for kind, _ in person.told())
+    record("A worker is stopped (SIGSTOP) past its lease", injected=1, events=1, doubled=len(told) - 3)
+    assert refused == 1
+    assert told == ["account_connected", "assigned", "reassigned"]
+    # Once by the caller, once by us.
+    assert [w["event_id"] for w in fleet.control.writes() if w["sub"] == person.sub] == ["held", "held"]
+    assert all(child.process.poll() is None for child in (zombie, fleet.children[-1]))
+
+
+def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
+    """Without beat nothing is looked at; two that come in its place do everything once."""
+    beat = next(child for child in fleet.children if "beat" in child.process.args)  # type: ignore[operator]
+    os.kill(beat.pid, signal.SIGKILL)
+    beat.process.wait(5)
+    time.sleep(1)
+    crowd = Crowd.of(fleet, 3, 4)
+    looks = len(fleet.control.requests("/v1/events"))
+    list(crowd.track())
+    time.sleep(1.5)
+    unlooked = len(fleet.control.requests("/v1/events")) == looks
+    beats = [fleet.start("beat"), fleet.start("beat")]
+
+    crowd.relink()
+    result = crowd.settle(40)
+
+    doubled = result.doubled + result.rewritten.total() + result.repeated_mails
+    record(
+        "Beat is killed, and doubled",
+        injected=2,
+        events=len(crowd),
+        lost=result.lost,
+        doubled=doubled,
+        mails=result.mails,
+    )
+    assert unlooked
+    assert (result.lost, doubled) == (0, 0)
+    assert all(each.process.poll() is None for each in beats)
+
+
+def test_every_process_is_one_of_those_that_a_test_left(fleet: Fleet, tmp_path: Path) -> None:
+    """After all this, what runs ends in good order."""
+    running = [child for child in fleet.children if child.process.poll() is None]
+
+    for child in running:
+        child.ask_to_end()
+
+    assert [child.process.wait(20) for child in running] == [0] * len(running)
