@@ -89,6 +89,10 @@ class Looker:
         Raises LeaseLost where the lease expired meanwhile, with nothing committed: the next holder
         looks again.
         """
+        if lease.account.lost:
+            # Who claims an account by its name may meet a lost one: no call until it is connected again.
+            self.ledger.release(lease)
+            return LookResult()
         if lease.account.unreadable:
             log.error("account.unreadable", sub=lease.sub, parts=lease.account.unreadable)
         if lease.unreadable:
