@@ -118,6 +118,13 @@ class Callers:
         due = accept.receive_notification(self.simulation.services, notification)
         self.simulation.bag += [Message("look_at_account", name) for name, _ in due]
 
+    def outage(self, sub: str, event_id: str) -> None:
+        """The conferencing service fails: no conference comes, and Cronofy says so."""
+        event = self._event(sub, event_id)
+        if event:
+            event.stuck = True
+            self.notify(sub, event_id, "conferencing_failing", None)
+
     def reconcile(self, sub: str, event_id: str) -> None:
         """Somebody asks about an event; the worker may die over it."""
         try:

@@ -111,7 +111,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.move(someone(), event(), later()),
         lambda: callers.delete(someone(), event()),
         lambda: callers.stick(someone(), event()),
-        lambda: callers.notify(someone(), event(), "conferencing_failing", None),
+        *[lambda: callers.outage(someone(), event())] * 2,
         lambda: callers.notify(someone(), event(), "conferencing_failing", "profile_missing"),
         lambda: callers.notify(someone(), event(), "conferencing_assigned", None),
         *[lambda: callers.lose(someone(), profile())] * 2,

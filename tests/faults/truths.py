@@ -60,15 +60,18 @@ class Truths:
 
     def tracked(self, sub: str, event_id: str) -> None:
         """The program was told to watch this event."""
+        self._read_news()
         self._trackings += 1
         self.watched[sub, event_id] = Watched(self._trackings)
 
     def untracked(self, sub: str, event_id: str) -> None:
         """The program was told to watch it no more."""
+        self._read_news()
         self.watched.pop((sub, event_id), None)
 
     def forgotten(self, sub: str) -> None:
         """The program was told to forget the account: what it did before, it may do again."""
+        self._read_news()
         for key in [key for key in self.watched if key[0] == sub]:
             del self.watched[key]
         for profile in self.simulation.cronofy.people[sub].profiles.values():
@@ -79,8 +82,7 @@ class Truths:
 
     def check(self) -> None:
         """Read all that is new; raise AssertionError with whatever must not be."""
-        self._check_writes()
-        self._check_outcomes()
+        self._read_news()
         self._check_outbox()
         self._check_deliveries()
         self._check_standing()
@@ -88,6 +90,10 @@ class Truths:
         crashes = [cry for cry in self.simulation.cries if cry["event"] == "look.crashed"]
         wrongs = [*self.wrongs, *self.simulation.cronofy.wrongs, *crashes]
         assert not wrongs, wrongs
+
+    def _read_news(self) -> None:
+        self._check_writes()
+        self._check_outcomes()
 
     def _check_writes(self) -> None:
         """No more than one Update Event for each event and profile that was answered."""
