@@ -67,7 +67,7 @@ class Caller:
 
     def call(self, task: str, /, **kwargs: Any) -> Any:
         """Enqueue a task and wait for its result."""
-        return self._send(task, (), kwargs).get(timeout=20)
+        return self._send(task, (), kwargs).get(timeout=60)
 
     def send(self, task: str, /, **kwargs: Any) -> None:
         """Enqueue a task and go on."""
@@ -80,7 +80,7 @@ class Caller:
     def failure(self, task: str, /, args: Sequence[Any] = (), **kwargs: Any) -> str:
         """Enqueue a task that has to fail; the failure's kind and text."""
         result = self._send(task, args, kwargs)
-        error = result.get(timeout=20, propagate=False)
+        error = result.get(timeout=60, propagate=False)
         assert result.state == "FAILURE"
         return f"{type(error).__name__}: {error}"
 

@@ -22,13 +22,13 @@ def message(
     body: bytes | None = None,
     headers: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
-    **changes: Any,
+    envelope: Mapping[str, Any] | None = None,
 ) -> bytes:
     """A good message of Celery's protocol 2, with these parts in the place of its own."""
     task_id = str(uuid4())
     if body is None:
         body = json.dumps([[], {"sub": "acc_hostile"}, {}]).encode()
-    envelope = {
+    whole = {
         "body": base64.b64encode(body).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
@@ -42,9 +42,9 @@ def message(
             "delivery_tag": str(uuid4()),
             **(properties or {}),
         },
-        **changes,
+        **(envelope or {}),
     }
-    return json.dumps(envelope).encode()
+    return json.dumps(whole).encode()
 
 
 def _call(kwargs: str, args: str = "[]", embed: str = "{}") -> bytes:
@@ -62,10 +62,10 @@ MESSAGES: dict[str, bytes] = {
     "an envelope with such a number": message().replace(b'"priority": 0', b'"priority": ' + b"9" * 10_000),
     "NaN in an envelope": message(properties={"priority": float("nan")}),
     "a body that is not UTF-8": message(b'[[], {"sub": "\xff\xfe"}, {}]'),
-    "an unknown encoding": message(**{"content-encoding": "x-nothing"}),
-    "no encoding": message(**{"content-encoding": None}),
-    "binary": message(**{"content-encoding": "binary"}),
-    "UTF-16": message(json.dumps([[], {}, {}]).encode("utf-16"), **{"content-encoding": "utf-16"}),
+    "an unknown encoding": message(envelope={"content-encoding": "x-nothing"}),
+    "no encoding": message(envelope={"content-encoding": None}),
+    "binary": message(envelope={"content-encoding": "binary"}),
+    "UTF-16": message(json.dumps([[], {}, {}]).encode("utf-16"), envelope={"content-encoding": "utf-16"}),
     "an unknown body encoding": message(properties={"body_encoding": "rot13"}),
     "an unknown compression": message(headers={"compression": "application/x-nothing"}),
     "a compression that is none": message(headers={"compression": "application/x-gzip"}),

@@ -216,7 +216,7 @@ def test_any_arguments_are_taken_or_refused(fleet: Fleet, long: bool, seed: int)
 @pytest.mark.parametrize("odd", IDS, ids=[ascii(odd) for odd in IDS])
 def test_ids_are_opaque(odd: str, fleet: Fleet) -> None:
     """Any text is an id: kept, asked for, logged on one line and forgotten as it is; it means nothing."""
-    names = {"sub": f"acc{odd}", "calendar_id": odd}
+    names, (before, _) = {"sub": f"acc{odd}", "calendar_id": odd}, logged(fleet)
     other = fleet.caller.call("track", sub=f"acc{odd}2", calendar_id=odd, event={**EVENT, "event_id": odd})
 
     taken = fleet.caller.call("track", **names, event={**EVENT, "event_id": odd})
@@ -228,7 +228,9 @@ def test_ids_are_opaque(odd: str, fleet: Fleet) -> None:
     assert fleet.caller.call("explain", **names, event_id=odd) is None
     assert fleet.caller.call("explain", sub=f"acc{odd}2", calendar_id=odd, event_id=odd) is not None
     assert fleet.caller.call("forget_account", sub=f"acc{odd}2") is True
-    assert [line for line in fleet.log.read_text().split("\n") if line and not _is_record(line)] == []
+    plain, records = logged(fleet)
+    tracked = [r["event_id"] for r in records if r["event"] == "event.tracked" and r["sub"] == f"acc{odd}"]
+    assert (plain, tracked) == (before, [odd])
 
 
 def test_no_message_ends_the_worker_or_comes_back(fleet: Fleet, record: Record) -> None:
@@ -264,8 +266,8 @@ def _refusal(task: str, kwargs: dict[str, Any]) -> str | None:
     return None
 
 
-def _is_record(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+def logged(fleet: Fleet) -> tuple[list[str], list[dict[str, Any]]]:
+    """What the processes said as they started, in plain lines, and their log, in lines of JSON."""
+    lines = [line for line in fleet.log.read_text().split("\n") if line]
+    plain = [line for line in lines if not line.startswith("{")]
+    return plain, [json.loads(line) for line in lines if line.startswith("{")]
