@@ -85,7 +85,8 @@ def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
                 and isinstance(content[2], dict)
             ):
                 raise InvalidTaskError("the body is not [args, kwargs, embed]")
-            _check_headers(message.headers)
+            if payload is None:
+                _check_headers(message.headers)
             return strategy(message, payload, *args, **kwargs)
         except (InvalidTaskError, ContentDisallowed, DecodeError):
             raise

@@ -121,7 +121,7 @@ IDS += [
     " ",
     "\u2028",
     "🎉" * 20,
-    "ü" * 512,
+    "ü" * 500,
     "\ufeff",
     "{{ 7*7 }}",
 ]
@@ -213,7 +213,7 @@ def test_any_arguments_are_taken_or_refused(fleet: Fleet, long: bool, seed: int)
     assert fleet.up.role("worker") == worker
 
 
-@pytest.mark.parametrize("odd", IDS, ids=[ascii(odd) for odd in IDS])
+@pytest.mark.parametrize("odd", IDS, ids=[ascii(odd[:12]) for odd in IDS])
 def test_ids_are_opaque(odd: str, fleet: Fleet) -> None:
     """Any text is an id: kept, asked for, logged on one line and forgotten as it is; it means nothing."""
     names, (before, _) = {"sub": f"acc{odd}", "calendar_id": odd}, logged(fleet)
