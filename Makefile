@@ -3,7 +3,7 @@
 #
 #   make PYTHON=/path/to/python3.12 test    names the Python that .venv is made with
 
-.PHONY: help demo test faults check bench screenshots setup clean
+.PHONY: help demo test faults mutants check bench screenshots setup clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo    show the whole system on this machine, with a stand-in for Cronofy'
 	@echo 'make test    all checks, then all tests'
 	@echo 'make faults  the long form of the fault tests'
+	@echo 'make mutants mutation testing of the diagnosis and the schedule (minutes)'
 	@echo 'make check   lint, formatting, types and import rules'
 	@echo 'make bench   measure: tables on screen, figures as JSON in benchmarks/results'
 	@echo 'make screenshots  take the pictures of the README anew, with Chromium'
@@ -29,6 +30,10 @@ test: check
 # A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one.
 faults: setup
 	$(BIN)/python -m pytest tests/faults --long $(FLAGS)
+
+# The least that has to be killed, and what is mutated: tests/mutants.py and pyproject.toml.
+mutants: setup
+	$(BIN)/python -m tests.mutants $(FLAGS)
 
 check: setup
 	$(BIN)/python -m ruff check .
@@ -75,5 +80,5 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis reconciler-data
+	rm -rf $(VENV) build mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis reconciler-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

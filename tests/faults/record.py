@@ -85,6 +85,11 @@ class Run:
         row.doubled += doubled
         row.mails += mails
 
+    @property
+    def form(self) -> str:
+        """Long or quick."""
+        return "long" if self.long else "quick"
+
     def report(self) -> Report:
         """The table."""
         return Report(
@@ -92,7 +97,8 @@ class Run:
             "Faults",
             ["fault", "times injected", "events", "lost", "doubled", "mails"],
             [row.cells(fault) for fault, row in self.rows.items()],
-            settings={"form": "long" if self.long else "quick", "seed": self.seed},
+            [f"The {self.form} form, `--seed {self.seed}`."],
+            settings={"form": self.form, "seed": self.seed},
         )
 
 
@@ -118,7 +124,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """How to repeat this run."""
     run = config.stash[_RUN]
-    return f"faults: the {'long' if run.long else 'quick'} form, --seed {run.seed}"
+    return f"faults: the {run.form} form, --seed {run.seed}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
