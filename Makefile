@@ -3,18 +3,20 @@
 #
 #   make PYTHON=/path/to/python3.12 test    names the Python that .venv is made with
 
-.PHONY: help demo test faults check bench screenshots setup clean
+.PHONY: help demo test faults mutants check bench screenshots setup clean
 
 VENV = .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.set-up
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+SIDE_BY_SIDE = --numprocesses 3 --dist loadfile
 CANDIDATES = python3 python3.13 python3.12 python3.11
 
 help:
 	@echo 'make demo    show the whole system on this machine, with a stand-in for Cronofy'
 	@echo 'make test    all checks, then all tests'
 	@echo 'make faults  the long form of the fault tests'
+	@echo 'make mutants mutation testing of the diagnosis and the schedule (minutes)'
 	@echo 'make check   lint, formatting, types and import rules'
 	@echo 'make bench   measure: tables on screen, figures as JSON in benchmarks/results'
 	@echo 'make screenshots  take the pictures of the README anew, with Chromium'
@@ -23,12 +25,17 @@ help:
 demo: setup
 	$(BIN)/reconciler demo
 
+# Most tests wait for processes and clocks, so three files at a time keep two cores busy.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one.
 faults: setup
-	$(BIN)/python -m pytest tests/faults --long $(FLAGS)
+	$(BIN)/python -m pytest tests/faults --long $(SIDE_BY_SIDE) $(FLAGS)
+
+# The least that has to be killed, and what is mutated: tests/mutants.py and pyproject.toml.
+mutants: setup
+	$(BIN)/python -m tests.mutants $(FLAGS)
 
 check: setup
 	$(BIN)/python -m ruff check .
@@ -75,5 +82,5 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis reconciler-data
+	rm -rf $(VENV) build mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis reconciler-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

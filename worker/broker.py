@@ -6,7 +6,8 @@ on some of it, and logs whole bodies, which may hold tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import inf
 from time import sleep
 from typing import Any
 
@@ -22,9 +23,20 @@ from worker.transport import PROBE_SECONDS, Transport
 log = structlog.get_logger()
 
 
+class Strategies(dict[Any, Any]):
+    """What takes up each task's messages, by the task's name; a name that is no text is an unknown one."""
+
+    def __getitem__(self, name: Any) -> Any:
+        # A list cannot even be looked for; the message would be left unacknowledged, and come back for ever.
+        if not isinstance(name, str):
+            raise KeyError(type(name).__name__)
+        return super().__getitem__(name)
+
+
 class TolerantConsumer(Consumer):
     """Celery's consumer, but whatever is wrong with a message is the message's fault alone."""
 
+    Strategies = Strategies
     strategies: dict[str, Any]
     connection_errors: tuple[type[Exception], ...]
 
@@ -84,6 +96,8 @@ def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
                 and isinstance(content[2], dict)
             ):
                 raise InvalidTaskError("the body is not [args, kwargs, embed]")
+            if payload is None:
+                _check_headers(message.headers)
             return strategy(message, payload, *args, **kwargs)
         except (InvalidTaskError, ContentDisallowed, DecodeError):
             raise
@@ -91,3 +105,19 @@ def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
             raise InvalidTaskError(type(error).__name__) from None
 
     return take
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    """Refuse what Celery takes over unread, and then fails on outside of the task: in the pool, where it ends
+    the worker and the message comes back to the next one, or when the result is stored."""
+    task_id = headers.get("id")
+    if not isinstance(task_id, str) or not task_id:
+        raise InvalidTaskError("the id is no text")
+    task_id.encode()  # a lone surrogate raises
+    limits = headers.get("timelimit")
+    if limits and not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits))):
+        raise InvalidTaskError("the time limits are not two numbers of seconds")
+
+
+def _is_limit(limit: Any) -> bool:
+    return limit is None or (isinstance(limit, (int, float)) and 0 < limit < inf)

@@ -193,6 +193,8 @@ def explain(services: Services, sub: str, key: EventKey) -> dict[str, Any] | Non
         if present is None:
             settled = ledger.find(sub, key)
             return recorded_answer(sub, settled.event, lease.account.lost) if settled else None
+        if lease.account.lost:
+            return recorded_answer(sub, present.event, True)
         return live_answer(sub, present.event, services.looker.diagnose_only(lease, present))
     except CronofyError as error:
         return with_note(recorded_answer(sub, stored.event, False), f"Not read anew: {error.reason}")

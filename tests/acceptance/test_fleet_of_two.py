@@ -17,10 +17,14 @@ def _settles(person: Person, event_ids: list[str]) -> None:
 
 def test_two_workers_and_two_beats_do_each_thing_once(fleet: Fleet) -> None:
     """Every event settles, and has each of its outcomes exactly once; what was written, was written once."""
-    ready = fleet.log.read_bytes().count(b" ready.")
+
+    def ready() -> int:
+        return fleet.log.read_bytes().count(b"worker.ready")
+
+    before = ready()
     extra: list[Child] = [fleet.start("worker"), fleet.start("beat")]
     try:
-        wait_until(lambda: fleet.log.read_bytes().count(b" ready.") > ready, 20, what="the second worker")
+        wait_until(lambda: ready() > before, 20, what="the second worker")
         well = [fleet.person(zoom("pro_zoom")) for _ in range(4)]
         moved = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
         asked = fleet.person(zoom("pro_asked", connected=False))

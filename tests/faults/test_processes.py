@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import Fleet, zoom
+from tests.acceptance.harness import INTAKE, Fleet, zoom
 from tests.acceptance.processes import Child, children_of
 from tests.faults.crowd import Crowd
 from tests.faults.fleets import fleet_of_roles
@@ -28,9 +28,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 def _start_worker(fleet: Fleet) -> Child:
     """Start one more worker; returns once it takes messages."""
-    ready = fleet.log.read_bytes().count(b" ready.")
+    ready = fleet.log.read_bytes().count(b"worker.ready")
     child = fleet.start("worker")
-    wait_until(lambda: fleet.log.read_bytes().count(b" ready.") > ready, 30, what="a new worker")
+    wait_until(lambda: fleet.log.read_bytes().count(b"worker.ready") > ready, 60, what="a new worker")
     return child
 
 
@@ -126,19 +126,22 @@ def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record
     person.write_and_track("held", "pro_old", provider_name="zoom")
     wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to be under way")
     zombie = fleet.children[0]
-    stopped = [zombie.pid, *children_of(zombie.pid)]
-    for pid in stopped:
+    pool = children_of(zombie.pid)
+    for pid in (zombie.pid, *pool):
         os.kill(pid, signal.SIGSTOP)
     try:
         fleet.children.append(_start_worker(fleet))
         before = fleet.log.read_bytes().count(b"look.lease_lost")
         # Its time is up, sooner than the clock says.
         assert fleet.redis.zadd("reconciler:leased", {person.sub: 0}, xx=True, ch=True) == 1
-        person.outcome("assigned", "held", 30)
-    finally:
-        for pid in stopped:
+        person.outcome("assigned", "held", 60)
+        # The pool first: its main process would end a task that was stopped for longer than its time limit.
+        for pid in pool:
             os.kill(pid, signal.SIGCONT)
-    refused = wait_until(lambda: fleet.log.read_bytes().count(b"look.lease_lost") - before, 20)
+        refused = wait_until(lambda: fleet.log.read_bytes().count(b"look.lease_lost") - before, 30)
+    finally:
+        for pid in (*pool, zombie.pid):
+            os.kill(pid, signal.SIGCONT)
 
     told = sorted(kind for kind, _ in person.told())
     record("A worker is stopped (SIGSTOP) past its lease", injected=1, events=1, doubled=len(told) - 3)
@@ -154,6 +157,8 @@ def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
     beat = next(child for child in fleet.children if "beat" in child.process.args)  # type: ignore[operator]
     os.kill(beat.pid, signal.SIGKILL)
     beat.process.wait(5)
+    idle = [INTAKE, "reconciler.looks"]
+    wait_until(lambda: not any(fleet.redis.llen(name) for name in idle), 30, what="the end of its ticks")
     crowd = Crowd.of(fleet, 3, 4)
     list(crowd.track())
     looks = len(fleet.control.requests("/v1/events"))

@@ -177,6 +177,25 @@ def test_a_ledger_that_is_away_is_said(settings: Settings) -> None:
     assert "secret" not in answer.text
 
 
+def test_what_is_damaged_does_no_harm(settings: Settings, ledger: Ledger) -> None:
+    """A page that cannot be made says so and tells nothing more; a bad record is left out."""
+    ledger.track("sub", an_event("sound"))
+    ledger.track("sub", an_event("damaged"))
+    key = next(field for field in ledger.redis.hkeys(f"{ledger.prefix}:events:sub") if b"damaged" in field)
+    ledger.redis.hset(f"{ledger.prefix}:events:sub", key, b"\x00" * 40)
+    ledger.redis.xadd(f"{ledger.prefix}:outcomes", {"outcome": "no outcome"})
+    ids = {"account": "sub", "calendar": an_event("damaged").key.calendar_id, "event": "damaged"}
+    with client(load_app(settings), "127.0.0.1") as opened:
+        answers = [opened.get("/"), opened.get("/board/event", params=ids)]
+        found = opened.get("/board/search", params={"q": "sub"})
+
+    assert [answer.status_code for answer in answers] == [500, 404]
+    assert "event=sound" in found.headers["Location"]
+    for answer in answers:
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+        assert "no outcome" not in answer.text
+
+
 def test_a_search_by_event_leads_to_it_through_many_accounts(settings: Settings, ledger: Ledger) -> None:
     """No index leads from an event's id to its account: all are looked through, within bounds."""
     for number in range(300):

@@ -204,6 +204,10 @@ def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin,
         ("account_lost", world.sub, None)
     ]
     assert (len(world.calls()), world.standing()) == (calls, set())
+    # A notification wakes a look of the account by its name.
+    world.notify("e1", "conferencing_assigned")
+    looks.look_at_account(world.services, world.sub)
+    assert (len(world.calls()), world.types(), world.standing()) == (calls, ["account_lost"], set())
 
     world.control.set_scope(world.sub, "read_write")
     world.control.authorize(world.sub)

@@ -134,6 +134,7 @@ def test_every_other_cause_is_looked_at_again(cause: Cause) -> None:
         pytest.param(10**9, None, 10 * MINUTE, id="very many"),
         pytest.param(5, 20 * MINUTE, 5 * MINUTE, id="a quarter of the time left"),
         pytest.param(5, MINUTE, 30 * SECOND, id="never below the lower bound"),
+        pytest.param(5, timedelta(0), 10 * MINUTE, id="starts now"),
         pytest.param(5, -DAY, 10 * MINUTE, id="past"),
     ],
 )

@@ -221,6 +221,31 @@ def test_garbage(value: Any) -> None:
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param({"time": "2026-11-09", "tzid": 1}, "a tzid that is not text", id="zone"),
+        pytest.param(20261109, "a time that is not text", id="number"),
+        pytest.param("2026-11-09".ljust(65), "a time that is not text", id="longer than any time"),
+        pytest.param("soon", "a time that cannot be read", id="word"),
+    ],
+)
+def test_why_it_is_no_time(value: Any, reason: str) -> None:
+    """The message says in what way, for whoever sent it."""
+    with pytest.raises(MalformedTime) as caught:
+        parse_event_time(value)
+
+    assert str(caught.value) == reason
+
+
+def test_the_longest_time() -> None:
+    """Blanks around a time do no harm, up to 64 characters in all."""
+    parsed = parse_event_time("2026-11-09T10:00:00Z".ljust(64))
+
+    assert parsed is not None
+    assert parsed.instant == utc(2026, 11, 9, 10)
+
+
 def test_first_day_east_of_greenwich() -> None:
     """A day whose midnight comes before the first moment that can be named is malformed too."""
     with pytest.raises(MalformedTime):

@@ -87,7 +87,7 @@ def _diagnose_pending(
     told = _notified(request, shown)
     if told:
         return told
-    if profiles is not None and (request.profile_id is None or request.profile_id in INDIRECT):
+    if profiles is not None:
         overdue = now - request.asked_at >= policy.grace
         found = _integrated_profile(request, profiles, overdue, shown)
         if found:
@@ -279,9 +279,9 @@ def _spoken(moment: Any) -> str:
     return str(moment)
 
 
-def _length(duration: timedelta | None) -> str:
+def _length(duration: timedelta) -> str:
     """A duration as people say it: its one largest unit, or seconds."""
-    seconds = max(0, int(duration.total_seconds())) if duration is not None else 0
+    seconds = max(0, int(duration.total_seconds()))
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= size:
             count = seconds // size

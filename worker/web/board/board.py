@@ -117,7 +117,7 @@ class Board:
         return Response(self._static[name], media_type=STATIC[name], headers=kept)
 
     async def _answer(self, request: Request, tell: Callable[[Ledger], Response]) -> Response:
-        """What `tell` says, for whoever may read it; 503 where the ledger cannot be read."""
+        """What `tell` says, for whoever may read it; 503 where the ledger is away, 500 where `tell` fails."""
         refused = refusal(request, self._settings, "Basic")
         if refused is not None:
             refused.headers.update(HEADERS)
@@ -129,3 +129,8 @@ class Board:
             log.warning("board.unreadable", reason=type(error).__name__)
             text = "The ledger cannot be read at the moment. Try again; reconciler doctor says more."
             return page("trouble.html", 503, title="No answer", text=text)
+        except Exception:
+            # A damaged record, say: the page tells nothing of it, the log does.
+            log.exception("board.failed")
+            text = "This page could not be made. The log says why."
+            return page("trouble.html", 500, title="No answer", text=text)

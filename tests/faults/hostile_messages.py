@@ -1,0 +1,113 @@
+"""Messages that no caller would write: each in its own way unfit, as raw bytes for the broker's list.
+
+What Celery cannot read at all is in ``tests/acceptance/test_messages.py``; these look like messages at first.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from tests.acceptance.harness import INTAKE
+
+TASK = "conferencing.forget_account"
+DEEP = 100_000
+
+
+def message(
+    body: bytes | None = None,
+    headers: Mapping[str, Any] | None = None,
+    properties: Mapping[str, Any] | None = None,
+    envelope: Mapping[str, Any] | None = None,
+) -> bytes:
+    """A good message of Celery's protocol 2, with these parts in the place of its own."""
+    task_id = str(uuid4())
+    if body is None:
+        body = json.dumps([[], {"sub": "acc_hostile"}, {}]).encode()
+    whole = {
+        "body": base64.b64encode(body).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"lang": "py", "task": TASK, "id": task_id, "root_id": task_id, **(headers or {})},
+        "properties": {
+            "correlation_id": task_id,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": INTAKE},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": str(uuid4()),
+            **(properties or {}),
+        },
+        **(envelope or {}),
+    }
+    return json.dumps(whole).encode()
+
+
+def _call(kwargs: str, args: str = "[]", embed: str = "{}") -> bytes:
+    """A body, written by hand where Python's encoder would refuse."""
+    return f"[{args}, {kwargs}, {embed}]".encode()
+
+
+_DEEP = "[" * DEEP + "]" * DEEP
+
+#: What a worker is given that it may carry out, refuse or drop, as long as it lives on.
+MESSAGES: dict[str, bytes] = {
+    "a body nested 100 000 deep": message(_call(f'{{"sub": {_DEEP}}}')),
+    "an envelope nested 100 000 deep": message().replace(b'"utf-8"', _DEEP.encode()),
+    "a number of 10 000 digits": message(_call(f'{{"sub": {"9" * 10_000}}}')),
+    "an envelope with such a number": message().replace(b'"priority": 0', b'"priority": ' + b"9" * 10_000),
+    "NaN in an envelope": message(properties={"priority": float("nan")}),
+    "a body that is not UTF-8": message(b'[[], {"sub": "\xff\xfe"}, {}]'),
+    "an unknown encoding": message(envelope={"content-encoding": "x-nothing"}),
+    "no encoding": message(envelope={"content-encoding": None}),
+    "binary": message(envelope={"content-encoding": "binary"}),
+    "UTF-16": message(json.dumps([[], {}, {}]).encode("utf-16"), envelope={"content-encoding": "utf-16"}),
+    "an unknown body encoding": message(properties={"body_encoding": "rot13"}),
+    "an unknown compression": message(headers={"compression": "application/x-nothing"}),
+    "a compression that is none": message(headers={"compression": "application/x-gzip"}),
+    "a compression that is a number": message(headers={"compression": 5}),
+    "32 MB in 32 KB": message(
+        zlib.compress(b"[[], {}, {}]" + b" " * 32_000_000), headers={"compression": "application/x-gzip"}
+    ),
+    "a name with a lone surrogate": message(headers={"task": "conferencing.\ud800"}),
+    "a name with control characters": message(headers={"task": "conferencing.\x00\n\x1b[31m"}),
+    "a name of 1 MB": message(headers={"task": "x" * 1_000_000}),
+    "a name that is a list": message(headers={"task": [TASK]}),
+    "a name that is an object": message(headers={"task": {"name": TASK}}),
+    "an id with control characters": message(headers={"id": "\x00\r\n\x1b[31m"}),
+    "an id with a lone surrogate": message(headers={"id": "\ud800"}),
+    "an id that is a list": message(headers={"id": ["1"]}),
+    "an id that is null": message(headers={"id": None}),
+    "an id of 1 MB": message(headers={"id": "x" * 1_000_000}),
+    "an ETA that is none": message(headers={"eta": "soon"}),
+    "an ETA that is a list": message(headers={"eta": [1]}),
+    "an expiry that is none": message(headers={"expires": "never"}),
+    "an expiry that is an object": message(headers={"expires": {}}),
+    "retries that are text": message(headers={"retries": "many"}),
+    "time limits that are text": message(headers={"timelimit": "forever"}),
+    "time limits of text": message(headers={"timelimit": ["a", "b"]}),
+    "time limits below zero": message(headers={"timelimit": [-1, -1]}),
+    "a group that is a number": message(headers={"group": 5}),
+    "parents that are objects": message(headers={"parent_id": {}, "root_id": {}}),
+    "a shadow that is an object": message(headers={"shadow": {}}),
+    "an origin that is a list": message(headers={"origin": []}),
+    "stamps that are none": message(headers={"stamped_headers": "x", "stamps": 5}),
+    "a reply address that is an object": message(properties={"reply_to": {}}),
+    "a priority that is text": message(properties={"priority": "high"}),
+    "a delivery tag that is a list": message(properties={"delivery_tag": []}),
+    "no delivery tag": message(properties={"delivery_tag": None}),
+    "a routing that is none": message(properties={"delivery_info": 5}),
+    "callbacks that are none": message(_call("{}", embed='{"callbacks": 5, "errbacks": "x", "chain": 1}')),
+    "a callback of an unknown task": message(
+        _call('{"sub": "acc_hostile"}', embed='{"callbacks": [{"task": "x", "args": [], "options": {}}]}')
+    ),
+    "a chord that is none": message(_call('{"sub": "acc_hostile"}', embed='{"chord": "x"}')),
+    "arguments that are an object": message(_call("{}", args='{"a": 1}')),
+    "keyword arguments with the worker's own names": message(
+        _call('{"self": 1, "task": 2, "args": 3, "kwargs": 4, "request": 5}')
+    ),
+}

@@ -1,0 +1,278 @@
+"""Simulated time, and the whole program in it: a month of a fleet's life passes in seconds.
+
+The ledger, its scripts on a real server, the client, the looks, the outbox and the sweep are the program's
+own. Three things are put in their places: the clock (see `Clock`), Cronofy (`CronofyModel`, behind the
+client's own connection pool) and the mail server. Messages lie in a bag, to be delivered, lost, doubled and
+reordered at will; nothing hangs on any of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from cryptography.fernet import Fernet
+from redis import Redis
+from structlog.testing import LogCapture
+
+from config.settings import load_settings
+from tests.faults.cronofy_model import ORIGIN, CronofyModel, Death
+from worker import looks, outgoing
+from worker.bootstrap import Services, bootstrap
+from worker.cronofy.budget import Budget
+from worker.ledger import lua
+from worker.ledger.records import EventKey, from_ms, to_ms
+from worker.relink.smtp import MailError
+from worker.sweep import sweep
+
+BEGINNING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+SECRET = "model-secret"
+SWEEP_EVERY = timedelta(seconds=5)
+
+
+class Clock:
+    """The server's clock, as the program's scripts see it.
+
+    In the text of each script, the one place that asks for the time asks for a key instead; each asking
+    lets a millisecond pass, so that no two steps fall together. What expires by itself is aged when the
+    clock is put forward.
+    """
+
+    _AGE = """
+        for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+          local left = redis.call('PTTL', key)
+          if left >= 0 then redis.call('PEXPIRE', key, math.max(0, left - ARGV[2])) end
+        end
+        return redis.call('INCRBY', KEYS[1], ARGV[2])
+    """
+
+    def __init__(self, redis: Redis, prefix: str) -> None:
+        """`prefix` is that of the keys that age."""
+        self._redis, self._prefix, self._key = redis, prefix, f"clock-of-{prefix}"
+        self._age = redis.register_script(self._AGE)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the beginning."""
+        self._redis.set(self._key, to_ms(BEGINNING))
+
+    def now(self) -> datetime:
+        """The present moment; a millisecond passes."""
+        return from_ms(self._redis.incr(self._key))
+
+    def advance(self, span: timedelta) -> None:
+        """Let time pass, at once."""
+        self._age(keys=[self._key], args=[f"{self._prefix}:*", max(1, int(span.total_seconds() * 1000))])
+
+    def in_script(self, text: str) -> str:
+        """A script with this clock in the server's place."""
+        asking = "redis.call('TIME')"
+        assert text.count(asking) == 1
+        reading = f"""(function()
+            local ms = redis.call('INCR', '{self._key}')
+            return {{ math.floor(ms / 1000), (ms % 1000) * 1000 }}
+        end)()"""
+        return text.replace(asking, reading)
+
+
+class Letterbox:
+    """The mail server: it takes what it is given, unless it is told not to."""
+
+    def __init__(self) -> None:
+        """Empty, and well."""
+        self.taken: list[EmailMessage] = []
+        #: What becomes of the next mails.
+        self.refusals: list[MailError] = []
+
+    def send(self, message: EmailMessage) -> None:
+        """Take an email, or refuse it."""
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.taken.append(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message in the bag: the name of its task, and the account that it is about, if any."""
+
+    task: str
+    sub: str = ""
+
+
+@dataclass(slots=True)
+class Simulation:
+    """The program, its Cronofy, its mail server and its time."""
+
+    services: Services
+    clock: Clock
+    cronofy: CronofyModel
+    letterbox: Letterbox
+    bag: list[Message]
+    #: What was logged as an error.
+    cries: list[Any]
+    #: How many looks there were.
+    looks: int = 0
+
+    # Messages.
+
+    def deliver(self, message: Message) -> None:
+        """A worker does what the message says; it may die over it."""
+        try:
+            self._do(message)
+        except Death:
+            # Redelivered, some time.
+            self.bag.append(message)
+
+    def _do(self, message: Message) -> None:
+        if message.task == "sweep":
+            self.bag += [Message("look_at_ready")] * sweep(self.services)
+            self._wake_outgoing()
+        elif message.task == "look_at_ready":
+            self.looks += looks.look_at_ready(self.services, 50).looked_at
+            self._wake_outgoing()
+        elif message.task == "look_at_account":
+            self.looks += looks.look_at_account(self.services, message.sub).looked_at
+            self._wake_outgoing()
+        elif message.task == "send_mail":
+            outgoing.send_mails(self.services)
+
+    def _wake_outgoing(self) -> None:
+        if self.services.outbox.has_due():
+            self.bag.append(Message("send_mail"))
+
+    # Time.
+
+    def work(self, span: timedelta) -> None:
+        """The fleet works for so long: beat ticks, and every message is delivered.
+
+        The ticks at which nothing is due are left out.
+        """
+        end = self.clock.now() + span
+        while True:
+            self.round()
+            soonest = self._next_moment()
+            now = self.clock.now()
+            at = max(soonest, now + SWEEP_EVERY) if soonest else end
+            if at >= end:
+                break
+            self.clock.advance(at - now)
+        self.clock.advance(max(timedelta(0), end - self.clock.now()))
+
+    def round(self) -> None:
+        """One tick of beat, and all that comes of it."""
+        self.deliver(Message("sweep"))
+        for _ in range(100):
+            if not self.bag:
+                return
+            self.deliver(self.bag.pop(0))
+        self.bag.clear()
+
+    def _next_moment(self) -> datetime | None:
+        """When something is due next, if nobody calls; None for never."""
+        ledger = self.services.ledger
+        if ledger.paused_since() is not None:
+            return None
+        if ledger.redis.zcard(f"{ledger.prefix}:ready:us"):
+            return self.clock.now()
+        moments: list[float] = []
+        for name in ("waiting", "leased", "outbox"):
+            first: Any = ledger.redis.zrange(f"{ledger.prefix}:{name}", 0, 0, withscores=True)
+            moments += [score for _, score in first]
+        return from_ms(min(moments)) if moments else None
+
+    # For those who look from outside.
+
+    def key(self, sub: str, event_id: str) -> EventKey:
+        """An event's key."""
+        return EventKey(self.cronofy.people[sub].calendar_id, event_id)
+
+    def begin_anew(self) -> None:
+        """As though nothing had ever been."""
+        ledger = self.services.ledger
+        keys = list(ledger.redis.scan_iter(match=f"{ledger.prefix}:*", count=1000))
+        if keys:
+            ledger.redis.delete(*keys)
+        self.clock.reset()
+        self.cronofy.__init__(self.clock.now)  # type: ignore[misc]
+        self.letterbox.__init__()  # type: ignore[misc]
+        self.bag.clear()
+        self.cries.clear()
+        self.looks = 0
+
+
+@contextmanager
+def simulated(
+    redis: Redis, redis_url: str, prefix: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Simulation]:
+    """A simulation on this server."""
+    settings = load_settings(
+        redis_url=redis_url,
+        key_prefix=prefix,
+        data_dir=data_dir,
+        vault_keys=Fernet.generate_key().decode(),
+        cronofy_client_id="model-client",
+        cronofy_client_secret=SECRET,
+        cronofy_api_url=ORIGIN,
+        api_per_second=100_000,
+        api_per_minute=1_000_000,
+        escalation_email="operator@example.org",
+        history_keep=timedelta(days=400),
+        # A process that dies again and again is the events' fault to the program, and chance here.
+        max_attempts=1_000_000,
+    )
+    clock = Clock(redis, prefix)
+    source = lua.source
+    monkeypatch.setattr(lua, "source", lambda name: clock.in_script(source(name)))
+    # One after the other, so that a run can be repeated.
+    monkeypatch.setattr(looks, "THREADS", 1)
+    services = bootstrap(settings)
+    monkeypatch.setattr(services.ledger, "now", clock.now)
+    cronofy, letterbox = CronofyModel(clock.now), Letterbox()
+    _connect(services, clock, cronofy)
+    capture, before = LogCapture(), structlog.get_config()
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, capture],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+    )
+    try:
+        yield Simulation(replace(services, mailer=letterbox), clock, cronofy, letterbox, [], capture.entries)
+    finally:
+        structlog.configure(**before)
+        services.close()
+
+
+def _connect(services: Services, clock: Clock, cronofy: CronofyModel) -> None:
+    """Put the model in Cronofy's place, and the clock into the budget's script."""
+    client = services.looker.cronofy
+    client.transport._http._mounts = {
+        pattern: httpx.MockTransport(cronofy.handle) for pattern in client.transport._http._mounts
+    }
+    make = client._budget
+    text = (files("worker.cronofy") / "budget.lua").read_text()
+
+    def budget(origin: str) -> Budget:
+        made = make(origin)
+        made._script = services.ledger.redis.register_script(clock.in_script(text))
+        return made
+
+    client._budget = budget
+
+
+def sent_about(message: EmailMessage) -> tuple[str, str] | None:
+    """Whom and which profile a relink email is about: its link says so. None for any other email."""
+    body: Any = message.get_body(preferencelist=("plain",))
+    _, found, rest = body.get_content().partition("https://app.cronofy.com/relink/")
+    if not found:
+        return None
+    sub, profile_id, *_ = rest.split()[0].split("/")
+    return sub, profile_id

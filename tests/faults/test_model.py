@@ -1,0 +1,258 @@
+"""The program against a model of its world: whatever happens, in whatever order, what must hold does hold.
+
+Hypothesis puts the steps together: what people and callers do, what becomes of calls, mails, messages and
+processes, and how time passes. After each step the books are checked (`truths.py`); at the end the world is
+made well, and everything has to come to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from redis import Redis
+
+from tests.faults.callers import Callers
+from tests.faults.cronofy_model import CronofyModel, Disturbance, answers, meanwhile, nonsense, silence
+from tests.faults.record import Record
+from tests.faults.simulation import Message, Simulation, simulated
+from worker.relink.smtp import MailError
+
+SUBS = st.sampled_from(["ann", "bob"])
+EVENTS = st.sampled_from(["e0", "e1", "e2", "e3"])
+PROFILES = st.sampled_from(["z1", "z2", "t1"])
+AWAY = st.sampled_from([-3600, 1, 300, 4000, 100_000, 700_000, 3_000_000]).map(lambda s: timedelta(seconds=s))
+SPANS = st.sampled_from([1, 7, 31, 61, 130, 700, 3_700, 22_000, 90_000, 270_000]).map(
+    lambda s: timedelta(seconds=s)
+)
+TROUBLES = st.sampled_from(
+    ["500", "429", "429, told", "423", "silence", "nonsense", "unheard", "death before", "death after"]
+)
+INTERACTIONS = st.sampled_from(
+    [
+        ("conferencing_assigned", None),
+        ("conferencing_failing", None),
+        ("conferencing_failing", "profile_missing"),
+        ("conferencing_failing", "missing_meeting_url"),
+    ]
+)
+
+
+class Life(RuleBasedStateMachine):
+    """Two people, their events, and a program that is to help them."""
+
+    #: The one that all lives of a test share.
+    simulation: Simulation
+
+    @initialize(
+        written=st.lists(st.tuples(SUBS, EVENTS, AWAY, PROFILES), min_size=2, max_size=6),
+        lapsed=st.lists(st.tuples(SUBS, PROFILES), max_size=2),
+        gone=st.lists(st.tuples(SUBS, PROFILES), max_size=2),
+    )
+    def begin(
+        self,
+        written: list[tuple[str, str, timedelta, str]],
+        lapsed: list[tuple[str, str]],
+        gone: list[tuple[str, str]],
+    ) -> None:
+        """Two people are connected, some of their events are tracked, and some of their profiles are away."""
+        self.simulation.begin_anew()
+        self.callers = Callers(self.simulation)
+        for sub in ("ann", "bob"):
+            self.callers.join(sub)
+            self.callers.connect(sub)
+        for sub, profile in lapsed:
+            self.callers.lose(sub, profile)
+        for sub, profile in gone:
+            self.callers.remove(sub, profile)
+        for sub, event, away, profile in written:
+            self.callers.write_and_track(sub, event, away, profile)
+
+    # What callers and people do.
+
+    @rule(sub=SUBS, event=EVENTS, away=AWAY, profile=PROFILES)
+    def write_and_track(self, sub: str, event: str, away: timedelta, profile: str) -> None:
+        """A caller writes an event, for the first time or anew."""
+        self.callers.write_and_track(sub, event, away, profile)
+
+    @rule(sub=SUBS, event=EVENTS, act=st.sampled_from(["track", "untrack", "reconcile", "delete", "stick"]))
+    def about_an_event(self, sub: str, event: str, act: str) -> None:
+        """Somebody does something about one event."""
+        getattr(self.callers, act)(sub, event)
+
+    @rule(sub=SUBS, event=EVENTS, away=AWAY)
+    def move(self, sub: str, event: str, away: timedelta) -> None:
+        """A person moves an event."""
+        self.callers.move(sub, event, away)
+
+    @rule(sub=SUBS, event=EVENTS, said=INTERACTIONS)
+    def notify(self, sub: str, event: str, said: tuple[str, str | None]) -> None:
+        """A notification comes, true or not."""
+        self.callers.notify(sub, event, *said)
+
+    @rule(sub=SUBS, profile=PROFILES, act=st.sampled_from(["lose", "lose", "link", "remove"]))
+    def about_a_profile(self, sub: str, profile: str, act: str) -> None:
+        """A profile is lost, connected again, or removed."""
+        getattr(self.callers, act)(sub, profile)
+
+    @rule(
+        sub=SUBS,
+        act=st.sampled_from(
+            ["connect", "connect", "connect", "hand_over", "expire", "expire", "revoke", "forget"]
+        ),
+    )
+    def about_an_account(self, sub: str, act: str) -> None:
+        """The account is connected, or refused from now on, or forgotten."""
+        getattr(self.callers, act)(sub)
+
+    # Troubles.
+
+    @rule(names=st.lists(TROUBLES, min_size=1, max_size=4))
+    def trouble(self, names: list[str]) -> None:
+        """The next calls go wrong."""
+        self.simulation.cronofy.disturbances.extend(_trouble(self.simulation.cronofy, name) for name in names)
+
+    @rule(
+        calls=st.integers(0, 2),
+        sub=SUBS,
+        event=EVENTS,
+        act=st.sampled_from(["track", "untrack", "notify", "connect"]),
+    )
+    def something_meanwhile(self, calls: int, sub: str, event: str, act: str) -> None:
+        """A caller does something while a look is under way."""
+        acts: dict[str, Callable[[], None]] = {
+            "track": lambda: self.callers.track(sub, event),
+            "untrack": lambda: self.callers.untrack(sub, event),
+            "notify": lambda: self.callers.notify(sub, event, "conferencing_failing", None),
+            "connect": lambda: self.callers.connect(sub),
+        }
+        quiet: list[Disturbance] = [meanwhile(lambda: None)] * calls
+        self.simulation.cronofy.disturbances.extend([*quiet, meanwhile(acts[act])])
+
+    @rule(calls=st.integers(0, 2))
+    def a_zombie(self, calls: int) -> None:
+        """A worker stands still within a call until its lease is over, and others go on without it."""
+        quiet: list[Disturbance] = [meanwhile(lambda: None)] * calls
+        self.simulation.cronofy.disturbances.extend([*quiet, meanwhile(self._others_go_on)])
+
+    def _others_go_on(self) -> None:
+        self.simulation.clock.advance(self.simulation.services.settings.lease + timedelta(seconds=1))
+        self.simulation.round()
+
+    @rule(permanent=st.booleans())
+    def refuse_mail(self, permanent: bool) -> None:
+        """The mail server refuses the next email, for now or for good."""
+        self.simulation.letterbox.refusals.append(MailError("no", permanent=permanent))
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        """An operator pauses the fleet, or lets it go on."""
+        self.simulation.services.ledger.set_paused(paused)
+
+    # Messages.
+
+    @rule(how=st.sampled_from(["tick", "once", "twice", "never"]), place=st.integers(0, 20))
+    def message(self, how: str, place: int) -> None:
+        """Beat ticks, or a message of the bag is delivered, delivered twice, or lost."""
+        bag = self.simulation.bag
+        if how == "tick":
+            self.simulation.deliver(Message("sweep"))
+        elif bag:
+            message = bag.pop(place % len(bag))
+            for _ in range({"once": 1, "twice": 2, "never": 0}[how]):
+                self.simulation.deliver(message)
+
+    # Time.
+
+    @rule(span=SPANS)
+    def nobody_works(self, span: timedelta) -> None:
+        """Time passes, and nobody is at work."""
+        self.simulation.clock.advance(span)
+
+    @rule(span=SPANS)
+    def all_work(self, span: timedelta) -> None:
+        """The fleet is at work."""
+        self.simulation.work(span)
+
+    @rule()
+    def a_good_day(self) -> None:
+        """A day on which the fleet is at work, and nobody holds it up."""
+        self.simulation.services.ledger.set_paused(False)
+        self.simulation.work(timedelta(days=1))
+
+    # What must hold.
+
+    @invariant()
+    def all_is_true(self) -> None:
+        """The books agree."""
+        self.callers.truths.check()
+
+    def teardown(self) -> None:
+        """The world is made well, and all comes to its end."""
+        if hasattr(self, "callers"):
+            self.callers.converge()
+            _COUNTS["lives"] += 1
+            _COUNTS["events"] += self.callers.truths.outcomes["assigned"]
+            _COUNTS["events"] += self.callers.truths.outcomes["closed"]
+            _COUNTS["mails"] += len(self.simulation.letterbox.taken)
+
+
+_COUNTS = {"lives": 0, "events": 0, "mails": 0}
+
+
+def _trouble(cronofy: CronofyModel, name: str) -> Disturbance:
+    troubles: dict[str, Disturbance] = {
+        "500": answers(500),
+        "429": answers(429),
+        "429, told": answers(429, **{"Retry-After": "90"}),
+        "423": answers(423),
+        "silence": silence,
+        "nonsense": nonsense,
+        "unheard": cronofy.unheard,
+        "death before": cronofy.death_before,
+        "death after": cronofy.death_after,
+    }
+    return troubles[name]
+
+
+@pytest.fixture
+def simulation(
+    redis: Redis, redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Simulation]:
+    """One for all lives of a test."""
+    with simulated(redis, redis_url, prefix, tmp_path, monkeypatch) as simulation:
+        yield simulation
+
+
+def test_any_life(simulation: Simulation, long: bool, seed: int, record: Record) -> None:
+    """No life that hypothesis thinks of breaks what must hold, and each comes to its end."""
+
+    class Here(Life):
+        pass
+
+    Here.simulation = simulation
+
+    bounds: dict[str, Any] = {"max_examples": 400, "stateful_step_count": 60} if long else {}
+    shaped = settings(
+        **{"max_examples": 40, "stateful_step_count": 30, **bounds},
+        deadline=None,
+        database=None,
+        print_blob=False,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(seeded(seed)(Here), settings=shaped)
+
+    record(
+        "Lives of the state machine",
+        injected=_COUNTS["lives"],
+        events=_COUNTS["events"],
+        mails=_COUNTS["mails"],
+    )

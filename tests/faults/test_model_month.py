@@ -1,0 +1,123 @@
+"""A month of random life, in seconds: much happens, much goes wrong, and in the end all is well."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from redis import Redis
+
+from tests.faults.callers import Callers
+from tests.faults.cronofy_model import Answer, CronofyModel, Disturbance, answers, nonsense, silence
+from tests.faults.record import Record
+from tests.faults.simulation import Simulation, simulated
+from worker.ledger.outcomes import OutcomeType
+from worker.relink.smtp import MailError
+
+MONTH = timedelta(days=30)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def simulation(
+    redis: Redis, redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Simulation]:
+    """An empty one."""
+    with simulated(redis, redis_url, prefix, tmp_path, monkeypatch) as simulation:
+        yield simulation
+
+
+def test_a_month_of_life(
+    simulation: Simulation, long: bool, seed: int, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything holds after each hour, and once the world is well every event ends assigned or closed."""
+    dice, accounts = random.Random(seed), 40 if long else 8
+    callers = Callers(simulation)
+    for number in range(accounts):
+        callers.join(f"acc{number}")
+        callers.connect(f"acc{number}")
+    simulation.cronofy.disturb = _unreliable(simulation.cronofy, dice)
+    life = _life(callers, dice)
+    began, happened = time.monotonic(), 0
+
+    end = simulation.clock.now() + MONTH
+    while simulation.clock.now() < end:
+        for _ in range(dice.randrange(accounts)):
+            dice.choice(life)()
+            happened += 1
+        simulation.work(timedelta(hours=dice.choice([1, 2, 6, 12])))
+        callers.truths.check()
+    simulation.cronofy.disturb = None
+    callers.converge()
+
+    seconds = time.monotonic() - began
+    outcomes, mails = callers.truths.outcomes, simulation.letterbox.taken
+    with capsys.disabled():
+        print(
+            f"\n{accounts} accounts, {happened} happenings, {simulation.looks} looks, "
+            f"{simulation.cronofy.calls} calls, {len(mails)} mails: "
+            f"{MONTH.days / seconds:.1f} simulated days and {simulation.looks / seconds:.0f} looks a second"
+        )
+    record(
+        "A simulated month in which a tenth of all calls fail",
+        injected=simulation.cronofy.calls // 10,
+        events=outcomes["assigned"] + outcomes["closed"],
+        lost=len(callers.truths.unsettled()),
+        mails=len(mails),
+    )
+    quiet = {kind.value for kind in OutcomeType} - set(outcomes)
+    assert not quiet, f"the month was too quiet: {quiet} never came"
+
+
+def _unreliable(cronofy: CronofyModel, dice: random.Random) -> Disturbance:
+    ways = [answers(500), answers(503), answers(429), answers(423), silence, nonsense, cronofy.unheard]
+    ways += [cronofy.death_before, cronofy.death_after]
+
+    def disturb(request: httpx.Request, answer: Answer) -> httpx.Response:
+        way = dice.choice(ways) if dice.random() < 0.1 else None
+        return way(request, answer) if way else answer(request)
+
+    return disturb
+
+
+def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
+    """What may happen to somebody, chosen by chance."""
+
+    def someone() -> str:
+        return dice.choice(sorted(callers.simulation.cronofy.people))
+
+    def event() -> str:
+        return f"e{dice.randrange(6)}"
+
+    def profile() -> str:
+        return dice.choice(["z1", "z2", "t1"])
+
+    def later() -> timedelta:
+        return dice.choice([timedelta(minutes=5), HOUR, 30 * HOUR, 200 * HOUR, 500 * HOUR])
+
+    def refuse() -> None:
+        permanent = dice.random() < 0.2
+        callers.simulation.letterbox.refusals.append(MailError("no", permanent=permanent))
+
+    return [
+        *[lambda: callers.write_and_track(someone(), event(), later(), profile())] * 6,
+        lambda: callers.track(someone(), event()),
+        lambda: callers.untrack(someone(), event()),
+        lambda: callers.move(someone(), event(), later()),
+        lambda: callers.delete(someone(), event()),
+        lambda: callers.stick(someone(), event()),
+        *[lambda: callers.outage(someone(), event())] * 2,
+        lambda: callers.notify(someone(), event(), "conferencing_failing", "profile_missing"),
+        lambda: callers.notify(someone(), event(), "conferencing_assigned", None),
+        *[lambda: callers.lose(someone(), profile())] * 2,
+        *[lambda: callers.link(someone(), profile())] * 2,
+        lambda: callers.remove(someone(), profile()),
+        lambda: callers.revoke(someone()),
+        *[lambda: callers.connect(someone())] * 2,
+        refuse,
+    ]

@@ -1,0 +1,293 @@
+"""What must hold at every moment of a simulation, whatever happened: looked at after each step.
+
+The books that are kept here are kept from outside: from what was put into the program, from its outcomes
+stream and its outbox, and from what Cronofy and the mail server saw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from tests.faults.cronofy_model import Event, Profile
+from tests.faults.simulation import Simulation, sent_about
+from worker.ledger.packing import CAUSES, unpack_event
+from worker.ledger.records import EventKey
+from worker.relink.letters import read_back
+
+#: Emails for one disconnection: the first, and these after it.
+REMINDERS = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
+
+
+@dataclass(slots=True)
+class Watched:
+    """One tracking of an event: from `track` until the event is settled, untracked or tracked anew."""
+
+    number: int
+    final: str | None = None
+    #: What was told of it since its waiting last began anew.
+    told: set[tuple[Any, ...]] = field(default_factory=set)
+    #: Which profiles were set on it, as told.
+    reassigned: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Truths:
+    """Books of one simulation; `check` reads what is new, and says what is wrong."""
+
+    simulation: Simulation
+    watched: dict[tuple[str, str], Watched] = field(default_factory=dict)
+    #: The moments at which relink emails were composed, for each (sub, profile, episode).
+    composed: dict[tuple[str, str, int], list[datetime]] = field(default_factory=dict)
+    requested: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    #: Mails in the outbox that were looked at, with the profile that they are about.
+    mails: dict[str, tuple[str, str] | None] = field(default_factory=dict)
+    #: The accounts that the program said it had lost, or had; one that it forgot is in neither.
+    standing: dict[str, str] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    ids: set[str] = field(default_factory=set)
+    wrongs: list[str] = field(default_factory=list)
+    _read: bytes = b"-"
+    _trackings: int = 0
+    _writes: int = 0
+    _answered: set[tuple[str, str, str, int]] = field(default_factory=set)
+    _delivered: int = 0
+
+    # What was put in.
+
+    def tracked(self, sub: str, event_id: str) -> None:
+        """The program was told to watch this event."""
+        self._read_news()
+        self._trackings += 1
+        self.watched[sub, event_id] = Watched(self._trackings)
+
+    def untracked(self, sub: str, event_id: str) -> None:
+        """The program was told to watch it no more."""
+        self._read_news()
+        self.watched.pop((sub, event_id), None)
+
+    def forgotten(self, sub: str) -> None:
+        """The program was told to forget the account: what it did before, it may do again."""
+        self._read_news()
+        for key in [key for key in self.watched if key[0] == sub]:
+            del self.watched[key]
+        for profile in self.simulation.cronofy.people[sub].profiles.values():
+            profile.episode += 1
+        self.standing.pop(sub, None)
+
+    # What came of it.
+
+    def check(self) -> None:
+        """Read all that is new; raise AssertionError with whatever must not be."""
+        self._read_news()
+        self._check_outbox()
+        self._check_deliveries()
+        self._check_standing()
+        self._check_gauges()
+        crashes = [cry for cry in self.simulation.cries if cry["event"] == "look.crashed"]
+        wrongs = [*self.wrongs, *self.simulation.cronofy.wrongs, *crashes]
+        assert not wrongs, wrongs
+
+    def _read_news(self) -> None:
+        self._check_writes()
+        self._check_outcomes()
+
+    def _check_writes(self) -> None:
+        """No more than one Update Event for each event and profile that was answered."""
+        written = self.simulation.cronofy.written
+        for write in written[self._writes :]:
+            watched = self.watched.get((write.sub, write.event_id))
+            if watched is None:
+                self.wrongs.append(f"{write.sub}/{write.event_id} was written, which is not tracked")
+                continue
+            name = (write.sub, write.event_id, write.profile_id, watched.number)
+            if name in self._answered:
+                self.wrongs.append(f"{name} was written again after it had been accepted")
+            if write.answered:
+                self._answered.add(name)
+        self._writes = len(written)
+
+    def _check_outcomes(self) -> None:
+        ledger = self.simulation.services.ledger
+        start = "-" if self._read == b"-" else f"({self._read.decode()}"
+        entries = cast("list[Any]", ledger.redis.xrange(f"{ledger.prefix}:outcomes", min=start))
+        for entry_id, fields in entries:
+            self._read = entry_id
+            outcome = json.loads(fields[b"outcome"])
+            if outcome["id"] in self.ids:
+                self.wrongs.append(f"an outcome came twice: {outcome}")
+            self.ids.add(outcome["id"])
+            self.outcomes[outcome["type"]] += 1
+            complaint = self._complaint(outcome)
+            if complaint:
+                self.wrongs.append(f"{complaint}: {outcome}")
+
+    def _complaint(self, outcome: dict[str, Any]) -> str | None:
+        """What is wrong with an outcome, if anything is."""
+        kind, sub = outcome["type"], outcome["sub"]
+        if kind in ("account_lost", "account_connected"):
+            before = self.standing.get(sub)
+            self.standing[sub] = kind
+            return f"{kind} although nothing changed" if before == kind else None
+        if outcome["event_id"] is None:
+            return self._complaint_about_profile(outcome)
+        watched = self.watched.get((sub, outcome["event_id"]))
+        event = self.simulation.cronofy.people[sub].events[outcome["event_id"]]
+        if watched is None:
+            return "an outcome of an event that is not tracked"
+        if watched.final:
+            return f"an outcome after {watched.final}"
+        if kind in ("assigned", "closed"):
+            watched.final = kind
+            return None if self._is_true(outcome, event) else "an outcome that is not true"
+        if kind == "reassigned":
+            to_profile_id = outcome["detail"]["to_profile_id"]
+            again = to_profile_id in watched.reassigned
+            watched.reassigned.append(to_profile_id)
+            watched.told.clear()
+            return "reassigned twice" if again else None
+        mark = (kind, outcome["cause"], _gist(outcome["detail"].get("reason", "")))
+        again = mark in watched.told
+        watched.told.add(mark)
+        return "told twice" if again else None
+
+    def _complaint_about_profile(self, outcome: dict[str, Any]) -> str | None:
+        kind, sub = outcome["type"], outcome["sub"]
+        profile_id = outcome["detail"].get("profile_id")
+        if profile_id is None:
+            return None  # an email that was refused for good
+        profile = self.simulation.cronofy.people[sub].profiles[profile_id]
+        name = (sub, profile_id, profile.episode)
+        if kind == "relink_requested":
+            self.requested[name] += 1
+            return "asked for twice" if self.requested[name] > 1 else None
+        if kind == "relinked":
+            for (owner, _), watched in self.watched.items():
+                if owner == sub:
+                    watched.told.clear()
+            return None if profile.works else "not connected again"
+        return None
+
+    def _is_true(self, outcome: dict[str, Any], event: Event) -> bool:
+        if outcome["type"] == "assigned":
+            return outcome["detail"]["join_url"] == event.join_url and not event.deleted
+        if outcome["cause"] == "event_gone":
+            return event.deleted
+        past = event.start <= self.simulation.clock.now()
+        return outcome["cause"] == "event_in_past" and past and not event.join_url and not event.deleted
+
+    def _check_outbox(self) -> None:
+        """A relink email is composed about a profile that is disconnected, and no sooner than is due."""
+        ledger = self.simulation.services.ledger
+        for mail_id in cast("list[bytes]", ledger.redis.zrange(f"{ledger.prefix}:outbox", 0, -1)):
+            name = mail_id.decode()
+            if name in self.mails:
+                continue
+            sealed = cast("bytes", ledger.redis.hget(f"{ledger.prefix}:mail:{name}", "message"))
+            message = read_back(ledger.vault.open(sealed))
+            about = self.mails[name] = sent_about(message)
+            if about is not None:
+                self._composed(about, message["Date"].datetime)
+
+    def _composed(self, about: tuple[str, str], at: datetime) -> None:
+        sub, profile_id = about
+        profile = self.simulation.cronofy.people[sub].profiles[profile_id]
+        if profile.works or profile.removed:
+            self.wrongs.append(f"an email was composed about {about}, which is not disconnected")
+        before = self.composed.setdefault((sub, profile_id, profile.episode), [])
+        if len(before) > len(REMINDERS):
+            self.wrongs.append(f"{len(before) + 1} emails about {about}")
+        elif before and at - before[0] < self._shortest(profile, len(before)):
+            self.wrongs.append(f"an email about {about} came {at - before[0]} after the first")
+        before.append(at)
+
+    def _shortest(self, profile: Profile, number: int) -> timedelta:
+        """How long after the first email the reminder of that number comes at the earliest.
+
+        A profile that was connected and lost again between two looks is, to the program, disconnected all
+        along: then what is the first email here was a reminder there.
+        """
+        since = REMINDERS[number - 1]
+        if profile.episode:
+            steps = [timedelta(0), *REMINDERS]
+            since = min(later - earlier for earlier, later in zip(steps, steps[number:], strict=False))
+        # An email's date has no fraction of a second.
+        return since - timedelta(seconds=1)
+
+    def _check_deliveries(self) -> None:
+        """No email leaves once the program said that its profile is connected again."""
+        taken = self.simulation.letterbox.taken
+        for message in taken[self._delivered :]:
+            about = sent_about(message)
+            if about is None:
+                continue
+            sub, profile_id = about
+            mail_id = message["Message-ID"].strip("<>").partition("@")[0]
+            memo = self.simulation.services.ledger.account(sub).memo
+            episode = memo.episodes.get(profile_id)
+            if episode is None or mail_id not in episode.mail_ids:
+                self.wrongs.append(f"an email about {about} left after its episode was over")
+        self._delivered = len(taken)
+
+    def _check_standing(self) -> None:
+        """What is pending stands in exactly one place through its account, and will be looked at."""
+        ledger = self.simulation.services.ledger
+        places = {name: self._scores(name) for name in ("waiting", "ready:us", "leased")}
+        for sub in self.simulation.cronofy.people:
+            account, pending = ledger.account(sub), ledger.pending(sub)
+            found = [name for name, scores in places.items() if sub in scores]
+            wanted = 1 if pending and not account.lost else 0
+            if len(found) != wanted and found != ["leased"]:
+                self.wrongs.append(f"{sub} with {len(pending)} events is in {found or 'no place'}")
+            looks = [stored.event.next_look for stored in pending if stored.event.next_look is not None]
+            if not account.lost and len(looks) < len(pending):
+                self.wrongs.append(f"an event of {sub} is never looked at again")
+            if found == ["waiting"] and places["waiting"][sub] > min(looks):
+                self.wrongs.append(f"{sub} waits for longer than its next look")
+            told = {(s, e) for (s, e), w in self.watched.items() if s == sub and w.final is None}
+            held = {(sub, stored.event.key.event_id) for stored in pending}
+            if held != told:
+                self.wrongs.append(f"{sub} has {held} pending, not {told}")
+
+    def _check_gauges(self) -> None:
+        """The gauges are what the hashes hold."""
+        ledger = self.simulation.services.ledger
+        counted: Counter[str] = Counter()
+        for sub in self.simulation.cronofy.people:
+            for value in cast("list[bytes]", ledger.redis.hvals(f"{ledger.prefix}:events:{sub}")):
+                counted["events:pending"] += 1
+                counted[f"cause:{CAUSES.index(unpack_event(value).event.cause)}"] += 1
+        gauges = {
+            name: value
+            for name, value in ledger.counters().items()
+            if value and (name == "events:pending" or name.startswith("cause:"))
+        }
+        if gauges != counted:
+            self.wrongs.append(f"the gauges are {gauges}, not {dict(counted)}")
+
+    def _scores(self, name: str) -> dict[str, float]:
+        ledger = self.simulation.services.ledger
+        found = cast("list[Any]", ledger.redis.zrange(f"{ledger.prefix}:{name}", 0, -1, withscores=True))
+        return {sub.decode(): score for sub, score in found}
+
+    def recorded(self, sub: str, event_id: str) -> str | None:
+        """How the program says that an event stands."""
+        key: EventKey = self.simulation.key(sub, event_id)
+        stored = self.simulation.services.ledger.find(sub, key)
+        return stored.event.last["state"] if stored and stored.event.last else None
+
+    def unsettled(self) -> list[tuple[str, str]]:
+        """The tracked events that are neither assigned nor closed."""
+        return [key for key, watched in self.watched.items() if watched.final is None]
+
+
+def _gist(reason: str) -> str:
+    """What a reason for a person is about, without its figures."""
+    if "looks in a row failed" in reason:
+        return "unread"
+    if reason.startswith("Setting the profile"):
+        return reason.partition(" failed")[0]
+    return "asked before" if reason.startswith("The user was asked") else "cause"
