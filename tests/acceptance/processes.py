@@ -99,12 +99,12 @@ class Demo:
 
 
 @contextmanager
-def running_demo(home: Path, elsewhere: Path) -> Iterator[Demo]:
-    """Start `reconciler demo` in `home`; it is killed if it still runs at the end."""
+def running_demo(home: Path, elsewhere: Path, *options: str) -> Iterator[Demo]:
+    """Start `reconciler demo` in `home`, twice as fast as usual; it is killed if it still runs at the end."""
     output = elsewhere / "demo.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [RECONCILER, "demo", "--speed", "2"],
+            [RECONCILER, "demo", "--speed", "2", *options],
             cwd=home,
             env=environment() | {"COLUMNS": "160"},
             stdout=file,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from pathlib import Path
 
-from tests.acceptance.processes import running_demo
+import pytest
+
+from tests.acceptance.processes import environment, run_command, running_demo
+from tests.waiting import wait_until
 
 CAUSES = (
     "generating",
@@ -32,3 +37,20 @@ def test_the_demo_shows_every_cause_and_ends_well(tmp_path: Path) -> None:
     assert code == 0, shown
     assert [cause for cause in CAUSES if cause not in shown] == []
     assert list(home.iterdir()) == []
+
+
+def test_a_demo_that_is_kept_can_be_asked(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What it prints at its end is run as it stands, in the directory that it names; Ctrl-C ends it."""
+    with running_demo(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("out"), "--keep") as kept:
+        wait_until(lambda: "reconciler serve" in kept.output.read_text(), 60, what="the end of the demo")
+        shown = kept.output.read_text()
+        home = Path(re.findall(r"^  cd (.+)$", shown, re.MULTILINE)[0])
+        questions = re.findall(r"^  reconciler ((?:status|doctor|explain).*)$", shown, re.MULTILINE)
+
+        answers = [run_command(home, environment(), *question.split()) for question in questions]
+        kept.process.send_signal(signal.SIGINT)
+
+        assert [answer.returncode for answer in answers] == [0, 0, 0], answers
+        assert "we have found no reason" in " ".join(answers[2].stdout.split())
+        assert kept.process.wait(30) == 0
+        assert not home.exists()
