@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 
 from worker.bootstrap import THREADS, Services
-from worker.cronofy.errors import CronofyError, OutOfBudget
+from worker.cronofy.errors import PUT_OFF, CronofyError, OutOfBudget
 from worker.ledger.ledger import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.outage import why
 from worker.reconcile.answer import live_answer, recorded_answer, with_note
-from worker.reconcile.look import PUT_OFF, LookResult, unforeseen
+from worker.reconcile.look import LookResult, unforeseen
 from worker.reconcile.parking import is_blameless, is_suspicious, revived
 from worker.room import Room
 

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import structlog
 
@@ -14,6 +14,7 @@ from worker.diagnosis.model import Policy
 from worker.ledger.ledger import Change, EventChange, Lease, Ledger
 from worker.ledger.packing import Unreadable, pack_event, stored_as
 from worker.ledger.records import Stored
+from worker.reconcile.lines import ids
 from worker.reconcile.parking import (
     DIED,
     Fault,
@@ -127,8 +128,7 @@ class Attempts:
 
     def _said(self, lease: Lease, verdict: Verdict, fault: Fault | None = None) -> Verdict:
         """Log it, and pass it on."""
-        calendar_id, event_id = verdict.key
-        about: dict[str, Any] = {"sub": lease.sub, "calendar_id": calendar_id, "event_id": event_id}
+        about = ids(lease.sub, verdict)
         if verdict.letter:
             log.error("event.parked", **about, reason=verdict.letter.reason)
         elif fault:

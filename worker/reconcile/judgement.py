@@ -83,6 +83,7 @@ def is_news(verdict: Verdict) -> bool:
 
 
 def why_unjudged(key: EventKey, readings: Readings) -> CronofyError:
+    """Why an event has no verdict: what went wrong where the look asked about it."""
     error = readings.failures.get(key) or readings.userinfo_failure
     return error or CronofyError("This look could not tell how the event stands.")
 

@@ -9,37 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 from redis.exceptions import RedisError
 
 from worker.cronofy.client import Cronofy, Session
-from worker.cronofy.errors import (
-    ClientRefused,
-    CronofyError,
-    GrantRefused,
-    OutOfBudget,
-    RateLimited,
-    ScopeRefused,
-)
+from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import (
-    Cause,
-    Diagnosis,
-    Observation,
-    Policy,
-    Unauthorized,
-)
+from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Unauthorized
 from worker.ledger.ledger import Change, EventChange, Lease, LeaseLost, Ledger, Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import (
-    Account,
-    EventKey,
-    Stored,
-    TrackedEvent,
-    to_ms,
-)
+from worker.ledger.records import Account, EventKey, Stored, TrackedEvent, to_ms
 from worker.reconcile.attempts import Attempts
 from worker.reconcile.channels import Channels, see_to_channel
 from worker.reconcile.judgement import Judgement, is_news, remember, why_unjudged
@@ -52,14 +33,6 @@ from worker.reconcile.reassign import reassign
 from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks, waits_for
 from worker.reconcile.sifting import sifted
 from worker.reconcile.verdict import Verdict, judge, unread
-
-#: Not faults of the look: it is put off, and what it did not settle stays due.
-PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
-#: Cronofy refuses the account itself (contract §6).
-ACCOUNT_REFUSED = (GrantRefused, ScopeRefused)
-
-#: So long after the last notification about an account its subscriptions still count as live.
-HEARD_FOR = timedelta(days=7)
 
 log = structlog.get_logger()
 
@@ -130,6 +103,7 @@ class Looker:
             except ACCOUNT_REFUSED as error:
                 return self._lose(replace(lease, account=session.account), error)
             except PUT_OFF as error:
+                # No fault of the look: what it did not settle stays due.
                 if turn.alone:
                     # It was not looked at after all.
                     events = [EventChange(s, replace(s.event, trying=False)) for s in turn.due]
