@@ -28,6 +28,7 @@ from tests.integration.world import Begin, beginning
 from worker import looks
 from worker.cronofy.errors import CronofyError
 from worker.reconcile import relinks
+from worker.reconcile.attempts import LONGEST_TRACEBACK
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,23 @@ def test_what_a_look_fails_with_shows_no_secret(begin: Begin, monkeypatch: pytes
     assert "RuntimeError: planted *** *** *** *** ***" in (kept.letter.traceback or "")
     shown = repr([kept, world.outcomes(), world.stored("bad")])
     assert [secret for secret in secrets if secret in shown] == []
+
+
+def test_what_is_cut_off_a_long_traceback_leaves_no_half_of_a_secret(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that stands where the traceback is cut is masked first."""
+    world = begin(max_attempts=1)
+    token = world.control.account(world.sub)["access_token"]
+    half = len(token) // 2
+    world.track("bad")
+    poison(monkeypatch, RuntimeError(token + "x" * (LONGEST_TRACEBACK - half)))
+
+    run_until(world, lambda: is_parked(world), "it to be parked")
+
+    [kept] = letters(world)
+    assert len(kept.letter.traceback or "") == LONGEST_TRACEBACK
+    assert token[-half + 1 :] not in (kept.letter.traceback or "")
 
 
 def test_errors_from_outside_never_park(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
