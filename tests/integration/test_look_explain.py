@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
 from tests.integration.test_ledger_leases import dump
-from tests.integration.world import Begin, World, beginning
+from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker import looks
 from worker.ledger.ledger import Lease
 from worker.ledger.vault import Vault
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 @pytest.mark.parametrize("event_id", ["removed", "expired", "past", "gone", "assigned", "waits"])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.poison import (
     QUICK,
@@ -24,28 +22,18 @@ from tests.integration.poison import (
     state,
     sweep,
 )
-from tests.integration.world import Begin, beginning
+from tests.integration.world import Begin
 from worker import looks
 from worker.cronofy.errors import CronofyError
 from worker.reconcile import relinks
 from worker.reconcile.attempts import LONGEST_TRACEBACK
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that makes conferences at once."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox, with plenty of budget."""
-    starts = beginning(running, redis_url, prefix, tmp_path)
-    start = next(starts)
+def begin(begin: Begin, running: RunningSandbox) -> Begin:
+    """Begins a world with plenty of budget, at a sandbox that makes conferences at once."""
     running.control.set_settings(generation_seconds=0)
-    yield lambda **settings: start(**{**QUICK, **settings})
-    next(starts, None)
+    return lambda **settings: begin(**{**QUICK, **settings})
 
 
 def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never_notice(
