@@ -97,6 +97,11 @@ def is_redis(broker: str) -> bool:
     return urlsplit(broker).scheme.startswith(("redis", "unix", "socket"))
 
 
+def redis_client_url(broker: str) -> str:
+    """The URL of a Redis broker as a client of Redis takes it: Celery has its own name for a Unix socket."""
+    return broker.replace("redis+socket://", "unix://", 1)
+
+
 def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]:
     if not is_redis(broker):
         return {}

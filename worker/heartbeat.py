@@ -56,7 +56,7 @@ class LiveConsumer(TolerantConsumer):
 
     @cached_property
     def _redis(self) -> Any:
-        return connect_once(current_settings().redis_url or "", ANNOUNCE_PATIENCE)
+        return connect_once(current_settings().ledger_url, ANNOUNCE_PATIENCE)
 
     def _announce(self) -> None:
         queues = self.app.amqp.queues.consume_from

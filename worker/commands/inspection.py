@@ -38,7 +38,7 @@ def status(watch: bool, as_json: bool) -> None:
     def read() -> Status:
         return read_status(redis, settings)
 
-    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+    with connect_once(settings.ledger_url, PATIENCE) as redis:
         if as_json:
             click.echo(json.dumps(read().as_json, ensure_ascii=False, indent=2))
         elif watch:

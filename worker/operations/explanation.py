@@ -44,7 +44,7 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | li
     From the ledger, it needs neither Cronofy's client nor a vault key.
     """
     configure_logging(settings.model_copy(update={"log_level": "error"}))
-    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+    with connect_once(settings.ledger_url, PATIENCE) as redis:
         ledger = reading_ledger(redis, settings)
         answer = _live(settings, sub, key) if live and ledger.find(sub, key) else None
         return recorded_case(ledger, settings, sub, key, answer) or nearest(ledger, sub, key)

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from config.celery import QUEUES, is_redis
+from config.celery import QUEUES, is_redis, redis_client_url
 from config.settings import Settings
 from worker.ledger.connection import connect_once
 
@@ -39,10 +39,8 @@ def known_queue_lengths(settings: Settings) -> Mapping[str, int | None]:
 
 
 def _of_redis(settings: Settings) -> dict[str, int]:
-    # Celery's name for a Unix socket is none that the client knows.
-    url = settings.broker.replace("redis+socket://", "unix://", 1)
     try:
-        client = connect_once(url, PATIENCE)
+        client = connect_once(redis_client_url(settings.broker), PATIENCE)
         with closing(client), client.pipeline(transaction=False) as pipeline:
             for queue in QUEUES:
                 for priority in _PRIORITIES:

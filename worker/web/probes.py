@@ -59,7 +59,7 @@ class Probes:
 
     def _ledger(self) -> str | None:
         try:
-            with closing(connect_once(self._settings.redis_url or "", PATIENCE)) as redis:
+            with closing(connect_once(self._settings.ledger_url, PATIENCE)) as redis:
                 redis.ping()
         except RedisError as error:
             return outage.why(error) or type(error).__name__

@@ -20,7 +20,7 @@ from worker.operations.status_table import sweep_is_late
 def examine_fleet(settings: Settings) -> Iterator[Finding]:
     """Workers, queues, beat, a pause, and what waits for a person."""
     try:
-        with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
             status = read_status(redis, settings)
     except RedisError:
         for name in ("workers", "queues", "beat", "pause", "dead letters"):

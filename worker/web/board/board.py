@@ -42,7 +42,7 @@ class Board:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._redis = connect_once(settings.redis_url or "", PATIENCE)
+        self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._ledger = reading_ledger(self._redis, settings)
         # Few at a time: a crowd of browsers waits, and the ledger does not notice it.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="board")
