@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from datetime import timedelta
 
 import click
 
 from config.settings import SettingsError
 from worker.commands.setup import settings_of_role
-
-#: How long a person waits for a Redis that does not answer.
-PATIENCE = timedelta(seconds=5)
 
 
 @click.command()
@@ -23,7 +19,7 @@ def status(watch: bool, as_json: bool) -> None:
     """The backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
     from rich.console import Console  # noqa: PLC0415
 
-    from worker.ledger.connection import connect_once  # noqa: PLC0415
+    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
     from worker.operations.status import Status, read_status  # noqa: PLC0415
     from worker.operations.status_table import status_table  # noqa: PLC0415
     from worker.operations.status_table import watch as watch_status  # noqa: PLC0415
@@ -38,7 +34,7 @@ def status(watch: bool, as_json: bool) -> None:
     def read() -> Status:
         return read_status(redis, settings)
 
-    with connect_once(settings.ledger_url, PATIENCE) as redis:
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         if as_json:
             click.echo(json.dumps(read().as_json, ensure_ascii=False, indent=2))
         elif watch:

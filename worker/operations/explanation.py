@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from textwrap import wrap
 from typing import Any
 
@@ -16,7 +15,7 @@ from config.logging import configure_logging
 from config.settings import Settings, SettingsError
 from worker.bootstrap import bootstrap
 from worker.diagnosis.model import State
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, EventKey, TrackedEvent, from_ms
 from worker.ledger.vault import Vault
@@ -25,11 +24,9 @@ from worker.operations.case import Case, Post, Rules
 from worker.operations.chronicle import following, history, operator_can, support_can
 from worker.operations.nearest import Ids, nearest
 from worker.operations.reply import reply
+from worker.operations.spans import second
 from worker.reconcile.answer import recorded_answer
 from worker.relink.wording import line
-
-#: How long a person waits for a Redis that does not answer.
-PATIENCE = timedelta(seconds=5)
 
 
 def reading_ledger(redis: Redis, settings: Settings) -> Ledger:
@@ -44,7 +41,7 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | li
     From the ledger, it needs neither Cronofy's client nor a vault key.
     """
     configure_logging(settings.model_copy(update={"log_level": "error"}))
-    with connect_once(settings.ledger_url, PATIENCE) as redis:
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = reading_ledger(redis, settings)
         answer = _live(settings, sub, key) if live and ledger.find(sub, key) else None
         return recorded_case(ledger, settings, sub, key, answer) or nearest(ledger, sub, key)
@@ -120,7 +117,7 @@ def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Each with its title, and its rows: what stands in front, and the text."""
     evidence = "Evidence, read just now" if case.read_anew else f"Evidence, {_as_of(case)}"
     yield evidence, [("-", line(sentence, 2000)) for sentence in case.answer["evidence"]]
-    entries = [(f"{entry.at:%Y-%m-%d %H:%M:%S} ", entry.text) for entry in history(case)]
+    entries = [(f"{second(entry.at)} ", entry.text) for entry in history(case)]
     yield "History (UTC)", entries
     yield "What happens next", [("-", sentence) for sentence in following(case)]
     yield "What you can do", [("support ", support_can(case)), ("operator", operator_can(case))]
@@ -143,9 +140,7 @@ def particulars(case: Case) -> list[tuple[str, str]]:
 
 def _as_of(case: Case) -> str:
     looks = [at for at, *_ in case.event.history]
-    return (
-        f"as of the last look at {from_ms(looks[-1]):%Y-%m-%d %H:%M:%S} UTC" if looks else "before any look"
-    )
+    return f"as of the last look at {second(from_ms(looks[-1]))} UTC" if looks else "before any look"
 
 
 def _wrapped(text: str, width: int, head: str = "") -> list[str]:

@@ -12,15 +12,12 @@ from redis.exceptions import RedisError
 from config.celery import QUEUES, is_redis, redis_client_url
 from config.settings import Settings
 from worker.ledger.connection import connect_once
+from worker.outage import BrokerAway
 
 #: A broker that does not answer within this is given up; what waits on it is unknown then.
 PATIENCE = timedelta(seconds=3)
 #: What Celery adds to a list's name for messages of a lower priority than usual, on a Redis broker.
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
-
-
-class BrokerAway(Exception):
-    """The broker cannot be asked; the message says why, without its URL."""
 
 
 def queue_lengths(settings: Settings) -> dict[str, int]:

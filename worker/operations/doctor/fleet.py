@@ -14,7 +14,6 @@ from worker.operations.doctor.outside import CREDENTIALS
 from worker.operations.doctor.servers import PATIENCE
 from worker.operations.spans import amount, spoken
 from worker.operations.status import Status, read_status
-from worker.operations.status_table import sweep_is_late
 
 
 def examine_fleet(settings: Settings) -> Iterator[Finding]:
@@ -70,7 +69,7 @@ def _beat(status: Status, settings: Settings) -> Finding:
     if status.last_sweep_seconds is None:
         return wrong("beat", "there has never been a sweep", mend)
     said = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"
-    if sweep_is_late(status, settings.sweep_every):
+    if status.sweep_is_late(settings.sweep_every):
         return wrong("beat", f"{said}, and one is due every {spoken(settings.sweep_every)}", mend)
     return ok("beat", said)
 

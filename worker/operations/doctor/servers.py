@@ -16,8 +16,9 @@ from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.ledger.connection import connect_once
 from worker.operations.doctor.finding import Finding, ok, warning, wrong
-from worker.operations.queues import BrokerAway, queue_lengths
+from worker.operations.queues import queue_lengths
 from worker.operations.spans import spoken
+from worker.outage import BrokerAway
 
 PATIENCE = timedelta(seconds=3)
 #: Slower than this, claims and commits take longer than the calls to Cronofy that they are for.

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib.resources import files
-from urllib.parse import urlencode
 
 import structlog
 from redis.exceptions import RedisError
@@ -23,7 +22,7 @@ from worker.operations.explanation import reading_ledger, recorded_case
 from worker.operations.nearest import nearest
 from worker.web.access import refusal
 from worker.web.board.overview import read_overview
-from worker.web.board.page import HEADERS, page
+from worker.web.board.page import HEADERS, event_url, page
 from worker.web.board.search import search
 
 #: What Redis gets for each step of a page.
@@ -84,8 +83,7 @@ class Board:
             found = search(ledger, text)
             if len(found.hits) == 1 and not found.partly:
                 hit = found.hits[0]
-                ids = {"account": hit.sub, "calendar": hit.calendar_id, "event": hit.event_id}
-                return RedirectResponse(f"/board/event?{urlencode(ids)}", 303)
+                return RedirectResponse(event_url(hit.sub, hit.calendar_id, hit.event_id), 303)
             return page("found.html", found=found, q=text)
 
         return await self._answer(request, find)
