@@ -23,9 +23,20 @@ from worker.transport import PROBE_SECONDS, Transport
 log = structlog.get_logger()
 
 
+class Strategies(dict[Any, Any]):
+    """What takes up each task's messages, by the task's name; a name that is no text is an unknown one."""
+
+    def __getitem__(self, name: Any) -> Any:
+        # A list cannot even be looked for; the message would be left unacknowledged, and come back for ever.
+        if not isinstance(name, str):
+            raise KeyError(type(name).__name__)
+        return super().__getitem__(name)
+
+
 class TolerantConsumer(Consumer):
     """Celery's consumer, but whatever is wrong with a message is the message's fault alone."""
 
+    Strategies = Strategies
     strategies: dict[str, Any]
     connection_errors: tuple[type[Exception], ...]
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 import structlog
 from kombu.transport import redis, virtual
 from kombu.utils.json import dumps
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import DataError, OutOfMemoryError, RedisError, ResponseError
 
 from worker.outage import BROKER
 
@@ -114,7 +114,7 @@ class Channel(redis.Channel):
         try:
             with tolerating_refusal():
                 return super()._brpop_read(**options)  # type: ignore[misc]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, DataError) as error:
             # The item is off the list by now, and was nothing that could be handed over.
             log.error("message.dropped", reason="not_a_message", error=type(error).__name__)
         return True

@@ -178,7 +178,7 @@ def test_a_ledger_that_is_away_is_said(settings: Settings) -> None:
 
 
 def test_what_is_damaged_does_no_harm(settings: Settings, ledger: Ledger) -> None:
-    """A page that cannot be made says so and nothing more, and keeps to itself; a bad record is left out."""
+    """A page that cannot be made says so and tells nothing more; a bad record is left out."""
     ledger.track("sub", an_event("sound"))
     ledger.track("sub", an_event("damaged"))
     key = next(field for field in ledger.redis.hkeys(f"{ledger.prefix}:events:sub") if b"damaged" in field)

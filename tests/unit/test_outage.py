@@ -1,0 +1,76 @@
+"""Which errors say that a server cannot be used for now, and how that is told."""
+
+from __future__ import annotations
+
+import pytest
+from kombu.exceptions import OperationalError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from worker.outage import Outage, why
+
+
+def _by_the_broker(cause: Exception) -> OperationalError:
+    error = OperationalError(str(cause))
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(RedisConnectionError("refused"), "it does not answer", id="away"),
+        pytest.param(RedisTimeoutError("late"), "it does not answer", id="slow"),
+        pytest.param(ReadOnlyError("You can't write"), "it is read-only", id="replica"),
+        pytest.param(OutOfMemoryError("command not allowed"), "it is out of memory", id="full"),
+        pytest.param(NoPermissionError("no"), "its ACL does not let", id="ACL"),
+        pytest.param(AuthenticationError("no"), "its ACL does not let", id="password"),
+        pytest.param(ResponseError("NOREPLICAS Not enough"), "too few replicas", id="no replicas"),
+        pytest.param(ResponseError("MISCONF Redis is configured"), "it cannot write to its disk", id="disk"),
+        pytest.param(ResponseError("Command # 1 (SET a secret) caused: MASTERDOWN x"), "it is a", id="pipe"),
+        pytest.param(_by_the_broker(ReadOnlyError("x")), "it is read-only", id="the broker's replica"),
+        pytest.param(OperationalError("amqp"), "it does not answer", id="another broker"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_told_from_a_fault(error: Exception, reason: str) -> None:
+    """The reason is a sentence of ours, and nothing of what the server said."""
+    told = why(error)
+
+    assert told is not None
+    assert told.startswith(reason)
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(ResponseError("WRONGTYPE Operation against a key"), id="a wrong command"),
+        pytest.param(ResponseError("user_script:3: attempt to index nil"), id="a fault of a script"),
+        pytest.param(ValueError("READONLY"), id="not Redis's"),
+    ],
+)
+def test_a_fault_of_ours_is_none_of_the_server(error: Exception) -> None:
+    """What would fail again is not waited out."""
+    outage = Outage("ledger")
+
+    assert why(error) is None
+    assert not outage.began(error)
+    assert outage.reason is None
+
+
+def test_an_outage_lasts_until_it_is_over() -> None:
+    """Its reason is the newest one."""
+    outage = Outage("ledger")
+
+    assert outage.began(RedisConnectionError())
+    assert outage.began(ReadOnlyError())
+    assert (outage.reason or "").startswith("it is read-only")
+    outage.over()
+    assert outage.reason is None
