@@ -9,6 +9,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.set-up
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+SIDE_BY_SIDE = --numprocesses 3 --dist loadfile
 CANDIDATES = python3 python3.13 python3.12 python3.11
 
 help:
@@ -24,12 +25,13 @@ help:
 demo: setup
 	$(BIN)/reconciler demo
 
+# Most tests wait for processes and clocks, so three files at a time keep two cores busy.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one.
 faults: setup
-	$(BIN)/python -m pytest tests/faults --long $(FLAGS)
+	$(BIN)/python -m pytest tests/faults --long $(SIDE_BY_SIDE) $(FLAGS)
 
 # The least that has to be killed, and what is mutated: tests/mutants.py and pyproject.toml.
 mutants: setup

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.harness import Fleet, running_fleet
-from tests.acceptance.processes import Demo, running_demo
 
 OUTCOME_QUEUE = "billing.outcomes"
 
@@ -21,16 +20,6 @@ def _until_the_end(fleet: Fleet) -> Iterator[Fleet]:
     for running in _running:
         running.ask_to_end()
     _running.remove(fleet)
-
-
-@pytest.fixture(scope="package", autouse=True)
-def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo | None]:
-    """The demo, begun before all else where its test is among those to run: it mostly waits."""
-    if any(item.path.name == "test_demo.py" for item in request.session.items):
-        with running_demo(tmp_path_factory.mktemp("demo"), tmp_path_factory.mktemp("output")) as running:
-            yield running
-    else:
-        yield None
 
 
 @pytest.fixture(scope="package")

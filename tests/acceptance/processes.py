@@ -64,13 +64,13 @@ class Child:
 
     def role(self, name: str) -> int | None:
         """The pid of the child of `up` that has this role."""
+        started = b"\0".join([b"-m", b"worker.cli", name.encode()])
+        # Where setproctitle is installed, Celery gives its processes titles.
+        title = {"worker": b"[celeryd: ", "beat": b"[celery beat]"}.get(name, started)
         for pid in children_of(self.pid):
             with contextlib.suppress(OSError):
-                if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:4] == [
-                    b"-m",
-                    b"worker.cli",
-                    name.encode(),
-                ]:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if line.partition(b"\0")[2].startswith(started) or line.startswith(title):
                     return pid
         return None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.acceptance.processes import Demo
+from pathlib import Path
+
+from tests.acceptance.processes import running_demo
 
 CAUSES = (
     "generating",
@@ -17,11 +19,16 @@ CAUSES = (
 )
 
 
-def test_the_demo_shows_every_cause_and_ends_well(demo: Demo) -> None:
+def test_the_demo_shows_every_cause_and_ends_well(tmp_path: Path) -> None:
     """It exits with 0, names each cause, and leaves nothing behind in the directory that it is run in."""
-    code = demo.process.wait(60)
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+
+    with running_demo(home, elsewhere) as demo:
+        code = demo.process.wait(90)
 
     shown = demo.output.read_text()
     assert code == 0, shown
     assert [cause for cause in CAUSES if cause not in shown] == []
-    assert list(demo.home.iterdir()) == []
+    assert list(home.iterdir()) == []

@@ -237,7 +237,8 @@ def test_a_mistyped_account_gets_the_nearest_known_ones(fleet: Fleet, rest: list
     run = fleet.run(*command, person.sub[:-1], *rest)
 
     assert (run.returncode, run.stdout) == (1, "")
-    assert f"The account {person.sub[:-1]} is not known." in run.stderr
+    said = f"of {person.sub[:-1]} is not tracked." if rest else f"The account {person.sub[:-1]} is not known."
+    assert said in run.stderr
     assert f"  {person.sub}\n" in run.stderr
 
 

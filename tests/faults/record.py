@@ -22,7 +22,8 @@ into a document, between the marks that bear its name.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +47,14 @@ class Row:
     doubled: int = 0
     mails: int = 0
 
+    def add(self, more: Row) -> None:
+        """Add another row of the same fault."""
+        self.injected += more.injected
+        self.events += more.events
+        self.lost += more.lost
+        self.doubled += more.doubled
+        self.mails += more.mails
+
     def cells(self, fault: str) -> dict[str, str | int | float | None]:
         """The row under the table's headings."""
         return {
@@ -56,6 +65,11 @@ class Row:
             "doubled": self.doubled,
             "mails": self.mails,
         }
+
+
+def recorded(fault: str, row: Row) -> tuple[str, dict[str, object]]:
+    """A row as a property of a test's report, which is how it reaches the process that shows the table."""
+    return NAME, {"fault": fault, "row": asdict(row)}
 
 
 class Record(Protocol):
@@ -74,16 +88,11 @@ class Run:
     seed: int
     rows: dict[str, Row]
 
-    def add(
-        self, fault: str, *, injected: int, events: int, lost: int = 0, doubled: int = 0, mails: int = 0
-    ) -> None:
-        """Add to the row of a fault."""
-        row = self.rows.setdefault(fault, Row())
-        row.injected += injected
-        row.events += events
-        row.lost += lost
-        row.doubled += doubled
-        row.mails += mails
+    def take(self, properties: Iterable[tuple[str, object]]) -> None:
+        """Add what one test recorded: the properties of its report."""
+        for name, value in properties:
+            if name == NAME and isinstance(value, dict):
+                self.rows.setdefault(value["fault"], Row()).add(Row(**value["row"]))
 
     @property
     def form(self) -> str:
@@ -118,13 +127,28 @@ def pytest_configure(config: pytest.Config) -> None:
     long, seed = config.getoption("--long"), config.getoption("--seed")
     if seed is None:
         seed = random.SystemRandom().randrange(1, 1_000_000) if long else QUICK_SEED
-    config.stash[_RUN] = Run(long, seed, {})
+    # Where several processes share the tests, all of them draw from this one.
+    config.option.seed = seed
+    run = config.stash[_RUN] = Run(long, seed, {})
+    config.pluginmanager.register(_Reports(run))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """How to repeat this run."""
     run = config.stash[_RUN]
     return f"faults: the {run.form} form, --seed {run.seed}"
+
+
+class _Reports:
+    """Gathers the figures of all tests, also of those that another process runs."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """The last report of a test has all that it recorded."""
+        if report.when == "teardown":
+            self._run.take(report.user_properties)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -149,10 +173,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             raise pytest.UsageError(f"{document} has no marks for {table.name}.")
 
 
-@pytest.fixture(scope="session")
-def record(pytestconfig: pytest.Config) -> Record:
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
     """Adds figures to a fault's row of the table."""
-    return pytestconfig.stash[_RUN].add
+
+    def add(
+        fault: str, *, injected: int, events: int, lost: int = 0, doubled: int = 0, mails: int = 0
+    ) -> None:
+        row = Row(injected, events, lost, doubled, mails)
+        request.node.user_properties.append(recorded(fault, row))
+
+    return add
 
 
 @pytest.fixture(scope="session")

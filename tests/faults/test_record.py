@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tests.faults.record import Run
+from tests.faults.record import Row, Run, recorded
 
 
 def test_rows_of_one_fault_are_summed() -> None:
     """Each row of a parametrised test adds to the same line; faults keep the order in which they came."""
     run = Run(long=False, seed=7, rows={})
 
-    run.add("a reset", injected=1, events=2, mails=1)
-    run.add("a kill", injected=3, events=5, doubled=1)
-    run.add("a reset", injected=1, events=2, lost=1)
+    run.take([recorded("a reset", Row(injected=1, events=2, mails=1))])
+    run.take([recorded("a kill", Row(injected=3, events=5, doubled=1)), ("another plugin's", 1)])
+    run.take([recorded("a reset", Row(injected=1, events=2, lost=1))])
 
     report = run.report()
     assert [[row[heading] for heading in report.headings] for row in report.rows] == [

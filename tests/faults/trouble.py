@@ -162,7 +162,7 @@ ROWS: tuple[Trouble, ...] = (
         _statuses(EVENTS, 403),
         "the account is lost: no more calls for it until it is connected again",
         ("account_unauthorized", "close"),
-        ["account.account_lost"],
+        ["account.lost"],
         OutcomeType.ACCOUNT_LOST,
     ),
     Trouble(
@@ -190,7 +190,7 @@ ROWS: tuple[Trouble, ...] = (
         _statuses(USERINFO, 403),
         "the account is lost",
         ("account_unauthorized", "close"),
-        ["account.account_lost"],
+        ["account.lost"],
         OutcomeType.ACCOUNT_LOST,
     ),
     Trouble(
