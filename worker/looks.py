@@ -14,7 +14,7 @@ import structlog
 
 from worker.bootstrap import THREADS, Services
 from worker.cronofy.errors import PUT_OFF, CronofyError, OutOfBudget
-from worker.ledger.ledger import Held, Lease, LeaseLost
+from worker.ledger.leases import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.outage import why
 from worker.reconcile.answer import live_answer, recorded_answer, with_note

@@ -15,7 +15,7 @@ from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker import looks
 from worker.cronofy.transport import parse_retry_after
-from worker.ledger.ledger import Held, Lease
+from worker.ledger.leases import Held, Lease
 
 JUMPS = {
     "ten years ahead": 3650.0,

@@ -16,7 +16,8 @@ from redis import Redis
 
 from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, outcome, standing
 from worker.diagnosis.model import Cause
-from worker.ledger.ledger import Change, Credentials, EventChange, Lease, Ledger
+from worker.ledger.leases import Change, EventChange, Lease
+from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, TrackedEvent, to_ms

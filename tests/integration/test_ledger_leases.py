@@ -14,7 +14,8 @@ from redis import Redis
 
 from tests.waiting import wait_until
 from worker.diagnosis.model import Cause
-from worker.ledger.ledger import Change, EventChange, Held, Lease, LeaseLost, Ledger, Mail
+from worker.ledger.leases import Change, EventChange, Held, Lease, LeaseLost, Mail
+from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import DATA_CENTERS, EventKey, Memo, Stored, TrackedEvent, to_ms
 

@@ -14,7 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from config.settings import load_settings
 from tests.integration.test_ledger_leases import LONG, an_event
 from worker.bootstrap import connect_redis
-from worker.ledger.ledger import Credentials, Lease, Ledger
+from worker.ledger.leases import Lease
+from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.vault import Vault
 
 

@@ -13,7 +13,7 @@ from tests.integration.test_ledger_leases import dump
 from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker import looks
-from worker.ledger.ledger import Lease
+from worker.ledger.leases import Lease
 from worker.ledger.vault import Vault
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.world import NOW, Begin, World
 from tests.waiting import wait_until
 from worker import looks
-from worker.ledger.ledger import Lease
+from worker.ledger.leases import Lease
 
 POST = {"method": "POST", "path_prefix": "/v1/"}
 

@@ -16,7 +16,8 @@ from worker.diagnosis.schedule import first_look
 from worker.intake.notifications import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
 from worker.ledger.channels import hear_of_account, look_after_channel
-from worker.ledger.ledger import Credentials, Lease
+from worker.ledger.leases import Lease
+from worker.ledger.ledger import Credentials
 from worker.ledger.packing import pack_hint
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 

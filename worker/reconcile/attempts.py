@@ -12,7 +12,8 @@ import structlog
 
 from config.logging import MASK
 from worker.diagnosis.model import Policy
-from worker.ledger.ledger import Change, EventChange, Lease, Ledger
+from worker.ledger.leases import Change, EventChange, Lease
+from worker.ledger.ledger import Ledger
 from worker.ledger.packing import Unreadable, pack_event, stored_as
 from worker.ledger.records import Stored
 from worker.reconcile.lines import ids

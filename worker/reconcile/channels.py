@@ -19,7 +19,8 @@ from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
 from worker.cronofy.wire import OpenChannel
 from worker.ledger.channels import keep_channel
-from worker.ledger.ledger import Lease, Ledger
+from worker.ledger.leases import Lease
+from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, Channel, to_ms
 
 #: A channel over which nothing came for so long is looked for at Cronofy; a refused one is tried again.

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from worker.cronofy.errors import PUT_OFF, CronofyError
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Diagnosis, Missing, Observation, Policy, Profiles, Remedy, Seen, State
-from worker.ledger.ledger import EventChange, Lease
+from worker.ledger.leases import EventChange, Lease
 from worker.ledger.packing import unpack_hint
 from worker.ledger.records import Account, EventKey, LastRead, Memo, Stored, TrackedEvent, to_ms
 from worker.reconcile.observe import Readings, undecided

@@ -18,7 +18,8 @@ from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Unauthorized
-from worker.ledger.ledger import Change, EventChange, Lease, LeaseLost, Ledger, Mail
+from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
+from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Account, EventKey, Stored, TrackedEvent
 from worker.reconcile.attempts import Attempts

@@ -11,7 +11,8 @@ from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
 from worker.diagnosis.model import Policy, Profiles, Remedy
-from worker.ledger.ledger import Change, EventChange, Lease, Ledger
+from worker.ledger.leases import Change, EventChange, Lease
+from worker.ledger.ledger import Ledger
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import Stored, Write
 from worker.reconcile.lines import ids
