@@ -12,7 +12,7 @@ from config.celery import MAIL, QUEUES
 from config.settings import Settings, SettingsError, load_settings
 from tests.integration.patient import AWAY, Patient
 from tests.integration.served import serving
-from tests.integration.test_relink_smtp import Inbox, check_login, free_port, mail_server
+from tests.integration.test_relink_smtp import Inbox, check_login, mail_server
 from worker.ledger.presence import announce
 from worker.operations.doctor import examination
 from worker.operations.doctor.examination import CHECKS, examine, unreadable
@@ -208,7 +208,7 @@ def test_a_check_that_hangs_holds_up_no_other(patient: Patient, monkeypatch: pyt
 
 def test_a_server_that_does_not_answer_is_given_up_soon(patient: Patient) -> None:
     """One that takes connections and says nothing: the whole examination is over in time."""
-    with socket.create_server(("127.0.0.1", free_port())) as mute:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
         patient.values |= {
             "redis_url": f"redis://{address}/0",
