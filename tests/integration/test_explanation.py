@@ -11,7 +11,6 @@ from click.testing import CliRunner, Result
 
 from tests.integration.test_ledger_leases import dump
 from tests.integration.world import Begin, World
-from worker import looks
 from worker.cli import cli
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
@@ -200,4 +199,4 @@ def test_a_settled_event_is_explained_while_its_history_is_kept(begin: Begin) ->
 
     assert isinstance(found, Case)
     assert (found.answer["cause"], found.read_anew) == ("event_in_past", False)
-    assert looks.explain(world.services, world.sub, world.key()) == found.answer
+    assert world.explain().answer == found.answer

@@ -12,7 +12,6 @@ from cryptography.fernet import Fernet
 from tests.integration.test_ledger_leases import dump
 from tests.integration.world import Begin, World
 from tests.waiting import wait_until
-from worker import looks
 from worker.ledger.leases import Lease
 from worker.ledger.vault import Vault
 
@@ -35,9 +34,8 @@ def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> 
         world.control.expire_access_token(world.sub)
     before = _kept(world)
 
-    answer = looks.explain(world.services, world.sub, world.key(event_id))
+    answer = world.explain(event_id).answer
 
-    assert answer is not None
     assert (answer["cause"], answer["state"]) == {
         "removed": ("profile_removed", "pending"),
         "waits": ("profile_removed", "pending"),
@@ -75,9 +73,8 @@ def test_explain_of_a_refused_account_does_not_lose_it(begin: Begin) -> None:
     world.control.expire_access_token(world.sub)
     world.control.revoke_refresh_token(world.sub)
 
-    answer = looks.explain(world.services, world.sub, world.key())
+    answer = world.explain().answer
 
-    assert answer is not None
     assert answer["cause"] == "account_unauthorized"
     assert (world.services.ledger.account(world.sub).lost, world.types()) == (False, [])
 
@@ -90,9 +87,8 @@ def test_explain_answers_from_the_record_where_cronofy_cannot_be_asked(begin: Be
     world.look()
     world.control.add_fault(kind)
 
-    answer = looks.explain(world.services, world.sub, world.key())
+    answer = world.explain().answer
 
-    assert answer is not None
     assert (answer["cause"], answer["evidence"][-1][:15]) == ("generating", "Not read anew: ")
 
 
@@ -103,9 +99,8 @@ def test_explain_answers_for_settled_events(begin: Begin) -> None:
     world.look()
     calls = len(world.calls())
 
-    answer = looks.explain(world.services, world.sub, world.key())
+    answer = world.explain().answer
 
-    assert answer is not None
     assert (answer["state"], answer["cause"], answer["next_check_at"]) == ("closed", "event_in_past", None)
     assert len(world.calls()) == calls
 

@@ -68,7 +68,7 @@ def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never
     settled = [outcome["event_id"] for outcome in world.outcomes() if outcome["type"] == "assigned"]
     assert sorted(settled) == ["far", "good-1", "good-2"]
     assert world.services.ledger.pending(far) == ()
-    answer = looks.explain(world.services, world.sub, world.key("bad")) or {}
+    answer = world.explain("bad").answer
     assert (answer["state"], answer["remedy"], answer["next_check_at"]) == ("pending", "escalate", None)
     assert "KeyError" in answer["evidence"][0]
 

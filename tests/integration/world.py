@@ -98,6 +98,12 @@ class World:
         assert answer is not None
         return answer
 
+    def explain(self, event_id: str = "e1") -> looks.Explained:
+        """Ask why an event stands as it does."""
+        found = looks.explain(self.services, self.sub, self.key(event_id))
+        assert found is not None
+        return found
+
     def stored(self, event_id: str = "e1") -> Stored:
         """An event's record."""
         found = self.services.ledger.find(self.sub, self.key(event_id))

@@ -14,12 +14,11 @@ from rich.text import Text
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError
 from worker.bootstrap import bootstrap
-from worker.diagnosis.model import State
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, EventKey, TrackedEvent, from_ms
 from worker.ledger.vault import Vault
-from worker.looks import explain
+from worker.looks import Explained, explain
 from worker.operations.case import Case, Post, Rules
 from worker.operations.chronicle import following, history, operator_can, support_can
 from worker.operations.nearest import Ids, nearest
@@ -43,11 +42,11 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | li
     configure_logging(settings.model_copy(update={"log_level": "error"}))
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = reading_ledger(redis, settings)
-        answer = _live(settings, sub, key) if live and ledger.find(sub, key) else None
-        return recorded_case(ledger, settings, sub, key, answer) or nearest(ledger, sub, key)
+        found = _live(settings, sub, key) if live and ledger.find(sub, key) else None
+        return recorded_case(ledger, settings, sub, key, found) or nearest(ledger, sub, key)
 
 
-def _live(settings: Settings, sub: str, key: EventKey) -> dict[str, Any] | None:
+def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
     try:
         services = bootstrap(settings)
     except SettingsError as error:
@@ -59,9 +58,9 @@ def _live(settings: Settings, sub: str, key: EventKey) -> dict[str, Any] | None:
 
 
 def recorded_case(
-    ledger: Ledger, settings: Settings, sub: str, key: EventKey, answer: dict[str, Any] | None = None
+    ledger: Ledger, settings: Settings, sub: str, key: EventKey, found: Explained | None = None
 ) -> Case | None:
-    """What the ledger knows of an event, with the last look's diagnosis unless there is a newer `answer`.
+    """What the ledger knows of an event, with the last look's diagnosis unless another was `found`.
 
     None where it is not tracked. Reads a few keys, whatever else is tracked.
     """
@@ -69,25 +68,17 @@ def recorded_case(
     if stored is None:
         return None
     account = ledger.account(sub)
-    recorded = recorded_answer(sub, stored.event, account.lost)
+    answer = found.answer if found else recorded_answer(sub, stored.event, account.lost)
     return Case(
-        answer=answer or recorded,
+        answer=answer,
         event=stored.event,
         account=account,
         now=ledger.now(),
         rules=Rules(settings.grace, settings.relink_reminders, settings.replacement.value, settings.dry_run),
-        post=_post(ledger, account, stored.event, answer or recorded),
+        post=_post(ledger, account, stored.event, answer),
         paused_since=ledger.paused_since(),
-        read_anew=answer is not None and _is_news(answer, recorded),
+        read_anew=found is not None and found.read_anew,
     )
-
-
-def _is_news(answer: dict[str, Any], recorded: dict[str, Any]) -> bool:
-    """Whether an answer was read at Cronofy: one that could not be is the recorded one with a note."""
-    known: list[str] = recorded["evidence"]
-    settled = recorded["state"] != State.PENDING or recorded["next_check_at"] is None
-    noted = answer["evidence"][:-1] == known and len(answer["evidence"]) > len(known)
-    return not settled and not noted
 
 
 def _post(ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]) -> Post | None:
