@@ -86,15 +86,13 @@ def show(letter_id: str, as_json: bool) -> None:
 @ALL_OPTION
 @click.option(
     "--set",
-    "settings_of_kwargs",
+    "replacements",
     metavar="NAME=JSON",
     multiple=True,
     help="Replace an argument: event.summary='\"x\"'.",
 )
 @click.option("--unset", metavar="NAME", multiple=True, help="Leave an argument out.")
-def replay(
-    letter_ids: Sequence[str], every: bool, settings_of_kwargs: Sequence[str], unset: Sequence[str]
-) -> None:
+def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], unset: Sequence[str]) -> None:
     """Send the task again, as it was or corrected; the letter goes once the broker has the message."""
     from kombu.exceptions import OperationalError  # noqa: PLC0415
 
@@ -102,7 +100,7 @@ def replay(
     from worker.operations import dead_letters as operation  # noqa: PLC0415
 
     _check_choice(letter_ids, every)
-    corrections = [*map(_replacement, settings_of_kwargs), *map(_removal, unset)]
+    corrections = [*map(_replacement, replacements), *map(_removal, unset)]
     left = 0
     with _opened() as (settings, letters), _letter_errors():
         configure(settings)
