@@ -191,7 +191,9 @@ class Looker:
             cancel=plan.cancel,
             tend=self.channels is not None and self.channels.is_due(account, now),
         )
-        self._commit(lease, change, plan.verdicts)
+        changed = self._write(lease, change)
+        say_account(plan.outcomes)
+        say_events(lease.sub, plan.verdicts, changed)
         say_unread(lease.sub, judged.unread)
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
         if hindrance:
@@ -219,11 +221,13 @@ class Looker:
             detail={"reason": error.reason},
         )
         change = Change(events=[verdict.change for verdict in verdicts], lost=True, outcomes=[lost])
-        changed = self._commit(lease, change, verdicts)
-        if verdicts and len(changed) == len(verdicts):
-            # It was connected anew during the look: the new credentials are tried at the next.
-            return LookResult(hindrance=error)
-        return LookResult(tuple(verdicts))
+        changed = self._write(lease, change)
+        # The new credentials are tried at the next look.
+        connected_anew = bool(verdicts) and len(changed) == len(verdicts)
+        if not connected_anew:
+            say_account([lost])
+        say_events(lease.sub, verdicts, changed)
+        return LookResult(hindrance=error) if connected_anew else LookResult(tuple(verdicts))
 
     def _part(
         self,
@@ -270,14 +274,6 @@ class Looker:
             written = self.attempts.writable(lease, change)
             others = {old.before.event.key for old, new in _both(change, written) if new is not old}
             return self.ledger.commit(lease, written, done) | others
-
-    def _commit(self, lease: Lease, change: Change, verdicts: Sequence[Verdict]) -> frozenset[EventKey]:
-        """Commit, and say what was; returns the events that changed meanwhile."""
-        changed = self._write(lease, change)
-        if not (change.lost and verdicts and len(changed) == len(verdicts)):
-            say_account(change.outcomes)
-        say_events(lease.sub, verdicts, changed)
-        return changed
 
 
 def _say(sub: str, hindrance: CronofyError) -> None:
