@@ -263,9 +263,9 @@ class Ledger:
         """Whether nobody else wakes, within that time, the looks that the budget broke off."""
         return self._first_within(f"{self.prefix}:resuming", after)
 
-    def count(self, name: str, by: int = 1) -> None:
-        """Add to one of the counters."""
-        self.redis.hincrby(f"{self.prefix}:counters", name, by)
+    def count(self, name: str) -> None:
+        """One more of these."""
+        self.redis.hincrby(f"{self.prefix}:counters", name, 1)
 
     def counters(self) -> Mapping[str, int]:
         """All gauges and totals."""
