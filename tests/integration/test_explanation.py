@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.integration.test_ledger_leases import dump
+from tests.integration.ledgers import dump
 from tests.integration.world import Begin, World
 from worker.cli import cli
 from worker.intake import accept

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, outcome, standing
+from tests.integration.ledgers import LONG, NOW, an_event, claim, later, outcome, standing
 from worker.diagnosis.model import Cause
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Credentials, Ledger

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, standing
+from tests.integration.ledgers import LONG, NOW, an_event, claim, later, standing
 from tests.waiting import wait_until
 from worker.ledger.channels import hear_of_account
 from worker.ledger.leases import Change, EventChange

@@ -10,7 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from tests.integration.test_ledger_leases import an_event, claim, dump, outcome
+from tests.integration.ledgers import an_event, claim, dump, outcome
 from tests.waiting import wait_until
 from worker.ledger import outbox as outbox_module
 from worker.ledger.dead_letters import DeadLetter, DeadLetters, KeptLetter

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.integration.test_ledger_leases import dump
+from tests.integration.ledgers import dump
 from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker.ledger.leases import Lease

@@ -14,7 +14,7 @@ from redis import Redis
 
 from config.celery import INTAKE, QUEUES
 from config.settings import Settings, load_settings
-from tests.integration.test_ledger_leases import NOW, an_event, claim, later, outcome
+from tests.integration.ledgers import NOW, an_event, claim, later, outcome
 from tests.waiting import wait_until
 from worker.cronofy.budget import Budget
 from worker.diagnosis.model import Cause
