@@ -25,6 +25,7 @@ from worker.cronofy.errors import (
     Refused,
     ScopeRefused,
     ServerFault,
+    TimedOut,
     TokenRefused,
     Unreachable,
 )
@@ -81,8 +82,8 @@ FAULTS = [
     ),
     ("a truncated body", {"kind": "truncated"}, Unreachable, None, False),
     ("a reset", {"kind": "reset"}, Unreachable, None, False),
-    ("no answer", {"kind": "hang"}, Unreachable, None, False),
-    ("an answer too late", {"kind": "slow", "seconds": 2}, Unreachable, None, False),
+    ("no answer", {"kind": "hang"}, TimedOut, None, False),
+    ("an answer too late", {"kind": "slow", "seconds": 2}, TimedOut, None, False),
 ]
 
 

@@ -16,7 +16,7 @@ import pytest
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.test_cronofy_reading import Caller, connected
-from worker.cronofy.errors import CronofyError, Malformed, Unreachable
+from worker.cronofy.errors import CronofyError, Malformed, TimedOut, Unreachable
 from worker.ledger.ledger import Ledger
 
 #: Every exchange ends within so many seconds.
@@ -133,8 +133,8 @@ RAW = [
     ("JSON without an end", sends(http("200 OK", b'{"events": [')), Malformed),
     ("JSON nested without end", sends(http("200 OK", b'{"events": ' + b"[" * 50_000)), Malformed),
     ("an empty 200", sends(http("200 OK")), Malformed),
-    ("a body that drips", drips(b"HTTP/1.1 200 OK\r\n\r\n{", b" "), Unreachable),
-    ("a head that drips", drips(b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n"), Unreachable),
+    ("a body that drips", drips(b"HTTP/1.1 200 OK\r\n\r\n{", b" "), TimedOut),
+    ("a head that drips", drips(b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n"), TimedOut),
 ]
 
 
