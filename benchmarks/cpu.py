@@ -43,7 +43,7 @@ PARTS = (
     ("diagnosis", ("/worker/diagnosis/", "/worker/reconcile/")),
     ("logging", ("/structlog/", "/logging/", "/config/logging.py")),
     ("threads and batches", ("/concurrent/", "/worker/looks.py")),
-    ("Celery", ("/celery/", "/kombu/", "/billiard/", "/vine/", "/tasks/", "/worker/broker.py")),
+    ("Celery", ("/celery/", "/kombu/", "/billiard/", "/vine/", "/tasks/", "/worker/consumer.py")),
 )
 REST = "the rest"
 

@@ -32,7 +32,8 @@ from benchmarks.simulated import SimulatedRedis
 from benchmarks.stage import event_body, redis_server
 from worker.cronofy.budget import Budget, Spending
 from worker.cronofy.errors import OutOfBudget
-from worker.ledger.ledger import Change, EventChange, Ledger
+from worker.ledger.leases import Change, EventChange
+from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 from worker.ledger.vault import Vault
 from worker.looks import SHORTEST_REST

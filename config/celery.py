@@ -72,14 +72,14 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_time_limit": limit,
         "imports": TASK_MODULES,
         # Our own logging stays; results and remote control write no payloads.
-        "worker_consumer": "worker.heartbeat:LiveConsumer",
+        "worker_consumer": "worker.consumer:Consumer",
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "result_extended": False,
         "enable_utc": True,
         "timezone": "UTC",
         # Interval entries need no memory, so beat keeps no schedule in a file.
-        "beat_scheduler": "worker.heartbeat:LiveScheduler",
+        "beat_scheduler": "worker.beat:Scheduler",
         "beat_max_loop_interval": max(1.0, min(every, 5.0)),
         "beat_schedule": {
             "sweep": {
@@ -95,6 +95,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 def is_redis(broker: str) -> bool:
     """Whether this broker's URL is one of a Redis."""
     return urlsplit(broker).scheme.startswith(("redis", "unix", "socket"))
+
+
+def redis_client_url(broker: str) -> str:
+    """The URL of a Redis broker as a client of Redis takes it: Celery has its own name for a Unix socket."""
+    return broker.replace("redis+socket://", "unix://", 1)
 
 
 def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]:

@@ -185,12 +185,16 @@ class Settings(BaseSettings):
         return self.look_timeout + timedelta(seconds=10)
 
     @property
-    def broker(self) -> str:
-        """The broker's URL: its own, or else the ledger's."""
-        url = self.broker_url or self.redis_url
-        if url is None:
+    def ledger_url(self) -> str:
+        """The URL of the ledger's Redis. SettingsError where there is none."""
+        if self.redis_url is None:
             raise SettingsError(f"{PREFIX}REDIS_URL is not set and no embedded server is running.")
-        return url
+        return self.redis_url
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL: its own, or else the ledger's. SettingsError where there is neither."""
+        return self.broker_url or self.ledger_url
 
     @model_validator(mode="after")
     def _relations(self) -> Settings:

@@ -16,12 +16,13 @@ from worker.intake.payloads import ReceiveNotification
 
 @app.task(name="conferencing.receive_notification", **PUBLIC)
 def receive_notification(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Verify a notification and have what it speaks of looked at, at once."""
+    """Verify a notification and have what it speaks of looked at, at once; false where it is not taken."""
 
     def service(services: Services, notification: ReceiveNotification) -> bool:
-        for sub, wait in accept.receive_notification(services, notification):
+        due = accept.receive_notification(services, notification)
+        for sub, wait in due or ():
             # A wake-up may come late: it carries nothing, and without it the next sweep does the same.
             look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
-        return True
+        return due is not None
 
     return handle(self, ReceiveNotification, service, args, kwargs)

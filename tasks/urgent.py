@@ -44,6 +44,7 @@ def explain(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any] |
     """Diagnose one event and change nothing."""
 
     def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
-        return looks.explain(services, event.sub, EventKey(event.calendar_id, event.event_id))
+        found = looks.explain(services, event.sub, EventKey(event.calendar_id, event.event_id))
+        return found.answer if found else None
 
     return handle(self, OneEvent, service, args, kwargs)

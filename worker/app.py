@@ -21,7 +21,7 @@ from config.celery import celery_config
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from worker.bootstrap import Services, bootstrap
-from worker.broker import install
+from worker.transport import install
 
 log = structlog.get_logger()
 

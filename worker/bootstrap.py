@@ -57,10 +57,8 @@ class Services:
 
 def connect_redis(settings: Settings) -> Redis:
     """A client for the ledger's Redis that bridges short outages and never waits for ever."""
-    if settings.redis_url is None:
-        raise SettingsError("RECONCILER_REDIS_URL is not set and no embedded server is running.")
     return Redis.from_url(
-        settings.redis_url,
+        settings.ledger_url,
         socket_timeout=60,
         socket_connect_timeout=5,
         socket_keepalive=True,

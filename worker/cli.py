@@ -52,8 +52,8 @@ COMMANDS = Commands(
         "doctor": "inspection",
         "healthcheck": "health",
         "dead-letters": "letters",
-        "pause": "operations",
-        "resume": "operations",
+        "pause": "steering",
+        "resume": "steering",
     }
 )
 

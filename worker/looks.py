@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 
 from worker.bootstrap import THREADS, Services
-from worker.cronofy.errors import CronofyError, OutOfBudget
-from worker.ledger.ledger import Held, Lease, LeaseLost
+from worker.cronofy.errors import PUT_OFF, CronofyError, OutOfBudget
+from worker.ledger.leases import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.outage import why
 from worker.reconcile.answer import live_answer, recorded_answer, with_note
-from worker.reconcile.look import PUT_OFF, LookResult, unforeseen
+from worker.reconcile.look import LookResult, unforeseen
 from worker.reconcile.parking import is_blameless, is_suspicious, revived
 from worker.room import Room
 
@@ -171,7 +171,16 @@ def reconcile_account(services: Services, sub: str) -> list[dict[str, Any]]:
     return _reconcile(services, sub, [stored.event.key for stored in pending if not stored.event.parked])
 
 
-def explain(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why an event stands as it does, as the contract (§1) writes it."""
+
+    answer: dict[str, Any]
+    #: It was read at Cronofy just now; else it is from the ledger.
+    read_anew: bool = False
+
+
+def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
     """Why the event stands as it does, by a live read; changes nothing. None where it is not tracked.
 
     A settled event, a parked one and one of a lost account is answered from the ledger, and so is one
@@ -182,28 +191,30 @@ def explain(services: Services, sub: str, key: EventKey) -> dict[str, Any] | Non
     account = ledger.account(sub)
     if stored is None or account.lost or stored.event.parked:
         stored = stored or ledger.find(sub, key)
-        return recorded_answer(sub, stored.event, account.lost) if stored else None
+        return Explained(recorded_answer(sub, stored.event, account.lost)) if stored else None
+    event = stored.event
+
+    def recorded(note: str) -> Explained:
+        return Explained(with_note(recorded_answer(sub, event, False), note))
+
     lease = _acquire(services, sub)
     if lease is None:
-        return with_note(recorded_answer(sub, stored.event, False), "A look at this account is under way.")
+        return recorded("A look at this account is under way.")
     try:
         present = next((s for s in lease.events if s.event.key == key), None)
-        if present and lease.account.lost:
-            return recorded_answer(sub, present.event, True)
-        if present is None:
-            settled = ledger.find(sub, key)
-            return recorded_answer(sub, settled.event, lease.account.lost) if settled else None
-        if lease.account.lost:
-            return recorded_answer(sub, present.event, True)
-        return live_answer(sub, present.event, services.looker.diagnose_only(lease, present))
+        if present is None or lease.account.lost:
+            # Meanwhile it was settled or untracked, or the account was lost.
+            present = present or ledger.find(sub, key)
+            return Explained(recorded_answer(sub, present.event, lease.account.lost)) if present else None
+        diagnosis = services.looker.diagnose_only(lease, present)
+        return Explained(live_answer(sub, present.event, diagnosis), read_anew=True)
     except CronofyError as error:
-        return with_note(recorded_answer(sub, stored.event, False), f"Not read anew: {error.reason}")
+        return recorded(f"Not read anew: {error.reason}")
     except Exception as error:
         if is_blameless(error):
             raise
         log.exception("explain.failed", sub=sub, calendar_id=key.calendar_id, event_id=key.event_id)
-        note = f"Not read anew: {unforeseen(error).reason}"
-        return with_note(recorded_answer(sub, stored.event, False), note)
+        return recorded(f"Not read anew: {unforeseen(error).reason}")
     finally:
         ledger.release(lease)
 

@@ -59,6 +59,10 @@ def why(error: BaseException) -> str | None:
     return _CODES[code[1]] if code else None
 
 
+class BrokerAway(Exception):
+    """The broker cannot be used; the message says why, without its URL."""
+
+
 class Outage:
     """What this process knows of one server's outage. Its beginning and its end are logged, once each."""
 

@@ -14,7 +14,7 @@ from time import time
 from typing import Any, ClassVar, Final
 
 import structlog
-from kombu.transport import redis, virtual
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import dumps
 from redis.exceptions import DataError, OutOfMemoryError, RedisError, ResponseError
 
@@ -169,6 +169,12 @@ class Transport(redis.Transport):
                 del self.owed[0]
             BROKER.over()
         return BROKER.reason is None
+
+
+def install() -> None:
+    """Have Celery use this transport for Redis brokers."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -11,6 +10,7 @@ import pytest
 
 from sandbox.control import Json
 from tests.acceptance.harness import Fleet, Person, running_fleet, zoom
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytest.importorskip("starlette", reason="the extra web is not installed")
@@ -19,8 +19,7 @@ pytest.importorskip("starlette", reason="the extra web is not installed")
 @pytest.fixture(scope="module")
 def notified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """`up` and `serve`, with the address of the latter."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     settings = {
         "WEBHOOK_URL": url,

@@ -20,6 +20,7 @@ import pytest
 
 from sandbox.control import Json
 from tests.acceptance.harness import Fleet, Person, zoom
+from tests.ports import free_port
 from tests.waiting import wait_until
 from worker.cronofy.signature import signature_of
 
@@ -166,7 +167,7 @@ def test_a_webhook_of_ones_own_hands_notifications_on(fleet: Fleet) -> None:
 
 def test_a_webhook_of_ones_own_says_so_when_the_broker_is_away(fleet: Fleet) -> None:
     """503 with a time to come back, so that Cronofy sends it again."""
-    with _webhook(fleet, BROKER_URL=f"redis://127.0.0.1:{_free_port()}/0") as url:
+    with _webhook(fleet, BROKER_URL=f"redis://127.0.0.1:{free_port()}/0") as url:
         answer = httpx.post(url, content="{}", timeout=30)
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
@@ -211,16 +212,10 @@ def _consume(fleet: Fleet, group: str, consumer: str) -> str:
     return _run(fleet, command, {}, EXAMPLES / "outcomes")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _webhook(fleet: Fleet, **env: str) -> Iterator[str]:
     """The Flask application, served by its own development server."""
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "app", "run", "--port", str(port)],
         cwd=EXAMPLES / "webhook",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,15 +11,14 @@ import pytest
 
 from config.celery import QUEUES
 from tests.acceptance.harness import Fleet, zoom
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 
 @pytest.fixture
 def flower(fleet: Fleet) -> Iterator[httpx.Client]:
     """Flower as docker-compose.yml starts it, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "celery", "--broker", fleet.redis_url, "flower"]
     process = subprocess.Popen(
         [*command, "--address=127.0.0.1", f"--port={port}", "--basic-auth=operator:secret"],

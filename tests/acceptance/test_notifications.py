@@ -62,13 +62,14 @@ def test_a_notification_brings_a_look_at_once(quiet_fleet: Fleet) -> None:
 
 
 def test_a_notification_with_a_bad_signature_is_only_counted(quiet_fleet: Fleet) -> None:
-    """Nothing is read, nothing is told, no letter is kept; the counter goes up by one."""
+    """It is not taken: nothing is read, nothing is told, no letter is kept; the counter goes up by one."""
     person = _tracked(quiet_fleet, "forged")
     body = _notification(person, "forged")
     counted = _counted(quiet_fleet, "notifications:bad_signature")
     taken = _counted(quiet_fleet, "notifications:taken")
 
-    quiet_fleet.caller.call("receive_notification", body=body, signature=sign(body.encode(), ["guessed"]))
+    signature = sign(body.encode(), ["guessed"])
+    assert quiet_fleet.caller.call("receive_notification", body=body, signature=signature) is False
 
     time.sleep(1)
     assert quiet_fleet.drained()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 from tests.acceptance.harness import Fleet, zoom
 from tests.contract.documents import ROOT
 from tests.contract.test_monitoring_files import QUERIES
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -26,12 +26,6 @@ pytestmark = pytest.mark.skipif(
 TOKEN = "a-token-for-prometheus"
 #: Has series only where a call failed.
 ONLY_IN_TROUBLE = "Calls that failed"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(url: str) -> bool:
@@ -44,7 +38,7 @@ def _answers(url: str) -> bool:
 @pytest.fixture(scope="module")
 def prometheus(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Prometheus with our configuration and alerts, its interval shortened, scraping `serve` of the fleet."""
-    home, port, own_port = tmp_path_factory.mktemp("prometheus"), _free_port(), _free_port()
+    home, port, own_port = tmp_path_factory.mktemp("prometheus"), free_port(), free_port()
     fleet.env["RECONCILER_BOARD_TOKEN"] = TOKEN
     served = fleet.start("serve", "--port", str(port))
     wait_until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 30, 0.1, what="serve to be ready")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -12,6 +11,7 @@ import pytest
 from sandbox.notifications import HEADER, sign
 from tests.acceptance.harness import CLIENT_SECRET, Fleet, zoom
 from tests.acceptance.processes import Child
+from tests.ports import free_port
 from tests.waiting import wait_until
 from worker.cronofy.callbacks import callback_path
 from worker.ledger.vault import Vault
@@ -23,8 +23,7 @@ class _Served:
     """The command, and its address."""
 
     def __init__(self, fleet: Fleet) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.child: Child = fleet.start("serve", "--port", str(self.port))
         wait_until(self.is_ready, 30, 0.1, what="serve to be ready")

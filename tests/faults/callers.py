@@ -116,7 +116,7 @@ class Callers:
         body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
         notification = ReceiveNotification(body=body, signature=signature_of(body.encode(), SECRET), sub=sub)
         due = accept.receive_notification(self.simulation.services, notification)
-        self.simulation.bag += [Message("look_at_account", name) for name, _ in due]
+        self.simulation.bag += [Message("look_at_account", name) for name, _ in due or ()]
 
     def outage(self, sub: str, event_id: str) -> None:
         """The conferencing service fails: no conference comes, and Cronofy says so."""

@@ -5,72 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests.certificates import Certificate
+from tests.ports import free_port
 from worker.embedded import find_binary
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """A certificate of 127.0.0.1 that vouches for itself, and its key, in files."""
-
-    path: Path
-    key: Path
-
-    @classmethod
-    def made(cls, home: Path) -> Certificate:
-        """A new one, for a day."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]), datetime.now(UTC)
-        address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(address, critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        made = cls(home / "certificate.pem", home / "key.pem")
-        made.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        made.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return made
-
-    @property
-    def directives(self) -> dict[str, str]:
-        """What a server's configuration says of it."""
-        return {
-            "tls-cert-file": str(self.path),
-            "tls-key-file": str(self.key),
-            "tls-ca-cert-file": str(self.path),
-            "tls-auth-clients": "no",
-        }
 
 
 class Server:
@@ -88,9 +35,8 @@ class Server:
         home.mkdir(parents=True)
         self._home = home
         self._binary = binary or find_binary()
-        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-            self.port = int(probe.getsockname()[1])
-        directives: Mapping[str, str] = {
+        self.port = free_port()
+        directives = {
             "bind": "127.0.0.1",
             "port": str(self.port),
             "dir": str(home),
@@ -102,9 +48,14 @@ class Server:
             **{name.replace("_", "-"): value for name, value in config.items()},
         }
         if password:
-            directives = {**directives, "requirepass": password}
+            directives["requirepass"] = password
         if tls:
-            directives = {**directives, **tls.directives, "port": "0", "tls-port": str(self.port)}
+            files = {
+                "tls-cert-file": str(tls.path),
+                "tls-key-file": str(tls.key),
+                "tls-ca-cert-file": str(tls.path),
+            }
+            directives |= {**files, "tls-auth-clients": "no", "port": "0", "tls-port": str(self.port)}
         lines = [f"{name} {value}" for name, value in directives.items()]
         (home / "server.conf").write_text("\n".join([*lines, ""]))
         self._tls = tls

@@ -12,7 +12,6 @@ import httpx
 import pytest
 from redis import Redis
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.contract.documents import ROOT
 from tests.faults.record import Record
@@ -23,13 +22,6 @@ from tests.integration.world import NOW, World
 from worker.ledger.outcomes import OutcomeType
 
 FAULTS = [pytest.param(row, lay, id=f"{row.call}-{name}") for row in ROWS for name, lay in row.faults.items()]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture(scope="module")

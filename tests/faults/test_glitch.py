@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.faults.effects import DEAD, Glitch
 from tests.faults.endstate import EndState
@@ -17,13 +16,6 @@ from tests.faults.record import Record
 from tests.faults.recovery import Recovery, recover, undisturbed
 from tests.faults.remedies import CASES, Case
 from tests.faults.stage import OUTCOME_TASK, Stage, staged
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture(params=list(CASES))

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.faults.record import Record
 from tests.integration.world import Begin, World, beginning
@@ -27,13 +26,6 @@ from worker.relink.letters import compose_escalation, compose_relink
 from worker.relink.smtp import SmtpMailer
 
 OPERATOR = "operator@example.org"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox with its mailbox, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

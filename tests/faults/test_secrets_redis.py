@@ -13,9 +13,10 @@ from redis.exceptions import NoPermissionError
 
 from tests.acceptance.harness import Fleet
 from tests.acceptance.processes import run_command
+from tests.certificates import Certificate
 from tests.faults.crowd import Crowd
 from tests.faults.fleets import fleet_of_roles
-from tests.faults.server import Certificate, Server, running_server
+from tests.faults.server import Server, running_server
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
 ADMIN, WORKER, CALLER = "admin-password", "worker-password", "caller-password"

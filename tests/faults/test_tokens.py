@@ -14,7 +14,6 @@ from cryptography.fernet import Fernet
 from structlog.testing import capture_logs
 
 from config.settings import load_settings
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.faults.record import Record
 from tests.integration.world import World
@@ -24,13 +23,6 @@ from worker.bootstrap import Services, bootstrap
 T = TypeVar("T")
 
 WORKERS = 20
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
 
 
 Start = Callable[..., Services]

@@ -45,4 +45,4 @@ def notify(world: World, kind: str, channel_id: str | None = None) -> tuple[str,
     taken = accept.receive_notification(
         world.services, ReceiveNotification(body=body, signature=signature, sub=world.sub)
     )
-    return tuple(sub for sub, _ in taken)
+    return tuple(sub for sub, _ in taken or ())

@@ -15,7 +15,7 @@ from redis import Redis
 from config.celery import QUEUES
 from config.settings import Settings, load_settings
 from sandbox.server import RunningSandbox
-from tests.integration.test_ledger_leases import an_event
+from tests.integration.ledgers import an_event
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.presence import announce
 from worker.ledger.vault import Vault

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from config.settings import Settings, load_settings
-from tests.integration.test_ledger_leases import an_event, dump
+from tests.integration.ledgers import an_event, dump
 from worker.diagnosis.model import Cause
 from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger

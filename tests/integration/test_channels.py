@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.channels import URL, age, channel_of, notify, open_at_cronofy, tend
-from tests.integration.world import Begin, beginning
+from tests.integration.world import Begin
 from worker import looks
 from worker.ledger.records import Channel
 
@@ -22,12 +21,6 @@ def running() -> Iterator[RunningSandbox]:
     """One sandbox for the module; nobody answers at the address above, so channels are not closed for it."""
     with RunningSandbox(SandboxOptions(generation_seconds=0.01, notify_loss=1.0)) as sandbox:
         yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 def test_connecting_opens_one_channel(begin: Begin) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from sandbox.options import SandboxOptions
 from sandbox.receiver import receiver
 from sandbox.server import RunningSandbox
 from tests.integration.channels import URL, age, channel_of, notify, open_at_cronofy, tend
-from tests.integration.world import Begin, beginning
+from tests.integration.world import Begin
 from tests.waiting import wait_until
 from worker import looks
 from worker.intake import accept
@@ -24,12 +23,6 @@ def running() -> Iterator[RunningSandbox]:
     """One sandbox for the module; nobody answers at the address above, so channels are not closed for it."""
     with RunningSandbox(SandboxOptions(generation_seconds=0.01, notify_loss=1.0)) as sandbox:
         yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 @pytest.mark.parametrize("status", [402, 403, 404, 422])

@@ -5,20 +5,17 @@ from __future__ import annotations
 import datetime as dates
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, timedelta
-from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
-from tests.integration.world import Begin, World, beginning
+from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker import looks
 from worker.cronofy.transport import parse_retry_after
-from worker.ledger.ledger import Held, Lease
+from worker.ledger.leases import Held, Lease
 
 JUMPS = {
     "ten years ahead": 3650.0,
@@ -26,19 +23,6 @@ JUMPS = {
     "an hour ahead": 1 / 24,
     "a minute back": -1e-3,
 }
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.test_cronofy_reading import Caller, a_body, connected
 from worker.cronofy.budget import Budget
@@ -25,13 +24,6 @@ from worker.cronofy.errors import (
 )
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

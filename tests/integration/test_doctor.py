@@ -5,43 +5,18 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from config.celery import MAIL, QUEUES
 from config.settings import Settings, SettingsError, load_settings
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
-from tests.integration.patient import AWAY, Patient, healthy_patient
+from tests.integration.patient import AWAY, Patient
 from tests.integration.served import serving
-from tests.integration.test_relink_smtp import Inbox, check_login, free_port, mail_server
-from worker.embedded import embedded_server
+from tests.integration.test_relink_smtp import Inbox, check_login, mail_server
 from worker.ledger.presence import announce
 from worker.operations.doctor import examination
 from worker.operations.doctor.examination import CHECKS, examine, unreadable
 from worker.operations.doctor.finding import Finding, Health, ok
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for these tests alone, since they spoil it."""
-    with embedded_server(tmp_path_factory.mktemp("doctor")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """A sandbox without limits."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def patient(server: str, running: RunningSandbox, prefix: str, tmp_path: Path) -> Iterator[Patient]:
-    """A healthy fleet."""
-    with healthy_patient(server, running, prefix, tmp_path) as patient:
-        yield patient
 
 
 def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:
@@ -233,7 +208,7 @@ def test_a_check_that_hangs_holds_up_no_other(patient: Patient, monkeypatch: pyt
 
 def test_a_server_that_does_not_answer_is_given_up_soon(patient: Patient) -> None:
     """One that takes connections and says nothing: the whole examination is over in time."""
-    with socket.create_server(("127.0.0.1", free_port())) as mute:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
         patient.values |= {
             "redis_url": f"redis://{address}/0",

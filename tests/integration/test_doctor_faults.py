@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
 from config.celery import INTAKE, LOOKS, MAIL, URGENT
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
-from tests.integration.patient import AWAY, Patient, healthy_patient
-from worker.embedded import embedded_server
+from tests.integration.patient import AWAY, Patient
 from worker.ledger.presence import announce
 from worker.ledger.records import to_ms
 from worker.operations.doctor.finding import Health
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for these tests alone, since they spoil it."""
-    with embedded_server(tmp_path_factory.mktemp("doctor")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """A sandbox without limits."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def patient(server: str, running: RunningSandbox, prefix: str, tmp_path: Path) -> Iterator[Patient]:
-    """A healthy fleet."""
-    with healthy_patient(server, running, prefix, tmp_path) as patient:
-        yield patient
 
 
 def _only_mail_worker(patient: Patient) -> None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
-from tests.integration.test_ledger_leases import dump
-from tests.integration.world import Begin, World, beginning
-from worker import looks
+from tests.integration.ledgers import dump
+from tests.integration.world import Begin, World
 from worker.cli import cli
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
@@ -23,19 +18,6 @@ from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey
 from worker.operations.case import Case, Post
 from worker.operations.explanation import ask
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 def offline(world: World, event_id: str = "e1") -> Case:
@@ -217,4 +199,4 @@ def test_a_settled_event_is_explained_while_its_history_is_kept(begin: Begin) ->
 
     assert isinstance(found, Case)
     assert (found.answer["cause"], found.read_anew) == ("event_in_past", False)
-    assert looks.explain(world.services, world.sub, world.key()) == found.answer
+    assert world.explain().answer == found.answer

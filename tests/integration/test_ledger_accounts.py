@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.integration.test_ledger_leases import LONG, an_event, claim, dump, later, outcome, standing, told
+from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, standing, told
 from worker.diagnosis.model import Cause
 from worker.ledger.channels import hear_of_account
-from worker.ledger.ledger import Change, Credentials, EventChange, Lease, LeaseLost, Ledger, Mail
+from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
+from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Episode, EventKey, Memo
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.test_ledger_leases import LONG, NOW, an_event, claim, later, standing
+from tests.integration.ledgers import LONG, NOW, an_event, claim, later, standing
 from tests.waiting import wait_until
 from worker.ledger.channels import hear_of_account
-from worker.ledger.ledger import WAKE_WINDOW, Change, EventChange, Ledger
+from worker.ledger.leases import Change, EventChange
+from worker.ledger.ledger import WAKE_WINDOW, Ledger
 from worker.ledger.packing import pack_hint
 from worker.ledger.records import EventKey, to_ms
 

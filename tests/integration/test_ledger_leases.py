@@ -6,76 +6,28 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from redis import Redis
 
+from tests.integration.ledgers import (
+    AHEAD,
+    LONG,
+    SHORT,
+    an_event,
+    claim,
+    dump,
+    later,
+    outcome,
+    standing,
+    told,
+)
 from tests.waiting import wait_until
-from worker.diagnosis.model import Cause
-from worker.ledger.ledger import Change, EventChange, Held, Lease, LeaseLost, Ledger, Mail
-from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import DATA_CENTERS, EventKey, Memo, Stored, TrackedEvent, to_ms
-
-LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=40)
-NOW = datetime.now(UTC)
-PAST, AHEAD = to_ms(NOW) - 60_000, to_ms(NOW) + 3_600_000
-
-
-def an_event(
-    event_id: str = "e1", *, calendar_id: str = "cal", due: bool = True, hours: float = 24, **fields: Any
-) -> TrackedEvent:
-    """An event that starts in so many hours; its next look is a minute past or an hour ahead."""
-    start = (NOW + timedelta(hours=hours)).isoformat()
-    return TrackedEvent(
-        key=EventKey(calendar_id, event_id),
-        body={
-            "event_id": event_id,
-            "summary": "Interview",
-            "start": start,
-        },
-        provider_name="zoom",
-        tracked_at=to_ms(NOW),
-        asked_at=to_ms(NOW),
-        profile_id="pro_1",
-        next_look=PAST if due else AHEAD,
-        **fields,
-    )
-
-
-def outcome(sub: str = "acc", kind: OutcomeType = OutcomeType.ASSIGNED) -> Outcome:
-    """An outcome of an event."""
-    return Outcome(kind, sub, NOW, "cal", "e1", Cause.GENERATING)
-
-
-def claim(ledger: Ledger, sub: str = "acc", lease: timedelta = LONG) -> Lease:
-    """Lease an account that nobody holds."""
-    claimed = ledger.claim_account(sub, lease)
-    assert isinstance(claimed, Lease)
-    return claimed
-
-
-def later(stored: Stored, **fields: Any) -> TrackedEvent:
-    """The event after a look: next looked at in an hour."""
-    return replace(stored.event, next_look=AHEAD, **fields)
-
-
-def told(ledger: Ledger) -> int:
-    """How many outcomes the stream holds."""
-    return int(ledger.redis.xlen(f"{ledger.prefix}:outcomes"))
-
-
-def standing(ledger: Ledger, sub: str) -> set[str]:
-    """In which of the three sorted sets the account is."""
-    places = {"waiting": "waiting", "leased": "leased", **{f"ready:{dc}": "ready" for dc in DATA_CENTERS}}
-    found = [
-        standing
-        for place, standing in places.items()
-        if ledger.redis.zscore(f"{ledger.prefix}:{place}", sub) is not None
-    ]
-    assert len(found) < 2, f"{sub} is in two sets at once"
-    return set(found)
+from worker.ledger.leases import Change, EventChange, Held, Lease, LeaseLost, Mail
+from worker.ledger.ledger import Ledger
+from worker.ledger.outcomes import OutcomeType
+from worker.ledger.records import EventKey, Memo
 
 
 def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> None:
@@ -349,9 +301,3 @@ def test_a_slot_is_taken_once_a_tick(ledger: Ledger) -> None:
 
     assert taken == [True, False, False]
     wait_until(lambda: ledger.take_slot(every), timeout=5, what="the next tick")
-
-
-def dump(ledger: Ledger) -> dict[bytes, bytes | None]:
-    """Every key of the ledger with its serialised value."""
-    keys = sorted(ledger.redis.scan_iter(match=f"{ledger.prefix}:*", count=1000))
-    return {key: ledger.redis.dump(key) for key in keys}

@@ -10,11 +10,12 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from tests.integration.test_ledger_leases import an_event, claim, dump, outcome
+from tests.integration.ledgers import an_event, claim, dump, outcome
 from tests.waiting import wait_until
 from worker.ledger import outbox as outbox_module
 from worker.ledger.dead_letters import DeadLetter, DeadLetters, KeptLetter
-from worker.ledger.ledger import Change, Credentials, EventChange, Ledger, Mail
+from worker.ledger.leases import Change, EventChange, Mail
+from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import Episode, Memo

@@ -12,9 +12,10 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.settings import load_settings
-from tests.integration.test_ledger_leases import LONG, an_event
+from tests.integration.ledgers import LONG, an_event
 from worker.bootstrap import connect_redis
-from worker.ledger.ledger import Credentials, Lease, Ledger
+from worker.ledger.leases import Lease
+from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.vault import Vault
 
 

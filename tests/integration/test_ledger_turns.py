@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.test_ledger_leases import LONG, NOW, an_event, standing
+from tests.integration.ledgers import LONG, NOW, an_event, standing
 from tests.waiting import wait_until
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import TrackedEvent, to_ms

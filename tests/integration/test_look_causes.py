@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.integration.world import Begin, beginning
+from tests.integration.world import Begin
 from worker import looks
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> None:

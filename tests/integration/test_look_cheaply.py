@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.test_look_reading import begin, make_due, running
+from tests.integration.test_look_reading import make_due
 from tests.integration.world import Begin, World
 from worker import looks
 from worker.cronofy.client import Cronofy
 from worker.ledger.ledger import Credentials
 from worker.sweep import sweep
-
-__all__ = ["begin", "running"]
 
 USERINFO, READ = "GET /v1/userinfo", "GET /v1/events"
 

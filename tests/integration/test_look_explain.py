@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
-from tests.integration.test_ledger_leases import dump
-from tests.integration.world import Begin, World, beginning
+from tests.integration.ledgers import dump
+from tests.integration.world import Begin, World
 from tests.waiting import wait_until
-from worker import looks
-from worker.ledger.ledger import Lease
+from worker.ledger.leases import Lease
 from worker.ledger.vault import Vault
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 @pytest.mark.parametrize("event_id", ["removed", "expired", "past", "gone", "assigned", "waits"])
@@ -52,9 +34,8 @@ def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> 
         world.control.expire_access_token(world.sub)
     before = _kept(world)
 
-    answer = looks.explain(world.services, world.sub, world.key(event_id))
+    answer = world.explain(event_id).answer
 
-    assert answer is not None
     assert (answer["cause"], answer["state"]) == {
         "removed": ("profile_removed", "pending"),
         "waits": ("profile_removed", "pending"),
@@ -92,9 +73,8 @@ def test_explain_of_a_refused_account_does_not_lose_it(begin: Begin) -> None:
     world.control.expire_access_token(world.sub)
     world.control.revoke_refresh_token(world.sub)
 
-    answer = looks.explain(world.services, world.sub, world.key())
+    answer = world.explain().answer
 
-    assert answer is not None
     assert answer["cause"] == "account_unauthorized"
     assert (world.services.ledger.account(world.sub).lost, world.types()) == (False, [])
 
@@ -107,9 +87,8 @@ def test_explain_answers_from_the_record_where_cronofy_cannot_be_asked(begin: Be
     world.look()
     world.control.add_fault(kind)
 
-    answer = looks.explain(world.services, world.sub, world.key())
+    answer = world.explain().answer
 
-    assert answer is not None
     assert (answer["cause"], answer["evidence"][-1][:15]) == ("generating", "Not read anew: ")
 
 
@@ -120,9 +99,8 @@ def test_explain_answers_for_settled_events(begin: Begin) -> None:
     world.look()
     calls = len(world.calls())
 
-    answer = looks.explain(world.services, world.sub, world.key())
+    answer = world.explain().answer
 
-    assert answer is not None
     assert (answer["state"], answer["cause"], answer["next_check_at"]) == ("closed", "event_in_past", None)
     assert len(world.calls()) == calls
 

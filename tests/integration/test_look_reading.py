@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
-from tests.integration.world import NOW, Begin, World, beginning
+from tests.integration.world import NOW, Begin, World
 from worker import looks
 from worker.cronofy.errors import OutOfBudget
 from worker.intake import accept
 from worker.intake.payloads import OneEvent, ReceiveNotification, TrackEvent
 from worker.ledger.records import EventKey
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 def make_due(world: World, *event_ids: str) -> None:
@@ -290,7 +273,7 @@ def test_a_notification_with_a_bad_signature_is_counted_and_dropped(begin: Begin
     world.track()
     notification = ReceiveNotification(body='{"event": {"event_id": "e1"}}', signature="x", sub=world.sub)
 
-    assert accept.receive_notification(world.services, notification) == ()
+    assert accept.receive_notification(world.services, notification) is None
 
     assert world.services.ledger.counters()["notifications:bad_signature"] == 1
     assert world.standing() == {"waiting"}

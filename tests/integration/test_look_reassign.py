@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
-from tests.integration.world import NOW, Begin, World, beginning
+from tests.integration.world import NOW, Begin, World
 from tests.waiting import wait_until
 from worker import looks
-from worker.ledger.ledger import Lease
+from worker.ledger.leases import Lease
 
 POST = {"method": "POST", "path_prefix": "/v1/"}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 def removed(begin: Begin, *event_ids: str, **settings: Any) -> World:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.poison import (
     QUICK,
@@ -24,27 +22,18 @@ from tests.integration.poison import (
     state,
     sweep,
 )
-from tests.integration.world import Begin, beginning
+from tests.integration.world import Begin
 from worker import looks
 from worker.cronofy.errors import CronofyError
 from worker.reconcile import relinks
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that makes conferences at once."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
-        yield sandbox
+from worker.reconcile.attempts import LONGEST_TRACEBACK
 
 
 @pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox, with plenty of budget."""
-    starts = beginning(running, redis_url, prefix, tmp_path)
-    start = next(starts)
+def begin(begin: Begin, running: RunningSandbox) -> Begin:
+    """Begins a world with plenty of budget, at a sandbox that makes conferences at once."""
     running.control.set_settings(generation_seconds=0)
-    yield lambda **settings: start(**{**QUICK, **settings})
-    next(starts, None)
+    return lambda **settings: begin(**{**QUICK, **settings})
 
 
 def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never_notice(
@@ -79,7 +68,7 @@ def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never
     settled = [outcome["event_id"] for outcome in world.outcomes() if outcome["type"] == "assigned"]
     assert sorted(settled) == ["far", "good-1", "good-2"]
     assert world.services.ledger.pending(far) == ()
-    answer = looks.explain(world.services, world.sub, world.key("bad")) or {}
+    answer = world.explain("bad").answer
     assert (answer["state"], answer["remedy"], answer["next_check_at"]) == ("pending", "escalate", None)
     assert "KeyError" in answer["evidence"][0]
 
@@ -193,6 +182,23 @@ def test_what_a_look_fails_with_shows_no_secret(begin: Begin, monkeypatch: pytes
     assert "RuntimeError: planted *** *** *** *** ***" in (kept.letter.traceback or "")
     shown = repr([kept, world.outcomes(), world.stored("bad")])
     assert [secret for secret in secrets if secret in shown] == []
+
+
+def test_what_is_cut_off_a_long_traceback_leaves_no_half_of_a_secret(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that stands where the traceback is cut is masked first."""
+    world = begin(max_attempts=1)
+    token = world.control.account(world.sub)["access_token"]
+    half = len(token) // 2
+    world.track("bad")
+    poison(monkeypatch, RuntimeError(token + "x" * (LONGEST_TRACEBACK - half)))
+
+    run_until(world, lambda: is_parked(world), "it to be parked")
+
+    [kept] = letters(world)
+    assert len(kept.letter.traceback or "") == LONGEST_TRACEBACK
+    assert token[-half + 1 :] not in (kept.letter.traceback or "")
 
 
 def test_errors_from_outside_never_park(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:

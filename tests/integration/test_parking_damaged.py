@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import cast
 
 import pytest
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.poison import QUICK, letters, neighbour, run_until, state
-from tests.integration.world import Begin, World, beginning
+from tests.integration.world import Begin, World
 from worker.intake import accept
 from worker.intake.payloads import TrackEvent
 from worker.ledger.records import EventKey
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that makes conferences at once."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox, with plenty of budget."""
-    starts = beginning(running, redis_url, prefix, tmp_path)
-    start = next(starts)
+def begin(begin: Begin, running: RunningSandbox) -> Begin:
+    """Begins a world with plenty of budget, at a sandbox that makes conferences at once."""
     running.control.set_settings(generation_seconds=0)
-    yield lambda **settings: start(**{**QUICK, **settings})
-    next(starts, None)
+    return lambda **settings: begin(**{**QUICK, **settings})
 
 
 def _raw(world: World, event_id: str = "bad") -> tuple[str, bytes, bytes]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from config.settings import Settings
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.integration.world import Begin, World, beginning
+from tests.integration.poison import QUICK
+from tests.integration.world import Begin, World
 from worker import looks
 from worker.bootstrap import bootstrap
 from worker.intake import accept
@@ -27,22 +25,11 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["worker.looks", "sandbox.server", "pytest"])
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that makes conferences at once."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=0)) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox, whose looks follow each other quickly."""
-    starts = beginning(running, redis_url, prefix, tmp_path)
-    start = next(starts)
+def begin(begin: Begin, running: RunningSandbox) -> Begin:
+    """Begins a world whose looks follow each other at once, at a sandbox that makes conferences at once."""
     running.control.set_settings(generation_seconds=0)
-    quick = {"recheck_min": 0.01, "recheck_max": 0.02, "grace": 0, "api_per_second": 1000}
-    yield lambda **settings: start(**{**quick, "api_per_minute": 10_000, **settings})
-    next(starts, None)
+    return lambda **settings: begin(**{**QUICK, "recheck_min": 0.01, "recheck_max": 0.02, **settings})
 
 
 def die_of(settings: Settings, event_id: str) -> None:

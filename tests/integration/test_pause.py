@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.integration.world import World, beginning
+from tests.integration.world import World
 from worker import looks
 from worker.sweep import sweep
 
@@ -20,14 +19,6 @@ def running() -> Iterator[RunningSandbox]:
     """A sandbox whose conferences come at once, without limits."""
     with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=0)) as sandbox:
         yield sandbox
-
-
-@pytest.fixture
-def begin(
-    running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path
-) -> Iterator[Callable[..., World]]:
-    """Worlds in this sandbox."""
-    yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 def test_a_paused_fleet_asks_cronofy_nothing_and_goes_on_where_it_was(begin: Callable[..., World]) -> None:

@@ -7,23 +7,19 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP as WIRE
-from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.certificates import Certificate
+from tests.ports import free_port
 from tests.waiting import wait_until
 from worker.relink.letters import Envelope as MailEnvelope
 from worker.relink.letters import Meeting, RelinkLetter, compose_relink
@@ -77,13 +73,6 @@ def check_login(
 ) -> AuthResult:
     is_known = (login.login, login.password) == (b"user@example.org", b"hunter2/:")
     return AuthResult(success=is_known, handled=is_known)
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 @contextmanager
@@ -323,38 +312,15 @@ def test_nothing_is_left_open_after_a_mail() -> None:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """A certificate with its key for 127.0.0.1, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    pem = serialization.Encoding.PEM
-    path.write_bytes(
-        made.public_bytes(pem)
-        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
+    return Certificate.made(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
-def tls(certificate: Path) -> ssl.SSLContext:
+def tls(certificate: Certificate) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(certificate.path, certificate.key)
     return context
 
 
@@ -366,14 +332,14 @@ def tls(certificate: Path) -> ssl.SSLContext:
     ],
 )
 def test_tls_is_spoken_and_verified(
-    scheme: str, option: str, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    scheme: str, option: str, tls: ssl.SSLContext, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trusted certificate lets the mail through; an unknown one does not, and is named as the reason."""
     inbox = Inbox()
     with mail_server(inbox, **{option: tls}) as port:
         url = f"{scheme}://127.0.0.1:{port}"
         error = failure(SmtpMailer(url))
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
         SmtpMailer(url).send(MESSAGE)
 
     assert "need mending: its certificate was not accepted (self-signed certificate)" in str(error)

@@ -22,13 +22,6 @@ def running() -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def control(running: RunningSandbox) -> Control:
-    """The control plane of an empty world."""
-    running.control.reset()
-    return running.control
-
-
-@pytest.fixture
 def caller(running: RunningSandbox, control: Control) -> Iterator[Caller]:
     """A caller for a new account in London."""
     caller = Caller(running.url, control.create_account(zoneinfo="Europe/London"))

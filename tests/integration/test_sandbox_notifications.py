@@ -73,13 +73,6 @@ def running() -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def control(running: RunningSandbox) -> Control:
-    """The control plane of an empty world."""
-    running.control.reset()
-    return running.control
-
-
-@pytest.fixture
 def receiver(listening: Receiver, control: Control) -> Receiver:
     """A receiver that has got nothing yet."""
     listening.begin()

@@ -24,13 +24,6 @@ def running() -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def control(running: RunningSandbox) -> Control:
-    """The control plane of an empty world."""
-    running.control.reset()
-    return running.control
-
-
-@pytest.fixture
 def account(control: Control) -> dict[str, Any]:
     """A new account with a Zoom profile."""
     return control.create_account(

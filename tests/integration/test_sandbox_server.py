@@ -36,13 +36,6 @@ def running(directory: Path) -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def control(running: RunningSandbox) -> Control:
-    """The control plane of an empty world."""
-    running.control.reset()
-    return running.control
-
-
-@pytest.fixture
 def smtp(running: RunningSandbox, control: Control) -> Iterator[smtplib.SMTP]:
     """A connection to the mailbox."""
     address = urlsplit(running.smtp_url)

@@ -14,11 +14,12 @@ from redis import Redis
 
 from config.celery import INTAKE, QUEUES
 from config.settings import Settings, load_settings
-from tests.integration.test_ledger_leases import NOW, an_event, claim, later, outcome
+from tests.integration.ledgers import NOW, an_event, claim, later, outcome
 from tests.waiting import wait_until
 from worker.cronofy.budget import Budget
 from worker.diagnosis.model import Cause
-from worker.ledger.ledger import Change, EventChange, Ledger, Mail
+from worker.ledger.leases import Change, EventChange, Mail
+from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.presence import announce

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 from worker.bootstrap import weaknesses
 from worker.embedded import find_binary
@@ -20,9 +20,7 @@ from worker.embedded import find_binary
 @contextmanager
 def server(directory: Path, **settings: str) -> Iterator[Redis]:
     """A server with these settings on a free port, which keeps nothing."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
     command = [find_binary(), "--port", str(port), "--dir", str(directory), "--save", "", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

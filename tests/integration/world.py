@@ -90,13 +90,19 @@ class World:
         taken = accept.receive_notification(
             self.services, ReceiveNotification(body=body, signature=signature, sub=self.sub)
         )
-        return tuple(sub for sub, _ in taken)
+        return tuple(sub for sub, _ in taken or ())
 
     def look(self, event_id: str = "e1") -> dict[str, Any]:
         """Reconcile an event now; its diagnosis."""
         answer = looks.reconcile_event(self.services, self.sub, self.key(event_id))
         assert answer is not None
         return answer
+
+    def explain(self, event_id: str = "e1") -> looks.Explained:
+        """Ask why an event stands as it does."""
+        found = looks.explain(self.services, self.sub, self.key(event_id))
+        assert found is not None
+        return found
 
     def stored(self, event_id: str = "e1") -> Stored:
         """An event's record."""

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from config.logging import configure_logging
-from worker.commands.setup import PATIENCE, settings_of_role
+from worker.commands.setup import settings_of_role
 
 if TYPE_CHECKING:
     from worker.bootstrap import Services
@@ -66,12 +66,12 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 def untrack(sub: str, calendar: str, event: str) -> None:
     """Stop watching one event. Nothing changes at Cronofy."""
     from worker.bootstrap import keyless_ledger  # noqa: PLC0415
-    from worker.ledger.connection import connect_once  # noqa: PLC0415
+    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
     from worker.ledger.records import EventKey  # noqa: PLC0415
     from worker.operations.nearest import nearest  # noqa: PLC0415
 
     key, settings = EventKey(calendar, event), settings_of_role()
-    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
         if ledger.untrack(sub, key):
             click.echo(f"The event {event} in calendar {calendar} of {sub} is no longer watched.")

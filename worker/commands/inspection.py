@@ -9,7 +9,7 @@ import sys
 import click
 
 from config.settings import SettingsError
-from worker.commands.setup import PATIENCE, settings_of_role
+from worker.commands.setup import settings_of_role
 
 
 @click.command(short_help="How the fleet is: backlog, what starts next, budget.")
@@ -19,7 +19,7 @@ def status(watch: bool, as_json: bool) -> None:
     """The backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
     from rich.console import Console  # noqa: PLC0415
 
-    from worker.ledger.connection import connect_once  # noqa: PLC0415
+    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
     from worker.operations.status import Status, read_status  # noqa: PLC0415
     from worker.operations.status_table import status_table  # noqa: PLC0415
     from worker.operations.status_table import watch as watch_status  # noqa: PLC0415
@@ -34,7 +34,7 @@ def status(watch: bool, as_json: bool) -> None:
     def read() -> Status:
         return read_status(redis, settings)
 
-    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         if as_json:
             click.echo(json.dumps(read().as_json, ensure_ascii=False, indent=2))
         elif watch:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from config.logging import redaction_of
 from config.settings import Settings
-from worker.commands.setup import PATIENCE, settings_of_role
+from worker.commands.setup import settings_of_role
 
 if TYPE_CHECKING:
     from worker.ledger.dead_letters import DeadLetters
@@ -90,15 +90,13 @@ def show(letter_id: str, as_json: bool) -> None:
 @ALL_OPTION
 @click.option(
     "--set",
-    "settings_of_kwargs",
+    "replacements",
     metavar="NAME=JSON",
     multiple=True,
     help="Replace an argument: event.summary='\"x\"'.",
 )
 @click.option("--unset", metavar="NAME", multiple=True, help="Leave an argument out.")
-def replay(
-    letter_ids: Sequence[str], every: bool, settings_of_kwargs: Sequence[str], unset: Sequence[str]
-) -> None:
+def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], unset: Sequence[str]) -> None:
     """Send the task again, as it was or corrected; the letter goes once the broker has the message."""
     from kombu.exceptions import OperationalError  # noqa: PLC0415
 
@@ -106,7 +104,7 @@ def replay(
     from worker.operations import dead_letters as operation  # noqa: PLC0415
 
     _check_choice(letter_ids, every)
-    corrections = [*map(_replacement, settings_of_kwargs), *map(_removal, unset)]
+    corrections = [*map(_replacement, replacements), *map(_removal, unset)]
     left = 0
     with _opened() as (settings, letters), _letter_errors():
         configure(settings)
@@ -156,11 +154,11 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
     from worker.bootstrap import open_ledger  # noqa: PLC0415
-    from worker.ledger.connection import connect_once  # noqa: PLC0415
+    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
     from worker.ledger.dead_letters import DeadLetters  # noqa: PLC0415
 
     settings = settings_of_role()
-    ledger = open_ledger(settings, connect_once(settings.redis_url or "", PATIENCE))
+    ledger = open_ledger(settings, connect_once(settings.ledger_url, A_PERSONS_PATIENCE))
     try:
         yield settings, DeadLetters(ledger)
     finally:

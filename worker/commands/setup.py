@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -14,9 +13,6 @@ from redis.exceptions import RedisError
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
 from worker import embedded
-
-#: How long a person waits for a Redis that does not answer.
-PATIENCE = timedelta(seconds=5)
 
 log = structlog.get_logger()
 

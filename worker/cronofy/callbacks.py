@@ -45,12 +45,17 @@ def read_callback_key(vault: Vault, key: str) -> Callee | None:
     return None if plain is None else Callee(*msgpack.unpackb(plain))
 
 
+def origin_of(url: str) -> str:
+    """What stands before the webhook's path; `url` is the public URL, with or without that path."""
+    return url.rstrip("/").removesuffix(PATH)
+
+
 class Callbacks:
     """Makes and recognises the addresses of one public URL."""
 
     def __init__(self, url: str, vault: Vault) -> None:
         """`url` is the public URL of `reconciler serve`, with or without the path of its webhook."""
-        self._base = url.rstrip("/").removesuffix(PATH)
+        self._base = origin_of(url)
         self._vault = vault
 
     def of(self, sub: str, calendar_id: str | None = None, event_id: str | None = None) -> str:

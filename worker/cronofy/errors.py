@@ -81,3 +81,9 @@ class OutOfBudget(CronofyError):
     def __init__(self, reason: str, *, retry_after: timedelta | None = None, spent: bool = False) -> None:
         super().__init__(reason, retry_after=retry_after)
         self.spent = spent
+
+
+#: The call was not carried out, and is made later: nobody's fault, and no word about an account.
+PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
+#: Cronofy refuses the account itself (contract §6).
+ACCOUNT_REFUSED = (GrantRefused, ScopeRefused)

@@ -16,7 +16,8 @@ from worker.diagnosis.schedule import first_look
 from worker.intake.notifications import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
 from worker.ledger.channels import hear_of_account, look_after_channel
-from worker.ledger.ledger import Credentials, Lease
+from worker.ledger.leases import Lease
+from worker.ledger.ledger import Credentials
 from worker.ledger.packing import pack_hint
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 
@@ -79,17 +80,17 @@ def untrack(services: Services, event: OneEvent) -> bool:
 
 def receive_notification(
     services: Services, notification: ReceiveNotification
-) -> tuple[tuple[str, timedelta], ...]:
+) -> tuple[tuple[str, timedelta], ...] | None:
     """Take a push notification as a hint: what it speaks of becomes due now.
 
-    Returns the accounts that are to be looked at, each with how long from now. One whose signature
-    does not fit is counted, logged and dropped (contract §6).
+    Returns the accounts that are to be looked at, each with how long from now; None for one that is not
+    taken, since its signature does not fit: it is counted, logged and dropped (contract §6).
     """
     secrets = [secret.get_secret_value() for secret in services.settings.cronofy_client_secret]
     if not is_signed(notification.body.encode(), notification.signature, secrets):
         services.ledger.count("notifications:bad_signature")
         log.warning("notification.refused", reason="bad_signature")
-        return ()
+        return None
     hint = read_hint(notification.body)
     calendar_id = notification.calendar_id or hint.calendar_id
     event_id = notification.event_id or hint.event_id

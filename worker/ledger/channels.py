@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from worker.ledger.ledger import Lease, LeaseLost, Ledger
+from worker.ledger.leases import Lease, LeaseLost
+from worker.ledger.ledger import Ledger
 from worker.ledger.packing import pack_channel
 from worker.ledger.records import Channel
 

@@ -8,6 +8,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+#: How long a person waits for each step of a Redis that does not answer.
+A_PERSONS_PATIENCE = timedelta(seconds=5)
+
 
 def connect_once(url: str, patience: timedelta) -> Redis:
     """A client that tries once, and gives each step no more than `patience`. Connects to nothing yet."""

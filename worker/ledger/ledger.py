@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import uuid4
@@ -16,27 +16,11 @@ from uuid import uuid4
 import msgpack
 from redis import Redis
 
-from worker.ledger.dead_letters import DeadLetter
+from worker.ledger.leases import Change, Held, Lease, LeaseLost
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.packing import (
-    Unreadable,
-    fingerprint,
-    pack_event,
-    pack_memo,
-    readable_events,
-    unpack_account,
-)
-from worker.ledger.records import (
-    DATA_CENTERS,
-    Account,
-    EventKey,
-    Memo,
-    Stored,
-    TrackedEvent,
-    from_ms,
-    to_ms,
-)
+from worker.ledger.packing import fingerprint, pack_event, pack_memo, readable_events, unpack_account
+from worker.ledger.records import DATA_CENTERS, Account, EventKey, Stored, TrackedEvent, from_ms, to_ms
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 
@@ -58,78 +42,6 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """An account in our hands: until it is committed or released, or the lease expires."""
-
-    sub: str
-    token: str
-    #: The ledger's time of the claim.
-    now: datetime
-    account: Account
-    #: The account's pending events, as stored.
-    events: tuple[Stored, ...]
-    #: What notifications said of them since their last look, by their fields.
-    hints: Mapping[bytes, bytes] = field(default_factory=dict)
-    #: How many claims before this one, in a row, no look ended: its process died, or lost Redis.
-    unended: int = 0
-    unreadable: tuple[Unreadable, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Somebody else holds the account, for no longer than this."""
-
-    remaining: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class EventChange:
-    """What a look makes of one event; refused if the event changed since it was claimed."""
-
-    before: Stored
-    after: TrackedEvent
-    settle: bool = False
-    outcomes: tuple[Outcome, ...] = ()
-    #: The look took up what notifications said of the event.
-    heeded: bool = False
-    #: Kept together with the change.
-    letter: DeadLetter | None = None
-    #: The record is taken out, and the letter holds it: this is its field.
-    dropped: bytes | None = None
-
-    @property
-    def field(self) -> bytes:
-        """The hash field of the event."""
-        return self.dropped or self.before.event.key.field
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """A composed email for the outbox; it may hold a relink URL, so it is sealed on its way in."""
-
-    mail_id: str
-    message: bytes
-
-    def __repr__(self) -> str:
-        return f"Mail({self.mail_id!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """All that one look of an account changes."""
-
-    events: Sequence[EventChange] = ()
-    memo: Memo | None = None
-    #: The account was found refused by Cronofy.
-    lost: bool = False
-    outcomes: Sequence[Outcome] = ()
-    mails: Sequence[Mail] = ()
-    cancel: Sequence[str] = ()
-    #: The account's notification channel is to be looked after next.
-    tend: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Promotion:
     """What a sweep moved."""
 
@@ -138,10 +50,6 @@ class Promotion:
     expired: int
     #: How many accounts of each data centre are ready now.
     ready: Mapping[str, int]
-
-
-class LeaseLost(Exception):
-    """The lease expired and somebody else may hold the account: nothing was changed."""
 
 
 class Ledger:
@@ -355,9 +263,9 @@ class Ledger:
         """Whether nobody else wakes, within that time, the looks that the budget broke off."""
         return self._first_within(f"{self.prefix}:resuming", after)
 
-    def count(self, name: str, by: int = 1) -> None:
-        """Add to one of the counters."""
-        self.redis.hincrby(f"{self.prefix}:counters", name, by)
+    def count(self, name: str) -> None:
+        """One more of these."""
+        self.redis.hincrby(f"{self.prefix}:counters", name, 1)
 
     def counters(self) -> Mapping[str, int]:
         """All gauges and totals."""

@@ -11,6 +11,7 @@ from typing import Any
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, State
 from worker.ledger.records import Account, Episode, TrackedEvent, Write, from_ms
+from worker.reconcile.relinks import next_reminder
 from worker.relink.wording import line, provider, when
 
 
@@ -105,10 +106,7 @@ class Case:
     @property
     def next_reminder(self) -> datetime | None:
         """When the user is reminded by email; None where they are not."""
-        episode, reminders = self.episode, self.rules.reminders
-        if episode is None or not 0 < episode.mails <= len(reminders):
-            return None
-        return from_ms(episode.started_at) + reminders[episode.mails - 1]
+        return next_reminder(self.episode, self.rules.reminders) if self.episode else None
 
     @property
     def write(self) -> Write | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import from_ms
 from worker.operations.case import Case, Post
-from worker.operations.spans import spoken
+from worker.operations.spans import second, spoken
 from worker.relink.wording import line
 
 #: How a history that was kept in the contract's words reads to a person.
@@ -55,7 +55,7 @@ class Entry:
     @property
     def text(self) -> str:
         """The line without its time."""
-        again = f" ({self.times} times, last at {self.last:%Y-%m-%d %H:%M:%S})" if self.last else ""
+        again = f" ({self.times} times, last at {second(self.last)})" if self.last else ""
         return f"{self.seen}: {self.done}{again}"
 
 
@@ -189,4 +189,4 @@ def operator_can(case: Case) -> str:
 
 
 def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{second(moment)} UTC"

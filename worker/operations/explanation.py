@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from textwrap import wrap
 from typing import Any
 
@@ -13,20 +12,17 @@ from rich.text import Text
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError
 from worker.bootstrap import bootstrap, keyless_ledger
-from worker.diagnosis.model import State
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, EventKey, TrackedEvent, from_ms
-from worker.looks import explain
+from worker.looks import Explained, explain
 from worker.operations.case import Case, Post, Rules
 from worker.operations.chronicle import following, history, operator_can, support_can
 from worker.operations.nearest import Ids, nearest
 from worker.operations.reply import reply
+from worker.operations.spans import second
 from worker.reconcile.answer import recorded_answer
 from worker.relink.wording import line
-
-#: How long a person waits for a Redis that does not answer.
-PATIENCE = timedelta(seconds=5)
 
 
 def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | list[Ids]:
@@ -35,13 +31,13 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | li
     From the ledger, it needs neither Cronofy's client nor a vault key.
     """
     configure_logging(settings.model_copy(update={"log_level": "error"}))
-    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
-        answer = _live(settings, sub, key) if live and ledger.find(sub, key) else None
-        return recorded_case(ledger, settings, sub, key, answer) or nearest(ledger, sub, key)
+        found = _live(settings, sub, key) if live and ledger.find(sub, key) else None
+        return recorded_case(ledger, settings, sub, key, found) or nearest(ledger, sub, key)
 
 
-def _live(settings: Settings, sub: str, key: EventKey) -> dict[str, Any] | None:
+def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
     try:
         services = bootstrap(settings)
     except SettingsError as error:
@@ -53,9 +49,9 @@ def _live(settings: Settings, sub: str, key: EventKey) -> dict[str, Any] | None:
 
 
 def recorded_case(
-    ledger: Ledger, settings: Settings, sub: str, key: EventKey, answer: dict[str, Any] | None = None
+    ledger: Ledger, settings: Settings, sub: str, key: EventKey, found: Explained | None = None
 ) -> Case | None:
-    """What the ledger knows of an event, with the last look's diagnosis unless there is a newer `answer`.
+    """What the ledger knows of an event, with the last look's diagnosis unless another was `found`.
 
     None where it is not tracked. Reads a few keys, whatever else is tracked.
     """
@@ -63,25 +59,17 @@ def recorded_case(
     if stored is None:
         return None
     account = ledger.account(sub)
-    recorded = recorded_answer(sub, stored.event, account.lost)
+    answer = found.answer if found else recorded_answer(sub, stored.event, account.lost)
     return Case(
-        answer=answer or recorded,
+        answer=answer,
         event=stored.event,
         account=account,
         now=ledger.now(),
         rules=Rules(settings.grace, settings.relink_reminders, settings.replacement.value, settings.dry_run),
-        post=_post(ledger, account, stored.event, answer or recorded),
+        post=_post(ledger, account, stored.event, answer),
         paused_since=ledger.paused_since(),
-        read_anew=answer is not None and _is_news(answer, recorded),
+        read_anew=found is not None and found.read_anew,
     )
-
-
-def _is_news(answer: dict[str, Any], recorded: dict[str, Any]) -> bool:
-    """Whether an answer was read at Cronofy: one that could not be is the recorded one with a note."""
-    known: list[str] = recorded["evidence"]
-    settled = recorded["state"] != State.PENDING or recorded["next_check_at"] is None
-    noted = answer["evidence"][:-1] == known and len(answer["evidence"]) > len(known)
-    return not settled and not noted
 
 
 def _post(ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]) -> Post | None:
@@ -111,7 +99,7 @@ def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Each with its title, and its rows: what stands in front, and the text."""
     evidence = "Evidence, read just now" if case.read_anew else f"Evidence, {_as_of(case)}"
     yield evidence, [("-", line(sentence, 2000)) for sentence in case.answer["evidence"]]
-    entries = [(f"{entry.at:%Y-%m-%d %H:%M:%S} ", entry.text) for entry in history(case)]
+    entries = [(f"{second(entry.at)} ", entry.text) for entry in history(case)]
     yield "History (UTC)", entries
     yield "What happens next", [("-", sentence) for sentence in following(case)]
     yield "What you can do", [("support ", support_can(case)), ("operator", operator_can(case))]
@@ -134,9 +122,7 @@ def particulars(case: Case) -> list[tuple[str, str]]:
 
 def _as_of(case: Case) -> str:
     looks = [at for at, *_ in case.event.history]
-    return (
-        f"as of the last look at {from_ms(looks[-1]):%Y-%m-%d %H:%M:%S} UTC" if looks else "before any look"
-    )
+    return f"as of the last look at {second(from_ms(looks[-1]))} UTC" if looks else "before any look"
 
 
 def _wrapped(text: str, width: int, head: str = "") -> list[str]:

@@ -9,18 +9,15 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from config.celery import QUEUES, is_redis
+from config.celery import QUEUES, is_redis, redis_client_url
 from config.settings import Settings
 from worker.ledger.connection import connect_once
+from worker.outage import BrokerAway
 
 #: A broker that does not answer within this is given up; what waits on it is unknown then.
 PATIENCE = timedelta(seconds=3)
 #: What Celery adds to a list's name for messages of a lower priority than usual, on a Redis broker.
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
-
-
-class BrokerAway(Exception):
-    """The broker cannot be asked; the message says why, without its URL."""
 
 
 def queue_lengths(settings: Settings) -> dict[str, int]:
@@ -39,10 +36,8 @@ def known_queue_lengths(settings: Settings) -> Mapping[str, int | None]:
 
 
 def _of_redis(settings: Settings) -> dict[str, int]:
-    # Celery's name for a Unix socket is none that the client knows.
-    url = settings.broker.replace("redis+socket://", "unix://", 1)
     try:
-        client = connect_once(url, PATIENCE)
+        client = connect_once(redis_client_url(settings.broker), PATIENCE)
         with closing(client), client.pipeline(transaction=False) as pipeline:
             for queue in QUEUES:
                 for priority in _PRIORITIES:

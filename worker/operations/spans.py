@@ -1,8 +1,8 @@
-"""Spans of time and amounts as a person reads them."""
+"""Moments, spans of time and amounts as a person reads them."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -20,6 +20,11 @@ def spoken(span: timedelta | float) -> str:
         if len(parts) == 2:
             break
     return " ".join(parts)
+
+
+def second(moment: datetime) -> str:
+    """A moment to the second, in its own zone: 2026-11-25 08:56:11."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def amount(number: int, one: str, many: str = "") -> str:

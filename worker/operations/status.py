@@ -19,6 +19,8 @@ from worker.operations.queues import known_queue_lengths
 
 #: A worker says every ten seconds that it is there.
 SEEN_WITHIN = timedelta(seconds=30)
+#: A sweep is late when the last one is so many intervals ago, and this much.
+LATE_SWEEPS, LATE_BY = 3, timedelta(seconds=10)
 #: How many of the events that start next are named.
 SOONEST = 10
 MINUTE = timedelta(minutes=1)
@@ -131,6 +133,10 @@ class Status:
     def last_sweep_seconds(self) -> float | None:
         """How long ago the last sweep was."""
         return _seconds_since(self.last_sweep_at, self.at)
+
+    def sweep_is_late(self, every: timedelta) -> bool:
+        """Whether beat, or whoever takes its ticks, is not there."""
+        return self.last_sweep_at is None or self.at - self.last_sweep_at > LATE_SWEEPS * every + LATE_BY
 
     @property
     def by_cause(self) -> Mapping[Cause, int]:

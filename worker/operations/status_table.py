@@ -22,8 +22,6 @@ from worker.operations.status import Starting, Status
 SHOWN = 5
 #: How often a watched table is read anew.
 REFRESH_SECONDS = 2.0
-#: Beat is late when the last sweep is as many intervals ago, and this much.
-LATE_SWEEPS, LATE_SECONDS = 3, 10.0
 
 
 def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
@@ -87,15 +85,8 @@ def _budget(status: Status) -> tuple[str, bool]:
 def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
     if status.last_sweep_seconds is None:
         return "never: does beat run?", False
-    late = sweep_is_late(status, sweep_every)
+    late = status.sweep_is_late(sweep_every)
     return f"{spoken(status.last_sweep_seconds)} ago" + (": does beat run?" if late else ""), not late
-
-
-def sweep_is_late(status: Status, sweep_every: timedelta) -> bool:
-    """Whether beat or whoever takes its ticks is not there."""
-    if status.last_sweep_seconds is None:
-        return True
-    return status.last_sweep_seconds > LATE_SWEEPS * sweep_every.total_seconds() + LATE_SECONDS
 
 
 def _next(status: Status) -> Iterator[Text]:

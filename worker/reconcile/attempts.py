@@ -6,14 +6,17 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import structlog
 
+from config.logging import MASK
 from worker.diagnosis.model import Policy
-from worker.ledger.ledger import Change, EventChange, Lease, Ledger
+from worker.ledger.leases import Change, EventChange, Lease
+from worker.ledger.ledger import Ledger
 from worker.ledger.packing import Unreadable, pack_event, stored_as
 from worker.ledger.records import Stored
+from worker.reconcile.lines import ids
 from worker.reconcile.parking import (
     DIED,
     Fault,
@@ -116,19 +119,19 @@ class Attempts:
         return replace(lease, events=kept)
 
     def _fault(self, lease: Lease, error: Exception) -> Fault:
-        text = self.mask("".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:])
+        text = self.mask("".join(traceback.format_exception(error)))
         # Tokens have no shape that could tell them: those of the account are masked by value.
         with suppress(Exception):
             for account in (lease.account, self.ledger.account(lease.sub)):
                 credentials = self.ledger.open_credentials(account)
                 for token in (credentials.access_token, credentials.refresh_token) if credentials else ():
-                    text = text.replace(token, "***") if token else text
-        return Fault(type(error).__name__, text)
+                    text = text.replace(token, MASK) if token else text
+        # Only now: half a secret is not known for one.
+        return Fault(type(error).__name__, text[-LONGEST_TRACEBACK:])
 
     def _said(self, lease: Lease, verdict: Verdict, fault: Fault | None = None) -> Verdict:
         """Log it, and pass it on."""
-        calendar_id, event_id = verdict.key
-        about: dict[str, Any] = {"sub": lease.sub, "calendar_id": calendar_id, "event_id": event_id}
+        about = ids(lease.sub, verdict)
         if verdict.letter:
             log.error("event.parked", **about, reason=verdict.letter.reason)
         elif fault:

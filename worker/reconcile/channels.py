@@ -16,10 +16,11 @@ from redis.exceptions import RedisError
 
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy, Session
-from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
+from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
 from worker.cronofy.wire import OpenChannel
 from worker.ledger.channels import keep_channel
-from worker.ledger.ledger import Lease, Ledger
+from worker.ledger.leases import Lease
+from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, Channel, to_ms
 
 #: A channel over which nothing came for so long is looked for at Cronofy; a refused one is tried again.
@@ -28,9 +29,6 @@ CHECK_AFTER = timedelta(days=1)
 RETRY_AFTER, LONGEST_RETRY = timedelta(minutes=1), timedelta(hours=6)
 #: The calls that seeing to a channel mostly costs: the list, and opening one.
 CALLS = 2
-
-#: Not faults of the call: it was not carried out, and is made later.
-PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
 
 log = structlog.get_logger()
 

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from worker.cronofy.errors import CronofyError
+from worker.cronofy.errors import PUT_OFF, CronofyError
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Diagnosis, Missing, Observation, Policy, Profiles, Remedy, Seen, State
-from worker.ledger.ledger import Lease
+from worker.ledger.leases import EventChange, Lease
 from worker.ledger.packing import unpack_hint
-from worker.ledger.records import Account, EventKey, LastRead, Memo, Stored, TrackedEvent
+from worker.ledger.records import Account, EventKey, LastRead, Memo, Stored, TrackedEvent, to_ms
 from worker.reconcile.observe import Readings, undecided
+from worker.reconcile.parking import Turn, is_blameless
 from worker.reconcile.relinks import reconnected, waits_for
-from worker.reconcile.verdict import Verdict, judge
+from worker.reconcile.verdict import Verdict, judge, unread
 
 #: So long after the last notification about an account its subscriptions still count as live.
 HEARD_FOR = timedelta(days=7)
+
+
+@dataclass(slots=True)
+class Judged:
+    """What a look concludes of its events before anything is written."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    #: Of events of which it could not tell: nothing is concluded, and they are looked at again.
+    unread: list[Verdict] = field(default_factory=list)
+    #: Records that change without a verdict.
+    changes: list[EventChange] = field(default_factory=list)
+    #: Events that made the judgement itself fail, each with its error.
+    blamed: list[tuple[Stored, Exception]] = field(default_factory=list)
 
 
 class Judgement:
@@ -28,7 +42,39 @@ class Judgement:
         self._policy = policy
         self.profiles = readings.userinfo.profiles if readings.userinfo else None
         #: Profiles that were connected again since their users were asked to.
-        self.back = reconnected(lease.account.memo, self.profiles)
+        self._back = reconnected(lease.account.memo, self.profiles)
+
+    def of(self, turn: Turn) -> Judged:
+        """The events that the look was for, and others of which there is news; one's error harms no other."""
+        due, others = ({stored.event.key for stored in part} for part in (turn.due, turn.others))
+        judged = Judged()
+        for stored in self._lease.events:
+            key = stored.event.key
+            is_due = key in due
+            try:
+                verdict = self.judge(stored) if is_due or key in others else None
+                if verdict and (is_due or _is_news(verdict)):
+                    judged.verdicts.append(verdict)
+                elif is_due:
+                    self._leave_open(stored, turn, judged)
+                elif not stored.event.parked and waits_for(stored.event) in self._back:
+                    soon = to_ms(self._lease.now + self._policy.recheck_min)
+                    after = replace(stored.event.asked_again(self._lease.now), next_look=soon)
+                    judged.changes.append(EventChange(stored, after))
+            except Exception as error:
+                if is_blameless(error):
+                    raise
+                # What was only read by the way makes its own looks fail in time.
+                judged.blamed += [(stored, error)] if is_due else []
+        return judged
+
+    def _leave_open(self, stored: Stored, turn: Turn, judged: Judged) -> None:
+        error = why_unjudged(stored.event.key, self._readings)
+        if not isinstance(error, PUT_OFF):
+            judged.unread.append(unread(self._lease.sub, stored, error.reason, self._lease.now, self._policy))
+        elif turn.alone:
+            # It was not looked at after all.
+            judged.changes.append(EventChange(stored, replace(stored.event, trying=False)))
 
     def judge(self, stored: Stored) -> Verdict | None:
         """The verdict, or None where this look cannot tell; raises whatever the event makes fail."""
@@ -45,7 +91,7 @@ class Judgement:
             event = event.noticed(*unpack_hint(hint))
         if seen:
             event = event.saw(seen, now)
-        if waits_for(event) in self.back:
+        if waits_for(event) in self._back:
             event = event.asked_again(now)
         diagnosis = self._diagnose(event, sighting)
         return judge(
@@ -73,7 +119,7 @@ def _heard_lately(account: Account, now: datetime) -> bool:
     return account.heard_at is not None and now - account.heard_at < HEARD_FOR
 
 
-def is_news(verdict: Verdict) -> bool:
+def _is_news(verdict: Verdict) -> bool:
     """Whether an event that was read by the way is to be taken up before it is due: where there is
     something to do about it that was not known. Its own looks go on as planned otherwise."""
     diagnosis = verdict.diagnosis
@@ -83,6 +129,7 @@ def is_news(verdict: Verdict) -> bool:
 
 
 def why_unjudged(key: EventKey, readings: Readings) -> CronofyError:
+    """Why an event has no verdict: what went wrong where the look asked about it."""
     error = readings.failures.get(key) or readings.userinfo_failure
     return error or CronofyError("This look could not tell how the event stands.")
 

@@ -9,57 +9,31 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 from redis.exceptions import RedisError
 
 from worker.cronofy.client import Cronofy, Session
-from worker.cronofy.errors import (
-    ClientRefused,
-    CronofyError,
-    GrantRefused,
-    OutOfBudget,
-    RateLimited,
-    ScopeRefused,
-)
+from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import (
-    Cause,
-    Diagnosis,
-    Observation,
-    Policy,
-    Unauthorized,
-)
-from worker.ledger.ledger import Change, EventChange, Lease, LeaseLost, Ledger, Mail
+from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Unauthorized
+from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
+from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import (
-    Account,
-    EventKey,
-    Stored,
-    TrackedEvent,
-    to_ms,
-)
+from worker.ledger.records import Account, EventKey, Stored, TrackedEvent
 from worker.reconcile.attempts import Attempts
 from worker.reconcile.channels import Channels, see_to_channel
-from worker.reconcile.judgement import Judgement, is_news, remember, why_unjudged
+from worker.reconcile.judgement import Judgement, remember, why_unjudged
 from worker.reconcile.lines import say_account, say_events, say_unread
 from worker.reconcile.observe import Readings, observe
 from worker.reconcile.parking import Turn, choose, is_blameless, unnamed
 from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.post import Post
 from worker.reconcile.reassign import reassign
-from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks, waits_for
+from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks
 from worker.reconcile.sifting import sifted
 from worker.reconcile.verdict import Verdict, judge, unread
-
-#: Not faults of the look: it is put off, and what it did not settle stays due.
-PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
-#: Cronofy refuses the account itself (contract §6).
-ACCOUNT_REFUSED = (GrantRefused, ScopeRefused)
-
-#: So long after the last notification about an account its subscriptions still count as live.
-HEARD_FOR = timedelta(days=7)
 
 log = structlog.get_logger()
 
@@ -130,6 +104,7 @@ class Looker:
             except ACCOUNT_REFUSED as error:
                 return self._lose(replace(lease, account=session.account), error)
             except PUT_OFF as error:
+                # No fault of the look: what it did not settle stays due.
                 if turn.alone:
                     # It was not looked at after all.
                     events = [EventChange(s, replace(s.event, trying=False)) for s in turn.due]
@@ -182,40 +157,15 @@ class Looker:
 
     def _remedy(self, session: Session, lease: Lease, turn: Turn, readings: Readings) -> LookResult:
         now, judgement = lease.now, Judgement(lease, readings, self.policy)
-        due, others = ({stored.event.key for stored in part} for part in (turn.due, turn.others))
-        verdicts: list[Verdict] = []
-        failed: list[Verdict] = []
-        changes: list[EventChange] = []
-        blamed: list[tuple[Stored, Exception]] = []
-        for stored in lease.events:
-            is_due = stored.event.key in due
-            try:
-                verdict = judgement.judge(stored) if is_due or stored.event.key in others else None
-                if verdict and (is_due or is_news(verdict)):
-                    verdicts.append(verdict)
-                elif is_due:
-                    error = why_unjudged(stored.event.key, readings)
-                    if not isinstance(error, PUT_OFF):
-                        failed.append(unread(lease.sub, stored, error.reason, now, self.policy))
-                    elif turn.alone:
-                        changes.append(EventChange(stored, replace(stored.event, trying=False)))
-                elif not stored.event.parked and waits_for(stored.event) in judgement.back:
-                    soon = to_ms(now + self.policy.recheck_min)
-                    after = replace(stored.event.asked_again(now), next_look=soon)
-                    changes.append(EventChange(stored, after))
-            except Exception as error:
-                if is_blameless(error):
-                    raise
-                # What was only read by the way makes its own looks fail in time.
-                blamed += [(stored, error)] if is_due else []
-        profiles = judgement.profiles
+        judged = judgement.of(turn)
+        verdicts, blamed, profiles = judged.verdicts, judged.blamed, judgement.profiles
         if not self.dry_run:
             callbacks = self.channels.callbacks if self.channels else None
             verdicts, unwritten = reassign(
                 self.ledger, session, lease, verdicts, profiles, self.policy, callbacks
             )
             blamed += unwritten
-        judged = {verdict.before.event.key for verdict in verdicts}
+        told = {verdict.before.event.key for verdict in verdicts}
         account = replace(session.account, memo=remember(lease.account.memo, profiles, readings.read))
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
 
@@ -227,22 +177,24 @@ class Looker:
             )
             return plan, [self.post.relink(mail_id, letter, now) for mail_id, letter in plan.letters]
 
-        rest = [s.event for s in lease.events if s.event.key not in judged and not s.event.parked]
+        rest = [s.event for s in lease.events if s.event.key not in told and not s.event.parked]
         (plan, mails), unplanned = sifted(plan_mail, verdicts, rest)
         blamed += [(verdict.before, error) for verdict, error in unplanned]
-        unread_events = tuple(failed)
-        failed += [self.attempts.blame(lease, stored, error) for stored, error in blamed]
-        mails += self._escalations(account, address, [*plan.verdicts, *failed], now)
+        failed = [self.attempts.blame(lease, stored, error) for stored, error in blamed]
+        all_told = [*plan.verdicts, *judged.unread, *failed]
+        mails += self._escalations(account, address, all_told, now)
         change = Change(
-            events=[*changes, *(verdict.change for verdict in (*plan.verdicts, *failed))],
+            events=[*judged.changes, *(verdict.change for verdict in all_told)],
             memo=replace(account.memo, episodes=plan.episodes),
             outcomes=plan.outcomes,
             mails=mails,
             cancel=plan.cancel,
             tend=self.channels is not None and self.channels.is_due(account, now),
         )
-        self._commit(lease, change, plan.verdicts)
-        say_unread(lease.sub, unread_events)
+        changed = self._write(lease, change)
+        say_account(plan.outcomes)
+        say_events(lease.sub, plan.verdicts, changed)
+        say_unread(lease.sub, judged.unread)
         hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
         if hindrance:
             _say(lease.sub, hindrance)
@@ -269,11 +221,13 @@ class Looker:
             detail={"reason": error.reason},
         )
         change = Change(events=[verdict.change for verdict in verdicts], lost=True, outcomes=[lost])
-        changed = self._commit(lease, change, verdicts)
-        if verdicts and len(changed) == len(verdicts):
-            # It was connected anew during the look: the new credentials are tried at the next.
-            return LookResult(hindrance=error)
-        return LookResult(tuple(verdicts))
+        changed = self._write(lease, change)
+        # The new credentials are tried at the next look.
+        connected_anew = bool(verdicts) and len(changed) == len(verdicts)
+        if not connected_anew:
+            say_account([lost])
+        say_events(lease.sub, verdicts, changed)
+        return LookResult(hindrance=error) if connected_anew else LookResult(tuple(verdicts))
 
     def _part(
         self,
@@ -320,14 +274,6 @@ class Looker:
             written = self.attempts.writable(lease, change)
             others = {old.before.event.key for old, new in _both(change, written) if new is not old}
             return self.ledger.commit(lease, written, done) | others
-
-    def _commit(self, lease: Lease, change: Change, verdicts: Sequence[Verdict]) -> frozenset[EventKey]:
-        """Commit, and say what was; returns the events that changed meanwhile."""
-        changed = self._write(lease, change)
-        if not (change.lost and verdicts and len(changed) == len(verdicts)):
-            say_account(change.outcomes)
-        say_events(lease.sub, verdicts, changed)
-        return changed
 
 
 def _say(sub: str, hindrance: CronofyError) -> None:

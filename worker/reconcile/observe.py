@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from worker.cronofy.client import Session
-from worker.cronofy.errors import CronofyError, GrantRefused, Malformed, ScopeRefused
+from worker.cronofy.errors import ACCOUNT_REFUSED, CronofyError, Malformed
 from worker.cronofy.wire import UserInfo, read_event
 from worker.diagnosis.model import Missing, Seen
 from worker.ledger.records import EventKey, LastRead, TrackedEvent
@@ -45,7 +45,7 @@ def observe(
     An event that the first read does not show is looked for once more, with deleted ones and
     without a window, before it counts as Missing. UserInfo is asked only where the read leaves an
     event undecided, or where the plan says so. Raises CronofyError where nothing at all was learnt,
-    and GrantRefused or ScopeRefused wherever the account turns out to be refused.
+    and one of `ACCOUNT_REFUSED` wherever the account turns out to be refused.
     """
     readings = Readings()
     if plan.suspects:
@@ -62,7 +62,7 @@ def observe(
             items = session.read_events(
                 {event.key.calendar_id for event in unseen}, None, include_deleted=True
             )
-        except (GrantRefused, ScopeRefused):
+        except ACCOUNT_REFUSED:
             raise
         except CronofyError as error:
             readings.failures.update({event.key: error for event in unseen})
@@ -72,7 +72,7 @@ def observe(
     if needed and readings.userinfo is None:
         try:
             readings.userinfo = session.userinfo()
-        except (GrantRefused, ScopeRefused):
+        except ACCOUNT_REFUSED:
             raise
         except CronofyError as error:
             readings.userinfo_failure = error

@@ -21,7 +21,7 @@ from worker.cronofy.errors import CronofyError
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, State
 from worker.diagnosis.schedule import is_due, retry_look
 from worker.ledger.dead_letters import DeadLetter
-from worker.ledger.ledger import EventChange, Lease, LeaseLost
+from worker.ledger.leases import EventChange, Lease, LeaseLost
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import Unreadable
 from worker.ledger.records import EventKey, Stored, TrackedEvent, bare, from_ms, interval_of, to_ms

@@ -79,7 +79,7 @@ def _suspects(due: Collection[TrackedEvent], memo: Memo, rules: RelinkRules, now
         episode = memo.episodes.get(profile_id)
         if episode is None:
             return frozenset()
-        reminder = next_reminder(episode, rules)
+        reminder = next_reminder(episode, rules.reminders)
         if reminder is not None and now >= reminder:
             return frozenset()
     return frozenset(profiles)

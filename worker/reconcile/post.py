@@ -8,7 +8,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from uuid import uuid4
 
-from worker.ledger.ledger import Mail
+from worker.ledger.leases import Mail
 from worker.ledger.records import Account
 from worker.reconcile.relinks import meeting
 from worker.reconcile.verdict import Verdict

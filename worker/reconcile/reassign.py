@@ -9,9 +9,10 @@ import structlog
 
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
-from worker.cronofy.errors import ClientRefused, CronofyError, GrantRefused, OutOfBudget, RateLimited, Refused
+from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
 from worker.diagnosis.model import Policy, Profiles, Remedy
-from worker.ledger.ledger import Change, EventChange, Lease, Ledger
+from worker.ledger.leases import Change, EventChange, Lease
+from worker.ledger.ledger import Ledger
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import Stored, Write
 from worker.reconcile.lines import ids
@@ -26,12 +27,6 @@ from worker.reconcile.verdict import (
     write_refused,
     write_unanswered,
 )
-
-#: The write was not carried out, for reasons that are not the event's.
-NOT_SENT = (OutOfBudget, RateLimited, ClientRefused, GrantRefused)
-
-log = structlog.get_logger()
-
 
 log = structlog.get_logger()
 
@@ -121,7 +116,8 @@ def _answered(
         profile = profiles.conferencing_profile(to_profile_id) if profiles else None
         provider_name = profile.provider_name if profile else None
         return reassigned(verdict, lease.sub, to_profile_id, provider_name, lease.now, policy)
-    if isinstance(error, NOT_SENT):
+    if isinstance(error, (*PUT_OFF, GrantRefused)):
+        # It was not sent, for reasons that are not the event's.
         log.info("update.put_off", **about, reason=error.reason)
         return write_put_off(verdict, plan.earlier, lease.now)
     log.warning("update.failed", **about, reason=error.reason, status=error.status)

@@ -142,7 +142,7 @@ def _step(
         letter = _letter(account, profile, address or "", upcoming, 0)
         outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
         return _Step(Episode(to_ms(now), 1, (mail_id,), _keys(upcoming)), ((mail_id, letter),), (outcome,))
-    due = next_reminder(episode, rules)
+    due = next_reminder(episode, rules.reminders)
     if due is None:
         reason = "The user was asked to connect the profile again, and reminded, before this event came."
         new = [verdict for verdict in judged if verdict.key not in episode.events]
@@ -154,11 +154,11 @@ def _step(
     return _Step(_reminded(episode, mail_id, number, upcoming), ((mail_id, letter),))
 
 
-def next_reminder(episode: Episode, rules: RelinkRules) -> datetime | None:
+def next_reminder(episode: Episode, reminders: Sequence[timedelta]) -> datetime | None:
     """When the next reminder of an episode is due; None where none is left, or no email could be sent."""
-    if not 0 < episode.mails <= len(rules.reminders):
+    if not 0 < episode.mails <= len(reminders):
         return None
-    return from_ms(episode.started_at) + rules.reminders[episode.mails - 1]
+    return from_ms(episode.started_at) + reminders[episode.mails - 1]
 
 
 def _reminders_due(episode: Episode, rules: RelinkRules, now: datetime) -> int:
@@ -248,7 +248,7 @@ def _no_later_than_reminder(verdict: Verdict, episodes: Mapping[str, Episode], r
     """Reminders go out from looks, so a look must come when one is due."""
     profile_id = verdict.diagnosis.detail.get("profile_id")
     episode = episodes.get(profile_id) if isinstance(profile_id, str) else None
-    due = next_reminder(episode, rules) if episode else None
+    due = next_reminder(episode, rules.reminders) if episode else None
     if (
         due is None
         or verdict.diagnosis.cause is not Cause.CREDENTIALS_EXPIRED

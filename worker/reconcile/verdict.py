@@ -15,7 +15,7 @@ from worker.diagnosis.causes import is_overdue
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, Seen, State
 from worker.diagnosis.schedule import next_look, next_pause, retry_look
 from worker.ledger.dead_letters import DeadLetter
-from worker.ledger.ledger import EventChange
+from worker.ledger.leases import EventChange
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Stored, TrackedEvent, Write, from_ms, interval_of, to_ms
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from base64 import b64decode
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -55,12 +56,19 @@ def comes_from_here(request: Request) -> bool:
     The name keeps out pages that a browser on this machine shows and whose own name was made to lead here.
     """
     client = request.client.host if request.client else ""
-    name = request.url.hostname or ""
     return (
         is_loopback(client)
-        and is_loopback(name)
+        and is_loopback(_name_in(request))
         and not any(header in request.headers for header in _FORWARDED)
     )
+
+
+def _name_in(request: Request) -> str:
+    """The name that the request was made to; empty where it names none (not the server's own then)."""
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def refusal(request: Request, settings: Settings, scheme: str = "Bearer") -> Response | None:

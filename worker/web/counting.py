@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from redis.exceptions import RedisError
 
-from config.settings import Settings, SettingsError
+from config.settings import Settings
 from worker.ledger.connection import connect_once
 from worker.ledger.tallies import add
 
@@ -19,9 +19,7 @@ class Counting:
 
     def __init__(self, settings: Settings) -> None:
         """Connects with the first count."""
-        if settings.redis_url is None:
-            raise SettingsError("RECONCILER_REDIS_URL is not set and no embedded server is running.")
-        self._redis = connect_once(settings.redis_url, PATIENCE)
+        self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._prefix = settings.key_prefix
 
     def count(self, name: str) -> None:

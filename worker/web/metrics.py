@@ -42,7 +42,7 @@ class Metrics:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._redis = connect_once(settings.redis_url or "", PATIENCE)
+        self._redis = connect_once(settings.ledger_url, PATIENCE)
         # One at a time: a second scrape waits for the first, and no crowd of them reaches the ledger.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 

@@ -13,9 +13,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from config.settings import Settings
-from worker import outage
 from worker.ledger.connection import connect_once
-from worker.operations.queues import BrokerAway, queue_lengths
+from worker.operations.queues import queue_lengths
+from worker.outage import BrokerAway, why
 
 #: Ledger and broker are asked at the same time, and given so long.
 PATIENCE = timedelta(seconds=1)
@@ -59,10 +59,10 @@ class Probes:
 
     def _ledger(self) -> str | None:
         try:
-            with closing(connect_once(self._settings.redis_url or "", PATIENCE)) as redis:
+            with closing(connect_once(self._settings.ledger_url, PATIENCE)) as redis:
                 redis.ping()
         except RedisError as error:
-            return outage.why(error) or type(error).__name__
+            return why(error) or type(error).__name__
         return None
 
     def _broker(self) -> str | None:

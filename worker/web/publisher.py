@@ -11,7 +11,7 @@ from celery import Celery
 
 from config.celery import celery_config, is_redis
 from config.settings import Settings
-from worker import outage
+from worker.outage import BrokerAway, why
 
 #: A publish is mostly one round trip; these many keep several hundred a second going.
 THREADS = 8
@@ -19,10 +19,6 @@ THREADS = 8
 #: within 5 s (reference §6c), and gets it within 1.
 STEP_SECONDS = 0.4
 PUBLISH_SECONDS = 0.8
-
-
-class BrokerAway(Exception):
-    """The broker did not take the message; the message says why. It may have arrived all the same."""
 
 
 class Publisher:
@@ -53,7 +49,10 @@ class Publisher:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
 
     async def publish(self, task: str, kwargs: Mapping[str, Any], queue: str) -> None:
-        """Return once the broker has the message; BrokerAway if that takes too long or fails."""
+        """Return once the broker has the message; BrokerAway if that takes too long or fails.
+
+        It may have arrived all the same.
+        """
         loop = asyncio.get_running_loop()
         sending = loop.run_in_executor(self._pool, self._send, task, kwargs, queue)
         try:
@@ -82,4 +81,4 @@ class Publisher:
             )
         except Exception as error:
             # Whatever it was, the message is not known to be there: whoever sent it is to send it again.
-            raise BrokerAway(outage.why(error) or type(error).__name__) from None
+            raise BrokerAway(why(error) or type(error).__name__) from None

@@ -18,8 +18,9 @@ from worker.cronofy.callbacks import PATH, read_callback_key
 from worker.cronofy.signature import is_signed
 from worker.intake.payloads import LARGEST_PAYLOAD, BadPayload, ReceiveNotification, parse
 from worker.ledger.vault import Vault
+from worker.outage import BrokerAway
 from worker.web.counting import Counting
-from worker.web.publisher import BrokerAway, Publisher
+from worker.web.publisher import Publisher
 
 HEADER = "Cronofy-HMAC-SHA256"
 TASK = "conferencing.receive_notification"

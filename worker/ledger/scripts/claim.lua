@@ -4,7 +4,6 @@
 -- or { now, sub, account fields and values, event fields and values, hint fields and values, claims in a row }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
 
-
 -- The ready account whose turn is first, and when that is.
 local function foremost()
   local found, at

@@ -14,13 +14,12 @@ from worker.operations.doctor.outside import CREDENTIALS
 from worker.operations.doctor.servers import PATIENCE
 from worker.operations.spans import amount, spoken
 from worker.operations.status import Status, read_status
-from worker.operations.status_table import sweep_is_late
 
 
 def examine_fleet(settings: Settings) -> Iterator[Finding]:
     """Workers, queues, beat, a pause, and what waits for a person."""
     try:
-        with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
             status = read_status(redis, settings)
     except RedisError:
         for name in ("workers", "queues", "beat", "pause", "dead letters"):
@@ -70,7 +69,7 @@ def _beat(status: Status, settings: Settings) -> Finding:
     if status.last_sweep_seconds is None:
         return wrong("beat", "there has never been a sweep", mend)
     said = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"
-    if sweep_is_late(status, settings.sweep_every):
+    if status.sweep_is_late(settings.sweep_every):
         return wrong("beat", f"{said}, and one is due every {spoken(settings.sweep_every)}", mend)
     return ok("beat", said)
 

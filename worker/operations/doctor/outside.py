@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
-from worker.cronofy.callbacks import PATH
+from worker.cronofy.callbacks import PATH, origin_of
 from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.ledger.connection import connect_once
@@ -38,7 +38,7 @@ def examine_cronofy(settings: Settings) -> Iterator[Finding]:
         return
     try:
         # The fleet's own client is patient with an outage; who waits for an answer here is not.
-        with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
             redis.ping()
         if services.ledger.paused_since() is not None:
             yield skipped("cronofy", "not asked while the fleet is paused")
@@ -144,10 +144,12 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
     if settings.webhook_url is None:
         yield ok("webhook", "no address is set: callers hand notifications over")
         return
-    url = settings.webhook_url.rstrip("/").removesuffix(PATH) + PATH
+    url = origin_of(settings.webhook_url) + PATH
     mend = "start reconciler serve, and let RECONCILER_WEBHOOK_URL lead to it"
     try:
-        status = httpx.get(url, timeout=PATIENCE.total_seconds()).status_code
+        # Whatever is there, its status is enough: a body may be of any length.
+        with httpx.stream("GET", url, timeout=PATIENCE.total_seconds()) as answer:
+            status = answer.status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield warning("webhook", f"cannot be reached from here ({type(error).__name__})", mend)
         return

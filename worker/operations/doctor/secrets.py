@@ -26,7 +26,7 @@ def examine_vault(settings: Settings) -> Iterator[Finding]:
         return
     vault = Vault([key.get_secret_value() for key in settings.vault_keys])
     try:
-        with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
             sealed = list(_sealed(redis, settings.key_prefix))
     except RedisError:
         yield skipped("vault keys", "Redis cannot be used")

@@ -11,13 +11,14 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from config.celery import is_redis
+from config.celery import is_redis, redis_client_url
 from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.ledger.connection import connect_once
 from worker.operations.doctor.finding import Finding, ok, warning, wrong
-from worker.operations.queues import BrokerAway, queue_lengths
+from worker.operations.queues import queue_lengths
 from worker.operations.spans import spoken
+from worker.outage import BrokerAway
 
 PATIENCE = timedelta(seconds=3)
 #: Slower than this, claims and commits take longer than the calls to Cronofy that they are for.
@@ -32,7 +33,7 @@ FULL = 0.9
 def examine_redis(settings: Settings) -> Iterator[Finding]:
     """The ledger's server: there, fit to be the only store, near enough, and of one mind about the time."""
     try:
-        with connect_once(settings.redis_url or "", PATIENCE) as redis:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
             yield from _fitness("redis", redis)
             yield from _distance(redis)
             yield from _clock(redis)
@@ -49,7 +50,7 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
     try:
         queue_lengths(settings)
         if is_redis(settings.broker):
-            with connect_once(settings.broker.replace("redis+socket://", "unix://", 1), PATIENCE) as redis:
+            with connect_once(redis_client_url(settings.broker), PATIENCE) as redis:
                 yield from _fitness("broker", redis)
         else:
             yield ok("broker", "answers")

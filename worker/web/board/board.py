@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib.resources import files
-from urllib.parse import urlencode
 
 import structlog
 from redis.exceptions import RedisError
@@ -24,7 +23,7 @@ from worker.operations.explanation import recorded_case
 from worker.operations.nearest import nearest
 from worker.web.access import refusal
 from worker.web.board.overview import read_overview
-from worker.web.board.page import HEADERS, page
+from worker.web.board.page import HEADERS, event_url, page
 from worker.web.board.search import search
 
 #: What Redis gets for each step of a page.
@@ -43,7 +42,7 @@ class Board:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._redis = connect_once(settings.redis_url or "", PATIENCE)
+        self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._ledger = keyless_ledger(self._redis, settings)
         # Few at a time: a crowd of browsers waits, and the ledger does not notice it.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="board")
@@ -85,8 +84,7 @@ class Board:
             found = search(ledger, text)
             if len(found.hits) == 1 and not found.partly:
                 hit = found.hits[0]
-                ids = {"account": hit.sub, "calendar": hit.calendar_id, "event": hit.event_id}
-                return RedirectResponse(f"/board/event?{urlencode(ids)}", 303)
+                return RedirectResponse(event_url(hit.sub, hit.calendar_id, hit.event_id), 303)
             return page("found.html", found=found, q=text)
 
         return await self._answer(request, find)

@@ -14,7 +14,6 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.operations.spans import amount, spoken
 from worker.operations.status import Status, read_status
-from worker.operations.status_table import sweep_is_late
 from worker.web.board.plot import Plot, Point, hourly, plot
 
 #: How many outcomes are shown.
@@ -129,7 +128,7 @@ def _attention(status: Status, settings: Settings) -> list[str]:
     if status.budget.paused_until is not None:
         left = spoken(status.budget.paused_until - status.at)
         found.append(f"Cronofy asked for a pause: no call for {left}.")
-    if sweep_is_late(status, settings.sweep_every):
+    if status.sweep_is_late(settings.sweep_every):
         ago = status.last_sweep_seconds
         last = f"was {spoken(ago)} ago" if ago is not None else "never ran"
         found.append(f"The last sweep {last}: does beat run?")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 
 from worker.operations.explanation import sections
 from worker.operations.reply import reply
-from worker.operations.spans import spoken
+from worker.operations.spans import second, spoken
 from worker.relink.wording import line, provider
 
 #: Nothing is loaded from elsewhere, nothing inline runs, no page frames this one, nothing is kept.
@@ -45,11 +44,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-def _event_url(sub: str, calendar_id: str, event_id: str) -> str:
+def event_url(sub: str, calendar_id: str, event_id: str) -> str:
+    """The address of an event's page."""
     return "/board/event?" + urlencode({"account": sub, "calendar": calendar_id, "event": event_id})
 
 
@@ -61,5 +57,5 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"moment": _moment, "spoken": spoken, "provider": provider, "shell": shlex.join}
-_TEMPLATES.globals |= {"event_url": _event_url, "reply": reply, "sections": sections}
+_TEMPLATES.filters |= {"moment": second, "spoken": spoken, "provider": provider, "shell": shlex.join}
+_TEMPLATES.globals |= {"event_url": event_url, "reply": reply, "sections": sections}

@@ -31,15 +31,16 @@ class Plot:
 
     line: str
     area: str
+    #: The count at the upper edge.
     top: int
     lowest: int
     highest: int
 
 
-def plot(points: Sequence[Point], now: datetime, top: int | None = None) -> Plot:
-    """Draw the points of the last day, the newest at the right edge; `top` is the count at the upper edge."""
+def plot(points: Sequence[Point], now: datetime) -> Plot:
+    """Draw the points of the last day, the newest at the right edge."""
     counts = [point.count for point in points] or [0]
-    top = round_up(max(counts)) if top is None else top
+    top = round_up(max(counts))
     runs = [[(_x(point.at, now), _y(point.count, top)) for point in run] for run in _runs(points)]
     return Plot(
         line=" ".join(_line(run) for run in runs),

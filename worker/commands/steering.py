@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from worker.commands.setup import PATIENCE, settings_of_role
+from worker.commands.setup import settings_of_role
 
 
 @click.command(short_help="Stop every call to Cronofy and every email, fleet-wide.")
@@ -23,8 +23,8 @@ def resume() -> None:
 
 def _set_paused(paused: bool) -> None:
     from worker.bootstrap import keyless_ledger  # noqa: PLC0415
-    from worker.ledger.connection import connect_once  # noqa: PLC0415
+    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
 
     settings = settings_of_role()
-    with connect_once(settings.redis_url or "", PATIENCE) as redis:
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         keyless_ledger(redis, settings).set_paused(paused)

@@ -1,4 +1,4 @@
-"""Messages that Celery cannot read: they end no worker, come back never, and are not written to a log.
+"""A worker's consumer: what Celery cannot read ends no worker, and its loop shows that it goes round.
 
 On a Redis broker anyone may push anything onto a queue's list. Celery's own consumer ends the worker
 on some of it, and logs whole bodies, which may hold tokens.
@@ -7,18 +7,31 @@ on some of it, and logs whole bodies, which may hold tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from functools import cached_property
 from math import inf
 from time import sleep
 from typing import Any
 
 import structlog
 from celery.exceptions import InvalidTaskError
-from celery.worker.consumer import Consumer
+from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import ContentDisallowed, DecodeError
-from kombu.transport import TRANSPORT_ALIASES
+from redis.exceptions import RedisError
 
+from worker.app import current_settings
+from worker.heartbeat import beat_while_connecting, beater
+from worker.ledger.connection import connect_once
+from worker.ledger.presence import announce
+from worker.pulse import EVERY_SECONDS
 from worker.transport import PROBE_SECONDS, Transport
+
+#: How often a worker tells the ledger that it is there.
+ANNOUNCE_SECONDS = 10.0
+#: The loop waits for the ledger no longer than this.
+ANNOUNCE_PATIENCE = timedelta(seconds=1)
 
 log = structlog.get_logger()
 
@@ -33,12 +46,23 @@ class Strategies(dict[Any, Any]):
         return super().__getitem__(name)
 
 
-class TolerantConsumer(Consumer):
-    """Celery's consumer, but whatever is wrong with a message is the message's fault alone."""
+class Consumer(consumer.Consumer):
+    """Celery's consumer, but whatever is wrong with a message is the message's fault alone.
 
+    Its loop beats, and so does its waiting for the broker; it says in the ledger that the worker is there.
+    """
+
+    app: Any
+    hostname: str
+    timer: Any
     Strategies = Strategies
     strategies: dict[str, Any]
     connection_errors: tuple[type[Exception], ...]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._beat = beater("worker")
+        self._entries: list[Any] = []
 
     def connect(self) -> Any:
         """Connect; on a server that refuses writes for now, wait until it takes them."""
@@ -48,6 +72,22 @@ class TolerantConsumer(Consumer):
             maybe_shutdown()
             sleep(PROBE_SECONDS)
         return connection
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however long that takes."""
+        beat_while_connecting(conn, self._beat)
+        return super().ensure_connected(conn)
+
+    def on_ready(self) -> None:
+        """The loop begins, at first or after the connection was lost; then its timers are gone."""
+        super().on_ready()
+        for entry in self._entries:
+            entry.cancel()
+        self._announce()
+        self._entries = [
+            self.timer.call_repeatedly(EVERY_SECONDS, self._beat),
+            self.timer.call_repeatedly(ANNOUNCE_SECONDS, self._announce),
+        ]
 
     def update_strategies(self) -> None:
         """Wrap what takes up each task's messages, so that no malformed one gets past it."""
@@ -77,11 +117,15 @@ class TolerantConsumer(Consumer):
         log.error("message.dropped", reason=reason, task=task[:100] if isinstance(task, str) else None)
         message.reject_log_error(log, self.connection_errors)
 
+    @cached_property
+    def _redis(self) -> Any:
+        return connect_once(current_settings().ledger_url, ANNOUNCE_PATIENCE)
 
-def install() -> None:
-    """Have Celery use our transport for Redis brokers."""
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = "worker.transport:Transport"
+    def _announce(self) -> None:
+        queues = self.app.amqp.queues.consume_from
+        # Where Redis is away, others notice; and it says so again soon.
+        with suppress(RedisError):
+            announce(self._redis, current_settings().key_prefix, self.hostname, queues)
 
 
 def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
