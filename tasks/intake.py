@@ -14,25 +14,25 @@ from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, TrackE
 
 
 @app.task(name="conferencing.connect_account", **PUBLIC)
-def connect_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+def connect_account(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Store an account's credentials."""
     service = partial(accept.connect_account, again=delivered_again(self))
     return handle(self, ConnectAccount, service, args, kwargs)
 
 
 @app.task(name="conferencing.forget_account", **PUBLIC)
-def forget_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+def forget_account(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Erase an account."""
     return handle(self, AccountOnly, accept.forget_account, args, kwargs)
 
 
 @app.task(name="conferencing.track", **PUBLIC)
-def track(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+def track(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Start watching an event."""
     return handle(self, TrackEvent, partial(accept.track, again=delivered_again(self)), args, kwargs)
 
 
 @app.task(name="conferencing.untrack", **PUBLIC)
-def untrack(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+def untrack(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Stop watching an event."""
     return handle(self, OneEvent, accept.untrack, args, kwargs)

@@ -15,7 +15,7 @@ from worker.intake.payloads import ReceiveNotification
 
 
 @app.task(name="conferencing.receive_notification", **PUBLIC)
-def receive_notification(self: Task[..., Any], *args: Any, **kwargs: Any) -> bool:
+def receive_notification(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Verify a notification and have what it speaks of looked at, at once; false where it is not taken."""
 
     def service(services: Services, notification: ReceiveNotification) -> bool:

@@ -21,8 +21,22 @@ from worker.outage import BROKER, LEDGER
 P = TypeVar("P", bound=Payload)
 R = TypeVar("R")
 
+
+class PublicTask(Task):  # type: ignore[type-arg]
+    """A task that takes any keyword, also one that Celery's own signature has: it is refused like others."""
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run it."""
+        return self.run(*args, **kwargs)
+
+
 #: Options of every public task: its answer is kept, and a refused payload is no error of ours.
-PUBLIC: dict[str, Any] = {"bind": True, "ignore_result": False, "throws": (BadPayload,)}
+PUBLIC: dict[str, Any] = {
+    "base": PublicTask,
+    "bind": True,
+    "ignore_result": False,
+    "throws": (BadPayload,),
+}
 
 #: A message that cannot be worked on for now is given back after so long.
 REST_SECONDS = 1.0
@@ -37,7 +51,10 @@ def handle(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> R:
-    """Check the arguments and hand them to the service; a payload that does not fit is kept, not retried."""
+    """Check the arguments and hand them to the service; a payload that does not fit is kept, not retried.
+
+    So is one that the service fails on unforeseen, since nobody else would have it then.
+    """
     with bound_to(task):
         try:
             payload = parse(model, args, kwargs)
@@ -45,7 +62,14 @@ def handle(
             services().dead_letters.keep(task.name, str(error), args, kwargs)
             log.warning("payload.refused", reason=str(error))
             raise
-        return service(services(), payload)
+        try:
+            return service(services(), payload)
+        except (RedisError, OperationalError):
+            raise
+        except Exception as error:
+            reason = f"It failed unforeseen ({type(error).__name__})."
+            services().dead_letters.keep(task.name, reason, args, kwargs)
+            raise
 
 
 def delivered_again(task: Task[..., Any]) -> bool:

@@ -16,7 +16,7 @@ from worker.ledger.records import EventKey
 
 
 @app.task(name="conferencing.reconcile_event", **PUBLIC)
-def reconcile_event(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+def reconcile_event(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
     """Re-read, diagnose and act on one event."""
 
     def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
@@ -28,7 +28,7 @@ def reconcile_event(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str
 
 
 @app.task(name="conferencing.reconcile_account", **PUBLIC)
-def reconcile_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+def reconcile_account(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
     """The same for all pending events of an account."""
 
     def service(services: Services, account: AccountOnly) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def reconcile_account(self: Task[..., Any], *args: Any, **kwargs: Any) -> list[d
 
 
 @app.task(name="conferencing.explain", **PUBLIC)
-def explain(self: Task[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+def explain(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
     """Diagnose one event and change nothing."""
 
     def service(services: Services, event: OneEvent) -> dict[str, Any] | None:

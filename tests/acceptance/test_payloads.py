@@ -29,10 +29,11 @@ class Case:
 
 
 CASES = [
-    Case("missing kwarg", "connect_account", {"refresh_token": SECRET}, ("sub", "required")),
+    Case("missing kwarg", "connect_account", {"refresh_token": SECRET}, ("sub", "missing")),
     Case("unknown kwarg", "connect_account", {**GRANT, "colour": "red"}, ("colour",)),
-    Case("wrong type", "connect_account", {**GRANT, "sub": 5}, ("sub", "string")),
+    Case("wrong type", "connect_account", {**GRANT, "sub": 5}, ("sub", "must be a text")),
     Case("unknown value", "connect_account", {**GRANT, "data_center": "mars"}, ("data_center",)),
+    Case("a name that Celery uses itself", "connect_account", {**GRANT, "self": 1}, ("self", "unknown")),
     Case("positional arguments", "connect_account", {}, ("keyword arguments",), ("acc_refused", SECRET)),
     Case("over 64 KiB", "connect_account", {**GRANT, "name": "x" * 65_536}, ("bytes", "65536")),
     Case("not a number", "connect_account", {**GRANT, "expires_in": float("nan")}, ("NaN",)),
