@@ -25,7 +25,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from rich.console import Console
@@ -124,11 +124,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settle the form and the seed."""
-    long, seed = config.getoption("--long"), config.getoption("--seed")
+    long = config.getoption("--long")
+    # Where several processes share the tests, all of them draw from the seed of the one that began them.
+    seed = getattr(config, "workerinput", {}).get("seed", config.getoption("--seed"))
     if seed is None:
         seed = random.SystemRandom().randrange(1, 1_000_000) if long else QUICK_SEED
-    # Where several processes share the tests, all of them draw from this one.
-    config.option.seed = seed
     run = config.stash[_RUN] = Run(long, seed, {})
     config.pluginmanager.register(_Reports(run))
 
@@ -144,6 +144,11 @@ class _Reports:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Hand the seed to a process that shares the tests."""
+        node.workerinput["seed"] = self._run.seed
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """The last report of a test has all that it recorded."""

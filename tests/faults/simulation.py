@@ -227,6 +227,9 @@ def simulated(
         api_per_minute=1_000_000,
         escalation_email="operator@example.org",
         history_keep=timedelta(days=400),
+        # Nobody waits for a lease: time stands still meanwhile.
+        look_timeout=30,
+        task_time_limit=32,
         # A process that dies again and again is the events' fault to the program, and chance here.
         max_attempts=1_000_000,
     )
