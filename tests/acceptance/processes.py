@@ -22,9 +22,9 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 def run_command(home: Path, env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of `reconciler` to its end, which has to come within half a minute."""
+    """Run a command of `reconciler` to its end, which has to come within two minutes."""
     return subprocess.run(
-        [RECONCILER, *args], cwd=home, env=env, capture_output=True, text=True, timeout=30, check=False
+        [RECONCILER, *args], cwd=home, env=env, capture_output=True, text=True, timeout=120, check=False
     )
 
 

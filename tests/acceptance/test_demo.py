@@ -52,5 +52,5 @@ def test_a_demo_that_is_kept_can_be_asked(tmp_path_factory: pytest.TempPathFacto
 
         assert [answer.returncode for answer in answers] == [0, 0, 0], answers
         assert "we have found no reason" in " ".join(answers[2].stdout.split())
-        assert kept.process.wait(30) == 0
+        assert kept.process.wait(120) == 0
         assert not home.exists()

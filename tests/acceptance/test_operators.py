@@ -164,7 +164,7 @@ class Terminal:
         while self.process.poll() is None and time.monotonic() < deadline:
             self._read()
         self.process.kill()
-        code = self.process.wait(5)
+        code = self.process.wait(60)
         self._read()
         os.close(self._end)
         return code

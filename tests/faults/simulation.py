@@ -9,7 +9,7 @@ reordered at will; nothing hangs on any of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -93,11 +93,14 @@ class Letterbox:
         self.taken: list[EmailMessage] = []
         #: What becomes of the next mails.
         self.refusals: list[MailError] = []
+        #: Told of each email at the moment in which it leaves.
+        self.watch: Callable[[EmailMessage], None] = lambda _: None
 
     def send(self, message: EmailMessage) -> None:
         """Take an email, or refuse it."""
         if self.refusals:
             raise self.refusals.pop(0)
+        self.watch(message)
         self.taken.append(message)
 
 

@@ -88,6 +88,7 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
 
 def test_a_worker_that_is_asked_to_end_finishes_what_it_is_at(fleet: Fleet, record: Record) -> None:
     """SIGTERM under load: exit code 0, nothing is left in hands, and nothing that it did is done again."""
+    wait_until(fleet.drained, 120, what="what killed workers held to be taken up")
     crowd = Crowd.of(fleet, 9, 4)
     fleet.control.add_fault("slow", match={"path_prefix": "/v1/events"}, seconds=0.3)
     list(crowd.track())

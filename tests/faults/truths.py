@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.message import EmailMessage
 from typing import Any, cast
 
 from tests.faults.cronofy_model import Event, Profile
@@ -54,7 +55,10 @@ class Truths:
     _trackings: int = 0
     _writes: int = 0
     _answered: set[tuple[str, str, str, int]] = field(default_factory=set)
-    _delivered: int = 0
+
+    def __post_init__(self) -> None:
+        """Watch the letterbox from now on."""
+        self.simulation.letterbox.watch = self._check_delivery
 
     # What was put in.
 
@@ -84,7 +88,6 @@ class Truths:
         """Read all that is new; raise AssertionError with whatever must not be."""
         self._read_news()
         self._check_outbox()
-        self._check_deliveries()
         self._check_standing()
         self._check_gauges()
         crashes = [cry for cry in self.simulation.cries if cry["event"] == "look.crashed"]
@@ -217,20 +220,16 @@ class Truths:
         # An email's date has no fraction of a second.
         return since - timedelta(seconds=1)
 
-    def _check_deliveries(self) -> None:
+    def _check_delivery(self, message: EmailMessage) -> None:
         """No email leaves once the program said that its profile is connected again."""
-        taken = self.simulation.letterbox.taken
-        for message in taken[self._delivered :]:
-            about = sent_about(message)
-            if about is None:
-                continue
-            sub, profile_id = about
-            mail_id = message["Message-ID"].strip("<>").partition("@")[0]
-            memo = self.simulation.services.ledger.account(sub).memo
-            episode = memo.episodes.get(profile_id)
-            if episode is None or mail_id not in episode.mail_ids:
-                self.wrongs.append(f"an email about {about} left after its episode was over")
-        self._delivered = len(taken)
+        about = sent_about(message)
+        if about is None:
+            return
+        sub, profile_id = about
+        mail_id = message["Message-ID"].strip("<>").partition("@")[0]
+        episode = self.simulation.services.ledger.account(sub).memo.episodes.get(profile_id)
+        if episode is None or mail_id not in episode.mail_ids:
+            self.wrongs.append(f"an email about {about} left after its episode was over")
 
     def _check_standing(self) -> None:
         """What is pending stands in exactly one place through its account, and will be looked at."""
