@@ -160,11 +160,11 @@ class Terminal:
 
     def code(self) -> int:
         """Its exit code, once it has ended."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < deadline:
             self._read()
         self.process.kill()
-        code = self.process.wait(60)
+        code = self.process.wait(5)
         self._read()
         os.close(self._end)
         return code
