@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
@@ -19,6 +20,12 @@ from worker.ledger.vault import Vault
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     """Load the fault tests' plugin here: their own conftest is read too late for its options."""
     pluginmanager.import_plugin("tests.faults.record")
+
+
+def pytest_configure() -> None:
+    """What tests end by Ctrl-C must hear it, also where all runs as a background job of a shell."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
