@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.faults.stage import OPERATOR, SWEEP, Stage
 from tests.integration.world import World
+from tests.waiting import wait_until
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import TrackedEvent
 
@@ -110,10 +111,15 @@ class Ensemble:
         self.control.reconnect_profile(self.worlds["lapsed"].sub, "lapsed_0")
 
     def round(self) -> None:
-        """Time passes, and everybody works."""
+        """Time passes, and everybody works. By then a write shows, also one whose answer was lost."""
+        wait_until(self._has_made, 30, what="the conferences of what was written")
         for world in self.worlds.values():
             self.stage.let_time_pass(world.sub)
         self.stage.work(SWEEP)
+
+    def _has_made(self) -> bool:
+        written = [(write["calendar_id"], write["event_id"]) for write in self._first.writes()]
+        return all("join_url" in self.control.event(*ids).get("conferencing", {}) for ids in written)
 
     def requested(self) -> bool:
         """Whether the users of both lapsed profiles were asked."""
