@@ -223,12 +223,12 @@ def test_a_diagnosis_clears_what_was_held_against_an_event(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Failures count only in a row."""
-    world = begin()
+    world = begin(max_attempts=1000)
     world.control.set_settings(generation_seconds=3600)
     world.track("bad")
     tried = poison(monkeypatch, KeyError())
-    run_until(world, lambda: len(tried) == 4, "four failures")
-    assert world.stored("bad").event.attempts == 4
+    run_until(world, lambda: len(tried) >= 4, "four failures")
+    assert world.stored("bad").event.attempts == len(tried)
     monkeypatch.undo()
 
     run_until(world, lambda: state(world, "bad") == "pending", "a diagnosis")
