@@ -354,16 +354,17 @@ def looks_observe() -> Callable[..., Any]:
 
 def test_a_suspect_that_is_put_off_keeps_its_count(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt that the budget broke off is none."""
-    world = begin()
+    world = begin(max_attempts=1000)
     world.track("bad")
     tried = poison(monkeypatch, KeyError())
-    run_until(world, lambda: len(tried) == 2, "two failures")
+    run_until(world, lambda: len(tried) >= 2, "two failures")
+    failures = len(tried)
     world.services.ledger.set_paused(True)
     for _ in range(4):
         looks.reconcile_event(world.services, world.sub, world.key("bad"))
 
     event = world.stored("bad").event
 
-    assert (event.attempts, event.trying, len(tried)) == (2, False, 2)
+    assert (event.attempts, event.trying, len(tried)) == (failures, False, failures)
     assert dataclasses.replace(event, attempts=0).suspect is False
     assert world.services.settings.recheck_max == timedelta(seconds=0.1)
