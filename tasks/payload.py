@@ -13,6 +13,7 @@ from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from worker import outage
 from worker.app import services
 from worker.bootstrap import Services
 from worker.intake.payloads import BadPayload, Payload, parse
@@ -64,11 +65,10 @@ def handle(
             raise
         try:
             return service(services(), payload)
-        except (RedisError, OperationalError):
-            raise
         except Exception as error:
-            reason = f"It failed unforeseen ({type(error).__name__})."
-            services().dead_letters.keep(task.name, reason, args, kwargs)
+            if outage.why(error) is None:
+                reason = f"It failed unforeseen ({type(error).__name__})."
+                services().dead_letters.keep(task.name, reason, args, kwargs)
             raise
 
 
@@ -87,8 +87,8 @@ def bound_to(task: Task[..., Any]) -> Iterator[None]:
         try:
             yield
         except (RedisError, OperationalError) as error:
-            outage = BROKER if isinstance(error, OperationalError) else LEDGER
-            if not outage.began(error):
+            server = BROKER if isinstance(error, OperationalError) else LEDGER
+            if not server.began(error):
                 raise
             # Not at once, or it would only go round and round.
             time.sleep(REST_SECONDS)

@@ -1,7 +1,7 @@
 """Dead letters: what cannot be carried out, kept with the reason, to be corrected and sent again.
 
-They are of two kinds: payloads that were refused, and events whose looks always failed. None is ever
-trimmed: a letter stays until an operator replays or drops it.
+They are payloads that were refused or that a task failed on unforeseen, and events whose looks always failed.
+None is ever trimmed: a letter stays until an operator replays or drops it.
 """
 
 from __future__ import annotations

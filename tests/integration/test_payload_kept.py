@@ -1,0 +1,70 @@
+"""A payload on which a task fails for no fault of its own is not lost either."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.exceptions import Reject
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import DataError, ReadOnlyError, RedisError
+
+from tasks import payload
+from tests.integration.world import Begin, World
+from worker.intake.payloads import AccountOnly
+
+TASK: Any = SimpleNamespace(name="conferencing.forget_account", request=SimpleNamespace(id="1"))
+KWARGS = {"sub": "acc_unlucky"}
+
+
+def fail(world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Have the task fail with this error once its payload was found good."""
+
+    def service(*_: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(payload, "services", lambda: world.services)
+    monkeypatch.setattr(payload, "REST_SECONDS", 0)
+    payload.handle(TASK, AccountOnly, service, (), KWARGS)
+
+
+def kept(world: World) -> list[tuple[str, str, Any]]:
+    """The dead letters."""
+    return [
+        (each.letter.task, each.letter.reason, each.letter.kwargs) for each in world.services.dead_letters
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("x"), DataError("x"), RedisError("x")],
+    ids=["a bug", "what Redis cannot take", "a script"],
+)
+def test_what_fails_unforeseen_is_kept(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The caller is told, and the letter has all that was sent."""
+    world = begin()
+
+    with pytest.raises(type(error)):
+        fail(world, monkeypatch, error)
+
+    reason = f"It failed unforeseen ({type(error).__name__})."
+    assert kept(world) == [(TASK.name, reason, KWARGS)]
+
+
+@pytest.mark.parametrize(
+    "error", [RedisConnectionError("x"), ReadOnlyError("x")], ids=["Redis is away", "Redis takes no writes"]
+)
+def test_what_an_outage_stops_is_given_back_and_not_kept(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It is delivered again, as often as it takes."""
+    world = begin()
+
+    with pytest.raises(Reject) as given_back:
+        fail(world, monkeypatch, error)
+
+    assert vars(given_back.value)["requeue"] is True
+    assert kept(world) == []
