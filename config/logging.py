@@ -145,7 +145,6 @@ def configure_logging(settings: Settings) -> None:
     for name in (
         "httpx",
         "httpcore",
-        "celery.app.trace",
         "celery.apps.worker",
         "celery.worker.request",
         "celery.worker.strategy",

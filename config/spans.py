@@ -67,7 +67,7 @@ class CleanExporter(SpanExporter):
     def __init__(self, inner: SpanExporter, settings: Settings) -> None:
         """`inner` sends what is left."""
         self._inner = inner
-        self._mask = redaction_of(settings).mask
+        self._redaction = redaction_of(settings)
         self._reached = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -103,11 +103,11 @@ class CleanExporter(SpanExporter):
                     method = next((attributes[m] for m in _METHODS if m in attributes), "")
                     name = f"{method} {path}".strip()
         return ReadableSpan(
-            name=self._mask(name),
+            name=self._redaction.mask(name),
             context=span.context,
             parent=span.parent,
             resource=span.resource,
-            attributes={key: self._masked(value) for key, value in attributes.items()},
+            attributes={key: self._redaction.masked(value) for key, value in attributes.items()},
             events=[
                 Event(
                     event.name,
@@ -124,11 +124,6 @@ class CleanExporter(SpanExporter):
             end_time=span.end_time,
             instrumentation_scope=span.instrumentation_scope,
         )
-
-    def _masked(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._mask(value)
-        return [self._masked(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _place(address: str) -> tuple[str, str]:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from config.logging import configure_logging
 from worker.commands.setup import settings_of_role
-
-if TYPE_CHECKING:
-    from worker.bootstrap import Services
 
 
 @click.command(short_help="Import events to track from a file.")
@@ -86,11 +82,15 @@ def untrack(sub: str, calendar: str, event: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(sub: str, yes: bool) -> None:
     """Erase all that is kept of an account: credentials, events, history, emails not sent yet."""
+    from worker.bootstrap import bootstrap  # noqa: PLC0415
     from worker.intake.accept import forget_account  # noqa: PLC0415
     from worker.intake.payloads import AccountOnly  # noqa: PLC0415
     from worker.operations.nearest import is_known, nearest_accounts  # noqa: PLC0415
 
-    with _services() as services:
+    settings = settings_of_role()
+    # The command says itself what it did.
+    configure_logging(settings.model_copy(update={"log_level": "warning"}))
+    with closing(bootstrap(settings)) as services:
         if not is_known(services.ledger, sub):
             click.echo(f"The account {sub} is not known.", err=True)
             _suggest([(near,) for near in nearest_accounts(services.ledger, sub)])
@@ -103,20 +103,6 @@ def forget(sub: str, yes: bool) -> None:
             click.confirm(f"Forget {what}? It cannot be undone", abort=True, err=True)
         forget_account(services, AccountOnly(sub=sub))
         click.echo(f"Forgot {what}.")
-
-
-@contextmanager
-def _services() -> Iterator[Services]:
-    from worker.bootstrap import bootstrap  # noqa: PLC0415
-
-    settings = settings_of_role()
-    # The command says itself what it did.
-    configure_logging(settings.model_copy(update={"log_level": "warning"}))
-    services = bootstrap(settings)
-    try:
-        yield services
-    finally:
-        services.close()
 
 
 def _suggest(nearest: Sequence[Sequence[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from textwrap import wrap
 from typing import Any
 
@@ -42,10 +43,8 @@ def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
         services = bootstrap(settings)
     except SettingsError as error:
         raise SettingsError(f"{error}\nWith --offline the ledger answers alone.") from None
-    try:
+    with closing(services):
         return explain(services, sub, key)
-    finally:
-        services.close()
 
 
 def recorded_case(
