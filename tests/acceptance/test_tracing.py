@@ -65,7 +65,7 @@ def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: F
     assert collected.services() == {"conferencing-reconciler"}
 
     sent = b"".join(collected.requests)
-    [mail] = person.mails()
+    wait_until(person.mails, 15, what="the relink email")
     account = traced.control.account(person.sub)
     for secret in (
         person.refresh_token,
@@ -79,7 +79,6 @@ def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: F
         *(r["path"].rpartition("/")[2] for r in traced.requests(person.sub, path="/v1/events/pages/")),
     ):
         assert secret.encode() not in sent
-    assert mail
 
 
 def test_a_collector_that_is_away_harms_nothing(collected: Collected, traced: Fleet) -> None:
