@@ -46,6 +46,8 @@ class Row:
     lost: int = 0
     doubled: int = 0
     mails: int = 0
+    #: Where the first of its tests is: file and line. Tests that run side by side end in any order.
+    place: tuple[str, int] = ("", 0)
 
     def add(self, more: Row) -> None:
         """Add another row of the same fault."""
@@ -54,6 +56,7 @@ class Row:
         self.lost += more.lost
         self.doubled += more.doubled
         self.mails += more.mails
+        self.place = min(self.place, more.place)
 
     def cells(self, fault: str) -> dict[str, str | int | float | None]:
         """The row under the table's headings."""
@@ -92,7 +95,8 @@ class Run:
         """Add what one test recorded: the properties of its report."""
         for name, value in properties:
             if name == NAME and isinstance(value, dict):
-                self.rows.setdefault(value["fault"], Row()).add(Row(**value["row"]))
+                row = Row(**value["row"])
+                self.rows.setdefault(value["fault"], Row(place=row.place)).add(row)
 
     @property
     def form(self) -> str:
@@ -105,7 +109,7 @@ class Run:
             NAME,
             "Faults",
             ["fault", "times injected", "events", "lost", "doubled", "mails"],
-            [row.cells(fault) for fault, row in self.rows.items()],
+            [row.cells(fault) for fault, row in sorted(self.rows.items(), key=lambda item: item[1].place)],
             [f"The {self.form} form, `--seed {self.seed}`."],
             settings={"form": self.form, "seed": self.seed},
         )
@@ -185,7 +189,8 @@ def record(request: pytest.FixtureRequest) -> Record:
     def add(
         fault: str, *, injected: int, events: int, lost: int = 0, doubled: int = 0, mails: int = 0
     ) -> None:
-        row = Row(injected, events, lost, doubled, mails)
+        path, line, _ = request.node.location
+        row = Row(injected, events, lost, doubled, mails, (path, line))
         request.node.user_properties.append(recorded(fault, row))
 
     return add

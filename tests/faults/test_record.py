@@ -6,12 +6,12 @@ from tests.faults.record import Row, Run, recorded
 
 
 def test_rows_of_one_fault_are_summed() -> None:
-    """Each row of a parametrised test adds to the same line; faults keep the order in which they came."""
+    """A parametrised test makes one line; lines come in the order of the tests, whichever ended first."""
     run = Run(long=False, seed=7, rows={})
 
-    run.take([recorded("a reset", Row(injected=1, events=2, mails=1))])
-    run.take([recorded("a kill", Row(injected=3, events=5, doubled=1)), ("another plugin's", 1)])
-    run.take([recorded("a reset", Row(injected=1, events=2, lost=1))])
+    run.take([recorded("a kill", Row(injected=3, events=5, doubled=1, place=("b.py", 2)))])
+    run.take([recorded("a reset", Row(injected=1, events=2, mails=1, place=("b.py", 7)))])
+    run.take([recorded("a reset", Row(injected=1, events=2, lost=1, place=("a.py", 9))), ("another's", 1)])
 
     report = run.report()
     assert [[row[heading] for heading in report.headings] for row in report.rows] == [
