@@ -104,7 +104,9 @@ def redis_client_url(broker: str) -> str:
 
 def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]:
     if not is_redis(broker):
-        return {}
+        # RabbitMQ else says nothing of a message, and one that is not on its disk yet dies with it. Other
+        # transports do not know the option.
+        return {"confirm_publish": True}
     return {
         # What a killed worker held comes back after this; well above any task's time limit.
         "visibility_timeout": visibility_seconds,

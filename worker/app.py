@@ -25,7 +25,7 @@ from worker.transport import install
 
 log = structlog.get_logger()
 
-app = Celery("conferencing", set_as_current=True)
+app = Celery("conferencing", set_as_current=True, amqp="worker.publishing:AMQP")
 
 
 class _Process:

@@ -21,6 +21,7 @@ from celery import Celery
 from cryptography.fernet import Fernet
 from redis import Redis
 
+from config.celery import is_redis
 from sandbox.control import Control, Json
 from sandbox.options import SandboxOptions
 from sandbox.receiver import receiver
@@ -287,7 +288,7 @@ def running_fleet(
         url = ledger or stack.enter_context(embedded_server(home / "redis"))
         sandbox = stack.enter_context(running_sandbox())
         redis = stack.enter_context(Redis.from_url(url))
-        queues = stack.enter_context(Redis.from_url(broker)) if broker else redis
+        queues = stack.enter_context(Redis.from_url(broker)) if broker and is_redis(broker) else redis
         caller = Caller(callers or broker or url, callers or url)
         stack.callback(caller.close)
         values = {

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from redis.exceptions import RedisError
 
@@ -25,6 +26,28 @@ def queue_lengths(settings: Settings) -> dict[str, int]:
     if is_redis(settings.broker):
         return _of_redis(settings)
     return _of_kombu(settings.broker)
+
+
+def try_to_publish(url: str) -> None:
+    """Raise BrokerAway where RabbitMQ takes no messages; others are not tried.
+
+    It is sent one for a queue that nobody has, confirms it, and drops it.
+    """
+    from kombu import Connection  # noqa: PLC0415 - takes a tenth of a second, and few need it
+
+    patience = PATIENCE.total_seconds()
+    connection = Connection(url, connect_timeout=patience, transport_options={"confirm_publish": True})
+    try:
+        if connection.transport.driver_type == "amqp":
+            probe = f"reconciler.probe.{uuid4().hex}"
+            connection.Producer().publish({}, routing_key=probe, confirm_timeout=patience)
+    except TimeoutError:
+        raise BrokerAway("it takes no messages: is it short of memory or disk?") from None
+    except Exception as error:  # each transport has errors of its own
+        raise BrokerAway(type(error).__name__) from None
+    finally:
+        # Without taking leave, for which it might not have an ear either.
+        connection.collect(socket_timeout=patience)
 
 
 def known_queue_lengths(settings: Settings) -> Mapping[str, int | None]:

@@ -27,18 +27,13 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         """Connects with the first task."""
         config = celery_config(settings)
-        options: dict[str, Any] = {**config["broker_transport_options"], "confirm_publish": True}
+        options: dict[str, Any] = config["broker_transport_options"]
         if is_redis(settings.broker):
-            options = {
-                **config["broker_transport_options"],
-                "socket_timeout": STEP_SECONDS,
-                "socket_connect_timeout": STEP_SECONDS,
-            }
+            options |= {"socket_timeout": STEP_SECONDS, "socket_connect_timeout": STEP_SECONDS}
         self._app = Celery("conferencing", set_as_current=False)
         self._app.conf.update(
             {
                 **config,
-                "broker_transport_options": options,
                 "broker_connection_timeout": STEP_SECONDS,
                 "broker_pool_limit": THREADS,
                 "result_backend": "disabled://",
@@ -72,6 +67,7 @@ class Publisher:
                 kwargs=dict(kwargs),
                 queue=queue,
                 ignore_result=True,
+                confirm_timeout=STEP_SECONDS,
                 # For monitors; made from the arguments it would take longer than the rest, and show them.
                 argsrepr="",
                 kwargsrepr="",

@@ -16,7 +16,7 @@ from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.ledger.connection import connect_once
 from worker.operations.doctor.finding import Finding, ok, warning, wrong
-from worker.operations.queues import queue_lengths
+from worker.operations.queues import queue_lengths, try_to_publish
 from worker.operations.spans import spoken
 from worker.outage import BrokerAway
 
@@ -53,7 +53,8 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
             with connect_once(redis_client_url(settings.broker), PATIENCE) as redis:
                 yield from _fitness("broker", redis)
         else:
-            yield ok("broker", "answers")
+            try_to_publish(settings.broker)
+            yield ok("broker", "answers and takes messages")
     except (BrokerAway, RedisError) as error:
         mend = _mend(error, "broker", "RECONCILER_BROKER_URL")
         yield wrong("broker", f"cannot be used ({_named(error)})", mend)

@@ -1,0 +1,107 @@
+"""A RabbitMQ of a test's own on this machine, where one is installed: on free ports, in a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.ports import free_port
+from tests.waiting import wait_until
+
+needs_rabbitmq = pytest.mark.skipif(
+    shutil.which("rabbitmqctl") is None or shutil.which("epmd") is None,
+    reason="RabbitMQ is not on this machine",
+)
+#: Debian's command of this name changes the user first.
+SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+
+
+class RabbitMQ:
+    """One node; what it holds is in its folder, and there again after a new start."""
+
+    def __init__(self, home: Path) -> None:
+        """`home` is made if it is not there."""
+        home.mkdir(exist_ok=True)
+        self._port, epmd = free_port(), free_port()
+        self._log = home / "out.log"
+        self._env = {
+            **os.environ,
+            "HOME": str(home),
+            "RABBITMQ_NODENAME": f"node{self._port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self._port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(home / "none"),
+            "RABBITMQ_CONF_ENV_FILE": str(home / "none"),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(epmd),
+        }
+        self._node: subprocess.Popen[bytes] | None = None
+        # Erlang's directory of nodes: it would start one by itself, and leave it running.
+        self._epmd = self._run("epmd", "-port", str(epmd), "-address", "127.0.0.1")
+
+    @property
+    def url(self) -> str:
+        """The broker's URL."""
+        return f"amqp://guest:guest@127.0.0.1:{self._port}//"
+
+    def start(self) -> None:
+        """Start the node, and wait until it answers."""
+        self._node = self._run(str(SCRIPTS / "rabbitmq-server"))
+        wait_until(self._listens, 60, what="RabbitMQ")
+
+    def kill(self) -> None:
+        """End the node and what it runs by SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def control(self, *args: str) -> None:
+        """Run ``rabbitmqctl``."""
+        subprocess.run(
+            [SCRIPTS / "rabbitmqctl", *args], env=self._env, check=True, capture_output=True, timeout=60
+        )
+
+    def close(self) -> None:
+        """End everything."""
+        self._end(signal.SIGTERM)
+        self._epmd.kill()
+        self._epmd.wait()
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as output:
+            return subprocess.Popen(
+                command, env=self._env, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def _end(self, number: signal.Signals) -> None:
+        """The node is a shell script with the node below it, in a group of their own."""
+        if self._node is not None:
+            os.killpg(self._node.pid, number)
+            self._node.wait(30)
+            wait_until(lambda: not self._listens(), 30, what="RabbitMQ to end")
+            self._node = None
+
+    def _listens(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self._port)) == 0
+
+
+@contextmanager
+def rabbitmq(home: Path) -> Iterator[RabbitMQ]:
+    """A running node."""
+    broker = RabbitMQ(home)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()

@@ -1,0 +1,37 @@
+"""`reconciler serve` in a process of its own, beside a fleet."""
+
+from __future__ import annotations
+
+import httpx
+
+from sandbox.notifications import HEADER, sign
+from tests.acceptance.harness import Fleet
+from tests.acceptance.processes import Child
+from tests.ports import free_port
+from tests.waiting import wait_until
+
+PATH = "/webhooks/cronofy"
+
+
+class Served:
+    """The command, and its address."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        """Start it, and wait until it is ready."""
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.child: Child = fleet.start("serve", "--port", str(self.port))
+        wait_until(self.is_ready, 30, 0.1, what="serve to be ready")
+
+    def is_ready(self) -> bool:
+        """Whether it reaches ledger and broker."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=3, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    def post(self, body: bytes, secret: str, path: str = PATH) -> int:
+        """Bring it a notification that is signed with this secret; the status of its answer."""
+        headers = {HEADER: sign(body, [secret])}
+        answer = httpx.post(self.url + path, content=body, headers=headers, timeout=5, trust_env=False)
+        return answer.status_code

@@ -1,0 +1,169 @@
+"""A fleet whose broker is RabbitMQ; the ledger is a Redis as always."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from kombu import Connection
+
+from tests.acceptance.conftest import OUTCOME_QUEUE
+from tests.acceptance.harness import CLIENT_SECRET, INTAKE, Fleet, Person, running_fleet, zoom
+from tests.acceptance.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
+from tests.acceptance.served import Served
+from tests.waiting import wait_until
+
+pytestmark = needs_rabbitmq
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """The broker."""
+    with rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fleet(broker: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """`reconciler up`; its outcomes also go to a consumer's queue."""
+    settings = {"OUTCOME_TASK": "billing.settle", "OUTCOME_QUEUE": OUTCOME_QUEUE, "RELINK_REMINDERS": "3600"}
+    with running_fleet(tmp_path_factory.mktemp("fleet"), settings=settings, broker=broker.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def served(fleet: Fleet) -> Served:
+    """`reconciler serve`; it ends with the fleet."""
+    return Served(fleet)
+
+
+def _logged(fleet: Fleet, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in fleet.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+def _received(broker: RabbitMQ) -> Iterator[str]:
+    """Takes what is on the consumer's queue: the id of each outcome."""
+    with Connection(broker.url) as connection, connection.SimpleQueue(OUTCOME_QUEUE) as queue:
+        while len(queue):
+            message = queue.get(timeout=5)
+            _, kwargs, _ = message.payload
+            message.ack()
+            yield kwargs["outcome"]["id"]
+
+
+def _arrive(broker: RabbitMQ, told: set[str]) -> None:
+    """Wait until all of these outcomes were on the consumer's queue."""
+    received: set[str] = set()
+
+    def arrived() -> bool:
+        received.update(_received(broker))
+        return told <= received
+
+    wait_until(arrived, 15, 0.2, what="all outcomes")
+
+
+def _doctor(fleet: Fleet) -> Mapping[str, str]:
+    """How the doctor finds each thing."""
+    return {check["name"]: check["state"] for check in json.loads(fleet.run("doctor", "--json").stdout)}
+
+
+def _pending(person: Person, name: str) -> list[str]:
+    event_ids = [f"{name}-{number}" for number in range(20)]
+    for event_id in event_ids:
+        person.stick(event_id)
+        person.write_and_track(event_id, "pro_zoom")
+    return event_ids
+
+
+def _settle(person: Person, event_ids: list[str]) -> None:
+    for event_id in event_ids:
+        person.stick(event_id, on=False)
+    for event_id in event_ids:
+        person.outcome("assigned", event_id, 60)
+
+
+def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
+    """Another profile is set and a user asked; the consumer is told each outcome; all is found well."""
+    moved = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
+    moved.write_and_track("moved", "pro_old", provider_name="zoom")
+    asked = fleet.person(zoom("pro_asked", connected=False))
+    asked.write_and_track("asked", "pro_asked")
+
+    moved.outcome("assigned", "moved")
+    asked.outcome("relink_requested", None)
+
+    wait_until(asked.mails, 15, what="the relink email")
+    _arrive(broker, {outcome["id"] for outcome in fleet.outcomes()})
+    assert asked.explain("asked")["cause"] == "credentials_expired"
+    assert set(_doctor(fleet).values()) == {"ok"}
+    queues = json.loads(fleet.run("status", "--json").stdout)["queues"]
+    assert set(queues.values()) <= {0, 1}
+
+
+def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: RabbitMQ) -> None:
+    """Each is dropped with its reason, once; a payload that does not fit is a dead letter."""
+    worker = fleet.up.role("worker")
+    with Connection(broker.url) as connection:
+        producer = connection.Producer(routing_key=INTAKE)
+        producer.publish("{broken", content_type="application/json", content_encoding="utf-8")
+        producer.publish(
+            b"\x80\x02", content_type="application/x-python-serialize", content_encoding="binary"
+        )
+        producer.publish({"no": "task"}, serializer="json")
+        producer.publish([[], {}, {}], serializer="json", headers={"task": "conferencing.unknown", "id": "1"})
+    fleet.caller.send("track", sub=1)
+
+    wait_until(lambda: len(_logged(fleet, "message.dropped")) == 4, 15, what="all to be dropped")
+    letters = wait_until(
+        lambda: json.loads(fleet.run("dead-letters", "--json").stdout), 15, what="the letter"
+    )
+
+    reasons = Counter(line["reason"] for line in _logged(fleet, "message.dropped"))
+    assert reasons == {"undecodable": 1, "content_type": 1, "unknown_protocol": 1, "unknown_task": 1}
+    assert [letter["task"] for letter in letters] == ["conferencing.track"]
+    fleet.answers()
+    assert fleet.up.role("worker") == worker
+
+
+def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ) -> None:
+    """Worker and beat live through it and go on; what the consumer was told is on its queue."""
+    processes = fleet.up.role("worker"), fleet.up.role("beat")
+    person = fleet.person(zoom("pro_zoom"))
+    event_ids = _pending(person, "killed")
+    last = fleet.person(zoom("pro_zoom"))
+
+    broker.kill()
+
+    wait_until(lambda: _logged(fleet, "redis.unavailable"), 30, what="a word about it")
+    assert _doctor(fleet)["broker"] == "wrong"
+    broker.start()
+    _settle(person, event_ids)
+    assert (fleet.up.role("worker"), fleet.up.role("beat")) == processes
+    assert [fleet.run("healthcheck", role).returncode for role in ("worker", "beat")] == [0, 0]
+    _arrive(broker, {o["id"] for o in fleet.outcomes() if o["sub"] in {person.sub, last.sub}})
+
+
+def test_a_broker_that_takes_no_messages_is_named(fleet: Fleet, broker: RabbitMQ, served: Served) -> None:
+    """Short of memory it only stops listening: that is said, notifications are put off; then work goes on."""
+    person = fleet.person(zoom("pro_zoom"))
+    event_ids = _pending(person, "blocked")
+    said = len(_logged(fleet, "redis.unavailable"))
+
+    broker.control("set_vm_memory_high_watermark", "0.000001")
+
+    wait_until(lambda: len(_logged(fleet, "redis.unavailable")) > said, 60, what="a word about it")
+    [line] = _logged(fleet, "redis.unavailable")[said:][:1]
+    assert line["server"] == "broker"
+    assert _doctor(fleet)["broker"] == "wrong"
+    begun = time.monotonic()
+    assert served.post(b"{}", CLIENT_SECRET) == 503
+    assert time.monotonic() - begun < 2
+    assert fleet.run("healthcheck", "beat").returncode == 0
+    broker.control("set_vm_memory_high_watermark", "0.4")
+    _settle(person, event_ids)
+    assert served.post(b"{}", CLIENT_SECRET) == 204
