@@ -31,6 +31,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         # A lease is ten seconds longer than a look may take.
         "LOOK_TIMEOUT": "3",
         "HTTP_TIMEOUT": "3",
+        # What a killed worker held is given out again soon, also for the tests that come after.
+        "TASK_TIME_LIMIT": "12",
+        "VISIBILITY_TIMEOUT": "15",
     }
     with running_fleet(tmp_path_factory.mktemp("fleet"), settings=settings) as running:
         yield from _until_the_end(running)

@@ -84,6 +84,6 @@ def test_a_message_that_cannot_be_read_harms_nobody(raw: bytes, fleet: Fleet) ->
 
     fleet.answers()
     assert fleet.caller.call("forget_account", sub="acc_nobody") is True
-    wait_until(fleet.drained, 10, what="no message in a worker's hands")
+    wait_until(fleet.drained, 30, what="no message in a worker's hands")
     fleet.answers()
     assert fleet.up.role("worker") == worker

@@ -76,7 +76,7 @@ def test_events_of_a_removed_profile_are_moved_to_the_only_other_one(fleet: Flee
             planned = datetime.fromisoformat(body["start"]["time"])
         event = {"sub": person.sub, "calendar_id": person.calendar_id, "event": body}
         fleet.caller.send("track", provider_name="zoom", **event)
-    wait_until(fleet.drained, 15, what="all to be tracked")
+    wait_until(fleet.drained, 30, what="all to be tracked")
     times = {"start": planned + MOVED_BY, "end": planned + MOVED_BY + timedelta(hours=1)}
     fleet.control.move_event(person.calendar_id, moved, **{k: v.isoformat() for k, v in times.items()})
     fleet.control.delete_event(person.calendar_id, deleted)

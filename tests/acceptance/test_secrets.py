@@ -57,7 +57,7 @@ def test_no_secret_stands_anywhere_in_clear(fleet: Fleet) -> None:
         person.write_and_track("kept", "pro_expired")
         person.outcome("relink_requested", None)
         wait_until(lambda: b"mail.put_off" in fleet.log.read_bytes(), 10, what="a mail that waits")
-        wait_until(fleet.drained, 10, what="no message under way")
+        wait_until(fleet.drained, 30, what="no message under way")
         assert fleet.redis.keys("reconciler:mail:*")
         secrets = {**_secrets(fleet), "dead letter": planted, **handed_over}
         values = list(_values(fleet))
