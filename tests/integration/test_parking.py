@@ -46,6 +46,8 @@ def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never
     far = neighbour(world)
     tried = poison(monkeypatch, KeyError("profile"))
 
+    # One that is read by the way, before its turn, is judged and not yet blamed.
+    make_all_due(world)
     run_until(world, lambda: tried, "the first look")
     assert [state(world, name) for name in ("good-1", "bad", "good-2")] == ["assigned", None, "assigned"]
     run_until(world, lambda: is_parked(world), "it to be parked")
@@ -150,6 +152,7 @@ def test_an_email_leaves_out_what_cannot_be_put_into_it(
         return meeting(event)
 
     monkeypatch.setattr(relinks, "meeting", fail_for_one)
+    make_all_due(world)
 
     run_until(world, lambda: world.stored("bad").event.cause, "it to be diagnosed")
 
