@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Celery
+from celery.exceptions import TimeoutError as NoResult
 from cryptography.fernet import Fernet
 from redis import Redis
 
@@ -68,7 +70,15 @@ class Caller:
 
     def call(self, task: str, /, **kwargs: Any) -> Any:
         """Enqueue a task and wait for its result."""
-        return self._send(task, (), kwargs).get(timeout=60)
+        result = self._send(task, (), kwargs)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                return result.get(timeout=5)
+            except NoResult:
+                # Celery's client may miss the word of a result while it connects again; asked anew, it looks.
+                if time.monotonic() > end:
+                    raise
 
     def send(self, task: str, /, **kwargs: Any) -> None:
         """Enqueue a task and go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from tests.integration.world import World
 from tests.waiting import wait_until
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import TrackedEvent
+
+#: A write without an answer by then never gets one, nor was it carried out: twice what a slow one takes.
+LATEST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +115,17 @@ class Ensemble:
         self.control.reconnect_profile(self.worlds["lapsed"].sub, "lapsed_0")
 
     def round(self) -> None:
-        """Time passes, and everybody works. By then a write shows, also one whose answer was lost."""
+        """Time passes, and everybody works. By then a write shows, also one that was slow."""
+        wait_until(self._is_written, 30, 0.05, what="Cronofy to carry out what it was sent")
         wait_until(self._has_made, 30, what="the conferences of what was written")
         for world in self.worlds.values():
             self.stage.let_time_pass(world.sub)
         self.stage.work(SWEEP)
+
+    def _is_written(self) -> bool:
+        """Whether no write is under way any more: a slow one takes effect after our patience ended."""
+        sent = [r for r in self.control.requests("/v1/") if r["method"] == "POST" and not r["status"]]
+        return all(time.time() - request["ts"] > LATEST_SECONDS for request in sent)
 
     def _has_made(self) -> bool:
         written = [(write["calendar_id"], write["event_id"]) for write in self._first.writes()]
