@@ -16,12 +16,12 @@ import pytest
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-needs_rabbitmq = pytest.mark.skipif(
-    shutil.which("rabbitmqctl") is None or shutil.which("epmd") is None,
-    reason="RabbitMQ is not on this machine",
-)
-#: Debian's command of this name changes the user first.
+#: Debian's command of the server's name changes the user first.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+needs_rabbitmq = pytest.mark.skipif(
+    not (SCRIPTS / "rabbitmq-server").exists() or shutil.which("epmd") is None,
+    reason="RabbitMQ, as Debian installs it, is not on this machine",
+)
 
 
 class RabbitMQ:
