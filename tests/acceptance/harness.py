@@ -70,15 +70,7 @@ class Caller:
 
     def call(self, task: str, /, **kwargs: Any) -> Any:
         """Enqueue a task and wait for its result."""
-        result = self._send(task, (), kwargs)
-        end = time.monotonic() + 60
-        while True:
-            try:
-                return result.get(timeout=5)
-            except NoResult:
-                # Celery's client may miss the word of a result while it connects again; asked anew, it looks.
-                if time.monotonic() > end:
-                    raise
+        return _wait_for(self._send(task, (), kwargs))
 
     def send(self, task: str, /, **kwargs: Any) -> None:
         """Enqueue a task and go on."""
@@ -91,7 +83,7 @@ class Caller:
     def failure(self, task: str, /, args: Sequence[Any] = (), **kwargs: Any) -> str:
         """Enqueue a task that has to fail; the failure's kind and text."""
         result = self._send(task, args, kwargs)
-        error = result.get(timeout=60, propagate=False)
+        error = _wait_for(result, propagate=False)
         assert result.state == "FAILURE"
         return f"{type(error).__name__}: {error}"
 
@@ -107,6 +99,17 @@ class Caller:
         return (app or self._app).send_task(
             f"conferencing.{task}", args=list(args), kwargs=dict(kwargs), queue=queue, **options
         )
+
+
+def _wait_for(result: Any, *, propagate: bool = True) -> Any:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return result.get(timeout=5, propagate=propagate)
+        except NoResult:
+            # Celery's client may miss the word of a result while it connects again; asked anew, it looks.
+            if time.monotonic() > end:
+                raise
 
 
 @dataclass(slots=True)
@@ -160,6 +163,11 @@ class Fleet:
     def run(self, *args: str) -> CompletedProcess[str]:
         """Run a command with the fleet's settings."""
         return run_command(self.home, self.env, *args)
+
+    def logged(self, event: str) -> list[Json]:
+        """The lines of the log of one kind so far; Celery's banner is none of it."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
 
     def outcomes(self, sub: str | None = None) -> list[dict[str, Any]]:
         """The outcomes stream, or what of it is about one account; oldest first."""

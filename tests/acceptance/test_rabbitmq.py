@@ -6,7 +6,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pytest
 from kombu import Connection
@@ -39,11 +38,6 @@ def fleet(broker: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def served(fleet: Fleet) -> Served:
     """`reconciler serve`; it ends with the fleet."""
     return Served(fleet)
-
-
-def _logged(fleet: Fleet, event: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in fleet.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
 
 
 def _received(broker: RabbitMQ) -> Iterator[str]:
@@ -118,12 +112,12 @@ def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: Rabbit
         producer.publish([[], {}, {}], serializer="json", headers={"task": "conferencing.unknown", "id": "1"})
     fleet.caller.send("track", sub=1)
 
-    wait_until(lambda: len(_logged(fleet, "message.dropped")) == 4, 15, what="all to be dropped")
+    wait_until(lambda: len(fleet.logged("message.dropped")) == 4, 15, what="all to be dropped")
     letters = wait_until(
         lambda: json.loads(fleet.run("dead-letters", "--json").stdout), 15, what="the letter"
     )
 
-    reasons = Counter(line["reason"] for line in _logged(fleet, "message.dropped"))
+    reasons = Counter(line["reason"] for line in fleet.logged("message.dropped"))
     assert reasons == {"undecodable": 1, "content_type": 1, "unknown_protocol": 1, "unknown_task": 1}
     assert [letter["task"] for letter in letters] == ["conferencing.track"]
     fleet.answers()
@@ -139,7 +133,7 @@ def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ
 
     broker.kill()
 
-    wait_until(lambda: _logged(fleet, "redis.unavailable"), 30, what="a word about it")
+    wait_until(lambda: fleet.logged("redis.unavailable"), 30, what="a word about it")
     assert _doctor(fleet)["broker"] == "wrong"
     broker.start()
     _settle(person, event_ids)
@@ -152,12 +146,12 @@ def test_a_broker_that_takes_no_messages_is_named(fleet: Fleet, broker: RabbitMQ
     """Short of memory it only stops listening: that is said, notifications are put off; then work goes on."""
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "blocked")
-    said = len(_logged(fleet, "redis.unavailable"))
+    said = len(fleet.logged("redis.unavailable"))
 
     broker.control("set_vm_memory_high_watermark", "0.000001")
 
-    wait_until(lambda: len(_logged(fleet, "redis.unavailable")) > said, 60, what="a word about it")
-    [line] = _logged(fleet, "redis.unavailable")[said:][:1]
+    wait_until(lambda: len(fleet.logged("redis.unavailable")) > said, 60, what="a word about it")
+    [line] = fleet.logged("redis.unavailable")[said:][:1]
     assert line["server"] == "broker"
     assert _doctor(fleet)["broker"] == "wrong"
     begun = time.monotonic()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,12 +35,6 @@ def traced(collected: Collected, tmp_path_factory: pytest.TempPathFactory) -> It
             yield fleet
 
 
-def logged(fleet: Fleet, event: str) -> list[dict[str, Any]]:
-    """The lines of one kind so far."""
-    lines = [line for line in fleet.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in map(json.loads, lines) if line["event"] == event]
-
-
 def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: Fleet) -> None:
     """The task and its calls to Cronofy are one trace, whose id is in the log; nothing secret is in it."""
     traced.control.set_settings(page_size=1)
@@ -60,7 +52,7 @@ def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: F
         return next((names for names in whole if any(name.startswith(TASK) for name in names)), None)
 
     wait_until(look, 30, 0.1, what="the trace of a look, its task and all its calls")
-    [line] = logged(traced, "account.relink_requested")
+    [line] = traced.logged("account.relink_requested")
     assert bytes.fromhex(line["trace_id"]) in collected.traces()
     assert collected.services() == {"conferencing-reconciler"}
 
@@ -88,14 +80,14 @@ def test_a_collector_that_is_away_harms_nothing(collected: Collected, traced: Fl
 
     person.write_and_track("booked", "pro_zoom")
     person.outcome("assigned", "booked")
-    lines = wait_until(lambda: logged(traced, "tracing.failed"), 30, 0.1, what="a word about it")
+    lines = wait_until(lambda: traced.logged("tracing.failed"), 30, 0.1, what="a word about it")
     assert lines[0]["level"] == "warning"
 
     began = time.monotonic()
     assert traced.up.end() == 0
     assert time.monotonic() - began < 15
     assert "Traceback" not in traced.log.read_text()
-    assert len(logged(traced, "tracing.failed")) <= 4
+    assert len(traced.logged("tracing.failed")) <= 4
 
 
 def test_what_is_left_is_sent_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

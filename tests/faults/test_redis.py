@@ -51,8 +51,7 @@ def _lines(log: str) -> list[dict[str, Any]]:
 
 def _away(fleet: Fleet) -> set[str]:
     """The servers that were away, as the log has them."""
-    said = _lines(fleet.log.read_text())
-    return {entry["server"] for entry in said if entry["event"] == "redis.unavailable"}
+    return {entry["server"] for entry in fleet.logged("redis.unavailable")}
 
 
 def _half_busy(fleet: Fleet, people: int) -> list[Person]:

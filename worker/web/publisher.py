@@ -27,9 +27,11 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         """Connects with the first task."""
         config = celery_config(settings)
-        options: dict[str, Any] = config["broker_transport_options"]
         if is_redis(settings.broker):
-            options |= {"socket_timeout": STEP_SECONDS, "socket_connect_timeout": STEP_SECONDS}
+            config["broker_transport_options"] |= {
+                "socket_timeout": STEP_SECONDS,
+                "socket_connect_timeout": STEP_SECONDS,
+            }
         self._app = Celery("conferencing", set_as_current=False)
         self._app.conf.update(
             {
