@@ -57,7 +57,7 @@ from benchmarks.stage import (
     settings_for,
 )
 from config.celery import URGENT
-from sandbox.control import Control
+from sandbox.control.control import Control
 from worker.bootstrap import THREADS
 
 ACCOUNTS, QUICK_ACCOUNTS = 2_000, 150

@@ -21,10 +21,10 @@ from redis import Redis
 from benchmarks import naive
 from benchmarks.report import Report, Value
 from benchmarks.stage import Filled, fill, redis_server, sandbox_process, services, settings_for
-from sandbox.control import Control
+from sandbox.control.control import Control
 from worker.bootstrap import Services
 from worker.diagnosis.model import Cause
-from worker.looks import look_at_ready
+from worker.run.looks import look_at_ready
 
 #: Seconds from track to the first look, and from one look to the next: each account has one look here.
 RECHECK = 2.0

@@ -28,7 +28,7 @@ from benchmarks.stage import (
     settings_for,
     until,
 )
-from sandbox.control import Control
+from sandbox.control.control import Control
 
 PATIENCE_SECONDS = 120
 SAMPLES_A_SECOND = 250
@@ -42,8 +42,8 @@ PARTS = (
     ("vault", ("/cryptography/", "/ledger/vault.py")),
     ("diagnosis", ("/worker/diagnosis/", "/worker/reconcile/")),
     ("logging", ("/structlog/", "/logging/", "/config/logging.py")),
-    ("threads and batches", ("/concurrent/", "/worker/looks.py")),
-    ("Celery", ("/celery/", "/kombu/", "/billiard/", "/vine/", "/tasks/", "/worker/consumer.py")),
+    ("threads and batches", ("/concurrent/", "/worker/run/looks.py")),
+    ("Celery", ("/celery/", "/kombu/", "/billiard/", "/vine/", "/tasks/", "/worker/broker/consumer.py")),
 )
 REST = "the rest"
 

@@ -40,7 +40,7 @@ from benchmarks.stage import (
     settings_for,
 )
 from config.celery import INTAKE
-from sandbox.control import Control
+from sandbox.control.control import Control
 from worker.cronofy.signature import signature_of
 
 #: Sent before the measurement, so that every process has had one.

@@ -36,7 +36,7 @@ from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 from worker.ledger.vault import Vault
-from worker.looks import SHORTEST_REST
+from worker.run.looks import SHORTEST_REST
 
 #: Cronofy's limits for an application, and the part of them that is ours.
 PER_SECOND, PER_MINUTE, SHARE = 50, 500, 0.8

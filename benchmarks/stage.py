@@ -23,9 +23,9 @@ from rich.progress import track as progress
 
 from config.logging import configure_logging
 from config.settings import load_settings
-from sandbox.control import Control
+from sandbox.control.control import Control
 from worker.bootstrap import Services, bootstrap
-from worker.embedded import embedded_server
+from worker.host.embedded import embedded_server
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
 

@@ -34,7 +34,7 @@ from redis import Redis
 
 from benchmarks import naive, stage
 from benchmarks.report import Report, Value
-from sandbox.control import Control
+from sandbox.control.control import Control
 from worker.bootstrap import THREADS
 from worker.cronofy.errors import Unreachable
 from worker.cronofy.wire import read_event

@@ -72,14 +72,14 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_time_limit": limit,
         "imports": TASK_MODULES,
         # Our own logging stays; results and remote control write no payloads.
-        "worker_consumer": "worker.consumer:Consumer",
+        "worker_consumer": "worker.broker.consumer:Consumer",
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "result_extended": False,
         "enable_utc": True,
         "timezone": "UTC",
         # Interval entries need no memory, so beat keeps no schedule in a file.
-        "beat_scheduler": "worker.beat:Scheduler",
+        "beat_scheduler": "worker.broker.scheduler:Scheduler",
         "beat_max_loop_interval": max(1.0, min(every, 5.0)),
         "beat_schedule": {
             "sweep": {
@@ -114,7 +114,7 @@ def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]
         "unacked_restore_throttle": 1,
         "queue_order_strategy": "priority",
         # By default a read waits for ever on a connection that is gone. A worker's loop stands meanwhile, for
-        # several such waits in a row, and must not be taken for stuck (worker.pulse).
+        # several such waits in a row, and must not be taken for stuck (worker.host.liveness).
         "socket_timeout": 10.0,
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,

@@ -27,17 +27,17 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from config.settings import load_settings
-from sandbox.demo import Stage, play, stage
+from sandbox.demo.show import Stage, play, stage
 from worker.diagnosis.model import Cause
+from worker.doctor.examination import examine
+from worker.doctor.report import show as show_doctor
+from worker.explain.case import Case
+from worker.explain.explanation import ask, show
 from worker.ledger.backlog import EVERY, KEPT
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, to_ms
-from worker.operations.case import Case
-from worker.operations.doctor.examination import examine
-from worker.operations.doctor.report import show as show_doctor
-from worker.operations.explanation import ask, show
-from worker.operations.status import read_status
-from worker.operations.status_table import status_table
+from worker.status.snapshot import read_status
+from worker.status.table import status_table
 
 FOLDER = Path(__file__).parent / "images"
 FLAGS = [

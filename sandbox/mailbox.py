@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
-from sandbox.moments import utc_text
+from sandbox.world.moments import utc_text
 
 
 @dataclass(frozen=True, slots=True)

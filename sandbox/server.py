@@ -16,16 +16,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from sandbox.admin import Admin
-from sandbox.api import Api
-from sandbox.control import Control
-from sandbox.gate import Gate
+from sandbox.control.admin import Admin
+from sandbox.control.control import Control
+from sandbox.cronofy.api import Api
+from sandbox.cronofy.gate import Gate
+from sandbox.cronofy.oauth import OAuth
+from sandbox.cronofy.pages import Pages
 from sandbox.mailbox import Mailbox
-from sandbox.oauth import OAuth
 from sandbox.options import SandboxOptions
-from sandbox.pages import Pages
-from sandbox.registry import Unknown
 from sandbox.state import Sandbox
+from sandbox.world.registry import Unknown
 
 
 def build_app(sandbox: Sandbox, smtp_listener: socket.socket) -> ASGIApp:

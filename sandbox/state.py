@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import asdict, replace
 from typing import Any
 
-from sandbox.faults import Faults
 from sandbox.mailbox import Mailbox
-from sandbox.notifications import Courier
 from sandbox.options import SandboxOptions
-from sandbox.traffic import Traffic
-from sandbox.world import World
+from sandbox.world.courier import Courier
+from sandbox.world.faults import Faults
+from sandbox.world.traffic import Traffic
+from sandbox.world.world import World
 
 #: How often the world looks at its agenda.
 TICK_SECONDS = 0.02

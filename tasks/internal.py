@@ -9,10 +9,11 @@ from celery import Task
 from kombu import Exchange, Queue
 
 from tasks.payload import bound_to
-from worker import looks, outgoing
 from worker.app import app, services
-from worker.sweep import BATCH_SIZE
-from worker.sweep import sweep as take_sweep
+from worker.run import delivery as outgoing
+from worker.run import looks
+from worker.run.sweep import BATCH_SIZE
+from worker.run.sweep import sweep as take_sweep
 
 
 @app.task(name="conferencing.sweep", bind=True)

@@ -8,11 +8,11 @@ from celery import Task
 
 from tasks.internal import wake_outgoing
 from tasks.payload import PUBLIC, handle
-from worker import looks
 from worker.app import app
 from worker.bootstrap import Services
 from worker.intake.payloads import AccountOnly, OneEvent
 from worker.ledger.records import EventKey
+from worker.run import looks
 
 
 @app.task(name="conferencing.reconcile_event", **PUBLIC)

@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from worker.embedded import embedded_server
+from worker.host.embedded import embedded_server
 from worker.ledger.ledger import Ledger
 from worker.ledger.vault import Vault
 

@@ -21,24 +21,30 @@ from config.celery import celery_config
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from worker.bootstrap import Services, bootstrap
-from worker.transport import install
+from worker.broker.redis_transport import install
 
 log = structlog.get_logger()
 
-app = Celery("conferencing", set_as_current=True, amqp="worker.publishing:AMQP")
+
+class Application(Celery):
+    """Celery's, which knows the settings that it was given."""
+
+    settings: Settings | None = None
+
+
+app = Application("conferencing", set_as_current=True, amqp="worker.broker.publishing:AMQP")
 
 
 class _Process:
     """What this process has set up; a forked child sets up its own."""
 
-    settings: Settings | None = None
     services: Services | None = None
     owner: int | None = None
 
 
 def configure(settings: Settings) -> Celery:
     """Give the application its settings; once, before it is used."""
-    _Process.settings = settings
+    app.settings = settings
     install()
     app.conf.update(celery_config(settings))
     return app
@@ -46,11 +52,10 @@ def configure(settings: Settings) -> Celery:
 
 def current_settings() -> Settings:
     """The settings that the application was given, or else the environment's."""
-    settings = _Process.settings
-    if settings is None:
-        settings = load_settings()
-        configure(settings)
-    return settings
+    if app.settings is None:
+        configure(load_settings())
+    assert app.settings is not None  # noqa: S101
+    return app.settings
 
 
 def services() -> Services:

@@ -17,19 +17,19 @@ from config.settings import BatchCost, Settings, SettingsError, require_cronofy,
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
-from worker.cronofy.transport import Transport
+from worker.cronofy.http import Transport
 from worker.diagnosis.model import Policy
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.vault import Vault
+from worker.mail.smtp import FileMailer, Mailer, SmtpMailer
 from worker.reconcile.attempts import Attempts
-from worker.reconcile.channels import Channels
+from worker.reconcile.channel_check import Channels
+from worker.reconcile.emails import Post
 from worker.reconcile.look import Looker
-from worker.reconcile.post import Post
 from worker.reconcile.relinks import RelinkRules
-from worker.relink.smtp import FileMailer, Mailer, SmtpMailer
-from worker.relink.wording import mailbox
+from worker.text.wording import mailbox
 
 #: How many accounts one process looks at at a time. Waiting for Cronofy costs no CPU, but more threads than
 #: these were measured to cost each other more than they bring.

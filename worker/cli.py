@@ -51,7 +51,7 @@ COMMANDS = Commands(
         "status": "inspection",
         "doctor": "inspection",
         "healthcheck": "health",
-        "dead-letters": "letters",
+        "dead-letters": "dead_letter_group",
         "pause": "steering",
         "resume": "steering",
     }

@@ -24,13 +24,13 @@ from cryptography.fernet import Fernet
 from redis import Redis
 
 from config.celery import is_redis
-from sandbox.control import Control, Json
+from sandbox.control.control import Control, Json
+from sandbox.demo.receiver import receiver
 from sandbox.options import SandboxOptions
-from sandbox.receiver import receiver
 from sandbox.server import RunningSandbox
 from tests.acceptance.processes import Child, environment, run_command
 from tests.waiting import wait_until
-from worker.embedded import embedded_server
+from worker.host.embedded import embedded_server
 
 INTAKE, URGENT = "reconciler.intake", "reconciler.urgent"
 #: The tasks that callers put on the urgent queue.

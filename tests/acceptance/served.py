@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from sandbox.notifications import HEADER, sign
+from sandbox.world.courier import HEADER, sign
 from tests.acceptance.harness import Fleet
 from tests.acceptance.processes import Child
 from tests.ports import free_port

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.acceptance.processes import Child, environment, run_command
 from tests.waiting import wait_until
-from worker.embedded import embedded_server
+from worker.host.embedded import embedded_server
 
 #: How long a process may be silent here: far above what its loop takes, far below a test's patience.
 STALE = 10

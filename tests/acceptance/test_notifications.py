@@ -6,7 +6,7 @@ import json
 import time
 from datetime import timedelta
 
-from sandbox.notifications import sign
+from sandbox.world.courier import sign
 from tests.acceptance.harness import CLIENT_SECRET, Fleet, Person, zoom
 from tests.waiting import wait_until
 from worker.ledger.ledger import WAKE_WINDOW

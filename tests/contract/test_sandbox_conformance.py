@@ -11,9 +11,9 @@ from pycronofy import Client
 from pycronofy.batch import BatchBuilder
 from pycronofy.exceptions import PyCronofyPartialSuccessError, PyCronofyRequestError
 
-from sandbox.notifications import sign
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
+from sandbox.world.courier import sign
 from tests.waiting import wait_until
 
 START = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)

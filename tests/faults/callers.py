@@ -9,10 +9,10 @@ from datetime import timedelta
 from tests.faults.cronofy_model import Death, Event, Profile
 from tests.faults.simulation import SECRET, Message, Simulation
 from tests.faults.truths import Truths
-from worker import looks
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
+from worker.run import looks
 
 #: Everybody has these: a second of the same provider, and one of another.
 PROFILES = (("z1", "zoom"), ("z2", "zoom"), ("t1", "teams"))

@@ -25,7 +25,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.bootstrap import Services
 from worker.ledger.lua import source
-from worker.relink import smtp
+from worker.mail import smtp
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from tests.certificates import Certificate
 from tests.ports import free_port
-from worker.embedded import find_binary
+from worker.host.embedded import find_binary
 
 
 class Server:

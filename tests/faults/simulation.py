@@ -27,13 +27,14 @@ from structlog.testing import LogCapture
 
 from config.settings import load_settings
 from tests.faults.cronofy_model import ORIGIN, CronofyModel, Death
-from worker import looks, outgoing
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Budget
 from worker.ledger import lua
 from worker.ledger.records import EventKey, from_ms, to_ms
-from worker.relink.smtp import MailError
-from worker.sweep import sweep
+from worker.mail.smtp import MailError
+from worker.run import delivery as outgoing
+from worker.run import looks
+from worker.run.sweep import sweep
 
 BEGINNING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SECRET = "model-secret"

@@ -31,9 +31,9 @@ from tasks import internal, payload, urgent
 from tests.faults.effects import Effects, Glitch, answers_counted, counted, load_scripts
 from tests.integration.world import World
 from worker import app as application
-from worker import looks
 from worker.bootstrap import Services, bootstrap
 from worker.ledger.packing import pack_memo
+from worker.run import looks
 
 Message = tuple[str, Mapping[str, Any]]
 SWEEP: Message = (internal.sweep.name, {})

@@ -21,9 +21,9 @@ from sandbox.server import RunningSandbox
 from tests.faults.record import Record
 from tests.integration.world import Begin, World, beginning
 from tests.unit.letters import ENTRY, ENVELOPE, ESCALATION, RELINK, WEEKLY, PlainText, part
-from worker.outgoing import send_mails
-from worker.relink.letters import compose_escalation, compose_relink
-from worker.relink.smtp import SmtpMailer
+from worker.mail.compose import compose_escalation, compose_relink
+from worker.mail.smtp import SmtpMailer
+from worker.run.delivery import send_mails
 
 OPERATOR = "operator@example.org"
 

@@ -23,7 +23,7 @@ from tests.faults.callers import Callers
 from tests.faults.cronofy_model import CronofyModel, Disturbance, answers, meanwhile, nonsense, silence
 from tests.faults.record import Record
 from tests.faults.simulation import Message, Simulation, simulated
-from worker.relink.smtp import MailError
+from worker.mail.smtp import MailError
 
 SUBS = st.sampled_from(["ann", "bob"])
 EVENTS = st.sampled_from(["e0", "e1", "e2", "e3"])

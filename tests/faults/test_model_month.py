@@ -17,7 +17,7 @@ from tests.faults.cronofy_model import Answer, CronofyModel, Disturbance, answer
 from tests.faults.record import Record
 from tests.faults.simulation import Simulation, simulated
 from worker.ledger.outcomes import OutcomeType
-from worker.relink.smtp import MailError
+from worker.mail.smtp import MailError
 
 MONTH = timedelta(days=30)
 HOUR = timedelta(hours=1)

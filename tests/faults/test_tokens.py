@@ -17,8 +17,9 @@ from config.settings import load_settings
 from sandbox.server import RunningSandbox
 from tests.faults.record import Record
 from tests.integration.world import World
-from worker import looks, outgoing
 from worker.bootstrap import Services, bootstrap
+from worker.run import delivery as outgoing
+from worker.run import looks
 
 T = TypeVar("T")
 

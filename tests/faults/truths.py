@@ -17,7 +17,7 @@ from tests.faults.cronofy_model import Event, Profile
 from tests.faults.simulation import Simulation, sent_about
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import EventKey
-from worker.relink.letters import read_back
+from worker.mail.compose import read_back
 
 #: Emails for one disconnection: the first, and these after it.
 REMINDERS = (timedelta(days=1), timedelta(days=3), timedelta(days=7))

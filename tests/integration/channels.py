@@ -6,11 +6,11 @@ import json
 from datetime import timedelta
 
 from tests.integration.world import World
-from worker import looks
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import ReceiveNotification
 from worker.ledger.records import Channel
+from worker.run import looks
 
 URL = "https://hooks.example.com"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.control import Control
+from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.patient import Patient, healthy_patient
 from tests.integration.world import Begin, beginning
-from worker.embedded import embedded_server
+from worker.host.embedded import embedded_server
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ from config.celery import QUEUES
 from config.settings import Settings, load_settings
 from sandbox.server import RunningSandbox
 from tests.integration.ledgers import an_event
+from worker.doctor.examination import CHECKS, examine
+from worker.doctor.finding import Finding, Health
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.presence import announce
 from worker.ledger.vault import Vault
-from worker.operations.doctor.examination import CHECKS, examine
-from worker.operations.doctor.finding import Finding, Health
 
 KEY = Fernet.generate_key().decode()
 #: Where nothing listens.

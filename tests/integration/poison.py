@@ -9,11 +9,11 @@ import pytest
 
 from tests.integration.world import World
 from tests.waiting import wait_until
-from worker import looks
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.ledger.dead_letters import KeptLetter
 from worker.reconcile import judgement, verdict
+from worker.run import looks
 
 #: Looks follow each other so quickly that a test can wait for them.
 QUICK = {

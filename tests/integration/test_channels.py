@@ -12,8 +12,8 @@ from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.channels import URL, age, channel_of, notify, open_at_cronofy, tend
 from tests.integration.world import Begin
-from worker import looks
 from worker.ledger.records import Channel
+from worker.run import looks
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from sandbox.demo.receiver import receiver
 from sandbox.options import SandboxOptions
-from sandbox.receiver import receiver
 from sandbox.server import RunningSandbox
 from tests.integration.channels import URL, age, channel_of, notify, open_at_cronofy, tend
 from tests.integration.world import Begin
 from tests.waiting import wait_until
-from worker import looks
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly
+from worker.run import looks
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import pytest
 
 from tests.integration.world import Begin, World
 from tests.waiting import wait_until
-from worker import looks
-from worker.cronofy.transport import parse_retry_after
+from worker.cronofy.http import parse_retry_after
 from worker.ledger.leases import Held, Lease
+from worker.run import looks
 
 JUMPS = {
     "ten years ahead": 3650.0,

@@ -11,13 +11,13 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from sandbox.control import Control
+from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from worker.cronofy.budget import Budget
 from worker.cronofy.client import Cronofy, Session, Update, Window
 from worker.cronofy.errors import GrantRefused, Malformed, ScopeRefused, TokenRefused
-from worker.cronofy.transport import Transport
+from worker.cronofy.http import Transport
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import EventKey
 

@@ -13,10 +13,10 @@ from config.settings import Settings, SettingsError, load_settings
 from tests.integration.patient import AWAY, Patient
 from tests.integration.served import serving
 from tests.integration.test_relink_smtp import Inbox, check_login, mail_server
+from worker.doctor import examination
+from worker.doctor.examination import CHECKS, examine, unreadable
+from worker.doctor.finding import Finding, Health, ok
 from worker.ledger.presence import announce
-from worker.operations.doctor import examination
-from worker.operations.doctor.examination import CHECKS, examine, unreadable
-from worker.operations.doctor.finding import Finding, Health, ok
 
 
 def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:

@@ -10,9 +10,9 @@ from cryptography.fernet import Fernet
 
 from config.celery import INTAKE, LOOKS, MAIL, URGENT
 from tests.integration.patient import AWAY, Patient
+from worker.doctor.finding import Health
 from worker.ledger.presence import announce
 from worker.ledger.records import to_ms
-from worker.operations.doctor.finding import Health
 
 
 def _only_mail_worker(patient: Patient) -> None:

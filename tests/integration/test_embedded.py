@@ -17,8 +17,8 @@ from redis.exceptions import AuthenticationError
 
 from config.settings import SettingsError, load_settings
 from tests.waiting import wait_until
-from worker import embedded
-from worker.embedded import embedded_server, running_url, with_embedded_keys
+from worker.host import embedded
+from worker.host.embedded import embedded_server, running_url, with_embedded_keys
 
 
 @pytest.fixture

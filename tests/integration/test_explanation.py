@@ -12,12 +12,12 @@ from click.testing import CliRunner, Result
 from tests.integration.ledgers import dump
 from tests.integration.world import Begin, World
 from worker.cli import cli
+from worker.explain.case import Case, Post
+from worker.explain.explanation import ask
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey
-from worker.operations.case import Case, Post
-from worker.operations.explanation import ask
 
 
 def offline(world: World, event_id: str = "e1") -> Case:

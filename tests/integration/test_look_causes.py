@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.server import RunningSandbox
 from tests.integration.world import Begin
-from worker import looks
+from worker.run import looks
 
 
 def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from tests.integration.test_look_reading import make_due
 from tests.integration.world import Begin, World
-from worker import looks
 from worker.cronofy.client import Cronofy
 from worker.ledger.ledger import Credentials
-from worker.sweep import sweep
+from worker.run import looks
+from worker.run.sweep import sweep
 
 USERINFO, READ = "GET /v1/userinfo", "GET /v1/events"
 

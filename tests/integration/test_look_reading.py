@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.integration.world import NOW, Begin, World
-from worker import looks
 from worker.cronofy.errors import OutOfBudget
 from worker.intake import accept
 from worker.intake.payloads import OneEvent, ReceiveNotification, TrackEvent
 from worker.ledger.records import EventKey
+from worker.run import looks
 
 
 def make_due(world: World, *event_ids: str) -> None:

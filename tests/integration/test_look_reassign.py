@@ -11,8 +11,8 @@ import pytest
 
 from tests.integration.world import NOW, Begin, World
 from tests.waiting import wait_until
-from worker import looks
 from worker.ledger.leases import Lease
+from worker.run import looks
 
 POST = {"method": "POST", "path_prefix": "/v1/"}
 

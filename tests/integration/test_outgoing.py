@@ -12,7 +12,8 @@ import pytest
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.world import Begin, World, beginning
-from worker import looks, outgoing
+from worker.run import delivery as outgoing
+from worker.run import looks
 
 
 @pytest.fixture(scope="module")

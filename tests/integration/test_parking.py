@@ -23,10 +23,10 @@ from tests.integration.poison import (
     sweep,
 )
 from tests.integration.world import Begin
-from worker import looks
 from worker.cronofy.errors import CronofyError
 from worker.reconcile import relinks
 from worker.reconcile.attempts import LONGEST_TRACEBACK
+from worker.run import looks
 
 
 @pytest.fixture

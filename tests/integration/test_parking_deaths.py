@@ -12,17 +12,17 @@ from config.settings import Settings
 from sandbox.server import RunningSandbox
 from tests.integration.poison import QUICK
 from tests.integration.world import Begin, World
-from worker import looks
 from worker.bootstrap import bootstrap
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.reconcile import judgement, verdict
+from worker.run import looks
 
 #: What a process that died of its event ends with, and one that came through.
 DEAD, THROUGH = 9, 0
 #: Forked from a process that has neither threads nor connections.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["worker.looks", "sandbox.server", "pytest"])
+PROCESSES.set_forkserver_preload(["worker.run.looks", "sandbox.server", "pytest"])
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.world import World
-from worker import looks
-from worker.sweep import sweep
+from worker.run import looks
+from worker.run.sweep import sweep
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from tests.certificates import Certificate
 from tests.ports import free_port
 from tests.waiting import wait_until
-from worker.relink.letters import Envelope as MailEnvelope
-from worker.relink.letters import Meeting, RelinkLetter, compose_relink
-from worker.relink.smtp import MailError, SmtpMailer
+from worker.mail.compose import Envelope as MailEnvelope
+from worker.mail.compose import Meeting, RelinkLetter, compose_relink
+from worker.mail.smtp import MailError, SmtpMailer
 
 MESSAGE = compose_relink(
     RelinkLetter(

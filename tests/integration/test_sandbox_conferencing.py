@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sandbox.accounts import Account, Calendar, CalendarProfile, ConferencingProfile
-from sandbox.events import PENDING, render
 from sandbox.options import SandboxOptions
-from sandbox.world import World
+from sandbox.world.accounts import Account, Calendar, CalendarProfile, ConferencingProfile
+from sandbox.world.events import PENDING, render
+from sandbox.world.world import World
 
 NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 HOOK = {

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.control import Control
-from sandbox.notifications import HEADER, sign
+from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
+from sandbox.world.courier import HEADER, sign
 from tests.waiting import wait_until
 
 SECRETS = ("new-secret", "old-secret")

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.accounts import Account
-from sandbox.control import Control
+from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
-from sandbox.registry import Registry
 from sandbox.server import RunningSandbox
+from sandbox.world.accounts import Account
+from sandbox.world.registry import Registry
 
 
 @pytest.fixture(scope="module")

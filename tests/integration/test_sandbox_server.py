@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from sandbox.control import Control
+from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.waiting import wait_until

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.control import Control
+from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from sandbox.traffic import LoggedRequest, Traffic
+from sandbox.world.traffic import LoggedRequest, Traffic
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.presence import announce
 from worker.ledger.records import to_ms
-from worker.operations.status import read_status
+from worker.status.snapshot import read_status
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.ports import free_port
 from tests.waiting import wait_until
 from worker.bootstrap import weaknesses
-from worker.embedded import find_binary
+from worker.host.embedded import find_binary
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tests.integration.served import HEADER, OLD_SECRET, SECRET, notify, serving
 from tests.waiting import wait_until
 from worker.cronofy.callbacks import callback_path
 from worker.cronofy.signature import is_signed, signature_of
-from worker.embedded import embedded_server
+from worker.host.embedded import embedded_server
 from worker.intake.payloads import LARGEST_PAYLOAD
 from worker.ledger.vault import Vault
 

@@ -11,15 +11,15 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from config.settings import load_settings
-from sandbox.control import Control
+from sandbox.control.control import Control
 from sandbox.server import RunningSandbox
-from worker import looks
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, ReceiveNotification, TrackEvent
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.records import EventKey, Stored
+from worker.run import looks
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

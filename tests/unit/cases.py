@@ -15,8 +15,8 @@ from tests.unit.builders import (
     judged,
 )
 from worker.diagnosis.model import Notice, Profiles
+from worker.explain.case import Case, Rules
 from worker.ledger.records import Account, Episode, Memo, TrackedEvent, to_ms
-from worker.operations.case import Case, Rules
 from worker.reconcile.answer import live_answer, recorded_answer
 
 RULES = Rules(POLICY.grace, (DAY, 3 * DAY, 7 * DAY), "same_provider")

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from html.parser import HTMLParser
 
-from worker.relink.letters import (
+from worker.mail.compose import (
     Envelope,
     Escalation,
     EscalationLetter,

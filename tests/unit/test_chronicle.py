@@ -23,11 +23,11 @@ from tests.unit.builders import (
 )
 from tests.unit.cases import asked, case, looked_at
 from tests.unit.test_reply import ROWS
+from worker.explain.case import Case, Post
+from worker.explain.chronicle import following, history, operator_can, support_can
+from worker.explain.explanation import show
+from worker.explain.reply import reply
 from worker.ledger.records import EventKey, Write, to_ms
-from worker.operations.case import Case, Post
-from worker.operations.chronicle import following, history, operator_can, support_can
-from worker.operations.explanation import show
-from worker.operations.reply import reply
 
 OLD = tracked(age=3 * HOUR)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from config.logging import Redaction
+from worker.intake.replay import BadCorrection, Correction, as_json, corrected, masked_kwargs
 from worker.ledger.dead_letters import DeadLetter, KeptLetter
-from worker.operations.dead_letters import BadCorrection, Correction, as_json, corrected, masked_kwargs
 
 URL = "https://app.cronofy.com/relink/abc"
 

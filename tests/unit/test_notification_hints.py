@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.diagnosis.model import Interaction
-from worker.intake.notifications import Hint, read_hint
+from worker.intake.notices import Hint, read_hint
 
 EVENT = {"event_id": "booking-77", "calendar_id": "cal_1", "conferencing": {"pending": True}}
 IDS = ("cal_1", "booking-77")

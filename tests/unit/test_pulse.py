@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from worker import pulse
-from worker.pulse import Pulse, living_signs
+from worker.host import liveness as pulse
+from worker.host.liveness import Pulse, living_signs
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return pulse.pulse_dir()
 
 
-_SILENT = "import time; from worker.pulse import Pulse; Pulse('worker'); print(flush=True); time.sleep(60)"
+_SILENT = (
+    "import time; from worker.host.liveness import Pulse; Pulse('worker'); print(flush=True); time.sleep(60)"
+)
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def test_a_silent_process_ages_until_it_is_dead() -> None:
 def test_a_beat_makes_it_young_again() -> None:
     """What a loop writes is what others read."""
     program = (
-        "import sys, time; from worker.pulse import Pulse; p = Pulse('worker'); print(flush=True)\n"
+        "import sys, time; from worker.host.liveness import Pulse; p = Pulse('worker'); print(flush=True)\n"
         "while True: time.sleep(0.05); p.beat()"
     )
     with another_process(program):
@@ -98,7 +100,7 @@ def test_the_file_of_a_dead_process_goes_with_the_next_ones_start(place: Path) -
 def test_a_forked_child_does_not_keep_a_dead_process_alive() -> None:
     """A pool's processes outlive a killed worker for a moment, and are not it."""
     program = (
-        "import os, time; from worker.pulse import Pulse; Pulse('worker')\n"
+        "import os, time; from worker.host.liveness import Pulse; Pulse('worker')\n"
         "if os.fork() == 0: time.sleep(5); os._exit(0)\n"
         "print(flush=True); time.sleep(60)"
     )

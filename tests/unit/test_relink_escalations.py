@@ -18,7 +18,7 @@ from tests.unit.letters import (
     prose,
     sent,
 )
-from worker.relink.letters import (
+from worker.mail.compose import (
     Escalation,
     compose_escalation,
     compose_relink,

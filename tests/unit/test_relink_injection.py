@@ -16,7 +16,7 @@ from tests.unit.letters import (
     part,
     sent,
 )
-from worker.relink.letters import compose_escalation, compose_relink
+from worker.mail.compose import compose_escalation, compose_relink
 
 
 @given(

@@ -23,7 +23,7 @@ from tests.unit.letters import (
     prose,
     sent,
 )
-from worker.relink.letters import (
+from worker.mail.compose import (
     Meeting,
     compose_escalation,
     compose_relink,

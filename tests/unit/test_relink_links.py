@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.relink.links import refusal
+from worker.mail.relink_links import refusal
 
 SANDBOX = "http://127.0.0.1:9999"
 API = "https://api-de.example.net"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.relink.smtp import FileMailer, MailError, SmtpTarget, parse_smtp_url
+from worker.mail.smtp import FileMailer, MailError, SmtpTarget, parse_smtp_url
 
 
 def mail(message_id: str = "<mail-1@example.org>", text: str = "Hello\n") -> EmailMessage:

@@ -28,9 +28,9 @@ from tests.unit.builders import (
 )
 from tests.unit.cases import RULES, asked, case, looked_at, read_anew
 from worker.diagnosis.model import Missing, Unauthorized
+from worker.explain.case import Case, Post
+from worker.explain.reply import reply
 from worker.ledger.records import Write, to_ms
-from worker.operations.case import Case, Post
-from worker.operations.reply import reply
 
 START = NOW + 10 * DAY
 OLD = tracked(age=3 * HOUR)

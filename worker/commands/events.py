@@ -23,7 +23,7 @@ def track(file: Path) -> None:
 
     Bad lines are named by their number and left out; the rest is imported.
     """
-    from worker.operations.bulk import import_lines  # noqa: PLC0415
+    from worker.intake.bulk import import_lines  # noqa: PLC0415
 
     settings = settings_of_role()
     imported, refused = import_lines(settings, file, Console(stderr=True))
@@ -40,9 +40,9 @@ def track(file: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
     """Why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
+    from worker.explain.case import Case  # noqa: PLC0415
+    from worker.explain.explanation import ask, show  # noqa: PLC0415
     from worker.ledger.records import EventKey  # noqa: PLC0415
-    from worker.operations.case import Case  # noqa: PLC0415
-    from worker.operations.explanation import ask, show  # noqa: PLC0415
 
     found = ask(settings_of_role(), sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
@@ -62,9 +62,9 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 def untrack(sub: str, calendar: str, event: str) -> None:
     """Stop watching one event. Nothing changes at Cronofy."""
     from worker.bootstrap import keyless_ledger  # noqa: PLC0415
+    from worker.explain.suggestions import nearest  # noqa: PLC0415
     from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
     from worker.ledger.records import EventKey  # noqa: PLC0415
-    from worker.operations.nearest import nearest  # noqa: PLC0415
 
     key, settings = EventKey(calendar, event), settings_of_role()
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
@@ -83,9 +83,9 @@ def untrack(sub: str, calendar: str, event: str) -> None:
 def forget(sub: str, yes: bool) -> None:
     """Erase all that is kept of an account: credentials, events, history, emails not sent yet."""
     from worker.bootstrap import bootstrap  # noqa: PLC0415
+    from worker.explain.suggestions import is_known, nearest_accounts  # noqa: PLC0415
     from worker.intake.accept import forget_account  # noqa: PLC0415
     from worker.intake.payloads import AccountOnly  # noqa: PLC0415
-    from worker.operations.nearest import is_known, nearest_accounts  # noqa: PLC0415
 
     settings = settings_of_role()
     # The command says itself what it did.
@@ -106,7 +106,7 @@ def forget(sub: str, yes: bool) -> None:
 
 
 def _suggest(nearest: Sequence[Sequence[str]]) -> None:
-    from worker.relink.wording import line  # noqa: PLC0415 - ids are others' words
+    from worker.text.wording import line  # noqa: PLC0415 - ids are others' words
 
     if nearest:
         click.echo("Known, and near to it:", err=True)

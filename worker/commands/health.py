@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from worker.pulse import STALE_SECONDS, living_signs
+from worker.host.liveness import STALE_SECONDS, living_signs
 
 
 @click.command(short_help="Whether the workers or beats of this host make progress.")

@@ -20,9 +20,9 @@ def status(watch: bool, as_json: bool) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
-    from worker.operations.status import Status, read_status  # noqa: PLC0415
-    from worker.operations.status_table import status_table  # noqa: PLC0415
-    from worker.operations.status_table import watch as watch_status  # noqa: PLC0415
+    from worker.status.snapshot import Status, read_status  # noqa: PLC0415
+    from worker.status.table import status_table  # noqa: PLC0415
+    from worker.status.table import watch as watch_status  # noqa: PLC0415
 
     console = Console()
     if watch and as_json:
@@ -53,9 +53,9 @@ def doctor(as_json: bool) -> None:
     """
     from rich.console import Console  # noqa: PLC0415
 
-    from worker.operations.doctor.examination import examine, unreadable  # noqa: PLC0415
-    from worker.operations.doctor.finding import Health  # noqa: PLC0415
-    from worker.operations.doctor.report import show  # noqa: PLC0415
+    from worker.doctor.examination import examine, unreadable  # noqa: PLC0415
+    from worker.doctor.finding import Health  # noqa: PLC0415
+    from worker.doctor.report import show  # noqa: PLC0415
 
     logging.disable(logging.CRITICAL)
     try:

@@ -22,7 +22,7 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 @click.command(short_help="Run worker and beat, with an embedded Redis if none is set.")
 def up() -> None:
     """Run worker and beat for real, with an embedded Redis where no URL is set."""
-    from worker.process import Crew  # noqa: PLC0415
+    from worker.host.supervisor import Crew  # noqa: PLC0415
 
     with settings_for_all() as (settings, environment):
         check(settings)
@@ -93,4 +93,4 @@ def sandbox(host: str, port: int, smtp_port: int, **options: Any) -> None:
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, and say where it is.")
 def demo(speed: float, keep: bool) -> None:
     """Show the whole system on this machine: a cast of events, at least one for every cause."""
-    sys.exit(optional("sandbox.demo", "sandbox").run(speed=speed, keep=keep))
+    sys.exit(optional("sandbox.demo.show", "sandbox").run(speed=speed, keep=keep))

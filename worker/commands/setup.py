@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
-from worker import embedded
+from worker.host import embedded
 
 log = structlog.get_logger()
 

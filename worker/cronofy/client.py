@@ -28,7 +28,7 @@ from worker.cronofy.errors import (
     Refused,
     TokenRefused,
 )
-from worker.cronofy.transport import Answer, ProbeTurn, Transport, describe_errors
+from worker.cronofy.http import Answer, ProbeTurn, Transport, describe_errors
 from worker.cronofy.wire import (
     OpenChannel,
     UserInfo,

@@ -13,7 +13,7 @@ import structlog
 from worker.bootstrap import Services
 from worker.cronofy.signature import is_signed
 from worker.diagnosis.schedule import first_look
-from worker.intake.notifications import Hint, read_hint
+from worker.intake.notices import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
 from worker.ledger.channels import hear_of_account, look_after_channel
 from worker.ledger.leases import Lease

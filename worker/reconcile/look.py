@@ -23,13 +23,13 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Account, EventKey, Stored, TrackedEvent
 from worker.reconcile.attempts import Attempts
-from worker.reconcile.channels import Channels, see_to_channel
+from worker.reconcile.channel_check import Channels, see_to_channel
+from worker.reconcile.emails import Post
 from worker.reconcile.judgement import Judgement, remember, why_unjudged
 from worker.reconcile.lines import say_account, say_events, say_unread
 from worker.reconcile.observe import Readings, observe
 from worker.reconcile.parking import Turn, choose, is_blameless, unnamed
 from worker.reconcile.plan import ReadingPlan, plan_reading
-from worker.reconcile.post import Post
 from worker.reconcile.reassign import reassign
 from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks
 from worker.reconcile.sifting import sifted

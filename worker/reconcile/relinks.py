@@ -15,10 +15,10 @@ from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Account, Episode, Memo, TrackedEvent, from_ms, to_ms
+from worker.mail.compose import Meeting, RelinkLetter
+from worker.mail.relink_links import refusal
 from worker.reconcile.verdict import Verdict, escalate_once
-from worker.relink.letters import Meeting, RelinkLetter
-from worker.relink.links import refusal
-from worker.relink.wording import address as mail_address
+from worker.text.wording import address as mail_address
 
 
 @dataclass(frozen=True, slots=True)

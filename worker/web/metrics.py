@@ -24,7 +24,7 @@ from config.settings import Settings
 from worker.ledger.connection import connect_once
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES
-from worker.operations.status import Status, read_status
+from worker.status.snapshot import Status, read_status
 from worker.web.access import refusal
 
 #: What Redis gets for each step of a scrape; Prometheus gives it 10 s by default.

@@ -13,8 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from config.settings import Settings
+from worker.broker.queues import queue_lengths
 from worker.ledger.connection import connect_once
-from worker.operations.queues import queue_lengths
 from worker.outage import BrokerAway, why
 
 #: Ledger and broker are asked at the same time, and given so long.

@@ -16,11 +16,11 @@ from starlette.routing import Route
 
 from config.settings import Settings
 from worker.bootstrap import keyless_ledger
+from worker.explain.explanation import recorded_case
+from worker.explain.suggestions import nearest
 from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey
-from worker.operations.explanation import recorded_case
-from worker.operations.nearest import nearest
 from worker.web.access import refusal
 from worker.web.board.overview import read_overview
 from worker.web.board.page import HEADERS, event_url, page

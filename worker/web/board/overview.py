@@ -12,8 +12,8 @@ from worker.diagnosis.model import Cause
 from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import OutcomeType
-from worker.operations.spans import amount, spoken
-from worker.operations.status import Status, read_status
+from worker.status.snapshot import Status, read_status
+from worker.text.amounts import amount, spoken
 from worker.web.board.plot import Plot, Point, hourly, plot
 
 #: How many outcomes are shown.

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from worker.operations.explanation import sections
-from worker.operations.reply import reply
-from worker.operations.spans import second, spoken
-from worker.relink.wording import line, provider
+from worker.explain.explanation import sections
+from worker.explain.reply import reply
+from worker.text.amounts import second, spoken
+from worker.text.wording import line, provider
 
 #: Nothing is loaded from elsewhere, nothing inline runs, no page frames this one, nothing is kept.
 HEADERS = {

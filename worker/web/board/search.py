@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
+from worker.explain.suggestions import NEIGHBOURS, Ids, is_known, nearest_accounts
 from worker.ledger.ledger import Ledger
 from worker.ledger.packing import readable_events
 from worker.ledger.records import EventKey, Stored
-from worker.operations.nearest import NEIGHBOURS, Ids, is_known, nearest_accounts
 from worker.web.board.overview import CAUSES
 
 #: How many events are listed.

@@ -1,0 +1,248 @@
+"""The Cronofy API's endpoints for one account: events, batch, identity, channels, profiles.
+
+The gate has checked the token and the limits before any of them is called.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.cronofy.gate import Call, call_of
+from sandbox.cronofy.reading import Invalid, Query, page_of, page_token, read_page_token
+from sandbox.state import Sandbox
+from sandbox.world.accounts import Account, described_profiles, userinfo
+from sandbox.world.events import Errors, error, validate
+from sandbox.world.registry import Unknown
+
+#: What a batch may call (§4), and how many entries it may have.
+BATCHED = re.compile(r"/v1/calendars/(?P<calendar_id>[^/]+)/events")
+BATCH_MOST = 50
+#: What older documentation allows for a channel's address (§6b).
+LONGEST_CALLBACK = 128
+
+Handler = Callable[[Request, Account, Call], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def unprocessable(errors: Errors) -> Response:
+    """Return a 422 with its documented body (§4)."""
+    return JSONResponse({"errors": errors}, status_code=422)
+
+
+class Api:
+    """The endpoints under `/v1`."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        """Serve this sandbox's world."""
+        self.sandbox = sandbox
+
+    def routes(self) -> list[Route]:
+        """Return the routes, each with the scope it needs (§1)."""
+        table: list[tuple[str, str, Handler, str | None]] = [
+            ("GET", "/v1/events", self.read_events, "read_events"),
+            ("GET", "/v1/events/pages/{token}", self.read_page, "read_events"),
+            ("DELETE", "/v1/events", self.delete_events, "delete_event"),
+            ("POST", "/v1/calendars/{calendar_id}/events", self.write_event, "create_event"),
+            ("DELETE", "/v1/calendars/{calendar_id}/events", self.write_event, "delete_event"),
+            ("POST", "/v1/batch", self.batch, None),
+            ("GET", "/v1/userinfo", self.userinfo, None),
+            ("GET", "/v1/calendars", self.calendars, "list_calendars"),
+            ("GET", "/v1/profiles", self.profiles, None),
+            ("GET", "/v1/account", self.account, "read_account"),
+            ("POST", "/v1/channels", self.open_channel, None),
+            ("GET", "/v1/channels", self.channels, None),
+            ("DELETE", "/v1/channels/{channel_id}", self.close_channel, None),
+            ("POST", "/v1/profiles/{profile_id}/revoke", self.revoke_profile, None),
+            ("POST", "/v1/conferencing_service_authorizations", self.authorize_conferencing, None),
+        ]
+        return [Route(path, _guarded(act, scope), methods=[method]) for method, path, act, scope in table]
+
+    # -- events -------------------------------------------------------------------------------------
+
+    async def read_events(self, request: Request, account: Account, _call: Call) -> Response:
+        """Read Events, its first page."""
+        return self._page(request, account, request.url.query, 1)
+
+    async def read_page(self, request: Request, account: Account, _call: Call) -> Response:
+        """A further page, by the opaque token of `next_page`."""
+        page = read_page_token(request.path_params["token"], account.sub)
+        return self._page(request, account, *page) if page else Response(status_code=404)
+
+    def _page(self, request: Request, account: Account, query_string: str, number: int) -> Response:
+        given = QueryParams(query_string)
+        try:
+            query = Query.parse(given, given.getlist("calendar_ids[]"), account)
+        except Invalid as invalid:
+            return unprocessable(invalid.errors)
+        size = self.sandbox.options.page_size
+        shown, total = page_of(self.sandbox.world, account, query, number, size)
+        pages: dict[str, Any] = {"current": number, "total": max(total, 1)}
+        if number < total:
+            # Absolute, and on the origin that the client called.
+            token = page_token(account.sub, query_string, number + 1)
+            pages["next_page"] = str(request.base_url.replace(path=f"/v1/events/pages/{token}"))
+        return JSONResponse({"pages": pages, "events": shown})
+
+    async def write_event(self, request: Request, account: Account, call: Call) -> Response:
+        """Create or Update Event, and Delete Event: 202 with an empty body."""
+        if call.malformed:
+            return unprocessable({"base": error("errors.invalid", "body must be a JSON object")})
+        calendar_id = request.path_params["calendar_id"]
+        status, errors = self._write(account, request.method, calendar_id, call.body, "event")
+        return unprocessable(errors) if errors else Response(status_code=status)
+
+    def _write(
+        self, account: Account, method: str, calendar_id: str, body: dict[str, Any], via: str
+    ) -> tuple[int, Errors]:
+        home = account.calendar(calendar_id)
+        if home is None or home[1].deleted:
+            return 404, {}
+        if home[1].readonly:
+            return 403, {}
+        if method == "DELETE":
+            if not body.get("event_id"):
+                return 422, {"event_id": error("errors.required", "event_id must be specified")}
+            self.sandbox.world.delete(account, calendar_id, str(body["event_id"]), via)
+            return 202, {}
+        if errors := validate(body, account):
+            return 422, errors
+        self.sandbox.world.upsert(account, calendar_id, body, via)
+        return 202, {}
+
+    async def delete_events(self, _request: Request, account: Account, call: Call) -> Response:
+        """Bulk Delete of the application's events, `delete_all` or by `calendar_ids`."""
+        own = [c.calendar_id for p in account.calendar_profiles for c in p.calendars]
+        wanted = own if call.body.get("delete_all") else call.body.get("calendar_ids")
+        if not isinstance(wanted, list) or not set(wanted) <= set(own):
+            invalid = error("errors.invalid_calendar_ids", "calendar_ids are not valid")
+            return unprocessable({"calendar_ids": invalid})
+        for calendar_id in wanted:
+            for event in list(self.sandbox.world.events(calendar_id)):
+                if event.event_id is not None and not event.deleted:
+                    self.sandbox.world.delete(account, calendar_id, event.event_id)
+        return Response(status_code=202)
+
+    async def batch(self, _request: Request, account: Account, call: Call) -> Response:
+        """Several writes in one call, each with its own status (§4)."""
+        entries = call.body.get("batch")
+        if not isinstance(entries, list):
+            return unprocessable({"batch": error("errors.required", "batch must be specified")})
+        if len(entries) > BATCH_MOST:
+            too_long = error("errors.too_long", f"batch must have at most {BATCH_MOST} entries")
+            return unprocessable({"batch": too_long})
+        return JSONResponse({"batch": [self._batched(account, entry) for entry in entries]})
+
+    def _batched(self, account: Account, entry: Any) -> dict[str, Any]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("data"), dict):
+            return {"status": 422, "data": {"errors": {"data": error("errors.required", "data is missing")}}}
+        method = str(entry.get("method", "")).upper()
+        target = BATCHED.fullmatch(str(entry.get("relative_url", "")))
+        scopes = {"POST": "create_event", "DELETE": "delete_event"}
+        if target is None or method not in scopes:
+            return {"status": 404}
+        if not account.allows(scopes[method]):
+            return {"status": 403}
+        status, errors = self._write(account, method, target["calendar_id"], entry["data"], "batch")
+        return {"status": status, "data": {"errors": errors}} if errors else {"status": status}
+
+    # -- identity -----------------------------------------------------------------------------------
+
+    async def userinfo(self, _request: Request, account: Account, _call: Call) -> Response:
+        """UserInfo (§5)."""
+        return JSONResponse(userinfo(account, self.sandbox.options.public_url))
+
+    async def calendars(self, _request: Request, account: Account, _call: Call) -> Response:
+        """List Calendars, of all profiles."""
+        listed = [
+            {
+                "provider_name": profile.provider_name,
+                "profile_id": profile.profile_id,
+                "profile_name": profile.profile_name or account.email,
+                **calendar.described(),
+            }
+            for profile in account.calendar_profiles
+            for calendar in profile.calendars
+        ]
+        return JSONResponse({"calendars": listed})
+
+    async def profiles(self, _request: Request, account: Account, _call: Call) -> Response:
+        """List calendar profiles."""
+        return JSONResponse({"profiles": described_profiles(account, self.sandbox.options.public_url)})
+
+    async def account(self, _request: Request, account: Account, _call: Call) -> Response:
+        """Describe the account."""
+        described = {
+            "account_id": account.sub,
+            "email": account.email,
+            "name": account.name,
+            "scope": account.scope,
+            "default_tzid": account.zoneinfo,
+        }
+        return JSONResponse({"account": described})
+
+    # -- channels and profiles ----------------------------------------------------------------------
+
+    async def open_channel(self, _request: Request, account: Account, call: Call) -> Response:
+        """Create a notification channel (§6b)."""
+        callback_url = call.body.get("callback_url")
+        if not isinstance(callback_url, str) or not callback_url:
+            return unprocessable({"callback_url": error("errors.required", "callback_url must be specified")})
+        if len(callback_url) > LONGEST_CALLBACK:
+            too_long = error("errors.too_long", f"callback_url must be at most {LONGEST_CALLBACK} characters")
+            return unprocessable({"callback_url": too_long})
+        filters = {k: v for k, v in (call.body.get("filters") or {}).items() if v}
+        channel = self.sandbox.world.open_channel(account, callback_url, filters)
+        return JSONResponse({"channel": channel.described()})
+
+    async def channels(self, _request: Request, account: Account, _call: Call) -> Response:
+        """List the account's channels."""
+        listed = [c.described() for c in self.sandbox.world.channels.values() if c.sub == account.sub]
+        return JSONResponse({"channels": listed})
+
+    async def close_channel(self, request: Request, account: Account, _call: Call) -> Response:
+        """Close one of the account's channels."""
+        channel = self.sandbox.world.channels.get(request.path_params["channel_id"])
+        if channel is None or channel.sub != account.sub:
+            return Response(status_code=404)
+        self.sandbox.world.close_channel(channel.channel_id)
+        return Response(status_code=202)
+
+    async def revoke_profile(self, request: Request, account: Account, _call: Call) -> Response:
+        """Remove one profile, of either kind: Cronofy does not say whether conferencing ones too (§7)."""
+        try:
+            self.sandbox.world.registry.remove_profile(account.sub, request.path_params["profile_id"])
+        except Unknown:
+            return Response(status_code=404)
+        return Response(status_code=202)
+
+    async def authorize_conferencing(self, _request: Request, account: Account, call: Call) -> Response:
+        """Give the address where the person connects a new conferencing profile (§7)."""
+        redirect_uri = call.body.get("redirect_uri")
+        if not isinstance(redirect_uri, str) or not redirect_uri:
+            return unprocessable({"redirect_uri": error("errors.required", "redirect_uri must be specified")})
+        token = secrets.token_urlsafe(18)
+        provider = str(call.body.get("provider_name") or "zoom")
+        self.sandbox.world.authorizations[token] = (account.sub, provider, redirect_uri)
+        url = f"{self.sandbox.options.public_url}/conferencing_services/{token}"
+        return JSONResponse({"authorization_request": {"url": url}})
+
+
+def _guarded(act: Handler, scope: str | None) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        call = call_of(request)
+        account = call.account
+        if account is None:
+            return Response(status_code=401)
+        if scope is not None and not account.allows(scope):
+            return Response(status_code=403)
+        return await act(request, account, call)
+
+    return endpoint

@@ -1,0 +1,76 @@
+"""The two OAuth calls that need the client's own credentials (§7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.cronofy.gate import Call, call_of
+from sandbox.state import Sandbox
+
+NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+class OAuth:
+    """The endpoints under `/oauth`."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        """Serve this sandbox's registry."""
+        self.sandbox = sandbox
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/oauth/token", self.refresh, methods=["POST"]),
+            Route("/oauth/token/revoke", self.revoke, methods=["POST"]),
+        ]
+
+    async def refresh(self, request: Request) -> Response:
+        """Give a new access token for a refresh token."""
+        call = call_of(request)
+        if not self._known_client(call):
+            return _refused("invalid_client")
+        if call.body.get("grant_type") != "refresh_token":
+            return _refused("unsupported_grant_type")
+        account = call.account
+        if account is None:
+            return _refused("invalid_grant")
+        self.sandbox.world.registry.refresh(account)
+        granted: dict[str, Any] = {
+            "token_type": "bearer",
+            "access_token": account.access_token,
+            "expires_in": int(self.sandbox.options.token_seconds),
+            "refresh_token": account.refresh_token,
+            "scope": account.scope,
+            "sub": account.sub,
+        }
+        return JSONResponse(granted, headers=NOT_STORED)
+
+    async def revoke(self, request: Request) -> Response:
+        """End the authorisation of a token or a `sub`; 200 also for an unknown one (RFC 7009)."""
+        call = call_of(request)
+        if not self._known_client(call):
+            return _refused("invalid_client")
+        registry = self.sandbox.world.registry
+        token, sub = str(call.body.get("token") or ""), call.body.get("sub")
+        account = registry.refresher(token) or registry.bearer(token)
+        if account is None and not token and sub:
+            account = next((a for a in registry.accounts() if a.sub == sub), None)
+        if account is not None:
+            registry.expire_access_tokens(account.sub)
+            registry.revoke_refresh_token(account.sub)
+        return Response(status_code=200, headers=NOT_STORED)
+
+    def _known_client(self, call: Call) -> bool:
+        options = self.sandbox.options
+        return (
+            call.body.get("client_id") == options.client_id
+            and call.body.get("client_secret") in options.client_secrets
+        )
+
+
+def _refused(reason: str) -> Response:
+    return JSONResponse({"error": reason}, status_code=400, headers=NOT_STORED)

@@ -1,0 +1,91 @@
+"""The pages that people see: relinking a profile, connecting a new one, the mailbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.templating import Jinja2Templates
+
+from sandbox.state import Sandbox
+from sandbox.world.accounts import ConferencingProfile
+
+#: What people call the services.
+NAMES = {
+    "zoom": "Zoom",
+    "go_to": "GoTo Meeting",
+    "ms_teams": "Microsoft Teams",
+    "google_meet_api": "Google Meet",
+    "google": "Google Calendar",
+    "office365": "Microsoft 365",
+    "exchange": "Microsoft Exchange",
+    "apple": "Apple iCloud",
+    "live_connect": "Outlook.com",
+}
+
+
+def service_name(provider_name: str) -> str:
+    """Return the service's name for people; an unknown one is spelled from its identifier."""
+    return NAMES.get(provider_name, provider_name.replace("_", " ").title())
+
+
+class Pages:
+    """The HTML pages; all work without JavaScript, and only a POST changes anything."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        """Show this sandbox."""
+        self.sandbox = sandbox
+        self._templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
+
+    def routes(self) -> list[Route]:
+        """Return the routes; conferencing and calendar profiles have their own addresses (§5)."""
+        return [
+            Route("/v2/relink/{provider}", self.relink, methods=["GET", "POST"]),
+            Route("/relink/{provider}", self.relink, methods=["GET", "POST"]),
+            Route("/conferencing_services/{token}", self.connect, methods=["GET", "POST"]),
+            Route("/mail", self.mail, methods=["GET"]),
+        ]
+
+    async def relink(self, request: Request) -> Response:
+        """Show whose profile needs reconnecting, and reconnect it on POST; it keeps its id (§3)."""
+        registry = self.sandbox.world.registry
+        account, profile = registry.relinked(request.query_params.get("token", ""))
+        if request.method == "POST":
+            registry.set_connected(account.sub, profile.profile_id, connected=True)
+        return self._templates.TemplateResponse(
+            request,
+            "relink.html",
+            {
+                "service": service_name(profile.provider_name),
+                "account": account,
+                "profile_name": profile.profile_name or account.email,
+                "profile": profile,
+                "done": request.method == "POST",
+            },
+        )
+
+    async def connect(self, request: Request) -> Response:
+        """Ask whether to connect a new conferencing profile; on POST do so and go back (§7)."""
+        token = request.path_params["token"]
+        authorization = self.sandbox.world.authorizations.get(token)
+        if authorization is None:
+            return Response(status_code=404)
+        sub, provider, redirect_uri = authorization
+        registry = self.sandbox.world.registry
+        if request.method == "POST":
+            del self.sandbox.world.authorizations[token]
+            profile = ConferencingProfile(provider_name=provider)
+            registry.add_profile(sub, profile)
+            joint = "&" if "?" in redirect_uri else "?"
+            query = urlencode({"last_linked_profile_id": profile.profile_id})
+            return RedirectResponse(f"{redirect_uri}{joint}{query}", status_code=303)
+        context = {"service": service_name(provider), "account": registry.account(sub)}
+        return self._templates.TemplateResponse(request, "connect.html", context)
+
+    async def mail(self, request: Request) -> Response:
+        """List the received mail, newest first."""
+        mails = [mail.described() for mail in reversed(self.sandbox.mailbox.mails)]
+        return self._templates.TemplateResponse(request, "mail.html", {"mails": mails})

@@ -1,0 +1,377 @@
+"""`reconciler demo`: the whole system on one machine, from tracking to settled.
+
+Nothing is staged but the world: a real Redis server, the Cronofy sandbox, a mailbox, a worker and
+beat as processes of their own, and a caller with nothing but Celery.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, chdir, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from cryptography.fernet import Fernet
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from config.settings import Settings, clear_environment, load_settings
+from sandbox.control.control import Control
+from sandbox.demo.cast import CAST, DELETED, MOVED, MOVED_BY, Part, make_people, write_events
+from sandbox.demo.receiver import receiver
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
+from worker.bootstrap import open_ledger
+from worker.diagnosis.model import Cause, State
+from worker.diagnosis.times import parse_event_time
+from worker.host.embedded import embedded_server
+from worker.host.supervisor import Crew
+from worker.ledger.ledger import Ledger
+from worker.ledger.outcomes import OutcomeType
+from worker.ledger.records import EventKey, TrackedEvent
+
+#: The demo gives up after this; at the usual speed it takes about a third of it.
+LONGEST_SECONDS = 58.0
+OPERATOR = "operator@example.org"
+_LINK = re.compile(r"https?://\S+/relink/\S+")
+_STYLES = {State.ASSIGNED: "green", State.PENDING: "yellow", State.CLOSED: "dim"}
+
+
+def run(*, speed: float, keep: bool) -> int:
+    """Play the demo; returns the exit code: 0 only if each event ended as it should."""
+    console = Console()
+    with ExitStack() as stack:
+        with console.status("Starting a Redis server, the Cronofy sandbox, a mailbox, a worker and beat"):
+            running = stack.enter_context(stage(speed))
+        ok = play(running, console)
+        if keep:
+            _keep(running, console)
+    return 0 if ok else 1
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything that runs."""
+
+    control: Control
+    ledger: Ledger
+    client: Celery
+    tokens: Mapping[str, str]
+    addresses: Mapping[str, str]
+    log: Path
+    started: datetime
+    subscription: str
+    #: The settings of its processes.
+    environment: Mapping[str, str]
+    relink_followed: bool = False
+    outage_ended: bool = False
+    released: set[str] = field(default_factory=set)
+
+    def send(self, task: str, **kwargs: Any) -> None:
+        """Do as any other service would: enqueue by name, and go on."""
+        self.client.send_task(
+            f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake", ignore_result=True
+        )
+
+    def call(self, task: str, **kwargs: Any) -> Any:
+        """The same, and wait until the ledger has it."""
+        result = self.client.send_task(f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake")
+        return result.get(timeout=30)
+
+
+@contextmanager
+def stage(speed: float) -> Iterator[Stage]:
+    """The whole system with its world, before anything happens."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconciler-demo-")))
+        # The settings of a real installation, in the environment or in a .env file here, are not the demo's.
+        stack.enter_context(chdir(home))
+        clear_environment()
+        redis_url = stack.enter_context(embedded_server(home))
+        options = SandboxOptions(
+            client_id="demo",
+            client_secrets=("demo-secret",),
+            generation_seconds=2.5,
+            retry_seconds=2,
+            speed=speed,
+        )
+        sandbox = stack.enter_context(RunningSandbox(options))
+        environment = _environment(redis_url, sandbox, home, speed)
+        settings = load_settings(
+            **{name.removeprefix("RECONCILER_").lower(): value for name, value in environment.items()}
+        )
+        client = Celery(broker=redis_url, backend=redis_url)
+        stack.callback(client.close)
+        log = home / "processes.log"
+        output = stack.enter_context(log.open("ab"))
+        patience = timedelta(seconds=20)
+        crew = Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience, output)
+        stack.callback(crew.end)
+        crew.start()
+
+        def hand_over(body: str, signature: str) -> None:
+            client.send_task(
+                "conferencing.receive_notification",
+                kwargs={"body": body, "signature": signature},
+                queue="reconciler.intake",
+                ignore_result=True,
+            )
+
+        subscription = stack.enter_context(receiver(hand_over))
+        yield Stage(
+            control=sandbox.control,
+            ledger=_ledger(settings, stack),
+            client=client,
+            tokens=make_people(sandbox.control),
+            addresses={
+                "Cronofy sandbox": sandbox.url,
+                "mailbox": f"{sandbox.url}/mail (SMTP: {sandbox.smtp_url})",
+                "Redis": redis_url,
+                "log": str(log),
+            },
+            log=log,
+            started=datetime.now(UTC),
+            subscription=subscription,
+            environment=environment,
+        )
+
+
+def _ledger(settings: Settings, stack: ExitStack) -> Ledger:
+    ledger = open_ledger(settings)
+    stack.callback(ledger.redis.close)
+    return ledger
+
+
+def _environment(redis_url: str, sandbox: RunningSandbox, home: Path, speed: float) -> dict[str, str]:
+    """The settings of the demo: as in production, with a clock that runs in seconds instead of hours."""
+    seconds = {
+        "RECHECK_MIN": 1.0,
+        "RECHECK_MAX": 4.0,
+        "SWEEP_EVERY": 1.0,
+        "GRACE": 3.0,
+        "ESCALATE_AFTER": 8.0,
+        "ESCALATE_BEFORE": 3.0,
+    }
+    values = {name: f"{value / speed:g}" for name, value in seconds.items()} | {
+        "REDIS_URL": redis_url,
+        "BROKER_URL": redis_url,
+        "VAULT_KEYS": Fernet.generate_key().decode(),
+        "CRONOFY_CLIENT_ID": "demo",
+        "CRONOFY_CLIENT_SECRET": "demo-secret",
+        "CRONOFY_API_URL": sandbox.url,
+        "SMTP_URL": sandbox.smtp_url,
+        "MAIL_FROM": "Conferencing <conferencing@example.org>",
+        "ESCALATION_EMAIL": OPERATOR,
+        "DATA_DIR": str(home),
+        "LOG_FORMAT": "console",
+    }
+    return {f"RECONCILER_{name}": value for name, value in values.items()}
+
+
+def play(stage: Stage, console: Console) -> bool:
+    """Let it all happen, shown on the console; whether each event ended as it should."""
+    console.print(
+        f"[bold]{len(CAST)} events over {len(stage.tokens)} accounts[/bold] wait for their conferences. "
+        "A caller connects the accounts and tracks the events.\n"
+    )
+    for sub, token in stage.tokens.items():
+        stage.call("connect_account", sub=sub, refresh_token=token, name=sub.capitalize())
+    write_events(stage.control, stage.started, stage.subscription)
+    for part in CAST:
+        body = part.body(stage.started, stage.subscription)
+        stage.send(
+            "track",
+            sub=part.sub,
+            calendar_id=part.calendar_id,
+            event=body,
+            provider_name=part.provider_name,
+        )
+    end = time.monotonic() + LONGEST_SECONDS
+    began = time.monotonic()
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            views = _views(stage)
+            live.update(_table(stage, views, time.monotonic() - began), refresh=console.is_terminal)
+            over = all(not view.missing for view in views) or time.monotonic() > end
+            if over:
+                break
+            _act(stage, views)
+            time.sleep(0.2)
+    _show_mails(stage, console)
+    problems = [f"{view.part.name}: {view.missing}" for view in views if view.missing] + _checks(stage)
+    for problem in problems:
+        console.print(f"[bold red]NOT AS IT SHOULD BE[/bold red] {problem}", highlight=False, soft_wrap=True)
+    if problems:
+        console.print("The end of what the processes said:")
+        console.print("\n".join(stage.log.read_text().splitlines()[-20:]), markup=False, highlight=False)
+        return False
+    seconds = time.monotonic() - began
+    console.print(
+        f"[bold green]Each of the {len(CAST)} events ended as it should[/bold green], in {seconds:.0f} s."
+    )
+    return True
+
+
+def _act(stage: Stage, views: list[_View]) -> None:
+    """What happens meanwhile: somebody follows the link in her mail; a provider comes back; slow
+    conferences are made."""
+    by_name = {view.part.name: view for view in views}
+    if not stage.relink_followed:
+        link = next((m for mail in _relink_mails(stage) if (m := _LINK.search(mail["text"]))), None)
+        if link:
+            stage.control.follow_relink(link.group())
+            stage.relink_followed = True
+    if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].told:
+        stage.control.end_outage("go_to")
+        stage.outage_ended = True
+    for view in views:
+        part = view.part
+        if part.is_slow and part.name not in stage.released and view.event and view.event.cause is part.found:
+            stage.control.set_stuck(part.calendar_id, part.name, False)
+            stage.released.add(part.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How an event of the cast stands now."""
+
+    part: Part
+    event: TrackedEvent | None
+    told: tuple[OutcomeType, ...]
+
+    @property
+    def state(self) -> State:
+        last = self.event.last if self.event else None
+        return State(last["state"]) if last else State.PENDING
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The causes found so far, in order, each once."""
+        known = {cause.value for cause in Cause}
+        history = self.event.history if self.event else ()
+        return tuple(dict.fromkeys(what for _, what, _ in history if what in known))
+
+    @property
+    def missing(self) -> str:
+        """What is not yet as the cast's line says, or nothing."""
+        if self.state is not self.part.state:
+            return f"it is {self.state}, not {self.part.state}"
+        if self.part.found and self.part.found.value not in self.causes:
+            return f"{self.part.found} was not found, but {', '.join(self.causes) or 'nothing'}"
+        untold = [kind.value for kind in self.part.told if kind not in self.told]
+        return f"not told: {', '.join(untold)}" if untold else ""
+
+
+def _views(stage: Stage) -> list[_View]:
+    told: dict[tuple[str, str | None], list[OutcomeType]] = {}
+    for outcome in _outcomes(stage):
+        told.setdefault((outcome["sub"], outcome["event_id"]), []).append(OutcomeType(outcome["type"]))
+    views = []
+    for part in CAST:
+        stored = stage.ledger.find(part.sub, EventKey(part.calendar_id, part.name))
+        # What is told of the account as a whole is told of its events.
+        kinds = [*told.get((part.sub, None), []), *told.get((part.sub, part.name), [])]
+        views.append(_View(part, stored.event if stored else None, tuple(kinds)))
+    return views
+
+
+def _outcomes(stage: Stage) -> list[dict[str, Any]]:
+    entries: Any = stage.ledger.redis.xrange(f"{stage.ledger.prefix}:outcomes")
+    return [json.loads(fields[b"outcome"]) for _, fields in entries]
+
+
+def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("event, and what happens to it", "found", "done", "now"):
+        table.add_column(heading, header_style="bold", overflow="fold")
+    for view in views:
+        done = [k.value for k in view.told if k not in (OutcomeType.ACCOUNT_CONNECTED, OutcomeType.ASSIGNED)]
+        table.add_row(
+            Text.assemble(f"{view.part.name} of {view.part.sub}: ", (view.part.story, "dim")),
+            "\n".join(view.causes) or "…",
+            "\n".join(dict.fromkeys(done)),
+            Text(view.state.value, style=_STYLES[view.state]),
+        )
+    settled = sum(1 for view in views if not view.missing)
+    rates = stage.control.rates()
+    footer = Text(
+        f"\n{settled} of {len(views)} as they should be · {seconds:.0f} s · "
+        f"{len(stage.control.requests())} calls to Cronofy, at most {rates['max_per_second']} in a second\n",
+        style="dim",
+    )
+    return Group(table, footer)
+
+
+def _relink_mails(stage: Stage) -> list[dict[str, Any]]:
+    return [mail for mail in stage.control.mail() if OPERATOR not in mail["to"]]
+
+
+def _show_mails(stage: Stage, console: Console) -> None:
+    for mail in _relink_mails(stage):
+        title = f"To {', '.join(mail['to'])}: {mail['subject']}"
+        console.print(Panel(Text(mail["text"].strip()), title=Text(title), title_align="left", expand=False))
+    subjects = [mail["subject"] for mail in stage.control.mail() if OPERATOR in mail["to"]]
+    if subjects:
+        console.print(Text(f"And to the operator ({OPERATOR}):", style="bold"))
+        for subject in subjects:
+            console.print(Text(f"  - {subject}"), soft_wrap=True)
+    console.print()
+
+
+def _checks(stage: Stage) -> list[str]:
+    """What the events' own standing does not show."""
+    problems = []
+    mails = _relink_mails(stage)
+    if len(mails) != 1:
+        problems.append(f"{len(mails)} relink emails were sent instead of one")
+    elif not all(
+        part.body(stage.started, "")["summary"] in mails[0]["text"] for part in CAST if part.sub == "dana"
+    ):
+        problems.append("the relink email does not name both of dana's meetings")
+    kinds = [outcome["type"] for outcome in _outcomes(stage)]
+    if kinds.count(OutcomeType.RELINKED) != 1:
+        problems.append("relinked was not told exactly once")
+    moved = parse_event_time(stage.control.event(MOVED.calendar_id, MOVED.name)["start"])
+    planned = parse_event_time(MOVED.body(stage.started, "")["start"])
+    if moved is None or planned is None or moved.instant != planned.instant + MOVED_BY:
+        problems.append("the event that a person moved did not keep its new time")
+    if not stage.control.event(DELETED.calendar_id, DELETED.name)["deleted"]:
+        problems.append("the event that its owner deleted was made again")
+    invited = [entry["email"] for entry in stage.control.invitations()]
+    if len(invited) != len(set(invited)):
+        problems.append("attendees were invited twice")
+    return problems
+
+
+def _keep(stage: Stage, console: Console) -> None:
+    console.print("\n[bold]Everything is left running.[/bold] Ctrl-C ends it.")
+    for name, address in stage.addresses.items():
+        console.print(f"  {name:16} {address}", highlight=False, soft_wrap=True)
+    # The files here are this user's alone.
+    settings = "".join(f"{name}='{value}'\n" for name, value in stage.environment.items())
+    (stage.log.parent / ".env").write_text(settings)
+    console.print("\nTo ask it, in another terminal:")
+    asked = next(part for part in CAST if part.found is Cause.UNEXPLAINED)
+    for command in (
+        f"cd {stage.log.parent}",
+        "reconciler status",
+        "reconciler doctor",
+        f"reconciler explain {asked.sub} {asked.calendar_id} {asked.name}",
+        "reconciler serve  # and open http://127.0.0.1:8000",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        console.print("Ending.")

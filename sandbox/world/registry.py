@@ -1,0 +1,139 @@
+"""Who has authorised the application: accounts, their tokens and their profiles."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sandbox.options import SandboxOptions
+from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
+
+
+class Unknown(LookupError):
+    """No such account, profile, calendar, event or channel."""
+
+
+class Registry:
+    """Accounts by their `sub`, their tokens and their relink URLs."""
+
+    def __init__(self, options: Callable[[], SandboxOptions], clock: Callable[[], datetime]) -> None:
+        """Begin with nobody."""
+        self._options = options
+        self._clock = clock
+        self._accounts: dict[str, Account] = {}
+        #: Access token: whose it is, and when it expires.
+        self._tokens: dict[str, tuple[str, datetime]] = {}
+        self._refresh_tokens: dict[str, str] = {}
+        #: Token of a relink URL: account and profile.
+        self._relinks: dict[str, tuple[str, str]] = {}
+        #: Calendar: whose it is.
+        self._calendars: dict[str, str] = {}
+
+    def add_account(self, account: Account) -> Account:
+        """Add the account, or replace the one with the same `sub`; its tokens are good from now on.
+
+        Raises ValueError when another account has a calendar with the same id.
+        """
+        for profile in account.profiles():
+            self._claim(account.sub, profile)
+        self._accounts[account.sub] = account
+        self._grant(account)
+        return account
+
+    def accounts(self) -> list[Account]:
+        """Return all accounts."""
+        return list(self._accounts.values())
+
+    def account(self, sub: str) -> Account:
+        """Return the account, or raise `Unknown`."""
+        if sub not in self._accounts:
+            raise Unknown(f"account {sub}")
+        return self._accounts[sub]
+
+    def bearer(self, access_token: str) -> Account | None:
+        """Return the account of an access token; None when it is unknown or has expired."""
+        sub, expires = self._tokens.get(access_token, ("", self._clock()))
+        return self._accounts.get(sub) if expires > self._clock() else None
+
+    def refresher(self, refresh_token: object) -> Account | None:
+        """Return the account of a refresh token; None when it is unknown or revoked."""
+        return self._accounts.get(self._refresh_tokens.get(str(refresh_token), ""))
+
+    def refresh(self, account: Account) -> None:
+        """Give the account a new access token; the older ones live out their time (§7)."""
+        account.access_token = secrets.token_hex(16)
+        if self._options().rotate_refresh_tokens:
+            self._refresh_tokens.pop(account.refresh_token or "", None)
+            account.refresh_token = secrets.token_hex(16)
+        self._grant(account)
+
+    def authorize(self, sub: str) -> Account:
+        """Let the person authorise the application anew: fresh tokens, also after a revocation."""
+        account = self.account(sub)
+        account.access_token, account.refresh_token = secrets.token_hex(16), secrets.token_hex(16)
+        self._grant(account)
+        return account
+
+    def expire_access_tokens(self, sub: str) -> None:
+        """Let every access token of the account expire now."""
+        for token in [t for t, (owner, _) in self._tokens.items() if owner == self.account(sub).sub]:
+            del self._tokens[token]
+
+    def revoke_refresh_token(self, sub: str) -> None:
+        """Revoke the account's refresh token; access tokens live out their time."""
+        account = self.account(sub)
+        self._refresh_tokens.pop(account.refresh_token or "", None)
+        account.refresh_token = None
+
+    def _claim(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
+        for calendar in profile.calendars if isinstance(profile, CalendarProfile) else ():
+            owner = self._calendars.setdefault(calendar.calendar_id, sub)
+            if owner != sub:
+                raise ValueError(f"calendar {calendar.calendar_id} belongs to {owner}")
+        self._relinks[profile.relink_token] = (sub, profile.profile_id)
+
+    def _grant(self, account: Account) -> None:
+        expires = self._clock() + timedelta(seconds=self._options().token_seconds)
+        self._tokens[account.access_token] = (account.sub, expires)
+        if account.refresh_token:
+            self._refresh_tokens[account.refresh_token] = account.sub
+
+    def add_profile(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
+        """Connect one more profile to the account."""
+        account = self.account(sub)
+        self._claim(sub, profile)
+        if isinstance(profile, CalendarProfile):
+            account.calendar_profiles.append(profile)
+        else:
+            account.conferencing_profiles.append(profile)
+
+    def profile(self, sub: str, profile_id: str) -> CalendarProfile | ConferencingProfile:
+        """Return the profile of either kind, or raise `Unknown`."""
+        profile = self.account(sub).profile(profile_id)
+        if profile is None:
+            raise Unknown(f"profile {profile_id}")
+        return profile
+
+    def set_connected(self, sub: str, profile_id: str, connected: bool) -> None:
+        """Disconnect or reconnect a profile; it keeps its id (§3)."""
+        profile = self.profile(sub, profile_id)
+        profile.connected, profile.disconnection_told = connected, False
+
+    def remove_profile(self, sub: str, profile_id: str) -> None:
+        """Remove a profile of either kind for good."""
+        account = self.account(sub)
+        gone = self.profile(sub, profile_id)
+        self._relinks.pop(gone.relink_token, None)
+        if isinstance(gone, ConferencingProfile):
+            account.conferencing_profiles.remove(gone)
+            account.removed_profiles.append(profile_id)
+        else:
+            account.calendar_profiles.remove(gone)
+
+    def relinked(self, token: str) -> tuple[Account, CalendarProfile | ConferencingProfile]:
+        """Return whose profile a relink URL speaks of, or raise `Unknown`."""
+        if token not in self._relinks:
+            raise Unknown("relink token")
+        sub, profile_id = self._relinks[token]
+        return self.account(sub), self.profile(sub, profile_id)

@@ -1,0 +1,298 @@
+"""Everything Cronofy knows, in memory, and how it changes as time goes on.
+
+All of it lives on one event loop: nothing here is thread-safe, nothing here waits.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sandbox.options import AfterFailure, SandboxOptions
+from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
+from sandbox.world.conferencing import attempt
+from sandbox.world.events import PENDING, Event, render, write
+from sandbox.world.moments import Moment, utc_text
+from sandbox.world.registry import Registry, Unknown
+
+#: What the logs keep; older entries fall out.
+LOG_LENGTH = 200_000
+
+#: Sends a notification: the callback's address and the body.
+Notify = Callable[[str, dict[str, Any]], None]
+
+
+def utc_now() -> datetime:
+    """Return the present instant."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Channel:
+    """A push notification channel of an account (§6b)."""
+
+    channel_id: str
+    sub: str
+    callback_url: str
+    filters: dict[str, Any]
+
+    def described(self) -> dict[str, Any]:
+        """Return the channel with Cronofy's field names."""
+        return {"channel_id": self.channel_id, "callback_url": self.callback_url, "filters": self.filters}
+
+
+class World:
+    """Accounts, tokens, events and channels, and the agenda of what Cronofy does next.
+
+    `options` is asked at each use, for the control plane may change them; `clock` gives aware UTC.
+    """
+
+    def __init__(
+        self, options: Callable[[], SandboxOptions], notify: Notify, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        """Begin an empty world."""
+        self._options = options
+        self._notify = notify
+        self._clock = clock
+        self._agenda: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self.registry = Registry(options, clock)
+        self._events: dict[str, dict[str, Event]] = {}
+        self._managed: dict[tuple[str, str], Event] = {}
+        self.channels: dict[str, Channel] = {}
+        #: Conferencing authorisations under way, by token: account, provider, where to go back to (§7).
+        self.authorizations: dict[str, tuple[str, str, str]] = {}
+        #: Events, by calendar and event id, that are never generated and whose failure nobody hears of.
+        self.stuck: set[tuple[str, str]] = set()
+        #: What a read of an event shows after a final failure, where it differs from the option.
+        self.after_failure: dict[tuple[str, str], AfterFailure] = {}
+        #: Names of the providers that are down.
+        self.outages: set[str] = set()
+        #: Accepted writes, and what was sent to attendees, oldest first.
+        self.writes: deque[dict[str, Any]] = deque(maxlen=LOG_LENGTH)
+        self.invitations: deque[dict[str, Any]] = deque(maxlen=LOG_LENGTH)
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """Return the world's present instant, in UTC."""
+        return self._clock()
+
+    def advance(self) -> None:
+        """Do everything on the agenda that is due by now, in the order of its due time."""
+        while self._agenda and self._agenda[0][0] <= self.now():
+            heapq.heappop(self._agenda)[2]()
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        if seconds <= 0:
+            action()
+            return
+        due = self.now() + timedelta(seconds=seconds / self._options().speed)
+        heapq.heappush(self._agenda, (due, next(self._order), action))
+
+    # -- events -------------------------------------------------------------------------------------
+
+    def event(self, calendar_id: str, event_id: str) -> Event:
+        """Return the application's event, or raise `Unknown`."""
+        if (calendar_id, event_id) not in self._managed:
+            raise Unknown(f"event {event_id} in {calendar_id}")
+        return self._managed[calendar_id, event_id]
+
+    def events(self, calendar_id: str) -> Iterator[Event]:
+        """Yield every event of the calendar, managed or not, deleted ones too."""
+        yield from self._events.get(calendar_id, {}).values()
+
+    def upsert(self, account: Account, calendar_id: str, body: dict[str, Any], via: str = "event") -> None:
+        """Accept a valid Create or Update Event; it shows after `visibility_seconds` (§4).
+
+        `via` says for the log how it came: "event", "batch" or "sandbox".
+        """
+        self._log_write(account, calendar_id, "upsert", body, via)
+        self._later(self._options().visibility_seconds, lambda: self._upsert(account, calendar_id, body))
+
+    def delete(self, account: Account, calendar_id: str, event_id: str, via: str = "event") -> None:
+        """Accept a Delete Event of the application; deleting what is not there is no error."""
+        self._log_write(account, calendar_id, "delete", {"event_id": event_id}, via)
+
+        def act() -> None:
+            if event := self._managed.get((calendar_id, event_id)):
+                event.deleted, event.updated = True, self.now()
+
+        self._later(self._options().visibility_seconds, act)
+
+    def add_external(self, sub: str, calendar_id: str, summary: str, start: object, end: object) -> Event:
+        """Let the person add an event of their own."""
+        account = self.registry.account(sub)
+        now = self.now()
+        first, last = Moment.parse(start, account.zoneinfo), Moment.parse(end, account.zoneinfo)
+        event = Event(sub, calendar_id, None, summary, first, last, now, now)
+        self._events.setdefault(calendar_id, {})[event.event_uid] = event
+        self._tell_change(event)
+        return event
+
+    def move(self, calendar_id: str, event_id: str, **changes: object) -> Event:
+        """Let the person change `start`, `end` or `summary`; a pending conference is tried anew."""
+        event = self.event(calendar_id, event_id)
+        for name in ("start", "end"):
+            if changes.get(name) is not None:
+                setattr(event, name, Moment.parse(changes[name], event.start.tzid))
+        event.summary = str(changes.get("summary") or event.summary)
+        event.updated = self.now()
+        if event.pending:
+            self._request_conference(event)
+        self._tell_change(event)
+        return event
+
+    def delete_by_owner(self, calendar_id: str, event_id: str) -> Event:
+        """Let the person delete the event from their calendar."""
+        event = self.event(calendar_id, event_id)
+        event.deleted, event.updated = True, self.now()
+        self._tell_change(event)
+        return event
+
+    def set_stuck(self, calendar_id: str, event_id: str, stuck: bool) -> None:
+        """Leave an event, also a future one, pending without a reason and without a word, or end that."""
+        key = (calendar_id, event_id)
+        (self.stuck.add if stuck else self.stuck.discard)(key)
+        event = self._managed.get(key)
+        if event is not None and event.pending:
+            self._request_conference(event)
+
+    def _log_write(
+        self, account: Account, calendar_id: str, action: str, body: dict[str, Any], via: str
+    ) -> None:
+        self.writes.append(
+            {
+                "ts": self.now().timestamp(),
+                "sub": account.sub,
+                "calendar_id": calendar_id,
+                "event_id": body["event_id"],
+                "action": action,
+                "via": via,
+                "body": body,
+            }
+        )
+
+    def _upsert(self, account: Account, calendar_id: str, body: dict[str, Any]) -> None:
+        now = self.now()
+        key = (calendar_id, str(body["event_id"]))
+        event = self._managed.get(key)
+        if event is None or event.deleted:
+            # Also after a deletion: the application's id is free again, the old entry stays deleted.
+            nowhere = Moment(now, "Etc/UTC")
+            event = Event(account.sub, calendar_id, key[1], "", nowhere, nowhere, now, now)
+            self._managed[key] = event
+            self._events.setdefault(calendar_id, {})[event.event_uid] = event
+        event.updated = now
+        for action, email in write(event, body):
+            self.invitations.append(
+                {
+                    "ts": now.timestamp(),
+                    "calendar_id": calendar_id,
+                    "event_id": key[1],
+                    "email": email,
+                    "action": action,
+                }
+            )
+        block = body.get("conferencing")
+        if block is None:
+            return  # Omitted: the event's conferencing stays as it is (§3).
+        event.profile_id = block["profile_id"]
+        if event.profile_id == "explicit":
+            event.generation += 1
+            event.conferencing = {
+                "provider_name": block["provider_description"],
+                "join_url": block["join_url"],
+            }
+        elif event.profile_id == "none":
+            event.generation += 1
+            event.conferencing = None
+        else:
+            self._request_conference(event)
+
+    # -- conferencing -------------------------------------------------------------------------------
+
+    def _request_conference(self, event: Event) -> None:
+        event.generation += 1
+        event.told = set()
+        event.conferencing = dict(PENDING)
+        generation = event.generation
+        self._later(self._options().generation_seconds, lambda: self._attempt(event, generation))
+
+    def _attempt(self, event: Event, generation: int) -> None:
+        key = (event.calendar_id, event.event_id or "")
+        if event.generation != generation or event.deleted or key in self.stuck:
+            return
+        result = attempt(event, self.registry.account(event.sub), self.outages, self.now())
+        if result.conferencing is not None:
+            event.conferencing, event.updated = result.conferencing, self.now()
+            self._tell_subscribers(event, {"type": "conferencing_assigned"})
+            return
+        if not result.retry and self.after_failure.get(key, self._options().after_failure) == "absent":
+            event.conferencing = None
+        if result.disconnected:
+            self._tell_disconnected(event.sub, result.disconnected)
+        told = result.subtype or "outage"
+        if result.failing and told not in event.told:
+            event.told.add(told)
+            subtype = {"subtype": result.subtype} if result.subtype else {}
+            self._tell_subscribers(event, {"type": "conferencing_failing", **subtype})
+        if result.retry:
+            self._later(self._options().retry_seconds, lambda: self._attempt(event, generation))
+
+    # -- notifications ------------------------------------------------------------------------------
+
+    def open_channel(self, account: Account, callback_url: str, filters: dict[str, Any]) -> Channel:
+        """Open a channel; its receiver gets one `verification` (§6b)."""
+        channel = Channel("chn_" + secrets.token_hex(8), account.sub, callback_url, filters)
+        self.channels[channel.channel_id] = channel
+        self._tell_channel(channel, {"type": "verification"})
+        return channel
+
+    def close_channel(self, channel_id: str) -> None:
+        """Close a channel, if it is open; nobody is told."""
+        self.channels.pop(channel_id, None)
+
+    def _tell_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
+        account = self.registry.account(event.sub)
+        shape = self._options().interactions
+        body = {
+            "notification": {
+                "type": "event_subscription",
+                "interactions": [interaction] if shape == "array" else interaction,
+            },
+            "event": render(event, account),
+        }
+        for subscription in event.subscriptions:
+            if any(i.get("type") == interaction["type"] for i in subscription.get("interactions") or []):
+                self._notify(str(subscription.get("uri")), body)
+
+    def _tell_disconnected(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
+        # Told when Cronofy next uses the profile, once for each disconnection (§6b).
+        if profile.disconnection_told:
+            return
+        profile.disconnection_told = True
+        prefix = "conferencing_" if isinstance(profile, ConferencingProfile) else ""
+        for channel in self._channels_of(sub):
+            self._tell_channel(channel, {"type": f"{prefix}profile_disconnected"})
+
+    def _tell_change(self, event: Event) -> None:
+        # Only for what people change: the application's own writes do not come back (§4).
+        for channel in self._channels_of(event.sub):
+            calendars = channel.filters.get("calendar_ids") or [event.calendar_id]
+            unmanaged_wanted = not channel.filters.get("only_managed")
+            if event.calendar_id in calendars and (event.event_id or unmanaged_wanted):
+                since = utc_text(event.updated)
+                self._tell_channel(channel, {"type": "change", "changes_since": since})
+
+    def _tell_channel(self, channel: Channel, notification: dict[str, str]) -> None:
+        self._notify(channel.callback_url, {"notification": notification, "channel": channel.described()})
+
+    def _channels_of(self, sub: str) -> list[Channel]:
+        return [c for c in self.channels.values() if c.sub == sub]

@@ -1,0 +1,166 @@
+"""A worker's consumer: what Celery cannot read ends no worker, and its loop shows that it goes round.
+
+On a Redis broker anyone may push anything onto a queue's list. Celery's own consumer ends the worker
+on some of it, and logs whole bodies, which may hold tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from functools import cached_property
+from math import inf
+from time import sleep
+from typing import Any
+
+import structlog
+from celery.exceptions import InvalidTaskError
+from celery.worker import consumer
+from celery.worker.state import maybe_shutdown
+from kombu.exceptions import ContentDisallowed, DecodeError
+from redis.exceptions import RedisError
+
+from worker.broker.heartbeat import beat_while_connecting, beater
+from worker.broker.redis_transport import PROBE_SECONDS, Transport
+from worker.host.liveness import EVERY_SECONDS
+from worker.ledger.connection import connect_once
+from worker.ledger.presence import announce
+
+#: How often a worker tells the ledger that it is there.
+ANNOUNCE_SECONDS = 10.0
+#: The loop waits for the ledger no longer than this.
+ANNOUNCE_PATIENCE = timedelta(seconds=1)
+
+log = structlog.get_logger()
+
+
+class Strategies(dict[Any, Any]):
+    """What takes up each task's messages, by the task's name; a name that is no text is an unknown one."""
+
+    def __getitem__(self, name: Any) -> Any:
+        # A list cannot even be looked for; the message would be left unacknowledged, and come back for ever.
+        if not isinstance(name, str):
+            raise KeyError(type(name).__name__)
+        return super().__getitem__(name)
+
+
+class Consumer(consumer.Consumer):
+    """Celery's consumer, but whatever is wrong with a message is the message's fault alone.
+
+    Its loop beats, and so does its waiting for the broker; it says in the ledger that the worker is there.
+    """
+
+    app: Any
+    hostname: str
+    timer: Any
+    Strategies = Strategies
+    strategies: dict[str, Any]
+    connection_errors: tuple[type[Exception], ...]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._beat = beater("worker")
+        self._entries: list[Any] = []
+
+    def connect(self) -> Any:
+        """Connect; on a server that refuses writes for now, wait until it takes them."""
+        connection = super().connect()
+        transport = connection.transport
+        while isinstance(transport, Transport) and not transport.takes_writes(connection.default_channel):
+            maybe_shutdown()
+            sleep(PROBE_SECONDS)
+        return connection
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however long that takes."""
+        beat_while_connecting(conn, self._beat)
+        return super().ensure_connected(conn)
+
+    def on_ready(self) -> None:
+        """The loop begins, at first or after the connection was lost; then its timers are gone."""
+        super().on_ready()
+        for entry in self._entries:
+            entry.cancel()
+        self._announce()
+        self._entries = [
+            self.timer.call_repeatedly(EVERY_SECONDS, self._beat),
+            self.timer.call_repeatedly(ANNOUNCE_SECONDS, self._announce),
+        ]
+
+    def update_strategies(self) -> None:
+        """Wrap what takes up each task's messages, so that no malformed one gets past it."""
+        super().update_strategies()
+        for name, strategy in list(self.strategies.items()):
+            self.strategies[name] = _tolerant(strategy)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """A message of no known protocol."""
+        self._drop(message, "unknown_protocol")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """A task that does not exist."""
+        self._drop(message, "unknown_task")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """A message for a task of ours that is not as the protocol says, or not JSON."""
+        self._drop(message, "content_type" if isinstance(exc, ContentDisallowed) else "malformed")
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A body that is not what its content type says."""
+        self._drop(message, "content_type" if isinstance(exc, ContentDisallowed) else "undecodable")
+
+    def _drop(self, message: Any, reason: str) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        task = headers.get("task")
+        log.error("message.dropped", reason=reason, task=task[:100] if isinstance(task, str) else None)
+        message.reject_log_error(log, self.connection_errors)
+
+    @cached_property
+    def _redis(self) -> Any:
+        return connect_once(self.app.settings.ledger_url, ANNOUNCE_PATIENCE)
+
+    def _announce(self) -> None:
+        queues = self.app.amqp.queues.consume_from
+        # Where Redis is away, others notice; and it says so again soon.
+        with suppress(RedisError):
+            announce(self._redis, self.app.settings.key_prefix, self.hostname, queues)
+
+
+def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
+    def take(message: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            content = message.payload
+            if payload is None and not (
+                isinstance(content, (list, tuple))
+                and len(content) == 3
+                and isinstance(content[0], (list, tuple))
+                and isinstance(content[1], dict)
+                and isinstance(content[2], dict)
+            ):
+                raise InvalidTaskError("the body is not [args, kwargs, embed]")
+            if payload is None:
+                _check_headers(message.headers)
+            return strategy(message, payload, *args, **kwargs)
+        except (InvalidTaskError, ContentDisallowed, DecodeError):
+            raise
+        except Exception as error:
+            raise InvalidTaskError(type(error).__name__) from None
+
+    return take
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    """Refuse what Celery takes over unread, and then fails on outside of the task: in the pool, where it ends
+    the worker and the message comes back to the next one, or when the result is stored."""
+    task_id = headers.get("id")
+    if not isinstance(task_id, str) or not task_id:
+        raise InvalidTaskError("the id is no text")
+    task_id.encode()  # a lone surrogate raises
+    limits = headers.get("timelimit")
+    if limits and not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits))):
+        raise InvalidTaskError("the time limits are not two numbers of seconds")
+
+
+def _is_limit(limit: Any) -> bool:
+    return limit is None or (isinstance(limit, (int, float)) and 0 < limit < inf)

@@ -1,0 +1,42 @@
+"""Beat's scheduler: it shows that it goes round, and says once, not at each tick, that its broker is away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import beat
+
+from worker.broker.heartbeat import beat_while_connecting, beater
+from worker.outage import BROKER
+
+log = structlog.get_logger()
+
+
+class Scheduler(beat.Scheduler):
+    """Celery's scheduler; it keeps no file, since an interval needs no memory."""
+
+    connection: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._beat = beater("beat")
+
+    def tick(self, *args: Any, **kwargs: Any) -> Any:
+        """Send what is due; returns the seconds until more is."""
+        self._beat()
+        return super().tick(*args, **kwargs)
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Send a tick. One that cannot be sent is left out: the next one does the same."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except beat.SchedulingError as error:
+            if not BROKER.began(error.__context__ or error):
+                log.exception("tick.failed")
+        else:
+            BROKER.over()
+
+    def _ensure_connected(self) -> Any:
+        beat_while_connecting(self.connection, self._beat)
+        return super()._ensure_connected()  # type: ignore[misc]

@@ -1,0 +1,97 @@
+"""The whole examination: every check at the same time, so that one that hangs does not hold up the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from threading import Thread
+
+from config.settings import (
+    Settings,
+    SettingsError,
+    misspelt_settings,
+    require_cronofy,
+    require_vault,
+)
+from worker.bootstrap import check_addresses, make_mailer
+from worker.doctor.finding import Finding, ok, warning, wrong
+from worker.doctor.fleet import examine_fleet
+from worker.doctor.outside import (
+    examine_cronofy,
+    examine_files,
+    examine_mail,
+    examine_webhook,
+)
+from worker.doctor.secrets import examine_vault
+from worker.doctor.servers import examine_broker, examine_redis
+
+#: Every check bounds its own waits; this bounds their sum.
+DEADLINE_SECONDS = 12.0
+
+Check = Callable[[Settings], Iterable[Finding]]
+
+#: In the order in which they are told.
+CHECKS: dict[str, Check] = {
+    "redis": examine_redis,
+    "broker": examine_broker,
+    "fleet": examine_fleet,
+    "vault keys": examine_vault,
+    "cronofy": examine_cronofy,
+    "mail": examine_mail,
+    "data directory": examine_files,
+    "webhook": examine_webhook,
+}
+
+
+def settings_findings(settings: Settings) -> Iterator[Finding]:
+    """What a worker would say of these settings at its start, all at once."""
+    faults = []
+    for require in (require_cronofy, require_vault, check_addresses, make_mailer):
+        try:
+            require(settings)
+        except SettingsError as error:
+            faults.append(str(error))
+    yield from (_fault(sentence) for sentence in faults)
+    if not faults:
+        yield ok("settings", "complete")
+    for name, meant in misspelt_settings().items():
+        yield warning("settings", f"{name} is no setting", f"write {meant}, if that is meant")
+    if settings.dry_run:
+        yield warning("settings", "a dry run: nothing is written to Cronofy", "unset RECONCILER_DRY_RUN")
+
+
+def unreadable(error: SettingsError) -> list[Finding]:
+    """One finding for each sentence about settings that do not load."""
+    return [_fault(sentence) for sentence in str(error).splitlines()]
+
+
+def _fault(sentence: str) -> Finding:
+    return wrong("settings", sentence.rstrip("."), "correct it in the environment or in .env")
+
+
+def examine(settings: Settings, checks: dict[str, Check] = CHECKS) -> list[Finding]:
+    """Run all checks; one that does not end in time is told as such."""
+    found: dict[str, list[Finding]] = {name: [] for name in checks}
+    threads = {}
+    for name, check in checks.items():
+        # Daemons: a check that hangs must not hold up the end of the program either.
+        threads[name] = Thread(target=_run, args=(name, check, settings, found[name]), daemon=True)
+        threads[name].start()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    findings = list(settings_findings(settings))
+    for name, thread in threads.items():
+        thread.join(max(0.0, deadline - time.monotonic()))
+        findings += list(found[name])
+        if thread.is_alive():
+            mend = "look at what it waits for"
+            findings.append(wrong(name, f"no answer within {DEADLINE_SECONDS:.0f} s", mend))
+    return findings
+
+
+def _run(name: str, check: Check, settings: Settings, found: list[Finding]) -> None:
+    try:
+        for finding in check(settings):
+            found.append(finding)
+    except Exception as error:
+        # Its text may quote what it was at, and with it a secret.
+        found.append(wrong(name, f"could not be examined ({type(error).__name__})", "report this"))

@@ -1,0 +1,91 @@
+"""Whether the processes of the fleet are there and get on, as the ledger knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from redis.exceptions import RedisError
+
+from config.celery import LOOKS, QUEUES
+from config.settings import Settings
+from worker.doctor.finding import Finding, ok, skipped, warning, wrong
+from worker.doctor.outside import CREDENTIALS
+from worker.doctor.servers import PATIENCE
+from worker.ledger.connection import connect_once
+from worker.status.snapshot import Status, read_status
+from worker.text.amounts import amount, spoken
+
+
+def examine_fleet(settings: Settings) -> Iterator[Finding]:
+    """Workers, queues, beat, a pause, and what waits for a person."""
+    try:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
+            status = read_status(redis, settings)
+    except RedisError:
+        for name in ("workers", "queues", "beat", "pause", "dead letters"):
+            yield skipped(name, "Redis cannot be used")
+        return
+    yield _workers(status)
+    yield from _queues(status)
+    yield _beat(status, settings)
+    if status.budget.client_refused:
+        what = "Cronofy refused the fleet's client: no calls but one refresh a minute, until one is accepted"
+        yield wrong("client", what, f"{CREDENTIALS}, and start the workers again")
+    yield _pause(status)
+    yield _letters(status)
+
+
+def _workers(status: Status) -> Finding:
+    if status.workers:
+        return ok("workers", f"{amount(status.workers, 'worker')} seen within half a minute")
+    return wrong("workers", "none seen within half a minute", "start one: reconciler worker")
+
+
+def _queues(status: Status) -> Iterator[Finding]:
+    if None in status.queues.values():
+        yield skipped("queues", "the broker does not say what waits on them")
+        return
+    lonely = [queue for queue in QUEUES if queue not in status.consumed]
+    for queue in lonely:
+        waiting = status.queues[queue] or 0
+        mend = f"start a worker for it: reconciler worker -Q {queue}"
+        if waiting:
+            yield wrong(
+                "queues", f"{amount(waiting, 'message')} on {queue}, which no worker takes from", mend
+            )
+        elif status.workers:
+            yield warning("queues", f"no worker takes from {queue}", mend)
+    total = sum(length or 0 for length in status.queues.values())
+    if not lonely:
+        yield ok("queues", f"{amount(total, 'message')} waiting, each queue has a worker")
+    elif not status.workers and not total:
+        yield ok("queues", "no message waits")
+
+
+def _beat(status: Status, settings: Settings) -> Finding:
+    mend = "start one: reconciler beat"
+    if LOOKS not in status.consumed:
+        mend += f", and a worker that takes from {LOOKS}"
+    if status.last_sweep_seconds is None:
+        return wrong("beat", "there has never been a sweep", mend)
+    said = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"
+    if status.sweep_is_late(settings.sweep_every):
+        return wrong("beat", f"{said}, and one is due every {spoken(settings.sweep_every)}", mend)
+    return ok("beat", said)
+
+
+def _pause(status: Status) -> Finding:
+    if status.paused_since is None:
+        return ok("pause", "none")
+    since = spoken(status.at - status.paused_since)
+    what = f"an operator paused the fleet {since} ago: no call to Cronofy, no email"
+    return warning("pause", what, "end it: reconciler resume")
+
+
+def _letters(status: Status) -> Finding:
+    if not status.dead_letters:
+        return ok("dead letters", "none")
+    kept = f"{amount(status.dead_letters, 'letter')} kept"
+    if status.parked:
+        kept += f", {amount(status.parked, 'event')} parked"
+    return warning("dead letters", kept, "see why: reconciler dead-letters")

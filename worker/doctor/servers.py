@@ -1,0 +1,124 @@
+"""The servers that hold the ledger and the queues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from statistics import median
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+
+from config.celery import is_redis, redis_client_url
+from config.settings import Settings
+from worker.bootstrap import weaknesses
+from worker.broker.queues import queue_lengths, try_to_publish
+from worker.doctor.finding import Finding, ok, warning, wrong
+from worker.ledger.connection import connect_once
+from worker.outage import BrokerAway
+from worker.text.amounts import spoken
+
+PATIENCE = timedelta(seconds=3)
+#: Slower than this, claims and commits take longer than the calls to Cronofy that they are for.
+SLOW = timedelta(milliseconds=50)
+PINGS = 5
+#: Times in logs and mails would mislead.
+MOST_SKEW = timedelta(seconds=2)
+#: A server without eviction refuses writes when this is all used.
+FULL = 0.9
+
+
+def examine_redis(settings: Settings) -> Iterator[Finding]:
+    """The ledger's server: there, fit to be the only store, near enough, and of one mind about the time."""
+    try:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
+            yield from _fitness("redis", redis)
+            yield from _distance(redis)
+            yield from _clock(redis)
+    except RedisError as error:
+        mend = _mend(error, "server", "RECONCILER_REDIS_URL")
+        yield wrong("redis", f"cannot be used ({_named(error)})", mend)
+
+
+def examine_broker(settings: Settings) -> Iterator[Finding]:
+    """The server of the queues, where it is another one."""
+    if settings.broker_url is None:
+        yield ok("broker", "the ledger's Redis")
+        return
+    try:
+        queue_lengths(settings)
+        if is_redis(settings.broker):
+            with connect_once(redis_client_url(settings.broker), PATIENCE) as redis:
+                yield from _fitness("broker", redis)
+        else:
+            try_to_publish(settings.broker)
+            yield ok("broker", "answers and takes messages")
+    except (BrokerAway, RedisError) as error:
+        mend = _mend(error, "broker", "RECONCILER_BROKER_URL")
+        yield wrong("broker", f"cannot be used ({_named(error)})", mend)
+
+
+def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
+    info: dict[str, Any] = redis.info()
+    faults = [*weaknesses(redis), *_troubles(info)]
+    for fault in faults:
+        what, _, mend = fault.rpartition(": ")
+        yield wrong(name, what, mend)
+    if not faults:
+        kind = "Valkey" if info.get("server_name") == "valkey" else "Redis"
+        version = info.get("valkey_version") or info.get("redis_version")
+        yield ok(name, f"{kind} {version}, append-only file, evicts nothing")
+
+
+def _troubles(info: dict[str, Any]) -> Iterator[str]:
+    """What a server that is set up well may suffer from, each with its mend."""
+    if info.get("role") == "slave":
+        yield "this server is a replica, which takes no writes: name the primary in the URL"
+    if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
+        yield "the append-only file cannot be written: make room on the server's disk"
+    limit = int(info.get("maxmemory") or 0)
+    if limit and int(info["used_memory"]) > FULL * limit:
+        used = int(info["used_memory"]) / limit
+        yield f"{used:.0%} of maxmemory are used, and at 100 % every write fails: raise it"
+
+
+def _distance(redis: Redis) -> Iterator[Finding]:
+    spans = []
+    for _ in range(PINGS):
+        begun = time.perf_counter()
+        redis.ping()
+        spans.append(time.perf_counter() - begun)
+    latency = timedelta(seconds=median(spans))
+    said = f"{latency / timedelta(milliseconds=1):.1f} ms to and fro"
+    if latency > SLOW:
+        yield warning("redis latency", said, "run workers near the server; look for what keeps it busy")
+    else:
+        yield ok("redis latency", said)
+
+
+def _clock(redis: Redis) -> Iterator[Finding]:
+    before = time.time()
+    seconds, micros = redis.time()
+    # The server read its clock somewhere between; that it was in the middle is off by half the way at most.
+    skew = timedelta(seconds=seconds + micros / 1e6 - (before + time.time()) / 2)
+    if abs(skew) > MOST_SKEW:
+        ahead = "ahead of" if skew > timedelta(0) else "behind"
+        what = f"the server's clock is {spoken(abs(skew))} {ahead} this host's"
+        yield warning("redis clock", what, "keep both by NTP")
+    else:
+        yield ok("redis clock", "agrees with this host's")
+
+
+def _mend(error: Exception, server: str, setting: str) -> str:
+    if isinstance(error, AuthenticationError):
+        return f"correct the user and the password in {setting}"
+    if isinstance(error, NoPermissionError):
+        return f"give the user in {setting} the rights that docs/security.md lists"
+    return f"start the {server}, or correct {setting}"
+
+
+def _named(error: Exception) -> str:
+    """What kind of fault it is; a message might quote the URL, and with it a password."""
+    return str(error) if isinstance(error, BrokerAway) else type(error).__name__

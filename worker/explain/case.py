@@ -1,0 +1,146 @@
+"""A case: all that is known of one event when somebody asks why it has no conference yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from worker.diagnosis.causes import INDIRECT
+from worker.diagnosis.model import Cause, State
+from worker.ledger.records import Account, Episode, TrackedEvent, Write, from_ms
+from worker.reconcile.relinks import next_reminder
+from worker.text.wording import line, provider, when
+
+
+class Post(StrEnum):
+    """Where the newest relink email of an episode is."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    #: The mail server refused it for good.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that an answer speaks of."""
+
+    grace: timedelta
+    reminders: tuple[timedelta, ...]
+    replacement: str
+    #: Nothing is written or sent.
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One event, with everything that an answer about it rests on. All times are the ledger's."""
+
+    #: The diagnosis as the contract (§1) writes it.
+    answer: Mapping[str, Any]
+    event: TrackedEvent
+    account: Account
+    now: datetime
+    rules: Rules
+    #: Of the newest email of `episode`; None where none was written.
+    post: Post | None = None
+    #: When an operator paused the fleet.
+    paused_since: datetime | None = None
+    #: The diagnosis was made a moment ago; else it is the last look's.
+    read_anew: bool = False
+
+    @property
+    def cause(self) -> Cause | None:
+        """The diagnosis' cause; None for an assigned event, and for one not looked at yet."""
+        if self.unseen:
+            return None
+        return Cause(self.answer["cause"]) if self.answer["cause"] else None
+
+    @property
+    def state(self) -> State:
+        """Where the event stands."""
+        return State(self.answer["state"])
+
+    @property
+    def unseen(self) -> bool:
+        """No look has come to a diagnosis yet."""
+        refused = self.answer["cause"] == Cause.ACCOUNT_UNAUTHORIZED
+        return self.event.last is None and not self.read_anew and not refused and not self.event.parked
+
+    @property
+    def likely(self) -> bool:
+        """Cronofy does not say enough for the diagnosis to be certain."""
+        return bool(self.answer["certainty"] == "likely")
+
+    @property
+    def detail(self) -> Mapping[str, Any]:
+        """The diagnosis' detail."""
+        detail: Mapping[str, Any] = self.answer["detail"]
+        return detail
+
+    @property
+    def profile_id(self) -> str | None:
+        """The profile that the diagnosis speaks of, or else the one that the event asked for."""
+        named = self.detail.get("profile_id")
+        return named if isinstance(named, str) else self.event.profile_id
+
+    @property
+    def service(self) -> str | None:
+        """What people call the conferencing service; None where it is not known."""
+        if name := self.detail.get("provider_name"):
+            return provider(str(name))
+        if self.state is State.ASSIGNED:
+            return None
+        asked = self.profile_id
+        name = self.account.memo.providers.get(asked or "") or self.event.provider_name
+        return provider(name) if name and asked not in INDIRECT - {"integrated"} else None
+
+    @property
+    def episode(self) -> Episode | None:
+        """What was undertaken to have the profile connected again."""
+        return self.account.memo.episodes.get(self.profile_id or "")
+
+    @property
+    def next_reminder(self) -> datetime | None:
+        """When the user is reminded by email; None where they are not."""
+        return next_reminder(self.episode, self.rules.reminders) if self.episode else None
+
+    @property
+    def write(self) -> Write | None:
+        """The Update Event that sets the replacement which the diagnosis names, if one was begun."""
+        return self.event.writes.get(str(self.detail.get("to_profile_id")))
+
+    @property
+    def next_check_at(self) -> datetime | None:
+        """When the event is looked at next, if it is."""
+        moment = self.answer["next_check_at"]
+        return datetime.fromisoformat(moment) if moment else None
+
+    @property
+    def summary(self) -> str:
+        """What the meeting is about, on one line and with nothing invisible in it."""
+        return line(self.event.summary, 200) or "(no summary)"
+
+    @property
+    def start(self) -> str:
+        """When it starts, as a person in its zone reads it."""
+        start = self.event.start
+        return when(start.local, start.tzid) if start else "at an unknown time"
+
+    def at(self, moment: datetime) -> str:
+        """A moment as a person in the event's zone reads it."""
+        start = self.event.start
+        return when(moment, start.tzid if start else None)
+
+    def since(self, cause: Cause) -> datetime | None:
+        """When the history first names the cause, of its present unbroken run; None where it does not."""
+        first = None
+        for at, what, _ in reversed(self.event.history):
+            if what == cause.value:
+                first = from_ms(at)
+            elif what in list(Cause):
+                break
+        return first

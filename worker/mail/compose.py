@@ -1,0 +1,206 @@
+"""The two emails of this program, composed: the relink email to a user, the escalation to an operator.
+
+Composing is pure. The same letter in the same envelope says the same thing, so a mail that is sent twice is
+recognisably one mail: its Message-ID follows from its id in the outbox.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from email.header import Header
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import SMTP, EmailPolicy
+from typing import Final, cast
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from worker.text import wording
+
+#: How many meetings a relink email lists; beyond them it says how many more there are.
+LISTED_MEETINGS: Final = 50
+
+_SUBJECT_LIMIT: Final = 149
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One affected meeting as shown to a person."""
+
+    summary: str
+    start: datetime | date | None  #: aware; a date for an all-day meeting; None if unknown
+    tzid: str | None  #: the zone in which the person reads it
+    calendar_id: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelinkLetter:
+    """What one user is told about one expired profile (contract §2, `credentials_expired`)."""
+
+    to: str
+    name: str | None
+    provider_name: str | None  #: as Cronofy spells it: `zoom`, `go_to`
+    profile_name: str | None
+    relink_url: str = field(repr=False)  #: one that `links.refusal` let pass; a secret
+    meetings: tuple[Meeting, ...]
+    reminder: int  #: 0 is the first email, n the n-th reminder
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """One event that only a person can help, and what is known about it."""
+
+    meeting: Meeting
+    cause: str
+    reason: str
+    evidence: tuple[str, ...]
+    event_uid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EscalationLetter:
+    """What the operator is told about one account (contract §6)."""
+
+    to: str
+    sub: str
+    account_email: str | None
+    data_center: str
+    entries: tuple[Escalation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What every mail of this installation carries, whatever it says."""
+
+    sender: str  #: `address` or `Name <address>`
+    reply_to: str | None
+    message_id: str  #: as `message_id` makes it
+    date: datetime  #: aware
+
+
+class _SubjectPolicy(EmailPolicy):
+    """Folds a subject the older way: the newer one loses blanks between encoded words, and adds one in
+    front of a long subject."""
+
+    def fold(self, name: str, value: str) -> str:
+        if name != "Subject":
+            return str(super().fold(name, value))
+        charset = None if value.isascii() else "utf-8"
+        folded = Header(value, charset, header_name=name).encode(linesep=self.linesep)
+        return f"{name}: {folded}{self.linesep}"
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        return self.fold(name, value).encode("ascii")
+
+
+_POLICY: Final = _SubjectPolicy(linesep=SMTP.linesep)
+
+
+def message_id(mail_id: str, sender: str) -> str:
+    """Return the Message-ID of a mail, fixed by its id in the outbox: `<mail_id@domain of the sender>`.
+
+    Characters that have no place in a Message-ID are percent-encoded, so two mails never share one. An unfit
+    sender is a ValueError.
+    """
+    # quote() leaves dots alone, which may neither begin, end nor follow each other here.
+    return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{wording.mailbox(sender).domain}>"
+
+
+def read_back(content: bytes) -> EmailMessage:
+    """The message that was composed here and kept as bytes."""
+    message = BytesParser(EmailMessage, policy=_POLICY).parsebytes(content)
+    return cast("EmailMessage", message)
+
+
+def compose_relink(letter: RelinkLetter, envelope: Envelope) -> EmailMessage:
+    """Return the relink email: what expired, the one link to follow, the meetings that wait, soonest first.
+
+    A recipient, sender or Reply-To that is not a plain address is a ValueError, and so is a letter that
+    lists no meeting: none is owed then (contract §4, `RECONCILER_RELINK_REMINDERS`).
+    """
+    if not letter.meetings:
+        raise ValueError("a relink email needs at least one affected meeting")
+    meetings = sorted(letter.meetings, key=_soonest_first)
+    provider = wording.provider(letter.provider_name)
+    profile = wording.line(letter.profile_name or "", 100)
+    return _compose(
+        "relink",
+        wording.address(letter.to, letter.name),
+        envelope,
+        name=wording.line(letter.name or "", 80),
+        provider=provider,
+        # Many profiles have no name but their service's: "Your Zoom connection (Zoom)" says nothing more.
+        profile="" if profile.casefold() == provider.casefold() else profile,
+        relink_url=letter.relink_url,
+        is_reminder=letter.reminder > 0,
+        meetings=meetings[:LISTED_MEETINGS],
+        count=len(meetings),
+        more=len(meetings) - LISTED_MEETINGS,
+    )
+
+
+def compose_escalation(letter: EscalationLetter, envelope: Envelope) -> EmailMessage:
+    """Return the escalation email: the account and its events, soonest first, with all that support asks for.
+
+    Unfit addresses, and a letter without an entry, are a ValueError.
+    """
+    if not letter.entries:
+        raise ValueError("an escalation email needs at least one event")
+    return _compose(
+        "escalation",
+        wording.address(letter.to),
+        envelope,
+        letter=letter,
+        entries=sorted(letter.entries, key=lambda entry: _soonest_first(entry.meeting)),
+    )
+
+
+def _soonest_first(meeting: Meeting) -> tuple[bool, datetime]:
+    """Order meetings by when they begin; those of which it is unknown come last."""
+    if meeting.start is None:
+        return True, datetime.max.replace(tzinfo=UTC)
+    return False, wording.instant(meeting.start, meeting.tzid)
+
+
+def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> EmailMessage:
+    def render(part: str) -> str:
+        return _templates.get_template(f"{kind}.{part}").render(values)
+
+    message = EmailMessage(policy=_POLICY)
+    message["From"] = wording.mailbox(envelope.sender)
+    message["To"] = to
+    if envelope.reply_to:
+        message["Reply-To"] = wording.mailbox(envelope.reply_to)
+    message["Subject"] = wording.header(render("subject.txt"), _SUBJECT_LIMIT)
+    message["Date"] = envelope.date
+    message["Message-ID"] = envelope.message_id
+    # RFC 3834 and its Exchange counterpart: an absence notice to us would only be noise.
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    message.set_content(render("body.txt"), charset="utf-8", cte="quoted-printable")
+    message.add_alternative(render("body.html"), "html", charset="utf-8", cte="quoted-printable")
+    return message
+
+
+def _one_line(value: object) -> object:
+    """Keep whatever a template prints on its line, also where a filter was forgotten."""
+    return wording.line(value, limit=2048) if isinstance(value, str) else value
+
+
+def _when(meeting: Meeting) -> str:
+    return wording.when(meeting.start, meeting.tzid)
+
+
+_templates = Environment(
+    loader=PackageLoader("worker.mail"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    finalize=_one_line,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {"line": wording.line, "when": _when}

@@ -1,0 +1,273 @@
+"""Where a composed mail goes: to an SMTP server, or into a directory where none is configured.
+
+A mail leaves the outbox only once `send` returned, so it may be sent twice but never lost; its fixed
+Message-ID lets the receiving side recognise the double.
+"""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from email.message import EmailMessage
+from enum import StrEnum
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from threading import Timer
+from time import monotonic
+from typing import Final, Protocol
+from urllib.parse import quote
+
+from worker.mail.smtp_url import SmtpTarget, parse_smtp_url
+
+__all__ = ["FileMailer", "MailError", "Mailer", "SmtpMailer", "SmtpTarget", "parse_smtp_url"]
+
+#: "Authentication required", "too weak", "failed", "needs encryption" (RFC 4954 §6): ours to mend, whichever
+#: command they answer.
+_LOGIN_FAULTS: Final = frozenset({530, 534, 535, 538})
+
+#: Between two tries under a faulty configuration: a login tried too often locks the account at many servers.
+_CONFIGURATION_PAUSE: Final = timedelta(minutes=5)
+
+
+class MailError(Exception):
+    """This mail was not sent, or it is unknown whether it was.
+
+    The message speaks of the server and the step, never of credentials, addresses or what the mail says;
+    nor does it repeat a server's words, which do.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool = False, retry_after: timedelta | None = None) -> None:
+        super().__init__(reason)
+        #: True if the same mail would be refused again: give it up and say so.
+        self.permanent = permanent
+        #: How long to leave the server alone; None leaves it to the caller.
+        self.retry_after = retry_after
+
+
+class Mailer(Protocol):
+    """Whatever takes a mail for good, or raises MailError."""
+
+    def send(self, message: EmailMessage) -> None: ...
+
+
+def _on_the_wire(message: EmailMessage) -> bytes:
+    return message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+
+
+class FileMailer:
+    """Keeps each mail as `<message-id>.eml` in a directory; the same Message-ID is the same file."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def send(self, message: EmailMessage) -> None:
+        """Write `message` to its file, whole or not at all; MailError (not permanent) if the disk refuses."""
+        name = quote(message["Message-ID"].strip("<>"), safe="@") + ".eml"
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with ExitStack() as on_failure:
+                with NamedTemporaryFile(dir=self._directory, prefix=".", suffix=".tmp", delete=False) as file:
+                    temporary = Path(file.name)
+                    on_failure.callback(temporary.unlink)
+                    file.write(_on_the_wire(message))
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(self._directory / name)
+                on_failure.pop_all()
+        except OSError as error:
+            raise MailError(f"the mail could not be kept as a file: {error.strerror}") from error
+
+
+class _Step(StrEnum):
+    """Where an SMTP conversation stands, as a reason names it."""
+
+    CONNECT = "while connecting"
+    LOGIN = "at login"
+    SENDER = "at the sender"
+    RECIPIENT = "at the recipient"
+    CONTENT = "at the message"
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """An open connection, and where the conversation on it stands."""
+
+    smtp: smtplib.SMTP
+    step: _Step
+
+
+class SmtpMailer:
+    """Hands mails to the server of an SMTP URL, one connection each, TLS verified against the system's roots.
+
+    `timeout` bounds the connecting to one address and every single wait for the server; `deadline` bounds
+    the whole conversation, also with a server that sends a byte now and then.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: timedelta = timedelta(seconds=10),
+        deadline: timedelta = timedelta(seconds=30),
+    ) -> None:
+        """Take the settings; ValueError as in `parse_smtp_url`. Connects to nothing."""
+        self._target = parse_smtp_url(url)
+        self._timeout = timeout
+        self._deadline = deadline
+        self._tls = None if self._target.security == "none" else ssl.create_default_context()
+
+    def send(self, message: EmailMessage) -> None:
+        """Return once the server has taken `message` for its one recipient, else raise MailError.
+
+        Permanent is only a 5xx answer to the recipient or to the message. Anything else may pass: a 4xx, a
+        broken or slow connection, and faults of the configuration (login, TLS, sender), for which the mail
+        is kept until they are mended. A connection that ends after the message was handed over leaves it
+        unknown whether it was accepted; that is not permanent either.
+        """
+        sender = message["From"].addresses[0].addr_spec
+        recipient = message["To"].addresses[0].addr_spec
+        content = _on_the_wire(message)
+        with self._conversation() as talk:
+            talk.step = _Step.SENDER
+            _expect_success(talk.smtp.mail(sender))
+            talk.step = _Step.RECIPIENT
+            _expect_success(talk.smtp.rcpt(recipient))
+            talk.step = _Step.CONTENT
+            _expect_success(talk.smtp.data(content))
+
+    def try_login(self) -> None:
+        """Connect, secure the connection, log in as the URL says, send nothing; MailError as in `send`."""
+        with self._conversation() as talk:
+            _expect_success(talk.smtp.noop())
+
+    @contextmanager
+    def _conversation(self) -> Iterator[_Conversation]:
+        """A connection that is logged in; what goes wrong in it is judged by its step."""
+        step, deadline = _Step.CONNECT, _Deadline(self._deadline)
+        talk = None
+        try:
+            with (
+                closing(deadline),
+                closing(_Connection(self._target, self._timeout, self._tls, deadline)) as smtp,
+            ):
+                talk = _Conversation(smtp, step)
+                if self._target.security == "starttls":
+                    smtp.starttls(context=self._tls)
+                smtp.ehlo_or_helo_if_needed()
+                talk.step = _Step.LOGIN
+                if self._target.user is not None and self._target.password is not None:
+                    smtp.login(self._target.user, self._target.password)
+                yield talk
+                with suppress(OSError):  # the mail is theirs by now, whatever comes of the goodbye
+                    smtp.quit()
+        except OSError as error:  # all of smtplib's are; their text may quote addresses and goes no further
+            raise self._judge(talk.step if talk else step, error, deadline) from None
+
+    def _judge(self, step: _Step, error: OSError, deadline: _Deadline) -> MailError:
+        # An answer that the deadline cut in two is none.
+        if isinstance(error, smtplib.SMTPResponseException) and not deadline.has_passed:
+            return _refused(step, error.smtp_code)
+        if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, OSError):
+            error = error.__context__  # smtplib says "disconnected" of a timeout too
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return _misconfigured(f"its certificate was not accepted ({error.verify_message})")
+        if isinstance(error, smtplib.SMTPNotSupportedError):
+            return _misconfigured(f"it does not offer what the SMTP URL asks for {step}")
+        if step is _Step.CONTENT:
+            return MailError(
+                "the connection to the mail server ended at the message: it may have arrived or not"
+            )
+        if deadline.has_passed:
+            what = f"did not finish within {self._deadline.total_seconds():g} s"
+        elif isinstance(error, TimeoutError):
+            what = f"did not answer within {self._timeout.total_seconds():g} s"
+        elif isinstance(error, ConnectionRefusedError):
+            what = "refused the connection"
+        elif isinstance(error, socket.gaierror):
+            what = "could not be found by its name"
+        else:
+            what = f"broke off the conversation ({type(error).__name__})"
+        return MailError(f"the mail server {what}, {step}")
+
+
+def _expect_success(reply: tuple[int, bytes]) -> None:
+    code, text = reply
+    if not 200 <= code < 300:
+        raise smtplib.SMTPResponseException(code, text)
+
+
+def _refused(step: _Step, code: int) -> MailError:
+    if 400 <= code < 500:
+        return MailError(f"the mail server put the mail off with {code}, {step}")
+    if not 500 <= code < 600:
+        return MailError(f"the mail server did not answer as one does, {step}")
+    if code in _LOGIN_FAULTS or step not in {_Step.RECIPIENT, _Step.CONTENT}:
+        return _misconfigured(f"it answered {code} {step}")
+    return MailError(f"the mail server refused the mail for good with {code}, {step}", permanent=True)
+
+
+def _misconfigured(what: str) -> MailError:
+    return MailError(
+        f"the mail server or its settings need mending: {what}; the mail is kept",
+        retry_after=_CONFIGURATION_PAUSE,
+    )
+
+
+class _Deadline:
+    """Cuts a connection when its time is up. Socket timeouts alone do not: they restart at each byte."""
+
+    def __init__(self, after: timedelta) -> None:
+        self._ends = monotonic() + after.total_seconds()
+        self._twin: socket.socket | None = None
+        self._timer: Timer | None = None
+        self.has_passed = False
+
+    def watch(self, connection: socket.socket) -> None:
+        # A twin, since wrapping a socket in TLS takes it over, and the handshake must be cut short too.
+        self._twin = connection.dup()
+        self._timer = Timer(max(0.0, self._ends - monotonic()), self._cut, [self._twin])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cut(self, twin: socket.socket) -> None:
+        self.has_passed = True
+        with suppress(OSError):  # it ended by itself just now
+            twin.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+        if self._twin is not None:
+            self._twin.close()
+
+
+class _Connection(smtplib.SMTP):
+    """An SMTP connection, TLS from its first byte where the URL says so, under one deadline."""
+
+    def __init__(
+        self, target: SmtpTarget, timeout: timedelta, tls: ssl.SSLContext | None, deadline: _Deadline
+    ) -> None:
+        self._tls = tls if target.security == "tls" else None
+        self._deadline = deadline
+        # smtplib would look the name up in the DNS, without any timeout.
+        name = socket.gethostname()
+        super().__init__(
+            target.host,
+            target.port,
+            local_hostname=name if "." in name else "[127.0.0.1]",
+            timeout=timeout.total_seconds(),
+        )
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        """Connect; smtplib's own hook, by which its SMTP_SSL does the same."""
+        connection = socket.create_connection((host, port), timeout)
+        self._deadline.watch(connection)
+        if self._tls is None:
+            return connection
+        return self._tls.wrap_socket(connection, server_hostname=host)

@@ -1,0 +1,111 @@
+"""What leaves the ledger for the outside: emails from the outbox, outcomes for their task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
+
+import structlog
+
+from worker.bootstrap import Services
+from worker.ledger.outbox import QueuedMail
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.vault import VaultError
+from worker.mail.compose import read_back
+from worker.mail.smtp import MailError
+
+#: One task sends mails for so long; what is left waits for the next wake-up.
+MAIL_SECONDS = 10.0
+LONGEST_MAIL_PAUSE = timedelta(minutes=15)
+#: How many outcomes are told at a time, and how long one process may take over that.
+TOLD_AT_A_TIME = 500
+TELL_LEASE = timedelta(seconds=30)
+#: It stops well before its turn is over, or the next one would tell the same again.
+TELL_SECONDS = 15.0
+
+log = structlog.get_logger()
+
+
+def send_mails(services: Services) -> int:
+    """Send what is due in the outbox; returns how many were. A mail stays until it is sent or refused."""
+    sent, end = 0, time.monotonic() + MAIL_SECONDS
+    while time.monotonic() < end:
+        try:
+            mail = services.outbox.take()
+        except VaultError as error:
+            # Ours to mend. It stays where it is, and does not hold up those behind it.
+            log.error("mail.unreadable", reason=str(error))
+            continue
+        if mail is None:
+            break
+        sent += _send(services, mail)
+    return sent
+
+
+def _send(services: Services, mail: QueuedMail) -> bool:
+    try:
+        services.mailer.send(read_back(mail.message))
+    except MailError as error:
+        if error.permanent:
+            reason = f"An email was refused for good: {error}"
+            outcome = Outcome(
+                OutcomeType.ESCALATED,
+                mail.sub,
+                services.ledger.now(),
+                detail={"reason": reason, "mail_id": mail.mail_id},
+            )
+            services.outbox.refused(mail.mail_id, outcome)
+            log.error("mail.refused", mail_id=mail.mail_id, sub=mail.sub, reason=str(error))
+            return False
+        wait = error.retry_after or min(
+            LONGEST_MAIL_PAUSE, timedelta(seconds=5 * 2 ** min(mail.attempts, 12))
+        )
+        services.outbox.later(mail.mail_id, wait)
+        log.warning(
+            "mail.put_off",
+            sub=mail.sub,
+            mail_id=mail.mail_id,
+            attempts=mail.attempts,
+            reason=str(error),
+            seconds=wait.total_seconds(),
+        )
+        return False
+    services.outbox.sent(mail.mail_id)
+    log.info("mail.sent", mail_id=mail.mail_id, sub=mail.sub)
+    return True
+
+
+def has_undelivered(services: Services) -> bool:
+    """Whether there is an outcome that its task was not told yet."""
+    redis, prefix = services.ledger.redis, services.ledger.prefix
+    newest = cast("list[tuple[bytes, Any]]", redis.xrevrange(f"{prefix}:outcomes", count=1))
+    return len(newest) > 0 and newest[0][0] != redis.get(f"{prefix}:outcomes:sent")
+
+
+def deliver_outcomes(services: Services, publish: Callable[[str], None]) -> int:
+    """Call `publish` with each outcome (JSON) that was not told yet, in order; returns how many.
+
+    One process tells at a time. A death in between tells a few of them twice, with the same id, as
+    consumers must expect (contract §6).
+    """
+    redis, prefix = services.ledger.redis, services.ledger.prefix
+    turn, cursor = f"{prefix}:outcomes:turn", f"{prefix}:outcomes:sent"
+    if not redis.set(turn, 1, nx=True, px=int(TELL_LEASE.total_seconds() * 1000)):
+        return 0
+    done, end = 0, time.monotonic() + TELL_SECONDS
+    try:
+        last = cast("bytes | None", redis.get(cursor))
+        start = f"({last.decode()}" if last else "-"
+        entries = redis.xrange(f"{prefix}:outcomes", min=start, count=TOLD_AT_A_TIME)
+        told = cast("list[tuple[bytes, dict[bytes, bytes]]]", entries)
+        for entry_id, fields in told:
+            if time.monotonic() > end:
+                break
+            publish(fields[b"outcome"].decode())
+            redis.set(cursor, entry_id)
+            done += 1
+        return done
+    finally:
+        redis.delete(turn)

@@ -1,0 +1,147 @@
+"""The status of a fleet as a table for a person: 80 columns, plain where it is not a terminal."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+from redis.exceptions import RedisError
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from worker.diagnosis.model import Cause
+from worker.status.snapshot import Starting, Status
+from worker.text.amounts import amount, spoken
+
+#: How many of the events that start next a person is shown.
+SHOWN = 5
+#: How often a watched table is read anew.
+REFRESH_SECONDS = 2.0
+
+
+def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
+    """The whole of it; what an operator should look at is coloured."""
+    lines = [_headline(status), Text()]
+    for name, text, well in _rows(status, sweep_every):
+        lines.append(Text.assemble((f"{name:<14}", "dim"), (text, "" if well else "yellow")))
+    lines.append(Text())
+    lines.append(Text(f"{'cause':<20}{'pending':>11}", style="dim"))
+    for cause, count in status.by_cause.items():
+        unseen = (
+            f"  {status.unseen:,} not looked at yet" if cause is Cause.GENERATING and status.unseen else ""
+        )
+        lines.append(Text(f"{cause:<20}{count:>11,}{unseen}", style="" if count else "dim"))
+    lines.extend(_next(status))
+    return Group(*lines)
+
+
+def _headline(status: Status) -> Text:
+    line = Text(amount(status.pending, "event") + " pending", style="bold")
+    if status.oldest_pending_seconds is not None:
+        line.append(f", the oldest for {spoken(status.oldest_pending_seconds)}", style="not bold")
+    return line
+
+
+def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bool]]:
+    """Name, text, and whether it is as it should be."""
+    if status.paused_since is not None:
+        since = f"by an operator, for {spoken(status.at - status.paused_since)}: reconciler resume ends it"
+        yield "paused", since, False
+    yield "settled", f"{status.assigned:,} assigned, {status.closed:,} closed", True
+    yield "accounts", f"{status.due:,} due, {status.leased:,} being looked at", True
+    yield "budget", *_budget(status)
+    refused = f", {status.mail_refused:,} refused" if status.mail_refused else ""
+    yield "mail", f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}", not refused
+    unknown = None in status.queues.values()
+    waiting = (
+        f"{name.removeprefix('reconciler.')} {n:,}" for name, n in status.queues.items() if n is not None
+    )
+    yield "queues", "not known: the broker does not say" if unknown else ", ".join(waiting), not unknown
+    yield (
+        "workers",
+        f"{status.workers:,}" if status.workers else "none seen within half a minute",
+        status.workers > 0,
+    )
+    yield "last sweep", *_sweep(status, sweep_every)
+    parked = f", {amount(status.parked, 'event')} parked" if status.parked else ""
+    yield "dead letters", f"{status.dead_letters:,}{parked}", not status.dead_letters
+
+
+def _budget(status: Status) -> tuple[str, bool]:
+    budget = status.budget
+    if budget.client_refused:
+        return "Cronofy refuses our client: see reconciler doctor", False
+    used = f"{budget.used_last_minute:,} of {budget.per_minute:,} calls in the last minute"
+    if budget.paused_until is not None:
+        return f"{used}; Cronofy asked for a pause of {spoken(budget.paused_until - status.at)}", False
+    return used, True
+
+
+def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
+    if status.last_sweep_seconds is None:
+        return "never: does beat run?", False
+    late = status.sweep_is_late(sweep_every)
+    return f"{spoken(status.last_sweep_seconds)} ago" + (": does beat run?" if late else ""), not late
+
+
+def _next(status: Status) -> Iterator[Text]:
+    if not status.soonest:
+        return
+    yield Text("\nNext to start without a link", style="bold")
+    for starting in status.soonest[:SHOWN]:
+        cause = starting.cause.value if starting.cause else "not looked at yet"
+        when = f"in {spoken(starting.start - status.at)}"
+        yield Text(f"  {when:<16}{starting.start:%Y-%m-%d %H:%M} UTC  {cause}")
+        yield Text(f"    {_ids(starting)}", style="dim", overflow="fold")
+
+
+def _ids(starting: Starting) -> str:
+    """As `reconciler explain` takes them."""
+    return shlex.join((starting.sub, starting.calendar_id, starting.event_id))
+
+
+def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) -> None:
+    """Show it anew every two seconds until q is typed or Ctrl-C; an outage of Redis is shown and outlived."""
+    shown: RenderableType = ""
+    with (
+        suppress(KeyboardInterrupt),
+        _keys() as pressed,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while True:
+            try:
+                shown = status_table(read(), sweep_every)
+                live.update(Group(shown, Text("\nq ends this", style="dim")), refresh=True)
+            except RedisError as error:
+                away = Text(f"Redis cannot be read ({type(error).__name__}); trying again.", style="red")
+                live.update(Group(away, Text(), shown), refresh=True)
+            if pressed(REFRESH_SECONDS) in ("q", "Q"):
+                break
+    console.print(shown)
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """A function that waits so long for a key and returns it, or nothing; without a terminal, only waits."""
+    if not sys.stdin.isatty():
+        yield lambda seconds: time.sleep(seconds) or ""  # type: ignore[func-returns-value]
+        return
+    import select  # noqa: PLC0415 - of no use without a terminal
+    import termios  # noqa: PLC0415
+    import tty  # noqa: PLC0415
+
+    def pressed(seconds: float) -> str:
+        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+        return sys.stdin.read(1) if ready else ""
+
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
