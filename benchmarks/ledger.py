@@ -34,7 +34,8 @@ from worker.ledger.ledger import Credentials
 from worker.ledger.lua import source
 from worker.ledger.packing import pack_event
 from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
-from worker.reconcile.verdict import judge
+from worker.reconcile.judging import Judged
+from worker.reconcile.verdict import conclude
 
 #: (events, events an account); the first is what the ratios compare with.
 SIZES = ((10_000, 10), (100_000, 10), (1_000_000, 10), (100_000, 1))
@@ -195,7 +196,8 @@ def _look(size: Size, lease: Lease, stored: Stored) -> EventChange:
     diagnosis = diagnose(event.request, Observation(seen, profiles), lease.now, policy)
     if diagnosis.cause is not Cause.GENERATING:
         raise SystemExit(f"The events should be waiting; one was diagnosed as {diagnosis.cause}.")
-    return judge(lease.sub, stored, event, seen, diagnosis, lease.now, policy).change
+    judged = Judged(stored, event, diagnosis, seen)
+    return conclude(lease.sub, judged, lease.now, policy).change
 
 
 def _row(size: Size, smallest: Size) -> dict[str, Value]:

@@ -34,6 +34,8 @@ def look_at_ready(self: Task[..., Any]) -> None:
         result = looks.look_at_ready(services(), BATCH_SIZE)
         if result.looked_at:
             wake_outgoing()
+        for sub in result.alone:
+            look_at_account.delay(sub=sub)
         rest = result.resume_after
         if rest and rest < services().settings.sweep_every and services().ledger.take_resumption(rest):
             # Nothing hangs on it: the next sweep would do the same, only later.

@@ -24,9 +24,9 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.vault import Vault
 from worker.mail.smtp import FileMailer, Mailer, SmtpMailer
-from worker.reconcile.attempts import Attempts
 from worker.reconcile.channel_check import Channels
-from worker.reconcile.emails import Post
+from worker.reconcile.emails import Emails
+from worker.reconcile.failure import Failures
 from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.text.wording import mailbox
@@ -116,8 +116,8 @@ def bootstrap(settings: Settings) -> Services:
         cronofy=cronofy,
         policy=policy,
         rules=RelinkRules(settings.relink_reminders, settings.relink_hosts, settings.cronofy_api_url),
-        post=Post(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
-        attempts=Attempts(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
+        emails=Emails(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
+        failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
         channels=_channels(settings, cronofy),
     )

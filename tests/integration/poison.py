@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.ledger.dead_letters import KeptLetter
-from worker.reconcile import judgement, verdict
+from worker.reconcile import judging, look
 from worker.run import looks
 
 #: Looks follow each other so quickly that a test can wait for them.
@@ -28,7 +28,8 @@ QUICK = {
 def sweep(world: World) -> None:
     """What beat and a worker do, once."""
     world.services.ledger.promote(100)
-    looks.look_at_ready(world.services, 8)
+    for sub in looks.look_at_ready(world.services, 8).alone:
+        looks.look_at_account(world.services, sub)
 
 
 def make_all_due(world: World) -> None:
@@ -71,15 +72,14 @@ def gauge(world: World, name: str) -> int:
 def poison(monkeypatch: pytest.MonkeyPatch, error: Exception, event_id: str = "bad") -> list[str]:
     """Have every diagnosis of this event fail; the list grows by one with each."""
     tried: list[str] = []
-    judge = verdict.judge
 
-    def fail_for_one(sub: str, before: Any, *args: Any, **kwargs: Any) -> Any:
-        if before.event.key.event_id == event_id:
+    def fail_for_one(lease: Any, stored: Any, *args: Any) -> Any:
+        if stored.event.key.event_id == event_id:
             tried.append(event_id)
             raise error
-        return judge(sub, before, *args, **kwargs)
+        return judging.judge(lease, stored, *args)
 
-    monkeypatch.setattr(judgement, "judge", fail_for_one)
+    monkeypatch.setattr(look, "judge", fail_for_one)
     return tried
 
 

@@ -13,7 +13,7 @@ from redis import Redis
 from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, standing, told
 from worker.diagnosis.model import Cause
 from worker.ledger.channels import hear_of_account
-from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
+from worker.ledger.leases import Change, Committed, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Episode, EventKey, Memo
@@ -42,7 +42,7 @@ def outcomes(ledger: Ledger) -> list[dict[str, Any]]:
     return [json.loads(fields[b"outcome"]) for _, fields in entries]
 
 
-def lose(ledger: Ledger, lease: Lease) -> frozenset[EventKey]:
+def lose(ledger: Ledger, lease: Lease) -> Committed:
     """Commit that Cronofy refuses the account."""
     lost = Outcome(OutcomeType.ACCOUNT_LOST, lease.sub, lease.now, cause=Cause.ACCOUNT_UNAUTHORIZED)
     change = Change([EventChange(s, later(s)) for s in lease.events], lost=True, outcomes=[lost])
@@ -101,7 +101,7 @@ def test_a_lost_account_is_not_scheduled_and_wakes_on_connect(ledger: Ledger) ->
     """Its events stay tracked; nothing makes them due until it is connected, and then all of them are."""
     connect(ledger)
     ledger.track(SUB, an_event(due=False))
-    assert lose(ledger, claim(ledger, SUB)) == frozenset()
+    assert lose(ledger, claim(ledger, SUB)) == Committed()
     assert ledger.account(SUB).lost
 
     ledger.track(SUB, an_event("tracked-while-lost"))
@@ -124,9 +124,9 @@ def test_connected_anew_during_the_look_that_found_it_refused(ledger: Ledger) ->
     lease = claim(ledger, SUB)
     connect(ledger, refresh_token="refresh-2")
 
-    refused = lose(ledger, lease)
+    committed = lose(ledger, lease)
 
-    assert refused == {EventKey("cal", "e1")}
+    assert committed.void
     assert (ledger.account(SUB).lost, standing(ledger, SUB)) == (False, {"ready"})
     assert [o["type"] for o in outcomes(ledger)] == ["account_connected"]
 
@@ -237,7 +237,7 @@ def test_ids_are_opaque(ledger: Ledger, odd: str) -> None:
 
     refused = ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, settle=True)]))
 
-    assert (refused, ledger.accounts_of(odd), told(ledger)) == (frozenset(), (), 1)
+    assert (refused.changed, ledger.accounts_of(odd), told(ledger)) == (frozenset(), (), 1)
     assert ledger.find(odd, EventKey(odd, odd)) is not None
     assert ledger.untrack(odd, EventKey(odd, odd))
     assert ledger.find(odd, EventKey(odd, odd)) is None

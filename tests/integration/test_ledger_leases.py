@@ -48,7 +48,7 @@ def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> N
     after = later(lease.events[0], failures=2)
     refused = ledger.commit(lease, Change([EventChange(lease.events[0], after, outcomes=(outcome(),))]))
 
-    assert refused == frozenset()
+    assert refused.changed == frozenset()
     assert [s.event for s in ledger.pending("acc")] == [after]
     assert (standing(ledger, "acc"), told(ledger)) == ({"waiting"}, 1)
 
@@ -159,7 +159,7 @@ def test_an_event_tracked_anew_during_a_look_is_not_overwritten(ledger: Ledger) 
         lease, Change([EventChange(s, later(s), outcomes=(outcome(),)) for s in lease.events])
     )
 
-    assert refused == {EventKey("cal", "anew")}
+    assert refused.changed == {EventKey("cal", "anew")}
     found = ledger.find("acc", anew.key)
     assert found is not None
     assert found.event == anew
@@ -184,7 +184,7 @@ def test_an_event_untracked_during_a_look_stays_gone(ledger: Ledger) -> None:
         ),
     )
 
-    assert refused == {EventKey("cal", "a"), EventKey("cal", "b")}
+    assert refused.changed == {EventKey("cal", "a"), EventKey("cal", "b")}
     assert (ledger.find("acc", EventKey("cal", "a")), ledger.find("acc", EventKey("cal", "b"))) == (
         None,
         None,

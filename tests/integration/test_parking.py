@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -24,8 +23,8 @@ from tests.integration.poison import (
 )
 from tests.integration.world import Begin
 from worker.cronofy.errors import CronofyError
-from worker.reconcile import relinks
-from worker.reconcile.attempts import LONGEST_TRACEBACK
+from worker.reconcile import emails, relinks
+from worker.reconcile.failure import LONGEST_TRACEBACK
 from worker.run import looks
 
 
@@ -95,7 +94,7 @@ def test_the_limit_is_the_setting(begin: Begin, monkeypatch: pytest.MonkeyPatch,
 STAGES = {
     "its part of the answer": "worker.reconcile.observe.read_event",
     "what is planned for the whole look": "worker.reconcile.look.plan_reading",
-    "its diagnosis": "worker.reconcile.judgement.diagnose",
+    "its diagnosis": "worker.reconcile.judging.diagnose",
     "the update to be written": "worker.reconcile.reassign.update_body",
     "its packing": "worker.ledger.packing._body_to_json",
 }
@@ -138,31 +137,28 @@ def test_it_is_blamed_wherever_it_makes_the_look_fail(
 def test_an_email_leaves_out_what_cannot_be_put_into_it(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The user is asked for the sake of the others, and the event is diagnosed at its next look."""
-    world = begin()
+    """The user is asked for the sake of the others, and the event is parked."""
+    world = begin(max_attempts=2)
     world.control.set_settings(generation_seconds=3600)
     for event_id in ("good-1", "bad", "good-2"):
         world.track(event_id)
     world.control.disconnect_profile(world.sub, world.profiles[0])
-    meeting = relinks.meeting
+    meeting = emails.meeting_of
 
     def fail_for_one(event: Any) -> Any:
         if event.key.event_id == "bad":
             raise LookupError
         return meeting(event)
 
-    monkeypatch.setattr(relinks, "meeting", fail_for_one)
+    monkeypatch.setattr(relinks, "meeting_of", fail_for_one)
     make_all_due(world)
 
-    run_until(world, lambda: world.stored("bad").event.cause, "it to be diagnosed")
+    run_until(world, lambda: is_parked(world), "it to be parked")
 
     [mail] = world.mails()
-    assert [f"Interview {name}".encode() in mail.message for name in ("good-1", "bad", "good-2")] == [
-        True,
-        False,
-        True,
-    ]
-    assert world.types() == ["relink_requested"]
+    named = [f"Interview {name}".encode() in mail.message for name in ("good-1", "bad", "good-2")]
+    assert named == [True, False, True]
+    assert world.types() == ["relink_requested", "escalated"]
 
 
 def test_what_a_look_fails_with_shows_no_secret(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +232,7 @@ def test_a_diagnosis_clears_what_was_held_against_an_event(
 
     run_until(world, lambda: state(world, "bad") == "pending", "a diagnosis")
 
-    assert (world.stored("bad").event.attempts, world.stored("bad").event.suspect) == (0, False)
+    assert world.stored("bad").event.attempts == 0
     assert letters(world) == []
 
 
@@ -368,6 +364,5 @@ def test_a_suspect_that_is_put_off_keeps_its_count(begin: Begin, monkeypatch: py
 
     event = world.stored("bad").event
 
-    assert (event.attempts, event.trying, len(tried)) == (failures, False, failures)
-    assert dataclasses.replace(event, attempts=0).suspect is False
+    assert (event.attempts, len(tried)) == (failures, failures)
     assert world.services.settings.recheck_max == timedelta(seconds=0.1)

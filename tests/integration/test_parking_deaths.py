@@ -15,7 +15,7 @@ from tests.integration.world import Begin, World
 from worker.bootstrap import bootstrap
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
-from worker.reconcile import judgement, verdict
+from worker.reconcile import judging, look
 from worker.run import looks
 
 #: What a process that died of its event ends with, and one that came through.
@@ -33,18 +33,18 @@ def begin(begin: Begin, running: RunningSandbox) -> Begin:
 
 
 def die_of(settings: Settings, event_id: str) -> None:
-    """In a process of its own: one batch of looks, of which the one at this event is the last."""
-    judge = verdict.judge
+    """In a process of its own: one batch of looks, and those that it hands over; this event's is the last."""
 
-    def die_of_one(sub: str, before: Any, *args: Any, **kwargs: Any) -> Any:
-        if before.event.key.event_id == event_id:
+    def die_of_one(lease: Any, stored: Any, *args: Any) -> Any:
+        if stored.event.key.event_id == event_id:
             os._exit(DEAD)
-        return judge(sub, before, *args, **kwargs)
+        return judging.judge(lease, stored, *args)
 
-    judgement.judge = die_of_one  # type: ignore[attr-defined]
+    look.judge = die_of_one  # type: ignore[assignment, attr-defined]
     services = bootstrap(settings)
     services.ledger.promote(100)
-    looks.look_at_ready(services, 8)
+    for sub in looks.look_at_ready(services, 8).alone:
+        looks.look_at_account(services, sub)
 
 
 def batch(world: World, event_id: str = "bad") -> int:
@@ -127,7 +127,7 @@ def test_accidents_blame_nobody(begin: Begin) -> None:
 
     stored = [world.stored(name).event for name in ("e1", "e2")]
 
-    assert [event.suspect for event in stored] == [False, False]
+    assert [event.attempts for event in stored] == [0, 0]
     assert list(world.services.dead_letters) == []
 
 

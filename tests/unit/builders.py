@@ -27,11 +27,14 @@ from worker.diagnosis.model import (
     Unauthorized,
 )
 from worker.diagnosis.times import EventTime, parse_event_time
-from worker.ledger.outcomes import OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import Account, Episode, EventKey, Memo, Stored, TrackedEvent, to_ms
-from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks
-from worker.reconcile.verdict import Verdict, judge
+from worker.mail.compose import RelinkLetter
+from worker.reconcile.judging import Judged
+from worker.reconcile.reassign import WriteResult
+from worker.reconcile.relinks import RelinkNote, RelinkPlan, RelinkRules, affected, plan_relinks, reconnected
+from worker.reconcile.verdict import Verdict, conclude
 
 #: A Tuesday at noon in UTC: already Wednesday in Auckland, still early morning in Los Angeles.
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -164,14 +167,30 @@ def judged(
     policy: Policy = POLICY,
     *,
     heard: bool = False,
-) -> Verdict:
-    """The verdict of a look at `now` that saw `sighting`; by default, what the record says, still pending."""
+) -> Judged:
+    """What a look at `now` makes of it that saw `sighting`; by default what the record says, pending."""
     before = stored(event)
     sighting = sighting or Seen(start=event.start, end=event.end)
     read = sighting if isinstance(sighting, Seen) else None
     event = event.saw(read, now) if read else event
     diagnosis = diagnose(event.request, Observation(sighting, profiles), now, policy)
-    return judge(SUB, before, event, read, diagnosis, now, policy, heard=heard)
+    return Judged(before, event, diagnosis, read, heard)
+
+
+def concluded(
+    event: TrackedEvent,
+    sighting: Seen | Missing | Unauthorized | None = None,
+    profiles: Profiles | None = None,
+    now: datetime = NOW,
+    policy: Policy = POLICY,
+    *,
+    heard: bool = False,
+    write: WriteResult | None = None,
+    relink: RelinkNote | None = None,
+) -> Verdict:
+    """The verdict of such a look."""
+    found = judged(event, sighting, profiles, now, policy, heard=heard)
+    return conclude(SUB, found, now, policy, write, relink)
 
 
 CERTAIN, LIKELY = Certainty.CERTAIN, Certainty.LIKELY
@@ -288,6 +307,44 @@ RULES = RelinkRules((DAY, 3 * DAY, 7 * DAY), ("cronofy.com",), "https://api.cron
 FAR = NOW + 30 * DAY
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What a look's relink plan came to, and the verdicts that follow from it."""
+
+    plan: RelinkPlan
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def episodes(self) -> dict[str, Episode]:
+        """What is remembered."""
+        return dict(self.plan.episodes)
+
+    @property
+    def letters(self) -> tuple[tuple[str, RelinkLetter], ...]:
+        """The emails to users."""
+        return self.plan.letters
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What is told of profiles."""
+        return self.plan.outcomes
+
+    @property
+    def listed(self) -> list[tuple[str, ...]]:
+        """The events that each letter lists."""
+        return [tuple(meeting.event_id for meeting in letter.meetings) for _, letter in self.plan.letters]
+
+    @property
+    def escalations(self) -> dict[str, str]:
+        """The reasons told to a person, by event."""
+        return {
+            str(outcome.event_id): outcome.detail["reason"]
+            for verdict in self.verdicts
+            for outcome in verdict.outcomes
+            if outcome.type is OutcomeType.ESCALATED
+        }
+
+
 def plan(
     events: Sequence[TrackedEvent],
     profiles: Profiles | None = EXPIRED,
@@ -298,29 +355,23 @@ def plan(
     now: datetime = NOW,
     rules: RelinkRules = RULES,
     dry_run: bool = False,
-) -> RelinkPlan:
+) -> Planned:
     """What a look at `now` plans that judged `events` and knows of `others`."""
     account = Account(SUB, None, lost=False, name="Dana", memo=Memo(episodes or {}))
-    verdicts = [judged(event, profiles=profiles, now=now) for event in events]
-    return plan_relinks(account, verdicts, others, profiles, address, now, rules, dry_run=dry_run)
+    found = [judged(event, profiles=profiles, now=now) for event in events]
+    concerned = [
+        affected(each.diagnosed, found=True)
+        for each in found
+        if each.diagnosis.cause is Cause.CREDENTIALS_EXPIRED
+    ]
+    concerned += [affected(event) for event in others]
+    back = reconnected(account.memo, profiles)
+    made = plan_relinks(account, concerned, profiles, back, address, now, rules, dry_run=dry_run)
+    verdicts = [conclude(SUB, each, now, POLICY, None, made.notes.get(each.key)) for each in found]
+    return Planned(made, tuple(verdicts))
 
 
 def running(mails: int = 1, *events: str) -> dict[str, Episode]:
     """An episode of pro_a that began now and has sent so many emails."""
     keys = tuple((CALENDAR, event_id) for event_id in events or ("a",))
     return {"pro_a": Episode(to_ms(NOW), mails, tuple(f"mail_{n}" for n in range(mails)), keys)}
-
-
-def listed(plan: RelinkPlan) -> list[tuple[str, ...]]:
-    """The events that each letter lists."""
-    return [tuple(meeting.event_id for meeting in letter.meetings) for _, letter in plan.letters]
-
-
-def escalations(plan: RelinkPlan) -> dict[str, str]:
-    """The reasons told to a person, by event."""
-    return {
-        str(outcome.event_id): outcome.detail["reason"]
-        for verdict in plan.verdicts
-        for outcome in verdict.outcomes
-        if outcome.type is OutcomeType.ESCALATED
-    }

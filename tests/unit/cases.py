@@ -12,7 +12,7 @@ from tests.unit.builders import (
     POLICY,
     SUB,
     Sighting,
-    judged,
+    concluded,
 )
 from worker.diagnosis.model import Notice, Profiles
 from worker.explain.case import Case, Rules
@@ -32,7 +32,7 @@ def looked_at(
     """The record after a look at NOW that saw this, and after what was notified."""
     if notice:
         event = event.noticed(notice.interaction.value, notice.subtype, to_ms(notice.at))
-    return judged(event, sighting, profiles).after
+    return concluded(event, sighting, profiles).after
 
 
 def case(
@@ -53,7 +53,7 @@ def case(
 
 def read_anew(event: TrackedEvent, profiles: Profiles) -> Case:
     """A live read of an event that no look has reached: the record stays as it was."""
-    diagnosis = judged(event, profiles=profiles).diagnosis
+    diagnosis = concluded(event, profiles=profiles).diagnosis
     account = Account(SUB, b"sealed", lost=False)
     return Case(live_answer(SUB, event, diagnosis), event, account, NOW, RULES, read_anew=True)
 

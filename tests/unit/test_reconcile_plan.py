@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from tests.unit.builders import DAY, HOUR, MINUTE, NOW, RULES, TICK, judged, lapsed, seen, tracked, userinfo
+from tests.unit.builders import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    RULES,
+    TICK,
+    concluded,
+    lapsed,
+    seen,
+    tracked,
+    userinfo,
+)
 from worker.cronofy.client import Window
 from worker.ledger.records import Episode, LastRead, Memo, TrackedEvent, to_ms
 from worker.reconcile.plan import ReadingPlan, plan_reading, windows_for
@@ -99,7 +111,7 @@ def test_reads_are_split_only_where_that_costs_fewer_pages(
 
 def pending(event: TrackedEvent, **userinfo_changes: Any) -> TrackedEvent:
     """The event after a look that found it pending, its profile connected."""
-    return judged(event, None, userinfo(**userinfo_changes)).after
+    return concluded(event, None, userinfo(**userinfo_changes)).after
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,7 @@ def test_what_a_look_will_cost(events: list[TrackedEvent], memo: Memo, calls: in
 def waiting_for_user(ago: timedelta = MINUTE, **fields: Any) -> TrackedEvent:
     """An event whose profile was disconnected at a look so long ago."""
     event = tracked(**fields)
-    return judged(event, seen(event.start), userinfo(lapsed()), now=NOW - ago).after
+    return concluded(event, seen(event.start), userinfo(lapsed()), now=NOW - ago).after
 
 
 ASKED = Memo({"pro_a": Episode(to_ms(NOW - HOUR), 1, ("mail",), ())})
@@ -132,7 +144,7 @@ def test_userinfo_comes_first_while_the_user_is_waited_for() -> None:
     """Nothing can have come of the event while its profile is disconnected: one call tells."""
     plan = plan_reading([waiting_for_user(), waiting_for_user(event_id="b")], ASKED, RULES, NOW)
 
-    assert (plan.suspects, plan.calls) == (frozenset({"pro_a"}), 1)
+    assert (plan.waited_for, plan.calls) == (frozenset({"pro_a"}), 1)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +168,7 @@ def test_the_event_itself_is_read_where_it_matters(
     events: list[TrackedEvent], memo: Memo, read_anew: bool
 ) -> None:
     """UserInfo alone is not enough."""
-    assert plan_reading(events, memo, RULES, NOW, read_anew=read_anew).suspects == frozenset()
+    assert plan_reading(events, memo, RULES, NOW, read_anew=read_anew).waited_for == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,7 @@ from tests.unit.builders import (
     NOW,
     SECOND,
     SUB,
-    escalations,
     lapsed,
-    listed,
     plan,
     profile,
     running,
@@ -60,7 +58,7 @@ def test_a_reminder_lists_what_is_upcoming() -> None:
 
     result = plan(events, episodes=running(1, "a", "b"), now=NOW + DAY)
 
-    assert listed(result) == [("b", "c")]
+    assert result.listed == [("b", "c")]
     ((mail_id, _),) = result.letters
     assert result.episodes["pro_a"].mail_ids == ("mail_0", mail_id)
     assert result.episodes["pro_a"].events == ((CALENDAR, "a"), (CALENDAR, "b"), (CALENDAR, "c"))
@@ -81,7 +79,7 @@ def test_the_whole_episode() -> None:
     sent = []
     for hour in range(24 * 30):
         result = plan([event], episodes=episodes, now=NOW + hour * HOUR)
-        episodes, event = dict(result.episodes), result.verdicts[0].after
+        episodes, event = result.episodes, result.verdicts[0].after
         sent += [(hour / 24, letter.reminder) for _, letter in result.letters]
 
     assert sent == [(0, 0), (1, 1), (3, 2), (7, 3)]
@@ -92,11 +90,11 @@ def test_events_after_the_last_reminder() -> None:
     event = tracked("late", start=FAR)
     first = plan([tracked("a", start=FAR), event], episodes=running(4), now=NOW + 8 * DAY)
     late = first.verdicts[1].after
-    second = plan([late], episodes=dict(first.episodes), now=NOW + 9 * DAY)
+    second = plan([late], episodes=first.episodes, now=NOW + 9 * DAY)
 
-    assert list(escalations(first)) == ["late"]
-    assert "reminded, before this event came" in escalations(first)["late"]
-    assert (escalations(second), first.letters, second.letters) == ({}, (), ())
+    assert list(first.escalations) == ["late"]
+    assert "reminded, before this event came" in first.escalations["late"]
+    assert (second.escalations, first.letters, second.letters) == ({}, (), ())
 
 
 def test_relinked() -> None:
@@ -109,9 +107,9 @@ def test_relinked() -> None:
     assert result.outcomes == (
         Outcome(OutcomeType.RELINKED, SUB, NOW + 3 * DAY, None, None, Cause.CREDENTIALS_EXPIRED, detail),
     )
-    assert result.cancel == ("mail_0", "mail_1")
-    assert (dict(result.episodes), result.letters) == ({}, ())
-    assert plan([], back, episodes=dict(result.episodes)).outcomes == ()
+    assert result.plan.cancel == ("mail_0", "mail_1")
+    assert (result.episodes, result.letters) == ({}, ())
+    assert plan([], back, episodes=result.episodes).outcomes == ()
 
 
 def test_relinked_without_an_event() -> None:
@@ -125,7 +123,7 @@ def test_disconnected_again() -> None:
     """A profile that expires once more begins a new episode with a first email."""
     over = plan([], userinfo(profile("pro_a")), episodes=running(4), now=NOW + 8 * DAY)
 
-    anew = plan([tracked("a", start=FAR)], episodes=dict(over.episodes), now=NOW + 9 * DAY)
+    anew = plan([tracked("a", start=FAR)], episodes=over.episodes, now=NOW + 9 * DAY)
 
     assert [letter.reminder for _, letter in anew.letters] == [0]
     assert anew.episodes["pro_a"].started_at == to_ms(NOW + 9 * DAY)
@@ -135,8 +133,8 @@ def test_removed_ends_silently() -> None:
     """A profile that is no longer listed was not relinked: its episode ends, and nothing is told."""
     result = plan([tracked("a", start=FAR)], userinfo(), episodes=running(2), now=NOW + 3 * DAY)
 
-    assert (result.outcomes, result.letters, dict(result.episodes)) == ((), (), {})
-    assert result.cancel == ("mail_0", "mail_1")
+    assert (result.outcomes, result.letters, result.episodes) == ((), (), {})
+    assert result.plan.cancel == ("mail_0", "mail_1")
 
 
 def test_one_ends_and_the_other_goes_on() -> None:
@@ -146,7 +144,7 @@ def test_one_ends_and_the_other_goes_on() -> None:
     result = plan([tracked("a", start=FAR)], userinfo(lapsed("pro_a"), profile("pro_b")), episodes=episodes)
 
     assert result.episodes == running()
-    assert result.cancel == ("mail_b",)
+    assert result.plan.cancel == ("mail_b",)
     assert [outcome.detail["profile_id"] for outcome in result.outcomes] == ["pro_b"]
 
 

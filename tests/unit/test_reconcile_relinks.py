@@ -19,10 +19,8 @@ from tests.unit.builders import (
     SECRET,
     SUB,
     calendar,
-    escalations,
-    judged,
+    concluded,
     lapsed,
-    listed,
     plan,
     profile,
     relink_url,
@@ -37,7 +35,7 @@ from worker.diagnosis.model import (
 )
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Account, Episode, Memo, TrackedEvent, to_ms
-from worker.reconcile.relinks import RelinkPlan, plan_relinks, reconnected, waits_for
+from worker.reconcile.relinks import RelinkPlan, affected, plan_relinks, reconnected
 
 
 def test_one_email_for_all_events() -> None:
@@ -47,7 +45,7 @@ def test_one_email_for_all_events() -> None:
     result = plan([tracked("a", start=FAR), tracked("b", start=FAR)], others=others)
 
     ((mail_id, letter),) = result.letters
-    assert listed(result) == [("a", "b", "c")]
+    assert result.listed == [("a", "b", "c")]
     assert (letter.to, letter.name, letter.provider_name, letter.profile_name, letter.reminder) == (
         ADDRESS,
         "Dana",
@@ -71,12 +69,12 @@ def test_past_events_are_not_listed() -> None:
         [tracked("a", start=FAR)], others=[tracked("b", start=NOW), tracked("c", start=NOW + SECOND)]
     )
 
-    assert listed(result) == [("a", "c")]
+    assert result.listed == [("a", "c")]
 
 
 def test_events_of_unknown_start_are_listed() -> None:
     """An event whose start nobody knows may well be upcoming."""
-    assert listed(plan([tracked("a", body={"event_id": "a"})])) == [("a",)]
+    assert plan([tracked("a", body={"event_id": "a"})]).listed == [("a",)]
 
 
 OWN_EXPIRED = userinfo(calendars=(calendar(lapsed("pro_google")),))
@@ -98,7 +96,7 @@ def test_no_email(profiles: Profiles, profile_id: str) -> None:
     """Nobody is asked to connect a profile that no judged event waits for."""
     result = plan([tracked("a", profile_id=profile_id, start=FAR)], profiles)
 
-    assert (result.letters, result.outcomes, dict(result.episodes)) == ((), (), {})
+    assert (result.letters, result.outcomes, result.episodes) == ((), (), {})
 
 
 @pytest.mark.parametrize(
@@ -126,7 +124,7 @@ def test_two_profiles_at_once() -> None:
 
     result = plan(events, userinfo(lapsed("pro_a"), lapsed("pro_b", "go_to"), profile("pro_c")))
 
-    assert listed(result) == [("a",), ("b",)]
+    assert result.listed == [("a",), ("b",)]
     assert [letter.provider_name for _, letter in result.letters] == ["zoom", "go_to"]
     assert [outcome.detail["profile_id"] for outcome in result.outcomes] == ["pro_a", "pro_b"]
     assert len({mail_id for mail_id, _ in result.letters}) == 2
@@ -147,7 +145,7 @@ def test_later_events_cause_no_second_first_email() -> None:
     """An event that is found after the first email waits for the next reminder."""
     result = plan([tracked("a", start=FAR), tracked("b", start=FAR)], episodes=running(), now=NOW + HOUR)
 
-    assert (result.letters, result.outcomes, escalations(result)) == ((), (), {})
+    assert (result.letters, result.outcomes, result.escalations) == ((), (), {})
     assert result.episodes == running()
 
 
@@ -192,21 +190,21 @@ def test_what_may_not_be_mailed(profiles: Profiles, address: str | None, says: s
     assert (outcome.type, outcome.event_id) == (OutcomeType.ESCALATED, None)
     assert outcome.detail["event_ids"] == ["a", "b"]
     assert says in outcome.detail["reason"]
-    assert [verdict.escalated for verdict in first.verdicts] == [outcome.detail["reason"]] * 2
-    assert (second.outcomes, [verdict.escalated for verdict in second.verdicts]) == ((), [None, None])
+    assert [v.escalation.reason for v in first.verdicts if v.escalation] == [outcome.detail["reason"]] * 2
+    assert (second.outcomes, [verdict.escalation for verdict in second.verdicts]) == ((), [None, None])
     for result in (first, second):
-        assert (result.letters, escalations(result)) == ((), {})
-        assert SECRET not in f"{result.outcomes} {[v.escalated for v in result.verdicts]}"
+        assert (result.letters, result.escalations) == ((), {})
+        assert SECRET not in f"{result.outcomes} {[v.escalation for v in result.verdicts]}"
 
 
 def test_mailed_once_it_can_be() -> None:
     """When the obstacle is gone, the first email goes out as if there had been none."""
     stuck = plan([tracked("a", start=FAR)], address=None)
 
-    result = plan([stuck.verdicts[0].after], now=NOW + HOUR, episodes=dict(stuck.episodes))
+    result = plan([stuck.verdicts[0].after], now=NOW + HOUR, episodes=stuck.episodes)
 
     assert [letter.reminder for _, letter in result.letters] == [0]
-    assert escalations(result) == {}
+    assert result.escalations == {}
 
 
 def test_the_sandbox_may_be_http() -> None:
@@ -220,12 +218,12 @@ def test_the_sandbox_may_be_http() -> None:
 
 def test_without_userinfo_nothing_changes() -> None:
     """What was not asked neither begins nor ends an episode, reminds nobody and cancels nothing."""
-    verdicts = [judged(tracked("a", start=FAR), profiles=EXPIRED)]
+    expired = affected(concluded(tracked("a", start=FAR), profiles=EXPIRED).after, found=True)
     account = Account(SUB, None, lost=False, memo=Memo(running()))
 
-    result = plan_relinks(account, verdicts, (), None, ADDRESS, NOW + DAY, RULES, dry_run=False)
+    result = plan_relinks(account, [expired], None, frozenset(), ADDRESS, NOW + DAY, RULES, dry_run=False)
 
-    assert result == RelinkPlan(running(), tuple(verdicts))
+    assert result == RelinkPlan(running())
 
 
 def test_dry_run_sends_nothing() -> None:
@@ -237,7 +235,7 @@ def test_dry_run_sends_nothing() -> None:
         plan(events, dry_run=True, address=None),
         plan(events, dry_run=True, episodes=running(), now=NOW + DAY),
     ):
-        assert (result.letters, result.outcomes, escalations(result)) == ((), (), {})
+        assert (result.letters, result.outcomes, result.escalations) == ((), (), {})
     assert plan(events, dry_run=True, episodes=running()).episodes == running()
     back = plan([], userinfo(profile("pro_a")), dry_run=True, episodes=running())
     assert [outcome.type for outcome in back.outcomes] == [OutcomeType.RELINKED]
@@ -249,7 +247,7 @@ def test_no_secret_is_told() -> None:
 
     ((_, letter),) = result.letters
     assert SECRET in letter.relink_url
-    assert SECRET not in repr(replace(result, letters=()))
+    assert SECRET not in repr((replace(result.plan, letters=()), result.verdicts))
     assert all(SECRET not in outcome.to_json() for outcome in result.outcomes)
 
 
@@ -271,18 +269,20 @@ def test_the_account_is_not_touched() -> None:
         pytest.param(tracked(profile_id="integrated"), None, id="integrated"),
         pytest.param(tracked(profile_id=None), None, id="not on record"),
         pytest.param(
-            judged(tracked(profile_id="integrated"), profiles=OWN_EXPIRED).after,
+            concluded(tracked(profile_id="integrated"), profiles=OWN_EXPIRED).after,
             "pro_google",
             id="integrated, and suspected",
         ),
         pytest.param(
-            judged(tracked(profile_id="default"), profiles=userinfo()).after, None, id="default, no suspicion"
+            concluded(tracked(profile_id="default"), profiles=userinfo()).after,
+            None,
+            id="default, no suspicion",
         ),
     ],
 )
 def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> None:
     """An event waits for the profile that it named, or that its last look suspected."""
-    assert waits_for(event) == expected
+    assert event.waits_for == expected
 
 
 @pytest.mark.parametrize(

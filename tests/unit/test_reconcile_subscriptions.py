@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.builders import CONNECTED, MINUTE, NOW, event_body, judged, lapsed, tracked, userinfo
+from tests.unit.builders import CONNECTED, MINUTE, NOW, concluded, event_body, lapsed, tracked, userinfo
 from worker.diagnosis.model import Profiles
 from worker.ledger.records import Write, to_ms
 
@@ -42,7 +42,7 @@ def test_a_live_subscription_saves_looks(
     """Where notifications are known to come, and would tell, three of four looks are left out."""
     body = event_body() | {"subscriptions": subscribed}
 
-    verdict = judged(tracked(body=body, interval=60.0), None, profiles, heard=heard)
+    verdict = concluded(tracked(body=body, interval=60.0), None, profiles, heard=heard)
 
     assert verdict.after.next_look == to_ms(NOW + away)
 

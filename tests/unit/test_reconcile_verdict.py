@@ -19,7 +19,7 @@ from tests.unit.builders import (
     SUB,
     at,
     calendar,
-    judged,
+    concluded,
     lapsed,
     profile,
     seen,
@@ -29,17 +29,11 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.model import Cause, Missing, Profiles, Seen, Unauthorized
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import HISTORY_LENGTH, Stored, TrackedEvent, Write, from_ms, to_ms
-from worker.reconcile.verdict import (
-    Verdict,
-    escalate_once,
-    intend,
-    reassigned,
-    unread,
-    write_put_off,
-    write_refused,
-    write_unanswered,
-)
+from worker.ledger.records import HISTORY_LENGTH, TrackedEvent, Write, from_ms, to_ms
+from worker.reconcile.failure import unread
+from worker.reconcile.reassign import WriteEnd, WriteResult
+from worker.reconcile.relinks import RelinkNote
+from worker.reconcile.verdict import Verdict
 
 URL = "https://zoom.example/j/1"
 CONNECTED = userinfo(profile("pro_a"))
@@ -55,9 +49,15 @@ def told(
     return (Outcome(kind, SUB, now, CALENDAR, "booking-1", cause, detail),)
 
 
+def reason_of(verdict: Verdict) -> str:
+    """What a person is told."""
+    assert verdict.escalation is not None
+    return verdict.escalation.reason
+
+
 def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED) -> Verdict:
     """The verdict of the next look, which sees the same."""
-    return judged(verdict.after, verdict.seen, profiles, now)
+    return concluded(verdict.after, None, profiles, now)
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_what_is_told(
     event: TrackedEvent, sighting: Any, profiles: Profiles | None, outcomes: tuple[Outcome, ...]
 ) -> None:
     """Each way to stand is told in the contract's words, and nothing is told where nothing changed."""
-    verdict = judged(event, sighting, profiles)
+    verdict = concluded(event, sighting, profiles)
 
     assert verdict.outcomes == outcomes
     assert verdict.change.outcomes == outcomes
-    assert verdict.escalated is None
+    assert verdict.escalation is None
 
 
 @pytest.mark.parametrize(
@@ -138,25 +138,24 @@ def test_what_is_told(
 )
 def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, says: str) -> None:
     """Where only a person can help, one is told at the first look that finds it, and at none after."""
-    first = judged(event, seen(), profiles)
+    first = concluded(event, seen(), profiles)
 
-    assert first.escalated is not None
-    assert says in first.escalated
-    assert first.outcomes == told(OutcomeType.ESCALATED, cause, {"reason": first.escalated})
+    assert says in reason_of(first)
+    assert first.outcomes == told(OutcomeType.ESCALATED, cause, {"reason": reason_of(first)})
 
     for later in (MINUTE, HOUR, 3 * DAY):
         second = again(first, NOW + later, profiles)
         assert second.diagnosis.cause is cause
-        assert (second.outcomes, second.escalated) == ((), None)
+        assert (second.outcomes, second.escalation) == ((), None)
         assert second.after.next_look is not None
 
 
 def test_delayed_once() -> None:
     """An outage is told once, however long it lasts and even if it comes again."""
-    first = judged(tracked(notice=FAILING), seen(), CONNECTED)
+    first = concluded(tracked(notice=FAILING), seen(), CONNECTED)
     second = again(first, NOW + HOUR)
-    over = judged(replace(second.after, notice=None), seen(), CONNECTED)
-    third = judged(replace(over.after, notice=FAILING), seen(), CONNECTED)
+    over = concluded(replace(second.after, notice=None), seen(), CONNECTED)
+    third = concluded(replace(over.after, notice=FAILING), seen(), CONNECTED)
 
     assert [len(v.outcomes) for v in (first, second, over, third)] == [1, 0, 0, 0]
     assert third.diagnosis.cause is Cause.PROVIDER_OUTAGE
@@ -164,31 +163,34 @@ def test_delayed_once() -> None:
 
 def test_each_cause_is_told() -> None:
     """Having told of one cause keeps nobody from being told of another."""
-    outage = judged(tracked(notice=FAILING, age=2 * DAY), seen(), CONNECTED)
-    unexplained = judged(replace(outage.after, notice=None), seen(), CONNECTED)
+    outage = concluded(tracked(notice=FAILING, age=2 * DAY), seen(), CONNECTED)
+    unexplained = concluded(replace(outage.after, notice=None), seen(), CONNECTED)
 
     assert [outcome.type for outcome in outage.outcomes] == [OutcomeType.DELAYED]
     assert [outcome.type for outcome in unexplained.outcomes] == [OutcomeType.ESCALATED]
     assert unexplained.after.told == ("provider_outage:", "unexplained:")
 
 
-def test_told_anew_when_the_waiting_begins_anew() -> None:
+def test_told_again_when_the_waiting_begins_again() -> None:
     """What was told before another profile was set is told again if it comes again."""
-    first = judged(tracked(age=2 * DAY), seen(), CONNECTED)
-    anew = judged(first.after.asked_again(NOW), seen(), CONNECTED, now=NOW + 2 * DAY)
+    first = concluded(tracked(age=2 * DAY), seen(), CONNECTED)
+    later = concluded(first.after.asked_again(NOW), seen(), CONNECTED, now=NOW + 2 * DAY)
 
-    assert [outcome.type for outcome in anew.outcomes] == [OutcomeType.ESCALATED]
+    assert [outcome.type for outcome in later.outcomes] == [OutcomeType.ESCALATED]
 
 
 def test_escalations_about_different_things() -> None:
     """One event may be escalated about two things of one cause, but about each once."""
-    verdict = judged(tracked(), seen(), userinfo(profile("pro_b")))
+    about = [
+        RelinkNote(late="Reminded before."),
+        RelinkNote(late="Reminded before."),
+    ]
+    verdict = concluded(tracked(), seen(), userinfo(lapsed()), relink=about[0])
+    second = concluded(verdict.after, seen(), userinfo(lapsed()), relink=about[1])
+    other = concluded(second.after, seen(), userinfo(profile("pro_b")), write=INCOMPLETE)
 
-    for about in ("one", "other", "one", "other"):
-        verdict = escalate_once(verdict, SUB, f"About {about}.", NOW, about)
-
-    assert [outcome.detail["reason"] for outcome in verdict.outcomes] == ["About one.", "About other."]
-    assert verdict.escalated == "About other."
+    assert [len(v.outcomes) for v in (verdict, second, other)] == [1, 0, 1]
+    assert reason_of(other) == "It has no end."
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_escalations_about_different_things() -> None:
 )
 def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) -> None:
     """Only what is assigned or closed is settled; a refused account's events wait, unlooked at."""
-    verdict = judged(tracked(), sighting, CONNECTED)
+    verdict = concluded(tracked(), sighting, CONNECTED)
 
     assert verdict.change.settle is settled
     assert (verdict.after.next_look is not None) is looked_at_again
@@ -220,7 +222,7 @@ def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) ->
 )
 def test_intervals(previous: float | None, start: datetime, interval: timedelta, away: timedelta) -> None:
     """Each look doubles the interval, and the start draws the next look nearer without resetting it."""
-    verdict = judged(tracked(start=start, interval=previous), None, CONNECTED)
+    verdict = concluded(tracked(start=start, interval=previous), None, CONNECTED)
 
     assert verdict.after.interval == interval.total_seconds()
     assert verdict.after.next_look == to_ms(NOW + away)
@@ -228,7 +230,7 @@ def test_intervals(previous: float | None, start: datetime, interval: timedelta,
 
 def test_the_record_keeps_the_diagnosis() -> None:
     """After a look the record holds its diagnosis, and forgets the looks that failed before."""
-    verdict = judged(tracked(failures=3), seen(), userinfo(lapsed()))
+    verdict = concluded(tracked(failures=3), seen(), userinfo(lapsed()))
 
     assert verdict.after.failures == 0
     assert verdict.after.cause is Cause.CREDENTIALS_EXPIRED
@@ -242,12 +244,12 @@ def test_the_record_keeps_the_diagnosis() -> None:
         "join_url": None,
     }
     assert verdict.after.history == ((to_ms(NOW), "credentials_expired", "relink_email"),)
-    assert verdict.before.event.history == ()
+    assert verdict.change.before.event.history == ()
 
 
 def test_history_is_bounded() -> None:
     """Only the last lines of an event's history are kept, the newest last."""
-    verdict = judged(tracked(), seen(), CONNECTED)
+    verdict = concluded(tracked(), seen(), CONNECTED)
     for minute in range(1, 30):
         verdict = again(verdict, NOW + minute * SECOND)
 
@@ -256,24 +258,21 @@ def test_history_is_bounded() -> None:
     assert moments == [to_ms(NOW + second * SECOND) for second in range(10, 30)]
 
 
-def removed() -> Verdict:
-    """An event whose profile was removed, and whose replacement is about to be written."""
-    return intend(judged(tracked(), seen(), userinfo(profile("pro_b"))), "pro_b", NOW)
+def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", failures: int = 0) -> Verdict:
+    """An event whose profile was removed, and whose Update Event to pro_b ended so."""
+    event = tracked(failures=failures)
+    intended = stored(replace(event, writes={"pro_b": Write(to_ms(NOW))}))
+    result = WriteResult(end, "pro_b", intended, write, reason, "zoom")
+    return concluded(event, seen(), userinfo(profile("pro_b")), write=result)
 
 
-def test_intent() -> None:
-    """Before the write the record says that it will be, and nothing is told yet."""
-    verdict = removed()
-
-    assert verdict.after.writes == {"pro_b": Write(to_ms(NOW))}
-    assert verdict.after.profile_id == "pro_a"
-    assert verdict.outcomes == ()
-    assert "pro_b" not in verdict.after.request.wrote
+INTENT = Write(to_ms(NOW))
+INCOMPLETE = WriteResult(WriteEnd.INCOMPLETE, "pro_b", stored(tracked()), reason="It has no end.")
 
 
 def test_reassigned() -> None:
-    """An accepted write is told, and the event waits anew for the new profile."""
-    verdict = reassigned(removed(), SUB, "pro_b", "zoom", NOW, POLICY)
+    """An accepted write is told, and the event waits from now on, for the new profile."""
+    verdict = written(WriteEnd.ACCEPTED, write=replace(INTENT, accepted=True))
 
     detail = {"from_profile_id": "pro_a", "to_profile_id": "pro_b"}
     assert verdict.outcomes == told(OutcomeType.REASSIGNED, Cause.PROFILE_REMOVED, detail)
@@ -287,13 +286,23 @@ def test_reassigned() -> None:
 
 def test_refused_write() -> None:
     """A write that Cronofy refuses for good is escalated once and never sent again."""
-    verdict = write_refused(removed(), SUB, "pro_b", "It does not like it.", NOW)
+    refused = Write(to_ms(NOW), refused="It does not like it.")
+    verdict = written(WriteEnd.REFUSED, write=refused, reason="It does not like it.")
 
     reason = "Setting the profile pro_b failed: It does not like it."
-    assert verdict.escalated == reason
+    assert reason_of(verdict) == reason
     assert verdict.outcomes == told(OutcomeType.ESCALATED, Cause.PROFILE_REMOVED, {"reason": reason})
     assert verdict.after.request.wrote == {"pro_b"}
-    assert again(verdict, NOW + MINUTE, userinfo(profile("pro_b"))).diagnosis.remedy.value == "escalate"
+    later = again(verdict, NOW + MINUTE, userinfo(profile("pro_b")))
+    assert (later.diagnosis.remedy.value, later.outcomes) == ("escalate", ())
+
+
+def test_an_event_that_cannot_be_written_whole() -> None:
+    """It is escalated once, and its looks go on."""
+    verdict = concluded(tracked(), seen(), userinfo(profile("pro_b")), write=INCOMPLETE)
+
+    assert reason_of(verdict) == "It has no end."
+    assert (verdict.after.writes, verdict.after.next_look) == ({}, to_ms(NOW + POLICY.recheck_min))
 
 
 @pytest.mark.parametrize(
@@ -302,77 +311,50 @@ def test_refused_write() -> None:
 )
 def test_unanswered_write(failures: int, away: timedelta) -> None:
     """A write without an answer is neither told nor counted as done: a later look sees."""
-    event = tracked(failures=failures)
-    intended = intend(judged(event, seen(), userinfo(profile("pro_b"))), "pro_b", NOW)
-
-    verdict = write_unanswered(intended, "No answer came.", NOW, POLICY)
+    verdict = written(WriteEnd.UNANSWERED, write=INTENT, reason="No answer came.", failures=failures)
 
     assert verdict.outcomes == ()
     assert verdict.after.failures == failures + 1
     assert verdict.after.next_look == to_ms(NOW + away)
     assert verdict.after.history[-1] == (to_ms(NOW), "write_failed", "No answer came.")
-    assert verdict.after.writes == {"pro_b": Write(to_ms(NOW))}
+    assert verdict.after.writes == {"pro_b": INTENT}
     assert verdict.after.request.wrote == frozenset()
 
 
-def test_unanswered_write_seen_in_effect() -> None:
-    """A write whose answer was never seen is told as soon as the link is there, before the link."""
-    unanswered = write_unanswered(removed(), "No answer came.", NOW, POLICY)
-
-    verdict = judged(unanswered.after, seen(join_url=URL), None, NOW + HOUR)
-
-    assert [outcome.type for outcome in verdict.outcomes] == [OutcomeType.REASSIGNED, OutcomeType.ASSIGNED]
-    assert verdict.outcomes[0].detail == {"from_profile_id": "pro_a", "to_profile_id": "pro_b"}
-    assert verdict.outcomes[0].cause is Cause.PROFILE_REMOVED
-
-
 @pytest.mark.parametrize(
-    "write",
+    ("write", "sighting", "expected"),
     [
-        pytest.param(Write(1, accepted=True), id="accepted, so told before"),
-        pytest.param(Write(1, refused="No."), id="refused, so without effect"),
+        pytest.param(INTENT, seen(join_url=URL), ["reassigned", "assigned"], id="no answer, seen in effect"),
+        pytest.param(INTENT, Missing(), ["closed"], id="no answer, never seen in effect"),
+        pytest.param(Write(1, accepted=True), seen(join_url=URL), ["assigned"], id="accepted: told before"),
+        pytest.param(Write(1, refused="No."), seen(join_url=URL), ["assigned"], id="refused: no effect"),
     ],
 )
-def test_nothing_owed(write: Write) -> None:
-    """A write whose answer was seen is not told when the link is there."""
-    verdict = judged(tracked(writes={"pro_b": write}), seen(join_url=URL))
+def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expected: list[str]) -> None:
+    """It is told as soon as the link is there, before the link; any other was told before."""
+    verdict = concluded(tracked(writes={"pro_b": write}), sighting, None, NOW + HOUR)
 
-    assert [outcome.type for outcome in verdict.outcomes] == [OutcomeType.ASSIGNED]
-
-
-def test_nothing_owed_when_closed() -> None:
-    """A write whose answer was never seen, and which is never seen in effect, is not told."""
-    unanswered = write_unanswered(removed(), "No answer came.", NOW, POLICY)
-
-    verdict = judged(unanswered.after, Missing(), None, NOW + HOUR)
-
-    assert [outcome.type for outcome in verdict.outcomes] == [OutcomeType.CLOSED]
+    assert [outcome.type.value for outcome in verdict.outcomes] == expected
+    if expected[0] == "reassigned":
+        assert verdict.outcomes[0].detail == {"from_profile_id": "pro_a", "to_profile_id": "pro_b"}
+        assert verdict.outcomes[0].cause is Cause.PROFILE_REMOVED
 
 
 def test_put_off_write() -> None:
-    """A write that was not sent leaves the event due at once, and untold."""
-    verdict = write_put_off(removed(), {}, NOW)
+    """A write that was not sent leaves the event due at once, and untold; nor is it told later as done."""
+    verdict = written(WriteEnd.PUT_OFF)
 
     assert verdict.after.next_look == to_ms(NOW)
     assert (verdict.outcomes, verdict.after.failures) == ((), 0)
     assert verdict.after.request.wrote == frozenset()
-
-
-def test_put_off_write_is_not_owed() -> None:
-    """A write that was never sent is never told as done, even if the event gets its link otherwise."""
-    put_off = write_put_off(removed(), {}, NOW)
-
-    verdict = judged(put_off.after, seen(join_url=URL), None, NOW + HOUR)
-
-    assert [outcome.type for outcome in verdict.outcomes] == [OutcomeType.ASSIGNED]
+    later = concluded(verdict.after, seen(join_url=URL), None, NOW + HOUR)
+    assert [outcome.type for outcome in later.outcomes] == [OutcomeType.ASSIGNED]
 
 
 def test_the_verdict_names_its_event() -> None:
-    """A verdict is found by its event's ids and changes the record that was claimed."""
-    verdict = judged(tracked("booking-7"), Seen(start=at(NOW + DAY), end=None, summary="Moved"), CONNECTED)
+    """A verdict changes the record that was claimed."""
+    verdict = concluded(tracked("booking-7"), Seen(start=at(NOW + DAY), end=None, summary="Moved"), CONNECTED)
 
-    assert verdict.key == (CALENDAR, "booking-7")
-    assert isinstance(verdict.change.before, Stored)
     assert verdict.change.before.event == tracked("booking-7")
     assert verdict.change.after.summary == "Moved"
 
@@ -391,8 +373,9 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, told: l
     event = replace(tracked(start=start), asked_at=to_ms(NOW - age), failures=failures)
     given = stored(event)
 
-    first = unread("acc_1", given, "Cronofy answered 503.", NOW, POLICY)
-    second = unread("acc_1", stored(first.after), "Cronofy answered 503.", NOW + HOUR / 4, POLICY)
+    reason = "Cronofy answered 503."
+    first = unread("acc_1", given, reason, NOW, POLICY, alone=False).change
+    second = unread("acc_1", first.stored, reason, NOW + HOUR / 4, POLICY, alone=False).change
 
     assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == told
     assert (first.after.last, first.after.failures) == (event.last, failures + 1)

@@ -175,6 +175,11 @@ class Profiles:
         """Conferencing and calendar profiles alike."""
         return (*self.conferencing, *(calendar.profile for calendar in self.calendars))
 
+    @property
+    def disconnected(self) -> Mapping[str, Profile]:
+        """The profiles that their users have to connect again, by their ids."""
+        return {p.profile_id: p for p in self.listed_anywhere if not p.connected}
+
     def conferencing_profile(self, profile_id: str) -> Profile | None:
         """The conferencing profile with this id; names may repeat, ids do not."""
         return next((p for p in self.conferencing if p.profile_id == profile_id), None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome
-from worker.ledger.packing import Unreadable
-from worker.ledger.records import Account, Memo, Stored, TrackedEvent
+from worker.ledger.packing import Damaged, pack_event, stored_as
+from worker.ledger.records import Account, EventKey, Memo, Stored, TrackedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,10 @@ class Lease:
     events: tuple[Stored, ...]
     #: What notifications said of them since their last look, by their fields.
     hints: Mapping[bytes, bytes] = field(default_factory=dict)
-    #: How many claims before this one, in a row, no look ended: its process died, or lost Redis.
+    #: How many claims in a row before this one no look ended: its process died, or lost Redis.
     unended: int = 0
-    unreadable: tuple[Unreadable, ...] = ()
+    #: Stored values that are no records.
+    damaged: tuple[Damaged, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Held:
     remaining: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventChange:
     """What a look makes of one event; refused if the event changed since it was claimed."""
 
@@ -49,13 +51,23 @@ class EventChange:
     heeded: bool = False
     #: Kept together with the change.
     letter: DeadLetter | None = None
-    #: The record is taken out, and the letter holds it: this is its field.
+    #: The record is damaged: it leaves the ledger, and the dead letter holds it. This is its field.
     dropped: bytes | None = None
 
     @property
     def field(self) -> bytes:
         """The hash field of the event."""
         return self.dropped or self.before.event.key.field
+
+    @cached_property
+    def value(self) -> bytes:
+        """What is stored. Raises where the record cannot be packed."""
+        return b"" if self.dropped else pack_event(self.after)
+
+    @property
+    def stored(self) -> Stored:
+        """The record once this change is written."""
+        return stored_as(self.after, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,16 @@ class Change:
     cancel: Sequence[str] = ()
     #: The account's notification channel is to be looked after next.
     tend: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did not write."""
+
+    #: Events that were tracked again or untracked since the claim.
+    changed: frozenset[EventKey] = frozenset()
+    #: Nothing at all: the account was found refused, and was connected again meanwhile.
+    void: bool = False
 
 
 class LeaseLost(Exception):

@@ -16,7 +16,7 @@ from uuid import uuid4
 import msgpack
 from redis import Redis
 
-from worker.ledger.leases import Change, Held, Lease, LeaseLost
+from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import fingerprint, pack_event, pack_memo, readable_events, unpack_account
@@ -141,6 +141,10 @@ class Ledger:
         """A pending event of the account; None where it is settled or not tracked."""
         return self._find("events", sub, key)
 
+    def stored_value(self, sub: str, key: EventKey) -> bytes | None:
+        """The value of a pending event as it is stored, readable or not."""
+        return cast("bytes | None", self.redis.hget(self._key("events", sub), cast("str", key.field)))
+
     def accounts_of(self, calendar_id: str) -> tuple[str, ...]:
         """The accounts that have pending events in this calendar."""
         members = cast("set[bytes]", self.redis.smembers(self._key("calendar", calendar_id)))
@@ -177,11 +181,14 @@ class Ledger:
         """Give an account back untouched; nothing happens if the lease was lost."""
         self.run("release", lease.sub, lease.token)
 
-    def commit(self, lease: Lease, change: Change, done: bool = True) -> frozenset[EventKey]:
+    def hand_over(self, lease: Lease, wait: timedelta) -> None:
+        """Give an account back untouched, for a task that claims it by name; in any case after `wait`."""
+        self.run("hand_over", lease.sub, lease.token, int(wait.total_seconds() * 1000))
+
+    def commit(self, lease: Lease, change: Change, done: bool = True) -> Committed:
         """Write all that a look changed, in one step, and end the lease (or keep it, if not `done`).
 
-        Returns the events that were tracked anew or untracked meanwhile: of these nothing was
-        written. Raises LeaseLost, with nothing written at all.
+        Returns what was not written. Raises LeaseLost, with nothing written at all.
         """
         packed = msgpack.packb(
             {
@@ -192,7 +199,7 @@ class Ledger:
                         event.before.next_look,
                         event.before.fingerprint,
                         "drop" if event.dropped else "settle" if event.settle else "keep",
-                        b"" if event.dropped else pack_event(event.after),
+                        event.value,
                         _packed(event.outcomes),
                         lease.hints.get(event.field, b"") if event.heeded else False,
                         event.letter.packed(self.vault) if event.letter else False,
@@ -212,11 +219,12 @@ class Ledger:
             # Lua's reader knows one kind of string only.
             use_bin_type=False,
         )
-        refused = self.run("commit", lease.sub, lease.token, packed)
-        if refused is None:
+        answer = self.run("commit", lease.sub, lease.token, packed)
+        if answer is None:
             raise LeaseLost("The lease of this account expired before its look was committed.")
+        changed, void = answer
         fields = {event.field: event.before.event.key for event in change.events}
-        return frozenset(fields[field] for field in refused)
+        return Committed(frozenset(fields[field] for field in changed), bool(void))
 
     # Credentials.
 
@@ -293,9 +301,8 @@ class Ledger:
         now, sub_bytes, account, events, hints, claims = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
-        pending, unreadable = readable_events(_pairs(events))
-        told = dict(_pairs(hints))
-        return Lease(sub, token, from_ms(now), stored, pending, told, claims - 1, unreadable)
+        pending, damaged = readable_events(_pairs(events))
+        return Lease(sub, token, from_ms(now), stored, pending, dict(_pairs(hints)), claims - 1, damaged)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

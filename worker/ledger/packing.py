@@ -118,8 +118,8 @@ def unpack_event(value: bytes) -> Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A pending event whose stored value cannot be read."""
+class Damaged:
+    """A stored value that is no record of a pending event."""
 
     field: bytes
     value: bytes
@@ -133,19 +133,19 @@ class Unreadable:
 
 def readable_events(
     values: Iterable[tuple[bytes, bytes]],
-) -> tuple[tuple[Stored, ...], tuple[Unreadable, ...]]:
+) -> tuple[tuple[Stored, ...], tuple[Damaged, ...]]:
     """The events of a hash, and those of its values that are none."""
-    events, unreadable = [], []
+    events, damaged = [], []
     for name, value in values:
         try:
             stored = unpack_event(value)
             if stored.event.key.field != name:
                 raise ValueError("The record is that of another event.")
         except Exception as error:
-            unreadable.append(Unreadable(name, value, error))
+            damaged.append(Damaged(name, value, error))
         else:
             events.append(stored)
-    return tuple(events), tuple(unreadable)
+    return tuple(events), tuple(damaged)
 
 
 def stored_as(event: TrackedEvent, value: bytes) -> Stored:

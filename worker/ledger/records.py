@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
+from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Diagnosis, Interaction, Notice, Request, Seen
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
@@ -91,17 +92,10 @@ class TrackedEvent:
     last: Mapping[str, Any] | None = None
     #: (at, cause or state, what was done), the newest last.
     history: tuple[tuple[int, str, str], ...] = ()
-    #: Looks in a row that it made fail; with any, it is looked at alone (`worker.reconcile.parking`).
+    #: Looks in a row that failed by it; with any, it is looked at alone (`worker.reconcile.failure`).
     attempts: int = 0
-    #: Such a look is under way, or its process ended in it.
-    trying: bool = False
     #: Why it is no longer looked at, in a sentence; None while it is.
     parked: str | None = None
-
-    @property
-    def suspect(self) -> bool:
-        """Whether looks of its neighbours are kept apart from it."""
-        return self.attempts > 0 or self.trying or self.parked is not None
 
     @property
     def start(self) -> EventTime | None:
@@ -153,6 +147,15 @@ class TrackedEvent:
         return Cause(name) if name else None
 
     @property
+    def waits_for(self) -> str | None:
+        """The profile that it waits for: the one it asked for, or the one that the last look blamed."""
+        if self.cause is Cause.CREDENTIALS_EXPIRED and self.last:
+            blamed = self.last["detail"].get("profile_id")
+            if isinstance(blamed, str):
+                return blamed
+        return self.profile_id if self.profile_id not in INDIRECT else None
+
+    @property
     def request(self) -> Request:
         """What the diagnosis needs to know of the event's own record."""
         notice = None
@@ -179,7 +182,6 @@ class TrackedEvent:
             last=diagnosis.as_json,
             failures=0,
             attempts=0,
-            trying=False,
             parked=None,
             interval=interval.total_seconds(),
             next_look=to_ms(next_look) if next_look else None,
@@ -188,7 +190,7 @@ class TrackedEvent:
 
     def failed(self, reason: str, now: datetime, next_look: datetime) -> TrackedEvent:
         """This record after a look that failed: nothing is concluded, only the next look moves."""
-        failed = replace(self, failures=self.failures + 1, trying=False, next_look=to_ms(next_look))
+        failed = replace(self, failures=self.failures + 1, next_look=to_ms(next_look))
         return failed.noted(now, "look_failed", reason)
 
     def saw(self, seen: Seen, now: datetime) -> TrackedEvent:

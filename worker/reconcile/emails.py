@@ -9,22 +9,21 @@ from email.message import EmailMessage
 from uuid import uuid4
 
 from worker.ledger.leases import Mail
-from worker.ledger.records import Account
+from worker.ledger.records import Account, TrackedEvent
 from worker.mail.compose import (
     Envelope,
     Escalation,
     EscalationLetter,
+    Meeting,
     RelinkLetter,
     compose_escalation,
     compose_relink,
     message_id,
 )
-from worker.reconcile.relinks import meeting
-from worker.reconcile.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class Emails:
     """Who our emails come from, and where escalations go (contract §4)."""
 
     sender: str
@@ -33,39 +32,51 @@ class Post:
 
     def relink(self, mail_id: str, letter: RelinkLetter, now: datetime) -> Mail:
         """The email that asks a user to connect a profile again."""
-        return _sealed(mail_id, compose_relink(letter, self._envelope(mail_id, now)))
+        return _mail(mail_id, compose_relink(letter, self._envelope(mail_id, now)))
 
     def escalation(
-        self, account: Account, email: str | None, verdicts: Sequence[Verdict], now: datetime
+        self, account: Account, address: str | None, events: Sequence[Escalation], now: datetime
     ) -> list[Mail]:
         """One email to the operator about all events of one look; none where no address is set."""
-        if not self.escalation_email:
+        if not events or not self.escalation_email:
             return []
         mail_id = uuid4().hex
         letter = EscalationLetter(
             to=self.escalation_email,
             sub=account.sub,
-            account_email=email,
+            account_email=address,
             data_center=account.data_center,
-            entries=tuple(_entry(verdict) for verdict in verdicts),
+            entries=tuple(events),
         )
-        return [_sealed(mail_id, compose_escalation(letter, self._envelope(mail_id, now)))]
+        return [_mail(mail_id, compose_escalation(letter, self._envelope(mail_id, now)))]
 
     def _envelope(self, mail_id: str, now: datetime) -> Envelope:
         return Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)
 
 
-def _entry(verdict: Verdict) -> Escalation:
-    event_uid = verdict.after.seen.get("event_uid")
-    evidence, reason = verdict.diagnosis.evidence, verdict.escalated or ""
+def escalation_of(event: TrackedEvent, reason: str, evidence: tuple[str, ...] = ()) -> Escalation:
+    """The event as the email to the operator names it."""
+    event_uid = event.seen.get("event_uid")
     return Escalation(
-        meeting=meeting(verdict.after),
-        cause=verdict.diagnosis.cause.value if verdict.diagnosis.cause else "",
+        meeting=meeting_of(event),
+        cause=event.cause.value if event.cause else "",
         reason=reason,
-        evidence=() if reason == " ".join(evidence) else evidence,
+        evidence=evidence,
         event_uid=event_uid if isinstance(event_uid, str) else None,
     )
 
 
-def _sealed(mail_id: str, message: EmailMessage) -> Mail:
+def meeting_of(event: TrackedEvent) -> Meeting:
+    """The event as an email shows it to a person."""
+    start = event.start
+    return Meeting(
+        summary=event.summary,
+        start=start.local if start else None,
+        tzid=start.tzid if start else None,
+        calendar_id=event.key.calendar_id,
+        event_id=event.key.event_id,
+    )
+
+
+def _mail(mail_id: str, message: EmailMessage) -> Mail:
     return Mail(mail_id, message.as_bytes())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import structlog
 
+from worker.cronofy.errors import PUT_OFF, CronofyError
+from worker.ledger.leases import Committed
 from worker.ledger.outcomes import Outcome
 from worker.ledger.records import EventKey, from_ms
+from worker.reconcile.failure import Failure
 from worker.reconcile.verdict import Verdict
 
 #: Of an outcome's detail, what may stand in a log.
@@ -23,32 +26,51 @@ def say_account(outcomes: Iterable[Outcome]) -> None:
         log.info(f"account.{outcome.type.removeprefix('account_')}", sub=outcome.sub, **detail)
 
 
-def say_events(sub: str, verdicts: Iterable[Verdict], changed: Collection[EventKey]) -> None:
-    """A line for each judged event; `changed` are those of which nothing was written."""
+def say_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) -> None:
+    """A line for each verdict, also for those that could not be written."""
     for verdict in verdicts:
-        if verdict.before.event.key in changed:
-            log.info("event.changed_meanwhile", **ids(sub, verdict))
+        after, diagnosis = verdict.after, verdict.diagnosis
+        if after.key in committed.changed:
+            say_changed(sub, after.key)
             continue
-        diagnosis, next_look = verdict.diagnosis, verdict.after.next_look
         log.info(
             "event.diagnosed",
-            **ids(sub, verdict),
+            **_ids(sub, after.key),
             state=diagnosis.state.value,
             cause=diagnosis.cause.value if diagnosis.cause else None,
             certainty=diagnosis.certainty.value,
             remedy=diagnosis.remedy.value,
             outcomes=[outcome.type.value for outcome in verdict.outcomes],
-            next_look=from_ms(next_look).isoformat(timespec="seconds") if next_look else None,
+            next_look=from_ms(after.next_look).isoformat(timespec="seconds") if after.next_look else None,
         )
 
 
-def say_unread(sub: str, verdicts: Iterable[Verdict]) -> None:
-    """A line for each event that a look could not tell of, though it read others."""
-    for verdict in verdicts:
-        log.warning("event.unread", **ids(sub, verdict), reason=" ".join(verdict.diagnosis.evidence))
+def say_changed(sub: str, key: EventKey) -> None:
+    """The event was tracked again or untracked during the look."""
+    log.info("event.changed_meanwhile", **_ids(sub, key))
 
 
-def ids(sub: str, verdict: Verdict) -> dict[str, str]:
+def say_failures(sub: str, failures: Iterable[Failure]) -> None:
+    """A line for each event of which there is no verdict."""
+    for failure in failures:
+        about, fault = _ids(sub, failure.change.after.key), failure.fault
+        if fault is None:
+            log.warning("event.unread", **about, reason=failure.reason)
+        elif failure.change.letter:
+            log.error("event.parked", **about, reason=failure.reason)
+        else:
+            attempts = failure.change.after.attempts
+            log.error("event.failed", **about, attempts=attempts, error=fault.kind, traceback=fault.traceback)
+
+
+def say_hindrance(sub: str, error: CronofyError) -> None:
+    """What kept a look, or a part of it, from its answer."""
+    if isinstance(error, PUT_OFF):
+        log.info("look.put_off", sub=sub, reason=error.reason)
+    else:
+        log.warning("look.failed", sub=sub, reason=error.reason, status=error.status)
+
+
+def _ids(sub: str, key: EventKey) -> dict[str, str]:
     """What every line about an event carries."""
-    calendar_id, event_id = verdict.key
-    return {"sub": sub, "calendar_id": calendar_id, "event_id": event_id}
+    return {"sub": sub, "calendar_id": key.calendar_id, "event_id": key.event_id}

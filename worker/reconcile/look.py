@@ -1,15 +1,16 @@
-"""One look at an account, from its lease to its commit: observe, diagnose, remedy.
+"""One look at an account, from its lease to its commit: observe, judge, remedy, conclude.
 
-The order is what makes it safe: nothing is written to Cronofy before the intent is in the ledger,
-and everything that the look changes is committed in one step that a lost lease makes void.
+The order is what makes it safe: nothing is written to Cronofy before the intent is in the ledger, and all
+that the look changes is committed in one step that a lost lease makes void. What becomes of events that
+make it fail is told in `worker.reconcile.failure`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from typing import ParamSpec, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -21,29 +22,57 @@ from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Unauth
 from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import Account, EventKey, Stored, TrackedEvent
-from worker.reconcile.attempts import Attempts
+from worker.ledger.records import EventKey, Stored, to_ms
 from worker.reconcile.channel_check import Channels, see_to_channel
-from worker.reconcile.emails import Post
-from worker.reconcile.judgement import Judgement, remember, why_unjudged
-from worker.reconcile.lines import say_account, say_events, say_unread
+from worker.reconcile.emails import Emails
+from worker.reconcile.failure import (
+    Chosen,
+    Failure,
+    Failures,
+    choose,
+    is_from_outside,
+    singled_out,
+    to_be_looked_at_alone,
+    uncounted,
+    unforeseen,
+    unread,
+)
+from worker.reconcile.judging import Judged, is_news, judge, remember
+from worker.reconcile.lines import say_account, say_changed, say_failures, say_hindrance, say_verdicts
 from worker.reconcile.observe import Readings, observe
-from worker.reconcile.parking import Turn, choose, is_blameless, unnamed
 from worker.reconcile.plan import ReadingPlan, plan_reading
-from worker.reconcile.reassign import reassign
-from worker.reconcile.relinks import RelinkPlan, RelinkRules, plan_relinks
-from worker.reconcile.sifting import sifted
-from worker.reconcile.verdict import Verdict, judge, unread
+from worker.reconcile.reassign import PlannedUpdate, WriteEnd, WriteResult, plan_update, reassign
+from worker.reconcile.relinks import Affected, RelinkRules, affected, plan_relinks, reconnected
+from worker.reconcile.verdict import Verdict, conclude
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class LookResult:
-    """What a look came to: a verdict for each judged event, and what kept it from judging more."""
+    """What a look came to: its verdicts, and why there are not more of them."""
 
     verdicts: tuple[Verdict, ...] = ()
-    hindrance: CronofyError | None = None
+    #: Why an event has no verdict, in a sentence.
+    failure: str | None = None
+    #: What put the look, or a part of it, off: nothing was wrong with it.
+    put_off: CronofyError | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one look has in its hands between its read and its commit."""
+
+    lease: Lease
+    chosen: Chosen
+    readings: Readings
+    judged: list[Judged] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    #: Records that change without a verdict.
+    changes: list[EventChange] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +83,8 @@ class Looker:
     cronofy: Cronofy
     policy: Policy
     rules: RelinkRules
-    post: Post
-    attempts: Attempts
+    emails: Emails
+    failures: Failures
     dry_run: bool = False
     #: None where there is no receiver for notifications, or nothing is to be written.
     channels: Channels | None = None
@@ -73,57 +102,256 @@ class Looker:
             return LookResult()
         if lease.account.unreadable:
             log.error("account.unreadable", sub=lease.sub, parts=lease.account.unreadable)
-        if lease.unreadable:
-            self._part(lease, self.attempts.parted(lease), done=False)
-        lease = self.attempts.suspect(lease)
-        turn = choose(lease, forced)
-        if turn.alone:
-            lease, turn, parked = self.attempts.begin(lease, turn)
-            if parked:
-                self._part(lease, [parked])
-                return LookResult((parked,))
-        if not turn.due:
+        if lease.damaged:
+            self._commit_failures(lease, [self.failures.damaged(lease, d) for d in lease.damaged], done=False)
+        lease = self._rewritten(lease, singled_out(lease, self.failures.limit))
+        chosen = choose(lease, forced)
+        if chosen.alone:
+            counted = self.failures.before_alone(lease, chosen.due[0])
+            if isinstance(counted, Failure):
+                self._commit_failures(lease, [counted])
+                return LookResult(failure=counted.reason)
+            lease = self._rewritten(lease, [counted])
+            chosen = replace(chosen, due=tuple(s for s in lease.events if s.event.key == counted.after.key))
+        if not chosen.due:
             return self._see_to_channel(lease)
         try:
-            return self._look(lease, turn, read_anew=bool(forced), urgent=urgent)
+            return self._look(lease, chosen, read_anew=bool(forced), urgent=urgent)
         except (LeaseLost, RedisError):
             raise
         except Exception as error:
-            if is_blameless(error):
-                self._fail(lease, self.attempts.present(lease, turn), unforeseen(error))
-            else:
-                changes, verdicts = self.attempts.shared(lease, turn, error)
-                self._part(lease, verdicts, changes)
-            return LookResult(hindrance=unforeseen(error))
+            return self._failed_as_a_whole(lease, chosen, error)
 
-    def _look(self, lease: Lease, turn: Turn, *, read_anew: bool, urgent: bool) -> LookResult:
-        plan = self._plan(lease, turn.due, read_anew=read_anew)
+    def _look(self, lease: Lease, chosen: Chosen, *, read_anew: bool, urgent: bool) -> LookResult:
+        plan = self._plan(lease, chosen.due, read_anew=read_anew)
         with self.cronofy.session(lease.account, plan.calls, urgent=urgent) as session:
             try:
-                readings = self._observe(session, lease, turn, plan)
+                readings = self._observe(session, lease, chosen, plan)
             except ACCOUNT_REFUSED as error:
                 return self._lose(replace(lease, account=session.account), error)
             except PUT_OFF as error:
-                # No fault of the look: what it did not settle stays due.
-                if turn.alone:
-                    # It was not looked at after all.
-                    events = [EventChange(s, replace(s.event, trying=False)) for s in turn.due]
-                    self.ledger.commit(lease, Change(events))
+                # What it did not settle stays due.
+                say_hindrance(lease.sub, error)
+                if chosen.alone:
+                    self.ledger.commit(lease, Change([uncounted(s) for s in chosen.due]))
                 else:
                     self.ledger.release(lease)
-                _say(lease.sub, error)
-                return LookResult(hindrance=error)
+                return LookResult(failure=error.reason, put_off=error)
             except CronofyError as error:
-                self._fail(lease, turn.due, error)
-                return LookResult(hindrance=error)
-            return self._remedy(session, lease, turn, readings)
+                say_hindrance(lease.sub, error)
+                return self._fail(lease, chosen.due, error.reason, alone=chosen.alone)
+            return self._conclude(session, _Work(lease, chosen, readings))
+
+    def _conclude(self, session: Session, work: _Work) -> LookResult:
+        """Judge what was read, carry out the remedies, and commit what all of it comes to."""
+        lease, readings, now = work.lease, work.readings, work.lease.now
+        profiles, back = readings.profiles, reconnected(lease.account.memo, readings.profiles)
+        self._judge(work, back)
+        self._restart_waiting(work, back)
+        writes = {} if self.dry_run else self._reassign(session, work)
+        account = replace(session.account, memo=remember(lease.account.memo, profiles, readings.read))
+        address = account.email or (readings.userinfo.email if readings.userinfo else None)
+        relinks = plan_relinks(
+            account, self._affected(work), profiles, back, address, now, self.rules, dry_run=self.dry_run
+        )
+        verdicts: list[Verdict] = []
+        for judged in work.judged:
+            write, note = writes.get(judged.key), relinks.notes.get(judged.key)
+            if write and write.end is WriteEnd.CHANGED:
+                say_changed(lease.sub, judged.key)
+                continue
+            before = write.before if write else judged.before
+            verdict = self._guard(work, before, conclude, lease.sub, judged, now, self.policy, write, note)
+            if verdict:
+                verdicts.append(verdict)
+        conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
+        mails = [self.emails.relink(mail_id, letter, now) for mail_id, letter in relinks.letters]
+        mails += self._escalations(lease, address, conclusions)
+        change = Change(
+            events=[*work.changes, *(each.change for each in conclusions)],
+            memo=replace(account.memo, episodes=relinks.episodes),
+            outcomes=relinks.outcomes,
+            mails=mails,
+            cancel=relinks.cancel,
+            tend=self.channels is not None and self.channels.is_due(account, now),
+        )
+        committed = self.ledger.commit(lease, change)
+        say_account(relinks.outcomes)
+        say_verdicts(lease.sub, verdicts, committed)
+        say_failures(lease.sub, work.failures)
+        return self._result(work, verdicts)
+
+    def _judge(self, work: _Work, back: frozenset[str]) -> None:
+        """The events that the look was for, and others of which there is news."""
+        lease, readings = work.lease, work.readings
+        for stored in work.chosen.due:
+            judged = self._guard(work, stored, judge, lease, stored, readings, back, self.policy)
+            if judged:
+                work.judged.append(judged)
+        for stored in work.chosen.others:
+            if stored.event.key in readings.sightings:
+                # One that fails here waits for a look of its own.
+                with suppress(Exception):
+                    judged = judge(lease, stored, readings, back, self.policy)
+                    if is_news(judged):
+                        work.judged.append(judged)
+
+    def _restart_waiting(self, work: _Work, back: frozenset[str]) -> None:
+        """Events that were not judged, and whose profile was connected again, wait from now on."""
+        now = work.lease.now
+        for stored in self._unjudged(work) if back else ():
+            with suppress(Exception):
+                if stored.event.waits_for in back:
+                    soon = to_ms(now + self.policy.recheck_min)
+                    after = replace(stored.event.asked_again(now), next_look=soon)
+                    work.changes.append(EventChange(stored, after))
+
+    def _reassign(self, session: Session, work: _Work) -> dict[EventKey, WriteResult]:
+        """Send the updates that the diagnoses call for."""
+        lease, results = work.lease, {}
+        callbacks = self.channels.callbacks if self.channels else None
+        planned: list[PlannedUpdate] = []
+        for judged in [each for each in work.judged if each.replacement]:
+            plan = self._guard(work, judged.before, plan_update, judged, lease.sub, lease.now, callbacks)
+            if isinstance(plan, PlannedUpdate):
+                planned.append(plan)
+            elif plan:
+                results[judged.key] = plan
+            else:
+                work.judged.remove(judged)
+        return results | reassign(self.ledger, session, lease, planned, work.readings.profiles)
+
+    def _affected(self, work: _Work) -> list[Affected]:
+        """The events that relink emails may speak of; none where no profile was found disconnected."""
+        found: list[Affected] = []
+        for judged in [j for j in work.judged if j.diagnosis.cause is Cause.CREDENTIALS_EXPIRED]:
+            each = self._guard(work, judged.before, affected, judged.diagnosed, found=True)
+            if each:
+                found.append(each)
+            else:
+                work.judged.remove(judged)
+        for stored in self._unjudged(work) if found else ():
+            with suppress(Exception):
+                found.append(affected(stored.event))
+        return found
+
+    def _unjudged(self, work: _Work) -> list[Stored]:
+        """The account's other events."""
+        taken = {judged.key for judged in work.judged} | {f.change.after.key for f in work.failures}
+        return [s for s in work.lease.events if s.event.key not in taken and s.event.parked is None]
+
+    def _guard(
+        self, work: _Work, stored: Stored, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """What the step returns; or None, and the event's failure is noted, where it raises."""
+        try:
+            return step(*args, **kwargs)
+        except PUT_OFF:
+            # What was not settled stays due.
+            if work.chosen.alone:
+                work.changes.append(uncounted(stored))
+        except Exception as error:
+            work.failures.append(self.failures.of(work.lease, stored, error, alone=work.chosen.alone))
+        return None
+
+    def _result(self, work: _Work, verdicts: Sequence[Verdict]) -> LookResult:
+        readings = work.readings
+        problems = [e for e in readings.problems.values() if isinstance(e, CronofyError)]
+        error = readings.userinfo_failure or next(iter(problems), None)
+        if error:
+            say_hindrance(work.lease.sub, error)
+        failure = error.reason if error else next((f.reason for f in work.failures), None)
+        return LookResult(tuple(verdicts), failure, error if isinstance(error, PUT_OFF) else None)
+
+    def _lose(self, lease: Lease, error: CronofyError) -> LookResult:
+        """Cronofy refuses the account: no more calls for it until it is connected again."""
+        observation = Observation(Unauthorized(error.reason))
+        now, verdicts = lease.now, []
+        for stored in lease.events:
+            # One that cannot even be judged is answered for by the account's own standing.
+            with suppress(Exception):
+                if stored.event.parked is None:
+                    diagnosis = diagnose(stored.event.request, observation, now, self.policy)
+                    judged = Judged(stored, stored.event, diagnosis)
+                    verdicts.append(conclude(lease.sub, judged, now, self.policy))
+        lost = Outcome(
+            OutcomeType.ACCOUNT_LOST,
+            lease.sub,
+            now,
+            cause=Cause.ACCOUNT_UNAUTHORIZED,
+            detail={"reason": error.reason},
+        )
+        change = Change(events=[verdict.change for verdict in verdicts], lost=True, outcomes=[lost])
+        committed = self.ledger.commit(lease, change)
+        if committed.void:
+            # The account was connected again meanwhile: the next look tries the new credentials.
+            return LookResult(failure=error.reason)
+        say_account([lost])
+        say_verdicts(lease.sub, verdicts, committed)
+        return LookResult(tuple(verdicts))
+
+    def _failed_as_a_whole(self, lease: Lease, chosen: Chosen, error: Exception) -> LookResult:
+        """An error that the guards of single events did not catch."""
+        # The look may have written to its events before it failed.
+        keys = {stored.event.key for stored in chosen.due}
+        due = [stored for stored in self.ledger.pending(lease.sub) if stored.event.key in keys]
+        if is_from_outside(error):
+            return self._fail(lease, due, unforeseen(error), alone=chosen.alone)
+        fault = self.failures.fault(lease, error)
+        log.error("look.crashed", sub=lease.sub, error=fault.kind, traceback=fault.traceback)
+        if len(due) == 1:
+            failure = self.failures.of(lease, due[0], error, alone=chosen.alone)
+            self._commit_failures(lease, [failure])
+        else:
+            self._rewritten(lease, [to_be_looked_at_alone(s, lease.now) for s in due])
+            self.ledger.commit(lease, Change())
+        return LookResult(failure=unforeseen(error))
+
+    def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
+        """A look that learnt nothing: every event that it was for is put off."""
+        failures = [unread(lease.sub, stored, reason, lease.now, self.policy, alone=alone) for stored in due]
+        mails = self._escalations(lease, lease.account.email, failures)
+        self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails))
+        return LookResult(failure=reason)
+
+    def _commit_failures(self, lease: Lease, failures: Sequence[Failure], *, done: bool = True) -> None:
+        mails = self._escalations(lease, lease.account.email, failures)
+        self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails), done)
+        say_failures(lease.sub, failures)
+
+    def _rewritten(self, lease: Lease, changes: Sequence[EventChange]) -> Lease:
+        """The lease after these records were written; without those that could not be."""
+        new: dict[EventKey, Stored] = {}
+        failures = []
+        for change in changes:
+            try:
+                new[change.after.key] = change.stored
+            except Exception as error:
+                failures.append(self.failures.of(lease, change.before, error, alone=False))
+        if failures:
+            self._commit_failures(lease, failures, done=False)
+        if not new:
+            return lease
+        writable = [change for change in changes if change.after.key in new]
+        gone = self.ledger.commit(lease, Change(writable), done=False).changed
+        gone |= {failure.change.after.key for failure in failures}
+        kept = tuple(new.get(s.event.key, s) for s in lease.events if s.event.key not in gone)
+        return replace(lease, events=kept)
+
+    def _escalations(
+        self, lease: Lease, address: str | None, conclusions: Sequence[Verdict | Failure]
+    ) -> list[Mail]:
+        """The email to the operator about what only a person can help; none in a dry run."""
+        events = [each.escalation for each in conclusions if each.escalation]
+        return [] if self.dry_run else self.emails.escalation(lease.account, address, events, lease.now)
 
     def _see_to_channel(self, lease: Lease) -> LookResult:
         """None of its events is due: the account's notification channel may be."""
         try:
-            return LookResult(hindrance=see_to_channel(self.channels, self.ledger, lease))
+            put_off = see_to_channel(self.channels, self.ledger, lease)
         except GrantRefused as error:
             return self._lose(lease, error)
+        return LookResult(failure=put_off.reason if put_off else None, put_off=put_off)
 
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
         """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
@@ -133,161 +361,18 @@ class Looker:
         plan = self._plan(lease, [stored], read_anew=True)
         with self.cronofy.session(lease.account, plan.calls, urgent=True) as session:
             try:
-                readings = self._observe(session, lease, Turn((stored,)), plan)
+                readings = self._observe(session, lease, Chosen((stored,)), plan)
             except ACCOUNT_REFUSED as error:
                 refused = Observation(Unauthorized(error.reason))
                 return diagnose(stored.event.request, refused, lease.now, self.policy)
-        judged = Judgement(lease, readings, self.policy).judge(stored)
-        if judged is None:
-            raise why_unjudged(stored.event.key, readings)
-        return judged.diagnosis
-
-    def fail(self, lease: Lease, error: CronofyError) -> None:
-        """Put an account's due events off after a look that ended in an unforeseen error."""
-        self._fail(lease, choose(lease, ()).due, error)
+        back = reconnected(lease.account.memo, readings.profiles)
+        return judge(lease, stored, readings, back, self.policy).diagnosis
 
     def _plan(self, lease: Lease, due: Sequence[Stored], *, read_anew: bool) -> ReadingPlan:
         events = [stored.event for stored in due]
-        hinted = any(event.key.field in lease.hints for event in events)
-        return plan_reading(events, lease.account.memo, self.rules, lease.now, read_anew=read_anew or hinted)
+        noticed = any(event.key.field in lease.hints for event in events)
+        return plan_reading(events, lease.account.memo, self.rules, lease.now, read_anew=read_anew or noticed)
 
-    def _observe(self, session: Session, lease: Lease, turn: Turn, plan: ReadingPlan) -> Readings:
-        due, others = ([stored.event for stored in part] for part in (turn.due, turn.others))
+    def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:
+        due, others = ([stored.event for stored in part] for part in (chosen.due, chosen.others))
         return observe(session, due, others, plan, lease.now)
-
-    def _remedy(self, session: Session, lease: Lease, turn: Turn, readings: Readings) -> LookResult:
-        now, judgement = lease.now, Judgement(lease, readings, self.policy)
-        judged = judgement.of(turn)
-        verdicts, blamed, profiles = judged.verdicts, judged.blamed, judgement.profiles
-        if not self.dry_run:
-            callbacks = self.channels.callbacks if self.channels else None
-            verdicts, unwritten = reassign(
-                self.ledger, session, lease, verdicts, profiles, self.policy, callbacks
-            )
-            blamed += unwritten
-        told = {verdict.before.event.key for verdict in verdicts}
-        account = replace(session.account, memo=remember(lease.account.memo, profiles, readings.read))
-        address = account.email or (readings.userinfo.email if readings.userinfo else None)
-
-        def plan_mail(
-            verdicts: Sequence[Verdict], others: Sequence[TrackedEvent]
-        ) -> tuple[RelinkPlan, list[Mail]]:
-            plan = plan_relinks(
-                account, verdicts, others, profiles, address, now, self.rules, dry_run=self.dry_run
-            )
-            return plan, [self.post.relink(mail_id, letter, now) for mail_id, letter in plan.letters]
-
-        rest = [s.event for s in lease.events if s.event.key not in told and not s.event.parked]
-        (plan, mails), unplanned = sifted(plan_mail, verdicts, rest)
-        blamed += [(verdict.before, error) for verdict, error in unplanned]
-        failed = [self.attempts.blame(lease, stored, error) for stored, error in blamed]
-        all_told = [*plan.verdicts, *judged.unread, *failed]
-        mails += self._escalations(account, address, all_told, now)
-        change = Change(
-            events=[*judged.changes, *(verdict.change for verdict in all_told)],
-            memo=replace(account.memo, episodes=plan.episodes),
-            outcomes=plan.outcomes,
-            mails=mails,
-            cancel=plan.cancel,
-            tend=self.channels is not None and self.channels.is_due(account, now),
-        )
-        changed = self._write(lease, change)
-        say_account(plan.outcomes)
-        say_events(lease.sub, plan.verdicts, changed)
-        say_unread(lease.sub, judged.unread)
-        hindrance = readings.userinfo_failure or next(iter(readings.failures.values()), None)
-        if hindrance:
-            _say(lease.sub, hindrance)
-        if blamed:
-            hindrance = hindrance or unforeseen(blamed[0][1])
-        return LookResult(plan.verdicts, hindrance)
-
-    def _lose(self, lease: Lease, error: CronofyError) -> LookResult:
-        """Cronofy refuses the account: no more calls for it until it is connected again."""
-        observation = Observation(Unauthorized(error.reason))
-        now, verdicts = lease.now, []
-        for stored in lease.events:
-            if stored.event.parked:
-                continue
-            # One that cannot even be judged is answered for by the account's own standing.
-            with suppress(Exception):
-                diagnosis = diagnose(stored.event.request, observation, now, self.policy)
-                verdicts.append(judge(lease.sub, stored, stored.event, None, diagnosis, now, self.policy))
-        lost = Outcome(
-            OutcomeType.ACCOUNT_LOST,
-            lease.sub,
-            lease.now,
-            cause=Cause.ACCOUNT_UNAUTHORIZED,
-            detail={"reason": error.reason},
-        )
-        change = Change(events=[verdict.change for verdict in verdicts], lost=True, outcomes=[lost])
-        changed = self._write(lease, change)
-        # The new credentials are tried at the next look.
-        connected_anew = bool(verdicts) and len(changed) == len(verdicts)
-        if not connected_anew:
-            say_account([lost])
-        say_events(lease.sub, verdicts, changed)
-        return LookResult(hindrance=error) if connected_anew else LookResult(tuple(verdicts))
-
-    def _part(
-        self,
-        lease: Lease,
-        verdicts: Sequence[Verdict],
-        changes: Sequence[EventChange] = (),
-        done: bool = True,
-    ) -> None:
-        """Commit what failed by its events, and tell of those that are parked by it."""
-        mails = self._escalations(lease.account, lease.account.email, verdicts, lease.now)
-        events = [*changes, *(verdict.change for verdict in verdicts)]
-        self._write(lease, Change(events, mails=mails), done)
-
-    def _fail(self, lease: Lease, due: Sequence[Stored], error: CronofyError) -> None:
-        """A look that learnt nothing: every event that it was for is put off."""
-        _say(lease.sub, error)
-        failed = [unread(lease.sub, stored, error.reason, lease.now, self.policy) for stored in due]
-        mails = self._escalations(lease.account, lease.account.email, failed, lease.now)
-        self._write(lease, Change([verdict.change for verdict in failed], mails=mails))
-
-    def _escalations(
-        self, account: Account, address: str | None, verdicts: Sequence[Verdict], now: datetime
-    ) -> list[Mail]:
-        escalated = [verdict for verdict in verdicts if verdict.escalated]
-        if not escalated or self.dry_run:
-            return []
-        try:
-            return self.post.escalation(account, address, escalated, now)
-        except Exception:
-            # One of them cannot be put into words: of all that are parked only the ids are named.
-            named = [unnamed(verdict) if verdict.letter else verdict for verdict in escalated]
-            return self.post.escalation(account, address, named, now)
-
-    def _write(self, lease: Lease, change: Change, done: bool = True) -> frozenset[EventKey]:
-        """Commit; a record that cannot be packed does not keep the others from being written.
-
-        Returns the events of which this was not written.
-        """
-        try:
-            return self.ledger.commit(lease, change, done)
-        except Exception as error:
-            if is_blameless(error):
-                raise
-            written = self.attempts.writable(lease, change)
-            others = {old.before.event.key for old, new in _both(change, written) if new is not old}
-            return self.ledger.commit(lease, written, done) | others
-
-
-def _say(sub: str, hindrance: CronofyError) -> None:
-    """Log what kept a look, or a part of it, from its answer."""
-    if isinstance(hindrance, PUT_OFF):
-        log.info("look.put_off", sub=sub, reason=hindrance.reason)
-    else:
-        log.warning("look.failed", sub=sub, reason=hindrance.reason, status=hindrance.status)
-
-
-def _both(one: Change, other: Change) -> Iterable[tuple[EventChange, EventChange]]:
-    return zip(one.events, other.events, strict=True)
-
-
-def unforeseen(error: Exception) -> CronofyError:
-    """What to say of a look that failed for a reason of its own."""
-    return CronofyError(f"The look failed unforeseen ({type(error).__name__}).")

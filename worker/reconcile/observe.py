@@ -8,13 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from worker.cronofy.client import Session
-from worker.cronofy.errors import ACCOUNT_REFUSED, CronofyError, Malformed
+from worker.cronofy.errors import ACCOUNT_REFUSED, CronofyError
 from worker.cronofy.wire import UserInfo, read_event
-from worker.diagnosis.model import Missing, Seen
+from worker.diagnosis.model import Missing, Profiles, Seen
 from worker.ledger.records import EventKey, LastRead, TrackedEvent
-from worker.reconcile.parking import is_blameless
 from worker.reconcile.plan import ReadingPlan
-from worker.reconcile.relinks import disconnected
 
 
 @dataclass(slots=True)
@@ -24,13 +22,16 @@ class Readings:
     sightings: dict[EventKey, Seen | Missing] = field(default_factory=dict)
     #: Whether the events were read; if not, the sightings are what was remembered of them.
     read: LastRead | None = None
-    #: Events of which this look could not tell, and why.
-    failures: dict[EventKey, CronofyError] = field(default_factory=dict)
-    #: Events whose own part of the answer made the program fail.
-    faults: dict[EventKey, Exception] = field(default_factory=dict)
+    #: Events that could not be read, and why.
+    problems: dict[EventKey, Exception] = field(default_factory=dict)
     userinfo: UserInfo | None = None
     #: Why UserInfo is None although it was needed.
     userinfo_failure: CronofyError | None = None
+
+    @property
+    def profiles(self) -> Profiles | None:
+        """The account's profiles, where UserInfo was asked."""
+        return self.userinfo.profiles if self.userinfo else None
 
 
 def observe(
@@ -48,9 +49,9 @@ def observe(
     and one of `ACCOUNT_REFUSED` wherever the account turns out to be refused.
     """
     readings = Readings()
-    if plan.suspects:
+    if plan.waited_for:
         readings.userinfo = session.userinfo()
-        if plan.suspects <= set(disconnected(readings.userinfo.profiles)):
+        if plan.waited_for <= set(readings.userinfo.profiles.disconnected):
             readings.sightings = {event.key: event.remembered for event in due}
             return readings
     items = _read(session, due, plan, readings)
@@ -65,7 +66,7 @@ def observe(
         except ACCOUNT_REFUSED:
             raise
         except CronofyError as error:
-            readings.failures.update({event.key: error for event in unseen})
+            readings.problems.update({event.key: error for event in unseen})
         else:
             _take(readings, items, unseen)
     needed = plan.ask_userinfo or any(undecided(seen, now) for seen in readings.sightings.values())
@@ -98,12 +99,9 @@ def _take(
         item = items.get(event.key)
         try:
             readings.sightings[event.key] = read_event(item, event.tzid) if item is not None else Missing()
-        except Malformed as error:
-            readings.failures[event.key] = error
         except Exception as error:
-            if is_blameless(error):
-                raise
-            readings.faults[event.key] = error
+            # It is this event's: the others are judged all the same.
+            readings.problems[event.key] = error
 
 
 def undecided(sighting: Seen | Missing, now: datetime) -> bool:

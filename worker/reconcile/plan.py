@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from worker.cronofy.client import Window
 from worker.diagnosis.model import Cause
 from worker.ledger.records import LastRead, Memo, TrackedEvent, from_ms
-from worker.reconcile.relinks import RelinkRules, next_reminder, waits_for
+from worker.reconcile.relinks import RelinkRules, next_reminder
 
 #: Cronofy reads no further than 42 days back and 201 ahead (reference §2); near that no window is given.
 READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)
@@ -30,7 +30,7 @@ class ReadingPlan:
     #: The days that are read, one read for each; None is all of time.
     windows: tuple[Window | None, ...]
     #: UserInfo comes first, and if these profiles are all still disconnected it comes alone.
-    suspects: frozenset[str] = frozenset()
+    waited_for: frozenset[str] = frozenset()
     #: UserInfo is asked whatever the read shows.
     ask_userinfo: bool = False
     calls: int = 1
@@ -46,9 +46,9 @@ def plan_reading(
 ) -> ReadingPlan:
     """Plan a look at the `due` events of an account; `read_anew` leaves no read out."""
     windows = windows_for(due, memo.last_read, now)
-    suspects = frozenset() if read_anew else _suspects(due, memo, rules, now)
-    if suspects:
-        return ReadingPlan(windows, suspects, ask_userinfo=True, calls=1)
+    waited_for = frozenset() if read_anew else _waited_for(due, memo, rules, now)
+    if waited_for:
+        return ReadingPlan(windows, waited_for, ask_userinfo=True, calls=1)
     # Whether a profile was connected again is told once, even if its events settled themselves.
     ask_userinfo = bool(memo.episodes)
     # An event's first look mostly finds its conference; one that was pending mostly still is.
@@ -57,7 +57,9 @@ def plan_reading(
     return ReadingPlan(windows, ask_userinfo=ask_userinfo, calls=pages + likely)
 
 
-def _suspects(due: Collection[TrackedEvent], memo: Memo, rules: RelinkRules, now: datetime) -> frozenset[str]:
+def _waited_for(
+    due: Collection[TrackedEvent], memo: Memo, rules: RelinkRules, now: datetime
+) -> frozenset[str]:
     """The disconnected profiles that all of these events wait for; none where any event needs a read.
 
     Nothing comes of an event while its profile is disconnected, so UserInfo alone can tell. But what
@@ -65,7 +67,7 @@ def _suspects(due: Collection[TrackedEvent], memo: Memo, rules: RelinkRules, now
     """
     profiles = set()
     for event in due:
-        profile_id = waits_for(event)
+        profile_id = event.waits_for
         read_lately = event.read_at is not None and now - from_ms(event.read_at) < READ_AT_LEAST_EVERY
         upcoming = event.starts_at is not None and event.starts_at > now
         if (

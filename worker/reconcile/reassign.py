@@ -4,123 +4,137 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum, auto
 
 import structlog
 
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
-from worker.diagnosis.model import Policy, Profiles, Remedy
+from worker.diagnosis.model import Profiles
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
-from worker.ledger.packing import pack_event, stored_as
-from worker.ledger.records import Stored, Write
-from worker.reconcile.lines import ids
-from worker.reconcile.parking import is_blameless
+from worker.ledger.records import EventKey, Stored, Write, to_ms
+from worker.reconcile.judging import Judged
 from worker.reconcile.update import IncompleteRecord, update_body
-from worker.reconcile.verdict import (
-    Verdict,
-    escalate_once,
-    intend,
-    reassigned,
-    write_put_off,
-    write_refused,
-    write_unanswered,
-)
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """One update: the verdict with the intent in it, and the writes that were there before."""
+class WriteEnd(Enum):
+    """What became of one Update Event."""
 
-    verdict: Verdict
+    ACCEPTED = auto()
+    #: Cronofy refused it for good.
+    REFUSED = auto()
+    #: It may or may not have arrived.
+    UNANSWERED = auto()
+    #: It was not sent, for reasons that are not the event's.
+    PUT_OFF = auto()
+    #: The record lacks what an update needs, so none was made.
+    INCOMPLETE = auto()
+    #: The event was tracked again or untracked meanwhile, so it was not sent.
+    CHANGED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """How the Update Event of one event ended."""
+
+    end: WriteEnd
+    to_profile_id: str
+    #: The record as stored since the intent was.
+    before: Stored
+    #: The write as it is to be remembered; None where none was sent.
+    write: Write | None = None
+    reason: str = ""
+    #: Of the profile that was set.
+    provider_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedUpdate:
+    """An update that is about to be sent, and how it is remembered until its answer is known."""
+
+    judged: Judged
     to_profile_id: str
     update: Update
-    earlier: Mapping[str, Write]
+    write: Write
+    #: Only the writes change: the event's looks stay as they were.
+    intent: EventChange
+
+
+def plan_update(
+    judged: Judged, sub: str, now: datetime, callbacks: Callbacks | None = None
+) -> PlannedUpdate | WriteResult:
+    """The update that sets the event's replacement, or why there can be none.
+
+    `callbacks` make the address at which we want to hear of its conference.
+    """
+    key, to_profile_id = judged.key, judged.replacement
+    if to_profile_id is None or judged.seen is None:
+        raise ValueError("This diagnosis calls for no other profile.")
+    callback = callbacks.of(sub, key.calendar_id, key.event_id) if callbacks else None
+    try:
+        body = update_body(judged.event, judged.seen, to_profile_id, callback)
+    except IncompleteRecord as lack:
+        return WriteResult(WriteEnd.INCOMPLETE, to_profile_id, judged.before, reason=str(lack))
+    write, before = Write(to_ms(now), subscribed=callback is not None), judged.before
+    writes: Mapping[str, Write] = {**before.event.writes, to_profile_id: write}
+    intent = EventChange(before, replace(before.event, writes=writes))
+    # Packed here, where what fails is held against this event.
+    _ = intent.value
+    return PlannedUpdate(judged, to_profile_id, Update(key, body), write, intent)
 
 
 def reassign(
     ledger: Ledger,
     session: Session,
     lease: Lease,
-    verdicts: Sequence[Verdict],
+    planned: Sequence[PlannedUpdate],
     profiles: Profiles | None,
-    policy: Policy,
-    callbacks: Callbacks | None = None,
-) -> tuple[list[Verdict], list[tuple[Stored, Exception]]]:
-    """Carry out the verdicts that call for another profile; the others pass unchanged.
+) -> dict[EventKey, WriteResult]:
+    """Send the updates, each with its intent in the ledger first.
 
-    Each event was seen pending in this look's read. A verdict whose event was tracked anew or
-    untracked meanwhile is left out. Also returns the events for which no update could be made, and what
-    they raised. Raises LeaseLost before anything is written.
+    Raises LeaseLost before anything is written.
     """
-    kept: list[Verdict] = []
-    blamed: list[tuple[Stored, Exception]] = []
-    planned: list[_Planned] = []
-    for verdict in verdicts:
-        to_profile_id = verdict.diagnosis.detail.get("to_profile_id")
-        if (
-            verdict.diagnosis.remedy is not Remedy.REASSIGN_PROFILE
-            or verdict.seen is None
-            or not isinstance(to_profile_id, str)
-        ):
-            kept.append(verdict)
-            continue
-        try:
-            callback = callbacks.of(lease.sub, *verdict.key) if callbacks else None
-            body = update_body(verdict.after, verdict.seen, to_profile_id, callback)
-        except IncompleteRecord as lack:
-            kept.append(escalate_once(verdict, lease.sub, str(lack), lease.now, "incomplete"))
-            continue
-        except Exception as fault:
-            if is_blameless(fault):
-                raise
-            blamed.append((verdict.before, fault))
-            continue
-        intended = intend(verdict, to_profile_id, lease.now, subscribed=callback is not None)
-        update = Update(verdict.after.key, body)
-        planned.append(_Planned(intended, to_profile_id, update, verdict.before.event.writes))
-    if planned:
-        planned = _record_intents(ledger, lease, planned)
-    if planned:
-        errors = session.update([plan.update for plan in planned])
-        for plan, error in zip(planned, errors, strict=True):
-            kept.append(_answered(plan, lease, error, profiles, policy))
-    return kept, blamed
-
-
-def _record_intents(ledger: Ledger, lease: Lease, planned: Sequence[_Planned]) -> list[_Planned]:
-    """Write down which updates are about to be sent; only the writes change, the looks stay as they were."""
-    changes = [
-        EventChange(plan.verdict.before, replace(plan.verdict.before.event, writes=plan.verdict.after.writes))
+    if not planned:
+        return {}
+    changed = ledger.commit(lease, Change([plan.intent for plan in planned]), done=False).changed
+    sent = [plan for plan in planned if plan.judged.key not in changed]
+    errors = session.update([plan.update for plan in sent]) if sent else []
+    results = {
+        plan.judged.key: WriteResult(WriteEnd.CHANGED, plan.to_profile_id, plan.judged.before)
         for plan in planned
-    ]
-    changed = ledger.commit(lease, Change(changes), done=False)
-    recorded = []
-    for plan, change in zip(planned, changes, strict=True):
-        if plan.verdict.before.event.key not in changed:
-            before = stored_as(change.after, pack_event(change.after))
-            recorded.append(replace(plan, verdict=replace(plan.verdict, before=before)))
-    return recorded
+        if plan.judged.key in changed
+    }
+    for plan, error in zip(sent, errors, strict=True):
+        results[plan.judged.key] = _answered(lease, plan, error, profiles)
+    return results
 
 
 def _answered(
-    plan: _Planned, lease: Lease, error: CronofyError | None, profiles: Profiles | None, policy: Policy
-) -> Verdict:
-    verdict, to_profile_id = plan.verdict, plan.to_profile_id
-    about = {**ids(lease.sub, verdict), "profile_id": to_profile_id}
+    lease: Lease, plan: PlannedUpdate, error: CronofyError | None, profiles: Profiles | None
+) -> WriteResult:
+    to, write, key, before = plan.to_profile_id, plan.write, plan.judged.key, plan.intent.stored
+    about = {
+        "sub": lease.sub,
+        "calendar_id": key.calendar_id,
+        "event_id": key.event_id,
+        "profile_id": to,
+    }
     if error is None:
-        log.info("update.accepted", **about, from_profile_id=verdict.after.profile_id)
-        profile = profiles.conferencing_profile(to_profile_id) if profiles else None
+        log.info("update.accepted", **about, from_profile_id=plan.judged.event.profile_id)
+        profile = profiles.conferencing_profile(to) if profiles else None
         provider_name = profile.provider_name if profile else None
-        return reassigned(verdict, lease.sub, to_profile_id, provider_name, lease.now, policy)
+        accepted = replace(write, accepted=True)
+        return WriteResult(WriteEnd.ACCEPTED, to, before, accepted, provider_name=provider_name)
     if isinstance(error, (*PUT_OFF, GrantRefused)):
-        # It was not sent, for reasons that are not the event's.
         log.info("update.put_off", **about, reason=error.reason)
-        return write_put_off(verdict, plan.earlier, lease.now)
+        return WriteResult(WriteEnd.PUT_OFF, to, before, reason=error.reason)
     log.warning("update.failed", **about, reason=error.reason, status=error.status)
     if isinstance(error, Refused):
-        return write_refused(verdict, lease.sub, to_profile_id, error.reason, lease.now)
-    return write_unanswered(verdict, error.reason, lease.now, policy)
+        refused = Write(write.at, refused=error.reason)
+        return WriteResult(WriteEnd.REFUSED, to, before, refused, error.reason)
+    return WriteResult(WriteEnd.UNANSWERED, to, before, write, error.reason)

@@ -7,17 +7,16 @@ once the profile is connected, none without an upcoming event (contract §2 and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import Account, Episode, Memo, TrackedEvent, from_ms, to_ms
+from worker.ledger.records import Account, Episode, EventKey, Memo, TrackedEvent, from_ms, to_ms
 from worker.mail.compose import Meeting, RelinkLetter
 from worker.mail.relink_links import refusal
-from worker.reconcile.verdict import Verdict, escalate_once
+from worker.reconcile.emails import meeting_of
 from worker.text.wording import address as mail_address
 
 
@@ -32,38 +31,60 @@ class RelinkRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Affected:
+    """An event as far as relink emails are concerned."""
+
+    key: EventKey
+    #: The profile that it waits for.
+    profile_id: str | None
+    starts_at: datetime | None
+    meeting: Meeting
+    #: This look found that its profile is disconnected.
+    found: bool = False
+
+
+def affected(event: TrackedEvent, *, found: bool = False) -> Affected:
+    """What relink emails need of the event; `found` says that this look judged it so."""
+    return Affected(event.key, event.waits_for, event.starts_at, meeting_of(event), found)
+
+
+@dataclass(frozen=True, slots=True)
+class RelinkNote:
+    """What a plan means for one event that waits for a disconnected profile."""
+
+    #: Why its user cannot be asked, where that is told now.
+    obstacle: str | None = None
+    #: Why a person is told of the event: all reminders went out before it came.
+    late: str | None = None
+    #: Reminders go out from looks, so one must come by then.
+    look_by: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RelinkPlan:
     """What is to be sent, told and remembered."""
 
     episodes: Mapping[str, Episode]
-    verdicts: tuple[Verdict, ...]
     letters: tuple[tuple[str, RelinkLetter], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    #: Emails that are not to be sent any more.
     cancel: tuple[str, ...] = ()
-
-
-def waits_for(event: TrackedEvent) -> str | None:
-    """The profile that the event waits for: the one it asked for, or the one its last look suspected."""
-    if event.cause is Cause.CREDENTIALS_EXPIRED and event.last:
-        suspected = event.last["detail"].get("profile_id")
-        if isinstance(suspected, str):
-            return suspected
-    return event.profile_id if event.profile_id not in INDIRECT else None
+    notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
 
 
 def reconnected(memo: Memo, profiles: Profiles | None) -> frozenset[str]:
     """The profiles whose users connected them again since they were asked to."""
     if profiles is None:
         return frozenset()
-    connected = {p.profile_id for p in profiles.listed_anywhere if p.connected} - set(disconnected(profiles))
-    return frozenset(connected & set(memo.episodes))
+    connected = {p.profile_id for p in profiles.listed_anywhere if p.connected}
+    return frozenset((connected - set(profiles.disconnected)) & set(memo.episodes))
 
 
 def plan_relinks(
     account: Account,
-    verdicts: Sequence[Verdict],
-    others: Sequence[TrackedEvent],
+    events: Sequence[Affected],
     profiles: Profiles | None,
+    back: frozenset[str],
     address: str | None,
     now: datetime,
     rules: RelinkRules,
@@ -72,86 +93,87 @@ def plan_relinks(
 ) -> RelinkPlan:
     """Decide on emails and episodes after the events were judged.
 
-    `verdicts` are the events of this look, `others` the account's other pending events; `address`
-    is the user's, if one is known. Nothing is begun or ended without a UserInfo.
+    `events` are all of the account's pending ones, `back` the profiles that were connected again, `address`
+    is the user's, if one is known. Nothing begins or ends without a UserInfo.
     """
     episodes = dict(account.memo.episodes)
     if profiles is None:
-        return RelinkPlan(episodes, tuple(verdicts))
+        return RelinkPlan(episodes)
     outcomes = [
         _outcome(
             OutcomeType.RELINKED, account.sub, pid, (event_id for _, event_id in episodes[pid].events), now
         )
-        for pid in sorted(reconnected(account.memo, profiles))
+        for pid in sorted(back)
     ]
-    lapsed = disconnected(profiles)
-    over = [pid for pid in episodes if pid not in lapsed]
+    over = [pid for pid in episodes if pid not in profiles.disconnected]
     cancel = tuple(mail_id for pid in over for mail_id in episodes.pop(pid).mail_ids)
     if dry_run:
-        return RelinkPlan(episodes, tuple(verdicts), outcomes=tuple(outcomes), cancel=cancel)
-    after = {verdict.key: verdict for verdict in verdicts}
+        return RelinkPlan(episodes, outcomes=tuple(outcomes), cancel=cancel)
     letters: list[tuple[str, RelinkLetter]] = []
-    for pid, profile in lapsed.items():
-        judged = [verdict for verdict in verdicts if _asks_for(verdict, profile)]
-        if not judged:
-            continue
-        waiting = [*(verdict.after for verdict in judged), *(e for e in others if waits_for(e) == pid)]
-        upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
-        step = _step(account, profile, judged, upcoming, episodes.get(pid), address, now, rules)
-        after.update({verdict.key: verdict for verdict in step.verdicts})
-        episodes[pid] = step.episode
-        letters += step.letters
-        outcomes += step.outcomes
-    settled = [_no_later_than_reminder(verdict, episodes, rules) for verdict in after.values()]
-    return RelinkPlan(episodes, tuple(settled), tuple(letters), tuple(outcomes), cancel)
+    notes: dict[EventKey, RelinkNote] = {}
+    for pid, profile in profiles.disconnected.items():
+        waiting = [event for event in events if event.profile_id == pid]
+        found = [event for event in waiting if event.found]
+        if found:
+            upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
+            step = _step(account, profile, found, upcoming, episodes.get(pid), address, now, rules)
+            episodes[pid] = step.episode
+            letters += step.letters
+            outcomes += step.outcomes
+            notes |= step.notes
+            look_by = next_reminder(step.episode, rules.reminders)
+            if look_by:
+                notes |= {e.key: replace(notes.get(e.key, RelinkNote()), look_by=look_by) for e in found}
+    return RelinkPlan(episodes, tuple(letters), tuple(outcomes), cancel, notes)
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """What becomes of one disconnected profile in this look; `verdicts` are those that change."""
+class _ProfileStep:
+    """What becomes of one disconnected profile in this look."""
 
     episode: Episode
     letters: tuple[tuple[str, RelinkLetter], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
+    notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
 
 
 def _step(
     account: Account,
     profile: Profile,
-    judged: Sequence[Verdict],
-    upcoming: Sequence[TrackedEvent],
+    found: Sequence[Affected],
+    upcoming: Sequence[Affected],
     episode: Episode | None,
     address: str | None,
     now: datetime,
     rules: RelinkRules,
-) -> _Step:
+) -> _ProfileStep:
     """The first email, a reminder, a word to the operator, or nothing yet."""
     about, event_ids = profile.profile_id, [event.key.event_id for event in upcoming]
     obstacle = _obstacle(profile, address, rules)
     if obstacle:
         if episode is not None:
-            return _Step(episode)
+            return _ProfileStep(episode)
         # Told once for the profile, as the email would have been; the operator's email names the events.
-        told = tuple(replace(verdict, escalated=obstacle) for verdict in judged)
+        notes = {event.key: RelinkNote(obstacle=obstacle) for event in found}
         outcome = _outcome(OutcomeType.ESCALATED, account.sub, about, event_ids, now, reason=obstacle)
         begun = Episode(to_ms(now), 0, (), _keys(upcoming), obstacle)
-        return _Step(begun, outcomes=(outcome,), verdicts=told)
+        return _ProfileStep(begun, outcomes=(outcome,), notes=notes)
     mail_id = uuid4().hex
     if episode is None or not episode.mails:
         letter = _letter(account, profile, address or "", upcoming, 0)
         outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
-        return _Step(Episode(to_ms(now), 1, (mail_id,), _keys(upcoming)), ((mail_id, letter),), (outcome,))
+        begun = Episode(to_ms(now), 1, (mail_id,), _keys(upcoming))
+        return _ProfileStep(begun, ((mail_id, letter),), (outcome,))
     due = next_reminder(episode, rules.reminders)
     if due is None:
         reason = "The user was asked to connect the profile again, and reminded, before this event came."
-        new = [verdict for verdict in judged if verdict.key not in episode.events]
-        return _Step(episode, verdicts=tuple(escalate_once(v, account.sub, reason, now, about) for v in new))
+        new = [event for event in found if _key(event) not in episode.events]
+        return _ProfileStep(episode, notes={event.key: RelinkNote(late=reason) for event in new})
     if now < due:
-        return _Step(episode)
+        return _ProfileStep(episode)
     number = _reminders_due(episode, rules, now)
     letter = _letter(account, profile, address or "", upcoming, number)
-    return _Step(_reminded(episode, mail_id, number, upcoming), ((mail_id, letter),))
+    return _ProfileStep(_reminded(episode, mail_id, number, upcoming), ((mail_id, letter),))
 
 
 def next_reminder(episode: Episode, reminders: Sequence[timedelta]) -> datetime | None:
@@ -164,19 +186,6 @@ def next_reminder(episode: Episode, reminders: Sequence[timedelta]) -> datetime 
 def _reminders_due(episode: Episode, rules: RelinkRules, now: datetime) -> int:
     """The number of the latest reminder that is due: those missed in a pause are not made up for."""
     return sum(now >= from_ms(episode.started_at) + after for after in rules.reminders)
-
-
-def _asks_for(verdict: Verdict, profile: Profile) -> bool:
-    diagnosis = verdict.diagnosis
-    return (
-        diagnosis.cause is Cause.CREDENTIALS_EXPIRED
-        and diagnosis.detail.get("profile_id") == profile.profile_id
-    )
-
-
-def disconnected(profiles: Profiles) -> dict[str, Profile]:
-    """The profiles whose users have to connect them again, by their ids."""
-    return {p.profile_id: p for p in profiles.listed_anywhere if not p.connected}
 
 
 def _obstacle(profile: Profile, address: str | None, rules: RelinkRules) -> str | None:
@@ -210,7 +219,7 @@ def _outcome(
 
 
 def _letter(
-    account: Account, profile: Profile, address: str, upcoming: Sequence[TrackedEvent], reminder: int
+    account: Account, profile: Profile, address: str, upcoming: Sequence[Affected], reminder: int
 ) -> RelinkLetter:
     return RelinkLetter(
         to=address,
@@ -218,42 +227,19 @@ def _letter(
         provider_name=profile.provider_name,
         profile_name=profile.name,
         relink_url=profile.relink_url or "",
-        meetings=tuple(meeting(event) for event in upcoming),
+        meetings=tuple(event.meeting for event in upcoming),
         reminder=reminder,
     )
 
 
-def meeting(event: TrackedEvent) -> Meeting:
-    """The event as an email shows it to a person."""
-    start = event.start
-    return Meeting(
-        summary=event.summary,
-        start=start.local if start else None,
-        tzid=start.tzid if start else None,
-        calendar_id=event.key.calendar_id,
-        event_id=event.key.event_id,
-    )
-
-
-def _reminded(episode: Episode, mail_id: str, number: int, upcoming: Sequence[TrackedEvent]) -> Episode:
+def _reminded(episode: Episode, mail_id: str, number: int, upcoming: Sequence[Affected]) -> Episode:
     events = tuple(dict.fromkeys((*episode.events, *_keys(upcoming))))
     return replace(episode, mails=number + 1, mail_ids=(*episode.mail_ids, mail_id), events=events)
 
 
-def _keys(events: Sequence[TrackedEvent]) -> tuple[tuple[str, str], ...]:
-    return tuple((event.key.calendar_id, event.key.event_id) for event in events)
+def _key(event: Affected) -> tuple[str, str]:
+    return event.key.calendar_id, event.key.event_id
 
 
-def _no_later_than_reminder(verdict: Verdict, episodes: Mapping[str, Episode], rules: RelinkRules) -> Verdict:
-    """Reminders go out from looks, so a look must come when one is due."""
-    profile_id = verdict.diagnosis.detail.get("profile_id")
-    episode = episodes.get(profile_id) if isinstance(profile_id, str) else None
-    due = next_reminder(episode, rules.reminders) if episode else None
-    if (
-        due is None
-        or verdict.diagnosis.cause is not Cause.CREDENTIALS_EXPIRED
-        or verdict.after.next_look is None
-    ):
-        return verdict
-    at = min(verdict.after.next_look, to_ms(due))
-    return replace(verdict, after=replace(verdict.after, next_look=at))
+def _keys(events: Sequence[Affected]) -> tuple[tuple[str, str], ...]:
+    return tuple(_key(event) for event in events)

@@ -13,21 +13,17 @@ from typing import Any
 import structlog
 
 from worker.bootstrap import THREADS, Services
-from worker.cronofy.errors import PUT_OFF, CronofyError, OutOfBudget
+from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.ledger.leases import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.outage import why
 from worker.reconcile.answer import live_answer, recorded_answer, with_note
-from worker.reconcile.look import LookResult, unforeseen
-from worker.reconcile.parking import is_blameless, is_suspicious, revived
-from worker.run.room import Room
+from worker.reconcile.failure import is_alone, is_from_outside, revived, unforeseen
+from worker.reconcile.look import LookResult
 
 #: A batch takes up no more accounts after so many seconds: wake-ups come with every sweep, and a
 #: short task leaves its process free for urgent work.
 BATCH_SECONDS = 5.0
-
-#: A look that is to be made alone waits so long for the others of its process, or else for another batch.
-ALONE_WAIT = timedelta(seconds=5)
 
 #: Looks that the budget broke off are woken again no sooner: a wake-up is to be worth its while.
 SHORTEST_REST = timedelta(milliseconds=500)
@@ -42,6 +38,8 @@ class BatchResult:
     looked_at: int
     #: When there may be room in the budget again, where a lack of it ended the batch.
     resume_after: timedelta | None = None
+    #: Accounts that are to be looked at by a task of their own.
+    alone: tuple[str, ...] = ()
 
 
 def look_at_ready(services: Services, most: int) -> BatchResult:
@@ -55,7 +53,7 @@ def look_at_ready(services: Services, most: int) -> BatchResult:
         # Each with a copy of this context, so that its log lines are bound to the task as ours are.
         working = [pool.submit(copy_context().run, batch.work) for _ in range(threads)]
         looked_at = sum(work.result() for work in working)
-    return BatchResult(looked_at, batch.resume_after)
+    return BatchResult(looked_at, batch.resume_after, tuple(batch.alone))
 
 
 class _Batch:
@@ -67,59 +65,49 @@ class _Batch:
         self._end = time.monotonic() + BATCH_SECONDS
         self._centers: tuple[str, ...] = DATA_CENTERS
         self.resume_after: timedelta | None = None
-        self._room = Room()
+        self.alone: list[str] = []
 
     def work(self) -> int:
         """Claim and look until the batch is over; returns how many accounts that were."""
+        ledger, lease_for = self._services.ledger, self._services.settings.lease
         done = 0
         while self._left > 0 and self._centers and time.monotonic() < self._end:
             self._left -= 1
-            lease, result = self._claim_and_look()
+            lease = ledger.claim(lease_for, self._centers)
             if lease is None:
                 self._left = 0
                 break
-            hindrance = result.hindrance
-            if isinstance(hindrance, PUT_OFF):
-                self._close(lease.account.data_center, hindrance)
+            if is_alone(lease):
+                ledger.hand_over(lease, lease_for)
+                self.alone.append(lease.sub)
+                continue
+            result = guarded_look(self._services, lease)
+            if result.put_off:
+                self._close(lease.account.data_center, result.put_off)
             else:
                 done += 1
         return done
 
-    def _claim_and_look(self) -> tuple[Lease | None, LookResult]:
-        """Look at the foremost account; a suspicious one while no other look is under way in this process.
-
-        What kills the process then has harmed no other account, and none of them is blamed for it.
-        """
-        with self._room.shared():
-            lease = self._services.ledger.claim(self._services.settings.lease, self._centers)
-            if lease is None or not is_suspicious(lease):
-                return lease, guarded_look(self._services, lease) if lease else LookResult()
-        with self._room.alone(ALONE_WAIT) as free:
-            if free:
-                return lease, guarded_look(self._services, lease)
-        self._services.ledger.release(lease)
-        return None, LookResult()
-
-    def _close(self, center: str, hindrance: CronofyError) -> None:
+    def _close(self, center: str, put_off: CronofyError) -> None:
         """What one account of an origin was refused, all would be."""
         origin = self._services.looker.cronofy.origin
         self._centers = tuple(each for each in self._centers if origin(each) != origin(center))
-        rest = _rest_after(hindrance)
+        rest = _rest_after(put_off)
         if rest:
             self.resume_after = min(self.resume_after or rest, rest)
 
 
-def _rest_after(hindrance: CronofyError | None) -> timedelta | None:
-    """When there may be room in the budget again, if a lack of it was the hindrance."""
-    if isinstance(hindrance, OutOfBudget) and hindrance.spent and hindrance.retry_after:
-        return max(hindrance.retry_after, SHORTEST_REST)
+def _rest_after(put_off: CronofyError | None) -> timedelta | None:
+    """When there may be room in the budget again, if a lack of it put the look off."""
+    if isinstance(put_off, OutOfBudget) and put_off.spent and put_off.retry_after:
+        return max(put_off.retry_after, SHORTEST_REST)
     return None
 
 
 def guarded_look(
     services: Services, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False
 ) -> LookResult:
-    """A look whose unforeseen failure is logged and puts the account off, and harms no other.
+    """A look that harms no other, even if its failure cannot be written: its lease expires then.
 
     Raises RedisError while Redis is away or takes no writes: that is no failure of the look.
     """
@@ -131,15 +119,9 @@ def guarded_look(
             return LookResult()
         except Exception as error:
             if why(error):
-                # No fault of the look: the lease expires by itself, and another one is made.
                 raise
-            log.exception("look.crashed")
-            try:
-                services.looker.fail(lease, unforeseen(error))
-            except Exception as second:
-                # The lease expires by itself, and another look is made.
-                log.warning("look.lease_left", reason=type(second).__name__)
-            return LookResult(hindrance=unforeseen(error))
+            log.exception("look.lease_left", reason=type(error).__name__)
+            return LookResult(failure=unforeseen(error))
 
 
 def look_at_account(services: Services, sub: str) -> BatchResult:
@@ -147,8 +129,8 @@ def look_at_account(services: Services, sub: str) -> BatchResult:
     lease = _acquire(services, sub)
     if lease is None:
         return BatchResult(0)
-    hindrance = guarded_look(services, lease, urgent=True).hindrance
-    return BatchResult(0 if isinstance(hindrance, PUT_OFF) else 1, _rest_after(hindrance))
+    put_off = guarded_look(services, lease, urgent=True).put_off
+    return BatchResult(0 if put_off else 1, _rest_after(put_off))
 
 
 def reconcile_event(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
@@ -211,10 +193,10 @@ def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
     except CronofyError as error:
         return recorded(f"Not read anew: {error.reason}")
     except Exception as error:
-        if is_blameless(error):
+        if is_from_outside(error):
             raise
         log.exception("explain.failed", sub=sub, calendar_id=key.calendar_id, event_id=key.event_id)
-        return recorded(f"Not read anew: {unforeseen(error).reason}")
+        return recorded(f"Not read anew: {unforeseen(error)}")
     finally:
         ledger.release(lease)
 
@@ -231,9 +213,9 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
                 ledger.nudge(sub, key)
             note = "A look at this account is under way; this event is looked at right after it."
         else:
-            hindrance = guarded_look(services, lease, pending, urgent=True).hindrance
-            note = f"Not read anew: {hindrance.reason}" if hindrance else None
-            if isinstance(hindrance, PUT_OFF):
+            result = guarded_look(services, lease, pending, urgent=True)
+            note = f"Not read anew: {result.failure}" if result.failure else None
+            if result.put_off:
                 for key in pending:
                     ledger.nudge(sub, key)
     lost = ledger.account(sub).lost

@@ -29,8 +29,9 @@ if sub == '' then
   if not sub then return {} end
 else
   local expiry = redis.call('ZSCORE', LEASED, sub)
+  local holder = redis.call('HGET', LEASES, sub)
   -- One that bears this token is ours: the answer was lost, and the client sent the command again.
-  if expiry and tonumber(expiry) > now and redis.call('HGET', LEASES, sub) ~= token then
+  if expiry and tonumber(expiry) > now and holder and holder ~= token then
     local wanted = P .. ':wanted:' .. sub
     redis.call('INCR', wanted)
     redis.call('PEXPIRE', wanted, 60000)

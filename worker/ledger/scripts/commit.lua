@@ -11,15 +11,15 @@
 --   outcomes   of the account as a whole; outcomes are { type, JSON }
 --   mails      { id, encrypted message }...; cancel: ids of mails that are not to be sent any more
 --   keep_ms, outcomes_keep
--- Returns false if the lease is no longer held, or the fields that changed meanwhile and were left alone.
+-- Returns false if the lease is no longer held, or { the fields that changed meanwhile and were left alone,
+-- 1 if the whole change is void, else 0 }.
 local sub, token, change = ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])
 if redis.call('HGET', LEASES, sub) ~= token then return false end
 local now, account, settled, refused = now_ms(), account_key(sub), settled_key(sub), {}
 
 if change.lost and redis.sha1hex(redis.call('HGET', account, 'credentials') or '') ~= change.lost then
-  for i, event in ipairs(change.events) do refused[i] = event[1] end
   end_lease(sub, now)
-  return refused
+  return { {}, 1 }
 end
 
 tally = {}
@@ -89,4 +89,4 @@ if change.done then
 else
   weigh(sub, now)
 end
-return refused
+return { refused, 0 }

@@ -31,7 +31,7 @@
 --   P:starts           zset    SUB by the soonest start that is still to come among its pending events. One that has
 --                              come stays until the next sweep.
 --   P:oldest           zset    SUB by when the longest tracked of its pending events was tracked
---   P:leases           hash    SUB -> the token of its lease
+--   P:leases           hash    SUB -> the token of its lease; none while it is handed over to a task
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
 --   P:freed:SUB        list    one entry for each of them once it has; a minute
 --   P:woken:SUB        string  an urgent look of the account was woken a moment ago; 1.5 s
@@ -173,6 +173,11 @@ end
 local function displace(sub)
   redis.call('ZREM', WAITING, sub)
   redis.call('ZREM', ready_key(center_of(sub)), sub)
+end
+
+-- A claim whose lease is given back is none that no look ended.
+local function uncount_claim(sub)
+  if redis.call('HINCRBY', CLAIMS, sub, -1) <= 0 then redis.call('HDEL', CLAIMS, sub) end
 end
 
 local function index(key, sub, at)

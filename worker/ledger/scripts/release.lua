@@ -1,5 +1,5 @@
 -- Give a lease back with everything untouched. ARGV: P, sub, token. Returns 1 if it was still held.
 if redis.call('HGET', LEASES, ARGV[2]) ~= ARGV[3] then return 0 end
-if redis.call('HINCRBY', CLAIMS, ARGV[2], -1) <= 0 then redis.call('HDEL', CLAIMS, ARGV[2]) end
+uncount_claim(ARGV[2])
 end_lease(ARGV[2], now_ms())
 return 1

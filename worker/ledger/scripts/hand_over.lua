@@ -1,0 +1,8 @@
+-- Give a lease back untouched, to a task that claims the account by name: until then, or until `wait` is over, no batch
+-- takes it. ARGV: P, sub, token, wait in ms. Returns 1 if it was still held.
+local sub = ARGV[2]
+if redis.call('HGET', LEASES, sub) ~= ARGV[3] then return 0 end
+uncount_claim(sub)
+redis.call('HDEL', LEASES, sub)
+redis.call('ZADD', LEASED, now_ms() + ARGV[4], sub)
+return 1

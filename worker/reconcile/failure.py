@@ -1,0 +1,293 @@
+"""What becomes of an event whose looks fail: it is looked at again, and parked in the end.
+
+- An error from outside (Cronofy, Redis, the vault, this machine) is nobody's fault and counts for nothing,
+  however long it lasts.
+- Reading, judging, writing and packing are guarded for each event: what one raises is an attempt of that
+  event alone, and the others of the look get their verdicts.
+- A look that fails as a whole blames nobody yet, nor does a process that died: each of its events is from
+  then on looked at alone, after those that are not. So is every event that has an attempt.
+- A look at one event alone is counted before it begins, so that a death counts too. A diagnosis clears
+  the count.
+- At RECONCILER_MAX_ATTEMPTS the event is parked: a dead letter holds the way back, a person is told once,
+  and no look takes it up until somebody asks for it.
+
+What is to be looked at alone must not take other accounts of its process with it. A batch hands such an
+account over to a task of its own (`is_alone`): one with such an event, and one whose last two looks had no
+end. If the third has none either, the fault is in the account, and each of its events is looked at alone.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from redis.exceptions import RedisError
+
+from config.logging import MASK
+from worker.cronofy.errors import CronofyError
+from worker.diagnosis.causes import is_overdue
+from worker.diagnosis.model import Policy
+from worker.diagnosis.schedule import is_due, retry_look
+from worker.ledger.dead_letters import DeadLetter
+from worker.ledger.leases import EventChange, Lease, LeaseLost
+from worker.ledger.ledger import Ledger
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.packing import Damaged
+from worker.ledger.records import EventKey, Stored, TrackedEvent, bare, from_ms, interval_of, to_ms
+from worker.ledger.vault import VaultError
+from worker.mail.compose import Escalation
+from worker.reconcile.emails import escalation_of
+
+T = TypeVar("T")
+
+#: Claims in a row without an end: then the account has a task to itself, then each of its events has.
+ACCOUNT_ALONE, EVENTS_ALONE = 2, 3
+#: So many looks in a row have to fail from outside before a person is told of it.
+FAILURES_TOLD = 3
+#: Of a longer traceback the end is kept: the place where it was raised.
+LONGEST_TRACEBACK = 16_000
+#: The task that takes a parked event up again: what its dead letter replays.
+WAY_BACK = "conferencing.reconcile_event"
+DIED = "no end: the worker's process was killed or ran out of time"
+
+_OUTSIDE = (CronofyError, RedisError, LeaseLost, VaultError, ConnectionError, TimeoutError, MemoryError)
+
+
+def is_from_outside(error: Exception) -> bool:
+    """Whether an error is nobody's fault: of Cronofy, Redis, the vault or this machine."""
+    # A plain OSError speaks of files or memory run out; its subclasses name a path or a process.
+    return isinstance(error, _OUTSIDE) or type(error) is OSError
+
+
+def unforeseen(error: Exception) -> str:
+    """What to say of a look that failed for a reason of its own."""
+    return f"The look failed unforeseen ({type(error).__name__})."
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error, as far as it may be told: its kind, and its traceback with secrets masked."""
+
+    kind: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a look has no verdict on an event, and what is written instead."""
+
+    change: EventChange
+    reason: str
+    #: For a person, where one is told now.
+    escalation: Escalation | None = None
+    #: What the event raised; None where the failure came from outside.
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which of a lease's events one look is for, and which it takes along for news of them."""
+
+    due: tuple[Stored, ...]
+    others: tuple[Stored, ...] = ()
+    #: One event with attempts: nothing else may be harmed by it, or be blamed for it.
+    alone: bool = False
+
+
+def choose(lease: Lease, forced: Collection[EventKey] = ()) -> Chosen:
+    """The events that are due (or `forced`) together, or else the first that is to be looked at alone."""
+    looked_at = [s for s in lease.events if s.event.parked is None]
+    wanted = [s for s in looked_at if s.event.key in forced or _is_due(s.event, lease.now)]
+    single = sorted((s for s in wanted if _is_single(s)), key=lambda s: s.event.attempts)
+    asked = [s for s in single if s.event.key in forced]
+    due = tuple(s for s in wanted if not _is_single(s))
+    if asked and not any(s.event.key in forced for s in due):
+        return Chosen((asked[0],), alone=True)
+    if due:
+        taken = {s.event.key for s in due}
+        return Chosen(due, tuple(s for s in looked_at if not _is_single(s) and s.event.key not in taken))
+    return Chosen(tuple(single[:1]), alone=bool(single))
+
+
+def is_alone(lease: Lease) -> bool:
+    """Whether this lease's look is made by a task of its own, in which nobody else can be harmed."""
+    return lease.unended >= ACCOUNT_ALONE or choose(lease).alone
+
+
+def singled_out(lease: Lease, limit: int) -> list[EventChange]:
+    """After claims in a row that no look ended: from now on, each event is looked at alone."""
+    if lease.unended < EVENTS_ALONE:
+        return []
+    attempts = max(1, min(lease.unended, limit - 1))
+    return [
+        EventChange(s, replace(s.event, attempts=attempts))
+        for s in lease.events
+        if not _is_single(s) and s.event.parked is None
+    ]
+
+
+def to_be_looked_at_alone(stored: Stored, now: datetime) -> EventChange:
+    """One of several whose look failed, and none can be blamed: it is looked at alone, at once."""
+    after = replace(stored.event, attempts=max(1, stored.event.attempts), next_look=to_ms(now))
+    return EventChange(stored, after)
+
+
+def counted(stored: Stored) -> EventChange:
+    """Before a look at this event alone: it counts, unless `uncounted`."""
+    return EventChange(stored, replace(stored.event, attempts=stored.event.attempts + 1))
+
+
+def uncounted(stored: Stored) -> EventChange:
+    """After such a look that came to nothing from outside."""
+    return EventChange(stored, replace(stored.event, attempts=max(0, stored.event.attempts - 1)))
+
+
+def revived(event: TrackedEvent, now: datetime, limit: int) -> TrackedEvent:
+    """A parked event that somebody asked for: it is looked at once more, and parked again if that fails."""
+    return replace(event, parked=None, attempts=max(1, limit - 1), next_look=to_ms(now))
+
+
+def unread(sub: str, stored: Stored, reason: str, now: datetime, policy: Policy, *, alone: bool) -> Failure:
+    """A look that failed from outside: nothing is concluded of the event, and it is looked at again.
+
+    Where that goes on until the event is overdue, a person is told once, since nobody else would.
+    """
+    event = uncounted(stored).after if alone else stored.event
+    start = _or_none(lambda: event.starts_at)
+    after = event.failed(reason, now, retry_look(event.failures + 1, start, now, policy))
+    evidence = f"{after.failures} looks in a row failed, the last one with: {reason}"
+    cause = _or_none(lambda: event.cause)
+    mark = f"{cause or ''}:unread"
+    overdue = _or_none(lambda: is_overdue(from_ms(event.asked_at), start, now, policy))
+    if after.failures < FAILURES_TOLD or not overdue or mark in after.told:
+        return Failure(EventChange(stored, after), evidence)
+    after = replace(after, told=(*after.told, mark))
+    told = _escalated(sub, after, evidence, now)
+    return Failure(EventChange(stored, after, outcomes=(told,)), evidence, _escalation(after, evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Turns what events raise into failures. One per process; safe to share between threads."""
+
+    ledger: Ledger
+    policy: Policy
+    #: RECONCILER_MAX_ATTEMPTS.
+    limit: int
+    #: Takes the secrets out of a text.
+    mask: Callable[[str], str]
+
+    def of(self, lease: Lease, stored: Stored, error: Exception, *, alone: bool) -> Failure:
+        """What becomes of an event whose part of a look raised `error`; `alone`: the look was counted.
+
+        Raises the error again where it came from outside and speaks of more than this event.
+        """
+        if isinstance(error, CronofyError):
+            return unread(lease.sub, stored, error.reason, lease.now, self.policy, alone=alone)
+        if is_from_outside(error):
+            raise error
+        fault = self.fault(lease, error)
+        attempts = stored.event.attempts + (not alone)
+        if attempts >= self.limit:
+            failure = self._parked(lease, stored, fault, attempts)
+        else:
+            look_at = retry_look(attempts, _or_none(lambda: stored.event.starts_at), lease.now, self.policy)
+            after = replace(stored.event, attempts=attempts, next_look=to_ms(look_at))
+            after = after.noted(lease.now, "look_failed", fault.kind)
+            failure = Failure(
+                EventChange(stored, after), f"Its last look failed ({fault.kind}).", fault=fault
+            )
+        try:
+            _ = failure.change.value
+        except Exception:
+            # Not even that can be packed.
+            return self._unpackable(lease, stored, fault)
+        return failure
+
+    def before_alone(self, lease: Lease, stored: Stored) -> EventChange | Failure:
+        """Count the look at this event alone before it begins; a Failure where the last ones had no end."""
+        # An event that was singled out has a first count that is not its own.
+        if stored.event.attempts >= max(self.limit, 2):
+            return self._parked(lease, stored, Fault(DIED), stored.event.attempts)
+        return counted(stored)
+
+    def damaged(self, lease: Lease, damaged: Damaged, fault: Fault | None = None) -> Failure:
+        """A stored value that is no record: it leaves the ledger for the dead letters at once.
+
+        Replayed as it is, the letter has the event watched again by its ids alone; `event` may be
+        corrected to the body that was written.
+        """
+        fault = fault or self.fault(lease, damaged.error)
+        before = damaged.stored
+        key = before.event.key
+        reason = f"The record of this event is damaged ({fault.kind}); it is kept in the dead letters."
+        kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event": {"event_id": key.event_id}}
+        letter = DeadLetter("conferencing.track", reason, kwargs, fault.traceback, damaged.value)
+        told = _escalated(lease.sub, before.event, reason, lease.now)
+        change = EventChange(before, before.event, outcomes=(told,), letter=letter, dropped=damaged.field)
+        return Failure(change, reason, _escalation(before.event, reason), fault)
+
+    def fault(self, lease: Lease, error: Exception) -> Fault:
+        """The error with its traceback, secrets masked."""
+        text = self.mask("".join(traceback.format_exception(error)))
+        # Tokens have no shape that could tell them: those of the account are masked by value.
+        with suppress(Exception):
+            for account in (lease.account, self.ledger.account(lease.sub)):
+                credentials = self.ledger.open_credentials(account)
+                for token in (credentials.access_token, credentials.refresh_token) if credentials else ():
+                    text = text.replace(token, MASK) if token else text
+        # Only now: half a secret is not known for one.
+        return Fault(type(error).__name__, text[-LONGEST_TRACEBACK:])
+
+    def _parked(self, lease: Lease, stored: Stored, fault: Fault, attempts: int) -> Failure:
+        looks = "1 look" if attempts == 1 else f"{attempts} looks in a row"
+        reason = f"Parked: {looks} at this event failed, the last one with {fault.kind}."
+        after = replace(stored.event, attempts=attempts, next_look=None, parked=reason)
+        after = after.noted(lease.now, "parked", fault.kind)
+        key = after.key
+        kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event_id": key.event_id}
+        letter = DeadLetter(WAY_BACK, reason, kwargs, fault.traceback)
+        told = _escalated(lease.sub, after, reason, lease.now)
+        change = EventChange(stored, after, outcomes=(told,), letter=letter)
+        return Failure(change, reason, _escalation(after, reason), fault)
+
+    def _unpackable(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:
+        value = self.ledger.stored_value(lease.sub, stored.event.key) or b""
+        failure = self.damaged(lease, Damaged(stored.event.key.field, value, ValueError()), fault)
+        return replace(failure, change=replace(failure.change, before=stored))
+
+
+def _is_single(stored: Stored) -> bool:
+    """Whether the event is looked at alone."""
+    return stored.event.attempts > 0 and stored.event.parked is None
+
+
+def _is_due(event: TrackedEvent, now: datetime) -> bool:
+    if event.next_look is None:
+        return False
+    next_look_at = from_ms(event.next_look)
+    # A record of which that cannot be told is due: its look shows what is wrong with it.
+    return _or_none(lambda: is_due(next_look_at, interval_of(event), now)) is not False
+
+
+def _or_none(read: Callable[[], T]) -> T | None:
+    """What a record says, or None where that is what fails."""
+    try:
+        return read()
+    except Exception:
+        return None
+
+
+def _escalated(sub: str, event: TrackedEvent, reason: str, now: datetime) -> Outcome:
+    key, cause = event.key, _or_none(lambda: event.cause)
+    return Outcome(OutcomeType.ESCALATED, sub, now, key.calendar_id, key.event_id, cause, {"reason": reason})
+
+
+def _escalation(event: TrackedEvent, reason: str) -> Escalation:
+    """The event as the email to the operator names it: by its ids alone where its record is what fails."""
+    named = _or_none(lambda: escalation_of(event, reason))
+    return named or escalation_of(bare(event.key), reason)

@@ -1,0 +1,112 @@
+"""Judges events from what a look read: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from worker.cronofy.errors import CronofyError
+from worker.diagnosis.causes import diagnose
+from worker.diagnosis.model import Diagnosis, Missing, Observation, Policy, Profiles, Remedy, Seen, State
+from worker.ledger.leases import Lease
+from worker.ledger.packing import unpack_hint
+from worker.ledger.records import Account, EventKey, LastRead, Memo, Stored, TrackedEvent
+from worker.reconcile.observe import Readings, undecided
+
+#: Subscriptions count as live for so long after the last notification about an account.
+HEARD_FOR = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One event as a look found it, before any remedy."""
+
+    before: Stored
+    #: The record with what was just read and notified of it.
+    event: TrackedEvent
+    diagnosis: Diagnosis
+    #: None where the event was not read.
+    seen: Seen | None = None
+    #: Cronofy's notifications about the event are known to reach us.
+    heard: bool = False
+
+    @property
+    def key(self) -> EventKey:
+        """The event's ids."""
+        return self.event.key
+
+    @property
+    def diagnosed(self) -> TrackedEvent:
+        """The record with this diagnosis."""
+        return replace(self.event, last=self.diagnosis.as_json)
+
+    @property
+    def replacement(self) -> str | None:
+        """The profile that is to be set on the event, which was just seen pending."""
+        to = self.diagnosis.detail.get("to_profile_id")
+        wanted = self.diagnosis.remedy is Remedy.REASSIGN_PROFILE and self.seen is not None
+        return to if wanted and isinstance(to, str) else None
+
+
+def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str], policy: Policy) -> Judged:
+    """What a look makes of one event before any remedy; `back` are profiles that were connected again.
+
+    Raises what kept the look from telling, a CronofyError, and whatever the event makes fail.
+    """
+    now, event = lease.now, stored.event
+    problem = readings.problems.get(event.key)
+    if problem is not None:
+        raise problem
+    sighting = readings.sightings.get(event.key)
+    profiles = readings.profiles
+    if sighting is None or (undecided(sighting, now) and profiles is None):
+        raise readings.userinfo_failure or CronofyError("This look could not tell how the event stands.")
+    # What was only remembered is never written to, and settles nothing.
+    seen = sighting if isinstance(sighting, Seen) and readings.read else None
+    notice = lease.hints.get(event.key.field)
+    if notice:
+        event = event.noticed(*unpack_hint(notice))
+    if seen:
+        event = event.saw(seen, now)
+    if event.waits_for in back:
+        event = event.asked_again(now)
+    diagnosis = _diagnose(event, sighting, profiles, lease.account.memo, now, policy)
+    return Judged(stored, event, diagnosis, seen, heard=_heard_lately(lease.account, now))
+
+
+def is_news(judged: Judged) -> bool:
+    """Whether an event that was not due but was read along with others is taken up now: where there is
+    something to do about it that was not known. Otherwise its looks go on as planned."""
+    diagnosis = judged.diagnosis
+    if diagnosis.state is not State.PENDING:
+        return True
+    return diagnosis.remedy is not Remedy.WAIT and diagnosis.cause is not judged.before.event.cause
+
+
+def remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:
+    """The memo with the providers of all profiles that are listed now, and how much was read."""
+    memo = replace(memo, last_read=read or memo.last_read)
+    if profiles is None:
+        return memo
+    listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}
+    return replace(memo, providers={**memo.providers, **listed})
+
+
+def _diagnose(
+    event: TrackedEvent,
+    sighting: Seen | Missing,
+    profiles: Profiles | None,
+    memo: Memo,
+    now: datetime,
+    policy: Policy,
+) -> Diagnosis:
+    request = event.request
+    if request.provider_name is None and request.profile_id is not None:
+        # A profile that was once listed is known by its provider even when it is gone.
+        request = replace(request, provider_name=memo.providers.get(request.profile_id))
+    return diagnose(request, Observation(sighting, profiles), now, policy)
+
+
+def _heard_lately(account: Account, now: datetime) -> bool:
+    """Whether notifications about the account's events are known to reach us."""
+    return account.heard_at is not None and now - account.heard_at < HEARD_FOR
