@@ -121,7 +121,7 @@ def bootstrap(settings: Settings) -> Services:
         dry_run=settings.dry_run,
         channels=_channels(settings, cronofy),
     )
-    return Services(settings, ledger, Outbox(ledger), DeadLetters(ledger), looker, make_mailer(settings))
+    return Services(settings, ledger, Outbox(ledger), ledger.dead_letters, looker, make_mailer(settings))
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -6,7 +6,6 @@ beat as processes of their own, and a caller with nothing but Celery.
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import time
@@ -286,8 +285,7 @@ def _views(stage: Stage) -> list[_View]:
 
 
 def _outcomes(stage: Stage) -> list[dict[str, Any]]:
-    entries: Any = stage.ledger.redis.xrange(f"{stage.ledger.prefix}:outcomes")
-    return [json.loads(fields[b"outcome"]) for _, fields in entries]
+    return stage.ledger.outcomes.newest()[::-1]
 
 
 def _table(stage: Stage, views: list[_View], seconds: float) -> Group:

@@ -18,8 +18,8 @@ from sandbox.server import RunningSandbox
 from tests.integration.ledgers import an_event
 from worker.doctor.examination import CHECKS, examine
 from worker.doctor.finding import Finding, Health
+from worker.ledger.figures import announce
 from worker.ledger.ledger import Credentials, Ledger
-from worker.ledger.presence import announce
 from worker.ledger.vault import Vault
 
 KEY = Fernet.generate_key().decode()
@@ -86,7 +86,7 @@ def healthy_patient(server: str, running: RunningSandbox, prefix: str, home: Pat
         ledger.connect("acc", Credentials("refresh", "access"), "us", None, None)
         ledger.track("acc", an_event(due=False))
         ledger.promote(1)
-        announce(redis, prefix, "worker@host", QUEUES)
+        announce(redis, ledger.keys, "worker@host", QUEUES)
         yield Patient(redis, ledger, running, values)
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")

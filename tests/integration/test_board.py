@@ -216,7 +216,7 @@ def test_sweeps_sample_the_backlog(ledger: Ledger, redis: Redis) -> None:
     for _ in range(3):
         ledger.promote(10)
 
-    [sample] = read_backlog(redis, ledger.prefix)
+    [sample] = read_backlog(redis, ledger.keys)
     assert (sample.pending, sample.causes) == (1, {None: 1})
     assert 0 < redis.pttl(f"{ledger.prefix}:sampled") <= 300_000
     assert Cause.GENERATING not in sample.causes

@@ -16,7 +16,7 @@ from tests.integration.test_relink_smtp import Inbox, check_login, mail_server
 from worker.doctor import examination
 from worker.doctor.examination import CHECKS, examine, unreadable
 from worker.doctor.finding import Finding, Health, ok
-from worker.ledger.presence import announce
+from worker.ledger.figures import announce
 
 
 def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:
@@ -30,7 +30,7 @@ def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:
         *("workers", "queues", "beat", "pause", "dead letters"),
         *("vault keys", "cronofy", "mail", "data directory", "webhook"),
     ]
-    assert not any(finding.mend for finding in findings)
+    assert not any(finding.fix for finding in findings)
 
 
 def _no_settings(patient: Patient) -> None:
@@ -119,7 +119,7 @@ def test_what_the_fleet_was_refused_is_told_beside_what_is_found_now(patient: Pa
     [finding] = patient.complaints()
 
     assert (finding.name, finding.health) == ("client", Health.WRONG)
-    assert "start the workers again" in finding.mend
+    assert "start the workers again" in finding.fix
 
 
 SKEWS = {"ahead": (90, "1 min 30 s behind"), "behind": (-7200, "2 h ahead of")}
@@ -173,7 +173,7 @@ def test_tls_that_is_not_offered_is_told(patient: Patient) -> None:
 def test_a_queue_that_nobody_takes_from_is_told_before_messages_wait(patient: Patient) -> None:
     """A warning while it is empty."""
     patient.forget_workers()
-    announce(patient.redis, patient.prefix, "some@host", set(QUEUES) - {MAIL})
+    announce(patient.redis, patient.ledger.keys, "some@host", set(QUEUES) - {MAIL})
 
     [finding] = patient.complaints("fleet")
 

@@ -1,4 +1,4 @@
-"""The doctor: each fault, made for real, has its line and its mend."""
+"""The doctor: each fault, made for real, has its line and its fix."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cryptography.fernet import Fernet
 from config.celery import INTAKE, LOOKS, MAIL, URGENT
 from tests.integration.patient import AWAY, Patient
 from worker.doctor.finding import Health
-from worker.ledger.presence import announce
+from worker.ledger.figures import announce
 from worker.ledger.records import to_ms
 
 
 def _only_mail_worker(patient: Patient) -> None:
     patient.forget_workers()
-    announce(patient.redis, patient.prefix, "mail@host", [MAIL, LOOKS, URGENT])
+    announce(patient.redis, patient.ledger.keys, "mail@host", [MAIL, LOOKS, URGENT])
     patient.redis.rpush(INTAKE, "m", "m")
 
 
@@ -43,7 +43,7 @@ def setting(**values: Any) -> Callable[[Patient], None]:
 
 
 Spoil = Callable[[Patient], object]
-#: What is spoilt, the check that finds it, the health, the name, words of what is said, words of the mend.
+#: What is spoilt, the check that finds it, the health, the name, words of what is said, words of the fix.
 FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     "Redis is away": (
         setting(redis_url=f"redis://:s3cret@{AWAY}/0"),
@@ -144,9 +144,9 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "check", "health", "name", "what", "mend"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_has_its_line_and_its_mend(
-    patient: Patient, spoil: Spoil, check: str, health: Health, name: str, what: str, mend: str
+@pytest.mark.parametrize(("spoil", "check", "health", "name", "what", "fix"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_has_its_line_and_its_fix(
+    patient: Patient, spoil: Spoil, check: str, health: Health, name: str, what: str, fix: str
 ) -> None:
     """One line says what is wrong and what to do, and quotes no secret."""
     spoil(patient)
@@ -155,5 +155,5 @@ def test_a_fault_has_its_line_and_its_mend(
 
     assert (finding.name, finding.health) == (name, health)
     assert what in finding.what
-    assert mend in finding.mend
+    assert fix in finding.fix
     assert "s3cret" not in str(finding)

@@ -12,7 +12,6 @@ from redis import Redis
 
 from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, standing, told
 from worker.diagnosis.model import Cause
-from worker.ledger.channels import hear_of_account
 from worker.ledger.leases import Change, Committed, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
@@ -105,7 +104,7 @@ def test_a_lost_account_is_not_scheduled_and_wakes_on_connect(ledger: Ledger) ->
     assert ledger.account(SUB).lost
 
     ledger.track(SUB, an_event("tracked-while-lost"))
-    hear_of_account(ledger, SUB)
+    ledger.take_notification(SUB)
     ledger.promote(10)
     assert (standing(ledger, SUB), ledger.claim(LONG)) == (set(), None)
     connect(ledger)

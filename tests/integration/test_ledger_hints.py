@@ -8,7 +8,6 @@ import pytest
 
 from tests.integration.ledgers import LONG, NOW, an_event, claim, later, standing
 from tests.waiting import wait_until
-from worker.ledger.channels import hear_of_account
 from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import WAKE_WINDOW, Ledger
 from worker.ledger.packing import pack_hint
@@ -21,7 +20,7 @@ def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
 
     assert ledger.nudge("acc", EventKey("cal", "e1"))
     assert not ledger.nudge("acc", EventKey("cal", "unknown"))
-    assert not hear_of_account(ledger, "stranger")
+    assert not ledger.take_notification("stranger")
 
     assert standing(ledger, "acc") == {"ready"}
 

@@ -13,7 +13,7 @@ from redis import Redis
 from tests.integration.ledgers import an_event, claim, dump, outcome
 from tests.waiting import wait_until
 from worker.ledger import outbox as outbox_module
-from worker.ledger.dead_letters import DeadLetter, DeadLetters, KeptLetter
+from worker.ledger.dead_letters import DeadLetter, KeptLetter
 from worker.ledger.leases import Change, EventChange, Mail
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.outbox import Outbox
@@ -155,7 +155,7 @@ def test_a_cancelled_mail_is_not_taken(ledger: Ledger, outbox: Outbox) -> None:
 
 def test_dead_letters_are_kept_whole_and_in_order(ledger: Ledger) -> None:
     """What cannot be carried out is there to be read, corrected and replayed."""
-    letters = DeadLetters(ledger)
+    letters = ledger.dead_letters
     kwargs = {"sub": "acc", "refresh_token": SECRET, "odd": [None, 1.5, {"ü": "\ud800"}]}
 
     first = letters.keep("conferencing.track", "event: Field required", (), kwargs)
@@ -171,7 +171,7 @@ def test_dead_letters_are_kept_whole_and_in_order(ledger: Ledger) -> None:
 
 def test_a_letter_that_is_no_json_is_kept_as_well_as_can_be(ledger: Ledger) -> None:
     """A value that JSON does not know is written as text rather than lost."""
-    letters = DeadLetters(ledger)
+    letters = ledger.dead_letters
 
     letters.keep("conferencing.track", "no JSON", (), {"when": timedelta(1), "n": float("inf")})
 
@@ -181,7 +181,7 @@ def test_a_letter_that_is_no_json_is_kept_as_well_as_can_be(ledger: Ledger) -> N
 
 def test_a_letter_of_any_size_and_depth_is_kept_whole(ledger: Ledger) -> None:
     """A megabyte, and as deep as a message can be read: the one that is asked for comes back as it was."""
-    letters = DeadLetters(ledger)
+    letters = ledger.dead_letters
     deep: Any = "core"
     for _ in range(800):
         deep = [deep]
@@ -196,7 +196,7 @@ def test_a_letter_of_any_size_and_depth_is_kept_whole(ledger: Ledger) -> None:
 
 def test_what_is_no_letter_is_named_and_does_not_hide_the_others(ledger: Ledger) -> None:
     """Somebody else wrote to the stream, or to the middle of a letter."""
-    letters = DeadLetters(ledger)
+    letters = ledger.dead_letters
     key = f"{ledger.prefix}:dead-letters"
     ledger.redis.xadd(key, {"something": "else"})
     ledger.redis.xadd(key, {"letter": b"\xc1 no msgpack"})
@@ -214,7 +214,7 @@ def test_what_is_no_letter_is_named_and_does_not_hide_the_others(ledger: Ledger)
 
 def test_more_letters_than_a_page_come_in_order(ledger: Ledger) -> None:
     """None is left out between two pages, and the newest are the last."""
-    letters = DeadLetters(ledger)
+    letters = ledger.dead_letters
     ids = [letters.keep("conferencing.track", "many", (), {"n": n}) for n in range(120)]
 
     assert [kept.letter_id for kept in letters] == ids
@@ -226,7 +226,7 @@ def test_no_secret_stands_in_redis_unsealed(ledger: Ledger) -> None:
     ledger.connect("acc", Credentials(f"{SECRET}-r", f"{SECRET}-a"), "us", "dana@example.org", None)
     ledger.keep_credentials(ledger.account("acc"), Credentials(f"{SECRET}-r2", f"{SECRET}-a2"))
     put(ledger, "m1")
-    DeadLetters(ledger).keep("conferencing.connect_account", "bad", (), {"refresh_token": SECRET})
+    ledger.dead_letters.keep("conferencing.connect_account", "bad", (), {"refresh_token": SECRET})
 
     holding = [key for key, value in dump(ledger).items() if SECRET.encode() in (value or b"")]
 

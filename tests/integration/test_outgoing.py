@@ -62,7 +62,7 @@ def test_a_slow_broker_ends_a_turn_before_the_next_one_begins(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left waits for the next wake-up, and nothing is told twice."""
-    monkeypatch.setattr(outgoing, "TELL_SECONDS", 0.5)
+    monkeypatch.setattr(outgoing, "DELIVERY_SECONDS", 0.5)
     told: list[str] = []
 
     def publish(outcome: str) -> None:

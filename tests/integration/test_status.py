@@ -18,11 +18,11 @@ from tests.integration.ledgers import NOW, an_event, claim, later, outcome
 from tests.waiting import wait_until
 from worker.cronofy.budget import Budget
 from worker.diagnosis.model import Cause
+from worker.ledger.figures import announce
 from worker.ledger.leases import Change, EventChange, Mail
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import OutcomeType
-from worker.ledger.presence import announce
 from worker.ledger.records import to_ms
 from worker.status.snapshot import read_status
 
@@ -198,10 +198,10 @@ def test_the_budget_is_of_our_application_and_its_fullest_origin(ledger: Ledger,
 
 def test_workers_are_those_seen_lately(ledger: Ledger, settings: Settings) -> None:
     """Each is counted once, with the queues that it takes from; those silent for half a minute are not."""
-    announce(ledger.redis, ledger.prefix, "one", ["reconciler.mail"])
-    announce(ledger.redis, ledger.prefix, "one", ["reconciler.mail"])
-    announce(ledger.redis, ledger.prefix, "two", ["reconciler.looks", "reconciler.urgent"])
-    announce(ledger.redis, ledger.prefix, "silent", ["reconciler.intake"])
+    announce(ledger.redis, ledger.keys, "one", ["reconciler.mail"])
+    announce(ledger.redis, ledger.keys, "one", ["reconciler.mail"])
+    announce(ledger.redis, ledger.keys, "two", ["reconciler.looks", "reconciler.urgent"])
+    announce(ledger.redis, ledger.keys, "silent", ["reconciler.intake"])
     silent = '{"name": "silent", "queues": ["reconciler.intake"]}'
     assert ledger.redis.zadd(f"{ledger.prefix}:workers", {silent: to_ms(ledger.now()) - 31_000}) == 0
 

@@ -25,7 +25,8 @@ from worker.broker.heartbeat import beat_while_connecting, beater
 from worker.broker.redis_transport import PROBE_SECONDS, Transport
 from worker.host.liveness import EVERY_SECONDS
 from worker.ledger.connection import connect_once
-from worker.ledger.presence import announce
+from worker.ledger.figures import announce
+from worker.ledger.keys import Keys
 
 #: How often a worker tells the ledger that it is there.
 ANNOUNCE_SECONDS = 10.0
@@ -124,7 +125,7 @@ class Consumer(consumer.Consumer):
         queues = self.app.amqp.queues.consume_from
         # Where Redis is away, others notice; and it says so again soon.
         with suppress(RedisError):
-            announce(self._redis, self.app.settings.key_prefix, self.hostname, queues)
+            announce(self._redis, Keys(self.app.settings.key_prefix), self.hostname, queues)
 
 
 def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:

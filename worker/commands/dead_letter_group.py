@@ -155,12 +155,11 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
 def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
     from worker.bootstrap import open_ledger  # noqa: PLC0415
     from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
-    from worker.ledger.dead_letters import DeadLetters  # noqa: PLC0415
 
     settings = settings_of_role()
     ledger = open_ledger(settings, connect_once(settings.ledger_url, A_PERSONS_PATIENCE))
     try:
-        yield settings, DeadLetters(ledger)
+        yield settings, ledger.dead_letters
     finally:
         ledger.redis.close()
 

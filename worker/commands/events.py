@@ -83,9 +83,10 @@ def untrack(sub: str, calendar: str, event: str) -> None:
 def forget(sub: str, yes: bool) -> None:
     """Erase all that is kept of an account: credentials, events, history, emails not sent yet."""
     from worker.bootstrap import bootstrap  # noqa: PLC0415
-    from worker.explain.suggestions import is_known, nearest_accounts  # noqa: PLC0415
+    from worker.explain.suggestions import nearest_accounts  # noqa: PLC0415
     from worker.intake.accept import forget_account  # noqa: PLC0415
     from worker.intake.payloads import AccountOnly  # noqa: PLC0415
+    from worker.ledger.lookup import is_known  # noqa: PLC0415
 
     settings = settings_of_role()
     # The command says itself what it did.

@@ -19,6 +19,7 @@ import structlog
 from redis import Redis
 
 from worker.cronofy.errors import OutOfBudget
+from worker.ledger.keys import Keys
 
 #: What ``Retry-After`` is believed at most (contract §6).
 LONGEST_TOLD_PAUSE = timedelta(minutes=2)
@@ -52,9 +53,8 @@ class Budget:
         is how long a look lasts at most: what it was promised is free again after it.
         """
         self._redis = redis
-        self._key = f"{prefix}:budget:{place}"
-        self._held_key = f"{prefix}:paused"
-        self._all_key = f"{prefix}:budgets"
+        self._place = place
+        self._keys = Keys(prefix)
         self._second = max(1, int(per_second * share))
         self._minute = max(1, int(per_minute * share))
         self._promise_ms = int(promise.total_seconds() * 1000)
@@ -127,8 +127,8 @@ class Budget:
 
     def refuse_client(self) -> None:
         """Our client credentials were refused: stop calling, but for one try a minute; said once."""
-        self._redis.set(f"{self._key}:probe", 1, px=60_000)
-        if self._redis.set(f"{self._key}:refused", 1, nx=True):
+        self._redis.set(self._keys.budget_probe(self._place), 1, px=60_000)
+        if self._redis.set(self._keys.budget_refused(self._place), 1, nx=True):
             log.error(
                 "cronofy.client_refused",
                 reason="invalid_client",
@@ -137,11 +137,12 @@ class Budget:
 
     def accept_client(self) -> None:
         """A refresh succeeded: our client credentials work."""
-        if self._redis.delete(f"{self._key}:refused"):
+        if self._redis.delete(self._keys.budget_refused(self._place)):
             log.info("cronofy.client_accepted")
 
     def _run(self, *args: str | float) -> Any:
-        return self._script(keys=[self._key, self._held_key, self._all_key], args=list(args))
+        keys = [self._keys.budget(self._place), self._keys.paused, self._keys.budgets]
+        return self._script(keys=keys, args=list(args))
 
 
 class Spending:

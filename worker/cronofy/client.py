@@ -139,7 +139,7 @@ class Session:
             tally = look_tally(self._spending.made, time.monotonic() - self._begun)
             # Figures: a look that was committed does not fail over them.
             with suppress(RedisError):
-                add(self._cronofy.ledger.redis, self._cronofy.ledger.prefix, tally)
+                add(self._cronofy.ledger.redis, self._cronofy.ledger.keys, tally)
 
     @property
     def account(self) -> Account:

@@ -83,8 +83,8 @@ def examine(settings: Settings, checks: dict[str, Check] = CHECKS) -> list[Findi
         thread.join(max(0.0, deadline - time.monotonic()))
         findings += list(found[name])
         if thread.is_alive():
-            mend = "look at what it waits for"
-            findings.append(wrong(name, f"no answer within {DEADLINE_SECONDS:.0f} s", mend))
+            fix = "look at what it waits for"
+            findings.append(wrong(name, f"no answer within {DEADLINE_SECONDS:.0f} s", fix))
     return findings
 
 

@@ -20,19 +20,19 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's: what was looked at, how it is, and what mends it."""
+    """One line of the doctor's: what was looked at, how it is, and what to do about it."""
 
     name: str
     health: Health
     #: What was found; never a secret.
     what: str
     #: What to do about it; empty where there is nothing to do.
-    mend: str = ""
+    fix: str = ""
 
     @property
     def as_json(self) -> dict[str, str]:
         """For programs."""
-        return {"name": self.name, "state": self.health.value, "what": self.what, "mend": self.mend}
+        return {"name": self.name, "state": self.health.value, "what": self.what, "mend": self.fix}
 
 
 def ok(name: str, what: str) -> Finding:
@@ -40,14 +40,14 @@ def ok(name: str, what: str) -> Finding:
     return Finding(name, Health.OK, what)
 
 
-def warning(name: str, what: str, mend: str = "") -> Finding:
+def warning(name: str, what: str, fix: str = "") -> Finding:
     """It works, but."""
-    return Finding(name, Health.WARNING, what, mend)
+    return Finding(name, Health.WARNING, what, fix)
 
 
-def wrong(name: str, what: str, mend: str) -> Finding:
+def wrong(name: str, what: str, fix: str) -> Finding:
     """It does not work."""
-    return Finding(name, Health.WRONG, what, mend)
+    return Finding(name, Health.WRONG, what, fix)
 
 
 def skipped(name: str, why: str) -> Finding:

@@ -48,13 +48,11 @@ def _queues(status: Status) -> Iterator[Finding]:
     lonely = [queue for queue in QUEUES if queue not in status.consumed]
     for queue in lonely:
         waiting = status.queues[queue] or 0
-        mend = f"start a worker for it: reconciler worker -Q {queue}"
+        fix = f"start a worker for it: reconciler worker -Q {queue}"
         if waiting:
-            yield wrong(
-                "queues", f"{amount(waiting, 'message')} on {queue}, which no worker takes from", mend
-            )
+            yield wrong("queues", f"{amount(waiting, 'message')} on {queue}, which no worker takes from", fix)
         elif status.workers:
-            yield warning("queues", f"no worker takes from {queue}", mend)
+            yield warning("queues", f"no worker takes from {queue}", fix)
     total = sum(length or 0 for length in status.queues.values())
     if not lonely:
         yield ok("queues", f"{amount(total, 'message')} waiting, each queue has a worker")
@@ -63,14 +61,14 @@ def _queues(status: Status) -> Iterator[Finding]:
 
 
 def _beat(status: Status, settings: Settings) -> Finding:
-    mend = "start one: reconciler beat"
+    fix = "start one: reconciler beat"
     if LOOKS not in status.consumed:
-        mend += f", and a worker that takes from {LOOKS}"
+        fix += f", and a worker that takes from {LOOKS}"
     if status.last_sweep_seconds is None:
-        return wrong("beat", "there has never been a sweep", mend)
+        return wrong("beat", "there has never been a sweep", fix)
     said = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"
     if status.sweep_is_late(settings.sweep_every):
-        return wrong("beat", f"{said}, and one is due every {spoken(settings.sweep_every)}", mend)
+        return wrong("beat", f"{said}, and one is due every {spoken(settings.sweep_every)}", fix)
     return ok("beat", said)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,6 +18,7 @@ from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.ledger.connection import connect_once
+from worker.ledger.figures import origins_asked
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
 
@@ -54,8 +54,7 @@ def examine_cronofy(settings: Settings) -> Iterator[Finding]:
 def _origins(services: Services) -> list[str]:
     """Where the fleet has called; before it ever did, where most accounts are."""
     ledger, cronofy = services.ledger, services.looker.cronofy
-    used = cast("set[bytes]", ledger.redis.smembers(f"{ledger.prefix}:budgets"))
-    known = {key.decode().rpartition("@")[2] for key in used}
+    known = origins_asked(ledger.redis, ledger.keys)
     possible = dict.fromkeys(cronofy.origin(center) for center in DATA_CENTERS)
     return [origin for origin in possible if origin in known] or [cronofy.origin("us")]
 
@@ -71,8 +70,8 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
         yield skipped("cronofy", f"{host} not asked: {refused.reason}")
         return
     except CronofyError as error:
-        mend = "look at Cronofy's status page, and at proxies and firewalls between"
-        yield wrong("cronofy", f"{host}: {error.reason}", mend)
+        fix = "look at Cronofy's status page, and at proxies and firewalls between"
+        yield wrong("cronofy", f"{host}: {error.reason}", fix)
         return
     # It reads the grant only after it has accepted the client.
     refused_secrets = sum(answer != "invalid_grant" for answer in answers)
@@ -118,7 +117,7 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
         yield skipped("mail", "RECONCILER_SMTP_URL cannot be used")
     except MailError as error:
         yield wrong(
-            "mail", str(error).partition(";")[0], "correct RECONCILER_SMTP_URL, or mend the mail server"
+            "mail", str(error).partition(";")[0], "correct RECONCILER_SMTP_URL, or repair the mail server"
         )
     else:
         yield ok("mail", "the server answers and takes our login")
@@ -145,16 +144,16 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
         yield ok("webhook", "no address is set: callers hand notifications over")
         return
     url = origin_of(settings.webhook_url) + PATH
-    mend = "start reconciler serve, and let RECONCILER_WEBHOOK_URL lead to it"
+    fix = "start reconciler serve, and let RECONCILER_WEBHOOK_URL lead to it"
     try:
         # Whatever is there, its status is enough: a body may be of any length.
         with httpx.stream("GET", url, timeout=PATIENCE.total_seconds()) as answer:
             status = answer.status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        yield warning("webhook", f"cannot be reached from here ({type(error).__name__})", mend)
+        yield warning("webhook", f"cannot be reached from here ({type(error).__name__})", fix)
         return
     # It takes POST alone.
     if status == 405:
         yield ok("webhook", "answers")
     else:
-        yield wrong("webhook", f"answers {status}, as reconciler serve does not", mend)
+        yield wrong("webhook", f"answers {status}, as reconciler serve does not", fix)

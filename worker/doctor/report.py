@@ -1,4 +1,4 @@
-"""The findings for a person: one line each, the mend below where there is one."""
+"""The findings for a person: one line each, and what to do about it below."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MARGIN = " " * 25
 def show(findings: Sequence[Finding], console: Console) -> None:
     """Print them, wrapped on a terminal and a line each elsewhere; in the last line what it comes to."""
     for finding in findings:
-        mend = f"-> {finding.mend}" if finding.mend else ""
+        fix = f"-> {finding.fix}" if finding.fix else ""
         if console.is_terminal:
-            lines = [line for text in (finding.what, mend) for line in _wrapped(text, console.width)]
+            lines = [line for text in (finding.what, fix) for line in _wrapped(text, console.width)]
         else:
-            lines = [f"{finding.what} {mend}".rstrip()]
+            lines = [f"{finding.what} {fix}".rstrip()]
         head = (f"{finding.health.value:<9}", _STYLES[finding.health])
         text = Text.assemble(head, f"{finding.name:<16}", f"\n{_MARGIN}".join(lines))
         console.print(text, soft_wrap=True)

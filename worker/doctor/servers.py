@@ -38,8 +38,8 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
             yield from _distance(redis)
             yield from _clock(redis)
     except RedisError as error:
-        mend = _mend(error, "server", "RECONCILER_REDIS_URL")
-        yield wrong("redis", f"cannot be used ({_named(error)})", mend)
+        fix = _fix(error, "server", "RECONCILER_REDIS_URL")
+        yield wrong("redis", f"cannot be used ({_named(error)})", fix)
 
 
 def examine_broker(settings: Settings) -> Iterator[Finding]:
@@ -56,16 +56,16 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
             try_to_publish(settings.broker)
             yield ok("broker", "answers and takes messages")
     except (BrokerAway, RedisError) as error:
-        mend = _mend(error, "broker", "RECONCILER_BROKER_URL")
-        yield wrong("broker", f"cannot be used ({_named(error)})", mend)
+        fix = _fix(error, "broker", "RECONCILER_BROKER_URL")
+        yield wrong("broker", f"cannot be used ({_named(error)})", fix)
 
 
 def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
     info: dict[str, Any] = redis.info()
     faults = [*weaknesses(redis), *_troubles(info)]
     for fault in faults:
-        what, _, mend = fault.rpartition(": ")
-        yield wrong(name, what, mend)
+        what, _, fix = fault.rpartition(": ")
+        yield wrong(name, what, fix)
     if not faults:
         kind = "Valkey" if info.get("server_name") == "valkey" else "Redis"
         version = info.get("valkey_version") or info.get("redis_version")
@@ -73,7 +73,7 @@ def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
 
 
 def _troubles(info: dict[str, Any]) -> Iterator[str]:
-    """What a server that is set up well may suffer from, each with its mend."""
+    """What a server that is set up well may suffer from, each with what to do about it."""
     if info.get("role") == "slave":
         yield "this server is a replica, which takes no writes: name the primary in the URL"
     if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
@@ -111,7 +111,7 @@ def _clock(redis: Redis) -> Iterator[Finding]:
         yield ok("redis clock", "agrees with this host's")
 
 
-def _mend(error: Exception, server: str, setting: str) -> str:
+def _fix(error: Exception, server: str, setting: str) -> str:
     if isinstance(error, AuthenticationError):
         return f"correct the user and the password in {setting}"
     if isinstance(error, NoPermissionError):

@@ -19,6 +19,7 @@ from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
+from worker.ledger.outbox import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, from_ms
 from worker.reconcile.answer import recorded_answer
 from worker.run.looks import Explained, explain
@@ -76,9 +77,10 @@ def _post(ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[st
     if episode is None or not episode.mail_ids:
         return None
     newest = episode.mail_ids[-1]
-    if ledger.redis.exists(f"{ledger.prefix}:mail:{newest}"):
+    outbox = Outbox(ledger)
+    if outbox.holds(newest):
         return Post.QUEUED
-    return Post.REFUSED if ledger.redis.exists(f"{ledger.prefix}:refused:{newest}") else Post.SENT
+    return Post.REFUSED if outbox.was_refused(newest) else Post.SENT
 
 
 def show(case: Case, console: Console) -> None:

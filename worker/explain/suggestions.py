@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import cast
-
-from redis import Redis
 
 from worker.ledger.ledger import Ledger
+from worker.ledger.lookup import accounts, events_of, is_known
 from worker.ledger.records import EventKey
 
 #: How many are named.
 MOST = 3
-#: Among millions of accounts it is looked for no longer than this.
+#: A search among millions of accounts takes no longer than this.
 SEARCH_SECONDS = 2.0
-#: Of so many other accounts in a calendar it is asked whether the event is theirs.
+#: How many other accounts of a calendar are asked whether the event is theirs.
 NEIGHBOURS = 50
 #: How alike two ids must be (0 to 1): a few letters apart.
 ALIKE = 0.75
@@ -60,21 +57,17 @@ def _events_of(ledger: Ledger, sub: str, key: EventKey, *, alike: bool = False) 
 def nearest_accounts(ledger: Ledger, sub: str) -> list[str]:
     """The accounts whose ids are nearest to this one, the nearest first; not itself."""
     found: list[str] = []
-    deadline, cursor = time.monotonic() + SEARCH_SECONDS, 0
-    while time.monotonic() < deadline:
-        cursor, subs = _some_accounts(ledger.redis, ledger.prefix, cursor)
+    deadline = time.monotonic() + SEARCH_SECONDS
+    for subs in accounts(ledger):
         found = get_close_matches(sub, {*found, *subs} - {sub}, MOST, ALIKE)
-        if cursor == 0:
+        if time.monotonic() > deadline:
             break
     return found
 
 
 def nearest_events(ledger: Ledger, sub: str, key: EventKey) -> list[EventKey]:
     """The account's tracked events, pending or settled, whose ids are nearest to this one's."""
-    known: dict[str, EventKey] = {}
-    for family in ("events", "settled"):
-        fields = cast("list[bytes]", ledger.redis.hkeys(f"{ledger.prefix}:{family}:{sub}"))
-        known |= {_joined(found): found for found in map(EventKey.of_field, fields)}
+    known = {_joined(found): found for found in events_of(ledger, sub)}
     same_event = [found for found in known.values() if found.event_id == key.event_id]
     if same_event:
         # In another calendar.
@@ -82,17 +75,5 @@ def nearest_events(ledger: Ledger, sub: str, key: EventKey) -> list[EventKey]:
     return [known[name] for name in get_close_matches(_joined(key), known, MOST, ALIKE)]
 
 
-def is_known(ledger: Ledger, sub: str) -> bool:
-    """Whether anything is kept of an account: credentials or events."""
-    families = ("account", "events", "settled")
-    return bool(ledger.redis.exists(*(f"{ledger.prefix}:{family}:{sub}" for family in families)))
-
-
 def _joined(key: EventKey) -> str:
     return f"{key.calendar_id} {key.event_id}"
-
-
-def _some_accounts(redis: Redis, prefix: str, cursor: int) -> tuple[int, Iterable[str]]:
-    head = f"{prefix}:account:"
-    after, keys = redis.scan(cursor, match=f"{head}*", count=2000)
-    return int(after), (key.decode().removeprefix(head) for key in cast("list[bytes]", keys))

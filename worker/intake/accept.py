@@ -15,7 +15,6 @@ from worker.cronofy.signature import is_signed
 from worker.diagnosis.schedule import first_look
 from worker.intake.notices import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
-from worker.ledger.channels import hear_of_account, look_after_channel
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Credentials
 from worker.ledger.packing import pack_hint
@@ -32,7 +31,7 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
     services.ledger.connect(account.sub, credentials, account.data_center, account.email, account.name)
     if services.looker.channels is not None:
         # With other credentials it may be another channel, or none.
-        look_after_channel(services.ledger, account.sub)
+        services.ledger.check_channel(account.sub)
     log.info("account.stored", sub=account.sub)
     return True
 
@@ -129,7 +128,7 @@ def _make_due(
     """Make the events that the hint may mean due now; without an event id, all of the account's."""
     ledger = services.ledger
     if event_id is None:
-        return hear_of_account(ledger, sub, hint.channel_id, due=hint.is_news)
+        return ledger.take_notification(sub, hint.channel_id, due=hint.is_news)
     said = b""
     if hint.interaction is not None:
         said = pack_hint(hint.interaction.value, hint.subtype, to_ms(ledger.now()))

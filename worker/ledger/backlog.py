@@ -10,6 +10,7 @@ from typing import cast
 from redis import Redis
 
 from worker.diagnosis.model import Cause
+from worker.ledger.keys import Keys
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import from_ms
 
@@ -20,16 +21,16 @@ KEPT = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The backlog at one moment; the cause None is for events that were not looked at yet."""
+    """The backlog at one moment; the cause None is for events not looked at yet."""
 
     at: datetime
     pending: int
     causes: Mapping[Cause | None, int]
 
 
-def read_backlog(redis: Redis, prefix: str) -> list[Sample]:
+def read_backlog(redis: Redis, keys: Keys) -> list[Sample]:
     """The samples of the last day, the oldest first."""
-    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange(f"{prefix}:backlog"))
+    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange(keys.backlog))
     return [_sample(entry_id, fields) for entry_id, fields in entries]
 
 

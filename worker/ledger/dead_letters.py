@@ -11,16 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import msgpack
+from redis import Redis
 
+from worker.ledger.keys import Keys
 from worker.ledger.vault import Vault, VaultError
 
-if TYPE_CHECKING:
-    from worker.ledger.ledger import Ledger
-
-#: Letters are read so many at a time: each may hold a payload of any size.
+#: How many letters are read at a time: each may hold a payload of any size.
 PAGE = 50
 #: Where positional arguments, which no task takes, are kept among the keyword arguments.
 POSITIONAL = "*"
@@ -72,10 +71,10 @@ class KeptLetter:
 class DeadLetters:
     """The dead letters of a ledger, oldest first."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._redis = ledger.redis
-        self._vault = ledger.vault
-        self._key = f"{ledger.prefix}:dead-letters"
+    def __init__(self, redis: Redis, keys: Keys, vault: Vault) -> None:
+        self._redis = redis
+        self._vault = vault
+        self._key = keys.dead_letters
 
     def __len__(self) -> int:
         return self._redis.xlen(self._key)
@@ -88,7 +87,7 @@ class DeadLetters:
             start = f"({page[-1][0].decode()}"
 
     def newest(self, most: int) -> list[KeptLetter]:
-        """The newest, at most so many, oldest first."""
+        """The newest, at most `most` of them, oldest first."""
         entries = cast("list[Any]", self._redis.xrevrange(self._key, count=most))
         return [self._open(entry) for entry in reversed(entries)]
 

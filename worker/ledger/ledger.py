@@ -1,6 +1,6 @@
 """The ledger: what is tracked, what is due, who holds it, and what came of it.
 
-Every change is one Lua script, so one atomic step; the keys are listed in ``scripts/common.lua``.
+Every change is one Lua script, so one atomic step; its keys are listed in ``scripts/common.lua``.
 All times are the Redis server's, so that no worker's clock matters.
 """
 
@@ -16,11 +16,30 @@ from uuid import uuid4
 import msgpack
 from redis import Redis
 
+from worker.ledger.dead_letters import DeadLetters
+from worker.ledger.figures import read_counters
+from worker.ledger.keys import Keys
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
 from worker.ledger.lua import Scripts
-from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.packing import fingerprint, pack_event, pack_memo, readable_events, unpack_account
-from worker.ledger.records import DATA_CENTERS, Account, EventKey, Stored, TrackedEvent, from_ms, to_ms
+from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
+from worker.ledger.packing import (
+    fingerprint,
+    pack_channel,
+    pack_event,
+    pack_memo,
+    readable_events,
+    unpack_account,
+)
+from worker.ledger.records import (
+    DATA_CENTERS,
+    Account,
+    Channel,
+    EventKey,
+    Stored,
+    TrackedEvent,
+    from_ms,
+    to_ms,
+)
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 
@@ -60,10 +79,13 @@ class Ledger:
     ) -> None:
         self.redis = redis
         self.prefix = prefix
+        self.keys = Keys(prefix)
         self.vault = vault
-        self.run = Scripts(redis, prefix).run
-        self._keep_ms = int(history_keep.total_seconds() * 1000)
+        self.run = Scripts(redis, self.keys).run
+        self.dead_letters = DeadLetters(redis, self.keys, vault)
+        self.outcomes = OutcomeStream(redis, self.keys)
         self.outcomes_keep = outcomes_keep
+        self._keep_ms = int(history_keep.total_seconds() * 1000)
 
     def now(self) -> datetime:
         """The ledger's time."""
@@ -100,6 +122,17 @@ class Ledger:
         """
         return bool(self.run("nudge", sub, key.field, hint))
 
+    def take_notification(self, sub: str, channel_id: str | None = None, *, due: bool = True) -> bool:
+        """Take a notification about an account as a whole: with `due`, all its pending events are due now.
+
+        `channel_id` names the channel that it came over. Returns whether any event became due.
+        """
+        return bool(self.run("notification", sub, channel_id or "", "1" if due else ""))
+
+    def check_channel(self, sub: str) -> None:
+        """Have the account's notification channel checked next, even where it has no event."""
+        self.run("check_channel", sub)
+
     def revive(self, sub: str, parked: Stored, event: TrackedEvent) -> bool:
         """Make a parked event due again as `event`; whether nobody changed it meanwhile."""
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
@@ -110,44 +143,47 @@ class Ledger:
         A burst of notifications costs two looks: one at its first, and one that sees what all of it
         was about.
         """
-        if self.redis.exists(self._key("waking", sub)):
+        if self.redis.exists(self.keys.waking(sub)):
             return None
-        if self._first_within(self._key("woken", sub), WAKE_WINDOW):
+        if self._first_within(self.keys.woken(sub), WAKE_WINDOW):
             return timedelta(0)
-        return WAKE_WINDOW if self._first_within(self._key("waking", sub), WAKE_WINDOW) else None
+        return WAKE_WINDOW if self._first_within(self.keys.waking(sub), WAKE_WINDOW) else None
 
     def wake_again(self, sub: str, rest: timedelta) -> timedelta | None:
         """When to look at such an account again after the budget refused its look; None where that is
         planned already."""
         wait = min(rest, LONGEST_WAKE)
-        return wait if self._first_within(self._key("waking", sub), wait) else None
+        return wait if self._first_within(self.keys.waking(sub), wait) else None
 
     # Reading.
 
     def account(self, sub: str) -> Account:
         """The account as stored; one without credentials where it was never connected."""
-        return unpack_account(sub, cast("dict[bytes, bytes]", self.redis.hgetall(self._key("account", sub))))
+        return unpack_account(sub, cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.account(sub))))
 
     def pending(self, sub: str) -> tuple[Stored, ...]:
         """All pending events of an account that can be read."""
-        values = cast("dict[bytes, bytes]", self.redis.hgetall(self._key("events", sub)))
-        return readable_events(values.items())[0]
+        return self._readable(self.keys.events(sub))
+
+    def settled(self, sub: str) -> tuple[Stored, ...]:
+        """All settled events of an account that can be read."""
+        return self._readable(self.keys.settled(sub))
 
     def find(self, sub: str, key: EventKey) -> Stored | None:
         """An event of the account, pending or settled; None where it is not tracked."""
-        return self.find_pending(sub, key) or self._find("settled", sub, key)
+        return self.find_pending(sub, key) or self._find(self.keys.settled(sub), key)
 
     def find_pending(self, sub: str, key: EventKey) -> Stored | None:
         """A pending event of the account; None where it is settled or not tracked."""
-        return self._find("events", sub, key)
+        return self._find(self.keys.events(sub), key)
 
     def stored_value(self, sub: str, key: EventKey) -> bytes | None:
         """The value of a pending event as it is stored, readable or not."""
-        return cast("bytes | None", self.redis.hget(self._key("events", sub), cast("str", key.field)))
+        return self._value(self.keys.events(sub), key)
 
     def accounts_of(self, calendar_id: str) -> tuple[str, ...]:
         """The accounts that have pending events in this calendar."""
-        members = cast("set[bytes]", self.redis.smembers(self._key("calendar", calendar_id)))
+        members = cast("set[bytes]", self.redis.smembers(self.keys.calendar(calendar_id)))
         return tuple(sorted(member.decode() for member in members))
 
     # Leases.
@@ -175,7 +211,7 @@ class Ledger:
     def wait_until_freed(self, sub: str, timeout: timedelta) -> None:
         """After `claim_account` said Held: return once the lease may be free, or after `timeout`."""
         # Not below a hundredth: 0 would wait for ever.
-        self.redis.blpop([self._key("freed", sub)], timeout=max(0.01, timeout.total_seconds()))
+        self.redis.blpop([self.keys.freed(sub)], timeout=max(0.01, timeout.total_seconds()))
 
     def release(self, lease: Lease) -> None:
         """Give an account back untouched; nothing happens if the lease was lost."""
@@ -226,6 +262,24 @@ class Ledger:
         fields = {event.field: event.before.event.key for event in change.events}
         return Committed(frozenset(fields[field] for field in changed), bool(void))
 
+    def keep_channel(self, lease: Lease, channel: Channel | None, again: timedelta | None) -> None:
+        """Write down what was found of the account's channel (None: nothing), and end the lease.
+
+        `again` is when to check it next for its own sake; None: only along with the account's events.
+        Raises LeaseLost, with nothing written.
+        """
+        claimed = lease.account.channel_due
+        kept = self.run(
+            "channel",
+            lease.sub,
+            lease.token,
+            "" if claimed is None else claimed,
+            pack_channel(channel) if channel else b"",
+            "" if again is None else int(again.total_seconds() * 1000),
+        )
+        if not kept:
+            raise LeaseLost("The lease of this account expired before its channel was written down.")
+
     # Credentials.
 
     def open_credentials(self, account: Account) -> Credentials | None:
@@ -235,7 +289,7 @@ class Ledger:
         return Credentials(**json.loads(self.vault.open(account.credentials)))
 
     def keep_credentials(self, account: Account, credentials: Credentials) -> bytes | None:
-        """Store refreshed tokens; returns them sealed, or None if the account was connected anew."""
+        """Store refreshed tokens; returns them sealed, or None if the account was connected again."""
         sealed = self.seal_credentials(credentials)
         kept = self.run("credentials", account.sub, fingerprint(account.credentials or b""), sealed)
         return sealed if kept else None
@@ -251,47 +305,51 @@ class Ledger:
         """Stop every call to Cronofy and every email of the fleet, or let them go on (contract §6)."""
         if paused:
             # A second pause keeps the first one's time.
-            self.redis.set(f"{self.prefix}:paused", to_ms(self.now()), nx=True)
+            self.redis.set(self.keys.paused, to_ms(self.now()), nx=True)
         else:
-            self.redis.delete(f"{self.prefix}:paused")
+            self.redis.delete(self.keys.paused)
 
     def paused_since(self) -> datetime | None:
         """When an operator paused the fleet; None where it is not paused."""
-        since = cast("bytes | None", self.redis.get(f"{self.prefix}:paused"))
+        since = cast("bytes | None", self.redis.get(self.keys.paused))
         return None if since is None else from_ms(float(since))
 
     # Small things.
 
     def take_slot(self, every: timedelta) -> bool:
-        """Whether no other sweep, of those that come `every` so often, took the present tick."""
+        """Whether no other sweep took the present tick; a tick comes `every` so often."""
         # A little less than the interval, since ticks are never quite regular.
-        return self._first_within(f"{self.prefix}:slot", every * 0.9)
+        return self._first_within(self.keys.slot, every * 0.9)
 
     def take_resumption(self, after: timedelta) -> bool:
         """Whether nobody else wakes, within that time, the looks that the budget broke off."""
-        return self._first_within(f"{self.prefix}:resuming", after)
+        return self._first_within(self.keys.resuming, after)
 
     def count(self, name: str) -> None:
         """One more of these."""
-        self.redis.hincrby(f"{self.prefix}:counters", name, 1)
+        self.redis.hincrby(self.keys.counters, name, 1)
 
     def counters(self) -> Mapping[str, int]:
         """All gauges and totals."""
-        stored = cast("dict[bytes, bytes]", self.redis.hgetall(f"{self.prefix}:counters"))
-        return {name.decode(): int(value) for name, value in stored.items()}
+        stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.counters))
+        return read_counters(stored.items())
 
     def _first_within(self, key: str, window: timedelta) -> bool:
         """Whether nobody asked for this key before, within such a window; at least a millisecond."""
         window_ms = max(1, int(window.total_seconds() * 1000))
         return bool(self.redis.set(key, 1, nx=True, px=window_ms))
 
-    def _find(self, family: str, sub: str, key: EventKey) -> Stored | None:
-        value = cast("bytes | None", self.redis.hget(self._key(family, sub), cast("str", key.field)))
+    def _readable(self, events: str) -> tuple[Stored, ...]:
+        values = cast("dict[bytes, bytes]", self.redis.hgetall(events))
+        return readable_events(values.items())[0]
+
+    def _find(self, events: str, key: EventKey) -> Stored | None:
+        value = self._value(events, key)
         readable = () if value is None else readable_events([(key.field, value)])[0]
         return readable[0] if readable else None
 
-    def _key(self, family: str, sub: str) -> str:
-        return f"{self.prefix}:{family}:{sub}"
+    def _value(self, events: str, key: EventKey) -> bytes | None:
+        return cast("bytes | None", self.redis.hget(events, cast("str", key.field)))
 
     def _claim(self, lease: timedelta, sub: bytes, *data_centers: str) -> tuple[str, Any]:
         token = uuid4().hex

@@ -8,6 +8,8 @@ from typing import Any
 
 from redis import Redis
 
+from worker.ledger.keys import Keys
+
 
 @cache
 def source(name: str) -> str:
@@ -19,9 +21,9 @@ def source(name: str) -> str:
 class Scripts:
     """Runs the ledger's scripts on one Redis; each is sent once and then called by its hash."""
 
-    def __init__(self, redis: Redis, prefix: str) -> None:
+    def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
-        self._prefix = prefix
+        self._prefix = keys.prefix
         self._known: dict[str, Any] = {}
 
     def run(self, name: str, *args: Any) -> Any:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome
+from worker.ledger.records import to_ms
 
 #: How long one worker may take over one email before another tries: above SMTP's own deadline.
 SEND_LEASE = timedelta(seconds=50)
@@ -43,8 +44,16 @@ class Outbox:
         """Whether a mail is to be sent now; none is while the fleet is paused."""
         if self._ledger.paused_since() is not None:
             return False
-        key, now_ms = f"{self._ledger.prefix}:outbox", int(self._ledger.now().timestamp() * 1000)
-        return bool(self._ledger.redis.zcount(key, "-inf", now_ms))
+        now_ms = to_ms(self._ledger.now())
+        return bool(self._ledger.redis.zcount(self._ledger.keys.outbox, "-inf", now_ms))
+
+    def holds(self, mail_id: str) -> bool:
+        """Whether this mail is still to be sent."""
+        return bool(self._ledger.redis.exists(self._ledger.keys.mail(mail_id)))
+
+    def was_refused(self, mail_id: str) -> bool:
+        """Whether a mail server refused this mail for good, within the last thirty days."""
+        return bool(self._ledger.redis.exists(self._ledger.keys.refused(mail_id)))
 
     def sent(self, mail_id: str) -> None:
         """It was handed over; it is gone from here."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
+from redis import Redis
+
 from worker.diagnosis.model import Cause
+from worker.ledger.keys import Keys
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -28,7 +31,7 @@ class OutcomeType(StrEnum):
     RELINK_REQUESTED = "relink_requested"
     #: The user did.
     RELINKED = "relinked"
-    #: A person was told, since only a person can help.
+    #: A person was notified, since only a person can help.
     ESCALATED = "escalated"
     #: The event is past or gone.
     CLOSED = "closed"
@@ -64,3 +67,46 @@ class Outcome:
                 "detail": dict(self.detail),
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeStream:
+    """The outcomes of a ledger, and how far they were delivered to `RECONCILER_OUTCOME_TASK`."""
+
+    redis: Redis
+    keys: Keys
+
+    def newest(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The newest outcomes (or all) as the contract writes them, the newest first."""
+        entries = _read(self.redis.xrevrange(self.keys.outcomes, count=most))
+        return [json.loads(outcome) for _, outcome in entries]
+
+    def has_undelivered(self) -> bool:
+        """Whether any was not delivered yet."""
+        newest = [entry_id for entry_id, _ in _read(self.redis.xrevrange(self.keys.outcomes, count=1))]
+        return newest not in ([], [self._delivered()])
+
+    def undelivered(self, most: int) -> Iterator[tuple[bytes, str]]:
+        """The oldest that were not delivered yet, at most `most`: each entry's id, and the outcome's JSON."""
+        last = self._delivered()
+        start = f"({last.decode()}" if last else "-"
+        return _read(self.redis.xrange(self.keys.outcomes, min=start, count=most))
+
+    def delivered(self, entry_id: bytes) -> None:
+        """All up to this entry are delivered."""
+        self.redis.set(self.keys.outcomes_sent, entry_id)
+
+    def take_turn(self, length: timedelta) -> bool:
+        """Whether it is the caller's turn to deliver: nobody else's, until it ends it or `length` is over."""
+        return bool(self.redis.set(self.keys.outcomes_turn, 1, nx=True, px=length))
+
+    def end_turn(self) -> None:
+        """Let others deliver."""
+        self.redis.delete(self.keys.outcomes_turn)
+
+    def _delivered(self) -> bytes | None:
+        return cast("bytes | None", self.redis.get(self.keys.outcomes_sent))
+
+
+def _read(entries: Any) -> Iterator[tuple[bytes, str]]:
+    return ((entry_id, fields[b"outcome"].decode()) for entry_id, fields in entries)

@@ -27,7 +27,7 @@ def to_ms(moment: datetime) -> int:
 
 
 def from_ms(ms: float) -> datetime:
-    """The aware UTC datetime of so many milliseconds since the epoch."""
+    """The aware UTC datetime of a time in milliseconds since the epoch."""
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
@@ -46,7 +46,7 @@ class EventKey:
 
     @classmethod
     def of_field(cls, field: bytes) -> EventKey:
-        """The key in a hash field, as far as it can be made out: the field may be damaged too."""
+        """The key in a hash field, or a guess at it where the field is damaged."""
         length, _, ids = field.partition(b":")
         end = int(length) if length.isdigit() else 0
         return cls(ids[:end].decode(errors="replace"), ids[end:].decode(errors="replace"))
@@ -86,7 +86,7 @@ class TrackedEvent:
     read_at: int | None = None
     notice: tuple[str, str | None, int] | None = None
     writes: Mapping[str, Write] = field(default_factory=dict)
-    #: What a person was already told of this event.
+    #: What a person was already notified of.
     told: tuple[str, ...] = ()
     #: The last diagnosis, as the contract's JSON without ids and next look.
     last: Mapping[str, Any] | None = None
@@ -213,7 +213,7 @@ class TrackedEvent:
         return Seen(self.start, self.end, self.seen.get("summary"))
 
     def asked_again(self, now: datetime) -> TrackedEvent:
-        """This record when the waiting begins anew: another profile was set, or this one came back."""
+        """This record when the waiting starts again: another profile was set, or this one came back."""
         return replace(self, asked_at=to_ms(now), interval=None, notice=None, told=())
 
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
@@ -254,7 +254,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class LastRead:
-    """How much the last read of an account was: so many pages for so many days, or for all of time."""
+    """How much the last read of an account was: how many pages, for how many days (None: all of time)."""
 
     pages: int
     days: int | None
@@ -279,7 +279,7 @@ class Channel:
     callback_url: str
     #: Why Cronofy would not open it, if it said so.
     refused: str | None = None
-    #: How often in a row it could not be looked after.
+    #: How often in a row it could not be checked.
     failures: int = 0
 
 
@@ -297,11 +297,11 @@ class Account:
     memo: Memo = Memo()
     #: When a notification last spoke of one of its events.
     heard_at: datetime | None = None
-    #: None where it was never looked after.
+    #: None where it was never checked.
     channel: Channel | None = None
     #: When the channel was last known to stand as recorded.
     channel_seen: datetime | None = None
-    #: When it is to be looked after whatever its events say.
+    #: When to check it, whatever its events say.
     channel_due: int | None = None
     #: Which parts of the stored account could not be read, and count as not there.
     unreadable: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """What the ledger counts for the metrics beside events and outcomes: calls, and how long things took.
 
-All of it is in the hash of counters, `P:counters`. A histogram is one counter for each of its buckets, not
+All of it is in the hash of counters. A histogram is one counter for each of its buckets, not
 cumulative, and one for the sum in milliseconds; its count is the sum of its buckets.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from redis import Redis
+
+from worker.ledger.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,9 @@ def look_tally(calls: Mapping[str, int], seconds: float) -> dict[str, int]:
     return {**calls, bucket: 1, LOOKS.sum_name: took}
 
 
-def add(redis: Redis, prefix: str, tally: Mapping[str, int]) -> None:
+def add(redis: Redis, keys: Keys, tally: Mapping[str, int]) -> None:
     """Add a tally to the counters, in one round trip."""
     with redis.pipeline(transaction=False) as pipeline:
         for name, by in tally.items():
-            pipeline.hincrby(f"{prefix}:counters", name, by)
+            pipeline.hincrby(keys.counters, name, by)
         pipeline.execute()

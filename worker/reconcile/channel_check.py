@@ -18,7 +18,6 @@ from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
 from worker.cronofy.wire import OpenChannel
-from worker.ledger.channels import keep_channel
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, Channel, to_ms
@@ -129,7 +128,7 @@ def see_to_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> C
         return None
     if channels is None:
         # The setting is gone, or not this process's; whoever has it finds out at the events' next look.
-        keep_channel(ledger, lease, None, None)
+        ledger.keep_channel(lease, None, None)
         return None
     try:
         channel, again = channels.tend(lease.account)
@@ -137,7 +136,7 @@ def see_to_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> C
         ledger.release(lease)
         log.info("channel.put_off", sub=lease.sub, reason=error.reason)
         return error
-    keep_channel(ledger, lease, channel, again)
+    ledger.keep_channel(lease, channel, again)
     return None
 
 

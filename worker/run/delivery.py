@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, cast
 
 import structlog
 
@@ -16,14 +15,14 @@ from worker.ledger.vault import VaultError
 from worker.mail.compose import read_back
 from worker.mail.smtp import MailError
 
-#: One task sends mails for so long; what is left waits for the next wake-up.
+#: For how long one task sends mails; what is left waits for the next wake-up.
 MAIL_SECONDS = 10.0
 LONGEST_MAIL_PAUSE = timedelta(minutes=15)
-#: How many outcomes are told at a time, and how long one process may take over that.
-TOLD_AT_A_TIME = 500
-TELL_LEASE = timedelta(seconds=30)
-#: It stops well before its turn is over, or the next one would tell the same again.
-TELL_SECONDS = 15.0
+#: How many outcomes are delivered at a time, and how long one process may take over that.
+DELIVERED_AT_A_TIME = 500
+TURN = timedelta(seconds=30)
+#: It stops well before its turn is over, or the next one would deliver the same again.
+DELIVERY_SECONDS = 15.0
 
 log = structlog.get_logger()
 
@@ -35,7 +34,7 @@ def send_mails(services: Services) -> int:
         try:
             mail = services.outbox.take()
         except VaultError as error:
-            # Ours to mend. It stays where it is, and does not hold up those behind it.
+            # Ours to fix. It stays where it is, and does not hold up those behind it.
             log.error("mail.unreadable", reason=str(error))
             continue
         if mail is None:
@@ -78,34 +77,27 @@ def _send(services: Services, mail: QueuedMail) -> bool:
 
 
 def has_undelivered(services: Services) -> bool:
-    """Whether there is an outcome that its task was not told yet."""
-    redis, prefix = services.ledger.redis, services.ledger.prefix
-    newest = cast("list[tuple[bytes, Any]]", redis.xrevrange(f"{prefix}:outcomes", count=1))
-    return len(newest) > 0 and newest[0][0] != redis.get(f"{prefix}:outcomes:sent")
+    """Whether there is an outcome that its task was not sent yet."""
+    return services.ledger.outcomes.has_undelivered()
 
 
 def deliver_outcomes(services: Services, publish: Callable[[str], None]) -> int:
-    """Call `publish` with each outcome (JSON) that was not told yet, in order; returns how many.
+    """Call `publish` with each outcome (JSON) that was not delivered yet, in order; returns how many.
 
-    One process tells at a time. A death in between tells a few of them twice, with the same id, as
-    consumers must expect (contract §6).
+    One process delivers at a time. If it dies, a few are delivered twice, with the same id, as consumers
+    must expect (contract §6).
     """
-    redis, prefix = services.ledger.redis, services.ledger.prefix
-    turn, cursor = f"{prefix}:outcomes:turn", f"{prefix}:outcomes:sent"
-    if not redis.set(turn, 1, nx=True, px=int(TELL_LEASE.total_seconds() * 1000)):
+    outcomes = services.ledger.outcomes
+    if not outcomes.take_turn(TURN):
         return 0
-    done, end = 0, time.monotonic() + TELL_SECONDS
+    done, end = 0, time.monotonic() + DELIVERY_SECONDS
     try:
-        last = cast("bytes | None", redis.get(cursor))
-        start = f"({last.decode()}" if last else "-"
-        entries = redis.xrange(f"{prefix}:outcomes", min=start, count=TOLD_AT_A_TIME)
-        told = cast("list[tuple[bytes, dict[bytes, bytes]]]", entries)
-        for entry_id, fields in told:
+        for entry_id, outcome in outcomes.undelivered(DELIVERED_AT_A_TIME):
             if time.monotonic() > end:
                 break
-            publish(fields[b"outcome"].decode())
-            redis.set(cursor, entry_id)
+            publish(outcome)
+            outcomes.delivered(entry_id)
             done += 1
         return done
     finally:
-        redis.delete(turn)
+        outcomes.end_turn()

@@ -15,12 +15,13 @@ from rich.live import Live
 from rich.text import Text
 
 from worker.diagnosis.model import Cause
-from worker.status.snapshot import Starting, Status
+from worker.ledger.figures import Starting
+from worker.status.snapshot import Status
 from worker.text.amounts import amount, spoken
 
 #: How many of the events that start next a person is shown.
 SHOWN = 5
-#: How often a watched table is read anew.
+#: How often a watched table is read again.
 REFRESH_SECONDS = 2.0
 
 
@@ -106,7 +107,7 @@ def _ids(starting: Starting) -> str:
 
 
 def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) -> None:
-    """Show it anew every two seconds until q is typed or Ctrl-C; an outage of Redis is shown and outlived."""
+    """Refresh it every two seconds until q is typed or Ctrl-C; an outage of Redis is shown and waited out."""
     shown: RenderableType = ""
     with (
         suppress(KeyboardInterrupt),
@@ -127,7 +128,7 @@ def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) 
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits so long for a key and returns it, or nothing; without a terminal, only waits."""
+    """A function that waits some seconds for a key and returns it; without a terminal it only waits."""
     if not sys.stdin.isatty():
         yield lambda seconds: time.sleep(seconds) or ""  # type: ignore[func-returns-value]
         return

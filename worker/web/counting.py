@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from config.settings import Settings
 from worker.ledger.connection import connect_once
+from worker.ledger.keys import Keys
 from worker.ledger.tallies import add
 
 PATIENCE = timedelta(seconds=1)
@@ -20,12 +21,12 @@ class Counting:
     def __init__(self, settings: Settings) -> None:
         """Connects with the first count."""
         self._redis = connect_once(settings.ledger_url, PATIENCE)
-        self._prefix = settings.key_prefix
+        self._keys = Keys(settings.key_prefix)
 
     def count(self, name: str) -> None:
         """One more of these; lost where the ledger is away."""
         with suppress(RedisError):
-            add(self._redis, self._prefix, {name: 1})
+            add(self._redis, self._keys, {name: 1})
 
     def close(self) -> None:
         """Close the connections."""

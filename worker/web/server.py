@@ -35,7 +35,7 @@ def run(settings: Settings, host: str, port: int) -> None:
             log.warning(
                 "serve.unread", reason="RECONCILER_BOARD_TOKEN is not set: only this machine may read"
             )
-        # Once all is closed, uvicorn raises the signal that it took anew: that is to end nothing any more.
+        # Once all is closed, uvicorn raises the signal that it took again: by then it must end nothing.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         server(app).run(sockets=[bound])

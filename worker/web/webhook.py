@@ -1,4 +1,4 @@
-"""`POST /webhooks/cronofy`: takes Cronofy's notifications and has workers see to them (reference §6c).
+"""`POST /webhooks/cronofy`: takes Cronofy's notifications for the workers (reference §6c).
 
 An answer of 2xx says that the broker has the notification. Any other makes Cronofy send it again, for a
 day, so nothing that is not on its queue is ever acknowledged.
@@ -29,7 +29,7 @@ TASK = "conferencing.receive_notification"
 LARGEST_BODY = LARGEST_PAYLOAD
 #: Longer than several signatures are; a header is not in the body's limit.
 LONGEST_SIGNATURE = 1024
-#: Cronofy's own schedule is not known to heed it; a proxy or a person may.
+#: Cronofy is not known to follow it; a proxy or a person may.
 RETRY_AFTER_SECONDS = "5"
 
 log = structlog.get_logger()

@@ -1,6 +1,6 @@
 -- Lease an account: of those that are ready the one whose turn it is, or the one named.
 -- ARGV: P, lease in ms, token, sub or '' for any, the data centres to take from
--- Returns {} when there is none, { ms } when another holds the one named for so much longer,
+-- Returns {} when there is none, { ms } when another holds the one named for that much longer,
 -- or { now, sub, account fields and values, event fields and values, hint fields and values, claims in a row }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
 
@@ -17,8 +17,8 @@ end
 if sub == '' then
   local at
   sub, at = foremost()
-  -- Those whose meetings have started while they waited go behind the ones that can still be helped; not too
-  -- many at a time, since the server waits for this.
+  -- Accounts whose meetings started while they waited go behind the ones that can still be helped; only some
+  -- at a time, since the server does nothing else meanwhile.
   for _ = 1, 200 do
     if not sub or at > now then break end
     place(sub, now)

@@ -1,4 +1,5 @@
--- The ledger's keys. This is the one place that lists them; every other script begins with this text.
+-- The ledger's keys: what each holds, how long it lives, who writes it. Every other script begins with this text.
+-- A new key goes into two places: here, and worker/ledger/keys.py with its name for Python. A test compares them.
 --
 -- P is RECONCILER_KEY_PREFIX; SUB is an account's id as it came, always last in a key, so that no two
 -- ids can make one key. Times are milliseconds of this server's clock. Packed values are msgpack.
@@ -8,10 +9,10 @@
 --                              the account), heard (when a notification last spoke of one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
 --                              that was last known to stand as it says), channel_due (when it is to be
---                              looked after; absent if only along with the events).
+--                              checked; absent if only along with the events).
 --                              Written by connect; memo and standing by commit; credentials also by a
---                              token refresh; heard by nudge; the channel's by channel, tend and commit, and by
---                              heard when a notification came over it. Until forgotten.
+--                              token refresh; heard by nudge; the channel's by channel, check_channel and
+--                              commit, and by notification when one came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track and commit;
 --                              nudge only brings the next look forward.
@@ -27,7 +28,7 @@
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready:CENTER     zset    the accounts of a data centre that are due, SUB by when its turn is: see turn()
 --   P:leased           zset    SUB by the expiry of its lease. An account is in one of the three, or in
---                              none when it is lost, or has no pending event and no channel to see to.
+--                              none when it is lost, or has no pending event and no channel to check.
 --   P:starts           zset    SUB by the soonest start that is still to come among its pending events. One that has
 --                              come stays until the next sweep.
 --   P:oldest           zset    SUB by when the longest tracked of its pending events was tracked
@@ -37,8 +38,8 @@
 --   P:woken:SUB        string  an urgent look of the account was woken a moment ago; 1.5 s
 --   P:waking:SUB       string  another one will come when this expires; seconds
 --   P:outcomes         stream  outcome (JSON); trimmed to OUTCOMES_KEEP
---   P:outcomes:sent    string  the stream id up to which RECONCILER_OUTCOME_TASK was told
---   P:outcomes:turn    string  held by the one who tells it; seconds
+--   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
+--   P:outcomes:turn    string  held by the one who delivers them; seconds
 --   P:outbox           zset    mail id by when it is to be sent (or tried again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
 --   P:refused:ID       string  when a mail server refused a mail for good, so that explain can say so; 30 days
@@ -51,7 +52,7 @@
 --   P:swept            string  when the last sweep moved what was due
 --   P:backlog          stream  pending events by cause, every five minutes of a day (field: the cause's place in CAUSES,
 --                              those with none left out; pending: all of them). Written and trimmed by sweeps.
---   P:sampled          string  the newest of them is not five minutes old; until then
+--   P:sampled          string  the newest sample is not five minutes old; until then
 --   P:workers          zset    what a worker says of itself (JSON: name, queues) by when it last did; a minute
 --   P:resuming         string  looks that the budget broke off are woken again in a moment; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, for one application (client id) at
@@ -184,7 +185,7 @@ local function index(key, sub, at)
   if at < FAR then redis.call('ZADD', key, at, sub) else redis.call('ZREM', key, sub) end
 end
 
--- Keep the indexes of starts and ages true. Returns the nearest next look, and the soonest start among what is due.
+-- Update the indexes of starts and ages. Returns the nearest next look, and the soonest start among what is due.
 local function weigh(sub, now)
   local nearest, soonest, starts, oldest = FAR, FAR, FAR, FAR
   for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
@@ -192,7 +193,7 @@ local function weigh(sub, now)
     if next_look < nearest then nearest = next_look end
     if tracked < oldest then oldest = tracked end
     if start > now and start < starts then starts = start end
-    -- A meeting that has started can no longer be mended: it waits for those that can.
+    -- A meeting that has started can no longer be helped: it waits for those that can.
     if next_look <= now and start > now and start < soonest then soonest = start end
   end
   index(STARTS, sub, starts)
@@ -205,7 +206,7 @@ local function place(sub, now)
   displace(sub)
   local nearest, soonest = weigh(sub, now)
   if is_lost(sub) then return end
-  -- A channel hurries nobody: it is seen to where no meeting waits.
+  -- A channel is never urgent: it is checked when no meeting waits.
   local channel_due = redis.call('HGET', account_key(sub), 'channel_due')
   if channel_due then nearest = math.min(nearest, tonumber(channel_due)) end
   if nearest <= now then
@@ -216,7 +217,7 @@ local function place(sub, now)
   end
 end
 
--- The same, unless somebody holds it: then whoever ends the lease does it, and only the indexes are kept true.
+-- The same, unless somebody holds it: then whoever ends the lease does it, and only the indexes are updated.
 local function place_unless_leased(sub, now)
   if redis.call('ZSCORE', LEASED, sub) then weigh(sub, now) else place(sub, now) end
 end

@@ -1,4 +1,4 @@
--- Keep what a token refresh returned, unless the account was connected anew meanwhile.
+-- Keep what a token refresh returned, unless the account was connected again meanwhile.
 -- ARGV: P, sub, SHA-1 of the credentials that were used, new credentials. Returns 1 if kept.
 local key = account_key(ARGV[2])
 local present = redis.call('HGET', key, 'credentials')

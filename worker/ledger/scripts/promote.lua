@@ -1,5 +1,5 @@
 -- Move what is due from waiting to ready, and return what expired leases held.
--- ARGV: P, at most so many of each, data centres
+-- ARGV: P, how many of each at most, data centres
 -- Returns: now, moved, expired, how many accounts of each data centre are ready
 local now, most = now_ms(), ARGV[2]
 local expired = redis.call('ZRANGEBYSCORE', LEASED, '-inf', now, 'LIMIT', 0, most)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
 
 from config.settings import Settings
 from worker.diagnosis.model import Cause
@@ -37,7 +35,7 @@ OUTCOMES = {
     OutcomeType.REASSIGNED: "other profile set",
     OutcomeType.RELINK_REQUESTED: "user asked to connect again",
     OutcomeType.RELINKED: "user connected again",
-    OutcomeType.ESCALATED: "a person was told",
+    OutcomeType.ESCALATED: "a person was notified",
     OutcomeType.CLOSED: "closed",
     OutcomeType.ACCOUNT_LOST: "account lost",
     OutcomeType.ACCOUNT_CONNECTED: "account connected",
@@ -93,7 +91,7 @@ class Overview:
 def read_overview(ledger: Ledger, settings: Settings) -> Overview:
     """Read it: a few keys, however much is tracked. Raises RedisError where the ledger cannot be read."""
     status = read_status(ledger.redis, settings)
-    samples = read_backlog(ledger.redis, ledger.prefix)
+    samples = read_backlog(ledger.redis, ledger.keys)
     now = status.at
     total = [*(Point(s.at, s.pending) for s in samples), Point(now, status.pending)]
     rows, absent = [], []
@@ -142,11 +140,6 @@ def _attention(status: Status, settings: Settings) -> list[str]:
 
 
 def _outcomes(ledger: Ledger) -> tuple[OutcomeRow, ...]:
-    entries = ledger.redis.xrevrange(f"{ledger.prefix}:outcomes", count=RECENT)
-    told: list[dict[str, Any]] = [
-        json.loads(fields[b"outcome"])
-        for _, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", entries)
-    ]
     return tuple(
         OutcomeRow(
             at=datetime.fromisoformat(outcome["at"]),
@@ -157,5 +150,5 @@ def _outcomes(ledger: Ledger) -> tuple[OutcomeRow, ...]:
             calendar_id=outcome["calendar_id"],
             event_id=outcome["event_id"],
         )
-        for outcome in told
+        for outcome in ledger.outcomes.newest(RECENT)
     )

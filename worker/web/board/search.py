@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
-from worker.explain.suggestions import NEIGHBOURS, Ids, is_known, nearest_accounts
+from worker.explain.suggestions import NEIGHBOURS, Ids, nearest_accounts
 from worker.ledger.ledger import Ledger
-from worker.ledger.packing import readable_events
+from worker.ledger.lookup import events, is_known
 from worker.ledger.records import EventKey, Stored
 from worker.web.board.overview import CAUSES
 
 #: How many events are listed.
 LISTED = 50
-#: No index leads from an event's id alone: among millions of accounts it is looked for no longer than this.
+#: No index leads from an event's id to its account: a search among millions takes no longer than this.
 SEARCH_SECONDS = 1.5
 #: No id is longer (contract §1).
 LONGEST = 1024
@@ -89,30 +88,18 @@ def _of_calendar(ledger: Ledger, calendar_id: str) -> list[Hit]:
 
 def _tracked(ledger: Ledger, sub: str) -> tuple[Stored, ...]:
     """All events of an account, pending or settled, that can be read."""
-    settled = cast("dict[bytes, bytes]", ledger.redis.hgetall(f"{ledger.prefix}:settled:{sub}"))
-    return (*ledger.pending(sub), *readable_events(settled.items())[0])
+    return ledger.pending(sub) + ledger.settled(sub)
 
 
 def _of_event(ledger: Ledger, event_id: str) -> tuple[list[Hit], bool]:
     hits: list[Hit] = []
     deadline = time.monotonic() + SEARCH_SECONDS
-    for family in ("events", "settled"):
-        head, cursor = f"{ledger.prefix}:{family}:", 0
-        while True:
-            after, found = ledger.redis.scan(cursor, match=f"{head}*", count=1000)
-            keys = cast("list[bytes]", found)
-            with ledger.redis.pipeline(transaction=False) as pipeline:
-                for key in keys:
-                    pipeline.hkeys(key)
-                for key, fields in zip(keys, pipeline.execute(), strict=True):
-                    sub = key.decode().removeprefix(head)
-                    named = [each for each in map(EventKey.of_field, fields) if each.event_id == event_id]
-                    hits += [hit for each in named for hit in _one(ledger, sub, each)]
-            cursor = int(after)
-            if cursor == 0:
-                break
-            if time.monotonic() > deadline or len(hits) > LISTED:
-                return hits, True
+    for some in events(ledger):
+        if time.monotonic() > deadline or len(hits) > LISTED:
+            return hits, True
+        for sub, key in some:
+            if key.event_id == event_id:
+                hits += _one(ledger, sub, key)
     return hits, False
 
 

@@ -1,4 +1,4 @@
--- A notification came that speaks of an account as a whole.
+-- Take a notification about an account as a whole.
 -- ARGV: P, sub, id of the channel that it came over or '', '1' if its pending events are to be due now
 -- Returns how many became due.
 local sub, now, key = ARGV[2], now_ms(), account_key(ARGV[2])

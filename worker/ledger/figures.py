@@ -1,0 +1,172 @@
+"""How the fleet is, as the ledger knows it: cheap to read however much is tracked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from redis import Redis
+
+from worker.diagnosis.model import Cause
+from worker.ledger.keys import Keys
+from worker.ledger.lua import Scripts
+from worker.ledger.packing import CAUSES, unpack_event
+from worker.ledger.records import DATA_CENTERS, from_ms
+
+#: A worker says every ten seconds that it is there.
+SEEN_WITHIN = timedelta(seconds=30)
+#: How many of the events that start next are named.
+SOONEST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """A pending event that starts soon and has no link yet; `cause` is None before its first look."""
+
+    sub: str
+    calendar_id: str
+    event_id: str
+    start: datetime
+    cause: Cause | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one application has asked of one Cronofy origin."""
+
+    client_id: str
+    origin: str
+    last_minute: int
+    #: No call before this, after a 429.
+    paused_until: datetime | None
+    #: Cronofy refuses the client id or secret.
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The ledger at one moment, `at`; times are the ledger's."""
+
+    at: datetime
+    #: Every gauge and total, by its name in the ledger.
+    counters: Mapping[str, int]
+    #: Accounts with something to look at now, those whose lease has expired included.
+    due: int
+    #: Accounts that a worker is looking at.
+    leased: int
+    dead_letters: int
+    #: When the longest tracked of the pending events was tracked.
+    oldest_tracked_at: datetime | None
+    #: Pending events that start next, the soonest first; those that have started are left out.
+    soonest: tuple[Starting, ...]
+    mail_queued: int
+    #: When an operator paused the fleet.
+    paused_since: datetime | None
+    last_sweep_at: datetime | None
+    #: Workers that were there within the last half minute, and the queues that they take from.
+    workers: int
+    consumed: frozenset[str]
+    spent: tuple[Spent, ...]
+
+    @property
+    def pending(self) -> int:
+        """Pending events."""
+        return self.counters.get("events:pending", 0)
+
+    @property
+    def parked(self) -> int:
+        """Pending events that are looked at no more, since their looks always failed."""
+        return self.counters.get("events:parked", 0)
+
+    @property
+    def unseen(self) -> int:
+        """Pending events that were not looked at yet."""
+        return self.counters.get("cause:0", 0)
+
+    @property
+    def causes(self) -> Mapping[Cause, int]:
+        """The other pending events, by the cause that their last look found."""
+        return {cause: self.counters.get(f"cause:{CAUSES.index(cause)}", 0) for cause in Cause}
+
+    @property
+    def assigned(self) -> int:
+        """Events that were ever settled as assigned."""
+        return self.counters.get("outcome:assigned", 0)
+
+    @property
+    def closed(self) -> int:
+        """Events that were ever settled as closed."""
+        return self.counters.get("outcome:closed", 0)
+
+    @property
+    def mail_sent(self) -> int:
+        """Emails that were ever sent."""
+        return self.counters.get("mail:sent", 0)
+
+    @property
+    def mail_refused(self) -> int:
+        """Emails that were ever refused for good."""
+        return self.counters.get("mail:refused", 0)
+
+
+def read_figures(redis: Redis, keys: Keys) -> Figures:
+    """Read them in one atomic step; writes nothing. Raises RedisError where the ledger cannot be read."""
+    seen_ms = int(SEEN_WITHIN.total_seconds() * 1000)
+    at, counters, due, leased, letters, oldest, soonest, outbox, paused, swept, workers, budgets = Scripts(
+        redis, keys
+    ).run("figures", SOONEST, seen_ms, *DATA_CENTERS)
+    return Figures(
+        at=from_ms(at),
+        counters=read_counters(zip(counters[::2], counters[1::2], strict=True)),
+        due=due,
+        leased=leased,
+        dead_letters=letters,
+        oldest_tracked_at=from_ms(float(oldest[1])) if oldest else None,
+        soonest=tuple(_starting(soonest)),
+        mail_queued=outbox,
+        paused_since=from_ms(float(paused)) if paused else None,
+        last_sweep_at=from_ms(float(swept)) if swept else None,
+        workers=len(workers),
+        consumed=frozenset(queue for said in workers for queue in json.loads(said)["queues"]),
+        spent=tuple(_spent(keys, budget, from_ms(at)) for budget in sorted(budgets)),
+    )
+
+
+def read_counters(stored: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
+    """The gauges and totals in the hash of counters."""
+    return {name.decode(): int(value) for name, value in stored}
+
+
+def _starting(soonest: Iterable[tuple[bytes, bytes]]) -> Iterable[Starting]:
+    for sub, value in soonest:
+        event = unpack_event(value).event
+        if event.starts_at is not None:
+            key = event.key
+            yield Starting(sub.decode(), key.calendar_id, key.event_id, event.starts_at, event.cause)
+
+
+def _spent(keys: Keys, budget: Sequence[Any], now: datetime) -> Spent:
+    key, calls, pause_ms, refused = budget
+    client_id, origin = _place(keys, key)
+    paused_until = now + timedelta(milliseconds=pause_ms) if pause_ms > 0 else None
+    return Spent(client_id, origin, calls, paused_until, bool(refused))
+
+
+def _place(keys: Keys, budget: bytes) -> tuple[str, str]:
+    """The client id and the origin that a budget is for."""
+    client_id, _, origin = budget.decode().removeprefix(keys.budget("")).rpartition("@")
+    return client_id, origin
+
+
+def origins_asked(redis: Redis, keys: Keys) -> frozenset[str]:
+    """Every Cronofy origin that was ever asked."""
+    budgets = cast("set[bytes]", redis.smembers(keys.budgets))
+    return frozenset(_place(keys, budget)[1] for budget in budgets)
+
+
+def announce(redis: Redis, keys: Keys, worker: str, queues: Iterable[str]) -> None:
+    """A worker says that it is there, and which queues it takes from; a silent one is forgotten."""
+    Scripts(redis, keys).run("seen", json.dumps({"name": worker, "queues": sorted(queues)}))

@@ -1,0 +1,91 @@
+"""The names of the ledger's keys: the only place where Python spells them.
+
+What a key holds, how long it lives and who writes it is said at the head of ``scripts/common.lua``. A new key
+goes into both places, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+class _Key:
+    """A key of which a ledger has one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, keys: Keys, _: type[Keys]) -> str:
+        return f"{keys.prefix}:{self.name}"
+
+
+class _KeyOf:
+    """A key of which a ledger has one for each id; the id comes last, as it is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, keys: Keys, _: type[Keys]) -> Callable[[str], str]:
+        return lambda identifier: f"{keys.prefix}:{self.name}:{identifier}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of the ledger with this prefix (`RECONCILER_KEY_PREFIX`)."""
+
+    prefix: str
+
+    # By account.
+    account = _KeyOf("account")
+    events = _KeyOf("events")
+    settled = _KeyOf("settled")
+    hints = _KeyOf("hints")
+    letters = _KeyOf("letters")
+    wanted = _KeyOf("wanted")
+    freed = _KeyOf("freed")
+    woken = _KeyOf("woken")
+    waking = _KeyOf("waking")
+
+    # By calendar.
+    calendar = _KeyOf("calendar")
+
+    # Of all accounts.
+    claims = _Key("claims")
+    waiting = _Key("waiting")
+    ready = _KeyOf("ready")  # by data centre
+    leased = _Key("leased")
+    leases = _Key("leases")
+    starts = _Key("starts")
+    oldest = _Key("oldest")
+
+    # What goes out.
+    outcomes = _Key("outcomes")
+    outcomes_sent = _Key("outcomes:sent")
+    outcomes_turn = _Key("outcomes:turn")
+    outbox = _Key("outbox")
+    mail = _KeyOf("mail")
+    refused = _KeyOf("refused")  # by mail
+    dead_letters = _Key("dead-letters")
+
+    # The fleet.
+    counters = _Key("counters")
+    paused = _Key("paused")
+    slot = _Key("slot")
+    swept = _Key("swept")
+    resuming = _Key("resuming")
+    workers = _Key("workers")
+    backlog = _Key("backlog")
+    sampled = _Key("sampled")
+
+    # The budget, by place: CLIENT_ID@ORIGIN.
+    budgets = _Key("budgets")
+    budget = _KeyOf("budget")
+
+    def budget_refused(self, place: str) -> str:
+        """See the head of ``worker/cronofy/budget.lua``."""
+        return f"{self.budget(place)}:refused"
+
+    def budget_probe(self, place: str) -> str:
+        """See the head of ``worker/cronofy/budget.lua``."""
+        return f"{self.budget(place)}:probe"

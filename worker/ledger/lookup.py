@@ -1,0 +1,76 @@
+"""Searching the ledger: whose an id is, where no index leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from worker.ledger.ledger import Ledger
+from worker.ledger.records import EventKey
+
+#: How many keys the server goes through in one step of a search.
+SCANNED_AT_A_TIME = 2000
+
+
+def is_known(ledger: Ledger, sub: str) -> bool:
+    """Whether anything is kept of an account: credentials or events."""
+    keys = ledger.keys
+    return bool(ledger.redis.exists(keys.account(sub), keys.events(sub), keys.settled(sub)))
+
+
+def events_of(ledger: Ledger, sub: str) -> list[EventKey]:
+    """The events of an account, pending or settled, read or not."""
+    with ledger.redis.pipeline(transaction=False) as pipeline:
+        pipeline.hkeys(ledger.keys.events(sub))
+        pipeline.hkeys(ledger.keys.settled(sub))
+        return [EventKey.of_field(field) for fields in pipeline.execute() for field in fields]
+
+
+def accounts(ledger: Ledger) -> Iterator[list[str]]:
+    """The ids of all connected accounts, some at a time: the caller may stop between two steps.
+
+    A step may have none, and an account may come twice.
+    """
+    yield from _ids(ledger, ledger.keys.account)
+
+
+def events(ledger: Ledger) -> Iterator[list[tuple[str, EventKey]]]:
+    """Every event, pending ones first and then settled ones, with its account; as `accounts` does it."""
+    for key_of in (ledger.keys.events, ledger.keys.settled):
+        for subs in _ids(ledger, key_of):
+            with ledger.redis.pipeline(transaction=False) as pipeline:
+                for sub in subs:
+                    pipeline.hkeys(key_of(sub))
+                answers = pipeline.execute()
+            yield [
+                (sub, EventKey.of_field(field))
+                for sub, fields in zip(subs, answers, strict=True)
+                for field in fields
+            ]
+
+
+def some_sealed(ledger: Ledger, most: int) -> list[bytes]:
+    """A sample of what the vault sealed: the credentials of accounts that have waited longest, and one email.
+
+    Credentials of at most `most` accounts; theirs are the likeliest to be sealed with an old key.
+    """
+    keys = ledger.keys
+    subs = cast("list[bytes]", ledger.redis.zrange(keys.oldest, 0, most - 1))
+    mails = cast("list[bytes]", ledger.redis.zrange(keys.outbox, 0, 0))
+    with ledger.redis.pipeline(transaction=False) as pipeline:
+        for sub in subs:
+            pipeline.hget(keys.account(sub.decode()), "credentials")
+        for mail in mails:
+            pipeline.hget(keys.mail(mail.decode()), "message")
+        return [value for value in pipeline.execute() if value is not None]
+
+
+def _ids(ledger: Ledger, key_of: Callable[[str], str]) -> Iterator[list[str]]:
+    """The ids of which there is such a key, one step of the server's scan at a time."""
+    cursor, head = 0, key_of("")
+    while True:
+        after, found = ledger.redis.scan(cursor, match=key_of("*"), count=SCANNED_AT_A_TIME)
+        yield [key.decode().removeprefix(head) for key in cast("list[bytes]", found)]
+        cursor = int(after)
+        if cursor == 0:
+            return

@@ -1,0 +1,58 @@
+-- What status, metrics and the board show, in one step; changes nothing.
+-- ARGV: P, how many of the events that start next, ms within which a worker said that it is there, data centres
+-- Returns the values that `read_figures` names, in that order.
+local now, most = now_ms(), tonumber(ARGV[2])
+
+local function due()
+  local n = redis.call('ZCOUNT', WAITING, '-inf', now) + redis.call('ZCOUNT', LEASED, '-inf', now)
+  for i = 4, #ARGV do n = n + redis.call('ZCARD', ready_key(ARGV[i])) end
+  return n
+end
+
+-- { sub, value }... of the pending events that start next, the soonest first.
+local function soonest()
+  -- An account whose soonest meeting has started since the last sweep may have others.
+  local subs = redis.call('ZRANGEBYSCORE', STARTS, '-inf', now, 'LIMIT', 0, most)
+  for _, sub in ipairs(redis.call('ZRANGEBYSCORE', STARTS, '(' .. now, FAR, 'LIMIT', 0, most)) do
+    subs[#subs + 1] = sub
+  end
+  local found, first = {}, {}
+  for _, sub in ipairs(subs) do
+    for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
+      local _, start = header(value)
+      if start > now and start < FAR then found[#found + 1] = { start, sub, value } end
+    end
+  end
+  table.sort(found, function(a, b) return a[1] < b[1] end)
+  for n = 1, math.min(most, #found) do first[n] = { found[n][2], found[n][3] } end
+  return first
+end
+
+-- { key, calls in the last minute, ms left of a pause (negative: none), 1 if our client is refused }...
+local function budgets()
+  local all = redis.call('SMEMBERS', P .. ':budgets')
+  for i, key in ipairs(all) do
+    all[i] = {
+      key,
+      redis.call('ZCOUNT', key, '(' .. now - 60000, '+inf'),
+      redis.call('PTTL', key .. ':paused'),
+      redis.call('EXISTS', key .. ':refused'),
+    }
+  end
+  return all
+end
+
+return {
+  now,
+  redis.call('HGETALL', COUNTERS),
+  due(),
+  redis.call('ZCOUNT', LEASED, '(' .. now, '+inf'),
+  redis.call('XLEN', LETTERS),
+  redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES'),
+  soonest(),
+  redis.call('ZCARD', P .. ':outbox'),
+  redis.call('GET', P .. ':paused'),
+  redis.call('GET', P .. ':swept'),
+  redis.call('ZRANGEBYSCORE', P .. ':workers', '(' .. now - ARGV[3], '+inf'),
+  budgets(),
+}
