@@ -1,0 +1,74 @@
+"""The ledger's keys stand in two places, the head of common.lua and keys.py, and are spelled nowhere else."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.documents import ROOT
+from worker.ledger.keys import Keys
+
+SCRIPTS = ROOT / "worker/ledger/scripts"
+NAMES = ROOT / "worker/ledger/keys.py"
+#: Each key of the list, with what it is one of, if there is more than one.
+LISTED = re.findall(
+    r"^--   P:(\S+?)(:[A-Z]+)? +(?:hash|set|zset|string|list|stream) ",
+    (SCRIPTS / "common.lua").read_text(),
+    re.MULTILINE,
+)
+KEYS = Keys("reconciler")
+NAMED = {name: getattr(KEYS, name) for name, value in vars(Keys).items() if hasattr(value, "name")}
+
+
+def test_both_lists_have_the_same_keys() -> None:
+    """Whoever adds a key describes it for all, and names it for Python."""
+    listed = sorted(f"reconciler:{name}:ID" if each else f"reconciler:{name}" for name, each in LISTED)
+
+    assert sorted(key("ID") if callable(key) else key for key in NAMED.values()) == listed
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.lua")), ids=lambda path: path.stem)
+def test_scripts_spell_no_other_key(script: Path) -> None:
+    """Every key that a script makes of the prefix is in the list."""
+    spelled = re.findall(r"P \.\. ':([a-z:-]+?):?'", script.read_text())
+
+    assert set(spelled) <= {name for name, _ in LISTED}
+
+
+def _spelled(source: str) -> Iterator[str]:
+    """The strings in a module that are a key, or the part of one behind the prefix."""
+    names = "|".join(re.escape(name) for name, _ in LISTED)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+            text = node.value if isinstance(node.value, str) else node.value.decode(errors="replace")
+            if re.match(rf"(reconciler)?:({names})(:|$)", text):
+                yield text
+
+
+def test_no_other_module_spells_a_key() -> None:
+    """Who wants to know something of the ledger asks the ledger."""
+    modules = [path for folder in ("worker", "tasks", "sandbox") for path in (ROOT / folder).rglob("*.py")]
+    found = {
+        str(path.relative_to(ROOT)): sorted(_spelled(path.read_text())) for path in modules if path != NAMES
+    }
+
+    assert {path: keys for path, keys in found.items() if keys} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param('f"{ledger.prefix}:outcomes"', id="one key"),
+        pytest.param('f"{prefix}:events:{sub}"', id="one of many"),
+        pytest.param('prefix + ":mail:" + mail_id', id="joined"),
+        pytest.param('key + b":refused"', id="beside another"),
+        pytest.param('"reconciler:outbox"', id="in full"),
+    ],
+)
+def test_a_spelled_key_is_found(source: str) -> None:
+    """However it is put together."""
+    assert list(_spelled(source))
