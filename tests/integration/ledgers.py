@@ -20,7 +20,7 @@ PAST, AHEAD = to_ms(NOW) - 60_000, to_ms(NOW) + 3_600_000
 def an_event(
     event_id: str = "e1", *, calendar_id: str = "cal", due: bool = True, hours: float = 24, **fields: Any
 ) -> TrackedEvent:
-    """An event that starts in so many hours; its next look is a minute past or an hour ahead."""
+    """An event that starts in `hours`; its next look is a minute past or an hour ahead."""
     start = (NOW + timedelta(hours=hours)).isoformat()
     return TrackedEvent(
         key=EventKey(calendar_id, event_id),
@@ -57,17 +57,18 @@ def later(stored: Stored, **fields: Any) -> TrackedEvent:
 
 def told(ledger: Ledger) -> int:
     """How many outcomes the stream holds."""
-    return int(ledger.redis.xlen(f"{ledger.prefix}:outcomes"))
+    return int(ledger.redis.xlen(ledger.keys.outcomes))
 
 
 def standing(ledger: Ledger, sub: str) -> set[str]:
     """In which of the three sorted sets the account is."""
-    places = {"waiting": "waiting", "leased": "leased", **{f"ready:{dc}": "ready" for dc in DATA_CENTERS}}
-    found = [
-        standing
-        for place, standing in places.items()
-        if ledger.redis.zscore(f"{ledger.prefix}:{place}", sub) is not None
-    ]
+    keys = ledger.keys
+    places = {
+        keys.waiting: "waiting",
+        keys.leased: "leased",
+        **{keys.ready(dc): "ready" for dc in DATA_CENTERS},
+    }
+    found = [standing for key, standing in places.items() if ledger.redis.zscore(key, sub) is not None]
     assert len(found) < 2, f"{sub} is in two sets at once"
     return set(found)
 

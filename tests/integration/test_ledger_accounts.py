@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis import Redis
 
 from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, standing, told
 from worker.diagnosis.model import Cause
 from worker.ledger.leases import Change, Committed, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Episode, EventKey, Memo
 
@@ -35,10 +32,9 @@ def connect(ledger: Ledger, sub: str = SUB, refresh_token: str = "refresh-1") ->
     ledger.connect(sub, Credentials(refresh_token, "access-1"), "de", "dana@example.org", "Dana")
 
 
-def outcomes(ledger: Ledger) -> list[dict[str, Any]]:
-    """The stream, parsed."""
-    entries: Any = ledger.redis.xrange(f"{ledger.prefix}:outcomes")
-    return [json.loads(fields[b"outcome"]) for _, fields in entries]
+def kinds(ledger: Ledger) -> list[str]:
+    """The types of the outcomes, the oldest first."""
+    return [outcome["type"] for outcome in reversed(ledger.outcomes.newest())]
 
 
 def lose(ledger: Ledger, lease: Lease) -> Committed:
@@ -63,41 +59,18 @@ def test_a_connected_account_is_read_back_whole(ledger: Ledger) -> None:
     assert ledger.open_credentials(account) == Credentials("refresh-1", "access-1")
 
 
-def test_an_account_that_was_never_connected_has_no_credentials(ledger: Ledger) -> None:
-    """Its events may be tracked before; there is just nothing to call Cronofy with."""
-    ledger.track(SUB, an_event())
-
-    account = ledger.account(SUB)
-
-    assert (account.credentials, ledger.open_credentials(account), account.lost) == (None, None, False)
-
-
 def test_the_first_connect_is_told_and_a_second_one_is_not(ledger: Ledger) -> None:
     """New credentials for an account that works are no news."""
     connect(ledger)
-    assert [(o["type"], o["sub"], o["event_id"]) for o in outcomes(ledger)] == [
-        ("account_connected", SUB, None)
-    ]
-
     connect(ledger, refresh_token="refresh-2")
 
-    assert len(outcomes(ledger)) == 1
+    [first] = ledger.outcomes.newest()
+    assert (first["type"], first["sub"], first["event_id"]) == ("account_connected", SUB, None)
     assert ledger.open_credentials(ledger.account(SUB)) == Credentials("refresh-2", "access-1")
 
 
-def test_a_connect_after_a_loss_is_told_again(ledger: Ledger) -> None:
-    """Whoever heard of the loss hears of its end."""
-    connect(ledger)
-    ledger.track(SUB, an_event())
-    lose(ledger, claim(ledger, SUB))
-
-    connect(ledger, refresh_token="refresh-2")
-
-    assert [o["type"] for o in outcomes(ledger)] == ["account_connected", "account_lost", "account_connected"]
-
-
 def test_a_lost_account_is_not_scheduled_and_wakes_on_connect(ledger: Ledger) -> None:
-    """Its events stay tracked; nothing makes them due until it is connected, and then all of them are."""
+    """Its events stay tracked; nothing makes them due until it is connected, which is told again."""
     connect(ledger)
     ledger.track(SUB, an_event(due=False))
     assert lose(ledger, claim(ledger, SUB)) == Committed()
@@ -114,9 +87,10 @@ def test_a_lost_account_is_not_scheduled_and_wakes_on_connect(ledger: Ledger) ->
     assert lease is not None
     assert all((s.event.next_look or 0) <= lease.now.timestamp() * 1000 for s in lease.events)
     assert len(lease.events) == 2
+    assert kinds(ledger) == ["account_connected", "account_lost", "account_connected"]
 
 
-def test_connected_anew_during_the_look_that_found_it_refused(ledger: Ledger) -> None:
+def test_connected_again_during_the_look_that_found_it_refused(ledger: Ledger) -> None:
     """The refusal was of older credentials: the account is not lost, and its events are looked at again."""
     connect(ledger)
     ledger.track(SUB, an_event())
@@ -127,12 +101,14 @@ def test_connected_anew_during_the_look_that_found_it_refused(ledger: Ledger) ->
 
     assert committed.void
     assert (ledger.account(SUB).lost, standing(ledger, SUB)) == (False, {"ready"})
-    assert [o["type"] for o in outcomes(ledger)] == ["account_connected"]
+    assert kinds(ledger) == ["account_connected"]
 
 
 def test_an_account_without_credentials_can_be_lost_too(ledger: Ledger) -> None:
     """Tracked and never connected: refused once, then it waits for its first connect."""
     ledger.track(SUB, an_event())
+    account = ledger.account(SUB)
+    assert (account.credentials, ledger.open_credentials(account), account.lost) == (None, None, False)
 
     lose(ledger, claim(ledger, SUB))
     assert (ledger.account(SUB).lost, standing(ledger, SUB)) == (True, set())
@@ -156,7 +132,7 @@ def test_refreshed_tokens_are_kept_only_over_those_they_came_from(ledger: Ledger
     assert ledger.account(SUB).credentials is None
 
 
-def test_forgetting_leaves_no_trace_but_outcomes(ledger: Ledger, redis: Redis, prefix: str) -> None:
+def test_forgetting_leaves_no_trace_but_outcomes(ledger: Ledger) -> None:
     """Neither a key nor a value holds the account's id; others are untouched, and a look of it is void."""
     connect(ledger, "other")
     ledger.track("other", an_event("others", calendar_id="shared"))
@@ -171,56 +147,16 @@ def test_forgetting_leaves_no_trace_but_outcomes(ledger: Ledger, redis: Redis, p
     ledger.nudge(SUB, kept[0].event.key, b"a hint")
     look = claim(ledger, SUB)
 
-    ledger.forget(SUB)
+    for _ in range(2):
+        ledger.forget(SUB)
     with pytest.raises(LeaseLost):
         ledger.commit(look, Change([EventChange(s, later(s)) for s in look.events]))
 
-    stream = f"{prefix}:outcomes".encode()
     holding = [key for key, value in dump(ledger).items() if SUB.encode() in key + (value or b"")]
-    assert set(holding) <= {stream}
-    assert redis.zcard(f"{prefix}:outbox") == 0
+    assert set(holding) <= {ledger.keys.outcomes.encode()}
+    assert not Outbox(ledger).has_due()
     assert ledger.counters()["events:pending"] == 1
     assert (ledger.accounts_of("shared"), ledger.accounts_of("own")) == (("other",), ())
-
-
-def test_forgetting_twice_or_a_stranger_does_no_harm(ledger: Ledger) -> None:
-    """Erasing what is not there changes nothing."""
-    before = dump(ledger)
-
-    ledger.forget(SUB)
-    ledger.forget(SUB)
-
-    assert dump(ledger) == before
-
-
-def test_the_calendars_know_their_accounts(ledger: Ledger) -> None:
-    """An account stands under a calendar exactly while it has pending events there."""
-    for sub, calendar_id, event_id in [
-        ("b", "cal", "1"),
-        ("a", "cal", "1"),
-        ("a", "cal", "2"),
-        ("a", "two", "1"),
-    ]:
-        ledger.track(sub, an_event(event_id, calendar_id=calendar_id))
-    assert (ledger.accounts_of("cal"), ledger.accounts_of("two"), ledger.accounts_of("no")) == (
-        ("a", "b"),
-        ("a",),
-        (),
-    )
-
-    ledger.untrack("a", EventKey("cal", "1"))
-    assert ledger.accounts_of("cal") == ("a", "b")
-    lease = claim(ledger, "a")
-    ledger.commit(
-        lease,
-        Change(
-            [EventChange(s, s.event, settle=True) for s in lease.events if s.event.key.calendar_id == "cal"]
-        ),
-    )
-    assert (ledger.accounts_of("cal"), ledger.accounts_of("two")) == (("b",), ("a",))
-
-    ledger.forget("b")
-    assert ledger.accounts_of("cal") == ()
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)
@@ -240,19 +176,6 @@ def test_ids_are_opaque(ledger: Ledger, odd: str) -> None:
     assert ledger.find(odd, EventKey(odd, odd)) is not None
     assert ledger.untrack(odd, EventKey(odd, odd))
     assert ledger.find(odd, EventKey(odd, odd)) is None
-
-
-def test_ids_that_run_together_are_kept_apart(ledger: Ledger) -> None:
-    """Calendar "a:b" with event "c" is not calendar "a" with event "b:c", nor "a:" with "b:c"."""
-    keys = [EventKey("a:b", "c"), EventKey("a", "b:c"), EventKey("a:", "b:c"), EventKey("", "a:bc")]
-    for key in keys:
-        ledger.track("acc", an_event(key.event_id, calendar_id=key.calendar_id))
-    assert {stored.event.key for stored in ledger.pending("acc")} == set(keys)
-
-    ledger.untrack("acc", keys[0])
-
-    assert {stored.event.key for stored in ledger.pending("acc")} == set(keys[1:])
-    assert (ledger.accounts_of("a:b"), ledger.accounts_of("a")) == ((), ("acc",))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

@@ -31,7 +31,7 @@ from worker.ledger.records import EventKey, Memo
 
 
 def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> None:
-    """An account goes from waiting to ready to leased and back to waiting, and its record with it."""
+    """An account goes from waiting to ready to leased and back to waiting, until its next look is due."""
     ledger.track("acc", an_event())
     assert standing(ledger, "acc") == {"waiting"}
     assert ledger.claim(LONG) is None
@@ -51,28 +51,7 @@ def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> N
     assert refused.changed == frozenset()
     assert [s.event for s in ledger.pending("acc")] == [after]
     assert (standing(ledger, "acc"), told(ledger)) == ({"waiting"}, 1)
-
-
-def test_what_is_not_due_is_not_promoted(ledger: Ledger) -> None:
-    """An account whose next look lies ahead stays waiting."""
-    ledger.track("acc", an_event(due=False))
-
-    promotion = ledger.promote(10)
-
-    assert (promotion.due, promotion.ready["us"], standing(ledger, "acc")) == (0, 0, {"waiting"})
-
-
-def test_claims_come_by_the_soonest_start_among_what_is_due(ledger: Ledger) -> None:
-    """The meeting that starts first is served first; one that is not due does not count."""
-    ledger.track("late", an_event(hours=9))
-    ledger.track("soon", an_event(hours=1))
-    ledger.track("middle", an_event(hours=5))
-    ledger.track("late", an_event("not-due", hours=0.1, due=False))
-    ledger.promote(10)
-
-    order = [lease.sub for lease in iter(lambda: ledger.claim(LONG), None)]
-
-    assert order == ["soon", "middle", "late"]
+    assert (ledger.promote(10).due, standing(ledger, "acc")) == (0, {"waiting"})
 
 
 def test_an_account_is_never_claimed_twice(ledger: Ledger) -> None:
@@ -137,59 +116,30 @@ def test_a_zombie_cannot_end_the_lease_of_the_next_holder(ledger: Ledger) -> Non
     assert standing(ledger, "acc") == {"leased"}
 
 
-def test_a_released_account_is_as_it_was(ledger: Ledger) -> None:
-    """Giving a due account back makes it ready at once, with its record untouched."""
-    ledger.track("acc", an_event())
+def test_what_was_tracked_again_or_untracked_during_a_look_is_left_alone(ledger: Ledger) -> None:
+    """The commit names it and tells none of its outcomes, and takes in what else it brought."""
+    for event_id in ("kept", "again", "gone", "settled"):
+        ledger.track("acc", an_event(event_id))
     lease = claim(ledger)
-
-    ledger.release(lease)
-
-    assert (standing(ledger, "acc"), [s.event for s in ledger.pending("acc")]) == ({"ready"}, [an_event()])
-
-
-def test_an_event_tracked_anew_during_a_look_is_not_overwritten(ledger: Ledger) -> None:
-    """The commit names it, tells none of its outcomes, and takes in what else it brought."""
-    ledger.track("acc", an_event("kept"))
-    ledger.track("acc", an_event("anew"))
-    lease = claim(ledger)
-    anew = replace(an_event("anew"), provider_name="go_to", next_look=AHEAD)
-    ledger.track("acc", anew)
-
-    refused = ledger.commit(
-        lease, Change([EventChange(s, later(s), outcomes=(outcome(),)) for s in lease.events])
-    )
-
-    assert refused.changed == {EventKey("cal", "anew")}
-    found = ledger.find("acc", anew.key)
-    assert found is not None
-    assert found.event == anew
-    assert told(ledger) == 1
-
-
-def test_an_event_untracked_during_a_look_stays_gone(ledger: Ledger) -> None:
-    """Neither keeping nor settling brings it back, and nothing is told of it."""
-    ledger.track("acc", an_event("a"))
-    ledger.track("acc", an_event("b"))
-    lease = claim(ledger)
-    for event_id in ("a", "b"):
+    again = replace(an_event("again"), provider_name="go_to", next_look=AHEAD)
+    ledger.track("acc", again)
+    for event_id in ("gone", "settled"):
         ledger.untrack("acc", EventKey("cal", event_id))
 
     refused = ledger.commit(
         lease,
         Change(
             [
-                EventChange(s, later(s), settle=s.event.key.event_id == "b", outcomes=(outcome(),))
+                EventChange(s, later(s), settle=s.event.key.event_id == "settled", outcomes=(outcome(),))
                 for s in lease.events
             ]
         ),
     )
 
-    assert refused.changed == {EventKey("cal", "a"), EventKey("cal", "b")}
-    assert (ledger.find("acc", EventKey("cal", "a")), ledger.find("acc", EventKey("cal", "b"))) == (
-        None,
-        None,
-    )
-    assert (told(ledger), standing(ledger, "acc")) == (0, set())
+    assert refused.changed == {EventKey("cal", event_id) for event_id in ("again", "gone", "settled")}
+    assert {s.event.key.event_id for s in ledger.pending("acc")} == {"kept", "again"}
+    found = ledger.find("acc", again.key)
+    assert (found.event if found else None, ledger.settled("acc"), told(ledger)) == (again, (), 1)
 
 
 @pytest.mark.parametrize(("due", "where"), [(True, "ready"), (False, "waiting")], ids=["due", "not due"])
@@ -219,7 +169,7 @@ def test_an_intent_keeps_the_lease(ledger: Ledger) -> None:
 
 
 def test_a_settled_event_moves_to_the_settled_ones_for_as_long_as_history_is_kept(ledger: Ledger) -> None:
-    """It is found still, pending no more, and expires."""
+    """It is found still, pending no more, and expires; tracked again it is pending only."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
     after = later(lease.events[0], failures=3)
@@ -230,9 +180,11 @@ def test_a_settled_event_moves_to_the_settled_ones_for_as_long_as_history_is_kep
     assert found is not None
     assert found.event.failures == 3
     assert (ledger.find_pending("acc", EventKey("cal", "e1")), ledger.pending("acc")) == (None, ())
-    left_ms = ledger.redis.pttl(f"{ledger.prefix}:settled:acc")
+    left_ms = ledger.redis.pttl(ledger.keys.settled("acc"))
     assert timedelta(days=6, hours=23) < timedelta(milliseconds=int(left_ms)) <= timedelta(days=7)
     assert standing(ledger, "acc") == set()
+    ledger.track("acc", an_event())
+    assert (ledger.settled("acc"), len(ledger.pending("acc"))) == ((), 1)
 
 
 def test_a_settled_record_goes_once_its_time_is_over(ledger: Ledger, redis: Redis) -> None:
@@ -253,23 +205,12 @@ def test_a_settled_record_goes_once_its_time_is_over(ledger: Ledger, redis: Redi
     assert brief.find("acc", EventKey("cal", "young")) is not None
 
 
-def test_tracking_a_settled_event_again_makes_it_pending_only(ledger: Ledger) -> None:
-    """The same event is never both settled and pending."""
-    ledger.track("acc", an_event())
-    lease = claim(ledger)
-    ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, settle=True)]))
-
-    ledger.track("acc", an_event())
-
-    assert ledger.redis.hlen(f"{ledger.prefix}:settled:acc") == 0
-    assert len(ledger.pending("acc")) == 1
-
-
 def test_a_waiter_wakes_as_soon_as_the_lease_ends(ledger: Ledger) -> None:
-    """Not after the lease's whole time: an urgent question waits no longer than it must."""
+    """Not after the lease's whole time; and one whose patience is over waits no longer."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
     assert isinstance(ledger.claim_account("acc", LONG), Held)
+    ledger.wait_until_freed("acc", timedelta(milliseconds=10))
     with ThreadPoolExecutor(1) as pool:
         woken = pool.submit(ledger.wait_until_freed, "acc", timedelta(seconds=20))
         wait_until(lambda: ledger.redis.info("clients")["blocked_clients"], what="the waiter to block")
@@ -280,18 +221,6 @@ def test_a_waiter_wakes_as_soon_as_the_lease_ends(ledger: Ledger) -> None:
 
     assert time.monotonic() - begun < 2
     assert isinstance(ledger.claim_account("acc", LONG), Lease)
-
-
-def test_a_waiter_waits_no_longer_than_told(ledger: Ledger) -> None:
-    """Where the lease does not end, the wait does."""
-    ledger.track("acc", an_event())
-    claim(ledger)
-    assert isinstance(ledger.claim_account("acc", LONG), Held)
-
-    begun = time.monotonic()
-    ledger.wait_until_freed("acc", timedelta(milliseconds=50))
-
-    assert time.monotonic() - begun < 2
 
 
 def test_a_slot_is_taken_once_a_tick(ledger: Ledger) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from tests.integration.ledgers import an_event, claim, dump, outcome
+from tests.integration.ledgers import an_event, claim, dump, outcome, told
 from tests.waiting import wait_until
 from worker.ledger import outbox as outbox_module
 from worker.ledger.dead_letters import DeadLetter, KeptLetter
@@ -68,58 +67,46 @@ def test_mails_are_taken_by_when_they_became_due(ledger: Ledger, outbox: Outbox)
     assert taken == ["z-first", "a-second"]
 
 
-def test_a_mail_whose_sender_died_is_taken_again(
-    ledger: Ledger, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["put off", "its sender died"])
+def test_a_mail_that_was_not_sent_is_taken_again(
+    ledger: Ledger, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """After the lease it is due again, and the attempt counts."""
-    monkeypatch.setattr(outbox_module, "SEND_LEASE", timedelta(milliseconds=30))
+    """After its wait, or after the lease; not before, and each attempt counts."""
     put(ledger, "m1")
+    if how == "put off":
+        outbox.take()
+        outbox.later("m1", timedelta(milliseconds=30))
+    else:
+        monkeypatch.setattr(outbox_module, "SEND_LEASE", timedelta(milliseconds=30))
+        outbox.take()
+    put(ledger, "m2")
     outbox.take()
+    outbox.later("m2", timedelta(hours=1))
 
-    again = wait_until(outbox.take, what="the lease to end")
-
-    assert again is not None
-    assert (again.mail_id, again.attempts) == ("m1", 2)
-
-
-def test_a_sent_mail_is_gone_and_counted(ledger: Ledger, outbox: Outbox) -> None:
-    """Nothing of it stays but a number."""
-    put(ledger, "m1")
-    outbox.take()
-
-    outbox.sent("m1")
-
-    assert (outbox.take(), ledger.counters()["mail:sent"]) == (None, 1)
-    assert not [key for key in dump(ledger) if b"mail:m1" in key]
-
-
-def test_a_mail_put_off_is_due_after_its_wait(ledger: Ledger, outbox: Outbox) -> None:
-    """Not before, and then with its attempts counted on."""
-    put(ledger, "m1", "m2")
-    outbox.take()
-    outbox.take()
-
-    outbox.later("m1", timedelta(hours=1))
-    outbox.later("m2", timedelta(milliseconds=20))
     again = wait_until(outbox.take, what="the wait to pass")
 
     assert again is not None
-    assert (again.mail_id, again.attempts) == ("m2", 2)
+    assert (again.mail_id, again.attempts) == ("m1", 2)
     assert outbox.take() is None
 
 
-def test_a_refused_mail_is_gone_and_told(ledger: Ledger, outbox: Outbox) -> None:
-    """Its outcome comes in the same step."""
+@pytest.mark.parametrize("how", ["sent", "refused"])
+def test_a_finished_mail_is_gone_and_counted(ledger: Ledger, outbox: Outbox, how: str) -> None:
+    """Nothing of it stays but a number; a refusal is told in the same step, and remembered."""
     put(ledger, "m1")
     outbox.take()
+    assert (outbox.holds("m1"), outbox.was_refused("m1")) == (True, False)
 
-    outbox.refused("m1", outcome(kind=OutcomeType.ESCALATED))
+    if how == "sent":
+        outbox.sent("m1")
+    else:
+        outbox.refused("m1", outcome(kind=OutcomeType.ESCALATED))
 
-    entries: Any = ledger.redis.xrange(f"{ledger.prefix}:outcomes")
-    assert [json.loads(fields[b"outcome"])["type"] for _, fields in entries] == ["escalated"]
-    counters = ledger.counters()
-    assert (counters["mail:refused"], counters["outcome:escalated"]) == (1, 1)
-    assert outbox.take() is None
+    escalated = ["escalated"] if how == "refused" else []
+    assert [each["type"] for each in ledger.outcomes.newest()] == escalated
+    assert ledger.counters()[f"mail:{how}"] == 1
+    assert ledger.counters().get("outcome:escalated", 0) == len(escalated)
+    assert (outbox.take(), outbox.holds("m1"), outbox.was_refused("m1")) == (None, False, how == "refused")
 
 
 @pytest.mark.parametrize("how", ["sent", "later", "refused"])
@@ -139,9 +126,9 @@ def test_a_mail_cancelled_while_it_was_under_way_does_not_come_back(
         case _:
             outbox.refused("m1", outcome())
 
-    assert (outbox.take(), ledger.redis.zcard(f"{ledger.prefix}:outbox")) == (None, 0)
+    assert (outbox.take(), ledger.redis.zcard(ledger.keys.outbox)) == (None, 0)
     assert not any(name.startswith("mail:") for name in ledger.counters())
-    assert ledger.redis.xlen(f"{ledger.prefix}:outcomes") == 0
+    assert ledger.outcomes.newest() == []
 
 
 def test_a_cancelled_mail_is_not_taken(ledger: Ledger, outbox: Outbox) -> None:
@@ -153,54 +140,55 @@ def test_a_cancelled_mail_is_not_taken(ledger: Ledger, outbox: Outbox) -> None:
     assert [mail.mail_id for mail in iter(outbox.take, None)] == ["m2"]
 
 
-def test_dead_letters_are_kept_whole_and_in_order(ledger: Ledger) -> None:
-    """What cannot be carried out is there to be read, corrected and replayed."""
+def nested(depth: int) -> Any:
+    """A list in a list in a list."""
+    core: Any = "core"
+    for _ in range(depth):
+        core = [core]
+    return core
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "kept"),
+    [
+        pytest.param((), {"odd": [None, 1.5, {"ü": "\ud800"}]}, None, id="odd JSON"),
+        pytest.param(["acc"], {"sub": 1}, {"sub": 1, "*": ["acc"]}, id="positional"),
+        pytest.param((), {"when": timedelta(1)}, {"when": "datetime.timedelta(days=1)"}, id="no JSON"),
+        pytest.param((), {"n": float("inf")}, None, id="no number"),
+        pytest.param((), {"text": "x" * 1_000_000}, None, id="a megabyte"),
+        pytest.param((), {"deep": nested(800)}, None, id="as deep as a message can be read"),
+    ],
+)
+def test_a_dead_letter_is_kept_whole(
+    ledger: Ledger, args: list[Any], kwargs: dict[str, Any], kept: dict[str, Any] | None
+) -> None:
+    """What cannot be carried out is there to be read, corrected and replayed; what is no JSON as text."""
     letters = ledger.dead_letters
-    kwargs = {"sub": "acc", "refresh_token": SECRET, "odd": [None, 1.5, {"ü": "\ud800"}]}
 
-    first = letters.keep("conferencing.track", "event: Field required", (), kwargs)
-    second = letters.keep("conferencing.untrack", "Only keyword arguments are taken.", ["acc"], {"sub": 1})
+    letter_id = letters.keep("conferencing.track", "event: Field required", args, kwargs)
 
-    refused = "Only keyword arguments are taken."
-    assert list(letters) == [
-        KeptLetter(first, DeadLetter("conferencing.track", "event: Field required", kwargs)),
-        KeptLetter(second, DeadLetter("conferencing.untrack", refused, {"sub": 1, "*": ["acc"]})),
-    ]
-    assert len(letters) == 2
+    letter = KeptLetter(letter_id, DeadLetter("conferencing.track", "event: Field required", kept or kwargs))
+    assert list(letters) == [letters.find(letter_id)] == [letter]
 
 
-def test_a_letter_that_is_no_json_is_kept_as_well_as_can_be(ledger: Ledger) -> None:
-    """A value that JSON does not know is written as text rather than lost."""
-    letters = ledger.dead_letters
+@pytest.mark.parametrize("letter_id", ["", "1", "1-x", "0-1", "latest", "1-1-1"])
+def test_no_letter_has_such_an_id(ledger: Ledger, letter_id: str) -> None:
+    """Whatever is asked for, there is an answer."""
+    ledger.dead_letters.keep("conferencing.track", "bad", (), {})
 
-    letters.keep("conferencing.track", "no JSON", (), {"when": timedelta(1), "n": float("inf")})
-
-    (kept,) = letters
-    assert kept.letter.kwargs == {"when": "datetime.timedelta(days=1)", "n": float("inf")}
-
-
-def test_a_letter_of_any_size_and_depth_is_kept_whole(ledger: Ledger) -> None:
-    """A megabyte, and as deep as a message can be read: the one that is asked for comes back as it was."""
-    letters = ledger.dead_letters
-    deep: Any = "core"
-    for _ in range(800):
-        deep = [deep]
-    large = letters.keep("conferencing.track", "large", (), {"text": "x" * 1_000_000})
-    nested = letters.keep("conferencing.track", "deep", (), {"deep": deep})
-
-    found = [letters.find(letter_id) for letter_id in (large, nested)]
-
-    assert [kept.letter.kwargs for kept in found if kept] == [{"text": "x" * 1_000_000}, {"deep": deep}]
-    assert [letters.find(wrong) for wrong in ("", "1", "1-x", "0-1", "latest", f"{large}-1")] == [None] * 6
+    assert ledger.dead_letters.find(letter_id) is None
 
 
 def test_what_is_no_letter_is_named_and_does_not_hide_the_others(ledger: Ledger) -> None:
     """Somebody else wrote to the stream, or to the middle of a letter."""
     letters = ledger.dead_letters
-    key = f"{ledger.prefix}:dead-letters"
-    ledger.redis.xadd(key, {"something": "else"})
-    ledger.redis.xadd(key, {"letter": b"\xc1 no msgpack"})
-    ledger.redis.xadd(key, {"letter": b"\x01"})
+    strays: list[dict[Any, Any]] = [
+        {"something": "else"},
+        {"letter": b"\xc1 no msgpack"},
+        {"letter": b"\x01"},
+    ]
+    for stray in strays:
+        ledger.redis.xadd(ledger.keys.dead_letters, stray)
     good = letters.keep("conferencing.track", "good", (), {})
 
     kept = list(letters)
@@ -271,7 +259,7 @@ def test_vault_keys_rotate(redis: Redis, prefix: str) -> None:
 
 
 def test_a_lost_vault_key_is_named_in_one_sentence_without_secrets(redis: Redis, prefix: str) -> None:
-    """The message says which setting to mend, and shows neither a key nor what was sealed."""
+    """The message says which setting to correct, and shows neither a key nor what was sealed."""
     key, other = (Fernet.generate_key().decode() for _ in range(2))
     ledger = _ledger(redis, prefix, key)
     ledger.connect("acc", Credentials(SECRET), "us", None, None)
@@ -299,7 +287,7 @@ def test_outcomes_are_trimmed_to_what_is_kept(redis: Redis, prefix: str, vault: 
         ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, outcomes=many)]))
 
     # Trimmed by whole nodes of a hundred, as Redis does it cheaply.
-    assert 10 <= redis.xlen(f"{prefix}:outcomes") <= 200
+    assert 10 <= told(ledger) <= 200
 
 
 def _ledger(redis: Redis, prefix: str, *keys: str) -> Ledger:

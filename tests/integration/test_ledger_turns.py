@@ -91,9 +91,10 @@ def test_what_starts_while_it_waits_loses_its_turn(ledger: Ledger) -> None:
     assert order(ledger) == ["soon", "starting"]
 
 
-def test_another_meeting_of_the_account_keeps_its_turn(ledger: Ledger) -> None:
-    """Only its past meeting counts no longer."""
+def test_only_meetings_that_are_due_and_to_come_count(ledger: Ledger) -> None:
+    """An account's turn is that of the next meeting that its look can help."""
     ledger.track("acc", waiting(-1))
+    ledger.track("other", an_event("not-due", hours=0.1, due=False))
     ledger.track("acc", replace(an_event("e2", hours=1), next_look=to_ms(NOW)))
     ledger.track("other", waiting(2))
 
