@@ -56,7 +56,7 @@ class Patient:
 
     def forget_workers(self) -> None:
         """As when none has been there for a while."""
-        self.redis.delete(f"{self.prefix}:workers")
+        self.redis.delete(self.ledger.keys.workers)
 
     def configure(self, name: str, value: object) -> None:
         """Change the server's configuration until the test's end."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from config.celery import MAIL, QUEUES
 from config.settings import Settings, SettingsError, load_settings
 from tests.integration.patient import AWAY, Patient
 from tests.integration.served import serving
@@ -16,7 +15,7 @@ from tests.integration.test_relink_smtp import Inbox, check_login, mail_server
 from worker.doctor import examination
 from worker.doctor.examination import CHECKS, examine, unreadable
 from worker.doctor.finding import Finding, Health, ok
-from worker.ledger.figures import announce
+from worker.ledger.figures import read_figures
 
 
 def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:
@@ -33,15 +32,11 @@ def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:
     assert not any(finding.fix for finding in findings)
 
 
-def _no_settings(patient: Patient) -> None:
+def test_all_that_is_missing_is_told_at_once(patient: Patient) -> None:
+    """A line for each setting, and what needs them is skipped."""
     for name in ("cronofy_client_id", "vault_keys"):
         del patient.values[name]
     patient.values |= {"mail_from": "nobody", "smtp_url": "smtp://host/path"}
-
-
-def test_all_that_is_missing_is_told_at_once(patient: Patient) -> None:
-    """A line for each setting, and what needs them is skipped."""
-    _no_settings(patient)
 
     findings = patient.complaints()
 
@@ -56,7 +51,7 @@ def test_all_that_is_missing_is_told_at_once(patient: Patient) -> None:
     assert skipped == ["vault keys", "cronofy", "mail"]
 
 
-def test_settings_that_do_not_load_are_told_each_by_itself() -> None:
+def test_each_setting_that_does_not_load_is_told() -> None:
     """One line for each fault, without the values."""
     with pytest.raises(SettingsError) as raised:
         load_settings(grace="s3cret", api_share=7)
@@ -86,8 +81,8 @@ def test_cronofy_is_asked_once_and_spends_no_account(patient: Patient) -> None:
 
     [request] = patient.sandbox.control.requests()
     assert (request["path"], request["status"], request["sub"]) == ("/oauth/token", 400, None)
-    [budget] = patient.redis.smembers(f"{patient.prefix}:budgets")
-    assert patient.redis.zcard(budget) == 1
+    [spent] = read_figures(patient.redis, patient.ledger.keys).spent
+    assert (spent.client_id, spent.origin, spent.last_minute) == ("sandbox-client", patient.sandbox.url, 1)
 
 
 def test_cronofy_is_not_asked_during_a_pause(patient: Patient) -> None:
@@ -110,18 +105,6 @@ def test_a_webhook_that_leads_to_what_we_serve_is_well(patient: Patient) -> None
     assert patient.ledger.counters().get("notifications:bad_signature", 0) == 0
 
 
-def test_what_the_fleet_was_refused_is_told_beside_what_is_found_now(patient: Patient) -> None:
-    """Workers keep their settings until they are started again, so both are said."""
-    patient.findings("cronofy")
-    [budget] = patient.redis.scan_iter(f"{patient.prefix}:budget:*@*{patient.sandbox.url}")
-    patient.redis.set(budget + b":refused", 1)
-
-    [finding] = patient.complaints()
-
-    assert (finding.name, finding.health) == ("client", Health.WRONG)
-    assert "start the workers again" in finding.fix
-
-
 SKEWS = {"ahead": (90, "1 min 30 s behind"), "behind": (-7200, "2 h ahead of")}
 
 
@@ -140,45 +123,26 @@ def test_a_host_whose_clock_is_off_is_told(
 
 
 LOGINS = {
-    "the right login": ("user%40example.org:hunter2%2F%3A", None),
-    "a wrong password": ("user%40example.org:hunter3", "need mending: it answered 535 at login"),
+    "the right login": ("smtp://user%40example.org:hunter2%2F%3A@", None),
+    "a wrong password": ("smtp://user%40example.org:hunter3@", "it answered 535 at login"),
+    "no TLS": ("smtp+starttls://user%40example.org:hunter2%2F%3A@", "does not offer what the SMTP URL asks"),
 }
 
 
-@pytest.mark.parametrize(("login", "complaint"), LOGINS.values(), ids=LOGINS)
+@pytest.mark.parametrize(("address", "complaint"), LOGINS.values(), ids=LOGINS)
 def test_the_mail_server_is_tried_with_the_login_and_sent_nothing(
-    patient: Patient, login: str, complaint: str | None
+    patient: Patient, address: str, complaint: str | None
 ) -> None:
-    """Connect, log in, do nothing."""
+    """Connect, log in, do nothing; a server without STARTTLS is not given the login in clear."""
     inbox = Inbox()
     with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
-        patient.values["smtp_url"] = f"smtp://{login}@127.0.0.1:{port}"
+        patient.values["smtp_url"] = f"{address}127.0.0.1:{port}"
         found = patient.complaints("mail")
 
-    assert [complaint in finding.what for finding in found if complaint] == [True] * len(found)
     assert bool(found) == bool(complaint)
+    assert all(complaint in finding.what for finding in found if complaint)
     assert inbox.envelopes == []
     assert "hunter" not in str(found)
-
-
-def test_tls_that_is_not_offered_is_told(patient: Patient) -> None:
-    """A server without STARTTLS is not given the login in clear."""
-    with mail_server(Inbox()) as port:
-        patient.values["smtp_url"] = f"smtp+starttls://127.0.0.1:{port}"
-        [finding] = patient.complaints("mail")
-
-    assert "does not offer what the SMTP URL asks for" in finding.what
-
-
-def test_a_queue_that_nobody_takes_from_is_told_before_messages_wait(patient: Patient) -> None:
-    """A warning while it is empty."""
-    patient.forget_workers()
-    announce(patient.redis, patient.ledger.keys, "some@host", set(QUEUES) - {MAIL})
-
-    [finding] = patient.complaints("fleet")
-
-    assert (finding.name, finding.health) == ("queues", Health.WARNING)
-    assert MAIL in finding.what
 
 
 def test_a_check_that_hangs_holds_up_no_other(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The doctor: each fault, made for real, has its line and its fix."""
+"""The doctor: each fault, made for real, has its line and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from config.celery import INTAKE, LOOKS, MAIL, URGENT
+from config.celery import INTAKE, LOOKS, MAIL, QUEUES, URGENT
 from tests.integration.patient import AWAY, Patient
+from worker.cronofy.budget import Budget
 from worker.doctor.finding import Health
 from worker.ledger.figures import announce
 from worker.ledger.records import to_ms
@@ -21,16 +22,20 @@ def _only_mail_worker(patient: Patient) -> None:
     patient.redis.rpush(INTAKE, "m", "m")
 
 
+def _no_mail_worker(patient: Patient) -> None:
+    patient.forget_workers()
+    announce(patient.redis, patient.ledger.keys, "some@host", set(QUEUES) - {MAIL})
+
+
 def _late_beat(patient: Patient) -> None:
-    patient.redis.set(f"{patient.prefix}:swept", to_ms(patient.ledger.now()) - 60_000)
+    patient.redis.set(patient.ledger.keys.swept, to_ms(patient.ledger.now()) - 60_000)
 
 
 def _refused_client(patient: Patient) -> None:
-    patient.values["cronofy_client_secret"] = "wrong"
-
-
-def _old_secret(patient: Patient) -> None:
-    patient.values["cronofy_client_secret"] = "sandbox-secret,old"
+    place = f"sandbox-client@{patient.sandbox.url}"
+    budget = Budget(patient.redis, patient.prefix, place, per_second=50, per_minute=500, share=1)
+    budget.take()
+    budget.refuse_client()
 
 
 def _full(patient: Patient) -> None:
@@ -43,7 +48,7 @@ def setting(**values: Any) -> Callable[[Patient], None]:
 
 
 Spoil = Callable[[Patient], object]
-#: What is spoilt, the check that finds it, the health, the name, words of what is said, words of the fix.
+#: How it is spoilt, the check that finds it, its health and name, words of what is found and of the fix.
 FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     "Redis is away": (
         setting(redis_url=f"redis://:s3cret@{AWAY}/0"),
@@ -85,8 +90,12 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         _only_mail_worker,
         *("fleet", Health.WRONG, "queues", f"2 messages on {INTAKE}", f"-Q {INTAKE}"),
     ),
+    "a queue that no worker takes from": (
+        _no_mail_worker,
+        *("fleet", Health.WARNING, "queues", MAIL, f"-Q {MAIL}"),
+    ),
     "beat never ran": (
-        lambda p: p.redis.delete(f"{p.prefix}:swept"),
+        lambda p: p.redis.delete(p.ledger.keys.swept),
         *("fleet", Health.WRONG, "beat", "never been a sweep", "reconciler beat"),
     ),
     "beat is late": (
@@ -98,19 +107,23 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         *("fleet", Health.WARNING, "pause", "an operator paused", "reconciler resume"),
     ),
     "dead letters": (
-        lambda p: p.redis.xadd(f"{p.prefix}:dead-letters", {"letter": b""}),
+        lambda p: p.ledger.dead_letters.keep("conferencing.track", "bad", (), {}),
         *("fleet", Health.WARNING, "dead letters", "1 letter", "reconciler dead-letters"),
     ),
     "another vault key": (
         setting(vault_keys=Fernet.generate_key().decode()),
         *("vault keys", Health.WRONG, "vault keys", "1 of 1 sealed value", "RECONCILER_VAULT_KEYS"),
     ),
-    "a refused client": (
+    "the running fleet's client was refused": (
         _refused_client,
+        *("fleet", Health.WRONG, "client", "refused the fleet's client", "start the workers again"),
+    ),
+    "a refused client": (
+        setting(cronofy_client_secret="wrong"),
         *("cronofy", Health.WRONG, "cronofy", "refuses our client", "RECONCILER_CRONOFY_CLIENT_SECRET"),
     ),
     "an old client secret": (
-        _old_secret,
+        setting(cronofy_client_secret="sandbox-secret,old"),
         *("cronofy", Health.WARNING, "cronofy", "1 of 2 client secrets", "drop the old one"),
     ),
     "Cronofy is away": (
