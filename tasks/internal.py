@@ -77,12 +77,12 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
         app.send_task(name, kwargs={"outcome": json.loads(outcome)}, queue=queue, ignore_result=True)
 
     with bound_to(self):
-        outgoing.deliver_outcomes(services(), publish)
+        outgoing.deliver_outcomes(services().ledger.outcomes, publish)
 
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, where there is something to send."""
     if services().outbox.has_due():
         send_mail.delay()
-    if services().settings.outcome_task and outgoing.has_undelivered(services()):
+    if services().settings.outcome_task and services().ledger.outcomes.has_undelivered():
         deliver_outcomes.delay()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, standing, told
 from worker.diagnosis.model import Cause
@@ -176,15 +174,6 @@ def test_ids_are_opaque(ledger: Ledger, odd: str) -> None:
     assert ledger.find(odd, EventKey(odd, odd)) is not None
     assert ledger.untrack(odd, EventKey(odd, odd))
     assert ledger.find(odd, EventKey(odd, odd)) is None
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.tuples(st.text("1:ab0", max_size=6), st.text("1:ab0", max_size=6)), st.data())
-def test_two_keys_never_share_a_field(pair: tuple[str, str], data: st.DataObject) -> None:
-    """The hash field tells any two events apart."""
-    other = data.draw(st.tuples(st.text("1:ab0", max_size=6), st.text("1:ab0", max_size=6)))
-
-    assert (EventKey(*pair).field == EventKey(*other).field) == (pair == other)
 
 
 def test_accounts_whose_ids_look_like_keys_do_not_mix(ledger: Ledger) -> None:

@@ -17,7 +17,6 @@ from cryptography.fernet import Fernet
 from redis import Redis
 
 from config.celery import INTAKE
-from sandbox.server import RunningSandbox
 from tests.faults.server import running_server
 from tests.integration.served import HEADER, OLD_SECRET, SECRET, notify, serving
 from tests.waiting import wait_until
@@ -156,40 +155,6 @@ def test_other_requests_are_told_what_is_wrong(url: str, broker: Redis) -> None:
     assert notify(url, b"{}", path="/webhooks/other").status_code == 404
     assert _messages(broker) == []
     assert "server" not in notify(url, b"{}").headers
-
-
-def test_cronofys_own_notifications_arrive(url: str, broker: Redis) -> None:
-    """A verification of a channel and a subscription's callback, each with its key and really signed."""
-    vault = Vault([KEYS])
-    with RunningSandbox() as sandbox:
-        account = sandbox.control.create_account(
-            sub="acc_w",
-            calendar_profiles=[{"calendars": [{"calendar_id": "cal_w"}]}],
-            conferencing_profiles=[{"profile_id": "pro_w", "provider_name": "zoom"}],
-        )
-        channel = url + callback_path(vault, "acc_w")
-        opened = httpx.post(
-            f"{sandbox.url}/v1/channels",
-            json={"callback_url": channel, "filters": {"only_managed": True}},
-            headers={"Authorization": f"Bearer {account['access_token']}"},
-            trust_env=False,
-        )
-        assert opened.is_success
-        hook = url + callback_path(vault, "acc_w", "cal_w", "e1")
-        interactions = [{"type": "conferencing_assigned"}]
-        event = {
-            "event_id": "e1",
-            "summary": "Meeting",
-            "start": "2099-01-01T10:00:00Z",
-            "end": "2099-01-01T10:30:00Z",
-            "conferencing": {"profile_id": "pro_w"},
-            "subscriptions": [{"type": "webhook", "uri": hook, "interactions": interactions}],
-        }
-        sandbox.control.create_event("acc_w", "cal_w", event)
-        wait_until(lambda: any(m.get("event_id") == "e1" for m in _messages(broker)), 15, what="the callback")
-        wait_until(lambda: any(set(m) == {"body", "signature", "sub"} for m in _messages(broker)), 15)
-
-        assert {m["sub"] for m in _messages(broker)} == {"acc_w"}
 
 
 def test_nothing_is_acknowledged_while_the_broker_is_away(tmp_path: Path, broker_url: str) -> None:

@@ -10,7 +10,7 @@ import structlog
 
 from worker.bootstrap import Services
 from worker.ledger.outbox import QueuedMail
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
 from worker.ledger.vault import VaultError
 from worker.mail.compose import read_back
 from worker.mail.smtp import MailError
@@ -76,18 +76,12 @@ def _send(services: Services, mail: QueuedMail) -> bool:
     return True
 
 
-def has_undelivered(services: Services) -> bool:
-    """Whether there is an outcome that its task was not sent yet."""
-    return services.ledger.outcomes.has_undelivered()
-
-
-def deliver_outcomes(services: Services, publish: Callable[[str], None]) -> int:
+def deliver_outcomes(outcomes: OutcomeStream, publish: Callable[[str], None]) -> int:
     """Call `publish` with each outcome (JSON) that was not delivered yet, in order; returns how many.
 
     One process delivers at a time. If it dies, a few are delivered twice, with the same id, as consumers
     must expect (contract §6).
     """
-    outcomes = services.ledger.outcomes
     if not outcomes.take_turn(TURN):
         return 0
     done, end = 0, time.monotonic() + DELIVERY_SECONDS
