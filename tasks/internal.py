@@ -37,7 +37,11 @@ def look_at_ready(self: Task[..., Any]) -> None:
         for sub in result.alone:
             look_at_account.delay(sub=sub)
         rest = result.resume_after
-        if rest and rest < services().settings.sweep_every and services().ledger.take_resumption(rest):
+        if (
+            rest
+            and rest < services().settings.sweep_every
+            and services().ledger.wakeups.take_resumption(rest)
+        ):
             # Nothing hangs on it: the next sweep would do the same, only later.
             look_at_ready.apply_async(countdown=rest.total_seconds(), expires=rest.total_seconds() + 5)
 
@@ -51,7 +55,7 @@ def look_at_account(self: Task[..., Any], sub: str) -> None:
             wake_outgoing()
         if result.resume_after:
             # Put off, the account stands where its start puts it, behind many others perhaps.
-            wait = services().ledger.wake_again(sub, result.resume_after)
+            wait = services().ledger.wakeups.after_refusal(sub, result.resume_after)
             if wait:
                 look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
 

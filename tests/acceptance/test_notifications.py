@@ -9,7 +9,7 @@ from datetime import timedelta
 from sandbox.world.courier import sign
 from tests.acceptance.harness import CLIENT_SECRET, Fleet, Person, zoom
 from tests.waiting import wait_until
-from worker.ledger.ledger import WAKE_WINDOW
+from worker.ledger.wakeups import WAKE_WINDOW
 
 
 def _notification(person: Person, event_id: str) -> str:

@@ -9,9 +9,10 @@ import pytest
 from tests.integration.ledgers import LONG, NOW, an_event, claim, later, standing
 from tests.waiting import wait_until
 from worker.ledger.leases import Change, EventChange
-from worker.ledger.ledger import WAKE_WINDOW, Ledger
+from worker.ledger.ledger import Ledger
 from worker.ledger.packing import pack_hint
 from worker.ledger.records import EventKey, to_ms
+from worker.ledger.wakeups import WAKE_WINDOW
 
 
 def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
@@ -76,8 +77,12 @@ def test_a_hint_goes_with_its_record(ledger: Ledger, how: str) -> None:
 
 def test_a_burst_of_notifications_wakes_two_looks(ledger: Ledger) -> None:
     """One at once and one a moment later; other accounts have their own."""
-    waits = [ledger.wake_after("acc") for _ in range(100)]
+    waits = [ledger.wakeups.after_notification("acc") for _ in range(100)]
 
     assert waits == [timedelta(0), WAKE_WINDOW, *[None] * 98]
-    assert ledger.wake_after("another") == timedelta(0)
-    wait_until(lambda: ledger.wake_after("acc") == timedelta(0), timeout=5, what="the moment to be over")
+    assert ledger.wakeups.after_notification("another") == timedelta(0)
+    wait_until(
+        lambda: ledger.wakeups.after_notification("acc") == timedelta(0),
+        timeout=5,
+        what="the moment to be over",
+    )

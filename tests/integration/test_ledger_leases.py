@@ -226,7 +226,7 @@ def test_a_waiter_wakes_as_soon_as_the_lease_ends(ledger: Ledger) -> None:
 def test_a_slot_is_taken_once_a_tick(ledger: Ledger) -> None:
     """Two sweeps of one tick are one; the next tick has its own."""
     every = timedelta(milliseconds=200)
-    taken = [ledger.take_slot(every) for _ in range(3)]
+    taken = [ledger.wakeups.take_sweep(every) for _ in range(3)]
 
     assert taken == [True, False, False]
-    wait_until(lambda: ledger.take_slot(every), timeout=5, what="the next tick")
+    wait_until(lambda: ledger.wakeups.take_sweep(every), timeout=5, what="the next tick")

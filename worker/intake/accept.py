@@ -107,7 +107,7 @@ def receive_notification(
         subtype=hint.subtype,
         accounts=len(due),
     )
-    waits = ((sub, services.ledger.wake_after(sub)) for sub in due)
+    waits = ((sub, services.ledger.wakeups.after_notification(sub)) for sub in due)
     return tuple((sub, wait) for sub, wait in waits if wait is not None)
 
 

@@ -42,11 +42,7 @@ from worker.ledger.records import (
 )
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
-
-#: Within this, all notifications about an account share their looks.
-WAKE_WINDOW = timedelta(seconds=1.5)
-#: An urgent look that the budget refused is tried again at least so often.
-LONGEST_WAKE = timedelta(seconds=5)
+from worker.ledger.wakeups import Wakeups
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +80,7 @@ class Ledger:
         self.run = Scripts(redis, self.keys).run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.wakeups = Wakeups(redis, self.keys)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
 
@@ -136,24 +133,6 @@ class Ledger:
     def revive(self, sub: str, parked: Stored, event: TrackedEvent) -> bool:
         """Make a parked event due again as `event`; whether nobody changed it meanwhile."""
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
-
-    def wake_after(self, sub: str) -> timedelta | None:
-        """When to look at an account that a notification spoke of: now, a moment later, or not again.
-
-        A burst of notifications costs two looks: one at its first, and one that sees what all of it
-        was about.
-        """
-        if self.redis.exists(self.keys.waking(sub)):
-            return None
-        if self._first_within(self.keys.woken(sub), WAKE_WINDOW):
-            return timedelta(0)
-        return WAKE_WINDOW if self._first_within(self.keys.waking(sub), WAKE_WINDOW) else None
-
-    def wake_again(self, sub: str, rest: timedelta) -> timedelta | None:
-        """When to look at such an account again after the budget refused its look; None where that is
-        planned already."""
-        wait = min(rest, LONGEST_WAKE)
-        return wait if self._first_within(self.keys.waking(sub), wait) else None
 
     # Reading.
 
@@ -314,16 +293,7 @@ class Ledger:
         since = cast("bytes | None", self.redis.get(self.keys.paused))
         return None if since is None else from_ms(float(since))
 
-    # Small things.
-
-    def take_slot(self, every: timedelta) -> bool:
-        """Whether no other sweep took the present tick; a tick comes `every` so often."""
-        # A little less than the interval, since ticks are never quite regular.
-        return self._first_within(self.keys.slot, every * 0.9)
-
-    def take_resumption(self, after: timedelta) -> bool:
-        """Whether nobody else wakes, within that time, the looks that the budget broke off."""
-        return self._first_within(self.keys.resuming, after)
+    # Counting.
 
     def count(self, name: str) -> None:
         """One more of these."""
@@ -333,11 +303,6 @@ class Ledger:
         """All gauges and totals."""
         stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.counters))
         return read_counters(stored.items())
-
-    def _first_within(self, key: str, window: timedelta) -> bool:
-        """Whether nobody asked for this key before, within such a window; at least a millisecond."""
-        window_ms = max(1, int(window.total_seconds() * 1000))
-        return bool(self.redis.set(key, 1, nx=True, px=window_ms))
 
     def _readable(self, events: str) -> tuple[Stored, ...]:
         values = cast("dict[bytes, bytes]", self.redis.hgetall(events))

@@ -28,7 +28,7 @@ def sweep(services: Services) -> int:
     None are woken where another sweep took this tick: any number of beats is safe.
     """
     ledger = services.ledger
-    if not ledger.take_slot(services.settings.sweep_every):
+    if not ledger.wakeups.take_sweep(services.settings.sweep_every):
         return 0
     moved = expired = 0
     ready: Mapping[str, int] = {}
