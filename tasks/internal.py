@@ -36,12 +36,8 @@ def look_at_ready(self: Task[..., Any]) -> None:
             wake_outgoing()
         for sub in result.alone:
             look_at_account.delay(sub=sub)
-        rest = result.resume_after
-        if (
-            rest
-            and rest < services().settings.sweep_every
-            and services().ledger.wakeups.take_resumption(rest)
-        ):
+        rest, wakeups = result.resume_after, services().ledger.wakeups
+        if rest and rest < services().settings.sweep_every and wakeups.take_resumption(rest):
             # Nothing hangs on it: the next sweep would do the same, only later.
             look_at_ready.apply_async(countdown=rest.total_seconds(), expires=rest.total_seconds() + 5)
 

@@ -115,29 +115,33 @@ class Figures:
 def read_figures(redis: Redis, keys: Keys) -> Figures:
     """Read them in one atomic step; writes nothing. Raises RedisError where the ledger cannot be read."""
     seen_ms = int(SEEN_WITHIN.total_seconds() * 1000)
-    at, counters, due, leased, letters, oldest, soonest, outbox, paused, swept, workers, budgets = Scripts(
-        redis, keys
-    ).run("figures", SOONEST, seen_ms, *DATA_CENTERS)
+    answer = Scripts(redis, keys).run("figures", SOONEST, seen_ms, *DATA_CENTERS)
+    found: dict[str, Any] = {name.decode(): value for name, value in answer}
+    at, counters, oldest, workers = from_ms(found["at"]), found["counters"], found["oldest"], found["workers"]
     return Figures(
-        at=from_ms(at),
+        at=at,
         counters=read_counters(zip(counters[::2], counters[1::2], strict=True)),
-        due=due,
-        leased=leased,
-        dead_letters=letters,
-        oldest_tracked_at=from_ms(float(oldest[1])) if oldest else None,
-        soonest=tuple(_starting(soonest)),
-        mail_queued=outbox,
-        paused_since=from_ms(float(paused)) if paused else None,
-        last_sweep_at=from_ms(float(swept)) if swept else None,
+        due=found["due"],
+        leased=found["leased"],
+        dead_letters=found["dead_letters"],
+        oldest_tracked_at=_moment(oldest[1] if oldest else None),
+        soonest=tuple(_starting(found["soonest"])),
+        mail_queued=found["mail_queued"],
+        paused_since=_moment(found["paused"]),
+        last_sweep_at=_moment(found["swept"]),
         workers=len(workers),
         consumed=frozenset(queue for said in workers for queue in json.loads(said)["queues"]),
-        spent=tuple(_spent(keys, budget, from_ms(at)) for budget in sorted(budgets)),
+        spent=tuple(_spent(keys, budget, at) for budget in sorted(found["budgets"])),
     )
 
 
 def read_counters(stored: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
     """The gauges and totals in the hash of counters."""
     return {name.decode(): int(value) for name, value in stored}
+
+
+def _moment(ms: bytes | None) -> datetime | None:
+    return None if ms is None else from_ms(float(ms))
 
 
 def _starting(soonest: Iterable[tuple[bytes, bytes]]) -> Iterable[Starting]:

@@ -1,6 +1,6 @@
 -- What status, metrics and the board show, in one step; changes nothing.
 -- ARGV: P, how many of the events that start next, ms within which a worker said that it is there, data centres
--- Returns the values that `read_figures` names, in that order.
+-- Returns { name, value }... as `read_figures` takes them.
 local now, most = now_ms(), tonumber(ARGV[2])
 
 local function due()
@@ -43,16 +43,16 @@ local function budgets()
 end
 
 return {
-  now,
-  redis.call('HGETALL', COUNTERS),
-  due(),
-  redis.call('ZCOUNT', LEASED, '(' .. now, '+inf'),
-  redis.call('XLEN', LETTERS),
-  redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES'),
-  soonest(),
-  redis.call('ZCARD', P .. ':outbox'),
-  redis.call('GET', P .. ':paused'),
-  redis.call('GET', P .. ':swept'),
-  redis.call('ZRANGEBYSCORE', P .. ':workers', '(' .. now - ARGV[3], '+inf'),
-  budgets(),
+  { 'at', now },
+  { 'counters', redis.call('HGETALL', COUNTERS) },
+  { 'due', due() },
+  { 'leased', redis.call('ZCOUNT', LEASED, '(' .. now, '+inf') },
+  { 'dead_letters', redis.call('XLEN', LETTERS) },
+  { 'oldest', redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES') },
+  { 'soonest', soonest() },
+  { 'mail_queued', redis.call('ZCARD', P .. ':outbox') },
+  { 'paused', redis.call('GET', P .. ':paused') },
+  { 'swept', redis.call('GET', P .. ':swept') },
+  { 'workers', redis.call('ZRANGEBYSCORE', P .. ':workers', '(' .. now - ARGV[3], '+inf') },
+  { 'budgets', budgets() },
 }
