@@ -28,7 +28,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
 
-#: How often a worker tells the ledger that it is there.
+#: How often a worker reports to the ledger.
 ANNOUNCE_SECONDS = 10.0
 #: The loop waits for the ledger no longer than this.
 ANNOUNCE_PATIENCE = timedelta(seconds=1)
@@ -49,7 +49,7 @@ class Strategies(dict[Any, Any]):
 class Consumer(consumer.Consumer):
     """Celery's consumer, but whatever is wrong with a message is the message's fault alone.
 
-    Its loop beats, and so does its waiting for the broker; it says in the ledger that the worker is there.
+    Its loop beats, and so does its waiting for the broker; it reports the worker to the ledger.
     """
 
     app: Any
@@ -123,7 +123,7 @@ class Consumer(consumer.Consumer):
 
     def _announce(self) -> None:
         queues = self.app.amqp.queues.consume_from
-        # Where Redis is away, others notice; and it says so again soon.
+        # If Redis is down, others notice, and the next report is soon.
         with suppress(RedisError):
             announce(self._redis, Keys(self.app.settings.key_prefix), self.hostname, queues)
 

@@ -1,4 +1,4 @@
-"""The whole examination: every check at the same time, so that one that hangs does not hold up the rest."""
+"""The whole examination: all checks run at the same time, so one that hangs does not hold up the rest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEADLINE_SECONDS = 12.0
 
 Check = Callable[[Settings], Iterable[Finding]]
 
-#: In the order in which they are told.
+#: In the order in which they are shown.
 CHECKS: dict[str, Check] = {
     "redis": examine_redis,
     "broker": examine_broker,
@@ -44,7 +44,7 @@ CHECKS: dict[str, Check] = {
 
 
 def settings_findings(settings: Settings) -> Iterator[Finding]:
-    """What a worker would say of these settings at its start, all at once."""
+    """What a worker would complain about at its start, all at once."""
     faults = []
     for require in (require_cronofy, require_vault, check_addresses, make_mailer):
         try:
@@ -70,11 +70,11 @@ def _fault(sentence: str) -> Finding:
 
 
 def examine(settings: Settings, checks: dict[str, Check] = CHECKS) -> list[Finding]:
-    """Run all checks; one that does not end in time is told as such."""
+    """Run all checks; one that does not end in time is reported as such."""
     found: dict[str, list[Finding]] = {name: [] for name in checks}
     threads = {}
     for name, check in checks.items():
-        # Daemons: a check that hangs must not hold up the end of the program either.
+        # Daemons, so that a check that hangs does not keep the program from ending.
         threads[name] = Thread(target=_run, args=(name, check, settings, found[name]), daemon=True)
         threads[name].start()
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -93,5 +93,5 @@ def _run(name: str, check: Check, settings: Settings, found: list[Finding]) -> N
         for finding in check(settings):
             found.append(finding)
     except Exception as error:
-        # Its text may quote what it was at, and with it a secret.
+        # Its message may quote what it worked on, and with it a secret.
         found.append(wrong(name, f"could not be examined ({type(error).__name__})", "report this"))

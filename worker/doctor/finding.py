@@ -1,4 +1,4 @@
-"""What an examination comes to."""
+"""The results of an examination."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Health(StrEnum):
     WARNING = "warning"
     #: Something does not work, or may lose what is tracked.
     WRONG = "wrong"
-    #: It could not be looked at, for a reason that stands elsewhere.
+    #: It could not be checked, for a reason that another finding gives.
     SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's: what was looked at, how it is, and what to do about it."""
+    """One line of the doctor's: what was checked, how it is, and what to do about it."""
 
     name: str
     health: Health
@@ -51,5 +51,5 @@ def wrong(name: str, what: str, fix: str) -> Finding:
 
 
 def skipped(name: str, why: str) -> Finding:
-    """It could not be looked at."""
+    """It could not be checked."""
     return Finding(name, Health.SKIPPED, why)

@@ -1,4 +1,4 @@
-"""What is asked and used outside: Cronofy, the mail server, the files, the address of the webhook."""
+"""Everything outside Redis: Cronofy, the mail server, files, the address of the webhook."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
 
 PATIENCE = timedelta(seconds=5)
-#: A refresh token that nobody has: to be told so, our client must have been accepted first (reference §7).
+#: A refresh token that nobody has: Cronofy only says so once it has accepted our client (reference §7).
 NOBODYS_TOKEN = "reconciler-doctor-asks-whether-its-client-is-known"  # noqa: S105 - not a secret
 
 CREDENTIALS = "correct RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET"
 
 
 def examine_cronofy(settings: Settings) -> Iterator[Finding]:
-    """Each origin that is in use: reachable, and our client accepted; costs one call for each secret."""
+    """Each origin in use is reachable and accepts our client; costs one call for each secret."""
     try:
         services = bootstrap(settings)
     except SettingsError:
         yield skipped("cronofy", "the settings do not allow it to be asked")
         return
     try:
-        # The fleet's own client is patient with an outage; who waits for an answer here is not.
+        # The fleet's own client is patient with an outage; a person who waits here is not.
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             redis.ping()
         if services.ledger.paused_since() is not None:
@@ -52,7 +52,7 @@ def examine_cronofy(settings: Settings) -> Iterator[Finding]:
 
 
 def _origins(services: Services) -> list[str]:
-    """Where the fleet has called; before it ever did, where most accounts are."""
+    """The origins that the fleet has called; before it ever did, the one that most accounts are at."""
     ledger, cronofy = services.ledger, services.looker.cronofy
     known = origins_asked(ledger.redis, ledger.keys)
     possible = dict.fromkeys(cronofy.origin(center) for center in DATA_CENTERS)
@@ -73,7 +73,7 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
         fix = "look at Cronofy's status page, and at proxies and firewalls between"
         yield wrong("cronofy", f"{host}: {error.reason}", fix)
         return
-    # It reads the grant only after it has accepted the client.
+    # Cronofy looks at the grant only after it has accepted the client.
     refused_secrets = sum(answer != "invalid_grant" for answer in answers)
     if refused_secrets == len(answers):
         yield wrong("cronofy", f"{host} refuses our client ({answers[0]})", CREDENTIALS)
@@ -85,7 +85,7 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
 
 
 def _ask(services: Services, origin: str, secret: str) -> str:
-    """The error that a refresh with nobody's token is answered with."""
+    """The error that Cronofy answers a refresh of nobody's token with."""
     cronofy = services.looker.cronofy
     answer = cronofy.transport.call(
         "POST",
@@ -98,7 +98,7 @@ def _ask(services: Services, origin: str, secret: str) -> str:
             "grant_type": "refresh_token",
             "refresh_token": NOBODYS_TOKEN,
         },
-        # Also while the fleet itself may not call, since our client was refused.
+        # Even while the fleet itself may not call because our client was refused.
         probe=True,
         also=(400, 401, 403),
     )
@@ -106,7 +106,7 @@ def _ask(services: Services, origin: str, secret: str) -> str:
 
 
 def examine_mail(settings: Settings) -> Iterator[Finding]:
-    """The mail server: there, by TLS where that is asked for, and the login accepted; nothing is sent."""
+    """The mail server is reachable, by TLS if the URL asks for it, and accepts the login; nothing is sent."""
     if settings.smtp_url is None:
         yield ok("mail", f"no server is set: kept as files in {settings.data_dir / 'mail'}")
         return
@@ -139,14 +139,14 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_webhook(settings: Settings) -> Iterator[Finding]:
-    """The public address, asked as anybody may; a notification is not made up."""
+    """The public address, called as anybody may; no notification is faked."""
     if settings.webhook_url is None:
         yield ok("webhook", "no address is set: callers hand notifications over")
         return
     url = origin_of(settings.webhook_url) + PATH
     fix = "start reconciler serve, and let RECONCILER_WEBHOOK_URL lead to it"
     try:
-        # Whatever is there, its status is enough: a body may be of any length.
+        # The status is enough, and a body may be of any length.
         with httpx.stream("GET", url, timeout=PATIENCE.total_seconds()) as answer:
             status = answer.status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -16,7 +16,7 @@ _MARGIN = " " * 25
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
-    """Print them, wrapped on a terminal and a line each elsewhere; in the last line what it comes to."""
+    """Print them, wrapped on a terminal and otherwise a line each; the last line sums them up."""
     for finding in findings:
         fix = f"-> {finding.fix}" if finding.fix else ""
         if console.is_terminal:

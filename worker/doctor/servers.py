@@ -24,14 +24,14 @@ PATIENCE = timedelta(seconds=3)
 #: Slower than this, claims and commits take longer than the calls to Cronofy that they are for.
 SLOW = timedelta(milliseconds=50)
 PINGS = 5
-#: Times in logs and mails would mislead.
+#: Above this, times in logs and emails would mislead.
 MOST_SKEW = timedelta(seconds=2)
 #: A server without eviction refuses writes when this is all used.
 FULL = 0.9
 
 
 def examine_redis(settings: Settings) -> Iterator[Finding]:
-    """The ledger's server: there, fit to be the only store, near enough, and of one mind about the time."""
+    """The ledger's server: reachable, fit to be the only store, close enough, and with the right time."""
     try:
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             yield from _fitness("redis", redis)
@@ -73,7 +73,7 @@ def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
 
 
 def _troubles(info: dict[str, Any]) -> Iterator[str]:
-    """What a server that is set up well may suffer from, each with what to do about it."""
+    """What may be wrong with a server that is set up well, each with what to do about it."""
     if info.get("role") == "slave":
         yield "this server is a replica, which takes no writes: name the primary in the URL"
     if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
@@ -91,9 +91,9 @@ def _distance(redis: Redis) -> Iterator[Finding]:
         redis.ping()
         spans.append(time.perf_counter() - begun)
     latency = timedelta(seconds=median(spans))
-    said = f"{latency / timedelta(milliseconds=1):.1f} ms to and fro"
+    said = f"{latency / timedelta(milliseconds=1):.1f} ms round trip"
     if latency > SLOW:
-        yield warning("redis latency", said, "run workers near the server; look for what keeps it busy")
+        yield warning("redis latency", said, "run workers near the server; find out what keeps it busy")
     else:
         yield ok("redis latency", said)
 
@@ -101,7 +101,7 @@ def _distance(redis: Redis) -> Iterator[Finding]:
 def _clock(redis: Redis) -> Iterator[Finding]:
     before = time.time()
     seconds, micros = redis.time()
-    # The server read its clock somewhere between; that it was in the middle is off by half the way at most.
+    # The server read its clock somewhere in between: taking the middle is off by half the round trip at most.
     skew = timedelta(seconds=seconds + micros / 1e6 - (before + time.time()) / 2)
     if abs(skew) > MOST_SKEW:
         ahead = "ahead of" if skew > timedelta(0) else "behind"
@@ -120,5 +120,5 @@ def _fix(error: Exception, server: str, setting: str) -> str:
 
 
 def _named(error: Exception) -> str:
-    """What kind of fault it is; a message might quote the URL, and with it a password."""
+    """The kind of fault; its message might quote the URL, and with it a password."""
     return str(error) if isinstance(error, BrokerAway) else type(error).__name__

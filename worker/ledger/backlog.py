@@ -14,7 +14,7 @@ from worker.ledger.keys import Keys
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import from_ms
 
-#: How often a sweep takes one, and how long it is kept: both are the script's (``sample`` in ``common.lua``).
+#: How often a sweep takes a sample, and how long it is kept; ``sample`` in ``common.lua`` decides both.
 EVERY = timedelta(minutes=5)
 KEPT = timedelta(days=1)
 

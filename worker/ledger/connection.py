@@ -1,4 +1,4 @@
-"""A client of a Redis for those who would rather hear no than wait."""
+"""A Redis client for callers who would rather be told no than wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-#: How long a person waits for each step of a Redis that does not answer.
+#: How long a person waits for each step when Redis does not answer.
 A_PERSONS_PATIENCE = timedelta(seconds=5)
 
 

@@ -1,4 +1,4 @@
-"""How the fleet is, as the ledger knows it: cheap to read however much is tracked."""
+"""The state of the fleet as the ledger knows it; as cheap to read however much is tracked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.ledger.lua import Scripts
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import DATA_CENTERS, from_ms
 
-#: A worker says every ten seconds that it is there.
+#: A worker reports every ten seconds; one that has not for this long counts as gone.
 SEEN_WITHIN = timedelta(seconds=30)
 #: How many of the events that start next are named.
 SOONEST = 10
@@ -66,7 +66,7 @@ class Figures:
     #: When an operator paused the fleet.
     paused_since: datetime | None
     last_sweep_at: datetime | None
-    #: Workers that were there within the last half minute, and the queues that they take from.
+    #: Workers that reported within the last half minute, and the queues that they take from.
     workers: int
     consumed: frozenset[str]
     spent: tuple[Spent, ...]
@@ -172,5 +172,5 @@ def origins_asked(redis: Redis, keys: Keys) -> frozenset[str]:
 
 
 def announce(redis: Redis, keys: Keys, worker: str, queues: Iterable[str]) -> None:
-    """A worker says that it is there, and which queues it takes from; a silent one is forgotten."""
+    """A worker reports that it runs and which queues it takes from; a silent one is forgotten."""
     Scripts(redis, keys).run("seen", json.dumps({"name": worker, "queues": sorted(queues)}))

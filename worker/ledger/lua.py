@@ -19,7 +19,7 @@ def source(name: str) -> str:
 
 
 class Scripts:
-    """Runs the ledger's scripts on one Redis; each is sent once and then called by its hash."""
+    """Runs the ledger's scripts on one Redis; each is sent once, and after that called by its hash."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis

@@ -1,4 +1,4 @@
-"""What the ledger counts for the metrics beside events and outcomes: calls, and how long things took.
+"""What the ledger counts for the metrics, apart from events and outcomes: calls, and how long things took.
 
 All of it is in the hash of counters. A histogram is one counter for each of its buckets, not
 cumulative, and one for the sum in milliseconds; its count is the sum of its buckets.

@@ -26,7 +26,7 @@ REFRESH_SECONDS = 2.0
 
 
 def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
-    """The whole of it; what an operator should look at is coloured."""
+    """The whole table; what an operator should look at is coloured."""
     lines = [_headline(status), Text()]
     for name, text, well in _rows(status, sweep_every):
         lines.append(Text.assemble((f"{name:<14}", "dim"), (text, "" if well else "yellow")))

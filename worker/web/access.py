@@ -1,4 +1,4 @@
-"""Who may read what is served: whoever has the token, or, where none is set, this machine alone."""
+"""Who may read what is served: whoever has the token; if none is set, only this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from config.settings import Settings
 
-#: What a proxy adds: such a request does not come from this machine, whatever its connection does.
+#: Headers that a proxy adds: such a request comes from elsewhere, even if its connection is local.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
 
 
 def has_token(request: Request, settings: Settings) -> bool:
-    """Whether the request bears the token that is set: as bearer, or as a browser's password."""
+    """Whether the request has the token that is set, as a bearer token or as a browser's password."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         return is_token(_password(given), settings)
@@ -53,7 +53,7 @@ def is_token(given: str, settings: Settings) -> bool:
 def comes_from_here(request: Request) -> bool:
     """Whether the request was made on this machine, to a name of it, and through no proxy.
 
-    The name keeps out pages that a browser on this machine shows and whose own name was made to lead here.
+    The name keeps out pages in a browser on this machine whose own name was made to resolve to it.
     """
     client = request.client.host if request.client else ""
     return (
@@ -64,7 +64,7 @@ def comes_from_here(request: Request) -> bool:
 
 
 def _name_in(request: Request) -> str:
-    """The name that the request was made to; empty where it names none (not the server's own then)."""
+    """The host that the request names; empty if it names none."""
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
@@ -74,7 +74,7 @@ def _name_in(request: Request) -> str:
 def refusal(request: Request, settings: Settings, scheme: str = "Bearer") -> Response | None:
     """The answer for a request that may not read; None where it may.
 
-    `scheme` is what is asked for: of Basic, a browser asks whoever sits before it. Both are taken.
+    `scheme` is what the answer asks for: with Basic, a browser shows a prompt. Both are accepted.
     """
     if settings.board_token is None:
         if comes_from_here(request):

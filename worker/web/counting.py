@@ -1,4 +1,4 @@
-"""Counts in the ledger what only this process sees; nothing waits for it, and nothing fails with it."""
+"""Counts in the ledger what only this process sees; nothing waits for it or fails with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Counting:
         self._keys = Keys(settings.key_prefix)
 
     def count(self, name: str) -> None:
-        """One more of these; lost where the ledger is away."""
+        """One more of these; lost if the ledger is down."""
         with suppress(RedisError):
             add(self._redis, self._keys, {name: 1})
 

@@ -1,6 +1,6 @@
 """`GET /metrics`: what Prometheus reads, made from the ledger at each scrape.
 
-So any number of processes of `serve` say the same, and no worker has to be asked. The table of them is in
+So any number of `serve` processes report the same, and no worker has to be asked. The table of metrics is in
 docs/operations.md.
 """
 
@@ -27,7 +27,7 @@ from worker.ledger.tallies import CALL, LOOKS, SETTLES
 from worker.status.snapshot import Status, read_status
 from worker.web.access import refusal
 
-#: What Redis gets for each step of a scrape; Prometheus gives it 10 s by default.
+#: How long Redis gets for each step of a scrape; Prometheus waits 10 s by default.
 PATIENCE = timedelta(seconds=3)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,7 +43,7 @@ class Metrics:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis = connect_once(settings.ledger_url, PATIENCE)
-        # One at a time: a second scrape waits for the first, and no crowd of them reaches the ledger.
+        # One at a time: a second scrape waits for the first, so many of them do not burden the ledger.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
     def routes(self) -> list[Route]:

@@ -1,4 +1,4 @@
-"""`/healthz`: this process lives. `/readyz`: it reaches what it stands on, the ledger and the broker."""
+"""`/healthz`: this process is alive. `/readyz`: it reaches the ledger and the broker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.broker.queues import queue_lengths
 from worker.ledger.connection import connect_once
 from worker.outage import BrokerAway, why
 
-#: Ledger and broker are asked at the same time, and given so long.
+#: How long the ledger and the broker, asked at the same time, may take.
 PATIENCE = timedelta(seconds=1)
 
 
@@ -29,7 +29,7 @@ class Probes:
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="probe")
 
     def routes(self) -> list[Route]:
-        """Both are open to all: they tell nothing but that."""
+        """Both are open to all: they say nothing else."""
         return [Route("/healthz", self.health), Route("/readyz", self.readiness)]
 
     def close(self) -> None:

@@ -13,10 +13,10 @@ from config.celery import celery_config, is_redis
 from config.settings import Settings
 from worker.outage import BrokerAway, why
 
-#: A publish is mostly one round trip; these many keep several hundred a second going.
+#: A publish is mostly one round trip; this many threads keep several hundred a second going.
 THREADS = 8
-#: A broker gets this long for one step of a publish, and this long for all of it: Cronofy wants its answer
-#: within 5 s (reference §6c), and gets it within 1.
+#: How long a broker gets for one step of a publish, and for all of it: Cronofy wants its answer within 5 s
+#: (reference §6c), and gets it within 1.
 STEP_SECONDS = 0.4
 PUBLISH_SECONDS = 0.8
 
@@ -70,13 +70,13 @@ class Publisher:
                 queue=queue,
                 ignore_result=True,
                 confirm_timeout=STEP_SECONDS,
-                # For monitors; made from the arguments it would take longer than the rest, and show them.
+                # For monitors; made from the arguments, they would take longer than the rest, and show them.
                 argsrepr="",
                 kwargsrepr="",
-                # Once more at once: a connection that idled may be gone, and the broker well.
+                # Once more at once: an idle connection may be gone while the broker is fine.
                 retry=True,
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
             )
         except Exception as error:
-            # Whatever it was, the message is not known to be there: whoever sent it is to send it again.
+            # Whatever it was, the message may not be there: whoever sent it must send it again.
             raise BrokerAway(why(error) or type(error).__name__) from None

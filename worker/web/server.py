@@ -14,19 +14,19 @@ from config.settings import Settings, SettingsError
 from worker.web.access import is_loopback
 from worker.web.app import build_app
 
-#: More requests than these at a time are answered 503 at once: a notification comes again, and what waits
-#: for longer than a second is of no use.
+#: Further requests at the same time are answered 503 at once: a notification comes again, and an answer after
+#: more than a second is of no use.
 MOST_AT_A_TIME = 256
-#: Longer than a proxy keeps an idle connection, as a rule, so that none meets one that is closing.
+#: Longer than proxies usually keep an idle connection, so that none uses one that is closing.
 KEEP_ALIVE_SECONDS = 75
-#: What is under way at SIGTERM may end; each answer takes no more than a second or two.
+#: What is under way at SIGTERM may finish; an answer takes a second or two at most.
 GRACE_SECONDS = 5
 
 log = structlog.get_logger()
 
 
 def run(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Raises SettingsError where the address cannot be used."""
+    """Serve until SIGTERM or SIGINT. Raises SettingsError if the address cannot be used."""
     configure_logging(settings)
     app = build_app(settings)
     with listener(host, port) as bound:
@@ -52,7 +52,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             server_header=False,
-            # What a client says of where it comes from is not believed.
+            # A client's own word on where it comes from is not believed.
             proxy_headers=False,
             ws="none",
             lifespan="on",

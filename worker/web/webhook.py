@@ -1,7 +1,7 @@
 """`POST /webhooks/cronofy`: takes Cronofy's notifications for the workers (reference §6c).
 
-An answer of 2xx says that the broker has the notification. Any other makes Cronofy send it again, for a
-day, so nothing that is not on its queue is ever acknowledged.
+A 2xx says that the broker has the notification. Any other answer makes Cronofy send it again, for a day, so
+nothing is acknowledged that is not on its queue.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from worker.web.publisher import Publisher
 
 HEADER = "Cronofy-HMAC-SHA256"
 TASK = "conferencing.receive_notification"
-#: Not read beyond this. What is left by then is held against what the task takes, with all its arguments: so
-#: nothing is acknowledged that would end as a dead letter.
+#: Nothing is read beyond this. The whole message is then checked against what the task takes, so nothing is
+#: acknowledged that would end as a dead letter.
 LARGEST_BODY = LARGEST_PAYLOAD
-#: Longer than several signatures are; a header is not in the body's limit.
+#: Longer than several signatures; the body's limit does not cover headers.
 LONGEST_SIGNATURE = 1024
 #: Cronofy is not known to follow it; a proxy or a person may.
 RETRY_AFTER_SECONDS = "5"

@@ -53,7 +53,7 @@
 --   P:backlog          stream  pending events by cause, every five minutes of a day (field: the cause's place in CAUSES,
 --                              those with none left out; pending: all of them). Written and trimmed by sweeps.
 --   P:sampled          string  the newest sample is not five minutes old; until then
---   P:workers          zset    what a worker says of itself (JSON: name, queues) by when it last did; a minute
+--   P:workers          zset    what a worker reports (JSON: name, queues) by when it last did; a minute
 --   P:resuming         string  looks that the budget broke off are woken again in a moment; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, for one application (client id) at
 --                              one origin; worker/cronofy/budget.lua lists the keys beside it

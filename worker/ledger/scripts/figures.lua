@@ -1,5 +1,5 @@
 -- What status, metrics and the board show, in one step; changes nothing.
--- ARGV: P, how many of the events that start next, ms within which a worker said that it is there, data centres
+-- ARGV: P, how many of the events that start next, ms since which a worker must have reported, data centres
 -- Returns { name, value }... as `read_figures` takes them.
 local now, most = now_ms(), tonumber(ARGV[2])
 

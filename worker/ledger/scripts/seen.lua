@@ -1,4 +1,4 @@
--- A worker says that it is there. ARGV: P, what it says of itself. A worker silent for a minute is forgotten.
+-- A worker reports. ARGV: P, what it reports. One that has not for a minute is forgotten.
 local now, workers = now_ms(), P .. ':workers'
 redis.call('ZADD', workers, now, ARGV[2])
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', now - 60000)
