@@ -1,14 +1,16 @@
-"""The decision table of ``docs/causes.md``, made by asking the diagnosis itself.
+"""The tables of causes in README and ``docs/causes.md``, made from the code.
 
     python -m tests.contract.decisions
 
-writes it anew. Each situation is written down here in words and as values; what is made of it is the
-code's own answer.
+writes them. For the decision table, each situation stands here in words and as values; what comes of it is
+the diagnosis' own answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.report import put
 from tests.contract.documents import ROOT
@@ -30,11 +32,11 @@ from tests.unit.builders import (
     seen,
     userinfo,
 )
+from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Missing, Observation, Profiles, Request, Unauthorized
+from worker.diagnosis.model import Cause, Missing, Observation, Profiles, Request, Unauthorized
 
-DOCUMENT = ROOT / "docs" / "causes.md"
-NAME = "decisions"
+README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
 
 OTHER = userinfo(profile("pro_b"))
 TWO = userinfo(profile("pro_b"), profile("pro_c"))
@@ -57,10 +59,10 @@ class Situation:
 #: In the order in which the diagnosis decides: a row counts where none above it fits.
 SITUATIONS = (
     Situation("Cronofy refuses the account", request(), Unauthorized("The grant is gone.")),
-    Situation("two reads do not show the event, the second the wider", request(), Missing()),
+    Situation("two reads, the second one wider, do not show the event", request(), Missing()),
     Situation("the event is deleted", request(), seen(deleted=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
-    Situation("its start is not after now", request(), seen(at(NOW - MINUTE))),
+    Situation("its start has passed", request(), seen(at(NOW - MINUTE))),
     Situation("its profile is in UserInfo, disconnected", request(), seen(), EXPIRED),
     Situation("its profile is not in UserInfo; exactly one other fits the policy", request(), seen(), OTHER),
     Situation("its profile is not in UserInfo; two others fit", request(), seen(), TWO),
@@ -88,7 +90,7 @@ SITUATIONS = (
         CALENDAR_LAPSED,
     ),
     Situation(
-        "it asked for `integrated`, older than GRACE; UserInfo says that the calendar has none",
+        "it asked for `integrated`, older than GRACE; UserInfo says the calendar has none",
         request("integrated", age=HOUR),
         seen(),
         SWITCHED_OFF,
@@ -114,15 +116,42 @@ SITUATIONS = (
 )
 
 
-def table() -> str:
-    """The table as Markdown."""
-    lines = ["| what is known | cause | certainty | remedy |", "|---|---|---|---|"]
+def decisions() -> str:
+    """What is known of an event, and what the diagnosis makes of it."""
+    rows = []
     for situation in SITUATIONS:
         found = diagnose(situation.asked, Observation(situation.sighting, situation.profiles), NOW, POLICY)
         cause = f"`{found.cause}`" if found.cause else f"none: `{found.state}`"
-        lines.append(f"| {situation.words} | {cause} | {found.certainty} | `{found.remedy}` |")
+        rows.append((situation.words, cause, found.certainty, f"`{found.remedy}`"))
+    return _markdown(("what is known", "cause", "certainty", "remedy"), rows)
+
+
+def causes() -> str:
+    """README's table."""
+    rows = [(f"`{cause}`", TABLE[cause].wrong, TABLE[cause].done) for cause in Cause]
+    return _markdown(("cause", "what is wrong", "what is done"), rows)
+
+
+def people() -> str:
+    """What is left to a person, and each cause's number."""
+    rows = [(f"`{cause}`", f"{TABLE[cause].number}", TABLE[cause].person) for cause in Cause]
+    return _markdown(("cause", "number", "what a person does"), rows)
+
+
+def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    lines.insert(1, "|---" * len(head) + "|")
     return "\n".join(lines) + "\n"
 
 
+#: Where each stands: the document, and the name of its marks there.
+TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
+    (README, "causes", causes),
+    (CAUSES, "decisions", decisions),
+    (CAUSES, "people", people),
+)
+
+
 if __name__ == "__main__":
-    put(DOCUMENT, NAME, table())
+    for document, name, table in TABLES:
+        put(document, name, table())

@@ -1,26 +1,25 @@
-"""The decision table of the documentation is what the diagnosis decides."""
+"""The tables of causes in the documents are what the code says and decides."""
 
 from __future__ import annotations
 
-from tests.contract.decisions import DOCUMENT, NAME, SITUATIONS, table
-from tests.contract.documents import firsts
-from tests.contract.documents import table as table_of
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contract.decisions import SITUATIONS, TABLES, decisions
 from worker.diagnosis.model import Cause
 
 
-def test_the_table_of_causes_is_made_from_the_code() -> None:
-    """To write it anew: python -m tests.contract.decisions"""
-    written = DOCUMENT.read_text(encoding="utf-8")
+@pytest.mark.parametrize(("document", "name", "table"), TABLES, ids=[name for _, name, _ in TABLES])
+def test_the_tables_of_causes_are_made_from_the_code(
+    document: Path, name: str, table: Callable[[], str]
+) -> None:
+    """To write them: python -m tests.contract.decisions"""
+    assert f"<!-- {name} -->\n\n{table()}\n<!-- /{name} -->" in document.read_text(encoding="utf-8")
 
-    assert f"<!-- {NAME} -->\n\n{table()}\n<!-- /{NAME} -->" in written
 
-
-def test_the_table_of_causes_shows_each_of_them() -> None:
-    """No cause is left out, and every situation is told in other words."""
-    assert {cause.value for cause in Cause} <= set(table().split("`")[1::2])
+def test_the_decision_table_reaches_every_cause() -> None:
+    """No cause is left out, and no two situations have the same words."""
+    assert {cause.value for cause in Cause} <= set(decisions().split("`")[1::2])
     assert len({situation.words for situation in SITUATIONS}) == len(SITUATIONS)
-
-
-def test_what_each_cause_asks_of_a_person_is_written_down() -> None:
-    """One row for each, in the order of the contract."""
-    assert firsts(table_of("docs/causes.md", "cause")) == [cause.value for cause in Cause]

@@ -30,7 +30,6 @@ from worker.intake.payloads import (
     TrackEvent,
 )
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, TrackedEvent
 from worker.reconcile.answer import recorded_answer
 
@@ -116,18 +115,6 @@ def test_the_remedies_of_causes_exist() -> None:
     named = {word for row in table("docs/contract.md", "cause") for word in code(row[2])}
 
     assert {word for word in named if not word.startswith(PREFIX)} == {*Remedy} - {Remedy.NONE}
-
-
-def test_the_causes_of_the_readme_are_those_of_the_code() -> None:
-    """The short table has them all, in the same order."""
-    assert firsts(table("README.md", "cause")) == [cause.value for cause in Cause]
-
-
-def test_the_counters_count_causes_in_the_order_of_the_contract() -> None:
-    """Operations says that `cause:N` is the contract's N-th cause."""
-    listed = [Cause(name) for name in firsts(table("docs/contract.md", "cause"))]
-
-    assert list(CAUSES) == [None, *listed]
 
 
 def test_the_example_diagnosis_has_the_fields_of_a_diagnosis() -> None:

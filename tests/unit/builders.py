@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+from _pytest.mark.structures import ParameterSet
+
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Calendar,
@@ -199,68 +202,35 @@ CONNECTED = userinfo(profile("pro_a"))
 EXPIRED = userinfo(lapsed("pro_a"))
 
 
+def labelled(*rows: tuple[Any, ...]) -> list[ParameterSet]:
+    """Rows of a table of tests, each beginning with its label."""
+    return [pytest.param(*values, id=label) for label, *values in rows]
+
+
 @dataclass(frozen=True)
 class Want:
-    """What a diagnosis must be; `says` must stand in its evidence."""
+    """What a diagnosis must be, its evidence aside."""
 
     cause: Cause | None
     certainty: Certainty
     remedy: Remedy
     detail: dict[str, Any] = field(default_factory=dict)
-    says: str = ""
     state: State = State.PENDING
 
 
-def generating(certainty: Certainty = CERTAIN, says: str = "") -> Want:
-    """Still being made, as far as can be seen."""
-    return Want(Cause.GENERATING, certainty, Remedy.WAIT, says=says)
+def generating(certainty: Certainty = CERTAIN) -> Want:
+    """Still being created, as far as anybody can see."""
+    return Want(Cause.GENERATING, certainty, Remedy.WAIT)
 
 
-def unexplained(says: str = "") -> Want:
-    """Nothing visible explains it."""
-    return Want(Cause.UNEXPLAINED, LIKELY, Remedy.ESCALATE, says=says)
-
-
-def expired(
-    certainty: Certainty = CERTAIN, profile_id: str = "pro_a", provider: str = "zoom", says: str = ""
-) -> Want:
-    """The profile has to be connected again."""
-    detail = {"profile_id": profile_id, "provider_name": provider}
-    return Want(Cause.CREDENTIALS_EXPIRED, certainty, Remedy.RELINK_EMAIL, detail, says)
-
-
-def replaceable(to: str, says: str = "", certainty: Certainty = CERTAIN) -> Want:
-    """The profile was removed, and exactly one other fits."""
-    detail = {"profile_id": "pro_a", "to_profile_id": to, "candidates": [to]}
-    return Want(Cause.PROFILE_REMOVED, certainty, Remedy.REASSIGN_PROFILE, detail, says)
-
-
-def irreplaceable(*candidates: str, says: str = "", certainty: Certainty = CERTAIN) -> Want:
-    """The profile was removed, and a person has to choose."""
-    detail = {"profile_id": "pro_a", "candidates": list(candidates)}
-    return Want(Cause.PROFILE_REMOVED, certainty, Remedy.ESCALATE, detail, says)
-
-
-def outage() -> Want:
-    """The conferencing service fails."""
-    detail = {"since": "2026-12-01T11:55:00+00:00"}
-    return Want(Cause.PROVIDER_OUTAGE, CERTAIN, Remedy.WAIT, detail, "2026-12-01 11:55 UTC")
-
-
-def no_url_told() -> Want:
-    """Cronofy said that the calendar's own service gave no URL."""
-    detail = {"since": "2026-12-01T11:55:00+00:00"}
-    return Want(Cause.MISSING_MEETING_URL, CERTAIN, Remedy.ESCALATE, detail, "returned no meeting URL")
-
-
-def no_url_inferred() -> Want:
-    """UserInfo says that the calendar has no conferencing of its own."""
-    return Want(Cause.MISSING_MEETING_URL, LIKELY, Remedy.ESCALATE, says="UserInfo says is not there")
-
-
-def past(says: str = "") -> Want:
-    """Too late."""
-    return Want(Cause.EVENT_IN_PAST, CERTAIN, Remedy.CLOSE, says=says, state=State.CLOSED)
+UNEXPLAINED = Want(Cause.UNEXPLAINED, LIKELY, Remedy.ESCALATE)
+OUTAGE = Want(Cause.PROVIDER_OUTAGE, CERTAIN, Remedy.WAIT, {"since": "2026-12-01T11:55:00+00:00"})
+NO_URL_NOTIFIED = Want(
+    Cause.MISSING_MEETING_URL, CERTAIN, Remedy.ESCALATE, {"since": "2026-12-01T11:55:00+00:00"}
+)
+NO_URL_INFERRED = Want(Cause.MISSING_MEETING_URL, LIKELY, Remedy.ESCALATE)
+UNAUTHORIZED = Want(Cause.ACCOUNT_UNAUTHORIZED, CERTAIN, Remedy.CLOSE)
+PAST = Want(Cause.EVENT_IN_PAST, CERTAIN, Remedy.CLOSE, state=State.CLOSED)
 
 
 def gone(certainty: Certainty) -> Want:
@@ -268,38 +238,37 @@ def gone(certainty: Certainty) -> Want:
     return Want(Cause.EVENT_GONE, certainty, Remedy.CLOSE, state=State.CLOSED)
 
 
-def assigned(provider: str | None = "zoom") -> Want:
+def expired(certainty: Certainty = CERTAIN, profile_id: str = "pro_a", provider: str = "zoom") -> Want:
+    """The profile has to be connected again."""
+    detail = {"profile_id": profile_id, "provider_name": provider}
+    return Want(Cause.CREDENTIALS_EXPIRED, certainty, Remedy.RELINK_EMAIL, detail)
+
+
+def removed(*candidates: str, to: str | None = None, certainty: Certainty = CERTAIN) -> Want:
+    """The profile was removed: exactly one other fits, or a person has to choose."""
+    detail = {"profile_id": "pro_a", "candidates": [*candidates]} | ({"to_profile_id": to} if to else {})
+    remedy = Remedy.REASSIGN_PROFILE if to else Remedy.ESCALATE
+    return Want(Cause.PROFILE_REMOVED, certainty, remedy, detail)
+
+
+def assigned(provider: str | None = None) -> Want:
     """It has its link."""
     detail = {"join_url": URL, "provider_name": provider}
-    return Want(None, CERTAIN, Remedy.NONE, detail, "has its conferencing link", State.ASSIGNED)
-
-
-def unauthorized() -> Want:
-    """Cronofy refuses the account."""
-    return Want(Cause.ACCOUNT_UNAUTHORIZED, CERTAIN, Remedy.CLOSE, says="The grant is gone.")
+    return Want(None, CERTAIN, Remedy.NONE, detail, State.ASSIGNED)
 
 
 Sighting = Seen | Missing | Unauthorized
 
 
 def verify(asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want) -> None:
-    """Diagnose, and compare the whole of what comes out."""
+    """Diagnose, and compare all that comes out but the evidence."""
     found = diagnose(asked, Observation(sighting, profiles), NOW, POLICY)
 
+    url = URL if want.state is State.ASSIGNED else None
     expected = Diagnosis(
-        state=want.state,
-        cause=want.cause,
-        certainty=want.certainty,
-        evidence=found.evidence,
-        remedy=want.remedy,
-        detail=want.detail,
-        join_url=URL if want.state is State.ASSIGNED else None,
+        want.state, want.cause, want.certainty, found.evidence, want.remedy, want.detail, url
     )
     assert found == expected
-    assert want.says in " ".join(found.evidence)
-    assert found.evidence
-    assert all(sentence[:1].strip() and sentence.endswith(".") for sentence in found.evidence)
-    assert SECRET not in f"{found!r} {found.evidence} {dict(found.detail)}"
 
 
 ADDRESS = "dana@example.org"

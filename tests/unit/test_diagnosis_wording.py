@@ -1,8 +1,8 @@
-"""The words of a diagnosis, whole: they are sent on to people as they are."""
+"""The evidence of a diagnosis, whole: people forward it as it is."""
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -21,6 +21,7 @@ from tests.unit.builders import (
     calendar,
     day,
     failing,
+    labelled,
     lapsed,
     profile,
     request,
@@ -29,229 +30,199 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Missing, Observation, Profiles, Request, Unauthorized
-from worker.diagnosis.replacement import choose_replacement
 
-ABSENT = "Cronofy shows no conferencing on the event, although it was asked for."
-LICENCE = "The conferencing licence or setting has to be mended at the provider."
-NOTIFIED = "Cronofy notified at 2026-12-01 11:55 UTC"
+ABSENT = "Conferencing was asked for, but Cronofy shows none on the event."
+LICENCE = "The licence or setting has to be fixed at the provider."
+NOTIFIED = "Cronofy notified us at 2026-12-01 11:55 UTC"
 WAITING = "Conferencing has been pending for 1 minute."
+RECONNECT = "Cronofy makes the conferencing once the user has connected the profile again."
+FUTURE = "Cronofy only creates conferencing for future events."
+UNLISTED = "The event asked for profile pro_a, which UserInfo no longer lists."
+OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", "google")),))
+SWITCHED_OFF = userinfo(calendars=(calendar(integrated=False),))
+TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
 
 
 @pytest.mark.parametrize(
     ("asked", "sighting", "profiles", "evidence"),
-    [
-        pytest.param(
+    labelled(
+        (
+            "account refused",
             request(),
             Unauthorized("The grant is gone."),
             None,
-            (
-                "The grant is gone.",
-                "Nothing can be read or mended for this account until it is connected again.",
-            ),
-            id="account refused",
+            ("The grant is gone.", "Nothing can be checked until the account is connected again."),
         ),
-        pytest.param(
+        (
+            "missing",
             request(),
             Missing(),
             None,
-            ("Cronofy does not list the event, not even among deleted ones; a second, wider read agrees.",),
-            id="missing",
+            ("Two reads, the second one wider, did not find the event, not even among deleted ones.",),
         ),
-        pytest.param(
-            request(), seen(deleted=True), None, ("Cronofy shows the event as deleted.",), id="deleted"
-        ),
-        pytest.param(
-            request(), seen(join_url=URL), None, ("The event has its conferencing link.",), id="assigned"
-        ),
-        pytest.param(
+        ("deleted", request(), seen(deleted=True), None, ("Cronofy shows the event as deleted.",)),
+        ("assigned", request(), seen(join_url=URL), None, ("The event has its conferencing link.",)),
+        (
+            "past, in the event's zone",
             request(),
-            seen(at(NOW)),
+            seen(at(NOW, "Pacific/Auckland")),
             None,
-            (
-                "The event started at 2026-12-01 12:00 UTC, which is not after now.",
-                "Cronofy makes no conferencing for an event whose start has passed.",
-            ),
-            id="past",
+            ("The start of the event, 2026-12-02 01:00 NZDT, has passed.", FUTURE),
         ),
-        pytest.param(
+        (
+            "past, a whole day",
             request(),
-            seen(day(date(2026, 12, 1).isoformat(), "UTC")),
+            seen(day("2026-12-01", "UTC")),
             None,
-            (
-                "The event started at 2026-12-01, which is not after now.",
-                "Cronofy makes no conferencing for an event whose start has passed.",
-            ),
-            id="past, a whole day",
+            ("The start of the event, 2026-12-01, has passed.", FUTURE),
         ),
-        pytest.param(
+        (
+            "disconnected",
             request(),
             seen(pending=False),
             EXPIRED,
-            (
-                ABSENT,
-                "The zoom profile pro_a is disconnected: its credentials have expired.",
-                "Cronofy makes the conferencing once the user has connected the profile again.",
-            ),
-            id="disconnected",
+            (ABSENT, "The zoom profile pro_a is disconnected: its credentials have expired.", RECONNECT),
         ),
-        pytest.param(
+        (
+            "disconnected, of no known provider",
             request(),
             seen(),
             userinfo(lapsed(provider=None)),
-            (
-                "The conferencing profile pro_a is disconnected: its credentials have expired.",
-                "Cronofy makes the conferencing once the user has connected the profile again.",
-            ),
-            id="disconnected, of no known provider",
+            ("The conferencing profile pro_a is disconnected: its credentials have expired.", RECONNECT),
         ),
-        pytest.param(
+        (
+            "calendar disconnected",
             request("integrated"),
             seen(pending=False),
-            userinfo(calendars=(calendar(lapsed("pro_google", "google")),)),
+            OWN_LAPSED,
             (
                 ABSENT,
                 "The google profile pro_google is disconnected: its credentials have expired. "
-                "It is probably the one that this event waits for.",
-                "Cronofy makes the conferencing once the user has connected the profile again.",
+                "It is probably the one this event uses.",
+                RECONNECT,
             ),
-            id="calendar disconnected",
         ),
-        pytest.param(
+        (
+            "removed, and nothing is listed",
             request(notice=failing("profile_missing")),
             seen(pending=False),
             userinfo(listed=False),
             (
                 ABSENT,
-                "The event asked for the conferencing profile pro_a, which UserInfo no longer lists.",
-                "UserInfo lists no conferencing profiles at all for this account.",
-                "Cronofy notified that the profile is missing.",
+                UNLISTED,
+                "UserInfo lists no conferencing profiles for this account.",
+                "Cronofy notified us that the profile is missing.",
                 "The account has no other connected zoom profile.",
             ),
-            id="removed, and nothing is listed",
         ),
-        pytest.param(
+        (
+            "removed, with a replacement",
             request(),
             seen(),
             userinfo(profile("pro_b")),
-            (
-                "The event asked for the conferencing profile pro_a, which UserInfo no longer lists.",
-                "The account's only other connected zoom profile is pro_b.",
-            ),
-            id="removed, with a replacement",
+            (UNLISTED, "The account's only other connected zoom profile is pro_b."),
         ),
-        pytest.param(
+        (
+            "outage",
             request(notice=failing()),
             seen(pending=False),
             CONNECTED,
-            (
-                ABSENT,
-                f"{NOTIFIED} that the conferencing service fails, and keeps trying.",
-            ),
-            id="outage",
+            (ABSENT, f"{NOTIFIED} that the conferencing service is failing, and keeps trying."),
         ),
-        pytest.param(
+        (
+            "no meeting URL, notified",
             request(notice=failing("missing_meeting_url")),
             seen(pending=False),
             CONNECTED,
-            (
-                ABSENT,
-                f"{NOTIFIED} that the calendar's own service returned no meeting URL.",
-                LICENCE,
-            ),
-            id="no meeting URL, notified",
+            (ABSENT, f"{NOTIFIED} that the calendar's own service returned no meeting URL.", LICENCE),
         ),
-        pytest.param(
+        (
+            "no meeting URL, by UserInfo",
             request("integrated", age=3 * MINUTE),
             seen(pending=False),
-            userinfo(calendars=(calendar(integrated=False),)),
+            SWITCHED_OFF,
             (
                 ABSENT,
-                "The event asked for the calendar's own conferencing, which UserInfo says is not there.",
+                "The event asked for the calendar's own conferencing, which UserInfo says is unavailable.",
                 LICENCE,
             ),
-            id="no meeting URL, by UserInfo",
         ),
-        pytest.param(
+        (
+            "generating",
             request(),
             seen(pending=False),
             CONNECTED,
-            (ABSENT, WAITING, "Its conferencing profile pro_a is connected."),
-            id="generating",
+            (ABSENT, WAITING, "Its profile pro_a is connected."),
         ),
-        pytest.param(request(), seen(), None, (WAITING,), id="generating, UserInfo not asked"),
-        pytest.param(
+        (
+            "generating, explicit",
             request("explicit"),
             seen(),
             CONNECTED,
-            (WAITING, "The event asked for explicit conferencing, for which Cronofy uses no profile."),
-            id="generating, explicit",
+            (WAITING, 'The event asked for "explicit", which uses no profile.'),
         ),
-        pytest.param(
+        (
+            "generating, none",
             request("none"),
             seen(),
             EXPIRED,
-            (WAITING, "The event asked for none conferencing, for which Cronofy uses no profile."),
-            id="generating, none",
+            (WAITING, 'The event asked for "none", which uses no profile.'),
         ),
-        pytest.param(
+        (
+            "generating, default",
             request("default"),
             seen(),
             CONNECTED,
-            (WAITING, "The event asked for default, so Cronofy does not say which profile it uses."),
-            id="generating, default",
+            (WAITING, 'The event asked for "default", so we cannot tell which profile it uses.'),
         ),
-        pytest.param(
+        (
+            "generating, no profile on record",
             request(None),
             seen(),
-            userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c")),
+            TWO_LAPSED,
             (
                 WAITING,
-                "The event has no profile on record, so Cronofy does not say which profile it uses.",
-                "A possible cause: disconnected profiles (pro_a, pro_c).",
+                "The event has no profile on record, so we cannot tell which profile it uses.",
+                "Disconnected, and possibly the cause: pro_a, pro_c.",
             ),
-            id="generating, no profile on record",
         ),
-        pytest.param(
+        (
+            "generating, a notification unconfirmed",
             request(notice=failing("profile_missing")),
             seen(),
             CONNECTED,
             (
                 WAITING,
-                "Its conferencing profile pro_a is connected.",
-                'Cronofy notified a failure of kind "profile_missing", which UserInfo does not confirm.',
+                "Its profile pro_a is connected.",
+                'Cronofy notified us of "profile_missing", which UserInfo does not confirm.',
             ),
-            id="generating, a notification unconfirmed",
         ),
-        pytest.param(
+        (
+            "generating, a notification and no UserInfo",
             request(notice=failing("profile_missing")),
             seen(),
             None,
             (WAITING,),
-            id="generating, a notification that nothing was asked about",
         ),
-        pytest.param(
+        (
+            "unexplained, old",
             request(age=2 * DAY),
             seen(),
             CONNECTED,
             (
                 "Conferencing has been pending for 2 days.",
-                "Its conferencing profile pro_a is connected.",
-                "That is longer than 1 day, and nothing visible explains it.",
+                "Its profile pro_a is connected.",
+                "It has been pending for over 1 day with no visible reason.",
             ),
-            id="unexplained, old",
         ),
-        pytest.param(
+        (
+            "unexplained, near and nearly old",
             request(age=DAY),
             seen(at(NOW + 30 * MINUTE)),
-            CONNECTED,
-            (
-                "Conferencing has been pending for 1 day.",
-                "Its conferencing profile pro_a is connected.",
-                "It starts in 30 minutes.",
-            ),
-            id="unexplained, near and nearly old",
+            None,
+            ("Conferencing has been pending for 1 day.", "It starts in 30 minutes."),
         ),
-    ],
+    ),
 )
 def test_the_evidence(
     asked: Request, sighting: Sighting, profiles: Profiles | None, evidence: tuple[str, ...]
@@ -262,43 +233,20 @@ def test_the_evidence(
 
 @pytest.mark.parametrize(
     ("age", "words"),
-    [
-        pytest.param(-MINUTE, "0 seconds", id="a clock ahead of ours"),
-        pytest.param(timedelta(0), "0 seconds", id="none"),
-        pytest.param(SECOND, "1 second", id="one second"),
-        pytest.param(59 * SECOND, "59 seconds", id="seconds"),
-        pytest.param(MINUTE, "1 minute", id="one minute"),
-        pytest.param(HOUR - SECOND, "59 minutes", id="minutes"),
-        pytest.param(HOUR, "1 hour", id="one hour"),
-        pytest.param(2 * HOUR, "2 hours", id="hours"),
-        pytest.param(DAY - SECOND, "23 hours", id="not quite a day"),
-        pytest.param(DAY, "1 day", id="one day"),
-        pytest.param(11 * DAY, "11 days", id="days"),
-    ],
+    labelled(
+        ("a clock ahead of ours", -MINUTE, "0 seconds"),
+        ("one second", SECOND, "1 second"),
+        ("seconds", 59 * SECOND, "59 seconds"),
+        ("one minute", MINUTE, "1 minute"),
+        ("minutes", HOUR - SECOND, "59 minutes"),
+        ("one hour", HOUR, "1 hour"),
+        ("hours", DAY - SECOND, "23 hours"),
+        ("one day", DAY, "1 day"),
+        ("days", 11 * DAY, "11 days"),
+    ),
 )
 def test_lengths(age: timedelta, words: str) -> None:
-    """How long it waits is told in its largest unit."""
+    """How long it has waited is told in the largest unit."""
     found = diagnose(request(age=age), Observation(seen(), None), NOW, POLICY)
 
     assert f"Conferencing has been pending for {words}." in found.evidence
-
-
-@pytest.mark.parametrize(
-    ("provider", "policy", "reason"),
-    [
-        pytest.param("zoom", "never", "The policy is to let a person choose the replacement.", id="never"),
-        pytest.param(
-            None,
-            "same_provider",
-            "The provider of the removed profile is not on record, so none can stand in for it.",
-            id="provider unknown",
-        ),
-        pytest.param("zoom", "same_provider", "The account has no other connected zoom profile.", id="none"),
-        pytest.param(
-            "zoom", "any_connected", "The account has no other connected profile.", id="none of any"
-        ),
-    ],
-)
-def test_why_nothing_replaces_a_profile(provider: str | None, policy: str, reason: str) -> None:
-    """A person is told what stands in the way."""
-    assert choose_replacement("pro_a", provider, [], (), policy).reason == reason

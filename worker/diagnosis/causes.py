@@ -1,7 +1,7 @@
-"""Diagnosis: from what was seen of an event to why it has no conferencing, and what to do.
+"""Diagnosis: why an event has no conferencing, and what to do about it.
 
-A pure function: no I/O, no clock, no store. It reads as the table of the contract (§2) does; the
-first row that fits decides.
+A pure function: no I/O, no clock, no store. It reads like the contract's table (§2): the first row that
+fits decides.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from worker.diagnosis.replacement import choose_replacement
 #: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
 INDIRECT = frozenset({"default", "integrated", "explicit", "none"})
 
+_LICENCE = "The licence or setting has to be fixed at the provider."
+
 
 def diagnose(request: Request, observation: Observation, now: datetime, policy: Policy) -> Diagnosis:
-    """Say why the event stands as it does at `now` (aware), and what is to be done about it.
+    """Say why the event has no link at `now` (aware), and what to do about it.
 
-    Every input has an answer. Nothing is ever concluded from an error, since an observation holds
-    none, and no remedy that acts is ever given for an event that has its join URL.
+    Every input has an answer. Nothing is concluded from errors, since an observation holds none. No
+    remedy acts on an event that has its join URL.
     """
     sighting = observation.sighting
     if isinstance(sighting, Unauthorized):
@@ -43,13 +45,13 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
             Cause.ACCOUNT_UNAUTHORIZED,
             Remedy.CLOSE,
             sighting.reason,
-            "Nothing can be read or mended for this account until it is connected again.",
+            "Nothing can be checked until the account is connected again.",
         )
     if isinstance(sighting, Missing):
         return _closed(
             Cause.EVENT_GONE,
             Certainty.LIKELY,
-            "Cronofy does not list the event, not even among deleted ones; a second, wider read agrees.",
+            "Two reads, the second one wider, did not find the event, not even among deleted ones.",
         )
     if sighting.deleted:
         return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
@@ -60,15 +62,17 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
         return _closed(
             Cause.EVENT_IN_PAST,
             Certainty.CERTAIN,
-            f"The event started at {_spoken(start.local)}, which is not after now.",
-            "Cronofy makes no conferencing for an event whose start has passed.",
+            f"The start of the event, {_shown(start.local)}, has passed.",
+            "Cronofy only creates conferencing for future events.",
         )
     return _diagnose_pending(request, sighting, observation.profiles, now, policy)
 
 
 def is_overdue(asked_at: datetime, start: datetime | None, now: datetime, policy: Policy) -> bool:
-    """Whether a person should know of an event that still has no conferencing (contract §2,
-    ``unexplained``): it waits for too long, or past GRACE its start is too near."""
+    """Whether a person should know that an event still has no conferencing (contract §2, ``unexplained``).
+
+    It has waited too long, or it starts too soon and is past GRACE.
+    """
     age = now - asked_at
     near = start is not None and start - now < policy.escalate_before
     return age > policy.escalate_after or (age >= policy.grace and near)
@@ -77,16 +81,14 @@ def is_overdue(asked_at: datetime, start: datetime | None, now: datetime, policy
 def _diagnose_pending(
     request: Request, seen: Seen, profiles: Profiles | None, now: datetime, policy: Policy
 ) -> Diagnosis:
-    shown = (
-        () if seen.pending else ("Cronofy shows no conferencing on the event, although it was asked for.",)
-    )
+    shown = () if seen.pending else ("Conferencing was asked for, but Cronofy shows none on the event.",)
     if profiles is not None and request.profile_id and request.profile_id not in INDIRECT:
         found = _named_profile(request, request.profile_id, profiles, policy, shown)
         if found:
             return found
-    told = _notified(request, shown)
-    if told:
-        return told
+    found = _notified(request, shown)
+    if found:
+        return found
     if profiles is not None:
         overdue = now - request.asked_at >= policy.grace
         found = _integrated_profile(request, profiles, overdue, shown)
@@ -98,19 +100,16 @@ def _diagnose_pending(
 def _named_profile(
     request: Request, profile_id: str, profiles: Profiles, policy: Policy, shown: tuple[str, ...]
 ) -> Diagnosis | None:
-    """The event asked for one profile by its id: UserInfo says for certain how that one is."""
+    """The event asked for one profile by its id, so UserInfo says for certain what is wrong with it."""
     profile = profiles.conferencing_profile(profile_id)
     if profile is not None:
         return None if profile.connected else _expired(profile, Certainty.CERTAIN, shown)
-    missing_told = _subtype(request) == "profile_missing"
-    evidence = [
-        *shown,
-        f"The event asked for the conferencing profile {profile_id}, which UserInfo no longer lists.",
-    ]
+    notified = _subtype(request) == "profile_missing"
+    evidence = [*shown, f"The event asked for profile {profile_id}, which UserInfo no longer lists."]
     if not profiles.listed:
-        evidence.append("UserInfo lists no conferencing profiles at all for this account.")
-    if missing_told:
-        evidence.append("Cronofy notified that the profile is missing.")
+        evidence.append("UserInfo lists no conferencing profiles for this account.")
+    if notified:
+        evidence.append("Cronofy notified us that the profile is missing.")
     choice = choose_replacement(
         profile_id, request.provider_name, profiles.conferencing, request.wrote, policy.replacement
     )
@@ -119,7 +118,7 @@ def _named_profile(
         Cause.PROFILE_REMOVED,
         Remedy.REASSIGN_PROFILE if choice.profile_id else Remedy.ESCALATE,
         *evidence,
-        certainty=Certainty.CERTAIN if profiles.listed or missing_told else Certainty.LIKELY,
+        certainty=Certainty.CERTAIN if profiles.listed or notified else Certainty.LIKELY,
         profile_id=profile_id,
         to_profile_id=choice.profile_id,
         candidates=list(choice.candidates),
@@ -127,17 +126,17 @@ def _named_profile(
 
 
 def _notified(request: Request, shown: tuple[str, ...]) -> Diagnosis | None:
-    """What ``conferencing_failing`` says, where UserInfo does not already explain the event."""
+    """What a ``conferencing_failing`` notification explains."""
     notice = request.notice
     if notice is None or notice.interaction is not Interaction.FAILING:
         return None
-    since = _spoken(notice.at)
+    since = _shown(notice.at)
     if notice.subtype is None:
         return _pending(
             Cause.PROVIDER_OUTAGE,
             Remedy.WAIT,
             *shown,
-            f"Cronofy notified at {since} that the conferencing service fails, and keeps trying.",
+            f"Cronofy notified us at {since} that the conferencing service is failing, and keeps trying.",
             since=notice.at.isoformat(),
         )
     if notice.subtype == "missing_meeting_url":
@@ -145,21 +144,21 @@ def _notified(request: Request, shown: tuple[str, ...]) -> Diagnosis | None:
             Cause.MISSING_MEETING_URL,
             Remedy.ESCALATE,
             *shown,
-            f"Cronofy notified at {since} that the calendar's own service returned no meeting URL.",
-            "The conferencing licence or setting has to be mended at the provider.",
+            f"Cronofy notified us at {since} that the calendar's own service returned no meeting URL.",
+            _LICENCE,
             since=notice.at.isoformat(),
         )
-    # profile_missing that UserInfo does not confirm, and words yet unknown, prove nothing.
+    # An unknown subtype proves nothing, nor does a profile_missing that UserInfo does not confirm.
     return None
 
 
 def _integrated_profile(
     request: Request, profiles: Profiles, overdue: bool, shown: tuple[str, ...]
 ) -> Diagnosis | None:
-    """The event asked for the calendar's own conferencing: causes are likely at best (reference §11, 7)."""
+    """The event asked for the calendar's own conferencing, so causes are only likely (reference §11, 7)."""
     calendar = profiles.calendar(request.calendar_id)
     if request.profile_id != "integrated" or calendar is None:
-        # Which profile `default` stands for is not known, so none is blamed: see `_about_profile`.
+        # We do not know which profile `default` stands for, so none is blamed: see `_about_profile`.
         return None
     if not calendar.profile.connected:
         return _expired(calendar.profile, Certainty.LIKELY, shown)
@@ -168,8 +167,8 @@ def _integrated_profile(
             Cause.MISSING_MEETING_URL,
             Remedy.ESCALATE,
             *shown,
-            "The event asked for the calendar's own conferencing, which UserInfo says is not there.",
-            "The conferencing licence or setting has to be mended at the provider.",
+            "The event asked for the calendar's own conferencing, which UserInfo says is unavailable.",
+            _LICENCE,
             certainty=Certainty.LIKELY,
         )
     return None
@@ -183,7 +182,7 @@ def _nothing_wrong(
     policy: Policy,
     shown: tuple[str, ...],
 ) -> Diagnosis:
-    """Pending with nothing amiss: normal while young, then delayed, then unexplained."""
+    """Nothing is visibly wrong: normal at first, then delayed, then unexplained."""
     age = now - request.asked_at
     evidence = [
         *shown,
@@ -191,13 +190,11 @@ def _nothing_wrong(
         *_about_profile(request, profiles),
     ]
     if profiles is not None and _subtype(request) is not None:
-        evidence.append(
-            f'Cronofy notified a failure of kind "{_subtype(request)}", which UserInfo does not confirm.'
-        )
+        evidence.append(f'Cronofy notified us of "{_subtype(request)}", which UserInfo does not confirm.')
     start = seen.start or request.start
     if is_overdue(request.asked_at, start.instant if start else None, now, policy):
         evidence.append(
-            f"That is longer than {_length(policy.escalate_after)}, and nothing visible explains it."
+            f"It has been pending for over {_length(policy.escalate_after)} with no visible reason."
             if age > policy.escalate_after or start is None
             else f"It starts in {_length(start.instant - now)}."
         )
@@ -215,20 +212,20 @@ def _about_profile(request: Request, profiles: Profiles | None) -> list[str]:
     if profiles is None:
         return []
     if request.profile_id and request.profile_id not in INDIRECT:
-        return [f"Its conferencing profile {request.profile_id} is connected."]
+        return [f"Its profile {request.profile_id} is connected."]
     if request.profile_id in ("explicit", "none"):
-        return [f"The event asked for {request.profile_id} conferencing, for which Cronofy uses no profile."]
-    asked = f"asked for {request.profile_id}" if request.profile_id else "has no profile on record"
-    lines = [f"The event {asked}, so Cronofy does not say which profile it uses."]
+        return [f'The event asked for "{request.profile_id}", which uses no profile.']
+    asked = f'asked for "{request.profile_id}"' if request.profile_id else "has no profile on record"
+    lines = [f"The event {asked}, so we cannot tell which profile it uses."]
     lapsed = [profile.profile_id for profile in profiles.conferencing if not profile.connected]
     if lapsed:
-        lines.append(f"A possible cause: disconnected profiles ({', '.join(lapsed)}).")
+        lines.append(f"Disconnected, and possibly the cause: {', '.join(lapsed)}.")
     return lines
 
 
 def _expired(profile: Profile, certainty: Certainty, shown: tuple[str, ...]) -> Diagnosis:
     service = profile.provider_name or "conferencing"
-    likely = "" if certainty is Certainty.CERTAIN else " It is probably the one that this event waits for."
+    likely = "" if certainty is Certainty.CERTAIN else " It is probably the one this event uses."
     return _pending(
         Cause.CREDENTIALS_EXPIRED,
         Remedy.RELINK_EMAIL,
@@ -273,14 +270,14 @@ def _subtype(request: Request) -> str | None:
     return request.notice.subtype if request.notice else None
 
 
-def _spoken(moment: Any) -> str:
+def _shown(moment: Any) -> str:
     if isinstance(moment, datetime):
         return moment.strftime("%Y-%m-%d %H:%M %Z")
     return str(moment)
 
 
 def _length(duration: timedelta) -> str:
-    """A duration as people say it: its one largest unit, or seconds."""
+    """A duration in its largest unit."""
     seconds = max(0, int(duration.total_seconds()))
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= size:

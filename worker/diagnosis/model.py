@@ -1,4 +1,4 @@
-"""The words of the domain: what was seen of an event, and what is made of it.
+"""The words of the domain: what was seen of an event, and what is concluded from it.
 
 Everything here is a frozen value. The names are those of the contract (§1 and §2).
 """
@@ -26,25 +26,16 @@ class State(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why an event has no conferencing yet (contract §2)."""
+    """Why an event has no conferencing yet (contract §2); what each means: `worker.diagnosis.cause_table`."""
 
-    #: Cronofy is, as far as can be seen, still making it.
     GENERATING = "generating"
-    #: The requested profile is disconnected: its user has to connect it again.
     CREDENTIALS_EXPIRED = "credentials_expired"
-    #: The requested profile is no longer among the account's.
     PROFILE_REMOVED = "profile_removed"
-    #: The event's start is not after now; Cronofy makes no conferencing for the past.
     EVENT_IN_PAST = "event_in_past"
-    #: The calendar's own service gave no meeting URL: a licence or a setting is missing there.
     MISSING_MEETING_URL = "missing_meeting_url"
-    #: The conferencing service fails; Cronofy keeps trying.
     PROVIDER_OUTAGE = "provider_outage"
-    #: Cronofy no longer lets us read or write for this account.
     ACCOUNT_UNAUTHORIZED = "account_unauthorized"
-    #: The event was deleted or cannot be found.
     EVENT_GONE = "event_gone"
-    #: Pending for too long, or too close to its start, with nothing visibly wrong.
     UNEXPLAINED = "unexplained"
 
 
@@ -66,7 +57,7 @@ class Remedy(StrEnum):
     REASSIGN_PROFILE = "reassign_profile"
     #: Ask the user, by email, to connect the profile again.
     RELINK_EMAIL = "relink_email"
-    #: Tell a person: nothing here can mend it.
+    #: Tell a person: no program can fix it.
     ESCALATE = "escalate"
     #: Stop looking.
     CLOSE = "close"
@@ -79,9 +70,13 @@ class Interaction(StrEnum):
     FAILING = "conferencing_failing"
 
 
+#: An event subscribed to all of these needs less polling; they are what our own subscriptions ask for.
+SUBSCRIBED = (Interaction.ASSIGNED, Interaction.FAILING)
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """The last thing that a push notification said of an event: a hint, never evidence by itself."""
+    """The last thing that a push notification said of an event; never evidence on its own."""
 
     interaction: Interaction
     subtype: str | None
@@ -90,12 +85,12 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is known of an event from the caller's own record of its write.
+    """What the caller's own record says of an event.
 
     `profile_id` is what the event was last asked to use, by the caller or by our reassignment: a
     profile's id, ``default``, ``integrated``, ``explicit``, or None where the record does not say.
     `asked_at` is when waiting began: the later of `track` and `created`, or a later change of the
-    profile or of its connection. `wrote` are the profiles that we already set on this event.
+    profile or its connection. `wrote` holds the profiles we already set on this event.
     """
 
     profile_id: str | None
@@ -160,10 +155,10 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """A well-formed UserInfo, as far as conferencing goes.
+    """What a well-formed UserInfo says about conferencing.
 
-    `listed` is False where the answer had no ``conferencing_profiles`` at all, which Cronofy does
-    when none was ever authorised.
+    `listed` is False where the answer has no ``conferencing_profiles`` at all, as when none was ever
+    authorised.
     """
 
     conferencing: tuple[Profile, ...]
@@ -193,7 +188,7 @@ class Profiles:
 class Observation:
     """What one look saw. Errors have no place here: a look that failed makes no observation.
 
-    `profiles` is None when UserInfo was not asked, as it is not when the read settles everything.
+    `profiles` is None when UserInfo was not asked, as when the read settles everything.
     """
 
     sighting: Seen | Missing | Unauthorized
@@ -215,7 +210,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Why an event stands as it does, in words that a support person can forward, and what to do."""
+    """Why an event has no link, in words a support person can forward, and what to do about it."""
 
     state: State
     cause: Cause | None

@@ -10,7 +10,7 @@ from worker.diagnosis.model import Profile
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """The profile to set instead, or None; `reason` says why, for a person."""
+    """The profile to set instead, or None; `reason` tells a person why."""
 
     profile_id: str | None
     reason: str
@@ -26,17 +26,17 @@ def choose_replacement(
 ) -> Replacement:
     """Choose among `profiles` by `policy` (contract §4, ``RECONCILER_REPLACEMENT``).
 
-    `provider_name` is the removed profile's, as far as the caller or an earlier look knew it.
-    `wrote` are profiles already set on the event: none is set twice (design: written rarely).
+    `provider_name` is the removed profile's, where the caller or an earlier look knew it. `wrote` holds
+    profiles already set on the event: none is set twice (design: written rarely).
     """
     if policy == "never":
-        return Replacement(None, "The policy is to let a person choose the replacement.")
+        return Replacement(None, "By policy, a person chooses the replacement.")
     fitting = [p for p in profiles if p.connected and p.profile_id != removed]
     if policy == "same_provider":
         if provider_name is None:
             return Replacement(
                 None,
-                "The provider of the removed profile is not on record, so none can stand in for it.",
+                "The removed profile's provider is not on record, so no replacement can be chosen.",
                 tuple(p.profile_id for p in fitting),
             )
         fitting = [p for p in fitting if p.provider_name == provider_name]

@@ -1,4 +1,4 @@
-"""When to look at an event again (contract §1): doubling, bounded, and closer as the start comes near."""
+"""When to look at an event again (contract §1): intervals double within bounds, and shrink near the start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from worker.diagnosis.model import Cause, Diagnosis, Policy, State
 
-#: Looks that fail are repeated no further apart than this.
+#: The longest wait after a failed look.
 LONGEST_RETRY = timedelta(minutes=10)
 
 
@@ -25,8 +25,7 @@ def next_interval(previous: timedelta | None, policy: Policy) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """How long to wait for the next look, before the start's nearness is weighed; and the interval that
-    the one after it doubles."""
+    """How long to wait for the next look, however soon the event starts, and the interval to double next."""
 
     wait: timedelta
     interval: timedelta
@@ -35,7 +34,7 @@ class Pause:
 def next_pause(previous: timedelta | None, policy: Policy, *, notified: bool) -> Pause:
     """The pause after a look whose last interval was `previous`.
 
-    Where Cronofy is known to notify us of the event, three of every four looks are left out.
+    Where Cronofy is known to notify us of the event, three of every four looks are skipped.
     """
     interval = next_interval(previous, policy)
     wait = interval
@@ -50,8 +49,8 @@ def next_look(
 ) -> datetime | None:
     """When to look next, or None for never.
 
-    Never further away than a quarter of the time left to `start`, and never sooner than
-    ``RECHECK_MIN``. A lost account is not looked at until it is connected again.
+    At most a quarter of the time left to `start` away, and at least ``RECHECK_MIN``. A lost account is not
+    looked at until it is connected again.
     """
     if diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED:
         return None
@@ -61,9 +60,9 @@ def next_look(
 
 
 def retry_look(failures: int, start: datetime | None, now: datetime, policy: Policy) -> datetime:
-    """When to look again after `failures` looks in a row failed: doubling, at most `LONGEST_RETRY` apart.
+    """When to look again after `failures` failed looks in a row: doubling, at most `LONGEST_RETRY` apart.
 
-    A failed look says nothing of the event, so the schedule of its looks goes on where it was.
+    A failed look says nothing about the event, so its own interval stays as it was.
     """
     wait: timedelta = min(policy.recheck_min * 2 ** min(failures, 20), max(LONGEST_RETRY, policy.recheck_min))
     if start is not None and start > now:
@@ -72,9 +71,9 @@ def retry_look(failures: int, start: datetime | None, now: datetime, policy: Pol
 
 
 def is_due(next_look_at: datetime, interval: timedelta | None, now: datetime) -> bool:
-    """Whether a look of the account takes this event in: due, or nearly so.
+    """Whether a look at the account includes this event: it is due, or nearly so.
 
-    The last quarter of an interval counts, so that an account's events come to share their looks:
-    one read serves them all.
+    The last quarter of an interval counts, so that events of an account come to share their looks: one
+    read serves them all.
     """
     return next_look_at <= now + (interval or timedelta(0)) / 4

@@ -1,4 +1,4 @@
-"""A case: all that is known of one event when somebody asks why it has no conference yet."""
+"""A case: everything known of one event when somebody asks why it has no conference yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.reconcile.relinks import next_reminder
 from worker.text.wording import line, provider, when
 
 
-class Post(StrEnum):
+class Delivery(StrEnum):
     """Where the newest relink email of an episode is."""
 
     QUEUED = "queued"
@@ -26,7 +26,7 @@ class Post(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that an answer speaks of."""
+    """The settings that an answer mentions."""
 
     grace: timedelta
     reminders: tuple[timedelta, ...]
@@ -37,7 +37,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One event, with everything that an answer about it rests on. All times are the ledger's."""
+    """One event, with everything an answer about it needs. All times are the ledger's."""
 
     #: The diagnosis as the contract (§1) writes it.
     answer: Mapping[str, Any]
@@ -45,12 +45,12 @@ class Case:
     account: Account
     now: datetime
     rules: Rules
-    #: Of the newest email of `episode`; None where none was written.
-    post: Post | None = None
+    #: Of the newest email of `episode`; None where there is none.
+    delivery: Delivery | None = None
     #: When an operator paused the fleet.
     paused_since: datetime | None = None
-    #: The diagnosis was made a moment ago; else it is the last look's.
-    read_anew: bool = False
+    #: The diagnosis was made a moment ago; otherwise it is the last look's.
+    live: bool = False
 
     @property
     def cause(self) -> Cause | None:
@@ -68,7 +68,7 @@ class Case:
     def unseen(self) -> bool:
         """No look has come to a diagnosis yet."""
         refused = self.answer["cause"] == Cause.ACCOUNT_UNAUTHORIZED
-        return self.event.last is None and not self.read_anew and not refused and not self.event.parked
+        return self.event.last is None and not self.live and not refused and not self.event.parked
 
     @property
     def likely(self) -> bool:
@@ -83,7 +83,7 @@ class Case:
 
     @property
     def profile_id(self) -> str | None:
-        """The profile that the diagnosis speaks of, or else the one that the event asked for."""
+        """The profile that the diagnosis names, or else the one the event asked for."""
         named = self.detail.get("profile_id")
         return named if isinstance(named, str) else self.event.profile_id
 
@@ -100,7 +100,7 @@ class Case:
 
     @property
     def episode(self) -> Episode | None:
-        """What was undertaken to have the profile connected again."""
+        """What has been done to have the profile connected again."""
         return self.account.memo.episodes.get(self.profile_id or "")
 
     @property
@@ -110,7 +110,7 @@ class Case:
 
     @property
     def write(self) -> Write | None:
-        """The Update Event that sets the replacement which the diagnosis names, if one was begun."""
+        """The Update Event that sets the replacement named by the diagnosis, if one was begun."""
         return self.event.writes.get(str(self.detail.get("to_profile_id")))
 
     @property
@@ -121,22 +121,22 @@ class Case:
 
     @property
     def summary(self) -> str:
-        """What the meeting is about, on one line and with nothing invisible in it."""
+        """What the meeting is about, on one line and without invisible characters."""
         return line(self.event.summary, 200) or "(no summary)"
 
     @property
     def start(self) -> str:
-        """When it starts, as a person in its zone reads it."""
+        """When it starts, in its own zone."""
         start = self.event.start
         return when(start.local, start.tzid) if start else "at an unknown time"
 
     def at(self, moment: datetime) -> str:
-        """A moment as a person in the event's zone reads it."""
+        """A moment in the event's zone."""
         start = self.event.start
         return when(moment, start.tzid if start else None)
 
     def since(self, cause: Cause) -> datetime | None:
-        """When the history first names the cause, of its present unbroken run; None where it does not."""
+        """When the latest unbroken run of this cause in the history began; None where there is none."""
         first = None
         for at, what, _ in reversed(self.event.history):
             if what == cause.value:

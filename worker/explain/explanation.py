@@ -13,7 +13,7 @@ from rich.text import Text
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError
 from worker.bootstrap import bootstrap, keyless_ledger
-from worker.explain.case import Case, Post, Rules
+from worker.explain.case import Case, Delivery, Rules
 from worker.explain.chronicle import following, history, operator_can, support_can
 from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
@@ -28,7 +28,7 @@ from worker.text.wording import line
 
 
 def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | list[Ids]:
-    """The case of one event, by a live read or from the ledger; where it is not tracked, the ids nearest.
+    """The case of one event, by a live read or from the ledger; where it is not tracked, the nearest ids.
 
     From the ledger, it needs neither Cronofy's client nor a vault key.
     """
@@ -51,7 +51,7 @@ def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
 def recorded_case(
     ledger: Ledger, settings: Settings, sub: str, key: EventKey, found: Explained | None = None
 ) -> Case | None:
-    """What the ledger knows of an event, with the last look's diagnosis unless another was `found`.
+    """What the ledger knows of an event, with the diagnosis that was `found`, or else the last look's.
 
     None where it is not tracked. Reads a few keys, whatever else is tracked.
     """
@@ -66,25 +66,27 @@ def recorded_case(
         account=account,
         now=ledger.now(),
         rules=Rules(settings.grace, settings.relink_reminders, settings.replacement.value, settings.dry_run),
-        post=_post(ledger, account, stored.event, answer),
+        delivery=_delivery(ledger, account, stored.event, answer),
         paused_since=ledger.paused_since(),
-        read_anew=found is not None and found.read_anew,
+        live=found is not None and found.read_anew,
     )
 
 
-def _post(ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]) -> Post | None:
+def _delivery(
+    ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]
+) -> Delivery | None:
     episode = account.memo.episodes.get(answer["detail"].get("profile_id") or event.profile_id or "")
     if episode is None or not episode.mail_ids:
         return None
     newest = episode.mail_ids[-1]
     outbox = Outbox(ledger)
     if outbox.holds(newest):
-        return Post.QUEUED
-    return Post.REFUSED if outbox.was_refused(newest) else Post.SENT
+        return Delivery.QUEUED
+    return Delivery.REFUSED if outbox.was_refused(newest) else Delivery.SENT
 
 
 def show(case: Case, console: Console) -> None:
-    """Print it: the answer in two sentences first, then what stands behind it.
+    """Print it: the answer in two sentences first, then what it rests on.
 
     Prose is wrapped to the console's width; ids and links are never broken, so that they can be copied.
     """
@@ -97,8 +99,8 @@ def show(case: Case, console: Console) -> None:
 
 
 def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Each with its title, and its rows: what stands in front, and the text."""
-    evidence = "Evidence, read just now" if case.read_anew else f"Evidence, {_as_of(case)}"
+    """Each section's title and rows; a row is what it begins with, and its text."""
+    evidence = "Evidence, read just now" if case.live else f"Evidence, {_as_of(case)}"
     yield evidence, [("-", line(sentence, 2000)) for sentence in case.answer["evidence"]]
     entries = [(f"{second(entry.at)} ", entry.text) for entry in history(case)]
     yield "History (UTC)", entries
@@ -108,7 +110,7 @@ def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def particulars(case: Case) -> list[tuple[str, str]]:
-    """What the event is and how it stands, in the words of the contract."""
+    """The event and its state, in the words of the contract."""
     cause, certainty = case.answer["cause"], case.answer["certainty"]
     return [
         ("meeting", f"{case.summary}, {case.start}"),

@@ -1,47 +1,46 @@
-"""The answer to "why has this meeting no link yet?" in two sentences that may go to a customer as they are.
+"""The answer to "why has this meeting no link yet?" in two sentences that can go to a customer as they are.
 
-Pure: from a case to words. They name the service and times where these are known, and use none of the words
-that only this program's operators know.
+Pure: from a case to words. They name the service and times where known, and avoid this program's jargon.
+Causes whose words never vary have them in `worker.diagnosis.cause_table`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, State
-from worker.explain.case import Case, Post
-from worker.ledger.records import from_ms
+from worker.explain.case import Case, Delivery
+from worker.ledger.records import Obstacle, from_ms
 
 Reply = tuple[str, str]
 
-_THEN = "the link is then created by itself"
+_THEN = "the meeting link is then created automatically"
 
 
 def reply(case: Case) -> Reply:
     """Why the meeting has no link (or that it has), and what happens or has to happen next."""
     if case.state is State.ASSIGNED:
-        return _assigned(case)
-    if case.cause is Cause.ACCOUNT_UNAUTHORIZED:
-        return _unauthorized(case)
-    if case.event.parked:
+        ready = f"This meeting has its {_link(case)}."
+        return ready, "You can find it in the calendar entry, and nothing more needs to be done."
+    if case.event.parked and case.cause is not Cause.ACCOUNT_UNAUTHORIZED:
         return _parked(case)
     if case.cause is None:
         return _unseen(case)
-    return _REPLIES[case.cause](case)
-
-
-def _assigned(case: Case) -> Reply:
-    ready = f"This meeting has its {_link(case)}."
-    return ready, "It can be found in the calendar entry, and nothing more needs to be done."
+    fixed = TABLE[case.cause].reply
+    if fixed is None:
+        return BUILDERS[case.cause](case)
+    why, following = (sentence.format(link=_link(case), start=case.start) for sentence in fixed)
+    return why, following
 
 
 def _unseen(case: Case) -> Reply:
     if case.event.failures:
-        why = "This meeting could not be checked yet, because its calendar could not be reached."
-        return why, _waiting(case, "Nothing needs to be done, since we keep trying")
-    why = "This meeting has reached us and is waiting for its first check."
-    return why, _waiting(case, "Nothing needs to be done", "we check it")
+        why = "This meeting has not been checked yet, because its calendar could not be reached."
+        return why, _waiting(case, "Nothing needs to be done, as we keep trying")
+    why = "This meeting is waiting for its first check."
+    return why, _waiting(case, "Nothing needs to be done", "we will check it")
 
 
 def _generating(case: Case) -> Reply:
@@ -49,163 +48,119 @@ def _generating(case: Case) -> Reply:
     if case.now - asked_at < case.rules.grace:
         usual = _length(case.rules.grace)
         why = f"The {_link(case)} for this meeting is still being created, which may take up to {usual}."
-        return why, _waiting(case, "Nothing needs to be done: the link appears by itself")
+        return why, _waiting(case, "Nothing needs to be done, as the link appears automatically")
     why = (
         f"The {_link(case)} for this meeting has been in preparation since {case.at(asked_at)}, which is "
-        "longer than usual, but nothing that we can see is wrong."
+        "longer than usual, but we can see nothing wrong."
     )
     return why, _waiting(
-        case, "Nothing needs to be done, since our team is alerted if the link does not come in time"
+        case, "Nothing needs to be done, as our team is alerted if the link does not arrive in time"
     )
 
 
 def _expired(case: Case) -> Reply:
-    perhaps = " has probably expired" if case.likely else " has expired"
-    why = f"The {_connection(case)} of this account{perhaps}, so no link can be created for this meeting."
+    perhaps = "has probably expired" if case.likely else "has expired"
+    why = f"This account's {_connection(case)} {perhaps}, so no link can be created for this meeting."
     episode, service = case.episode, case.service or "the conferencing service"
     if case.rules.dry_run:
-        return why, f"Please connect {service} again, after which the link is created by itself."
+        return why, f"Please reconnect {service}; {_THEN}."
     if episode is None:
-        if not case.read_anew:
-            why = f"{_first(service)} had been disconnected from this account, and was connected again since."
-            return why, _waiting(case, "Nothing needs to be done: the link is created by itself")
-        sending = f"An email with a link to connect {service} again is sent with our next check"
+        if not case.live:
+            why = f"{_first(service)} was disconnected from this account, but has been reconnected since."
+            return why, _waiting(case, "Nothing needs to be done, as the link is created automatically")
+        sending = f"An email with a link to reconnect {service} goes out with our next check"
         return why, _waiting(case, sending, "that is due")
-    if episode.mails == 0:
-        return why, _unsendable(episode.obstacle, service)
-    if case.post is Post.REFUSED:
+    if episode.obstacle:
+        return why, _UNSENDABLE[episode.obstacle].format(service=service)
+    if case.delivery is Delivery.REFUSED:
         return why, (
-            f"Our email with a link to connect {service} again could not be delivered, so please let us know "
-            "an address that works."
+            f"Our email with a link to reconnect {service} could not be delivered, so please give us an "
+            "address that works."
         )
-    if case.post is Post.QUEUED and len(episode.mail_ids) == 1:
-        sending = f"An email with a link to connect {service} again is on its way, and {_THEN}"
+    if case.delivery is Delivery.QUEUED and len(episode.mail_ids) == 1:
+        sending = f"An email with a link to reconnect {service} is on its way, so please follow it"
         return why, _waiting(case, sending)
     sent = case.at(from_ms(episode.started_at))
     # A reminder that was missed is counted as an email, but has no id.
     reminded = len(episode.mail_ids) - 1
     if reminded > 0:
-        reminders = "a reminder" if reminded == 1 else f"{reminded} reminders"
-        sent += f", followed by {reminders}"
-    return why, (
-        f"An email with a link to connect {service} again was sent on {sent}; please follow it, and {_THEN}."
-    )
+        sent += " and a reminder since" if reminded == 1 else f" and {reminded} reminders since"
+    return why, f"We emailed a link to reconnect {service} on {sent}; please follow it, and {_THEN}."
 
 
-def _unsendable(obstacle: str, service: str) -> str:
-    if "no email address" in obstacle:
-        return (
-            f"We have no email address to send the link for connecting {service} again to, so please let us "
-            "know one."
-        )
-    if "email address" in obstacle:
-        return (
-            f"The email address to which the link for connecting {service} again should go is not valid, so "
-            "please let us know another one."
-        )
-    return f"The link to connect {service} again could not be sent by email, and our team has been told."
+_NOT_EMAILED = "The link to reconnect {service} could not be emailed, and our team has been told."
+_UNSENDABLE: Mapping[Obstacle, str] = {
+    Obstacle.NO_ADDRESS: (
+        "We have no email address to send the link to reconnect {service} to, so please give us one."
+    ),
+    Obstacle.BAD_ADDRESS: (
+        "The email address for the link to reconnect {service} is not valid, so please give us another one."
+    ),
+    Obstacle.NO_LINK: _NOT_EMAILED,
+    Obstacle.LINK_REFUSED: _NOT_EMAILED,
+}
 
 
 def _removed(case: Case) -> Reply:
     connection, service = _connection(case), case.service
     seems = "seems to have been" if case.likely else "was"
-    why = f"The {connection} that this meeting was set up with {seems} removed from the account"
+    why = f"The {connection} this meeting was set up with {seems} removed from the account"
+    choose = f"Please open the meeting and choose which conferencing it should use; {_THEN}."
     if case.answer["remedy"] == Remedy.REASSIGN_PROFILE:
-        return f"{why}.", _switching(case)
-    count = len(case.detail.get("candidates", ()))
-    kind = f"{service} connection" if service else "conferencing connection"
-    choose = f"Please open the meeting and choose the one that it should use, and {_THEN}."
+        return f"{why}.", choose if case.rules.dry_run else _switching(case)
     if case.rules.replacement == "never" or (service is None and case.rules.replacement == "same_provider"):
-        return (
-            f"{why}, and we do not replace it on our own.",
-            f"Please open the meeting and choose the conferencing that it should use, and {_THEN}.",
-        )
+        return f"{why}, and we do not replace it automatically.", choose
+    count = len(case.detail.get("candidates", ()))
     if count > 1:
-        return (
-            f"{why}, and the account has {count} others, so we cannot tell which one it should use.",
-            choose,
-        )
+        return f"{why}, and the account has {count} others, so we cannot tell which one to use.", choose
     if count == 1:
-        return f"{why}, and switching it to the account's other {kind} did not succeed.", choose
+        return f"{why}, and switching to the account's other {connection} did not work.", choose
     return (
-        f"{why}, which has no other {kind} that could take its place.",
-        f"Please connect {service or 'a conferencing service'} to the account again, and we then switch the "
-        "meeting over and its link is created.",
+        f"{why}, and there is no other {connection} to replace it.",
+        f"Please connect {service or 'a conferencing service'} to the account again, and we will switch the "
+        "meeting over.",
     )
 
 
 def _switching(case: Case) -> str:
-    if case.rules.dry_run:
-        return f"Please open the meeting and choose the conferencing that it should use, and {_THEN}."
     write = case.write
     if write is not None and write.accepted:
         return (
             f"We switched the meeting to the account's other connection on {case.at(from_ms(write.at))}, and "
-            "its link is created by itself."
+            "its link is created automatically."
         )
-    return _waiting(
-        case,
-        "We switch the meeting to the account's other connection, and its link is then created by itself",
-    )
-
-
-def _past(case: Case) -> Reply:
-    return (
-        f"This meeting began on {case.start} before its {_link(case)} was created, and none is created for a "
-        "meeting that has begun.",
-        "If it is still to take place, please move it to a time in the future.",
-    )
+    return _waiting(case, "We are switching the meeting to the account's other connection")
 
 
 def _no_url(case: Case) -> Reply:
     service = case.service or "The calendar's own conferencing service"
     if case.likely:
-        why = f"{service} seems not to be available in this calendar, so this meeting could get no link."
+        why = f"{service} does not seem to be available in this calendar, so this meeting got no link."
     else:
-        why = f"{service} was asked for a link for this meeting and returned none{_told_at(case)}."
+        why = f"{service} was asked for a link for this meeting and returned none{_notified_at(case, 'on')}."
     return why, (
-        "Please have an administrator check that online meetings are licensed and switched on for this "
-        f"calendar, and {_THEN}."
+        "Please ask an administrator to check that online meetings are licensed and switched on for this "
+        f"calendar; {_THEN}."
     )
 
 
 def _outage(case: Case) -> Reply:
     service = case.service or "The conferencing service"
-    since = _told_at(case, "since ")
-    why = f"{service} has not been able to create links{since}, so this meeting has none yet."
-    return why, _waiting(case, "Nothing needs to be done, since it is tried again until it succeeds")
-
-
-def _unauthorized(case: Case) -> Reply:
-    if case.account.credentials is None:
-        why = "This account has not been connected to us, so we cannot check this meeting or its link."
-        return why, "Please connect the account, and we then take up its meetings by ourselves."
-    why = "We no longer have access to this account's calendar, so we cannot check this meeting or its link."
-    return why, "Please connect the account again, and we then take up its meetings by ourselves."
-
-
-def _gone(case: Case) -> Reply:
-    if case.likely:
-        why = "This meeting can no longer be found in the calendar, so no link is created for it."
-    else:
-        why = "This meeting was deleted from the calendar, so no link is created for it."
-    return why, "If it is still to take place, please create it again."
+    since = _notified_at(case, "since")
+    why = f"{service} has been unable to create links{since}, so this meeting has none yet."
+    return why, _waiting(case, "Nothing needs to be done, as it is tried again until it works")
 
 
 def _unexplained(case: Case) -> Reply:
     asked_at = case.at(from_ms(case.event.asked_at))
     why = (
         f"The {_link(case)} for this meeting has been in preparation since {asked_at}, and we have found no "
-        "reason why it has not come."
+        "reason for the delay."
     )
     told = case.since(Cause.UNEXPLAINED)
-    alerted = (
-        f"Our team was alerted on {case.at(told)}" if told else "Our team is alerted with our next check"
-    )
-    plan = "please have another way to meet at hand"
-    if case.event.starts_at is not None:
-        return why, f"{alerted}; in case there is no link on {case.start}, {plan}."
-    return why, f"{alerted}; in case there is no link in time, {plan}."
+    alerted = f"Our team was alerted on {case.at(told)}" if told else "Our team is alerted at our next check"
+    when = f"by {case.start}" if case.event.starts_at is not None else "in time"
+    return why, f"{alerted}; please have another way to meet ready in case there is no link {when}."
 
 
 def _parked(case: Case) -> Reply:
@@ -213,28 +168,27 @@ def _parked(case: Case) -> Reply:
     on = f" on {case.at(told)}" if told else ""
     return (
         f"An error on our side keeps us from checking this meeting, and our team was alerted{on}.",
-        f"Until that is mended, please look into the calendar entry to see whether it has its {_link(case)}.",
+        f"Until it is fixed, please check the calendar entry for the {_link(case)}.",
     )
 
 
-_REPLIES: dict[Cause, Callable[[Case], Reply]] = {
+#: For the causes that have no fixed reply in the table.
+BUILDERS: Mapping[Cause, Callable[[Case], Reply]] = {
     Cause.GENERATING: _generating,
     Cause.CREDENTIALS_EXPIRED: _expired,
     Cause.PROFILE_REMOVED: _removed,
-    Cause.EVENT_IN_PAST: _past,
     Cause.MISSING_MEETING_URL: _no_url,
     Cause.PROVIDER_OUTAGE: _outage,
-    Cause.EVENT_GONE: _gone,
     Cause.UNEXPLAINED: _unexplained,
 }
 
 
-def _waiting(case: Case, clause: str, again: str = "we check again") -> str:
-    """The clause, with when we check next; or that checks are paused, which is then what matters."""
+def _waiting(case: Case, clause: str, again: str = "we will check again") -> str:
+    """The clause, with when we check next; or that checks are paused, which then matters more."""
     if case.paused_since is not None:
         return (
-            f"Our checks have been paused since {case.at(case.paused_since)}, and this meeting is taken up "
-            "again by itself as soon as they go on."
+            f"Our checks have been paused since {case.at(case.paused_since)}, and this meeting is picked up "
+            "automatically when they resume."
         )
     moment = case.next_check_at
     if moment is None:
@@ -243,9 +197,9 @@ def _waiting(case: Case, clause: str, again: str = "we check again") -> str:
     return f"{clause}; {again} {'within a minute' if soon else f'by {case.at(moment)}'}."
 
 
-def _told_at(case: Case, word: str = "on ") -> str:
+def _notified_at(case: Case, word: str) -> str:
     notice = case.event.notice
-    return f" {word}{case.at(from_ms(notice[2]))}" if notice else ""
+    return f" {word} {case.at(from_ms(notice[2]))}" if notice else ""
 
 
 def _first(text: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgpack
 
+from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause
 from worker.ledger.records import (
     Account,
@@ -25,6 +26,7 @@ from worker.ledger.records import (
     EventKey,
     LastRead,
     Memo,
+    Obstacle,
     Stored,
     TrackedEvent,
     Write,
@@ -32,9 +34,8 @@ from worker.ledger.records import (
     from_ms,
 )
 
-#: A place in this list is a cause's byte in the header; new causes go at the end. The first is for
-#: events that were not looked at yet.
-CAUSES: tuple[Cause | None, ...] = (None, *Cause)
+#: A cause's place is its number, which is its byte in the header; the first is for events not looked at yet.
+CAUSES: tuple[Cause | None, ...] = (None, *sorted(TABLE, key=lambda cause: TABLE[cause].number))
 
 _HEADER = struct.Struct(">dddB")
 #: Without zlib's own header and checksum.
@@ -186,7 +187,7 @@ def unpack_memo(value: bytes) -> Memo:
                 mails=packed.get("mails", 0),
                 mail_ids=tuple(packed.get("mail_ids", ())),
                 events=tuple((calendar, event) for calendar, event in packed.get("events", ())),
-                obstacle=packed.get("obstacle", ""),
+                obstacle=Obstacle(packed["obstacle"]) if "obstacle" in packed else None,
             )
             for pid, packed in episodes.items()
         },

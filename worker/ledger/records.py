@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Literal, get_args
 
 from worker.diagnosis.causes import INDIRECT
-from worker.diagnosis.model import Cause, Diagnosis, Interaction, Notice, Request, Seen
+from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, Notice, Request, Seen
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
@@ -127,7 +128,7 @@ class TrackedEvent:
 
     @property
     def subscribed(self) -> bool:
-        """Whether Cronofy was asked, by the caller or by us, to tell of its conference and of a failure."""
+        """Whether the caller or we subscribed to every interaction in `SUBSCRIBED`."""
         if any(write.accepted and write.subscribed for write in self.writes.values()):
             return True
         subscriptions = self.body.get("subscriptions")
@@ -138,7 +139,7 @@ class TrackedEvent:
             for interaction in subscription["interactions"]
             if isinstance(interaction, Mapping)
         }
-        return {word.value for word in Interaction} <= words
+        return set(SUBSCRIBED) <= words
 
     @property
     def cause(self) -> Cause | None:
@@ -238,6 +239,16 @@ def bare(key: EventKey) -> TrackedEvent:
     return TrackedEvent(key, {}, None, 0, 0, None, None)
 
 
+class Obstacle(StrEnum):
+    """Why no relink email can be sent; in words: `worker.reconcile.relinks.OBSTACLES`."""
+
+    NO_ADDRESS = "no_address"
+    BAD_ADDRESS = "bad_address"
+    NO_LINK = "no_link"
+    #: The link leads where no email may lead.
+    LINK_REFUSED = "link_refused"
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """A profile that is disconnected, from the first relink email until it is connected again."""
@@ -248,8 +259,8 @@ class Episode:
     mail_ids: tuple[str, ...]
     #: The events that the emails spoke of: (calendar_id, event_id).
     events: tuple[tuple[str, str], ...]
-    #: Why no email could be sent, in a sentence.
-    obstacle: str = ""
+    #: Why no email could be sent.
+    obstacle: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,19 @@ from uuid import uuid4
 
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import Account, Episode, EventKey, Memo, TrackedEvent, from_ms, to_ms
+from worker.ledger.records import Account, Episode, EventKey, Memo, Obstacle, TrackedEvent, from_ms, to_ms
 from worker.mail.compose import Meeting, RelinkLetter
 from worker.mail.relink_links import refusal
 from worker.reconcile.emails import meeting_of
 from worker.text.wording import address as mail_address
+
+#: What an operator is told of each obstacle; no sentence holds a URL.
+OBSTACLES: Mapping[Obstacle, str] = {
+    Obstacle.NO_ADDRESS: "The user must reconnect the profile, but we have no email address for them.",
+    Obstacle.BAD_ADDRESS: "The user must reconnect the profile, but the email address on file is invalid.",
+    Obstacle.NO_LINK: "The user must reconnect the profile, but Cronofy gave no relink URL for it.",
+    Obstacle.LINK_REFUSED: "The user must reconnect the profile, but its relink URL may not be emailed.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +161,12 @@ def _step(
     if obstacle:
         if episode is not None:
             return _ProfileStep(episode)
+        reason = OBSTACLES[obstacle]
+        if obstacle is Obstacle.LINK_REFUSED:
+            reason += f" {_refusal(profile, rules)}"
         # Told once for the profile, as the email would have been; the operator's email names the events.
-        notes = {event.key: RelinkNote(obstacle=obstacle) for event in found}
-        outcome = _outcome(OutcomeType.ESCALATED, account.sub, about, event_ids, now, reason=obstacle)
+        notes = {event.key: RelinkNote(obstacle=reason) for event in found}
+        outcome = _outcome(OutcomeType.ESCALATED, account.sub, about, event_ids, now, reason=reason)
         begun = Episode(to_ms(now), 0, (), _keys(upcoming), obstacle)
         return _ProfileStep(begun, outcomes=(outcome,), notes=notes)
     mail_id = uuid4().hex
@@ -188,18 +199,19 @@ def _reminders_due(episode: Episode, rules: RelinkRules, now: datetime) -> int:
     return sum(now >= from_ms(episode.started_at) + after for after in rules.reminders)
 
 
-def _obstacle(profile: Profile, address: str | None, rules: RelinkRules) -> str | None:
-    """Why no relink email can be sent, in words that hold no URL."""
+def _obstacle(profile: Profile, address: str | None, rules: RelinkRules) -> Obstacle | None:
+    """Why no relink email can be sent, or None."""
     if not address:
-        return "The user has to connect the profile again, but no email address is known for them."
+        return Obstacle.NO_ADDRESS
     if not _deliverable(address):
-        return "The user has to connect the profile again, but the email address known for them is none."
+        return Obstacle.BAD_ADDRESS
     if not profile.relink_url:
-        return "The user has to connect the profile again, but Cronofy gave no relink URL for it."
-    refused = refusal(profile.relink_url, rules.hosts, rules.trusted_origin)
-    if refused:
-        return f"The user has to connect the profile again, but the relink URL may not be mailed: {refused}"
-    return None
+        return Obstacle.NO_LINK
+    return Obstacle.LINK_REFUSED if _refusal(profile, rules) else None
+
+
+def _refusal(profile: Profile, rules: RelinkRules) -> str | None:
+    return refusal(profile.relink_url or "", rules.hosts, rules.trusted_origin)
 
 
 def _deliverable(address: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from worker.diagnosis.model import Interaction, Seen
+from worker.diagnosis.model import SUBSCRIBED, Seen
 from worker.diagnosis.times import EventTime, parse_event_time
 from worker.ledger.records import TrackedEvent
 
@@ -55,7 +55,7 @@ def _subscribed(subscriptions: Any, callback: str) -> list[Any]:
     """
     given = subscriptions if isinstance(subscriptions, list) else []
     others = [each for each in given if not isinstance(each, Mapping) or each.get("uri") != callback]
-    interactions = [{"type": interaction.value} for interaction in Interaction]
+    interactions = [{"type": interaction.value} for interaction in SUBSCRIBED]
     return [*others, {"type": "webhook", "uri": callback, "interactions": interactions}]
 
 

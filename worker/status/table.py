@@ -14,6 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.ledger.figures import Starting
 from worker.status.snapshot import Status
@@ -34,7 +35,7 @@ def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
     lines.append(Text(f"{'cause':<20}{'pending':>11}", style="dim"))
     for cause, count in status.by_cause.items():
         unseen = (
-            f"  {status.unseen:,} not looked at yet" if cause is Cause.GENERATING and status.unseen else ""
+            f"  {status.unseen:,} {UNSEEN}" if cause is Cause.GENERATING and status.unseen else ""
         )
         lines.append(Text(f"{cause:<20}{count:>11,}{unseen}", style="" if count else "dim"))
     lines.extend(_next(status))
@@ -95,7 +96,7 @@ def _next(status: Status) -> Iterator[Text]:
         return
     yield Text("\nNext to start without a link", style="bold")
     for starting in status.soonest[:SHOWN]:
-        cause = starting.cause.value if starting.cause else "not looked at yet"
+        cause = starting.cause.value if starting.cause else UNSEEN
         when = f"in {spoken(starting.start - status.at)}"
         yield Text(f"  {when:<16}{starting.start:%Y-%m-%d %H:%M} UTC  {cause}")
         yield Text(f"    {_ids(starting)}", style="dim", overflow="fold")

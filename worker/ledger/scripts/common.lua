@@ -50,7 +50,7 @@
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
 --   P:swept            string  when the last sweep moved what was due
---   P:backlog          stream  pending events by cause, every five minutes of a day (field: the cause's place in CAUSES,
+--   P:backlog          stream  pending events by cause, every five minutes of a day (field: the cause's number,
 --                              those with none left out; pending: all of them). Written and trimmed by sweeps.
 --   P:sampled          string  the newest sample is not five minutes old; until then
 --   P:workers          zset    what a worker reports (JSON: name, queues) by when it last did; a minute
@@ -59,8 +59,8 @@
 --                              one origin; worker/cronofy/budget.lua lists the keys beside it
 --   P:budgets          set     the P:budget:PLACE of every place that was ever asked
 --
--- HEADER is 25 bytes, big endian: double next look, double start, double when it was tracked, byte cause (its
--- place in CAUSES).
+-- HEADER is 25 bytes, big endian: double next look, double start, double when it was tracked, byte the cause's
+-- number (worker/diagnosis/cause_table.py).
 
 local P = ARGV[1]
 local HEADER = 25
@@ -238,11 +238,12 @@ end
 local function sample(now)
   if not redis.call('SET', P .. ':sampled', 1, 'NX', 'PX', 300000) then return end
   local fields = { 'pending', redis.call('HGET', COUNTERS, 'events:pending') or 0 }
-  for cause = 0, 9 do
-    local pending = redis.call('HGET', COUNTERS, 'cause:' .. cause)
-    if pending and pending ~= '0' then
+  local counters = redis.call('HGETALL', COUNTERS)
+  for i = 1, #counters, 2 do
+    local cause = string.match(counters[i], '^cause:(%d+)$')
+    if cause and counters[i + 1] ~= '0' then
       fields[#fields + 1] = cause
-      fields[#fields + 1] = pending
+      fields[#fields + 1] = counters[i + 1]
     end
   end
   redis.call('XADD', P .. ':backlog', 'MINID', '=', now - DAY, '*', unpack(fields))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from config.settings import Settings
+from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
 from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
@@ -17,18 +18,6 @@ from worker.web.board.plot import Plot, Point, hourly, plot
 #: How many outcomes are shown.
 RECENT = 20
 
-CAUSES = {
-    None: "not looked at yet",
-    Cause.GENERATING: "still being made",
-    Cause.CREDENTIALS_EXPIRED: "user has to connect again",
-    Cause.PROFILE_REMOVED: "profile was removed",
-    Cause.EVENT_IN_PAST: "began without a link",
-    Cause.MISSING_MEETING_URL: "calendar's service gave no link",
-    Cause.PROVIDER_OUTAGE: "service is down",
-    Cause.ACCOUNT_UNAUTHORIZED: "account refused",
-    Cause.EVENT_GONE: "event is gone",
-    Cause.UNEXPLAINED: "overdue, no reason found",
-}
 OUTCOMES = {
     OutcomeType.DELAYED: "delayed by its service",
     OutcomeType.ASSIGNED: "has its link",
@@ -100,9 +89,9 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
         points = [*(Point(s.at, s.causes.get(cause, 0)) for s in samples), Point(now, present)]
         drawn = plot(points, now)
         if drawn.highest:
-            rows.append(CauseRow(cause.value if cause else "", CAUSES[cause], present, drawn))
+            rows.append(CauseRow(cause.value if cause else "", label(cause), present, drawn))
         else:
-            absent.append(cause.value if cause else CAUSES[None])
+            absent.append(cause.value if cause else label(None))
     return Overview(
         status=status,
         attention=tuple(_attention(status, settings)),

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from worker.diagnosis.cause_table import UNSEEN
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.text.amounts import second, spoken
@@ -58,4 +59,4 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters |= {"moment": second, "spoken": spoken, "provider": provider, "shell": shlex.join}
-_TEMPLATES.globals |= {"event_url": event_url, "reply": reply, "sections": sections}
+_TEMPLATES.globals |= {"event_url": event_url, "reply": reply, "sections": sections, "UNSEEN": UNSEEN}

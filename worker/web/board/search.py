@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
+from worker.diagnosis.cause_table import label
 from worker.explain.suggestions import NEIGHBOURS, Ids, nearest_accounts
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import events, is_known
 from worker.ledger.records import EventKey, Stored
-from worker.web.board.overview import CAUSES
 
 #: How many events are listed.
 LISTED = 50
@@ -106,5 +106,5 @@ def _of_event(ledger: Ledger, event_id: str) -> tuple[list[Hit], bool]:
 def _hit(sub: str, stored: Stored) -> Hit:
     event = stored.event
     state = str(event.last["state"]) if event.last else "pending"
-    text = CAUSES[event.cause] if state != "assigned" else "has its link"
+    text = label(event.cause) if state != "assigned" else "has its link"
     return Hit(sub, event.key.calendar_id, event.key.event_id, event.starts_at, state, text)

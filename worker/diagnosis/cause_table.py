@@ -1,0 +1,142 @@
+"""What is said of each cause, wherever it is named: one row per cause.
+
+Board, history, `explain`, the counters' numbers and the tables in README and docs/causes.md are all made from
+these rows. After a change, write the documents with ``python -m tests.contract.decisions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from worker.diagnosis.model import Cause
+
+#: What an event is called that no look has reached yet.
+UNSEEN: Final = "not looked at yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cause in words. `wrong`, `done` and `person` are cells of the documents' tables."""
+
+    #: Stored in event headers and counter names, so it never changes; 0 is for events not looked at yet.
+    number: int
+    #: On the board and in an event's history.
+    label: str
+    #: What is wrong.
+    wrong: str
+    #: What the program does about it.
+    done: str
+    #: What a support person can do, in `explain`.
+    support: str
+    #: What an operator can do, in `explain`.
+    operator: str = "Nothing. The outcome is in the stream."
+    #: What a person has to do.
+    person: str = "nothing"
+    #: What a customer may be told: why there is no link, and what comes next. `{link}` is the service's link,
+    #: `{start}` when the meeting starts. None where the words vary: `worker/explain/reply.py` builds them.
+    reply: tuple[str, str] | None = None
+
+
+TABLE: Mapping[Cause, Row] = {
+    Cause.GENERATING: Row(
+        number=1,
+        label="still being created",
+        wrong="nothing: Cronofy is still creating it",
+        done="looks again at growing intervals, never further apart than a quarter of the time left",
+        support="Wait. Send the answer above if the customer asks.",
+        operator="Nothing. To have it looked at now, run conferencing.reconcile_event.",
+    ),
+    Cause.CREDENTIALS_EXPIRED: Row(
+        number=2,
+        label="profile disconnected",
+        wrong="the user's conferencing profile is disconnected",
+        done="sends the user one relink email for all affected meetings, then reminders; keeps looking",
+        support="Ask the customer to follow the link in the email, or for an address that works.",
+        operator=(
+            "If no email arrives, check RECONCILER_SMTP_URL with `reconciler doctor`, or give "
+            "conferencing.connect_account another `email`."
+        ),
+        person="the user reconnects the service through the link",
+    ),
+    Cause.PROFILE_REMOVED: Row(
+        number=3,
+        label="profile removed",
+        wrong="the requested profile no longer exists",
+        done="sets the one profile that fits; otherwise escalates",
+        support="Ask which conferencing the meeting should use, and set it in your application.",
+        operator=(
+            "Write the event with another profile and track it again. RECONCILER_REPLACEMENT says which "
+            "profiles are set automatically."
+        ),
+        person="chooses a profile and writes the event with it",
+    ),
+    Cause.EVENT_IN_PAST: Row(
+        number=4,
+        label="started without a link",
+        wrong="the event has started; Cronofy creates nothing for past events",
+        done="closes it",
+        support="Offer to move the meeting.",
+        reply=(
+            "This meeting started on {start} before its {link} was created, and links are only created for "
+            "future meetings.",
+            "If it is still going to happen, please move it to a future time.",
+        ),
+    ),
+    Cause.MISSING_MEETING_URL: Row(
+        number=5,
+        label="calendar's service gave no link",
+        wrong="the calendar's own service gave no link: a licence or setting is missing",
+        done="escalates once; keeps looking",
+        support="Ask the customer's administrator to check licence and settings.",
+        operator="Nothing here: the licence or setting is the provider's.",
+        person="gives the user the licence, or changes the calendar's setting",
+    ),
+    Cause.PROVIDER_OUTAGE: Row(
+        number=6,
+        label="service is failing",
+        wrong="the conferencing service is failing; Cronofy keeps trying",
+        done="waits",
+        support="Point to the service's status page. Nothing else helps.",
+        operator="Nothing: Cronofy keeps trying.",
+    ),
+    Cause.ACCOUNT_UNAUTHORIZED: Row(
+        number=7,
+        label="no access to the account",
+        wrong="Cronofy refuses the account",
+        done="makes no more calls for the account until it is connected again",
+        support="Send the customer through your application's connect page again.",
+        operator="Send conferencing.connect_account new tokens once the user has authorised again.",
+        person="the user authorises again; `conferencing.connect_account` gets the new tokens",
+        reply=(
+            "We have no access to this account's calendar, so we cannot check this meeting or its link.",
+            "Please connect the account, and we will pick up its meetings automatically.",
+        ),
+    ),
+    Cause.EVENT_GONE: Row(
+        number=8,
+        label="event is gone",
+        wrong="the event was deleted or cannot be found",
+        done="closes it; never creates it again",
+        support="Ask whether the meeting was cancelled.",
+        reply=(
+            "This meeting is no longer in the calendar, so no link is created for it.",
+            "If it is still going to happen, please create it again.",
+        ),
+    ),
+    Cause.UNEXPLAINED: Row(
+        number=9,
+        label="overdue, no reason found",
+        wrong="pending for too long, or too close to its start, with nothing visibly wrong",
+        done="escalates once, with what Cronofy's support needs; keeps looking",
+        support="Offer another way to meet, and ask the operator.",
+        operator="Ask Cronofy's support, with the ids below and what the escalation lists.",
+        person="asks Cronofy's support, with the ids that the escalation lists",
+    ),
+}
+
+
+def label(cause: Cause | None) -> str:
+    """What the cause is called in front of a person; None is an event not looked at yet."""
+    return TABLE[cause].label if cause else UNSEEN
