@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -18,9 +19,9 @@ from starlette.types import ASGIApp
 
 from config.settings import Settings, load_settings
 from tests.integration.ledgers import an_event, dump
-from worker.diagnosis.model import Cause
 from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
+from worker.ledger.packing import CAUSES
 from worker.web.app import build_app
 
 TOKEN = "a-token-of-the-board"
@@ -162,9 +163,11 @@ def test_a_search_by_event_leads_to_it_through_many_accounts(settings: Settings,
     assert answer.headers["Location"].startswith("/board/event?account=sub-217&")
 
 
-def test_sweeps_sample_the_backlog(ledger: Ledger, redis: Redis) -> None:
-    """One sample in five minutes, however often they come; a day of them is kept."""
-    ledger.track("sub", an_event("e1"))
+def test_sweeps_sample_the_backlog_by_every_cause(ledger: Ledger, redis: Redis) -> None:
+    """One sample in five minutes, however often sweeps come; a day of them is kept."""
+    for number, cause in enumerate(CAUSES):
+        last = {"state": "pending", "cause": cause.value} if cause else None
+        ledger.track("sub", replace(an_event(f"e{number}"), last=last))
     old = int((ledger.now() - timedelta(days=1, minutes=1)).timestamp() * 1000)
     redis.xadd(ledger.keys.backlog, {"pending": 7}, id=f"{old}-0")
 
@@ -172,6 +175,5 @@ def test_sweeps_sample_the_backlog(ledger: Ledger, redis: Redis) -> None:
         ledger.promote(10)
 
     [sample] = read_backlog(redis, ledger.keys)
-    assert (sample.pending, sample.causes) == (1, {None: 1})
+    assert (sample.pending, sample.causes) == (len(CAUSES), dict.fromkeys(CAUSES, 1))
     assert 0 < redis.pttl(ledger.keys.sampled) <= 300_000
-    assert Cause.GENERATING not in sample.causes

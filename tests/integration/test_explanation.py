@@ -12,12 +12,12 @@ from click.testing import CliRunner, Result
 from tests.integration.ledgers import dump
 from tests.integration.world import Begin, World
 from worker.cli import cli
-from worker.explain.case import Case, Post
+from worker.explain.case import Case, Delivery
 from worker.explain.explanation import ask
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import EventKey
+from worker.ledger.records import EventKey, Obstacle
 
 
 def offline(world: World, event_id: str = "e1") -> Case:
@@ -67,11 +67,9 @@ def test_a_live_answer_is_what_is_so_now(begin: Begin) -> None:
     live = command(world, world.sub, world.calendar_id, "e1", live=True)
 
     assert live.exit_code == 0, live.output
-    assert live.stdout.startswith(
-        "The Zoom connection of this account has expired, so no link can be created"
-    )
+    assert live.stdout.startswith("This account's Zoom connection has expired, so no link can be created")
     assert "Evidence, read just now" in live.stdout
-    assert "sent with our next check" in " ".join(live.stdout.split())
+    assert "goes out with our next check" in " ".join(live.stdout.split())
     assert offline(world).answer["cause"] == "generating"
     assert max(map(len, live.stdout.splitlines())) <= 80
     assert "\x1b" not in live.stdout
@@ -99,7 +97,7 @@ def test_a_live_read_that_fails_is_answered_from_the_ledger(begin: Begin) -> Non
     found = ask(world.services.settings, world.sub, world.key(), live=True)
 
     assert isinstance(found, Case)
-    assert not found.read_anew
+    assert not found.live
     assert "Not read anew" in found.answer["evidence"][-1]
 
 
@@ -110,15 +108,15 @@ def test_it_is_known_where_the_relink_email_is(begin: Begin) -> None:
     world.control.disconnect_profile(world.sub, world.profiles[0])
     world.look()
 
-    queued = offline(world).post
+    queued = offline(world).delivery
     [mail] = world.mails()
     refusal = Outcome(OutcomeType.ESCALATED, world.sub, world.services.ledger.now())
     world.services.outbox.later(mail.mail_id, timedelta(0))
-    later = offline(world).post
+    later = offline(world).delivery
     world.services.outbox.refused(mail.mail_id, refusal)
-    refused = offline(world).post
+    refused = offline(world).delivery
 
-    assert (queued, later, refused) == (Post.QUEUED, Post.QUEUED, Post.REFUSED)
+    assert (queued, later, refused) == (Delivery.QUEUED, Delivery.QUEUED, Delivery.REFUSED)
 
 
 def test_a_sent_email_is_told_from_a_refused_one(begin: Begin) -> None:
@@ -131,11 +129,11 @@ def test_a_sent_email_is_told_from_a_refused_one(begin: Begin) -> None:
 
     world.services.outbox.sent(mail.mail_id)
 
-    assert offline(world).post is Post.SENT
+    assert offline(world).delivery is Delivery.SENT
 
 
 def test_why_no_email_could_be_sent_is_remembered(begin: Begin) -> None:
-    """The address that the caller gave is none."""
+    """The address that the caller gave is invalid."""
     world = begin()
     account = world.control.account(world.sub)
     tokens = {name: account[name] for name in ("refresh_token", "access_token")}
@@ -149,7 +147,7 @@ def test_why_no_email_could_be_sent_is_remembered(begin: Begin) -> None:
 
     episode = offline(world).episode
     assert episode is not None
-    assert "the email address known for them is none" in episode.obstacle
+    assert episode.obstacle is Obstacle.BAD_ADDRESS
 
 
 @pytest.mark.parametrize("wrong", ["event", "calendar", "account", "all of it"])
@@ -198,5 +196,5 @@ def test_a_settled_event_is_explained_while_its_history_is_kept(begin: Begin) ->
     found = ask(world.services.settings, world.sub, world.key(), live=True)
 
     assert isinstance(found, Case)
-    assert (found.answer["cause"], found.read_anew) == ("event_in_past", False)
+    assert (found.answer["cause"], found.live) == ("event_in_past", False)
     assert world.explain().answer == found.answer

@@ -1,4 +1,4 @@
-"""Cases of one event in every way it may stand, made by the diagnosis and the records of a fleet."""
+"""Cases of one event in every state, made by the diagnosis and the records themselves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.model import Notice, Profiles
 from worker.explain.case import Case, Rules
-from worker.ledger.records import Account, Episode, Memo, TrackedEvent, to_ms
+from worker.ledger.records import Account, Episode, Memo, Obstacle, TrackedEvent, to_ms
 from worker.reconcile.answer import live_answer, recorded_answer
 
 RULES = Rules(POLICY.grace, (DAY, 3 * DAY, 7 * DAY), "same_provider")
@@ -51,14 +51,14 @@ def case(
     return replace(Case(answer, event, account, now, RULES), **changed)
 
 
-def read_anew(event: TrackedEvent, profiles: Profiles) -> Case:
+def live(event: TrackedEvent, profiles: Profiles) -> Case:
     """A live read of an event that no look has reached: the record stays as it was."""
     diagnosis = concluded(event, profiles=profiles).diagnosis
     account = Account(SUB, b"sealed", lost=False)
-    return Case(live_answer(SUB, event, diagnosis), event, account, NOW, RULES, read_anew=True)
+    return Case(live_answer(SUB, event, diagnosis), event, account, NOW, RULES, live=True)
 
 
-def asked(mails: int = 1, *, obstacle: str = "", missed: int = 0) -> Episode:
-    """An episode of pro_a that began a day ago, with so many emails; the first of the reminders missed."""
+def asked(mails: int = 1, *, obstacle: Obstacle | None = None, missed: int = 0) -> Episode:
+    """An episode of pro_a that began a day ago, with this many emails, of which `missed` were never sent."""
     ids = tuple(f"mail_{n}" for n in range(mails - missed))
     return Episode(to_ms(NOW - DAY), mails, ids, (), obstacle)

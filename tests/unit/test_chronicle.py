@@ -1,4 +1,4 @@
-"""What stands behind an answer: history, what comes next, what can be done, and all of it on a terminal."""
+"""What an answer rests on: history, what comes next, what can be done, and all of it on a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.builders import (
 )
 from tests.unit.cases import asked, case, looked_at
 from tests.unit.test_reply import ROWS
-from worker.explain.case import Case, Post
+from worker.explain.case import Case, Delivery
 from worker.explain.chronicle import following, history, operator_can, support_can
 from worker.explain.explanation import show
 from worker.explain.reply import reply
@@ -67,7 +67,7 @@ def test_ids_are_never_broken_so_that_they_can_be_copied() -> None:
 
 
 def test_what_people_wrote_cannot_act_on_a_terminal() -> None:
-    """Escape sequences, line breaks and text that turns round are taken out of summary and ids."""
+    """Escape sequences, line breaks and bidi controls are removed from summary and ids."""
     nasty = "Sync\x1b[2J\nState: fine\u202eevil"
     event = replace(OLD, key=EventKey("cal\x1b]0;x\x07", "e\u202e1"), body=event_body() | {"summary": nasty})
     text = printed(case(event))
@@ -88,30 +88,30 @@ def test_the_history_has_all_that_was_seen_and_done_in_order() -> None:
     told = history(case(event, episode=asked()))
 
     assert [(entry.at, entry.text) for entry in told] == [
-        (NOW - DAY, "the profile is disconnected: relink email written"),
-        (NOW - 3 * HOUR, "handed over: tracked"),
+        (NOW - DAY, "profile disconnected: relink email written"),
+        (NOW - 3 * HOUR, "received: tracked"),
         (NOW - 5 * MINUTE, "notified: conferencing_failing: noted"),
-        (NOW, "the service fails: waited"),
+        (NOW, "service is failing: waited"),
         (NOW + MINUTE, "Update Event was accepted: profile pro_b set"),
     ]
 
 
 def test_a_lost_account_closes_no_event() -> None:
-    """Its events stay pending, so the history does not call them closed."""
+    """Its events stay pending, so the history does not say closed."""
     lost = replace(OLD, history=((to_ms(NOW), "account_unauthorized", "close"),))
 
-    assert history(case(lost))[-1].text == "no access to the account: no call for it until it is connected"
+    assert history(case(lost))[-1].text == "no access to the account: no calls until it is connected"
 
 
 def test_what_only_repeats_itself_is_one_line() -> None:
-    """With how often, and the last time; a look that failed in between is told apart."""
+    """It says how often, and the last time; a failed look in between is a line of its own."""
     waits = [(to_ms(NOW + n * MINUTE), "generating", "wait") for n in range(5)]
     failed = (to_ms(NOW + 5 * MINUTE), "look_failed", "Cronofy cannot be reached.")
     told = history(case(replace(OLD, history=(*waits, failed))))
 
     assert [entry.text for entry in told[1:]] == [
-        "pending, nothing wrong: waited (5 times, last at 2026-12-01 12:04:00)",
-        "the look failed: Cronofy cannot be reached.",
+        "still being created: waited (5 times, last at 2026-12-01 12:04:00)",
+        "look failed: Cronofy cannot be reached.",
     ]
 
 
@@ -119,28 +119,28 @@ def test_what_only_repeats_itself_is_one_line() -> None:
     ("asked_about", "says"),
     [
         pytest.param(
-            case(looked_at(OLD, profiles=EXPIRED), episode=asked(2), post=Post.SENT),
-            "Reminder by email: 2026-12-03 12:00:00 UTC, unless it is connected by then.",
+            case(looked_at(OLD, profiles=EXPIRED), episode=asked(2), delivery=Delivery.SENT),
+            "Next reminder email: 2026-12-03 12:00:00 UTC, unless the user reconnects first.",
             id="the next reminder",
         ),
         pytest.param(
-            case(looked_at(OLD, profiles=EXPIRED), episode=asked(), post=Post.REFUSED),
-            "The newest relink email was refused for good by the mail server.",
+            case(looked_at(OLD, profiles=EXPIRED), episode=asked(), delivery=Delivery.REFUSED),
+            "The mail server refused the latest relink email for good.",
             id="a refused email",
         ),
         pytest.param(
             case(looked_at(OLD, profiles=userinfo(profile("pro_b")))),
-            "Profile pro_b is set by Update Event.",
+            "Profile pro_b will be set by Update Event.",
             id="a replacement",
         ),
         pytest.param(
             case(replace(OLD, failures=2)),
-            "The last 2 looks could not read it; nothing is concluded from that.",
+            "The last 2 looks failed; nothing is concluded from that.",
             id="looks that failed",
         ),
         pytest.param(
             case(OLD, paused_since=NOW - HOUR),
-            "An operator paused the fleet at 2026-12-01 11:00:00 UTC: no look, no email until resumed.",
+            "An operator paused the fleet at 2026-12-01 11:00:00 UTC: no looks and no email until resumed.",
             id="a pause",
         ),
     ],

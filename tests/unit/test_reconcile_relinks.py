@@ -157,10 +157,12 @@ def with_url(url: str | None) -> Profiles:
 @pytest.mark.parametrize(
     ("profiles", "address", "says"),
     [
-        pytest.param(EXPIRED, None, "no email address is known", id="no address"),
-        pytest.param(EXPIRED, "", "no email address is known", id="empty address"),
-        pytest.param(EXPIRED, "dana@example.org, sam@example.org", "is none", id="two addresses"),
-        pytest.param(EXPIRED, "dana@example.org\nBcc: sam@example.org", "is none", id="a header in it"),
+        pytest.param(EXPIRED, None, "no email address", id="no address"),
+        pytest.param(EXPIRED, "", "no email address", id="empty address"),
+        pytest.param(EXPIRED, "dana@example.org, sam@example.org", "on file is invalid", id="two addresses"),
+        pytest.param(
+            EXPIRED, "dana@example.org\nBcc: sam@example.org", "on file is invalid", id="a header in it"
+        ),
         pytest.param(with_url(None), ADDRESS, "gave no relink URL", id="no URL"),
         pytest.param(with_url(""), ADDRESS, "gave no relink URL", id="empty URL"),
         pytest.param(
@@ -170,7 +172,7 @@ def with_url(url: str | None) -> Profiles:
             id="foreign host",
         ),
         pytest.param(with_url(f"http://app.cronofy.com/{SECRET}"), ADDRESS, "without https", id="no https"),
-        pytest.param(with_url(f"javascript:{SECRET}"), ADDRESS, "may not be mailed", id="no web address"),
+        pytest.param(with_url(f"javascript:{SECRET}"), ADDRESS, "may not be emailed", id="no web address"),
     ],
 )
 def test_what_may_not_be_mailed(profiles: Profiles, address: str | None, says: str) -> None:

@@ -120,7 +120,7 @@ def test_what_is_told(
 @pytest.mark.parametrize(
     ("event", "profiles", "cause", "says"),
     [
-        pytest.param(tracked(age=2 * DAY), CONNECTED, Cause.UNEXPLAINED, "nothing visible", id="unexplained"),
+        pytest.param(tracked(age=2 * DAY), CONNECTED, Cause.UNEXPLAINED, "no visible", id="unexplained"),
         pytest.param(
             tracked(notice=NO_URL), CONNECTED, Cause.MISSING_MEETING_URL, "licence", id="no meeting URL, told"
         ),

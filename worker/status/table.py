@@ -34,9 +34,7 @@ def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
     lines.append(Text())
     lines.append(Text(f"{'cause':<20}{'pending':>11}", style="dim"))
     for cause, count in status.by_cause.items():
-        unseen = (
-            f"  {status.unseen:,} {UNSEEN}" if cause is Cause.GENERATING and status.unseen else ""
-        )
+        unseen = f"  {status.unseen:,} {UNSEEN}" if cause is Cause.GENERATING and status.unseen else ""
         lines.append(Text(f"{cause:<20}{count:>11,}{unseen}", style="" if count else "dim"))
     lines.extend(_next(status))
     return Group(*lines)
