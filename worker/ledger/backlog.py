@@ -35,6 +35,6 @@ def read_backlog(redis: Redis, keys: Keys) -> list[Sample]:
 
 
 def _sample(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Sample:
-    places = {int(name): int(count) for name, count in fields.items() if name.isdigit()}
-    causes = {CAUSES[place]: count for place, count in places.items() if place < len(CAUSES)}
+    counts = {int(name): int(count) for name, count in fields.items() if name.isdigit()}
+    causes = {CAUSES[number]: count for number, count in counts.items() if number < len(CAUSES)}
     return Sample(from_ms(int(entry_id.partition(b"-")[0])), int(fields.get(b"pending", 0)), causes)

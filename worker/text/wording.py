@@ -1,8 +1,7 @@
-"""How names, times and addresses are put before a person, whatever text they came from.
+"""How names, times and addresses are shown to a person.
 
-Summaries, names and reasons are written by others, so nothing of them may break out of the line it
-stands on: not in a header, where a newline starts another header, and not in the body, where it could
-pass for a sentence of ours.
+Other people write summaries, names and reasons, so none may break out of its line: in a header a newline
+starts another header, and in a body it could pass for a sentence of ours.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ def header(text: str, limit: int) -> str:
 def address(text: str, name: str | None = None) -> Address:
     """Return the mailbox of a plain addr-spec such as `dana@example.org`, with a display name if given.
 
-    Anything else (a list, a comment, a quoted or non-ASCII local part, a domain literal) is a ValueError,
-    which names the address without its control characters.
+    Anything else (a list, a comment, a quoted or non-ASCII local part, a domain literal) is a ValueError
+    that names the address without its control characters.
     """
     local, _, domain = text.rpartition("@")
     fits = len(text) <= 254 and len(local) <= 64
@@ -87,7 +86,7 @@ def mailbox(text: str) -> Address:
 
 
 def provider(name: str | None) -> str:
-    """Return what people call the provider that Cronofy calls `name`; an unknown one is shown as it is."""
+    """Return what people call the provider that Cronofy calls `name`; an unknown name stays as it is."""
     return _PROVIDERS.get(name or "") or line(name or "", 60) or "conferencing"
 
 
@@ -101,7 +100,7 @@ def instant(start: datetime | date, tzid: str | None) -> datetime:
 def when(start: datetime | date | None, tzid: str | None) -> str:
     """Return a start as a person in the zone `tzid` reads it: `Tue 1 Dec 2026, 10:00 (Europe/Paris)`.
 
-    Without a zone, or with one that this machine does not know, it is told in UTC.
+    Without a zone, or with one unknown to this machine, it is shown in UTC.
     """
     if start is None:
         return _UNKNOWN_TIME
@@ -123,6 +122,6 @@ def _zone(tzid: str | None) -> tuple[tzinfo, str]:
     if tzid and tzid not in {"UTC", "Etc/UTC"}:
         try:
             return ZoneInfo(tzid), tzid
-        except (KeyError, ValueError, OSError):  # unknown, not a zone's name at all, or a folder of zones
+        except (KeyError, ValueError, OSError):  # unknown, not a zone name, or a folder of zones
             pass
     return UTC, "UTC"

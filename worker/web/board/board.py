@@ -44,7 +44,7 @@ class Board:
         self._settings = settings
         self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._ledger = keyless_ledger(self._redis, settings)
-        # Few at a time: a crowd of browsers waits, and the ledger does not notice it.
+        # Few threads, so that many browsers wait instead of burdening the ledger.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="board")
         folder = files("worker.web.board") / "static"
         self._static = {name: (folder / name).read_bytes() for name in STATIC}
@@ -71,13 +71,13 @@ class Board:
         )
 
     async def live(self, request: Request) -> Response:
-        """Of the first page what changes, for the script that refreshes it."""
+        """The part of the first page that changes, for the script that refreshes it."""
         return await self._answer(
             request, lambda ledger: page("live.html", board=read_overview(ledger, self._settings))
         )
 
     async def found(self, request: Request) -> Response:
-        """What the search came to; where it is one event, on to that."""
+        """The search results; a single event is redirected to."""
         text = request.query_params.get("q", "")
 
         def find(ledger: Ledger) -> Response:
@@ -115,7 +115,7 @@ class Board:
         return Response(self._static[name], media_type=STATIC[name], headers=kept)
 
     async def _answer(self, request: Request, tell: Callable[[Ledger], Response]) -> Response:
-        """What `tell` says, for whoever may read it; 503 where the ledger is away, 500 where `tell` fails."""
+        """What `tell` says, for whoever may read it; 503 where the ledger is down, 500 where `tell` fails."""
         refused = refusal(request, self._settings, "Basic")
         if refused is not None:
             refused.headers.update(HEADERS)
@@ -128,7 +128,7 @@ class Board:
             text = "The ledger cannot be read at the moment. Try again; reconciler doctor says more."
             return page("trouble.html", 503, title="No answer", text=text)
         except Exception:
-            # A damaged record, say: the page tells nothing of it, the log does.
+            # A damaged record, for example: the log says which, the page does not.
             log.exception("board.failed")
             text = "This page could not be made. The log says why."
             return page("trouble.html", 500, title="No answer", text=text)

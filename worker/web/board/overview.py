@@ -1,4 +1,4 @@
-"""What the board's first page shows: ids, times and counts from the ledger, nothing of what people wrote."""
+"""What the board's first page shows: ids, times and counts, and nothing that people wrote."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class CauseRow:
-    """Pending events of one cause: now, and over the last day."""
+    """Pending events of one cause, now and over the last day."""
 
-    #: The contract's word; empty for those not looked at yet.
+    #: The contract's name of it; empty for events not looked at yet.
     word: str
     text: str
     now: int
@@ -44,7 +44,7 @@ class CauseRow:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRow:
-    """One line of the outcomes; ids are None where it speaks of more than one event."""
+    """One outcome; the event's ids are None where it is about a profile or account as a whole."""
 
     at: datetime
     type: str
@@ -65,20 +65,20 @@ class Overview:
     backlog: Plot
     #: The backlog at each hour, the newest first.
     hours: tuple[Point, ...]
-    #: Every cause that there is or was within the day, the most first; and those of which there was none.
+    #: Causes seen within the day, the most frequent first; and those not seen.
     causes: tuple[CauseRow, ...]
     absent: tuple[str, ...]
     outcomes: tuple[OutcomeRow, ...]
 
     @property
     def oldest(self) -> str | None:
-        """For how long the longest tracked of the pending events has been."""
+        """How long the oldest pending event has been tracked."""
         seconds = self.status.oldest_pending_seconds
         return None if seconds is None else spoken(seconds)
 
 
 def read_overview(ledger: Ledger, settings: Settings) -> Overview:
-    """Read it: a few keys, however much is tracked. Raises RedisError where the ledger cannot be read."""
+    """Reads a few keys, however much is tracked. Raises RedisError where the ledger cannot be read."""
     status = read_status(ledger.redis, settings)
     samples = read_backlog(ledger.redis, ledger.keys)
     now = status.at
@@ -120,7 +120,7 @@ def _attention(status: Status, settings: Settings) -> list[str]:
         last = f"was {spoken(ago)} ago" if ago is not None else "never ran"
         found.append(f"The last sweep {last}: does beat run?")
     if not status.workers:
-        found.append("No worker has said within half a minute that it is there.")
+        found.append("No worker was seen within the last half minute.")
     if status.dead_letters:
         found.append(f"{amount(status.dead_letters, 'dead letter')} to look at: reconciler dead-letters.")
     if status.mail_refused:

@@ -1,4 +1,4 @@
-"""How a page of the board is made: its templates, and the headers that keep it to itself."""
+"""Renders the board's pages, with headers that keep them private."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.explain.reply import reply
 from worker.text.amounts import second, spoken
 from worker.text.wording import line, provider
 
-#: Nothing is loaded from elsewhere, nothing inline runs, no page frames this one, nothing is kept.
+#: Nothing loads from elsewhere, nothing inline runs, no page frames this one, nothing is cached.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -28,7 +28,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-#: Longer than any sentence of ours, and than any address with three ids in it.
+#: Longer than any sentence of ours or any URL with three ids in it.
 LONGEST = 20_000
 
 
@@ -38,8 +38,8 @@ def page(template: str, status_code: int = 200, **shown: Any) -> Response:
 
 
 def _plain(value: Any) -> Any:
-    """What a template prints, whoever wrote it: one line, without control and bidi characters."""
-    # What has this method is HTML already, of a template's own.
+    """What a template prints, on one line and without control and bidi characters."""
+    # A value with this method is HTML already, made by a template.
     if isinstance(value, str) and not hasattr(value, "__html__"):
         return line(value, LONGEST)
     return value

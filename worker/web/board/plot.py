@@ -1,7 +1,7 @@
-"""The geometry of the board's plots: from samples to what an SVG path says. Pure.
+"""The board's plots: from samples to SVG paths. Pure.
 
-A plot is drawn in a box of 1000 by 100 that the page stretches; its labels are text beside it, so that they
-stay as large on a small screen. Where no sample was taken (no sweep ran), the line has a gap.
+A plot is drawn in a box of 1000 by 100 that the page stretches; labels are text beside it, so they keep their
+size on a small screen. Where no sample was taken (no sweep ran), the line has a gap.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A line with the area below it, and what it says in words."""
+    """A line, the area below it, and its figures."""
 
     line: str
     area: str
@@ -52,7 +52,7 @@ def plot(points: Sequence[Point], now: datetime) -> Plot:
 
 
 def hourly(points: Sequence[Point], now: datetime) -> list[Point]:
-    """The newest point of each hour, the newest hour first: the plot as a table."""
+    """The plot as a table: the last point of each hour, the newest hour first."""
     hours: dict[int, Point] = {}
     for point in points:
         hours[int((now - point.at) / timedelta(hours=1))] = point

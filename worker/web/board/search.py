@@ -1,4 +1,4 @@
-"""The board's search: from an account's, a calendar's or an event's id to the events that are meant."""
+"""The board's search: from the id of an account, calendar or event to its events."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search came to."""
+    """The result of a search."""
 
     asked: str
     hits: tuple[Hit, ...] = ()
-    #: More were found than are listed.
+    #: More events were found than are listed.
     more: bool = False
-    #: Time ran out before all accounts were looked through for an event's id.
+    #: Time ran out before all accounts were searched for an event's id.
     partly: bool = False
-    #: Account ids nearest to what was asked for, where nothing was found.
+    #: The most similar account ids, where nothing was found.
     near: tuple[Ids, ...] = ()
 
 
