@@ -8,13 +8,13 @@ from tests.unit.builders import labelled, lapsed, profile
 from worker.diagnosis.model import Profile
 from worker.diagnosis.replacement import Replacement, choose_replacement
 
-REMOVED = profile("pro_removed")
 ZOOM, ZOOM_TOO, GO_TO = profile("z1"), profile("z2"), profile("g1", provider="go_to")
 UNKNOWN = profile("u1", provider=None)
 LAPSED = lapsed("x1")
 
 NO_ZOOM = Replacement(None, "The account has no other connected zoom profile.")
 NO_OTHER = Replacement(None, "The account has no other connected profile.")
+NEVER = Replacement(None, "By policy, a person chooses the replacement.")
 NO_PROVIDER = "The removed profile's provider is not on record, so no replacement can be chosen."
 TWO_ZOOMS = Replacement(
     None, "The account has 2 connected zoom profiles; a person has to choose.", ("z1", "z2")
@@ -39,20 +39,11 @@ ONLY_ZOOM = only("z1", "connected zoom profile")
         ("same, two", "same_provider", "zoom", [ZOOM, ZOOM_TOO], (), TWO_ZOOMS),
         ("same, only others", "same_provider", "zoom", [GO_TO, UNKNOWN, LAPSED], (), NO_ZOOM),
         ("same, unknown", "same_provider", None, [UNKNOWN], (), Replacement(None, NO_PROVIDER, ("u1",))),
-        ("same, itself", "same_provider", "zoom", [REMOVED], (), NO_ZOOM),
-        ("same, itself and one", "same_provider", "zoom", [REMOVED, ZOOM], (), ONLY_ZOOM),
-        ("any, none", "any_connected", "zoom", [LAPSED, REMOVED], (), NO_OTHER),
+        ("any, none", "any_connected", "zoom", [LAPSED], (), NO_OTHER),
         ("any, one", "any_connected", "zoom", [GO_TO], (), only("g1")),
         ("any, provider unknown", "any_connected", None, [UNKNOWN], (), only("u1")),
         ("any, two", "any_connected", "zoom", [ZOOM, GO_TO], (), TWO_OTHERS),
-        (
-            "never",
-            "never",
-            "zoom",
-            [ZOOM],
-            (),
-            Replacement(None, "By policy, a person chooses the replacement."),
-        ),
+        ("never", "never", "zoom", [ZOOM], (), NEVER),
         ("the only one was written", "same_provider", "zoom", [ZOOM], {"z1"}, TRIED),
         ("another was written", "same_provider", "zoom", [ZOOM], {"z2"}, ONLY_ZOOM),
         ("one of two was written", "same_provider", "zoom", [ZOOM, ZOOM_TOO], {"z1"}, TWO_ZOOMS),
@@ -62,4 +53,4 @@ def test_choice(
     policy: str, provider: str | None, profiles: list[Profile], wrote: set[str], chosen: Replacement
 ) -> None:
     """Policy and connected profiles decide, none is set twice, and any doubt is left to a person."""
-    assert choose_replacement(REMOVED.profile_id, provider, profiles, wrote, policy) == chosen
+    assert choose_replacement(provider, profiles, wrote, policy) == chosen

@@ -111,7 +111,7 @@ def _named_profile(
     if notified:
         evidence.append("Cronofy notified us that the profile is missing.")
     choice = choose_replacement(
-        profile_id, request.provider_name, profiles.conferencing, request.wrote, policy.replacement
+        request.provider_name, profiles.conferencing, request.wrote, policy.replacement
     )
     evidence.append(choice.reason)
     return _pending(

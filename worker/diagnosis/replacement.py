@@ -18,20 +18,19 @@ class Replacement:
 
 
 def choose_replacement(
-    removed: str,
     provider_name: str | None,
     profiles: Sequence[Profile],
     wrote: Collection[str],
     policy: str,
 ) -> Replacement:
-    """Choose among `profiles` by `policy` (contract §4, ``RECONCILER_REPLACEMENT``).
+    """Choose among `profiles`, those still listed, by `policy` (contract §4, ``RECONCILER_REPLACEMENT``).
 
     `provider_name` is the removed profile's, where the caller or an earlier look knew it. `wrote` holds
     profiles already set on the event: none is set twice (design: written rarely).
     """
     if policy == "never":
         return Replacement(None, "By policy, a person chooses the replacement.")
-    fitting = [p for p in profiles if p.connected and p.profile_id != removed]
+    fitting = [p for p in profiles if p.connected]
     if policy == "same_provider":
         if provider_name is None:
             return Replacement(
