@@ -79,7 +79,7 @@ def test_from_the_search_to_the_answer_by_keyboard_alone(board: str, world: Worl
 
     page.wait_for_url(re.compile("/board/event"))
     expect(page.get_by_role("heading", level=1)).to_have_text("Why this event has no link")
-    expect(page.locator(".answer")).to_contain_text("The Zoom connection of this account has expired")
+    expect(page.locator(".answer")).to_contain_text("This account's Zoom connection has expired")
 
 
 @pytest.mark.parametrize("asked", ["account", "calendar", "event", "all three"])
