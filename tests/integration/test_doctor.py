@@ -141,7 +141,7 @@ def test_a_host_whose_clock_is_off_is_told(
 
 LOGINS = {
     "the right login": ("user%40example.org:hunter2%2F%3A", None),
-    "a wrong password": ("user%40example.org:hunter3", "need mending: it answered 535 at login"),
+    "a wrong password": ("user%40example.org:hunter3", "need fixing: it answered 535 at login"),
 }
 
 

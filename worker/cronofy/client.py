@@ -18,7 +18,6 @@ import structlog
 from redis.exceptions import RedisError
 
 from worker.cronofy.budget import Budget, Spending
-from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import (
     ClientRefused,
     CronofyError,
@@ -28,7 +27,7 @@ from worker.cronofy.errors import (
     Refused,
     TokenRefused,
 )
-from worker.cronofy.http import Answer, ProbeTurn, Transport, describe_errors
+from worker.cronofy.http import Answer, Deadline, ProbeTurn, Transport, describe_errors
 from worker.cronofy.wire import (
     OpenChannel,
     UserInfo,

@@ -15,8 +15,8 @@ from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
-from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import CronofyError, OutOfBudget
+from worker.cronofy.http import Deadline
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.ledger.connection import connect_once
 from worker.ledger.records import DATA_CENTERS
@@ -112,7 +112,7 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
         yield ok("mail", f"no server is set: kept as files in {settings.data_dir / 'mail'}")
         return
     try:
-        mailer = SmtpMailer(settings.smtp_url.get_secret_value(), timeout=PATIENCE, deadline=PATIENCE)
+        mailer = SmtpMailer(settings.smtp_url.get_secret_value(), timeout=PATIENCE)
         mailer.try_login()
     except ValueError:
         yield skipped("mail", "RECONCILER_SMTP_URL cannot be used")
