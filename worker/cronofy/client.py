@@ -27,7 +27,7 @@ from worker.cronofy.errors import (
     Refused,
     TokenRefused,
 )
-from worker.cronofy.http import Answer, Deadline, ProbeTurn, Transport, describe_errors
+from worker.cronofy.http import Answer, Deadline, Transport, describe_errors
 from worker.cronofy.wire import (
     OpenChannel,
     UserInfo,
@@ -132,7 +132,7 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No more calls are made: what was promised to them is free for others; those made are counted."""
+        """No more calls are made: what was paid for them is free for others; those made are counted."""
         self._spending.end()
         if self._spending.made:
             tally = look_tally(self._spending.made, time.monotonic() - self._begun)
@@ -291,9 +291,6 @@ class Session:
                     body=body,
                     cost=cost,
                 )
-            except ProbeTurn:
-                self._refresh(probe=True)
-                fresh = True
             except TokenRefused:
                 if fresh:
                     raise
@@ -312,13 +309,10 @@ class Session:
             raise GrantRefused("The account was never connected: no credentials were given for it.")
         return credentials
 
-    def _refresh(self, *, probe: bool = False) -> None:
+    def _refresh(self) -> None:
         """Get a new access token, and keep it (with a new refresh token, where one came) in the ledger."""
         credentials = self._credentials or self._open_credentials()
-        try:
-            access_token, refresh_token = self._ask_for_token(credentials.refresh_token, probe=probe)
-        except ProbeTurn:
-            access_token, refresh_token = self._ask_for_token(credentials.refresh_token, probe=True)
+        access_token, refresh_token = self._ask_for_token(credentials.refresh_token)
         self._budget.accept_client()
         self._credentials = Credentials(refresh_token or credentials.refresh_token, access_token)
         sealed = self._cronofy.ledger.keep_credentials(self._account, self._credentials)
@@ -327,7 +321,7 @@ class Session:
         self._account = replace(self._account, credentials=sealed)
         log.info("token.refreshed", sub=self._account.sub)
 
-    def _ask_for_token(self, refresh_token: str, *, probe: bool) -> tuple[str, str | None]:
+    def _ask_for_token(self, refresh_token: str) -> tuple[str, str | None]:
         for secret in self._cronofy.client_secrets:
             answer = self._cronofy.transport.call(
                 "POST",
@@ -340,7 +334,6 @@ class Session:
                     "grant_type": "refresh_token",
                     "refresh_token": refresh_token,
                 },
-                probe=probe,
                 # 403 as well: there it says nothing of the account's scope.
                 also=(400, 401, 403),
             )

@@ -94,18 +94,16 @@ class Transport:
         params: Sequence[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
-        probe: bool = False,
         also: tuple[int, ...] = (),
     ) -> Answer:
         """Send one request; return its answer if the status is 2xx or in `also`, else raise a CronofyError.
 
         `deadline` is the whole look's; this exchange ends by it or by its own timeout. OutOfBudget
-        is raised before anything is sent.
+        is raised before anything is sent. A call without a `token` is a refresh.
         """
         if deadline.left <= 0:
             raise Unreachable("No time was left for another call to Cronofy in this look.")
-        if not spending.take(cost, probe=probe):
-            raise ProbeTurn("It is this worker's turn to try our client credentials.")
+        spending.take(cost, refresh=token is None)
         left = min(self._timeout.total_seconds(), deadline.left)
         ended: int | str = "unreachable"
         try:
@@ -162,10 +160,6 @@ class Transport:
             raise Unreachable(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except (httpx.InvalidURL, UnicodeError):
             raise Refused("The request cannot be written as a URL.") from None
-
-
-class ProbeTurn(CronofyError):
-    """Our client credentials were refused, and this worker is to try whether they still are."""
 
 
 def parse_retry_after(value: str | None, date: str | None = None) -> timedelta | None:

@@ -91,7 +91,8 @@ def _ask(services: Services, origin: str, secret: str) -> str:
     answer = cronofy.transport.call(
         "POST",
         f"{origin}/oauth/token",
-        spending=Spending(cronofy.budget(origin), 1, urgent=True),
+        # Also while the fleet itself may not call, since our client was refused.
+        spending=Spending(cronofy.budget(origin), 1, urgent=True, probing=True),
         deadline=Deadline(PATIENCE),
         body={
             "client_id": cronofy.client_id,
@@ -99,8 +100,6 @@ def _ask(services: Services, origin: str, secret: str) -> str:
             "grant_type": "refresh_token",
             "refresh_token": NOBODYS_TOKEN,
         },
-        # Also while the fleet itself may not call, since our client was refused.
-        probe=True,
         also=(400, 401, 403),
     )
     return str(answer.json_object().get("error"))[:40]
