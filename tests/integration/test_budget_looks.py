@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.integration.test_budget import ORIGIN, Make, busiest, granted, make, resume
+from tests.integration.test_budget import ORIGIN, Make, busiest, granted, make, refusal, resume
 from worker.cronofy.budget import Budget, Spending
 from worker.cronofy.errors import OutOfBudget
 

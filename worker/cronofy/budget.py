@@ -83,17 +83,9 @@ class Budget:
         ProbeTurn where our own client credentials are refused and it is this caller's turn to find out,
         by a refresh, whether they still are. The other arguments are a `Spending`'s.
         """
+        name = look or uuid4().hex
         answer = self._run(
-            "take",
-            cost,
-            self._second,
-            self._minute,
-            look or uuid4().hex,
-            made,
-            paid,
-            more,
-            kind,
-            "1" if probing else "",
+            "take", cost, self._second, self._minute, name, made, paid, more, kind, int(probing)
         )
         if len(answer) == 1:
             return
