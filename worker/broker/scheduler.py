@@ -1,4 +1,4 @@
-"""Beat's scheduler: it shows that it goes round, and says once, not at each tick, that its broker is away."""
+"""Beat's scheduler: it reports that it is alive, and logs once, not at each tick, that its broker is away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from celery import beat
 
-from worker.broker.heartbeat import beat_while_connecting, beater
+from worker.host.liveness import report_while_connecting, reporter
 from worker.outage import BROKER
 
 log = structlog.get_logger()
@@ -20,11 +20,11 @@ class Scheduler(beat.Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._beat = beater("beat")
+        self._report = reporter("beat")
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         """Send what is due; returns the seconds until more is."""
-        self._beat()
+        self._report()
         return super().tick(*args, **kwargs)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
@@ -38,5 +38,5 @@ class Scheduler(beat.Scheduler):
             BROKER.over()
 
     def _ensure_connected(self) -> Any:
-        beat_while_connecting(self.connection, self._beat)
+        report_while_connecting(self.connection, self._report)
         return super()._ensure_connected()  # type: ignore[misc]
