@@ -47,7 +47,7 @@ class Strategies(dict[Any, Any]):
 class Consumer(consumer.Consumer):
     """Celery's consumer, but whatever is wrong with a message is the message's fault alone.
 
-    Its loop reports that it is alive, also while it waits for the broker, and tells the ledger so now and then.
+    Its loop reports that it is alive, also while it waits for the broker, and tells the ledger so.
     """
 
     app: Any

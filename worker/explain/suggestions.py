@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import cast
-
-from redis import Redis
 
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey
 
 #: How many are named.
 MOST = 3
-#: Among millions of accounts it is looked for no longer than this.
+#: Among millions of accounts the search takes no longer than this.
 SEARCH_SECONDS = 2.0
-#: Of so many other accounts in a calendar it is asked whether the event is theirs.
+#: Of this many other accounts in a calendar it is asked whether the event is theirs.
 NEIGHBOURS = 50
-#: How alike two ids must be (0 to 1): a few letters apart.
+#: How alike two account ids must be (0 to 1): a few letters apart.
 ALIKE = 0.75
-
 
 #: An account, or an event of one: the ids as a command takes them.
 Ids = tuple[str, ...]
@@ -29,57 +27,31 @@ Ids = tuple[str, ...]
 def nearest(ledger: Ledger, sub: str, key: EventKey) -> list[Ids]:
     """The known ids that somebody may have meant who named an event that is not tracked, the likeliest first.
 
-    The same event of another account in that calendar; the account's own events with nearly these ids, or
-    else any; and where the account is not known, accounts with nearly its id, with the event where they have
-    it. Bounded however much is tracked: `SEARCH_SECONDS` for accounts, `NEIGHBOURS` of a calendar.
+    The same event of another account in that calendar, and the account's own events; where the account is not
+    known, accounts with nearly its id and their events. Bounded however much is tracked.
     """
-    elsewhere = [
+    known: list[Ids] = [
         (other, key.calendar_id, key.event_id)
         for other in ledger.accounts_of(key.calendar_id)[:NEIGHBOURS]
-        if other != sub and ledger.find_pending(other, key)
+        if ledger.find_pending(other, key)
     ]
     if is_known(ledger, sub):
-        return [*elsewhere, *_events_of(ledger, sub, key)][:MOST]
-    found: list[Ids] = [*elsewhere]
-    for other in nearest_accounts(ledger, sub):
-        events = _events_of(ledger, other, key, alike=True)
-        found += [ids for ids in events[:1] or [(other,)] if ids not in found]
-    return found[:MOST]
-
-
-def _events_of(ledger: Ledger, sub: str, key: EventKey, *, alike: bool = False) -> list[Ids]:
-    """The account's events nearest to this one; where none is `alike`, any of them unless that is asked."""
-    if alike and ledger.find(sub, key):
-        return [(sub, key.calendar_id, key.event_id)]
-    events = nearest_events(ledger, sub, key)
-    if not events and not alike:
-        events = [stored.event.key for stored in ledger.pending(sub)[:MOST]]
-    return [(sub, event.calendar_id, event.event_id) for event in events]
+        known += _events_of(ledger, sub)
+    else:
+        for other in nearest_accounts(ledger, sub):
+            known += [(other,), *_events_of(ledger, other)]
+    texts = {" ".join(ids): ids for ids in known}
+    asked = " ".join((sub, key.calendar_id, key.event_id))
+    return [texts[text] for text in get_close_matches(asked, texts, MOST, cutoff=0)]
 
 
 def nearest_accounts(ledger: Ledger, sub: str) -> list[str]:
     """The accounts whose ids are nearest to this one, the nearest first; not itself."""
-    found: list[str] = []
-    deadline, cursor = time.monotonic() + SEARCH_SECONDS, 0
-    while time.monotonic() < deadline:
-        cursor, subs = _some_accounts(ledger.redis, ledger.prefix, cursor)
-        found = get_close_matches(sub, {*found, *subs} - {sub}, MOST, ALIKE)
-        if cursor == 0:
-            break
-    return found
-
-
-def nearest_events(ledger: Ledger, sub: str, key: EventKey) -> list[EventKey]:
-    """The account's tracked events, pending or settled, whose ids are nearest to this one's."""
-    known: dict[str, EventKey] = {}
-    for family in ("events", "settled"):
-        fields = cast("list[bytes]", ledger.redis.hkeys(f"{ledger.prefix}:{family}:{sub}"))
-        known |= {_joined(found): found for found in map(EventKey.of_field, fields)}
-    same_event = [found for found in known.values() if found.event_id == key.event_id]
-    if same_event:
-        # In another calendar.
-        return same_event[:MOST]
-    return [known[name] for name in get_close_matches(_joined(key), known, MOST, ALIKE)]
+    head, ends = f"{ledger.prefix}:account:", time.monotonic() + SEARCH_SECONDS
+    keys = takewhile(lambda _: time.monotonic() < ends, ledger.redis.scan_iter(match=f"{head}*", count=2000))
+    known = (key.decode().removeprefix(head) for key in keys)
+    # A scan may show a key twice.
+    return list(dict.fromkeys(get_close_matches(sub, (each for each in known if each != sub), MOST, ALIKE)))
 
 
 def is_known(ledger: Ledger, sub: str) -> bool:
@@ -88,11 +60,9 @@ def is_known(ledger: Ledger, sub: str) -> bool:
     return bool(ledger.redis.exists(*(f"{ledger.prefix}:{family}:{sub}" for family in families)))
 
 
-def _joined(key: EventKey) -> str:
-    return f"{key.calendar_id} {key.event_id}"
-
-
-def _some_accounts(redis: Redis, prefix: str, cursor: int) -> tuple[int, Iterable[str]]:
-    head = f"{prefix}:account:"
-    after, keys = redis.scan(cursor, match=f"{head}*", count=2000)
-    return int(after), (key.decode().removeprefix(head) for key in cast("list[bytes]", keys))
+def _events_of(ledger: Ledger, sub: str) -> Iterator[Ids]:
+    """The account's events, pending or settled."""
+    for family in ("events", "settled"):
+        for field in cast("list[bytes]", ledger.redis.hkeys(f"{ledger.prefix}:{family}:{sub}")):
+            key = EventKey.of_field(field)
+            yield sub, key.calendar_id, key.event_id
