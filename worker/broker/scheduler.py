@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -16,11 +17,18 @@ log = structlog.get_logger()
 class Scheduler(beat.Scheduler):
     """Celery's scheduler; it keeps no file, since an interval needs no memory."""
 
-    connection: Any
+    app: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._report = reporter("beat")
+
+    @cached_property
+    def connection(self) -> Any:
+        """The connection to the broker, which reports as well while it is tried again and again."""
+        connection = self.app.connection_for_write()
+        report_while_connecting(connection, self._report)
+        return connection
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         """Send what is due; returns the seconds until more is."""
@@ -36,7 +44,3 @@ class Scheduler(beat.Scheduler):
                 log.exception("tick.failed")
         else:
             BROKER.over()
-
-    def _ensure_connected(self) -> Any:
-        report_while_connecting(self.connection, self._report)
-        return super()._ensure_connected()  # type: ignore[misc]

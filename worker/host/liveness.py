@@ -85,7 +85,8 @@ def reporter(role: str) -> Callable[[], None]:
     except OSError as error:
         import structlog  # noqa: PLC0415 - twice the CPU time of all else that `healthcheck` imports
 
-        structlog.get_logger().warning("health.unknown", reason=str(error))
+        log = structlog.get_logger()
+        log.warning("health.unknown", reason=str(error))
         return lambda: None
 
 
