@@ -64,7 +64,7 @@ def resume(redis: Redis, prefix: str) -> None:
 
 
 def busiest(grants: list[tuple[float, int]], seconds: float) -> int:
-    """The highest cost granted within any window of so many seconds."""
+    """The highest cost granted within any window of this many seconds."""
     return max(sum(cost for at, cost in grants if first <= at < first + seconds) for first, _ in grants)
 
 

@@ -196,7 +196,7 @@ def test_a_read_without_a_window_names_no_days(caller: Caller) -> None:
 
 
 def test_events_of_people_are_left_out(caller: Caller) -> None:
-    """An entry that a person made themselves has no id of ours and is none of our business."""
+    """An entry that a person made themselves has no id of ours and does not concern us."""
     caller.create("ours")
     start, end = START.isoformat(), (START + timedelta(hours=1)).isoformat()
     caller.control.create_external_event(

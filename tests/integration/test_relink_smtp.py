@@ -145,7 +145,7 @@ def test_mail_arrives_as_composed() -> None:
     ],
 )
 def test_refusal_tells_whose_fault_it_is(inbox: Inbox, permanent: bool, reason: str) -> None:
-    """5xx to the recipient or the message is for good; 4xx and what is ours to mend is not."""
+    """5xx to the recipient or the message is for good; 4xx and what is ours to fix is not."""
     with mail_server(inbox) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
 
@@ -290,7 +290,7 @@ def test_lost_goodbye_does_not_undo_a_sent_mail() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate with its key for 127.0.0.1, signed by itself."""
+    """A certificate with its key for 127.0.0.1, self-signed."""
     return Certificate.made(tmp_path_factory.mktemp("tls"))
 
 

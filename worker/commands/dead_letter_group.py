@@ -51,7 +51,7 @@ def dead_letters(context: click.Context, as_json: bool) -> None:
 @dead_letters.command("list", short_help="The dead letters, oldest first.")
 @JSON_OPTION
 @click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1), help="The table shows so many."
+    "--limit", default=50, show_default=True, type=click.IntRange(1), help="How many the table shows."
 )
 def list_letters(as_json: bool, limit: int = 50) -> None:
     """The dead letters, oldest first; the table shows the newest of them."""
@@ -171,7 +171,7 @@ def _check_choice(letter_ids: Sequence[str], every: bool) -> None:
 def _replacement(text: str) -> Correction:
     name, equals, value = text.partition("=")
     if not equals or not all(name.split(".")):
-        raise click.UsageError(f"--set takes NAME=JSON, and {name!r} is none.")
+        raise click.UsageError(f"--set takes NAME=JSON, not {name!r}.")
     try:
         return Correction(tuple(name.split(".")), json.loads(value))
     except (ValueError, RecursionError):

@@ -21,7 +21,7 @@ from worker.status.table import watch as watch_status
 
 
 @click.command(short_help="How the fleet is: backlog, what starts next, budget.")
-@click.option("--watch", is_flag=True, help="Show it anew every two seconds; q or Ctrl-C ends.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds; q or Ctrl-C ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(watch: bool, as_json: bool) -> None:
     """The backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
@@ -44,10 +44,10 @@ def status(watch: bool, as_json: bool) -> None:
             console.print(status_table(read(), settings.sweep_every), highlight=False)
 
 
-@click.command(short_help="Check settings, servers, Cronofy and mail, with the mend.")
+@click.command(short_help="Check settings, servers, Cronofy and mail, and say how to fix them.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(as_json: bool) -> None:
-    """Check settings, servers, processes, keys, Cronofy and mail: one line each, with the mend.
+    """Check settings, servers, processes, keys, Cronofy and mail: one line each, with the fix.
 
     Exit code 1 if anything is wrong. Sends no email; asks Cronofy once for each client secret, within the
     budget.

@@ -1,6 +1,6 @@
 """The budget: one limiter for the whole fleet, per application and Cronofy origin, on Redis's clock.
 
-Cronofy grants an application so many requests in a second and in a minute (reference §8), and our
+Cronofy limits how many requests an application may make in a second and in a minute (reference §8), and our
 users' own product needs a part of them. The rules stand in ``budget.lua``.
 """
 

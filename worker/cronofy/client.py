@@ -43,7 +43,7 @@ from worker.ledger.records import Account, EventKey
 from worker.ledger.tallies import add, look_tally
 from worker.ledger.vault import VaultError
 
-#: Cronofy takes so many requests in one batch (reference §4).
+#: How many requests Cronofy takes in one batch (reference §4).
 BATCH_SIZE = 50
 #: A read that goes on for longer than this is a loop, not a calendar.
 MOST_PAGES = 200
@@ -107,7 +107,7 @@ class Cronofy:
     def session(self, account: Account, expected: int = 1, *, urgent: bool = False) -> Session:
         """A session for one look of an account whose lease the caller holds.
 
-        `expected` is how many calls the look will make, as far as can be foreseen; `urgent` says that
+        `expected` is how many calls the look will probably make; `urgent` says that
         somebody waits for its answer.
         """
         return Session(self, account, expected, urgent=urgent)
@@ -301,7 +301,7 @@ class Session:
         try:
             credentials = self._cronofy.ledger.open_credentials(self._account)
         except VaultError as error:
-            # Ours to mend, and no word about the account: the look fails, and says why.
+            # Ours to fix, and no word about the account: the look fails, and says why.
             raise CronofyError(str(error)) from None
         except (ValueError, TypeError):
             raise CronofyError("The stored credentials are damaged: connect the account again.") from None
@@ -317,7 +317,7 @@ class Session:
         self._credentials = Credentials(refresh_token or credentials.refresh_token, access_token)
         sealed = self._cronofy.ledger.keep_credentials(self._account, self._credentials)
         if sealed is None:
-            raise TokenRefused("The account was connected anew during this look.")
+            raise TokenRefused("The account was connected again during this look.")
         self._account = replace(self._account, credentials=sealed)
         log.info("token.refreshed", sub=self._account.sub)
 

@@ -219,7 +219,7 @@ def _keys(answer: Answer) -> str:
 
 
 def describe_errors(errors: Any) -> str:
-    """The fields and keys of a 422's ``errors``, as far as they have the documented shape."""
+    """The fields and keys of a 422's ``errors``; what has not the documented shape is left out."""
     if not isinstance(errors, dict):
         return ""
     named = []
