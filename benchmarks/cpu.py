@@ -35,7 +35,7 @@ SAMPLES_A_SECOND = 250
 
 #: Which part a piece of code belongs to, by what its path holds; the first that fits decides.
 PARTS = (
-    ("HTTP", ("/httpx/", "/httpcore/", "/h11/", "/cronofy/transport.py", "/cronofy/deadline.py")),
+    ("HTTP", ("/httpx/", "/httpcore/", "/h11/", "/cronofy/http.py")),
     ("Redis", ("/redis/", "/hiredis/", "/ledger/ledger.py", "/ledger/lua.py", "/cronofy/budget.py")),
     ("records and outcomes", ("/ledger/records.py", "/ledger/outcomes.py", "/msgpack/")),
     ("wire models", ("/pydantic", "/cronofy/wire.py", "/cronofy/client.py")),

@@ -26,7 +26,7 @@ def prepare() -> None:
     """Import what traces need, where they are wanted: once, before processes are forked."""
     if wanted():
         try:
-            import config.spans  # noqa: F401, PLC0415
+            import config.spans  # noqa: F401, PLC0415 - of the extra otel
         except ImportError as error:
             log.warning(
                 "tracing.unavailable", reason=f"{error.name} is missing", mend="install the extra otel"
@@ -37,7 +37,7 @@ def start(settings: Settings) -> None:
     """Record this process's spans from now on, where they are wanted and can be."""
     if wanted():
         try:
-            from config.spans import record  # noqa: PLC0415
+            from config.spans import record  # noqa: PLC0415 - of the extra otel
         except ImportError:
             return
         record(settings)
@@ -47,7 +47,7 @@ def stop() -> None:
     """Send what is left, and end; within seconds, whether or not the collector answers."""
     if wanted():
         try:
-            from config.spans import flush  # noqa: PLC0415
+            from config.spans import flush  # noqa: PLC0415 - of the extra otel
         except ImportError:
             return
         flush()

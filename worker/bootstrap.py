@@ -156,7 +156,6 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
             per_second=settings.api_per_second,
             per_minute=settings.api_per_minute,
             share=settings.api_share,
-            promise=settings.lease,
         )
 
     return Cronofy(

@@ -3,65 +3,51 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 
 import click
 
-
-class Commands(MutableMapping[str, click.Command]):
-    """The commands by name, each imported when it is asked for: what one needs costs the others no time."""
-
-    def __init__(self, modules: dict[str, str]) -> None:
-        """`modules`: for each name the module of `worker.commands` that has it."""
-        self._modules = modules
-        self._loaded: dict[str, click.Command] = {}
-
-    def __getitem__(self, name: str) -> click.Command:
-        if name not in self._loaded:
-            module = import_module(f"worker.commands.{self._modules[name]}")
-            self._loaded[name] = getattr(module, name.replace("-", "_"))
-        return self._loaded[name]
-
-    def __setitem__(self, name: str, command: click.Command) -> None:
-        self._loaded[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._modules[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
-
-    def __len__(self) -> int:
-        return len(self._modules)
+#: Each command and the module of `worker.commands` that has it.
+COMMANDS = {
+    "demo": "roles",
+    "up": "roles",
+    "worker": "roles",
+    "beat": "roles",
+    "serve": "roles",
+    "sandbox": "roles",
+    "track": "events",
+    "untrack": "events",
+    "forget": "events",
+    "explain": "events",
+    "status": "inspection",
+    "doctor": "inspection",
+    "healthcheck": "health",
+    "dead-letters": "dead_letter_group",
+    "pause": "steering",
+    "resume": "steering",
+}
 
 
-COMMANDS = Commands(
-    {
-        "demo": "roles",
-        "up": "roles",
-        "worker": "roles",
-        "beat": "roles",
-        "serve": "roles",
-        "sandbox": "roles",
-        "track": "events",
-        "untrack": "events",
-        "forget": "events",
-        "explain": "events",
-        "status": "inspection",
-        "doctor": "inspection",
-        "healthcheck": "health",
-        "dead-letters": "dead_letter_group",
-        "pause": "steering",
-        "resume": "steering",
-    }
-)
+class Commands(click.Group):
+    """A group that imports a command when it is asked for: what one needs costs the others no time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands in the order of help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of this name, if there is one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"worker.commands.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
 
 
-@click.group(commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="conferencing-reconciler")
 def cli() -> None:
-    """Notices calendar events whose conference never came, finds out why, and mends what can be mended.
+    """Notices calendar events whose conference never came, finds out why, and fixes what can be fixed.
 
     Settings are environment variables that begin with RECONCILER_, or a .env file: see .env.example.
     """
@@ -88,10 +74,9 @@ def main() -> None:
 
 def _sentence(error: Exception) -> str | None:
     """What to say of an error that needs no traceback; None of any other."""
-    # Only now: a command that went well may never have needed them.
-    from redis.exceptions import RedisError  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415 - a `healthcheck` needs neither of them
 
-    from config.settings import SettingsError  # noqa: PLC0415
+    from config.settings import SettingsError  # noqa: PLC0415 - as above
 
     if isinstance(error, SettingsError):
         return str(error)

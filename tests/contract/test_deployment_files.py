@@ -18,7 +18,7 @@ from celery.bin.worker import worker as celery_worker
 
 from config.celery import QUEUES
 from config.settings import PREFIX, Settings, load_settings
-from worker.cli import cli
+from tests.contract.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -63,7 +63,7 @@ def _copied() -> list[str]:
 def _run(words: list[str]) -> list[str]:
     """Parse one command line of `reconciler`; returns the options that go on to Celery."""
     name, *rest = words
-    context = cli.commands[name].make_context(name, rest)
+    context = COMMANDS[name].make_context(name, rest)
     return list(context.args)
 
 
@@ -266,7 +266,7 @@ def test_prometheus_scrapes_what_is_served_with_its_token() -> None:
     [job] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     [name], options = [
         [name for name, service in ROLES.items() if service["command"][0] == "serve"],
-        cli.commands["serve"].make_context("serve", SERVICES["serve"]["command"][1:]).params,
+        COMMANDS["serve"].make_context("serve", SERVICES["serve"]["command"][1:]).params,
     ]
     [secret] = SERVICES["prometheus"]["secrets"]
 
@@ -307,7 +307,7 @@ def test_the_settings_for_the_sandbox_fit_the_sandbox() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     shown = dict(re.findall(rf"^#   ({PREFIX}\w+)=(\S+)$", text, re.MULTILINE))
     service = SERVICES["sandbox"]
-    context = cli.commands["sandbox"].make_context("sandbox", list(service["command"][1:]))
+    context = COMMANDS["sandbox"].make_context("sandbox", list(service["command"][1:]))
     options = context.params
 
     _valid(shown)

@@ -16,9 +16,9 @@ import pytest
 
 from config.celery import QUEUES, ROUTES, TASK_MODULES, celery_config
 from config.settings import PREFIX, Settings, load_settings
+from tests.contract.commands import COMMANDS
 from tests.contract.documents import DOCUMENTS, ROOT, all_tables, code, firsts, table, tables, text_of
 from worker.app import app
-from worker.cli import cli
 from worker.diagnosis.model import Cause, Certainty, Remedy, State
 from worker.intake.payloads import (
     AccountOnly,
@@ -184,9 +184,9 @@ def test_every_command_is_documented_with_options_that_it_has() -> None:
     }
     passes_on = {"worker", "beat"}
 
-    assert set(rows) == set(cli.commands)
+    assert set(rows) == set(COMMANDS)
     for name, text in rows.items():
-        own = {option for parameter in cli.commands[name].params for option in parameter.opts}
+        own = {option for parameter in COMMANDS[name].params for option in parameter.opts}
         named = {word for word in code(text) if word.startswith("-")}
         assert name in passes_on or named <= own, name
 
@@ -201,8 +201,8 @@ def test_every_command_line_that_a_document_shows_exists() -> None:
         )
     }
 
-    assert shown - set(cli.commands) == set()
-    assert all(isinstance(command, click.Command) for command in cli.commands.values())
+    assert shown - set(COMMANDS) == set()
+    assert all(isinstance(command, click.Command) for command in COMMANDS.values())
 
 
 def test_every_make_target_that_a_document_shows_exists() -> None:

@@ -13,8 +13,8 @@ from celery.bin.worker import worker as celery_worker
 
 from config.celery import QUEUES
 from config.settings import PREFIX, Settings, load_settings
+from tests.contract.commands import COMMANDS
 from tests.contract.documents import ROOT
-from worker.cli import cli
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 FILES = {
@@ -36,7 +36,7 @@ def _container(deployment: dict[str, Any]) -> dict[str, Any]:
 def _celery_options(deployment: dict[str, Any]) -> dict[str, Any]:
     """Parse a container's command line: ours by us, what goes on to Celery by Celery."""
     name, *rest = _container(deployment)["args"]
-    passed_on = cli.commands[name].make_context(name, rest).args
+    passed_on = COMMANDS[name].make_context(name, rest).args
     if name not in CELERY:
         assert passed_on == []
         return {}
@@ -74,12 +74,12 @@ def test_a_container_is_probed_for_its_own_role(deployment: dict[str, Any]) -> N
         [port] = container["ports"]
         assert live["httpGet"] == {"path": "/healthz", "port": port["name"]}
         assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
-        options = cli.commands[role].make_context(role, container["args"][1:]).params
+        options = COMMANDS[role].make_context(role, container["args"][1:]).params
         assert (options["port"], options["host"]) == (port["containerPort"], "0.0.0.0")
         return
     command = live["exec"]["command"]
     assert command[0] == "reconciler"
-    cli.commands[command[1]].make_context(command[1], command[2:])
+    COMMANDS[command[1]].make_context(command[1], command[2:])
     assert command[1:] == ["healthcheck", role]
     assert container["startupProbe"]["exec"] == live["exec"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import smtplib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.bootstrap import Services
 from worker.ledger.lua import source
-from worker.mail import smtp
 
 T = TypeVar("T")
 
@@ -96,13 +96,11 @@ def counted(
     with ExitStack() as patched:
         patched.enter_context(patch.object(redis, "execute_command", command))
         patched.enter_context(patch.object(app, "send_task", message))
-        for transport in services.looker.cronofy.transport._http._mounts.values():
-            if transport is not None:
-                handle = _http(effects, transport.handle_request)
-                patched.enter_context(patch.object(transport, "handle_request", handle))
-        for step in ("_get_socket", "mail", "rcpt", "data", "quit"):
-            act = _smtp(effects, step, getattr(smtp._Connection, step))
-            patched.enter_context(patch.object(smtp._Connection, step, act))
+        client = services.looker.cronofy.transport._http
+        patched.enter_context(patch.object(client, "send", _http(effects, client.send)))
+        for step in ("connect", "mail", "rcpt", "data", "quit"):
+            act = _smtp(effects, step, getattr(smtplib.SMTP, step))
+            patched.enter_context(patch.object(smtplib.SMTP, step, act))
         yield
 
 
@@ -135,26 +133,24 @@ def _lost() -> RedisConnectionError:
     return RedisConnectionError("The connection was lost.")
 
 
-def _http(
-    effects: Effects, handle: Callable[[httpx.Request], httpx.Response]
-) -> Callable[[httpx.Request], httpx.Response]:
-    def whole(request: httpx.Request) -> httpx.Response:
-        response = handle(request)
+def _http(effects: Effects, send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+    def whole(request: httpx.Request, **options: Any) -> httpx.Response:
+        response = send(request, **options)
         # Sent, carried out and answered, whatever becomes of the answer.
         response.read()
         return response
 
-    def call(request: httpx.Request) -> httpx.Response:
+    def call(request: httpx.Request, **options: Any) -> httpx.Response:
         name = f"HTTP {request.method} {request.url.path.split('/')[-1]}"
-        return effects.meet(name, lambda: whole(request), httpx.ReadError("The connection was lost."))
+        lost = httpx.ReadError("The connection was lost.")
+        return effects.meet(name, lambda: whole(request, **options), lost)
 
     return call
 
 
 def _smtp(effects: Effects, step: str, act: Callable[..., Any]) -> Callable[..., Any]:
     def exchange(self: Any, *args: Any, **options: Any) -> Any:
-        name = f"SMTP {'connect' if step == '_get_socket' else step}"
-        return effects.meet(name, lambda: act(self, *args, **options), ConnectionResetError("lost"))
+        return effects.meet(f"SMTP {step}", lambda: act(self, *args, **options), ConnectionResetError("lost"))
 
     return exchange
 

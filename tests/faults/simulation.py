@@ -261,9 +261,7 @@ def simulated(
 def _connect(services: Services, clock: Clock, cronofy: CronofyModel) -> None:
     """Put the model in Cronofy's place, and the clock into the budget's script."""
     client = services.looker.cronofy
-    client.transport._http._mounts = {
-        pattern: httpx.MockTransport(cronofy.handle) for pattern in client.transport._http._mounts
-    }
+    client.transport._http = httpx.Client(transport=httpx.MockTransport(cronofy.handle))
     make = client._budget
     text = (files("worker.cronofy") / "budget.lua").read_text()
 

@@ -32,6 +32,7 @@ from tests.faults.effects import Effects, Glitch, answers_counted, counted, load
 from tests.integration.world import World
 from worker import app as application
 from worker.bootstrap import Services, bootstrap
+from worker.cronofy.http import Transport
 from worker.ledger.packing import pack_memo
 from worker.run import looks
 
@@ -178,9 +179,9 @@ class Stage:
 
     def hang_up(self) -> None:
         """Close the HTTP connections, which two processes must not share; Redis's are not shared."""
-        for transport in self.services.looker.cronofy.transport._http._mounts.values():
-            if transport is not None:
-                transport._pool.close()  # type: ignore[attr-defined]
+        cronofy = self.services.looker.cronofy
+        cronofy.transport.close()
+        cronofy.transport = Transport(self.services.settings.http_timeout, connections=4)
 
     def let_time_pass(self, sub: str) -> None:
         """Every lease, pause and turn is over, every mail and event is due."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 from unittest.mock import patch
 
 import httpx
@@ -155,22 +156,18 @@ def test_an_event_that_moves_between_two_pages_is_written_once_as_it_stands(
 @contextmanager
 def after_the_first_page(stage: Stage, act: Callable[[], object]) -> Iterator[None]:
     """Do something once, between the first page's answer and the request for the next."""
-    with ExitStack() as patched:
-        done: list[object] = []
-        for transport in stage.services.looker.cronofy.transport._http._mounts.values():
-            assert isinstance(transport, httpx.HTTPTransport)
-            handle = transport.handle_request
+    done: list[object] = []
+    client = stage.services.looker.cronofy.transport._http
+    send = client.send
 
-            def exchange(
-                request: httpx.Request, handle: Callable[[httpx.Request], httpx.Response] = handle
-            ) -> httpx.Response:
-                response = handle(request)
-                response.read()
-                if request.url.path == "/v1/events" and not done:
-                    done.append(act())
-                return response
+    def exchange(request: httpx.Request, **options: Any) -> httpx.Response:
+        response = send(request, **options)
+        response.read()
+        if request.url.path == "/v1/events" and not done:
+            done.append(act())
+        return response
 
-            patched.enter_context(patch.object(transport, "handle_request", exchange))
+    with patch.object(client, "send", exchange):
         yield
     assert done
 

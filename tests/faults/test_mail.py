@@ -39,7 +39,7 @@ def owed(begin: Begin, running: RunningSandbox) -> Owed:
     """A relink email that waits in the outbox."""
     world = begin(smtp_url=running.smtp_url)
     # As it is, but in a hurry.
-    hurried = SmtpMailer(running.smtp_url, timedelta(seconds=0.5), timedelta(seconds=1))
+    hurried = SmtpMailer(running.smtp_url, timedelta(seconds=0.5))
     world.services = replace(world.services, mailer=hurried)
     world.control.disconnect_profile(world.sub, "pro_0")
     world.track()

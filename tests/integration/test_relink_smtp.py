@@ -20,7 +20,6 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.certificates import Certificate
 from tests.ports import free_port
-from tests.waiting import wait_until
 from worker.mail.compose import Envelope as MailEnvelope
 from worker.mail.compose import Meeting, RelinkLetter, compose_relink
 from worker.mail.smtp import MailError, SmtpMailer
@@ -139,16 +138,14 @@ def test_mail_arrives_as_composed() -> None:
         pytest.param(
             Inbox(rcpt="550 5.1.1 no dana"), True, "for good with 550, at the recipient", id="no user"
         ),
-        pytest.param(Inbox(rcpt="553 chatty"), True, "for good with 553, at the recipient", id="bad mailbox"),
         pytest.param(Inbox(rcpt="450 greylisted"), False, "off with 450, at the recipient", id="greylisted"),
-        pytest.param(Inbox(rcpt="421 shutting down"), False, "off with 421, at the recipient", id="shutdown"),
-        pytest.param(Inbox(rcpt="530 log in"), False, "need mending: it answered 530", id="login wanted"),
+        pytest.param(Inbox(rcpt="530 log in"), False, "need fixing: it answered 530", id="login wanted"),
         pytest.param(Inbox(data="554 5.7.1 spam"), True, "for good with 554, at the message", id="spam"),
         pytest.param(Inbox(data="452 disk full"), False, "off with 452, at the message", id="disk full"),
     ],
 )
 def test_refusal_tells_whose_fault_it_is(inbox: Inbox, permanent: bool, reason: str) -> None:
-    """5xx to the recipient or the message is for good; 4xx and what is ours to mend is not."""
+    """5xx to the recipient or the message is for good; 4xx and what is ours to fix is not."""
     with mail_server(inbox) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
 
@@ -183,7 +180,7 @@ def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -
         error = failure(SmtpMailer(f"smtp://user:hunter2@127.0.0.1:{port}"))
 
     assert reason in str(error)
-    assert "need mending" in str(error)
+    assert "need fixing" in str(error)
     assert (error.permanent, error.retry_after) == (False, timedelta(minutes=5))
     assert inbox.envelopes == []
 
@@ -214,7 +211,7 @@ def converse(connection: socket.socket, *, until: bytes) -> None:
 @pytest.mark.parametrize(
     ("greeting", "reason"),
     [
-        pytest.param(b"554 no chatty here\r\n", "need mending: it answered 554 while connecting", id="554"),
+        pytest.param(b"554 no chatty here\r\n", "need fixing: it answered 554 while connecting", id="554"),
         pytest.param(b"421 busy\r\n", "off with 421, while connecting", id="421"),
         pytest.param(b"", "broke off the conversation", id="nothing"),
         pytest.param(
@@ -263,35 +260,26 @@ def test_silent_server_is_given_up_after_the_timeout() -> None:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}", timeout=timedelta(seconds=0.3)))
         took = time.monotonic() - began
 
-    assert str(error) == "the mail server did not answer within 0.3 s, while connecting"
+    assert str(error) == "the mail server did not answer in time, while connecting"
     assert not error.permanent
     assert 0.2 < took < 3
 
 
-def drip(connection: socket.socket) -> None:
-    """Send a byte now and then, for ever, so that no single wait is ever long."""
-    while True:
-        connection.sendall(b"2")
-        time.sleep(0.05)
+def test_slow_server_is_given_up_between_two_steps() -> None:
+    """A server that answers every single wait in time, but takes three times as long in all, gets no mail."""
 
+    def dawdle(connection: socket.socket) -> None:
+        for word in (b"220 chatty\r\n", b"250-chatty\r\n", b"250-well\r\n", b"250-let me see\r\n"):
+            connection.sendall(word)
+            time.sleep(0.25)
+        connection.sendall(b"250 ok\r\n")
+        connection.recv(1000)
 
-@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
-def test_dripping_server_is_cut_off_at_the_deadline(scheme: str) -> None:
-    """A server that stays below every timeout, also in the TLS handshake, is cut off at the deadline."""
+    with scripted_server(dawdle) as port:
+        error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}", timeout=timedelta(seconds=0.3)))
 
-    def handshake(connection: socket.socket) -> None:
-        connection.sendall(b"\x16\x03\x03\x40\x00")  # the head of a TLS record of 16 KiB, which then drips in
-        drip(connection)
-
-    with scripted_server(handshake if scheme == "smtps" else drip) as port:
-        began = time.monotonic()
-        mailer = SmtpMailer(f"{scheme}://127.0.0.1:{port}", deadline=timedelta(seconds=0.5))
-        error = failure(mailer)
-        took = time.monotonic() - began
-
-    assert str(error) == "the mail server did not finish within 0.5 s, while connecting"
+    assert str(error) == "the mail server did not answer in time, while connecting"
     assert not error.permanent
-    assert took < 3
 
 
 def test_lost_goodbye_does_not_undo_a_sent_mail() -> None:
@@ -300,20 +288,9 @@ def test_lost_goodbye_does_not_undo_a_sent_mail() -> None:
         SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
 
 
-def test_nothing_is_left_open_after_a_mail() -> None:
-    """The deadline's thread ends with the conversation, not with the deadline."""
-    before = threading.active_count()
-    error = failure(SmtpMailer(f"smtp://127.0.0.1:{free_port()}"))
-    with scripted_server(lambda connection: converse(connection, until=b"QUIT")) as port:
-        SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
-
-    assert not error.permanent
-    wait_until(lambda: threading.active_count() == before, what="the threads to end")
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate with its key for 127.0.0.1, signed by itself."""
+    """A certificate with its key for 127.0.0.1, self-signed."""
     return Certificate.made(tmp_path_factory.mktemp("tls"))
 
 
@@ -342,7 +319,7 @@ def test_tls_is_spoken_and_verified(
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
         SmtpMailer(url).send(MESSAGE)
 
-    assert "need mending: its certificate was not accepted (self-signed certificate)" in str(error)
+    assert "need fixing: its certificate was not accepted (self-signed certificate)" in str(error)
     assert (error.permanent, error.retry_after) == (False, timedelta(minutes=5))
     assert inbox.received()["To"] == "Däna <dana@example.org>"
 
@@ -353,6 +330,6 @@ def test_server_without_starttls_gets_nothing() -> None:
     with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
         error = failure(SmtpMailer(f"smtp+starttls://user:hunter2@127.0.0.1:{port}"))
 
-    assert "need mending: it does not offer what the SMTP URL asks for while connecting" in str(error)
+    assert "need fixing: it does not offer what the SMTP URL asks for while connecting" in str(error)
     assert not error.permanent
     assert inbox.envelopes == []

@@ -1,4 +1,4 @@
-"""A worker's consumer: what Celery cannot read ends no worker, and its loop shows that it goes round.
+"""A worker's consumer: it drops what Celery cannot read, and reports that its loop goes round.
 
 On a Redis broker anyone may push anything onto a queue's list. Celery's own consumer ends the worker
 on some of it, and logs whole bodies, which may hold tokens.
@@ -21,9 +21,8 @@ from celery.worker.state import maybe_shutdown
 from kombu.exceptions import ContentDisallowed, DecodeError
 from redis.exceptions import RedisError
 
-from worker.broker.heartbeat import beat_while_connecting, beater
 from worker.broker.redis_transport import PROBE_SECONDS, Transport
-from worker.host.liveness import EVERY_SECONDS
+from worker.host.liveness import EVERY_SECONDS, report_while_connecting, reporter
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
@@ -49,7 +48,7 @@ class Strategies(dict[Any, Any]):
 class Consumer(consumer.Consumer):
     """Celery's consumer, but whatever is wrong with a message is the message's fault alone.
 
-    Its loop beats, and so does its waiting for the broker; it reports the worker to the ledger.
+    Its loop reports that it is alive, also while it waits for the broker; it tells the ledger, too.
     """
 
     app: Any
@@ -61,7 +60,7 @@ class Consumer(consumer.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._beat = beater("worker")
+        self._report = reporter("worker")
         self._entries: list[Any] = []
 
     def connect(self) -> Any:
@@ -75,7 +74,7 @@ class Consumer(consumer.Consumer):
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, however long that takes."""
-        beat_while_connecting(conn, self._beat)
+        report_while_connecting(conn, self._report)
         return super().ensure_connected(conn)
 
     def on_ready(self) -> None:
@@ -85,7 +84,7 @@ class Consumer(consumer.Consumer):
             entry.cancel()
         self._announce()
         self._entries = [
-            self.timer.call_repeatedly(EVERY_SECONDS, self._beat),
+            self.timer.call_repeatedly(EVERY_SECONDS, self._report),
             self.timer.call_repeatedly(ANNOUNCE_SECONDS, self._announce),
         ]
 

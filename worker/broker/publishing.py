@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from celery.app import amqp
 
-#: A confirmation is waited for so long; then the publish failed, as on a broker that is away.
+#: How long a confirmation is waited for; then the publish failed, as on a broker that is away.
 CONFIRM_SECONDS: Final = 5.0
 
 

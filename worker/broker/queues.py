@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+from kombu import Connection
 from redis.exceptions import RedisError
 
 from config.celery import QUEUES, is_redis, redis_client_url
@@ -33,8 +34,6 @@ def try_to_publish(url: str) -> None:
 
     It is sent one for a queue that nobody has, confirms it, and drops it.
     """
-    from kombu import Connection  # noqa: PLC0415 - takes a tenth of a second, and few need it
-
     patience = PATIENCE.total_seconds()
     connection = Connection(url, connect_timeout=patience, transport_options={"confirm_publish": True})
     try:
@@ -73,8 +72,6 @@ def _of_redis(settings: Settings) -> dict[str, int]:
 
 
 def _of_kombu(url: str) -> dict[str, int]:
-    from kombu import Connection  # noqa: PLC0415 - takes a tenth of a second, and few need it
-
     try:
         with Connection(url, connect_timeout=PATIENCE.total_seconds()) as connection:
             connection.connect()

@@ -7,20 +7,23 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from kombu.exceptions import OperationalError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from config.logging import redaction_of
 from config.settings import Settings
+from worker.app import app, configure
+from worker.bootstrap import open_ledger
 from worker.commands.setup import settings_of_role
-
-if TYPE_CHECKING:
-    from worker.intake.replay import Correction
-    from worker.ledger.dead_letters import DeadLetters
+from worker.intake import replay as operation
+from worker.intake.replay import Correction
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.dead_letters import DeadLetters
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print all of them as JSON.")
 ALL_OPTION = click.option("--all", "every", is_flag=True, help="All dead letters.")
@@ -48,7 +51,7 @@ def dead_letters(context: click.Context, as_json: bool) -> None:
 @dead_letters.command("list", short_help="The dead letters, oldest first.")
 @JSON_OPTION
 @click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1), help="The table shows so many."
+    "--limit", default=50, show_default=True, type=click.IntRange(1), help="How many the table shows."
 )
 def list_letters(as_json: bool, limit: int = 50) -> None:
     """The dead letters, oldest first; the table shows the newest of them."""
@@ -64,8 +67,6 @@ def list_letters(as_json: bool, limit: int = 50) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(letter_id: str, as_json: bool) -> None:
     """All of one dead letter: the payload and, where there is one, the traceback; secrets masked."""
-    from worker.intake import replay as operation  # noqa: PLC0415
-
     with _opened() as (settings, letters), _letter_errors():
         [kept] = operation.chosen(letters, [letter_id], every=False)
     redaction = redaction_of(settings)
@@ -98,11 +99,6 @@ def show(letter_id: str, as_json: bool) -> None:
 @click.option("--unset", metavar="NAME", multiple=True, help="Leave an argument out.")
 def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], unset: Sequence[str]) -> None:
     """Send the task again, as it was or corrected; the letter goes once the broker has the message."""
-    from kombu.exceptions import OperationalError  # noqa: PLC0415
-
-    from worker.app import app, configure  # noqa: PLC0415
-    from worker.intake import replay as operation  # noqa: PLC0415
-
     _check_choice(letter_ids, every)
     corrections = [*map(_replacement, replacements), *map(_removal, unset)]
     left = 0
@@ -137,8 +133,6 @@ def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
     """Erase dead letters for good."""
-    from worker.intake import replay as operation  # noqa: PLC0415
-
     _check_choice(letter_ids, every)
     with _opened() as (_settings, letters), _letter_errors():
         number = len(letters) if every else len(set(letter_ids))
@@ -153,9 +147,6 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
 
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
-    from worker.bootstrap import open_ledger  # noqa: PLC0415
-    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
-
     settings = settings_of_role()
     ledger = open_ledger(settings, connect_once(settings.ledger_url, A_PERSONS_PATIENCE))
     try:
@@ -166,11 +157,9 @@ def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
 
 @contextmanager
 def _letter_errors() -> Iterator[None]:
-    from worker.intake.replay import UnknownLetter  # noqa: PLC0415
-
     try:
         yield
-    except UnknownLetter as error:
+    except operation.UnknownLetter as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -180,11 +169,9 @@ def _check_choice(letter_ids: Sequence[str], every: bool) -> None:
 
 
 def _replacement(text: str) -> Correction:
-    from worker.intake.replay import Correction  # noqa: PLC0415
-
     name, equals, value = text.partition("=")
     if not equals or not all(name.split(".")):
-        raise click.UsageError(f"--set takes NAME=JSON, and {name!r} is none.")
+        raise click.UsageError(f"--set takes NAME=JSON, not {name!r}.")
     try:
         return Correction(tuple(name.split(".")), json.loads(value))
     except (ValueError, RecursionError):
@@ -195,18 +182,14 @@ def _replacement(text: str) -> Correction:
 
 
 def _removal(name: str) -> Correction:
-    from worker.intake.replay import Correction  # noqa: PLC0415
-
     return Correction(tuple(name.split(".")), remove=True)
 
 
 def _print_json(settings: Settings, letters: DeadLetters) -> None:
     """A JSON list, written one letter at a time: there may be many."""
-    from worker.intake.replay import as_json  # noqa: PLC0415
-
     redaction, before = redaction_of(settings), "["
     for kept in letters:
-        click.echo(f"{before}\n{_dumped(as_json(kept, redaction))}", nl=False)
+        click.echo(f"{before}\n{_dumped(operation.as_json(kept, redaction))}", nl=False)
         before = ","
     click.echo("[]" if before == "[" else "\n]")
 

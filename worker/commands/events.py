@@ -13,7 +13,18 @@ import click
 from rich.console import Console
 
 from config.logging import configure_logging
+from worker.bootstrap import bootstrap, keyless_ledger
 from worker.commands.setup import settings_of_role
+from worker.explain.case import Case
+from worker.explain.explanation import ask, show
+from worker.explain.suggestions import nearest, nearest_accounts
+from worker.intake.accept import forget_account
+from worker.intake.bulk import import_lines
+from worker.intake.payloads import AccountOnly
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.lookup import is_known
+from worker.ledger.records import EventKey
+from worker.text.wording import line
 
 
 @click.command(short_help="Import events to track from a file.")
@@ -23,8 +34,6 @@ def track(file: Path) -> None:
 
     Bad lines are named by their number and left out; the rest is imported.
     """
-    from worker.intake.bulk import import_lines  # noqa: PLC0415
-
     settings = settings_of_role()
     imported, refused = import_lines(settings, file, Console(stderr=True))
     click.echo(f"{imported} imported, {refused} refused")
@@ -40,10 +49,6 @@ def track(file: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
     """Why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
-    from worker.explain.case import Case  # noqa: PLC0415
-    from worker.explain.explanation import ask, show  # noqa: PLC0415
-    from worker.ledger.records import EventKey  # noqa: PLC0415
-
     found = ask(settings_of_role(), sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
         click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
@@ -61,11 +66,6 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 @click.argument("event")
 def untrack(sub: str, calendar: str, event: str) -> None:
     """Stop watching one event. Nothing changes at Cronofy."""
-    from worker.bootstrap import keyless_ledger  # noqa: PLC0415
-    from worker.explain.suggestions import nearest  # noqa: PLC0415
-    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
-    from worker.ledger.records import EventKey  # noqa: PLC0415
-
     key, settings = EventKey(calendar, event), settings_of_role()
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
@@ -82,12 +82,6 @@ def untrack(sub: str, calendar: str, event: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(sub: str, yes: bool) -> None:
     """Erase all that is kept of an account: credentials, events, history, emails not sent yet."""
-    from worker.bootstrap import bootstrap  # noqa: PLC0415
-    from worker.explain.suggestions import nearest_accounts  # noqa: PLC0415
-    from worker.intake.accept import forget_account  # noqa: PLC0415
-    from worker.intake.payloads import AccountOnly  # noqa: PLC0415
-    from worker.ledger.lookup import is_known  # noqa: PLC0415
-
     settings = settings_of_role()
     # The command says itself what it did.
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
@@ -107,8 +101,6 @@ def forget(sub: str, yes: bool) -> None:
 
 
 def _suggest(nearest: Sequence[Sequence[str]]) -> None:
-    from worker.text.wording import line  # noqa: PLC0415 - ids are others' words
-
     if nearest:
         click.echo("Known, and near to it:", err=True)
         for ids in nearest:

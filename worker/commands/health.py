@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from worker.host.liveness import STALE_SECONDS, living_signs
+from worker.host.liveness import STALE_SECONDS, living
 
 
 @click.command(short_help="Whether the workers or beats of this host make progress.")
@@ -24,13 +24,13 @@ def healthcheck(role: str, stale_after: float) -> None:
 
     Asks neither Redis nor Cronofy: an outage of theirs is no fault of the process.
     """
-    signs = living_signs(role)
-    stuck = [sign for sign in signs if sign.age_seconds > stale_after]
-    if not signs:
+    processes = living(role)
+    stuck = [each for each in processes if each.age_seconds > stale_after]
+    if not processes:
         click.echo(f"No {role} of this user runs on this host.", err=True)
         sys.exit(1)
-    for sign in stuck:
-        click.echo(f"The {role} with pid {sign.pid} has been stuck for {sign.age_seconds:.0f} s.", err=True)
+    for each in stuck:
+        click.echo(f"The {role} with pid {each.pid} has been stuck for {each.age_seconds:.0f} s.", err=True)
     if stuck:
         sys.exit(1)
-    click.echo(f"{len(signs)} {role}{'s' if len(signs) > 1 else ''} well.")
+    click.echo(f"{len(processes)} {role}{'s' if len(processes) > 1 else ''} well.")

@@ -7,23 +7,24 @@ import logging
 import sys
 
 import click
+from rich.console import Console
 
 from config.settings import SettingsError
 from worker.commands.setup import settings_of_role
+from worker.doctor.examination import examine, unreadable
+from worker.doctor.finding import Health
+from worker.doctor.report import show
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.status.snapshot import Status, read_status
+from worker.status.table import status_table
+from worker.status.table import watch as watch_status
 
 
 @click.command(short_help="How the fleet is: backlog, what starts next, budget.")
-@click.option("--watch", is_flag=True, help="Show it anew every two seconds; q or Ctrl-C ends.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds; q or Ctrl-C ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(watch: bool, as_json: bool) -> None:
     """The backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
-    from rich.console import Console  # noqa: PLC0415
-
-    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
-    from worker.status.snapshot import Status, read_status  # noqa: PLC0415
-    from worker.status.table import status_table  # noqa: PLC0415
-    from worker.status.table import watch as watch_status  # noqa: PLC0415
-
     console = Console()
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other.")
@@ -43,20 +44,14 @@ def status(watch: bool, as_json: bool) -> None:
             console.print(status_table(read(), settings.sweep_every), highlight=False)
 
 
-@click.command(short_help="Check settings, servers, Cronofy and mail, with the mend.")
+@click.command(short_help="Check settings, servers, Cronofy and mail, and say how to fix them.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(as_json: bool) -> None:
-    """Check settings, servers, processes, keys, Cronofy and mail: one line each, with the mend.
+    """Check settings, servers, processes, keys, Cronofy and mail: one line each, with the fix.
 
     Exit code 1 if anything is wrong. Sends no email; asks Cronofy once for each client secret, within the
     budget.
     """
-    from rich.console import Console  # noqa: PLC0415
-
-    from worker.doctor.examination import examine, unreadable  # noqa: PLC0415
-    from worker.doctor.finding import Health  # noqa: PLC0415
-    from worker.doctor.report import show  # noqa: PLC0415
-
     logging.disable(logging.CRITICAL)
     try:
         findings = examine(settings_of_role())

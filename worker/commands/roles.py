@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from config.celery import QUEUES
+from worker.app import configure
 from worker.commands.setup import check, optional, settings_for_all, settings_of_role
+from worker.host.supervisor import Crew
 
 #: Fewer would let one long batch keep urgent questions waiting; a process that waits costs no CPU.
 LEAST_PROCESSES = 4
@@ -22,8 +24,6 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 @click.command(short_help="Run worker and beat, with an embedded Redis if none is set.")
 def up() -> None:
     """Run worker and beat for real, with an embedded Redis where no URL is set."""
-    from worker.host.supervisor import Crew  # noqa: PLC0415
-
     with settings_for_all() as (settings, environment):
         check(settings)
         patience = settings.task_time_limit + timedelta(seconds=5)
@@ -34,8 +34,6 @@ def up() -> None:
 @click.pass_context
 def worker(context: click.Context) -> None:
     """Run a worker. Further arguments go to Celery: -Q reconciler.mail, --concurrency 8, …"""
-    from worker.app import configure  # noqa: PLC0415
-
     settings = settings_of_role()
     check(settings)
     app = configure(settings)
@@ -51,8 +49,6 @@ def worker(context: click.Context) -> None:
 @click.pass_context
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY. Any number of beats is safe."""
-    from worker.app import configure  # noqa: PLC0415
-
     settings = settings_of_role()
     app = configure(settings)
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
+from worker.bootstrap import bootstrap, weaknesses
 from worker.host import embedded
 
 log = structlog.get_logger()
@@ -57,8 +58,6 @@ def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
 
 def check(settings: Settings) -> None:
     """What must be there before anything is started; a Redis that is unfit is only named."""
-    from worker.bootstrap import bootstrap, weaknesses  # noqa: PLC0415
-
     configure_logging(settings)
     services = bootstrap(settings)
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from worker.bootstrap import keyless_ledger
 from worker.commands.setup import settings_of_role
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 
 
 @click.command(short_help="Stop every call to Cronofy and every email, fleet-wide.")
@@ -22,9 +24,6 @@ def resume() -> None:
 
 
 def _set_paused(paused: bool) -> None:
-    from worker.bootstrap import keyless_ledger  # noqa: PLC0415
-    from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once  # noqa: PLC0415
-
     settings = settings_of_role()
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         keyless_ledger(redis, settings).set_paused(paused)

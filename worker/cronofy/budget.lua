@@ -1,8 +1,8 @@
 -- The budget of one application at one Cronofy origin: what the fleet may ask within any second and any minute.
 --
--- KEYS[1] zset: one member for each call granted, by the server's time in ms. Beside it:
---   :promised  zset: one member for each call that a look under way may yet make, by when the promise lapses
---   :urgent    string: an urgent look was begun within the last minute
+-- KEYS[1] zset: one member LOOK:N for each call of the last minute, by the server's time in ms. A look pays for the
+-- calls that it expects with its first one; each counts from then, and again from when it is made. Beside it:
+--   :urgent    string: an urgent look began within the last minute
 --   :paused    string: nothing is granted before it expires
 --   :resumed   string: when the last pause ends or ended; half a minute longer than the pause
 --   :strikes   string: how many 429s in a row came without a time to wait; forgotten two minutes after the last
@@ -14,13 +14,13 @@
 -- A part of both limits is a reserve, which looks may only enter once they are under way, and urgent ones at
 -- once. A look under way is one that has made its first call: to break it off would waste what it has spent.
 --
--- ARGV[1] = 'take': cost, a second's limit, a minute's limit, nonce, '1' for a probe, the look's name or '',
---     calls that are promised to it, calls to promise it after this one, 'routine' or 'urgent' for its first
---     call and '' for any other, ms until a promise lapses
+-- ARGV[1] = 'take': cost, a second's limit, a minute's limit, the look's name, how many calls it has made, for how
+--     many it has paid, for how many more to pay, 'routine' or 'urgent' for its first call and '' for any other,
+--     '1' for a look that tries our refused client
 --   returns { 0 } if granted, or { ms to wait, why }
--- ARGV[1] = 'end': the look's name, calls that are still promised to it
+-- ARGV[1] = 'end': the look's name, how many calls it has made, for how many it has paid
 -- ARGV[1] = 'room': a second's limit, a minute's limit, ms
---   returns how many first calls can be granted to routine looks within so many ms
+--   returns how many first calls can be granted to routine looks within that many ms
 -- ARGV[1] = 'pause': ms told by Cronofy or '', jitter 0..1
 --   returns ms of the pause, or 0 where one is running already
 local function now_ms()
@@ -29,17 +29,14 @@ local function now_ms()
 end
 
 local calls, now, verb = KEYS[1], now_ms(), ARGV[1]
-local promised = calls .. ':promised'
 
 -- What Cronofy sees is shifted by each call's way there (a third of a second was measured on a busy machine), so
 -- the windows are a little longer than its own.
 local SECOND, MINUTE = 1400, 61000
 -- The reserve, as a part of each limit. While nobody has asked urgently for a minute, half of it is lent.
 local RESERVE, LENT = 0.2, 0.1
--- After a pause, what a second holds grows from a tenth to the whole within so many ms.
+-- After a pause, what a second holds grows from a tenth to the whole within this many ms.
 local RECOVERY, LEAST = 30000, 0.1
-
-local function name(look, n) return look .. ':' .. n end
 
 if verb == 'pause' then
   local told = ARGV[2] ~= ''
@@ -60,12 +57,11 @@ if verb == 'pause' then
 end
 
 if verb == 'end' then
-  for n = 1, tonumber(ARGV[3]) do redis.call('ZREM', promised, name(ARGV[2], n)) end
+  for n = ARGV[3] + 1, ARGV[4] do redis.call('ZREM', calls, ARGV[2] .. ':' .. n) end
   return 0
 end
 
 redis.call('ZREMRANGEBYSCORE', calls, '-inf', now - MINUTE)
-redis.call('ZREMRANGEBYSCORE', promised, '-inf', now)
 
 local function reduced(limit)
   local kept = redis.call('EXISTS', calls .. ':urgent') == 1 and RESERVE or RESERVE - LENT
@@ -85,49 +81,40 @@ if verb == 'room' then
   local second, minute, within = reduced(recovering(tonumber(ARGV[2]))), reduced(tonumber(ARGV[3])), tonumber(ARGV[4])
   if redis.call('PTTL', calls .. ':paused') > within then return 0 end
   if redis.call('EXISTS', calls .. ':refused') == 1 then return 1 - redis.call('EXISTS', calls .. ':probe') end
-  local staying = redis.call('ZCOUNT', calls, '(' .. now + within - MINUTE, '+inf') + redis.call('ZCARD', promised)
+  local staying = redis.call('ZCOUNT', calls, '(' .. now + within - MINUTE, '+inf')
   return math.max(0, math.min(minute - staying, second * math.ceil(within / SECOND)))
 end
 
 if held_by_operator then return { 5000, 'held' } end
-local cost, look, first = tonumber(ARGV[2]), ARGV[7], ARGV[10]
-local held, more = tonumber(ARGV[8]), tonumber(ARGV[9])
+local cost, look, kind = tonumber(ARGV[2]), ARGV[5], ARGV[9]
+local made, paid, more = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local paused = redis.call('PTTL', calls .. ':paused')
 if paused > 0 then return { paused, 'paused' } end
-if redis.call('EXISTS', calls .. ':refused') == 1 and ARGV[6] ~= '1' then
+if redis.call('EXISTS', calls .. ':refused') == 1 and ARGV[10] ~= '1' then
   local free = redis.call('SET', calls .. ':probe', 1, 'NX', 'PX', 60000)
   return { free and 0 or redis.call('PTTL', calls .. ':probe'), free and 'probe' or 'refused' }
 end
 
 local second, minute = recovering(tonumber(ARGV[3])), tonumber(ARGV[4])
-if first == 'urgent' then redis.call('SET', calls .. ':urgent', 1, 'PX', 60000) end
-if first == 'routine' then second, minute = reduced(second), reduced(minute) end
-
--- The promises that this call would use up, as far as they have not lapsed.
-local used = {}
-for n = held, math.max(held - cost, 0) + 1, -1 do
-  if redis.call('ZSCORE', promised, name(look, n)) then used[#used + 1] = name(look, n) end
-end
+if kind == 'urgent' then redis.call('SET', calls .. ':urgent', 1, 'PX', 60000) end
+if kind == 'routine' then second, minute = reduced(second), reduced(minute) end
 
 local function wait(window, limit)
   -- A look that expects more than a window ever holds gets the whole of one.
   local wanted = math.max(cost, math.min(cost + more, limit))
-  -- What was promised to this look was counted when it was: it only has to fit in by itself.
-  local beside = #used < cost and redis.call('ZCARD', promised) - #used or 0
-  local over = redis.call('ZCOUNT', calls, '(' .. now - window, '+inf') + beside + wanted - limit
+  local over = redis.call('ZCOUNT', calls, '(' .. now - window, '+inf') + wanted - limit
+  -- What is paid for already is not counted twice.
+  for n = made + 1, math.min(made + cost, paid) do
+    local at = redis.call('ZSCORE', calls, look .. ':' .. n)
+    if at and tonumber(at) > now - window then over = over - 1 end
+  end
   if over <= 0 then return 0 end
   local leaves = redis.call('ZRANGE', calls, '(' .. now - window, '+inf', 'BYSCORE', 'LIMIT', over - 1, 1, 'WITHSCORES')
-  -- Where promises alone are in the way, the looks that have them end soon.
-  return leaves[2] and leaves[2] + window - now or math.min(window, 500)
+  return leaves[2] and leaves[2] + window - now or window
 end
 local pause = math.max(wait(SECOND, second), wait(MINUTE, minute))
 if pause > 0 then return { pause, 'spent' } end
-for _, promise in ipairs(used) do redis.call('ZREM', promised, promise) end
 if redis.call('EXISTS', calls) == 0 then redis.call('SADD', KEYS[3], calls) end
-for n = 1, cost do redis.call('ZADD', calls, now, ARGV[5] .. ':' .. n) end
+for n = made + 1, made + cost + more do redis.call('ZADD', calls, now, look .. ':' .. n) end
 redis.call('PEXPIRE', calls, MINUTE)
-if more > 0 then
-  for n = 1, more do redis.call('ZADD', promised, now + ARGV[11], name(look, n)) end
-  redis.call('PEXPIRE', promised, ARGV[11])
-end
 return { 0 }

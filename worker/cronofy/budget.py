@@ -1,6 +1,6 @@
 """The budget: one limiter for the whole fleet, per application and Cronofy origin, on Redis's clock.
 
-Cronofy grants an application so many requests in a second and in a minute (reference §8), and our
+Cronofy limits how many requests an application may make in a second and in a minute (reference §8), and our
 users' own product needs a part of them. The rules stand in ``budget.lua``.
 """
 
@@ -18,7 +18,7 @@ from uuid import uuid4
 import structlog
 from redis import Redis
 
-from worker.cronofy.errors import OutOfBudget
+from worker.cronofy.errors import OutOfBudget, ProbeTurn
 from worker.ledger.keys import Keys
 
 #: What ``Retry-After`` is believed at most (contract §6).
@@ -26,7 +26,7 @@ LONGEST_TOLD_PAUSE = timedelta(minutes=2)
 #: "Retry now" after a refusal is not taken at its word.
 SHORTEST_TOLD_PAUSE = timedelta(seconds=1)
 
-#: For so long a look that has begun waits for room in the present second: else its calls were wasted.
+#: A look that has begun waits this long for room in the present second: else its calls were wasted.
 PATIENCE = timedelta(seconds=2)
 
 log = structlog.get_logger()
@@ -44,20 +44,17 @@ class Budget:
         per_second: int,
         per_minute: int,
         share: float,
-        promise: timedelta = timedelta(seconds=40),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`place` names the application and the origin that the limits are for.
 
-        `per_second` and `per_minute` are Cronofy's limits; `share` is the part that is ours. `promise`
-        is how long a look lasts at most: what it was promised is free again after it.
+        `per_second` and `per_minute` are Cronofy's limits; `share` is the part that is ours.
         """
         self._redis = redis
         self._place = place
         self._keys = Keys(prefix)
         self._second = max(1, int(per_second * share))
         self._minute = max(1, int(per_minute * share))
-        self._promise_ms = int(promise.total_seconds() * 1000)
         self._jitter = jitter
         self._script = redis.register_script((files("worker.cronofy") / "budget.lua").read_text())
 
@@ -67,43 +64,34 @@ class Budget:
         return min(self._second, self._minute)
 
     def room(self, within: timedelta) -> int:
-        """How many looks that are not urgent could make their first call `within` so long from now."""
+        """How many looks that are not urgent could make their first call `within` this time from now."""
         return int(self._run("room", self._second, self._minute, int(within.total_seconds() * 1000)))
 
     def take(
         self,
         cost: int = 1,
         *,
-        probe: bool = False,
         look: str = "",
-        held: int = 0,
+        made: int = 0,
+        paid: int = 0,
         more: int = 0,
-        first: str = "",
-    ) -> bool:
+        kind: str = "",
+        probing: bool = False,
+    ) -> None:
         """Spend `cost` requests, or raise OutOfBudget with the time to wait; nothing is spent then.
 
-        Returns False, with nothing spent, where our own client credentials are refused and it is
-        this caller's turn to find out, by a refresh with `probe`, whether they still are. The other
-        arguments are a `Spending`'s.
+        ProbeTurn where our own client credentials are refused and it is this caller's turn to find out,
+        by a refresh, whether they still are. The other arguments are a `Spending`'s.
         """
+        name = look or uuid4().hex
         answer = self._run(
-            "take",
-            cost,
-            self._second,
-            self._minute,
-            uuid4().hex,
-            "1" if probe else "",
-            look,
-            held,
-            more,
-            first,
-            self._promise_ms,
+            "take", cost, self._second, self._minute, name, made, paid, more, kind, int(probing)
         )
         if len(answer) == 1:
-            return True
+            return
         wait, why = answer[0], answer[1].decode()
         if why == "probe":
-            return False
+            raise ProbeTurn("It is this worker's turn to try our client credentials.")
         reasons = {
             "paused": "Cronofy asked for a pause.",
             "refused": "Cronofy refuses our client id or secret.",
@@ -112,9 +100,9 @@ class Budget:
         }
         raise OutOfBudget(reasons[why], retry_after=timedelta(milliseconds=wait), spent=why == "spent")
 
-    def end(self, look: str, held: int) -> None:
-        """Give back what a look was promised and did not need."""
-        self._run("end", look, held)
+    def end(self, look: str, made: int, paid: int) -> None:
+        """Give back what a look paid for and did not need."""
+        self._run("end", look, made, paid)
 
     def pause(self, told: timedelta | None) -> None:
         """After a 429: stop the whole fleet for as long as told, or for growing, jittered pauses."""
@@ -148,43 +136,56 @@ class Budget:
 class Spending:
     """What one look may spend.
 
-    Its first call is only granted where all that the look expects to need can be; the rest is then
-    promised to it. Whatever it turns out to need beyond, it may take from the reserve. Not to be
-    shared between threads.
+    Its first call is only granted where all that the look expects to need can be, and pays for all of it.
+    Whatever it turns out to need beyond, it may take from the reserve. Not to be shared between threads.
     """
 
-    def __init__(self, budget: Budget, expected: int, *, urgent: bool) -> None:
-        """`expected` is how many calls the look will make, as far as can be foreseen."""
+    def __init__(self, budget: Budget, expected: int, *, urgent: bool, probing: bool = False) -> None:
+        """`expected` is how many calls the look will probably make; `probing` tries our refused client."""
         self.budget = budget
         self._more = max(0, expected - 1)
-        self._first = "urgent" if urgent else "routine"
+        self._kind = "urgent" if urgent else "routine"
+        self._probing = probing
         self._look = uuid4().hex
-        self._held = 0
+        self._made = self._paid = 0
         #: The calls that were made, by the names of their counters.
         self.made: Counter[str] = Counter()
 
-    def take(self, cost: int = 1, *, probe: bool = False) -> bool:
-        """Spend as `Budget.take` does; a look that has begun, or is urgent, waits for it a moment."""
+    def take(self, cost: int = 1, *, refresh: bool = False) -> None:
+        """Spend as `Budget.take` does; a look that has begun, or is urgent, waits for it a moment.
+
+        ProbeTurn is only raised where this is no `refresh`: that is the probe itself.
+        """
         patience = PATIENCE.total_seconds()
         while True:
             try:
-                granted = self.budget.take(
-                    cost, probe=probe, look=self._look, held=self._held, more=self._more, first=self._first
+                self.budget.take(
+                    cost,
+                    look=self._look,
+                    made=self._made,
+                    paid=self._paid,
+                    more=self._more,
+                    kind=self._kind,
+                    probing=self._probing,
                 )
+            except ProbeTurn:
+                self._probing = True
+                if not refresh:
+                    raise
             except OutOfBudget as refused:
                 wait = refused.retry_after.total_seconds() if refused.retry_after else 0.0
-                if not refused.spent or self._first == "routine" or wait > patience:
+                if not refused.spent or self._kind == "routine" or wait > patience:
                     raise
                 patience -= wait
                 time.sleep(wait)
-                continue
-            if granted:
-                self._held = self._more if self._first else max(0, self._held - cost)
-                self._more, self._first = 0, ""
-            return granted
+            else:
+                break
+        self._made += cost
+        self._paid = max(self._paid, self._made + self._more)
+        self._more, self._kind = 0, ""
 
     def end(self) -> None:
-        """The look is over: give back what it was promised and did not need."""
-        if self._held:
-            self.budget.end(self._look, self._held)
-            self._held = 0
+        """The look is over: give back what it paid for and did not need."""
+        if self._paid > self._made:
+            self.budget.end(self._look, self._made, self._paid)
+            self._paid = self._made

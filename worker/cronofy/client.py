@@ -18,7 +18,6 @@ import structlog
 from redis.exceptions import RedisError
 
 from worker.cronofy.budget import Budget, Spending
-from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import (
     ClientRefused,
     CronofyError,
@@ -28,7 +27,7 @@ from worker.cronofy.errors import (
     Refused,
     TokenRefused,
 )
-from worker.cronofy.http import Answer, ProbeTurn, Transport, describe_errors
+from worker.cronofy.http import Answer, Deadline, Transport, describe_errors
 from worker.cronofy.wire import (
     OpenChannel,
     UserInfo,
@@ -44,7 +43,7 @@ from worker.ledger.records import Account, EventKey
 from worker.ledger.tallies import add, look_tally
 from worker.ledger.vault import VaultError
 
-#: Cronofy takes so many requests in one batch (reference §4).
+#: How many requests Cronofy takes in one batch (reference §4).
 BATCH_SIZE = 50
 #: A read that goes on for longer than this is a loop, not a calendar.
 MOST_PAGES = 200
@@ -108,7 +107,7 @@ class Cronofy:
     def session(self, account: Account, expected: int = 1, *, urgent: bool = False) -> Session:
         """A session for one look of an account whose lease the caller holds.
 
-        `expected` is how many calls the look will make, as far as can be foreseen; `urgent` says that
+        `expected` is how many calls the look will probably make; `urgent` says that
         somebody waits for its answer.
         """
         return Session(self, account, expected, urgent=urgent)
@@ -133,7 +132,7 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No more calls are made: what was promised to them is free for others; those made are counted."""
+        """No more calls are made: what was paid for them is free for others; those made are counted."""
         self._spending.end()
         if self._spending.made:
             tally = look_tally(self._spending.made, time.monotonic() - self._begun)
@@ -292,9 +291,6 @@ class Session:
                     body=body,
                     cost=cost,
                 )
-            except ProbeTurn:
-                self._refresh(probe=True)
-                fresh = True
             except TokenRefused:
                 if fresh:
                     raise
@@ -305,7 +301,7 @@ class Session:
         try:
             credentials = self._cronofy.ledger.open_credentials(self._account)
         except VaultError as error:
-            # Ours to mend, and no word about the account: the look fails, and says why.
+            # Ours to fix, and no word about the account: the look fails, and says why.
             raise CronofyError(str(error)) from None
         except (ValueError, TypeError):
             raise CronofyError("The stored credentials are damaged: connect the account again.") from None
@@ -313,22 +309,19 @@ class Session:
             raise GrantRefused("The account was never connected: no credentials were given for it.")
         return credentials
 
-    def _refresh(self, *, probe: bool = False) -> None:
+    def _refresh(self) -> None:
         """Get a new access token, and keep it (with a new refresh token, where one came) in the ledger."""
         credentials = self._credentials or self._open_credentials()
-        try:
-            access_token, refresh_token = self._ask_for_token(credentials.refresh_token, probe=probe)
-        except ProbeTurn:
-            access_token, refresh_token = self._ask_for_token(credentials.refresh_token, probe=True)
+        access_token, refresh_token = self._ask_for_token(credentials.refresh_token)
         self._budget.accept_client()
         self._credentials = Credentials(refresh_token or credentials.refresh_token, access_token)
         sealed = self._cronofy.ledger.keep_credentials(self._account, self._credentials)
         if sealed is None:
-            raise TokenRefused("The account was connected anew during this look.")
+            raise TokenRefused("The account was connected again during this look.")
         self._account = replace(self._account, credentials=sealed)
         log.info("token.refreshed", sub=self._account.sub)
 
-    def _ask_for_token(self, refresh_token: str, *, probe: bool) -> tuple[str, str | None]:
+    def _ask_for_token(self, refresh_token: str) -> tuple[str, str | None]:
         for secret in self._cronofy.client_secrets:
             answer = self._cronofy.transport.call(
                 "POST",
@@ -341,7 +334,6 @@ class Session:
                     "grant_type": "refresh_token",
                     "refresh_token": refresh_token,
                 },
-                probe=probe,
                 # 403 as well: there it says nothing of the account's scope.
                 also=(400, 401, 403),
             )

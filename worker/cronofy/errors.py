@@ -50,6 +50,10 @@ class TokenRefused(CronofyError):
     """401, even with a token that was refreshed a moment ago."""
 
 
+class ProbeTurn(TokenRefused):
+    """Not a fault: our client credentials were refused, and this look is to try them again by a refresh."""
+
+
 class Locked(CronofyError):
     """423: the profile cannot be written to now."""
 

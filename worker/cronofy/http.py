@@ -1,18 +1,19 @@
-"""One HTTP exchange with Cronofy: within the budget, within its deadlines, and read with suspicion."""
+"""One HTTP exchange with Cronofy: within the budget, within its time, and read with suspicion."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
 
 from worker.cronofy.budget import Spending
-from worker.cronofy.deadline import BoundedTransport, Deadline, bounded_by
 from worker.cronofy.endpoints import endpoint_of
 from worker.cronofy.errors import (
     CronofyError,
@@ -50,38 +51,30 @@ class Answer:
         return value
 
 
-class _NoCookies(httpx.Cookies):
-    """Keeps nothing: what Cronofy says to one account must not go out with another's call."""
+class Deadline:
+    """A moment on this host's monotonic clock by which something must be over."""
 
-    def extract_cookies(self, response: httpx.Response) -> None:
-        """Leave the answer's cookies where they are; looking for them took time, too."""
-
-
-_NO_COOKIES = _NoCookies()
-
-
-class _Client(httpx.Client):
-    """A client that is shared by accounts."""
+    def __init__(self, length: timedelta) -> None:
+        self._end = time.monotonic() + length.total_seconds()
 
     @property
-    def cookies(self) -> httpx.Cookies:
-        """None, ever."""
-        return _NO_COOKIES
-
-    @cookies.setter
-    def cookies(self, _: object) -> None:
-        """Not to be set either."""
+    def left(self) -> float:
+        """Seconds left, not below 0."""
+        return max(0.0, self._end - time.monotonic())
 
 
 class Transport:
     """A pooled HTTP client. One per process, made after the fork; safe to share between threads."""
 
     def __init__(self, timeout: timedelta, connections: int) -> None:
-        """`timeout` bounds each phase of an exchange and the whole of it."""
+        """`timeout` bounds each wait of an exchange, and the whole of its body."""
         self._timeout = timeout
-        self._http = _Client(
-            # Mounted, not given as the transport: so the environment's proxies still count.
-            mounts={"all://": BoundedTransport(connections)},
+        self._http = httpx.Client(
+            limits=httpx.Limits(
+                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0
+            ),
+            # All accounts share it: what Cronofy says to one must not go out with another's call.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             headers={"User-Agent": "conferencing-reconciler", "Accept": "application/json"},
             follow_redirects=False,
         )
@@ -101,18 +94,16 @@ class Transport:
         params: Sequence[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
-        probe: bool = False,
         also: tuple[int, ...] = (),
     ) -> Answer:
         """Send one request; return its answer if the status is 2xx or in `also`, else raise a CronofyError.
 
         `deadline` is the whole look's; this exchange ends by it or by its own timeout. OutOfBudget
-        is raised before anything is sent.
+        is raised before anything is sent. A call without a `token` is a refresh.
         """
         if deadline.left <= 0:
             raise Unreachable("No time was left for another call to Cronofy in this look.")
-        if not spending.take(cost, probe=probe):
-            raise ProbeTurn("It is this worker's turn to try our client credentials.")
+        spending.take(cost, refresh=token is None)
         left = min(self._timeout.total_seconds(), deadline.left)
         ended: int | str = "unreachable"
         try:
@@ -142,24 +133,21 @@ class Transport:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         deadline = Deadline(timedelta(seconds=seconds))
         try:
-            with (
-                bounded_by(deadline),
-                self._http.stream(
-                    method,
-                    url,
-                    params=list(params) if params else None,
-                    json=body,
-                    headers=headers,
-                    timeout=seconds,
-                ) as response,
-            ):
+            with self._http.stream(
+                method,
+                url,
+                params=list(params) if params else None,
+                json=body,
+                headers=headers,
+                timeout=seconds,
+            ) as response:
                 chunks, size = [], 0
                 for chunk in response.iter_bytes():
                     size += len(chunk)
                     if size > LARGEST_ANSWER:
                         raise Malformed("Cronofy's answer is larger than any should be.")
                     if deadline.left <= 0:
-                        # A connection through a proxy is httpx's own, and only bounded here.
+                        # httpx's timeouts start again with every byte.
                         raise TimedOut(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
                 answer = Answer(response.status_code, b"".join(chunks))
@@ -172,10 +160,6 @@ class Transport:
             raise Unreachable(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except (httpx.InvalidURL, UnicodeError):
             raise Refused("The request cannot be written as a URL.") from None
-
-
-class ProbeTurn(CronofyError):
-    """Our client credentials were refused, and this worker is to try whether they still are."""
 
 
 def parse_retry_after(value: str | None, date: str | None = None) -> timedelta | None:
@@ -235,7 +219,7 @@ def _keys(answer: Answer) -> str:
 
 
 def describe_errors(errors: Any) -> str:
-    """The fields and keys of a 422's ``errors``, as far as they have the documented shape."""
+    """The fields and keys of a 422's ``errors``; what has not the documented shape is left out."""
     if not isinstance(errors, dict):
         return ""
     named = []

@@ -14,8 +14,8 @@ from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
-from worker.cronofy.deadline import Deadline
 from worker.cronofy.errors import CronofyError, OutOfBudget
+from worker.cronofy.http import Deadline
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
@@ -90,7 +90,8 @@ def _ask(services: Services, origin: str, secret: str) -> str:
     answer = cronofy.transport.call(
         "POST",
         f"{origin}/oauth/token",
-        spending=Spending(cronofy.budget(origin), 1, urgent=True),
+        # Also while the fleet itself may not call, since our client was refused.
+        spending=Spending(cronofy.budget(origin), 1, urgent=True, probing=True),
         deadline=Deadline(PATIENCE),
         body={
             "client_id": cronofy.client_id,
@@ -98,8 +99,6 @@ def _ask(services: Services, origin: str, secret: str) -> str:
             "grant_type": "refresh_token",
             "refresh_token": NOBODYS_TOKEN,
         },
-        # Even while the fleet itself may not call because our client was refused.
-        probe=True,
         also=(400, 401, 403),
     )
     return str(answer.json_object().get("error"))[:40]
@@ -111,7 +110,7 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
         yield ok("mail", f"no server is set: kept as files in {settings.data_dir / 'mail'}")
         return
     try:
-        mailer = SmtpMailer(settings.smtp_url.get_secret_value(), timeout=PATIENCE, deadline=PATIENCE)
+        mailer = SmtpMailer(settings.smtp_url.get_secret_value(), timeout=PATIENCE)
         mailer.try_login()
     except ValueError:
         yield skipped("mail", "RECONCILER_SMTP_URL cannot be used")

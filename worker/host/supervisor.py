@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import structlog
 
-#: A child that dies is started again after so long.
+#: How long after its death a child is started again.
 RESTART_SECONDS = 1.0
 
 _PR_SET_PDEATHSIG = 1

@@ -1,6 +1,6 @@
-"""Where a composed mail goes: to an SMTP server, or into a directory where none is configured.
+"""Where a composed email goes: to an SMTP server, or into a directory where none is configured.
 
-A mail leaves the outbox only once `send` returned, so it may be sent twice but never lost; its fixed
+An email leaves the outbox only once `send` returned, so it may be sent twice but never lost; its fixed
 Message-ID lets the receiving side recognise the double.
 """
 
@@ -18,7 +18,6 @@ from email.message import EmailMessage
 from enum import StrEnum
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from threading import Timer
 from time import monotonic
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -27,7 +26,7 @@ from worker.mail.smtp_url import SmtpTarget, parse_smtp_url
 
 __all__ = ["FileMailer", "MailError", "Mailer", "SmtpMailer", "SmtpTarget", "parse_smtp_url"]
 
-#: "Authentication required", "too weak", "failed", "needs encryption" (RFC 4954 §6): ours to mend, whichever
+#: "Authentication required", "too weak", "failed", "needs encryption" (RFC 4954 §6): ours to fix, whichever
 #: command they answer.
 _LOGIN_FAULTS: Final = frozenset({530, 534, 535, 538})
 
@@ -96,29 +95,30 @@ class _Step(StrEnum):
 
 @dataclass(slots=True)
 class _Conversation:
-    """An open connection, and where the conversation on it stands."""
+    """An open connection, where the conversation on it stands, and when it must be over."""
 
     smtp: smtplib.SMTP
-    step: _Step
+    ends: float
+    step: _Step = _Step.CONNECT
+
+    def begin(self, step: _Step) -> None:
+        """Go on to this step; TimeoutError where there is no time left for it."""
+        if monotonic() > self.ends:
+            raise TimeoutError
+        self.step = step
 
 
 class SmtpMailer:
-    """Hands mails to the server of an SMTP URL, one connection each, TLS verified against the system's roots.
+    """Hands emails to the server of an SMTP URL, one connection each; certificates are verified.
 
-    `timeout` bounds the connecting to one address and every single wait for the server; `deadline` bounds
-    the whole conversation, also with a server that sends a byte now and then.
+    `timeout` bounds every single wait for the server; a conversation that has taken three times as long is
+    given up before its next step. An answer that drips in byte by byte is left to the task's time limit.
     """
 
-    def __init__(
-        self,
-        url: str,
-        timeout: timedelta = timedelta(seconds=10),
-        deadline: timedelta = timedelta(seconds=30),
-    ) -> None:
+    def __init__(self, url: str, timeout: timedelta = timedelta(seconds=10)) -> None:
         """Take the settings; ValueError as in `parse_smtp_url`. Connects to nothing."""
         self._target = parse_smtp_url(url)
         self._timeout = timeout
-        self._deadline = deadline
         self._tls = None if self._target.security == "none" else ssl.create_default_context()
 
     def send(self, message: EmailMessage) -> None:
@@ -126,18 +126,18 @@ class SmtpMailer:
 
         Permanent is only a 5xx answer to the recipient or to the message. Anything else may pass: a 4xx, a
         broken or slow connection, and faults of the configuration (login, TLS, sender), for which the mail
-        is kept until they are mended. A connection that ends after the message was handed over leaves it
+        is kept until they are fixed. A connection that ends after the message was handed over leaves it
         unknown whether it was accepted; that is not permanent either.
         """
         sender = message["From"].addresses[0].addr_spec
         recipient = message["To"].addresses[0].addr_spec
         content = _on_the_wire(message)
         with self._conversation() as talk:
-            talk.step = _Step.SENDER
+            talk.begin(_Step.SENDER)
             _expect_success(talk.smtp.mail(sender))
-            talk.step = _Step.RECIPIENT
+            talk.begin(_Step.RECIPIENT)
             _expect_success(talk.smtp.rcpt(recipient))
-            talk.step = _Step.CONTENT
+            talk.begin(_Step.CONTENT)
             _expect_success(talk.smtp.data(content))
 
     def try_login(self) -> None:
@@ -148,29 +148,34 @@ class SmtpMailer:
     @contextmanager
     def _conversation(self) -> Iterator[_Conversation]:
         """A connection that is logged in; what goes wrong in it is judged by its step."""
-        step, deadline = _Step.CONNECT, _Deadline(self._deadline)
+        ends = monotonic() + 3 * self._timeout.total_seconds()
         talk = None
         try:
-            with (
-                closing(deadline),
-                closing(_Connection(self._target, self._timeout, self._tls, deadline)) as smtp,
-            ):
-                talk = _Conversation(smtp, step)
+            with closing(self._connect()) as smtp:
+                talk = _Conversation(smtp, ends)
                 if self._target.security == "starttls":
                     smtp.starttls(context=self._tls)
                 smtp.ehlo_or_helo_if_needed()
-                talk.step = _Step.LOGIN
+                talk.begin(_Step.LOGIN)
                 if self._target.user is not None and self._target.password is not None:
                     smtp.login(self._target.user, self._target.password)
                 yield talk
                 with suppress(OSError):  # the mail is theirs by now, whatever comes of the goodbye
                     smtp.quit()
         except OSError as error:  # all of smtplib's are; their text may quote addresses and goes no further
-            raise self._judge(talk.step if talk else step, error, deadline) from None
+            raise self._judge(talk.step if talk else _Step.CONNECT, error) from None
 
-    def _judge(self, step: _Step, error: OSError, deadline: _Deadline) -> MailError:
-        # An answer that the deadline cut in two is none.
-        if isinstance(error, smtplib.SMTPResponseException) and not deadline.has_passed:
+    def _connect(self) -> smtplib.SMTP:
+        host, port, timeout = self._target.host, self._target.port, self._timeout.total_seconds()
+        # smtplib would look the name up in the DNS, without any timeout.
+        name = socket.gethostname()
+        local = name if "." in name else "[127.0.0.1]"
+        if self._target.security == "tls":
+            return smtplib.SMTP_SSL(host, port, local, timeout=timeout, context=self._tls)
+        return smtplib.SMTP(host, port, local, timeout=timeout)
+
+    def _judge(self, step: _Step, error: OSError) -> MailError:
+        if isinstance(error, smtplib.SMTPResponseException):
             return _refused(step, error.smtp_code)
         if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, OSError):
             error = error.__context__  # smtplib says "disconnected" of a timeout too
@@ -182,10 +187,8 @@ class SmtpMailer:
             return MailError(
                 "the connection to the mail server ended at the message: it may have arrived or not"
             )
-        if deadline.has_passed:
-            what = f"did not finish within {self._deadline.total_seconds():g} s"
-        elif isinstance(error, TimeoutError):
-            what = f"did not answer within {self._timeout.total_seconds():g} s"
+        if isinstance(error, TimeoutError):
+            what = "did not answer in time"
         elif isinstance(error, ConnectionRefusedError):
             what = "refused the connection"
         elif isinstance(error, socket.gaierror):
@@ -213,61 +216,6 @@ def _refused(step: _Step, code: int) -> MailError:
 
 def _misconfigured(what: str) -> MailError:
     return MailError(
-        f"the mail server or its settings need mending: {what}; the mail is kept",
+        f"the mail server or its settings need fixing: {what}; the mail is kept",
         retry_after=_CONFIGURATION_PAUSE,
     )
-
-
-class _Deadline:
-    """Cuts a connection when its time is up. Socket timeouts alone do not: they restart at each byte."""
-
-    def __init__(self, after: timedelta) -> None:
-        self._ends = monotonic() + after.total_seconds()
-        self._twin: socket.socket | None = None
-        self._timer: Timer | None = None
-        self.has_passed = False
-
-    def watch(self, connection: socket.socket) -> None:
-        # A twin, since wrapping a socket in TLS takes it over, and the handshake must be cut short too.
-        self._twin = connection.dup()
-        self._timer = Timer(max(0.0, self._ends - monotonic()), self._cut, [self._twin])
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _cut(self, twin: socket.socket) -> None:
-        self.has_passed = True
-        with suppress(OSError):  # it ended by itself just now
-            twin.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer.join()
-        if self._twin is not None:
-            self._twin.close()
-
-
-class _Connection(smtplib.SMTP):
-    """An SMTP connection, TLS from its first byte where the URL says so, under one deadline."""
-
-    def __init__(
-        self, target: SmtpTarget, timeout: timedelta, tls: ssl.SSLContext | None, deadline: _Deadline
-    ) -> None:
-        self._tls = tls if target.security == "tls" else None
-        self._deadline = deadline
-        # smtplib would look the name up in the DNS, without any timeout.
-        name = socket.gethostname()
-        super().__init__(
-            target.host,
-            target.port,
-            local_hostname=name if "." in name else "[127.0.0.1]",
-            timeout=timeout.total_seconds(),
-        )
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        """Connect; smtplib's own hook, by which its SMTP_SSL does the same."""
-        connection = socket.create_connection((host, port), timeout)
-        self._deadline.watch(connection)
-        if self._tls is None:
-            return connection
-        return self._tls.wrap_socket(connection, server_hostname=host)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import shlex
 import sys
+import termios
 import time
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -131,9 +134,6 @@ def _keys() -> Iterator[Callable[[float], str]]:
     if not sys.stdin.isatty():
         yield lambda seconds: time.sleep(seconds) or ""  # type: ignore[func-returns-value]
         return
-    import select  # noqa: PLC0415 - of no use without a terminal
-    import termios  # noqa: PLC0415
-    import tty  # noqa: PLC0415
 
     def pressed(seconds: float) -> str:
         ready, _, _ = select.select([sys.stdin], [], [], seconds)

@@ -1,4 +1,4 @@
-"""The pulse: told from outside, of processes that live, are silent, or are dead."""
+"""Liveness files: what they say of processes that live, are silent, or are dead."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from worker.host import liveness as pulse
-from worker.host.liveness import Pulse, living_signs
+from worker.host.liveness import LivenessFile, liveness_dir, living
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +21,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place of the test's own for the files."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    return pulse.pulse_dir()
+    return liveness_dir()
 
 
-_SILENT = (
-    "import time; from worker.host.liveness import Pulse; Pulse('worker'); print(flush=True); time.sleep(60)"
-)
+_START = "import os, time; from worker.host.liveness import LivenessFile; file = LivenessFile('worker')\n"
+_SILENT = _START + "print(flush=True); time.sleep(60)"
 
 
 @contextmanager
@@ -44,37 +42,34 @@ def another_process(program: str = _SILENT) -> Iterator[subprocess.Popen[bytes]]
             process.kill()
 
 
-def test_where_nothing_ran_there_is_no_sign(place: Path) -> None:
+def test_where_nothing_ran_nothing_lives(place: Path) -> None:
     """Asking makes nothing."""
-    assert living_signs("worker") == []
+    assert living("worker") == []
     assert not place.exists()
 
 
 def test_a_silent_process_ages_until_it_is_dead() -> None:
-    """Its age grows while it lives; once it is killed it is no longer told of."""
+    """Its age grows while it lives; once it is killed it is gone from the list."""
     with another_process() as process:
-        [sign] = living_signs("worker")
-        assert sign.pid == process.pid
-        wait_until(lambda: living_signs("worker")[0].age_seconds > sign.age_seconds + 0.2)
-        assert living_signs("beat") == []
+        [found] = living("worker")
+        assert found.pid == process.pid
+        wait_until(lambda: living("worker")[0].age_seconds > found.age_seconds + 0.2)
+        assert living("beat") == []
 
         process.kill()
         process.wait()
 
-        assert living_signs("worker") == []
+        assert living("worker") == []
 
 
-def test_a_beat_makes_it_young_again() -> None:
-    """What a loop writes is what others read."""
-    program = (
-        "import sys, time; from worker.host.liveness import Pulse; p = Pulse('worker'); print(flush=True)\n"
-        "while True: time.sleep(0.05); p.beat()"
-    )
+def test_what_a_loop_writes_makes_it_young_again() -> None:
+    """Others read it at once."""
+    program = _START + "print(flush=True)\nwhile True: time.sleep(0.05); file.write()"
     with another_process(program):
-        ages = [living_signs("worker")[0].age_seconds]
+        ages = [living("worker")[0].age_seconds]
 
         def is_younger() -> bool:
-            ages.append(living_signs("worker")[0].age_seconds)
+            ages.append(living("worker")[0].age_seconds)
             return ages[-1] < ages[-2]
 
         for _ in range(3):
@@ -89,7 +84,7 @@ def test_the_file_of_a_dead_process_goes_with_the_next_ones_start(place: Path) -
             dead.wait()
         assert len(list(place.glob("worker-*"))) == 2
 
-        Pulse("worker")
+        LivenessFile("worker")
 
         assert {path.name for path in place.glob("worker-*")} == {
             f"worker-{living.pid}",
@@ -99,33 +94,26 @@ def test_the_file_of_a_dead_process_goes_with_the_next_ones_start(place: Path) -
 
 def test_a_forked_child_does_not_keep_a_dead_process_alive() -> None:
     """A pool's processes outlive a killed worker for a moment, and are not it."""
-    program = (
-        "import os, time; from worker.host.liveness import Pulse; Pulse('worker')\n"
-        "if os.fork() == 0: time.sleep(5); os._exit(0)\n"
-        "print(flush=True); time.sleep(60)"
-    )
+    fork = "if os.fork() == 0: time.sleep(5); os._exit(0)\n"
+    program = _START + fork + "print(flush=True); time.sleep(60)"
     with another_process(program) as process:
-        assert len(living_signs("worker")) == 1
+        assert len(living("worker")) == 1
         process.kill()
         process.wait()
 
-        assert living_signs("worker") == []
+        assert living("worker") == []
 
 
-def test_a_directory_of_others_is_not_trusted(place: Path) -> None:
-    """One that others may write to is neither used nor believed."""
-    place.mkdir()
-    place.chmod(0o777)
+@pytest.mark.parametrize("foreign", ["others may write to it", "a link to elsewhere"])
+def test_a_directory_of_others_is_not_trusted(place: Path, tmp_path: Path, foreign: str) -> None:
+    """One that somebody else may have put something into is neither used nor believed."""
+    if foreign == "a link to elsewhere":
+        (tmp_path / "elsewhere").mkdir()
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        place.mkdir()
+        place.chmod(0o777)
 
     with pytest.raises(PermissionError, match="not a directory of this user alone"):
-        Pulse("worker")
-    assert living_signs("worker") == []
-
-
-def test_a_link_to_elsewhere_is_not_followed(place: Path, tmp_path: Path) -> None:
-    """Nor is one that somebody put in its place."""
-    (tmp_path / "elsewhere").mkdir()
-    place.symlink_to(tmp_path / "elsewhere")
-
-    with pytest.raises(PermissionError):
-        Pulse("worker")
+        LivenessFile("worker")
+    assert living("worker") == []
