@@ -28,12 +28,17 @@ from sandbox.state import Sandbox
 from sandbox.world.registry import Unknown
 
 
-def build_app(sandbox: Sandbox, smtp_listener: socket.socket) -> ASGIApp:
-    """Return the ASGI application; its lifespan lets the world live and serves SMTP on the bound socket."""
+def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> ASGIApp:
+    """Return the ASGI application.
+
+    Its lifespan lets time pass in the world and serves SMTP on the bound socket; without a lifespan, as in
+    a test that calls it directly, the world advances when told to.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await sandbox.mailbox.start(smtp_listener)
+        if smtp_listener:
+            await sandbox.mailbox.start(smtp_listener)
         life = asyncio.create_task(sandbox.live())
         try:
             yield

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from redis import Redis
 
 from tests.faults.callers import Callers
-from tests.faults.cronofy_model import CronofyModel, Disturbance, answers, meanwhile, nonsense, silence
+from tests.faults.cronofy import Cronofy, Disturbance, answers, meanwhile, nonsense, silence
 from tests.faults.record import Record
 from tests.faults.simulation import Message, Simulation, simulated
 from worker.mail.smtp import MailError
@@ -207,7 +207,7 @@ class Life(RuleBasedStateMachine):
 _COUNTS = {"lives": 0, "events": 0, "mails": 0}
 
 
-def _trouble(cronofy: CronofyModel, name: str) -> Disturbance:
+def _trouble(cronofy: Cronofy, name: str) -> Disturbance:
     troubles: dict[str, Disturbance] = {
         "500": answers(500),
         "429": answers(429),
