@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from sandbox.control.admin import Admin
+from sandbox.control import admin
 from sandbox.control.control import Control
 from sandbox.cronofy.api import Api
 from sandbox.cronofy.gate import Gate
@@ -54,7 +54,7 @@ def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> A
             *Api(sandbox).routes(),
             *OAuth(sandbox).routes(),
             *Pages(sandbox).routes(),
-            *Admin(sandbox).routes(),
+            *admin.routes(sandbox),
         ],
         exception_handlers={Unknown: _not_found},
         lifespan=lifespan,

@@ -45,15 +45,12 @@ class Sandbox:
         """Say where the sandbox is served, unless the options name a public URL."""
         self._initial = self.options = replace(self.options, public_url=self.options.public_url or origin)
 
-    async def reset(self) -> None:
+    def reset(self) -> None:
         """Forget everything and go back to the options of the start."""
-        former = self.courier
         self.options = self._initial
-        self.courier = Courier(lambda: self.options, self._undelivered)
+        self.courier.clear()
         self.mailbox.clear()
         self._begin()
-        # Last: while it closes, the former world must no longer be alive to send through it.
-        await former.close()
 
     async def live(self) -> None:
         """Let time pass in the world, until cancelled."""

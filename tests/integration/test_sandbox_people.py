@@ -223,13 +223,6 @@ def test_unknown_things_are_not_found(control: Control) -> None:
             act()
 
 
-def test_many_accounts_at_once(control: Control) -> None:
-    """Accounts can be added in one call, each with its own ids and tokens."""
-    added = control.create_accounts([{"sub": f"acc_{n}"} for n in range(3)])
-    assert [a["sub"] for a in added] == ["acc_0", "acc_1", "acc_2"]
-    assert len({a["access_token"] for a in control.accounts()}) == 3
-
-
 def test_calendar_belongs_to_one_account(control: Control) -> None:
     """A calendar id that another account has is refused, for events are found by it."""
     calendars = [{"calendars": [{"calendar_id": "cal_1"}]}]

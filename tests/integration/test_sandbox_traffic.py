@@ -98,7 +98,7 @@ def test_rates_are_the_highest_of_any_window() -> None:
 
 def test_over_the_limit_is_429(api: httpx.Client, control: Control) -> None:
     """The third call within a minute at a limit of two is refused, and a 401 would not have counted."""
-    control.set_limits(per_minute=2)
+    control.set_settings(per_minute=2)
     for _ in range(3):
         assert api.get("/v1/userinfo", headers={"Authorization": "Bearer nobody"}).status_code == 401
     assert [api.get("/v1/userinfo").status_code for _ in range(3)] == [200, 200, 429]
@@ -108,7 +108,7 @@ def test_over_the_limit_is_429(api: httpx.Client, control: Control) -> None:
 @pytest.mark.parametrize("style", ["none", "seconds", "date"])
 def test_retry_after_of_a_429(api: httpx.Client, control: Control, style: str) -> None:
     """A 429 says in Retry-After nothing, seconds or a date, as set; waiting that long would do."""
-    control.set_limits(per_minute=1, retry_after=style)
+    control.set_settings(per_minute=1, retry_after=style)
     api.get("/v1/userinfo")
     given = api.get("/v1/userinfo").headers.get("Retry-After")
     if style == "none":
@@ -122,7 +122,7 @@ def test_retry_after_of_a_429(api: httpx.Client, control: Control, style: str) -
 @pytest.mark.parametrize(("cost", "status"), [("items", 429), ("call", 200)])
 def test_batch_counts_as_set(api: httpx.Client, control: Control, cost: str, status: int) -> None:
     """A batch of three counts as three or as one."""
-    control.set_limits(per_second=2, batch_cost=cost)
+    control.set_settings(per_second=2, batch_cost=cost)
     entry = {"method": "POST", "relative_url": "/v1/calendars/cal_x/events", "data": {}}
     assert api.post("/v1/batch", json={"batch": [entry] * 3}).status_code == status
 
