@@ -136,26 +136,19 @@ TROUBLES = {
 }
 
 
-def test_conference_comes_after_the_generation_time() -> None:
-    """A requested conference is pending at first and assigned after `generation_seconds`, and told."""
-    stage = Stage()
+@pytest.mark.parametrize("speed", [1, 10])
+def test_conference_comes_after_the_generation_time(speed: float) -> None:
+    """A conference is pending at first, assigned after `generation_seconds` divided by `speed`, and told."""
+    stage = Stage(speed=speed)
     stage.write("pro_zoom", description="Join: {{ cronofy.conferencing.join_url }}")
-    assert stage.after(1.9) == PENDING
+    assert stage.after(1.9 / speed) == PENDING
     assert stage.shown("description") == "Join: Conferencing details are to follow."
-    assigned = stage.after(0.2)
+    assigned = stage.after(0.2 / speed)
     assert assigned["provider_name"] == "zoom"
     assert assigned["join_url"].startswith("https://zoom.example/j/")
     assert stage.shown("description") == f"Join: {assigned['join_url']}"
     assert stage.told() == [("conferencing_assigned", None)]
     assert stage.sent[-1]["event"]["conferencing"] == assigned
-
-
-def test_speed_divides_the_waiting() -> None:
-    """At speed 10 the two seconds of generation take a fifth of a second."""
-    stage = Stage(speed=10)
-    stage.write("pro_zoom")
-    assert stage.after(0.15) == PENDING
-    assert stage.after(0.1) != PENDING
 
 
 @pytest.mark.parametrize("name", TROUBLES)
@@ -186,16 +179,13 @@ def test_final_failure_is_shown_as_set(option: Any, event: Any, removed: bool) -
     assert stage.after(3) == (PENDING if (event or option) == "pending" else None)
 
 
-@pytest.mark.parametrize(
-    ("default_profile", "provider"),
-    [pytest.param("pro_goto", "go_to", id="configured"), pytest.param(None, "google_meet", id="integrated")],
-)
-def test_default_stands_for_a_profile_or_the_calendar(default_profile: str | None, provider: str) -> None:
+def test_default_stands_for_a_profile_or_the_calendar() -> None:
     """`default` is the account's configured profile, else the calendar's integrated service."""
     stage = Stage()
-    stage.account.default_profile = default_profile
-    stage.write("default")
-    assert stage.after(3)["provider_name"] == provider
+    for default_profile, provider in ((None, "google_meet"), ("pro_goto", "go_to")):
+        stage.account.default_profile = default_profile
+        stage.write("default")
+        assert stage.after(3)["provider_name"] == provider
 
 
 def test_another_profile_restarts_a_pending_event() -> None:

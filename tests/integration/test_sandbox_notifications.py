@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from sandbox.control.control import Control
@@ -16,50 +13,35 @@ from sandbox.demo.receiver import receiver
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from sandbox.world.courier import sign
+from tests.integration.sandbox_caller import Caller
 from tests.waiting import wait_until
 
 SECRETS = ("new-secret", "old-secret")
 
 
-@dataclass
-class Person:
-    """An account with a calendar and a Zoom profile, and a receiver of notifications."""
+class Person(Caller):
+    """An account with a Zoom profile and a receiver of its notifications at `hook`."""
 
-    control: Control
-    url: str
-    account: dict[str, Any]
-    #: Body and signature of each notification, in the order of arrival.
-    got: list[tuple[str, str]] = field(default_factory=list)
+    hook: str
 
-    @property
-    def calendar_id(self) -> str:
-        """The calendar."""
-        return str(self.account["calendar_profiles"][0]["calendars"][0]["calendar_id"])
+    def __init__(self, control: Control) -> None:
+        """Create the account."""
+        super().__init__(
+            control.base_url, control.create_account(conferencing_profiles=[{"profile_id": "pro_zoom"}])
+        )
+        #: Body and signature of each notification, in the order of arrival.
+        self.got: list[tuple[str, str]] = []
 
-    def write(self, subscribed: bool = True) -> None:
-        """Write an event for tomorrow on Zoom, with both interactions sent to the receiver."""
-        start = datetime.now(UTC) + timedelta(days=1)
+    def book(self, subscribed: bool = True) -> None:
+        """Write an event on Zoom, with both interactions sent to the receiver."""
         interactions = [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}]
-        hook = {"type": "webhook", "uri": self.url, "interactions": interactions}
-        body = {
-            "event_id": "e1",
-            "summary": "Interview",
-            "start": start.isoformat(),
-            "end": (start + timedelta(hours=1)).isoformat(),
-            "conferencing": {"profile_id": "pro_zoom"},
-            "subscriptions": [hook] if subscribed else [],
-        }
-        self.control.create_event(self.account["sub"], self.calendar_id, body)
+        hook = {"type": "webhook", "uri": self.hook, "interactions": interactions}
+        self.write(conferencing={"profile_id": "pro_zoom"}, subscriptions=[hook] if subscribed else [])
 
     def open_channel(self, url: str = "", **filters: object) -> Any:
         """Create a channel as the application."""
-        response = httpx.post(
-            f"{self.control.base_url}/v1/channels",
-            json={"callback_url": url or self.url, "filters": filters},
-            headers={"Authorization": f"Bearer {self.account['access_token']}"},
-            trust_env=False,
-        )
-        return response.json()["channel"]
+        body = {"callback_url": url or self.hook, "filters": filters}
+        return self.http.post("/v1/channels", json=body).json()["channel"]
 
     def received(self, number: int) -> list[dict[str, Any]]:
         """Wait for that many notifications and return them."""
@@ -78,9 +60,8 @@ def running() -> Iterator[RunningSandbox]:
 @pytest.fixture
 def person(control: Control) -> Iterator[Person]:
     """Somebody new."""
-    account = control.create_account(conferencing_profiles=[{"profile_id": "pro_zoom"}])
-    person = Person(control, "", account)
-    with receiver(lambda body, signature: person.got.append((body, signature))) as person.url:
+    person = Person(control)
+    with person.http, receiver(lambda *got: person.got.append(got)) as person.hook:
         yield person
 
 
@@ -88,7 +69,7 @@ def person(control: Control) -> Iterator[Person]:
 def test_callback_says_what_became_of_the_event(control: Control, person: Person, shape: str) -> None:
     """A callback has the event's ids and conference, is shaped as set, and is signed with every secret."""
     control.set_settings(interactions=shape)
-    person.write()
+    person.book()
     [body] = person.received(1)
     interaction = {"type": "conferencing_assigned"}
     assert body["notification"]["interactions"] == ([interaction] if shape == "array" else interaction)
@@ -101,7 +82,7 @@ def test_callback_says_what_became_of_the_event(control: Control, person: Person
 def test_failure_carries_its_subtype(control: Control, person: Person) -> None:
     """conferencing_failing says profile_missing once the profile is gone."""
     control.remove_profile(person.account["sub"], "pro_zoom")
-    person.write()
+    person.book()
     failing = {"type": "conferencing_failing", "subtype": "profile_missing"}
     assert person.received(1)[0]["notification"]["interactions"] == [failing]
 
@@ -111,7 +92,7 @@ def test_channel_is_verified_and_told(control: Control, person: Person) -> None:
     channel = person.open_channel()
     person.received(1)
     control.disconnect_profile(person.account["sub"], "pro_zoom")
-    person.write(subscribed=False)
+    person.book(subscribed=False)
     person.received(2)
     control.move_event(person.calendar_id, "e1", summary="Moved")
     bodies = person.received(3)
@@ -160,6 +141,6 @@ def test_reordered_notifications_overtake_each_other(control: Control, person: P
     """With reordering on, the second notification arrives before the first."""
     control.set_settings(notify_reorder=True, notify_delay_seconds=0.3)
     person.open_channel()
-    person.write()
+    person.book()
     types = [body["notification"]["type"] for body in person.received(2)]
     assert types == ["event_subscription", "verification"]
