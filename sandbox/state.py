@@ -20,9 +20,9 @@ TICK_SECONDS = 0.02
 class Sandbox:
     """The parts of a sandbox, sharing one set of options that may change meanwhile."""
 
-    def __init__(self, options: SandboxOptions) -> None:
-        """Make an empty world."""
-        self._initial = self.options = options
+    def __init__(self, options: SandboxOptions, origin: str = "") -> None:
+        """Make an empty world, served at `origin` unless the options name a public URL."""
+        self._initial = self.options = replace(options, public_url=options.public_url or origin)
         self.mailbox = Mailbox(options.mail_dir)
         self.courier = Courier(lambda: self.options, self._undelivered)
         self._begin()
@@ -40,10 +40,6 @@ class Sandbox:
     def configure(self, changes: dict[str, Any]) -> None:
         """Change options by name; raises `pydantic.ValidationError` for what does not exist or fit."""
         self.options = SandboxOptions(**{**asdict(self.options), **changes})
-
-    def set_origin(self, origin: str) -> None:
-        """Say where the sandbox is served, unless the options name a public URL."""
-        self._initial = self.options = replace(self.options, public_url=self.options.public_url or origin)
 
     def reset(self) -> None:
         """Forget everything and go back to the options of the start."""

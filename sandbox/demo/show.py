@@ -236,7 +236,12 @@ def _act(stage: Stage, views: list[_View]) -> None:
         stage.outage_ended = True
     for view in views:
         part = view.part
-        if part.is_slow and part.name not in stage.released and view.event and view.event.cause is part.found:
+        if (
+            part.is_slow
+            and part.name not in stage.released
+            and view.event
+            and view.event.cause is part.end.found
+        ):
             stage.control.set_stuck(part.calendar_id, part.name, False)
             stage.released.add(part.name)
 
@@ -264,11 +269,12 @@ class _View:
     @property
     def missing(self) -> str:
         """What is not yet as the cast's line says, or nothing."""
-        if self.state is not self.part.state:
-            return f"it is {self.state}, not {self.part.state}"
-        if self.part.found and self.part.found.value not in self.causes:
-            return f"{self.part.found} was not found, but {', '.join(self.causes) or 'nothing'}"
-        untold = [kind.value for kind in self.part.told if kind not in self.told]
+        end = self.part.end
+        if self.state is not end.state:
+            return f"it is {self.state}, not {end.state}"
+        if end.found.value not in self.causes:
+            return f"{end.found} was not found, but {', '.join(self.causes) or 'nothing'}"
+        untold = [kind.value for kind in end.told if kind not in self.told]
         return f"not told: {', '.join(untold)}" if untold else ""
 
 
@@ -361,7 +367,7 @@ def _keep(stage: Stage, console: Console) -> None:
     settings = "".join(f"{name}='{value}'\n" for name, value in stage.environment.items())
     (stage.log.parent / ".env").write_text(settings)
     console.print("\nTo ask it, in another terminal:")
-    asked = next(part for part in CAST if part.found is Cause.UNEXPLAINED)
+    asked = next(part for part in CAST if part.end.found is Cause.UNEXPLAINED)
     for command in (
         f"cd {stage.log.parent}",
         "reconciler status",
