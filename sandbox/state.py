@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.mailbox import Mailbox
 from sandbox.options import SandboxOptions
 from sandbox.world.courier import Courier
-from sandbox.world.faults import Faults
+from sandbox.world.faults import Fault
 from sandbox.world.traffic import Traffic
 from sandbox.world.world import World
 
@@ -35,7 +35,8 @@ class Sandbox:
     def _begin(self) -> None:
         self.world = World(lambda: self.options, self.courier.send)
         self.traffic = Traffic()
-        self.faults = Faults()
+        #: The fault rules in force, oldest first; the first that matches a request strikes.
+        self.faults: list[Fault] = []
 
     def configure(self, changes: dict[str, Any]) -> None:
         """Change options by name; raises `pydantic.ValidationError` for what does not exist or fit."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import validate_call
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.mailbox import Manner
 from sandbox.options import AfterFailure
 from sandbox.state import Sandbox
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
@@ -236,35 +237,22 @@ class Admin:
     @_verb("POST", "/faults")
     def add_fault(self, kind: str, **fields: Any) -> None:
         """Lay a fault on the API: the kinds and fields of `sandbox.world.faults.Fault`."""
-        self.sandbox.faults.rules.append(Fault.model_validate({"kind": kind, **fields}))
+        self.sandbox.faults.append(Fault.model_validate({"kind": kind, **fields}))
 
     @_verb("GET", "/faults")
     def faults(self) -> list[Json]:
         """Return the faults in force, with their `hits`."""
-        return [rule.model_dump() for rule in self.sandbox.faults.rules]
+        return [rule.model_dump() for rule in self.sandbox.faults]
 
     @_verb("DELETE", "/faults")
     def clear_faults(self) -> None:
         """Lift all faults."""
-        self.sandbox.faults.rules.clear()
+        self.sandbox.faults.clear()
 
     @_verb("POST", "/mailbox")
-    def set_mailbox(
-        self,
-        refuse_status: int | None = None,
-        refuse_times: int | None = None,
-        refuse_at: Literal["connect", "sender", "recipient", "message"] = "message",
-        hang_up: Literal["kept", "unkept"] | None = None,
-        delay_seconds: float = 0.0,
-    ) -> None:
-        """Refuse mail with an SMTP status, hang up on it, or be slow; no argument: none of it.
-
-        `refuse_at` is the step. `hang_up` ends the connection at the message, after it was "kept" or with it
-        "unkept". Both happen `refuse_times` times, or always.
-        """
-        mailbox = self.sandbox.mailbox
-        mailbox.refuse_status, mailbox.refuse_times = refuse_status, refuse_times
-        mailbox.refuse_at, mailbox.hang_up, mailbox.delay_seconds = refuse_at, hang_up, delay_seconds
+    def set_mailbox(self, **manner: Any) -> None:
+        """Refuse mail, hang up on it, or be slow: the fields of `sandbox.mailbox.Manner`; none: take it."""
+        self.sandbox.mailbox.manner = Manner(**manner)
 
     # -- what was seen ------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ class Query:
                 times[name] = _instant(given[name], home) if name in given else None
             except ValueError:
                 errors[name] = error("errors.invalid", f"{name} must be a date or a time")
-        own = [c.calendar_id for p in account.calendar_profiles for c in p.calendars]
+        own = account.calendar_ids()
         if not set(calendar_ids) <= set(own):
             errors["calendar_ids"] = error("errors.invalid_calendar_ids", "calendar_ids are not valid")
         if errors:

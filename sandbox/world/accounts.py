@@ -125,6 +125,10 @@ class Account(_Model):
         """Return the conferencing profile with this id, or None."""
         return next((p for p in self.conferencing_profiles if p.profile_id == profile_id), None)
 
+    def calendar_ids(self) -> list[str]:
+        """Return the ids of all calendars."""
+        return [c.calendar_id for p in self.calendar_profiles for c in p.calendars]
+
     def calendar(self, calendar_id: str) -> tuple[CalendarProfile, Calendar] | None:
         """Return the calendar with the profile it belongs to, or None."""
         for profile in self.calendar_profiles:

@@ -113,12 +113,14 @@ class World:
 
         `via` says for the log how it came: "event", "batch" or "sandbox".
         """
-        self._log_write(account, calendar_id, "upsert", body, via)
+        what = {"sub": account.sub, "action": "upsert", "via": via, "body": body}
+        self._log(self.writes, calendar_id, body["event_id"], **what)
         self._later(self._options().visibility_seconds, lambda: self._upsert(account, calendar_id, body))
 
     def delete(self, account: Account, calendar_id: str, event_id: str, via: str = "event") -> None:
         """Accept a Delete Event of the application; deleting what is not there is no error."""
-        self._log_write(account, calendar_id, "delete", {"event_id": event_id}, via)
+        what = {"sub": account.sub, "action": "delete", "via": via, "body": {"event_id": event_id}}
+        self._log(self.writes, calendar_id, event_id, **what)
 
         def act() -> None:
             if event := self._managed.get((calendar_id, event_id)):
@@ -164,20 +166,9 @@ class World:
         if event is not None and event.pending:
             self._request_conference(event)
 
-    def _log_write(
-        self, account: Account, calendar_id: str, action: str, body: dict[str, Any], via: str
-    ) -> None:
-        self.writes.append(
-            {
-                "ts": self.now().timestamp(),
-                "sub": account.sub,
-                "calendar_id": calendar_id,
-                "event_id": body["event_id"],
-                "action": action,
-                "via": via,
-                "body": body,
-            }
-        )
+    def _log(self, log: deque[dict[str, Any]], calendar_id: str, event_id: str, **what: Any) -> None:
+        ts = self.now().timestamp()
+        log.append({"ts": ts, "calendar_id": calendar_id, "event_id": event_id, **what})
 
     def _upsert(self, account: Account, calendar_id: str, body: dict[str, Any]) -> None:
         now = self.now()
@@ -191,25 +182,15 @@ class World:
             self._events.setdefault(calendar_id, {})[event.event_uid] = event
         event.updated = now
         for action, email in write(event, body):
-            self.invitations.append(
-                {
-                    "ts": now.timestamp(),
-                    "calendar_id": calendar_id,
-                    "event_id": key[1],
-                    "email": email,
-                    "action": action,
-                }
-            )
+            self._log(self.invitations, calendar_id, key[1], email=email, action=action)
         block = body.get("conferencing")
         if block is None:
             return  # Omitted: the event's conferencing stays as it is (§3).
         event.profile_id = block["profile_id"]
         if event.profile_id == "explicit":
             event.generation += 1
-            event.conferencing = {
-                "provider_name": block["provider_description"],
-                "join_url": block["join_url"],
-            }
+            link = {"provider_name": block["provider_description"], "join_url": block["join_url"]}
+            event.conferencing = link
         elif event.profile_id == "none":
             event.generation += 1
             event.conferencing = None
