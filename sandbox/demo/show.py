@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.result import AsyncResult
 from cryptography.fernet import Fernet
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,7 +26,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from config.settings import Settings, clear_environment, load_settings
+from config.settings import clear_environment, load_settings
 from sandbox.control.control import Control
 from sandbox.demo.cast import CAST, DELETED, MOVED, MOVED_BY, Part, make_people, write_events
 from sandbox.demo.receiver import receiver
@@ -70,23 +71,19 @@ class Stage:
     addresses: Mapping[str, str]
     log: Path
     started: datetime
-    subscription: str
     #: The settings of its processes.
     environment: Mapping[str, str]
+    #: Where notifications go.
+    subscription: str = ""
     relink_followed: bool = False
     outage_ended: bool = False
     released: set[str] = field(default_factory=set)
 
-    def send(self, task: str, **kwargs: Any) -> None:
+    def send(self, task: str, *, ignore_result: bool = True, **kwargs: Any) -> AsyncResult[Any]:
         """Do as any other service would: enqueue by name, and go on."""
-        self.client.send_task(
-            f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake", ignore_result=True
+        return self.client.send_task(
+            f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake", ignore_result=ignore_result
         )
-
-    def call(self, task: str, **kwargs: Any) -> Any:
-        """The same, and wait until the ledger has it."""
-        result = self.client.send_task(f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake")
-        return result.get(timeout=30)
 
 
 @contextmanager
@@ -119,18 +116,11 @@ def stage(speed: float) -> Iterator[Stage]:
         stack.callback(crew.end)
         crew.start()
 
-        def hand_over(body: str, signature: str) -> None:
-            client.send_task(
-                "conferencing.receive_notification",
-                kwargs={"body": body, "signature": signature},
-                queue="reconciler.intake",
-                ignore_result=True,
-            )
-
-        subscription = stack.enter_context(receiver(hand_over))
-        yield Stage(
+        ledger = open_ledger(settings)
+        stack.callback(ledger.redis.close)
+        running = Stage(
             control=sandbox.control,
-            ledger=_ledger(settings, stack),
+            ledger=ledger,
             client=client,
             tokens=make_people(sandbox.control),
             addresses={
@@ -141,15 +131,14 @@ def stage(speed: float) -> Iterator[Stage]:
             },
             log=log,
             started=datetime.now(UTC),
-            subscription=subscription,
             environment=environment,
         )
 
+        def hand_over(body: str, signature: str) -> None:
+            running.send("receive_notification", body=body, signature=signature)
 
-def _ledger(settings: Settings, stack: ExitStack) -> Ledger:
-    ledger = open_ledger(settings)
-    stack.callback(ledger.redis.close)
-    return ledger
+        running.subscription = stack.enter_context(receiver(hand_over))
+        yield running
 
 
 def _environment(redis_url: str, sandbox: RunningSandbox, home: Path, speed: float) -> dict[str, str]:
@@ -185,17 +174,19 @@ def play(stage: Stage, console: Console) -> bool:
         "A caller connects the accounts and tracks the events.\n"
     )
     for sub, token in stage.tokens.items():
-        stage.call("connect_account", sub=sub, refresh_token=token, name=sub.capitalize())
+        connected = stage.send(
+            "connect_account", sub=sub, refresh_token=token, name=sub.capitalize(), ignore_result=False
+        )
+        connected.get(timeout=30)
     write_events(stage.control, stage.started, stage.subscription)
     for part in CAST:
-        body = part.body(stage.started, stage.subscription)
-        stage.send(
-            "track",
-            sub=part.sub,
-            calendar_id=part.calendar_id,
-            event=body,
-            provider_name=part.provider_name,
-        )
+        event = part.body(stage.started, stage.subscription)
+        where: dict[str, Any] = {
+            "sub": part.sub,
+            "calendar_id": part.calendar_id,
+            "provider_name": part.provider_name,
+        }
+        stage.send("track", event=event, **where)
     end = time.monotonic() + LONGEST_SECONDS
     began = time.monotonic()
     with Live(console=console, auto_refresh=False, transient=False) as live:
