@@ -115,7 +115,7 @@ def page_of(
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the events of page `number` (from 1) and how many pages there are now.
 
-    The query is asked anew for each page: events may shift between pages while they change.
+    The query is asked again for each page: events may shift between pages while they change.
     """
     now = world.now()
     found = [e for c in query.calendar_ids for e in world.events(c) if query.wants(e, now)]

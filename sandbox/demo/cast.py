@@ -19,8 +19,8 @@ class End:
     state: State
     #: The cause that has to have been found on the way.
     found: Cause
-    #: What has to have been told of it in the outcomes stream.
-    told: tuple[OutcomeType, ...]
+    #: What the outcomes stream has to say of it.
+    outcomes: tuple[OutcomeType, ...]
 
 
 @dataclass(frozen=True, slots=True)

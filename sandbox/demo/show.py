@@ -1,4 +1,4 @@
-"""`reconciler demo`: the whole system on one machine, from tracking to settled.
+"""The whole system on one machine, from tracking to settled.
 
 Nothing is staged but the world: a real Redis server, the Cronofy sandbox, a mailbox, a worker and
 beat as processes of their own, and a caller with nothing but Celery.
@@ -222,7 +222,7 @@ def _act(stage: Stage, views: list[_View]) -> None:
         if link:
             stage.control.follow_relink(link.group())
             stage.relink_followed = True
-    if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].told:
+    if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].outcomes:
         stage.control.end_outage("go_to")
         stage.outage_ended = True
     for view in views:
@@ -243,7 +243,7 @@ class _View:
 
     part: Part
     event: TrackedEvent | None
-    told: tuple[OutcomeType, ...]
+    outcomes: tuple[OutcomeType, ...]
 
     @property
     def state(self) -> State:
@@ -265,19 +265,19 @@ class _View:
             return f"it is {self.state}, not {end.state}"
         if end.found.value not in self.causes:
             return f"{end.found} was not found, but {', '.join(self.causes) or 'nothing'}"
-        untold = [kind.value for kind in end.told if kind not in self.told]
-        return f"not told: {', '.join(untold)}" if untold else ""
+        absent = [kind.value for kind in end.outcomes if kind not in self.outcomes]
+        return f"no outcome: {', '.join(absent)}" if absent else ""
 
 
 def _views(stage: Stage) -> list[_View]:
-    told: dict[tuple[str, str | None], list[OutcomeType]] = {}
+    found: dict[tuple[str, str | None], list[OutcomeType]] = {}
     for outcome in _outcomes(stage):
-        told.setdefault((outcome["sub"], outcome["event_id"]), []).append(OutcomeType(outcome["type"]))
+        found.setdefault((outcome["sub"], outcome["event_id"]), []).append(OutcomeType(outcome["type"]))
     views = []
     for part in CAST:
         stored = stage.ledger.find(part.sub, EventKey(part.calendar_id, part.name))
-        # What is told of the account as a whole is told of its events.
-        kinds = [*told.get((part.sub, None), []), *told.get((part.sub, part.name), [])]
+        # An outcome of the whole account is one of each of its events.
+        kinds = [*found.get((part.sub, None), []), *found.get((part.sub, part.name), [])]
         views.append(_View(part, stored.event if stored else None, tuple(kinds)))
     return views
 
@@ -292,7 +292,9 @@ def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
     for heading in ("event, and what happens to it", "found", "done", "now"):
         table.add_column(heading, header_style="bold", overflow="fold")
     for view in views:
-        done = [k.value for k in view.told if k not in (OutcomeType.ACCOUNT_CONNECTED, OutcomeType.ASSIGNED)]
+        done = [
+            k.value for k in view.outcomes if k not in (OutcomeType.ACCOUNT_CONNECTED, OutcomeType.ASSIGNED)
+        ]
         table.add_row(
             Text.assemble(f"{view.part.name} of {view.part.sub}: ", (view.part.story, "dim")),
             "\n".join(view.causes) or "…",
@@ -337,7 +339,7 @@ def _checks(stage: Stage) -> list[str]:
         problems.append("the relink email does not name both of dana's meetings")
     kinds = [outcome["type"] for outcome in _outcomes(stage)]
     if kinds.count(OutcomeType.RELINKED) != 1:
-        problems.append("relinked was not told exactly once")
+        problems.append("there is not exactly one outcome relinked")
     moved = parse_event_time(stage.control.event(MOVED.calendar_id, MOVED.name)["start"])
     planned = parse_event_time(MOVED.body(stage.started, "")["start"])
     if moved is None or planned is None or moved.instant != planned.instant + MOVED_BY:

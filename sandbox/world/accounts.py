@@ -53,8 +53,8 @@ class _Profile(_Model):
     #: Shown to people; the account's email when not given. Several profiles may share it (§5).
     profile_name: str = ""
     connected: bool = True
-    #: Whether the channels have been told of this disconnection.
-    disconnection_told: bool = False
+    #: Whether the channels were notified of this disconnection.
+    disconnection_notified: bool = False
     #: The opaque part of the relink URL: who holds the URL can reconnect.
     relink_token: str = Field(default_factory=lambda: secrets.token_urlsafe(18))
 

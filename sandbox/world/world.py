@@ -135,11 +135,11 @@ class World:
         first, last = Moment.parse(start, account.zoneinfo), Moment.parse(end, account.zoneinfo)
         event = Event(sub, calendar_id, None, summary, first, last, now, now)
         self._events.setdefault(calendar_id, {})[event.event_uid] = event
-        self._tell_change(event)
+        self._notify_change(event)
         return event
 
     def move(self, calendar_id: str, event_id: str, **changes: object) -> Event:
-        """Let the person change `start`, `end` or `summary`; a pending conference is tried anew."""
+        """Let the person change `start`, `end` or `summary`; a pending conference is tried again."""
         event = self.event(calendar_id, event_id)
         for name in ("start", "end"):
             if changes.get(name) is not None:
@@ -148,14 +148,14 @@ class World:
         event.updated = self.now()
         if event.pending:
             self._request_conference(event)
-        self._tell_change(event)
+        self._notify_change(event)
         return event
 
     def delete_by_owner(self, calendar_id: str, event_id: str) -> Event:
         """Let the person delete the event from their calendar."""
         event = self.event(calendar_id, event_id)
         event.deleted, event.updated = True, self.now()
-        self._tell_change(event)
+        self._notify_change(event)
         return event
 
     def set_stuck(self, calendar_id: str, event_id: str, stuck: bool) -> None:
@@ -201,7 +201,7 @@ class World:
 
     def _request_conference(self, event: Event) -> None:
         event.generation += 1
-        event.told = set()
+        event.notified = set()
         event.conferencing = dict(PENDING)
         generation = event.generation
         self._later(self._options().generation_seconds, lambda: self._attempt(event, generation))
@@ -213,17 +213,17 @@ class World:
         result = attempt(event, self.registry.account(event.sub), self.outages, self.now())
         if result.conferencing is not None:
             event.conferencing, event.updated = result.conferencing, self.now()
-            self._tell_subscribers(event, {"type": "conferencing_assigned"})
+            self._notify_subscribers(event, {"type": "conferencing_assigned"})
             return
         if not result.retry and self.after_failure.get(key, self._options().after_failure) == "absent":
             event.conferencing = None
         if result.disconnected:
-            self._tell_disconnected(event.sub, result.disconnected)
-        told = result.subtype or "outage"
-        if result.failing and told not in event.told:
-            event.told.add(told)
+            self._notify_disconnected(event.sub, result.disconnected)
+        failure = result.subtype or "outage"
+        if result.failing and failure not in event.notified:
+            event.notified.add(failure)
             subtype = {"subtype": result.subtype} if result.subtype else {}
-            self._tell_subscribers(event, {"type": "conferencing_failing", **subtype})
+            self._notify_subscribers(event, {"type": "conferencing_failing", **subtype})
         if result.retry:
             self._later(self._options().retry_seconds, lambda: self._attempt(event, generation))
 
@@ -233,14 +233,14 @@ class World:
         """Open a channel; its receiver gets one `verification` (§6b)."""
         channel = Channel("chn_" + secrets.token_hex(8), account.sub, callback_url, filters)
         self.channels[channel.channel_id] = channel
-        self._tell_channel(channel, {"type": "verification"})
+        self._notify_channel(channel, {"type": "verification"})
         return channel
 
     def close_channel(self, channel_id: str) -> None:
-        """Close a channel, if it is open; nobody is told."""
+        """Close a channel, if it is open; nobody is notified."""
         self.channels.pop(channel_id, None)
 
-    def _tell_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
+    def _notify_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
         account = self.registry.account(event.sub)
         shape = self._options().interactions
         body = {
@@ -254,25 +254,25 @@ class World:
             if any(i.get("type") == interaction["type"] for i in subscription.get("interactions") or []):
                 self._notify(str(subscription.get("uri")), body)
 
-    def _tell_disconnected(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
-        # Told when Cronofy next uses the profile, once for each disconnection (§6b).
-        if profile.disconnection_told:
+    def _notify_disconnected(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
+        # Sent when Cronofy next uses the profile, once for each disconnection (§6b).
+        if profile.disconnection_notified:
             return
-        profile.disconnection_told = True
+        profile.disconnection_notified = True
         prefix = "conferencing_" if isinstance(profile, ConferencingProfile) else ""
         for channel in self._channels_of(sub):
-            self._tell_channel(channel, {"type": f"{prefix}profile_disconnected"})
+            self._notify_channel(channel, {"type": f"{prefix}profile_disconnected"})
 
-    def _tell_change(self, event: Event) -> None:
+    def _notify_change(self, event: Event) -> None:
         # Only for what people change: the application's own writes do not come back (§4).
         for channel in self._channels_of(event.sub):
             calendars = channel.filters.get("calendar_ids") or [event.calendar_id]
             unmanaged_wanted = not channel.filters.get("only_managed")
             if event.calendar_id in calendars and (event.event_id or unmanaged_wanted):
                 since = utc_text(event.updated)
-                self._tell_channel(channel, {"type": "change", "changes_since": since})
+                self._notify_channel(channel, {"type": "change", "changes_since": since})
 
-    def _tell_channel(self, channel: Channel, notification: dict[str, str]) -> None:
+    def _notify_channel(self, channel: Channel, notification: dict[str, str]) -> None:
         self._notify(channel.callback_url, {"notification": notification, "channel": channel.described()})
 
     def _channels_of(self, sub: str) -> list[Channel]:

@@ -41,8 +41,8 @@ class Clock:
     """The server's clock, as the program's scripts see it.
 
     In the text of each script, the one place that asks for the time asks for a key instead; each asking
-    lets a millisecond pass, so that no two steps fall together. What expires by itself is aged when the
-    clock is put forward.
+    lets a millisecond pass, so that no two steps fall together. Keys that expire are aged when the clock
+    is put forward.
     """
 
     _AGE = """
@@ -196,8 +196,8 @@ class Simulation:
         """An event's key."""
         return EventKey(calendar_of(sub), event_id)
 
-    def begin_anew(self) -> None:
-        """As though nothing had ever been."""
+    def begin(self) -> None:
+        """Start again with nothing."""
         ledger = self.services.ledger
         keys = list(ledger.redis.scan_iter(match=f"{ledger.prefix}:*", count=1000))
         if keys:

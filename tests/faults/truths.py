@@ -26,11 +26,11 @@ REMINDERS = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
 
 @dataclass(slots=True)
 class Watched:
-    """One tracking of an event: from `track` until the event is settled, untracked or tracked anew."""
+    """One tracking of an event: from `track` until the event is settled, untracked or tracked again."""
 
     number: int
     final: str | None = None
-    #: What was told of it since its waiting last began anew.
+    #: The outcomes since its waiting last began again.
     told: set[tuple[Any, ...]] = field(default_factory=set)
     #: Which profiles were set on it, as told.
     reassigned: list[str] = field(default_factory=list)
