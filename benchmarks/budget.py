@@ -131,7 +131,7 @@ def _measure(control: Control, accounts: int, questions: int) -> dict[str, Value
         starts = _filled_due({**settings, "recheck_min": 0.001}, control, accounts)
         # Those that questions are about are not due for long.
         asked_of = _filled({**settings, "recheck_min": 3600}, control, questions)
-        control.set_limits(**LIMITS)
+        control.set_settings(**LIMITS)
         arrivals = stack.enter_context(outcomes(redis_url, settings["key_prefix"]))
         # Beat first: it lets an interval pass before its first tick, and the worker takes as long to start.
         stack.enter_context(beat(settings))
@@ -245,7 +245,7 @@ def rank_correlation(pairs: Sequence[tuple[Any, Any]]) -> float:
 def _pace(control: Control) -> float:
     """Reads a second that the sandbox serves to threads that do nothing else."""
     control.reset()
-    made = control.create_accounts([{} for _ in range(10)])
+    made = [control.create_account() for _ in range(10)]
     tokens = [account["access_token"] for account in made] * 100
     with httpx.Client(base_url=control.base_url) as client, ThreadPoolExecutor(THREADS) as pool:
 

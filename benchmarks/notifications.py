@@ -114,7 +114,7 @@ def _measure(control: Control, load: Load, due: int) -> dict[str, Value]:
         # own first look is an hour away, so that nothing but the notification can bring it about.
         told = _filled(settings, control, load.notifications + WARM_UP, recheck_min=3600)
         others = {a.sub for a in _filled(settings, control, due, recheck_min=0.001)}
-        control.set_limits(**load.limits)
+        control.set_settings(**load.limits)
         with outcomes(redis_url, settings["key_prefix"]) as arrivals, worker(settings, redis_url) as caller:
             _notify(control, caller, told[:WARM_UP], 0)
             arrivals.wait_for({account.sub for account in told[:WARM_UP]})

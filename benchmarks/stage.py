@@ -171,7 +171,7 @@ def fill(
     """
     all_alike = (datetime.now(UTC) + first).replace(microsecond=0)
     run = uuid4().hex[:6]
-    made = control.create_accounts([_account(f"{run}-{n}") for n in range(accounts)])
+    made = [control.create_account(**_account(f"{run}-{n}")) for n in range(accounts)]
     filled = []
     what = f"Filling {accounts} accounts with {events} events each"
     bar = progress(made, what, transient=True, disable=not sys.stdout.isatty())

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import pydantic
+import pydantic.dataclasses
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from sandbox.world.moments import utc_text
@@ -43,6 +45,36 @@ class Mail:
         }
 
 
+@pydantic.dataclasses.dataclass(config=pydantic.ConfigDict(extra="forbid"))
+class Manner:
+    """How the next mail is met; a wrong value raises `pydantic.ValidationError`."""
+
+    #: An SMTP status such as 451 or 550 with which mail is refused, and at which step.
+    refuse_status: int | None = None
+    refuse_at: Literal["connect", "sender", "recipient", "message"] = "message"
+    #: Let the connection end at the message, after it was kept or not.
+    hang_up: Literal["kept", "unkept"] | None = None
+    #: How many times either happens; None for always.
+    refuse_times: int | None = None
+    #: Seconds before a mail is answered.
+    delay_seconds: float = 0.0
+
+    def refusal(self, step: str) -> str | None:
+        """Return the answer that refuses a mail at this step, if it is to be refused; it counts."""
+        if self.refuse_status is None or self.refuse_at != step or not self._once_more():
+            return None
+        return f"{self.refuse_status} The sandbox was told to refuse this mail"
+
+    def hangs_up(self, when: str) -> bool:
+        """Tell whether the connection ends now; it counts."""
+        return self.hang_up == when and self._once_more()
+
+    def _once_more(self) -> bool:
+        if self.refuse_times is not None:
+            self.refuse_times -= 1
+        return self.refuse_times is None or self.refuse_times >= 0
+
+
 class Mailbox:
     """What has been received, oldest first, and how the next mail is met."""
 
@@ -51,31 +83,14 @@ class Mailbox:
         self._directory = directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
-        self._mails: list[Mail] = []
-        self._connections: set[asyncio.BaseTransport] = set()
+        self._connections: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
-        self._set_manner()
-
-    def _set_manner(self) -> None:
-        #: An SMTP status such as 451 or 550 with which mail is refused, for how many mails (None: all).
-        self.refuse_status: int | None = None
-        self.refuse_times: int | None = None
-        #: Where it is refused: at "connect", "sender", "recipient" or "message".
-        self.refuse_at = "message"
-        #: Let the connection end at the message, before or after it was kept ("unkept", "kept"), as often.
-        self.hang_up: str | None = None
-        #: Seconds before a mail is answered.
-        self.delay_seconds = 0.0
-
-    @property
-    def mails(self) -> list[Mail]:
-        """What has been received so far; safe to ask from any thread."""
-        return list(self._mails)
+        self.clear()
 
     def clear(self) -> None:
         """Forget what was received, and take mail as usual again."""
-        self._mails = []
-        self._set_manner()
+        self.mails: list[Mail] = []
+        self.manner = Manner()
 
     async def start(self, listener: socket.socket) -> None:
         """Serve SMTP on a bound socket."""
@@ -88,83 +103,62 @@ class Mailbox:
             return
         self._server.close()
         for transport in list(self._connections):
-            cast(asyncio.Transport, transport).abort()
+            transport.abort()
         await self._server.wait_closed()
         while self._connections:
             await asyncio.sleep(0)
 
-    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
-        """Answer one mail; aiosmtpd calls this by its name."""
-        await asyncio.sleep(self.delay_seconds)
-        refused = self.refusal("message")
-        if refused:
-            return refused
-        if self._hangs_up("unkept"):
-            _hang_up(server)
-            return _UNHEARD
-        raw = envelope.original_content or b""
-        message = email.message_from_bytes(raw, policy=email.policy.default)
-        mail = Mail(len(self._mails) + 1, envelope.mail_from or "", list(envelope.rcpt_tos), message)
-        if self._directory is not None:
-            stamp = mail.received_at.strftime("%Y%m%dT%H%M%S.%f")
-            (self._directory / f"{stamp}-{mail.id:04d}.eml").write_bytes(raw)
-        self._mails.append(mail)
-        if self._hangs_up("kept"):
-            _hang_up(server)
-            return _UNHEARD
-        return "250 OK"
+    # aiosmtpd calls these by their names.
 
     async def handle_MAIL(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Answer the sender."""
-        refused = self.refusal("sender")
-        if not refused:
-            envelope.mail_from = address
-            envelope.mail_options.extend(options)
-        return refused or "250 OK"
+        if refused := self.manner.refusal("sender"):
+            return refused
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_RCPT(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Answer a recipient."""
-        refused = self.refusal("recipient")
-        if not refused:
-            envelope.rcpt_tos.append(address)
-            envelope.rcpt_options.extend(options)
-        return refused or "250 OK"
+        if refused := self.manner.refusal("recipient"):
+            return refused
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 OK"
 
-    def refusal(self, step: str) -> str | None:
-        """The answer that refuses a mail at this step, if one is to be refused; it counts."""
-        if self.refuse_status is None or self.refuse_at != step or not self._once_more():
-            return None
-        return f"{self.refuse_status} The sandbox was told to refuse this mail"
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
+        """Answer one mail."""
+        await asyncio.sleep(self.manner.delay_seconds)
+        if refused := self.manner.refusal("message"):
+            return refused
+        if self.manner.hangs_up("unkept"):
+            return _hang_up(server)
+        raw = envelope.original_content or b""
+        message = email.message_from_bytes(raw, policy=email.policy.default)
+        mail = Mail(len(self.mails) + 1, envelope.mail_from or "", list(envelope.rcpt_tos), message)
+        if self._directory is not None:
+            stamp = mail.received_at.strftime("%Y%m%dT%H%M%S.%f")
+            (self._directory / f"{stamp}-{mail.id:04d}.eml").write_bytes(raw)
+        self.mails.append(mail)
+        return _hang_up(server) if self.manner.hangs_up("kept") else "250 OK"
 
-    def _hangs_up(self, when: str) -> bool:
-        return self.hang_up == when and self._once_more()
-
-    def _once_more(self) -> bool:
-        if self.refuse_times == 0:
-            return False
-        if self.refuse_times is not None:
-            self.refuse_times -= 1
-        return True
-
-    def opened(self, transport: asyncio.BaseTransport) -> None:
+    def opened(self, transport: asyncio.Transport) -> None:
         """Note an open connection, to be closed with the server."""
         self._connections.add(transport)
 
-    def closed(self, transport: asyncio.BaseTransport) -> None:
+    def closed(self, transport: asyncio.Transport) -> None:
         """Note that a connection is gone."""
         self._connections.discard(transport)
 
 
-#: What is answered to a connection that has ended.
-_UNHEARD = "421 Gone"
-
-
-def _hang_up(server: SMTP) -> None:
+def _hang_up(server: SMTP) -> str:
+    """End the connection; what is returned reaches nobody."""
     cast(asyncio.Transport, server.transport).abort()
+    return "421 Gone"
 
 
 class _Conversation(SMTP):
@@ -184,14 +178,13 @@ class _Conversation(SMTP):
         self._mailbox = mailbox
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._connection = transport
-        self._mailbox.opened(transport)
-        refused = self._mailbox.refusal("connect")
+        self._connection = cast(asyncio.Transport, transport)
+        self._mailbox.opened(self._connection)
         super().connection_made(transport)
-        if refused:
+        if refused := self._mailbox.manner.refusal("connect"):
             # In place of a welcome, which is not written yet.
-            cast(asyncio.Transport, transport).write(f"{refused}\r\n".encode())
-            transport.close()
+            self._connection.write(f"{refused}\r\n".encode())
+            self._connection.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)

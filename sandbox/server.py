@@ -7,7 +7,6 @@ import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Self
 
 import uvicorn
@@ -16,24 +15,28 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from sandbox.control.admin import Admin
+from sandbox.control import admin
 from sandbox.control.control import Control
 from sandbox.cronofy.api import Api
 from sandbox.cronofy.gate import Gate
 from sandbox.cronofy.oauth import OAuth
 from sandbox.cronofy.pages import Pages
-from sandbox.mailbox import Mailbox
 from sandbox.options import SandboxOptions
 from sandbox.state import Sandbox
 from sandbox.world.registry import Unknown
 
 
-def build_app(sandbox: Sandbox, smtp_listener: socket.socket) -> ASGIApp:
-    """Return the ASGI application; its lifespan lets the world live and serves SMTP on the bound socket."""
+def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> ASGIApp:
+    """Return the ASGI application.
+
+    Its lifespan lets time pass in the world and serves SMTP on the bound socket; without a lifespan, as in
+    a test that calls it directly, the world advances when told to.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await sandbox.mailbox.start(smtp_listener)
+        if smtp_listener:
+            await sandbox.mailbox.start(smtp_listener)
         life = asyncio.create_task(sandbox.live())
         try:
             yield
@@ -49,7 +52,7 @@ def build_app(sandbox: Sandbox, smtp_listener: socket.socket) -> ASGIApp:
             *Api(sandbox).routes(),
             *OAuth(sandbox).routes(),
             *Pages(sandbox).routes(),
-            *Admin(sandbox).routes(),
+            *admin.routes(sandbox),
         ],
         exception_handlers={Unknown: _not_found},
         lifespan=lifespan,
@@ -60,42 +63,6 @@ def build_app(sandbox: Sandbox, smtp_listener: socket.socket) -> ASGIApp:
 
 async def _not_found(_request: Request, _unknown: Exception) -> Response:
     return PlainTextResponse("Not found", status_code=404)
-
-
-class _Service:
-    """A sandbox on its two bound sockets, ready to be served."""
-
-    def __init__(self, host: str, port: int, smtp_port: int, options: SandboxOptions) -> None:
-        self.http = _listen(host, port)
-        try:
-            self.smtp = _listen(host, smtp_port)
-        except OSError:
-            self.http.close()
-            raise
-        self.url = _origin("http", host, self.http)
-        self.smtp_url = _origin("smtp", host, self.smtp)
-        self.sandbox = Sandbox(options)
-        self.sandbox.set_origin(self.url)
-        # A request that hangs on purpose must not hold up the end for long.
-        config = uvicorn.Config(
-            build_app(self.sandbox, self.smtp),
-            log_level="critical",
-            access_log=False,
-            ws="none",
-            server_header=False,
-            timeout_graceful_shutdown=1,
-            # Longer than clients keep idle connections: a request must not meet one that is closing.
-            timeout_keep_alive=75,
-        )
-        self.server = uvicorn.Server(config)
-
-    def serve(self) -> None:
-        """Block until the server is told to stop."""
-        try:
-            self.server.run(sockets=[self.http])
-        finally:
-            self.http.close()
-            self.smtp.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -116,19 +83,8 @@ def _origin(scheme: str, host: str, listener: socket.socket) -> str:
     return f"{scheme}://{shown}:{listener.getsockname()[1]}"
 
 
-def run(
-    host: str = "127.0.0.1", port: int = 8600, smtp_port: int = 8625, options: SandboxOptions | None = None
-) -> None:
-    """Serve the sandbox until SIGINT or SIGTERM; raises OSError when a port is taken."""
-    service = _Service(host, port, smtp_port, options or SandboxOptions())
-    print(f"Cronofy sandbox  {service.url}")
-    print(f"Mailbox          {service.url}/mail, {service.smtp_url}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again once all is closed
-        service.serve()
-
-
 class RunningSandbox:
-    """A sandbox with its mailbox in a background thread, on free ports unless others are named.
+    """A sandbox with its mailbox, on free ports unless others are named; in a thread beside a test.
 
     with RunningSandbox(SandboxOptions(page_size=2)) as sandbox:
         account = sandbox.control.create_account()
@@ -142,24 +98,43 @@ class RunningSandbox:
         port: int = 0,
         smtp_port: int = 0,
     ) -> None:
-        """Bind both ports; nothing answers before `start`."""
-        self._service = _Service(host, port, smtp_port, options or SandboxOptions())
-        self._thread = threading.Thread(target=self._service.serve, name="sandbox", daemon=True)
+        """Bind both ports, or raise OSError; nothing answers before `start`."""
+        self._http = _listen(host, port)
+        try:
+            self._smtp = _listen(host, smtp_port)
+        except OSError:
+            self._http.close()
+            raise
         #: The origin of the API, the control plane and the pages, without a slash at its end.
-        self.url = self._service.url
+        self.url = _origin("http", host, self._http)
         #: `smtp://host:port` of the mailbox.
-        self.smtp_url = self._service.smtp_url
+        self.smtp_url = _origin("smtp", host, self._smtp)
         self.control = Control(self.url)
+        sandbox = Sandbox(options or SandboxOptions(), self.url)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                build_app(sandbox, self._smtp),
+                log_level="critical",
+                access_log=False,
+                ws="none",
+                server_header=False,
+                # A request that hangs on purpose must not hold up the end for long.
+                timeout_graceful_shutdown=1,
+                # Longer than clients keep idle connections: a request must not meet one that is closing.
+                timeout_keep_alive=75,
+            )
+        )
+        self._thread = threading.Thread(target=self.serve, name="sandbox", daemon=True)
 
-    @property
-    def mailbox(self) -> Mailbox:
-        """The mailbox; its `mails` may be read from any thread."""
-        return self._service.sandbox.mailbox
+    def serve(self) -> None:
+        """Block until told to stop."""
+        with self._http, self._smtp:
+            self._server.run(sockets=[self._http])
 
     def start(self) -> Self:
-        """Serve, and return once the sandbox answers."""
+        """Serve in a thread, and return once the sandbox answers."""
         self._thread.start()
-        while not self._service.server.started:
+        while not self._server.started:
             if not self._thread.is_alive():
                 raise RuntimeError("the sandbox did not start")
             self._thread.join(0.005)
@@ -168,15 +143,22 @@ class RunningSandbox:
     def stop(self) -> None:
         """Stop serving; returns when the thread has ended and every socket is closed."""
         self.control.close()
-        self._service.server.should_exit = True
+        self._server.should_exit = True
         self._thread.join()
 
     def __enter__(self) -> Self:
-        """Start."""
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
+    def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def run(
+    host: str = "127.0.0.1", port: int = 8600, smtp_port: int = 8625, options: SandboxOptions | None = None
+) -> None:
+    """Serve the sandbox until SIGINT or SIGTERM; raises OSError when a port is taken."""
+    sandbox = RunningSandbox(options, host=host, port=port, smtp_port=smtp_port)
+    print(f"Cronofy sandbox  {sandbox.url}")
+    print(f"Mailbox          {sandbox.url}/mail, {sandbox.smtp_url}", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again once all is closed
+        sandbox.serve()

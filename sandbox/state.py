@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.mailbox import Mailbox
 from sandbox.options import SandboxOptions
 from sandbox.world.courier import Courier
-from sandbox.world.faults import Faults
+from sandbox.world.faults import Fault
 from sandbox.world.traffic import Traffic
 from sandbox.world.world import World
 
@@ -20,9 +20,9 @@ TICK_SECONDS = 0.02
 class Sandbox:
     """The parts of a sandbox, sharing one set of options that may change meanwhile."""
 
-    def __init__(self, options: SandboxOptions) -> None:
-        """Make an empty world."""
-        self._initial = self.options = options
+    def __init__(self, options: SandboxOptions, origin: str = "") -> None:
+        """Make an empty world, served at `origin` unless the options name a public URL."""
+        self._initial = self.options = replace(options, public_url=options.public_url or origin)
         self.mailbox = Mailbox(options.mail_dir)
         self.courier = Courier(lambda: self.options, self._undelivered)
         self._begin()
@@ -35,25 +35,19 @@ class Sandbox:
     def _begin(self) -> None:
         self.world = World(lambda: self.options, self.courier.send)
         self.traffic = Traffic()
-        self.faults = Faults()
+        #: The fault rules in force, oldest first; the first that matches a request strikes.
+        self.faults: list[Fault] = []
 
     def configure(self, changes: dict[str, Any]) -> None:
         """Change options by name; raises `pydantic.ValidationError` for what does not exist or fit."""
         self.options = SandboxOptions(**{**asdict(self.options), **changes})
 
-    def set_origin(self, origin: str) -> None:
-        """Say where the sandbox is served, unless the options name a public URL."""
-        self._initial = self.options = replace(self.options, public_url=self.options.public_url or origin)
-
-    async def reset(self) -> None:
+    def reset(self) -> None:
         """Forget everything and go back to the options of the start."""
-        former = self.courier
         self.options = self._initial
-        self.courier = Courier(lambda: self.options, self._undelivered)
+        self.courier.clear()
         self.mailbox.clear()
         self._begin()
-        # Last: while it closes, the former world must no longer be alive to send through it.
-        await former.close()
 
     async def live(self) -> None:
         """Let time pass in the world, until cancelled."""

@@ -1,245 +1,303 @@
-"""The control plane under `/sandbox`: what a test or a person does to the world from outside Cronofy.
+"""The control plane: what a test or a person does to the sandbox from outside Cronofy.
 
-JSON in, JSON out, no authentication: the sandbox is for one's own machine. Each endpoint does what the
-method of `sandbox.control.Control` says that calls it.
+Each verb is defined once, here. It is served under `/sandbox`, and `sandbox.control.control.Control` calls it
+there under the same name. JSON in, JSON out, no authentication: the sandbox is for one's own machine.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import validate_call
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
-from sandbox.cronofy.api import unprocessable
+from sandbox.mailbox import Manner
+from sandbox.options import AfterFailure
 from sandbox.state import Sandbox
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
 from sandbox.world.events import Event, render, validate
 from sandbox.world.faults import Fault
 from sandbox.world.registry import Unknown
 
-Answer = Callable[[Request, dict[str, Any]], Awaitable[Any]]
+Json = dict[str, Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """How a method of `Admin` is called over HTTP.
+
+    Its arguments are in the path, else in the query (GET, DELETE) or the body (POST); an argument named
+    `body` is the whole body. A list is answered as an object with one field, named as the path ends.
+    """
+
+    method: str
+    path: str
+    function: Callable[..., Any]
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether one argument is the whole body."""
+        return "body" in self.function.__annotations__
+
+    @property
+    def list_name(self) -> str:
+        """The field of the answer that holds a list."""
+        return self.path.rpartition("/")[2]
+
+
+#: Every verb, by the name of its method.
+VERBS: dict[str, Verb] = {}
+
+ACCOUNT = "/accounts/{sub}"
+PROFILE = "/accounts/{sub}/profiles/{profile_id}"
+EVENT = "/events/{calendar_id}/{event_id}"
+
+
+def _verb(method: str, path: str) -> Callable[[Function], Function]:
+    def note(function: Function) -> Function:
+        VERBS[function.__name__] = Verb(method, path, function)
+        return function
+
+    return note
 
 
 class Admin:
-    """The control plane's endpoints; each takes the JSON body and returns what is sent back as JSON."""
+    """The verbs."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Rule this sandbox."""
+        """Control this sandbox."""
         self.sandbox = sandbox
-
-    def routes(self) -> list[Mount]:
-        """Return the routes, under one prefix."""
-        account, profile = "/accounts/{sub}", "/accounts/{sub}/profiles/{profile_id}"
-        event = "/events/{calendar_id}/{event_id}"
-        table: list[tuple[str, str, Answer]] = [
-            ("GET", "/health", self.health),
-            ("POST", "/reset", self.reset),
-            ("GET", "/settings", self.settings),
-            ("POST", "/settings", self.configure),
-            ("POST", "/accounts", self.add_accounts),
-            ("GET", "/accounts", self.accounts),
-            ("GET", account, self.account),
-            ("POST", f"{account}/scope", self.set_scope),
-            ("POST", f"{account}/default_profile", self.set_default_profile),
-            ("POST", f"{account}/missing_meeting_url", self.set_account_without_url),
-            ("POST", f"{account}/expire_access_token", self.expire_access_token),
-            ("POST", f"{account}/revoke_refresh_token", self.revoke_refresh_token),
-            ("POST", f"{account}/authorize", self.authorize),
-            ("POST", f"{account}/conferencing_profiles", self.add_conferencing_profile),
-            ("POST", f"{account}/calendar_profiles", self.add_calendar_profile),
-            ("POST", f"{profile}/disconnect", self.disconnect),
-            ("POST", f"{profile}/reconnect", self.reconnect),
-            ("POST", f"{profile}/missing_meeting_url", self.set_profile_without_url),
-            ("DELETE", profile, self.remove_profile),
-            ("POST", f"{account}/events/{{calendar_id}}", self.create_event),
-            ("POST", f"{account}/external_events/{{calendar_id}}", self.create_external_event),
-            ("GET", event, self.event),
-            ("POST", f"{event}/move", self.move_event),
-            ("DELETE", event, self.delete_event),
-            ("POST", f"{event}/stuck", self.set_stuck),
-            ("POST", f"{event}/after_failure", self.set_after_failure),
-            ("POST", "/outages/{provider}", self.begin_outage),
-            ("DELETE", "/outages/{provider}", self.end_outage),
-            ("POST", "/faults", self.add_fault),
-            ("GET", "/faults", self.faults),
-            ("DELETE", "/faults", self.clear_faults),
-            ("GET", "/requests", self.requests),
-            ("GET", "/rates", self.rates),
-            ("GET", "/writes", self.writes),
-            ("GET", "/invitations", self.invitations),
-            ("GET", "/notifications", self.notifications),
-            ("GET", "/channels", self.channels),
-            ("DELETE", "/channels/{channel_id}", self.close_channel),
-            ("GET", "/mail", self.mail),
-            ("POST", "/mailbox", self.set_mailbox),
-        ]
-        return [Mount("/sandbox", routes=[Route(p, _json(act), methods=[m]) for m, p, act in table])]
 
     # -- the sandbox --------------------------------------------------------------------------------
 
-    async def health(self, _request: Request, _body: dict[str, Any]) -> Any:
+    @_verb("GET", "/health")
+    def health(self) -> Json:
+        """Return `{"status": "ok"}`."""
         return {"status": "ok"}
 
-    async def reset(self, _request: Request, _body: dict[str, Any]) -> Any:
-        await self.sandbox.reset()
+    @_verb("POST", "/reset")
+    def reset(self) -> None:
+        """Forget everything and go back to the options of the start."""
+        self.sandbox.reset()
 
-    async def settings(self, _request: Request, _body: dict[str, Any]) -> Any:
+    @_verb("GET", "/settings")
+    def settings(self) -> Json:
+        """Return the options in force."""
         options = asdict(self.sandbox.options)
         return {**options, "mail_dir": options["mail_dir"] and str(options["mail_dir"])}
 
-    async def configure(self, request: Request, body: dict[str, Any]) -> Any:
-        self.sandbox.configure(body)
-        return await self.settings(request, body)
+    @_verb("POST", "/settings")
+    def set_settings(self, **changes: Any) -> Json:
+        """Change options by their `SandboxOptions` name, and return all of them."""
+        self.sandbox.configure(changes)
+        return Admin.settings(self)
 
-    async def begin_outage(self, request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.world.outages.add(request.path_params["provider"])
+    # -- accounts -----------------------------------------------------------------------------------
 
-    async def end_outage(self, request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.world.outages.discard(request.path_params["provider"])
+    @_verb("POST", "/accounts")
+    def create_account(self, **fields: Any) -> Json:
+        """Add an account (fields of `sandbox.world.accounts.Account`), and return it with ids and tokens.
 
-    # -- accounts and profiles ----------------------------------------------------------------------
+        Without any field it has one Google calendar profile with one calendar, and no conferencing
+        profile.
+        """
+        return self.sandbox.world.registry.add_account(Account.model_validate(fields)).model_dump()
 
-    async def add_accounts(self, _request: Request, body: dict[str, Any]) -> Any:
-        registry = self.sandbox.world.registry
-        if "accounts" in body:
-            many = [registry.add_account(Account.model_validate(one)) for one in body["accounts"]]
-            return {"accounts": [account.model_dump() for account in many]}
-        return registry.add_account(Account.model_validate(body)).model_dump()
+    @_verb("GET", "/accounts")
+    def accounts(self) -> list[Json]:
+        """Return all accounts."""
+        return [account.model_dump() for account in self.sandbox.world.registry.accounts()]
 
-    async def accounts(self, _request: Request, _body: dict[str, Any]) -> Any:
-        return {"accounts": [account.model_dump() for account in self.sandbox.world.registry.accounts()]}
+    @_verb("GET", ACCOUNT)
+    def account(self, sub: str) -> Json:
+        """Return one account."""
+        return self.sandbox.world.registry.account(sub).model_dump()
 
-    async def account(self, request: Request, _body: dict[str, Any]) -> Any:
-        return self._account(request).model_dump()
+    @_verb("POST", f"{ACCOUNT}/scope")
+    def set_scope(self, sub: str, scope: str) -> None:
+        """Change what the account has granted."""
+        self.sandbox.world.registry.account(sub).scope = scope
 
-    async def set_scope(self, request: Request, body: dict[str, Any]) -> Any:
-        self._account(request).scope = body["scope"]
+    @_verb("POST", f"{ACCOUNT}/default_profile")
+    def set_default_profile(self, sub: str, profile_id: str | None) -> None:
+        """Say which profile `default` stands for; None for the calendar's integrated service."""
+        self.sandbox.world.registry.account(sub).default_profile = profile_id
 
-    async def set_default_profile(self, request: Request, body: dict[str, Any]) -> Any:
-        self._account(request).default_profile = body["profile_id"]
+    @_verb("POST", f"{ACCOUNT}/missing_meeting_url")
+    def set_missing_meeting_url(self, sub: str, on: bool) -> None:
+        """Let the account's integrated service give no meeting URL."""
+        self.sandbox.world.registry.account(sub).missing_meeting_url = on
 
-    async def set_account_without_url(self, request: Request, body: dict[str, Any]) -> Any:
-        self._account(request).missing_meeting_url = body["on"]
+    @_verb("POST", f"{ACCOUNT}/expire_access_token")
+    def expire_access_token(self, sub: str) -> None:
+        """Let all access tokens of the account expire now."""
+        self.sandbox.world.registry.expire_access_tokens(sub)
 
-    async def expire_access_token(self, request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.world.registry.expire_access_tokens(request.path_params["sub"])
+    @_verb("POST", f"{ACCOUNT}/revoke_refresh_token")
+    def revoke_refresh_token(self, sub: str) -> None:
+        """Revoke the refresh token; access tokens keep their lifetime."""
+        self.sandbox.world.registry.revoke_refresh_token(sub)
 
-    async def revoke_refresh_token(self, request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.world.registry.revoke_refresh_token(request.path_params["sub"])
+    @_verb("POST", f"{ACCOUNT}/authorize")
+    def authorize(self, sub: str) -> Json:
+        """Let the person authorise the application again; returns the account with fresh tokens."""
+        return self.sandbox.world.registry.authorize(sub).model_dump()
 
-    async def authorize(self, request: Request, _body: dict[str, Any]) -> Any:
-        return self.sandbox.world.registry.authorize(request.path_params["sub"]).model_dump()
+    # -- profiles -----------------------------------------------------------------------------------
 
-    async def add_conferencing_profile(self, request: Request, body: dict[str, Any]) -> Any:
-        profile = ConferencingProfile.model_validate(body)
-        self.sandbox.world.registry.add_profile(request.path_params["sub"], profile)
+    @_verb("POST", f"{ACCOUNT}/conferencing_profiles")
+    def add_conferencing_profile(self, sub: str, **fields: Any) -> Json:
+        """Add a profile (fields of `sandbox.world.accounts.ConferencingProfile`; Zoom by default)."""
+        profile = ConferencingProfile.model_validate(fields)
+        self.sandbox.world.registry.add_profile(sub, profile)
         return profile.model_dump()
 
-    async def add_calendar_profile(self, request: Request, body: dict[str, Any]) -> Any:
-        profile = CalendarProfile.model_validate(body)
-        self.sandbox.world.registry.add_profile(request.path_params["sub"], profile)
+    @_verb("POST", f"{ACCOUNT}/calendar_profiles")
+    def add_calendar_profile(self, sub: str, **fields: Any) -> Json:
+        """Add a profile (fields of `sandbox.world.accounts.CalendarProfile`; Google by default)."""
+        profile = CalendarProfile.model_validate(fields)
+        self.sandbox.world.registry.add_profile(sub, profile)
         return profile.model_dump()
 
-    async def disconnect(self, request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.world.registry.set_connected(**request.path_params, connected=False)
+    @_verb("POST", f"{PROFILE}/disconnect")
+    def disconnect_profile(self, sub: str, profile_id: str) -> None:
+        """Disconnect a profile of either kind."""
+        self.sandbox.world.registry.set_connected(sub, profile_id, connected=False)
 
-    async def reconnect(self, request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.world.registry.set_connected(**request.path_params, connected=True)
+    @_verb("POST", f"{PROFILE}/reconnect")
+    def reconnect_profile(self, sub: str, profile_id: str) -> None:
+        """Reconnect a profile of either kind; it keeps its id."""
+        self.sandbox.world.registry.set_connected(sub, profile_id, connected=True)
 
-    async def set_profile_without_url(self, request: Request, body: dict[str, Any]) -> Any:
-        profile = self.sandbox.world.registry.profile(**request.path_params)
-        if not isinstance(profile, ConferencingProfile):
-            raise Unknown(f"conferencing profile {profile.profile_id}")
-        profile.missing_meeting_url = body["on"]
-
-    async def remove_profile(self, request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.world.registry.remove_profile(**request.path_params)
+    @_verb("DELETE", PROFILE)
+    def remove_profile(self, sub: str, profile_id: str) -> None:
+        """Remove a profile of either kind for good."""
+        self.sandbox.world.registry.remove_profile(sub, profile_id)
 
     # -- events -------------------------------------------------------------------------------------
 
-    async def create_event(self, request: Request, body: dict[str, Any]) -> Any:
-        account = self._account(request)
-        if account.calendar(request.path_params["calendar_id"]) is None:
-            raise Unknown(f"calendar {request.path_params['calendar_id']}")
+    @_verb("POST", f"{ACCOUNT}/events/{{calendar_id}}")
+    def create_event(self, sub: str, calendar_id: str, body: Json) -> None:
+        """Write an event as the application would, with a Create or Update Event body."""
+        account = self.sandbox.world.registry.account(sub)
+        if account.calendar(calendar_id) is None:
+            raise Unknown(f"calendar {calendar_id}")
         if errors := validate(body, account):
-            return unprocessable(errors)
-        self.sandbox.world.upsert(account, request.path_params["calendar_id"], body, via="sandbox")
-        return None
+            raise ValueError(errors)
+        self.sandbox.world.upsert(account, calendar_id, body, via="sandbox")
 
-    async def create_external_event(self, request: Request, body: dict[str, Any]) -> Any:
-        return self._described(self.sandbox.world.add_external(**request.path_params, **body))
+    @_verb("POST", f"{ACCOUNT}/external_events/{{calendar_id}}")
+    def create_external_event(self, sub: str, calendar_id: str, summary: str, start: Any, end: Any) -> Json:
+        """Let the person add an event of their own; returns it."""
+        return self._described(self.sandbox.world.add_external(sub, calendar_id, summary, start, end))
 
-    async def event(self, request: Request, _body: dict[str, Any]) -> Any:
-        return self._described(self.sandbox.world.event(**request.path_params))
+    @_verb("GET", EVENT)
+    def event(self, calendar_id: str, event_id: str) -> Json:
+        """Return an event as a read shows it, with `sub`, `requested_profile_id` and `generation`."""
+        return self._described(self.sandbox.world.event(calendar_id, event_id))
 
-    async def move_event(self, request: Request, body: dict[str, Any]) -> Any:
-        return self._described(self.sandbox.world.move(**request.path_params, **body))
+    @_verb("POST", f"{EVENT}/move")
+    def move_event(self, calendar_id: str, event_id: str, **changes: Any) -> Json:
+        """Let the person change `start`, `end` or `summary`."""
+        return self._described(self.sandbox.world.move(calendar_id, event_id, **changes))
 
-    async def delete_event(self, request: Request, _body: dict[str, Any]) -> Any:
-        return self._described(self.sandbox.world.delete_by_owner(**request.path_params))
+    @_verb("DELETE", EVENT)
+    def delete_event(self, calendar_id: str, event_id: str) -> Json:
+        """Let the person delete the event from their calendar."""
+        return self._described(self.sandbox.world.delete_by_owner(calendar_id, event_id))
 
-    async def set_stuck(self, request: Request, body: dict[str, Any]) -> Any:
-        self.sandbox.world.set_stuck(**request.path_params, stuck=bool(body["on"]))
+    @_verb("POST", f"{EVENT}/stuck")
+    def set_stuck(self, calendar_id: str, event_id: str, on: bool = True) -> None:
+        """Leave an event, also one not yet written, pending without a reason or a word; or end that."""
+        self.sandbox.world.set_stuck(calendar_id, event_id, on)
 
-    async def set_after_failure(self, request: Request, body: dict[str, Any]) -> Any:
-        key = (request.path_params["calendar_id"], request.path_params["event_id"])
-        if body["after_failure"] not in ("pending", "absent"):
-            raise ValueError(f"after_failure: {body['after_failure']!r}")
-        self.sandbox.world.after_failure[key] = body["after_failure"]
+    @_verb("POST", f"{EVENT}/after_failure")
+    def set_after_failure(self, calendar_id: str, event_id: str, after_failure: AfterFailure) -> None:
+        """Say what a read of an event, also a future one, shows after a final failure."""
+        self.sandbox.world.after_failure[calendar_id, event_id] = after_failure
+
+    # -- trouble ------------------------------------------------------------------------------------
+
+    @_verb("POST", "/outages/{provider_name}")
+    def begin_outage(self, provider_name: str) -> None:
+        """Take a conferencing provider down."""
+        self.sandbox.world.outages.add(provider_name)
+
+    @_verb("DELETE", "/outages/{provider_name}")
+    def end_outage(self, provider_name: str) -> None:
+        """Bring it back."""
+        self.sandbox.world.outages.discard(provider_name)
+
+    @_verb("POST", "/faults")
+    def add_fault(self, kind: str, **fields: Any) -> None:
+        """Lay a fault on the API: the kinds and fields of `sandbox.world.faults.Fault`."""
+        self.sandbox.faults.append(Fault.model_validate({"kind": kind, **fields}))
+
+    @_verb("GET", "/faults")
+    def faults(self) -> list[Json]:
+        """Return the faults in force, with their `hits`."""
+        return [rule.model_dump() for rule in self.sandbox.faults]
+
+    @_verb("DELETE", "/faults")
+    def clear_faults(self) -> None:
+        """Lift all faults."""
+        self.sandbox.faults.clear()
+
+    @_verb("POST", "/mailbox")
+    def set_mailbox(self, **manner: Any) -> None:
+        """Refuse mail, hang up on it, or be slow: the fields of `sandbox.mailbox.Manner`; none: take it."""
+        self.sandbox.mailbox.manner = Manner(**manner)
 
     # -- what was seen ------------------------------------------------------------------------------
 
-    async def add_fault(self, _request: Request, body: dict[str, Any]) -> Any:
-        self.sandbox.faults.rules.append(Fault.model_validate(body))
+    @_verb("GET", "/requests")
+    def requests(self, path: str = "") -> list[Json]:
+        """Return the API requests whose path holds `path`, oldest first."""
+        return self.sandbox.traffic.requests(path)
 
-    async def faults(self, _request: Request, _body: dict[str, Any]) -> Any:
-        return {"faults": [rule.model_dump() for rule in self.sandbox.faults.rules]}
-
-    async def clear_faults(self, _request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.faults.rules.clear()
-
-    async def requests(self, request: Request, _body: dict[str, Any]) -> Any:
-        return {"requests": self.sandbox.traffic.requests(request.query_params.get("path", ""))}
-
-    async def rates(self, _request: Request, _body: dict[str, Any]) -> Any:
+    @_verb("GET", "/rates")
+    def rates(self) -> Json:
+        """Return `max_per_second` and `max_per_minute` over any sliding window so far."""
         return self.sandbox.traffic.rates()
 
-    async def writes(self, _request: Request, _body: dict[str, Any]) -> Any:
-        return {"writes": list(self.sandbox.world.writes)}
+    @_verb("GET", "/writes")
+    def writes(self) -> list[Json]:
+        """Return the accepted event writes, oldest first."""
+        return list(self.sandbox.world.writes)
 
-    async def invitations(self, _request: Request, _body: dict[str, Any]) -> Any:
-        return {"invitations": list(self.sandbox.world.invitations)}
+    @_verb("GET", "/invitations")
+    def invitations(self) -> list[Json]:
+        """Return what was sent to attendees, oldest first."""
+        return list(self.sandbox.world.invitations)
 
-    async def notifications(self, _request: Request, _body: dict[str, Any]) -> Any:
-        return {"notifications": self.sandbox.courier.delivered()}
+    @_verb("GET", "/notifications")
+    def notifications(self) -> list[Json]:
+        """Return every notification and what became of it, oldest first."""
+        return [asdict(delivery) for delivery in self.sandbox.courier.deliveries]
 
-    async def channels(self, _request: Request, _body: dict[str, Any]) -> Any:
-        return {"channels": [asdict(channel) for channel in self.sandbox.world.channels.values()]}
+    @_verb("GET", "/channels")
+    def channels(self, sub: str | None = None) -> list[Json]:
+        """Return the open channels, with the `sub` of each; of all accounts, or of one."""
+        channels = self.sandbox.world.channels.values()
+        return [asdict(channel) for channel in channels if sub in (None, channel.sub)]
 
-    async def close_channel(self, request: Request, _body: dict[str, Any]) -> Any:
-        self.sandbox.world.close_channel(request.path_params["channel_id"])
+    @_verb("DELETE", "/channels/{channel_id}")
+    def close_channel(self, channel_id: str) -> None:
+        """Close a channel as Cronofy does automatically, without telling anybody."""
+        self.sandbox.world.close_channel(channel_id)
 
-    async def mail(self, _request: Request, _body: dict[str, Any]) -> Any:
-        return {"mail": [mail.described() for mail in self.sandbox.mailbox.mails]}
+    @_verb("GET", "/mail")
+    def mail(self) -> list[Json]:
+        """Return the received mail, oldest first."""
+        return [mail.described() for mail in self.sandbox.mailbox.mails]
 
-    async def set_mailbox(self, _request: Request, body: dict[str, Any]) -> Any:
-        mailbox = self.sandbox.mailbox
-        mailbox.refuse_status = body.get("refuse_status")
-        mailbox.refuse_times = body.get("refuse_times")
-        mailbox.refuse_at = _one_of(body, "refuse_at", "message", "connect", "sender", "recipient")
-        mailbox.hang_up = _one_of(body, "hang_up", None, "kept", "unkept")
-        mailbox.delay_seconds = float(body.get("delay_seconds") or 0.0)
-
-    def _account(self, request: Request) -> Account:
-        return self.sandbox.world.registry.account(request.path_params["sub"])
-
-    def _described(self, event: Event) -> dict[str, Any]:
+    def _described(self, event: Event) -> Json:
         """Return the event as a read shows it, with what only Cronofy knows beside it."""
         account = self.sandbox.world.registry.account(event.sub)
         return {
@@ -250,23 +308,24 @@ class Admin:
         }
 
 
-def _one_of(body: dict[str, Any], name: str, *values: Any) -> Any:
-    """The value of a field, which has to be one of these; the first one where it is not given."""
-    value = body.get(name) or values[0]
-    if value not in values:
-        raise ValueError(f"{name}: {value!r}")
-    return value
+def routes(sandbox: Sandbox) -> list[Route]:
+    """Return the verbs' routes; an unknown thing is answered 404, a wrong argument 422."""
+    admin = Admin(sandbox)
+    return [Route(f"/sandbox{v.path}", _served(v, admin), methods=[v.method]) for v in VERBS.values()]
 
 
-def _json(act: Answer) -> Callable[[Request], Awaitable[Response]]:
+def _served(verb: Verb, admin: Admin) -> Callable[[Request], Awaitable[Response]]:
+    checked = validate_call(verb.function)
+
     async def endpoint(request: Request) -> Response:
         try:
             body = json.loads(await request.body() or b"{}")
-            answer = await act(request, body)
+            given = {"body": body} if verb.takes_body else body
+            answer = checked(admin, **given, **request.query_params, **request.path_params)
         except Unknown as unknown:
             return JSONResponse({"error": f"unknown {unknown}"}, status_code=404)
-        except (ValidationError, ValueError, KeyError, TypeError) as wrong:
+        except (ValueError, TypeError) as wrong:
             return JSONResponse({"error": f"{type(wrong).__name__}: {wrong}"}, status_code=422)
-        return answer if isinstance(answer, Response) else JSONResponse({} if answer is None else answer)
+        return JSONResponse({verb.list_name: answer} if isinstance(answer, list) else answer or {})
 
     return endpoint

@@ -1,0 +1,1 @@
+"""Cronofy's HTTP API over the world, and the pages that people open."""

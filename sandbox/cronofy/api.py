@@ -119,7 +119,7 @@ class Api:
 
     async def delete_events(self, _request: Request, account: Account, call: Call) -> Response:
         """Bulk Delete of the application's events, `delete_all` or by `calendar_ids`."""
-        own = [c.calendar_id for p in account.calendar_profiles for c in p.calendars]
+        own = account.calendar_ids()
         wanted = own if call.body.get("delete_all") else call.body.get("calendar_ids")
         if not isinstance(wanted, list) or not set(wanted) <= set(own):
             invalid = error("errors.invalid_calendar_ids", "calendar_ids are not valid")

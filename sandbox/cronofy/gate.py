@@ -80,7 +80,8 @@ class Gate:
     async def _response(self, request: Request, call: Call, logged: LoggedRequest) -> Response:
         if call.account is None and logged.path.startswith("/v1/"):
             return Response(status_code=401, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
-        fault = self.sandbox.faults.strike(logged.method, logged.path, logged.sub)
+        rules = self.sandbox.faults
+        fault = next((f for f in rules if f.strikes(logged.method, logged.path, logged.sub)), None)
         options = self.sandbox.options
         if fault is None or fault.status != 401:  # 401s do not count (§7).
             wait = self.sandbox.traffic.admit(logged, options.per_second, options.per_minute)

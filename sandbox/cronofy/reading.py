@@ -75,7 +75,7 @@ class Query:
                 times[name] = _instant(given[name], home) if name in given else None
             except ValueError:
                 errors[name] = error("errors.invalid", f"{name} must be a date or a time")
-        own = [c.calendar_id for p in account.calendar_profiles for c in p.calendars]
+        own = account.calendar_ids()
         if not set(calendar_ids) <= set(own):
             errors["calendar_ids"] = error("errors.invalid_calendar_ids", "calendar_ids are not valid")
         if errors:
@@ -115,7 +115,7 @@ def page_of(
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the events of page `number` (from 1) and how many pages there are now.
 
-    The query is asked anew for each page: events may shift between pages while they change.
+    The query is asked again for each page: events may shift between pages while they change.
     """
     now = world.now()
     found = [e for c in query.calendar_ids for e in world.events(c) if query.wants(e, now)]

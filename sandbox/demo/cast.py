@@ -13,20 +13,27 @@ from worker.ledger.outcomes import OutcomeType
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """How an event has to end."""
+
+    state: State
+    #: The cause that has to have been found on the way.
+    found: Cause
+    #: What the outcomes stream has to say of it.
+    outcomes: tuple[OutcomeType, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One event of the cast: what happens to it, and how it has to end."""
 
     name: str
     sub: str
-    story: str
     profile_id: str
-    state: State
-    #: The cause that has to have been found on the way, if any.
-    found: Cause | None
-    #: What has to have been told of it in the outcomes stream.
-    told: tuple[OutcomeType, ...] = ()
-    provider_name: str | None = None
-    start: timedelta = timedelta(days=2)
+    story: str
+    end: End
+    #: From now to its start.
+    hours: int = 48
     all_day: bool = False
 
     @property
@@ -35,14 +42,21 @@ class Part:
         return f"cal_{self.sub}"
 
     @property
+    def provider_name(self) -> str | None:
+        """The provider of its profile, where it names one."""
+        named = (p["provider_name"] for p in PEOPLE[self.sub] if p["profile_id"] == self.profile_id)
+        return next(named, None)
+
+    @property
     def is_slow(self) -> bool:
         """Its conference comes only once it was seen pending, so that this can be shown on any machine."""
-        return (self.state, self.found) == (State.ASSIGNED, Cause.GENERATING)
+        return self.end is _GENERATED
 
     def body(self, now: datetime, subscription: str) -> dict[str, Any]:
         """The body that the calling application sends to Create or Update Event."""
-        start = (now + self.start).replace(microsecond=0)
+        start = (now + timedelta(hours=self.hours)).replace(microsecond=0)
         end = start + timedelta(days=1) if self.all_day else start + timedelta(minutes=30)
+        interactions = [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}]
         body: dict[str, Any] = {
             "event_id": self.name,
             "summary": self.name.replace("-", " ").capitalize(),
@@ -50,13 +64,7 @@ class Part:
             "start": _wire(start, self.all_day),
             "end": _wire(end, self.all_day),
             "conferencing": {"profile_id": self.profile_id},
-            "subscriptions": [
-                {
-                    "type": "webhook",
-                    "uri": subscription,
-                    "interactions": [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}],
-                }
-            ],
+            "subscriptions": [{"type": "webhook", "uri": subscription, "interactions": interactions}],
         }
         if not self.all_day:
             body["attendees"] = {"invite": [{"email": f"guest-of-{self.name}@example.org"}]}
@@ -85,134 +93,36 @@ PEOPLE: Mapping[str, Sequence[dict[str, Any]]] = {
     "kim": [_zoom("pro_kim")],
 }
 
-_RELINKED, _REASSIGNED = (OutcomeType.ASSIGNED,), (OutcomeType.REASSIGNED, OutcomeType.ASSIGNED)
+_ASSIGNED = OutcomeType.ASSIGNED
+_GENERATED = End(State.ASSIGNED, Cause.GENERATING, (_ASSIGNED,))
+_RELINKED = End(State.ASSIGNED, Cause.CREDENTIALS_EXPIRED, (_ASSIGNED,))
+_REASSIGNED = End(State.ASSIGNED, Cause.PROFILE_REMOVED, (OutcomeType.REASSIGNED, _ASSIGNED))
+_OUT_AND_BACK = End(State.ASSIGNED, Cause.PROVIDER_OUTAGE, (OutcomeType.DELAYED, _ASSIGNED))
+_PAST = End(State.CLOSED, Cause.EVENT_IN_PAST, (OutcomeType.CLOSED,))
+_GONE = End(State.CLOSED, Cause.EVENT_GONE, (OutcomeType.CLOSED,))
+_LOST = End(State.PENDING, Cause.ACCOUNT_UNAUTHORIZED, (OutcomeType.ACCOUNT_LOST,))
+
+
+_NOT_REPLACED = End(State.PENDING, Cause.PROFILE_REMOVED, (OutcomeType.ESCALATED,))
+_UNLICENSED = End(State.PENDING, Cause.MISSING_MEETING_URL, (OutcomeType.ESCALATED,))
+_UNEXPLAINED = End(State.PENDING, Cause.UNEXPLAINED, (OutcomeType.ESCALATED,))
 
 CAST: tuple[Part, ...] = (
+    Part("interview", "dana", "pro_dana", "her Zoom credentials expired", _RELINKED, hours=26),
+    Part("design-review", "dana", "pro_dana", "the same profile: no second email", _RELINKED),
+    Part("sprint-planning", "eli", "pro_eli_old", "its profile was removed, one can replace it", _REASSIGNED),
+    Part("customer-call", "eli", "pro_eli_old", "the same, and a person moved it meanwhile", _REASSIGNED),
     Part(
-        "interview",
-        "dana",
-        "her Zoom credentials expired",
-        "pro_dana",
-        State.ASSIGNED,
-        Cause.CREDENTIALS_EXPIRED,
-        _RELINKED,
-        start=timedelta(hours=26),
+        "board-meeting", "fay", "pro_fay_old", "its profile was removed, two could replace it", _NOT_REPLACED
     ),
-    Part(
-        "design-review",
-        "dana",
-        "the same profile: no second email",
-        "pro_dana",
-        State.ASSIGNED,
-        Cause.CREDENTIALS_EXPIRED,
-        _RELINKED,
-    ),
-    Part(
-        "sprint-planning",
-        "eli",
-        "its profile was removed, one can replace it",
-        "pro_eli_old",
-        State.ASSIGNED,
-        Cause.PROFILE_REMOVED,
-        _REASSIGNED,
-        provider_name="zoom",
-    ),
-    Part(
-        "customer-call",
-        "eli",
-        "the same, and a person moved it meanwhile",
-        "pro_eli_old",
-        State.ASSIGNED,
-        Cause.PROFILE_REMOVED,
-        _REASSIGNED,
-        provider_name="zoom",
-    ),
-    Part(
-        "board-meeting",
-        "fay",
-        "its profile was removed, two could replace it",
-        "pro_fay_old",
-        State.PENDING,
-        Cause.PROFILE_REMOVED,
-        (OutcomeType.ESCALATED,),
-        provider_name="zoom",
-    ),
-    Part(
-        "yesterdays-sync",
-        "gus",
-        "it began before its conference was made",
-        "pro_gus",
-        State.CLOSED,
-        Cause.EVENT_IN_PAST,
-        (OutcomeType.CLOSED,),
-        start=timedelta(hours=-20),
-    ),
-    Part(
-        "called-off",
-        "gus",
-        "its owner deleted it",
-        "pro_gus",
-        State.CLOSED,
-        Cause.EVENT_GONE,
-        (OutcomeType.CLOSED,),
-    ),
-    Part(
-        "teams-briefing",
-        "hana",
-        "the Teams licence is gone",
-        "integrated",
-        State.PENDING,
-        Cause.MISSING_MEETING_URL,
-        (OutcomeType.ESCALATED,),
-    ),
-    Part(
-        "webinar",
-        "ivo",
-        "GoTo is down, and comes back",
-        "pro_ivo",
-        State.ASSIGNED,
-        Cause.PROVIDER_OUTAGE,
-        (OutcomeType.DELAYED, OutcomeType.ASSIGNED),
-    ),
-    Part(
-        "handover",
-        "jun",
-        "the user withdrew our access",
-        "pro_jun",
-        State.PENDING,
-        Cause.ACCOUNT_UNAUTHORIZED,
-        (OutcomeType.ACCOUNT_LOST,),
-    ),
-    Part(
-        "mystery",
-        "kim",
-        "nothing visible is wrong, and no link comes",
-        "pro_kim",
-        State.PENDING,
-        Cause.UNEXPLAINED,
-        (OutcomeType.ESCALATED,),
-    ),
-    Part(
-        "weekly",
-        "kim",
-        "all is well, it only takes a moment",
-        "pro_kim",
-        State.ASSIGNED,
-        Cause.GENERATING,
-        (OutcomeType.ASSIGNED,),
-        start=timedelta(days=3),
-    ),
-    Part(
-        "offsite",
-        "kim",
-        "all day, and whichever profile is the default",
-        "default",
-        State.ASSIGNED,
-        Cause.GENERATING,
-        (OutcomeType.ASSIGNED,),
-        start=timedelta(days=5),
-        all_day=True,
-    ),
+    Part("yesterdays-sync", "gus", "pro_gus", "it began before its conference was made", _PAST, hours=-20),
+    Part("called-off", "gus", "pro_gus", "its owner deleted it", _GONE),
+    Part("teams-briefing", "hana", "integrated", "the Teams licence is gone", _UNLICENSED),
+    Part("webinar", "ivo", "pro_ivo", "GoTo is down, and comes back", _OUT_AND_BACK),
+    Part("handover", "jun", "pro_jun", "the user withdrew our access", _LOST),
+    Part("mystery", "kim", "pro_kim", "nothing visible is wrong, and no link comes", _UNEXPLAINED),
+    Part("weekly", "kim", "pro_kim", "all is well, it only takes a moment", _GENERATED, hours=72),
+    Part("offsite", "kim", "default", "all day, on the default profile", _GENERATED, hours=120, all_day=True),
 )
 
 #: By how much the person moves their event.
@@ -254,7 +164,7 @@ def write_events(control: Control, now: datetime, subscription: str) -> None:
         control.create_event(part.sub, part.calendar_id, part.body(now, subscription))
     control.remove_profile("eli", "pro_eli_old")
     control.remove_profile("fay", "pro_fay_old")
-    start = now.astimezone(UTC) + MOVED.start + MOVED_BY
+    start = now.astimezone(UTC) + timedelta(hours=MOVED.hours) + MOVED_BY
     control.move_event(
         MOVED.calendar_id,
         MOVED.name,

@@ -1,4 +1,4 @@
-"""`reconciler demo`: the whole system on one machine, from tracking to settled.
+"""The whole system on one machine, from tracking to settled.
 
 Nothing is staged but the world: a real Redis server, the Cronofy sandbox, a mailbox, a worker and
 beat as processes of their own, and a caller with nothing but Celery.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.result import AsyncResult
 from cryptography.fernet import Fernet
 from rich.console import Console, Group
 from rich.live import Live
@@ -24,7 +25,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from config.settings import Settings, clear_environment, load_settings
+from config.settings import clear_environment, load_settings
 from sandbox.control.control import Control
 from sandbox.demo.cast import CAST, DELETED, MOVED, MOVED_BY, Part, make_people, write_events
 from sandbox.demo.receiver import receiver
@@ -69,23 +70,19 @@ class Stage:
     addresses: Mapping[str, str]
     log: Path
     started: datetime
-    subscription: str
     #: The settings of its processes.
     environment: Mapping[str, str]
+    #: Where notifications go.
+    subscription: str = ""
     relink_followed: bool = False
     outage_ended: bool = False
     released: set[str] = field(default_factory=set)
 
-    def send(self, task: str, **kwargs: Any) -> None:
+    def send(self, task: str, *, ignore_result: bool = True, **kwargs: Any) -> AsyncResult[Any]:
         """Do as any other service would: enqueue by name, and go on."""
-        self.client.send_task(
-            f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake", ignore_result=True
+        return self.client.send_task(
+            f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake", ignore_result=ignore_result
         )
-
-    def call(self, task: str, **kwargs: Any) -> Any:
-        """The same, and wait until the ledger has it."""
-        result = self.client.send_task(f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake")
-        return result.get(timeout=30)
 
 
 @contextmanager
@@ -118,18 +115,11 @@ def stage(speed: float) -> Iterator[Stage]:
         stack.callback(crew.end)
         crew.start()
 
-        def hand_over(body: str, signature: str) -> None:
-            client.send_task(
-                "conferencing.receive_notification",
-                kwargs={"body": body, "signature": signature},
-                queue="reconciler.intake",
-                ignore_result=True,
-            )
-
-        subscription = stack.enter_context(receiver(hand_over))
-        yield Stage(
+        ledger = open_ledger(settings)
+        stack.callback(ledger.redis.close)
+        running = Stage(
             control=sandbox.control,
-            ledger=_ledger(settings, stack),
+            ledger=ledger,
             client=client,
             tokens=make_people(sandbox.control),
             addresses={
@@ -140,15 +130,14 @@ def stage(speed: float) -> Iterator[Stage]:
             },
             log=log,
             started=datetime.now(UTC),
-            subscription=subscription,
             environment=environment,
         )
 
+        def hand_over(body: str, signature: str) -> None:
+            running.send("receive_notification", body=body, signature=signature)
 
-def _ledger(settings: Settings, stack: ExitStack) -> Ledger:
-    ledger = open_ledger(settings)
-    stack.callback(ledger.redis.close)
-    return ledger
+        running.subscription = stack.enter_context(receiver(hand_over))
+        yield running
 
 
 def _environment(redis_url: str, sandbox: RunningSandbox, home: Path, speed: float) -> dict[str, str]:
@@ -184,17 +173,19 @@ def play(stage: Stage, console: Console) -> bool:
         "A caller connects the accounts and tracks the events.\n"
     )
     for sub, token in stage.tokens.items():
-        stage.call("connect_account", sub=sub, refresh_token=token, name=sub.capitalize())
+        connected = stage.send(
+            "connect_account", sub=sub, refresh_token=token, name=sub.capitalize(), ignore_result=False
+        )
+        connected.get(timeout=30)
     write_events(stage.control, stage.started, stage.subscription)
     for part in CAST:
-        body = part.body(stage.started, stage.subscription)
-        stage.send(
-            "track",
-            sub=part.sub,
-            calendar_id=part.calendar_id,
-            event=body,
-            provider_name=part.provider_name,
-        )
+        event = part.body(stage.started, stage.subscription)
+        where: dict[str, Any] = {
+            "sub": part.sub,
+            "calendar_id": part.calendar_id,
+            "provider_name": part.provider_name,
+        }
+        stage.send("track", event=event, **where)
     end = time.monotonic() + LONGEST_SECONDS
     began = time.monotonic()
     with Live(console=console, auto_refresh=False, transient=False) as live:
@@ -230,12 +221,17 @@ def _act(stage: Stage, views: list[_View]) -> None:
         if link:
             stage.control.follow_relink(link.group())
             stage.relink_followed = True
-    if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].told:
+    if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].outcomes:
         stage.control.end_outage("go_to")
         stage.outage_ended = True
     for view in views:
         part = view.part
-        if part.is_slow and part.name not in stage.released and view.event and view.event.cause is part.found:
+        if (
+            part.is_slow
+            and part.name not in stage.released
+            and view.event
+            and view.event.cause is part.end.found
+        ):
             stage.control.set_stuck(part.calendar_id, part.name, False)
             stage.released.add(part.name)
 
@@ -246,7 +242,7 @@ class _View:
 
     part: Part
     event: TrackedEvent | None
-    told: tuple[OutcomeType, ...]
+    outcomes: tuple[OutcomeType, ...]
 
     @property
     def state(self) -> State:
@@ -263,23 +259,24 @@ class _View:
     @property
     def missing(self) -> str:
         """What is not yet as the cast's line says, or nothing."""
-        if self.state is not self.part.state:
-            return f"it is {self.state}, not {self.part.state}"
-        if self.part.found and self.part.found.value not in self.causes:
-            return f"{self.part.found} was not found, but {', '.join(self.causes) or 'nothing'}"
-        untold = [kind.value for kind in self.part.told if kind not in self.told]
-        return f"not told: {', '.join(untold)}" if untold else ""
+        end = self.part.end
+        if self.state is not end.state:
+            return f"it is {self.state}, not {end.state}"
+        if end.found.value not in self.causes:
+            return f"{end.found} was not found, but {', '.join(self.causes) or 'nothing'}"
+        absent = [kind.value for kind in end.outcomes if kind not in self.outcomes]
+        return f"no outcome: {', '.join(absent)}" if absent else ""
 
 
 def _views(stage: Stage) -> list[_View]:
-    told: dict[tuple[str, str | None], list[OutcomeType]] = {}
+    found: dict[tuple[str, str | None], list[OutcomeType]] = {}
     for outcome in _outcomes(stage):
-        told.setdefault((outcome["sub"], outcome["event_id"]), []).append(OutcomeType(outcome["type"]))
+        found.setdefault((outcome["sub"], outcome["event_id"]), []).append(OutcomeType(outcome["type"]))
     views = []
     for part in CAST:
         stored = stage.ledger.find(part.sub, EventKey(part.calendar_id, part.name))
-        # What is told of the account as a whole is told of its events.
-        kinds = [*told.get((part.sub, None), []), *told.get((part.sub, part.name), [])]
+        # An outcome of the whole account is one of each of its events.
+        kinds = [*found.get((part.sub, None), []), *found.get((part.sub, part.name), [])]
         views.append(_View(part, stored.event if stored else None, tuple(kinds)))
     return views
 
@@ -293,7 +290,9 @@ def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
     for heading in ("event, and what happens to it", "found", "done", "now"):
         table.add_column(heading, header_style="bold", overflow="fold")
     for view in views:
-        done = [k.value for k in view.told if k not in (OutcomeType.ACCOUNT_CONNECTED, OutcomeType.ASSIGNED)]
+        done = [
+            k.value for k in view.outcomes if k not in (OutcomeType.ACCOUNT_CONNECTED, OutcomeType.ASSIGNED)
+        ]
         table.add_row(
             Text.assemble(f"{view.part.name} of {view.part.sub}: ", (view.part.story, "dim")),
             "\n".join(view.causes) or "…",
@@ -338,7 +337,7 @@ def _checks(stage: Stage) -> list[str]:
         problems.append("the relink email does not name both of dana's meetings")
     kinds = [outcome["type"] for outcome in _outcomes(stage)]
     if kinds.count(OutcomeType.RELINKED) != 1:
-        problems.append("relinked was not told exactly once")
+        problems.append("there is not exactly one outcome relinked")
     moved = parse_event_time(stage.control.event(MOVED.calendar_id, MOVED.name)["start"])
     planned = parse_event_time(MOVED.body(stage.started, "")["start"])
     if moved is None or planned is None or moved.instant != planned.instant + MOVED_BY:
@@ -359,7 +358,7 @@ def _keep(stage: Stage, console: Console) -> None:
     settings = "".join(f"{name}='{value}'\n" for name, value in stage.environment.items())
     (stage.log.parent / ".env").write_text(settings)
     console.print("\nTo ask it, in another terminal:")
-    asked = next(part for part in CAST if part.found is Cause.UNEXPLAINED)
+    asked = next(part for part in CAST if part.end.found is Cause.UNEXPLAINED)
     for command in (
         f"cd {stage.log.parent}",
         "reconciler status",

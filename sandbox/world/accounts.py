@@ -53,8 +53,8 @@ class _Profile(_Model):
     #: Shown to people; the account's email when not given. Several profiles may share it (§5).
     profile_name: str = ""
     connected: bool = True
-    #: Whether the channels have been told of this disconnection.
-    disconnection_told: bool = False
+    #: Whether the channels were notified of this disconnection.
+    disconnection_notified: bool = False
     #: The opaque part of the relink URL: who holds the URL can reconnect.
     relink_token: str = Field(default_factory=lambda: secrets.token_urlsafe(18))
 
@@ -124,6 +124,10 @@ class Account(_Model):
     def conferencing_profile(self, profile_id: str) -> ConferencingProfile | None:
         """Return the conferencing profile with this id, or None."""
         return next((p for p in self.conferencing_profiles if p.profile_id == profile_id), None)
+
+    def calendar_ids(self) -> list[str]:
+        """Return the ids of all calendars."""
+        return [c.calendar_id for p in self.calendar_profiles for c in p.calendars]
 
     def calendar(self, calendar_id: str) -> tuple[CalendarProfile, Calendar] | None:
         """Return the calendar with the profile it belongs to, or None."""

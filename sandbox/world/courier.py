@@ -10,7 +10,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -56,6 +56,12 @@ class Courier:
         self._give_up = give_up
         self._client: httpx.AsyncClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.clear()
+
+    def clear(self) -> None:
+        """Give up what is under way, and forget what was sent."""
+        for task in self._tasks:
+            task.cancel()
         self._random = random.Random(0)
         self._sent = 0
         self.deliveries: deque[Delivery] = deque(maxlen=LOG_LENGTH)
@@ -103,15 +109,10 @@ class Courier:
         delivery.state = "failed"
         self._give_up(delivery.body)
 
-    def delivered(self) -> list[dict[str, Any]]:
-        """Return every notification and what became of it, oldest first."""
-        return [asdict(d) for d in self.deliveries]
-
     async def close(self) -> None:
         """Give up what is under way and close all connections."""
         tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
+        self.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.aclose()

@@ -57,8 +57,8 @@ class Event:
     profile_id: str | None = None
     #: Counts the requests for a conference; an attempt for an older request is void.
     generation: int = 0
-    #: Failures already told to subscribers for this request.
-    told: set[str] = field(default_factory=set)
+    #: Failures that subscribers were notified of, for this request.
+    notified: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Give the event Cronofy's own id."""

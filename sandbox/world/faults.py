@@ -10,6 +10,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -123,20 +124,22 @@ class Fault(BaseModel):
             case "empty_userinfo":
                 return JSONResponse({})
             case "hang":
-                return Hang(self.seconds if self.seconds is not None else 3600.0)
+                return Broken(partial(_hang, 3600.0 if self.seconds is None else self.seconds))
             case "reset":
-                return Reset()
+                return Broken(_reset)
             case "slow":
                 await asyncio.sleep(self.seconds or 0.0)
                 return await produce()
             case "truncated":
-                return Truncated(await produce())
+                answer = await produce()
+                return Broken(partial(_truncate, answer), answer.status_code)
             case "page_loop":
                 return _with_next_page(await produce(), str(request.url))
             case "foreign_next_page":
                 return _with_next_page(await produce(), self.url)
             case "drip":
-                return Drip(await produce(), self.seconds or 0.05)
+                answer = await produce()
+                return Broken(partial(_drip, answer, self.seconds or 0.05), answer.status_code)
             case "batch_entry":
                 return await self._without_entry(request.scope["call"].body, produce)
 
@@ -157,18 +160,6 @@ class Fault(BaseModel):
         return retry_after_header("seconds", self.retry_after)
 
 
-class Faults:
-    """The fault rules in force, oldest first."""
-
-    def __init__(self) -> None:
-        """Begin without any."""
-        self.rules: list[Fault] = []
-
-    def strike(self, method: str, path: str, sub: str | None) -> Fault | None:
-        """Return the first rule that hits this request, or None."""
-        return next((rule for rule in self.rules if rule.strikes(method, path, sub)), None)
-
-
 def _with_next_page(answer: Response, next_page: str) -> Response:
     content = json.loads(bytes(answer.body) or b"null")
     if not isinstance(content, dict) or "pages" not in content:
@@ -180,78 +171,62 @@ def _with_next_page(answer: Response, next_page: str) -> Response:
     return JSONResponse(content)
 
 
-class Truncated(Response):
-    """The head of `answer` with half of its body."""
+class Broken(Response):
+    """An answer that goes wrong on its way; the status is 0 where not even its head arrives."""
 
-    def __init__(self, answer: Response) -> None:
-        """Keep the true Content-Length."""
-        super().__init__(status_code=answer.status_code, headers=dict(answer.headers))
-        self.body = bytes(answer.body)[: len(answer.body) // 2]
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send half and leave: the server closes a connection whose answer is incomplete."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-
-
-class Drip(Response):
-    """An answer whose body comes so slowly that it never ends in time."""
-
-    def __init__(self, answer: Response, every: float) -> None:
-        """Keep the true Content-Length."""
-        super().__init__(status_code=answer.status_code, headers=dict(answer.headers))
-        self.body = bytes(answer.body)
-        self.every = every
+    def __init__(self, act: Callable[[Receive, Send], Awaitable[None]], status: int = 0) -> None:
+        """`act` does what becomes of it."""
+        super().__init__(status_code=status)
+        self._act = act
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send a byte at a time until the client leaves."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        gone = asyncio.ensure_future(receive())
-        for byte in self.body:
-            await send({"type": "http.response.body", "body": bytes([byte]), "more_body": True})
-            await asyncio.wait({gone}, timeout=self.every)
-            if gone.done():
-                return
-        gone.cancel()
-        await send({"type": "http.response.body", "body": b""})
+        await self._act(receive, send)
 
 
-class Hang(Response):
-    """No answer; the connection stays open for `seconds` or until the client leaves."""
-
-    def __init__(self, seconds: float) -> None:
-        """Status 0: there is none."""
-        super().__init__(status_code=0)
-        self.seconds = seconds
-
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Wait, then close."""
-        try:
-            async with asyncio.timeout(self.seconds):
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-        except TimeoutError:
-            await _abort(receive, send)
+async def _send_head(answer: Response, send: Send) -> None:
+    """Announce the whole length of the answer's body."""
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
 
 
-class Reset(Response):
-    """The connection breaks before any answer."""
-
-    def __init__(self) -> None:
-        """Status 0: there is none."""
-        super().__init__(status_code=0)
-
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Reset the connection."""
-        await _abort(receive, send)
+async def _truncate(answer: Response, _receive: Receive, send: Send) -> None:
+    """Send half and leave: the server closes a connection whose answer is incomplete."""
+    await _send_head(answer, send)
+    half = bytes(answer.body)[: len(answer.body) // 2]
+    await send({"type": "http.response.body", "body": half, "more_body": True})
 
 
-async def _abort(receive: Receive, send: Send) -> None:
+async def _drip(answer: Response, every: float, receive: Receive, send: Send) -> None:
+    """Send a byte at a time until the client leaves."""
+    await _send_head(answer, send)
+    gone = asyncio.ensure_future(receive())
+    for byte in bytes(answer.body):
+        await send({"type": "http.response.body", "body": bytes([byte]), "more_body": True})
+        await asyncio.wait({gone}, timeout=every)
+        if gone.done():
+            return
+    gone.cancel()
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _hang(seconds: float, receive: Receive, send: Send) -> None:
+    """Wait until the client leaves, at most for `seconds`, then reset the connection."""
+    try:
+        async with asyncio.timeout(seconds):
+            await _until_gone(receive)
+    except TimeoutError:
+        await _reset(receive, send)
+
+
+async def _reset(receive: Receive, send: Send) -> None:
     # ASGI has no word for a broken connection: uvicorn's `send` is a method of what owns the transport.
     transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
     # Without lingering, closing sends a TCP reset.
     connection: socket.socket = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+    await _until_gone(receive)
+
+
+async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

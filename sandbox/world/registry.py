@@ -69,7 +69,7 @@ class Registry:
         self._grant(account)
 
     def authorize(self, sub: str) -> Account:
-        """Let the person authorise the application anew: fresh tokens, also after a revocation."""
+        """Let the person authorise the application again: fresh tokens, also after a revocation."""
         account = self.account(sub)
         account.access_token, account.refresh_token = secrets.token_hex(16), secrets.token_hex(16)
         self._grant(account)
@@ -118,7 +118,7 @@ class Registry:
     def set_connected(self, sub: str, profile_id: str, connected: bool) -> None:
         """Disconnect or reconnect a profile; it keeps its id (§3)."""
         profile = self.profile(sub, profile_id)
-        profile.connected, profile.disconnection_told = connected, False
+        profile.connected, profile.disconnection_notified = connected, False
 
     def remove_profile(self, sub: str, profile_id: str) -> None:
         """Remove a profile of either kind for good."""

@@ -113,12 +113,14 @@ class World:
 
         `via` says for the log how it came: "event", "batch" or "sandbox".
         """
-        self._log_write(account, calendar_id, "upsert", body, via)
+        what = {"sub": account.sub, "action": "upsert", "via": via, "body": body}
+        self._log(self.writes, calendar_id, body["event_id"], **what)
         self._later(self._options().visibility_seconds, lambda: self._upsert(account, calendar_id, body))
 
     def delete(self, account: Account, calendar_id: str, event_id: str, via: str = "event") -> None:
         """Accept a Delete Event of the application; deleting what is not there is no error."""
-        self._log_write(account, calendar_id, "delete", {"event_id": event_id}, via)
+        what = {"sub": account.sub, "action": "delete", "via": via, "body": {"event_id": event_id}}
+        self._log(self.writes, calendar_id, event_id, **what)
 
         def act() -> None:
             if event := self._managed.get((calendar_id, event_id)):
@@ -133,11 +135,11 @@ class World:
         first, last = Moment.parse(start, account.zoneinfo), Moment.parse(end, account.zoneinfo)
         event = Event(sub, calendar_id, None, summary, first, last, now, now)
         self._events.setdefault(calendar_id, {})[event.event_uid] = event
-        self._tell_change(event)
+        self._notify_change(event)
         return event
 
     def move(self, calendar_id: str, event_id: str, **changes: object) -> Event:
-        """Let the person change `start`, `end` or `summary`; a pending conference is tried anew."""
+        """Let the person change `start`, `end` or `summary`; a pending conference is tried again."""
         event = self.event(calendar_id, event_id)
         for name in ("start", "end"):
             if changes.get(name) is not None:
@@ -146,14 +148,14 @@ class World:
         event.updated = self.now()
         if event.pending:
             self._request_conference(event)
-        self._tell_change(event)
+        self._notify_change(event)
         return event
 
     def delete_by_owner(self, calendar_id: str, event_id: str) -> Event:
         """Let the person delete the event from their calendar."""
         event = self.event(calendar_id, event_id)
         event.deleted, event.updated = True, self.now()
-        self._tell_change(event)
+        self._notify_change(event)
         return event
 
     def set_stuck(self, calendar_id: str, event_id: str, stuck: bool) -> None:
@@ -164,20 +166,9 @@ class World:
         if event is not None and event.pending:
             self._request_conference(event)
 
-    def _log_write(
-        self, account: Account, calendar_id: str, action: str, body: dict[str, Any], via: str
-    ) -> None:
-        self.writes.append(
-            {
-                "ts": self.now().timestamp(),
-                "sub": account.sub,
-                "calendar_id": calendar_id,
-                "event_id": body["event_id"],
-                "action": action,
-                "via": via,
-                "body": body,
-            }
-        )
+    def _log(self, log: deque[dict[str, Any]], calendar_id: str, event_id: str, **what: Any) -> None:
+        ts = self.now().timestamp()
+        log.append({"ts": ts, "calendar_id": calendar_id, "event_id": event_id, **what})
 
     def _upsert(self, account: Account, calendar_id: str, body: dict[str, Any]) -> None:
         now = self.now()
@@ -191,25 +182,15 @@ class World:
             self._events.setdefault(calendar_id, {})[event.event_uid] = event
         event.updated = now
         for action, email in write(event, body):
-            self.invitations.append(
-                {
-                    "ts": now.timestamp(),
-                    "calendar_id": calendar_id,
-                    "event_id": key[1],
-                    "email": email,
-                    "action": action,
-                }
-            )
+            self._log(self.invitations, calendar_id, key[1], email=email, action=action)
         block = body.get("conferencing")
         if block is None:
             return  # Omitted: the event's conferencing stays as it is (§3).
         event.profile_id = block["profile_id"]
         if event.profile_id == "explicit":
             event.generation += 1
-            event.conferencing = {
-                "provider_name": block["provider_description"],
-                "join_url": block["join_url"],
-            }
+            link = {"provider_name": block["provider_description"], "join_url": block["join_url"]}
+            event.conferencing = link
         elif event.profile_id == "none":
             event.generation += 1
             event.conferencing = None
@@ -220,7 +201,7 @@ class World:
 
     def _request_conference(self, event: Event) -> None:
         event.generation += 1
-        event.told = set()
+        event.notified = set()
         event.conferencing = dict(PENDING)
         generation = event.generation
         self._later(self._options().generation_seconds, lambda: self._attempt(event, generation))
@@ -232,17 +213,17 @@ class World:
         result = attempt(event, self.registry.account(event.sub), self.outages, self.now())
         if result.conferencing is not None:
             event.conferencing, event.updated = result.conferencing, self.now()
-            self._tell_subscribers(event, {"type": "conferencing_assigned"})
+            self._notify_subscribers(event, {"type": "conferencing_assigned"})
             return
         if not result.retry and self.after_failure.get(key, self._options().after_failure) == "absent":
             event.conferencing = None
         if result.disconnected:
-            self._tell_disconnected(event.sub, result.disconnected)
-        told = result.subtype or "outage"
-        if result.failing and told not in event.told:
-            event.told.add(told)
+            self._notify_disconnected(event.sub, result.disconnected)
+        failure = result.subtype or "outage"
+        if result.failing and failure not in event.notified:
+            event.notified.add(failure)
             subtype = {"subtype": result.subtype} if result.subtype else {}
-            self._tell_subscribers(event, {"type": "conferencing_failing", **subtype})
+            self._notify_subscribers(event, {"type": "conferencing_failing", **subtype})
         if result.retry:
             self._later(self._options().retry_seconds, lambda: self._attempt(event, generation))
 
@@ -252,14 +233,14 @@ class World:
         """Open a channel; its receiver gets one `verification` (§6b)."""
         channel = Channel("chn_" + secrets.token_hex(8), account.sub, callback_url, filters)
         self.channels[channel.channel_id] = channel
-        self._tell_channel(channel, {"type": "verification"})
+        self._notify_channel(channel, {"type": "verification"})
         return channel
 
     def close_channel(self, channel_id: str) -> None:
-        """Close a channel, if it is open; nobody is told."""
+        """Close a channel, if it is open; nobody is notified."""
         self.channels.pop(channel_id, None)
 
-    def _tell_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
+    def _notify_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
         account = self.registry.account(event.sub)
         shape = self._options().interactions
         body = {
@@ -273,25 +254,25 @@ class World:
             if any(i.get("type") == interaction["type"] for i in subscription.get("interactions") or []):
                 self._notify(str(subscription.get("uri")), body)
 
-    def _tell_disconnected(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
-        # Told when Cronofy next uses the profile, once for each disconnection (§6b).
-        if profile.disconnection_told:
+    def _notify_disconnected(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
+        # Sent when Cronofy next uses the profile, once for each disconnection (§6b).
+        if profile.disconnection_notified:
             return
-        profile.disconnection_told = True
+        profile.disconnection_notified = True
         prefix = "conferencing_" if isinstance(profile, ConferencingProfile) else ""
         for channel in self._channels_of(sub):
-            self._tell_channel(channel, {"type": f"{prefix}profile_disconnected"})
+            self._notify_channel(channel, {"type": f"{prefix}profile_disconnected"})
 
-    def _tell_change(self, event: Event) -> None:
+    def _notify_change(self, event: Event) -> None:
         # Only for what people change: the application's own writes do not come back (§4).
         for channel in self._channels_of(event.sub):
             calendars = channel.filters.get("calendar_ids") or [event.calendar_id]
             unmanaged_wanted = not channel.filters.get("only_managed")
             if event.calendar_id in calendars and (event.event_id or unmanaged_wanted):
                 since = utc_text(event.updated)
-                self._tell_channel(channel, {"type": "change", "changes_since": since})
+                self._notify_channel(channel, {"type": "change", "changes_since": since})
 
-    def _tell_channel(self, channel: Channel, notification: dict[str, str]) -> None:
+    def _notify_channel(self, channel: Channel, notification: dict[str, str]) -> None:
         self._notify(channel.callback_url, {"notification": notification, "channel": channel.described()})
 
     def _channels_of(self, sub: str) -> list[Channel]:

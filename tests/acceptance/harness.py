@@ -24,7 +24,8 @@ from cryptography.fernet import Fernet
 from redis import Redis
 
 from config.celery import is_redis
-from sandbox.control.control import Control, Json
+from sandbox.control.admin import Json
+from sandbox.control.control import Control
 from sandbox.demo.receiver import receiver
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox

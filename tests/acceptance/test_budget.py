@@ -22,7 +22,7 @@ def sweepless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A fleet without a beat, at limits that Cronofy enforces."""
     limits = {"API_PER_SECOND": str(PER_SECOND), "API_PER_MINUTE": str(PER_MINUTE)}
     with running_fleet(tmp_path_factory.mktemp("budget"), "worker", limits) as fleet:
-        fleet.control.set_limits(per_second=PER_SECOND, per_minute=PER_MINUTE)
+        fleet.control.set_settings(per_second=PER_SECOND, per_minute=PER_MINUTE)
         yield fleet
 
 

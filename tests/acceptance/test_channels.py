@@ -8,7 +8,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from sandbox.control.control import Json
+from sandbox.control.admin import Json
 from tests.acceptance.harness import Fleet, Person, running_fleet, zoom
 from tests.ports import free_port
 from tests.waiting import wait_until

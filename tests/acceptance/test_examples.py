@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from sandbox.control.control import Json
+from sandbox.control.admin import Json
 from tests.acceptance.harness import Fleet, Person, zoom
 from tests.ports import free_port
 from tests.waiting import wait_until

@@ -65,21 +65,37 @@ def an_event(event_id: str, **fields: object) -> dict[str, Any]:
     }
 
 
-def test_userinfo(sdk: Client, account: dict[str, Any]) -> None:
-    """UserInfo names the account and lists both kinds of profiles."""
+def test_identity(sdk: Client, account: dict[str, Any], calendar_id: str) -> None:
+    """UserInfo, the account, and lists of calendars and profiles are as the SDK expects them."""
     info = sdk.userinfo()
     data = info["cronofy.data"]
-    assert info["sub"] == account["sub"]
+    assert info["sub"] == sdk.account()["account_id"] == account["sub"]
     assert data["profiles"][0]["profile_calendars"][0]["calendar_integrated_conferencing_available"] is True
     assert data["conferencing_profiles"][0]["profile_id"] == "pro_zoom"
+    assert [c["calendar_id"] for c in sdk.list_calendars()] == [calendar_id]
+    assert [p["profile_connected"] for p in sdk.list_profiles()] == [True]
 
 
 def test_paged_read_gives_every_event_once(sdk: Client, calendar_id: str) -> None:
-    """Five events on pages of two are read as five."""
-    for n in range(5):
+    """Five events, of which a batch wrote three, are read on pages of two as five."""
+    builder = BatchBuilder()
+    for n in range(3):
+        builder.upsert_event(calendar_id, an_event(f"booking-{n}"))
+    sdk.batch(builder)
+    for n in (3, 4):
         sdk.upsert_event(calendar_id, an_event(f"booking-{n}"))
     pages = sdk.read_events(tzid="Europe/London", calendar_ids=[calendar_id])
     assert sorted(e["event_id"] for e in pages) == [f"booking-{n}" for n in range(5)]
+
+
+def test_batch_says_what_failed(sdk: Client, calendar_id: str) -> None:
+    """A batch with one bad entry does the others and says which failed."""
+    builder = BatchBuilder()
+    builder.upsert_event(calendar_id, an_event("booking-1"))
+    builder.upsert_event(calendar_id, an_event("booking-2", summary=""))
+    with pytest.raises(PyCronofyPartialSuccessError):
+        sdk.batch(builder)
+    assert [e["event_id"] for e in sdk.read_events()] == ["booking-1"]
 
 
 def test_created_event_gets_its_conference(sdk: Client, calendar_id: str) -> None:
@@ -93,58 +109,27 @@ def test_created_event_gets_its_conference(sdk: Client, calendar_id: str) -> Non
     assert wait_until(conferencing, what="a join URL")["provider_name"] == "zoom"
 
 
-def test_update_keeps_the_conference(
-    sdk: Client, running: RunningSandbox, account: dict[str, Any], calendar_id: str
-) -> None:
-    """An update without a conferencing block changes the summary and leaves the conference alone."""
+def test_updated_and_deleted_event(sdk: Client, calendar_id: str) -> None:
+    """An update leaves the conference that it omits; a deleted event is read only with include_deleted."""
     meeting = {"profile_id": "explicit", "provider_description": "Room 5", "join_url": "https://x.example/5"}
     sdk.upsert_event(calendar_id, an_event("booking-1", conferencing=meeting))
     sdk.upsert_event(calendar_id, an_event("booking-1", summary="Second interview"))
     (event,) = sdk.read_events().all()
     assert event["summary"] == "Second interview"
     assert event["conferencing"] == {"provider_name": "Room 5", "join_url": "https://x.example/5"}
-
-
-def test_delete_event(sdk: Client, calendar_id: str) -> None:
-    """A deleted event is read only with include_deleted."""
-    sdk.upsert_event(calendar_id, an_event("booking-1"))
     sdk.delete_event(calendar_id, "booking-1")
     assert sdk.read_events().all() == []
     assert [e["deleted"] for e in sdk.read_events(include_deleted=True)] == [True]
 
 
-def test_batch_of_upserts(sdk: Client, calendar_id: str) -> None:
-    """A batch writes all of its events."""
-    builder = BatchBuilder()
-    for n in range(3):
-        builder.upsert_event(calendar_id, an_event(f"booking-{n}"))
-    sdk.batch(builder)
-    assert len(sdk.read_events().all()) == 3
-
-
-def test_batch_tells_what_failed(sdk: Client, calendar_id: str) -> None:
-    """A batch with one bad entry does the others and says which failed."""
-    builder = BatchBuilder()
-    builder.upsert_event(calendar_id, an_event("booking-1"))
-    builder.upsert_event(calendar_id, an_event("booking-2", summary=""))
-    with pytest.raises(PyCronofyPartialSuccessError):
-        sdk.batch(builder)
-    assert [e["event_id"] for e in sdk.read_events()] == ["booking-1"]
-
-
-def test_refresh_authorization(sdk: Client, account: dict[str, Any]) -> None:
-    """A refresh gives a new access token that works, and the same refresh token."""
+def test_refreshed_and_revoked_authorization(sdk: Client, account: dict[str, Any]) -> None:
+    """A refresh gives another access token that works; after a revocation neither token does."""
     granted = sdk.refresh_authorization()
     assert granted["access_token"] != account["access_token"]
     assert granted["refresh_token"] == account["refresh_token"]
     assert sdk.userinfo()["sub"] == account["sub"]
-
-
-def test_revoked_authorization_is_over(sdk: Client) -> None:
-    """After revoke_authorization neither the access token nor the refresh token works."""
-    access_token, refresh_token = sdk.auth.access_token, sdk.auth.refresh_token
     sdk.revoke_authorization()
-    sdk.auth.update(access_token=access_token, refresh_token=refresh_token)
+    sdk.auth.update(access_token=granted["access_token"], refresh_token=granted["refresh_token"])
     with pytest.raises(PyCronofyRequestError) as reading:
         sdk.userinfo()
     with pytest.raises(PyCronofyRequestError) as refreshing:
@@ -153,18 +138,12 @@ def test_revoked_authorization_is_over(sdk: Client) -> None:
     assert refreshing.value.response.json() == {"error": "invalid_grant"}
 
 
-def test_bad_token(sdk: Client) -> None:
-    """An unknown token is answered with 401."""
-    sdk.auth.update(access_token="nobody")
-    with pytest.raises(PyCronofyRequestError) as error:
-        sdk.read_events()
-    assert error.value.response.status_code == 401
-
-
-def test_revoke_profile(sdk: Client) -> None:
-    """A revoked profile is no longer in UserInfo, whose list stays."""
+def test_profile_is_revoked_and_another_authorised(sdk: Client, running: RunningSandbox) -> None:
+    """A revoked profile is gone from UserInfo, whose list stays; a link leads to where one is connected."""
     sdk.revoke_profile("pro_zoom")
     assert sdk.userinfo()["cronofy.data"]["conferencing_profiles"] == []
+    link = sdk.get_conferencing_services_auth_link("https://app.example/back", provider_name="zoom")
+    assert link.startswith(f"{running.url}/conferencing_services/")
 
 
 def test_notification_channels(sdk: Client, calendar_id: str) -> None:
@@ -174,19 +153,6 @@ def test_notification_channels(sdk: Client, calendar_id: str) -> None:
     assert created["filters"] == {"calendar_ids": [calendar_id]}
     sdk.close_notification_channel(created["channel_id"])
     assert sdk.list_notification_channels() == []
-
-
-def test_lists(sdk: Client, account: dict[str, Any], calendar_id: str) -> None:
-    """Calendars, profiles and the account are listed as the SDK expects them."""
-    assert [c["calendar_id"] for c in sdk.list_calendars()] == [calendar_id]
-    assert [p["profile_connected"] for p in sdk.list_profiles()] == [True]
-    assert sdk.account()["account_id"] == account["sub"]
-
-
-def test_conferencing_authorization_link(sdk: Client, running: RunningSandbox) -> None:
-    """The link for connecting a conferencing service leads to the sandbox."""
-    link = sdk.get_conferencing_services_auth_link("https://app.example/back", provider_name="zoom")
-    assert link.startswith(f"{running.url}/conferencing_services/")
 
 
 @pytest.mark.parametrize(

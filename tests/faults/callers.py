@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from tests.faults.cronofy_model import Death, Event, Profile
-from tests.faults.simulation import SECRET, Message, Simulation
+from sandbox.world.events import Event
+from tests.faults.cronofy import HALF_AN_HOUR, SECRET, Cronofy, Death, body_of, calendar_of
+from tests.faults.simulation import Message, Simulation
 from tests.faults.truths import Truths
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
@@ -15,7 +16,7 @@ from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, Receiv
 from worker.run import looks
 
 #: Everybody has these: a second of the same provider, and one of another.
-PROFILES = (("z1", "zoom"), ("z2", "zoom"), ("t1", "teams"))
+PROFILES = {"z1": "zoom", "z2": "zoom", "t1": "teams"}
 DAY = timedelta(days=1)
 
 
@@ -30,34 +31,36 @@ class Callers:
         """Open the books."""
         self.truths = Truths(self.simulation)
 
+    @property
+    def cronofy(self) -> Cronofy:
+        """The simulation's Cronofy."""
+        return self.simulation.cronofy
+
     # Accounts.
 
     def join(self, sub: str) -> None:
         """Somebody comes to Cronofy."""
-        self.simulation.cronofy.join(sub, PROFILES)
+        self.cronofy.join(sub, PROFILES.items())
 
     def connect(self, sub: str) -> None:
-        """The person authorises us (anew, if need be), and the program is given the tokens."""
-        person = self.simulation.cronofy.people[sub]
-        if person.revoked:
-            person.revoked = False
-            person.grant += 1
+        """The person authorises us, again if need be, and the program is given the tokens."""
+        if self.cronofy.account(sub).refresh_token is None:
+            self.cronofy.world.registry.authorize(sub)
         self.hand_over(sub)
 
     def hand_over(self, sub: str) -> None:
         """The program is given the tokens as they are, good or not."""
-        token = self.simulation.cronofy.people[sub].refresh_token
+        token = self.cronofy.account(sub).refresh_token or "revoked"
         accept.connect_account(self.simulation.services, ConnectAccount(sub=sub, refresh_token=token))
 
     def revoke(self, sub: str) -> None:
         """The person takes our authorisation away."""
-        person = self.simulation.cronofy.people[sub]
-        person.revoked = True
-        person.access_tokens.clear()
+        self.cronofy.world.registry.revoke_refresh_token(sub)
+        self.expire(sub)
 
     def expire(self, sub: str) -> None:
         """The access tokens expire."""
-        self.simulation.cronofy.people[sub].access_tokens.clear()
+        self.cronofy.world.registry.expire_access_tokens(sub)
 
     def forget(self, sub: str) -> None:
         """The program is told to forget the account."""
@@ -68,47 +71,44 @@ class Callers:
 
     def write_and_track(self, sub: str, event_id: str, away: timedelta, profile_id: str) -> None:
         """A caller writes an event at Cronofy and has it watched."""
-        self.simulation.cronofy.generate()
-        start = (self.simulation.clock.now() + away).replace(microsecond=0)
-        self.simulation.cronofy.put(sub, event_id, start, profile_id)
+        body = body_of(event_id, self._in(away), profile_id)
+        self.cronofy.world.upsert(self.cronofy.account(sub), calendar_of(sub), body, via="sandbox")
         self.track(sub, event_id)
 
     def track(self, sub: str, event_id: str) -> None:
         """A caller has an event watched, for the first time or again."""
-        person = self.simulation.cronofy.people[sub]
-        if event_id not in person.events:
+        event = self.cronofy.event(sub, event_id)
+        if event is None or event.profile_id is None:
             return
-        body = self.simulation.cronofy.body(sub, event_id)
-        provider = person.profiles[body["conferencing"]["profile_id"]].provider
-        tracked = TrackEvent(sub=sub, calendar_id=person.calendar_id, event=body, provider_name=provider)
+        body = body_of(event_id, event.start.instant(), event.profile_id)
+        provider = PROFILES[event.profile_id]
+        tracked = TrackEvent(sub=sub, calendar_id=calendar_of(sub), event=body, provider_name=provider)
         accept.track(self.simulation.services, tracked)
         self.truths.tracked(sub, event_id)
 
     def untrack(self, sub: str, event_id: str) -> None:
         """A caller has an event watched no more."""
-        calendar_id = self.simulation.cronofy.people[sub].calendar_id
-        one = OneEvent(sub=sub, calendar_id=calendar_id, event_id=event_id)
+        one = OneEvent(sub=sub, calendar_id=calendar_of(sub), event_id=event_id)
         accept.untrack(self.simulation.services, one)
         self.truths.untracked(sub, event_id)
 
     def move(self, sub: str, event_id: str, away: timedelta) -> None:
         """A person moves an event."""
-        event = self._event(sub, event_id)
-        if event:
-            self.simulation.cronofy.generate()
-            event.start = (self.simulation.clock.now() + away).replace(microsecond=0)
+        if self.cronofy.event(sub, event_id):
+            start = self._in(away)
+            end = (start + HALF_AN_HOUR).isoformat()
+            self.cronofy.world.move(calendar_of(sub), event_id, start=start.isoformat(), end=end)
 
     def delete(self, sub: str, event_id: str) -> None:
         """A person deletes an event."""
-        event = self._event(sub, event_id)
-        if event:
-            event.deleted = True
+        if self.cronofy.event(sub, event_id):
+            self.cronofy.world.delete_by_owner(calendar_of(sub), event_id)
 
     def stick(self, sub: str, event_id: str) -> None:
         """No conference comes for this event, or at last it may."""
-        event = self._event(sub, event_id)
+        event = self.cronofy.event(sub, event_id)
         if event:
-            event.stuck = not event.stuck
+            self.cronofy.stick(event, not self.cronofy.is_stuck(event))
 
     def notify(self, sub: str, event_id: str, interaction: str, subtype: str | None) -> None:
         """Cronofy's notification comes in: true or not, in time or late, once or again."""
@@ -120,9 +120,9 @@ class Callers:
 
     def outage(self, sub: str, event_id: str) -> None:
         """The conferencing service fails: no conference comes, and Cronofy says so."""
-        event = self._event(sub, event_id)
+        event = self.cronofy.event(sub, event_id)
         if event:
-            event.stuck = True
+            self.cronofy.stick(event, stuck=True)
             self.notify(sub, event_id, "conferencing_failing", None)
 
     def reconcile(self, sub: str, event_id: str) -> None:
@@ -136,33 +136,41 @@ class Callers:
 
     def lose(self, sub: str, profile_id: str) -> None:
         """A profile's credentials expire."""
-        self.simulation.cronofy.generate()
-        self._profile(sub, profile_id).connected = False
+        self.cronofy.advance()
+        profile = self.cronofy.profile(sub, profile_id)
+        if profile:
+            profile.connected = False
 
     def link(self, sub: str, profile_id: str) -> None:
-        """The user connects a profile again, or adds it anew."""
-        self.simulation.cronofy.link(sub, profile_id)
+        """The user connects a profile again, or adds one that was removed."""
+        profile = self.cronofy.profile(sub, profile_id)
+        if profile is None:
+            self.cronofy.connect(sub, profile_id, PROFILES[profile_id])
+        elif profile.connected:
+            return
+        else:
+            profile.connected = True
+        self.truths.episodes[sub, profile_id] += 1
 
     def remove(self, sub: str, profile_id: str) -> None:
         """The user removes a profile."""
-        self.simulation.cronofy.generate()
-        self._profile(sub, profile_id).removed = True
+        self.cronofy.advance()
+        if self.cronofy.profile(sub, profile_id):
+            self.cronofy.world.registry.remove_profile(sub, profile_id)
 
     # The end.
 
     def heal(self) -> None:
         """All that was broken is well again, and everybody is connected."""
-        cronofy = self.simulation.cronofy
-        cronofy.disturbances.clear()
+        self.cronofy.disturbances.clear()
         self.simulation.letterbox.refusals.clear()
         self.simulation.services.ledger.set_paused(False)
-        for person in cronofy.people.values():
-            for event in person.events.values():
-                event.stuck = False
-            for profile in person.profiles.values():
-                if not profile.removed:
-                    cronofy.link(person.sub, profile.profile_id)
-            self.connect(person.sub)
+        for sub in self.cronofy.subs():
+            for event in self.cronofy.events(sub):
+                self.cronofy.stick(event, stuck=False)
+            for profile in self.cronofy.account(sub).conferencing_profiles:
+                self.link(sub, profile.profile_id)
+            self.connect(sub)
 
     def converge(self) -> None:
         """Heal the world and let time pass: all ends soon, and what cannot be helped when it starts."""
@@ -170,25 +178,23 @@ class Callers:
         self.simulation.work(2 * DAY)
         self.truths.check()
         pending = self.truths.unsettled()
-        hopeless = [key for key in pending if self._event_of(key).profile_id in self._gone(key[0])]
+        hopeless = [key for key in pending if not self._profile_exists(self._event_of(key))]
         assert pending == hopeless, "an event is pending although all is well"
-        last = max((self._event_of(key).start for key in hopeless), default=None)
+        last = max((self._event_of(key).start.instant() for key in hopeless), default=None)
         if last:
             self.simulation.work(last - self.simulation.clock.now() + DAY)
             self.truths.check()
         assert self.truths.unsettled() == []
 
-    def _gone(self, sub: str) -> set[str]:
-        """The profiles that are removed: what asked for them may wait for a person's choice."""
-        profiles = self.simulation.cronofy.people[sub].profiles.values()
-        return {profile.profile_id for profile in profiles if profile.removed}
+    def _profile_exists(self, event: Event) -> bool:
+        """Whether its profile is still there; if not, the event may wait for a person's choice."""
+        return self.cronofy.profile(event.sub, event.profile_id or "") is not None
 
     def _event_of(self, key: tuple[str, str]) -> Event:
-        sub, event_id = key
-        return self.simulation.cronofy.people[sub].events[event_id]
+        event = self.cronofy.event(*key)
+        assert event is not None
+        return event
 
-    def _event(self, sub: str, event_id: str) -> Event | None:
-        return self.simulation.cronofy.people[sub].events.get(event_id)
-
-    def _profile(self, sub: str, profile_id: str) -> Profile:
-        return self.simulation.cronofy.people[sub].profiles[profile_id]
+    def _in(self, away: timedelta) -> datetime:
+        self.cronofy.advance()
+        return (self.simulation.clock.now() + away).replace(microsecond=0)

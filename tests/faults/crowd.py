@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import cycle
 from typing import Any, Literal
 
-from sandbox.control.control import Json
+from sandbox.control.admin import Json
 from tests.acceptance.harness import INTAKE, Fleet, Person, zoom
 from tests.waiting import wait_until
 from worker.ledger.records import EventKey

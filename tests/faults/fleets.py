@@ -36,6 +36,6 @@ def fleet_of_roles(
     with running_fleet(
         home, "worker", {**SETTINGS, **settings}, ledger, broker, smtp_login, callers
     ) as fleet:
-        fleet.control.set_limits(per_second=0)
+        fleet.control.set_settings(per_second=0)
         fleet.start("beat")
         yield fleet

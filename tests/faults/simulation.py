@@ -1,9 +1,9 @@
 """Simulated time, and the whole program in it: a month of a fleet's life passes in seconds.
 
 The ledger, its scripts on a real server, the client, the looks, the outbox and the sweep are the program's
-own. Three things are put in their places: the clock (see `Clock`), Cronofy (`CronofyModel`, behind the
-client's own connection pool) and the mail server. Messages lie in a bag, to be delivered, lost, doubled and
-reordered at will; nothing hangs on any of them.
+own. Three things are replaced: the clock (see `Clock`), Cronofy (the sandbox in this process, behind the
+client's own HTTP transport) and the mail server. Messages lie in a bag, to be delivered, lost, doubled and
+reordered at will; nothing depends on any of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,8 @@ from redis import Redis
 from structlog.testing import LogCapture
 
 from config.settings import load_settings
-from tests.faults.cronofy_model import ORIGIN, CronofyModel, Death
+from tests.faults.cronofy import OPTIONS, ORIGIN, SECRET, Cronofy, Death, calendar_of
 from worker.bootstrap import Services, bootstrap
-from worker.cronofy.budget import Budget
-from worker.ledger import lua
 from worker.ledger.records import EventKey, from_ms, to_ms
 from worker.mail.smtp import MailError
 from worker.run import delivery as outgoing
@@ -37,7 +34,6 @@ from worker.run import looks
 from worker.run.sweep import sweep
 
 BEGINNING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-SECRET = "model-secret"
 SWEEP_EVERY = timedelta(seconds=5)
 
 
@@ -45,8 +41,8 @@ class Clock:
     """The server's clock, as the program's scripts see it.
 
     In the text of each script, the one place that asks for the time asks for a key instead; each asking
-    lets a millisecond pass, so that no two steps fall together. What expires by itself is aged when the
-    clock is put forward.
+    lets a millisecond pass, so that no two steps fall together. Keys that expire are aged when the clock
+    is put forward.
     """
 
     _AGE = """
@@ -119,7 +115,7 @@ class Simulation:
 
     services: Services
     clock: Clock
-    cronofy: CronofyModel
+    cronofy: Cronofy
     letterbox: Letterbox
     bag: list[Message]
     #: What was logged as an error.
@@ -142,7 +138,9 @@ class Simulation:
             self.bag += [Message("look_at_ready")] * sweep(self.services)
             self._wake_outgoing()
         elif message.task == "look_at_ready":
-            self.looks += looks.look_at_ready(self.services, 50).looked_at
+            batch = looks.look_at_ready(self.services, 50)
+            self.looks += batch.looked_at
+            self.bag += [Message("look_at_account", sub) for sub in batch.alone]
             self._wake_outgoing()
         elif message.task == "look_at_account":
             self.looks += looks.look_at_account(self.services, message.sub).looked_at
@@ -198,16 +196,16 @@ class Simulation:
 
     def key(self, sub: str, event_id: str) -> EventKey:
         """An event's key."""
-        return EventKey(self.cronofy.people[sub].calendar_id, event_id)
+        return EventKey(calendar_of(sub), event_id)
 
-    def begin_anew(self) -> None:
-        """As though nothing had ever been."""
+    def begin(self) -> None:
+        """Start again with nothing."""
         ledger = self.services.ledger
         keys = list(ledger.redis.scan_iter(match=f"{ledger.prefix}:*", count=1000))
         if keys:
             ledger.redis.delete(*keys)
         self.clock.reset()
-        self.cronofy.__init__(self.clock.now)  # type: ignore[misc]
+        self.cronofy.begin()
         self.letterbox.__init__()  # type: ignore[misc]
         self.bag.clear()
         self.cries.clear()
@@ -224,7 +222,7 @@ def simulated(
         key_prefix=prefix,
         data_dir=data_dir,
         vault_keys=Fernet.generate_key().decode(),
-        cronofy_client_id="model-client",
+        cronofy_client_id=OPTIONS.client_id,
         cronofy_client_secret=SECRET,
         cronofy_api_url=ORIGIN,
         api_per_second=100_000,
@@ -238,14 +236,14 @@ def simulated(
         max_attempts=1_000_000,
     )
     clock = Clock(redis, prefix)
-    source = lua.source
-    monkeypatch.setattr(lua, "source", lambda name: clock.in_script(source(name)))
+    register = Redis.register_script
+    monkeypatch.setattr(Redis, "register_script", lambda at, text: register(at, clock.in_script(text)))
     # One after the other, so that a run can be repeated.
     monkeypatch.setattr(looks, "THREADS", 1)
     services = bootstrap(settings)
     monkeypatch.setattr(services.ledger, "now", clock.now)
-    cronofy, letterbox = CronofyModel(clock.now), Letterbox()
-    _connect(services, clock, cronofy)
+    cronofy, letterbox = Cronofy(clock.now), Letterbox()
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: cronofy.handle(request))
     capture, before = LogCapture(), structlog.get_config()
     structlog.configure(
         processors=[structlog.processors.format_exc_info, capture],
@@ -256,28 +254,14 @@ def simulated(
     finally:
         structlog.configure(**before)
         services.close()
-
-
-def _connect(services: Services, clock: Clock, cronofy: CronofyModel) -> None:
-    """Put the model in Cronofy's place, and the clock into the budget's script."""
-    client = services.looker.cronofy
-    client.transport._http = httpx.Client(transport=httpx.MockTransport(cronofy.handle))
-    make = client._budget
-    text = (files("worker.cronofy") / "budget.lua").read_text()
-
-    def budget(origin: str) -> Budget:
-        made = make(origin)
-        made._script = services.ledger.redis.register_script(clock.in_script(text))
-        return made
-
-    client._budget = budget
+        cronofy.close()
 
 
 def sent_about(message: EmailMessage) -> tuple[str, str] | None:
     """Whom and which profile a relink email is about: its link says so. None for any other email."""
     body: Any = message.get_body(preferencelist=("plain",))
-    _, found, rest = body.get_content().partition("https://app.cronofy.com/relink/")
+    _, found, rest = body.get_content().partition(f"{OPTIONS.public_url}/v2/relink/")
     if not found:
         return None
-    sub, profile_id, *_ = rest.split()[0].split("/")
+    sub, _, profile_id = rest.split()[0].rpartition("token=")[2].partition(".")
     return sub, profile_id

@@ -147,7 +147,7 @@ def test_an_email_that_may_still_arrive_is_kept_until_it_does(
 
 
 @pytest.mark.parametrize("step", ["recipient", "message"])
-def test_an_email_that_is_refused_for_good_is_told(owed: Owed, record: Record, step: str) -> None:
+def test_an_email_that_is_refused_for_good_is_told(owed: Owed, record: Record, step: Any) -> None:
     """It leaves the outbox, and an outcome says so: nobody waits for a user who was never written to."""
     owed.world.control.set_mailbox(refuse_status=550, refuse_at=step, refuse_times=1)
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from redis import Redis
 
 from tests.faults.callers import Callers
-from tests.faults.cronofy_model import CronofyModel, Disturbance, answers, meanwhile, nonsense, silence
+from tests.faults.cronofy import Cronofy, Disturbance, answers, meanwhile, nonsense, silence
 from tests.faults.record import Record
 from tests.faults.simulation import Message, Simulation, simulated
 from worker.mail.smtp import MailError
@@ -46,7 +46,7 @@ INTERACTIONS = st.sampled_from(
 
 
 class Life(RuleBasedStateMachine):
-    """Two people, their events, and a program that is to help them."""
+    """Two people, their events, and a program that has to help them."""
 
     #: The one that all lives of a test share.
     simulation: Simulation
@@ -63,7 +63,7 @@ class Life(RuleBasedStateMachine):
         gone: list[tuple[str, str]],
     ) -> None:
         """Two people are connected, some of their events are tracked, and some of their profiles are away."""
-        self.simulation.begin_anew()
+        self.simulation.begin()
         self.callers = Callers(self.simulation)
         for sub in ("ann", "bob"):
             self.callers.join(sub)
@@ -79,7 +79,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(sub=SUBS, event=EVENTS, away=AWAY, profile=PROFILES)
     def write_and_track(self, sub: str, event: str, away: timedelta, profile: str) -> None:
-        """A caller writes an event, for the first time or anew."""
+        """A caller writes an event, for the first time or again."""
         self.callers.write_and_track(sub, event, away, profile)
 
     @rule(sub=SUBS, event=EVENTS, act=st.sampled_from(["track", "untrack", "reconcile", "delete", "stick"]))
@@ -207,7 +207,7 @@ class Life(RuleBasedStateMachine):
 _COUNTS = {"lives": 0, "events": 0, "mails": 0}
 
 
-def _trouble(cronofy: CronofyModel, name: str) -> Disturbance:
+def _trouble(cronofy: Cronofy, name: str) -> Disturbance:
     troubles: dict[str, Disturbance] = {
         "500": answers(500),
         "429": answers(429),

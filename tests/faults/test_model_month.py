@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from tests.faults.callers import Callers
-from tests.faults.cronofy_model import Answer, CronofyModel, Disturbance, answers, nonsense, silence
+from tests.faults.cronofy import Answer, Cronofy, Disturbance, answers, nonsense, silence
 from tests.faults.record import Record
 from tests.faults.simulation import Simulation, simulated
 from worker.ledger.outcomes import OutcomeType
@@ -74,7 +74,7 @@ def test_a_month_of_life(
     assert not quiet, f"the month was too quiet: {quiet} never came"
 
 
-def _unreliable(cronofy: CronofyModel, dice: random.Random) -> Disturbance:
+def _unreliable(cronofy: Cronofy, dice: random.Random) -> Disturbance:
     ways = [answers(500), answers(503), answers(429), answers(423), silence, nonsense, cronofy.unheard]
     ways += [cronofy.death_before, cronofy.death_after]
 
@@ -89,7 +89,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
     """What may happen to somebody, chosen by chance."""
 
     def someone() -> str:
-        return dice.choice(sorted(callers.simulation.cronofy.people))
+        return dice.choice(callers.simulation.cronofy.subs())
 
     def event() -> str:
         return f"e{dice.randrange(6)}"

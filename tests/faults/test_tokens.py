@@ -284,4 +284,4 @@ def test_an_email_whose_vault_key_is_gone_waits_for_it(start: Start, running: Ru
     waiting: Any = redis.zrange(outbox, 0, -1)
     redis.zadd(outbox, dict.fromkeys(waiting, 0))
     assert outgoing.send_mails(mended) == 1
-    assert len(running.mailbox.mails) == 2
+    assert len(running.control.mail()) == 2

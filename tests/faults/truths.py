@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any, cast
 
-from tests.faults.cronofy_model import Event, Profile
+from sandbox.world.events import Event
+from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, sent_about
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import EventKey
@@ -25,11 +26,11 @@ REMINDERS = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
 
 @dataclass(slots=True)
 class Watched:
-    """One tracking of an event: from `track` until the event is settled, untracked or tracked anew."""
+    """One tracking of an event: from `track` until the event is settled, untracked or tracked again."""
 
     number: int
     final: str | None = None
-    #: What was told of it since its waiting last began anew.
+    #: The outcomes since its waiting last began again.
     told: set[tuple[Any, ...]] = field(default_factory=set)
     #: Which profiles were set on it, as told.
     reassigned: list[str] = field(default_factory=list)
@@ -44,6 +45,8 @@ class Truths:
     #: The moments at which relink emails were composed, for each (sub, profile, episode).
     composed: dict[tuple[str, str, int], list[datetime]] = field(default_factory=dict)
     requested: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    #: How often each (sub, profile) was connected again: emails about one disconnection belong together.
+    episodes: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: Mails in the outbox that were looked at, with the profile that they are about.
     mails: dict[str, tuple[str, str] | None] = field(default_factory=dict)
     #: The accounts that the program said it had lost, or had; one that it forgot is in neither.
@@ -78,8 +81,9 @@ class Truths:
         self._read_news()
         for key in [key for key in self.watched if key[0] == sub]:
             del self.watched[key]
-        for profile in self.simulation.cronofy.people[sub].profiles.values():
-            profile.episode += 1
+        for owner, profile_id, _ in (*self.composed, *self.requested):
+            if owner == sub:
+                self.episodes[sub, profile_id] += 1
         self.standing.pop(sub, None)
 
     # What came of it.
@@ -138,8 +142,8 @@ class Truths:
         if outcome["event_id"] is None:
             return self._complaint_about_profile(outcome)
         watched = self.watched.get((sub, outcome["event_id"]))
-        event = self.simulation.cronofy.people[sub].events[outcome["event_id"]]
-        if watched is None:
+        event = self.simulation.cronofy.event(sub, outcome["event_id"])
+        if watched is None or event is None:
             return "an outcome of an event that is not tracked"
         if watched.final:
             return f"an outcome after {watched.final}"
@@ -162,8 +166,7 @@ class Truths:
         profile_id = outcome["detail"].get("profile_id")
         if profile_id is None:
             return None  # an email that was refused for good
-        profile = self.simulation.cronofy.people[sub].profiles[profile_id]
-        name = (sub, profile_id, profile.episode)
+        name = (sub, profile_id, self.episodes[sub, profile_id])
         if kind == "relink_requested":
             self.requested[name] += 1
             return "asked for twice" if self.requested[name] > 1 else None
@@ -171,16 +174,16 @@ class Truths:
             for (owner, _), watched in self.watched.items():
                 if owner == sub:
                     watched.told.clear()
-            return None if profile.works else "not connected again"
+            return None if self.simulation.cronofy.works(sub, profile_id) else "not connected again"
         return None
 
     def _is_true(self, outcome: dict[str, Any], event: Event) -> bool:
         if outcome["type"] == "assigned":
-            return outcome["detail"]["join_url"] == event.join_url and not event.deleted
+            return outcome["detail"]["join_url"] == join_url(event) and not event.deleted
         if outcome["cause"] == "event_gone":
             return event.deleted
-        past = event.start <= self.simulation.clock.now()
-        return outcome["cause"] == "event_in_past" and past and not event.join_url and not event.deleted
+        past = event.start.instant() <= self.simulation.clock.now()
+        return outcome["cause"] == "event_in_past" and past and not join_url(event) and not event.deleted
 
     def _check_outbox(self) -> None:
         """A relink email is composed about a profile that is disconnected, and no sooner than is due."""
@@ -197,24 +200,25 @@ class Truths:
 
     def _composed(self, about: tuple[str, str], at: datetime) -> None:
         sub, profile_id = about
-        profile = self.simulation.cronofy.people[sub].profiles[profile_id]
-        if profile.works or profile.removed:
+        profile = self.simulation.cronofy.profile(sub, profile_id)
+        if profile is None or profile.connected:
             self.wrongs.append(f"an email was composed about {about}, which is not disconnected")
-        before = self.composed.setdefault((sub, profile_id, profile.episode), [])
+        episode = self.episodes[about]
+        before = self.composed.setdefault((sub, profile_id, episode), [])
         if len(before) > len(REMINDERS):
             self.wrongs.append(f"{len(before) + 1} emails about {about}")
-        elif before and at - before[0] < self._shortest(profile, len(before)):
+        elif before and at - before[0] < self._shortest(episode, len(before)):
             self.wrongs.append(f"an email about {about} came {at - before[0]} after the first")
         before.append(at)
 
-    def _shortest(self, profile: Profile, number: int) -> timedelta:
+    def _shortest(self, episode: int, number: int) -> timedelta:
         """How long after the first email the reminder of that number comes at the earliest.
 
         A profile that was connected and lost again between two looks is, to the program, disconnected all
         along: then what is the first email here was a reminder there.
         """
         since = REMINDERS[number - 1]
-        if profile.episode:
+        if episode:
             steps = [timedelta(0), *REMINDERS]
             since = min(later - earlier for earlier, later in zip(steps, steps[number:], strict=False))
         # An email's date has no fraction of a second.
@@ -235,7 +239,7 @@ class Truths:
         """What is pending stands in exactly one place through its account, and will be looked at."""
         ledger = self.simulation.services.ledger
         places = {name: self._scores(name) for name in ("waiting", "ready:us", "leased")}
-        for sub in self.simulation.cronofy.people:
+        for sub in self.simulation.cronofy.subs():
             account, pending = ledger.account(sub), ledger.pending(sub)
             found = [name for name, scores in places.items() if sub in scores]
             wanted = 1 if pending and not account.lost else 0
@@ -255,7 +259,7 @@ class Truths:
         """The gauges are what the hashes hold."""
         ledger = self.simulation.services.ledger
         counted: Counter[str] = Counter()
-        for sub in self.simulation.cronofy.people:
+        for sub in self.simulation.cronofy.subs():
             for value in cast("list[bytes]", ledger.redis.hvals(f"{ledger.prefix}:events:{sub}")):
                 counted["events:pending"] += 1
                 counted[f"cause:{CAUSES.index(unpack_event(value).event.cause)}"] += 1

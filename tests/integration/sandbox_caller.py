@@ -41,7 +41,7 @@ class Caller:
 
 
 def an_event(days: float = 1) -> dict[str, Any]:
-    """Return a valid body for an event so many days from now."""
+    """Return a valid body for an event that starts in `days` days."""
     start = NOW + timedelta(days=days)
     return {
         "event_id": "e1",

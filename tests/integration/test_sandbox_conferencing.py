@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ from sandbox.world.events import PENDING, render
 from sandbox.world.world import World
 
 NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
+PAST = {"start": "2026-12-01T11:00:00Z"}
 HOOK = {
     "type": "webhook",
     "uri": "https://app.example/hook",
@@ -41,6 +44,8 @@ class Stage:
                 ConferencingProfile(profile_id="pro_goto", provider_name="go_to"),
             ],
         )
+        self.zoom = self.account.conferencing_profiles[0]
+        self.calendar = self.account.calendar_profiles[0].calendars[0]
         self.world.registry.add_account(self.account)
         self.world.open_channel(self.account, "https://app.example/channel", {})
 
@@ -48,213 +53,165 @@ class Stage:
         """Write the event, with a conferencing block if a profile is given; it starts in an hour."""
         block = {"conferencing": {"profile_id": profile_id}} if profile_id else {}
         start = self.time + timedelta(hours=1)
-        body = {
-            "event_id": "e1",
-            "summary": "Interview",
-            "start": start.isoformat(),
-            "end": (start + timedelta(minutes=30)).isoformat(),
-            "subscriptions": [HOOK],
-            **block,
-            **fields,
-        }
+        times = {"start": start.isoformat(), "end": (start + timedelta(minutes=30)).isoformat()}
+        body = {"event_id": "e1", "summary": "Interview", **times, "subscriptions": [HOOK], **block, **fields}
         self.world.upsert(self.account, "cal", body)
 
-    def after(self, seconds: float) -> dict[str, Any] | None:
+    def after(self, seconds: float) -> Any:
         """Let time pass and return the event's conferencing as a read shows it."""
         self.time += timedelta(seconds=seconds)
         self.world.advance()
-        shown = render(self.world.event("cal", "e1"), self.account)
-        found: dict[str, Any] | None = shown.get("conferencing")
-        return found
+        return self.shown("conferencing")
+
+    def shown(self, field: str) -> Any:
+        """Return a field of the event as a read shows it."""
+        return render(self.world.event("cal", "e1"), self.account).get(field)
 
     def told(self) -> list[tuple[str, str | None]]:
         """Return type and subtype of what subscribers were sent, and the types of the channel's, in order."""
-        told = []
-        for body in self.sent:
-            for said in body["notification"].get("interactions", [body["notification"]]):
-                told.append((said["type"], said.get("subtype")))
-        return told[1:]  # without the channel's verification
+        notices = [body["notification"] for body in self.sent[1:]]  # without the channel's verification
+        said = [one for notice in notices for one in notice.get("interactions", [notice])]
+        return [(one["type"], one.get("subtype")) for one in said]
+
+    def connect(self, profile_id: str, connected: bool) -> None:
+        """Connect or disconnect a profile."""
+        self.world.registry.set_connected("acc_1", profile_id, connected)
 
 
-def test_conference_comes_after_the_generation_time() -> None:
-    """A requested conference is pending at first and assigned after `generation_seconds`, and told."""
-    stage = Stage()
-    stage.write("pro_zoom")
-    assert stage.after(1.9) == PENDING
-    assigned = stage.after(0.2)
-    assert assigned is not None
+@dataclass(frozen=True)
+class Trouble:
+    """What prevents a conference, what is said of it, and how Cronofy's retries succeed after all."""
+
+    make: Callable[[Stage], object]
+    told: tuple[str, str | None] | None
+    #: None where the failure is final.
+    fix: Callable[[Stage], object] | None
+    profile_id: str = "pro_zoom"
+
+
+NO_URL = ("conferencing_failing", "missing_meeting_url")
+TROUBLES = {
+    "disconnected": Trouble(
+        lambda stage: stage.connect("pro_zoom", False),
+        ("conferencing_profile_disconnected", None),
+        lambda stage: stage.connect("pro_zoom", True),
+    ),
+    "calendar disconnected": Trouble(
+        lambda stage: stage.connect("pro_cal", False),
+        ("profile_disconnected", None),
+        lambda stage: stage.connect("pro_cal", True),
+    ),
+    "removed": Trouble(
+        lambda stage: stage.world.registry.remove_profile("acc_1", "pro_zoom"),
+        ("conferencing_failing", "profile_missing"),
+        None,
+    ),
+    "outage": Trouble(
+        lambda stage: stage.world.outages.add("zoom"),
+        ("conferencing_failing", None),
+        lambda stage: stage.world.outages.clear(),
+    ),
+    "profile gives no URL": Trouble(
+        lambda stage: setattr(stage.zoom, "missing_meeting_url", True),
+        NO_URL,
+        lambda stage: setattr(stage.zoom, "missing_meeting_url", False),
+    ),
+    "calendar gives no URL": Trouble(
+        lambda stage: setattr(stage.account, "missing_meeting_url", True),
+        NO_URL,
+        lambda stage: setattr(stage.account, "missing_meeting_url", False),
+        "integrated",
+    ),
+    "calendar without conferencing": Trouble(
+        lambda stage: setattr(stage.calendar, "integrated_conferencing_available", False),
+        NO_URL,
+        lambda stage: setattr(stage.calendar, "integrated_conferencing_available", True),
+        "integrated",
+    ),
+    "stuck": Trouble(
+        lambda stage: stage.world.set_stuck("cal", "e1", stuck=True),
+        None,
+        lambda stage: stage.world.set_stuck("cal", "e1", stuck=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("speed", [1, 10])
+def test_conference_comes_after_the_generation_time(speed: float) -> None:
+    """A conference is pending at first, assigned after `generation_seconds` divided by `speed`, and told."""
+    stage = Stage(speed=speed)
+    stage.write("pro_zoom", description="Join: {{ cronofy.conferencing.join_url }}")
+    assert stage.after(1.9 / speed) == PENDING
+    assert stage.shown("description") == "Join: Conferencing details are to follow."
+    assigned = stage.after(0.2 / speed)
     assert assigned["provider_name"] == "zoom"
     assert assigned["join_url"].startswith("https://zoom.example/j/")
+    assert stage.shown("description") == f"Join: {assigned['join_url']}"
     assert stage.told() == [("conferencing_assigned", None)]
     assert stage.sent[-1]["event"]["conferencing"] == assigned
 
 
-def test_speed_divides_the_waiting() -> None:
-    """At speed 10 the two seconds of generation take a fifth of a second."""
-    stage = Stage(speed=10)
-    stage.write("pro_zoom")
-    assert stage.after(0.15) == PENDING
-    assert stage.after(0.1) != PENDING
+@pytest.mark.parametrize("name", TROUBLES)
+def test_failed_generation_leaves_the_event_pending(name: str) -> None:
+    """The event stays pending and the reason is told once; a fix brings the conference where one is tried."""
+    stage, trouble = Stage(), TROUBLES[name]
+    trouble.make(stage)
+    stage.write(trouble.profile_id)
+    assert [stage.after(11) for _ in range(5)] == [PENDING] * 5
+    assert stage.told() == ([trouble.told] if trouble.told else [])
+    if trouble.fix:
+        trouble.fix(stage)
+        assert stage.after(11) != PENDING
+        assert stage.told()[-1] == ("conferencing_assigned", None)
 
 
-@pytest.mark.parametrize(
-    ("trouble", "profile_id", "told"),
-    [
-        pytest.param(
-            "disconnect", "pro_zoom", ("conferencing_profile_disconnected", None), id="disconnected"
-        ),
-        pytest.param("disconnect_calendar", "pro_zoom", ("profile_disconnected", None), id="calendar-lost"),
-        pytest.param("remove", "pro_zoom", ("conferencing_failing", "profile_missing"), id="removed"),
-        pytest.param("outage", "pro_zoom", ("conferencing_failing", None), id="provider-outage"),
-        pytest.param(
-            "no_url", "pro_zoom", ("conferencing_failing", "missing_meeting_url"), id="profile-gives-no-url"
-        ),
-        pytest.param(
-            "no_integrated",
-            "integrated",
-            ("conferencing_failing", "missing_meeting_url"),
-            id="integrated-unavailable",
-        ),
-        pytest.param(
-            "account_no_url",
-            "integrated",
-            ("conferencing_failing", "missing_meeting_url"),
-            id="integrated-gives-no-url",
-        ),
-        pytest.param("past", "pro_zoom", None, id="start-in-the-past"),
-        pytest.param("stuck", "pro_zoom", None, id="stuck"),
-    ],
-)
-def test_failed_generation_leaves_the_event_pending(
-    trouble: str, profile_id: str, told: tuple[str, str | None] | None
-) -> None:
-    """A conference that cannot be made stays pending, and its reason is told once over many retries."""
-    stage = Stage()
-    make(trouble, stage)
-    stage.write(profile_id, **({"start": "2026-12-01T11:00:00Z"} if trouble == "past" else {}))
-    for _ in range(5):
-        assert stage.after(11) == PENDING
-    assert stage.told() == ([told] if told else [])
+@pytest.mark.parametrize("option", ["pending", "absent"])
+@pytest.mark.parametrize("event", ["pending", "absent", None])
+@pytest.mark.parametrize("removed", [True, False], ids=["profile removed", "start in the past"])
+def test_final_failure_is_shown_as_set(option: Any, event: Any, removed: bool) -> None:
+    """After a final failure a read shows the event pending, or without conferencing, as set."""
+    stage = Stage(after_failure=option)
+    if event:
+        stage.world.after_failure["cal", "e1"] = event
+    if removed:
+        TROUBLES["removed"].make(stage)
+    stage.write("pro_zoom", **({} if removed else PAST))
+    assert stage.after(3) == (PENDING if (event or option) == "pending" else None)
 
 
-def make(trouble: str, stage: Stage) -> None:
-    """Bring the trouble about."""
-    registry = stage.world.registry
-    match trouble:
-        case "disconnect":
-            registry.set_connected("acc_1", "pro_zoom", connected=False)
-        case "disconnect_calendar":
-            registry.set_connected("acc_1", "pro_cal", connected=False)
-        case "remove":
-            registry.remove_profile("acc_1", "pro_zoom")
-        case "outage":
-            stage.world.outages.add("zoom")
-        case "no_url":
-            stage.account.conferencing_profiles[0].missing_meeting_url = True
-        case "no_integrated":
-            stage.account.calendar_profiles[0].calendars[0].integrated_conferencing_available = False
-        case "account_no_url":
-            stage.account.missing_meeting_url = True
-        case "stuck":
-            stage.world.set_stuck("cal", "e1", stuck=True)
-
-
-@pytest.mark.parametrize(
-    ("trouble", "profile_id"),
-    [
-        pytest.param("disconnect", "pro_zoom", id="relinked"),
-        pytest.param("outage", "pro_zoom", id="outage-over"),
-        pytest.param("account_no_url", "integrated", id="licence-mended"),
-        pytest.param("stuck", "pro_zoom", id="unstuck"),
-    ],
-)
-def test_mended_trouble_ends_in_a_conference(trouble: str, profile_id: str) -> None:
-    """Where Cronofy retries, the conference comes by itself once the reason is gone."""
-    stage = Stage()
-    make(trouble, stage)
-    stage.write(profile_id)
-    assert stage.after(3) == PENDING
-    stage.world.registry.set_connected("acc_1", "pro_zoom", connected=True)
-    stage.world.outages.clear()
-    stage.account.missing_meeting_url = False
-    stage.world.set_stuck("cal", "e1", stuck=False)
-    assert stage.after(11) != PENDING
-    assert stage.told()[-1] == ("conferencing_assigned", None)
-
-
-@pytest.mark.parametrize("trouble", ["remove", "past"])
-def test_final_failure_may_show_as_absent(trouble: str) -> None:
-    """With `after_failure` absent, a read after a final failure shows no conferencing at all."""
-    stage = Stage(after_failure="absent")
-    make(trouble, stage)
-    stage.write("pro_zoom", **({"start": "2026-12-01T11:00:00Z"} if trouble == "past" else {}))
-    assert stage.after(3) is None
-
-
-def test_after_failure_of_one_event_goes_before_the_option() -> None:
-    """The switch of one event overrides the world's."""
-    stage = Stage(after_failure="absent")
-    stage.world.after_failure["cal", "e1"] = "pending"
-    make("remove", stage)
-    stage.write("pro_zoom")
-    assert stage.after(3) == PENDING
-
-
-@pytest.mark.parametrize(
-    ("default_profile", "provider"),
-    [pytest.param("pro_goto", "go_to", id="configured"), pytest.param(None, "google_meet", id="integrated")],
-)
-def test_default_stands_for_a_profile_or_the_calendar(default_profile: str | None, provider: str) -> None:
+def test_default_stands_for_a_profile_or_the_calendar() -> None:
     """`default` is the account's configured profile, else the calendar's integrated service."""
     stage = Stage()
-    stage.account.default_profile = default_profile
-    stage.write("default")
-    assigned = stage.after(3)
-    assert assigned is not None
-    assert assigned["provider_name"] == provider
+    for default_profile, provider in ((None, "google_meet"), ("pro_goto", "go_to")):
+        stage.account.default_profile = default_profile
+        stage.write("default")
+        assert stage.after(3)["provider_name"] == provider
 
 
 def test_another_profile_restarts_a_pending_event() -> None:
     """Writing another profile to a pending event makes its conference there, and only there."""
     stage = Stage()
-    make("remove", stage)
+    TROUBLES["removed"].make(stage)
     stage.write("pro_zoom")
     assert stage.after(3) == PENDING
     stage.write("pro_goto")
     assert stage.after(1.9) == PENDING
-    assigned = stage.after(0.2)
-    assert assigned is not None
-    assert assigned["provider_name"] == "go_to"
+    assert stage.after(0.2)["provider_name"] == "go_to"
     assert stage.told() == [("conferencing_failing", "profile_missing"), ("conferencing_assigned", None)]
 
 
-def test_repeated_block_makes_another_meeting() -> None:
-    """Writing the block again to an assigned event begins anew: the meeting's URL changes."""
-    stage = Stage()
-    stage.write("pro_zoom")
-    first = stage.after(3)
-    stage.write("pro_zoom")
-    assert stage.after(1) == PENDING
-    assert stage.after(2) not in (first, PENDING)
-
-
-def test_omitted_block_leaves_the_conference() -> None:
-    """A write without the block changes neither a pending nor an assigned conference."""
+def test_only_a_block_in_the_write_changes_the_conference() -> None:
+    """Omitted, the block changes nothing; repeated, it makes another meeting; `none` takes it away."""
     stage = Stage()
     stage.write("pro_zoom")
     stage.write(None, summary="Later")
     assert stage.after(1) == PENDING
-    assigned = stage.after(2)
-    assert assigned != PENDING
+    first = stage.after(2)
     stage.write(None, summary="Later still")
-    assert stage.after(3) == assigned
-
-
-def test_none_removes_the_conference() -> None:
-    """`none` takes the conference away."""
-    stage = Stage()
+    assert stage.after(3) == first != PENDING
     stage.write("pro_zoom")
-    assert stage.after(3) is not None
+    assert stage.after(1) == PENDING
+    assert stage.after(2) not in (first, PENDING)
     stage.write("none")
     assert stage.after(3) is None
 
@@ -262,22 +219,11 @@ def test_none_removes_the_conference() -> None:
 def test_past_event_moved_ahead_is_generated() -> None:
     """A person who moves a past event into the future lets its conference come; a change is told."""
     stage = Stage()
-    stage.write("pro_zoom", start="2026-12-01T11:00:00Z")
+    stage.write("pro_zoom", **PAST)
     assert stage.after(3) == PENDING
     stage.world.move("cal", "e1", start="2026-12-02T09:00:00Z", end="2026-12-02T10:00:00Z")
     assert stage.after(3) != PENDING
     assert stage.told() == [("change", None), ("conferencing_assigned", None)]
-
-
-def test_templates_are_rendered_on_read() -> None:
-    """Templates in the description show a placeholder while pending, and the link afterwards."""
-    stage = Stage()
-    stage.write("pro_zoom", description="Join: {{ cronofy.conferencing.join_url }}")
-    event = stage.world.event("cal", "e1")
-    assert render(event, stage.account)["description"] == "Join: Conferencing details are to follow."
-    assigned = stage.after(3)
-    assert assigned is not None
-    assert render(event, stage.account)["description"] == f"Join: {assigned['join_url']}"
 
 
 def test_deleted_event_gets_no_conference() -> None:
@@ -286,7 +232,7 @@ def test_deleted_event_gets_no_conference() -> None:
     stage.write("pro_zoom")
     stage.world.delete_by_owner("cal", "e1")
     assert stage.after(3) == PENDING
-    assert stage.world.event("cal", "e1").deleted
+    assert stage.shown("deleted")
 
 
 def test_write_shows_after_the_visibility_delay() -> None:
@@ -296,6 +242,6 @@ def test_write_shows_after_the_visibility_delay() -> None:
     stage.after(5)
     stage.write(None, summary="Second")
     stage.after(4.9)
-    assert stage.world.event("cal", "e1").summary == "First"
+    assert stage.shown("summary") == "First"
     stage.after(0.1)
-    assert stage.world.event("cal", "e1").summary == "Second"
+    assert stage.shown("summary") == "Second"

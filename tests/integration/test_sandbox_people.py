@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,8 +18,8 @@ from sandbox.world.registry import Registry
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module."""
-    with RunningSandbox() as sandbox:
+    """One sandbox for the module, whose pages people open at an address of its own."""
+    with RunningSandbox(SandboxOptions(public_url="https://sandbox.example")) as sandbox:
         yield sandbox
 
 
@@ -55,20 +55,21 @@ def userinfo(http: httpx.Client, access_token: str) -> httpx.Response:
     return http.get("/v1/userinfo", headers={"Authorization": f"Bearer {access_token}"})
 
 
-def relink_url(http: httpx.Client, account: dict[str, Any]) -> str:
-    """Return the relink URL of the account's conferencing profile."""
+def disconnect(http: httpx.Client, control: Control, account: dict[str, Any]) -> str:
+    """Disconnect the Zoom profile and return its relink URL, on this machine."""
+    control.disconnect_profile(account["sub"], "pro_zoom")
     data = userinfo(http, account["access_token"]).json()["cronofy.data"]
-    return str(data["conferencing_profiles"][0]["profile_relink_url"])
+    url = str(data["conferencing_profiles"][0]["profile_relink_url"])
+    assert url.startswith("https://sandbox.example/v2/relink/zoom?")
+    return url.removeprefix("https://sandbox.example")
 
 
 def test_refresh_is_not_to_be_stored(http: httpx.Client, account: dict[str, Any]) -> None:
     """A refresh gives a token, its life and the scope, and forbids storing the answer."""
     response = refresh(http, account)
-    assert response.status_code == 200
-    assert response.headers["Cache-Control"] == "no-store"
+    assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store")
     granted = response.json()
     assert (granted["token_type"], granted["expires_in"], granted["scope"]) == ("bearer", 3600, "read_write")
-    assert userinfo(http, granted["access_token"]).json()["sub"] == account["sub"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_expired_token_is_renewed(http: httpx.Client, control: Control, account:
     assert userinfo(http, refresh(http, account).json()["access_token"]).status_code == 200
 
 
-def test_token_expires_by_itself() -> None:
+def test_access_token_expires() -> None:
     """An access token lives `token_seconds`, also once another was given."""
     time = datetime(2026, 12, 1, tzinfo=UTC)
     registry = Registry(lambda: SandboxOptions(token_seconds=600), clock=lambda: time)
@@ -112,7 +113,7 @@ def test_token_expires_by_itself() -> None:
 def test_revoked_refresh_token_needs_a_new_authorisation(
     http: httpx.Client, control: Control, account: dict[str, Any]
 ) -> None:
-    """A revoked refresh token gives invalid_grant until the person authorises the application anew."""
+    """A revoked refresh token gives invalid_grant until the person authorises the application again."""
     control.revoke_refresh_token(account["sub"])
     assert refresh(http, account).json() == {"error": "invalid_grant"}
     assert refresh(http, control.authorize(account["sub"])).status_code == 200
@@ -124,7 +125,6 @@ def test_rotated_refresh_token_replaces_the_old(
     """With rotation on, a refresh gives another refresh token and the old one is void."""
     control.set_settings(rotate_refresh_tokens=True)
     rotated = refresh(http, account).json()["refresh_token"]
-    assert rotated != account["refresh_token"]
     assert refresh(http, account).json() == {"error": "invalid_grant"}
     assert refresh(http, account, refresh_token=rotated).status_code == 200
 
@@ -132,27 +132,16 @@ def test_rotated_refresh_token_replaces_the_old(
 def test_relink_page_asks_and_then_reconnects(
     http: httpx.Client, control: Control, account: dict[str, Any]
 ) -> None:
-    """Opening the relink URL changes nothing; its button reconnects the profile, which keeps its id."""
-    control.disconnect_profile(account["sub"], "pro_zoom")
-    url = relink_url(http, account)
+    """Opening the relink URL changes nothing; its button reconnects the profile, and then it has none."""
+    url = disconnect(http, control, account)
     page = http.get(url)
-    assert page.status_code == 200
     for words in ("Reconnect Zoom</button>", "dana-zoom", "dana@example.org", "Dana &lt;Example&gt;"):
         assert words in page.text
     assert "<script" not in page.text
     assert control.account(account["sub"])["conferencing_profiles"][0]["connected"] is False
     assert "connected again" in http.post(url).text
-    (profile,) = control.account(account["sub"])["conferencing_profiles"]
+    [profile] = control.account(account["sub"])["conferencing_profiles"]
     assert (profile["profile_id"], profile["connected"]) == ("pro_zoom", True)
-
-
-def test_relink_page_of_a_connected_profile_has_nothing_to_do(
-    http: httpx.Client, control: Control, account: dict[str, Any]
-) -> None:
-    """Opened again after reconnecting, the page has no button."""
-    control.disconnect_profile(account["sub"], "pro_zoom")
-    url = relink_url(http, account)
-    control.follow_relink(url)
     page = http.get(url)
     assert "nothing left to do" in page.text
     assert "<button" not in page.text
@@ -162,8 +151,7 @@ def test_relink_url_of_a_removed_profile_is_dead(
     http: httpx.Client, control: Control, account: dict[str, Any]
 ) -> None:
     """Neither a made-up token nor the URL of a removed profile leads anywhere."""
-    control.disconnect_profile(account["sub"], "pro_zoom")
-    url = relink_url(http, account)
+    url = disconnect(http, control, account)
     control.remove_profile(account["sub"], "pro_zoom")
     assert http.get(url).status_code == 404
     assert http.post("/v2/relink/zoom?email=dana%40example.org&token=x").status_code == 404
@@ -178,56 +166,43 @@ def test_new_conferencing_profile_is_connected(
         json={"redirect_uri": "https://app.example/back?x=1", "provider_name": "go_to"},
         headers={"Authorization": f"Bearer {account['access_token']}"},
     )
-    url = response.json()["authorization_request"]["url"]
+    url = response.json()["authorization_request"]["url"].removeprefix("https://sandbox.example")
     assert "Connect GoTo Meeting</button>" in http.get(url).text
-    back = http.post(url)
+    back = http.post(url).headers["Location"]
     added = control.account(account["sub"])["conferencing_profiles"][1]
     assert added["provider_name"] == "go_to"
-    assert back.headers["Location"] == (
-        f"https://app.example/back?x=1&last_linked_profile_id={added['profile_id']}"
-    )
+    assert back == f"https://app.example/back?x=1&last_linked_profile_id={added['profile_id']}"
+
+
+# -- the control plane ------------------------------------------------------------------------------
 
 
 def test_settings_are_changed_and_reset(control: Control) -> None:
     """A setting holds until the reset, which brings back those of the start."""
-    assert control.set_settings(page_size=7)["page_size"] == 7
-    assert control.settings()["page_size"] == 7
+    assert control.set_settings(page_size=7)["page_size"] == control.settings()["page_size"] == 7
     control.reset()
     assert control.settings()["page_size"] == 100
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("act", "status"),
     [
-        pytest.param({"page_sise": 7}, id="misspelt"),
-        pytest.param({"page_size": "many"}, id="wrong-type"),
-        pytest.param({"retry_seconds": 0}, id="out-of-range"),
+        pytest.param(lambda control: control.set_settings(page_sise=7), "422", id="misspelt-setting"),
+        pytest.param(lambda control: control.set_settings(page_size="many"), "422", id="wrong-type"),
+        pytest.param(lambda control: control.set_settings(retry_seconds=0), "422", id="out-of-range"),
+        pytest.param(lambda control: control.add_fault("stutter"), "422", id="unknown-fault"),
+        pytest.param(lambda control: control.set_mailbox(refuse_at="door"), "422", id="unknown-step"),
+        pytest.param(lambda control: control.account("acc_x"), "404", id="unknown-account"),
+        pytest.param(lambda control: control.remove_profile("acc_x", "pro_x"), "404", id="unknown-profile"),
+        pytest.param(lambda control: control.event("cal_x", "e1"), "404", id="unknown-event"),
     ],
 )
-def test_bad_setting_is_refused(control: Control, changes: dict[str, Any]) -> None:
-    """A setting that does not exist or fit is refused and changes nothing."""
+def test_bad_request_is_refused(control: Control, act: Callable[[Control], object], status: str) -> None:
+    """What does not exist or fit is refused, and changes nothing."""
     before = control.settings()
-    with pytest.raises(httpx.HTTPStatusError, match="422"):
-        control.set_settings(**changes)
+    with pytest.raises(httpx.HTTPStatusError, match=status):
+        act(control)
     assert control.settings() == before
-
-
-def test_unknown_things_are_not_found(control: Control) -> None:
-    """The control plane answers 404 for an account, profile or event that is not there."""
-    for act in (
-        lambda: control.account("acc_x"),
-        lambda: control.disconnect_profile("acc_x", "pro_x"),
-        lambda: control.event("cal_x", "e1"),
-    ):
-        with pytest.raises(httpx.HTTPStatusError, match="404"):
-            act()
-
-
-def test_many_accounts_at_once(control: Control) -> None:
-    """Accounts can be added in one call, each with its own ids and tokens."""
-    added = control.create_accounts([{"sub": f"acc_{n}"} for n in range(3)])
-    assert [a["sub"] for a in added] == ["acc_0", "acc_1", "acc_2"]
-    assert len({a["access_token"] for a in control.accounts()}) == 3
 
 
 def test_calendar_belongs_to_one_account(control: Control) -> None:
@@ -236,11 +211,3 @@ def test_calendar_belongs_to_one_account(control: Control) -> None:
     control.create_account(calendar_profiles=calendars)
     with pytest.raises(httpx.HTTPStatusError, match="cal_1 belongs to"):
         control.create_account(calendar_profiles=calendars)
-
-
-def test_public_url_leads_where_people_open_pages() -> None:
-    """With a public URL set, relink URLs begin with it instead of the sandbox's own origin."""
-    with RunningSandbox(SandboxOptions(public_url="https://sandbox.example")) as sandbox:
-        account = sandbox.control.create_account(conferencing_profiles=[{"connected": False}])
-        with httpx.Client(base_url=sandbox.url, trust_env=False) as http:
-            assert relink_url(http, account).startswith("https://sandbox.example/v2/relink/zoom?")

@@ -1,0 +1,279 @@
+"""Cronofy for the simulation: the sandbox in this process, on the simulated clock.
+
+It stands behind the program's own HTTP client. What the program writes is checked before it is done, and
+calls can be disturbed on their way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from sandbox.options import SandboxOptions
+from sandbox.server import build_app
+from sandbox.state import Sandbox
+from sandbox.world.accounts import Account, Calendar, CalendarProfile, ConferencingProfile
+from sandbox.world.events import Event
+from sandbox.world.moments import Moment, utc_text
+from sandbox.world.registry import Unknown
+from sandbox.world.world import World
+
+ORIGIN = "https://api.cronofy.test"
+SECRET = "simulated-secret"
+OPTIONS = SandboxOptions(
+    client_id="simulated-client",
+    client_secrets=(SECRET,),
+    public_url="https://app.cronofy.com",
+    per_second=0,
+    per_minute=0,
+    page_size=3,  # so that most reads have several pages
+    generation_seconds=20,
+    retry_seconds=20,
+)
+HALF_AN_HOUR = timedelta(minutes=30)
+#: What the sandbox may answer the program; any other status is the program's fault. 400: revoked.
+EXPECTED = frozenset({200, 202, 400, 401})
+
+
+class Death(BaseException):
+    """The worker's process dies: nobody catches it."""
+
+
+@dataclass(slots=True)
+class Written:
+    """One Update Event that was carried out."""
+
+    sub: str
+    event_id: str
+    profile_id: str
+    #: Whether its answer reached the program.
+    answered: bool = True
+
+
+Answer = Callable[[httpx.Request], httpx.Response]
+Disturbance = Callable[[httpx.Request, Answer], httpx.Response]
+
+
+class _Watched(World):
+    """A world that shows each write of the program to `watch` before it is done."""
+
+    watch: Callable[[Account, str, dict[str, Any]], None]
+
+    def upsert(self, account: Account, calendar_id: str, body: dict[str, Any], via: str = "event") -> None:
+        if via != "sandbox":
+            self.watch(account, calendar_id, body)
+        super().upsert(account, calendar_id, body, via)
+
+
+class Cronofy:
+    """The sandbox, and what may become of calls to it."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        """Nobody is there yet; `clock` is asked once for each call."""
+        self._clock = clock
+        self._loop = asyncio.new_event_loop()
+        self.begin()
+
+    def begin(self) -> None:
+        """Start with an empty sandbox."""
+        #: What becomes of the next calls, one each.
+        self.disturbances: deque[Disturbance] = deque()
+        #: What becomes of every other call.
+        self.disturb: Disturbance | None = None
+        self.calls = 0
+        self.written: list[Written] = []
+        #: Whatever was done that must never be done.
+        self.wrongs: list[str] = []
+        self._present = self._clock()
+        sandbox = Sandbox(OPTIONS)
+        sandbox.world = self.world = _Watched(lambda: OPTIONS, lambda *_: None, lambda: self._present)
+        self.world.watch = self._watch
+        self._asgi = httpx.ASGITransport(build_app(sandbox))
+
+    def close(self) -> None:
+        """Close the event loop."""
+        self._loop.close()
+
+    # What there is.
+
+    def join(self, sub: str, profiles: Iterable[tuple[str, str]]) -> None:
+        """Add a person with one calendar and these conferencing profiles: (id, provider)."""
+        calendar = Calendar(calendar_id=calendar_of(sub))
+        account = Account(sub=sub, calendar_profiles=[CalendarProfile(calendars=[calendar])])
+        self.world.registry.add_account(account)
+        for profile_id, provider in profiles:
+            self.connect(sub, profile_id, provider)
+
+    def connect(self, sub: str, profile_id: str, provider: str) -> None:
+        """Add a conferencing profile whose relink URL says whose it is; events that asked for it get it."""
+        profile = ConferencingProfile(
+            profile_id=profile_id, provider_name=provider, relink_token=f"{sub}.{profile_id}"
+        )
+        self.world.registry.add_profile(sub, profile)
+        for event in self.events(sub):
+            if event.profile_id == profile_id:
+                self.stick(event, self.is_stuck(event))
+
+    def subs(self) -> list[str]:
+        """Everybody."""
+        return [account.sub for account in self.world.registry.accounts()]
+
+    def account(self, sub: str) -> Account:
+        """One person's account."""
+        return self.world.registry.account(sub)
+
+    def profile(self, sub: str, profile_id: str) -> ConferencingProfile | None:
+        """A conferencing profile, or None once it is removed."""
+        return self.account(sub).conferencing_profile(profile_id)
+
+    def works(self, sub: str, profile_id: str) -> bool:
+        """Whether conferences can be made with the profile."""
+        profile = self.profile(sub, profile_id)
+        return profile is not None and profile.connected
+
+    def event(self, sub: str, event_id: str) -> Event | None:
+        """An event that was written, deleted or not."""
+        try:
+            return self.world.event(calendar_of(sub), event_id)
+        except Unknown:
+            return None
+
+    def events(self, sub: str) -> list[Event]:
+        """All of a person's events."""
+        return list(self.world.events(calendar_of(sub)))
+
+    def is_stuck(self, event: Event) -> bool:
+        """Whether no conference comes for this event, and nothing says why."""
+        return (event.calendar_id, event.event_id) in self.world.stuck
+
+    def stick(self, event: Event, stuck: bool) -> None:
+        """Let no conference come for this event, or end that."""
+        self.world.set_stuck(event.calendar_id, event.event_id or "", stuck)
+
+    def advance(self) -> None:
+        """Do what Cronofy does until now."""
+        self._present = self._clock()
+        self.world.advance()
+
+    # What the program asks.
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request, disturbed or not."""
+        self.calls += 1
+        self.advance()
+        disturb = self.disturbances.popleft() if self.disturbances else self.disturb
+        return disturb(request, self._answer) if disturb else self._answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        response = self._loop.run_until_complete(self._ask(request))
+        batch = response.json()["batch"] if request.url.path == "/v1/batch" and response.is_success else []
+        for status in (response.status_code, *(entry["status"] for entry in batch)):
+            if status not in EXPECTED:
+                self.wrongs.append(f"{request.method} {request.url} was answered {status}: {response.text}")
+        return response
+
+    async def _ask(self, request: httpx.Request) -> httpx.Response:
+        response = await self._asgi.handle_async_request(request)
+        return httpx.Response(response.status_code, headers=response.headers, content=await response.aread())
+
+    def _watch(self, account: Account, calendar_id: str, body: dict[str, Any]) -> None:
+        profile_id = body["conferencing"]["profile_id"]
+        name, event = f"{account.sub}/{body['event_id']}", self.event(account.sub, body["event_id"])
+        if event is None or calendar_id != event.calendar_id:
+            self.wrongs.append(f"{name} was written, which is no event")
+            return
+        start = event.start.instant()
+        if event.deleted or join_url(event) or start <= self._present:
+            state = "deleted" if event.deleted else "assigned" if join_url(event) else "past"
+            self.wrongs.append(f"{name} was written, which is {state}")
+        if Moment.parse(body["start"], "Etc/UTC").instant() != start:
+            self.wrongs.append(f"{name} was moved from {start} to {body['start']}")
+        if "attendees" in body:
+            self.wrongs.append(f"{name} was written with attendees")
+        if self.profile(account.sub, event.profile_id or "") and not self._repeated(name, profile_id):
+            self.wrongs.append(f"{name} was written, whose profile is there")
+        if not self.works(account.sub, profile_id):
+            self.wrongs.append(f"{name} was given {profile_id}, which does not work")
+        self.written.append(Written(account.sub, body["event_id"], profile_id))
+
+    def _repeated(self, name: str, profile_id: str) -> bool:
+        """Whether this very write was carried out before, and its answer was lost."""
+        before = [w for w in self.written if f"{w.sub}/{w.event_id}" == name]
+        return bool(before) and not before[-1].answered and before[-1].profile_id == profile_id
+
+    # What may become of a call, beside its answer.
+
+    def unheard(self, request: httpx.Request, answer: Answer) -> httpx.Response:
+        """The request is carried out, and its answer is lost."""
+        self._carry_out(request, answer)
+        raise httpx.ReadTimeout("no answer", request=request)
+
+    def death_before(self, _request: httpx.Request, _answer: Answer) -> httpx.Response:
+        """The worker dies before the request is sent."""
+        raise Death
+
+    def death_after(self, request: httpx.Request, answer: Answer) -> httpx.Response:
+        """The request is carried out, and the worker dies before it knows."""
+        self._carry_out(request, answer)
+        raise Death
+
+    def _carry_out(self, request: httpx.Request, answer: Answer) -> None:
+        known = len(self.written)
+        answer(request)
+        for written in self.written[known:]:
+            written.answered = False
+
+
+def meanwhile(act: Callable[[], object]) -> Disturbance:
+    """Somebody does this while the call is under way."""
+
+    def disturb(request: httpx.Request, answer: Answer) -> httpx.Response:
+        response = answer(request)
+        act()
+        return response
+
+    return disturb
+
+
+def answers(status: int, **headers: str) -> Disturbance:
+    """Cronofy answers with this status, and nothing is done."""
+    return lambda _request, _answer: httpx.Response(status, headers=headers, text="<html>Sorry</html>")
+
+
+def silence(request: httpx.Request, _answer: Answer) -> httpx.Response:
+    """The request does not arrive."""
+    raise httpx.ConnectTimeout("no answer", request=request)
+
+
+def nonsense(_request: httpx.Request, _answer: Answer) -> httpx.Response:
+    """Something on the way answers in Cronofy's place."""
+    return httpx.Response(200, text="<html>Welcome</html>")
+
+
+def calendar_of(sub: str) -> str:
+    """The id of a person's only calendar."""
+    return f"cal_{sub}"
+
+
+def join_url(event: Event) -> str | None:
+    """The event's conference, if it has one."""
+    return (event.conferencing or {}).get("join_url")
+
+
+def body_of(event_id: str, start: datetime, profile_id: str) -> dict[str, Any]:
+    """What a caller writes of an event."""
+    return {
+        "event_id": event_id,
+        "summary": f"Meeting {event_id}",
+        "description": "Join: {{ cronofy.conferencing.join_url }}",
+        "start": utc_text(start),
+        "end": utc_text(start + HALF_AN_HOUR),
+        "attendees": {"invite": [{"email": "guest@example.org"}]},
+        "conferencing": {"profile_id": profile_id},
+    }
