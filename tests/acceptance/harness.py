@@ -23,7 +23,6 @@ from celery.exceptions import TimeoutError as NoResult
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.celery import is_redis
 from sandbox.control.control import Control, Json
 from sandbox.demo.receiver import receiver
 from sandbox.options import SandboxOptions
@@ -36,6 +35,10 @@ INTAKE, URGENT = "reconciler.intake", "reconciler.urgent"
 #: The tasks that callers put on the urgent queue.
 QUESTIONS = frozenset({"explain", "reconcile_event", "reconcile_account"})
 OPERATOR = "operator@example.org"
+CAUSES = (
+    *("generating", "credentials_expired", "profile_removed", "event_in_past", "missing_meeting_url"),
+    *("provider_outage", "account_unauthorized", "event_gone", "unexplained"),
+)
 CLIENT_ID, CLIENT_SECRET = "sandbox-client", f"client-secret-{uuid4().hex}"
 
 #: As in production, with a clock that runs in seconds instead of hours.
@@ -306,7 +309,7 @@ def running_fleet(
         url = ledger or stack.enter_context(embedded_server(home / "redis"))
         sandbox = stack.enter_context(running_sandbox())
         redis = stack.enter_context(Redis.from_url(url))
-        queues = stack.enter_context(Redis.from_url(broker)) if broker and is_redis(broker) else redis
+        queues = stack.enter_context(Redis.from_url(broker)) if broker and "redis" in broker else redis
         caller = Caller(callers or broker or url, callers or url)
         stack.callback(caller.close)
         values = {

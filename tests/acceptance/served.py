@@ -16,10 +16,10 @@ PATH = "/webhooks/cronofy"
 class Served:
     """The command, and its address."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        """Start it, and wait until it is ready."""
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(self, fleet: Fleet, url: str = "") -> None:
+        """Start it at this address of the machine, or at a free port, and wait until it is ready."""
+        self.url = url or f"http://127.0.0.1:{free_port()}"
+        self.port = int(self.url.rpartition(":")[2])
         self.child: Child = fleet.start("serve", "--port", str(self.port))
         wait_until(self.is_ready, 30, 0.1, what="serve to be ready")
 

@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 from sandbox.control.control import Json
+from sandbox.world.courier import sign
 from tests.acceptance.harness import Fleet, Person, zoom
 from tests.ports import free_port
 from tests.waiting import wait_until
-from worker.cronofy.signature import signature_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -150,7 +150,7 @@ def test_a_webhook_of_ones_own_hands_notifications_on(fleet: Fleet) -> None:
         }
     )
     secret = fleet.env["RECONCILER_CRONOFY_CLIENT_SECRET"]
-    signature = signature_of(body.encode(), secret)
+    signature = sign(body.encode(), [secret])
     before = int(fleet.redis.hget("reconciler:counters", "notifications:taken") or 0)
 
     with _webhook(fleet) as url:

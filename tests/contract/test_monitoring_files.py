@@ -94,13 +94,3 @@ def test_alerts_fire_when_they_should_and_else_stay_silent() -> None:
 
     assert names == {f"{rule['alert']} {what}" for rule in RULES for what in ("fires", "stays silent")}
     assert "SUCCESS" in _promtool("test", "rules", "alerts_test.yml")
-
-
-@needs_promtool
-@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_a_query_is_written_as_prometheus_reads_it(query: str, tmp_path: Path) -> None:
-    """Checked as the expression of a rule."""
-    rule = {"groups": [{"name": "one", "rules": [{"record": "one", "expr": query}]}]}
-    (tmp_path / "rule.yml").write_text(yaml.safe_dump(rule))
-
-    _promtool("check", "rules", "rule.yml", cwd=tmp_path)

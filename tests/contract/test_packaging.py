@@ -1,4 +1,4 @@
-"""What is built and installed: the data files, the console script, the locks, the size of modules."""
+"""What is built and installed: the data files, the console script, the locks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from worker.cli import main
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("config", "worker", "tasks", "sandbox")
-#: Longer than this, a module holds more than one thing.
-MOST_LINES = 400
 #: What is pinned closely, and how; docs/dependencies.md says why.
 CLOSE_PINS = {"celery": ">=5.6.3,<5.7", "kombu": ">=5.7,<5.8"}
 
@@ -125,18 +123,6 @@ def test_every_file_that_is_no_module_is_package_data() -> None:
     ]
 
     assert missing == []
-
-
-def test_modules_are_short() -> None:
-    """A module that grows beyond this is to be taken apart."""
-    long = {
-        path.relative_to(ROOT).as_posix(): lines
-        for package in (*PACKAGES, "tests", "benchmarks")
-        for path in (ROOT / package).rglob("*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
-    }
-
-    assert long == {}
 
 
 def _is_taken(path: Path, data: dict[str, list[str]]) -> bool:

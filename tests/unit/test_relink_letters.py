@@ -58,46 +58,40 @@ def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_need
     ]
 
 
+EXPIRED = "our Zoom connection (dana@work.example) has expired, so"
+AGAIN = f"This is a reminder: y{EXPIRED}"
+
+
 @pytest.mark.parametrize(
     ("count", "reminder", "subject", "sentence"),
     [
-        pytest.param(
+        (
             1,
             0,
-            "Reconnect Zoom: one upcoming meeting has no link yet",
-            "Your Zoom connection (dana@work.example) has expired, so one upcoming meeting has no link yet.",
-            id="one meeting",
+            "Reconnect Zoom: one upcoming meeting has",
+            f"Y{EXPIRED} one upcoming meeting has no link yet.",
         ),
-        pytest.param(
+        (
             3,
             0,
-            "Reconnect Zoom: 3 upcoming meetings have no link yet",
-            "Your Zoom connection (dana@work.example) has expired, so 3 upcoming meetings have no link yet.",
-            id="several meetings",
+            "Reconnect Zoom: 3 upcoming meetings have",
+            f"Y{EXPIRED} 3 upcoming meetings have no link yet.",
         ),
-        pytest.param(
-            1,
-            1,
-            "Reminder: one upcoming meeting still waits for you to reconnect Zoom",
-            "This is a reminder: your Zoom connection (dana@work.example) has expired, "
-            "so one upcoming meeting still has no link.",
-            id="reminder of one",
-        ),
-        pytest.param(
-            3,
-            2,
-            "Reminder: 3 upcoming meetings still wait for you to reconnect Zoom",
-            "This is a reminder: your Zoom connection (dana@work.example) has expired, "
-            "so 3 upcoming meetings still have no link.",
-            id="second reminder of several",
-        ),
+        (1, 1, "Reminder: one upcoming meeting still", f"{AGAIN} one upcoming meeting still has no link."),
+        (3, 2, "Reminder: 3 upcoming meetings still", f"{AGAIN} 3 upcoming meetings still have no link."),
     ],
+    ids=["one meeting", "several meetings", "reminder of one", "second reminder of several"],
 )
 def test_subject_and_first_sentence(count: int, reminder: int, subject: str, sentence: str) -> None:
-    """Number and occasion are told alike in subject, text and HTML."""
+    """Number and occasion are the same in subject, text and HTML."""
     message = compose_relink(replace(RELINK, meetings=(WEEKLY,) * count, reminder=reminder), ENVELOPE)
 
-    assert message["Subject"] == subject
+    assert message["Subject"].startswith(subject)
+    assert message["Subject"].endswith(
+        " wait for you to reconnect Zoom"
+        if reminder > 1
+        else (" waits for you to reconnect Zoom" if reminder else " no link yet")
+    )
     assert sentence in prose(message)
     assert sentence in PlainText(part(message, "html")).text
 
@@ -126,15 +120,13 @@ def test_provider_is_named_as_people_name_it(provider_name: str | None, shown: s
 
 
 @pytest.mark.parametrize(
-    ("profile_name", "shown"),
-    [("dana@work.example", "Zoom connection (dana@work.example) has"), ("zoom", "Zoom connection has")],
-    ids=["a name of its own", "the name of the service"],
+    ("profile_name", "shown"), [("dana@work.example", " (dana@work.example)"), ("zoom", "")]
 )
 def test_the_profile_is_named_where_that_says_more(profile_name: str, shown: str) -> None:
     """A profile that is called as its service is not named twice."""
     message = compose_relink(replace(RELINK, profile_name=profile_name), ENVELOPE)
 
-    assert shown in prose(message)
+    assert f"Zoom connection{shown} has" in prose(message)
 
 
 def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
@@ -157,84 +149,46 @@ def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("count", "listed", "more"),
-    [
-        pytest.param(50, 50, None, id="as many as are listed"),
-        pytest.param(51, 50, "and 1 more", id="one too many"),
-        pytest.param(1000, 50, "and 950 more", id="far too many"),
-    ],
-)
-def test_long_list_is_cut_and_says_so(count: int, listed: int, more: str | None) -> None:
+@pytest.mark.parametrize("count", [50, 51, 1000])
+def test_a_long_list_is_cut_and_says_so(count: int) -> None:
     """At most 50 meetings are listed, the soonest; the subject still counts all of them."""
     start = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
-    meetings = tuple(
-        replace(WEEKLY, summary=f"No. {n}", start=start + timedelta(hours=n)) for n in reversed(range(count))
-    )
+    meetings = [replace(WEEKLY, summary=f"No. {n}", start=start + timedelta(hours=n)) for n in range(count)]
 
-    message = compose_relink(replace(RELINK, meetings=meetings), ENVELOPE)
+    message = compose_relink(replace(RELINK, meetings=tuple(reversed(meetings))), ENVELOPE)
 
     text, html = part(message, "plain"), PlainText(part(message, "html")).text
-    assert [f"No. {n}\n" in text for n in range(count)] == [n < listed for n in range(count)]
-    assert text.count("\n- ") == listed + (more is not None)
-    assert more is None or (f"- {more}\n" in text and more in html)
+    more = f"and {count - 50} more"
+    assert [f"No. {n}\n" in text for n in range(count)] == [n < 50 for n in range(count)]
+    assert [f"- {more}\n" in text, more in html] == [count > 50] * 2
     assert f"{count} upcoming meetings" in str(message["Subject"])
+
+
+NINE = datetime(2026, 12, 1, 9, tzinfo=UTC)
+NINE_UTC = "Tue 1 Dec 2026, 09:00 (UTC)"
+SUMMER, LATE = datetime(2026, 7, 1, 8, 5, tzinfo=UTC), datetime(2026, 12, 1, 23, 30, tzinfo=UTC)
+LAST = datetime(9999, 12, 31, 23, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("start", "tzid", "shown"),
     [
-        pytest.param(
-            datetime(2026, 7, 1, 8, 5, tzinfo=UTC),
-            "Europe/Paris",
-            "Wed 1 Jul 2026, 10:05 (Europe/Paris)",
-            id="summer time",
-        ),
-        pytest.param(
-            datetime(2026, 12, 1, 23, 30, tzinfo=UTC),
-            "Asia/Tokyo",
-            "Wed 2 Dec 2026, 08:30 (Asia/Tokyo)",
-            id="another day there",
-        ),
-        pytest.param(
-            datetime(2026, 12, 1, 9, tzinfo=UTC), None, "Tue 1 Dec 2026, 09:00 (UTC)", id="no zone: UTC"
-        ),
-        pytest.param(
-            datetime(2026, 12, 1, 9, tzinfo=UTC), "Etc/UTC", "Tue 1 Dec 2026, 09:00 (UTC)", id="Etc/UTC"
-        ),
-        pytest.param(
-            datetime(2026, 12, 1, 9, tzinfo=UTC),
-            "Romance Standard Time",
-            "Tue 1 Dec 2026, 09:00 (UTC)",
-            id="unknown zone",
-        ),
-        pytest.param(
-            datetime(2026, 12, 1, 9, tzinfo=UTC), "../x\0", "Tue 1 Dec 2026, 09:00 (UTC)", id="no zone's name"
-        ),
-        pytest.param(
-            datetime(2026, 12, 1, 9, tzinfo=UTC),
-            "Europe",
-            "Tue 1 Dec 2026, 09:00 (UTC)",
-            id="folder of zones",
-        ),
+        pytest.param(SUMMER, "Europe/Paris", "Wed 1 Jul 2026, 10:05 (Europe/Paris)", id="summer time"),
+        pytest.param(LATE, "Asia/Tokyo", "Wed 2 Dec 2026, 08:30 (Asia/Tokyo)", id="another day there"),
+        pytest.param(NINE, None, NINE_UTC, id="no zone: UTC"),
+        pytest.param(NINE, "Etc/UTC", NINE_UTC, id="Etc/UTC"),
+        pytest.param(NINE, "Romance Standard Time", NINE_UTC, id="unknown zone"),
+        pytest.param(NINE, "../x\0", NINE_UTC, id="not a zone's name"),
+        pytest.param(NINE, "Europe", NINE_UTC, id="folder of zones"),
         pytest.param(date(2026, 12, 1), "Asia/Tokyo", "Tue 1 Dec 2026 (all day)", id="all day"),
-        pytest.param(
-            datetime(9999, 12, 31, 23, tzinfo=UTC),
-            "Asia/Tokyo",
-            "at an unknown time",
-            id="end of the calendar",
-        ),
+        pytest.param(LAST, "Asia/Tokyo", "at an unknown time", id="end of the calendar"),
         pytest.param(None, "Asia/Tokyo", "at an unknown time", id="unknown"),
     ],
 )
-def test_start_is_told_in_the_readers_zone(
-    start: datetime | date | None, tzid: str | None, shown: str
-) -> None:
+def test_a_start_is_in_the_readers_zone(start: datetime | date | None, tzid: str | None, shown: str) -> None:
     """A start reads as on a clock in the meeting's zone, with the zone's name."""
-    meeting = replace(WEEKLY, start=start, tzid=tzid)
-    assert f"- {shown}: Weekly\n" in part(
-        compose_relink(replace(RELINK, meetings=(meeting,)), ENVELOPE), "plain"
-    )
+    letter = replace(RELINK, meetings=(replace(WEEKLY, start=start, tzid=tzid),))
+    assert f"- {shown}: Weekly\n" in part(compose_relink(letter, ENVELOPE), "plain")
 
 
 @pytest.mark.parametrize(
@@ -257,9 +211,8 @@ def test_summary_is_shown_on_one_bounded_line(summary: str, shown: str) -> None:
     """What a summary holds is shown as text, in both parts, and stays on its line."""
     message = sent(compose_relink(replace(RELINK, meetings=(replace(WEEKLY, summary=summary),)), ENVELOPE))
 
-    assert f"- Tue 1 Dec 2026, 10:00 (Europe/Paris): {shown}\n" in part(message, "plain").replace(
-        "\r\n", "\n"
-    )
+    line = f"- Tue 1 Dec 2026, 10:00 (Europe/Paris): {shown}\n"
+    assert line in part(message, "plain").replace("\r\n", "\n")
     assert shown in PlainText(part(message, "html")).words
 
 
@@ -304,13 +257,13 @@ def test_headers_are_whole_and_mark_the_mail_as_automatic() -> None:
         ("text/html", "utf-8"),
     ]
     assert all(p["Content-Transfer-Encoding"] == "quoted-printable" for p in message.iter_parts())
+    assert "Reply-To" not in compose_relink(RELINK, replace(ENVELOPE, reply_to=None))
 
 
 @pytest.mark.parametrize(
     "text",
     [
         pytest.param("Александр Николаевич Островский", id="Cyrillic"),
-        pytest.param("Παναγιώτης Παπαδόπουλος Κωνσταντίνου", id="Greek"),
         pytest.param("عبد الرحمن محمد الشريف القاضي", id="Arabic"),
         pytest.param("スティーブン スピルバーグ ジョンソン", id="Japanese"),
     ],
@@ -318,47 +271,28 @@ def test_headers_are_whole_and_mark_the_mail_as_automatic() -> None:
 def test_names_of_every_script_keep_their_blanks(text: str) -> None:
     """A name or subject that fills several encoded words is read as it was written."""
     summary = f"{text} {text}"[:60].strip()
-    message = compose_escalation(
-        replace(ESCALATION, entries=(replace(ENTRY, meeting=replace(WEEKLY, summary=summary)),)), ENVELOPE
-    )
+    entry = replace(ENTRY, meeting=replace(WEEKLY, summary=summary))
+    escalation = compose_escalation(replace(ESCALATION, entries=(entry,)), ENVELOPE)
     relink = compose_relink(replace(RELINK, name=text), ENVELOPE)
 
     def read(mail: EmailMessage, name: str) -> str:
         # The older parser: the newer one adds blanks of its own between the words of a name.
         return str(make_header(decode_header(message_from_bytes(mail.as_bytes())[name])))
 
-    assert read(message, "Subject").startswith(f"1 meeting needs a person: {summary}, Tue 1 Dec")
+    assert read(escalation, "Subject").startswith(f"1 meeting needs a person: {summary}, Tue 1 Dec")
     assert read(relink, "To") == f"{text} <dana@example.org>"
 
 
-def test_no_reply_to_without_one() -> None:
-    """Where no Reply-To is set, the mail has none."""
-    assert "Reply-To" not in compose_relink(RELINK, replace(ENVELOPE, reply_to=None))
+#: No domain, no local part, more than an address, or not plain ASCII.
+UNFIT = [
+    *("", "dana", "dana@", "@example.org", "dana @example.org", "dana@-example.org", "d..a@example.org"),
+    *("dana@example.org\r\nBcc: eve@example.org", "dana@example.org\n", "dana@example.org, eve@example.org"),
+    *("Dana <dana@example.org>", '"da na"@example.org', "dana(eve)@example.org", "=?utf-8?q?x?=@example.org"),
+    *("dana@[127.0.0.1]", "dänä@example.org", "d" * 65 + "@example.org", "dana@" + "e" * 250),
+]
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        pytest.param("", id="empty"),
-        pytest.param("dana", id="no domain"),
-        pytest.param("dana@", id="empty domain"),
-        pytest.param("@example.org", id="empty local part"),
-        pytest.param("dana@example.org\r\nBcc: eve@example.org", id="header injection"),
-        pytest.param("dana@example.org\n", id="trailing newline"),
-        pytest.param("dana@example.org, eve@example.org", id="two"),
-        pytest.param("Dana <dana@example.org>", id="display name"),
-        pytest.param("dana @example.org", id="blank"),
-        pytest.param('"da na"@example.org', id="quoted local part"),
-        pytest.param("dana(eve)@example.org", id="comment"),
-        pytest.param("=?utf-8?q?x?=@example.org", id="encoded word"),
-        pytest.param("dana@[127.0.0.1]", id="domain literal"),
-        pytest.param("dana@-example.org", id="hyphen first"),
-        pytest.param("dänä@example.org", id="not ASCII"),
-        pytest.param("d..a@example.org", id="two dots"),
-        pytest.param("d" * 65 + "@example.org", id="local part too long"),
-        pytest.param("dana@" + "e" * 250, id="too long"),
-    ],
-)
+@pytest.mark.parametrize("address", UNFIT, ids=[ascii(address[:40]) for address in UNFIT])
 def test_unfit_address_is_refused_by_name(address: str) -> None:
     """An address that is not plain is refused, and the refusal is one printable line that names it."""
     with pytest.raises(ValueError, match=r"^not a plain email address: '") as refused:
@@ -368,11 +302,13 @@ def test_unfit_address_is_refused_by_name(address: str) -> None:
     assert address[:20].partition("\r")[0].strip() in str(refused.value)
 
 
-def test_unfit_sender_and_reply_to_are_refused() -> None:
+@pytest.mark.parametrize(
+    "unfit", [{"sender": "A <a@b>, c@d"}, {"reply_to": "a@b\nc"}], ids=["From", "Reply-To"]
+)
+def test_unfit_sender_and_reply_to_are_refused(unfit: dict[str, str]) -> None:
     """The installation's own addresses are held to the same rule."""
-    for envelope in (replace(ENVELOPE, sender="A <a@b>, c@d"), replace(ENVELOPE, reply_to="a@b\nc")):
-        with pytest.raises(ValueError, match="not a plain email address"):
-            compose_relink(RELINK, envelope)
+    with pytest.raises(ValueError, match="not a plain email address"):
+        compose_relink(RELINK, replace(ENVELOPE, **unfit))  # type: ignore[arg-type]
 
 
 def test_letters_without_a_meeting_are_refused() -> None:
