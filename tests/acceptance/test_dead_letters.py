@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -32,8 +32,13 @@ def listed(fleet: Fleet) -> Any:
 def refuse(fleet: Fleet, **kwargs: Any) -> str:
     """Have a `track` refused; the letter's id."""
     fleet.caller.failure("track", **kwargs)
-    [(letter_id, _)] = cast("Any", fleet.redis.xrevrange("reconciler:dead-letters", count=1))
-    return str(letter_id.decode())
+    return ids(fleet)[-1]
+
+
+def ids(fleet: Fleet) -> list[str]:
+    """The ids of all letters, the newest last: sooner read here than by a command."""
+    entries: Any = fleet.redis.xrange("reconciler:dead-letters")
+    return [letter_id.decode() for letter_id, _ in entries]
 
 
 def test_a_refused_payload_is_corrected_on_the_way_back(letters: Fleet) -> None:
@@ -49,13 +54,13 @@ def test_a_refused_payload_is_corrected_on_the_way_back(letters: Fleet) -> None:
 
     assert letters.run("dead-letters", "replay", "--all").returncode == 0
 
-    [back] = wait_until(lambda: listed(letters), 10, 0.2, what="the letter to come back")
+    wait_until(lambda: ids(letters) not in ([], [kept["id"]]), 10, 0.1, what="the letter to come back")
+    [back] = listed(letters)
     assert (back["reason"], back["kwargs"]) == (kept["reason"], kept["kwargs"])
-    assert back["id"] != kept["id"]
     ran = letters.run("dead-letters", "replay", back["id"], "--set", 'event.event_id="seven"')
     assert (ran.returncode, ran.stdout) == (0, f"{back['id']} conferencing.track sent again\n")
     wait_until(lambda: person.explain("seven"), 10, 0.1, what="the event to be tracked")
-    assert listed(letters) == []
+    assert ids(letters) == []
 
 
 def test_secrets_are_masked_and_still_sent_again(letters: Fleet) -> None:
@@ -70,20 +75,19 @@ def test_secrets_are_masked_and_still_sent_again(letters: Fleet) -> None:
     assert sub in printed
     assert token not in printed
     assert letters.run("dead-letters", "replay", letter["id"], "--unset", "refreshtoken").returncode == 0
-    stored = wait_until(lambda: letters.redis.hget(f"reconciler:account:{sub}", "standing"), 10, 0.1)
-    assert stored == b"active"
+    wait_until(lambda: letters.redis.exists(f"reconciler:account:{sub}"), 10, 0.1, what="the account")
 
 
 def test_the_table_fits_a_terminal_of_eighty_columns(letters: Fleet) -> None:
     """Long reasons are wrapped; the ids stay whole, to be copied."""
     event = {"event_id": "e", "start": "x" * 300}
-    ids = [refuse(letters, sub="acc", calendar_id="cal", event=event) for _ in range(3)]
+    kept = [refuse(letters, sub="acc", calendar_id="cal", event=event) for _ in range(3)]
 
     ran = letters.run("dead-letters", "list", "--limit", "2")
 
     lines = ran.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert [line.split()[0] for line in lines if "-0 " in line or "-1 " in line] == ids[1:]
+    assert [line.split()[0] for line in lines if "-0 " in line or "-1 " in line] == kept[1:]
     assert "3 in all" in ran.stdout
 
 
@@ -96,7 +100,7 @@ def test_an_unknown_id_changes_nothing_and_names_the_nearest(letters: Fleet) -> 
         answer = letters.run("dead-letters", *args)
         assert answer.returncode == 1
         assert f"There is no dead letter {wrong}; the nearest is {kept}." in answer.stderr
-    assert [letter["id"] for letter in listed(letters)] == [kept]
+    assert ids(letters) == [kept]
 
 
 @pytest.mark.parametrize(
@@ -121,20 +125,22 @@ def test_what_cannot_be_sent_again_stays(letters: Fleet, setting: str, value: st
     assert setting == "BROKER_URL" or (
         locked["kwargs"] is None and "RECONCILER_VAULT_KEYS" in locked["reason"]
     )
-    assert [(letter["id"], letter["kwargs"]["more"]) for letter in listed(letters)] == [(kept, 1)]
+    assert ids(letters) == [kept]
 
 
 def test_letters_are_erased_only_when_that_is_meant(letters: Fleet) -> None:
     """Without a terminal to ask at, only with --yes; one of them or all."""
-    ids = [refuse(letters, sub="acc", calendar_id="cal", event={}, number=number) for number in range(3)]
+    first, second, third = (
+        refuse(letters, sub="acc", calendar_id="cal", event={}, number=number) for number in range(3)
+    )
 
     unasked = letters.run("dead-letters", "drop", "--all")
-    one = letters.run("dead-letters", "drop", ids[1], "--yes")
-    left = [letter["id"] for letter in listed(letters)]
+    one = letters.run("dead-letters", "drop", second, "--yes")
+    left = ids(letters)
     rest = letters.run("dead-letters", "drop", "--all", "--yes")
 
     assert (unasked.returncode, "--yes" in unasked.stderr) == (2, True)
-    assert (one.stdout, left, rest.stdout) == ("1 dropped\n", [ids[0], ids[2]], "2 dropped\n")
+    assert (one.stdout, left, rest.stdout) == ("1 dropped\n", [first, third], "2 dropped\n")
     assert letters.run("dead-letters").stdout == "There are no dead letters.\n"
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sandbox.control.control import Json
 from tests.acceptance.harness import INTAKE, Fleet, Person, zoom
+from tests.faults.record import Record
 from tests.waiting import wait_until
 from worker.ledger.records import EventKey
 
@@ -38,6 +39,18 @@ class Result:
     #: Relink emails, and those among them that came once more with the Message-ID of another.
     mails: int
     repeated_mails: int
+
+    @property
+    def redone(self) -> int:
+        """All that was done twice."""
+        return self.doubled + self.rewritten.total() + self.repeated_mails
+
+    def enter(
+        self, record: Record, fault: str, injected: int, events: int, doubled: int | None = None
+    ) -> None:
+        """Add it to a fault's row of the table."""
+        twice = self.doubled if doubled is None else doubled
+        record(fault, injected=injected, events=events, lost=self.lost, doubled=twice, mails=self.mails)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,4 @@
-"""Messages that no caller would write: each in its own way unfit, as raw bytes for the broker's list.
-
-What Celery cannot read at all is in ``tests/acceptance/test_messages.py``; these look like messages at first.
-"""
+"""Messages that no caller would write: each in its own way unfit, as raw bytes for the broker's list."""
 
 from __future__ import annotations
 
@@ -23,6 +20,7 @@ def message(
     headers: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
     envelope: Mapping[str, Any] | None = None,
+    without: str = "",
 ) -> bytes:
     """A good message of Celery's protocol 2, with these parts in the place of its own."""
     task_id = str(uuid4())
@@ -44,6 +42,7 @@ def message(
         },
         **(envelope or {}),
     }
+    whole.pop(without, None)
     return json.dumps(whole).encode()
 
 
@@ -56,6 +55,22 @@ _DEEP = "[" * DEEP + "]" * DEEP
 
 #: What a worker is given that it may carry out, refuse or drop, as long as it lives on.
 MESSAGES: dict[str, bytes] = {
+    "not JSON": b"{not json",
+    "not a text": b"\xff\xfe\x00",
+    "nothing": b"",
+    "a JSON list": b"[1, 2, 3]",
+    "a JSON number": b"7",
+    **{f"no {part}": message(without=part) for part in ("headers", "properties", "body")},
+    "headers that are a number": message(envelope={"headers": 5}),
+    "headers without a task": message(envelope={"headers": {"lang": "py", "id": "1"}}),
+    "an unknown task": message(headers={"task": "conferencing.nothing"}),
+    "a body that is not JSON": message(b"{{{"),
+    "a body that is no triple": message(b'{"sub": "acc_hostile"}'),
+    "a triple of the wrong types": message(b"[{}, [], 1]"),
+    "bad base64": message(envelope={"body": "not base64!"}),
+    "pickle": message(b"\x80\x04]\x94.", envelope={"content-type": "application/x-python-serialize"}),
+    "yaml": message(b"- []\n- {sub: acc_hostile}\n- {}\n", envelope={"content-type": "application/x-yaml"}),
+    "an unknown content type": message(envelope={"content-type": "application/x-nothing"}),
     "a body nested 100 000 deep": message(_call(f'{{"sub": {_DEEP}}}')),
     "an envelope nested 100 000 deep": message().replace(b'"utf-8"', _DEEP.encode()),
     "a number of 10 000 digits": message(_call(f'{{"sub": {"9" * 10_000}}}')),

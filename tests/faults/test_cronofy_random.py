@@ -70,20 +70,6 @@ def stage(
         yield stage
 
 
-def test_all_end_right_while_all_is_well(stage: Stage) -> None:
-    """What the roles say is what comes of them without any fault."""
-    ensemble = Ensemble(stage)
-
-    for _ in range(3):
-        ensemble.round()
-    assert ensemble.requested()
-    ensemble.relink()
-    for _ in range(3):
-        ensemble.round()
-
-    assert (ensemble.lacking(), ensemble.doubled_writes()) == ([], 0)
-
-
 def test_all_end_right_while_three_of_ten_calls_fail(
     stage: Stage, long: bool, seed: int, record: Record
 ) -> None:

@@ -73,14 +73,7 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
     fleet.children[0] = workers[-1]
 
     unexplained = sum(times for sub, times in result.rewritten.items() if sub not in in_hands)
-    record(
-        "A worker is killed (kill -9)",
-        injected=kills,
-        events=len(crowd),
-        lost=result.lost,
-        doubled=result.doubled + unexplained,
-        mails=result.mails,
-    )
+    result.enter(record, "A worker is killed (kill -9)", kills, len(crowd), result.doubled + unexplained)
     assert again <= 2 * kills
     assert (result.lost, result.doubled, unexplained) == (0, 0, 0)
     assert result.repeated_mails <= kills
@@ -104,18 +97,10 @@ def test_a_worker_that_is_asked_to_end_finishes_what_it_is_at(fleet: Fleet, reco
     again = crowd.send_again()
     result = crowd.settle(120)
 
-    redone = result.doubled + result.rewritten.total() + result.repeated_mails
-    record(
-        "A worker is asked to end (SIGTERM) under load",
-        injected=1,
-        events=len(crowd),
-        lost=result.lost,
-        doubled=redone,
-        mails=result.mails,
-    )
+    result.enter(record, "A worker is asked to end (SIGTERM) under load", 1, len(crowd), result.redone)
     assert code == 0
     assert (held, unacked, again) == (set(), 0, 0)
-    assert (result.lost, redone) == (0, 0)
+    assert (result.lost, result.redone) == (0, 0)
 
 
 def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record) -> None:
@@ -158,7 +143,7 @@ def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record
 
 
 def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
-    """Without beat nothing is looked at; two that come in its place do everything once."""
+    """Without beat nothing is looked at; two that come in its place, and two workers, do everything once."""
     beat = next(child for child in fleet.children if "beat" in child.process.args)  # type: ignore[operator]
     os.kill(beat.pid, signal.SIGKILL)
     beat.process.wait(5)
@@ -170,21 +155,14 @@ def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
     time.sleep(1.5)
     unlooked = len(fleet.control.requests("/v1/events")) == looks
     beats = [fleet.start("beat"), fleet.start("beat")]
+    fleet.children.append(_start_worker(fleet))
 
     crowd.relink()
     result = crowd.settle(120)
 
-    doubled = result.doubled + result.rewritten.total() + result.repeated_mails
-    record(
-        "Beat is killed, and doubled",
-        injected=2,
-        events=len(crowd),
-        lost=result.lost,
-        doubled=doubled,
-        mails=result.mails,
-    )
+    result.enter(record, "Beat is killed, and doubled", 2, len(crowd), result.redone)
     assert unlooked
-    assert (result.lost, doubled) == (0, 0)
+    assert (result.lost, result.redone) == (0, 0)
     assert all(each.process.poll() is None for each in beats)
 
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -42,16 +41,6 @@ def _check_all_run(fleet: Fleet) -> None:
         "The bounds on Celery in pyproject.toml rest on this test: no version that fails it may be allowed. "
         f"The log ends with:\n{fleet.log.read_text()[-3000:]}"
     )
-
-
-def _lines(log: str) -> list[dict[str, Any]]:
-    """What the log says; Celery's banner is none of it."""
-    return [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-
-
-def _away(fleet: Fleet) -> set[str]:
-    """The servers that were away, as the log has them."""
-    return {entry["server"] for entry in fleet.logged("redis.unavailable")}
 
 
 def _half_busy(fleet: Fleet, people: int) -> list[Person]:
@@ -101,13 +90,8 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
 
     _check_all_run(fleet)
     assert [child.pid for child in fleet.children] == pids
-    record(
-        "Redis is killed (kill -9) and restarted from its AOF",
-        injected=kills,
-        events=len(crowd) + len(slow),
-        lost=result.lost,
-        doubled=result.doubled,
-        mails=result.mails,
+    result.enter(
+        record, "Redis is killed (kill -9) and restarted from its AOF", kills, len(crowd) + len(slow)
     )
     assert (result.lost, result.doubled) == (0, 0)
     assert again <= kills
@@ -170,22 +154,16 @@ def test_work_pauses_while_redis_takes_no_writes(
         calls = len(fleet.control.requests("/v1/"))
         time.sleep(1)
         idle = len(fleet.control.requests("/v1/")) == calls
-        lines = _lines(fleet.log.read_bytes()[began:].decode())
+        log = fleet.log.read_bytes()[began:].decode()
     finally:
         _mend(server)
     crowd.relink()
     again = crowd.send_again()
     result = crowd.settle(120)
 
-    record(
-        "Redis takes no writes (read-only, full, too few replicas)",
-        injected=1,
-        events=len(crowd),
-        lost=result.lost,
-        doubled=result.doubled,
-        mails=result.mails,
-    )
+    result.enter(record, "Redis takes no writes (read-only, full, too few replicas)", 1, len(crowd))
     _check_all_run(fleet)
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     said = [entry for entry in lines if entry["event"] == "redis.unavailable"]
     assert {entry["reason"].partition(":")[0] for entry in said} == {reason}
     # Worker, its pool and beat, each about either server at most.
@@ -218,21 +196,19 @@ def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record
         ledger.kill()
         # Callers need the broker only.
         list(tracking)
-        wait_until(lambda: "ledger" in _away(fleet), 60, 0.25, what="an outage that the client cannot bridge")
+        wait_until(
+            lambda: "ledger" in {line["server"] for line in fleet.logged("redis.unavailable")},
+            60,
+            0.25,
+            what="an outage that the client cannot bridge",
+        )
         ledger.start()
 
         again = crowd.send_again()
         crowd.relink()
         result = crowd.settle(120)
 
-        record(
-            "Ledger and broker on two servers: either is killed",
-            injected=2,
-            events=len(crowd),
-            lost=result.lost,
-            doubled=result.doubled,
-            mails=result.mails,
-        )
+        result.enter(record, "Ledger and broker on two servers: either is killed", 2, len(crowd))
         _check_all_run(fleet)
         assert again <= 2
         assert (result.lost, result.doubled) == (0, 0)

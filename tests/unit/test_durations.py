@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from config.durations import parse_duration
 
-GOOD = {
+GOOD: dict[timedelta, list[object]] = {
     timedelta(0): ["0"],
     timedelta(seconds=0.25): ["PT0.25S"],
     timedelta(seconds=0.5): ["0.5"],

@@ -39,10 +39,10 @@ def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provi
     entry = replace(ENTRY, meeting=meeting, reason=name, evidence=(name,))
     escalation = replace(ESCALATION, entries=(entry,))
 
-    for letter in (relink, escalation):
-        message = (
-            compose_relink(letter, ENVELOPE) if letter is relink else compose_escalation(letter, ENVELOPE)
-        )
+    for letter, message in (
+        (relink, compose_relink(relink, ENVELOPE)),
+        (escalation, compose_escalation(escalation, ENVELOPE)),
+    ):
         wire, received = message.as_bytes(), sent(message)
         assert wire.isascii()
         assert max(map(len, wire.split(b"\r\n"))) <= 998
