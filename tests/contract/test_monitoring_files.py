@@ -94,3 +94,12 @@ def test_alerts_fire_when_they_should_and_else_stay_silent() -> None:
 
     assert names == {f"{rule['alert']} {what}" for rule in RULES for what in ("fires", "stays silent")}
     assert "SUCCESS" in _promtool("test", "rules", "alerts_test.yml")
+
+
+@needs_promtool
+def test_every_query_is_written_as_prometheus_reads_it(tmp_path: Path) -> None:
+    """Checked as the expressions of rules."""
+    rules = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(QUERIES.values())]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
+
+    assert f"{len(QUERIES)} rules found" in _promtool("check", "rules", "rules.yml", cwd=tmp_path)

@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -164,13 +163,3 @@ def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
     assert unlooked
     assert (result.lost, result.redone) == (0, 0)
     assert all(each.process.poll() is None for each in beats)
-
-
-def test_every_process_is_one_of_those_that_a_test_left(fleet: Fleet, tmp_path: Path) -> None:
-    """After all this, what runs ends in good order."""
-    running = [child for child in fleet.children if child.process.poll() is None]
-
-    for child in running:
-        child.ask_to_end()
-
-    assert [child.process.wait(20) for child in running] == [0] * len(running)
