@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 @pytest.fixture(scope="module")
 def served(quiet_fleet: Fleet) -> Iterator[Served]:
     """`reconciler serve` at the public URL of the fleet; SIGTERM ends it with 0."""
-    running = Served(quiet_fleet, quiet_fleet.env["RECONCILER_WEBHOOK_URL"])
+    running = Served(quiet_fleet.start, quiet_fleet.env["RECONCILER_WEBHOOK_URL"])
     yield running
     quiet_fleet.children.remove(running.child)
     assert running.child.end() == 0

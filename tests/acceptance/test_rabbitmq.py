@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import pytest
 from kombu import Connection
 
 from tests.acceptance.conftest import OUTCOME_QUEUE
-from tests.acceptance.harness import CLIENT_SECRET, INTAKE, Fleet, Person, running_fleet, zoom
+from tests.acceptance.harness import CLIENT_SECRET, Fleet, Person, running_fleet, zoom
 from tests.acceptance.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 from tests.acceptance.served import Served
 from tests.waiting import wait_until
@@ -37,7 +36,7 @@ def fleet(broker: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def served(fleet: Fleet) -> Served:
     """`reconciler serve`; it ends with the fleet."""
-    return Served(fleet)
+    return Served(fleet.start)
 
 
 def _received(broker: RabbitMQ) -> Iterator[str]:
@@ -97,31 +96,6 @@ def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
     assert set(_doctor(fleet).values()) == {"ok"}
     queues = json.loads(fleet.run("status", "--json").stdout)["queues"]
     assert set(queues.values()) <= {0, 1}
-
-
-def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: RabbitMQ) -> None:
-    """Each is dropped with its reason, once; a payload that does not fit is a dead letter."""
-    worker = fleet.up.role("worker")
-    with Connection(broker.url) as connection:
-        producer = connection.Producer(routing_key=INTAKE)
-        producer.publish("{broken", content_type="application/json", content_encoding="utf-8")
-        producer.publish(
-            b"\x80\x02", content_type="application/x-python-serialize", content_encoding="binary"
-        )
-        producer.publish({"no": "task"}, serializer="json")
-        producer.publish([[], {}, {}], serializer="json", headers={"task": "conferencing.unknown", "id": "1"})
-    fleet.caller.send("track", sub=1)
-
-    wait_until(lambda: len(fleet.logged("message.dropped")) == 4, 15, what="all to be dropped")
-    letters = wait_until(
-        lambda: json.loads(fleet.run("dead-letters", "--json").stdout), 15, what="the letter"
-    )
-
-    reasons = Counter(line["reason"] for line in fleet.logged("message.dropped"))
-    assert reasons == {"undecodable": 1, "content_type": 1, "unknown_protocol": 1, "unknown_task": 1}
-    assert [letter["task"] for letter in letters] == ["conferencing.track"]
-    fleet.answers()
-    assert fleet.up.role("worker") == worker
 
 
 def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ) -> None:

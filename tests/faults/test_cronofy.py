@@ -16,8 +16,7 @@ from sandbox.server import RunningSandbox
 from tests.contract.documents import ROOT
 from tests.faults.record import Record
 from tests.faults.stage import SWEEP, Stage, staged
-from tests.faults.trouble import EVENTS, ROWS, Lay, Trouble, report
-from tests.integration.test_cronofy_raw import RawServer, http, sends
+from tests.faults.trouble import ROWS, Lay, Trouble, report
 from tests.integration.world import NOW, World
 from worker.ledger.outcomes import OutcomeType
 
@@ -102,20 +101,6 @@ def _mended(stage: Stage, world: World, row: Trouble) -> None:
         causes + ["profile_removed"] * (len(events) - len(causes))
     )
     assert {event.failures for event in events} == {0}
-
-
-def test_the_token_never_goes_where_an_answer_points(stage: Stage) -> None:
-    """A next page on another origin is not asked for: that server hears nothing, and nothing is concluded."""
-    world = stage.begin()
-    world.track()
-    stage.let_time_pass(world.sub)
-    with RawServer(sends(http("200 OK", b'{"pages": {}, "events": []}'))) as other:
-        world.control.add_fault("foreign_next_page", url=f"{other.url}/v1/events/pages/2", match=EVENTS)
-
-        stage.work(SWEEP)
-
-        assert other.received == []
-    assert (world.types(), world.stored().event.failures) == ([], 1)
 
 
 @pytest.mark.parametrize(

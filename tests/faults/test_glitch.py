@@ -72,13 +72,8 @@ def test_it_ends_as_without_the_glitch(
         recovery = recover(stage, world, expected)
         wrong = recovery.wrong + _too_often(recovery, effects, glitch, len(expected.written))
         complaints += [f"{glitch} ({effects[glitch.number - 1]}): {complaint}" for complaint in wrong]
-        record(
-            f"{'The process dies' if death else 'An exception'} at any one side effect",
-            injected=1,
-            events=len(expected.events),
-            lost=len(expected.events) if recovery.wrong else 0,
-            doubled=recovery.writes + recovery.mails + recovery.tellings,
-            mails=recovery.received,
+        recovery.enter(
+            record, f"{'The process dies' if death else 'An exception'} at any one side effect", expected
         )
 
     assert complaints == []
@@ -100,17 +95,9 @@ def test_a_command_that_is_sent_again_counts_once(
         world = case.begin(stage)
         assert stage.resend(case.first(world), Glitch(number, after=True, death=False)).struck
         recovery = recover(stage, world, expected)
-        twice = recovery.writes + recovery.mails + recovery.tellings
-        wrong = recovery.wrong + ([f"{twice} things were done twice"] if twice else [])
+        wrong = recovery.wrong + ([f"{recovery.twice} things were done twice"] if recovery.twice else [])
         complaints += [f"answer {number} ({answers[number - 1]}): {complaint}" for complaint in wrong]
-        record(
-            "An answer of Redis is lost, and its command sent again",
-            injected=1,
-            events=len(expected.events),
-            lost=len(expected.events) if recovery.wrong else 0,
-            doubled=twice,
-            mails=recovery.received,
-        )
+        recovery.enter(record, "An answer of Redis is lost, and its command sent again", expected)
 
     assert complaints == []
 

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from config.settings import load_settings
 from sandbox.server import RunningSandbox
 from tests.faults.record import Record
+from tests.faults.stage import settings_at
 from tests.integration.world import World
 from worker.bootstrap import Services, bootstrap
 from worker.run import delivery as outgoing
@@ -33,18 +34,7 @@ Start = Callable[..., Services]
 def start(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Start]:
     """Starts one more worker's services at the empty sandbox; settings as given."""
     opened: list[Services] = []
-    same = {
-        "redis_url": redis_url,
-        "key_prefix": prefix,
-        "data_dir": tmp_path,
-        "vault_keys": Fernet.generate_key().decode(),
-        "cronofy_client_id": "sandbox-client",
-        "cronofy_client_secret": "sandbox-secret",
-        "cronofy_api_url": running.url,
-        "smtp_url": running.smtp_url,
-        "api_per_second": 10_000,
-        "api_per_minute": 100_000,
-    }
+    same = settings_at(running, redis_url, prefix, tmp_path)
 
     def begin(**settings: Any) -> Services:
         opened.append(bootstrap(load_settings(**{**same, **settings})))
