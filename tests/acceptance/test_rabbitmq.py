@@ -10,7 +10,7 @@ import pytest
 from kombu import Connection
 
 from tests.acceptance.conftest import OUTCOME_QUEUE
-from tests.acceptance.harness import CLIENT_SECRET, Fleet, Person, running_fleet, zoom
+from tests.acceptance.harness import CLIENT_SECRET, INTAKE, Fleet, Person, running_fleet, zoom
 from tests.acceptance.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 from tests.acceptance.served import Served
 from tests.waiting import wait_until
@@ -96,6 +96,23 @@ def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
     assert set(_doctor(fleet).values()) == {"ok"}
     queues = json.loads(fleet.run("status", "--json").stdout)["queues"]
     assert set(queues.values()) <= {0, 1}
+
+
+def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: RabbitMQ) -> None:
+    """Each is dropped with its reason, once, and the same worker goes on."""
+    worker = fleet.up.role("worker")
+    with Connection(broker.url) as connection:
+        publish = connection.Producer(routing_key=INTAKE).publish
+        publish("{broken", content_type="application/json", content_encoding="utf-8")
+        publish(b"\x80\x02", content_type="application/x-python-serialize", content_encoding="binary")
+        publish({"no": "task"}, serializer="json")
+        publish([[], {}, {}], serializer="json", headers={"task": "conferencing.unknown", "id": "1"})
+
+    wait_until(lambda: len(fleet.logged("message.dropped")) == 4, 15, what="all to be dropped")
+    reasons = sorted(line["reason"] for line in fleet.logged("message.dropped"))
+    assert reasons == ["content_type", "undecodable", "unknown_protocol", "unknown_task"]
+    fleet.answers()
+    assert fleet.up.role("worker") == worker
 
 
 def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ) -> None:

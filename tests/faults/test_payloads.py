@@ -138,20 +138,21 @@ def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fl
 @pytest.mark.parametrize("odd", IDS, ids=[ascii(odd[:12]) for odd in IDS])
 def test_ids_are_opaque(odd: str, fleet: Fleet) -> None:
     """Any text is an id: kept, asked for, logged on one line and forgotten as it is; it means nothing."""
-    names, (before, _) = {"sub": f"acc{odd}", "calendar_id": odd}, logged(fleet)
-    other = fleet.caller.call("track", sub=f"acc{odd}2", calendar_id=odd, event={**EVENT, "event_id": odd})
+    (before, _), call = logged(fleet), fleet.caller.call
+    mine, others = ({"sub": f"acc{odd}{end}", "calendar_id": odd} for end in ("", "2"))
 
-    taken = fleet.caller.call("track", **names, event={**EVENT, "event_id": odd})
-    answer = fleet.caller.call("explain", **names, event_id=odd)
+    assert [call("track", **names, event={**EVENT, "event_id": odd}) for names in (mine, others)] == [
+        True
+    ] * 2
+    answer = call("explain", **mine, event_id=odd)
 
-    assert (taken, other) == (True, True)
-    assert (answer["sub"], answer["calendar_id"], answer["event_id"]) == (f"acc{odd}", odd, odd)
-    assert fleet.caller.call("forget_account", sub=f"acc{odd}") is True
-    assert fleet.caller.call("explain", **names, event_id=odd) is None
-    assert fleet.caller.call("explain", sub=f"acc{odd}2", calendar_id=odd, event_id=odd) is not None
-    assert fleet.caller.call("forget_account", sub=f"acc{odd}2") is True
+    assert {**answer, **mine, "event_id": odd} == answer
+    assert call("forget_account", sub=mine["sub"]) is True
+    assert call("explain", **mine, event_id=odd) is None
+    assert call("explain", **others, event_id=odd) is not None
+    assert call("forget_account", sub=others["sub"]) is True
     plain, records = logged(fleet)
-    tracked = [r["event_id"] for r in records if r["event"] == "event.tracked" and r["sub"] == f"acc{odd}"]
+    tracked = [r["event_id"] for r in records if r["event"] == "event.tracked" and r["sub"] == mine["sub"]]
     assert (plain, tracked) == (before, [odd])
 
 
