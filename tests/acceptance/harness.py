@@ -110,7 +110,7 @@ def _wait_for(result: Any, *, propagate: bool = True) -> Any:
         try:
             return result.get(timeout=5, propagate=propagate)
         except NoResult:
-            # Celery's client may miss the word of a result while it connects again; asked anew, it looks.
+            # Celery's client may miss a result while it connects again; asked once more, it looks.
             if time.monotonic() > end:
                 raise
 
@@ -168,7 +168,7 @@ class Fleet:
         return run_command(self.home, self.env, *args)
 
     def logged(self, event: str) -> list[Json]:
-        """The lines of the log of one kind so far; Celery's banner is none of it."""
+        """The lines of the log of one kind so far; without Celery's banner."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 

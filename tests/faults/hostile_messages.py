@@ -83,7 +83,7 @@ MESSAGES: dict[str, bytes] = {
     "UTF-16": message(json.dumps([[], {}, {}]).encode("utf-16"), envelope={"content-encoding": "utf-16"}),
     "an unknown body encoding": message(properties={"body_encoding": "rot13"}),
     "an unknown compression": message(headers={"compression": "application/x-nothing"}),
-    "a compression that is none": message(headers={"compression": "application/x-gzip"}),
+    "a body that is not compressed": message(headers={"compression": "application/x-gzip"}),
     "a compression that is a number": message(headers={"compression": 5}),
     "32 MB in 32 KB": message(
         zlib.compress(b"[[], {}, {}]" + b" " * 32_000_000), headers={"compression": "application/x-gzip"}
@@ -98,9 +98,9 @@ MESSAGES: dict[str, bytes] = {
     "an id that is a list": message(headers={"id": ["1"]}),
     "an id that is null": message(headers={"id": None}),
     "an id of 1 MB": message(headers={"id": "x" * 1_000_000}),
-    "an ETA that is none": message(headers={"eta": "soon"}),
+    "an ETA in words": message(headers={"eta": "soon"}),
     "an ETA that is a list": message(headers={"eta": [1]}),
-    "an expiry that is none": message(headers={"expires": "never"}),
+    "an expiry in words": message(headers={"expires": "never"}),
     "an expiry that is an object": message(headers={"expires": {}}),
     "retries that are text": message(headers={"retries": "many"}),
     "time limits that are text": message(headers={"timelimit": "forever"}),
@@ -110,17 +110,19 @@ MESSAGES: dict[str, bytes] = {
     "parents that are objects": message(headers={"parent_id": {}, "root_id": {}}),
     "a shadow that is an object": message(headers={"shadow": {}}),
     "an origin that is a list": message(headers={"origin": []}),
-    "stamps that are none": message(headers={"stamped_headers": "x", "stamps": 5}),
+    "stamps that are a number": message(headers={"stamped_headers": "x", "stamps": 5}),
     "a reply address that is an object": message(properties={"reply_to": {}}),
     "a priority that is text": message(properties={"priority": "high"}),
     "a delivery tag that is a list": message(properties={"delivery_tag": []}),
     "no delivery tag": message(properties={"delivery_tag": None}),
-    "a routing that is none": message(properties={"delivery_info": 5}),
-    "callbacks that are none": message(_call("{}", embed='{"callbacks": 5, "errbacks": "x", "chain": 1}')),
+    "a routing that is a number": message(properties={"delivery_info": 5}),
+    "callbacks that are a number": message(
+        _call("{}", embed='{"callbacks": 5, "errbacks": "x", "chain": 1}')
+    ),
     "a callback of an unknown task": message(
         _call('{"sub": "acc_hostile"}', embed='{"callbacks": [{"task": "x", "args": [], "options": {}}]}')
     ),
-    "a chord that is none": message(_call('{"sub": "acc_hostile"}', embed='{"chord": "x"}')),
+    "a chord that is a text": message(_call('{"sub": "acc_hostile"}', embed='{"chord": "x"}')),
     "arguments that are an object": message(_call("{}", args='{"a": 1}')),
     "keyword arguments with the worker's own names": message(
         _call('{"self": 1, "task": 2, "args": 3, "kwargs": 4, "request": 5}')

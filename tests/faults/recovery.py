@@ -17,7 +17,7 @@ from tests.faults.remedies import Case
 from tests.faults.stage import SWEEP, Stage
 from tests.integration.world import World
 
-#: After so many rounds of everybody's work all must be well; without a fault, two are enough.
+#: After this many rounds of everybody's work all must be well; without a fault, two are enough.
 ROUNDS = 6
 
 

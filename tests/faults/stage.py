@@ -104,14 +104,14 @@ class Stage:
         monkeypatch.setattr(payload, "REST_SECONDS", 0)
 
     def begin(self, profiles: int = 2) -> World:
-        """An empty sandbox and ledger, and one connected account with so many Zoom profiles."""
+        """An empty sandbox and ledger, and one connected account with N Zoom profiles."""
         self._running.control.reset()
         self._forget("*")
         self.lines.clear()
         return self.another("pro", profiles)
 
     def another(self, name: str, profiles: int = 2, **fields: Any) -> World:
-        """One more account, with so many Zoom profiles whose ids begin with `name`."""
+        """One more account, with N Zoom profiles whose ids begin with `name`."""
         zooms = [{"provider_name": "zoom", "profile_id": f"{name}_{n}"} for n in range(profiles)]
         account = self._running.control.create_account(conferencing_profiles=zooms, **fields)
         return World(self.services, self._running.control, account)

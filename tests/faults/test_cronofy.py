@@ -56,7 +56,7 @@ def test_a_fault_comes_to_what_its_row_says(stage: Stage, row: Trouble, lay: Lay
     secrets = {world.account["access_token"], world.account["refresh_token"], "sandbox-secret"}
     assert not any(secret in repr([*stage.lines, last, world.outcomes()]) for secret in secrets)
 
-    _mended(stage, world, row)
+    _recovered(stage, world, row)
     record("Cronofy answers one call wrongly", injected=1, events=len(events))
 
 
@@ -80,7 +80,7 @@ def _fits(line: tuple[str, str] | None, expected: tuple[str, str] | None) -> boo
     return line[0] == expected[0] and re.match(expected[1], line[1]) is not None
 
 
-def _mended(stage: Stage, world: World, row: Trouble) -> None:
+def _recovered(stage: Stage, world: World, row: Trouble) -> None:
     """Once Cronofy is well again, every event ends as though it had always been."""
     if row.told is OutcomeType.ACCOUNT_LOST:
         world.connect()
@@ -161,9 +161,9 @@ def after_the_first_page(stage: Stage, act: Callable[[], object]) -> Iterator[No
 
 
 def test_the_documentation_has_the_table(pytestconfig: pytest.Config) -> None:
-    """What the rows are held to is what the page says; ``--document docs/reliability.md`` writes it anew."""
+    """What the rows are held to is what the page says; ``--document docs/reliability.md`` writes it."""
     if pytestconfig.getoption("--document"):
-        pytest.skip("it is written anew at the end of this run")
+        pytest.skip("it is written at the end of this run")
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     table = report()
 

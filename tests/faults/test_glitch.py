@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
 
 import pytest
-from redis import Redis
 
-from sandbox.server import RunningSandbox
 from tests.faults.effects import DEAD, Glitch
 from tests.faults.endstate import EndState
 from tests.faults.record import Record
 from tests.faults.recovery import Recovery, recover, undisturbed
 from tests.faults.remedies import CASES, Case
-from tests.faults.stage import OUTCOME_TASK, Stage, staged
+from tests.faults.stage import OUTCOME_TASK, Stage
 
 
 @pytest.fixture(params=list(CASES))
@@ -25,18 +22,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def stage(
-    case: Case,
-    running: RunningSandbox,
-    redis: Redis,
-    redis_url: str,
-    prefix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Stage]:
+def stage(case: Case, stage_with: Callable[..., Stage]) -> Stage:
     """The services that look at the account, send its mail and tell its outcomes."""
-    with staged(running, redis, redis_url, prefix, tmp_path, monkeypatch, **case.settings) as stage:
-        yield stage
+    return stage_with(**case.settings)
 
 
 Undisturbed = tuple[EndState, list[str]]

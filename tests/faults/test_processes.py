@@ -46,7 +46,7 @@ def _kill(worker: Child, dice: random.Random) -> None:
 def test_killed_workers_lose_nothing_and_do_nothing_twice(
     fleet: Fleet, long: bool, seed: int, record: Record
 ) -> None:
-    """Workers are killed (kill -9) again and again while events are tracked, mended and settled.
+    """Workers are killed (kill -9) again and again while events are tracked, fixed and settled.
 
     Every event ends with its conference and has each outcome once. What was written to Cronofy twice belongs
     to accounts that a killed process had in hands, and an email that was sent twice has one Message-ID.
@@ -136,7 +136,7 @@ def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record
     assert [w["event_id"] for w in fleet.control.writes() if w["sub"] == person.sub] == ["held", "held"]
     assert all(child.process.poll() is None for child in (zombie, fleet.children[-1]))
     # Stopped for longer than a task may run, it may have killed one of its pool, and a pool with a process
-    # killed in the wrong moment may not end by itself: a supervisor's SIGKILL does that.
+    # killed in the wrong moment may not end: a supervisor's SIGKILL does that.
     zombie.process.kill()
     zombie.process.wait(5)
 

@@ -61,7 +61,7 @@ def _half_busy(fleet: Fleet, people: int) -> list[Person]:
 def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
     fleet: Fleet, server: Server, long: bool, seed: int, record: Record
 ) -> None:
-    """Worker and beat go on by themselves, and what Redis had acknowledged is there again from its AOF."""
+    """Worker and beat go on, and what Redis had acknowledged is there again from its AOF."""
     dice = random.Random(seed)
     people, events, kills = (12, 10, 6) if long else (6, 4, 1)
     crowd = Crowd.of(fleet, people, events)
@@ -119,7 +119,7 @@ def _alone(server: Server) -> None:
     server.set(min_replicas_to_write=1)
 
 
-def _mend(server: Server) -> None:
+def _fix(server: Server) -> None:
     server.set(maxmemory=0, min_replicas_to_write=0)
     server.client.replicaof("no", "one")
 
@@ -135,7 +135,7 @@ def _mend(server: Server) -> None:
 def test_work_pauses_while_redis_takes_no_writes(
     fleet: Fleet, server: Server, long: bool, record: Record, refuse: Callable[[Server], None], reason: str
 ) -> None:
-    """Each process says why, once; nothing is done or lost meanwhile; all goes on once it is mended."""
+    """Each process says why, once; nothing is done or lost meanwhile; all goes on once it is fixed."""
     if refuse is _alone and not long:
         pytest.skip("too few replicas belong to the long form")
     crowd = Crowd.of(fleet, 3, 30 if long else 8)
@@ -156,7 +156,7 @@ def test_work_pauses_while_redis_takes_no_writes(
         idle = len(fleet.control.requests("/v1/")) == calls
         log = fleet.log.read_bytes()[began:].decode()
     finally:
-        _mend(server)
+        _fix(server)
     crowd.relink()
     again = crowd.send_again()
     result = crowd.settle(120)

@@ -30,7 +30,7 @@ def _in_clear(secret: str) -> list[bytes]:
     raw = secret.encode()
     forms = [raw, quote(secret, safe="").encode()]
     for shift in range(3):
-        # Only the letters that depend on nothing but the secret.
+        # Only the characters that depend on nothing but the secret.
         padded = b"\0" * shift + raw
         first, last = (shift * 8 + 5) // 6, len(padded) * 8 // 6
         forms += [encode(padded)[first:last] for encode in (b64encode, urlsafe_b64encode)]

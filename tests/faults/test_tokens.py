@@ -134,7 +134,7 @@ def test_a_revoked_grant_loses_the_account_once(
 def test_a_refused_client_stops_the_fleet_and_marks_nobody(
     start: Start, running: RunningSandbox, record: Record
 ) -> None:
-    """One line in the log, one probe a minute over all workers and accounts; once mended, all go on."""
+    """One line in the log, one probe a minute over all workers and accounts; once it is fixed, all go on."""
     fleet = [start() for _ in range(WORKERS)]
     worlds = [world_of(fleet[0], running, f"e{number}") for number in range(WORKERS)]
     running.control.set_settings(client_secrets=["another"])
@@ -225,9 +225,9 @@ def test_an_email_whose_vault_key_is_gone_waits_for_it(start: Start, running: Ru
     (unreadable,) = (line for line in lines if line["event"] == "mail.unreadable")
     assert "RECONCILER_VAULT_KEYS" in unreadable["reason"]
 
-    mended = start(vault_keys=f"{new},{old}")
-    redis, outbox = mended.ledger.redis, f"{mended.ledger.prefix}:outbox"
+    fixed = start(vault_keys=f"{new},{old}")
+    redis, outbox = fixed.ledger.redis, f"{fixed.ledger.prefix}:outbox"
     waiting: Any = redis.zrange(outbox, 0, -1)
     redis.zadd(outbox, dict.fromkeys(waiting, 0))
-    assert outgoing.send_mails(mended) == 1
+    assert outgoing.send_mails(fixed) == 1
     assert len(running.mailbox.mails) == 2

@@ -317,7 +317,7 @@ def test_unfit_sender_and_reply_to_are_refused(unfit: dict[str, str]) -> None:
 
 
 def test_letters_without_a_meeting_are_refused() -> None:
-    """A letter about nothing is never owed."""
+    """An email about nothing is never owed."""
     with pytest.raises(ValueError, match="at least one affected meeting"):
         compose_relink(replace(RELINK, meetings=()), ENVELOPE)
     with pytest.raises(ValueError, match="at least one event"):

@@ -207,7 +207,7 @@ URLS = ("smtp SMTP_URL", "redis REDIS_URL", "amqp BROKER_URL", "https CRONOFY_AP
         pytest.param("{scheme}://u:planted[@host", id="a bracket"),
         pytest.param("{scheme}://u:planted@[host]", id="a bracketed host"),
         pytest.param("{scheme}://u:planted@", id="no host"),
-        pytest.param("{scheme}://u:planted℀@host", id="a letter that is two"),
+        pytest.param("{scheme}://u:planted℀@host", id="a character that stands for two"),
     ],
 )
 def test_a_refusal_repeats_no_password(monkeypatch: pytest.MonkeyPatch, url: str, value: str) -> None:

@@ -85,7 +85,7 @@ def test_without_them_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> No
     program = (
         "import sys, worker.app, tasks.internal; from config import tracing;"
         "tracing.prepare(); tracing.start(None); tracing.stop();"
-        # The client of Redis looks by itself for an API to count with.
+        # The client of Redis looks for an API of its own accord to count with.
         "parts = ('exporter', 'instrumentation', 'sdk.trace');"
         "print([name for name in sys.modules if name.startswith(tuple(f'opentelemetry.{p}' for p in parts))])"
     )
