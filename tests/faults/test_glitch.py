@@ -120,15 +120,15 @@ def _between(effects: Sequence[str], glitch: Glitch, begins: Collection[str], en
 
 
 def _sample(glitches: Sequence[Glitch], effects: Sequence[str], dice: random.Random) -> list[Glitch]:
-    """The first, the last, those around each call, mail, commit and telling, and some others.
+    """The first, the last, those after each call, mail, commit and telling, and some others.
 
-    A death before a side effect is one after that before it.
+    What happens before a side effect is nearly always what happens after the one before it.
     """
     key = ("HTTP", "SMTP data", "Redis commit", "Redis finish_mail", f"publish {OUTCOME_TASK}")
     return [
         glitch
         for glitch in glitches
         if glitch.number in (1, len(effects))
-        or (effects[glitch.number - 1].startswith(key) and (glitch.after or not glitch.death))
+        or (glitch.after and effects[glitch.number - 1].startswith(key))
         or dice.random() < 0.05
     ]
