@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes
@@ -9,6 +10,8 @@ from email.header import decode_header, make_header
 from email.message import EmailMessage
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.letters import (
     ENTRY,
@@ -23,11 +26,7 @@ from tests.unit.letters import (
     prose,
     sent,
 )
-from worker.mail.compose import (
-    Meeting,
-    compose_escalation,
-    compose_relink,
-)
+from worker.mail.compose import Escalation, Meeting, compose_escalation, compose_relink, message_id
 
 
 def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_needed() -> None:
@@ -221,17 +220,9 @@ def test_summary_is_shown_on_one_bounded_line(summary: str, shown: str) -> None:
     assert shown in PlainText(part(message, "html")).words
 
 
-def test_html_has_one_button_the_visible_url_and_no_foreign_markup() -> None:
-    """Markup in names becomes text; the only link target is the relink URL, which is also there to read."""
-    evil = '"><script>x</script><a href="https://evil.example">'
-    letter = replace(
-        RELINK,
-        name=evil,
-        profile_name=evil,
-        provider_name=evil,
-        meetings=(replace(WEEKLY, summary=evil),),
-        relink_url='https://app.cronofy.com/?a=1&b="><i>',
-    )
+def test_html_has_one_button_and_the_visible_url() -> None:
+    """The only link target is the relink URL, which is also there to read."""
+    letter = replace(RELINK, relink_url='https://app.cronofy.com/?a=1&b="><i>')
 
     html = PlainText(part(compose_relink(letter, ENVELOPE), "html"))
 
@@ -322,3 +313,121 @@ def test_letters_without_a_meeting_are_refused() -> None:
         compose_relink(replace(RELINK, meetings=()), ENVELOPE)
     with pytest.raises(ValueError, match="at least one event"):
         compose_escalation(replace(ESCALATION, entries=()), ENVELOPE)
+
+
+def test_escalation_holds_all_that_support_asks_for() -> None:
+    """The text of an escalation, word for word."""
+    message = compose_escalation(ESCALATION, ENVELOPE)
+
+    assert message["To"] == "ops@example.org"
+    assert message["Subject"] == "1 meeting needs a person: Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
+    assert part(message, "plain").splitlines() == [
+        "A meeting has no conferencing link, and only a person can help it.",
+        "",
+        "Account:      acc_1",
+        "Email:        dana@example.org",
+        "Data centre:  us",
+        "",
+        "1. Weekly",
+        "",
+        "Starts:       Tue 1 Dec 2026, 10:00 (Europe/Paris), 2026-12-01T09:00:00+00:00",
+        "Calendar:     cal_1",
+        "Event:        evt_1",
+        "Event UID:    evt_external_1",
+        "Cause:        unexplained",
+        "Reason:       No link 24 hours after the event was made.",
+        "Evidence:",
+        "- the profile is connected",
+        "- no failure was notified",
+        "",
+        "If this cannot be mended on your side, write to support@cronofy.com. They need",
+        "the account and event details above: account, data centre, calendar, event and",
+        "event UID, summary and start.",
+    ]
+
+
+def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
+    """The subject says how many and which is next; what is unknown is left out, not shown as None."""
+    bare = Escalation(OFFSITE, "profile_removed", "No clear replacement.", (), None)
+    letter = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
+
+    message = compose_escalation(letter, ENVELOPE)
+
+    assert message["Subject"] == "3 meetings need a person, the soonest: Offsite, Tue 1 Dec 2026 (all day)"
+    text, html = prose(message), PlainText(part(message, "html"))
+    assert text.index("1. Offsite") < text.index("2. Weekly") < text.index("3. Someday")
+    assert html.text.index("Offsite") < html.text.index("Weekly") < html.text.index("Someday")
+    for body in (text, html.text):
+        assert all(event_id in body for event_id in ("evt_1", "evt_2", "evt_3"))
+        assert "None" not in body
+        assert body.count("Event UID") == 2
+    assert html.targets == ["mailto:support@cronofy.com"]
+
+
+@pytest.mark.parametrize(
+    ("mail_id", "expected"),
+    [
+        pytest.param("0b5c-12", "<0b5c-12@example.org>", id="plain"),
+        pytest.param("acc_1:pro_2", "<acc_1%3Apro_2@example.org>", id="colon"),
+        pytest.param("..a.", "<%2E%2Ea%2E@example.org>", id="dots"),
+        pytest.param("a>\r\n@b", "<a%3E%0D%0A%40b@example.org>", id="injection"),
+        pytest.param("m" * 120, f"<{'m' * 120}@example.org>", id="longer than a header line"),
+    ],
+)
+def test_message_id_follows_from_the_mail_alone(mail_id: str, expected: str) -> None:
+    """The same mail has the same well-formed Message-ID whenever it is sent, and it survives the wire."""
+    made = message_id(mail_id, "Conferencing <no-reply@example.org>")
+
+    assert made == message_id(mail_id, "other@example.org") == expected
+    assert sent(compose_relink(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"].strip() == expected
+
+
+#: Line breaks of every kind, what turns text around, what hides in it, markup, and what headers are made of.
+NASTY = (
+    *("\r\nBcc: eve@example.org\r\n\r\n<b>", "\n.\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\0"),
+    *("\u202e", "\u2066", "\u2069", "\u200f", "\u061c", "\ufeff", "\u200b", "\ud800", "\U000e0041"),
+    *("<script>alert(1)</script>", '"><a href="https://phish.example">', "&amp;", "'", "{{ 7*7 }}"),
+    *("=?utf-8?b?DQpCY2M6IGVAeA==?=", "=?utf-8?q?=0D=0ABcc:=20e@x?=", "=0D=0A", "%0d%0a"),
+    *("a@b.example, ", "Lee, Ann (é) <x@y>", "é", "会议", "🙂"),
+)
+texts = st.lists(st.sampled_from(NASTY) | st.text(max_size=20), min_size=1, max_size=8).map("".join)
+nasty = texts | st.text(max_size=300) | texts.map(lambda text: (text * 10_000)[:10_000])
+
+
+def is_harmful(character: str) -> bool:
+    """Whether it is a control or an invisible character, except for our line breaks and for joiners."""
+    hidden = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    return hidden and character not in "\r\n\u200c\u200d"
+
+
+@given(name=nasty, summary=nasty, provider=st.text(max_size=100))
+@settings(deadline=None, max_examples=80)
+def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provider: str) -> None:
+    """A mail has its own headers and links, one recipient, and short ASCII lines, whatever people write."""
+    meeting = replace(WEEKLY, summary=summary)
+    plain = replace(RELINK, name="Dana", profile_name="Work", provider_name=provider)
+    relink = replace(plain, name=name, profile_name=name, meetings=(meeting,))
+    entry = replace(ENTRY, meeting=meeting, reason=name, evidence=(name,))
+    escalation = replace(ESCALATION, entries=(entry,))
+
+    for letter, message in (
+        (relink, compose_relink(relink, ENVELOPE)),
+        (escalation, compose_escalation(escalation, ENVELOPE)),
+    ):
+        wire, received = message.as_bytes(), sent(message)
+        assert wire.isascii()
+        assert max(map(len, wire.split(b"\r\n"))) <= 998
+        assert received.keys() == [
+            *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted"),
+            *("X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),
+        ]
+        assert [address.addr_spec for address in received["To"].addresses] == [letter.to]
+        assert len(received["Subject"]) < 150
+        assert received["Subject"].strip() == message["Subject"]
+        assert not received.defects
+        assert part(received, "plain").splitlines() == part(message, "plain").splitlines()
+        shown = part(received, "plain"), part(received, "html"), str(received["Subject"])
+        assert not [c for text in shown for c in text if is_harmful(c)]
+        assert len(shown[0]) < 10_000
+    html, harmless = (PlainText(part(compose_relink(each, ENVELOPE), "html")) for each in (relink, plain))
+    assert (html.tags, html.targets) == (harmless.tags, harmless.targets)
