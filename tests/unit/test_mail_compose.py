@@ -10,7 +10,7 @@ from email.header import decode_header, make_header
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.letters import (
@@ -401,7 +401,7 @@ def is_harmful(character: str) -> bool:
 
 
 @given(name=nasty, summary=nasty, provider=st.text(max_size=100))
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provider: str) -> None:
     """A mail has its own headers and links, one recipient, and short ASCII lines, whatever people write."""
     meeting = replace(WEEKLY, summary=summary)
