@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.harness import Fleet, running_fleet
+from tests.ports import free_port
 
 OUTCOME_QUEUE = "billing.outcomes"
 
@@ -41,12 +42,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="package")
 def quiet_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """`reconciler up` that looks at nothing by itself while a test lasts, and acts on nothing it finds."""
+    """`reconciler up` with a public URL, that looks at nothing on its own while a test lasts."""
     settings = {
-        "DRY_RUN": "true",
+        "WEBHOOK_URL": f"http://127.0.0.1:{free_port()}",
         "RECHECK_MIN": "300",
         "RECHECK_MAX": "3600",
-        "SWEEP_EVERY": "300",
         "GRACE": "300",
         "ESCALATE_AFTER": "3600",
         "ESCALATE_BEFORE": "300",

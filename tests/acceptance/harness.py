@@ -23,7 +23,6 @@ from celery.exceptions import TimeoutError as NoResult
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.celery import is_redis
 from sandbox.control.admin import Json
 from sandbox.control.control import Control
 from sandbox.demo.receiver import receiver
@@ -37,6 +36,10 @@ INTAKE, URGENT = "reconciler.intake", "reconciler.urgent"
 #: The tasks that callers put on the urgent queue.
 QUESTIONS = frozenset({"explain", "reconcile_event", "reconcile_account"})
 OPERATOR = "operator@example.org"
+CAUSES = (
+    *("generating", "credentials_expired", "profile_removed", "event_in_past", "missing_meeting_url"),
+    *("provider_outage", "account_unauthorized", "event_gone", "unexplained"),
+)
 CLIENT_ID, CLIENT_SECRET = "sandbox-client", f"client-secret-{uuid4().hex}"
 
 #: As in production, with a clock that runs in seconds instead of hours.
@@ -108,7 +111,7 @@ def _wait_for(result: Any, *, propagate: bool = True) -> Any:
         try:
             return result.get(timeout=5, propagate=propagate)
         except NoResult:
-            # Celery's client may miss the word of a result while it connects again; asked anew, it looks.
+            # Celery's client may miss a result while it connects again; asked once more, it looks.
             if time.monotonic() > end:
                 raise
 
@@ -166,7 +169,7 @@ class Fleet:
         return run_command(self.home, self.env, *args)
 
     def logged(self, event: str) -> list[Json]:
-        """The lines of the log of one kind so far; Celery's banner is none of it."""
+        """The lines of the log of one kind so far; without Celery's banner."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
@@ -307,7 +310,7 @@ def running_fleet(
         url = ledger or stack.enter_context(embedded_server(home / "redis"))
         sandbox = stack.enter_context(running_sandbox())
         redis = stack.enter_context(Redis.from_url(url))
-        queues = stack.enter_context(Redis.from_url(broker)) if broker and is_redis(broker) else redis
+        queues = stack.enter_context(Redis.from_url(broker)) if broker and "redis" in broker else redis
         caller = Caller(callers or broker or url, callers or url)
         stack.callback(caller.close)
         values = {

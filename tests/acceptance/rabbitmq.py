@@ -48,7 +48,7 @@ class RabbitMQ:
             "ERL_EPMD_PORT": str(epmd),
         }
         self._node: subprocess.Popen[bytes] | None = None
-        # Erlang's directory of nodes: it would start one by itself, and leave it running.
+        # Erlang's directory of nodes: it would start one of its own, and leave it running.
         self._epmd = self._run("epmd", "-port", str(epmd), "-address", "127.0.0.1")
 
     @property

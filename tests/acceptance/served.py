@@ -1,11 +1,12 @@
-"""`reconciler serve` in a process of its own, beside a fleet."""
+"""`reconciler serve` in a process of its own."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import httpx
 
 from sandbox.world.courier import HEADER, sign
-from tests.acceptance.harness import Fleet
 from tests.acceptance.processes import Child
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -16,11 +17,11 @@ PATH = "/webhooks/cronofy"
 class Served:
     """The command, and its address."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        """Start it, and wait until it is ready."""
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.child: Child = fleet.start("serve", "--port", str(self.port))
+    def __init__(self, start: Callable[..., Child], url: str = "") -> None:
+        """Start it at this address of the machine, or at a free port, and wait until it is ready."""
+        self.url = url or f"http://127.0.0.1:{free_port()}"
+        self.port = int(self.url.rpartition(":")[2])
+        self.child = start("serve", "--port", str(self.port))
         wait_until(self.is_ready, 30, 0.1, what="serve to be ready")
 
     def is_ready(self) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.harness import CAUSES
 from tests.acceptance.processes import environment, run_command, running_demo
 from tests.waiting import wait_until
-from worker.diagnosis.model import Cause
 
 
 def test_the_demo_shows_every_cause_and_ends_well(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_the_demo_shows_every_cause_and_ends_well(tmp_path: Path) -> None:
 
     shown = demo.output.read_text()
     assert code == 0, shown
-    assert [cause for cause in Cause if cause.value not in shown] == []
+    assert [cause for cause in CAUSES if cause not in shown] == []
     assert list(home.iterdir()) == []
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from config.celery import QUEUES
 from tests.acceptance.harness import Fleet, zoom
 from tests.ports import free_port
 from tests.waiting import wait_until
+
+QUEUES = {"reconciler.intake", "reconciler.urgent", "reconciler.looks", "reconciler.mail"}
 
 
 @pytest.fixture
@@ -42,21 +43,16 @@ def _answers(client: httpx.Client) -> bool:
         return False
 
 
-def test_flower_shows_the_workers_and_their_queues(fleet: Fleet, flower: httpx.Client) -> None:
-    """A worker of ours is listed with the queues that it takes from."""
+def test_flower_shows_workers_and_learns_no_payload(fleet: Fleet, flower: httpx.Client) -> None:
+    """A worker is listed with its queues; it sends no task events, which would hold tokens."""
 
     def queues() -> set[str]:
         workers = flower.get("/api/workers", params={"refresh": "1"}, timeout=30).json()
         return {queue["name"] for worker in workers.values() for queue in worker.get("active_queues", [])}
 
-    assert wait_until(lambda: queues() == set(QUEUES), 30, 0.5, what="the workers to be listed")
-
-
-def test_flower_learns_no_payload(fleet: Fleet, flower: httpx.Client) -> None:
-    """Workers send no task events, which would hold what callers hand over, tokens among it."""
+    wait_until(lambda: queues() == QUEUES, 30, 0.5, what="the workers to be listed")
     person = fleet.person(zoom("pro_zoom"))
     person.write_and_track("watched", "pro_zoom")
     person.outcome("assigned", "watched")
-
     assert flower.get("/api/tasks").json() == {}
     assert person.refresh_token not in flower.get("/workers").text

@@ -52,7 +52,7 @@ def test_up_ends_in_good_order_and_takes_up_its_work_where_it_was(fleet: Fleet) 
     assert len(fleet.writes(moved.sub)) == 1
     told = [connected, ("relink_requested", None), ("relinked", None), ("assigned", "asked")]
     assert Counter(asked.told()) == Counter(told)
-    # A reminder was due after three seconds; but none comes twice, and nobody is asked anew.
+    # A reminder was due after three seconds; but none comes twice, and nobody is asked again.
     mails = asked.mails()
     assert set(Counter(mail["message_id"] for mail in mails).values()) == {1}
     assert [mail["subject"].startswith("Reconnect") for mail in mails].count(True) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,23 +12,17 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.browser.serving import serving, settings_of
+from tests.acceptance.processes import Child, environment
+from tests.acceptance.served import Served
 from tests.integration.world import World, beginning
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+FLAGS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
 #: What the worst of callers calls its events: markup, a quote's end, text that turns round.
 HOSTILE_ID = '"><img src=x onerror=document.title=1>\u202egnp.exe'
 HOSTILE_SUMMARY = "<script>document.title='owned'</script>\u202e{{ 7 * 7 }}\x1b[31m"
-TOKEN = "a-token-of-the-board"
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +54,18 @@ def _fill(world: World) -> None:
 @pytest.fixture(scope="module")
 def board(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `reconciler serve` for it, open to this machine."""
-    with serving(tmp_path_factory.mktemp("serve"), settings_of(world.services.settings)) as url:
-        yield url
+    settings, home = world.services.settings, tmp_path_factory.mktemp("serve")
+    env = environment(
+        REDIS_URL=settings.redis_url or "",
+        KEY_PREFIX=settings.key_prefix,
+        VAULT_KEYS=settings.vault_keys[0].get_secret_value(),
+        CRONOFY_CLIENT_ID=settings.cronofy_client_id or "",
+        CRONOFY_CLIENT_SECRET=settings.cronofy_client_secret[0].get_secret_value(),
+        CRONOFY_API_URL=settings.cronofy_api_url or "",
+    )
+    served = Served(partial(Child, home, env, home / "serve.log"))
+    yield served.url
+    served.child.end()
 
 
 # Not for the session: while it runs, this thread counts as one with a running event loop.
@@ -71,7 +76,7 @@ def chromium() -> Iterator[Browser]:
     if path is None:
         pytest.skip("there is no chromium on PATH")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
 

@@ -9,9 +9,8 @@ import re
 import tomllib
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, get_args
+from typing import get_args
 
-import click
 import pytest
 
 from config.celery import QUEUES, ROUTES, TASK_MODULES, celery_config
@@ -65,18 +64,17 @@ def test_every_task_is_documented() -> None:
     assert {name for name in registered if BadPayload in app.tasks[name].throws} == set(firsts(public))
 
 
-@pytest.mark.parametrize(("task", "model"), PAYLOADS.items(), ids=PAYLOADS)
-def test_a_task_takes_what_its_row_says(task: str, model: type[Payload]) -> None:
-    """Names, order, and which may be left out."""
-    [row] = [row for row in _task_tables()[0] if code(row[0]) == [task]]
-    taken = [name + ("" if field.is_required() else "?") for name, field in model.model_fields.items()]
+def test_a_public_task_takes_what_its_row_says() -> None:
+    """Names, and which may be left out; the data centres are those that the client knows."""
+    rows = {code(row[0])[0]: sorted(code(row[1])) for row in _task_tables()[0]}
+    taken = {
+        task: sorted(name + ("" if f.is_required() else "?") for name, f in model.model_fields.items())
+        for task, model in PAYLOADS.items()
+    }
+    [line] = [line for line in text_of("docs/contract.md").splitlines() if line.startswith("- `data_center`")]
 
-    assert sorted(code(row[1])) == sorted(taken)
-
-
-def test_every_public_task_is_held_against_its_payload() -> None:
-    """A new task has to be added to the table above."""
-    assert set(PAYLOADS) == set(firsts(_task_tables()[0]))
+    assert rows == taken
+    assert tuple(code(line)[1:]) == get_args(ConnectAccount.model_fields["data_center"].annotation)
 
 
 def test_tasks_are_on_the_queues_that_the_tables_name() -> None:
@@ -88,58 +86,40 @@ def test_tasks_are_on_the_queues_that_the_tables_name() -> None:
     assert named == {name: ROUTES.get(name, ROUTES["conferencing.*"]) for name in named}
 
 
-def test_the_data_centres_are_documented() -> None:
-    """Those that `connect_account` takes are those that the client knows."""
-    [line] = [line for line in text_of("docs/contract.md").splitlines() if line.startswith("- `data_center`")]
-
-    assert tuple(code(line)[1:]) == get_args(ConnectAccount.model_fields["data_center"].annotation)
-
-
-enums: list[tuple[str, type[StrEnum]]] = [
-    ("state", State),
-    ("certainty", Certainty),
-    ("cause", Cause),
-    ("remedy", Remedy),
-    ("type", OutcomeType),
-]
-
-
-@pytest.mark.parametrize(("head", "enum"), enums, ids=[head for head, _ in enums])
-def test_the_words_of_the_contract_are_those_of_the_code(head: str, enum: type[StrEnum]) -> None:
+@pytest.mark.parametrize(
+    ("document", "head", "enum"),
+    [
+        ("docs/contract.md", "state", State),
+        ("docs/contract.md", "certainty", Certainty),
+        ("docs/contract.md", "cause", Cause),
+        ("docs/contract.md", "remedy", Remedy),
+        ("docs/contract.md", "type", OutcomeType),
+    ],
+)
+def test_the_words_of_a_table_are_those_of_the_code(document: str, head: str, enum: type[StrEnum]) -> None:
     """Every member has its row, in the same order, and there is no other."""
-    assert firsts(table("docs/contract.md", head)) == [member.value for member in enum]
+    assert firsts(table(document, head)) == [member.value for member in enum]
 
 
-def test_the_remedies_of_causes_exist() -> None:
-    """The last column of the table of causes names remedies only, and all but `none`."""
-    named = {word for row in table("docs/contract.md", "cause") for word in code(row[2])}
+def test_the_table_of_causes_names_every_remedy() -> None:
+    """Its last column names all of them but `none`, and no other."""
+    rows = table("docs/contract.md", "cause")
+    named = {word for row in rows for word in code(row[2]) if not word.startswith(PREFIX)}
 
-    assert {word for word in named if not word.startswith(PREFIX)} == {*Remedy} - {Remedy.NONE}
+    assert named == {*Remedy} - {Remedy.NONE}
 
 
-def test_the_example_diagnosis_has_the_fields_of_a_diagnosis() -> None:
-    """The keys and their order are those of an answer, and its words exist."""
-    example = _examples()[0]
+def test_the_examples_have_the_fields_of_a_diagnosis_and_of_an_outcome() -> None:
+    """The keys and their order are those of the code, and the words exist."""
+    blocks = re.findall(r"```json\n(.*?)```", text_of("docs/contract.md"), re.DOTALL)
+    diagnosis, told = map(json.loads, blocks)
     event = TrackedEvent(EventKey("c", "e"), {}, None, 0, 0, None, None)
 
-    assert list(example) == list(recorded_answer("s", event, False))
+    assert list(diagnosis) == list(recorded_answer("s", event, False))
     for field, words in (("state", State), ("cause", Cause), ("certainty", Certainty), ("remedy", Remedy)):
-        assert example[field] in list(words)
-
-
-def test_the_example_outcome_has_the_fields_of_an_outcome() -> None:
-    """The keys and their order are those of an entry of the stream."""
-    example = _examples()[1]
-    outcome = json.loads(Outcome(OutcomeType.CLOSED, "s", datetime.now(UTC)).to_json())
-
-    assert list(example) == list(outcome)
-    assert example["type"] in list(OutcomeType)
-    assert example["cause"] in list(Cause)
-
-
-def _examples() -> list[dict[str, Any]]:
-    blocks = re.findall(r"```json\n(.*?)```", text_of("docs/contract.md"), re.DOTALL)
-    return [json.loads(block) for block in blocks]
+        assert diagnosis[field] in list(words)
+    assert list(told) == list(json.loads(Outcome(OutcomeType.CLOSED, "s", datetime.now(UTC)).to_json()))
+    assert (told["type"] in list(OutcomeType), told["cause"] in list(Cause)) == (True, True)
 
 
 SETTINGS = table("docs/contract.md", "variable")
@@ -191,31 +171,18 @@ def test_every_command_is_documented_with_options_that_it_has() -> None:
         assert name in passes_on or named <= own, name
 
 
-def test_every_command_line_that_a_document_shows_exists() -> None:
-    """What stands behind `reconciler` in an example is a command."""
-    shown = {
-        word
-        for path in DOCUMENTS
-        for word in re.findall(
-            r"(?:^ {4}|^\$ |`)reconciler ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE
-        )
-    }
-
-    assert shown - set(COMMANDS) == set()
-    assert all(isinstance(command, click.Command) for command in COMMANDS.values())
-
-
-def test_every_make_target_that_a_document_shows_exists() -> None:
-    """The Makefile has what the texts tell people to run, and says so in its help."""
+def test_every_command_that_a_document_shows_exists() -> None:
+    """What stands behind `reconciler` or `make` in an example; make's help names all its targets."""
+    texts = [path.read_text(encoding="utf-8") for path in DOCUMENTS]
     makefile = text_of("Makefile")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    shown = {
-        word
-        for path in DOCUMENTS
-        for word in re.findall(r"(?:^ {4}|`)make ([a-z]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    }
 
-    assert {"demo", "test"} <= shown <= targets
+    def shown(program: str) -> set[str]:
+        pattern = rf"(?:^ {{4}}|^\$ |`){program} ([a-z-]+)"
+        return {word for text in texts for word in re.findall(pattern, text, re.MULTILINE)}
+
+    assert shown("reconciler") - set(COMMANDS) == set()
+    assert {"demo", "test"} <= shown("make") <= targets
     assert set(re.findall(r"'make ([a-z]+) ", makefile)) == targets - {"help", "setup"}
 
 
@@ -239,41 +206,31 @@ def test_every_option_of_celery_is_explained() -> None:
     assert sorted(explained) == sorted([*config, *config["broker_transport_options"]])
 
 
-def test_the_map_leads_to_every_module() -> None:
-    """Each module is in the architecture's map, by itself or by its folder, and all places exist."""
+def _files(pattern: str) -> list[str]:
+    folders = [ROOT / package for package in ("config", "tasks", "worker", "sandbox")]
+    return [path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob(pattern)]
+
+
+def test_the_map_of_the_architecture_leads_to_every_module() -> None:
+    """Each is in it, on its own or by its folder, and all places exist."""
     places = firsts(table("docs/architecture.md", "place"))
-    modules = [
-        path.relative_to(ROOT).as_posix()
-        for package in ("config", "tasks", "worker", "sandbox")
-        for path in (ROOT / package).rglob("*.py")
-        if path.name != "__init__.py"
-    ]
+    folders = tuple(place for place in places if place.endswith("/"))
+    modules = [name for name in _files("*.py") if not name.endswith("__init__.py")]
 
     assert [place for place in places if not (ROOT / place).exists()] == []
-    assert [
-        m for m in modules if not any(m == p or (p.endswith("/") and m.startswith(p)) for p in places)
-    ] == []
+    assert [name for name in modules if name not in places and not name.startswith(folders)] == []
 
 
 def test_the_map_of_the_readme_leads_to_every_package() -> None:
-    """Each package of the worker has its line, each other package stands in one, and all places exist."""
+    """Each package of the worker has its line, each other one stands in one; so do the kinds of tests."""
     places = firsts(table("README.md", "place"))
-    packages = [
-        path.parent.relative_to(ROOT).as_posix() + "/"
-        for package in ("config", "tasks", "worker", "sandbox")
-        for path in (ROOT / package).rglob("__init__.py")
-    ]
+    packages = [name.removesuffix("__init__.py") for name in _files("__init__.py")]
+    [tests] = [row for row in table("README.md", "place") if code(row[0]) == ["tests/"]]
 
     assert [place for place in places if not (ROOT / place).is_dir()] == []
     assert [p for p in packages if p.count("/") <= 2 and p.startswith("worker/") and p not in places] == []
-    assert [p for p in packages if not any(p.startswith(place) for place in places)] == []
-
-
-def test_the_readme_names_the_kinds_of_tests_that_there_are() -> None:
-    """The folders of tests in its map are the folders of tests."""
-    [row] = [row for row in table("README.md", "place") if code(row[0]) == ["tests/"]]
-
-    assert set(code(row[1])) == {f"{path.parent.name}/" for path in (ROOT / "tests").glob("*/__init__.py")}
+    assert [p for p in packages if not p.startswith(tuple(places))] == []
+    assert {*code(tests[1])} == {f"{path.parent.name}/" for path in (ROOT / "tests").glob("*/__init__.py")}
 
 
 def test_every_queue_is_described() -> None:

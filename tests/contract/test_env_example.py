@@ -6,7 +6,6 @@ import itertools
 import re
 from pathlib import Path
 
-import pytest
 from cryptography.fernet import Fernet
 
 from config.settings import PREFIX, Settings, load_settings, require_cronofy, require_vault
@@ -26,14 +25,6 @@ def test_every_setting_appears_exactly_once_and_in_the_order_of_the_code() -> No
 def test_only_what_has_to_be_filled_in_is_not_commented_out() -> None:
     """A copy of the file changes no default."""
     assert {name for name, _, off in SHOWN if not off} == REQUIRED
-
-
-@pytest.mark.parametrize(("name", "value"), [pytest.param(n, v, id=n) for n, v, _ in SHOWN])
-def test_the_default_shown_is_the_default(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """What stands after the "=" is read as the very default of the code."""
-    monkeypatch.setenv(PREFIX + name, value)
-
-    assert getattr(load_settings(), name.lower()) == Settings.model_fields[name.lower()].default
 
 
 def test_every_setting_has_its_meaning_on_the_line_above() -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import click
 import pytest
 import yaml
-from celery.bin.beat import beat as celery_beat
-from celery.bin.worker import worker as celery_worker
 
 from config.celery import QUEUES
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
 from tests.contract.documents import ROOT
+from tests.contract.test_deployment_files import celery_options
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 FILES = {
@@ -23,8 +21,6 @@ FILES = {
 OBJECTS: list[dict[str, Any]] = [item for items in FILES.values() for item in items]
 DEPLOYMENTS = {item["metadata"]["name"]: item for item in OBJECTS if item["kind"] == "Deployment"}
 EACH = [pytest.param(item, id=name) for name, item in DEPLOYMENTS.items()]
-#: Roles whose further arguments are Celery's.
-CELERY = {"worker": celery_worker, "beat": celery_beat}
 
 
 def _container(deployment: dict[str, Any]) -> dict[str, Any]:
@@ -33,35 +29,13 @@ def _container(deployment: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _celery_options(deployment: dict[str, Any]) -> dict[str, Any]:
-    """Parse a container's command line: ours by us, what goes on to Celery by Celery."""
-    name, *rest = _container(deployment)["args"]
-    passed_on = COMMANDS[name].make_context(name, rest).args
-    if name not in CELERY:
-        assert passed_on == []
-        return {}
-    options, left_over, _ = CELERY[name].make_parser(click.Context(CELERY[name])).parse_args(passed_on)
-    assert left_over == []
-    return dict(options)
+def test_the_containers_together_do_all_the_work() -> None:
+    """Each command exists; workers, beat and serve are there, and every queue is consumed once."""
+    commands = [_container(item)["args"] for item in DEPLOYMENTS.values()]
+    named = [celery_options(words).get("queues") for words in commands]
 
-
-@pytest.mark.parametrize("deployment", EACH)
-def test_a_container_runs_a_command_that_exists(deployment: dict[str, Any]) -> None:
-    """Its arguments are accepted."""
-    _celery_options(deployment)
-
-
-def test_every_queue_is_consumed_and_none_is_made_up() -> None:
-    """The deployments together consume the program's queues, each of them once."""
-    named = [_celery_options(item).get("queues") for item in DEPLOYMENTS.values()]
-    consumed = [queue for queues in named if queues for queue in queues.split(",")]
-
-    assert sorted(consumed) == sorted(QUEUES)
-
-
-def test_there_is_each_role() -> None:
-    """Workers, beat, and what is served."""
-    assert {_container(item)["args"][0] for item in DEPLOYMENTS.values()} == {"worker", "beat", "serve"}
+    assert {words[0] for words in commands} == {"worker", "beat", "serve"}
+    assert sorted(queue for queues in named if queues for queue in queues.split(",")) == sorted(QUEUES)
 
 
 @pytest.mark.parametrize("deployment", EACH)
@@ -85,16 +59,8 @@ def test_a_container_is_probed_for_its_own_role(deployment: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("deployment", EACH)
-def test_a_worker_has_time_to_finish_its_tasks(deployment: dict[str, Any]) -> None:
-    """It is killed only after the longest task would have ended by itself."""
-    if _container(deployment)["args"][0] == "worker":
-        limit = Settings.model_fields["task_time_limit"].default.total_seconds()
-        assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > limit
-
-
-@pytest.mark.parametrize("deployment", EACH)
 def test_a_container_may_do_little(deployment: dict[str, Any]) -> None:
-    """No root, no privileges, no writable root; and it writes only where a volume is."""
+    """No root, no privileges, writes only where a volume is; a worker has time to finish its tasks."""
     container, pod = _container(deployment), deployment["spec"]["template"]["spec"]
 
     assert container["securityContext"] == {
@@ -104,6 +70,9 @@ def test_a_container_may_do_little(deployment: dict[str, Any]) -> None:
     }
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["automountServiceAccountToken"] is False
+    if container["args"][0] == "worker":
+        limit = Settings.model_fields["task_time_limit"].default.total_seconds()
+        assert pod["terminationGracePeriodSeconds"] > limit
     user = pod["securityContext"]["runAsUser"]
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert f"USER {user}:{user}" in dockerfile
@@ -112,21 +81,14 @@ def test_a_container_may_do_little(deployment: dict[str, Any]) -> None:
     assert {v["name"] for v in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
 
 
-@pytest.mark.parametrize("deployment", EACH)
-def test_labels_select_what_they_should(deployment: dict[str, Any]) -> None:
-    """The deployment's selector is its own pods' labels."""
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-
-    assert deployment["spec"]["selector"]["matchLabels"] == labels
-    assert labels == {"app": "reconciler", "role": deployment["metadata"]["name"]}
-
-
-def test_services_and_budgets_select_pods_that_there_are() -> None:
-    """No selector is left over from a deployment that is gone."""
+def test_every_selector_selects_pods_that_there_are() -> None:
+    """A deployment's its own pods; a service's or a budget's those of a deployment."""
+    labels = [item["spec"]["template"]["metadata"]["labels"] for item in DEPLOYMENTS.values()]
     selectors = [i["spec"]["selector"] for i in OBJECTS if i["kind"] == "Service"]
     selectors += [i["spec"]["selector"]["matchLabels"] for i in OBJECTS if i["kind"] == "PodDisruptionBudget"]
-    labels = [item["spec"]["selector"]["matchLabels"] for item in DEPLOYMENTS.values()]
 
+    assert labels == [{"app": "reconciler", "role": name} for name in DEPLOYMENTS]
+    assert [item["spec"]["selector"]["matchLabels"] for item in DEPLOYMENTS.values()] == labels
     assert selectors
     assert all(selector in labels for selector in selectors)
 
@@ -144,16 +106,11 @@ def test_the_settings_exist_and_none_of_them_is_a_secret() -> None:
 
 
 def test_all_files_are_taken_in_but_the_optional_one() -> None:
-    """kustomization.yaml lists the others; autoscaling needs what not every cluster has."""
+    """kustomization.yaml lists the others; autoscaling never goes below what they start with."""
     [listed] = [item["resources"] for item in FILES["kustomization.yaml"]]
-
-    assert {*listed, "kustomization.yaml", "autoscaling.yaml"} == set(FILES)
-
-
-def test_autoscaling_scales_what_there_is() -> None:
-    """Its target is a deployment of workers, and it never goes below what that starts with."""
     [scaled] = FILES["autoscaling.yaml"]
     target = DEPLOYMENTS[scaled["spec"]["scaleTargetRef"]["name"]]
 
+    assert {*listed, "kustomization.yaml", "autoscaling.yaml"} == set(FILES)
     assert scaled["spec"]["minReplicaCount"] == target["spec"]["replicas"]
     assert scaled["spec"]["minReplicaCount"] < scaled["spec"]["maxReplicaCount"]

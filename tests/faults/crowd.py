@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from sandbox.control.admin import Json
 from tests.acceptance.harness import INTAKE, Fleet, Person, zoom
+from tests.faults.record import Record
 from tests.waiting import wait_until
 from worker.ledger.records import EventKey
 
-#: An event whose conference comes by itself, whose profile was removed and can be replaced, and whose user
+#: An event whose conference comes on its own, whose profile was removed and can be replaced, and whose user
 #: has to connect the profile again.
 Kind = Literal["well", "moved", "asked"]
 
@@ -39,6 +40,18 @@ class Result:
     mails: int
     repeated_mails: int
 
+    @property
+    def redone(self) -> int:
+        """All that was done twice."""
+        return self.doubled + self.rewritten.total() + self.repeated_mails
+
+    def enter(
+        self, record: Record, fault: str, injected: int, events: int, doubled: int | None = None
+    ) -> None:
+        """Add it to a fault's row of the table."""
+        twice = self.doubled if doubled is None else doubled
+        record(fault, injected=injected, events=events, lost=self.lost, doubled=twice, mails=self.mails)
+
 
 @dataclass(slots=True)
 class Crowd:
@@ -52,7 +65,7 @@ class Crowd:
 
     @classmethod
     def of(cls, fleet: Fleet, people: int, events: int) -> Crowd:
-        """So many people with so many events each, all connected and none of their events tracked yet."""
+        """That many people with that many events each, all connected and none of their events tracked yet."""
         crowd = cls(fleet, events=[f"event-{number}" for number in range(events)])
         kinds: Iterator[Kind] = cycle(("well", "moved", "asked"))
         for _, kind in zip(range(people), kinds, strict=False):
@@ -125,16 +138,16 @@ class Crowd:
         for (sub, _), times in written.items():
             rewritten[sub] += times - 1
         addresses = {person.email: kind for kind, person in self.people}
-        letters = Counter((m["to"][0], m["message_id"]) for m in self.fleet.control.mail())
-        letters = Counter({k: n for k, n in letters.items() if k[0] in addresses})
-        receivers = Counter(address for address, _ in letters)
+        emails = Counter((m["to"][0], m["message_id"]) for m in self.fleet.control.mail())
+        emails = Counter({k: n for k, n in emails.items() if k[0] in addresses})
+        receivers = Counter(address for address, _ in emails)
         doubled = _beyond_one(told) + _beyond_one(receivers)
         return Result(
             lost=len(self) - len(assigned),
             doubled=doubled,
             rewritten=+rewritten,
-            mails=sum(letters.values()),
-            repeated_mails=_beyond_one(letters),
+            mails=sum(emails.values()),
+            repeated_mails=_beyond_one(emails),
         )
 
     def leased(self) -> Collection[str]:

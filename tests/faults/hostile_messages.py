@@ -1,7 +1,4 @@
-"""Messages that no caller would write: each in its own way unfit, as raw bytes for the broker's list.
-
-What Celery cannot read at all is in ``tests/acceptance/test_messages.py``; these look like messages at first.
-"""
+"""Messages that no caller would write: each in its own way unfit, as raw bytes for the broker's list."""
 
 from __future__ import annotations
 
@@ -23,6 +20,7 @@ def message(
     headers: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
     envelope: Mapping[str, Any] | None = None,
+    without: str = "",
 ) -> bytes:
     """A good message of Celery's protocol 2, with these parts in the place of its own."""
     task_id = str(uuid4())
@@ -44,6 +42,7 @@ def message(
         },
         **(envelope or {}),
     }
+    whole.pop(without, None)
     return json.dumps(whole).encode()
 
 
@@ -56,6 +55,22 @@ _DEEP = "[" * DEEP + "]" * DEEP
 
 #: What a worker is given that it may carry out, refuse or drop, as long as it lives on.
 MESSAGES: dict[str, bytes] = {
+    "not JSON": b"{not json",
+    "not a text": b"\xff\xfe\x00",
+    "nothing": b"",
+    "a JSON list": b"[1, 2, 3]",
+    "a JSON number": b"7",
+    **{f"no {part}": message(without=part) for part in ("headers", "properties", "body")},
+    "headers that are a number": message(envelope={"headers": 5}),
+    "headers without a task": message(envelope={"headers": {"lang": "py", "id": "1"}}),
+    "an unknown task": message(headers={"task": "conferencing.nothing"}),
+    "a body that is not JSON": message(b"{{{"),
+    "a body that is no triple": message(b'{"sub": "acc_hostile"}'),
+    "a triple of the wrong types": message(b"[{}, [], 1]"),
+    "bad base64": message(envelope={"body": "not base64!"}),
+    "pickle": message(b"\x80\x04]\x94.", envelope={"content-type": "application/x-python-serialize"}),
+    "yaml": message(b"- []\n- {sub: acc_hostile}\n- {}\n", envelope={"content-type": "application/x-yaml"}),
+    "an unknown content type": message(envelope={"content-type": "application/x-nothing"}),
     "a body nested 100 000 deep": message(_call(f'{{"sub": {_DEEP}}}')),
     "an envelope nested 100 000 deep": message().replace(b'"utf-8"', _DEEP.encode()),
     "a number of 10 000 digits": message(_call(f'{{"sub": {"9" * 10_000}}}')),
@@ -68,7 +83,7 @@ MESSAGES: dict[str, bytes] = {
     "UTF-16": message(json.dumps([[], {}, {}]).encode("utf-16"), envelope={"content-encoding": "utf-16"}),
     "an unknown body encoding": message(properties={"body_encoding": "rot13"}),
     "an unknown compression": message(headers={"compression": "application/x-nothing"}),
-    "a compression that is none": message(headers={"compression": "application/x-gzip"}),
+    "a body that is not compressed": message(headers={"compression": "application/x-gzip"}),
     "a compression that is a number": message(headers={"compression": 5}),
     "32 MB in 32 KB": message(
         zlib.compress(b"[[], {}, {}]" + b" " * 32_000_000), headers={"compression": "application/x-gzip"}
@@ -83,9 +98,9 @@ MESSAGES: dict[str, bytes] = {
     "an id that is a list": message(headers={"id": ["1"]}),
     "an id that is null": message(headers={"id": None}),
     "an id of 1 MB": message(headers={"id": "x" * 1_000_000}),
-    "an ETA that is none": message(headers={"eta": "soon"}),
+    "an ETA in words": message(headers={"eta": "soon"}),
     "an ETA that is a list": message(headers={"eta": [1]}),
-    "an expiry that is none": message(headers={"expires": "never"}),
+    "an expiry in words": message(headers={"expires": "never"}),
     "an expiry that is an object": message(headers={"expires": {}}),
     "retries that are text": message(headers={"retries": "many"}),
     "time limits that are text": message(headers={"timelimit": "forever"}),
@@ -95,17 +110,19 @@ MESSAGES: dict[str, bytes] = {
     "parents that are objects": message(headers={"parent_id": {}, "root_id": {}}),
     "a shadow that is an object": message(headers={"shadow": {}}),
     "an origin that is a list": message(headers={"origin": []}),
-    "stamps that are none": message(headers={"stamped_headers": "x", "stamps": 5}),
+    "stamps that are a number": message(headers={"stamped_headers": "x", "stamps": 5}),
     "a reply address that is an object": message(properties={"reply_to": {}}),
     "a priority that is text": message(properties={"priority": "high"}),
     "a delivery tag that is a list": message(properties={"delivery_tag": []}),
     "no delivery tag": message(properties={"delivery_tag": None}),
-    "a routing that is none": message(properties={"delivery_info": 5}),
-    "callbacks that are none": message(_call("{}", embed='{"callbacks": 5, "errbacks": "x", "chain": 1}')),
+    "a routing that is a number": message(properties={"delivery_info": 5}),
+    "callbacks that are a number": message(
+        _call("{}", embed='{"callbacks": 5, "errbacks": "x", "chain": 1}')
+    ),
     "a callback of an unknown task": message(
         _call('{"sub": "acc_hostile"}', embed='{"callbacks": [{"task": "x", "args": [], "options": {}}]}')
     ),
-    "a chord that is none": message(_call('{"sub": "acc_hostile"}', embed='{"chord": "x"}')),
+    "a chord that is a text": message(_call('{"sub": "acc_hostile"}', embed='{"chord": "x"}')),
     "arguments that are an object": message(_call("{}", args='{"a": 1}')),
     "keyword arguments with the worker's own names": message(
         _call('{"self": 1, "task": 2, "args": 3, "kwargs": 4, "request": 5}')

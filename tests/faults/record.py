@@ -1,22 +1,9 @@
 """What the fault tests share: two forms, one seed, and one table of what was done and what came of it.
 
-A pytest plugin, loaded by ``tests/conftest.py``. A fault test asks for these fixtures:
-
-- ``record``: adds figures to the table's row of a fault. Rows of one name are summed, so a parametrised test
-  makes one row, or several tests do. Record before asserting, so that a failure shows in the table, too::
-
-      record("A worker is killed (kill -9)", injected=20, events=1500, lost=lost, doubled=doubled, mails=3)
-
-  `injected` is how many times the fault was made to happen; `events` how many tracked events met it; `lost`
-  those that did not end as without it; `doubled` whatever was done or told twice: Update Events, emails,
-  outcomes; `mails` how many emails went out.
-- ``long``: whether this is the long form (``--long``, which is ``make faults``). The quick form belongs to
-  ``make test``: it does less of the same, never something else.
-- ``seed``: what all chance is drawn from, ``random.Random(seed)``. It is shown at the head of each run, and
-  ``--seed N`` repeats one. The quick form has always the same, unless it is told another.
-
-At the end the table is shown and written to ``benchmarks/results/faults.json``; ``--document FILE`` puts it
-into a document, between the marks that bear its name.
+A pytest plugin, loaded by ``tests/conftest.py``. Rows of one name are summed, so a parametrised test has
+one row; record before asserting, so that a failure shows in the table, too. At the end the
+table is shown and written to ``benchmarks/results/faults.json``; ``--document FILE`` puts it into a document,
+between the marks that bear its name.
 """
 
 from __future__ import annotations
@@ -76,7 +63,11 @@ def recorded(fault: str, row: Row) -> tuple[str, dict[str, object]]:
 
 
 class Record(Protocol):
-    """Adds figures to a fault's row."""
+    """Adds figures to a fault's row.
+
+    `injected`: how many times the fault was made to happen; `events`: how many tracked events met it; `lost`:
+    those that did not end as without it; `doubled`: what was done or told twice; `mails`: how many went out.
+    """
 
     def __call__(
         self, fault: str, *, injected: int, events: int, lost: int = 0, doubled: int = 0, mails: int = 0

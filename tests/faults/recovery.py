@@ -12,11 +12,12 @@ from tests.faults.endstate import (
     end_state,
     faults_of,
 )
+from tests.faults.record import Record
 from tests.faults.remedies import Case
 from tests.faults.stage import SWEEP, Stage
 from tests.integration.world import World
 
-#: After so many rounds of everybody's work all must be well; without a fault, two are enough.
+#: After this many rounds of everybody's work all must be well; without a fault, two are enough.
 ROUNDS = 6
 
 
@@ -32,6 +33,17 @@ class Recovery:
     tellings: int = 0
     #: How many emails came in all.
     received: int = 0
+
+    @property
+    def twice(self) -> int:
+        """All that was done or told beyond once."""
+        return self.writes + self.mails + self.tellings
+
+    def enter(self, record: Record, fault: str, expected: EndState) -> None:
+        """Add it to a fault's row of the table."""
+        events = len(expected.events)
+        lost = events if self.wrong else 0
+        record(fault, injected=1, events=events, lost=lost, doubled=self.twice, mails=self.received)
 
 
 def undisturbed(stage: Stage, case: Case) -> tuple[EndState, list[str]]:

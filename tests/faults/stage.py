@@ -44,6 +44,22 @@ OUTCOME_TASK = "billing.settle"
 OPERATOR = "operator@example.org"
 
 
+def settings_at(running: RunningSandbox, redis_url: str, prefix: str, data_dir: Path) -> dict[str, Any]:
+    """Settings for services on this Redis at this sandbox and its mailbox, without limits."""
+    return {
+        "redis_url": redis_url,
+        "key_prefix": prefix,
+        "data_dir": data_dir,
+        "vault_keys": Fernet.generate_key().decode(),
+        "cronofy_client_id": "sandbox-client",
+        "cronofy_client_secret": "sandbox-secret",
+        "cronofy_api_url": running.url,
+        "smtp_url": running.smtp_url,
+        "api_per_second": 100_000,
+        "api_per_minute": 1_000_000,
+    }
+
+
 @contextmanager
 def staged(
     running: RunningSandbox,
@@ -55,26 +71,11 @@ def staged(
     **settings: Any,
 ) -> Iterator[Stage]:
     """A stage on this Redis at this sandbox, with its mailbox; settings as given."""
-    defaults: dict[str, Any] = {
-        "redis_url": redis_url,
-        "key_prefix": prefix,
-        "data_dir": data_dir,
-        "vault_keys": Fernet.generate_key().decode(),
-        "cronofy_client_id": "sandbox-client",
-        "cronofy_client_secret": "sandbox-secret",
-        "cronofy_api_url": running.url,
-        "smtp_url": running.smtp_url,
-        "escalation_email": OPERATOR,
-        "outcome_task": OUTCOME_TASK,
-        "outcome_queue": "billing.outcomes",
-        "api_per_second": 100_000,
-        "api_per_minute": 1_000_000,
-        "http_timeout": 2,
-        "look_timeout": 5,
-        # Who asks waits for another's look no longer than what this leaves.
-        "task_time_limit": 7.5,
-    }
-    services = bootstrap(load_settings(**{**defaults, **settings}))
+    told = {"outcome_task": OUTCOME_TASK, "outcome_queue": "billing.outcomes", "escalation_email": OPERATOR}
+    # Who asks waits for another's look no longer than what the limit of a task leaves.
+    limits = {"http_timeout": 2, "look_timeout": 5, "task_time_limit": 7.5}
+    base = settings_at(running, redis_url, prefix, data_dir)
+    services = bootstrap(load_settings(**{**base, **told, **limits, **settings}))
     try:
         yield Stage(services, running, redis, monkeypatch)
     finally:
@@ -104,14 +105,14 @@ class Stage:
         monkeypatch.setattr(payload, "REST_SECONDS", 0)
 
     def begin(self, profiles: int = 2) -> World:
-        """An empty sandbox and ledger, and one connected account with so many Zoom profiles."""
+        """An empty sandbox and ledger, and one connected account with N Zoom profiles."""
         self._running.control.reset()
         self._forget("*")
         self.lines.clear()
         return self.another("pro", profiles)
 
     def another(self, name: str, profiles: int = 2, **fields: Any) -> World:
-        """One more account, with so many Zoom profiles whose ids begin with `name`."""
+        """One more account, with N Zoom profiles whose ids begin with `name`."""
         zooms = [{"provider_name": "zoom", "profile_id": f"{name}_{n}"} for n in range(profiles)]
         account = self._running.control.create_account(conferencing_profiles=zooms, **fields)
         return World(self.services, self._running.control, account)

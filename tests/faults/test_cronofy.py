@@ -17,8 +17,7 @@ from sandbox.server import RunningSandbox
 from tests.contract.documents import ROOT
 from tests.faults.record import Record
 from tests.faults.stage import SWEEP, Stage, staged
-from tests.faults.trouble import EVENTS, ROWS, Lay, Trouble, report
-from tests.integration.test_cronofy_raw import RawServer, http, sends
+from tests.faults.trouble import ROWS, Lay, Trouble, report
 from tests.integration.world import NOW, World
 from worker.ledger.outcomes import OutcomeType
 
@@ -58,7 +57,7 @@ def test_a_fault_comes_to_what_its_row_says(stage: Stage, row: Trouble, lay: Lay
     secrets = {world.account["access_token"], world.account["refresh_token"], "sandbox-secret"}
     assert not any(secret in repr([*stage.lines, last, world.outcomes()]) for secret in secrets)
 
-    _mended(stage, world, row)
+    _recovered(stage, world, row)
     record("Cronofy answers one call wrongly", injected=1, events=len(events))
 
 
@@ -82,7 +81,7 @@ def _fits(line: tuple[str, str] | None, expected: tuple[str, str] | None) -> boo
     return line[0] == expected[0] and re.match(expected[1], line[1]) is not None
 
 
-def _mended(stage: Stage, world: World, row: Trouble) -> None:
+def _recovered(stage: Stage, world: World, row: Trouble) -> None:
     """Once Cronofy is well again, every event ends as though it had always been."""
     if row.told is OutcomeType.ACCOUNT_LOST:
         world.connect()
@@ -103,20 +102,6 @@ def _mended(stage: Stage, world: World, row: Trouble) -> None:
         causes + ["profile_removed"] * (len(events) - len(causes))
     )
     assert {event.failures for event in events} == {0}
-
-
-def test_the_token_never_goes_where_an_answer_points(stage: Stage) -> None:
-    """A next page on another origin is not asked for: that server hears nothing, and nothing is concluded."""
-    world = stage.begin()
-    world.track()
-    stage.let_time_pass(world.sub)
-    with RawServer(sends(http("200 OK", b'{"pages": {}, "events": []}'))) as other:
-        world.control.add_fault("foreign_next_page", url=f"{other.url}/v1/events/pages/2", match=EVENTS)
-
-        stage.work(SWEEP)
-
-        assert other.received == []
-    assert (world.types(), world.stored().event.failures) == ([], 1)
 
 
 @pytest.mark.parametrize(
@@ -173,9 +158,9 @@ def after_the_first_page(stage: Stage, act: Callable[[], object]) -> Iterator[No
 
 
 def test_the_documentation_has_the_table(pytestconfig: pytest.Config) -> None:
-    """What the rows are held to is what the page says; ``--document docs/reliability.md`` writes it anew."""
+    """What the rows are held to is what the page says; ``--document docs/reliability.md`` writes it."""
     if pytestconfig.getoption("--document"):
-        pytest.skip("it is written anew at the end of this run")
+        pytest.skip("it is written at the end of this run")
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     table = report()
 

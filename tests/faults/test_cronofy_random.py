@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.faults.ensemble import Ensemble
 from tests.faults.record import Record
-from tests.faults.stage import Stage, staged
+from tests.faults.stage import Stage
 from tests.faults.trouble import EVENTS, USERINFO
 
 SHARE = 0.3
@@ -57,31 +55,9 @@ def running() -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def stage(
-    running: RunningSandbox,
-    redis: Redis,
-    redis_url: str,
-    prefix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Stage]:
+def stage(stage_with: Callable[..., Stage]) -> Stage:
     """Services with little patience."""
-    with staged(running, redis, redis_url, prefix, tmp_path, monkeypatch, http_timeout=0.2) as stage:
-        yield stage
-
-
-def test_all_end_right_while_all_is_well(stage: Stage) -> None:
-    """What the roles say is what comes of them without any fault."""
-    ensemble = Ensemble(stage)
-
-    for _ in range(3):
-        ensemble.round()
-    assert ensemble.requested()
-    ensemble.relink()
-    for _ in range(3):
-        ensemble.round()
-
-    assert (ensemble.lacking(), ensemble.doubled_writes()) == ([], 0)
+    return stage_with(http_timeout=0.2)
 
 
 def test_all_end_right_while_three_of_ten_calls_fail(

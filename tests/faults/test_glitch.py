@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
 
 import pytest
-from redis import Redis
 
-from sandbox.server import RunningSandbox
 from tests.faults.effects import DEAD, Glitch
 from tests.faults.endstate import EndState
 from tests.faults.record import Record
 from tests.faults.recovery import Recovery, recover, undisturbed
 from tests.faults.remedies import CASES, Case
-from tests.faults.stage import OUTCOME_TASK, Stage, staged
+from tests.faults.stage import OUTCOME_TASK, Stage
 
 
 @pytest.fixture(params=list(CASES))
@@ -25,18 +22,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def stage(
-    case: Case,
-    running: RunningSandbox,
-    redis: Redis,
-    redis_url: str,
-    prefix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Stage]:
+def stage(case: Case, stage_with: Callable[..., Stage]) -> Stage:
     """The services that look at the account, send its mail and tell its outcomes."""
-    with staged(running, redis, redis_url, prefix, tmp_path, monkeypatch, **case.settings) as stage:
-        yield stage
+    return stage_with(**case.settings)
 
 
 Undisturbed = tuple[EndState, list[str]]
@@ -72,13 +60,8 @@ def test_it_ends_as_without_the_glitch(
         recovery = recover(stage, world, expected)
         wrong = recovery.wrong + _too_often(recovery, effects, glitch, len(expected.written))
         complaints += [f"{glitch} ({effects[glitch.number - 1]}): {complaint}" for complaint in wrong]
-        record(
-            f"{'The process dies' if death else 'An exception'} at any one side effect",
-            injected=1,
-            events=len(expected.events),
-            lost=len(expected.events) if recovery.wrong else 0,
-            doubled=recovery.writes + recovery.mails + recovery.tellings,
-            mails=recovery.received,
+        recovery.enter(
+            record, f"{'The process dies' if death else 'An exception'} at any one side effect", expected
         )
 
     assert complaints == []
@@ -100,17 +83,9 @@ def test_a_command_that_is_sent_again_counts_once(
         world = case.begin(stage)
         assert stage.resend(case.first(world), Glitch(number, after=True, death=False)).struck
         recovery = recover(stage, world, expected)
-        twice = recovery.writes + recovery.mails + recovery.tellings
-        wrong = recovery.wrong + ([f"{twice} things were done twice"] if twice else [])
+        wrong = recovery.wrong + ([f"{recovery.twice} things were done twice"] if recovery.twice else [])
         complaints += [f"answer {number} ({answers[number - 1]}): {complaint}" for complaint in wrong]
-        record(
-            "An answer of Redis is lost, and its command sent again",
-            injected=1,
-            events=len(expected.events),
-            lost=len(expected.events) if recovery.wrong else 0,
-            doubled=twice,
-            mails=recovery.received,
-        )
+        recovery.enter(record, "An answer of Redis is lost, and its command sent again", expected)
 
     assert complaints == []
 
@@ -145,15 +120,15 @@ def _between(effects: Sequence[str], glitch: Glitch, begins: Collection[str], en
 
 
 def _sample(glitches: Sequence[Glitch], effects: Sequence[str], dice: random.Random) -> list[Glitch]:
-    """The first, the last, those around each call, mail, commit and telling, and some others.
+    """The first, the last, those after each call, mail, commit and telling, and some others.
 
-    A death before a side effect is one after that before it.
+    What happens before a side effect is nearly always what happens after the one before it.
     """
     key = ("HTTP", "SMTP data", "Redis commit", "Redis finish_mail", f"publish {OUTCOME_TASK}")
     return [
         glitch
         for glitch in glitches
         if glitch.number in (1, len(effects))
-        or (effects[glitch.number - 1].startswith(key) and (glitch.after or not glitch.death))
+        or (glitch.after and effects[glitch.number - 1].startswith(key))
         or dice.random() < 0.05
     ]

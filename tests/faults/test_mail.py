@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from email import message_from_bytes
-from email.policy import SMTP as WIRE
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sandbox.server import RunningSandbox
 from tests.faults.record import Record
 from tests.integration.world import Begin, World, beginning
-from tests.unit.letters import ENTRY, ENVELOPE, ESCALATION, RELINK, WEEKLY, PlainText, part
-from worker.mail.compose import compose_escalation, compose_relink
 from worker.mail.smtp import SmtpMailer
 from worker.run.delivery import send_mails
 
@@ -107,10 +100,11 @@ def test_an_outage_of_an_hour_costs_an_hour_and_nothing_else(
 @pytest.mark.parametrize(
     ("trouble", "arrives"),
     [
-        pytest.param({"refuse_status": 421, "refuse_at": "connect"}, 1, id="421 in place of a welcome"),
-        pytest.param({"refuse_status": 554, "refuse_at": "connect"}, 1, id="554 in place of a welcome"),
-        pytest.param({"refuse_status": 451, "refuse_at": "sender"}, 1, id="451 to the sender"),
-        pytest.param({"refuse_status": 550, "refuse_at": "sender"}, 1, id="550 to the sender"),
+        *(
+            pytest.param({"refuse_status": status, "refuse_at": step}, 1, id=f"{status} to the {step}")
+            for step, statuses in {"connect": (421, 554), "sender": (451, 550)}.items()
+            for status in statuses
+        ),
         pytest.param({"refuse_status": 450, "refuse_at": "recipient"}, 1, id="450 to the recipient"),
         pytest.param({"refuse_status": 452, "refuse_at": "message"}, 1, id="452 to the message"),
         pytest.param({"hang_up": "unkept"}, 1, id="it dies at the message"),
@@ -197,50 +191,8 @@ def test_a_relink_url_that_leads_elsewhere_is_never_mailed(
     assert f"{origin}/" not in shown
 
 
-#: Line breaks of every kind, what turns text around, what hides in it, markup, and what headers are made of.
-NASTY = (
-    *("\r\nBcc: eve@example.org\r\n\r\n<b>", "\n.\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\0"),
-    *("\u202e", "\u2066", "\u2069", "\u200f", "\u061c", "\ufeff", "\u200b", "\ud800", "\U000e0041"),
-    *("<script>alert(1)</script>", '"><a href="https://phish.example">', "&amp;", "'", "{{ 7*7 }}"),
-    *("=?utf-8?b?DQpCY2M6IGVAeA==?=", "=0D=0A", "%0d%0a", "a@b.example, ", "é", "会议", "🙂"),
-)
-texts = st.lists(st.sampled_from(NASTY) | st.text(max_size=20), min_size=1, max_size=8).map("".join)
-nasty = texts | texts.map(lambda text: (text * 10_000)[:10_000])
-
-
-@given(summary=nasty, name=nasty)
-@settings(deadline=None, max_examples=30)
-def test_what_people_write_stays_text_on_its_line(summary: str, name: str) -> None:
-    """Ten thousand characters, line breaks, marks that turn text around, markup: in every part, only text."""
-    meeting = replace(WEEKLY, summary=summary)
-    relink = replace(RELINK, name=name, profile_name=name, meetings=(meeting,))
-    escalation = replace(ESCALATION, entries=(replace(ENTRY, meeting=meeting, reason=name),))
-    plain = replace(RELINK, name="Dana", profile_name="Zoom", meetings=(WEEKLY,))
-
-    for message in (compose_relink(relink, ENVELOPE), compose_escalation(escalation, ENVELOPE)):
-        received: Any = message_from_bytes(message.as_bytes(), policy=WIRE)
-        shown = part(received, "plain"), part(received, "html"), str(received["Subject"])
-        assert not [c for text in shown for c in text if _is_harmful(c)]
-        assert "Bcc" not in received
-        assert len(received["To"].addresses) == 1
-        assert max(map(len, message.as_bytes().split(b"\r\n"))) <= 998
-        assert len(shown[0]) < 10_000
-    html = PlainText(part(compose_relink(relink, ENVELOPE), "html"))
-    harmless = PlainText(part(compose_relink(plain, ENVELOPE), "html"))
-    assert (html.tags, html.targets) == (harmless.tags, harmless.targets)
-    lines = [len(part(compose_relink(letter, ENVELOPE), "plain").splitlines()) for letter in (relink, plain)]
-    assert lines[0] == lines[1]
-
-
-def _is_harmful(character: str) -> bool:
-    """Whether it is a control character or an invisible one, but for line breaks of ours and for joiners."""
-    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and (
-        character not in "\r\n\u200c\u200d"
-    )
-
-
 def test_what_people_write_arrives_as_text(begin: Begin, running: RunningSandbox) -> None:
-    """The same for real: two emails, each to its one recipient, and their words are not taken for ours."""
+    """Two emails, each to its one recipient: line breaks and markup are words of their texts."""
     world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, escalate_after="PT0S", grace="PT0S")
     summary = "Q3\r\nBcc: eve@example.org\r\n\r\n\u202e<b onclick=x>" + "long " * 180
     world.control.disconnect_profile(world.sub, "pro_0")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -44,16 +43,6 @@ def _check_all_run(fleet: Fleet) -> None:
     )
 
 
-def _lines(log: str) -> list[dict[str, Any]]:
-    """What the log says; Celery's banner is none of it."""
-    return [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-
-
-def _away(fleet: Fleet) -> set[str]:
-    """The servers that were away, as the log has them."""
-    return {entry["server"] for entry in fleet.logged("redis.unavailable")}
-
-
 def _half_busy(fleet: Fleet, people: int) -> list[Person]:
     """Some of the pool's processes are at a look that takes seconds, the others are free."""
     busy = [fleet.person(zoom("pro_zoom")) for _ in range(people)]
@@ -72,7 +61,7 @@ def _half_busy(fleet: Fleet, people: int) -> list[Person]:
 def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
     fleet: Fleet, server: Server, long: bool, seed: int, record: Record
 ) -> None:
-    """Worker and beat go on by themselves, and what Redis had acknowledged is there again from its AOF."""
+    """Worker and beat go on, and what Redis had acknowledged is there again from its AOF."""
     dice = random.Random(seed)
     people, events, kills = (12, 10, 6) if long else (6, 4, 1)
     crowd = Crowd.of(fleet, people, events)
@@ -101,13 +90,8 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
 
     _check_all_run(fleet)
     assert [child.pid for child in fleet.children] == pids
-    record(
-        "Redis is killed (kill -9) and restarted from its AOF",
-        injected=kills,
-        events=len(crowd) + len(slow),
-        lost=result.lost,
-        doubled=result.doubled,
-        mails=result.mails,
+    result.enter(
+        record, "Redis is killed (kill -9) and restarted from its AOF", kills, len(crowd) + len(slow)
     )
     assert (result.lost, result.doubled) == (0, 0)
     assert again <= kills
@@ -135,7 +119,7 @@ def _alone(server: Server) -> None:
     server.set(min_replicas_to_write=1)
 
 
-def _mend(server: Server) -> None:
+def _fix(server: Server) -> None:
     server.set(maxmemory=0, min_replicas_to_write=0)
     server.client.replicaof("no", "one")
 
@@ -151,7 +135,7 @@ def _mend(server: Server) -> None:
 def test_work_pauses_while_redis_takes_no_writes(
     fleet: Fleet, server: Server, long: bool, record: Record, refuse: Callable[[Server], None], reason: str
 ) -> None:
-    """Each process says why, once; nothing is done or lost meanwhile; all goes on once it is mended."""
+    """Each process says why, once; nothing is done or lost meanwhile; all goes on once it is fixed."""
     if refuse is _alone and not long:
         pytest.skip("too few replicas belong to the long form")
     crowd = Crowd.of(fleet, 3, 30 if long else 8)
@@ -170,22 +154,16 @@ def test_work_pauses_while_redis_takes_no_writes(
         calls = len(fleet.control.requests("/v1/"))
         time.sleep(1)
         idle = len(fleet.control.requests("/v1/")) == calls
-        lines = _lines(fleet.log.read_bytes()[began:].decode())
+        log = fleet.log.read_bytes()[began:].decode()
     finally:
-        _mend(server)
+        _fix(server)
     crowd.relink()
     again = crowd.send_again()
     result = crowd.settle(120)
 
-    record(
-        "Redis takes no writes (read-only, full, too few replicas)",
-        injected=1,
-        events=len(crowd),
-        lost=result.lost,
-        doubled=result.doubled,
-        mails=result.mails,
-    )
+    result.enter(record, "Redis takes no writes (read-only, full, too few replicas)", 1, len(crowd))
     _check_all_run(fleet)
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     said = [entry for entry in lines if entry["event"] == "redis.unavailable"]
     assert {entry["reason"].partition(":")[0] for entry in said} == {reason}
     # Worker, its pool and beat, each about either server at most.
@@ -218,21 +196,19 @@ def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record
         ledger.kill()
         # Callers need the broker only.
         list(tracking)
-        wait_until(lambda: "ledger" in _away(fleet), 60, 0.25, what="an outage that the client cannot bridge")
+        wait_until(
+            lambda: "ledger" in {line["server"] for line in fleet.logged("redis.unavailable")},
+            60,
+            0.25,
+            what="an outage that the client cannot bridge",
+        )
         ledger.start()
 
         again = crowd.send_again()
         crowd.relink()
         result = crowd.settle(120)
 
-        record(
-            "Ledger and broker on two servers: either is killed",
-            injected=2,
-            events=len(crowd),
-            lost=result.lost,
-            doubled=result.doubled,
-            mails=result.mails,
-        )
+        result.enter(record, "Ledger and broker on two servers: either is killed", 2, len(crowd))
         _check_all_run(fleet)
         assert again <= 2
         assert (result.lost, result.doubled) == (0, 0)

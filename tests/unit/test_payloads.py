@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -49,20 +50,11 @@ def nested(depth: int) -> Any:
     return value
 
 
-GOOD = [
+ALL = {"access_token": "a", "expires_in": 3600, "data_center": "de", "email": "d@example.org", "name": "Dana"}
+ZONED = {"time": "2026-12-01T09:00:00+01:00", "tzid": "Europe/Paris"}
+GOOD: list[tuple[str, type[Payload], dict[str, Any]]] = [
     ("connect", ConnectAccount, CONNECT),
-    (
-        "connect, all given",
-        ConnectAccount,
-        {
-            **CONNECT,
-            "access_token": "a",
-            "expires_in": 3600,
-            "data_center": "de",
-            "email": "dana@example.org",
-            "name": "Dana",
-        },
-    ),
+    ("connect, all given", ConnectAccount, {**CONNECT, **ALL}),
     ("connect, nulls", ConnectAccount, {**CONNECT, "access_token": None, "email": None, "expires_in": None}),
     ("forget", AccountOnly, {"sub": "acc"}),
     ("track", TrackEvent, TRACK),
@@ -70,11 +62,7 @@ GOOD = [
     ("track without conferencing", TrackEvent, an_event(conferencing=None)),
     ("track without times", TrackEvent, an_event(start=None, end=None)),
     ("track all day", TrackEvent, an_event(start="2026-12-01", end="2026-12-02")),
-    (
-        "track with zones",
-        TrackEvent,
-        an_event(start={"time": "2026-12-01T09:00:00+01:00", "tzid": "Europe/Paris"}),
-    ),
+    ("track with zones", TrackEvent, an_event(start=ZONED)),
     ("track as C# writes", TrackEvent, an_event(start="2026-12-01 09:00:00Z")),
     ("track unknown fields", TrackEvent, an_event(recurrence={"rrule": "FREQ=DAILY"}, colour="#fff")),
     ("track a long number", TrackEvent, an_event(number=10**40)),
@@ -98,12 +86,7 @@ def test_what_is_left_out_has_the_contracts_default() -> None:
     """The data centre is `us`; all else is unknown."""
     account = parse(ConnectAccount, (), CONNECT)
 
-    assert (account.data_center, account.access_token, account.email, account.name) == (
-        "us",
-        None,
-        None,
-        None,
-    )
+    assert {name: getattr(account, name) for name in ALL} == {**dict.fromkeys(ALL), "data_center": "us"}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +101,7 @@ def test_the_event_says_what_was_asked_for(conferencing: Any, profile_id: str | 
     assert (tracked.event_id, tracked.profile_id) == ("e1", profile_id)
 
 
+PROFILE = "event.conferencing.profile_id"
 BAD = [
     # label, model, arguments, how the reason begins
     ("nothing", TrackEvent, {}, "sub: "),
@@ -144,34 +128,14 @@ BAD = [
     ("an empty event id", TrackEvent, an_event(event_id=""), "event.event_id must"),
     ("a number for an event id", TrackEvent, an_event(event_id=77), "event.event_id must"),
     ("an event id too long", TrackEvent, an_event(event_id=PLANTED * 100), "event.event_id is longer"),
-    (
-        "conferencing that is text",
-        TrackEvent,
-        an_event(conferencing=PLANTED),
-        "event.conferencing.profile_id",
-    ),
-    (
-        "conferencing without a profile",
-        TrackEvent,
-        an_event(conferencing={}),
-        "event.conferencing.profile_id",
-    ),
-    (
-        "an empty profile",
-        TrackEvent,
-        an_event(conferencing={"profile_id": ""}),
-        "event.conferencing.profile_id",
-    ),
+    ("conferencing that is text", TrackEvent, an_event(conferencing=PLANTED), PROFILE),
+    ("conferencing without a profile", TrackEvent, an_event(conferencing={}), PROFILE),
+    ("an empty profile", TrackEvent, an_event(conferencing={"profile_id": ""}), PROFILE),
     ("a start in words", TrackEvent, an_event(start=PLANTED), "event.start must be a time"),
     ("a start that is a number", TrackEvent, an_event(start=1), "event.start must be a time"),
     ("a day that does not exist", TrackEvent, an_event(start="2026-02-30"), "event.start must be a time"),
     ("an end without a time", TrackEvent, an_event(end={"tzid": "UTC"}), "event.end must be a time"),
-    (
-        "a zone that is no text",
-        TrackEvent,
-        an_event(end={"time": "2026-12-01T09:00:00", "tzid": 1}),
-        "event.end must be a time",
-    ),
+    ("a zone that is no text", TrackEvent, an_event(end={**ZONED, "tzid": 1}), "event.end must be a time"),
     ("a provider that is a number", TrackEvent, {**TRACK, "provider_name": 7}, "provider_name: "),
     ("no event id to untrack", OneEvent, {"sub": "acc", "calendar_id": "cal"}, "event_id: "),
     ("an empty calendar", OneEvent, {**ONE, "calendar_id": ""}, "calendar_id: "),
@@ -234,9 +198,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-NAMES = st.sampled_from(
-    ["sub", "calendar_id", "event_id", "event", "body", "signature", "refresh_token", "data_center", "x"]
-)
 EVENTS = st.fixed_dictionaries(
     {},
     optional={
@@ -244,6 +205,7 @@ EVENTS = st.fixed_dictionaries(
         for name in ("event_id", "start", "end", "conferencing", "tzid", "summary")
     },
 )
+NAMES = st.sampled_from([*CONNECT, *ONE, *NOTIFICATION, "event", "data_center", "x"])
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -251,21 +213,16 @@ EVENTS = st.fixed_dictionaries(
 def test_anything_is_a_payload_or_a_bad_payload(model: type[Payload], kwargs: dict[str, Any]) -> None:
     """Nothing else ever comes out."""
     try:
-        payload = parse(model, (), kwargs)
+        assert isinstance(parse(model, (), kwargs), model)
     except BadPayload as error:
         assert str(error)  # noqa: PT017
-    else:
-        assert isinstance(payload, model)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(event=EVENTS, event_id=st.text(min_size=1, max_size=5))
 def test_any_event_is_tracked_or_refused(event: dict[str, Any], event_id: str) -> None:
     """A body that is taken has its id, and a profile that is a text or none."""
-    try:
+    with suppress(BadPayload):
         tracked = parse(TrackEvent, (), {**TRACK, "event": {**event, "event_id": event_id}})
-    except BadPayload:
-        return
-
-    assert tracked.event_id == event_id
-    assert tracked.profile_id is None or isinstance(tracked.profile_id, str)
+        assert tracked.event_id == event_id
+        assert tracked.profile_id is None or isinstance(tracked.profile_id, str)

@@ -37,47 +37,50 @@ def test_mailable(url: str, trusted: str | None) -> None:
     assert refusal(url, ["example.org", "cronofy.com"], trusted) is None
 
 
+#: What is refused, by the reason that is given.
+REFUSED = {
+    "evilcronofy.com, which is not among": ["https://evilcronofy.com/t0psecret"],
+    "is not among": [
+        "https://cronofy.com.evil.example/t0psecret",
+        "https://[::1]/",
+        "http://127.0.0.1:9999/t0psecret",
+    ],
+    "no valid host": [
+        *("https://cronofy.com./t0psecret", "https://..cronofy.com/", "https:///t0psecret"),
+        *("https:app.cronofy.com/t0psecret", "https://:443/t0psecret", "https://[::1%25eth0]/"),
+        # What a host's encodings hide: a slash, a hash, a full-width letter, labels that IDNA refuses.
+        *("https://evil.example%2f.cronofy.com/", "https://evil.example%23.cronofy.com/"),
+        *("https://\uff43ronofy.com/", "https://fa\xdf.cronofy.com/", f"https://\xe4{'a' * 70}.cronofy.com/"),
+    ],
+    "malformed": [
+        *(
+            "https://[t0psecret]/",
+            "https://app.cronofy.com:99999/",
+            "https://evil.example\uff0f.cronofy.com/",
+        ),
+    ],
+    "a user name": [
+        *("https://t0psecret@app.cronofy.com/", "https://app.cronofy.com:t0psecret@evil.example/"),
+        "https://@app.cronofy.com/",
+    ],
+    "a backslash": ["https://evil.example\\@app.cronofy.com/"],
+    "without https": ["http://app.cronofy.com/t0psecret"],
+    "neither https nor http": ["javascript:alert('t0psecret')", "//app.cronofy.com/", ""],
+    "white space": [
+        *(" https://app.cronofy.com/", "https://app.cronofy.com/a\r\nBcc: t0psecret"),
+        "ht\ttps://app.cronofy.com/",
+    ],
+    "control character": ["https://app.cronofy.com/\u202e", "https://app.cronofy.com/\ud800"],
+    "longer than 2048": ["https://app.cronofy.com/" + "a" * 2025],
+}
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        pytest.param("https://evilcronofy.com/t0psecret", "evilcronofy.com, which is not among", id="suffix"),
-        pytest.param("https://cronofy.com.evil.example/t0psecret", "is not among", id="prefix"),
-        pytest.param("https://cronofy.com./t0psecret", "no valid host", id="trailing dot"),
-        pytest.param("https://t0psecret@app.cronofy.com/", "a user name", id="user"),
-        pytest.param("https://app.cronofy.com:t0psecret@evil.example/", "a user name", id="host as user"),
-        pytest.param("https://@app.cronofy.com/", "a user name", id="empty user"),
-        pytest.param("https://evil.example\\@app.cronofy.com/", "a backslash", id="backslash"),
-        pytest.param("https://evil.example%2f.cronofy.com/", "no valid host", id="encoded slash in the host"),
-        pytest.param("https://evil.example%23.cronofy.com/", "no valid host", id="encoded hash in the host"),
-        pytest.param(
-            "https://evil.example\uff0f.cronofy.com/", "malformed", id="full-width slash in the host"
-        ),
-        pytest.param("https://\uff43ronofy.com/", "no valid host", id="full-width letter"),
-        pytest.param("https://fa\xdf.cronofy.com/", "no valid host", id="IDNA versions disagree"),
-        pytest.param(
-            "https://\xe4" + "a" * 70 + ".cronofy.com/", "no valid host", id="label too long for IDNA"
-        ),
-        pytest.param("https://..cronofy.com/", "no valid host", id="empty label"),
-        pytest.param("https:///t0psecret", "no valid host", id="no host"),
-        pytest.param("https:app.cronofy.com/t0psecret", "no valid host", id="no slashes"),
-        pytest.param("https://:443/t0psecret", "no valid host", id="only a port"),
-        pytest.param("https://[::1%25eth0]/", "no valid host", id="IPv6 zone"),
-        pytest.param("https://[t0psecret]/", "malformed", id="no IPv6"),
-        pytest.param("https://[::1]/", "::1, which is not among", id="another IPv6"),
-        pytest.param("https://app.cronofy.com:99999/", "malformed", id="no such port"),
-        pytest.param("http://app.cronofy.com/t0psecret", "without https", id="http"),
-        pytest.param("javascript:alert('t0psecret')", "neither https nor http", id="script"),
-        pytest.param("//app.cronofy.com/", "neither https nor http", id="no scheme"),
-        pytest.param("", "neither https nor http", id="empty"),
-        pytest.param(" https://app.cronofy.com/", "white space", id="blank before"),
-        pytest.param("https://app.cronofy.com/a\r\nBcc: t0psecret", "white space", id="newline"),
-        pytest.param("ht\ttps://app.cronofy.com/", "white space", id="tab that parsers drop"),
-        pytest.param("https://app.cronofy.com/\u202e", "control character", id="bidi"),
-        pytest.param("https://app.cronofy.com/\ud800", "control character", id="lone surrogate"),
-        pytest.param("https://app.cronofy.com/" + "a" * 2025, "longer than 2048", id="too long"),
-        pytest.param(
-            "http://127.0.0.1:9999/t0psecret", "without https|not among", id="sandbox not configured"
-        ),
+        pytest.param(url, reason, id=f"{reason}: {ascii(url)[:50]}")
+        for reason, urls in REFUSED.items()
+        for url in urls
     ],
 )
 @pytest.mark.parametrize("trusted", [None, API], ids=["no API URL", "API URL"])
@@ -86,7 +89,7 @@ def test_refused(url: str, reason: str, trusted: str | None) -> None:
     why = refusal(url, ["cronofy.com"], trusted)
 
     assert why is not None
-    assert any(words in why for words in reason.split("|"))
+    assert reason in why
     assert why.isprintable()
     assert why.endswith(".")
     assert SECRET not in why

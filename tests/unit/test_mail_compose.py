@@ -1,0 +1,433 @@
+"""What the relink email and the escalation say, and that nothing in them breaks out of its place."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from email import message_from_bytes
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.letters import (
+    ENTRY,
+    ENVELOPE,
+    ESCALATION,
+    OFFSITE,
+    RELINK,
+    SOMEDAY,
+    WEEKLY,
+    PlainText,
+    part,
+    prose,
+    sent,
+)
+from worker.mail.compose import Escalation, Meeting, compose_escalation, compose_relink, message_id
+
+
+def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_needed() -> None:
+    """The text of a first email, word for word."""
+    message = compose_relink(replace(RELINK, meetings=(WEEKLY, OFFSITE)), ENVELOPE)
+
+    assert message["Subject"] == "Reconnect Zoom: 2 upcoming meetings have no link yet"
+    assert part(message, "plain").splitlines() == [
+        "Hello Dana,",
+        "",
+        "Your Zoom connection (dana@work.example) has expired,",
+        "so 2 upcoming meetings have no link yet.",
+        "",
+        "To reconnect Zoom, open this page and sign in once:",
+        "",
+        "https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
+        "",
+        "These meetings are waiting for their links:",
+        "",
+        "- Tue 1 Dec 2026 (all day): Offsite",
+        "- Tue 1 Dec 2026, 10:00 (Europe/Paris): Weekly",
+        "",
+        "Nothing else is needed. Once Zoom is connected again, the links appear",
+        "in your calendar by themselves.",
+        "",
+        "If you have reconnected in the meantime, you can ignore this email. The page",
+        "above is meant for you alone, so please do not pass it on.",
+    ]
+
+
+RECONNECT = "for you to reconnect Zoom"
+
+
+@pytest.mark.parametrize(
+    ("count", "reminder", "subject", "ending"),
+    [
+        (
+            1,
+            0,
+            "Reconnect Zoom: one upcoming meeting has no link yet",
+            "one upcoming meeting has no link yet.",
+        ),
+        (
+            3,
+            0,
+            "Reconnect Zoom: 3 upcoming meetings have no link yet",
+            "3 upcoming meetings have no link yet.",
+        ),
+        (
+            1,
+            1,
+            f"Reminder: one upcoming meeting still waits {RECONNECT}",
+            "one upcoming meeting still has no link.",
+        ),
+        (
+            3,
+            2,
+            f"Reminder: 3 upcoming meetings still wait {RECONNECT}",
+            "3 upcoming meetings still have no link.",
+        ),
+    ],
+)
+def test_subject_and_first_sentence(count: int, reminder: int, subject: str, ending: str) -> None:
+    """Number and occasion are the same in subject, text and HTML."""
+    message = compose_relink(replace(RELINK, meetings=(WEEKLY,) * count, reminder=reminder), ENVELOPE)
+
+    beginning = "This is a reminder: your" if reminder else "Your"
+    sentence = f"{beginning} Zoom connection (dana@work.example) has expired, so {ending}"
+    assert message["Subject"] == subject
+    assert sentence in prose(message)
+    assert sentence in PlainText(part(message, "html")).text
+
+
+@pytest.mark.parametrize(
+    ("provider_name", "shown"),
+    [
+        pytest.param("zoom", "Zoom", id="zoom"),
+        pytest.param("go_to", "GoTo", id="go_to"),
+        pytest.param("ms_teams", "Microsoft Teams", id="teams"),
+        pytest.param("google_meet_api", "Google Meet", id="meet"),
+        pytest.param("google", "Google", id="calendar of Google"),
+        pytest.param("office365", "Microsoft 365", id="calendar of Microsoft 365"),
+        pytest.param("exchange", "Microsoft Exchange", id="calendar of Exchange"),
+        pytest.param("new\r\n_thing\u202e", "new _thing", id="unknown, on one line"),
+        pytest.param(None, "conferencing", id="none"),
+        pytest.param("\n", "conferencing", id="blank"),
+    ],
+)
+def test_provider_is_named_as_people_name_it(provider_name: str | None, shown: str) -> None:
+    """A provider goes by its own name; an unknown one is shown as Cronofy spells it."""
+    message = compose_relink(replace(RELINK, provider_name=provider_name), ENVELOPE)
+
+    assert message["Subject"] == f"Reconnect {shown}: one upcoming meeting has no link yet"
+    assert f"Your {shown} connection" in prose(message)
+
+
+@pytest.mark.parametrize(
+    ("profile_name", "shown"), [("dana@work.example", " (dana@work.example)"), ("zoom", "")]
+)
+def test_the_profile_is_named_where_that_says_more(profile_name: str, shown: str) -> None:
+    """A profile that is called as its service is not named twice."""
+    message = compose_relink(replace(RELINK, profile_name=profile_name), ENVELOPE)
+
+    assert f"Zoom connection{shown} has" in prose(message)
+
+
+def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
+    """An all-day event counts from midnight in its zone; a meeting without a start comes last."""
+    new_year_in = {
+        zone: Meeting(f"Day in {zone}", date(2027, 1, 1), zone, "cal_1", zone)
+        for zone in ("Pacific/Auckland", "America/New_York")
+    }
+    noon = Meeting("Noon UTC before", datetime(2026, 12, 31, 12, 0, tzinfo=UTC), None, "cal_1", "noon")
+    meetings = (SOMEDAY, new_year_in["America/New_York"], noon, new_year_in["Pacific/Auckland"])
+
+    message = compose_relink(replace(RELINK, meetings=meetings), ENVELOPE)
+
+    listed = [row for row in part(message, "plain").splitlines() if row.startswith("- ")]
+    assert listed == [
+        "- Fri 1 Jan 2027 (all day): Day in Pacific/Auckland",
+        "- Thu 31 Dec 2026, 12:00 (UTC): Noon UTC before",
+        "- Fri 1 Jan 2027 (all day): Day in America/New_York",
+        "- at an unknown time: Someday",
+    ]
+
+
+@pytest.mark.parametrize("count", [50, 51, 1000])
+def test_a_long_list_is_cut_and_says_so(count: int) -> None:
+    """At most 50 meetings are listed, the soonest; the subject still counts all of them."""
+    start = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
+    meetings = [replace(WEEKLY, summary=f"No. {n}", start=start + timedelta(hours=n)) for n in range(count)]
+
+    message = compose_relink(replace(RELINK, meetings=tuple(reversed(meetings))), ENVELOPE)
+
+    text, html = part(message, "plain"), PlainText(part(message, "html")).text
+    more = f"and {count - 50} more"
+    assert [f"No. {n}\n" in text for n in range(count)] == [n < 50 for n in range(count)]
+    assert [f"- {more}\n" in text, more in html] == [count > 50] * 2
+    assert f"{count} upcoming meetings" in str(message["Subject"])
+
+
+NINE = datetime(2026, 12, 1, 9, tzinfo=UTC)
+NINE_UTC = "Tue 1 Dec 2026, 09:00 (UTC)"
+SUMMER, LATE = datetime(2026, 7, 1, 8, 5, tzinfo=UTC), datetime(2026, 12, 1, 23, 30, tzinfo=UTC)
+LAST = datetime(9999, 12, 31, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("start", "tzid", "shown"),
+    [
+        pytest.param(SUMMER, "Europe/Paris", "Wed 1 Jul 2026, 10:05 (Europe/Paris)", id="summer time"),
+        pytest.param(LATE, "Asia/Tokyo", "Wed 2 Dec 2026, 08:30 (Asia/Tokyo)", id="another day there"),
+        pytest.param(NINE, None, NINE_UTC, id="no zone: UTC"),
+        pytest.param(NINE, "Etc/UTC", NINE_UTC, id="Etc/UTC"),
+        pytest.param(NINE, "Romance Standard Time", NINE_UTC, id="unknown zone"),
+        pytest.param(NINE, "../x\0", NINE_UTC, id="not a zone's name"),
+        pytest.param(NINE, "Europe", NINE_UTC, id="folder of zones"),
+        pytest.param(date(2026, 12, 1), "Asia/Tokyo", "Tue 1 Dec 2026 (all day)", id="all day"),
+        pytest.param(LAST, "Asia/Tokyo", "at an unknown time", id="end of the calendar"),
+        pytest.param(None, "Asia/Tokyo", "at an unknown time", id="unknown"),
+    ],
+)
+def test_a_start_is_in_the_readers_zone(start: datetime | date | None, tzid: str | None, shown: str) -> None:
+    """A start reads as on a clock in the meeting's zone, with the zone's name."""
+    letter = replace(RELINK, meetings=(replace(WEEKLY, start=start, tzid=tzid),))
+    assert f"- {shown}: Weekly\n" in part(compose_relink(letter, ENVELOPE), "plain")
+
+
+@pytest.mark.parametrize(
+    ("summary", "shown"),
+    [
+        pytest.param("Weekly", "Weekly", id="plain"),
+        pytest.param("", "(no title)", id="empty"),
+        pytest.param(" \u200b\n", "(no title)", id="nothing to see"),
+        pytest.param("a\r\nb\u2028c\td\x00e", "a b c de", id="one line"),
+        pytest.param("evil\u202egnp.exe\u2066", "evilgnp.exe", id="bidi"),
+        pytest.param("\ud83dhalf", "half", id="lone surrogate"),
+        pytest.param("会議 👩\u200d💻", "会議 👩\u200d💻", id="emoji keeps its joiner"),
+        pytest.param("x" * 200, "x" * 200, id="200 characters"),
+        pytest.param("x" * 201, "x" * 199 + "…", id="201 characters"),
+        pytest.param("{{ 7 * 7 }}", "{{ 7 * 7 }}", id="template syntax"),
+        pytest.param('<b>&"</b>', '<b>&"</b>', id="markup"),
+    ],
+)
+def test_summary_is_shown_on_one_bounded_line(summary: str, shown: str) -> None:
+    """What a summary holds is shown as text, in both parts, and stays on its line."""
+    message = sent(compose_relink(replace(RELINK, meetings=(replace(WEEKLY, summary=summary),)), ENVELOPE))
+
+    line = f"- Tue 1 Dec 2026, 10:00 (Europe/Paris): {shown}\n"
+    assert line in part(message, "plain").replace("\r\n", "\n")
+    assert shown in PlainText(part(message, "html")).words
+
+
+def test_html_has_one_button_and_the_visible_url() -> None:
+    """The only link target is the relink URL, which is also there to read."""
+    letter = replace(RELINK, relink_url='https://app.cronofy.com/?a=1&b="><i>')
+
+    html = PlainText(part(compose_relink(letter, ENVELOPE), "html"))
+
+    assert html.tags.isdisjoint({"script", "i", "table", "img"})
+    assert html.targets == [letter.relink_url] * 2
+    assert letter.relink_url in html.words
+
+
+def test_headers_are_whole_and_mark_the_mail_as_automatic() -> None:
+    """Every header a mail carries, after the wire."""
+    message = sent(compose_relink(RELINK, ENVELOPE))
+
+    headers = {name: str(value) for name, value in message.items() if name != "Content-Type"}
+    assert headers == {
+        "From": "Conferencing <no-reply@example.org>",
+        "To": "Dana <dana@example.org>",
+        "Reply-To": "help@example.org",
+        "Subject": "Reconnect Zoom: one upcoming meeting has no link yet",
+        "Date": "Mon, 30 Nov 2026 08:15:00 +0000",
+        "Message-ID": "<mail-1@example.org>",
+        "Auto-Submitted": "auto-generated",
+        "X-Auto-Response-Suppress": "All",
+        "MIME-Version": "1.0",
+    }
+    assert message.get_content_type() == "multipart/alternative"
+    assert [(p.get_content_type(), p.get_content_charset()) for p in message.iter_parts()] == [
+        ("text/plain", "utf-8"),
+        ("text/html", "utf-8"),
+    ]
+    assert all(p["Content-Transfer-Encoding"] == "quoted-printable" for p in message.iter_parts())
+    assert "Reply-To" not in compose_relink(RELINK, replace(ENVELOPE, reply_to=None))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("Александр Николаевич Островский", id="Cyrillic"),
+        pytest.param("عبد الرحمن محمد الشريف القاضي", id="Arabic"),
+        pytest.param("スティーブン スピルバーグ ジョンソン", id="Japanese"),
+    ],
+)
+def test_names_of_every_script_keep_their_blanks(text: str) -> None:
+    """A name or subject that fills several encoded words is read as it was written."""
+    summary = f"{text} {text}"[:60].strip()
+    entry = replace(ENTRY, meeting=replace(WEEKLY, summary=summary))
+    escalation = compose_escalation(replace(ESCALATION, entries=(entry,)), ENVELOPE)
+    relink = compose_relink(replace(RELINK, name=text), ENVELOPE)
+
+    def read(mail: EmailMessage, name: str) -> str:
+        # The older parser: the newer one adds blanks of its own between the words of a name.
+        return str(make_header(decode_header(message_from_bytes(mail.as_bytes())[name])))
+
+    assert read(escalation, "Subject").startswith(f"1 meeting needs a person: {summary}, Tue 1 Dec")
+    assert read(relink, "To") == f"{text} <dana@example.org>"
+
+
+#: No domain, no local part, more than an address, or not plain ASCII.
+UNFIT = [
+    *("", "dana", "dana@", "@example.org", "dana @example.org", "dana@-example.org", "d..a@example.org"),
+    *("dana@example.org\r\nBcc: eve@example.org", "dana@example.org\n", "dana@example.org, eve@example.org"),
+    *("Dana <dana@example.org>", '"da na"@example.org', "dana(eve)@example.org", "=?utf-8?q?x?=@example.org"),
+    *("dana@[127.0.0.1]", "dänä@example.org", "d" * 65 + "@example.org", "dana@" + "e" * 250),
+]
+
+
+@pytest.mark.parametrize("address", UNFIT, ids=[ascii(address[:40]) for address in UNFIT])
+def test_unfit_address_is_refused_by_name(address: str) -> None:
+    """An address that is not plain is refused, and the refusal is one printable line that names it."""
+    with pytest.raises(ValueError, match=r"^not a plain email address: '") as refused:
+        compose_relink(replace(RELINK, to=address), ENVELOPE)
+
+    assert str(refused.value).isprintable()
+    assert address[:20].partition("\r")[0].strip() in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "unfit", [{"sender": "A <a@b>, c@d"}, {"reply_to": "a@b\nc"}], ids=["From", "Reply-To"]
+)
+def test_unfit_sender_and_reply_to_are_refused(unfit: dict[str, str]) -> None:
+    """The installation's own addresses are held to the same rule."""
+    with pytest.raises(ValueError, match="not a plain email address"):
+        compose_relink(RELINK, replace(ENVELOPE, **unfit))  # type: ignore[arg-type]
+
+
+def test_letters_without_a_meeting_are_refused() -> None:
+    """An email about nothing is never owed."""
+    with pytest.raises(ValueError, match="at least one affected meeting"):
+        compose_relink(replace(RELINK, meetings=()), ENVELOPE)
+    with pytest.raises(ValueError, match="at least one event"):
+        compose_escalation(replace(ESCALATION, entries=()), ENVELOPE)
+
+
+def test_escalation_holds_all_that_support_asks_for() -> None:
+    """The text of an escalation, word for word."""
+    message = compose_escalation(ESCALATION, ENVELOPE)
+
+    assert message["To"] == "ops@example.org"
+    assert message["Subject"] == "1 meeting needs a person: Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
+    assert part(message, "plain").splitlines() == [
+        "A meeting has no conferencing link, and only a person can help it.",
+        "",
+        "Account:      acc_1",
+        "Email:        dana@example.org",
+        "Data centre:  us",
+        "",
+        "1. Weekly",
+        "",
+        "Starts:       Tue 1 Dec 2026, 10:00 (Europe/Paris), 2026-12-01T09:00:00+00:00",
+        "Calendar:     cal_1",
+        "Event:        evt_1",
+        "Event UID:    evt_external_1",
+        "Cause:        unexplained",
+        "Reason:       No link 24 hours after the event was made.",
+        "Evidence:",
+        "- the profile is connected",
+        "- no failure was notified",
+        "",
+        "If this cannot be mended on your side, write to support@cronofy.com. They need",
+        "the account and event details above: account, data centre, calendar, event and",
+        "event UID, summary and start.",
+    ]
+
+
+def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
+    """The subject says how many and which is next; what is unknown is left out, not shown as None."""
+    bare = Escalation(OFFSITE, "profile_removed", "No clear replacement.", (), None)
+    letter = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
+
+    message = compose_escalation(letter, ENVELOPE)
+
+    assert message["Subject"] == "3 meetings need a person, the soonest: Offsite, Tue 1 Dec 2026 (all day)"
+    text, html = prose(message), PlainText(part(message, "html"))
+    assert text.index("1. Offsite") < text.index("2. Weekly") < text.index("3. Someday")
+    assert html.text.index("Offsite") < html.text.index("Weekly") < html.text.index("Someday")
+    for body in (text, html.text):
+        assert all(event_id in body for event_id in ("evt_1", "evt_2", "evt_3"))
+        assert "None" not in body
+        assert body.count("Event UID") == 2
+    assert html.targets == ["mailto:support@cronofy.com"]
+
+
+@pytest.mark.parametrize(
+    ("mail_id", "expected"),
+    [
+        pytest.param("0b5c-12", "<0b5c-12@example.org>", id="plain"),
+        pytest.param("acc_1:pro_2", "<acc_1%3Apro_2@example.org>", id="colon"),
+        pytest.param("..a.", "<%2E%2Ea%2E@example.org>", id="dots"),
+        pytest.param("a>\r\n@b", "<a%3E%0D%0A%40b@example.org>", id="injection"),
+        pytest.param("m" * 120, f"<{'m' * 120}@example.org>", id="longer than a header line"),
+    ],
+)
+def test_message_id_follows_from_the_mail_alone(mail_id: str, expected: str) -> None:
+    """The same mail has the same well-formed Message-ID whenever it is sent, and it survives the wire."""
+    made = message_id(mail_id, "Conferencing <no-reply@example.org>")
+
+    assert made == message_id(mail_id, "other@example.org") == expected
+    assert sent(compose_relink(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"].strip() == expected
+
+
+#: Line breaks of every kind, what turns text around, what hides in it, markup, and what headers are made of.
+NASTY = (
+    *("\r\nBcc: eve@example.org\r\n\r\n<b>", "\n.\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\0"),
+    *("\u202e", "\u2066", "\u2069", "\u200f", "\u061c", "\ufeff", "\u200b", "\ud800", "\U000e0041"),
+    *("<script>alert(1)</script>", '"><a href="https://phish.example">', "&amp;", "'", "{{ 7*7 }}"),
+    *("=?utf-8?b?DQpCY2M6IGVAeA==?=", "=?utf-8?q?=0D=0ABcc:=20e@x?=", "=0D=0A", "%0d%0a"),
+    *("a@b.example, ", "Lee, Ann (é) <x@y>", "é", "会议", "🙂"),
+)
+texts = st.lists(st.sampled_from(NASTY) | st.text(max_size=20), min_size=1, max_size=8).map("".join)
+nasty = texts | st.text(max_size=300) | texts.map(lambda text: (text * 10_000)[:10_000])
+
+
+def is_harmful(character: str) -> bool:
+    """Whether it is a control or an invisible character, except for our line breaks and for joiners."""
+    hidden = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    return hidden and character not in "\r\n\u200c\u200d"
+
+
+@given(name=nasty, summary=nasty, provider=st.text(max_size=100))
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provider: str) -> None:
+    """A mail has its own headers and links, one recipient, and short ASCII lines, whatever people write."""
+    meeting = replace(WEEKLY, summary=summary)
+    plain = replace(RELINK, name="Dana", profile_name="Work", provider_name=provider)
+    relink = replace(plain, name=name, profile_name=name, meetings=(meeting,))
+    entry = replace(ENTRY, meeting=meeting, reason=name, evidence=(name,))
+    escalation = replace(ESCALATION, entries=(entry,))
+
+    for letter, message in (
+        (relink, compose_relink(relink, ENVELOPE)),
+        (escalation, compose_escalation(escalation, ENVELOPE)),
+    ):
+        wire, received = message.as_bytes(), sent(message)
+        assert wire.isascii()
+        assert max(map(len, wire.split(b"\r\n"))) <= 998
+        assert received.keys() == [
+            *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted"),
+            *("X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),
+        ]
+        assert [address.addr_spec for address in received["To"].addresses] == [letter.to]
+        assert len(received["Subject"]) < 150
+        assert received["Subject"].strip() == message["Subject"]
+        assert not received.defects
+        assert part(received, "plain").splitlines() == part(message, "plain").splitlines()
+        shown = part(received, "plain"), part(received, "html"), str(received["Subject"])
+        assert not [c for text in shown for c in text if is_harmful(c)]
+        assert len(shown[0]) < 10_000
+    html, harmless = (PlainText(part(compose_relink(each, ENVELOPE), "html")) for each in (relink, plain))
+    assert (html.tags, html.targets) == (harmless.tags, harmless.targets)
