@@ -35,7 +35,7 @@ class SettingsError(Exception):
     """The settings are missing something or contradict each other; the message names each variable."""
 
 
-class Replacement(StrEnum):
+class ReplacementPolicy(StrEnum):
     """Which connected profile may take a removed one's place; only ever when exactly one fits."""
 
     #: One of the same provider (Zoom for Zoom).
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
     escalate_after: Duration = timedelta(hours=24)
     escalate_before: Duration = timedelta(hours=1)
     max_attempts: int = Field(5, ge=1)
-    replacement: Replacement = Replacement.SAME_PROVIDER
+    replacement: ReplacementPolicy = ReplacementPolicy.SAME_PROVIDER
     dry_run: bool = False
 
     # Mail.

@@ -17,7 +17,7 @@ from config.settings import BatchCost, Settings, SettingsError, require_cronofy,
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
-from worker.cronofy.http import Transport
+from worker.cronofy.http import HttpClient
 from worker.diagnosis.model import Policy
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
@@ -51,7 +51,7 @@ class Services:
 
     def close(self) -> None:
         """Close all connections."""
-        self.looker.cronofy.transport.close()
+        self.looker.cronofy.http.close()
         self.ledger.redis.close()
 
 
@@ -159,7 +159,7 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
         )
 
     return Cronofy(
-        Transport(settings.http_timeout, connections=THREADS + 4),
+        HttpClient(settings.http_timeout, connections=THREADS + 4),
         ledger,
         budget,
         client_id=settings.cronofy_client_id or "",

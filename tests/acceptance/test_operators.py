@@ -232,7 +232,7 @@ def test_an_account_is_forgotten_when_told_so(fleet: Fleet) -> None:
     assert run.returncode == 0, run.stderr
     assert run.stdout == f"Forgot {person.sub}, with its credentials and 1 pending event.\n"
     assert person.explain("gone") is None
-    kept = ("account", "events", "settled", "hints")
+    kept = ("account", "events", "settled", "notices")
     assert fleet.redis.exists(*(f"reconciler:{family}:{person.sub}" for family in kept)) == 0
 
 

@@ -96,7 +96,7 @@ def counted(
     with ExitStack() as patched:
         patched.enter_context(patch.object(redis, "execute_command", command))
         patched.enter_context(patch.object(app, "send_task", message))
-        client = services.looker.cronofy.transport._http
+        client = services.looker.cronofy.http._http
         patched.enter_context(patch.object(client, "send", _http(effects, client.send)))
         for step in ("connect", "mail", "rcpt", "data", "quit"):
             act = _smtp(effects, step, getattr(smtplib.SMTP, step))

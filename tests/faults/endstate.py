@@ -96,7 +96,9 @@ def _events(stage: Stage, world: World) -> list[tuple[str, tuple[Any, ...]]]:
         for event in (unpack_event(value).event for value in values):
             cause: Cause | None = event.cause
             writes = sorted((pid, write.accepted, bool(write.refused)) for pid, write in event.writes.items())
-            found.append((event.key.event_id, (family, cause, event.profile_id, tuple(writes), event.told)))
+            found.append(
+                (event.key.event_id, (family, cause, event.profile_id, tuple(writes), event.notified))
+            )
     return found
 
 

@@ -32,7 +32,7 @@ from tests.faults.effects import Effects, Glitch, answers_counted, counted, load
 from tests.integration.world import World
 from worker import app as application
 from worker.bootstrap import Services, bootstrap
-from worker.cronofy.http import Transport
+from worker.cronofy.http import HttpClient
 from worker.ledger.packing import pack_memo
 from worker.run import looks
 
@@ -181,15 +181,15 @@ class Stage:
     def hang_up(self) -> None:
         """Close the HTTP connections, which two processes must not share; Redis's are not shared."""
         cronofy = self.services.looker.cronofy
-        cronofy.transport.close()
-        cronofy.transport = Transport(self.services.settings.http_timeout, connections=4)
+        cronofy.http.close()
+        cronofy.http = HttpClient(self.services.settings.http_timeout, connections=4)
 
     def let_time_pass(self, sub: str) -> None:
         """Every lease, pause and turn is over, every mail and event is due."""
         for key in ("leased", "outbox", "waiting"):
             for member, _ in self.redis.zscan_iter(f"{self.prefix}:{key}"):
                 self.redis.zadd(f"{self.prefix}:{key}", {member: 0}, xx=True)
-        for pattern in ("budget:*", "slot", "resuming", "outcomes:turn", "waking:*", "woken:*"):
+        for pattern in ("budget:*", "slot", "resuming", "outcomes:lock", "waking:*", "woken:*"):
             self._forget(pattern)
         events = f"{self.prefix}:events:{sub}"
         values: Any = self.redis.hgetall(events)

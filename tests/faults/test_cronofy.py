@@ -142,7 +142,7 @@ def test_an_event_that_moves_between_two_pages_is_written_once_as_it_stands(
 def after_the_first_page(stage: Stage, act: Callable[[], object]) -> Iterator[None]:
     """Do something once, between the first page's answer and the request for the next."""
     done: list[object] = []
-    client = stage.services.looker.cronofy.transport._http
+    client = stage.services.looker.cronofy.http._http
     send = client.send
 
     def exchange(request: httpx.Request, **options: Any) -> httpx.Response:

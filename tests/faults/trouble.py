@@ -59,7 +59,7 @@ def _fault(match: Mapping[str, Any], kind: str, **fields: Any) -> Lay:
 
 def _impatient(stage: Stage) -> AbstractContextManager[object]:
     """What is waited for in vain is not waited for long."""
-    return patch.object(stage.services.looker.cronofy.transport, "_timeout", timedelta(seconds=0.3))
+    return patch.object(stage.services.looker.cronofy.http, "_timeout", timedelta(seconds=0.3))
 
 
 @contextmanager

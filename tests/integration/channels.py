@@ -9,7 +9,7 @@ from tests.integration.world import World
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import ReceiveNotification
-from worker.ledger.records import Channel
+from worker.ledger.records import NotificationChannel
 from worker.run import looks
 
 URL = "https://hooks.example.com"
@@ -20,7 +20,7 @@ def tend(world: World) -> None:
     looks.look_at_ready(world.services, 100)
 
 
-def channel_of(world: World) -> Channel | None:
+def channel_of(world: World) -> NotificationChannel | None:
     """What the ledger knows of the channel."""
     return world.services.ledger.account(world.sub).channel
 

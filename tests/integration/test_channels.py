@@ -12,7 +12,7 @@ from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.channels import URL, age, channel_of, notify, open_at_cronofy, tend
 from tests.integration.world import Begin
-from worker.ledger.records import Channel
+from worker.ledger.records import NotificationChannel
 from worker.run import looks
 
 
@@ -35,7 +35,7 @@ def test_connecting_opens_one_channel(begin: Begin) -> None:
     assert world.sub not in channel["callback_url"]
     assert len(channel["callback_url"]) <= 128
     assert channel["filters"] == {"only_managed": True}
-    assert channel_of(world) == Channel(channel["channel_id"], channel["callback_url"])
+    assert channel_of(world) == NotificationChannel(channel["channel_id"], channel["callback_url"])
     assert world.standing() == set()
 
 
@@ -106,14 +106,14 @@ def test_a_death_before_the_answer_was_written_down_opens_no_second_channel(begi
     world = begin(webhook_url=URL)
     channels = world.services.looker.channels
     assert channels is not None
-    channels.tend(world.services.ledger.account(world.sub))
+    channels.check(world.services.ledger.account(world.sub))
     assert channel_of(world) is None
 
     tend(world)
 
     assert world.calls().count("POST /v1/channels") == 1
     assert [channel_of(world)] == [
-        Channel(channel["channel_id"], channel["callback_url"])
+        NotificationChannel(channel["channel_id"], channel["callback_url"])
         for channel in world.control.channels(world.sub)
     ]
 

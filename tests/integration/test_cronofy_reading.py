@@ -17,7 +17,7 @@ from sandbox.server import RunningSandbox
 from worker.cronofy.budget import Budget
 from worker.cronofy.client import Cronofy, Session, Update, Window
 from worker.cronofy.errors import GrantRefused, Malformed, ScopeRefused, TokenRefused
-from worker.cronofy.http import Transport
+from worker.cronofy.http import HttpClient
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import EventKey
 
@@ -119,7 +119,7 @@ def connected(
         )
 
     cronofy = Cronofy(
-        Transport(timedelta(seconds=timeout), connections=4),
+        HttpClient(timedelta(seconds=timeout), connections=4),
         ledger,
         budget,
         client_id="sandbox-client",
@@ -133,7 +133,7 @@ def connected(
     try:
         yield caller
     finally:
-        cronofy.transport.close()
+        cronofy.http.close()
 
 
 @pytest.fixture(scope="module")

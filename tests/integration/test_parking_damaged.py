@@ -88,7 +88,7 @@ def test_a_record_under_another_ones_field_is_no_record(begin: Begin) -> None:
     assert len(letters(world)) == 3
 
 
-@pytest.mark.parametrize("part", ["memo", "profile", "heard", "credentials"])
+@pytest.mark.parametrize("part", ["memo", "profile", "last_notice", "credentials"])
 def test_a_damaged_account_stops_nobody(begin: Begin, part: str) -> None:
     """Without its memory an account is looked at as though for the first time; without tokens it waits."""
     world = begin()

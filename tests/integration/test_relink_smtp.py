@@ -21,11 +21,11 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from tests.certificates import Certificate
 from tests.ports import free_port
 from worker.mail.compose import Envelope as MailEnvelope
-from worker.mail.compose import Meeting, RelinkLetter, compose_relink
+from worker.mail.compose import Meeting, RelinkEmail, compose_relink
 from worker.mail.smtp import MailError, SmtpMailer
 
 MESSAGE = compose_relink(
-    RelinkLetter(
+    RelinkEmail(
         to="dana@example.org",
         name="Däna",
         provider_name="zoom",

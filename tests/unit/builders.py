@@ -33,7 +33,7 @@ from worker.diagnosis.times import EventTime, parse_event_time
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import Account, Episode, EventKey, Memo, Stored, TrackedEvent, to_ms
-from worker.mail.compose import RelinkLetter
+from worker.mail.compose import RelinkEmail
 from worker.reconcile.judging import Judged
 from worker.reconcile.reassign import WriteResult
 from worker.reconcile.relinks import RelinkNote, RelinkPlan, RelinkRules, affected, plan_relinks, reconnected
@@ -169,7 +169,7 @@ def judged(
     now: datetime = NOW,
     policy: Policy = POLICY,
     *,
-    heard: bool = False,
+    notices_arrive: bool = False,
 ) -> Judged:
     """What a look at `now` makes of it that saw `sighting`; by default what the record says, pending."""
     before = stored(event)
@@ -177,7 +177,7 @@ def judged(
     read = sighting if isinstance(sighting, Seen) else None
     event = event.saw(read, now) if read else event
     diagnosis = diagnose(event.request, Observation(sighting, profiles), now, policy)
-    return Judged(before, event, diagnosis, read, heard)
+    return Judged(before, event, diagnosis, read, notices_arrive)
 
 
 def concluded(
@@ -187,12 +187,12 @@ def concluded(
     now: datetime = NOW,
     policy: Policy = POLICY,
     *,
-    heard: bool = False,
+    notices_arrive: bool = False,
     write: WriteResult | None = None,
     relink: RelinkNote | None = None,
 ) -> Verdict:
     """The verdict of such a look."""
-    found = judged(event, sighting, profiles, now, policy, heard=heard)
+    found = judged(event, sighting, profiles, now, policy, notices_arrive=notices_arrive)
     return conclude(SUB, found, now, policy, write, relink)
 
 
@@ -289,9 +289,9 @@ class Planned:
         return dict(self.plan.episodes)
 
     @property
-    def letters(self) -> tuple[tuple[str, RelinkLetter], ...]:
+    def letters(self) -> tuple[tuple[str, RelinkEmail], ...]:
         """The emails to users."""
-        return self.plan.letters
+        return self.plan.emails
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -301,7 +301,7 @@ class Planned:
     @property
     def listed(self) -> list[tuple[str, ...]]:
         """The events that each letter lists."""
-        return [tuple(meeting.event_id for meeting in letter.meetings) for _, letter in self.plan.letters]
+        return [tuple(meeting.event_id for meeting in letter.meetings) for _, letter in self.plan.emails]
 
     @property
     def escalations(self) -> dict[str, str]:

@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 from worker.mail.compose import (
     Envelope,
     Escalation,
-    EscalationLetter,
+    EscalationEmail,
     Meeting,
-    RelinkLetter,
+    RelinkEmail,
 )
 
 ENVELOPE = Envelope(
@@ -25,7 +25,7 @@ ENVELOPE = Envelope(
 WEEKLY = Meeting("Weekly", datetime(2026, 12, 1, 9, 0, tzinfo=UTC), "Europe/Paris", "cal_1", "evt_1")
 OFFSITE = Meeting("Offsite", date(2026, 12, 1), "Europe/Paris", "cal_1", "evt_2")
 SOMEDAY = Meeting("Someday", None, None, "cal_2", "evt_3")
-RELINK = RelinkLetter(
+RELINK = RelinkEmail(
     to="dana@example.org",
     name="Dana",
     provider_name="zoom",
@@ -41,7 +41,7 @@ ENTRY = Escalation(
     evidence=("the profile is connected", "no failure was notified"),
     event_uid="evt_external_1",
 )
-ESCALATION = EscalationLetter(
+ESCALATION = EscalationEmail(
     to="ops@example.org",
     sub="acc_1",
     account_email="dana@example.org",

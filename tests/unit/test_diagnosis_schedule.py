@@ -68,12 +68,12 @@ def test_what_is_notified_of_is_polled_a_quarter_as_often(
     previous: timedelta | None, expected: Pause
 ) -> None:
     """The pause is the next four intervals together, and the schedule goes on from the last of them."""
-    assert next_pause(previous, POLICY, notified=True) == expected
+    assert next_pause(previous, POLICY, notices_arrive=True) == expected
 
 
 def test_what_is_not_notified_of_keeps_its_intervals() -> None:
     """The pause is the next interval."""
-    assert next_pause(MINUTE, POLICY, notified=False) == Pause(2 * MINUTE, 2 * MINUTE)
+    assert next_pause(MINUTE, POLICY, notices_arrive=False) == Pause(2 * MINUTE, 2 * MINUTE)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ events = st.builds(
     failures=st.integers(0, 10**6),
     notice=st.none() | st.tuples(st.sampled_from([i.value for i in Interaction]), st.none() | texts, moments),
     writes=st.dictionaries(ids, writes, max_size=3),
-    told=st.lists(texts, max_size=3).map(tuple),
+    notified=st.lists(texts, max_size=3).map(tuple),
     last=st.none() | diagnoses,
     history=st.lists(st.tuples(moments, texts, texts), max_size=3).map(tuple),
 )

@@ -249,7 +249,7 @@ def test_no_secret_is_told() -> None:
 
     ((_, letter),) = result.letters
     assert SECRET in letter.relink_url
-    assert SECRET not in repr((replace(result.plan, letters=()), result.verdicts))
+    assert SECRET not in repr((replace(result.plan, emails=()), result.verdicts))
     assert all(SECRET not in outcome.to_json() for outcome in result.outcomes)
 
 

@@ -42,7 +42,7 @@ def test_a_live_subscription_saves_looks(
     """Where notifications are known to come, and would tell, three of four looks are left out."""
     body = event_body() | {"subscriptions": subscribed}
 
-    verdict = concluded(tracked(body=body, interval=60.0), None, profiles, heard=heard)
+    verdict = concluded(tracked(body=body, interval=60.0), None, profiles, notices_arrive=heard)
 
     assert verdict.after.next_look == to_ms(NOW + away)
 

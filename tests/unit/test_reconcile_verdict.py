@@ -168,7 +168,7 @@ def test_each_cause_is_told() -> None:
 
     assert [outcome.type for outcome in outage.outcomes] == [OutcomeType.DELAYED]
     assert [outcome.type for outcome in unexplained.outcomes] == [OutcomeType.ESCALATED]
-    assert unexplained.after.told == ("provider_outage:", "unexplained:")
+    assert unexplained.after.notified == ("provider_outage:", "unexplained:")
 
 
 def test_told_again_when_the_waiting_begins_again() -> None:
@@ -278,7 +278,7 @@ def test_reassigned() -> None:
     assert verdict.outcomes == told(OutcomeType.REASSIGNED, Cause.PROFILE_REMOVED, detail)
     after = verdict.after
     assert (after.profile_id, after.provider_name) == ("pro_b", "zoom")
-    assert (after.asked_at, after.interval, after.notice, after.told) == (to_ms(NOW), None, None, ())
+    assert (after.asked_at, after.interval, after.notice, after.notified) == (to_ms(NOW), None, None, ())
     assert after.next_look == to_ms(NOW + POLICY.recheck_min)
     assert after.request.wrote == {"pro_b"}
     assert after.body["conferencing"] == {"profile_id": "pro_a"}

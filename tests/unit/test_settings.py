@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import (
     BatchCost,
-    Replacement,
+    ReplacementPolicy,
     SettingsError,
     load_settings,
     misspelt_settings,
@@ -41,7 +41,7 @@ GOOD = [
     ("API_PER_SECOND", "7", "api_per_second", 7),
     ("API_SHARE", "1", "api_share", 1.0),
     ("BATCH_COST", "call", "batch_cost", BatchCost.CALL),
-    ("REPLACEMENT", "any_connected", "replacement", Replacement.ANY_CONNECTED),
+    ("REPLACEMENT", "any_connected", "replacement", ReplacementPolicy.ANY_CONNECTED),
     ("RECHECK_MIN", "PT1M", "recheck_min", timedelta(minutes=1)),
     ("RECHECK_MAX", "7200", "recheck_max", timedelta(hours=2)),
     ("RELINK_REMINDERS", "P1D, P2D", "relink_reminders", (timedelta(days=1), timedelta(days=2))),

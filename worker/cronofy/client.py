@@ -27,7 +27,7 @@ from worker.cronofy.errors import (
     Refused,
     TokenRefused,
 )
-from worker.cronofy.http import Answer, Deadline, Transport, describe_errors
+from worker.cronofy.http import Answer, Deadline, HttpClient, describe_errors
 from worker.cronofy.wire import (
     OpenChannel,
     UserInfo,
@@ -72,7 +72,7 @@ class Cronofy:
 
     def __init__(
         self,
-        transport: Transport,
+        http: HttpClient,
         ledger: Ledger,
         budget: Callable[[str], Budget],
         *,
@@ -83,7 +83,7 @@ class Cronofy:
         batch_counts_items: bool,
     ) -> None:
         """`budget` gives the budget of an origin; `client_secrets` come newest first."""
-        self.transport = transport
+        self.http = http
         self.ledger = ledger
         self.client_id = client_id
         self.client_secrets = tuple(client_secrets)
@@ -281,7 +281,7 @@ class Session:
                 self._refresh()
                 fresh = True
             try:
-                return self._cronofy.transport.call(
+                return self._cronofy.http.call(
                     method,
                     url,
                     spending=self._spending,
@@ -323,7 +323,7 @@ class Session:
 
     def _ask_for_token(self, refresh_token: str) -> tuple[str, str | None]:
         for secret in self._cronofy.client_secrets:
-            answer = self._cronofy.transport.call(
+            answer = self._cronofy.http.call(
                 "POST",
                 f"{self._origin}/oauth/token",
                 spending=self._spending,

@@ -63,7 +63,7 @@ class Deadline:
         return max(0.0, self._end - time.monotonic())
 
 
-class Transport:
+class HttpClient:
     """A pooled HTTP client. One per process, made after the fork; safe to share between threads."""
 
     def __init__(self, timeout: timedelta, connections: int) -> None:

@@ -31,14 +31,14 @@ class Pause:
     interval: timedelta
 
 
-def next_pause(previous: timedelta | None, policy: Policy, *, notified: bool) -> Pause:
+def next_pause(previous: timedelta | None, policy: Policy, *, notices_arrive: bool) -> Pause:
     """The pause after a look whose last interval was `previous`.
 
     Where Cronofy is known to notify us of the event, three of every four looks are skipped.
     """
     interval = next_interval(previous, policy)
     wait = interval
-    for _ in range(3 if notified else 0):
+    for _ in range(3 if notices_arrive else 0):
         interval = next_interval(interval, policy)
         wait += interval
     return Pause(min(wait, policy.recheck_max), interval)

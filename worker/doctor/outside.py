@@ -87,7 +87,7 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
 def _ask(services: Services, origin: str, secret: str) -> str:
     """The error that Cronofy answers a refresh of nobody's token with."""
     cronofy = services.looker.cronofy
-    answer = cronofy.transport.call(
+    answer = cronofy.http.call(
         "POST",
         f"{origin}/oauth/token",
         # Also while the fleet itself may not call, since our client was refused.

@@ -13,11 +13,11 @@ import structlog
 from worker.bootstrap import Services
 from worker.cronofy.signature import is_signed
 from worker.diagnosis.schedule import first_look
-from worker.intake.notices import Hint, read_hint
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
+from worker.intake.push_notifications import PushNotification, read_notification
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Credentials
-from worker.ledger.packing import pack_hint
+from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ def untrack(services: Services, event: OneEvent) -> bool:
 def receive_notification(
     services: Services, notification: ReceiveNotification
 ) -> tuple[tuple[str, timedelta], ...] | None:
-    """Take a push notification as a hint: what it speaks of becomes due now.
+    """Take a push notification: what it speaks of becomes due now.
 
     Returns the accounts that are to be looked at, each with how long from now; None for one that is not
     taken, since its signature does not fit: it is counted, logged and dropped (contract §6).
@@ -90,21 +90,21 @@ def receive_notification(
         services.ledger.count("notifications:bad_signature")
         log.warning("notification.refused", reason="bad_signature")
         return None
-    hint = read_hint(notification.body)
-    calendar_id = notification.calendar_id or hint.calendar_id
-    event_id = notification.event_id or hint.event_id
+    push = read_notification(notification.body)
+    calendar_id = notification.calendar_id or push.calendar_id
+    event_id = notification.event_id or push.event_id
     accounts = [notification.sub] if notification.sub else _accounts_of(services, calendar_id)
-    due = tuple(sub for sub in accounts if _make_due(services, sub, calendar_id, event_id, hint))
+    due = tuple(sub for sub in accounts if _make_due(services, sub, calendar_id, event_id, push))
     services.ledger.count("notifications:taken")
-    interaction = hint.interaction.value if hint.interaction else None
+    interaction = push.interaction.value if push.interaction else None
     log.info(
         "notification.taken",
         sub=notification.sub or (due[0] if len(due) == 1 else None),
         calendar_id=calendar_id,
         event_id=event_id,
-        kind=hint.kind,
+        kind=push.kind,
         interaction=interaction,
-        subtype=hint.subtype,
+        subtype=push.subtype,
         accounts=len(due),
     )
     waits = ((sub, services.ledger.wakeups.after_notification(sub)) for sub in due)
@@ -123,15 +123,15 @@ def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]
 
 
 def _make_due(
-    services: Services, sub: str, calendar_id: str | None, event_id: str | None, hint: Hint
+    services: Services, sub: str, calendar_id: str | None, event_id: str | None, push: PushNotification
 ) -> bool:
-    """Make the events that the hint may mean due now; without an event id, all of the account's."""
+    """Make the events that it may mean due now; without an event id, all of the account's."""
     ledger = services.ledger
     if event_id is None:
-        return ledger.take_notification(sub, hint.channel_id, due=hint.is_news)
+        return ledger.take_notification(sub, push.channel_id, due=push.is_news)
     said = b""
-    if hint.interaction is not None:
-        said = pack_hint(hint.interaction.value, hint.subtype, to_ms(ledger.now()))
+    if push.interaction is not None:
+        said = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
     if calendar_id is not None:
         return ledger.nudge(sub, EventKey(calendar_id, event_id), said)
     keys = [stored.event.key for stored in ledger.pending(sub) if stored.event.key.event_id == event_id]

@@ -77,8 +77,8 @@ def _find(letters: DeadLetters, letter_id: str) -> KeptLetter:
         return found
     ids = [kept.letter_id for kept in letters.newest(COMPARED)]
     near = difflib.get_close_matches(letter_id, ids, n=1, cutoff=0.0)
-    hint = f"the nearest is {near[0]}" if near else "there are none at all"
-    raise UnknownLetter(f"There is no dead letter {letter_id}; {hint}.")
+    nearest = f"the nearest is {near[0]}" if near else "there are none at all"
+    raise UnknownLetter(f"There is no dead letter {letter_id}; {nearest}.")
 
 
 def replay(letters: DeadLetters, kept: KeptLetter, corrections: Iterable[Correction], send: Send) -> None:

@@ -40,7 +40,7 @@ class Keys:
     account = _KeyOf("account")
     events = _KeyOf("events")
     settled = _KeyOf("settled")
-    hints = _KeyOf("hints")
+    notices = _KeyOf("notices")
     letters = _KeyOf("letters")
     wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")
@@ -62,7 +62,7 @@ class Keys:
     # What goes out.
     outcomes = _Key("outcomes")
     outcomes_sent = _Key("outcomes:sent")
-    outcomes_turn = _Key("outcomes:turn")
+    outcomes_lock = _Key("outcomes:lock")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
     refused = _KeyOf("refused")  # by mail

@@ -25,7 +25,7 @@ class Lease:
     #: The account's pending events, as stored.
     events: tuple[Stored, ...]
     #: What notifications said of them since their last look, by their fields.
-    hints: Mapping[bytes, bytes] = field(default_factory=dict)
+    notices: Mapping[bytes, bytes] = field(default_factory=dict)
     #: How many claims in a row before this one no look ended: its process died, or lost Redis.
     unended: int = 0
     #: Stored values that are no records.
@@ -48,9 +48,9 @@ class EventChange:
     settle: bool = False
     outcomes: tuple[Outcome, ...] = ()
     #: The look took up what notifications said of the event.
-    heeded: bool = False
+    notice_taken: bool = False
     #: Kept together with the change.
-    letter: DeadLetter | None = None
+    dead_letter: DeadLetter | None = None
     #: The record is damaged: it leaves the ledger, and the dead letter holds it. This is its field.
     dropped: bytes | None = None
 
@@ -93,7 +93,7 @@ class Change:
     mails: Sequence[Mail] = ()
     cancel: Sequence[str] = ()
     #: The account's notification channel is to be looked after next.
-    tend: bool = False
+    check_channel: bool = False
 
 
 @dataclass(frozen=True, slots=True)

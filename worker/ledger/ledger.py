@@ -33,8 +33,8 @@ from worker.ledger.packing import (
 from worker.ledger.records import (
     DATA_CENTERS,
     Account,
-    Channel,
     EventKey,
+    NotificationChannel,
     Stored,
     TrackedEvent,
     from_ms,
@@ -112,12 +112,12 @@ class Ledger:
         """Stop watching an event; whether it was known."""
         return bool(self.run("untrack", sub, key.field))
 
-    def nudge(self, sub: str, key: EventKey, hint: bytes = b"") -> bool:
+    def nudge(self, sub: str, key: EventKey, notice: bytes = b"") -> bool:
         """Make a pending event due now; whether there is one. A parked one stays as it is.
 
-        `hint` is what a notification said of it (`pack_hint`), kept for the look.
+        `notice` is what a notification said of it (`pack_notice`), kept for the look.
         """
-        return bool(self.run("nudge", sub, key.field, hint))
+        return bool(self.run("nudge", sub, key.field, notice))
 
     def take_notification(self, sub: str, channel_id: str | None = None, *, due: bool = True) -> bool:
         """Take a notification about an account as a whole: with `due`, all its pending events are due now.
@@ -216,8 +216,8 @@ class Ledger:
                         "drop" if event.dropped else "settle" if event.settle else "keep",
                         event.value,
                         _packed(event.outcomes),
-                        lease.hints.get(event.field, b"") if event.heeded else False,
-                        event.letter.packed(self.vault) if event.letter else False,
+                        lease.notices.get(event.field, b"") if event.notice_taken else False,
+                        event.dead_letter.packed(self.vault) if event.dead_letter else False,
                         SETTLES.entry(to_ms(lease.now) - event.after.tracked_at) if event.settle else False,
                     ]
                     for event in change.events
@@ -227,7 +227,7 @@ class Ledger:
                 "outcomes": _packed(change.outcomes),
                 "mails": [[mail.mail_id, self.vault.seal(mail.message)] for mail in change.mails],
                 "cancel": list(change.cancel),
-                "tend": change.tend,
+                "check_channel": change.check_channel,
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
             },
@@ -241,7 +241,9 @@ class Ledger:
         fields = {event.field: event.before.event.key for event in change.events}
         return Committed(frozenset(fields[field] for field in changed), bool(void))
 
-    def keep_channel(self, lease: Lease, channel: Channel | None, again: timedelta | None) -> None:
+    def keep_channel(
+        self, lease: Lease, channel: NotificationChannel | None, again: timedelta | None
+    ) -> None:
         """Write down what was found of the account's channel (None: nothing), and end the lease.
 
         `again` is when to check it next for its own sake; None: only along with the account's events.
@@ -321,11 +323,11 @@ class Ledger:
         return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, hints, claims = answer
+        now, sub_bytes, account, events, notices, claims = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
-        return Lease(sub, token, from_ms(now), stored, pending, dict(_pairs(hints)), claims - 1, damaged)
+        return Lease(sub, token, from_ms(now), stored, pending, dict(_pairs(notices)), claims - 1, damaged)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

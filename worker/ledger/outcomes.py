@@ -98,11 +98,11 @@ class OutcomeStream:
 
     def take_turn(self, length: timedelta) -> bool:
         """Whether it is the caller's turn to deliver: nobody else's, until it ends it or `length` is over."""
-        return bool(self.redis.set(self.keys.outcomes_turn, 1, nx=True, px=length))
+        return bool(self.redis.set(self.keys.outcomes_lock, 1, nx=True, px=length))
 
     def end_turn(self) -> None:
         """Let others deliver."""
-        self.redis.delete(self.keys.outcomes_turn)
+        self.redis.delete(self.keys.outcomes_lock)
 
     def _delivered(self) -> bytes | None:
         return cast("bytes | None", self.redis.get(self.keys.outcomes_sent))

@@ -21,11 +21,11 @@ from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause
 from worker.ledger.records import (
     Account,
-    Channel,
     Episode,
     EventKey,
     LastRead,
     Memo,
+    NotificationChannel,
     Obstacle,
     Stored,
     TrackedEvent,
@@ -103,7 +103,7 @@ def unpack_event(value: bytes) -> Stored:
     calendar_id, event_id, packed = msgpack.unpackb(content, strict_map_key=False)
     packed["body"] = json.loads(packed["body"])
     packed["writes"] = {pid: Write(**write) for pid, write in packed.get("writes", {}).items()}
-    packed["told"] = tuple(packed.get("told", ()))
+    packed["notified"] = tuple(packed.get("notified", ()))
     packed["history"] = tuple(tuple(entry) for entry in packed.get("history", ()))
     if "notice" in packed:
         packed["notice"] = tuple(packed["notice"])
@@ -166,13 +166,13 @@ def pack_memo(memo: Memo) -> bytes:
     return bytes(msgpack.packb([episodes, dict(memo.providers), last_read]))
 
 
-def pack_hint(interaction: str, subtype: str | None, at: int) -> bytes:
+def pack_notice(interaction: str, subtype: str | None, at: int) -> bytes:
     """The ledger's value for what a notification said of an event."""
     return bytes(msgpack.packb([interaction, subtype, at]))
 
 
-def unpack_hint(value: bytes) -> tuple[str, str | None, int]:
-    """Read a value that `pack_hint` made."""
+def unpack_notice(value: bytes) -> tuple[str, str | None, int]:
+    """Read a value that `pack_notice` made."""
     interaction, subtype, at = msgpack.unpackb(value)
     return interaction, subtype, at
 
@@ -196,7 +196,7 @@ def unpack_memo(value: bytes) -> Memo:
     )
 
 
-def pack_channel(channel: Channel) -> bytes:
+def pack_channel(channel: NotificationChannel) -> bytes:
     """The ledger's value for an account's channel; the id comes first, for a script reads it."""
     return bytes(msgpack.packb([channel.channel_id, channel.callback_url, channel.refused, channel.failures]))
 
@@ -218,7 +218,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
 
     email, name = part("profile", _unpack_profile, (None, None))
     memo = part("memo", unpack_memo, Memo())
-    heard_at = part("heard", lambda value: from_ms(float(value)), None)
+    last_notice_at = part("last_notice", lambda value: from_ms(float(value)), None)
     return Account(
         sub=sub,
         credentials=stored.get(b"credentials"),
@@ -227,7 +227,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         email=email,
         name=name,
         memo=memo,
-        heard_at=heard_at,
+        last_notice_at=last_notice_at,
         channel=part("channel", _unpack_channel, None),
         channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),
         channel_due=part("channel_due", lambda value: int(float(value)), None),
@@ -235,8 +235,8 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
     )
 
 
-def _unpack_channel(value: bytes) -> Channel:
-    return Channel(*msgpack.unpackb(value))
+def _unpack_channel(value: bytes) -> NotificationChannel:
+    return NotificationChannel(*msgpack.unpackb(value))
 
 
 def _unpack_profile(value: bytes) -> tuple[str | None, str | None]:

@@ -88,7 +88,7 @@ class TrackedEvent:
     notice: tuple[str, str | None, int] | None = None
     writes: Mapping[str, Write] = field(default_factory=dict)
     #: What a person was already notified of.
-    told: tuple[str, ...] = ()
+    notified: tuple[str, ...] = ()
     #: The last diagnosis, as the contract's JSON without ids and next look.
     last: Mapping[str, Any] | None = None
     #: (at, cause or state, what was done), the newest last.
@@ -215,7 +215,7 @@ class TrackedEvent:
 
     def asked_again(self, now: datetime) -> TrackedEvent:
         """This record when the waiting starts again: another profile was set, or this one came back."""
-        return replace(self, asked_at=to_ms(now), interval=None, notice=None, told=())
+        return replace(self, asked_at=to_ms(now), interval=None, notice=None, notified=())
 
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
         """This record with what a notification said; the same word said again keeps its first time.
@@ -282,7 +282,7 @@ class Memo:
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class NotificationChannel:
     """An account's notification channel at Cronofy, as it was last found."""
 
     #: None where there is none: it was refused, or could not be opened yet.
@@ -307,9 +307,9 @@ class Account:
     name: str | None = None
     memo: Memo = Memo()
     #: When a notification last spoke of one of its events.
-    heard_at: datetime | None = None
+    last_notice_at: datetime | None = None
     #: None where it was never checked.
-    channel: Channel | None = None
+    channel: NotificationChannel | None = None
     #: When the channel was last known to stand as recorded.
     channel_seen: datetime | None = None
     #: When to check it, whatever its events say.

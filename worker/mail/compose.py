@@ -1,6 +1,6 @@
 """The two emails of this program, composed: the relink email to a user, the escalation to an operator.
 
-Composing is pure. The same letter in the same envelope says the same thing, so a mail that is sent twice is
+Composing is pure. The same email in the same envelope says the same thing, so a mail that is sent twice is
 recognisably one mail: its Message-ID follows from its id in the outbox.
 """
 
@@ -38,7 +38,7 @@ class Meeting:
 
 
 @dataclass(frozen=True, slots=True)
-class RelinkLetter:
+class RelinkEmail:
     """What one user is told about one expired profile (contract §2, `credentials_expired`)."""
 
     to: str
@@ -62,7 +62,7 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True)
-class EscalationLetter:
+class EscalationEmail:
     """What the operator is told about one account (contract §6)."""
 
     to: str
@@ -116,46 +116,46 @@ def read_back(content: bytes) -> EmailMessage:
     return cast("EmailMessage", message)
 
 
-def compose_relink(letter: RelinkLetter, envelope: Envelope) -> EmailMessage:
+def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
     """Return the relink email: what expired, the one link to follow, the meetings that wait, soonest first.
 
-    A recipient, sender or Reply-To that is not a plain address is a ValueError, and so is a letter that
+    A recipient, sender or Reply-To that is not a plain address is a ValueError, and so is a email that
     lists no meeting: none is owed then (contract §4, `RECONCILER_RELINK_REMINDERS`).
     """
-    if not letter.meetings:
+    if not email.meetings:
         raise ValueError("a relink email needs at least one affected meeting")
-    meetings = sorted(letter.meetings, key=_soonest_first)
-    provider = wording.provider(letter.provider_name)
-    profile = wording.line(letter.profile_name or "", 100)
+    meetings = sorted(email.meetings, key=_soonest_first)
+    provider = wording.provider(email.provider_name)
+    profile = wording.line(email.profile_name or "", 100)
     return _compose(
         "relink",
-        wording.address(letter.to, letter.name),
+        wording.address(email.to, email.name),
         envelope,
-        name=wording.line(letter.name or "", 80),
+        name=wording.line(email.name or "", 80),
         provider=provider,
         # Many profiles have no name but their service's: "Your Zoom connection (Zoom)" says nothing more.
         profile="" if profile.casefold() == provider.casefold() else profile,
-        relink_url=letter.relink_url,
-        is_reminder=letter.reminder > 0,
+        relink_url=email.relink_url,
+        is_reminder=email.reminder > 0,
         meetings=meetings[:LISTED_MEETINGS],
         count=len(meetings),
         more=len(meetings) - LISTED_MEETINGS,
     )
 
 
-def compose_escalation(letter: EscalationLetter, envelope: Envelope) -> EmailMessage:
+def compose_escalation(email: EscalationEmail, envelope: Envelope) -> EmailMessage:
     """Return the escalation email: the account and its events, soonest first, with all that support asks for.
 
-    Unfit addresses, and a letter without an entry, are a ValueError.
+    Unfit addresses, and a email without an entry, are a ValueError.
     """
-    if not letter.entries:
+    if not email.entries:
         raise ValueError("an escalation email needs at least one event")
     return _compose(
         "escalation",
-        wording.address(letter.to),
+        wording.address(email.to),
         envelope,
-        letter=letter,
-        entries=sorted(letter.entries, key=lambda entry: _soonest_first(entry.meeting)),
+        email=email,
+        entries=sorted(email.entries, key=lambda entry: _soonest_first(entry.meeting)),
     )
 
 

@@ -20,7 +20,7 @@ from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
 from worker.cronofy.wire import OpenChannel
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Ledger
-from worker.ledger.records import Account, Channel, to_ms
+from worker.ledger.records import Account, NotificationChannel, to_ms
 
 #: A channel over which nothing came for so long is looked for at Cronofy; a refused one is tried again.
 CHECK_AFTER = timedelta(days=1)
@@ -50,14 +50,14 @@ class Channels:
         moved = channel.channel_id is not None and not self.callbacks.leads_here(channel.callback_url)
         return moved or now - seen >= CHECK_AFTER
 
-    def tend(self, account: Account) -> tuple[Channel, timedelta | None]:
+    def check(self, account: Account) -> tuple[NotificationChannel, timedelta | None]:
         """Find the account's channel or open it, and close what other ones of ours there are.
 
         Returns what to keep of it, and when to see to it again for its own sake (None: not). No
         call enters the reserve, and none waits for room in the budget. Raises GrantRefused and what
         is `PUT_OFF`; of any other failure the returned channel speaks.
         """
-        before = account.channel or Channel(None, self.callbacks.of(account.sub))
+        before = account.channel or NotificationChannel(None, self.callbacks.of(account.sub))
         with self.cronofy.session(account, CALLS) as session:
             try:
                 found = self._settle(session, account.sub, before)
@@ -67,7 +67,7 @@ class Channels:
                 # By plan, scope or kind of token: the account's events are served all the same.
                 if before.refused != error.reason:
                     log.warning("channel.refused", sub=account.sub, reason=error.reason, status=error.status)
-                return Channel(None, before.callback_url, refused=error.reason), None
+                return NotificationChannel(None, before.callback_url, refused=error.reason), None
             except CronofyError as error:
                 log.warning("channel.failed", sub=account.sub, reason=error.reason, status=error.status)
                 return _failed(before)
@@ -77,7 +77,7 @@ class Channels:
                 # Else it would be due again at once, and for ever.
                 log.exception("channel.crashed", sub=account.sub)
                 return _failed(before)
-        return Channel(found.channel_id, found.callback_url), None
+        return NotificationChannel(found.channel_id, found.callback_url), None
 
     def close(self, account: Account) -> None:
         """Close the channel of an account that is to be forgotten; one try, and none where it is lost.
@@ -93,7 +93,7 @@ class Channels:
         except CronofyError as error:
             _left_open(account.sub, channel_id, error)
 
-    def _settle(self, session: Session, sub: str, before: Channel) -> OpenChannel:
+    def _settle(self, session: Session, sub: str, before: NotificationChannel) -> OpenChannel:
         listed = session.channels()
         ours = [c for c in listed if c.channel_id == before.channel_id or self._names(c, sub)]
         current = [c for c in ours if self.callbacks.leads_here(c.callback_url) and self._names(c, sub)]
@@ -117,7 +117,7 @@ class Channels:
         return self.callbacks.account_of(channel.callback_url) == sub
 
 
-def see_to_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> CronofyError | None:
+def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> CronofyError | None:
     """See to the account's channel if that is due, and end the lease; returns what put it off, if anything.
 
     Raises GrantRefused, with the lease still held.
@@ -131,7 +131,7 @@ def see_to_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> C
         ledger.keep_channel(lease, None, None)
         return None
     try:
-        channel, again = channels.tend(lease.account)
+        channel, again = channels.check(lease.account)
     except PUT_OFF as error:
         ledger.release(lease)
         log.info("channel.put_off", sub=lease.sub, reason=error.reason)
@@ -140,13 +140,13 @@ def see_to_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> C
     return None
 
 
-def _failed(before: Channel) -> tuple[Channel, timedelta]:
+def _failed(before: NotificationChannel) -> tuple[NotificationChannel, timedelta]:
     failures = before.failures + 1
     wait = min(LONGEST_RETRY, RETRY_AFTER * 2 ** min(failures - 1, 12))
-    return Channel(before.channel_id, before.callback_url, failures=failures), wait
+    return NotificationChannel(before.channel_id, before.callback_url, failures=failures), wait
 
 
-def _why(before: Channel, ours: list[OpenChannel]) -> str:
+def _why(before: NotificationChannel, ours: list[OpenChannel]) -> str:
     """Why a channel is opened: there never was one, Cronofy closed it, or it led elsewhere."""
     if before.channel_id is None:
         return "none_yet"

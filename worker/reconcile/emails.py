@@ -13,9 +13,9 @@ from worker.ledger.records import Account, TrackedEvent
 from worker.mail.compose import (
     Envelope,
     Escalation,
-    EscalationLetter,
+    EscalationEmail,
     Meeting,
-    RelinkLetter,
+    RelinkEmail,
     compose_escalation,
     compose_relink,
     message_id,
@@ -30,9 +30,9 @@ class Emails:
     reply_to: str | None
     escalation_email: str | None
 
-    def relink(self, mail_id: str, letter: RelinkLetter, now: datetime) -> Mail:
+    def relink(self, mail_id: str, email: RelinkEmail, now: datetime) -> Mail:
         """The email that asks a user to connect a profile again."""
-        return _mail(mail_id, compose_relink(letter, self._envelope(mail_id, now)))
+        return _mail(mail_id, compose_relink(email, self._envelope(mail_id, now)))
 
     def escalation(
         self, account: Account, address: str | None, events: Sequence[Escalation], now: datetime
@@ -41,14 +41,14 @@ class Emails:
         if not events or not self.escalation_email:
             return []
         mail_id = uuid4().hex
-        letter = EscalationLetter(
+        email = EscalationEmail(
             to=self.escalation_email,
             sub=account.sub,
             account_email=address,
             data_center=account.data_center,
             entries=tuple(events),
         )
-        return [_mail(mail_id, compose_escalation(letter, self._envelope(mail_id, now)))]
+        return [_mail(mail_id, compose_escalation(email, self._envelope(mail_id, now)))]
 
     def _envelope(self, mail_id: str, now: datetime) -> Envelope:
         return Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)

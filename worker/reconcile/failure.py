@@ -47,7 +47,7 @@ T = TypeVar("T")
 #: Claims in a row without an end: then the account has a task to itself, then each of its events has.
 ACCOUNT_ALONE, EVENTS_ALONE = 2, 3
 #: So many looks in a row have to fail from outside before a person is told of it.
-FAILURES_TOLD = 3
+NOTIFIED_AFTER = 3
 #: Of a longer traceback the end is kept: the place where it was raised.
 LONGEST_TRACEBACK = 16_000
 #: The task that takes a parked event up again: what its dead letter replays.
@@ -163,9 +163,9 @@ def unread(sub: str, stored: Stored, reason: str, now: datetime, policy: Policy,
     cause = _or_none(lambda: event.cause)
     mark = f"{cause or ''}:unread"
     overdue = _or_none(lambda: is_overdue(from_ms(event.asked_at), start, now, policy))
-    if after.failures < FAILURES_TOLD or not overdue or mark in after.told:
+    if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified:
         return Failure(EventChange(stored, after), evidence)
-    after = replace(after, told=(*after.told, mark))
+    after = replace(after, notified=(*after.notified, mark))
     told = _escalated(sub, after, evidence, now)
     return Failure(EventChange(stored, after, outcomes=(told,)), evidence, _escalation(after, evidence))
 
@@ -228,7 +228,9 @@ class Failures:
         kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event": {"event_id": key.event_id}}
         letter = DeadLetter("conferencing.track", reason, kwargs, fault.traceback, damaged.value)
         told = _escalated(lease.sub, before.event, reason, lease.now)
-        change = EventChange(before, before.event, outcomes=(told,), letter=letter, dropped=damaged.field)
+        change = EventChange(
+            before, before.event, outcomes=(told,), dead_letter=letter, dropped=damaged.field
+        )
         return Failure(change, reason, _escalation(before.event, reason), fault)
 
     def fault(self, lease: Lease, error: Exception) -> Fault:
@@ -252,7 +254,7 @@ class Failures:
         kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event_id": key.event_id}
         letter = DeadLetter(WAY_BACK, reason, kwargs, fault.traceback)
         told = _escalated(lease.sub, after, reason, lease.now)
-        change = EventChange(stored, after, outcomes=(told,), letter=letter)
+        change = EventChange(stored, after, outcomes=(told,), dead_letter=letter)
         return Failure(change, reason, _escalation(after, reason), fault)
 
     def _unpackable(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:

@@ -9,12 +9,12 @@ from worker.cronofy.errors import CronofyError
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Diagnosis, Missing, Observation, Policy, Profiles, Remedy, Seen, State
 from worker.ledger.leases import Lease
-from worker.ledger.packing import unpack_hint
+from worker.ledger.packing import unpack_notice
 from worker.ledger.records import Account, EventKey, LastRead, Memo, Stored, TrackedEvent
 from worker.reconcile.observe import Readings, undecided
 
 #: Subscriptions count as live for so long after the last notification about an account.
-HEARD_FOR = timedelta(days=7)
+NOTICES_LIVE_FOR = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Judged:
     #: None where the event was not read.
     seen: Seen | None = None
     #: Cronofy's notifications about the event are known to reach us.
-    heard: bool = False
+    notices_arrive: bool = False
 
     @property
     def key(self) -> EventKey:
@@ -63,15 +63,15 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         raise readings.userinfo_failure or CronofyError("This look could not tell how the event stands.")
     # What was only remembered is never written to, and settles nothing.
     seen = sighting if isinstance(sighting, Seen) and readings.read else None
-    notice = lease.hints.get(event.key.field)
+    notice = lease.notices.get(event.key.field)
     if notice:
-        event = event.noticed(*unpack_hint(notice))
+        event = event.noticed(*unpack_notice(notice))
     if seen:
         event = event.saw(seen, now)
     if event.waits_for in back:
         event = event.asked_again(now)
     diagnosis = _diagnose(event, sighting, profiles, lease.account.memo, now, policy)
-    return Judged(stored, event, diagnosis, seen, heard=_heard_lately(lease.account, now))
+    return Judged(stored, event, diagnosis, seen, notices_arrive=_notices_arrive(lease.account, now))
 
 
 def is_news(judged: Judged) -> bool:
@@ -107,6 +107,6 @@ def _diagnose(
     return diagnose(request, Observation(sighting, profiles), now, policy)
 
 
-def _heard_lately(account: Account, now: datetime) -> bool:
+def _notices_arrive(account: Account, now: datetime) -> bool:
     """Whether notifications about the account's events are known to reach us."""
-    return account.heard_at is not None and now - account.heard_at < HEARD_FOR
+    return account.last_notice_at is not None and now - account.last_notice_at < NOTICES_LIVE_FOR

@@ -56,7 +56,7 @@ def say_failures(sub: str, failures: Iterable[Failure]) -> None:
         about, fault = _ids(sub, failure.change.after.key), failure.fault
         if fault is None:
             log.warning("event.unread", **about, reason=failure.reason)
-        elif failure.change.letter:
+        elif failure.change.dead_letter:
             log.error("event.parked", **about, reason=failure.reason)
         else:
             attempts = failure.change.after.attempts

@@ -23,7 +23,7 @@ from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey, Stored, to_ms
-from worker.reconcile.channel_check import Channels, see_to_channel
+from worker.reconcile.channel_check import Channels, check_channel
 from worker.reconcile.emails import Emails
 from worker.reconcile.failure import (
     Chosen,
@@ -114,7 +114,7 @@ class Looker:
             lease = self._rewritten(lease, [counted])
             chosen = replace(chosen, due=tuple(s for s in lease.events if s.event.key == counted.after.key))
         if not chosen.due:
-            return self._see_to_channel(lease)
+            return self._check_channel(lease)
         try:
             return self._look(lease, chosen, read_anew=bool(forced), urgent=urgent)
         except (LeaseLost, RedisError):
@@ -165,7 +165,7 @@ class Looker:
             if verdict:
                 verdicts.append(verdict)
         conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
-        mails = [self.emails.relink(mail_id, letter, now) for mail_id, letter in relinks.letters]
+        mails = [self.emails.relink(mail_id, email, now) for mail_id, email in relinks.emails]
         mails += self._escalations(lease, address, conclusions)
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
@@ -173,7 +173,7 @@ class Looker:
             outcomes=relinks.outcomes,
             mails=mails,
             cancel=relinks.cancel,
-            tend=self.channels is not None and self.channels.is_due(account, now),
+            check_channel=self.channels is not None and self.channels.is_due(account, now),
         )
         committed = self.ledger.commit(lease, change)
         say_account(relinks.outcomes)
@@ -345,10 +345,10 @@ class Looker:
         events = [each.escalation for each in conclusions if each.escalation]
         return [] if self.dry_run else self.emails.escalation(lease.account, address, events, lease.now)
 
-    def _see_to_channel(self, lease: Lease) -> LookResult:
+    def _check_channel(self, lease: Lease) -> LookResult:
         """None of its events is due: the account's notification channel may be."""
         try:
-            put_off = see_to_channel(self.channels, self.ledger, lease)
+            put_off = check_channel(self.channels, self.ledger, lease)
         except GrantRefused as error:
             return self._lose(lease, error)
         return LookResult(failure=put_off.reason if put_off else None, put_off=put_off)
@@ -370,7 +370,7 @@ class Looker:
 
     def _plan(self, lease: Lease, due: Sequence[Stored], *, read_anew: bool) -> ReadingPlan:
         events = [stored.event for stored in due]
-        noticed = any(event.key.field in lease.hints for event in events)
+        noticed = any(event.key.field in lease.notices for event in events)
         return plan_reading(events, lease.account.memo, self.rules, lease.now, read_anew=read_anew or noticed)
 
     def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:

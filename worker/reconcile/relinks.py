@@ -14,7 +14,7 @@ from uuid import uuid4
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Account, Episode, EventKey, Memo, Obstacle, TrackedEvent, from_ms, to_ms
-from worker.mail.compose import Meeting, RelinkLetter
+from worker.mail.compose import Meeting, RelinkEmail
 from worker.mail.relink_links import refusal
 from worker.reconcile.emails import meeting_of
 from worker.text.wording import address as mail_address
@@ -73,7 +73,7 @@ class RelinkPlan:
     """What is to be sent, told and remembered."""
 
     episodes: Mapping[str, Episode]
-    letters: tuple[tuple[str, RelinkLetter], ...] = ()
+    emails: tuple[tuple[str, RelinkEmail], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     #: Emails that are not to be sent any more.
     cancel: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ def plan_relinks(
     cancel = tuple(mail_id for pid in over for mail_id in episodes.pop(pid).mail_ids)
     if dry_run:
         return RelinkPlan(episodes, outcomes=tuple(outcomes), cancel=cancel)
-    letters: list[tuple[str, RelinkLetter]] = []
+    emails: list[tuple[str, RelinkEmail]] = []
     notes: dict[EventKey, RelinkNote] = {}
     for pid, profile in profiles.disconnected.items():
         waiting = [event for event in events if event.profile_id == pid]
@@ -126,13 +126,13 @@ def plan_relinks(
             upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
             step = _step(account, profile, found, upcoming, episodes.get(pid), address, now, rules)
             episodes[pid] = step.episode
-            letters += step.letters
+            emails += step.emails
             outcomes += step.outcomes
             notes |= step.notes
             look_by = next_reminder(step.episode, rules.reminders)
             if look_by:
                 notes |= {e.key: replace(notes.get(e.key, RelinkNote()), look_by=look_by) for e in found}
-    return RelinkPlan(episodes, tuple(letters), tuple(outcomes), cancel, notes)
+    return RelinkPlan(episodes, tuple(emails), tuple(outcomes), cancel, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class _ProfileStep:
     """What becomes of one disconnected profile in this look."""
 
     episode: Episode
-    letters: tuple[tuple[str, RelinkLetter], ...] = ()
+    emails: tuple[tuple[str, RelinkEmail], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
 
@@ -171,10 +171,10 @@ def _step(
         return _ProfileStep(begun, outcomes=(outcome,), notes=notes)
     mail_id = uuid4().hex
     if episode is None or not episode.mails:
-        letter = _letter(account, profile, address or "", upcoming, 0)
+        email = _email(account, profile, address or "", upcoming, 0)
         outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
         begun = Episode(to_ms(now), 1, (mail_id,), _keys(upcoming))
-        return _ProfileStep(begun, ((mail_id, letter),), (outcome,))
+        return _ProfileStep(begun, ((mail_id, email),), (outcome,))
     due = next_reminder(episode, rules.reminders)
     if due is None:
         reason = "The user was asked to connect the profile again, and reminded, before this event came."
@@ -183,8 +183,8 @@ def _step(
     if now < due:
         return _ProfileStep(episode)
     number = _reminders_due(episode, rules, now)
-    letter = _letter(account, profile, address or "", upcoming, number)
-    return _ProfileStep(_reminded(episode, mail_id, number, upcoming), ((mail_id, letter),))
+    email = _email(account, profile, address or "", upcoming, number)
+    return _ProfileStep(_reminded(episode, mail_id, number, upcoming), ((mail_id, email),))
 
 
 def next_reminder(episode: Episode, reminders: Sequence[timedelta]) -> datetime | None:
@@ -230,10 +230,10 @@ def _outcome(
     return Outcome(kind, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=about)
 
 
-def _letter(
+def _email(
     account: Account, profile: Profile, address: str, upcoming: Sequence[Affected], reminder: int
-) -> RelinkLetter:
-    return RelinkLetter(
+) -> RelinkEmail:
+    return RelinkEmail(
         to=address,
         name=account.name,
         provider_name=profile.provider_name,

@@ -54,7 +54,7 @@ class _Draft:
     outcomes: list[Outcome] = field(default_factory=list)
     escalated: str | None = None
 
-    def tell(self, kind: OutcomeType, detail: Mapping[str, Any], cause: Cause | None = None) -> None:
+    def add_outcome(self, kind: OutcomeType, detail: Mapping[str, Any], cause: Cause | None = None) -> None:
         """Add an outcome of the event."""
         key = self.after.key
         cause = cause or self.diagnosis.cause
@@ -62,18 +62,18 @@ class _Draft:
             Outcome(kind, self.sub, self.now, key.calendar_id, key.event_id, cause, dict(detail))
         )
 
-    def tell_once(self, kind: OutcomeType, detail: Mapping[str, Any], about: str = "") -> bool:
+    def notify_once(self, kind: OutcomeType, detail: Mapping[str, Any], about: str = "") -> bool:
         """Add an outcome, unless that was done for the same cause (and `about`) before; whether it was."""
         mark = mark_of(self.diagnosis, about)
-        if mark in self.after.told:
+        if mark in self.after.notified:
             return False
-        self.after = replace(self.after, told=(*self.after.told, mark))
-        self.tell(kind, detail)
+        self.after = replace(self.after, notified=(*self.after.notified, mark))
+        self.add_outcome(kind, detail)
         return True
 
     def escalate_once(self, reason: str, about: str = "") -> None:
         """Tell a person, unless that was done before for the same cause (and `about`)."""
-        if self.tell_once(OutcomeType.ESCALATED, {"reason": reason}, about):
+        if self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
             self.escalated = reason
 
 
@@ -88,16 +88,16 @@ def conclude(
     """The verdict on a judged event, with what became of its Update Event and of its relink email."""
     diagnosis, event = judged.diagnosis, judged.event
     # What is merely waited for is notified; that a profile was connected again is not (reference §6b).
-    notified = judged.heard and event.subscribed and diagnosis.remedy is Remedy.WAIT
-    pause = next_pause(interval_of(event), policy, notified=notified)
+    notices_arrive = judged.notices_arrive and event.subscribed and diagnosis.remedy is Remedy.WAIT
+    pause = next_pause(interval_of(event), policy, notices_arrive=notices_arrive)
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
     draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at))
     if diagnosis.state is State.ASSIGNED:
         _tell_assigned(draft, event)
     elif diagnosis.state is State.CLOSED:
-        draft.tell(OutcomeType.CLOSED, {})
+        draft.add_outcome(OutcomeType.CLOSED, {})
     elif diagnosis.cause is Cause.PROVIDER_OUTAGE:
-        draft.tell_once(OutcomeType.DELAYED, diagnosis.detail)
+        draft.notify_once(OutcomeType.DELAYED, diagnosis.detail)
     elif diagnosis.remedy is Remedy.ESCALATE:
         draft.escalate_once(" ".join(diagnosis.evidence))
     if write:
@@ -106,7 +106,8 @@ def conclude(
         _add_relink(draft, relink)
     before = write.before if write else judged.before
     settled = diagnosis.state is not State.PENDING
-    change = EventChange(before, draft.after, settled, tuple(draft.outcomes), heeded=judged.seen is not None)
+    taken = judged.seen is not None
+    change = EventChange(before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken)
     # Packed here, where what fails is held against this event.
     _ = change.value
     return Verdict(diagnosis, change, _escalation(draft))
@@ -117,11 +118,11 @@ def _tell_assigned(draft: _Draft, event: TrackedEvent) -> None:
     for profile_id, write in event.writes.items():
         if not write.accepted and not write.refused:
             detail = {"from_profile_id": event.profile_id, "to_profile_id": profile_id}
-            draft.tell(OutcomeType.REASSIGNED, detail, Cause.PROFILE_REMOVED)
+            draft.add_outcome(OutcomeType.REASSIGNED, detail, Cause.PROFILE_REMOVED)
             break
     diagnosis = draft.diagnosis
     detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
-    draft.tell(OutcomeType.ASSIGNED, detail)
+    draft.add_outcome(OutcomeType.ASSIGNED, detail)
 
 
 def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy: Policy) -> None:
@@ -142,11 +143,11 @@ def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy:
             provider_name=result.provider_name,
             next_look=to_ms(now + policy.recheck_min),
         )
-        draft.tell(OutcomeType.REASSIGNED, {"from_profile_id": after.profile_id, "to_profile_id": to})
+        draft.add_outcome(OutcomeType.REASSIGNED, {"from_profile_id": after.profile_id, "to_profile_id": to})
     elif result.end is WriteEnd.REFUSED:
         # The next look finds no profile left to try; that is no news then.
-        told = (*after.told, mark_of(draft.diagnosis))
-        draft.after = replace(after.noted(now, "write_refused", result.reason), told=told)
+        notified = (*after.notified, mark_of(draft.diagnosis))
+        draft.after = replace(after.noted(now, "write_refused", result.reason), notified=notified)
         draft.escalate_once(f"Setting the profile {to} failed: {result.reason}", to)
     else:
         # It may have arrived: a later look sees, and sends it again only if it must.

@@ -20,7 +20,7 @@ LATE_SWEEPS, LATE_BY = 3, timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class BudgetUse:
     """What the fleet may ask of one Cronofy origin, and has asked."""
 
     #: What the fleet may use of Cronofy's limits (`RECONCILER_API_SHARE` of them), for each origin.
@@ -55,7 +55,7 @@ class Budget:
 class Status(Figures):
     """What `reconciler status` shows; times are the ledger's."""
 
-    budget: Budget
+    budget: BudgetUse
     #: Messages on each queue; None where the broker cannot say.
     queues: Mapping[str, int | None]
 
@@ -122,13 +122,13 @@ def read_status(redis: Redis, settings: Settings) -> Status:
     )
 
 
-def _budget(settings: Settings, spent: tuple[Spent, ...]) -> Budget:
+def _budget(settings: Settings, spent: tuple[Spent, ...]) -> BudgetUse:
     """Of this application's budgets, where it is set which one that is, else of all."""
     ours = [each for each in spent if settings.cronofy_client_id in (None, each.client_id)]
     used: dict[str, int] = {}
     for each in ours:
         used[each.origin] = used.get(each.origin, 0) + each.last_minute
-    return Budget(
+    return BudgetUse(
         per_second=max(1, int(settings.api_per_second * settings.api_share)),
         per_minute=max(1, int(settings.api_per_minute * settings.api_share)),
         used=used,

@@ -1,7 +1,7 @@
 -- Lease an account: of those that are ready the one whose turn it is, or the one named.
 -- ARGV: P, lease in ms, token, sub or '' for any, the data centres to take from
 -- Returns {} when there is none, { ms } when another holds the one named for that much longer,
--- or { now, sub, account fields and values, event fields and values, hint fields and values, claims in a row }.
+-- or { now, sub, account fields and values, event fields and values, notice fields and values, claims in a row }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
 
 -- The ready account whose turn is first, and when that is.
@@ -46,6 +46,6 @@ return {
   sub,
   redis.call('HGETALL', account_key(sub)),
   redis.call('HGETALL', events_key(sub)),
-  redis.call('HGETALL', hints_key(sub)),
+  redis.call('HGETALL', notices_key(sub)),
   redis.call('HINCRBY', CLAIMS, sub, 1),
 }

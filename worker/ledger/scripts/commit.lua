@@ -2,12 +2,12 @@
 -- ARGV: P, sub, token, packed change:
 --   done       true ends the lease; false keeps it (an intent, recorded before a write)
 --   events     { field, next look and SHA-1 of the record that were claimed, 'keep', 'settle' or 'drop', new value,
---              outcomes, the hint that the look took up ('' for none) or false if it took none up,
+--              outcomes, the notice that the look took up ('' for none) or false if it took none up,
 --              dead letter or false, { counter of how long it took, milliseconds } of a settled one or false }...
 --   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
 --              anew meanwhile, the whole change is void
 --   memo       of the account, if it changes
---   tend       true if its notification channel is to be looked after next
+--   check_channel       true if its notification channel is to be looked after next
 --   outcomes   of the account as a whole; outcomes are { type, JSON }
 --   mails      { id, encrypted message }...; cancel: ids of mails that are not to be sent any more
 --   keep_ms, outcomes_keep
@@ -26,14 +26,14 @@ tally = {}
 
 local function publish(outcomes)
   for _, outcome in ipairs(outcomes) do
-    tell(outcome[2], change.outcomes_keep)
+    add_outcome(outcome[2], change.outcomes_keep)
     count('outcome:' .. outcome[1], 1)
   end
 end
 
 if change.lost then redis.call('HSET', account, 'standing', 'lost') end
 if change.memo then redis.call('HSET', account, 'memo', change.memo) end
-if change.tend then redis.call('HSETNX', account, 'channel_due', now) end
+if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
 publish(change.outcomes)
 
 local settles = false
@@ -43,17 +43,17 @@ for _, event in ipairs(change.events) do
   if not present or redis.sha1hex(string.sub(present, HEADER + 1)) ~= expected then
     refused[#refused + 1] = field
   else
-    local hint, heeded = redis.call('HGET', hints_key(sub), field), event[7]
-    if heeded and hint == heeded then
-      redis.call('HDEL', hints_key(sub), field)
-      hint = false
+    local notice, notice_taken = redis.call('HGET', notices_key(sub), field), event[7]
+    if notice_taken and notice == notice_taken then
+      redis.call('HDEL', notices_key(sub), field)
+      notice = false
     end
     if event[8] then
       local former = redis.call('HGET', letters_key(sub), field)
       if former then redis.call('XDEL', LETTERS, former) end
       redis.call('HSET', letters_key(sub), field, redis.call('XADD', LETTERS, '*', 'letter', event[8]))
     end
-    if verb == 'keep' and not is_parked(value) and (header(present) ~= next_look or (heeded and hint)) then
+    if verb == 'keep' and not is_parked(value) and (header(present) ~= next_look or (notice_taken and notice)) then
       -- Somebody made it due during this look, which may have read it before: it is looked at again.
       value = due_at(value, now)
     end

@@ -6,19 +6,19 @@
 --
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember of
---                              the account), heard (when a notification last spoke of one of its events),
+--                              the account), last_notice (when a notification last spoke of one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
 --                              that was last known to stand as it says), channel_due (when it is to be
 --                              checked; absent if only along with the events).
 --                              Written by connect; memo and standing by commit; credentials also by a
---                              token refresh; heard by nudge; the channel's by channel, check_channel and
+--                              token refresh; last_notice by nudge; the channel's by channel, check_channel and
 --                              commit, and by notification when one came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track and commit;
 --                              nudge only brings the next look forward.
 --   P:settled:SUB      hash    assigned and closed events, the same shape; the header's next look is when
 --                              the record may go. Expires HISTORY_KEEP after the last one settled.
---   P:hints:SUB        hash    what a notification said of a pending event since its last look (packed), by the
+--   P:notices:SUB        hash    what a notification said of a pending event since its last look (packed), by the
 --                              event's field. Written by nudge, taken by the next look's commit.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:letters:SUB      hash    the dead letter of each event that was parked, by the event's field. Written by
@@ -39,7 +39,7 @@
 --   P:waking:SUB       string  another one will come when this expires; seconds
 --   P:outcomes         stream  outcome (JSON); trimmed to OUTCOMES_KEEP
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
---   P:outcomes:turn    string  held by the one who delivers them; seconds
+--   P:outcomes:lock    string  held by the one who delivers them; seconds
 --   P:outbox           zset    mail id by when it is to be sent (or tried again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
 --   P:refused:ID       string  when a mail server refused a mail for good, so that explain can say so; 30 days
@@ -81,7 +81,7 @@ local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
 local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
 local COUNTERS = P .. ':counters'
 
-local function hints_key(sub) return P .. ':hints:' .. sub end
+local function notices_key(sub) return P .. ':notices:' .. sub end
 local function letters_key(sub) return P .. ':letters:' .. sub end
 
 local STARTS, OLDEST = P .. ':starts', P .. ':oldest'
@@ -146,7 +146,7 @@ local function put_event(sub, field, value, old)
     if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
   elseif old then
     redis.call('HDEL', key, field)
-    redis.call('HDEL', hints_key(sub), field)
+    redis.call('HDEL', notices_key(sub), field)
     redis.call('HDEL', letters_key(sub), field)
     left_calendars[calendar_of(field)] = true
   end
@@ -249,7 +249,7 @@ local function sample(now)
   redis.call('XADD', P .. ':backlog', 'MINID', '=', now - DAY, '*', unpack(fields))
 end
 
-local function tell(outcome, keep)
+local function add_outcome(outcome, keep)
   redis.call('XADD', P .. ':outcomes', 'MAXLEN', '~', keep, '*', 'outcome', outcome)
 end
 

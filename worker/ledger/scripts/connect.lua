@@ -13,7 +13,7 @@ if standing ~= 'active' then
       if not is_parked(all[i + 1]) then redis.call('HSET', events, all[i], due_at(all[i + 1], now)) end
     end
   end
-  tell(ARGV[6], ARGV[7])
+  add_outcome(ARGV[6], ARGV[7])
   count('outcome:account_connected', 1)
 end
 if standing ~= 'active' or center ~= ARGV[4] then place_unless_leased(sub, now) end

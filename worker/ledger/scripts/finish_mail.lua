@@ -10,7 +10,7 @@ else
   count('mail:' .. how, 1)
   if how == 'refused' then redis.call('SET', P .. ':refused:' .. id, now_ms(), 'EX', 2592000) end
   if ARGV[5] ~= '' then
-    tell(ARGV[5], ARGV[6])
+    add_outcome(ARGV[5], ARGV[6])
     count('outcome:escalated', 1)
   end
 end

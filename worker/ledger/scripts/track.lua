@@ -2,7 +2,7 @@
 local sub, field, value = ARGV[2], ARGV[3], ARGV[4]
 local replaced = put_event(sub, field, value)
 local next_look, start, tracked = header(value)
-redis.call('HDEL', hints_key(sub), field)
+redis.call('HDEL', notices_key(sub), field)
 redis.call('HDEL', settled_key(sub), field)
 -- An added event can only bring the next look, the soonest start and the oldest forward, so a bulk import need not
 -- weigh them all.

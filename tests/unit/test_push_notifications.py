@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.diagnosis.model import Interaction
-from worker.intake.notices import Hint, read_hint
+from worker.intake.push_notifications import PushNotification as Push
+from worker.intake.push_notifications import read_notification
 
 EVENT = {"event_id": "booking-77", "calendar_id": "cal_1", "conferencing": {"pending": True}}
 IDS = ("cal_1", "booking-77")
@@ -24,59 +25,87 @@ def a_body(interactions: Any, event: Any = EVENT) -> dict[str, Any]:
 
 FAILING = {"type": "conferencing_failing"}
 ASSIGNED = {"type": "conferencing_assigned"}
-SHAPES: list[tuple[str, Any, Hint]] = [
-    ("failing", a_body([FAILING]), Hint(*IDS, Interaction.FAILING)),
+SHAPES: list[tuple[str, Any, Push]] = [
+    ("failing", a_body([FAILING]), Push(*IDS, Interaction.FAILING)),
     (
         "failing with a subtype",
         a_body([{**FAILING, "subtype": "profile_missing"}]),
-        Hint(*IDS, Interaction.FAILING, "profile_missing"),
+        Push(*IDS, Interaction.FAILING, "profile_missing"),
     ),
     (
         "an unknown subtype",
         a_body([{**FAILING, "subtype": "new_word"}]),
-        Hint(*IDS, Interaction.FAILING, "new_word"),
+        Push(*IDS, Interaction.FAILING, "new_word"),
     ),
     (
         "a subtype without end",
         a_body([{**FAILING, "subtype": "x" * 999}]),
-        Hint(*IDS, Interaction.FAILING, "x" * 64),
+        Push(*IDS, Interaction.FAILING, "x" * 64),
     ),
-    ("a subtype that is null", a_body([{**FAILING, "subtype": None}]), Hint(*IDS, Interaction.FAILING)),
-    ("a subtype that is a number", a_body([{**FAILING, "subtype": 1}]), Hint(*IDS, Interaction.FAILING)),
-    ("assigned", a_body([ASSIGNED]), Hint(*IDS, Interaction.ASSIGNED)),
-    ("the old word", a_body([{"type": "conferencing_success"}]), Hint(*IDS, Interaction.ASSIGNED)),
-    ("an object for the array", a_body(FAILING), Hint(*IDS, Interaction.FAILING)),
-    ("an unknown one before", a_body([{"type": "x"}, 7, FAILING]), Hint(*IDS, Interaction.FAILING)),
-    ("the first of two", a_body([ASSIGNED, FAILING]), Hint(*IDS, Interaction.ASSIGNED)),
-    ("an unknown interaction", a_body([{"type": "conferencing_delighted"}]), Hint(*IDS)),
-    ("no interactions", a_body([]), Hint(*IDS)),
-    ("interactions in words", a_body("conferencing_failing"), Hint(*IDS)),
-    ("a type that is a list", a_body([{"type": ["conferencing_failing"]}]), Hint(*IDS)),
-    ("no event", a_body([FAILING], None), Hint(None, None, Interaction.FAILING)),
-    ("an event that is a list", a_body([FAILING], [EVENT]), Hint(None, None, Interaction.FAILING)),
-    ("ids that are numbers", a_body([FAILING], {"event_id": 7}), Hint(None, None, Interaction.FAILING)),
-    ("empty ids", a_body([], {"event_id": "", "calendar_id": ""}), Hint()),
+    (
+        "a subtype that is null",
+        a_body([{**FAILING, "subtype": None}]),
+        Push(*IDS, Interaction.FAILING),
+    ),
+    (
+        "a subtype that is a number",
+        a_body([{**FAILING, "subtype": 1}]),
+        Push(*IDS, Interaction.FAILING),
+    ),
+    ("assigned", a_body([ASSIGNED]), Push(*IDS, Interaction.ASSIGNED)),
+    (
+        "the old word",
+        a_body([{"type": "conferencing_success"}]),
+        Push(*IDS, Interaction.ASSIGNED),
+    ),
+    ("an object for the array", a_body(FAILING), Push(*IDS, Interaction.FAILING)),
+    (
+        "an unknown one before",
+        a_body([{"type": "x"}, 7, FAILING]),
+        Push(*IDS, Interaction.FAILING),
+    ),
+    ("the first of two", a_body([ASSIGNED, FAILING]), Push(*IDS, Interaction.ASSIGNED)),
+    ("an unknown interaction", a_body([{"type": "conferencing_delighted"}]), Push(*IDS)),
+    ("no interactions", a_body([]), Push(*IDS)),
+    ("interactions in words", a_body("conferencing_failing"), Push(*IDS)),
+    ("a type that is a list", a_body([{"type": ["conferencing_failing"]}]), Push(*IDS)),
+    ("no event", a_body([FAILING], None), Push(None, None, Interaction.FAILING)),
+    (
+        "an event that is a list",
+        a_body([FAILING], [EVENT]),
+        Push(None, None, Interaction.FAILING),
+    ),
+    (
+        "ids that are numbers",
+        a_body([FAILING], {"event_id": 7}),
+        Push(None, None, Interaction.FAILING),
+    ),
+    ("empty ids", a_body([], {"event_id": "", "calendar_id": ""}), Push()),
     (
         "the event inside",
         {"notification": {"interactions": [FAILING], "event": EVENT}},
-        Hint(*IDS, Interaction.FAILING),
+        Push(*IDS, Interaction.FAILING),
     ),
-    ("a change", {"notification": {"type": "change", "changes_since": "x"}, "channel": {}}, Hint()),
-    ("a verification", {"notification": {"type": "verification"}, "channel": {}}, Hint()),
-    ("a disconnection", {"notification": {"type": "conferencing_profile_disconnected"}}, Hint()),
-    ("an unknown type", {"notification": {"type": "tea_time", "interactions": 1}}, Hint()),
-    ("a notification in words", {"notification": "change"}, Hint()),
-    ("an empty object", {}, Hint()),
-    ("a list", [], Hint()),
-    ("a text", "x", Hint()),
-    ("null", None, Hint()),
+    (
+        "a change",
+        {"notification": {"type": "change", "changes_since": "x"}, "channel": {}},
+        Push(),
+    ),
+    ("a verification", {"notification": {"type": "verification"}, "channel": {}}, Push()),
+    ("a disconnection", {"notification": {"type": "conferencing_profile_disconnected"}}, Push()),
+    ("an unknown type", {"notification": {"type": "tea_time", "interactions": 1}}, Push()),
+    ("a notification in words", {"notification": "change"}, Push()),
+    ("an empty object", {}, Push()),
+    ("a list", [], Push()),
+    ("a text", "x", Push()),
+    ("null", None, Push()),
 ]
 
 
-@pytest.mark.parametrize(("body", "hint"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
-def test_a_body_is_read_for_what_it_says(body: Any, hint: Hint) -> None:
+@pytest.mark.parametrize(("body", "notice"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
+def test_a_body_is_read_for_what_it_says(body: Any, notice: Push) -> None:
     """Ids from the event, and the first known interaction."""
-    assert replace(read_hint(json.dumps(body)), kind=None) == hint
+    assert replace(read_notification(json.dumps(body)), kind=None) == notice
 
 
 @pytest.mark.parametrize(
@@ -112,9 +141,9 @@ def test_what_it_came_over_and_about(
     body: dict[str, Any], kind: str | None, channel_id: str | None, is_news: bool
 ) -> None:
     """All but an opening and an erasure may mean that an event stands otherwise, unknown words too."""
-    hint = read_hint(json.dumps(body))
+    notice = read_notification(json.dumps(body))
 
-    assert (hint.kind, hint.channel_id, hint.is_news) == (kind, channel_id, is_news)
+    assert (notice.kind, notice.channel_id, notice.is_news) == (kind, channel_id, is_news)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +151,9 @@ def test_what_it_came_over_and_about(
     ["", "no JSON", "{", "[" * 100_000, "9" * 5000, "\ud800", '{"a": NaN', "\0"],
     ids=["empty", "words", "half", "deep", "a long number", "surrogate", "half with NaN", "nul"],
 )
-def test_what_is_no_json_is_an_empty_hint(body: str) -> None:
+def test_what_is_no_json_is_an_empty_notice(body: str) -> None:
     """A notification never fails for its body."""
-    assert read_hint(body) == Hint()
+    assert read_notification(body) == Push()
 
 
 JSON = st.recursive(
@@ -144,18 +173,18 @@ JSON = st.recursive(
 
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(JSON.map(json.dumps) | st.text(max_size=50))
-def test_any_body_gives_a_hint(body: str) -> None:
+def test_any_body_gives_a_notice(body: str) -> None:
     """Whatever comes in, the ids are texts that are not empty, or nothing."""
-    hint = read_hint(body)
+    notice = read_notification(body)
 
-    for name in (hint.calendar_id, hint.event_id, hint.subtype):
+    for name in (notice.calendar_id, notice.event_id, notice.subtype):
         assert name is None or (isinstance(name, str) and name)
-    assert hint.subtype is None or hint.interaction is not None
+    assert notice.subtype is None or notice.interaction is not None
 
 
 @pytest.mark.parametrize("name", ["event_id", "calendar_id"])
 def test_ids_can_be_written_as_utf_8(name: str) -> None:
     """An id that no payload could carry is no id."""
-    hint = read_hint(json.dumps({"event": {name: "\ud83d"}}))
+    notice = read_notification(json.dumps({"event": {name: "\ud83d"}}))
 
-    assert (hint.calendar_id, hint.event_id) == (None, None)
+    assert (notice.calendar_id, notice.event_id) == (None, None)

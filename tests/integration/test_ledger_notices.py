@@ -1,4 +1,4 @@
-"""Nudges and hints: what a notification said of an event makes it due and is there for its look."""
+"""Nudges and notices: what a notification said of an event makes it due and is there for its look."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.integration.ledgers import LONG, NOW, an_event, claim, later, standin
 from tests.waiting import wait_until
 from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Ledger
-from worker.ledger.packing import pack_hint
+from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, to_ms
 from worker.ledger.wakeups import WAKE_WINDOW
 
@@ -26,53 +26,53 @@ def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
     assert standing(ledger, "acc") == {"ready"}
 
 
-def hint(subtype: str) -> bytes:
+def notice(subtype: str) -> bytes:
     """What a notification said."""
-    return pack_hint("conferencing_failing", subtype, to_ms(NOW))
+    return pack_notice("conferencing_failing", subtype, to_ms(NOW))
 
 
-def test_a_hint_is_kept_for_the_look_that_takes_it_up(ledger: Ledger) -> None:
-    """It makes the event due and comes with each claim, until a look's commit says that it was heeded."""
+def test_a_notice_is_kept_for_the_look_that_takes_it_up(ledger: Ledger) -> None:
+    """It makes the event due and comes with each claim, until a look's commit says that it took it."""
     ledger.track("acc", an_event(due=False))
     field = EventKey("cal", "e1").field
 
-    assert ledger.nudge("acc", EventKey("cal", "e1"), hint("one"))
+    assert ledger.nudge("acc", EventKey("cal", "e1"), notice("one"))
     lease = ledger.claim(LONG)
     assert lease is not None
-    assert lease.hints == {field: hint("one")}
+    assert lease.notices == {field: notice("one")}
     ledger.commit(lease, Change([EventChange(s, later(s)) for s in lease.events]))
     lease = claim(ledger)
-    assert lease.hints == {field: hint("one")}
-    ledger.commit(lease, Change([EventChange(s, later(s), heeded=True) for s in lease.events]))
+    assert lease.notices == {field: notice("one")}
+    ledger.commit(lease, Change([EventChange(s, later(s), notice_taken=True) for s in lease.events]))
 
-    assert claim(ledger).hints == {}
+    assert claim(ledger).notices == {}
 
 
-def test_a_hint_that_came_during_a_look_is_kept_for_the_next(ledger: Ledger) -> None:
+def test_a_notice_that_came_during_a_look_is_kept_for_the_next(ledger: Ledger) -> None:
     """The look goes through all the same, and the event is due again at once."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
-    ledger.nudge("acc", EventKey("cal", "e1"), hint("two"))
+    ledger.nudge("acc", EventKey("cal", "e1"), notice("two"))
 
     refused = ledger.commit(lease, Change([EventChange(s, later(s, failures=4)) for s in lease.events]))
 
     again = ledger.claim(LONG)
     assert again is not None
     assert (refused.changed, again.events[0].event.failures) == (frozenset(), 4)
-    assert again.hints == {EventKey("cal", "e1").field: hint("two")}
+    assert again.notices == {EventKey("cal", "e1").field: notice("two")}
 
 
 @pytest.mark.parametrize("how", ["track", "untrack"])
-def test_a_hint_goes_with_its_record(ledger: Ledger, how: str) -> None:
+def test_a_notice_goes_with_its_record(ledger: Ledger, how: str) -> None:
     """What was said of an event's former record says nothing of a new one."""
     ledger.track("acc", an_event())
-    ledger.nudge("acc", EventKey("cal", "e1"), hint("one"))
+    ledger.nudge("acc", EventKey("cal", "e1"), notice("one"))
 
     if how == "untrack":
         ledger.untrack("acc", EventKey("cal", "e1"))
     ledger.track("acc", an_event())
 
-    assert claim(ledger).hints == {}
+    assert claim(ledger).notices == {}
 
 
 def test_a_burst_of_notifications_wakes_two_looks(ledger: Ledger) -> None:

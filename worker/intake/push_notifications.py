@@ -25,7 +25,7 @@ _LONGEST_WORD = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
+class PushNotification:
     """What a notification says: any of it may be missing."""
 
     calendar_id: str | None = None
@@ -43,18 +43,18 @@ class Hint:
         return self.kind not in _NO_NEWS
 
 
-def read_hint(body: str) -> Hint:
-    """Read a notification's body; one that is no JSON object, or says nothing known, is an empty hint."""
+def read_notification(body: str) -> PushNotification:
+    """Read a notification's body; one that is no JSON object, or says nothing known, is an empty one."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        return Hint()
+        return PushNotification()
     if not isinstance(content, Mapping):
-        return Hint()
+        return PushNotification()
     notification = _object(content.get("notification"))
     event = _object(content.get("event")) or _object(notification.get("event"))
     interaction, subtype = _interaction(notification.get("interactions"))
-    return Hint(
+    return PushNotification(
         kind=_word(notification.get("type")),
         channel_id=_text(_object(content.get("channel")).get("channel_id")),
         calendar_id=_text(event.get("calendar_id")),
