@@ -199,9 +199,9 @@ def test_the_ci_runs_the_test_command_of_the_readme() -> None:
 
 
 def test_every_option_of_celery_is_explained() -> None:
-    """The architecture gives a reason for each option that is set, and for no other."""
+    """The page on Celery gives a reason for each option that is set, and for no other."""
     config = celery_config(load_settings(redis_url="redis://localhost:6379/0"))
-    explained = firsts(table("docs/architecture.md", "option"))
+    explained = firsts(table("docs/celery.md", "option"))
 
     assert sorted(explained) == sorted([*config, *config["broker_transport_options"]])
 
