@@ -1,4 +1,4 @@
-// Hand an account and an event over to the reconciler, and ask how the event stands.
+// Hand an account and an event over to the reconciler, and ask about the event.
 //
 //   npm install
 //   CRONOFY_REFRESH_TOKEN=… node hand_over.mjs SUB CALENDAR_ID < event.json
@@ -7,14 +7,14 @@ import { readFileSync } from "node:fs";
 import { createClient } from "celery-node";
 
 const url = process.env.BROKER_URL ?? "redis://localhost:6379/0";
-// One client for each queue; the results are in the ledger's Redis, here the broker's as well.
+// One client per queue; results are in the ledger's Redis, which is also the broker here.
 const intake = createClient(url, url, "reconciler.intake");
 const urgent = createClient(url, url, "reconciler.urgent");
 
 const [sub, calendar_id] = process.argv.slice(2);
 const event = JSON.parse(readFileSync(0, "utf8"));
 
-// Only keyword arguments are taken: the list of positional ones stays empty.
+// Tasks take only keyword arguments, so the positional list stays empty.
 const call = (client, task, kwargs) => client.sendTask(task, [], kwargs).get(30_000);
 
 try {
@@ -22,7 +22,7 @@ try {
     sub,
     refresh_token: process.env.CRONOFY_REFRESH_TOKEN,
   });
-  // Resolves once the ledger has the event: from here on it is looked after.
+  // Resolves once the ledger has the event; from then on it is watched.
   await call(intake, "conferencing.track", { sub, calendar_id, event });
   const diagnosis = await call(urgent, "conferencing.explain", {
     sub,

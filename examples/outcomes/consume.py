@@ -1,9 +1,9 @@
-"""Read the reconciler's outcomes with a consumer group: none is lost, and each is worked on once.
+"""Read the reconciler's outcomes with a consumer group: none is lost, and each is processed once.
 
     python consume.py GROUP CONSUMER [--until-idle]
 
-Several consumers of one group share the stream. What one of them took and never acknowledged, since it
-died, another takes over after a minute. Needs nothing but `redis`.
+Several consumers of one group share the stream. If one dies before it acknowledges an outcome, another
+takes it over after a minute. Needs only `redis`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from redis.exceptions import ResponseError
 
 LEDGER_URL = os.environ.get("BROKER_URL", "redis://localhost:6379/0")
 STREAM = "reconciler:outcomes"
-#: An outcome that was taken so long ago and not acknowledged is another's.
+#: An outcome not acknowledged for this long goes to another consumer.
 ABANDONED_MS = 60_000
-#: How long ids of outcomes are remembered: one may come twice, with the same id.
+#: How long to remember an outcome's id: an outcome may come twice, with the same id.
 REMEMBER_SECONDS = 7 * 86_400
 
 
 def work_on(outcome: dict[str, Any]) -> None:
-    """What your service does with it: here it is printed."""
+    """Replace this with what your service does with an outcome."""
     print(outcome["type"], outcome["event_id"], outcome["cause"], json.dumps(outcome["detail"]), flush=True)
 
 
 def consume(redis: Redis, group: str, consumer: str, *, until_idle: bool) -> None:
-    """Work on outcomes as they come; `until_idle` ends once there is none left."""
+    """Process outcomes as they come; with `until_idle`, return once none is left."""
     try:
-        # From the beginning of the stream; "$" would be: from now on.
+        # From the beginning of the stream; "$" would mean from now on.
         redis.xgroup_create(STREAM, group, id="0", mkstream=True)
     except ResponseError as error:
         if "BUSYGROUP" not in str(error):
@@ -51,7 +51,7 @@ def consume(redis: Redis, group: str, consumer: str, *, until_idle: bool) -> Non
 
 
 def _take(redis: Redis, group: str, consumer: str, wait_ms: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """What others left behind, then what is new; waits a moment where there is neither."""
+    """Yield what others left behind, or else what is new; wait a moment if there is neither."""
     answer: Any = redis.xautoclaim(STREAM, group, consumer, ABANDONED_MS, count=100)
     entries = answer[1]
     if not entries:

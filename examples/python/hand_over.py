@@ -1,8 +1,8 @@
-"""Hand an account and an event over to the reconciler, and ask how the event stands.
+"""Hand an account and an event over to the reconciler, and ask about the event.
 
     CRONOFY_REFRESH_TOKEN=… python hand_over.py SUB CALENDAR_ID < event.json
 
-Needs nothing but `celery[redis]` and the broker's URL.
+Needs only `celery[redis]` and the broker's URL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from celery import Celery
 
 BROKER_URL = os.environ.get("BROKER_URL", "redis://localhost:6379/0")
 
-# The results are in the ledger's Redis; here that is the broker as well.
+# Results are in the ledger's Redis, which is also the broker here.
 reconciler = Celery(broker=BROKER_URL, backend=BROKER_URL)
 
 
@@ -26,7 +26,7 @@ def hand_over(sub: str, calendar_id: str, event: dict[str, object]) -> object:
         kwargs={"sub": sub, "refresh_token": os.environ["CRONOFY_REFRESH_TOKEN"]},
         queue="reconciler.intake",
     ).get(timeout=30)
-    # Returns once the ledger has the event: from here on it is looked after.
+    # Returns once the ledger has the event; from then on it is watched.
     reconciler.send_task(
         "conferencing.track",
         kwargs={"sub": sub, "calendar_id": calendar_id, "event": event},

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Have an event watched, with nothing but Redis: the message of a Celery task, written by hand.
+# Have an event watched using only Redis: the message of a Celery task, written by hand.
 #
 #   track.sh SUB CALENDAR_ID < event.json
 #
 # The body is [positional, keyword, options] as base64 of JSON (Celery's message protocol 2); the queue is
-# the Redis list of its name. Waits until the ledger has the event, for half a minute at most. A password goes
-# into REDISCLI_AUTH and not into BROKER_URL, since everybody on the machine sees command lines.
+# the Redis list of that name. Waits until the ledger has the event, at most half a minute. Put a password into
+# REDISCLI_AUTH, not BROKER_URL: everybody on the machine can see command lines.
 set -eu
 
 sub=$1
@@ -16,7 +16,7 @@ id=$(cat /proc/sys/kernel/random/uuid 2>/dev/null || uuidgen)
 
 redis() { redis-cli -u "$url" "$@"; }
 
-# The ids of this example need no escaping; a general caller has to write them as JSON strings.
+# These ids need no escaping; in general, encode them as JSON strings.
 kwargs=$(printf '{"sub": "%s", "calendar_id": "%s", "event": %s}' "$sub" "$calendar_id" "$event")
 body=$(printf '[[], %s, {}]' "$kwargs" | base64 | tr -d '\n')
 

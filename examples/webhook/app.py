@@ -1,9 +1,9 @@
-"""A webhook of one's own that hands Cronofy's push notifications on to the reconciler.
+"""Your own webhook that passes Cronofy's push notifications on to the reconciler.
 
     flask --app app run --port 8000
 
-`reconciler serve` brings such a webhook ready made. This is for services that receive notifications
-anyway, and pass on those that speak of conferencing.
+`reconciler serve` includes such a webhook. This is for services that receive notifications anyway and pass
+on those about conferencing.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ reconciler = Celery(broker=BROKER_URL)
 
 @app.post("/cronofy")
 def receive() -> Response:
-    """Hand on the raw body with its signature: the reconciler verifies it."""
+    """Pass on the raw body with its signature, which the reconciler verifies."""
     try:
         reconciler.send_task(
             "conferencing.receive_notification",
             kwargs={
-                # As it came: the signature is over these very bytes.
+                # Unchanged: the signature covers exactly these bytes.
                 "body": request.get_data(as_text=True),
                 "signature": request.headers.get("Cronofy-HMAC-SHA256", ""),
             },
             queue="reconciler.intake",
             ignore_result=True,
-            # Cronofy waits for few seconds: better say at once that it is to try again.
+            # Cronofy waits only a few seconds, so tell it at once to try again.
             retry=False,
         )
     except OperationalError:
