@@ -148,7 +148,7 @@ def test_userinfo_comes_first_while_the_user_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "memo", "read_anew"),
+    ("events", "memo", "force_read"),
     [
         pytest.param([waiting_for_user()], ASKED, True, id="somebody asks, or was notified"),
         pytest.param([waiting_for_user(), tracked("new")], ASKED, False, id="another event was never seen"),
@@ -165,10 +165,10 @@ def test_userinfo_comes_first_while_the_user_is_waited_for() -> None:
     ],
 )
 def test_the_event_itself_is_read_where_it_matters(
-    events: list[TrackedEvent], memo: Memo, read_anew: bool
+    events: list[TrackedEvent], memo: Memo, force_read: bool
 ) -> None:
     """UserInfo alone is not enough."""
-    assert plan_reading(events, memo, RULES, NOW, read_anew=read_anew).waited_for == frozenset()
+    assert plan_reading(events, memo, RULES, NOW, force_read=force_read).waited_for == frozenset()
 
 
 @pytest.mark.parametrize(

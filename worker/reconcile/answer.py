@@ -1,4 +1,4 @@
-"""A diagnosis as the contract (§1) writes it: what the tasks return and ``explain --json`` prints."""
+"""Diagnoses as contract JSON (§1): what the tasks return and ``explain --json`` prints."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from typing import Any
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Remedy, State
 from worker.ledger.records import TrackedEvent, from_ms
 
-#: For an event that no look has reached yet.
+#: For an event before its first look.
 _UNSEEN: Mapping[str, Any] = {
     "state": State.PENDING.value,
     "cause": Cause.GENERATING.value,
     "certainty": Certainty.LIKELY.value,
-    "evidence": ["The event was not looked at yet."],
+    "evidence": ["This event has not been looked at yet."],
     "remedy": Remedy.WAIT.value,
     "detail": {},
     "join_url": None,
 }
 
+PARKED_NOTE = "It stays parked until someone replays it from the dead letters or asks for it."
 
-#: What is parked is taken up again only by a person.
-PARKED_NOTE = "It is not looked at again until it is replayed from the dead letters, or asked for."
-
-#: For a pending event of an account that Cronofy refuses (contract §6).
+#: For a pending event of a lost account (contract §6).
 _LOST: Mapping[str, Any] = {
     "state": State.PENDING.value,
     "cause": Cause.ACCOUNT_UNAUTHORIZED.value,
@@ -36,7 +34,7 @@ _LOST: Mapping[str, Any] = {
 
 
 def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]:
-    """The diagnosis of the last look, from the ledger; `lost` says that the account is."""
+    """The last look's diagnosis, from the ledger; `lost`: the account is lost."""
     settled = event.last is not None and event.last["state"] != State.PENDING.value
     last = event.last or _UNSEEN
     if event.parked:
@@ -56,7 +54,7 @@ def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]
 
 
 def live_answer(sub: str, event: TrackedEvent, diagnosis: Diagnosis) -> dict[str, Any]:
-    """A diagnosis made a moment ago that changed nothing: the next look stays as it was planned."""
+    """A fresh diagnosis that changed nothing, so the next look stays as planned."""
     over = diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED
     return {
         "sub": sub,

@@ -1,9 +1,9 @@
-"""Sees to an account's notification channel at Cronofy (contract §4, ``RECONCILER_WEBHOOK_URL``).
+"""Checks an account's notification channel at Cronofy (contract §4, ``RECONCILER_WEBHOOK_URL``).
 
-An account has one channel of ours. Cronofy tells nobody when it closes one (after a day in which our
-receiver did not answer, reference §6c), so the list is asked for where the account was connected anew,
-where the address is another, and where nothing was known of the channel for a day. It is asked before
-a channel is opened, too: an answer that was lost must make no second one.
+Each account has one channel of ours. Cronofy does not say when it closes one (after our receiver has not
+answered for a day, reference §6c). So we list the channels when the account was connected, when our
+address changed, and when nothing was known of the channel for a day. We also list them before opening
+one: a lost answer must not create a second channel.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from worker.ledger.leases import Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, NotificationChannel, to_ms
 
-#: A channel over which nothing came for so long is looked for at Cronofy; a refused one is tried again.
+#: After this long without news of it, a channel is checked; a refused one is tried again.
 CHECK_AFTER = timedelta(days=1)
-#: After a failure, doubled for each further one.
+#: The wait after a failure, doubled with each further one.
 RETRY_AFTER, LONGEST_RETRY = timedelta(minutes=1), timedelta(hours=6)
-#: The calls that seeing to a channel mostly costs: the list, and opening one.
+#: What a check usually costs: listing the channels, and opening one.
 CALLS = 2
 
 log = structlog.get_logger()
@@ -40,22 +40,22 @@ class Channels:
     callbacks: Callbacks
 
     def is_due(self, account: Account, now: datetime) -> bool:
-        """Whether the account's channel is to be seen to once its events are served."""
+        """Whether to check the account's channel once its events are done."""
         channel, seen = account.channel, account.channel_seen
         if channel is None or seen is None:
             return True
         if channel.failures:
-            # It has a time of its own.
+            # Its retry is already scheduled.
             return False
         moved = channel.channel_id is not None and not self.callbacks.leads_here(channel.callback_url)
         return moved or now - seen >= CHECK_AFTER
 
     def check(self, account: Account) -> tuple[NotificationChannel, timedelta | None]:
-        """Find the account's channel or open it, and close what other ones of ours there are.
+        """Find or open the account's channel, and close any others of ours.
 
-        Returns what to keep of it, and when to see to it again for its own sake (None: not). No
-        call enters the reserve, and none waits for room in the budget. Raises GrantRefused and what
-        is `PUT_OFF`; of any other failure the returned channel speaks.
+        Returns the channel to record, and the wait until it must be checked even without the events
+        (None: never). Spends none of the reserve, and never waits for budget. Raises GrantRefused and
+        `PUT_OFF`; the returned channel records any other failure.
         """
         before = account.channel or NotificationChannel(None, self.callbacks.of(account.sub))
         with self.cronofy.session(account, CALLS) as session:
@@ -64,7 +64,7 @@ class Channels:
             except (*PUT_OFF, GrantRefused):
                 raise
             except Refused as error:
-                # By plan, scope or kind of token: the account's events are served all the same.
+                # The plan, scope or kind of token rules it out; the account's events do not need it.
                 if before.refused != error.reason:
                     log.warning("channel.refused", sub=account.sub, reason=error.reason, status=error.status)
                 return NotificationChannel(None, before.callback_url, refused=error.reason), None
@@ -74,15 +74,15 @@ class Channels:
             except RedisError:
                 raise
             except Exception:
-                # Else it would be due again at once, and for ever.
+                # Otherwise it would be due again at once, forever.
                 log.exception("channel.crashed", sub=account.sub)
                 return _failed(before)
         return NotificationChannel(found.channel_id, found.callback_url), None
 
     def close(self, account: Account) -> None:
-        """Close the channel of an account that is to be forgotten; one try, and none where it is lost.
+        """Close the channel of an account about to be forgotten: one try, none if the account is lost.
 
-        Where it stays open, what comes over it names an account that nobody knows, and is dropped.
+        If it stays open, its notifications name an unknown account and are dropped.
         """
         channel_id = account.channel.channel_id if account.channel else None
         if channel_id is None or account.lost:
@@ -97,7 +97,7 @@ class Channels:
         listed = session.channels()
         ours = [c for c in listed if c.channel_id == before.channel_id or self._names(c, sub)]
         current = [c for c in ours if self.callbacks.leads_here(c.callback_url) and self._names(c, sub)]
-        # Of two the one that is known stays, and else any look keeps the same.
+        # Keep the one we know; failing that, every check keeps the same one.
         current.sort(key=lambda c: (c.channel_id != before.channel_id, c.channel_id))
         if current:
             kept = current[0]
@@ -118,7 +118,7 @@ class Channels:
 
 
 def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> CronofyError | None:
-    """See to the account's channel if that is due, and end the lease; returns what put it off, if anything.
+    """Check the account's channel if due, and end the lease; returns what put it off, if anything.
 
     Raises GrantRefused, with the lease still held.
     """
@@ -127,7 +127,7 @@ def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> Cr
         ledger.release(lease)
         return None
     if channels is None:
-        # The setting is gone, or not this process's; whoever has it finds out at the events' next look.
+        # This process has no webhook URL; one that has finds the channel due at the events' next look.
         ledger.keep_channel(lease, None, None)
         return None
     try:
@@ -147,7 +147,7 @@ def _failed(before: NotificationChannel) -> tuple[NotificationChannel, timedelta
 
 
 def _why(before: NotificationChannel, ours: list[OpenChannel]) -> str:
-    """Why a channel is opened: there never was one, Cronofy closed it, or it led elsewhere."""
+    """Why a channel is opened: there was none yet, our address changed, or Cronofy closed it."""
     if before.channel_id is None:
         return "none_yet"
     return "moved" if any(c.channel_id == before.channel_id for c in ours) else "closed_by_cronofy"

@@ -37,7 +37,7 @@ class Emails:
     def escalation(
         self, account: Account, address: str | None, events: Sequence[Escalation], now: datetime
     ) -> list[Mail]:
-        """One email to the operator about all events of one look; none where no address is set."""
+        """One email to the operator about all events of a look; none if no address is set."""
         if not events or not self.escalation_email:
             return []
         mail_id = uuid4().hex
@@ -55,7 +55,7 @@ class Emails:
 
 
 def escalation_of(event: TrackedEvent, reason: str, evidence: tuple[str, ...] = ()) -> Escalation:
-    """The event as the email to the operator names it."""
+    """The event's entry in the email to the operator."""
     event_uid = event.seen.get("event_uid")
     return Escalation(
         meeting=meeting_of(event),
@@ -67,7 +67,7 @@ def escalation_of(event: TrackedEvent, reason: str, evidence: tuple[str, ...] = 
 
 
 def meeting_of(event: TrackedEvent) -> Meeting:
-    """The event as an email shows it to a person."""
+    """The event as an email shows it."""
     start = event.start
     return Meeting(
         summary=event.summary,

@@ -1,19 +1,19 @@
-"""What becomes of an event whose looks fail: it is looked at again, and parked in the end.
+"""What happens to an event whose looks fail: it is looked at again, and finally parked.
 
-- An error from outside (Cronofy, Redis, the vault, this machine) is nobody's fault and counts for nothing,
+- An error from outside (Cronofy, Redis, the vault, this machine) is nobody's fault and never counts,
   however long it lasts.
-- Reading, judging, writing and packing are guarded for each event: what one raises is an attempt of that
-  event alone, and the others of the look get their verdicts.
-- A look that fails as a whole blames nobody yet, nor does a process that died: each of its events is from
-  then on looked at alone, after those that are not. So is every event that has an attempt.
-- A look at one event alone is counted before it begins, so that a death counts too. A diagnosis clears
+- Reading, judging, writing and packing are guarded per event: what one raises is an attempt of that event
+  alone, and the look's other events still get their verdicts.
+- A look that fails as a whole, or a process that dies, blames no event yet: from then on each of its events
+  is looked at alone, after those that are not. So is every event with an attempt.
+- A look at one event alone is counted before it begins, so a dead process counts too. A diagnosis clears
   the count.
-- At RECONCILER_MAX_ATTEMPTS the event is parked: a dead letter holds the way back, a person is told once,
-  and no look takes it up until somebody asks for it.
+- At RECONCILER_MAX_ATTEMPTS the event is parked: a dead letter holds the way back, a person is notified
+  once, and no look takes the event up until someone asks for it.
 
-What is to be looked at alone must not take other accounts of its process with it. A batch hands such an
-account over to a task of its own (`is_alone`): one with such an event, and one whose last two looks had no
-end. If the third has none either, the fault is in the account, and each of its events is looked at alone.
+A look at one event alone must not take down other accounts in its process, so a batch hands its account to
+a task of its own (`is_alone`). It does the same with an account whose last two looks never ended. If the
+third does not end either, the account itself is at fault, and each of its events is looked at alone.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from worker.reconcile.emails import escalation_of
 
 T = TypeVar("T")
 
-#: Claims in a row without an end: then the account has a task to itself, then each of its events has.
+#: After this many claims in a row that no look ended: a task for the account, then a look per event.
 ACCOUNT_ALONE, EVENTS_ALONE = 2, 3
-#: So many looks in a row have to fail from outside before a person is told of it.
+#: Looks in a row that must fail from outside before a person is notified.
 NOTIFIED_AFTER = 3
-#: Of a longer traceback the end is kept: the place where it was raised.
+#: A longer traceback keeps its end, which shows where the error was raised.
 LONGEST_TRACEBACK = 16_000
-#: The task that takes a parked event up again: what its dead letter replays.
+#: The task that a parked event's dead letter replays.
 WAY_BACK = "conferencing.reconcile_event"
 DIED = "no end: the worker's process was killed or ran out of time"
 
@@ -58,19 +58,19 @@ _OUTSIDE = (CronofyError, RedisError, LeaseLost, VaultError, ConnectionError, Ti
 
 
 def is_from_outside(error: Exception) -> bool:
-    """Whether an error is nobody's fault: of Cronofy, Redis, the vault or this machine."""
-    # A plain OSError speaks of files or memory run out; its subclasses name a path or a process.
+    """Whether an error is nobody's fault: from Cronofy, Redis, the vault or this machine."""
+    # A plain OSError means files or memory ran out; its subclasses concern a path or a process.
     return isinstance(error, _OUTSIDE) or type(error) is OSError
 
 
-def unforeseen(error: Exception) -> str:
-    """What to say of a look that failed for a reason of its own."""
-    return f"The look failed unforeseen ({type(error).__name__})."
+def unexpected(error: Exception) -> str:
+    """The reason given for a look that hit an error nobody planned for."""
+    return f"The look failed unexpectedly ({type(error).__name__})."
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An error, as far as it may be told: its kind, and its traceback with secrets masked."""
+    """An error in a form that may be kept: its kind, and its traceback with secrets masked."""
 
     kind: str
     traceback: str | None = None
@@ -82,24 +82,24 @@ class Failure:
 
     change: EventChange
     reason: str
-    #: For a person, where one is told now.
+    #: For the operator, if notified now.
     escalation: Escalation | None = None
-    #: What the event raised; None where the failure came from outside.
+    #: What the event raised; None if the failure came from outside.
     fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which of a lease's events one look is for, and which it takes along for news of them."""
+    """The events of a lease that a look is for, and the others it only checks for news."""
 
     due: tuple[Stored, ...]
     others: tuple[Stored, ...] = ()
-    #: One event with attempts: nothing else may be harmed by it, or be blamed for it.
+    #: A single event with attempts, so that no other is harmed by it or blamed for it.
     alone: bool = False
 
 
 def choose(lease: Lease, forced: Collection[EventKey] = ()) -> Chosen:
-    """The events that are due (or `forced`) together, or else the first that is to be looked at alone."""
+    """The due (or `forced`) events to look at together, or the first one to look at alone."""
     looked_at = [s for s in lease.events if s.event.parked is None]
     wanted = [s for s in looked_at if s.event.key in forced or _is_due(s.event, lease.now)]
     single = sorted((s for s in wanted if _is_single(s)), key=lambda s: s.event.attempts)
@@ -114,12 +114,12 @@ def choose(lease: Lease, forced: Collection[EventKey] = ()) -> Chosen:
 
 
 def is_alone(lease: Lease) -> bool:
-    """Whether this lease's look is made by a task of its own, in which nobody else can be harmed."""
+    """Whether this lease's look needs a task of its own, where it can harm no other account."""
     return lease.unended >= ACCOUNT_ALONE or choose(lease).alone
 
 
 def singled_out(lease: Lease, limit: int) -> list[EventChange]:
-    """After claims in a row that no look ended: from now on, each event is looked at alone."""
+    """After too many claims that no look ended, have each event looked at alone."""
     if lease.unended < EVENTS_ALONE:
         return []
     attempts = max(1, min(lease.unended, limit - 1))
@@ -130,31 +130,31 @@ def singled_out(lease: Lease, limit: int) -> list[EventChange]:
     ]
 
 
-def to_be_looked_at_alone(stored: Stored, now: datetime) -> EventChange:
-    """One of several whose look failed, and none can be blamed: it is looked at alone, at once."""
+def isolated(stored: Stored, now: datetime) -> EventChange:
+    """One of several events whose look failed, blaming none: have it looked at alone, at once."""
     after = replace(stored.event, attempts=max(1, stored.event.attempts), next_look=to_ms(now))
     return EventChange(stored, after)
 
 
 def counted(stored: Stored) -> EventChange:
-    """Before a look at this event alone: it counts, unless `uncounted`."""
+    """Count a look at this event alone before it begins; `uncounted` takes it back."""
     return EventChange(stored, replace(stored.event, attempts=stored.event.attempts + 1))
 
 
 def uncounted(stored: Stored) -> EventChange:
-    """After such a look that came to nothing from outside."""
+    """Take the count back: the look failed or was put off from outside."""
     return EventChange(stored, replace(stored.event, attempts=max(0, stored.event.attempts - 1)))
 
 
 def revived(event: TrackedEvent, now: datetime, limit: int) -> TrackedEvent:
-    """A parked event that somebody asked for: it is looked at once more, and parked again if that fails."""
+    """A parked event that someone asked for: it gets one more look, and is parked again if that fails."""
     return replace(event, parked=None, attempts=max(1, limit - 1), next_look=to_ms(now))
 
 
 def unread(sub: str, stored: Stored, reason: str, now: datetime, policy: Policy, *, alone: bool) -> Failure:
-    """A look that failed from outside: nothing is concluded of the event, and it is looked at again.
+    """A look that failed from outside: it concludes nothing, and the event is looked at again.
 
-    Where that goes on until the event is overdue, a person is told once, since nobody else would.
+    If that lasts until the event is overdue, a person is notified once: otherwise nobody would know.
     """
     event = uncounted(stored).after if alone else stored.event
     start = _or_none(lambda: event.starts_at)
@@ -166,8 +166,8 @@ def unread(sub: str, stored: Stored, reason: str, now: datetime, policy: Policy,
     if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified:
         return Failure(EventChange(stored, after), evidence)
     after = replace(after, notified=(*after.notified, mark))
-    told = _escalated(sub, after, evidence, now)
-    return Failure(EventChange(stored, after, outcomes=(told,)), evidence, _escalation(after, evidence))
+    outcome = _escalated(sub, after, evidence, now)
+    return Failure(EventChange(stored, after, outcomes=(outcome,)), evidence, _escalation(after, evidence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +178,13 @@ class Failures:
     policy: Policy
     #: RECONCILER_MAX_ATTEMPTS.
     limit: int
-    #: Takes the secrets out of a text.
+    #: Masks the secrets in a text.
     mask: Callable[[str], str]
 
     def of(self, lease: Lease, stored: Stored, error: Exception, *, alone: bool) -> Failure:
-        """What becomes of an event whose part of a look raised `error`; `alone`: the look was counted.
+        """The failure of an event whose part of a look raised `error`; `alone`: the look was counted.
 
-        Raises the error again where it came from outside and speaks of more than this event.
+        Re-raises an error from outside that concerns more than this event.
         """
         if isinstance(error, CronofyError):
             return unread(lease.sub, stored, error.reason, lease.now, self.policy, alone=alone)
@@ -204,22 +204,22 @@ class Failures:
         try:
             _ = failure.change.value
         except Exception:
-            # Not even that can be packed.
+            # Not even this record can be packed.
             return self._unpackable(lease, stored, fault)
         return failure
 
     def before_alone(self, lease: Lease, stored: Stored) -> EventChange | Failure:
-        """Count the look at this event alone before it begins; a Failure where the last ones had no end."""
-        # An event that was singled out has a first count that is not its own.
+        """Count a look at this event alone before it begins; a Failure if the last ones never ended."""
+        # An event that was singled out starts with a count that it did not cause.
         if stored.event.attempts >= max(self.limit, 2):
             return self._parked(lease, stored, Fault(DIED), stored.event.attempts)
         return counted(stored)
 
     def damaged(self, lease: Lease, damaged: Damaged, fault: Fault | None = None) -> Failure:
-        """A stored value that is no record: it leaves the ledger for the dead letters at once.
+        """A stored value that is not a record: it moves to the dead letters at once.
 
-        Replayed as it is, the letter has the event watched again by its ids alone; `event` may be
-        corrected to the body that was written.
+        Replayed unchanged, the letter tracks the event again by its ids alone; `event` may be corrected
+        to the body that was written.
         """
         fault = fault or self.fault(lease, damaged.error)
         before = damaged.stored
@@ -227,22 +227,22 @@ class Failures:
         reason = f"The record of this event is damaged ({fault.kind}); it is kept in the dead letters."
         kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event": {"event_id": key.event_id}}
         letter = DeadLetter("conferencing.track", reason, kwargs, fault.traceback, damaged.value)
-        told = _escalated(lease.sub, before.event, reason, lease.now)
+        outcome = _escalated(lease.sub, before.event, reason, lease.now)
         change = EventChange(
-            before, before.event, outcomes=(told,), dead_letter=letter, dropped=damaged.field
+            before, before.event, outcomes=(outcome,), dead_letter=letter, dropped=damaged.field
         )
         return Failure(change, reason, _escalation(before.event, reason), fault)
 
     def fault(self, lease: Lease, error: Exception) -> Fault:
         """The error with its traceback, secrets masked."""
         text = self.mask("".join(traceback.format_exception(error)))
-        # Tokens have no shape that could tell them: those of the account are masked by value.
+        # Tokens have no recognisable shape, so the account's are masked by value.
         with suppress(Exception):
             for account in (lease.account, self.ledger.account(lease.sub)):
                 credentials = self.ledger.open_credentials(account)
                 for token in (credentials.access_token, credentials.refresh_token) if credentials else ():
                     text = text.replace(token, MASK) if token else text
-        # Only now: half a secret is not known for one.
+        # Cut only after masking: half a secret would not be recognised.
         return Fault(type(error).__name__, text[-LONGEST_TRACEBACK:])
 
     def _parked(self, lease: Lease, stored: Stored, fault: Fault, attempts: int) -> Failure:
@@ -253,8 +253,8 @@ class Failures:
         key = after.key
         kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event_id": key.event_id}
         letter = DeadLetter(WAY_BACK, reason, kwargs, fault.traceback)
-        told = _escalated(lease.sub, after, reason, lease.now)
-        change = EventChange(stored, after, outcomes=(told,), dead_letter=letter)
+        outcome = _escalated(lease.sub, after, reason, lease.now)
+        change = EventChange(stored, after, outcomes=(outcome,), dead_letter=letter)
         return Failure(change, reason, _escalation(after, reason), fault)
 
     def _unpackable(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:
@@ -264,7 +264,7 @@ class Failures:
 
 
 def _is_single(stored: Stored) -> bool:
-    """Whether the event is looked at alone."""
+    """Whether the event must be looked at alone."""
     return stored.event.attempts > 0 and stored.event.parked is None
 
 
@@ -272,12 +272,12 @@ def _is_due(event: TrackedEvent, now: datetime) -> bool:
     if event.next_look is None:
         return False
     next_look_at = from_ms(event.next_look)
-    # A record of which that cannot be told is due: its look shows what is wrong with it.
+    # If the record cannot say, it is due: a look shows what is wrong with it.
     return _or_none(lambda: is_due(next_look_at, interval_of(event), now)) is not False
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
-    """What a record says, or None where that is what fails."""
+    """What the record says, or None if reading it fails."""
     try:
         return read()
     except Exception:
@@ -290,6 +290,6 @@ def _escalated(sub: str, event: TrackedEvent, reason: str, now: datetime) -> Out
 
 
 def _escalation(event: TrackedEvent, reason: str) -> Escalation:
-    """The event as the email to the operator names it: by its ids alone where its record is what fails."""
+    """The event's entry in the operator's email: by its ids alone if the record itself fails."""
     named = _or_none(lambda: escalation_of(event, reason))
     return named or escalation_of(bare(event.key), reason)

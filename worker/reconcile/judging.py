@@ -1,4 +1,4 @@
-"""Judges events from what a look read: pure."""
+"""Judges events from what a look read. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.ledger.packing import unpack_notice
 from worker.ledger.records import Account, EventKey, LastRead, Memo, Stored, TrackedEvent
 from worker.reconcile.observe import Readings, undecided
 
-#: Subscriptions count as live for so long after the last notification about an account.
+#: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
 
 
@@ -22,10 +22,10 @@ class Judged:
     """One event as a look found it, before any remedy."""
 
     before: Stored
-    #: The record with what was just read and notified of it.
+    #: The record with what was just read and notified.
     event: TrackedEvent
     diagnosis: Diagnosis
-    #: None where the event was not read.
+    #: None if the event was not read.
     seen: Seen | None = None
     #: Cronofy's notifications about the event are known to reach us.
     notices_arrive: bool = False
@@ -42,16 +42,16 @@ class Judged:
 
     @property
     def replacement(self) -> str | None:
-        """The profile that is to be set on the event, which was just seen pending."""
+        """The profile to set on the event; only for one just seen pending."""
         to = self.diagnosis.detail.get("to_profile_id")
         wanted = self.diagnosis.remedy is Remedy.REASSIGN_PROFILE and self.seen is not None
         return to if wanted and isinstance(to, str) else None
 
 
 def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str], policy: Policy) -> Judged:
-    """What a look makes of one event before any remedy; `back` are profiles that were connected again.
+    """Judge one event before any remedy; `back`: profiles that were connected again.
 
-    Raises what kept the look from telling, a CronofyError, and whatever the event makes fail.
+    Raises the CronofyError that left it undecided, and whatever the event itself makes fail.
     """
     now, event = lease.now, stored.event
     problem = readings.problems.get(event.key)
@@ -60,8 +60,8 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
     sighting = readings.sightings.get(event.key)
     profiles = readings.profiles
     if sighting is None or (undecided(sighting, now) and profiles is None):
-        raise readings.userinfo_failure or CronofyError("This look could not tell how the event stands.")
-    # What was only remembered is never written to, and settles nothing.
+        raise readings.userinfo_failure or CronofyError("This look could not tell the event's state.")
+    # A sighting from memory justifies no write and settles nothing.
     seen = sighting if isinstance(sighting, Seen) and readings.read else None
     notice = lease.notices.get(event.key.field)
     if notice:
@@ -75,8 +75,10 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
 
 
 def is_news(judged: Judged) -> bool:
-    """Whether an event that was not due but was read along with others is taken up now: where there is
-    something to do about it that was not known. Otherwise its looks go on as planned."""
+    """Whether an event that was read though not due is taken up now: there is something new to do about it.
+
+    Otherwise its looks go on as planned.
+    """
     diagnosis = judged.diagnosis
     if diagnosis.state is not State.PENDING:
         return True
@@ -84,7 +86,7 @@ def is_news(judged: Judged) -> bool:
 
 
 def remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:
-    """The memo with the providers of all profiles that are listed now, and how much was read."""
+    """The memo with the providers of all profiles listed now, and how much was read."""
     memo = replace(memo, last_read=read or memo.last_read)
     if profiles is None:
         return memo
@@ -102,7 +104,7 @@ def _diagnose(
 ) -> Diagnosis:
     request = event.request
     if request.provider_name is None and request.profile_id is not None:
-        # A profile that was once listed is known by its provider even when it is gone.
+        # We still know the provider of a profile that was listed once and is gone.
         request = replace(request, provider_name=memo.providers.get(request.profile_id))
     return diagnose(request, Observation(sighting, profiles), now, policy)
 

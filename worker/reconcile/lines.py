@@ -1,4 +1,4 @@
-"""What a look says in the log: one line for each decision, with the ids of what it is about."""
+"""What a look logs: one line per decision, with the ids it concerns."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from worker.ledger.records import EventKey, from_ms
 from worker.reconcile.failure import Failure
 from worker.reconcile.verdict import Verdict
 
-#: Of an outcome's detail, what may stand in a log.
+#: The parts of an outcome's detail that may be logged.
 _LOGGED = ("profile_id", "mail_id", "reason")
 
 log = structlog.get_logger()
 
 
-def say_account(outcomes: Iterable[Outcome]) -> None:
-    """A line for each outcome of an account as a whole."""
+def log_account(outcomes: Iterable[Outcome]) -> None:
+    """Log each outcome about an account as a whole."""
     for outcome in outcomes:
         detail = {name: value for name, value in outcome.detail.items() if name in _LOGGED}
         log.info(f"account.{outcome.type.removeprefix('account_')}", sub=outcome.sub, **detail)
 
 
-def say_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) -> None:
-    """A line for each verdict, also for those that could not be written."""
+def log_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) -> None:
+    """Log each verdict, or that its event changed meanwhile and it was not written."""
     for verdict in verdicts:
         after, diagnosis = verdict.after, verdict.diagnosis
         if after.key in committed.changed:
-            say_changed(sub, after.key)
+            log_changed(sub, after.key)
             continue
         log.info(
             "event.diagnosed",
@@ -45,13 +45,13 @@ def say_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) ->
         )
 
 
-def say_changed(sub: str, key: EventKey) -> None:
-    """The event was tracked again or untracked during the look."""
+def log_changed(sub: str, key: EventKey) -> None:
+    """Log that the event was tracked again or untracked during the look."""
     log.info("event.changed_meanwhile", **_ids(sub, key))
 
 
-def say_failures(sub: str, failures: Iterable[Failure]) -> None:
-    """A line for each event of which there is no verdict."""
+def log_failures(sub: str, failures: Iterable[Failure]) -> None:
+    """Log each event without a verdict."""
     for failure in failures:
         about, fault = _ids(sub, failure.change.after.key), failure.fault
         if fault is None:
@@ -63,8 +63,8 @@ def say_failures(sub: str, failures: Iterable[Failure]) -> None:
             log.error("event.failed", **about, attempts=attempts, error=fault.kind, traceback=fault.traceback)
 
 
-def say_hindrance(sub: str, error: CronofyError) -> None:
-    """What kept a look, or a part of it, from its answer."""
+def log_error(sub: str, error: CronofyError) -> None:
+    """Log the error that stopped a look or part of it."""
     if isinstance(error, PUT_OFF):
         log.info("look.put_off", sub=sub, reason=error.reason)
     else:
@@ -72,5 +72,4 @@ def say_hindrance(sub: str, error: CronofyError) -> None:
 
 
 def _ids(sub: str, key: EventKey) -> dict[str, str]:
-    """What every line about an event carries."""
     return {"sub": sub, "calendar_id": key.calendar_id, "event_id": key.event_id}

@@ -1,8 +1,8 @@
 """One look at an account, from its lease to its commit: observe, judge, remedy, conclude.
 
-The order is what makes it safe: nothing is written to Cronofy before the intent is in the ledger, and all
-that the look changes is committed in one step that a lost lease makes void. What becomes of events that
-make it fail is told in `worker.reconcile.failure`.
+The order makes it safe: nothing is written to Cronofy before the intent is in the ledger, and everything
+the look changes is committed in one step, or not at all if the lease was lost. For events that make a look
+fail, see `worker.reconcile.failure`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from worker.reconcile.failure import (
     Failures,
     choose,
     is_from_outside,
+    isolated,
     singled_out,
-    to_be_looked_at_alone,
     uncounted,
-    unforeseen,
+    unexpected,
     unread,
 )
 from worker.reconcile.judging import Judged, is_news, judge, remember
-from worker.reconcile.lines import say_account, say_changed, say_failures, say_hindrance, say_verdicts
+from worker.reconcile.lines import log_account, log_changed, log_error, log_failures, log_verdicts
 from worker.reconcile.observe import Readings, observe
 from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.reassign import PlannedUpdate, WriteEnd, WriteResult, plan_update, reassign
@@ -53,18 +53,18 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LookResult:
-    """What a look came to: its verdicts, and why there are not more of them."""
+    """A look's verdicts, and why any are missing."""
 
     verdicts: tuple[Verdict, ...] = ()
     #: Why an event has no verdict, in a sentence.
     failure: str | None = None
-    #: What put the look, or a part of it, off: nothing was wrong with it.
+    #: What put off the look or part of it; nothing was wrong with it.
     put_off: CronofyError | None = None
 
 
 @dataclass(slots=True)
 class _Work:
-    """What one look has in its hands between its read and its commit."""
+    """The state of a look between its read and its commit."""
 
     lease: Lease
     chosen: Chosen
@@ -86,18 +86,17 @@ class Looker:
     emails: Emails
     failures: Failures
     dry_run: bool = False
-    #: None where there is no receiver for notifications, or nothing is to be written.
+    #: None without a receiver for notifications, or if nothing may be written.
     channels: Channels | None = None
 
     def look(self, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False) -> LookResult:
-        """Look at the account's due events and at those in `forced`; commit, and end the lease.
+        """Look at the account's due and `forced` events, commit, and end the lease.
 
-        `urgent` says that somebody waits for it: it may spend what is kept for such looks.
-        Raises LeaseLost where the lease expired meanwhile, with nothing committed: the next holder
-        looks again.
+        `urgent`: someone is waiting, so it may spend the reserve. Raises LeaseLost, with nothing
+        committed, if the lease expired meanwhile: the next holder looks again.
         """
         if lease.account.lost:
-            # Lost since it was asked for: another look that held it before found that out, and told it.
+            # An earlier look found the account lost, and reported it.
             self.ledger.release(lease)
             return LookResult()
         if lease.account.unreadable:
@@ -116,34 +115,34 @@ class Looker:
         if not chosen.due:
             return self._check_channel(lease)
         try:
-            return self._look(lease, chosen, read_anew=bool(forced), urgent=urgent)
+            return self._look(lease, chosen, force_read=bool(forced), urgent=urgent)
         except (LeaseLost, RedisError):
             raise
         except Exception as error:
             return self._failed_as_a_whole(lease, chosen, error)
 
-    def _look(self, lease: Lease, chosen: Chosen, *, read_anew: bool, urgent: bool) -> LookResult:
-        plan = self._plan(lease, chosen.due, read_anew=read_anew)
+    def _look(self, lease: Lease, chosen: Chosen, *, force_read: bool, urgent: bool) -> LookResult:
+        plan = self._plan(lease, chosen.due, force_read=force_read)
         with self.cronofy.session(lease.account, plan.calls, urgent=urgent) as session:
             try:
                 readings = self._observe(session, lease, chosen, plan)
             except ACCOUNT_REFUSED as error:
                 return self._lose(replace(lease, account=session.account), error)
             except PUT_OFF as error:
-                # What it did not settle stays due.
-                say_hindrance(lease.sub, error)
+                # What is not settled stays due.
+                log_error(lease.sub, error)
                 if chosen.alone:
                     self.ledger.commit(lease, Change([uncounted(s) for s in chosen.due]))
                 else:
                     self.ledger.release(lease)
                 return LookResult(failure=error.reason, put_off=error)
             except CronofyError as error:
-                say_hindrance(lease.sub, error)
+                log_error(lease.sub, error)
                 return self._fail(lease, chosen.due, error.reason, alone=chosen.alone)
             return self._conclude(session, _Work(lease, chosen, readings))
 
     def _conclude(self, session: Session, work: _Work) -> LookResult:
-        """Judge what was read, carry out the remedies, and commit what all of it comes to."""
+        """Judge what was read, carry out the remedies, and commit the results."""
         lease, readings, now = work.lease, work.readings, work.lease.now
         profiles, back = readings.profiles, reconnected(lease.account.memo, readings.profiles)
         self._judge(work, back)
@@ -158,7 +157,7 @@ class Looker:
         for judged in work.judged:
             write, note = writes.get(judged.key), relinks.notes.get(judged.key)
             if write and write.end is WriteEnd.CHANGED:
-                say_changed(lease.sub, judged.key)
+                log_changed(lease.sub, judged.key)
                 continue
             before = write.before if write else judged.before
             verdict = self._guard(work, before, conclude, lease.sub, judged, now, self.policy, write, note)
@@ -176,13 +175,13 @@ class Looker:
             check_channel=self.channels is not None and self.channels.is_due(account, now),
         )
         committed = self.ledger.commit(lease, change)
-        say_account(relinks.outcomes)
-        say_verdicts(lease.sub, verdicts, committed)
-        say_failures(lease.sub, work.failures)
+        log_account(relinks.outcomes)
+        log_verdicts(lease.sub, verdicts, committed)
+        log_failures(lease.sub, work.failures)
         return self._result(work, verdicts)
 
     def _judge(self, work: _Work, back: frozenset[str]) -> None:
-        """The events that the look was for, and others of which there is news."""
+        """Judge the events that the look was for, and others with news."""
         lease, readings = work.lease, work.readings
         for stored in work.chosen.due:
             judged = self._guard(work, stored, judge, lease, stored, readings, back, self.policy)
@@ -197,7 +196,7 @@ class Looker:
                         work.judged.append(judged)
 
     def _restart_waiting(self, work: _Work, back: frozenset[str]) -> None:
-        """Events that were not judged, and whose profile was connected again, wait from now on."""
+        """Restart the wait of unjudged events whose profile was connected again."""
         now = work.lease.now
         for stored in self._unjudged(work) if back else ():
             with suppress(Exception):
@@ -222,7 +221,7 @@ class Looker:
         return results | reassign(self.ledger, session, lease, planned, work.readings.profiles)
 
     def _affected(self, work: _Work) -> list[Affected]:
-        """The events that relink emails may speak of; none where no profile was found disconnected."""
+        """The events that relink emails may mention; none unless a profile was found disconnected."""
         found: list[Affected] = []
         for judged in [j for j in work.judged if j.diagnosis.cause is Cause.CREDENTIALS_EXPIRED]:
             each = self._guard(work, judged.before, affected, judged.diagnosed, found=True)
@@ -236,18 +235,18 @@ class Looker:
         return found
 
     def _unjudged(self, work: _Work) -> list[Stored]:
-        """The account's other events."""
+        """The account's events that were neither judged nor failed; parked ones are left out."""
         taken = {judged.key for judged in work.judged} | {f.change.after.key for f in work.failures}
         return [s for s in work.lease.events if s.event.key not in taken and s.event.parked is None]
 
     def _guard(
         self, work: _Work, stored: Stored, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
-        """What the step returns; or None, and the event's failure is noted, where it raises."""
+        """The step's result, or None if it raises; an error is recorded as the event's failure."""
         try:
             return step(*args, **kwargs)
         except PUT_OFF:
-            # What was not settled stays due.
+            # What is not settled stays due.
             if work.chosen.alone:
                 work.changes.append(uncounted(stored))
         except Exception as error:
@@ -259,7 +258,7 @@ class Looker:
         problems = [e for e in readings.problems.values() if isinstance(e, CronofyError)]
         error = readings.userinfo_failure or next(iter(problems), None)
         if error:
-            say_hindrance(work.lease.sub, error)
+            log_error(work.lease.sub, error)
         failure = error.reason if error else next((f.reason for f in work.failures), None)
         return LookResult(tuple(verdicts), failure, error if isinstance(error, PUT_OFF) else None)
 
@@ -268,7 +267,7 @@ class Looker:
         observation = Observation(Unauthorized(error.reason))
         now, verdicts = lease.now, []
         for stored in lease.events:
-            # One that cannot even be judged is answered for by the account's own standing.
+            # For an event that cannot even be judged, the account's standing says enough.
             with suppress(Exception):
                 if stored.event.parked is None:
                     diagnosis = diagnose(stored.event.request, observation, now, self.policy)
@@ -286,29 +285,29 @@ class Looker:
         if committed.void:
             # The account was connected again meanwhile: the next look tries the new credentials.
             return LookResult(failure=error.reason)
-        say_account([lost])
-        say_verdicts(lease.sub, verdicts, committed)
+        log_account([lost])
+        log_verdicts(lease.sub, verdicts, committed)
         return LookResult(tuple(verdicts))
 
     def _failed_as_a_whole(self, lease: Lease, chosen: Chosen, error: Exception) -> LookResult:
-        """An error that the guards of single events did not catch."""
-        # The look may have written to its events before it failed.
+        """Handle an error that no single event's guard caught."""
+        # The look may have written its events before it failed.
         keys = {stored.event.key for stored in chosen.due}
         due = [stored for stored in self.ledger.pending(lease.sub) if stored.event.key in keys]
         if is_from_outside(error):
-            return self._fail(lease, due, unforeseen(error), alone=chosen.alone)
+            return self._fail(lease, due, unexpected(error), alone=chosen.alone)
         fault = self.failures.fault(lease, error)
         log.error("look.crashed", sub=lease.sub, error=fault.kind, traceback=fault.traceback)
         if len(due) == 1:
             failure = self.failures.of(lease, due[0], error, alone=chosen.alone)
             self._commit_failures(lease, [failure])
         else:
-            self._rewritten(lease, [to_be_looked_at_alone(s, lease.now) for s in due])
+            self._rewritten(lease, [isolated(s, lease.now) for s in due])
             self.ledger.commit(lease, Change())
-        return LookResult(failure=unforeseen(error))
+        return LookResult(failure=unexpected(error))
 
     def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
-        """A look that learnt nothing: every event that it was for is put off."""
+        """The look learnt nothing: put off every event that it was for."""
         failures = [unread(lease.sub, stored, reason, lease.now, self.policy, alone=alone) for stored in due]
         mails = self._escalations(lease, lease.account.email, failures)
         self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails))
@@ -317,10 +316,10 @@ class Looker:
     def _commit_failures(self, lease: Lease, failures: Sequence[Failure], *, done: bool = True) -> None:
         mails = self._escalations(lease, lease.account.email, failures)
         self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails), done)
-        say_failures(lease.sub, failures)
+        log_failures(lease.sub, failures)
 
     def _rewritten(self, lease: Lease, changes: Sequence[EventChange]) -> Lease:
-        """The lease after these records were written; without those that could not be."""
+        """Write these records; returns the lease with them, without any that could not be written."""
         new: dict[EventKey, Stored] = {}
         failures = []
         for change in changes:
@@ -341,12 +340,12 @@ class Looker:
     def _escalations(
         self, lease: Lease, address: str | None, conclusions: Sequence[Verdict | Failure]
     ) -> list[Mail]:
-        """The email to the operator about what only a person can help; none in a dry run."""
+        """The email to the operator about what only a person can fix; none in a dry run."""
         events = [each.escalation for each in conclusions if each.escalation]
         return [] if self.dry_run else self.emails.escalation(lease.account, address, events, lease.now)
 
     def _check_channel(self, lease: Lease) -> LookResult:
-        """None of its events is due: the account's notification channel may be."""
+        """No event is due, but the account's notification channel may be."""
         try:
             put_off = check_channel(self.channels, self.ledger, lease)
         except GrantRefused as error:
@@ -356,9 +355,9 @@ class Looker:
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
         """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
 
-        Raises CronofyError where Cronofy could not be asked.
+        Raises CronofyError if Cronofy could not be read.
         """
-        plan = self._plan(lease, [stored], read_anew=True)
+        plan = self._plan(lease, [stored], force_read=True)
         with self.cronofy.session(lease.account, plan.calls, urgent=True) as session:
             try:
                 readings = self._observe(session, lease, Chosen((stored,)), plan)
@@ -368,10 +367,12 @@ class Looker:
         back = reconnected(lease.account.memo, readings.profiles)
         return judge(lease, stored, readings, back, self.policy).diagnosis
 
-    def _plan(self, lease: Lease, due: Sequence[Stored], *, read_anew: bool) -> ReadingPlan:
+    def _plan(self, lease: Lease, due: Sequence[Stored], *, force_read: bool) -> ReadingPlan:
         events = [stored.event for stored in due]
         noticed = any(event.key.field in lease.notices for event in events)
-        return plan_reading(events, lease.account.memo, self.rules, lease.now, read_anew=read_anew or noticed)
+        return plan_reading(
+            events, lease.account.memo, self.rules, lease.now, force_read=force_read or noticed
+        )
 
     def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:
         due, others = ([stored.event for stored in part] for part in (chosen.due, chosen.others))

@@ -1,4 +1,4 @@
-"""One look at an account's events through Cronofy's API: as few calls as answer the question."""
+"""Reads an account's events at Cronofy, with as few calls as answer the question."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from worker.reconcile.plan import ReadingPlan
 
 @dataclass(slots=True)
 class Readings:
-    """What a look read. An event that is in neither mapping was not looked at."""
+    """What a look read; an event in neither `sightings` nor `problems` was not read."""
 
     sightings: dict[EventKey, Seen | Missing] = field(default_factory=dict)
-    #: Whether the events were read; if not, the sightings are what was remembered of them.
+    #: None if the events were not read: the sightings are then what we remembered.
     read: LastRead | None = None
     #: Events that could not be read, and why.
     problems: dict[EventKey, Exception] = field(default_factory=dict)
     userinfo: UserInfo | None = None
-    #: Why UserInfo is None although it was needed.
+    #: Why UserInfo is None though it was needed.
     userinfo_failure: CronofyError | None = None
 
     @property
     def profiles(self) -> Profiles | None:
-        """The account's profiles, where UserInfo was asked."""
+        """The account's profiles, if UserInfo was read."""
         return self.userinfo.profiles if self.userinfo else None
 
 
@@ -41,12 +41,11 @@ def observe(
     plan: ReadingPlan,
     now: datetime,
 ) -> Readings:
-    """Carry out a plan for the events that are due, and take along what it shows of `others`.
+    """Carry out the plan for the `due` events, and keep whatever it shows of `others`.
 
-    An event that the first read does not show is looked for once more, with deleted ones and
-    without a window, before it counts as Missing. UserInfo is asked only where the read leaves an
-    event undecided, or where the plan says so. Raises CronofyError where nothing at all was learnt,
-    and one of `ACCOUNT_REFUSED` wherever the account turns out to be refused.
+    An event missing from the first read counts as Missing only after a second one, with deleted events
+    and without a window. UserInfo is read only if an event is undecided or the plan says so. Raises
+    CronofyError if nothing was learnt, and one of `ACCOUNT_REFUSED` whenever Cronofy refuses the account.
     """
     readings = Readings()
     if plan.waited_for:
@@ -83,7 +82,7 @@ def observe(
 def _read(
     session: Session, due: Collection[TrackedEvent], plan: ReadingPlan, readings: Readings
 ) -> dict[EventKey, dict[str, Any]]:
-    """All managed events of the plan's windows, and how many pages they were."""
+    """All managed events in the plan's windows; records how many pages that took."""
     items: dict[EventKey, dict[str, Any]] = {}
     for window in plan.windows:
         items |= session.read_events({event.key.calendar_id for event in due}, window)
@@ -100,12 +99,12 @@ def _take(
         try:
             readings.sightings[event.key] = read_event(item, event.tzid) if item is not None else Missing()
         except Exception as error:
-            # It is this event's: the others are judged all the same.
+            # Only this event's problem: the others are still judged.
             readings.problems[event.key] = error
 
 
 def undecided(sighting: Seen | Missing, now: datetime) -> bool:
-    """Whether the read alone leaves open how the event stands, so that UserInfo is needed."""
+    """Whether the read alone leaves the event undecided, so UserInfo is needed."""
     if isinstance(sighting, Missing) or sighting.deleted or sighting.join_url:
         return False
     return sighting.start is None or sighting.start.instant > now

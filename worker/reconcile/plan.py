@@ -1,6 +1,6 @@
-"""Which calls a look makes, and how many: decided before the first, from what earlier looks found. Pure.
+"""Plans a look's calls before the first is made, from what earlier looks found. Pure.
 
-An API call is the currency, so the cheapest question that can settle the matter comes first.
+API calls are what we are short of, so the cheapest question that can settle the matter comes first.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from worker.diagnosis.model import Cause
 from worker.ledger.records import LastRead, Memo, TrackedEvent, from_ms
 from worker.reconcile.relinks import RelinkRules, next_reminder
 
-#: Cronofy reads no further than 42 days back and 201 ahead (reference §2); near that no window is given.
+#: Cronofy reads at most 42 days back and 201 ahead (reference §2); near those limits we give no window.
 READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)
-#: An event that waits for its user is read at least so often: it may have been moved or deleted.
+#: An event that waits for its user is still read this often: it may have been moved or deleted.
 READ_AT_LEAST_EVERY = timedelta(hours=1)
-#: A day more on either side of the starts, since an all-day event begins at another moment in each zone.
+#: A start's day and one on either side: an all-day event begins at a different moment in each zone.
 MARGIN_DAYS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingPlan:
-    """What a look asks Cronofy, in order, and how many calls that will be as far as can be foreseen."""
+    """What a look asks Cronofy, in order, and how many calls to expect."""
 
-    #: The days that are read, one read for each; None is all of time.
+    #: The days to read, one read per window; None is all of time.
     windows: tuple[Window | None, ...]
-    #: UserInfo comes first, and if these profiles are all still disconnected it comes alone.
+    #: UserInfo is read first; if these profiles are all still disconnected, nothing else is.
     waited_for: frozenset[str] = frozenset()
-    #: UserInfo is asked whatever the read shows.
+    #: Read UserInfo whatever the events show.
     ask_userinfo: bool = False
     calls: int = 1
 
@@ -42,16 +42,16 @@ def plan_reading(
     rules: RelinkRules,
     now: datetime,
     *,
-    read_anew: bool = False,
+    force_read: bool = False,
 ) -> ReadingPlan:
-    """Plan a look at the `due` events of an account; `read_anew` leaves no read out."""
+    """Plan a look at the `due` events of an account; `force_read` never skips the events."""
     windows = windows_for(due, memo.last_read, now)
-    waited_for = frozenset() if read_anew else _waited_for(due, memo, rules, now)
+    waited_for = frozenset() if force_read else _waited_for(due, memo, rules, now)
     if waited_for:
         return ReadingPlan(windows, waited_for, ask_userinfo=True, calls=1)
-    # Whether a profile was connected again is told once, even if its events settled themselves.
+    # A profile that was connected again is reported once, even if its events have settled.
     ask_userinfo = bool(memo.episodes)
-    # An event's first look mostly finds its conference; one that was pending mostly still is.
+    # A first look usually finds the conference; an event that was pending usually still is.
     likely = ask_userinfo or any(event.last is not None for event in due)
     pages = sum(_pages(window, memo.last_read) for window in windows)
     return ReadingPlan(windows, ask_userinfo=ask_userinfo, calls=pages + likely)
@@ -60,10 +60,10 @@ def plan_reading(
 def _waited_for(
     due: Collection[TrackedEvent], memo: Memo, rules: RelinkRules, now: datetime
 ) -> frozenset[str]:
-    """The disconnected profiles that all of these events wait for; none where any event needs a read.
+    """The disconnected profiles that all these events wait for; empty if any event needs a read.
 
-    Nothing comes of an event while its profile is disconnected, so UserInfo alone can tell. But what
-    is past is to be closed, and a reminder speaks of no meeting that was not just read.
+    Nothing happens to an event while its profile is disconnected, so UserInfo alone can tell. But past
+    events must be closed, and a reminder mentions only meetings that were just read.
     """
     profiles = set()
     for event in due:
@@ -90,13 +90,15 @@ def _waited_for(
 def windows_for(
     events: Iterable[TrackedEvent], last_read: LastRead | None, now: datetime
 ) -> tuple[Window | None, ...]:
-    """The days to read for these events: one window around all their starts, or several if those hold
-    fewer pages; None for all of time, where a start is unknown or beyond what can be named."""
+    """The days to read for these events: one window around all starts, or several if that saves pages.
+
+    None is all of time: for a start that is unknown or out of range.
+    """
     starts = [event.starts_at for event in events]
     known = [start for start in starts if start is not None]
     if len(known) < len(starts) or not known:
         return (None,)
-    # Compared before any day is added: a start may be the first or the last that a calendar knows.
+    # Compare before adding days: a start may be the first or last date there is.
     if min(known) < now - READABLE_PAST or max(known) > now + READABLE_AHEAD:
         return (None,)
     groups: list[list[date]] = []
@@ -118,7 +120,7 @@ def _around(days: Sequence[date]) -> Window:
 
 
 def _pages(window: Window | None, last_read: LastRead | None) -> int:
-    """How many pages a window will have, by how many there were last time."""
+    """How many pages to expect in a window, going by the last read."""
     if last_read is None or last_read.pages <= 1:
         return 1
     if window is None or last_read.days is None:

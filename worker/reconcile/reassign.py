@@ -30,11 +30,11 @@ class WriteEnd(Enum):
     REFUSED = auto()
     #: It may or may not have arrived.
     UNANSWERED = auto()
-    #: It was not sent, for reasons that are not the event's.
+    #: Not sent, for reasons that have nothing to do with the event.
     PUT_OFF = auto()
-    #: The record lacks what an update needs, so none was made.
+    #: Not sent: the record lacks what an update needs.
     INCOMPLETE = auto()
-    #: The event was tracked again or untracked meanwhile, so it was not sent.
+    #: Not sent: the event was tracked again or untracked meanwhile.
     CHANGED = auto()
 
 
@@ -44,46 +44,46 @@ class WriteResult:
 
     end: WriteEnd
     to_profile_id: str
-    #: The record as stored since the intent was.
+    #: The record as stored, with the intent if there is one.
     before: Stored
-    #: The write as it is to be remembered; None where none was sent.
+    #: The write to remember; None if none was sent.
     write: Write | None = None
     reason: str = ""
-    #: Of the profile that was set.
+    #: The provider of the profile that was set.
     provider_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedUpdate:
-    """An update that is about to be sent, and how it is remembered until its answer is known."""
+    """An update about to be sent, and how it is remembered until its answer is known."""
 
     judged: Judged
     to_profile_id: str
     update: Update
     write: Write
-    #: Only the writes change: the event's looks stay as they were.
+    #: Changes only the writes; the event's looks stay as planned.
     intent: EventChange
 
 
 def plan_update(
     judged: Judged, sub: str, now: datetime, callbacks: Callbacks | None = None
 ) -> PlannedUpdate | WriteResult:
-    """The update that sets the event's replacement, or why there can be none.
+    """The update that sets the event's replacement profile, or why it cannot be sent.
 
-    `callbacks` make the address at which we want to hear of its conference.
+    `callbacks` makes the address for notifications about the conference.
     """
     key, to_profile_id = judged.key, judged.replacement
     if to_profile_id is None or judged.seen is None:
-        raise ValueError("This diagnosis calls for no other profile.")
+        raise ValueError("This diagnosis does not call for another profile.")
     callback = callbacks.of(sub, key.calendar_id, key.event_id) if callbacks else None
     try:
         body = update_body(judged.event, judged.seen, to_profile_id, callback)
-    except IncompleteRecord as lack:
-        return WriteResult(WriteEnd.INCOMPLETE, to_profile_id, judged.before, reason=str(lack))
+    except IncompleteRecord as error:
+        return WriteResult(WriteEnd.INCOMPLETE, to_profile_id, judged.before, reason=str(error))
     write, before = Write(to_ms(now), subscribed=callback is not None), judged.before
     writes: Mapping[str, Write] = {**before.event.writes, to_profile_id: write}
     intent = EventChange(before, replace(before.event, writes=writes))
-    # Packed here, where what fails is held against this event.
+    # Pack now, so that a failure counts against this event.
     _ = intent.value
     return PlannedUpdate(judged, to_profile_id, Update(key, body), write, intent)
 
@@ -95,9 +95,9 @@ def reassign(
     planned: Sequence[PlannedUpdate],
     profiles: Profiles | None,
 ) -> dict[EventKey, WriteResult]:
-    """Send the updates, each with its intent in the ledger first.
+    """Record each update's intent in the ledger, then send them.
 
-    Raises LeaseLost before anything is written.
+    Raises LeaseLost before anything is sent.
     """
     if not planned:
         return {}
@@ -110,11 +110,11 @@ def reassign(
         if plan.judged.key in changed
     }
     for plan, error in zip(sent, errors, strict=True):
-        results[plan.judged.key] = _answered(lease, plan, error, profiles)
+        results[plan.judged.key] = _result(lease, plan, error, profiles)
     return results
 
 
-def _answered(
+def _result(
     lease: Lease, plan: PlannedUpdate, error: CronofyError | None, profiles: Profiles | None
 ) -> WriteResult:
     to, write, key, before = plan.to_profile_id, plan.write, plan.judged.key, plan.intent.stored

@@ -1,7 +1,7 @@
 """Relink episodes: from the email that asks a user to connect a profile again, until they do. Pure.
 
-One email for each account and profile, not for each event; reminders counted from the first; none
-once the profile is connected, none without an upcoming event (contract §2 and §6).
+One email per account and profile, not per event. Reminders are timed from the first email; none is sent
+once the profile is connected, or without an upcoming event (contract §2 and §6).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.mail.relink_links import refusal
 from worker.reconcile.emails import meeting_of
 from worker.text.wording import address as mail_address
 
-#: What an operator is told of each obstacle; no sentence holds a URL.
+#: What the operator is told about each obstacle; no sentence holds a URL.
 OBSTACLES: Mapping[Obstacle, str] = {
     Obstacle.NO_ADDRESS: "The user must reconnect the profile, but we have no email address for them.",
     Obstacle.BAD_ADDRESS: "The user must reconnect the profile, but the email address on file is invalid.",
@@ -34,25 +34,25 @@ class RelinkRules:
 
     reminders: tuple[timedelta, ...]
     hosts: tuple[str, ...]
-    #: The configured API URL, whose own host may be linked to as well.
+    #: The configured API URL; links to its host are allowed too.
     trusted_origin: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """An event as far as relink emails are concerned."""
+    """What relink emails need to know about an event."""
 
     key: EventKey
     #: The profile that it waits for.
     profile_id: str | None
     starts_at: datetime | None
     meeting: Meeting
-    #: This look found that its profile is disconnected.
+    #: This look found its profile disconnected.
     found: bool = False
 
 
 def affected(event: TrackedEvent, *, found: bool = False) -> Affected:
-    """What relink emails need of the event; `found` says that this look judged it so."""
+    """The event for relink emails; `found`: this look found its profile disconnected."""
     return Affected(event.key, event.waits_for, event.starts_at, meeting_of(event), found)
 
 
@@ -60,28 +60,28 @@ def affected(event: TrackedEvent, *, found: bool = False) -> Affected:
 class RelinkNote:
     """What a plan means for one event that waits for a disconnected profile."""
 
-    #: Why its user cannot be asked, where that is told now.
+    #: Why its user cannot be asked, if that is escalated now.
     obstacle: str | None = None
-    #: Why a person is told of the event: all reminders went out before it came.
+    #: Why a person is notified of the event: all reminders went out before it came.
     late: str | None = None
-    #: Reminders go out from looks, so one must come by then.
+    #: Looks send the reminders, so one must come by then.
     look_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RelinkPlan:
-    """What is to be sent, told and remembered."""
+    """What to send, report and remember."""
 
     episodes: Mapping[str, Episode]
     emails: tuple[tuple[str, RelinkEmail], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
-    #: Emails that are not to be sent any more.
+    #: Emails not to send any more.
     cancel: tuple[str, ...] = ()
     notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
 
 
 def reconnected(memo: Memo, profiles: Profiles | None) -> frozenset[str]:
-    """The profiles whose users connected them again since they were asked to."""
+    """The profiles that users connected again after we asked."""
     if profiles is None:
         return frozenset()
     connected = {p.profile_id for p in profiles.listed_anywhere if p.connected}
@@ -99,10 +99,10 @@ def plan_relinks(
     *,
     dry_run: bool,
 ) -> RelinkPlan:
-    """Decide on emails and episodes after the events were judged.
+    """Decide on emails and episodes once the events are judged.
 
-    `events` are all of the account's pending ones, `back` the profiles that were connected again, `address`
-    is the user's, if one is known. Nothing begins or ends without a UserInfo.
+    `events`: all of the account's pending ones. `back`: the profiles that were connected again. `address`:
+    the user's, if known. Without UserInfo no episode begins or ends.
     """
     episodes = dict(account.memo.episodes)
     if profiles is None:
@@ -137,7 +137,7 @@ def plan_relinks(
 
 @dataclass(frozen=True, slots=True)
 class _ProfileStep:
-    """What becomes of one disconnected profile in this look."""
+    """What this look does about one disconnected profile."""
 
     episode: Episode
     emails: tuple[tuple[str, RelinkEmail], ...] = ()
@@ -155,7 +155,7 @@ def _step(
     now: datetime,
     rules: RelinkRules,
 ) -> _ProfileStep:
-    """The first email, a reminder, a word to the operator, or nothing yet."""
+    """The first email, a reminder, an escalation, or nothing yet."""
     about, event_ids = profile.profile_id, [event.key.event_id for event in upcoming]
     obstacle = _obstacle(profile, address, rules)
     if obstacle:
@@ -164,7 +164,7 @@ def _step(
         reason = OBSTACLES[obstacle]
         if obstacle is Obstacle.LINK_REFUSED:
             reason += f" {_refusal(profile, rules)}"
-        # Told once for the profile, as the email would have been; the operator's email names the events.
+        # Escalated once per profile, like the email it stands for; the operator's email lists the events.
         notes = {event.key: RelinkNote(obstacle=reason) for event in found}
         outcome = _outcome(OutcomeType.ESCALATED, account.sub, about, event_ids, now, reason=reason)
         begun = Episode(to_ms(now), 0, (), _keys(upcoming), obstacle)
@@ -188,14 +188,14 @@ def _step(
 
 
 def next_reminder(episode: Episode, reminders: Sequence[timedelta]) -> datetime | None:
-    """When the next reminder of an episode is due; None where none is left, or no email could be sent."""
+    """When an episode's next reminder is due; None if none is left or no email could be sent."""
     if not 0 < episode.mails <= len(reminders):
         return None
     return from_ms(episode.started_at) + reminders[episode.mails - 1]
 
 
 def _reminders_due(episode: Episode, rules: RelinkRules, now: datetime) -> int:
-    """The number of the latest reminder that is due: those missed in a pause are not made up for."""
+    """The number of the latest reminder due; ones missed during a pause are skipped."""
     return sum(now >= from_ms(episode.started_at) + after for after in rules.reminders)
 
 
@@ -225,7 +225,7 @@ def _deliverable(address: str) -> bool:
 def _outcome(
     kind: OutcomeType, sub: str, profile_id: str, event_ids: Iterable[str], now: datetime, **detail: str
 ) -> Outcome:
-    """What is told of a profile as a whole, with the events that it concerns."""
+    """An outcome about a profile as a whole, with the events it concerns."""
     about = {**detail, "profile_id": profile_id, "event_ids": list(event_ids)}
     return Outcome(kind, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=about)
 

@@ -1,8 +1,8 @@
-"""The body of an Update Event that sets another profile (design: written rarely, and whole).
+"""The body of an Update Event that sets another profile: always the whole event.
 
-Cronofy documents no partial update, so the body is the caller's own record. What a person may have
-changed since, the summary, start and end, is sent back as just read; attendees are a delta and not
-sent again; the description stays the caller's, since a read gives it rendered (reference §4).
+Cronofy documents no partial update, so the body is the caller's own record. Summary, start and end, which
+a person may have changed since, go back as just read. Attendees are a delta and are not sent again. The
+description stays the caller's, since a read returns it rendered (reference §4).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def update_body(
 ) -> dict[str, Any]:
     """The whole event as it should stand, with `profile_id` as its conferencing profile.
 
-    `seen` is the read just before; at the address `callback` we want to hear of the conference. Raises
-    IncompleteRecord where neither the record nor the read has a field that Cronofy requires.
+    `seen` is what was just read; notifications about the conference go to `callback`. Raises
+    IncompleteRecord if a field that Cronofy requires is in neither the record nor the read, or if the
+    event would end before it starts.
     """
     body = {name: value for name, value in event.body.items() if name != "attendees"}
     body["event_id"] = event.key.event_id
@@ -42,16 +43,16 @@ def update_body(
             raise IncompleteRecord(f"The record of the event has no {name}, and no read showed one.")
     start, end = (parse_event_time(body[name], event.tzid) for name in ("start", "end"))
     if start is not None and end is not None and end.instant < start.instant:
-        # Its start was moved, and the read did not show the end that belongs to it.
+        # The start was moved, and the read did not show the matching end.
         raise IncompleteRecord("The event as recorded and read would end before it starts.")
     return body
 
 
 def _subscribed(subscriptions: Any, callback: str) -> list[Any]:
-    """The caller's subscriptions with ours beside them.
+    """The caller's subscriptions plus ours.
 
-    An empty list removes what was subscribed (reference §4), so a list seems to take the place of the
-    one before; were it only added, the caller would at worst hear twice, as it must expect anyway.
+    An empty list removes all subscriptions (reference §4), so a list seems to replace the one before. If it
+    only adds, the caller is at worst notified twice, which it must expect anyway.
     """
     given = subscriptions if isinstance(subscriptions, list) else []
     others = [each for each in given if not isinstance(each, Mapping) or each.get("uri") != callback]
@@ -60,7 +61,7 @@ def _subscribed(subscriptions: Any, callback: str) -> list[Any]:
 
 
 def _in_zone(moment: EventTime, written: Any) -> Any:
-    """The time as read, in the zone that the caller wrote it in where the read names none."""
+    """The time as read, in the caller's zone if the read names none."""
     zoneless = isinstance(moment.wire, str) and not moment.all_day
     if zoneless and isinstance(written, Mapping) and written.get("tzid"):
         return {"time": moment.wire, "tzid": written["tzid"]}

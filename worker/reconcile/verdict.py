@@ -1,7 +1,7 @@
-"""What a look concludes of one event: pure, and final once made.
+"""What a look concludes about one event: pure, and final once made.
 
-A look first judges each event (`worker.reconcile.judging`), then carries out the remedies, and concludes
-here: the diagnosis and what the remedies came to make the verdict, which is written as it is.
+A look judges each event (`worker.reconcile.judging`), carries out the remedies, and combines the diagnosis
+and their results here into the verdict, which is written as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Verdict:
 
     diagnosis: Diagnosis
     change: EventChange
-    #: For a person, where one is told now.
+    #: For the operator, if notified now.
     escalation: Escalation | None = None
 
     @property
@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """What is told of the event."""
+        """The event's outcomes."""
         return self.change.outcomes
 
 
@@ -63,7 +63,7 @@ class _Draft:
         )
 
     def notify_once(self, kind: OutcomeType, detail: Mapping[str, Any], about: str = "") -> bool:
-        """Add an outcome, unless that was done for the same cause (and `about`) before; whether it was."""
+        """Add an outcome once per cause (and `about`); returns whether it was added."""
         mark = mark_of(self.diagnosis, about)
         if mark in self.after.notified:
             return False
@@ -72,7 +72,7 @@ class _Draft:
         return True
 
     def escalate_once(self, reason: str, about: str = "") -> None:
-        """Tell a person, unless that was done before for the same cause (and `about`)."""
+        """Notify a person, once per cause (and `about`)."""
         if self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
             self.escalated = reason
 
@@ -85,15 +85,15 @@ def conclude(
     write: WriteResult | None = None,
     relink: RelinkNote | None = None,
 ) -> Verdict:
-    """The verdict on a judged event, with what became of its Update Event and of its relink email."""
+    """The verdict on a judged event, given what became of its Update Event and its relink email."""
     diagnosis, event = judged.diagnosis, judged.event
-    # What is merely waited for is notified; that a profile was connected again is not (reference §6b).
+    # Cronofy notifies us of what we merely wait for, but not of a profile connected again (reference §6b).
     notices_arrive = judged.notices_arrive and event.subscribed and diagnosis.remedy is Remedy.WAIT
     pause = next_pause(interval_of(event), policy, notices_arrive=notices_arrive)
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
     draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at))
     if diagnosis.state is State.ASSIGNED:
-        _tell_assigned(draft, event)
+        _add_assigned(draft, event)
     elif diagnosis.state is State.CLOSED:
         draft.add_outcome(OutcomeType.CLOSED, {})
     elif diagnosis.cause is Cause.PROVIDER_OUTAGE:
@@ -108,13 +108,13 @@ def conclude(
     settled = diagnosis.state is not State.PENDING
     taken = judged.seen is not None
     change = EventChange(before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken)
-    # Packed here, where what fails is held against this event.
+    # Pack now, so that a failure counts against this event.
     _ = change.value
     return Verdict(diagnosis, change, _escalation(draft))
 
 
-def _tell_assigned(draft: _Draft, event: TrackedEvent) -> None:
-    """It has its link; a write whose answer was never seen is now seen in effect (contract §6)."""
+def _add_assigned(draft: _Draft, event: TrackedEvent) -> None:
+    """It has its link; if a write's answer was lost, the link shows that it worked (contract §6)."""
     for profile_id, write in event.writes.items():
         if not write.accepted and not write.refused:
             detail = {"from_profile_id": event.profile_id, "to_profile_id": profile_id}
@@ -126,13 +126,13 @@ def _tell_assigned(draft: _Draft, event: TrackedEvent) -> None:
 
 
 def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy: Policy) -> None:
-    """What became of the Update Event that sets another profile."""
+    """Add the result of the Update Event that sets another profile."""
     to, now, after = result.to_profile_id, draft.now, draft.after
     if result.end is WriteEnd.INCOMPLETE:
         draft.escalate_once(result.reason, "incomplete")
         return
     if result.write is None:
-        # It was not sent: the event stays due, with the writes that it had.
+        # It was not sent: the event stays due, and its writes stay as they were.
         draft.after = replace(after, next_look=to_ms(now))
         return
     after = replace(after, writes={**before.writes, to: result.write})
@@ -145,12 +145,12 @@ def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy:
         )
         draft.add_outcome(OutcomeType.REASSIGNED, {"from_profile_id": after.profile_id, "to_profile_id": to})
     elif result.end is WriteEnd.REFUSED:
-        # The next look finds no profile left to try; that is no news then.
+        # The next look finds no profile left to try: by then that is old news.
         notified = (*after.notified, mark_of(draft.diagnosis))
         draft.after = replace(after.noted(now, "write_refused", result.reason), notified=notified)
         draft.escalate_once(f"Setting the profile {to} failed: {result.reason}", to)
     else:
-        # It may have arrived: a later look sees, and sends it again only if it must.
+        # It may have arrived: a later look finds out, and sends it again only if it must.
         failures = before.failures + 1
         look_at = retry_look(failures, after.starts_at, now, policy)
         after = after.noted(now, "write_failed", result.reason)
@@ -158,11 +158,11 @@ def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy:
 
 
 def _add_relink(draft: _Draft, note: RelinkNote) -> None:
-    """What was decided of the email that asks for the event's profile."""
+    """Add what was decided about the relink email for the event's profile."""
     if note.late:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
     elif note.obstacle:
-        # The outcome speaks of the profile; the email to the operator names its events.
+        # The outcome is about the profile; the email to the operator lists its events.
         draft.escalated = note.obstacle
     if note.look_by and draft.after.next_look is not None:
         next_look_ms = min(draft.after.next_look, to_ms(note.look_by))
@@ -170,7 +170,7 @@ def _add_relink(draft: _Draft, note: RelinkNote) -> None:
 
 
 def mark_of(diagnosis: Diagnosis, about: str = "") -> str:
-    """What is remembered of having told a person."""
+    """What we remember of having notified a person."""
     return f"{diagnosis.cause or ''}:{about or diagnosis.detail.get('profile_id', '')}"
 
 
