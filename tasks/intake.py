@@ -1,4 +1,4 @@
-"""Intake: what other services say about accounts and events (contract §1)."""
+"""Intake: what other services tell us about accounts and events (contract §1)."""
 
 from __future__ import annotations
 

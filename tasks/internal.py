@@ -1,4 +1,4 @@
-"""Internal tasks: the sweep, the looks it wakes, and what goes out. Their messages are wake-ups only."""
+"""Internal tasks: the sweep, the looks it wakes, and sending. Their messages are only wake-ups."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from worker.run.sweep import sweep as take_sweep
 
 @app.task(name="conferencing.sweep", bind=True)
 def sweep(self: Task[..., Any]) -> None:
-    """Make ready what is due, and wake as many looks as there is work for."""
+    """Make ready what is due, and wake the batches to look at it."""
     with bound_to(self):
         batches = take_sweep(services())
         for _ in range(batches):
-            # A wake-up that nobody took before the next sweep is of no use.
+            # A wake-up that nobody took before the next sweep is useless.
             look_at_ready.apply_async(expires=max(1.0, services().settings.sweep_every.total_seconds()))
         wake_outgoing()
 
@@ -38,19 +38,19 @@ def look_at_ready(self: Task[..., Any]) -> None:
             look_at_account.delay(sub=sub)
         rest, wakeups = result.resume_after, services().ledger.wakeups
         if rest and rest < services().settings.sweep_every and wakeups.take_resumption(rest):
-            # Nothing hangs on it: the next sweep would do the same, only later.
+            # Nothing depends on it: the next sweep would do the same, only later.
             look_at_ready.apply_async(countdown=rest.total_seconds(), expires=rest.total_seconds() + 5)
 
 
 @app.task(name="conferencing.look_at_account", bind=True)
 def look_at_account(self: Task[..., Any], sub: str) -> None:
-    """Look at what is due of one account, ahead of the sweep's order."""
+    """Look at the due events of one account, ahead of its turn."""
     with bound_to(self):
         result = looks.look_at_account(services(), sub)
         if result.looked_at:
             wake_outgoing()
         if result.resume_after:
-            # Put off, the account stands where its start puts it, behind many others perhaps.
+            # Otherwise it waits for its turn, perhaps behind many others.
             wait = services().ledger.wakeups.after_refusal(sub, result.resume_after)
             if wait:
                 look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
@@ -70,7 +70,7 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
     name, queue_name = settings.outcome_task, settings.outcome_queue
     if name is None or queue_name is None:
         return
-    # A queue of the consumer's own, which is none of ours to take from.
+    # The consumer's own queue, not one we take from.
     queue: Any = Queue(queue_name, Exchange(queue_name), queue_name)
 
     def publish(outcome: str) -> None:
@@ -81,7 +81,7 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
 
 
 def wake_outgoing() -> None:
-    """Wake the tasks that send, where there is something to send."""
+    """Wake the tasks that send, if there is something to send."""
     if services().outbox.has_due():
         send_mail.delay()
     if services().settings.outcome_task and services().ledger.outcomes.has_undelivered():

@@ -1,4 +1,4 @@
-"""Push notifications, handed over as they came (contract §1)."""
+"""Push notifications, exactly as received (contract §1)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from worker.intake.payloads import ReceiveNotification
 
 @app.task(name="conferencing.receive_notification", **PUBLIC)
 def receive_notification(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
-    """Verify a notification and have what it speaks of looked at, at once; false where it is not taken."""
+    """Verify a notification and look at what it is about; false if it was refused."""
 
     def service(services: Services, notification: ReceiveNotification) -> bool:
         due = accept.receive_notification(services, notification)
         for sub, wait in due or ():
-            # A wake-up may come late: it carries nothing, and without it the next sweep does the same.
+            # A late or lost wake-up does no harm: the next sweep does the same.
             look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
         return due is not None
 

@@ -1,4 +1,4 @@
-"""How a task takes its payload: checked, and kept as a dead letter where it does not fit."""
+"""How a task takes its payload: checked, and kept as a dead letter if it is bad."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ R = TypeVar("R")
 
 
 class PublicTask(Task):  # type: ignore[type-arg]
-    """A task that takes any keyword, also one that Celery's own signature has: it is refused like others."""
+    """A task that takes any keyword, so that one from Celery's own signature is refused like any other."""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
         return self.run(*args, **kwargs)
 
 
-#: Options of every public task: its answer is kept, and a refused payload is no error of ours.
+#: Options of every public task: its answer is kept, and a refused payload is not our error.
 PUBLIC: dict[str, Any] = {
     "base": PublicTask,
     "bind": True,
@@ -39,7 +39,7 @@ PUBLIC: dict[str, Any] = {
     "throws": (BadPayload,),
 }
 
-#: A message that cannot be worked on for now is given back after so long.
+#: How long to wait before giving back a message that cannot be worked on now.
 REST_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -52,9 +52,9 @@ def handle(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> R:
-    """Check the arguments and hand them to the service; a payload that does not fit is kept, not retried.
+    """Check the arguments and hand them to the service; a bad payload is kept as a dead letter, not retried.
 
-    So is one that the service fails on unforeseen, since nobody else would have it then.
+    So is one on which the service fails unexpectedly: nobody else has a copy.
     """
     with bound_to(task):
         try:
@@ -67,21 +67,21 @@ def handle(
             return service(services(), payload)
         except Exception as error:
             if outage.why(error) is None:
-                reason = f"It failed unforeseen ({type(error).__name__})."
+                reason = f"It failed unexpectedly ({type(error).__name__})."
                 services().dead_letters.keep(task.name, reason, args, kwargs)
             raise
 
 
 def delivered_again(task: Task[..., Any]) -> bool:
-    """Whether the broker delivered this message before, and it was not acknowledged."""
+    """Whether the broker delivered this message before without an acknowledgement."""
     return bool((task.request.delivery_info or {}).get("redelivered"))
 
 
 @contextmanager
 def bound_to(task: Task[..., Any]) -> Iterator[None]:
-    """Bind the task's name and id to all that is logged.
+    """Bind the task's name and id to every log line.
 
-    While Redis is away or takes no writes, the message is given back, and is delivered again until it does.
+    While Redis is away or takes no writes, the message goes back to the broker, to be delivered again.
     """
     with structlog.contextvars.bound_contextvars(task=task.name, task_id=task.request.id):
         try:
@@ -90,7 +90,7 @@ def bound_to(task: Task[..., Any]) -> Iterator[None]:
             server = BROKER if isinstance(error, OperationalError) else LEDGER
             if not server.began(error):
                 raise
-            # Not at once, or it would only go round and round.
+            # Wait first, or the message would loop without pause.
             time.sleep(REST_SECONDS)
             raise Reject(type(error).__name__, requeue=True) from None
         else:

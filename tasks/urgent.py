@@ -1,4 +1,4 @@
-"""Urgent questions: one event or one account, now, ahead of the sweep (contract §1)."""
+"""Urgent requests: one event or one account, ahead of the sweep (contract §1)."""
 
 from __future__ import annotations
 

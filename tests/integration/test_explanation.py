@@ -98,7 +98,7 @@ def test_a_live_read_that_fails_is_answered_from_the_ledger(begin: Begin) -> Non
 
     assert isinstance(found, Case)
     assert not found.live
-    assert "Not read anew" in found.answer["evidence"][-1]
+    assert "Not re-read" in found.answer["evidence"][-1]
 
 
 def test_it_is_known_where_the_relink_email_is(begin: Begin) -> None:

@@ -89,7 +89,7 @@ def test_explain_answers_from_the_record_where_cronofy_cannot_be_asked(begin: Be
 
     answer = world.explain().answer
 
-    assert (answer["cause"], answer["evidence"][-1][:15]) == ("generating", "Not read anew: ")
+    assert (answer["cause"], answer["evidence"][-1][:13]) == ("generating", "Not re-read: ")
 
 
 def test_explain_answers_for_settled_events(begin: Begin) -> None:

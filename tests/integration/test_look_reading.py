@@ -96,7 +96,7 @@ def test_from_a_broken_userinfo_nothing_is_concluded(begin: Begin, fault: dict[s
     answer = world.look()
 
     assert (answer["state"], answer["cause"]) == ("pending", "generating")
-    assert answer["evidence"][-1].startswith("Not read anew: ")
+    assert answer["evidence"][-1].startswith("Not re-read: ")
     assert (world.types(), world.writes(), world.standing()) == ([], [], {"waiting"})
     assert world.stored().event.failures == 1
 

@@ -33,7 +33,7 @@ def test_a_paused_fleet_asks_cronofy_nothing_and_goes_on_where_it_was(begin: Cal
 
     assert woken == 0
     assert world.calls() == []
-    assert answer["evidence"][-1] == "Not read anew: An operator paused the fleet (reconciler pause)."
+    assert answer["evidence"][-1] == "Not re-read: An operator paused the fleet (reconciler pause)."
     assert world.types() == []
 
     world.services.ledger.set_paused(False)

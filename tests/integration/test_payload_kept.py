@@ -50,7 +50,7 @@ def test_what_fails_unforeseen_is_kept(
     with pytest.raises(type(error)):
         fail(world, monkeypatch, error)
 
-    reason = f"It failed unforeseen ({type(error).__name__})."
+    reason = f"It failed unexpectedly ({type(error).__name__})."
     assert kept(world) == [(TASK.name, reason, KWARGS)]
 
 

@@ -80,5 +80,5 @@ def test_a_payload_is_corrected(kwargs: dict[str, Any], correction: Correction, 
 
 def test_a_correction_that_leads_nowhere_is_named() -> None:
     """Into a text, no name leads."""
-    with pytest.raises(BadCorrection, match=r"event\.event_id leads into something that is no object"):
+    with pytest.raises(BadCorrection, match=r"event\.event_id leads into something that is not an object"):
         corrected(kept(event="text"), [Correction(("event", "event_id"), 1)])

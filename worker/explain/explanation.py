@@ -68,7 +68,7 @@ def recorded_case(
         rules=Rules(settings.grace, settings.relink_reminders, settings.replacement.value, settings.dry_run),
         delivery=_delivery(ledger, account, stored.event, answer),
         paused_since=ledger.paused_since(),
-        live=found is not None and found.read_anew,
+        live=found is not None and found.live,
     )
 
 

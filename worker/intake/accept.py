@@ -1,7 +1,7 @@
-"""What the intake tasks do: write what a caller says into the ledger, and answer once it is there.
+"""What the intake tasks do: write what a caller says into the ledger, then answer.
 
-Each of them may be done twice with no harm. The two that begin something anew are told whether their message
-is delivered `again`: what they began the first time is not begun once more.
+All are safe to repeat. Two of them start something over: with `again` (the broker delivered the message once
+more), they leave what they already started alone.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ log = structlog.get_logger()
 
 
 def connect_account(services: Services, account: ConnectAccount, *, again: bool = False) -> bool:
-    """Store the account's credentials and wake it if it was lost."""
+    """Store the account's credentials, and wake it if it was lost."""
     if again and _holds(services, account):
         return True
     credentials = Credentials(account.refresh_token, account.access_token)
     services.ledger.connect(account.sub, credentials, account.data_center, account.email, account.name)
     if services.looker.channels is not None:
-        # With other credentials it may be another channel, or none.
+        # Other credentials may have another channel, or none.
         services.ledger.check_channel(account.sub)
     log.info("account.stored", sub=account.sub)
     return True
 
 
 def forget_account(services: Services, account: AccountOnly) -> bool:
-    """Erase all that is known of the account, and close its notification channel if that can be done."""
+    """Erase all we know of the account, and close its notification channel if possible."""
     channels = services.looker.channels
     if channels is not None:
-        # A look under way is not waited for: it has the account's one token refresh.
+        # Skipped, not waited for, while a look is in progress: only the lease's holder may refresh tokens.
         lease = services.ledger.claim_account(account.sub, services.settings.lease)
         if isinstance(lease, Lease):
             channels.close(lease.account)
@@ -71,7 +71,7 @@ def track(services: Services, tracked: TrackEvent, *, again: bool = False) -> bo
 
 
 def untrack(services: Services, event: OneEvent) -> bool:
-    """Stop watching an event; true also where it was not watched."""
+    """Stop watching an event; true even if it was not watched."""
     services.ledger.untrack(event.sub, EventKey(event.calendar_id, event.event_id))
     log.info("event.untracked", sub=event.sub, calendar_id=event.calendar_id, event_id=event.event_id)
     return True
@@ -80,10 +80,10 @@ def untrack(services: Services, event: OneEvent) -> bool:
 def receive_notification(
     services: Services, notification: ReceiveNotification
 ) -> tuple[tuple[str, timedelta], ...] | None:
-    """Take a push notification: what it speaks of becomes due now.
+    """Take a push notification: the events it is about become due now.
 
-    Returns the accounts that are to be looked at, each with how long from now; None for one that is not
-    taken, since its signature does not fit: it is counted, logged and dropped (contract §6).
+    Returns the accounts to look at, each with the wait until then; None if the signature is wrong: such
+    notifications are counted, logged and dropped (contract §6).
     """
     secrets = [secret.get_secret_value() for secret in services.settings.cronofy_client_secret]
     if not is_signed(notification.body.encode(), notification.signature, secrets):
@@ -112,7 +112,7 @@ def receive_notification(
 
 
 def _holds(services: Services, account: ConnectAccount) -> bool:
-    """Whether these credentials are stored, and work as far as is known."""
+    """Whether these credentials are stored, and Cronofy has not refused them."""
     stored = services.ledger.account(account.sub)
     credentials = services.ledger.open_credentials(stored)
     return not stored.lost and credentials is not None and credentials.refresh_token == account.refresh_token
@@ -125,15 +125,15 @@ def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]
 def _make_due(
     services: Services, sub: str, calendar_id: str | None, event_id: str | None, push: PushNotification
 ) -> bool:
-    """Make the events that it may mean due now; without an event id, all of the account's."""
+    """Make due the events it may mean: without an event id, all of the account's."""
     ledger = services.ledger
     if event_id is None:
         return ledger.take_notification(sub, push.channel_id, due=push.is_news)
-    said = b""
+    notice = b""
     if push.interaction is not None:
-        said = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
+        notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
     if calendar_id is not None:
-        return ledger.nudge(sub, EventKey(calendar_id, event_id), said)
+        return ledger.nudge(sub, EventKey(calendar_id, event_id), notice)
     keys = [stored.event.key for stored in ledger.pending(sub) if stored.event.key.event_id == event_id]
-    taken = [ledger.nudge(sub, key, said) for key in keys]
+    taken = [ledger.nudge(sub, key, notice) for key in keys]
     return any(taken)

@@ -18,7 +18,7 @@ from worker.intake.payloads import BadPayload, TrackEvent, parse
 def import_lines(settings: Settings, file: Path, console: Console) -> tuple[int, int]:
     """Track every good line of `file`; returns how many were imported and how many refused.
 
-    Each refused line is named on `console` with its number and the reason. Importing twice does no harm.
+    Prints the number of each refused line and the reason on `console`. Importing twice does no harm.
     """
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     services = bootstrap(settings)

@@ -1,7 +1,6 @@
 """What callers may send: the keyword arguments of the contract's tasks (§1), checked before use.
 
-A payload that does not fit is a `BadPayload` whose reason says what is wrong and where, and never
-repeats a value.
+A bad payload raises `BadPayload`, whose reason says what is wrong and where, and never repeats a value.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from worker.ledger.records import DataCenter
 
 #: A task's keyword arguments may not be longer than this as JSON (contract §1).
 LARGEST_PAYLOAD = 64 * 1024
-#: Ids are opaque, but not without end: so many bytes of UTF-8.
+#: Ids are opaque, but limited to this many bytes of UTF-8.
 LONGEST_ID = 1024
-#: Nested deeper than any event body is.
+#: Deeper nesting than any event body has.
 DEEPEST = 32
 
 
 class BadPayload(Exception):
-    """The keyword arguments of a task are not what the contract says."""
+    """The keyword arguments of a task break the contract."""
 
     permanent = True
     retry_after = None
@@ -51,13 +50,13 @@ Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=8
 
 
 class Payload(BaseModel):
-    """What all payloads share: nothing unknown is taken, and no error repeats a value."""
+    """What all payloads share: unknown fields are refused, and no error repeats a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ConnectAccount(Payload):
-    """``conferencing.connect_account``: `expires_in` is taken and not needed, since 401 tells."""
+    """``conferencing.connect_account``: `expires_in` is accepted but unused: a 401 is enough."""
 
     sub: Id
     refresh_token: Token
@@ -75,7 +74,7 @@ class AccountOnly(Payload):
 
 
 class TrackEvent(Payload):
-    """``conferencing.track``: `event` is the very body that the caller sent to Cronofy."""
+    """``conferencing.track``: `event` is the exact body that the caller sent to Cronofy."""
 
     sub: Id
     calendar_id: Id
@@ -112,7 +111,7 @@ class TrackEvent(Payload):
 
     @property
     def profile_id(self) -> str | None:
-        """The conferencing profile that the caller asked for, if the body says."""
+        """The conferencing profile that the caller asked for, if any."""
         conferencing = self.event.get("conferencing")
         return conferencing["profile_id"] if conferencing else None
 
@@ -137,43 +136,42 @@ class ReceiveNotification(Payload):
 
 P = TypeVar("P", bound=Payload)
 
-
-#: What Pydantic says in words of its own trade.
+#: Plainer words for some of Pydantic's errors.
 _FAULTS = {"missing": "is missing", "extra_forbidden": "is unknown", "string_type": "must be a text"}
 
 
 def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
-    """Check a task's arguments against its model; BadPayload names the first fault and its place."""
+    """Check a task's arguments against its model; BadPayload names the first error and where it is."""
     if args:
-        raise BadPayload("Only keyword arguments are taken.")
+        raise BadPayload("Only keyword arguments are accepted.")
     _check_json(kwargs)
     try:
         return model.model_validate(dict(kwargs))
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:80] for part in fault["loc"])
-        said = _FAULTS.get(fault["type"], fault["msg"])
-        raise BadPayload(f"{place}: {said}" if place else said) from None
+        reason = _FAULTS.get(fault["type"], fault["msg"])
+        raise BadPayload(f"{place}: {reason}" if place else reason) from None
 
 
 def _check_json(kwargs: Mapping[str, Any]) -> None:
-    """What cannot go back out as JSON, or is too large or too deep, is refused as a whole."""
+    """Refuse a payload that cannot be written as JSON, or is too large or too deep."""
     try:
         size = len(json.dumps(kwargs, allow_nan=False, ensure_ascii=False).encode())
     except UnicodeEncodeError:
         raise BadPayload("A text is not valid Unicode (a lone surrogate).") from None
     except ValueError:
-        raise BadPayload("A number is not a number (NaN or infinite).") from None
+        raise BadPayload("A number is NaN or infinite.") from None
     except (RecursionError, TypeError):
-        raise BadPayload("The payload is no plain JSON.") from None
+        raise BadPayload("The payload is not plain JSON.") from None
     if size > LARGEST_PAYLOAD:
-        raise BadPayload(f"The payload is {size} bytes long; at most {LARGEST_PAYLOAD} are taken.")
+        raise BadPayload(f"The payload is {size} bytes long; the limit is {LARGEST_PAYLOAD}.")
     if _depth(kwargs) > DEEPEST:
         raise BadPayload(f"The payload is nested more than {DEEPEST} levels deep.")
 
 
 def _depth(value: Any) -> int:
-    """How deep objects and lists are nested; JSON's encoder has already bounded it."""
+    """How deep objects and lists are nested; the JSON encoder has already ruled out endless nesting."""
     level, depth = [value], 0
     while level:
         depth += 1

@@ -1,7 +1,7 @@
-"""What a push notification speaks of (Cronofy API reference §6), read as leniently as can be.
+"""What a push notification is about (Cronofy API reference §6), read as leniently as possible.
 
-Its body is a hint, never evidence: ids are taken from it, and the kind of interaction; what is true
-is then read from Cronofy.
+Its body is a hint, never evidence: we take ids and the kind of interaction from it, then read the facts
+from Cronofy.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 
 from worker.diagnosis.model import Interaction
 
-#: Words for the same interaction; the second stood in older documentation.
+#: Cronofy's words; `conferencing_success` is from older documentation.
 _INTERACTIONS = {
     "conferencing_assigned": Interaction.ASSIGNED,
     "conferencing_success": Interaction.ASSIGNED,
     "conferencing_failing": Interaction.FAILING,
 }
-#: A channel was opened; somebody wants their data erased at Cronofy.
+#: A channel was opened; a user wants their data erased at Cronofy.
 _NO_NEWS = ("verification", "gdpr_requested")
 _LONGEST_WORD = 64
 
 
 @dataclass(frozen=True, slots=True)
 class PushNotification:
-    """What a notification says: any of it may be missing."""
+    """What a notification says; any part may be missing."""
 
     calendar_id: str | None = None
     event_id: str | None = None
@@ -34,17 +34,17 @@ class PushNotification:
     subtype: str | None = None
     #: Cronofy's word for what it is about, such as ``change`` (reference §6b).
     kind: str | None = None
-    #: The channel that it came over; None for an event's own subscription.
+    #: The channel it came over; None for an event's own subscription.
     channel_id: str | None = None
 
     @property
     def is_news(self) -> bool:
-        """Whether an event of ours may stand otherwise than before; so may what an unknown word means."""
+        """Whether an event may have changed; an unknown kind counts as news, too."""
         return self.kind not in _NO_NEWS
 
 
 def read_notification(body: str) -> PushNotification:
-    """Read a notification's body; one that is no JSON object, or says nothing known, is an empty one."""
+    """Read a notification's body; empty if it is not a JSON object or says nothing we know."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -83,7 +83,7 @@ def _word(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """A text that can be kept: a lone surrogate cannot be written as UTF-8."""
+    """Text that can be stored: a lone surrogate cannot be written as UTF-8."""
     if not isinstance(value, str) or not value:
         return None
     return None if any("\ud800" <= character <= "\udfff" for character in value) else value

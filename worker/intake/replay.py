@@ -1,4 +1,4 @@
-"""What `reconciler dead-letters` does: shows letters with secrets masked, sends them again, drops them."""
+"""What `reconciler dead-letters` does: shows letters with secrets masked, and replays them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from config.logging import MASK, Redaction
 from worker.intake.payloads import ConnectAccount
 from worker.ledger.dead_letters import POSITIONAL, DeadLetters, KeptLetter
 
-#: Sends a task: its name, positional and keyword arguments. Raises where the broker does not take it.
+#: Sends a task: its name, positional and keyword arguments. Raises if the broker does not take it.
 Send = Callable[[str, Sequence[Any], dict[str, Any]], None]
 
-#: A misspelt id is compared with so many of the newest letters.
+#: How many of the newest letters a misspelt id is compared with.
 COMPARED = 1000
-#: Of a payload that was to bring tokens all else is masked: a token may stand under a misspelt name.
+#: What is shown of payloads with tokens: all else is masked, since a misspelt name may hold a token.
 _PLAIN = {"conferencing.connect_account": {*ConnectAccount.model_fields} - {"refresh_token", "access_token"}}
 
 
 class UnknownLetter(LookupError):
-    """There is no such letter; the message names the nearest."""
+    """There is no letter with this id; the message names the nearest."""
 
 
 class BadCorrection(ValueError):
@@ -32,7 +32,7 @@ class BadCorrection(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One argument to be replaced before a letter is sent again, or left out."""
+    """One argument to replace or remove before a letter is replayed."""
 
     #: Names from the outside in, such as ("event", "event_id").
     path: tuple[str, ...]
@@ -41,7 +41,7 @@ class Correction:
 
 
 def as_json(kept: KeptLetter, redaction: Redaction) -> dict[str, Any]:
-    """A letter as the contract (§5) writes it; without `kwargs` where no vault key opens it."""
+    """A letter as contract JSON (§5); `kwargs` is None if no vault key opens it."""
     return {
         "id": kept.letter_id,
         "task": kept.letter.task,
@@ -52,7 +52,7 @@ def as_json(kept: KeptLetter, redaction: Redaction) -> dict[str, Any]:
 
 
 def masked_kwargs(kept: KeptLetter, redaction: Redaction) -> dict[str, Any]:
-    """The payload without its secrets, among them what may be one: positional arguments, odd names."""
+    """The payload with secrets masked, and what may be one: positional arguments, odd names."""
     plain = _PLAIN.get(kept.letter.task)
     shown: dict[str, Any] = redaction.masked(dict(kept.letter.kwargs))
     for name, value in shown.items():
@@ -64,9 +64,9 @@ def masked_kwargs(kept: KeptLetter, redaction: Redaction) -> dict[str, Any]:
 
 
 def chosen(letters: DeadLetters, letter_ids: Iterable[str], *, every: bool) -> Iterator[KeptLetter]:
-    """The letters with these ids, or all; UnknownLetter, before any is given, where one does not exist."""
+    """The letters with these ids, or all; raises UnknownLetter up front if one does not exist."""
     if every:
-        # Not those that come while these are worked through: a replayed one may come back.
+        # Only as many as there are now: a replayed letter may come back.
         return islice(iter(letters), len(letters))
     return iter([_find(letters, letter_id) for letter_id in dict.fromkeys(letter_ids)])
 
@@ -77,14 +77,14 @@ def _find(letters: DeadLetters, letter_id: str) -> KeptLetter:
         return found
     ids = [kept.letter_id for kept in letters.newest(COMPARED)]
     near = difflib.get_close_matches(letter_id, ids, n=1, cutoff=0.0)
-    nearest = f"the nearest is {near[0]}" if near else "there are none at all"
+    nearest = f"the nearest is {near[0]}" if near else "there are no dead letters"
     raise UnknownLetter(f"There is no dead letter {letter_id}; {nearest}.")
 
 
 def replay(letters: DeadLetters, kept: KeptLetter, corrections: Iterable[Correction], send: Send) -> None:
-    """Send a letter's task again, and take the letter out once the broker has it.
+    """Send a letter's task again, and remove the letter once the broker has the message.
 
-    Whatever goes wrong before, the letter stays; sent twice, a task does no harm (contract §1).
+    If anything goes wrong before that, the letter stays: sending a task twice does no harm (contract §1).
     """
     kwargs = corrected(kept, corrections)
     args = kwargs.pop(POSITIONAL, ())
@@ -93,14 +93,14 @@ def replay(letters: DeadLetters, kept: KeptLetter, corrections: Iterable[Correct
 
 
 def corrected(kept: KeptLetter, corrections: Iterable[Correction]) -> dict[str, Any]:
-    """The payload with the corrections made; BadCorrection where one leads nowhere."""
+    """The corrected payload; raises BadCorrection if a correction does not fit."""
     kwargs: dict[str, Any] = deepcopy(dict(kept.letter.kwargs))
     for correction in corrections:
         place: Any = kwargs
         for name in correction.path[:-1]:
             place = place.setdefault(name, {}) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise BadCorrection(f"{'.'.join(correction.path)} leads into something that is no object")
+            raise BadCorrection(f"{'.'.join(correction.path)} leads into something that is not an object")
         if correction.remove:
             place.pop(correction.path[-1], None)
         else:

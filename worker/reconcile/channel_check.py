@@ -127,7 +127,7 @@ def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> Cr
         ledger.release(lease)
         return None
     if channels is None:
-        # This process has no webhook URL; one that has finds the channel due at the events' next look.
+        # No webhook URL here, or a dry run: a process with one finds it due at the events' next look.
         ledger.keep_channel(lease, None, None)
         return None
     try:

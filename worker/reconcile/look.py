@@ -86,7 +86,7 @@ class Looker:
     emails: Emails
     failures: Failures
     dry_run: bool = False
-    #: None without a receiver for notifications, or if nothing may be written.
+    #: None without a webhook URL, or in a dry run.
     channels: Channels | None = None
 
     def look(self, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False) -> LookResult:

@@ -1,4 +1,4 @@
-"""What leaves the ledger for the outside: emails from the outbox, outcomes for their task."""
+"""Sends what leaves the ledger: emails from the outbox, outcomes to their task."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from worker.ledger.vault import VaultError
 from worker.mail.compose import read_back
 from worker.mail.smtp import MailError
 
-#: For how long one task sends mails; what is left waits for the next wake-up.
+#: How long one task sends emails; the rest wait for the next wake-up.
 MAIL_SECONDS = 10.0
 LONGEST_MAIL_PAUSE = timedelta(minutes=15)
-#: How many outcomes are delivered at a time, and how long one process may take over that.
+#: How many outcomes one process delivers in a turn, and how long a turn lasts.
 DELIVERED_AT_A_TIME = 500
 TURN = timedelta(seconds=30)
-#: It stops well before its turn is over, or the next one would deliver the same again.
+#: A process stops well before its turn is over, or the next one would deliver the same outcomes.
 DELIVERY_SECONDS = 15.0
 
 log = structlog.get_logger()
 
 
 def send_mails(services: Services) -> int:
-    """Send what is due in the outbox; returns how many were. A mail stays until it is sent or refused."""
+    """Send the due emails in the outbox; returns how many. An email stays until it is sent or refused."""
     sent, end = 0, time.monotonic() + MAIL_SECONDS
     while time.monotonic() < end:
         try:
             mail = services.outbox.take()
         except VaultError as error:
-            # Ours to fix. It stays where it is, and does not hold up those behind it.
+            # Ours to fix. It stays in the outbox, and does not hold up the others.
             log.error("mail.unreadable", reason=str(error))
             continue
         if mail is None:
@@ -77,10 +77,10 @@ def _send(services: Services, mail: QueuedMail) -> bool:
 
 
 def deliver_outcomes(outcomes: OutcomeStream, publish: Callable[[str], None]) -> int:
-    """Call `publish` with each outcome (JSON) that was not delivered yet, in order; returns how many.
+    """Call `publish` with each undelivered outcome (JSON), in order; returns how many.
 
-    One process delivers at a time. If it dies, a few are delivered twice, with the same id, as consumers
-    must expect (contract §6).
+    One process delivers at a time. If it dies, a few outcomes go out twice with the same id, which
+    consumers must expect (contract §6).
     """
     if not outcomes.take_turn(TURN):
         return 0

@@ -1,4 +1,4 @@
-"""Runs looks: whatever is ready, one account at once, or one event's question without any change."""
+"""Runs looks: at ready accounts, at one account now, or at one event without changing anything."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from worker.ledger.leases import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.outage import why
 from worker.reconcile.answer import live_answer, recorded_answer, with_note
-from worker.reconcile.failure import is_alone, is_from_outside, revived, unforeseen
+from worker.reconcile.failure import is_alone, is_from_outside, revived, unexpected
 from worker.reconcile.look import LookResult
 
-#: A batch takes up no more accounts after so many seconds: wake-ups come with every sweep, and a
-#: short task leaves its process free for urgent work.
+#: After this, a batch takes up no more accounts: every sweep wakes new ones, and a short task leaves its
+#: process free for urgent work.
 BATCH_SECONDS = 5.0
 
-#: Looks that the budget broke off are woken again no sooner: a wake-up is to be worth its while.
+#: Looks that the budget broke off are woken no sooner than this, so that a wake-up is worth it.
 SHORTEST_REST = timedelta(milliseconds=500)
 
 log = structlog.get_logger()
@@ -33,24 +33,24 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a batch came to: how many accounts it looked at, and what the budget refused."""
+    """The result of a batch: how many accounts it looked at, and what it left."""
 
     looked_at: int
-    #: When there may be room in the budget again, where a lack of it ended the batch.
+    #: When there may be room in the budget again, if a lack of it ended the batch.
     resume_after: timedelta | None = None
-    #: Accounts that are to be looked at by a task of their own.
+    #: Accounts to look at in a task of their own.
     alone: tuple[str, ...] = ()
 
 
 def look_at_ready(services: Services, most: int) -> BatchResult:
     """Look at up to `most` ready accounts, soonest meeting first, several at a time.
 
-    Ends early when none is ready, when the budget is spent, or after `BATCH_SECONDS`. Each account
-    stands alone: its failure is its own.
+    Ends early when none is ready, when the budget is spent, or after `BATCH_SECONDS`. A failure at one
+    account does not affect the others.
     """
     batch, threads = _Batch(services, most), min(THREADS, most)
     with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
-        # Each with a copy of this context, so that its log lines are bound to the task as ours are.
+        # Each gets a copy of this context, so that its log lines name the task too.
         working = [pool.submit(copy_context().run, batch.work) for _ in range(threads)]
         looked_at = sum(work.result() for work in working)
     return BatchResult(looked_at, batch.resume_after, tuple(batch.alone))
@@ -68,7 +68,7 @@ class _Batch:
         self.alone: list[str] = []
 
     def work(self) -> int:
-        """Claim and look until the batch is over; returns how many accounts that were."""
+        """Claim and look until the batch is over; returns how many accounts were looked at."""
         ledger, lease_for = self._services.ledger, self._services.settings.lease
         done = 0
         while self._left > 0 and self._centers and time.monotonic() < self._end:
@@ -89,7 +89,7 @@ class _Batch:
         return done
 
     def _close(self, center: str, put_off: CronofyError) -> None:
-        """What one account of an origin was refused, all would be."""
+        """Skip the centres of an origin that put off one account: it would put off all of them."""
         origin = self._services.looker.cronofy.origin
         self._centers = tuple(each for each in self._centers if origin(each) != origin(center))
         rest = _rest_after(put_off)
@@ -107,9 +107,9 @@ def _rest_after(put_off: CronofyError | None) -> timedelta | None:
 def guarded_look(
     services: Services, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False
 ) -> LookResult:
-    """A look that harms no other, even if its failure cannot be written: its lease expires then.
+    """Look without harming other accounts: if even the failure cannot be written, the lease expires.
 
-    Raises RedisError while Redis is away or takes no writes: that is no failure of the look.
+    Raises RedisError while Redis is away or takes no writes: that is not a failure of the look.
     """
     with structlog.contextvars.bound_contextvars(sub=lease.sub):
         try:
@@ -121,11 +121,11 @@ def guarded_look(
             if why(error):
                 raise
             log.exception("look.lease_left", reason=type(error).__name__)
-            return LookResult(failure=unforeseen(error))
+            return LookResult(failure=unexpected(error))
 
 
 def look_at_account(services: Services, sub: str) -> BatchResult:
-    """Look at what is due of one account, as soon as nobody else does."""
+    """Look at the due events of one account, once nobody else holds it."""
     lease = _acquire(services, sub)
     if lease is None:
         return BatchResult(0)
@@ -134,9 +134,9 @@ def look_at_account(services: Services, sub: str) -> BatchResult:
 
 
 def reconcile_event(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
-    """Re-read, diagnose and act on one event now; the diagnosis, or None where it is not tracked.
+    """Re-read, diagnose and act on one event now; returns the diagnosis, or None if it is not tracked.
 
-    A parked one is taken up again: even if it cannot be looked at now, it is due from here on.
+    A parked event is taken up again: even if it cannot be looked at now, it is due from now on.
     """
     stored = services.ledger.find_pending(sub, key)
     if stored and stored.event.parked:
@@ -148,25 +148,25 @@ def reconcile_event(services: Services, sub: str, key: EventKey) -> dict[str, An
 
 
 def reconcile_account(services: Services, sub: str) -> list[dict[str, Any]]:
-    """The same for all pending events of an account but those that are parked."""
+    """The same for all of an account's pending events that are not parked."""
     pending = services.ledger.pending(sub)
     return _reconcile(services, sub, [stored.event.key for stored in pending if not stored.event.parked])
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Why an event stands as it does, as the contract (§1) writes it."""
+    """An event's diagnosis as contract JSON (§1)."""
 
     answer: dict[str, Any]
-    #: It was read at Cronofy just now; else it is from the ledger.
-    read_anew: bool = False
+    #: It was read at Cronofy just now; otherwise it is from the ledger.
+    live: bool = False
 
 
 def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
-    """Why the event stands as it does, by a live read; changes nothing. None where it is not tracked.
+    """Diagnose the event by a live read, changing nothing; None if it is not tracked.
 
-    A settled event, a parked one and one of a lost account is answered from the ledger, and so is one
-    that Cronofy cannot be asked about now; the answer says so.
+    An event that is settled, parked or of a lost account is answered from the ledger. So is one that cannot
+    be read at Cronofy now; the answer then says so.
     """
     ledger = services.ledger
     stored = ledger.find_pending(sub, key)
@@ -181,28 +181,28 @@ def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
 
     lease = _acquire(services, sub)
     if lease is None:
-        return recorded("A look at this account is under way.")
+        return recorded("Another look at this account is in progress.")
     try:
         present = next((s for s in lease.events if s.event.key == key), None)
         if present is None or lease.account.lost:
-            # Meanwhile it was settled or untracked, or the account was lost.
+            # It was settled or untracked, or the account was lost, meanwhile.
             present = present or ledger.find(sub, key)
             return Explained(recorded_answer(sub, present.event, lease.account.lost)) if present else None
         diagnosis = services.looker.diagnose_only(lease, present)
-        return Explained(live_answer(sub, present.event, diagnosis), read_anew=True)
+        return Explained(live_answer(sub, present.event, diagnosis), live=True)
     except CronofyError as error:
-        return recorded(f"Not read anew: {error.reason}")
+        return recorded(f"Not re-read: {error.reason}")
     except Exception as error:
         if is_from_outside(error):
             raise
         log.exception("explain.failed", sub=sub, calendar_id=key.calendar_id, event_id=key.event_id)
-        return recorded(f"Not read anew: {unforeseen(error)}")
+        return recorded(f"Not re-read: {unexpected(error)}")
     finally:
         ledger.release(lease)
 
 
 def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list[dict[str, Any]]:
-    """Look at these events now; an account that stays in other hands is due again at once."""
+    """Look at these events now; if someone else keeps the account leased, make them due at once."""
     ledger = services.ledger
     pending = [key for key in keys if ledger.find_pending(sub, key)]
     note = None
@@ -211,10 +211,10 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
         if lease is None:
             for key in pending:
                 ledger.nudge(sub, key)
-            note = "A look at this account is under way; this event is looked at right after it."
+            note = "Another look at this account is in progress; this event follows right after it."
         else:
             result = guarded_look(services, lease, pending, urgent=True)
-            note = f"Not read anew: {result.failure}" if result.failure else None
+            note = f"Not re-read: {result.failure}" if result.failure else None
             if result.put_off:
                 for key in pending:
                     ledger.nudge(sub, key)
@@ -225,7 +225,7 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
 
 
 def _acquire(services: Services, sub: str) -> Lease | None:
-    """Lease this account, waiting for whoever holds it as long as the task's time limit leaves."""
+    """Lease this account, waiting for its holder as long as the task's time limit allows."""
     settings = services.settings
     spare = settings.task_time_limit - settings.look_timeout - timedelta(seconds=2)
     end = time.monotonic() + max(0.0, spare.total_seconds())

@@ -1,4 +1,4 @@
-"""The sweep: what is due becomes ready, and looks are woken for as much of it as can be paid for."""
+"""The sweep: makes ready what is due, and wakes as many looks as the budget can pay for."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from worker.bootstrap import Services
 
 #: How many accounts one batch looks at, at most.
 BATCH_SIZE = 100
-#: More batches than this at a time only lengthen the queue; the next sweep comes soon.
+#: More batches than this would only lengthen the queue; the next sweep comes soon.
 MOST_BATCHES = 8
-#: How many accounts one script moves: it blocks the server meanwhile.
+#: How many accounts one script moves: it blocks the server while it runs.
 MOVED_AT_A_TIME = 300
 #: How many one sweep moves at most.
 MOST_MOVED = 30_000
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 def sweep(services: Services) -> int:
     """Move what is due to ready and return how many batches of looks to wake.
 
-    None are woken where another sweep took this tick: any number of beats is safe.
+    Does nothing and returns 0 if another sweep took this tick: any number of beats is safe.
     """
     ledger = services.ledger
     if not ledger.wakeups.take_sweep(services.settings.sweep_every):
@@ -44,9 +44,9 @@ def sweep(services: Services) -> int:
 
 
 def _payable(services: Services, ready: Mapping[str, int]) -> int:
-    """How many of the ready accounts the budget can pay a look for before the next sweep, at most.
+    """How many of the ready accounts the budget can pay for before the next sweep, at most.
 
-    Data centres that are asked at one origin share its budget.
+    Data centres with the same origin share its budget.
     """
     cronofy = services.looker.cronofy
     wanted: Counter[str] = Counter()
