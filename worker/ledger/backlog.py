@@ -1,4 +1,4 @@
-"""Samples of the backlog: how many events were pending for each cause, every few minutes of a day."""
+"""Samples of the backlog: pending events by cause, every few minutes for a day."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEPT = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The backlog at one moment; the cause None is for events not looked at yet."""
+    """The backlog at one moment; the cause None stands for events not looked at yet."""
 
     at: datetime
     pending: int
@@ -29,7 +29,7 @@ class Sample:
 
 
 def read_backlog(redis: Redis, keys: Keys) -> list[Sample]:
-    """The samples of the last day, the oldest first."""
+    """The samples of the last day, oldest first."""
     entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange(keys.backlog))
     return [_sample(entry_id, fields) for entry_id, fields in entries]
 

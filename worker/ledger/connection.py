@@ -1,4 +1,4 @@
-"""A Redis client for callers who would rather be told no than wait."""
+"""A Redis client for callers who would rather fail than wait."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-#: How long a person waits for each step when Redis does not answer.
+#: How long to keep a person waiting for each step when Redis does not answer.
 A_PERSONS_PATIENCE = timedelta(seconds=5)
 
 
 def connect_once(url: str, patience: timedelta) -> Redis:
-    """A client that tries once, and gives each step no more than `patience`. Connects to nothing yet."""
+    """A client that tries once, and allows each step at most `patience`. It does not connect yet."""
     seconds = patience.total_seconds()
     return Redis.from_url(
         url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=Retry(NoBackoff(), 0)

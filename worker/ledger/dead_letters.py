@@ -1,7 +1,7 @@
-"""Dead letters: what cannot be carried out, kept with the reason, to be corrected and sent again.
+"""Dead letters: what could not be carried out, kept with the reason, to be corrected and replayed.
 
-They are payloads that were refused or that a task failed on unforeseen, and events whose looks always failed.
-None is ever trimmed: a letter stays until an operator replays or drops it.
+They are refused payloads, payloads on which a task failed unexpectedly, and parked events. None is ever
+trimmed: a letter stays until an operator replays or drops it.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from redis import Redis
 from worker.ledger.keys import Keys
 from worker.ledger.vault import Vault, VaultError
 
-#: How many letters are read at a time: each may hold a payload of any size.
+#: How many letters to read at a time: their payloads may be large.
 PAGE = 50
-#: Where positional arguments, which no task takes, are kept among the keyword arguments.
+#: The keyword under which positional arguments are kept; no task takes any.
 POSITIONAL = "*"
-UNREADABLE = "This entry of the stream is no dead letter."
+UNREADABLE = "This stream entry is not a dead letter."
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A task that could not be carried out.
 
-    What may hold secrets or what users wrote is sealed in Redis: the payload, the traceback and the record.
+    The payload, traceback and record may hold secrets or users' texts, so they are sealed in Redis.
     """
 
     task: str
     reason: str
-    #: Its keyword arguments; positional ones are under ``*``.
+    #: Its keyword arguments, with positional ones under ``*``.
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    #: Of the error, secrets masked.
+    #: The error's traceback, secrets masked.
     traceback: str | None = None
-    #: A value of the ledger that could not be read.
+    #: A ledger value that could not be read.
     record: bytes | None = None
 
     def packed(self, vault: Vault) -> bytes:
@@ -54,12 +54,12 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class KeptLetter:
-    """A letter as it lies in the stream."""
+    """A letter as stored in the stream."""
 
     letter_id: str
-    #: Without payload, traceback and record where these are `sealed`.
+    #: Without payload, traceback and record if they cannot be opened.
     letter: DeadLetter
-    #: Why it cannot be opened, if it cannot.
+    #: Why they cannot be opened, if so.
     sealed: str | None = None
 
     @property
@@ -80,14 +80,14 @@ class DeadLetters:
         return self._redis.xlen(self._key)
 
     def __iter__(self) -> Iterator[KeptLetter]:
-        """All of them; few are in memory at a time."""
+        """All of them, a page in memory at a time."""
         start = "-"
         while page := cast("list[Any]", self._redis.xrange(self._key, min=start, count=PAGE)):
             yield from map(self._open, page)
             start = f"({page[-1][0].decode()}"
 
     def newest(self, most: int) -> list[KeptLetter]:
-        """The newest, at most `most` of them, oldest first."""
+        """Up to `most` of the newest, oldest first."""
         entries = cast("list[Any]", self._redis.xrevrange(self._key, count=most))
         return [self._open(entry) for entry in reversed(entries)]
 
@@ -105,7 +105,7 @@ class DeadLetters:
         return cast("bytes", self._redis.xadd(self._key, {"letter": packed})).decode()
 
     def remove(self, letter_id: str) -> bool:
-        """Take a letter out; whether it was there."""
+        """Remove a letter; returns whether it was there."""
         return bool(self._redis.xdel(self._key, letter_id))
 
     def _open(self, entry: tuple[bytes, dict[bytes, bytes]]) -> KeptLetter:
@@ -134,10 +134,10 @@ class DeadLetters:
 
 
 def _as_json(kwargs: Mapping[str, Any]) -> bytes:
-    """JSON of whatever was sent; what JSON does not know is written as text rather than lost."""
+    """Whatever was sent, as JSON; values JSON does not know are kept as text."""
     try:
         return json.dumps(kwargs, default=repr).encode()
     except RecursionError:
-        # What could be read at all fits into a stack of its own.
+        # Whatever could be read at all fits into a fresh stack.
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(json.dumps, kwargs, default=repr).result().encode()

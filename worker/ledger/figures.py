@@ -1,4 +1,4 @@
-"""The state of the fleet as the ledger knows it; as cheap to read however much is tracked."""
+"""The state of the fleet as the ledger knows it; the cost does not grow with what is tracked."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from worker.ledger.lua import Scripts
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import DATA_CENTERS, from_ms
 
-#: A worker reports every ten seconds; one that has not for this long counts as gone.
+#: A worker reports every ten seconds; after this long without a report it counts as gone.
 SEEN_WITHIN = timedelta(seconds=30)
-#: How many of the events that start next are named.
+#: How many of the events that start next to show.
 SOONEST = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """A pending event that starts soon and has no link yet; `cause` is None before its first look."""
+    """A pending event that starts soon; `cause` is None before its first look."""
 
     sub: str
     calendar_id: str
@@ -35,7 +35,7 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one application has asked of one Cronofy origin."""
+    """One application's calls to one Cronofy origin."""
 
     client_id: str
     origin: str
@@ -51,22 +51,22 @@ class Figures:
     """The ledger at one moment, `at`; times are the ledger's."""
 
     at: datetime
-    #: Every gauge and total, by its name in the ledger.
+    #: Every gauge and total, by name.
     counters: Mapping[str, int]
-    #: Accounts with something to look at now, those whose lease has expired included.
+    #: Accounts with something to look at now, including those whose lease has expired.
     due: int
     #: Accounts that a worker is looking at.
     leased: int
     dead_letters: int
-    #: When the longest tracked of the pending events was tracked.
+    #: When the pending event that has been tracked longest was tracked.
     oldest_tracked_at: datetime | None
-    #: Pending events that start next, the soonest first; those that have started are left out.
+    #: Pending events that start next, soonest first; those that have started are left out.
     soonest: tuple[Starting, ...]
     mail_queued: int
     #: When an operator paused the fleet.
     paused_since: datetime | None
     last_sweep_at: datetime | None
-    #: Workers that reported within the last half minute, and the queues that they take from.
+    #: Workers that reported within `SEEN_WITHIN`, and the queues they take from.
     workers: int
     consumed: frozenset[str]
     spent: tuple[Spent, ...]
@@ -78,42 +78,42 @@ class Figures:
 
     @property
     def parked(self) -> int:
-        """Pending events that are looked at no more, since their looks always failed."""
+        """Parked events."""
         return self.counters.get("events:parked", 0)
 
     @property
     def unseen(self) -> int:
-        """Pending events that were not looked at yet."""
+        """Pending events not looked at yet."""
         return self.counters.get("cause:0", 0)
 
     @property
     def causes(self) -> Mapping[Cause, int]:
-        """The other pending events, by the cause that their last look found."""
+        """The other pending events, by the cause found at their last look."""
         return {cause: self.counters.get(f"cause:{CAUSES.index(cause)}", 0) for cause in Cause}
 
     @property
     def assigned(self) -> int:
-        """Events that were ever settled as assigned."""
+        """Events settled as assigned so far."""
         return self.counters.get("outcome:assigned", 0)
 
     @property
     def closed(self) -> int:
-        """Events that were ever settled as closed."""
+        """Events settled as closed so far."""
         return self.counters.get("outcome:closed", 0)
 
     @property
     def mail_sent(self) -> int:
-        """Emails that were ever sent."""
+        """Emails sent so far."""
         return self.counters.get("mail:sent", 0)
 
     @property
     def mail_refused(self) -> int:
-        """Emails that were ever refused for good."""
+        """Emails refused for good so far."""
         return self.counters.get("mail:refused", 0)
 
 
 def read_figures(redis: Redis, keys: Keys) -> Figures:
-    """Read them in one atomic step; writes nothing. Raises RedisError where the ledger cannot be read."""
+    """Read the figures in one atomic step, writing nothing. Raises RedisError if that fails."""
     seen_ms = int(SEEN_WITHIN.total_seconds() * 1000)
     answer = Scripts(redis, keys).run("figures", SOONEST, seen_ms, *DATA_CENTERS)
     found: dict[str, Any] = {name.decode(): value for name, value in answer}
@@ -130,13 +130,13 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         paused_since=_moment(found["paused"]),
         last_sweep_at=_moment(found["swept"]),
         workers=len(workers),
-        consumed=frozenset(queue for said in workers for queue in json.loads(said)["queues"]),
+        consumed=frozenset(queue for report in workers for queue in json.loads(report)["queues"]),
         spent=tuple(_spent(keys, budget, at) for budget in sorted(found["budgets"])),
     )
 
 
 def read_counters(stored: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
-    """The gauges and totals in the hash of counters."""
+    """The gauges and totals in the counters hash."""
     return {name.decode(): int(value) for name, value in stored}
 
 
@@ -160,17 +160,17 @@ def _spent(keys: Keys, budget: Sequence[Any], now: datetime) -> Spent:
 
 
 def _place(keys: Keys, budget: bytes) -> tuple[str, str]:
-    """The client id and the origin that a budget is for."""
+    """The client id and origin of a budget."""
     client_id, _, origin = budget.decode().removeprefix(keys.budget("")).rpartition("@")
     return client_id, origin
 
 
 def origins_asked(redis: Redis, keys: Keys) -> frozenset[str]:
-    """Every Cronofy origin that was ever asked."""
+    """Every Cronofy origin that was ever called."""
     budgets = cast("set[bytes]", redis.smembers(keys.budgets))
     return frozenset(_place(keys, budget)[1] for budget in budgets)
 
 
 def announce(redis: Redis, keys: Keys, worker: str, queues: Iterable[str]) -> None:
-    """A worker reports that it runs and which queues it takes from; a silent one is forgotten."""
+    """Report that a worker runs, and which queues it takes from; silent workers are forgotten."""
     Scripts(redis, keys).run("seen", json.dumps({"name": worker, "queues": sorted(queues)}))

@@ -1,7 +1,7 @@
 """The names of the ledger's keys: the only place where Python spells them.
 
-What a key holds, how long it lives and who writes it is said at the head of ``scripts/common.lua``. A new key
-goes into both places, and nowhere else.
+The head of ``scripts/common.lua`` says what a key holds, how long it lives and who writes it. A new key goes
+into both places, and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 class _Key:
-    """A key of which a ledger has one."""
+    """A key that a ledger has once."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -21,7 +21,7 @@ class _Key:
 
 
 class _KeyOf:
-    """A key of which a ledger has one for each id; the id comes last, as it is."""
+    """A key that a ledger has once per id; the id comes last, unchanged."""
 
     def __init__(self, name: str) -> None:
         self.name = name

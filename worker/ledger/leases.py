@@ -1,4 +1,4 @@
-"""What a look has in its hands, and all that it may change when it ends."""
+"""What a look holds, and what it may change when it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.ledger.records import Account, EventKey, Memo, Stored, TrackedEvent
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """An account in our hands: until it is committed or released, or the lease expires."""
+    """The right to look at an account, until it is committed or released, or the lease expires."""
 
     sub: str
     token: str
@@ -24,34 +24,34 @@ class Lease:
     account: Account
     #: The account's pending events, as stored.
     events: tuple[Stored, ...]
-    #: What notifications said of them since their last look, by their fields.
+    #: What notifications said about them since their last look, by field.
     notices: Mapping[bytes, bytes] = field(default_factory=dict)
-    #: How many claims in a row before this one no look ended: its process died, or lost Redis.
+    #: Claims in a row before this one that no look ended: its process died, or lost Redis.
     unended: int = 0
-    #: Stored values that are no records.
+    #: Stored values that are not records.
     damaged: tuple[Damaged, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Somebody else holds the account, for no longer than this."""
+    """Someone else holds the account, for no longer than this."""
 
     remaining: timedelta
 
 
 @dataclass(frozen=True)
 class EventChange:
-    """What a look makes of one event; refused if the event changed since it was claimed."""
+    """A look's change to one event; refused if the event changed since it was claimed."""
 
     before: Stored
     after: TrackedEvent
     settle: bool = False
     outcomes: tuple[Outcome, ...] = ()
-    #: The look took up what notifications said of the event.
+    #: The look took account of the notice about the event.
     notice_taken: bool = False
-    #: Kept together with the change.
+    #: Kept in the same step.
     dead_letter: DeadLetter | None = None
-    #: The record is damaged: it leaves the ledger, and the dead letter holds it. This is its field.
+    #: The field of a damaged record, which moves to the dead letter.
     dropped: bytes | None = None
 
     @property
@@ -61,7 +61,7 @@ class EventChange:
 
     @cached_property
     def value(self) -> bytes:
-        """What is stored. Raises where the record cannot be packed."""
+        """The value to store. Raises if the record cannot be packed."""
         return b"" if self.dropped else pack_event(self.after)
 
     @property
@@ -72,7 +72,7 @@ class EventChange:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A composed email for the outbox; it may hold a relink URL, so it is sealed on its way in."""
+    """A composed email for the outbox; sealed there, since it may hold a relink URL."""
 
     mail_id: str
     message: bytes
@@ -83,16 +83,16 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """All that one look of an account changes."""
+    """Everything that one look at an account changes."""
 
     events: Sequence[EventChange] = ()
     memo: Memo | None = None
-    #: The account was found refused by Cronofy.
+    #: Cronofy refuses the account.
     lost: bool = False
     outcomes: Sequence[Outcome] = ()
     mails: Sequence[Mail] = ()
     cancel: Sequence[str] = ()
-    #: The account's notification channel is to be looked after next.
+    #: Check the account's notification channel next.
     check_channel: bool = False
 
 
@@ -102,9 +102,9 @@ class Committed:
 
     #: Events that were tracked again or untracked since the claim.
     changed: frozenset[EventKey] = frozenset()
-    #: Nothing at all: the account was found refused, and was connected again meanwhile.
+    #: Nothing was written: Cronofy refused the account, but it was connected again meanwhile.
     void: bool = False
 
 
 class LeaseLost(Exception):
-    """The lease expired and somebody else may hold the account: nothing was changed."""
+    """The lease expired and someone else may hold the account: nothing was changed."""

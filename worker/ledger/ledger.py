@@ -1,7 +1,7 @@
 """The ledger: what is tracked, what is due, who holds it, and what came of it.
 
-Every change is one Lua script, so one atomic step; its keys are listed in ``scripts/common.lua``.
-All times are the Redis server's, so that no worker's clock matters.
+Every change is one Lua script, so one atomic step; ``scripts/common.lua`` lists the keys. All times are
+the Redis server's, so no worker's clock matters.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from worker.ledger.wakeups import Wakeups
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An account's OAuth tokens; the access token is None until the first refresh if none was given."""
+    """An account's OAuth tokens; without a given access token, it is None until the first refresh."""
 
     refresh_token: str
     access_token: str | None = None
@@ -68,7 +68,7 @@ class Promotion:
 
 
 class Ledger:
-    """The tracked world in one Redis."""
+    """Everything we store, in one Redis."""
 
     def __init__(
         self, redis: Redis, prefix: str, vault: Vault, history_keep: timedelta, outcomes_keep: int
@@ -94,7 +94,7 @@ class Ledger:
     def connect(
         self, sub: str, credentials: Credentials, data_center: str, email: str | None, name: str | None
     ) -> None:
-        """Store an account's credentials in place of older ones; wake it if it was lost."""
+        """Store an account's credentials, replacing older ones; wake it if it was lost."""
         profile = msgpack.packb({"email": email, "name": name})
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, self.now())
         sealed = self.seal_credentials(credentials)
@@ -105,59 +105,59 @@ class Ledger:
         self.run("forget", sub)
 
     def track(self, sub: str, event: TrackedEvent) -> None:
-        """Start watching an event; the same event again replaces the record."""
+        """Start watching an event; tracking it again replaces the record."""
         self.run("track", sub, event.key.field, pack_event(event))
 
     def untrack(self, sub: str, key: EventKey) -> bool:
-        """Stop watching an event; whether it was known."""
+        """Stop watching an event; returns whether it was known."""
         return bool(self.run("untrack", sub, key.field))
 
     def nudge(self, sub: str, key: EventKey, notice: bytes = b"") -> bool:
-        """Make a pending event due now; whether there is one. A parked one stays as it is.
+        """Make a pending event due now; returns whether it is. A parked one stays parked.
 
-        `notice` is what a notification said of it (`pack_notice`), kept for the look.
+        `notice` is what a notification said about it (`pack_notice`), kept for the look.
         """
         return bool(self.run("nudge", sub, key.field, notice))
 
     def take_notification(self, sub: str, channel_id: str | None = None, *, due: bool = True) -> bool:
-        """Take a notification about an account as a whole: with `due`, all its pending events are due now.
+        """Take a notification about a whole account; with `due`, all its pending events become due now.
 
-        `channel_id` names the channel that it came over. Returns whether any event became due.
+        `channel_id` is the channel it came over. Returns whether any event became due.
         """
         return bool(self.run("notification", sub, channel_id or "", "1" if due else ""))
 
     def check_channel(self, sub: str) -> None:
-        """Have the account's notification channel checked next, even where it has no event."""
+        """Have the account's notification channel checked next, even if it has no event."""
         self.run("check_channel", sub)
 
     def revive(self, sub: str, parked: Stored, event: TrackedEvent) -> bool:
-        """Make a parked event due again as `event`; whether nobody changed it meanwhile."""
+        """Make a parked event due again as `event`; false if it changed meanwhile."""
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
 
     # Reading.
 
     def account(self, sub: str) -> Account:
-        """The account as stored; one without credentials where it was never connected."""
+        """The account as stored; without credentials if it was never connected."""
         return unpack_account(sub, cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.account(sub))))
 
     def pending(self, sub: str) -> tuple[Stored, ...]:
-        """All pending events of an account that can be read."""
+        """The account's pending events that can be read."""
         return self._readable(self.keys.events(sub))
 
     def settled(self, sub: str) -> tuple[Stored, ...]:
-        """All settled events of an account that can be read."""
+        """The account's settled events that can be read."""
         return self._readable(self.keys.settled(sub))
 
     def find(self, sub: str, key: EventKey) -> Stored | None:
-        """An event of the account, pending or settled; None where it is not tracked."""
+        """An event of the account, pending or settled; None if it is not tracked."""
         return self.find_pending(sub, key) or self._find(self.keys.settled(sub), key)
 
     def find_pending(self, sub: str, key: EventKey) -> Stored | None:
-        """A pending event of the account; None where it is settled or not tracked."""
+        """A pending event of the account; None if it is settled or not tracked."""
         return self._find(self.keys.events(sub), key)
 
     def stored_value(self, sub: str, key: EventKey) -> bytes | None:
-        """The value of a pending event as it is stored, readable or not."""
+        """A pending event's stored value, readable or not."""
         return self._value(self.keys.events(sub), key)
 
     def accounts_of(self, calendar_id: str) -> tuple[str, ...]:
@@ -173,35 +173,32 @@ class Ledger:
         return Promotion(from_ms(now), due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
 
     def claim(self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS) -> Lease | None:
-        """Lease the ready account whose meeting starts soonest; None where none is ready.
-
-        Only accounts of these data centres are taken.
-        """
+        """Lease the ready account of these data centres whose turn is next; None if none is ready."""
         token, answer = self._claim(lease, b"", *data_centers)
         return self._lease(token, answer) if answer else None
 
     def claim_account(self, sub: str, lease: timedelta) -> Lease | Held:
-        """Lease this account, due or not, or say that somebody else holds it."""
+        """Lease this account, due or not; Held if someone else holds it."""
         token, answer = self._claim(lease, sub.encode())
         if len(answer) == 1:
             return Held(timedelta(milliseconds=answer[0]))
         return self._lease(token, answer)
 
     def wait_until_freed(self, sub: str, timeout: timedelta) -> None:
-        """After `claim_account` said Held: return once the lease may be free, or after `timeout`."""
-        # Not below a hundredth: 0 would wait for ever.
+        """After `claim_account` returned Held: wait until the lease may be free, or for `timeout`."""
+        # At least 0.01 s: 0 would wait forever.
         self.redis.blpop([self.keys.freed(sub)], timeout=max(0.01, timeout.total_seconds()))
 
     def release(self, lease: Lease) -> None:
-        """Give an account back untouched; nothing happens if the lease was lost."""
+        """Give an account back untouched; does nothing if the lease was lost."""
         self.run("release", lease.sub, lease.token)
 
     def hand_over(self, lease: Lease, wait: timedelta) -> None:
-        """Give an account back untouched, for a task that claims it by name; in any case after `wait`."""
+        """Give an account back untouched, for a task to claim by name; after `wait`, for anyone."""
         self.run("hand_over", lease.sub, lease.token, int(wait.total_seconds() * 1000))
 
     def commit(self, lease: Lease, change: Change, done: bool = True) -> Committed:
-        """Write all that a look changed, in one step, and end the lease (or keep it, if not `done`).
+        """Write everything a look changed in one step, and end the lease (unless not `done`).
 
         Returns what was not written. Raises LeaseLost, with nothing written at all.
         """
@@ -231,7 +228,7 @@ class Ledger:
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
             },
-            # Lua's reader knows one kind of string only.
+            # Lua's msgpack reader knows only one kind of string.
             use_bin_type=False,
         )
         answer = self.run("commit", lease.sub, lease.token, packed)
@@ -244,10 +241,10 @@ class Ledger:
     def keep_channel(
         self, lease: Lease, channel: NotificationChannel | None, again: timedelta | None
     ) -> None:
-        """Write down what was found of the account's channel (None: nothing), and end the lease.
+        """Record what was found about the account's channel (None: nothing), and end the lease.
 
-        `again` is when to check it next for its own sake; None: only along with the account's events.
-        Raises LeaseLost, with nothing written.
+        `again` is the wait until it must be checked even without the events (None: never). Raises
+        LeaseLost, with nothing written.
         """
         claimed = lease.account.channel_due
         kept = self.run(
@@ -259,18 +256,18 @@ class Ledger:
             "" if again is None else int(again.total_seconds() * 1000),
         )
         if not kept:
-            raise LeaseLost("The lease of this account expired before its channel was written down.")
+            raise LeaseLost("The lease of this account expired before its channel was recorded.")
 
     # Credentials.
 
     def open_credentials(self, account: Account) -> Credentials | None:
-        """The account's tokens, decrypted; None where it was never connected."""
+        """The account's tokens, decrypted; None if it was never connected."""
         if account.credentials is None:
             return None
         return Credentials(**json.loads(self.vault.open(account.credentials)))
 
     def keep_credentials(self, account: Account, credentials: Credentials) -> bytes | None:
-        """Store refreshed tokens; returns them sealed, or None if the account was connected again."""
+        """Store refreshed tokens; returns them sealed; None if the account was connected again meanwhile."""
         sealed = self.seal_credentials(credentials)
         kept = self.run("credentials", account.sub, fingerprint(account.credentials or b""), sealed)
         return sealed if kept else None
@@ -283,22 +280,22 @@ class Ledger:
     # Steering.
 
     def set_paused(self, paused: bool) -> None:
-        """Stop every call to Cronofy and every email of the fleet, or let them go on (contract §6)."""
+        """Stop all of the fleet's calls to Cronofy and emails, or resume them (contract §6)."""
         if paused:
-            # A second pause keeps the first one's time.
+            # Pausing again keeps the first pause's time.
             self.redis.set(self.keys.paused, to_ms(self.now()), nx=True)
         else:
             self.redis.delete(self.keys.paused)
 
     def paused_since(self) -> datetime | None:
-        """When an operator paused the fleet; None where it is not paused."""
+        """When an operator paused the fleet; None if it is not paused."""
         since = cast("bytes | None", self.redis.get(self.keys.paused))
         return None if since is None else from_ms(float(since))
 
     # Counting.
 
     def count(self, name: str) -> None:
-        """One more of these."""
+        """Add one to this counter."""
         self.redis.hincrby(self.keys.counters, name, 1)
 
     def counters(self) -> Mapping[str, int]:

@@ -1,4 +1,4 @@
-"""Searching the ledger: whose an id is, where no index leads to it."""
+"""Searches the ledger for ids that no index covers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import cast
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey
 
-#: How many keys the server goes through in one step of a search.
+#: How many keys the server scans in one step of a search.
 SCANNED_AT_A_TIME = 2000
 
 
 def is_known(ledger: Ledger, sub: str) -> bool:
-    """Whether anything is kept of an account: credentials or events."""
+    """Whether anything is stored for an account: credentials or events."""
     keys = ledger.keys
     return bool(ledger.redis.exists(keys.account(sub), keys.events(sub), keys.settled(sub)))
 
 
 def events_of(ledger: Ledger, sub: str) -> list[EventKey]:
-    """The events of an account, pending or settled, read or not."""
+    """The events of an account, pending or settled, readable or not."""
     with ledger.redis.pipeline(transaction=False) as pipeline:
         pipeline.hkeys(ledger.keys.events(sub))
         pipeline.hkeys(ledger.keys.settled(sub))
@@ -27,15 +27,15 @@ def events_of(ledger: Ledger, sub: str) -> list[EventKey]:
 
 
 def accounts(ledger: Ledger) -> Iterator[list[str]]:
-    """The ids of all connected accounts, some at a time: the caller may stop between two steps.
+    """The ids of all connected accounts, in steps, so that the caller may stop in between.
 
-    A step may have none, and an account may come twice.
+    A step may be empty, and an account may come twice.
     """
     yield from _ids(ledger, ledger.keys.account)
 
 
 def events(ledger: Ledger) -> Iterator[list[tuple[str, EventKey]]]:
-    """Every event, pending ones first and then settled ones, with its account; as `accounts` does it."""
+    """Every event with its account, pending ones first, in steps like those of `accounts`."""
     for key_of in (ledger.keys.events, ledger.keys.settled):
         for subs in _ids(ledger, key_of):
             with ledger.redis.pipeline(transaction=False) as pipeline:
@@ -50,9 +50,9 @@ def events(ledger: Ledger) -> Iterator[list[tuple[str, EventKey]]]:
 
 
 def some_sealed(ledger: Ledger, most: int) -> list[bytes]:
-    """A sample of what the vault sealed: the credentials of accounts that have waited longest, and one email.
+    """A sample of what the vault sealed: the credentials of up to `most` accounts, and one email.
 
-    Credentials of at most `most` accounts; theirs are the likeliest to be sealed with an old key.
+    The accounts that have waited longest are the likeliest to be sealed with an old key.
     """
     keys = ledger.keys
     subs = cast("list[bytes]", ledger.redis.zrange(keys.oldest, 0, most - 1))
@@ -66,7 +66,7 @@ def some_sealed(ledger: Ledger, most: int) -> list[bytes]:
 
 
 def _ids(ledger: Ledger, key_of: Callable[[str], str]) -> Iterator[list[str]]:
-    """The ids of which there is such a key, one step of the server's scan at a time."""
+    """The ids that have such a key, one step of the server's scan at a time."""
     cursor, head = 0, key_of("")
     while True:
         after, found = ledger.redis.scan(cursor, match=key_of("*"), count=SCANNED_AT_A_TIME)

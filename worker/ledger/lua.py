@@ -1,4 +1,4 @@
-"""The Lua scripts, read from their files; each begins with the text of ``common.lua``."""
+"""Loads and runs the Lua scripts; each begins with the text of ``common.lua``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from worker.ledger.keys import Keys
 
 @cache
 def source(name: str) -> str:
-    """The whole text of a script of the ledger."""
+    """The full text of one of the ledger's scripts."""
     folder = files("worker.ledger") / "scripts"
     return (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
 
 
 class Scripts:
-    """Runs the ledger's scripts on one Redis; each is sent once, and after that called by its hash."""
+    """Runs the ledger's scripts on one Redis; each is sent once, then called by its hash."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis

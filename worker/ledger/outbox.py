@@ -9,13 +9,13 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome
 from worker.ledger.records import to_ms
 
-#: How long one worker may take over one email before another tries: above SMTP's own deadline.
+#: How long a worker may take over an email before another tries: longer than the SMTP deadline.
 SEND_LEASE = timedelta(seconds=50)
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedMail:
-    """An email in our hands; `attempts` counts this one too."""
+    """An email taken from the outbox; `attempts` includes this one."""
 
     mail_id: str
     message: bytes
@@ -27,13 +27,13 @@ class QueuedMail:
 
 
 class Outbox:
-    """The mails of a ledger."""
+    """The unsent emails of a ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def take(self) -> QueuedMail | None:
-        """The mail that is due for the longest time, or None."""
+        """Take the email that has been due longest; None if none is due."""
         answer = self._ledger.run("take_mail", int(SEND_LEASE.total_seconds() * 1000))
         if not answer:
             return None
@@ -41,26 +41,26 @@ class Outbox:
         return QueuedMail(mail_id.decode(), self._ledger.vault.open(sealed), sub.decode(), attempts)
 
     def has_due(self) -> bool:
-        """Whether a mail is to be sent now; none is while the fleet is paused."""
+        """Whether an email is due; never while the fleet is paused."""
         if self._ledger.paused_since() is not None:
             return False
         now_ms = to_ms(self._ledger.now())
         return bool(self._ledger.redis.zcount(self._ledger.keys.outbox, "-inf", now_ms))
 
     def holds(self, mail_id: str) -> bool:
-        """Whether this mail is still to be sent."""
+        """Whether this email is still waiting to be sent."""
         return bool(self._ledger.redis.exists(self._ledger.keys.mail(mail_id)))
 
     def was_refused(self, mail_id: str) -> bool:
-        """Whether a mail server refused this mail for good, within the last thirty days."""
+        """Whether a mail server refused this email for good within the last thirty days."""
         return bool(self._ledger.redis.exists(self._ledger.keys.refused(mail_id)))
 
     def sent(self, mail_id: str) -> None:
-        """It was handed over; it is gone from here."""
+        """Remove an email that the mail server took."""
         self._finish(mail_id, "sent")
 
     def refused(self, mail_id: str, outcome: Outcome) -> None:
-        """It can never be sent; `outcome` says so."""
+        """Remove an email that was refused for good; `outcome` reports it."""
         self._finish(mail_id, "refused", outcome=outcome.to_json())
 
     def later(self, mail_id: str, wait: timedelta) -> None:

@@ -1,4 +1,4 @@
-"""Outcomes: every change of an event's standing, as the contract (§3) writes it."""
+"""Outcomes: what changed for an event or an account, as contract JSON (§3)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class OutcomeType(StrEnum):
     REASSIGNED = "reassigned"
     #: The user was asked to connect a profile again.
     RELINK_REQUESTED = "relink_requested"
-    #: The user did.
+    #: The user connected it.
     RELINKED = "relinked"
-    #: A person was notified, since only a person can help.
+    #: A person was notified of what only a person can fix.
     ESCALATED = "escalated"
     #: The event is past or gone.
     CLOSED = "closed"
@@ -43,7 +43,7 @@ class OutcomeType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One line of the outcomes stream; ids are None where it speaks of more than one event."""
+    """One entry of the outcomes stream; ids are None if it is about more than one event."""
 
     type: OutcomeType
     sub: str
@@ -54,7 +54,7 @@ class Outcome:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The contract's JSON, with an id of its own."""
+        """Contract JSON, with a new id."""
         return _to_json(
             {
                 "id": str(uuid4()),
@@ -71,33 +71,33 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeStream:
-    """The outcomes of a ledger, and how far they were delivered to `RECONCILER_OUTCOME_TASK`."""
+    """A ledger's outcomes, and how far they were delivered to `RECONCILER_OUTCOME_TASK`."""
 
     redis: Redis
     keys: Keys
 
     def newest(self, most: int | None = None) -> list[dict[str, Any]]:
-        """The newest outcomes (or all) as the contract writes them, the newest first."""
+        """The newest outcomes (or all) as contract JSON, newest first."""
         entries = _read(self.redis.xrevrange(self.keys.outcomes, count=most))
         return [json.loads(outcome) for _, outcome in entries]
 
     def has_undelivered(self) -> bool:
-        """Whether any was not delivered yet."""
+        """Whether any outcome is undelivered."""
         newest = [entry_id for entry_id, _ in _read(self.redis.xrevrange(self.keys.outcomes, count=1))]
         return newest not in ([], [self._delivered()])
 
     def undelivered(self, most: int) -> Iterator[tuple[bytes, str]]:
-        """The oldest that were not delivered yet, at most `most`: each entry's id, and the outcome's JSON."""
+        """Up to `most` undelivered outcomes, oldest first: each entry's id and the outcome's JSON."""
         last = self._delivered()
         start = f"({last.decode()}" if last else "-"
         return _read(self.redis.xrange(self.keys.outcomes, min=start, count=most))
 
     def delivered(self, entry_id: bytes) -> None:
-        """All up to this entry are delivered."""
+        """Record that all outcomes up to this entry are delivered."""
         self.redis.set(self.keys.outcomes_sent, entry_id)
 
     def take_turn(self, length: timedelta) -> bool:
-        """Whether it is the caller's turn to deliver: nobody else's, until it ends it or `length` is over."""
+        """Take the turn to deliver, until `end_turn` or for `length`; false if someone else has it."""
         return bool(self.redis.set(self.keys.outcomes_lock, 1, nx=True, px=length))
 
     def end_turn(self) -> None:

@@ -1,7 +1,7 @@
-"""How the ledger's records are packed.
+"""Packs and unpacks the ledger's records.
 
-An event's value is a header that the Lua scripts can read (next look, start, tracking time, cause), then
-deflated msgpack.
+An event's value is a header that the Lua scripts can read (next look, start, when it was tracked, cause),
+then deflated msgpack.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from worker.ledger.records import (
     from_ms,
 )
 
-#: A cause's place is its number, which is its byte in the header; the first is for events not looked at yet.
+#: A cause's index is its byte in the header; the first is for events not looked at yet.
 CAUSES: tuple[Cause | None, ...] = (None, *sorted(TABLE, key=lambda cause: TABLE[cause].number))
 
 _HEADER = struct.Struct(">dddB")
 #: Without zlib's own header and checksum.
 _RAW_DEFLATE = -zlib.MAX_WBITS
-#: Later than any date, for events whose start or next look is not known.
+#: Later than any date: an unknown start or next look.
 _FAR_MS = 9e15
-#: The next look of a parked event: later still, so that the scripts can tell it.
+#: The next look of a parked event: later still, so that the scripts can recognise it.
 _PARKED_MS = 9.1e15
 
 
@@ -56,7 +56,7 @@ def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
 
 
 def _packable(value: TrackedEvent | Episode | Memo | Write, **changed: Any) -> dict[str, Any]:
-    """The fields that differ from their defaults: records are many, so their bytes count."""
+    """The fields that differ from their defaults: there are many records, so their bytes count."""
     packed = {}
     for name, default in _defaults(type(value)):  # type: ignore[arg-type]
         content = changed[name] if name in changed else getattr(value, name)
@@ -65,7 +65,7 @@ def _packable(value: TrackedEvent | Episode | Memo | Write, **changed: Any) -> d
     return packed
 
 
-#: JSON, since the caller's numbers may be longer than msgpack's.
+#: JSON, since the caller's numbers may be too long for msgpack.
 _body_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -85,14 +85,14 @@ def pack_event(event: TrackedEvent) -> bytes:
         writes={pid: _packable(write) for pid, write in event.writes.items()},
     )
     del packed["key"]
-    # These two stand in the header.
+    # These two are in the header.
     packed.pop("next_look", None)
     packed.pop("tracked_at", None)
     if event.asked_at == event.tracked_at:
         del packed["asked_at"]
     content = msgpack.packb([event.key.calendar_id, event.key.event_id, packed])
-    # Most of a record repeats itself, its history most of all: this halves it for a few microseconds. Higher
-    # levels take longer and leave no fewer bytes once they are allocated.
+    # Records are repetitive, above all their history: this halves them in a few microseconds. Higher levels
+    # take longer and save no bytes once memory is allocated.
     return header + zlib.compress(content, level=4, wbits=_RAW_DEFLATE)
 
 
@@ -107,7 +107,7 @@ def unpack_event(value: bytes) -> Stored:
     packed["history"] = tuple(tuple(entry) for entry in packed.get("history", ()))
     if "notice" in packed:
         packed["notice"] = tuple(packed["notice"])
-    # As often as not it is the same.
+    # Packing leaves these out if they are None or, for `asked_at`, the same as `tracked_at`.
     known = {"provider_name": None, "profile_id": None, "asked_at": int(tracked_at)} | packed
     event = TrackedEvent(
         key=EventKey(calendar_id, event_id),
@@ -120,7 +120,7 @@ def unpack_event(value: bytes) -> Stored:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A stored value that is no record of a pending event."""
+    """A stored value that is not a pending event's record."""
 
     field: bytes
     value: bytes
@@ -128,20 +128,20 @@ class Damaged:
 
     @property
     def stored(self) -> Stored:
-        """What is known of it: its ids."""
+        """What is known about it: its ids."""
         return Stored(bare(EventKey.of_field(self.field)), 0.0, fingerprint(self.value[_HEADER.size :]))
 
 
 def readable_events(
     values: Iterable[tuple[bytes, bytes]],
 ) -> tuple[tuple[Stored, ...], tuple[Damaged, ...]]:
-    """The events of a hash, and those of its values that are none."""
+    """The events in a hash, and the values that are not events."""
     events, damaged = [], []
     for name, value in values:
         try:
             stored = unpack_event(value)
             if stored.event.key.field != name:
-                raise ValueError("The record is that of another event.")
+                raise ValueError("This is another event's record.")
         except Exception as error:
             damaged.append(Damaged(name, value, error))
         else:
@@ -150,24 +150,24 @@ def readable_events(
 
 
 def stored_as(event: TrackedEvent, value: bytes) -> Stored:
-    """The record that `value` holds, with what tells whether it changed since."""
+    """The record in `value`, with what shows whether it has changed since."""
     return Stored(event, _HEADER.unpack_from(value)[0], fingerprint(value[_HEADER.size :]))
 
 
 def fingerprint(value: bytes) -> str:
-    """What Lua's ``redis.sha1hex`` gives for the value: tells whether it changed meanwhile."""
+    """The same as Lua's ``redis.sha1hex``; shows whether a value changed meanwhile."""
     return hashlib.sha1(value, usedforsecurity=False).hexdigest()
 
 
 def pack_memo(memo: Memo) -> bytes:
-    """The ledger's value for what looks remember of an account."""
+    """The ledger's value for what looks remember about an account."""
     episodes = {pid: _packable(episode) for pid, episode in memo.episodes.items()}
     last_read = [memo.last_read.pages, memo.last_read.days] if memo.last_read else None
     return bytes(msgpack.packb([episodes, dict(memo.providers), last_read]))
 
 
 def pack_notice(interaction: str, subtype: str | None, at: int) -> bytes:
-    """The ledger's value for what a notification said of an event."""
+    """The ledger's value for what a notification said about an event."""
     return bytes(msgpack.packb([interaction, subtype, at]))
 
 
@@ -197,14 +197,14 @@ def unpack_memo(value: bytes) -> Memo:
 
 
 def pack_channel(channel: NotificationChannel) -> bytes:
-    """The ledger's value for an account's channel; the id comes first, for a script reads it."""
+    """The ledger's value for an account's channel; the id comes first because a script reads it."""
     return bytes(msgpack.packb([channel.channel_id, channel.callback_url, channel.refused, channel.failures]))
 
 
 def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
-    """Read an account's hash; an empty one is an account that was never connected.
+    """Read an account's hash; an empty one means that the account was never connected.
 
-    A part that cannot be read counts as not there, and is named in `unreadable`.
+    A part that cannot be read counts as missing and is listed in `unreadable`.
     """
     unreadable = []
 

@@ -1,6 +1,6 @@
-"""What the ledger holds of accounts and events, as frozen values; `worker.ledger.packing` packs them.
+"""What the ledger holds about accounts and events, as frozen values; `worker.ledger.packing` packs them.
 
-Times inside are milliseconds since the epoch, on the ledger's clock.
+Times in them are milliseconds since the epoch, on the ledger's clock.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class EventKey:
 
     @property
     def field(self) -> bytes:
-        """The hash field of this event; the length in front keeps any two ids apart."""
+        """The event's hash field; the leading length keeps the two ids apart."""
         calendar = self.calendar_id.encode()
         return b"%d:%b%b" % (len(calendar), calendar, self.event_id.encode())
 
     @classmethod
     def of_field(cls, field: bytes) -> EventKey:
-        """The key in a hash field, or a guess at it where the field is damaged."""
+        """The key in a hash field, or a guess if the field is damaged."""
         length, _, ids = field.partition(b":")
         end = int(length) if length.isdigit() else 0
         return cls(ids[:end].decode(errors="replace"), ids[end:].decode(errors="replace"))
@@ -55,7 +55,7 @@ class EventKey:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One Update Event that sets a profile on an event: recorded before it is sent."""
+    """One Update Event that sets a profile on an event, recorded before it is sent."""
 
     at: int
     accepted: bool = False
@@ -67,10 +67,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class TrackedEvent:
-    """An event whose conferencing is awaited, or, once settled, how that ended."""
+    """An event whose conferencing is awaited or, once settled, how that ended."""
 
     key: EventKey
-    #: The very body that the caller sent to Create or Update Event.
+    #: The exact body that the caller sent to Create or Update Event.
     body: Mapping[str, Any]
     provider_name: str | None
     tracked_at: int
@@ -83,19 +83,19 @@ class TrackedEvent:
     interval: float | None = None
     #: Looks in a row that failed.
     failures: int = 0
-    #: When a read last showed it.
+    #: When a read last showed the event.
     read_at: int | None = None
     notice: tuple[str, str | None, int] | None = None
     writes: Mapping[str, Write] = field(default_factory=dict)
-    #: What a person was already notified of.
+    #: What a person has already been notified of.
     notified: tuple[str, ...] = ()
-    #: The last diagnosis, as the contract's JSON without ids and next look.
+    #: The last diagnosis, as contract JSON without ids and next look.
     last: Mapping[str, Any] | None = None
-    #: (at, cause or state, what was done), the newest last.
+    #: (at, cause or state, what was done), newest last.
     history: tuple[tuple[int, str, str], ...] = ()
-    #: Looks in a row that failed by it; with any, it is looked at alone (`worker.reconcile.failure`).
+    #: Attempts in a row; an event with any is looked at alone (`worker.reconcile.failure`).
     attempts: int = 0
-    #: Why it is no longer looked at, in a sentence; None while it is.
+    #: Why it is parked, in a sentence; None if it is not.
     parked: str | None = None
 
     @property
@@ -105,7 +105,7 @@ class TrackedEvent:
 
     @property
     def starts_at(self) -> datetime | None:
-        """The moment at which it starts, if that is known."""
+        """When it starts, if known."""
         start = self.start
         return start.instant if start else None
 
@@ -116,7 +116,7 @@ class TrackedEvent:
 
     @property
     def tzid(self) -> str | None:
-        """The zone that the caller wrote the event in, for values that carry none."""
+        """The zone that the caller wrote the event in, for times without one."""
         start = self.body.get("start")
         tzid = self.body.get("tzid") or (start.get("tzid") if isinstance(start, Mapping) else None)
         return tzid if isinstance(tzid, str) else None
@@ -149,7 +149,7 @@ class TrackedEvent:
 
     @property
     def waits_for(self) -> str | None:
-        """The profile that it waits for: the one it asked for, or the one that the last look blamed."""
+        """The profile it waits for: the one that the last look blamed, or the one it asked for."""
         if self.cause is Cause.CREDENTIALS_EXPIRED and self.last:
             blamed = self.last["detail"].get("profile_id")
             if isinstance(blamed, str):
@@ -158,7 +158,7 @@ class TrackedEvent:
 
     @property
     def request(self) -> Request:
-        """What the diagnosis needs to know of the event's own record."""
+        """What the diagnosis needs from the event's record."""
         notice = None
         if self.notice:
             interaction, subtype, at = self.notice
@@ -176,7 +176,7 @@ class TrackedEvent:
     def diagnosed(
         self, diagnosis: Diagnosis, now: datetime, interval: timedelta, next_look: datetime | None
     ) -> TrackedEvent:
-        """This record after a look that ended in `diagnosis`, and when the next one is due."""
+        """This record after a look that ended in `diagnosis`; `next_look` is when the next one is due."""
         what = diagnosis.cause or diagnosis.state
         return replace(
             self,
@@ -210,24 +210,24 @@ class TrackedEvent:
 
     @property
     def remembered(self) -> Seen:
-        """The event as it was last seen, pending."""
+        """The event as last seen, pending."""
         return Seen(self.start, self.end, self.seen.get("summary"))
 
     def asked_again(self, now: datetime) -> TrackedEvent:
-        """This record when the waiting starts again: another profile was set, or this one came back."""
+        """This record with the wait restarted: another profile was set, or its own was connected again."""
         return replace(self, asked_at=to_ms(now), interval=None, notice=None, notified=())
 
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
-        """This record with what a notification said; the same word said again keeps its first time.
+        """This record with what a notification said; a repeat keeps the first one's time.
 
-        After news the next look comes soon: a read may lag behind what was notified.
+        News makes the next look come soon: a read may lag behind a notification.
         """
         if self.notice and self.notice[:2] == (interaction, subtype):
             return self
         return replace(self, notice=(interaction, subtype, at), interval=None)
 
     def noted(self, now: datetime, what: str, done: str) -> TrackedEvent:
-        """This record with one more line of history; the oldest go."""
+        """This record with one more line of history; the oldest are dropped."""
         return replace(self, history=self._history_with(now, what, done))
 
     def _history_with(self, now: datetime, what: str, done: str) -> tuple[tuple[int, str, str], ...]:
@@ -235,7 +235,7 @@ class TrackedEvent:
 
 
 def bare(key: EventKey) -> TrackedEvent:
-    """A record of which only the ids are known."""
+    """A record with nothing but the ids."""
     return TrackedEvent(key, {}, None, 0, 0, None, None)
 
 
@@ -245,19 +245,19 @@ class Obstacle(StrEnum):
     NO_ADDRESS = "no_address"
     BAD_ADDRESS = "bad_address"
     NO_LINK = "no_link"
-    #: The link leads where no email may lead.
+    #: The link leads to a host that emails may not link to.
     LINK_REFUSED = "link_refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A profile that is disconnected, from the first relink email until it is connected again."""
+    """A profile's time of being disconnected, from the first relink email until it is connected again."""
 
     started_at: int
-    #: Emails so far, the first one and missed reminders included; 0 where none could be sent.
+    #: Emails so far, counting the first one and missed reminders; 0 if none could be sent.
     mails: int
     mail_ids: tuple[str, ...]
-    #: The events that the emails spoke of: (calendar_id, event_id).
+    #: The events that the emails listed: (calendar_id, event_id).
     events: tuple[tuple[str, str], ...]
     #: Why no email could be sent.
     obstacle: Obstacle | None = None
@@ -265,7 +265,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class LastRead:
-    """How much the last read of an account was: how many pages, for how many days (None: all of time)."""
+    """The size of an account's last read: pages, and days covered (None: all of time)."""
 
     pages: int
     days: int | None
@@ -273,7 +273,7 @@ class LastRead:
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """What looks remember of an account, for later looks."""
+    """What looks remember about an account for later looks."""
 
     episodes: Mapping[str, Episode] = field(default_factory=dict)
     #: profile_id -> provider_name of every conferencing profile ever listed.
@@ -283,44 +283,44 @@ class Memo:
 
 @dataclass(frozen=True, slots=True)
 class NotificationChannel:
-    """An account's notification channel at Cronofy, as it was last found."""
+    """An account's notification channel at Cronofy, as last found."""
 
-    #: None where there is none: it was refused, or could not be opened yet.
+    #: None if there is no channel: it was refused, or could not be opened yet.
     channel_id: str | None
     callback_url: str
-    #: Why Cronofy would not open it, if it said so.
+    #: Why Cronofy refused to open it, if it did.
     refused: str | None = None
-    #: How often in a row it could not be checked.
+    #: Checks in a row that failed.
     failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as a look finds it. `credentials` stay encrypted until they are needed."""
+    """An account as a look finds it; `credentials` stay encrypted until needed."""
 
     sub: str
-    #: None where the account was never connected.
+    #: None if the account was never connected.
     credentials: bytes | None
     lost: bool
     data_center: str = "us"
     email: str | None = None
     name: str | None = None
     memo: Memo = Memo()
-    #: When a notification last spoke of one of its events.
+    #: When a notification was last about one of its events.
     last_notice_at: datetime | None = None
-    #: None where it was never checked.
+    #: None if never checked.
     channel: NotificationChannel | None = None
     #: When the channel was last known to stand as recorded.
     channel_seen: datetime | None = None
-    #: When to check it, whatever its events say.
+    #: When to check the channel, whatever its events need.
     channel_due: int | None = None
-    #: Which parts of the stored account could not be read, and count as not there.
+    #: The parts of the stored account that could not be read and count as missing.
     unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record together with what tells whether it changed since: its next look and its fingerprint."""
+    """A record with its next look and fingerprint, which show whether it has changed since."""
 
     event: TrackedEvent
     next_look: float
@@ -335,5 +335,5 @@ def _event_time(value: Any, tzid: str | None) -> EventTime | None:
 
 
 def interval_of(event: TrackedEvent) -> timedelta | None:
-    """The last interval between looks, None before the first."""
+    """The last interval between looks; None before the first."""
     return None if event.interval is None else timedelta(seconds=event.interval)

@@ -1,7 +1,7 @@
-"""What the ledger counts for the metrics, apart from events and outcomes: calls, and how long things took.
+"""What the ledger counts for the metrics besides events and outcomes: calls, and how long things took.
 
-All of it is in the hash of counters. A histogram is one counter for each of its buckets, not
-cumulative, and one for the sum in milliseconds; its count is the sum of its buckets.
+All of it is in the counters hash. A histogram is one counter per bucket (not cumulative) and one for the
+sum in milliseconds; its count is the sum of its buckets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.ledger.keys import Keys
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How durations are counted; `bounds` are the upper ends of its buckets in seconds, the last is open."""
+    """How durations are counted; `bounds` are its buckets' upper ends in seconds, plus an open last one."""
 
     name: str
     bounds: tuple[float, ...]
@@ -33,7 +33,7 @@ class Histogram:
         return f"{self.name}:ms"
 
     def read(self, counters: Mapping[str, int]) -> tuple[list[tuple[str, int]], float]:
-        """The buckets as Prometheus has them, cumulative and by upper bound, and the sum in seconds."""
+        """The buckets as Prometheus wants them, cumulative by upper bound, and the sum in seconds."""
         total, buckets = 0, []
         for at, bound in enumerate((*self.bounds, None)):
             total += counters.get(self._bucket_name(at), 0)
@@ -49,20 +49,20 @@ LOOKS = Histogram("look", (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30))
 #: An event, from when it was tracked to when it was settled: 10 s to a week.
 SETTLES = Histogram("settle", (10, 30, 60, 120, 300, 900, 3600, 14_400, 86_400, 259_200, 604_800))
 
-#: Statuses that are told apart; others are counted by their class, so that an answer cannot make up labels.
+#: Statuses counted one by one; others count by class, so that an answer cannot invent labels.
 STATUSES = frozenset({200, 202, 204, 400, 401, 402, 403, 404, 410, 422, 423, 429, 500, 502, 503, 504})
 CALL = "call"
 
 
 def call_name(endpoint: str, status: int | str) -> str:
-    """The counter of calls to this endpoint with this end: a status, or why there was none."""
+    """The counter of calls to this endpoint that ended with this status, or why there was none."""
     if isinstance(status, int) and status not in STATUSES:
         status = f"{status // 100}xx" if 100 <= status < 600 else "other"
     return f"{CALL}:{endpoint}:{status}"
 
 
 def look_tally(calls: Mapping[str, int], seconds: float) -> dict[str, int]:
-    """What one look adds to the counters: the calls that it made, and how long it took."""
+    """What one look adds to the counters: its calls, and how long it took."""
     bucket, took = LOOKS.entry(seconds * 1000)
     return {**calls, bucket: 1, LOOKS.sum_name: took}
 

@@ -1,5 +1,5 @@
 -- Have an account's notification channel checked next. ARGV: P, sub
--- Does nothing for an account that is not known: it may have been forgotten meanwhile.
+-- Does nothing for an unknown account: it may have been forgotten meanwhile.
 local sub, key, now = ARGV[2], account_key(ARGV[2]), now_ms()
 if redis.call('HEXISTS', key, 'credentials') == 0 then return 0 end
 redis.call('HSET', key, 'channel_due', now)

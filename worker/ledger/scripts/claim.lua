@@ -1,11 +1,11 @@
--- Lease an account: of those that are ready the one whose turn it is, or the one named.
+-- Lease an account: the named one, or the ready one whose turn it is.
 -- ARGV: P, lease in ms, token, sub or '' for any, the data centres to take from
--- Returns {} when there is none, { ms } when another holds the one named for that much longer,
+-- Returns {} if none is ready, { ms } if someone else holds the named one for that much longer,
 -- or { now, sub, account fields and values, event fields and values, notice fields and values, claims in a row }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
 
--- The ready account whose turn is first, and when that is.
-local function foremost()
+-- The ready account whose turn comes first, and when that is.
+local function first_ready()
   local found, at
   for n = 5, #ARGV do
     local head = redis.call('ZRANGE', ready_key(ARGV[n]), 0, 0, 'WITHSCORES')
@@ -16,13 +16,13 @@ end
 
 if sub == '' then
   local at
-  sub, at = foremost()
-  -- Accounts whose meetings started while they waited go behind the ones that can still be helped; only some
-  -- at a time, since the server does nothing else meanwhile.
+  sub, at = first_ready()
+  -- Accounts whose meetings started while they waited go behind those that can still be helped; only some per call,
+  -- since the script blocks the server.
   for _ = 1, 200 do
     if not sub or at > now then break end
     place(sub, now)
-    local found, later = foremost()
+    local found, later = first_ready()
     if found == sub and later == at then break end
     sub, at = found, later
   end
@@ -30,7 +30,7 @@ if sub == '' then
 else
   local expiry = redis.call('ZSCORE', LEASED, sub)
   local holder = redis.call('HGET', LEASES, sub)
-  -- One that bears this token is ours: the answer was lost, and the client sent the command again.
+  -- With our token it is ours already: the answer was lost, and the client sent the command again.
   if expiry and tonumber(expiry) > now and holder and holder ~= token then
     local wanted = P .. ':wanted:' .. sub
     redis.call('INCR', wanted)

@@ -1,18 +1,18 @@
--- All that one look of an account changes, in one step, if the lease is still held.
+-- Write everything that one look at an account changes, if the lease is still held.
 -- ARGV: P, sub, token, packed change:
 --   done       true ends the lease; false keeps it (an intent, recorded before a write)
---   events     { field, next look and SHA-1 of the record that were claimed, 'keep', 'settle' or 'drop', new value,
---              outcomes, the notice that the look took up ('' for none) or false if it took none up,
---              dead letter or false, { counter of how long it took, milliseconds } of a settled one or false }...
---   lost       SHA-1 of the credentials that Cronofy refused, if it did: where the account was connected
---              anew meanwhile, the whole change is void
+--   events     { field, next look and SHA-1 of the record as claimed, 'keep', 'settle' or 'drop', new value,
+--              outcomes, the notice that the look used ('' for none) or false if it left notices alone,
+--              dead letter or false, { counter of how long it took, milliseconds } if settled or false }...
+--   lost       SHA-1 of the credentials that Cronofy refused, if it did: if the account was connected again
+--              meanwhile, the whole change is void
 --   memo       of the account, if it changes
---   check_channel       true if its notification channel is to be looked after next
---   outcomes   of the account as a whole; outcomes are { type, JSON }
---   mails      { id, encrypted message }...; cancel: ids of mails that are not to be sent any more
+--   check_channel  true to check its notification channel next
+--   outcomes   about the account as a whole; outcomes are { type, JSON }
+--   mails      { id, encrypted message }...; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
--- Returns false if the lease is no longer held, or { the fields that changed meanwhile and were left alone,
--- 1 if the whole change is void, else 0 }.
+-- Returns false if the lease is no longer held, otherwise { fields that changed meanwhile and were left alone,
+-- 1 if the whole change is void or 0 }.
 local sub, token, change = ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])
 if redis.call('HGET', LEASES, sub) ~= token then return false end
 local now, account, settled, refused = now_ms(), account_key(sub), settled_key(sub), {}
@@ -54,7 +54,7 @@ for _, event in ipairs(change.events) do
       redis.call('HSET', letters_key(sub), field, redis.call('XADD', LETTERS, '*', 'letter', event[8]))
     end
     if verb == 'keep' and not is_parked(value) and (header(present) ~= next_look or (notice_taken and notice)) then
-      -- Somebody made it due during this look, which may have read it before: it is looked at again.
+      -- It was made due during this look, perhaps after being read, so it is looked at again.
       value = due_at(value, now)
     end
     if verb == 'settle' then
@@ -87,6 +87,6 @@ if change.done then
   redis.call('HDEL', CLAIMS, sub)
   end_lease(sub, now)
 else
-  weigh(sub, now)
+  reindex(sub, now)
 end
 return { refused, 0 }

@@ -1,71 +1,71 @@
 -- The ledger's keys: what each holds, how long it lives, who writes it. Every other script begins with this text.
--- A new key goes into two places: here, and worker/ledger/keys.py with its name for Python. A test compares them.
+-- A new key goes into two places: here, and worker/ledger/keys.py, which names it for Python. A test compares them.
 --
--- P is RECONCILER_KEY_PREFIX; SUB is an account's id as it came, always last in a key, so that no two
--- ids can make one key. Times are milliseconds of this server's clock. Packed values are msgpack.
+-- P is RECONCILER_KEY_PREFIX. SUB is an account's id, unchanged and always last, so that no two ids share a key.
+-- Times are milliseconds on this server's clock. Packed values are msgpack.
 --
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
---                              vault), standing ("active" or "lost"), memo (packed: what looks remember of
---                              the account), last_notice (when a notification last spoke of one of its events),
+--                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
+--                              the account), last_notice (when a notification was last about one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
---                              that was last known to stand as it says), channel_due (when it is to be
---                              checked; absent if only along with the events).
+--                              the channel was last known to be as recorded), channel_due (when to check it;
+--                              absent if that happens only with the events).
 --                              Written by connect; memo and standing by commit; credentials also by a
---                              token refresh; last_notice by nudge; the channel's by channel, check_channel and
---                              commit, and by notification when one came over it. Until forgotten.
+--                              token refresh; last_notice by nudge; the channel fields by channel, check_channel
+--                              and commit, and by notification when one came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track and commit;
 --                              nudge only brings the next look forward.
---   P:settled:SUB      hash    assigned and closed events, the same shape; the header's next look is when
---                              the record may go. Expires HISTORY_KEEP after the last one settled.
---   P:notices:SUB        hash    what a notification said of a pending event since its last look (packed), by the
---                              event's field. Written by nudge, taken by the next look's commit.
+--   P:settled:SUB      hash    assigned and closed events, in the same form; the header's next look is when
+--                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
+--   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by
+--                              the event's field. Written by nudge, removed by the next look's commit.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
---   P:letters:SUB      hash    the dead letter of each event that was parked, by the event's field. Written by
---                              commit; kept with the events.
---   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim; ended by commit,
---                              taken back by release.
+--   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Written by commit;
+--                              kept with the events.
+--   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim, taken back by
+--                              release and hand_over, cleared by commit and channel.
 --   P:waiting          zset    SUB by the next look of its events
---   P:ready:CENTER     zset    the accounts of a data centre that are due, SUB by when its turn is: see turn()
---   P:leased           zset    SUB by the expiry of its lease. An account is in one of the three, or in
---                              none when it is lost, or has no pending event and no channel to check.
---   P:starts           zset    SUB by the soonest start that is still to come among its pending events. One that has
---                              come stays until the next sweep.
---   P:oldest           zset    SUB by when the longest tracked of its pending events was tracked
---   P:leases           hash    SUB -> the token of its lease; none while it is handed over to a task
+--   P:ready:CENTER     zset    a data centre's due accounts: SUB by when its turn is, see turn()
+--   P:leased           zset    SUB by when its lease expires. An account is in one of these three, or in none
+--                              if it is lost, or has no pending event and no channel to check.
+--   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed
+--                              stays until the next sweep.
+--   P:oldest           zset    SUB by when its oldest pending event was tracked
+--   P:leases           hash    SUB -> the token of its lease; absent while it is handed over to a task
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
---   P:freed:SUB        list    one entry for each of them once it has; a minute
---   P:woken:SUB        string  an urgent look of the account was woken a moment ago; 1.5 s
---   P:waking:SUB       string  another one will come when this expires; seconds
---   P:outcomes         stream  outcome (JSON); trimmed to OUTCOMES_KEEP
+--   P:freed:SUB        list    one entry for each of them once the lease has ended; a minute
+--   P:woken:SUB        string  an urgent look at the account was woken a moment ago; 1.5 s
+--   P:waking:SUB       string  another one comes when this expires; seconds
+--   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
---   P:outcomes:lock    string  held by the one who delivers them; seconds
---   P:outbox           zset    mail id by when it is to be sent (or tried again)
+--   P:outcomes:lock    string  held by whoever delivers them; seconds
+--   P:outbox           zset    mail id by when to send it (or try again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
---   P:refused:ID       string  when a mail server refused a mail for good, so that explain can say so; 30 days
+--   P:refused:ID       string  when a mail server refused an email for good, so that explain can say so; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
---                              the vault). Never trimmed: until replayed or dropped.
---   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; totals of all else, as
---                              worker/ledger/tallies.py names some of them
+--                              the vault). Never trimmed; until replayed or dropped.
+--   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some
+--                              named in worker/ledger/tallies.py
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
 --   P:slot             string  a sweep ran a moment ago; nearly one tick
 --   P:swept            string  when the last sweep moved what was due
---   P:backlog          stream  pending events by cause, every five minutes of a day (field: the cause's number,
---                              those with none left out; pending: all of them). Written and trimmed by sweeps.
---   P:sampled          string  the newest sample is not five minutes old; until then
---   P:workers          zset    what a worker reports (JSON: name, queues) by when it last did; a minute
---   P:resuming         string  looks that the budget broke off are woken again in a moment; until then
---   P:budget:PLACE     zset    calls granted in the last minute, by time, for one application (client id) at
---                              one origin; worker/cronofy/budget.lua lists the keys beside it
---   P:budgets          set     the P:budget:PLACE of every place that was ever asked
+--   P:backlog          stream  pending events by cause, every five minutes for a day (fields: each cause's number,
+--                              unless its count is 0, and pending for the total). Written and trimmed by sweeps.
+--   P:sampled          string  the newest sample is less than five minutes old; until it is not
+--   P:workers          zset    a worker's report (JSON: name, queues) by when it last came; a minute
+--   P:resuming         string  looks that the budget broke off will be woken in a moment; until then
+--   P:budget:PLACE     zset    calls granted in the last minute, by time, to one application (client id) at
+--                              one origin; worker/cronofy/budget.lua lists the related keys
+--   P:budgets          set     the P:budget:PLACE of every place that was ever called
 --
--- HEADER is 25 bytes, big endian: double next look, double start, double when it was tracked, byte the cause's
--- number (worker/diagnosis/cause_table.py).
+-- HEADER is 25 bytes, big endian: next look, start and when it was tracked as doubles, then the cause's number as a
+-- byte (worker/diagnosis/cause_table.py).
 
 local P = ARGV[1]
 local HEADER = 25
 local FAR = 9e15
--- The next look of a parked event: it has none, and no notification gives it one.
+-- The "next look" of a parked event, which has none and gets none from notifications.
 local PARKED = 9.1e15
 
 local function now_ms()
@@ -86,7 +86,7 @@ local function letters_key(sub) return P .. ':letters:' .. sub end
 
 local STARTS, OLDEST = P .. ':starts', P .. ':oldest'
 
--- Next look, start, when it was tracked, cause. A damaged value is due at once: the look that claims it sets it aside.
+-- Next look, start, when it was tracked, cause. A damaged value is due at once, so that a look sets it aside.
 local function header(value)
   if #value < HEADER then return 0, FAR, FAR, 0 end
   local next_look, start, tracked, cause = struct.unpack('>dddB', value)
@@ -98,7 +98,7 @@ local function is_parked(value) return header(value) == PARKED end
 
 local function due_at(value, at) return struct.pack('>d', at) .. string.sub(value, 9) end
 
--- A script that counts much sets `tally` to {}, and writes it with write_tally() at its end.
+-- A script that counts a lot sets `tally` to {} and ends with write_tally().
 local tally
 
 local function count(name, by)
@@ -119,15 +119,15 @@ end
 
 local left_calendars = {}
 
--- At the end of a script that removed events: forget the calendars in which the account has no more.
+-- At the end of a script that removed events, forget the calendars where the account has none left.
 local function leave_calendars(sub)
   if not next(left_calendars) then return end
   for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do left_calendars[calendar_of(field)] = nil end
   for calendar in pairs(left_calendars) do redis.call('SREM', P .. ':calendar:' .. calendar, sub) end
 end
 
--- Write (value) or remove (nil) a pending event, keeping the gauges and the calendars true. `old` is its
--- present value, where that is known already.
+-- Write a pending event, or remove it if `value` is nil, keeping gauges and calendars correct. `old` is its present
+-- value, if already known.
 local function put_event(sub, field, value, old)
   local key = events_key(sub)
   old = old or redis.call('HGET', key, field)
@@ -155,16 +155,16 @@ end
 
 local function ready_key(center) return P .. ':ready:' .. center end
 
--- The data centre that an account is asked at; before it is connected, the one that is assumed of all.
+-- The account's data centre; before it is connected, the default.
 local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
 
 local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standing') == 'lost' end
 
 local DAY = 86400000
 
--- When it is the turn of an account that fell due at `since` and whose soonest meeting starts at `start`:
--- by the start, but a start further away than a day counts as within the second day, in the same order. So
--- nothing waits behind newcomers for longer than two days.
+-- When it is the turn of an account that became due at `since` and whose soonest meeting starts at `start`: at the
+-- start. But starts more than a day away are squeezed, in the same order, into the second day, so that nothing waits
+-- behind newcomers for more than two days.
 local function turn(start, since)
   local beyond = start - since - DAY
   if beyond <= 0 then return start end
@@ -176,7 +176,7 @@ local function displace(sub)
   redis.call('ZREM', ready_key(center_of(sub)), sub)
 end
 
--- A claim whose lease is given back is none that no look ended.
+-- A claim whose lease is given back does not count as one that no look ended.
 local function uncount_claim(sub)
   if redis.call('HINCRBY', CLAIMS, sub, -1) <= 0 then redis.call('HDEL', CLAIMS, sub) end
 end
@@ -185,15 +185,15 @@ local function index(key, sub, at)
   if at < FAR then redis.call('ZADD', key, at, sub) else redis.call('ZREM', key, sub) end
 end
 
--- Update the indexes of starts and ages. Returns the nearest next look, and the soonest start among what is due.
-local function weigh(sub, now)
+-- Update the indexes of starts and ages. Returns the nearest next look, and the soonest start of a due event.
+local function reindex(sub, now)
   local nearest, soonest, starts, oldest = FAR, FAR, FAR, FAR
   for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
     local next_look, start, tracked = header(value)
     if next_look < nearest then nearest = next_look end
     if tracked < oldest then oldest = tracked end
     if start > now and start < starts then starts = start end
-    -- A meeting that has started can no longer be helped: it waits for those that can.
+    -- A meeting that has started is past help, so it waits for those that are not.
     if next_look <= now and start > now and start < soonest then soonest = start end
   end
   index(STARTS, sub, starts)
@@ -201,12 +201,12 @@ local function weigh(sub, now)
   return nearest, soonest
 end
 
--- Put an account that nobody holds where its events say it belongs.
+-- Put an account that nobody holds where its events say it belongs: waiting, ready or neither.
 local function place(sub, now)
   displace(sub)
-  local nearest, soonest = weigh(sub, now)
+  local nearest, soonest = reindex(sub, now)
   if is_lost(sub) then return end
-  -- A channel is never urgent: it is checked when no meeting waits.
+  -- A channel is never urgent: it is checked when no meeting is waiting.
   local channel_due = redis.call('HGET', account_key(sub), 'channel_due')
   if channel_due then nearest = math.min(nearest, tonumber(channel_due)) end
   if nearest <= now then
@@ -217,9 +217,9 @@ local function place(sub, now)
   end
 end
 
--- The same, unless somebody holds it: then whoever ends the lease does it, and only the indexes are updated.
+-- The same, but if the account is leased only update the indexes: whoever ends the lease places it.
 local function place_unless_leased(sub, now)
-  if redis.call('ZSCORE', LEASED, sub) then weigh(sub, now) else place(sub, now) end
+  if redis.call('ZSCORE', LEASED, sub) then reindex(sub, now) else place(sub, now) end
 end
 
 local function end_lease(sub, now)
@@ -234,7 +234,7 @@ local function end_lease(sub, now)
   end
 end
 
--- Now and then, note how many events are pending for each cause: what the board plots.
+-- Every five minutes, record how many events are pending for each cause: the board plots this.
 local function sample(now)
   if not redis.call('SET', P .. ':sampled', 1, 'NX', 'PX', 300000) then return end
   local fields = { 'pending', redis.call('HGET', COUNTERS, 'events:pending') or 0 }

@@ -1,4 +1,4 @@
--- Store an account's credentials and wake it if it was lost.
+-- Store an account's credentials, and wake it if it was lost.
 -- ARGV: P, sub, profile, data centre, credentials, outcome, keep
 local sub, key = ARGV[2], account_key(ARGV[2])
 local now, standing, center = now_ms(), redis.call('HGET', key, 'standing'), center_of(sub)
@@ -6,7 +6,7 @@ if center ~= ARGV[4] then displace(sub) end
 redis.call('HSET', key, 'profile', ARGV[3], 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
 if standing ~= 'active' then
   local events = events_key(sub)
-  -- What was tracked before the first connect keeps its own first look.
+  -- Events tracked before the first connect keep their planned first look.
   if standing == 'lost' then
     local all = redis.call('HGETALL', events)
     for i = 1, #all, 2 do

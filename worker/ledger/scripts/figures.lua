@@ -1,6 +1,6 @@
 -- What status, metrics and the board show, in one step; changes nothing.
--- ARGV: P, how many of the events that start next, ms since which a worker must have reported, data centres
--- Returns { name, value }... as `read_figures` takes them.
+-- ARGV: P, how many of the events that start next, ms within which a worker must have reported, data centres
+-- Returns { name, value }... for `read_figures`.
 local now, most = now_ms(), tonumber(ARGV[2])
 
 local function due()
@@ -9,7 +9,7 @@ local function due()
   return n
 end
 
--- { sub, value }... of the pending events that start next, the soonest first.
+-- { sub, value }... of the pending events that start next, soonest first.
 local function soonest()
   -- An account whose soonest meeting has started since the last sweep may have others.
   local subs = redis.call('ZRANGEBYSCORE', STARTS, '-inf', now, 'LIMIT', 0, most)

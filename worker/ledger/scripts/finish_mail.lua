@@ -1,4 +1,4 @@
--- End a mail, or put it off. ARGV: P, id, 'sent', 'refused' or 'later', ms to wait, outcome or '', keep
+-- Finish a mail, or put it off. ARGV: P, id, 'sent', 'refused' or 'later', ms to wait, outcome or '', keep
 -- Does nothing for a mail that was cancelled or forgotten meanwhile.
 local id, how = ARGV[2], ARGV[3]
 if redis.call('EXISTS', P .. ':mail:' .. id) == 0 then

@@ -1,4 +1,4 @@
--- Erase an account: credentials, events, mail not yet sent. ARGV: P, sub
+-- Erase an account with its credentials, events and unsent mail. ARGV: P, sub
 local sub = ARGV[2]
 for _, letter in ipairs(redis.call('HVALS', letters_key(sub))) do redis.call('XDEL', LETTERS, letter) end
 for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do put_event(sub, field, nil) end

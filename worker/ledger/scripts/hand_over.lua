@@ -1,5 +1,5 @@
--- Give a lease back untouched, to a task that claims the account by name: until then, or until `wait` is over, no batch
--- takes it. ARGV: P, sub, token, wait in ms. Returns 1 if it was still held.
+-- Give a lease back untouched, for a task to claim the account by name. Until then, or for `wait`, no batch takes it.
+-- ARGV: P, sub, token, wait in ms. Returns 1 if it was still held.
 local sub = ARGV[2]
 if redis.call('HGET', LEASES, sub) ~= ARGV[3] then return 0 end
 uncount_claim(sub)

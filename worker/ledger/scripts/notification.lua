@@ -1,5 +1,5 @@
--- Take a notification about an account as a whole.
--- ARGV: P, sub, id of the channel that it came over or '', '1' if its pending events are to be due now
+-- Take a notification about a whole account.
+-- ARGV: P, sub, id of the channel it came over or '', '1' to make its pending events due now
 -- Returns how many became due.
 local sub, now, key = ARGV[2], now_ms(), account_key(ARGV[2])
 local channel = redis.call('HGET', key, 'channel')
@@ -9,7 +9,7 @@ end
 if ARGV[4] ~= '1' then return 0 end
 local events, made = redis.call('HGETALL', events_key(sub)), 0
 for i = 1, #events, 2 do
-  -- What is parked fails whatever is said of it: it waits for a person.
+  -- A parked event fails whatever a notification says: it waits for a person.
   if not is_parked(events[i + 1]) then
     redis.call('HSET', events_key(sub), events[i], due_at(events[i + 1], now))
     made = made + 1

@@ -1,4 +1,4 @@
--- Move what is due from waiting to ready, and return what expired leases held.
+-- Move what is due from waiting to ready, and give back what expired leases held.
 -- ARGV: P, how many of each at most, data centres
 -- Returns: now, moved, expired, how many accounts of each data centre are ready
 local now, most = now_ms(), ARGV[2]
@@ -6,8 +6,8 @@ local expired = redis.call('ZRANGEBYSCORE', LEASED, '-inf', now, 'LIMIT', 0, mos
 for _, sub in ipairs(expired) do end_lease(sub, now) end
 local due = redis.call('ZRANGEBYSCORE', WAITING, '-inf', now, 'LIMIT', 0, most)
 for _, sub in ipairs(due) do place(sub, now) end
--- Meetings that have started since are no longer the next ones of their accounts.
-for _, sub in ipairs(redis.call('ZRANGEBYSCORE', STARTS, '-inf', now, 'LIMIT', 0, most)) do weigh(sub, now) end
+-- A meeting that has started is no longer its account's soonest start to come.
+for _, sub in ipairs(redis.call('ZRANGEBYSCORE', STARTS, '-inf', now, 'LIMIT', 0, most)) do reindex(sub, now) end
 redis.call('SET', P .. ':swept', now)
 sample(now)
 local ready = {}

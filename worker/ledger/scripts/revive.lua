@@ -1,4 +1,4 @@
--- Make a parked event due again, with a new record, if it is still what was read.
+-- Make a parked event due again with a new record, if it has not changed since it was read.
 -- ARGV: P, sub, field, SHA-1 of the record, new value. Returns 1 if done.
 local sub, field = ARGV[2], ARGV[3]
 local present = redis.call('HGET', events_key(sub), field)

@@ -1,5 +1,5 @@
--- Take the mail that is due for the longest time; it is due again after the lease unless it is finished.
--- While an operator has paused the fleet there is none.
+-- Take the mail that has been due longest; unless finished, it is due again after the lease.
+-- Takes none while an operator has paused the fleet.
 -- ARGV: P, lease in ms. Returns {} or { id, message, sub, attempts }
 if redis.call('EXISTS', P .. ':paused') == 1 then return {} end
 local outbox, now = P .. ':outbox', now_ms()

@@ -4,10 +4,10 @@ local replaced = put_event(sub, field, value)
 local next_look, start, tracked = header(value)
 redis.call('HDEL', notices_key(sub), field)
 redis.call('HDEL', settled_key(sub), field)
--- An added event can only bring the next look, the soonest start and the oldest forward, so a bulk import need not
--- weigh them all.
+-- A new event can only bring the next look, the soonest start and the oldest event forward, so a bulk import need not
+-- reindex the whole account.
 if replaced then
-  weigh(sub, now_ms())
+  reindex(sub, now_ms())
 else
   if start > now_ms() and start < FAR then redis.call('ZADD', STARTS, 'LT', start, sub) end
   redis.call('ZADD', OLDEST, 'LT', tracked, sub)
