@@ -1,7 +1,7 @@
 """Dead letters: what could not be carried out, kept with the reason, to be corrected and replayed.
 
-They are refused payloads, payloads on which a task failed unexpectedly, and parked events. None is ever
-trimmed: a letter stays until an operator replays or drops it.
+They are refused payloads, payloads on which a task failed unexpectedly, parked events and damaged records.
+None is ever trimmed: a letter stays until an operator replays or drops it.
 """
 
 from __future__ import annotations

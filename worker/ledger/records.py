@@ -61,7 +61,7 @@ class Write:
     accepted: bool = False
     #: Why Cronofy refused it for good, if it did.
     refused: str | None = None
-    #: It carried a subscription of ours to both interactions.
+    #: It carried our subscription to both interactions.
     subscribed: bool = False
 
 
@@ -310,7 +310,7 @@ class Account:
     last_notice_at: datetime | None = None
     #: None if never checked.
     channel: NotificationChannel | None = None
-    #: When the channel was last known to stand as recorded.
+    #: When the channel was last known to be as recorded.
     channel_seen: datetime | None = None
     #: When to check the channel, whatever its events need.
     channel_due: int | None = None

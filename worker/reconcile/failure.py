@@ -131,7 +131,7 @@ def singled_out(lease: Lease, limit: int) -> list[EventChange]:
 
 
 def isolated(stored: Stored, now: datetime) -> EventChange:
-    """One of several events whose look failed, blaming none: have it looked at alone, at once."""
+    """Have an event looked at alone, at once: the look it shared failed, and blames none yet."""
     after = replace(stored.event, attempts=max(1, stored.event.attempts), next_look=to_ms(now))
     return EventChange(stored, after)
 
