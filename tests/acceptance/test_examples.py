@@ -107,7 +107,7 @@ def test_a_shell_script_learns_that_its_payload_does_not_fit(fleet: Fleet) -> No
     done = _try(fleet, command, {}, EXAMPLES / "shell", **_for_redis_cli(fleet))
 
     assert done.returncode == 1
-    assert "event.event_id must be a text" in done.stdout
+    assert "event.event_id must be a non-empty string" in done.stdout
 
 
 def test_a_webhook_of_ones_own_hands_notifications_on(quiet_fleet: Fleet) -> None:

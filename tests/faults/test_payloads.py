@@ -64,8 +64,8 @@ def _calls() -> list[Call]:
             Call("infinite", task, {**good, "colour": float("-inf")}, "A number is NaN or infinite"),
             Call("deep", task, {**good, first: DEEP}, "The payload is nested"),
             Call("1 MB", task, {**good, first: "x" * 1_000_000}, "The payload is 1000"),
-            Call("a lone surrogate", task, {**good, first: "\ud800"}, "A text is not valid Unicode"),
-            Call("a surrogate's name", task, {**good, "\udfff": 1}, "A text is not valid Unicode"),
+            Call("a lone surrogate", task, {**good, first: "\ud800"}, "A string is not valid Unicode"),
+            Call("a surrogate's name", task, {**good, "\udfff": 1}, "A string is not valid Unicode"),
             Call("positional", task, {}, "Only keyword arguments", tuple(good.values())),
         ]
     return calls

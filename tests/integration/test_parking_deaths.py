@@ -90,7 +90,7 @@ def test_an_event_that_kills_its_process_is_parked_and_its_neighbours_settle(beg
     event = world.stored("bad").event
     assert event.parked == (
         "Parked: 5 looks in a row at this event failed, "
-        "the last one with no end: the worker's process was killed or ran out of time."
+        "the last one with no result: the worker's process was killed or ran out of time."
     )
     settled = {outcome["event_id"] for outcome in world.outcomes() if outcome["type"] == "assigned"}
     assert settled == {"good-1", "good-2", "far-0", "far-1", "far-2"}

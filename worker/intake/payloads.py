@@ -85,7 +85,7 @@ class TrackEvent(Payload):
     def _event_is_usable(self) -> Self:
         event_id = self.event.get("event_id")
         if not isinstance(event_id, str) or not event_id:
-            raise PydanticCustomError("event_id", "event.event_id must be a text that is not empty", {})
+            raise PydanticCustomError("event_id", "event.event_id must be a non-empty string", {})
         if len(event_id.encode()) > LONGEST_ID:
             raise PydanticCustomError("id_too_long", "event.event_id is longer than 1024 bytes", {})
         conferencing = self.event.get("conferencing")
@@ -93,7 +93,7 @@ class TrackEvent(Payload):
             profile_id = conferencing.get("profile_id") if isinstance(conferencing, dict) else None
             if not isinstance(profile_id, str) or not profile_id:
                 raise PydanticCustomError(
-                    "profile_id", "event.conferencing.profile_id must be a text that is not empty", {}
+                    "profile_id", "event.conferencing.profile_id must be a non-empty string", {}
                 )
         for name in ("start", "end"):
             try:
@@ -137,7 +137,7 @@ class ReceiveNotification(Payload):
 P = TypeVar("P", bound=Payload)
 
 #: Plainer words for some of Pydantic's errors.
-_FAULTS = {"missing": "is missing", "extra_forbidden": "is unknown", "string_type": "must be a text"}
+_FAULTS = {"missing": "is missing", "extra_forbidden": "is unknown", "string_type": "must be a string"}
 
 
 def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
@@ -159,7 +159,7 @@ def _check_json(kwargs: Mapping[str, Any]) -> None:
     try:
         size = len(json.dumps(kwargs, allow_nan=False, ensure_ascii=False).encode())
     except UnicodeEncodeError:
-        raise BadPayload("A text is not valid Unicode (a lone surrogate).") from None
+        raise BadPayload("A string is not valid Unicode (lone surrogate).") from None
     except ValueError:
         raise BadPayload("A number is NaN or infinite.") from None
     except (RecursionError, TypeError):

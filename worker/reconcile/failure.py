@@ -52,7 +52,7 @@ NOTIFIED_AFTER = 3
 LONGEST_TRACEBACK = 16_000
 #: The task that a parked event's dead letter replays.
 WAY_BACK = "conferencing.reconcile_event"
-DIED = "no end: the worker's process was killed or ran out of time"
+DIED = "no result: the worker's process was killed or ran out of time"
 
 _OUTSIDE = (CronofyError, RedisError, LeaseLost, VaultError, ConnectionError, TimeoutError, MemoryError)
 
