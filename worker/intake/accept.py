@@ -1,7 +1,7 @@
 """What the intake tasks do: write what a caller says into the ledger, then answer.
 
-All are safe to repeat. Two of them start something over: with `again` (the broker delivered the message once
-more), they leave what they already started alone.
+All are safe to repeat. `connect_account` and `track` start something over, so if the broker delivers their
+message `again`, they keep what the first delivery started.
 """
 
 from __future__ import annotations
