@@ -34,8 +34,7 @@ from worker.ledger.ledger import Credentials
 from worker.ledger.lua import source
 from worker.ledger.packing import pack_event
 from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
-from worker.reconcile.judging import Judged
-from worker.reconcile.verdict import conclude
+from worker.reconcile.verdict import Judged, conclude
 
 #: (events, events an account); the first is what the ratios compare with.
 SIZES = ((10_000, 10), (100_000, 10), (1_000_000, 10), (100_000, 1))
@@ -174,9 +173,9 @@ def _measure(size: Size, due: Sequence[int]) -> None:
             raise SystemExit("Fewer accounts were ready than had been made due.")
         change = Change([_look(size, lease, stored) for stored in lease.events])
         begun = time.perf_counter()
-        refused = ledger.commit(lease, change)
+        committed = ledger.commit(lease, change)
         looking += time.perf_counter() - begun
-        if refused or len(change.events) != size.per_account:
+        if committed.changed or len(change.events) != size.per_account:
             raise SystemExit(f"A commit of {lease.sub} did not write all of its events.")
         looked.add(lease.sub)
     serving = _script_seconds(size) - server_before

@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.ledger.dead_letters import KeptLetter
-from worker.reconcile import judging, look
+from worker.reconcile import look, verdict
 from worker.run import looks
 
 #: Looks follow each other so quickly that a test can wait for them.
@@ -77,7 +77,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, error: Exception, event_id: str = "b
         if stored.event.key.event_id == event_id:
             tried.append(event_id)
             raise error
-        return judging.judge(lease, stored, *args)
+        return verdict.judge(lease, stored, *args)
 
     monkeypatch.setattr(look, "judge", fail_for_one)
     return tried

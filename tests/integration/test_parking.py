@@ -94,7 +94,7 @@ def test_the_limit_is_the_setting(begin: Begin, monkeypatch: pytest.MonkeyPatch,
 STAGES = {
     "its part of the answer": "worker.reconcile.observe.read_event",
     "what is planned for the whole look": "worker.reconcile.look.plan_reading",
-    "its diagnosis": "worker.reconcile.judging.diagnose",
+    "its diagnosis": "worker.reconcile.verdict.diagnose",
     "the update to be written": "worker.reconcile.reassign.update_body",
     "its packing": "worker.ledger.packing._body_to_json",
 }

@@ -15,7 +15,7 @@ from tests.integration.world import Begin, World
 from worker.bootstrap import bootstrap
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
-from worker.reconcile import judging, look
+from worker.reconcile import look, verdict
 from worker.run import looks
 
 #: What a process that died of its event ends with, and one that came through.
@@ -38,7 +38,7 @@ def die_of(settings: Settings, event_id: str) -> None:
     def die_of_one(lease: Any, stored: Any, *args: Any) -> Any:
         if stored.event.key.event_id == event_id:
             os._exit(DEAD)
-        return judging.judge(lease, stored, *args)
+        return verdict.judge(lease, stored, *args)
 
     look.judge = die_of_one  # type: ignore[assignment, attr-defined]
     services = bootstrap(settings)

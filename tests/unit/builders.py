@@ -34,10 +34,8 @@ from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import Account, Episode, EventKey, Memo, Stored, TrackedEvent, to_ms
 from worker.mail.compose import RelinkEmail
-from worker.reconcile.judging import Judged
-from worker.reconcile.reassign import WriteResult
 from worker.reconcile.relinks import RelinkNote, RelinkPlan, RelinkRules, affected, plan_relinks, reconnected
-from worker.reconcile.verdict import Verdict, conclude
+from worker.reconcile.verdict import Judged, Verdict, WriteResult, conclude
 
 #: A Tuesday at noon in UTC: already Wednesday in Auckland, still early morning in Los Angeles.
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -316,7 +314,7 @@ class Planned:
 
 def plan(
     events: Sequence[TrackedEvent],
-    profiles: Profiles | None = EXPIRED,
+    profiles: Profiles = EXPIRED,
     *,
     episodes: dict[str, Episode] | None = None,
     others: Sequence[TrackedEvent] = (),

@@ -34,8 +34,8 @@ from worker.diagnosis.model import (
     Profiles,
 )
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import Account, Episode, Memo, TrackedEvent, to_ms
-from worker.reconcile.relinks import RelinkPlan, affected, plan_relinks, reconnected
+from worker.ledger.records import Episode, Memo, TrackedEvent, to_ms
+from worker.reconcile.relinks import reconnected
 
 
 def test_one_email_for_all_events() -> None:
@@ -218,16 +218,6 @@ def test_the_sandbox_may_be_http() -> None:
     assert len(result.letters) == 1
 
 
-def test_without_userinfo_nothing_changes() -> None:
-    """What was not asked neither begins nor ends an episode, reminds nobody and cancels nothing."""
-    expired = affected(concluded(tracked("a", start=FAR), profiles=EXPIRED).after, found=True)
-    account = Account(SUB, None, lost=False, memo=Memo(running()))
-
-    result = plan_relinks(account, [expired], None, frozenset(), ADDRESS, NOW + DAY, RULES, dry_run=False)
-
-    assert result == RelinkPlan(running())
-
-
 def test_dry_run_sends_nothing() -> None:
     """A dry run neither begins an episode nor reminds nor escalates, but sees that a profile is back."""
     events = [tracked("a", start=FAR)]
@@ -296,9 +286,8 @@ def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> N
         ),
         pytest.param(userinfo(lapsed("pro_a"), profile("pro_b")), set(), id="still disconnected"),
         pytest.param(userinfo(), set(), id="removed"),
-        pytest.param(None, set(), id="not asked"),
     ],
 )
-def test_reconnected(profiles: Profiles | None, expected: set[str]) -> None:
+def test_reconnected(profiles: Profiles, expected: set[str]) -> None:
     """A profile is back when UserInfo lists it as connected and its user was asked to connect it."""
     assert reconnected(Memo(running()), profiles) == expected

@@ -31,9 +31,8 @@ from worker.diagnosis.model import Cause, Missing, Profiles, Seen, Unauthorized
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, TrackedEvent, Write, from_ms, to_ms
 from worker.reconcile.failure import unread
-from worker.reconcile.reassign import WriteEnd, WriteResult
 from worker.reconcile.relinks import RelinkNote
-from worker.reconcile.verdict import Verdict
+from worker.reconcile.verdict import Verdict, WriteEnd, WriteResult
 
 URL = "https://zoom.example/j/1"
 CONNECTED = userinfo(profile("pro_a"))

@@ -38,7 +38,7 @@ class Emails:
         self, account: Account, address: str | None, events: Sequence[Escalation], now: datetime
     ) -> list[Mail]:
         """One email to the operator about all events of a look; none if no address is set."""
-        if not events or not self.escalation_email:
+        if not self.escalation_email:
             return []
         mail_id = uuid4().hex
         email = EscalationEmail(

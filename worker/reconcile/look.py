@@ -18,11 +18,11 @@ from redis.exceptions import RedisError
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Unauthorized
+from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, Unauthorized
 from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import EventKey, Stored, to_ms
+from worker.ledger.records import EventKey, LastRead, Memo, Stored, to_ms
 from worker.reconcile.channel_check import Channels, check_channel
 from worker.reconcile.emails import Emails
 from worker.reconcile.failure import (
@@ -37,13 +37,19 @@ from worker.reconcile.failure import (
     unexpected,
     unread,
 )
-from worker.reconcile.judging import Judged, is_news, judge, remember
 from worker.reconcile.lines import log_account, log_changed, log_error, log_failures, log_verdicts
 from worker.reconcile.observe import Readings, observe
 from worker.reconcile.plan import ReadingPlan, plan_reading
-from worker.reconcile.reassign import PlannedUpdate, WriteEnd, WriteResult, plan_update, reassign
-from worker.reconcile.relinks import Affected, RelinkRules, affected, plan_relinks, reconnected
-from worker.reconcile.verdict import Verdict, conclude
+from worker.reconcile.reassign import PlannedUpdate, plan_update, reassign
+from worker.reconcile.relinks import (
+    Affected,
+    RelinkPlan,
+    RelinkRules,
+    affected,
+    plan_relinks,
+    reconnected,
+)
+from worker.reconcile.verdict import Judged, Verdict, WriteEnd, WriteResult, conclude, is_news, judge
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -144,15 +150,20 @@ class Looker:
     def _conclude(self, session: Session, work: _Work) -> LookResult:
         """Judge what was read, carry out the remedies, and commit the results."""
         lease, readings, now = work.lease, work.readings, work.lease.now
-        profiles, back = readings.profiles, reconnected(lease.account.memo, readings.profiles)
+        profiles = readings.profiles
+        back = reconnected(lease.account.memo, profiles) if profiles else frozenset[str]()
         self._judge(work, back)
         self._restart_waiting(work, back)
         writes = {} if self.dry_run else self._reassign(session, work)
-        account = replace(session.account, memo=remember(lease.account.memo, profiles, readings.read))
+        account = replace(session.account, memo=_remember(lease.account.memo, profiles, readings.read))
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
-        relinks = plan_relinks(
-            account, self._affected(work), profiles, back, address, now, self.rules, dry_run=self.dry_run
-        )
+        # Nothing begins or ends without a UserInfo.
+        relinks = RelinkPlan(account.memo.episodes)
+        if profiles:
+            events = self._affected(work)
+            relinks = plan_relinks(
+                account, events, profiles, back, address, now, self.rules, dry_run=self.dry_run
+            )
         verdicts: list[Verdict] = []
         for judged in work.judged:
             write, note = writes.get(judged.key), relinks.notes.get(judged.key)
@@ -218,7 +229,9 @@ class Looker:
                 results[judged.key] = plan
             else:
                 work.judged.remove(judged)
-        return results | reassign(self.ledger, session, lease, planned, work.readings.profiles)
+        if planned:
+            results |= reassign(self.ledger, session, lease, planned, work.readings.profiles)
+        return results
 
     def _affected(self, work: _Work) -> list[Affected]:
         """The events that relink emails may mention; none unless a profile was found disconnected."""
@@ -342,7 +355,9 @@ class Looker:
     ) -> list[Mail]:
         """The email to the operator about what only a person can fix; none in a dry run."""
         events = [each.escalation for each in conclusions if each.escalation]
-        return [] if self.dry_run else self.emails.escalation(lease.account, address, events, lease.now)
+        if self.dry_run or not events:
+            return []
+        return self.emails.escalation(lease.account, address, events, lease.now)
 
     def _check_channel(self, lease: Lease) -> LookResult:
         """No event is due, but the account's notification channel may be."""
@@ -364,7 +379,8 @@ class Looker:
             except ACCOUNT_REFUSED as error:
                 refused = Observation(Unauthorized(error.reason))
                 return diagnose(stored.event.request, refused, lease.now, self.policy)
-        back = reconnected(lease.account.memo, readings.profiles)
+        profiles = readings.profiles
+        back = reconnected(lease.account.memo, profiles) if profiles else frozenset()
         return judge(lease, stored, readings, back, self.policy).diagnosis
 
     def _plan(self, lease: Lease, due: Sequence[Stored], *, force_read: bool) -> ReadingPlan:
@@ -377,3 +393,12 @@ class Looker:
     def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:
         due, others = ([stored.event for stored in part] for part in (chosen.due, chosen.others))
         return observe(session, due, others, plan, lease.now)
+
+
+def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:
+    """The memo with the providers of all profiles listed now, and how much was read."""
+    memo = replace(memo, last_read=read or memo.last_read)
+    if profiles is None:
+        return memo
+    listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}
+    return replace(memo, providers={**memo.providers, **listed})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum, auto
 
 import structlog
 
@@ -15,42 +14,11 @@ from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
 from worker.diagnosis.model import Profiles
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
-from worker.ledger.records import EventKey, Stored, Write, to_ms
-from worker.reconcile.judging import Judged
+from worker.ledger.records import EventKey, Write, to_ms
 from worker.reconcile.update import IncompleteRecord, update_body
+from worker.reconcile.verdict import Judged, WriteEnd, WriteResult
 
 log = structlog.get_logger()
-
-
-class WriteEnd(Enum):
-    """What became of one Update Event."""
-
-    ACCEPTED = auto()
-    #: Cronofy refused it for good.
-    REFUSED = auto()
-    #: It may or may not have arrived.
-    UNANSWERED = auto()
-    #: Not sent, for reasons that have nothing to do with the event.
-    PUT_OFF = auto()
-    #: Not sent: the record lacks what an update needs.
-    INCOMPLETE = auto()
-    #: Not sent: the event was tracked again or untracked meanwhile.
-    CHANGED = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """How the Update Event of one event ended."""
-
-    end: WriteEnd
-    to_profile_id: str
-    #: The record as stored, with the intent if there is one.
-    before: Stored
-    #: The write to remember; None if none was sent.
-    write: Write | None = None
-    reason: str = ""
-    #: The provider of the profile that was set.
-    provider_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +67,6 @@ def reassign(
 
     Raises LeaseLost before anything is sent.
     """
-    if not planned:
-        return {}
     changed = ledger.commit(lease, Change([plan.intent for plan in planned]), done=False).changed
     sent = [plan for plan in planned if plan.judged.key not in changed]
     errors = session.update([plan.update for plan in sent]) if sent else []

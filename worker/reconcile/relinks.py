@@ -80,10 +80,8 @@ class RelinkPlan:
     notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
 
 
-def reconnected(memo: Memo, profiles: Profiles | None) -> frozenset[str]:
+def reconnected(memo: Memo, profiles: Profiles) -> frozenset[str]:
     """The profiles that users connected again after we asked."""
-    if profiles is None:
-        return frozenset()
     connected = {p.profile_id for p in profiles.listed_anywhere if p.connected}
     return frozenset((connected - set(profiles.disconnected)) & set(memo.episodes))
 
@@ -91,7 +89,7 @@ def reconnected(memo: Memo, profiles: Profiles | None) -> frozenset[str]:
 def plan_relinks(
     account: Account,
     events: Sequence[Affected],
-    profiles: Profiles | None,
+    profiles: Profiles,
     back: frozenset[str],
     address: str | None,
     now: datetime,
@@ -105,8 +103,6 @@ def plan_relinks(
     the user's, if known. Without UserInfo no episode begins or ends.
     """
     episodes = dict(account.memo.episodes)
-    if profiles is None:
-        return RelinkPlan(episodes)
     outcomes = [
         _outcome(
             OutcomeType.RELINKED, account.sub, pid, (event_id for _, event_id in episodes[pid].events), now
