@@ -1,7 +1,6 @@
 """Celery's own configuration: queues, routes, limits and beat's schedule.
 
-What is set here against Celery's defaults is what was measured to matter on a Redis broker; the
-reasons stand beside each line.
+It departs from Celery's defaults only where measurements on a Redis broker showed that it matters.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ INTAKE, URGENT, LOOKS, MAIL = (
     "reconciler.looks",
     "reconciler.mail",
 )
-#: In the order in which a worker that consumes several takes from them.
+#: The order in which a worker that consumes several takes from them.
 QUEUES = (URGENT, INTAKE, MAIL, LOOKS)
 
 TASK_MODULES = ("tasks.intake", "tasks.urgent", "tasks.notifications", "tasks.internal")
 
-#: Internal tasks; the public ones are routed by their callers, and here for those that do not.
+#: For internal tasks, and for public ones whose callers name no queue.
 ROUTES = {
     "conferencing.sweep": LOOKS,
     "conferencing.look_at_ready": LOOKS,
@@ -39,14 +38,14 @@ ROUTES = {
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
-    """Celery's settings for these settings; raises SettingsError where there is no broker."""
+    """Celery's settings for ours; SettingsError if there is no broker."""
     visibility = settings.visibility_timeout.total_seconds()
     limit = settings.task_time_limit.total_seconds()
     every = settings.sweep_every.total_seconds()
     return {
         "broker_url": _celery_url(settings.broker),
         "broker_transport_options": _transport_options(settings.broker, visibility),
-        # Workers and beat outlive an outage of the broker, however long.
+        # Workers and beat survive a broker outage of any length.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_limit": 4,
@@ -56,7 +55,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "redis_socket_connect_timeout": 5.0,
         "redis_socket_keepalive": True,
         "redis_backend_health_check_interval": 15,
-        # JSON only, in and out: nothing that arrives is ever unpickled.
+        # JSON only: nothing is ever unpickled.
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",
@@ -65,7 +64,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_routes": {name: {"queue": queue} for name, queue in ROUTES.items()},
         "task_ignore_result": True,
-        # A worker that dies gives its task back, and takes no more than it can work on.
+        # A dead worker's task goes back on the queue, and a worker hoards no messages.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
@@ -78,14 +77,14 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "result_extended": False,
         "enable_utc": True,
         "timezone": "UTC",
-        # Interval entries need no memory, so beat keeps no schedule in a file.
+        # Intervals need no memory, so beat keeps no schedule file.
         "beat_scheduler": "worker.broker.scheduler:Scheduler",
         "beat_max_loop_interval": max(1.0, min(every, 5.0)),
         "beat_schedule": {
             "sweep": {
                 "task": "conferencing.sweep",
                 "schedule": settings.sweep_every,
-                # A tick that nobody took in time is of no use, nor is it worth many tries: the next comes.
+                # A missed tick is not worth keeping or retrying: the next one does the same.
                 "options": {"queue": LOOKS, "expires": every, "retry_policy": {"max_retries": 1}},
             }
         },
@@ -93,28 +92,28 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 
 def is_redis(broker: str) -> bool:
-    """Whether this broker's URL is one of a Redis."""
+    """Whether the broker is a Redis."""
     return urlsplit(broker).scheme.startswith(("redis", "unix", "socket"))
 
 
 def redis_client_url(broker: str) -> str:
-    """The URL of a Redis broker as a client of Redis takes it: Celery has its own name for a Unix socket."""
+    """The URL of a Redis broker as a Redis client takes it: Celery spells a Unix socket its own way."""
     return broker.replace("redis+socket://", "unix://", 1)
 
 
 def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]:
     if not is_redis(broker):
-        # RabbitMQ else says nothing of a message, and one that is not on its disk yet dies with it. Other
-        # transports do not know the option.
+        # Otherwise RabbitMQ confirms nothing, and loses messages not yet on disk when it dies. Other
+        # transports ignore the option.
         return {"confirm_publish": True}
     return {
-        # What a killed worker held comes back after this; well above any task's time limit.
+        # A killed worker's messages come back after this; it is above any task's time limit.
         "visibility_timeout": visibility_seconds,
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "queue_order_strategy": "priority",
-        # By default a read waits for ever on a connection that is gone. A worker's loop stands meanwhile, for
-        # several such waits in a row, and must not be taken for stuck (worker.host.liveness).
+        # By default a read on a dead connection never returns. The worker's loop blocks meanwhile, several
+        # such waits in a row, and must not be taken for stuck (worker.host.liveness).
         "socket_timeout": 10.0,
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,
@@ -127,7 +126,7 @@ def _result_backend(settings: Settings) -> str:
 
 
 def _celery_url(url: str) -> str:
-    """Celery has a name of its own for a Unix socket, and verifies TLS only where it is told to."""
+    """The URL as Celery takes it: a Unix socket under its own scheme, and TLS verified."""
     if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
         return url + ("&" if urlsplit(url).query else "?") + "ssl_cert_reqs=required"
     return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url

@@ -15,9 +15,9 @@ _ISO = re.compile(
 
 
 def parse_duration(value: Any) -> timedelta:
-    """Return `value` as a timedelta that is not negative; ValueError says how a duration is written.
+    """Return `value` as a non-negative timedelta; ValueError says how to write a duration.
 
-    Years and months have no fixed length and are refused.
+    Years and months are refused: they have no fixed length.
     """
     if isinstance(value, timedelta):
         duration = value
@@ -35,5 +35,5 @@ def parse_duration(value: Any) -> timedelta:
         except (ValueError, OverflowError):
             raise ValueError("must be a duration: seconds such as 90, or ISO 8601 such as PT1M30S") from None
     if duration < timedelta(0):
-        raise ValueError("must be a duration that is not negative")
+        raise ValueError("must not be negative")
     return duration

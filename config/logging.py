@@ -1,4 +1,4 @@
-"""Logging: structlog for all that is said, with what is secret masked before any line is written."""
+"""Logging through structlog, with secrets masked before a line is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 from config.settings import Settings
 
 MASK = "***"
-#: Fields whose values are never written, wherever they appear.
+#: Fields whose values are never written, however deeply nested.
 SECRET_FIELDS = frozenset(
     {
         "access_token",
@@ -25,7 +25,7 @@ SECRET_FIELDS = frozenset(
         "vault_keys",
     }
 )
-#: What a relink address looks like (Cronofy API reference §5), and what carries a token or a password.
+#: Relink URLs (Cronofy API reference §5), bearer tokens, and passwords in URLs.
 _SECRET_TEXTS = (
     re.compile(r"https?://[^\s\"'<>\\]*/relink/[^\s\"'<>\\]*", re.IGNORECASE),
     re.compile(r"(?<=Bearer )[^\s\"'\\]+", re.IGNORECASE),
@@ -33,10 +33,10 @@ _SECRET_TEXTS = (
 )
 
 
-#: What a line begins with, and what it ends with; all else stands between, as it was said.
+#: What a line begins and ends with; everything else goes in between, in the order given.
 _FIRST = ("timestamp", "level", "event", "sub", "calendar_id", "event_id")
 _LAST = ("task", "task_id", "trace_id", "span_id")
-#: As wide as nearly all of our events.
+#: Nearly all of our event names fit.
 _EVENT_WIDTH = 24
 
 
@@ -44,8 +44,8 @@ class Redaction:
     """A structlog processor that masks secrets: by field, by shape, and the configured ones by value."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        """`secrets` are values that must never be written; very short ones would mask ordinary words."""
-        # The longest first: one may begin with another.
+        """`secrets` must never be written; those under six characters are ignored, as they would mask words."""
+        # Longest first: one may start with another.
         self._secrets = sorted((s for s in secrets if len(s) >= 6), key=len, reverse=True)
 
     def __call__(
@@ -56,7 +56,7 @@ class Redaction:
         return event
 
     def masked(self, value: Any) -> Any:
-        """The value, whatever JSON it is, without secrets."""
+        """Any JSON value, without secrets."""
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, dict):
@@ -66,7 +66,7 @@ class Redaction:
         return value
 
     def mask_line(self, _logger: Any, _method: str, line: str) -> str:
-        """The rendered line, with what was no text before masked as well."""
+        """The rendered line, which now also has as text what was not text before."""
         return self.mask(line)
 
     def mask(self, text: str) -> str:
@@ -74,14 +74,14 @@ class Redaction:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         if "://" in text or "bearer " in text.lower():
-            # Else none of them fits, and most texts are short and many.
+            # Skips the patterns for most texts: none of them could match.
             for pattern in _SECRET_TEXTS:
                 text = pattern.sub(MASK, text)
         return text
 
 
 def redaction_of(settings: Settings) -> Redaction:
-    """What masks the secrets of these settings, and all that looks like a secret."""
+    """Masks these settings' secrets and anything that looks like a secret."""
     secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
     if settings.board_token is not None:
         secrets.append(settings.board_token)
@@ -89,10 +89,10 @@ def redaction_of(settings: Settings) -> Redaction:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send structlog's and the libraries' lines to standard error, as text for a terminal or as JSON."""
+    """Log everything, libraries included, to standard error: as text on a terminal, otherwise as JSON."""
     console = (settings.log_format or ("console" if sys.stderr.isatty() else "json")) == "console"
     redaction = redaction_of(settings)
-    # No ExtraAdder: what Celery adds to its lines holds a failed task's arguments, and so tokens.
+    # No ExtraAdder: Celery's extras include a failed task's arguments, and with them tokens.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _traced,
@@ -104,7 +104,7 @@ def configure_logging(settings: Settings) -> None:
     if console:
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            # Plain tracebacks: the pretty ones show local variables.
+            # The pretty tracebacks show local variables.
             exception_formatter=structlog.dev.plain_traceback,
             sort_keys=False,
             pad_event_to=_EVENT_WIDTH,
@@ -115,7 +115,7 @@ def configure_logging(settings: Settings) -> None:
         final = [structlog.processors.format_exc_info, redaction, _in_order, renderer, redaction.mask_line]
     structlog.configure(
         processors=[
-            # Before any work is done for a line that is not written.
+            # First, so that dropped lines cost nothing.
             structlog.stdlib.filter_by_level,
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
@@ -124,7 +124,7 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    # A line that cannot be formatted would otherwise be printed raw, with whatever is in it.
+    # Otherwise a line that cannot be formatted is printed raw, secrets included.
     logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -136,12 +136,12 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # At DEBUG, Celery writes whole messages, in base64.
+    # At DEBUG, Celery logs whole messages, in base64.
     logging.getLogger("celery").setLevel(max(logging.INFO, root.level))
-    # The pool's own logger hands nothing on, and would print its tracebacks as they are.
+    # The pool's logger does not propagate, and would print its tracebacks unmasked.
     logging.getLogger("multiprocessing").handlers = [handler]
     logging.getLogger("multiprocessing").setLevel(max(logging.WARNING, root.level))
-    # These speak of every tick, request and message at INFO; URLs and arguments stay out of the log.
+    # At INFO these log every tick, request and message, with URLs and arguments.
     for name in (
         "httpx",
         "httpcore",
@@ -153,12 +153,12 @@ def configure_logging(settings: Settings) -> None:
         "amqp",
     ):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    # A message that is given back while a server is away is no news: `redis.unavailable` said why.
+    # Requeued messages during an outage are no news: `redis.unavailable` already said why.
     logging.getLogger("celery.app.trace").setLevel(max(logging.ERROR, root.level))
 
 
 def _traced(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The line with the ids of the span that it belongs to, in a process that traces (`config.tracing`)."""
+    """Add the current span's ids, in a process that traces (`config.tracing`)."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is not None:
         span = trace.get_current_span().get_span_context()
@@ -168,18 +168,18 @@ def _traced(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
 
 
 def _in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The line with what it is about in front, and where it came from at the end."""
+    """Put what the line is about first, and where it came from last."""
     first = {name: event[name] for name in _FIRST if name in event}
     last = {name: event[name] for name in _LAST if name in event}
     return first | {name: value for name, value in event.items() if name not in last} | last
 
 
 def _for_people(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The same as it is read on a terminal: the time of day, and nothing that says nothing."""
-    said = {name: value for name, value in event.items() if value not in (None, [], ())}
-    if isinstance(said.get("timestamp"), str):
+    """The line for a terminal: time of day only, no empty fields, short task names."""
+    kept = {name: value for name, value in event.items() if value not in (None, [], ())}
+    if isinstance(kept.get("timestamp"), str):
         # 2026-11-25T08:56:11.642912Z, to the millisecond.
-        said["timestamp"] = said["timestamp"][11:23] + "Z"
-    if isinstance(said.get("task"), str):
-        said["task"] = said["task"].removeprefix("conferencing.")
-    return _in_order(logger, method, said)
+        kept["timestamp"] = kept["timestamp"][11:23] + "Z"
+    if isinstance(kept.get("task"), str):
+        kept["task"] = kept["task"].removeprefix("conferencing.")
+    return _in_order(logger, method, kept)

@@ -1,7 +1,7 @@
 """Settings: environment variables that begin with ``RECONCILER_``, read once and checked as a whole.
 
-The names and defaults of the public ones are those of ``docs/contract.md`` §4; the few others are
-for operators who tune a fleet. Nothing here reaches out: no network, no files but ``.env``.
+Public names and defaults follow ``docs/contract.md`` §4; the few others are for tuning a fleet. Nothing here
+touches the network, or any file but ``.env``.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ PREFIX = "RECONCILER_"
 
 
 class SettingsError(Exception):
-    """The settings are missing something or contradict each other; the message names each variable."""
+    """Settings are missing, invalid or contradict each other; the message names each variable."""
 
 
 class ReplacementPolicy(StrEnum):
-    """Which connected profile may take a removed one's place; only ever when exactly one fits."""
+    """Which connected profile may replace a removed one, and only when exactly one fits."""
 
     #: One of the same provider (Zoom for Zoom).
     SAME_PROVIDER = "same_provider"
     #: Any connected conferencing profile of the account.
     ANY_CONNECTED = "any_connected"
-    #: None: a person decides.
+    #: A person decides.
     NEVER = "never"
 
 
 class BatchCost(StrEnum):
-    """What a batch call costs of Cronofy's limits, which its documentation leaves open."""
+    """How a batch call counts against Cronofy's limits, which its documentation does not say."""
 
-    #: As much as the requests it holds.
+    #: As many calls as it holds requests.
     ITEMS = "items"
-    #: One, whatever it holds.
+    #: As one call.
     CALL = "call"
 
 
@@ -63,7 +63,7 @@ def _duration(value: Any) -> timedelta:
 
 
 def _words(value: Any) -> Any:
-    """Split a comma-separated list; blanks around and between are dropped."""
+    """Split a comma-separated list, dropping blanks and empty items."""
     if isinstance(value, str):
         return tuple(word for word in (part.strip() for part in value.split(",")) if word)
     return value
@@ -99,13 +99,13 @@ def _url(*schemes: str) -> BeforeValidator:
             parts = urlsplit(str(value))
             _ = parts.port
         except ValueError:
-            # Python's own sentence would quote the URL, and with it a password.
-            raise PydanticCustomError("url", "is no URL, or has a port that is no number", {}) from None
+            # Python's own message would quote the URL, password included.
+            raise PydanticCustomError("url", "is not a URL, or its port is not a number", {}) from None
         if schemes and parts.scheme not in schemes:
             wanted = ", ".join(f"{scheme}://" for scheme in schemes)
-            raise PydanticCustomError("url", "must begin with one of {wanted}", {"wanted": wanted})
+            raise PydanticCustomError("url", "must start with one of {wanted}", {"wanted": wanted})
         if parts.scheme != "unix" and not parts.hostname:
-            raise PydanticCustomError("url", "names no host", {})
+            raise PydanticCustomError("url", "has no host", {})
         return value
 
     return BeforeValidator(check)
@@ -120,7 +120,7 @@ VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, validated; see ``docs/contract.md`` §4 for what each one means."""
+    """All settings, validated; ``docs/contract.md`` §4 says what each one means."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     mail_reply_to: str | None = None
     escalation_email: str | None = None
 
-    # What is told and kept.
+    # Outcomes, history and logs.
     outcomes_keep: int = Field(100_000, ge=1)
     outcome_task: str | None = None
     outcome_queue: str | None = None
@@ -181,24 +181,24 @@ class Settings(BaseSettings):
 
     @property
     def lease(self) -> timedelta:
-        """How long a worker holds an account: a whole look, and room for its commit."""
+        """How long a worker holds an account: a whole look plus its commit."""
         return self.look_timeout + timedelta(seconds=10)
 
     @property
     def ledger_url(self) -> str:
-        """The URL of the ledger's Redis. SettingsError where there is none."""
+        """The URL of the ledger's Redis; SettingsError if there is none."""
         if self.redis_url is None:
             raise SettingsError(f"{PREFIX}REDIS_URL is not set and no embedded server is running.")
         return self.redis_url
 
     @property
     def broker(self) -> str:
-        """The broker's URL: its own, or else the ledger's. SettingsError where there is neither."""
+        """The broker's URL, by default the ledger's; SettingsError if there is neither."""
         return self.broker_url or self.ledger_url
 
     @model_validator(mode="after")
     def _relations(self) -> Settings:
-        """Settings that each are fine but contradict each other stop the start (contract §6)."""
+        """Refuse settings that contradict each other (contract §6)."""
         pairs = [
             ("recheck_min", "recheck_max"),
             ("grace", "escalate_after"),
@@ -211,7 +211,7 @@ class Settings(BaseSettings):
         if self.task_time_limit >= self.visibility_timeout:
             raise _contradiction(
                 f"{_name('task_time_limit')} must be below {_name('visibility_timeout')}, "
-                "or a task that still runs is delivered a second time"
+                "or a task that is still running is delivered a second time"
             )
         for field in ("sweep_every", "recheck_min", "http_timeout", "history_keep"):
             if not getattr(self, field):
@@ -223,7 +223,7 @@ class Settings(BaseSettings):
         if self.webhook_url and set(self.webhook_url) & set("?#"):
             raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
-            raise _contradiction(f"{_name('relink_reminders')} must be durations in rising order")
+            raise _contradiction(f"{_name('relink_reminders')} must be durations in ascending order")
         return self
 
 
@@ -232,15 +232,14 @@ def _name(field: str) -> str:
 
 
 def _contradiction(reason: str) -> PydanticCustomError:
-    # Braces would be read as a template's.
+    # Passed as a value, since braces in the template would be expanded.
     return PydanticCustomError("contradiction", "{reason}", {"reason": reason})
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the environment and ``.env``.
+    """Read the environment and ``.env``; `overrides`, by lower-case name, win over both.
 
-    `overrides` win over both; their names are the settings' own in lower case. Raises SettingsError
-    with one sentence per fault; a value is never repeated in it, since it may be a secret.
+    SettingsError has one sentence per fault, and never repeats a value, since it may be a secret.
     """
     try:
         return Settings(**overrides)
@@ -249,9 +248,9 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def misspelt_settings() -> dict[str, str]:
-    """Names in the environment and in ``.env`` that are no setting, each with the one that it resembles.
+    """Unknown names in the environment and ``.env``, each with the setting it resembles.
 
-    Others that begin like ours are left alone: Kubernetes sets some for each service.
+    Other names with our prefix are ignored: Kubernetes sets some for each service.
     """
     given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
     unknown = (name for name in map(str.upper, given) if name.startswith(PREFIX))
@@ -261,13 +260,13 @@ def misspelt_settings() -> dict[str, str]:
 
 
 def clear_environment() -> None:
-    """Forget the settings in this process's environment: for what runs with settings of its own."""
+    """Remove our settings from this process's environment, for programs that bring their own."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
 
 
 def require_cronofy(settings: Settings) -> None:
-    """Raise SettingsError unless Cronofy can be called with these settings."""
+    """Raise SettingsError unless the settings are enough to call Cronofy."""
     missing = [
         _name(field)
         for field in ("cronofy_client_id", "cronofy_client_secret")
@@ -278,10 +277,10 @@ def require_cronofy(settings: Settings) -> None:
 
 
 def require_vault(settings: Settings) -> None:
-    """Raise SettingsError unless credentials can be kept encrypted."""
+    """Raise SettingsError unless there is a key to encrypt credentials with."""
     if not settings.vault_keys:
         raise SettingsError(
-            f"{_name('vault_keys')} must be set: credentials are only ever kept encrypted. "
+            f"{_name('vault_keys')} must be set: credentials are only stored encrypted. "
             'Make one with: python -c "from cryptography.fernet import Fernet; '
             'print(Fernet.generate_key().decode())"'
         )

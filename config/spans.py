@@ -1,7 +1,7 @@
 """Spans of tasks and of calls to Cronofy, for a collector that speaks OTLP over HTTP.
 
-OpenTelemetry's instrumentations record more than may leave: here addresses lose their query strings
-and the tokens of pages, exceptions keep nothing but their kind, and all else is masked as the log is.
+OpenTelemetry's instrumentations record too much. Here URLs lose their query strings and page tokens, exceptions
+keep only their type, and everything else is masked like the log.
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ from config.logging import redaction_of
 from config.settings import Settings
 
 SERVICE = "conferencing-reconciler"
-#: How long a process that ends waits for the collector to take what is left.
+#: How long an ending process waits for the collector to take the last spans.
 FLUSH_SECONDS = 3.0
 
-#: Attributes that hold an address, by OpenTelemetry's older and newer names.
+#: Attributes that hold a URL, under OpenTelemetry's older and newer names.
 _ADDRESSES = ("http.url", "url.full")
 _METHODS = ("http.method", "http.request.method")
-#: Ids within a path: a span's name is one of few, and a page's token is nobody else's business.
+#: Ids in a path: span names must be few, and page tokens are secret.
 _IDS = re.compile(r"/(calendars|channels|pages)/[^/]+")
 
 log = structlog.get_logger()
 
 
 class _Recording:
-    """This process's provider, where it records."""
+    """This process's provider, if it traces."""
 
     provider: TracerProvider | None = None
 
 
 class _WithinOurs(TraceContextTextMapPropagator):
-    """Hands a trace on with our own messages, and takes it up from a caller's; Cronofy is told nothing."""
+    """Passes a trace on in our messages and picks up callers' traces, but sends Cronofy nothing."""
 
     def inject(
         self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter
     ) -> None:
-        """Write the trace into a message's headers, but not into a request's."""
+        """Write the trace into the headers of messages, not of HTTP requests."""
         if not isinstance(carrier, httpx.Headers):
             super().inject(carrier, context, setter)
 
 
 class CleanExporter(SpanExporter):
-    """Sends spans without what is not to leave, and says once when the collector does not take them."""
+    """Strips private data from spans, and logs once when the collector does not take them."""
 
     def __init__(self, inner: SpanExporter, settings: Settings) -> None:
-        """`inner` sends what is left."""
+        """`inner` sends the stripped spans."""
         self._inner = inner
         self._redaction = redaction_of(settings)
         self._reached = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send these spans; what cannot be sent is dropped."""
+        """Send these spans, or drop them."""
         result = self._inner.export([self._cleaned(span) for span in spans])
         reached = result is SpanExportResult.SUCCESS
         if reached is not self._reached:
@@ -85,11 +85,11 @@ class CleanExporter(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """End."""
+        """Shut down the inner exporter."""
         self._inner.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is held back here."""
+        """Flush the inner exporter; nothing is buffered here."""
         return self._inner.force_flush(timeout_millis)
 
     def _cleaned(self, span: ReadableSpan) -> ReadableSpan:
@@ -118,7 +118,7 @@ class CleanExporter(SpanExporter):
             ],
             links=span.links,
             kind=span.kind,
-            # Its description is an exception's text.
+            # Without its description, which is an exception's text.
             status=Status(span.status.status_code),
             start_time=span.start_time,
             end_time=span.end_time,
@@ -127,7 +127,7 @@ class CleanExporter(SpanExporter):
 
 
 def _place(address: str) -> tuple[str, str]:
-    """Origin and path of an address, with no ids, no query and no user."""
+    """Origin and path of a URL, without ids, query or user."""
     parts = urlsplit(address)
     host = parts.hostname or ""
     port = f":{parts.port}" if parts.port else ""
@@ -135,8 +135,8 @@ def _place(address: str) -> tuple[str, str]:
 
 
 def record(settings: Settings) -> None:
-    """Record this process's spans from now on: after the fork, since it starts a thread."""
-    # Of a collector that is away one line is enough, and it is ours.
+    """Start recording this process's spans; call it after the fork, since it starts a thread."""
+    # When the collector is down, our own single line is enough.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in os.environ.get(
         "OTEL_RESOURCE_ATTRIBUTES", ""
@@ -153,7 +153,7 @@ def record(settings: Settings) -> None:
 
 
 def flush() -> None:
-    """Send what is left; a collector that does not answer is not waited for."""
+    """Send the last spans, but do not wait for a collector that does not answer."""
     provider, _Recording.provider = _Recording.provider, None
     if provider is not None:
         ending = threading.Thread(target=provider.shutdown, name="flush-spans", daemon=True)

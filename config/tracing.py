@@ -1,6 +1,6 @@
-"""Whether traces are kept: the extra ``otel``, switched on by OpenTelemetry's own variables.
+"""Whether to trace: needs the extra ``otel``, and is switched on by OpenTelemetry's own variables.
 
-Without them nothing of OpenTelemetry is imported. What is recorded stands in `config.spans`.
+Without them, OpenTelemetry is never imported. `config.spans` says what is recorded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 def wanted() -> bool:
-    """Whether OpenTelemetry's variables name a collector for traces, and do not switch them off."""
+    """Whether OpenTelemetry's variables name a collector and do not switch tracing off."""
     off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     exporter = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -23,7 +23,7 @@ def wanted() -> bool:
 
 
 def prepare() -> None:
-    """Import what traces need, where they are wanted: once, before processes are forked."""
+    """Import OpenTelemetry if it is wanted: once, before processes are forked."""
     if wanted():
         try:
             import config.spans  # noqa: F401, PLC0415 - of the extra otel
@@ -34,7 +34,7 @@ def prepare() -> None:
 
 
 def start(settings: Settings) -> None:
-    """Record this process's spans from now on, where they are wanted and can be."""
+    """Start recording this process's spans, if that is wanted and the extra is installed."""
     if wanted():
         try:
             from config.spans import record  # noqa: PLC0415 - of the extra otel
@@ -44,7 +44,7 @@ def start(settings: Settings) -> None:
 
 
 def stop() -> None:
-    """Send what is left, and end; within seconds, whether or not the collector answers."""
+    """Send the last spans, within seconds whether or not the collector answers."""
     if wanted():
         try:
             from config.spans import flush  # noqa: PLC0415 - of the extra otel

@@ -1,28 +1,28 @@
--- The budget of one application at one Cronofy origin: what the fleet may ask within any second and any minute.
+-- The budget of one application at one Cronofy origin: how many calls the fleet may make in any second and minute.
 --
--- KEYS[1] zset: one member LOOK:N for each call of the last minute, by the server's time in ms. A look pays for the
--- calls that it expects with its first one; each counts from then, and again from when it is made. Beside it:
+-- KEYS[1] zset: one member LOOK:N for each call of the last minute, scored by the server's time in ms. A look's first
+-- call pays for all that it expects to make; each counts from then, and again from when it is made. Related keys:
 --   :urgent    string: an urgent look began within the last minute
---   :paused    string: nothing is granted before it expires
---   :resumed   string: when the last pause ends or ended; half a minute longer than the pause
---   :strikes   string: how many 429s in a row came without a time to wait; forgotten two minutes after the last
---   :refused   string: our client id or secret is refused; only a probe is granted, one a minute (:probe)
+--   :paused    string: nothing is granted until it expires
+--   :resumed   string: when the last pause ends or ended; kept half a minute longer than the pause
+--   :strikes   string: how many 429s in a row gave no time to wait; expires two minutes after the last
+--   :refused   string: our client id or secret is refused; only one probe a minute is granted (:probe)
 --
--- KEYS[2] string: an operator paused the fleet, so nothing is granted until it is gone (see the ledger's P:paused).
--- KEYS[3] set: the KEYS[1] of every budget that was ever used, for those who watch (the ledger's P:budgets).
+-- KEYS[2] string: an operator paused the fleet, so nothing is granted while it exists (the ledger's P:paused).
+-- KEYS[3] set: the KEYS[1] of every budget ever used, for status and metrics (the ledger's P:budgets).
 --
--- A part of both limits is a reserve, which looks may only enter once they are under way, and urgent ones at
--- once. A look under way is one that has made its first call: to break it off would waste what it has spent.
+-- Part of both limits is a reserve for urgent looks and for looks under way, that is, past their first call:
+-- stopping those would waste what they have spent.
 --
--- ARGV[1] = 'take': cost, a second's limit, a minute's limit, the look's name, how many calls it has made, for how
---     many it has paid, for how many more to pay, 'routine' or 'urgent' for its first call and '' for any other,
---     '1' for a look that tries our refused client
+-- ARGV[1] = 'take': cost, limit per second, limit per minute, the look's name, calls it has made, calls it has paid
+--     for, further calls to pay for, 'routine' or 'urgent' for its first call and '' for any other, '1' for a look
+--     that tries our refused client
 --   returns { 0 } if granted, or { ms to wait, why }
--- ARGV[1] = 'end': the look's name, how many calls it has made, for how many it has paid
--- ARGV[1] = 'room': a second's limit, a minute's limit, ms
---   returns how many first calls can be granted to routine looks within that many ms
--- ARGV[1] = 'pause': ms told by Cronofy or '', jitter 0..1
---   returns ms of the pause, or 0 where one is running already
+-- ARGV[1] = 'end': the look's name, calls it has made, calls it has paid for
+-- ARGV[1] = 'room': limit per second, limit per minute, ms
+--   returns how many routine looks can make their first call within that many ms
+-- ARGV[1] = 'pause': ms that Cronofy asked for or '', jitter 0..1
+--   returns the pause in ms, or 0 if one is already running
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -30,21 +30,21 @@ end
 
 local calls, now, verb = KEYS[1], now_ms(), ARGV[1]
 
--- What Cronofy sees is shifted by each call's way there (a third of a second was measured on a busy machine), so
--- the windows are a little longer than its own.
+-- Calls reach Cronofy with a delay (a third of a second was measured on a busy machine), so our windows are a
+-- little longer than its own.
 local SECOND, MINUTE = 1400, 61000
--- The reserve, as a part of each limit. While nobody has asked urgently for a minute, half of it is lent.
+-- The reserve, as a fraction of each limit. Half of it is lent out after a minute without urgent looks.
 local RESERVE, LENT = 0.2, 0.1
--- After a pause, what a second holds grows from a tenth to the whole within this many ms.
+-- After a pause, the limit per second grows from a tenth to the whole over this many ms.
 local RECOVERY, LEAST = 30000, 0.1
 
 if verb == 'pause' then
-  local told = ARGV[2] ~= ''
+  local asked = tonumber(ARGV[2])
   local running = redis.call('PTTL', calls .. ':paused')
-  if running > 0 and not (told and tonumber(ARGV[2]) > running) then return 0 end
+  if running > 0 and not (asked and asked > running) then return 0 end
   local length
-  if told then
-    length = tonumber(ARGV[2])
+  if asked then
+    length = asked
   else
     local strikes = redis.call('INCR', calls .. ':strikes')
     redis.call('PEXPIRE', calls .. ':strikes', 120000)
@@ -100,10 +100,10 @@ if kind == 'urgent' then redis.call('SET', calls .. ':urgent', 1, 'PX', 60000) e
 if kind == 'routine' then second, minute = reduced(second), reduced(minute) end
 
 local function wait(window, limit)
-  -- A look that expects more than a window ever holds gets the whole of one.
+  -- A look that expects more calls than a window holds gets a whole window.
   local wanted = math.max(cost, math.min(cost + more, limit))
   local over = redis.call('ZCOUNT', calls, '(' .. now - window, '+inf') + wanted - limit
-  -- What is paid for already is not counted twice.
+  -- Do not count what is already paid for.
   for n = made + 1, math.min(made + cost, paid) do
     local at = redis.call('ZSCORE', calls, look .. ':' .. n)
     if at and tonumber(at) > now - window then over = over - 1 end

@@ -1,7 +1,7 @@
 """The budget: one limiter for the whole fleet, per application and Cronofy origin, on Redis's clock.
 
-Cronofy limits how many requests an application may make in a second and in a minute (reference §8), and our
-users' own product needs a part of them. The rules stand in ``budget.lua``.
+Cronofy limits an application's requests per second and per minute (reference §8), and our users' own product
+needs some of them. The rules are in ``budget.lua``.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from redis import Redis
 from worker.cronofy.errors import OutOfBudget, ProbeTurn
 from worker.ledger.keys import Keys
 
-#: What ``Retry-After`` is believed at most (contract §6).
+#: Longer values of ``Retry-After`` are cut to this (contract §6).
 LONGEST_TOLD_PAUSE = timedelta(minutes=2)
-#: "Retry now" after a refusal is not taken at its word.
+#: "Retry now" right after a 429 is not believed.
 SHORTEST_TOLD_PAUSE = timedelta(seconds=1)
 
-#: A look that has begun waits this long for room in the present second: else its calls were wasted.
+#: A look under way waits this long for room, since giving up would waste its earlier calls.
 PATIENCE = timedelta(seconds=2)
 
 log = structlog.get_logger()
 
 
 class Budget:
-    """What the fleet may still ask of one Cronofy origin."""
+    """Grants the fleet's calls to one Cronofy origin."""
 
     def __init__(
         self,
@@ -46,10 +46,7 @@ class Budget:
         share: float,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`place` names the application and the origin that the limits are for.
-
-        `per_second` and `per_minute` are Cronofy's limits; `share` is the part that is ours.
-        """
+        """`place` names the application and origin; the limits are Cronofy's, `share` our fraction of them."""
         self._redis = redis
         self._place = place
         self._keys = Keys(prefix)
@@ -60,11 +57,11 @@ class Budget:
 
     @property
     def largest(self) -> int:
-        """The highest cost that can ever be granted at once."""
+        """The highest cost that can be granted at once."""
         return min(self._second, self._minute)
 
     def room(self, within: timedelta) -> int:
-        """How many looks that are not urgent could make their first call `within` this time from now."""
+        """How many routine looks could make their first call `within` this time from now."""
         return int(self._run("room", self._second, self._minute, int(within.total_seconds() * 1000)))
 
     def take(
@@ -78,10 +75,10 @@ class Budget:
         kind: str = "",
         probing: bool = False,
     ) -> None:
-        """Spend `cost` requests, or raise OutOfBudget with the time to wait; nothing is spent then.
+        """Spend `cost` requests, or spend nothing and raise OutOfBudget with the time to wait.
 
-        ProbeTurn where our own client credentials are refused and it is this caller's turn to find out,
-        by a refresh, whether they still are. The other arguments are a `Spending`'s.
+        ProbeTurn if Cronofy refuses our client credentials and it is this caller's turn to retry them by a
+        refresh. The other arguments are for `Spending`.
         """
         name = look or uuid4().hex
         answer = self._run(
@@ -91,30 +88,30 @@ class Budget:
             return
         wait, why = answer[0], answer[1].decode()
         if why == "probe":
-            raise ProbeTurn("It is this worker's turn to try our client credentials.")
+            raise ProbeTurn("It is this worker's turn to retry our client credentials.")
         reasons = {
             "paused": "Cronofy asked for a pause.",
             "refused": "Cronofy refuses our client id or secret.",
             "held": "An operator paused the fleet (reconciler pause).",
-            "spent": "The share of Cronofy's rate limit is used up.",
+            "spent": "Our share of Cronofy's rate limit is used up.",
         }
         raise OutOfBudget(reasons[why], retry_after=timedelta(milliseconds=wait), spent=why == "spent")
 
     def end(self, look: str, made: int, paid: int) -> None:
-        """Give back what a look paid for and did not need."""
+        """Return what a look paid for and did not use."""
         self._run("end", look, made, paid)
 
-    def pause(self, told: timedelta | None) -> None:
-        """After a 429: stop the whole fleet for as long as told, or for growing, jittered pauses."""
-        if told is not None:
-            told = min(max(told, SHORTEST_TOLD_PAUSE), LONGEST_TOLD_PAUSE)
-        told_ms = "" if told is None else int(told.total_seconds() * 1000)
-        length = self._run("pause", told_ms, self._jitter())
+    def pause(self, asked: timedelta | None) -> None:
+        """After a 429, stop the whole fleet for the time Cronofy asked, or else for growing, jittered pauses."""
+        if asked is not None:
+            asked = min(max(asked, SHORTEST_TOLD_PAUSE), LONGEST_TOLD_PAUSE)
+        asked_ms = "" if asked is None else int(asked.total_seconds() * 1000)
+        length = self._run("pause", asked_ms, self._jitter())
         if length:
             log.warning("budget.paused", seconds=length / 1000, reason="rate_limited")
 
     def refuse_client(self) -> None:
-        """Our client credentials were refused: stop calling, but for one try a minute; said once."""
+        """Cronofy refused our client credentials: stop all calls but one probe a minute; logged once."""
         self._redis.set(self._keys.budget_probe(self._place), 1, px=60_000)
         if self._redis.set(self._keys.budget_refused(self._place), 1, nx=True):
             log.error(
@@ -134,27 +131,27 @@ class Budget:
 
 
 class Spending:
-    """What one look may spend.
+    """What one look may spend; not thread-safe.
 
-    Its first call is only granted where all that the look expects to need can be, and pays for all of it.
-    Whatever it turns out to need beyond, it may take from the reserve. Not to be shared between threads.
+    Its first call is granted only if all the calls it expects can be, and pays for them. Any further ones may
+    come from the reserve.
     """
 
     def __init__(self, budget: Budget, expected: int, *, urgent: bool, probing: bool = False) -> None:
-        """`expected` is how many calls the look will probably make; `probing` tries our refused client."""
+        """`expected` is the probable number of calls; `probing` calls even while our client is refused."""
         self.budget = budget
         self._more = max(0, expected - 1)
         self._kind = "urgent" if urgent else "routine"
         self._probing = probing
         self._look = uuid4().hex
         self._made = self._paid = 0
-        #: The calls that were made, by the names of their counters.
+        #: Calls made, by the name of their counter.
         self.made: Counter[str] = Counter()
 
     def take(self, cost: int = 1, *, refresh: bool = False) -> None:
-        """Spend as `Budget.take` does; a look that has begun, or is urgent, waits for it a moment.
+        """Spend as `Budget.take` does; an urgent look, or one under way, waits a moment for room.
 
-        ProbeTurn is only raised where this is no `refresh`: that is the probe itself.
+        ProbeTurn is not raised for a `refresh`: that is the probe itself.
         """
         patience = PATIENCE.total_seconds()
         while True:
@@ -185,7 +182,7 @@ class Spending:
         self._more, self._kind = 0, ""
 
     def end(self) -> None:
-        """The look is over: give back what it paid for and did not need."""
+        """The look is over: return what it paid for and did not use."""
         if self._paid > self._made:
             self.budget.end(self._look, self._made, self._paid)
             self._paid = self._made

@@ -1,7 +1,7 @@
-"""The Cronofy API as the reconciler uses it: one session for each look of an account.
+"""The Cronofy API as the reconciler uses it: one session for each look.
 
-A session refreshes the account's token when Cronofy refuses it. Whoever has a session holds the
-account's lease, so there is never more than one refresh at a time (contract §6).
+A session refreshes the account's token when Cronofy refuses it. Only the holder of the account's lease has a
+session, so there is never more than one refresh at a time (contract §6).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from worker.ledger.vault import VaultError
 
 #: How many requests Cronofy takes in one batch (reference §4).
 BATCH_SIZE = 50
-#: A read that goes on for longer than this is a loop, not a calendar.
+#: A read with more pages than this is a loop, not a calendar.
 MOST_PAGES = 200
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The days that a read covers: `first` included, `last` excluded, as Cronofy counts them."""
+    """The days that a read covers, `last` excluded, as in Cronofy's `from` and `to`."""
 
     first: date
     last: date
@@ -61,14 +61,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One Update Event: the whole body goes out."""
+    """One Update Event; the whole body is sent."""
 
     key: EventKey
     body: Mapping[str, Any]
 
 
 class Cronofy:
-    """What all sessions of a process share: the connection pool and our own credentials."""
+    """What a process's sessions share: the connection pool and our client credentials."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Cronofy:
         look_timeout: timedelta,
         batch_counts_items: bool,
     ) -> None:
-        """`budget` gives the budget of an origin; `client_secrets` come newest first."""
+        """`budget` makes the budget of an origin; `client_secrets` are newest first."""
         self.http = http
         self.ledger = ledger
         self.client_id = client_id
@@ -94,7 +94,7 @@ class Cronofy:
         self._budgets: dict[str, Budget] = {}
 
     def origin(self, data_center: str) -> str:
-        """Where an account's calls go (reference §1)."""
+        """The API's origin for a data centre (reference §1)."""
         suffix = "" if data_center == "us" else f"-{data_center}"
         return self.api_url or f"https://api{suffix}.cronofy.com"
 
@@ -105,10 +105,9 @@ class Cronofy:
         return self._budgets[origin]
 
     def session(self, account: Account, expected: int = 1, *, urgent: bool = False) -> Session:
-        """A session for one look of an account whose lease the caller holds.
+        """A session for one look at an account whose lease the caller holds.
 
-        `expected` is how many calls the look will probably make; `urgent` says that
-        somebody waits for its answer.
+        `expected` is the probable number of calls; `urgent` means that somebody is waiting for the answer.
         """
         return Session(self, account, expected, urgent=urgent)
 
@@ -132,26 +131,26 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No more calls are made: what was paid for them is free for others; those made are counted."""
+        """Return the unused budget, and count the calls that were made."""
         self._spending.end()
         if self._spending.made:
             tally = look_tally(self._spending.made, time.monotonic() - self._begun)
-            # Figures: a look that was committed does not fail over them.
+            # Only figures: a committed look must not fail over them.
             with suppress(RedisError):
                 add(self._cronofy.ledger.redis, self._cronofy.ledger.keys, tally)
 
     @property
     def account(self) -> Account:
-        """The account, with the credentials that were kept last."""
+        """The account, with its latest stored credentials."""
         return self._account
 
     def read_events(
         self, calendar_ids: Collection[str], window: Window | None, *, include_deleted: bool = False
     ) -> dict[EventKey, dict[str, Any]]:
-        """All managed events of these calendars in the window (of all time without one), by their key.
+        """All managed events of these calendars in the window (without one, of all time), by key.
 
-        Where Cronofy does not take one of the calendar ids, all calendars are read. A read is whole
-        or an error. The events are as on the wire: see `worker.cronofy.wire.read_event`.
+        If Cronofy does not accept one of the calendar ids, all calendars are read. A read is complete or an
+        error. Events are as on the wire: see `worker.cronofy.wire.read_event`.
         """
         params = [
             ("tzid", "Etc/UTC"),
@@ -174,22 +173,22 @@ class Session:
         return {key: item for item in self._all_pages(answer) if (key := _key(item))}
 
     def userinfo(self) -> UserInfo:
-        """The account's profiles as they are now."""
+        """The account's current profiles."""
         return read_userinfo(
             self._call("GET", f"{self._origin}/v1/userinfo").json_object(), self._account.sub
         )
 
     def channels(self) -> list[OpenChannel]:
-        """The account's open notification channels, whoever opened them."""
+        """The account's open channels, whoever opened them."""
         return read_channels(self._call("GET", f"{self._origin}/v1/channels").json_object())
 
     def open_channel(self, callback_url: str) -> OpenChannel:
-        """Open a channel for the account, with notifications of our application's own events only."""
+        """Open a channel for the account, limited to events that our application manages."""
         body = {"callback_url": callback_url, "filters": {"only_managed": True}}
         return read_channel(self._call("POST", f"{self._origin}/v1/channels", body=body).json_object())
 
     def close_channel(self, channel_id: str) -> None:
-        """Close one of the account's channels; one that is closed already is no error."""
+        """Close one of the account's channels; an already closed one is not an error."""
         try:
             self._call("DELETE", f"{self._origin}/v1/channels/{quote(channel_id, safe='')}")
         except Refused as error:
@@ -197,13 +196,13 @@ class Session:
                 raise
 
     def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
-        """Send Update Events; for each, None if Cronofy accepted it, or what went wrong.
+        """Send Update Events; for each, return None if Cronofy accepted it, or its error.
 
-        Two or more go through Batch (contract §6), as many to a call as Cronofy and the budget take.
+        Two or more go through Batch (contract §6), as many per call as Cronofy and the budget allow.
         """
         if len(updates) == 1:
             return [self._settled(lambda: self._upsert(updates[0]))]
-        # Half of what a second holds, so that a batch fits in beside the look's own reads.
+        # Half of what can be granted at once, so that a batch fits beside the look's own reads.
         fitting = max(1, self._budget.largest // 2) if self._cronofy.batch_counts_items else BATCH_SIZE
         size = min(BATCH_SIZE, fitting)
         results: list[CronofyError | None] = []
@@ -225,7 +224,7 @@ class Session:
     def _upsert(self, update: Update) -> None:
         answer = self._call("POST", self._origin + _events_path(update.key), body=update.body)
         if answer.body.strip():
-            # Accepted is said without a body; a page that something on the way answers is no acceptance.
+            # Cronofy accepts without a body; a proxy's HTML page is not an acceptance.
             answer.json_object()
 
     def _batch(self, updates: Sequence[Update]) -> list[CronofyError | None]:
@@ -253,13 +252,13 @@ class Session:
                 raise Malformed("The pages of Read Events do not end.")
             seen.add(url)
             if not _same_origin(url, self._origin):
-                # The token goes nowhere else, whatever an answer says.
+                # Never send the token to another origin, whatever the answer says.
                 raise Malformed("The next page of Read Events is on another origin.")
             try:
                 answer = self._call("GET", url)
             except Refused as error:
                 if error.status in (404, 410, 422):
-                    # A page's address does not live for ever: the next look starts from the first.
+                    # Page URLs expire: the next look starts from the first page.
                     raise Malformed("A page of Read Events is gone.", status=error.status) from None
                 raise
 
@@ -272,7 +271,7 @@ class Session:
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
     ) -> Answer:
-        """One call with the account's token; refreshed and repeated once if Cronofy refuses it."""
+        """Call with the account's token; if Cronofy refuses it, refresh it and try once more."""
         fresh = False
         while True:
             if self._credentials is None:
@@ -301,16 +300,16 @@ class Session:
         try:
             credentials = self._cronofy.ledger.open_credentials(self._account)
         except VaultError as error:
-            # Ours to fix, and no word about the account: the look fails, and says why.
+            # Our own fault, which says nothing about the account, so the look fails with the reason.
             raise CronofyError(str(error)) from None
         except (ValueError, TypeError):
             raise CronofyError("The stored credentials are damaged: connect the account again.") from None
         if credentials is None:
-            raise GrantRefused("The account was never connected: no credentials were given for it.")
+            raise GrantRefused("The account was never connected: we have no credentials for it.")
         return credentials
 
     def _refresh(self) -> None:
-        """Get a new access token, and keep it (with a new refresh token, where one came) in the ledger."""
+        """Get a new access token, and store it along with the new refresh token if there is one."""
         credentials = self._credentials or self._open_credentials()
         access_token, refresh_token = self._ask_for_token(credentials.refresh_token)
         self._budget.accept_client()
@@ -334,19 +333,19 @@ class Session:
                     "grant_type": "refresh_token",
                     "refresh_token": refresh_token,
                 },
-                # 403 as well: there it says nothing of the account's scope.
+                # 403 too: for a refresh, it says nothing about the account's scope.
                 also=(400, 401, 403),
             )
             if answer.status < 300:
                 return read_tokens(answer.json_object())
             error = answer.json_object().get("error")
             if error == "invalid_grant":
-                # It knew our client, and refuses the account alone.
+                # It accepted our client, and refuses only the account.
                 self._budget.accept_client()
                 raise GrantRefused("Cronofy refuses the account's refresh token (invalid_grant).", status=400)
             if error != "invalid_client":
                 raise Malformed(
-                    "Cronofy refused a token refresh without a known reason.", status=answer.status
+                    "Cronofy refused a token refresh for an unknown reason.", status=answer.status
                 )
         self._budget.refuse_client()
         raise ClientRefused("Cronofy refuses our client id or secret (invalid_client).", status=400)
@@ -357,7 +356,7 @@ def _events_path(key: EventKey) -> str:
 
 
 def _key(item: Mapping[str, Any]) -> EventKey | None:
-    """The key of an event that our application manages; others have no ``event_id``."""
+    """The event's key; None if our application does not manage it, as it then has no ``event_id``."""
     calendar_id, event_id = item.get("calendar_id"), item.get("event_id")
     if isinstance(calendar_id, str) and isinstance(event_id, str):
         return EventKey(calendar_id, event_id)
@@ -375,7 +374,7 @@ def _same_origin(url: str, origin: str) -> bool:
 
 
 def _entry_error(entry: Mapping[str, Any]) -> CronofyError | None:
-    """What a batch's entry says went wrong with its request."""
+    """The error in a batch's entry, or None."""
     status = entry["status"]
     if 200 <= status < 300:
         return None

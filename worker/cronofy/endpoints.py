@@ -1,4 +1,4 @@
-"""A word for each of Cronofy's endpoints that is called, for figures: a bounded set, whatever the ids."""
+"""One label for each Cronofy endpoint we call, for metrics: a bounded set, whatever the ids."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _ENDPOINTS: Final = (
     ("/v1/calendars", "update_event"),
 )
 OTHER: Final = "other"
-#: All words there are.
+#: All labels.
 ENDPOINTS: Final = (*(word for _, word in _ENDPOINTS), OTHER)
 
 
 def endpoint_of(url: str) -> str:
-    """The word for the endpoint that a request's address leads to; pages of a read belong to the read."""
+    """The label of a URL's endpoint; all pages of a read share one."""
     path = urlsplit(url).path
     for start, word in _ENDPOINTS:
         if path == start or path.startswith(f"{start}/"):

@@ -1,6 +1,6 @@
-"""What can go wrong with a call to Cronofy, as one hierarchy whose attributes decide what happens next.
+"""What can go wrong with a call to Cronofy: one hierarchy, whose attributes decide what happens next.
 
-No message ever holds a token, a secret, a relink URL or an answer's body.
+No message contains a token, a secret, a relink URL or an answer's body.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from datetime import timedelta
 
 
 class CronofyError(Exception):
-    """A call that brought no usable answer.
+    """A call without a usable answer.
 
-    `permanent` says that the same call will fail again whenever it is made; `retry_after` is the
-    wait that Cronofy asked for, if it did; `status` is the HTTP status, if there was one.
+    `permanent` means that the same call would always fail; `retry_after` is the wait that Cronofy asked for, if
+    any; `status` is the HTTP status, if there was one.
     """
 
     permanent = False
@@ -27,11 +27,11 @@ class CronofyError(Exception):
 
 
 class Unreachable(CronofyError):
-    """No answer: a refused or broken connection, or one of the deadlines passed."""
+    """No answer: the connection was refused or broke, or a deadline passed."""
 
 
 class TimedOut(Unreachable):
-    """No answer, or not all of it, in time."""
+    """No answer, or not a complete one, in time."""
 
 
 class ServerFault(CronofyError):
@@ -39,7 +39,7 @@ class ServerFault(CronofyError):
 
 
 class Malformed(CronofyError):
-    """An answer that is not what it should be; never evidence of anything."""
+    """A malformed answer; never evidence of anything."""
 
 
 class RateLimited(CronofyError):
@@ -47,25 +47,25 @@ class RateLimited(CronofyError):
 
 
 class TokenRefused(CronofyError):
-    """401, even with a token that was refreshed a moment ago."""
+    """401, even with a token refreshed a moment ago."""
 
 
 class ProbeTurn(TokenRefused):
-    """Not a fault: our client credentials were refused, and this look is to try them again by a refresh."""
+    """Not a fault: our client credentials were refused, and it is this look's turn to retry them by a refresh."""
 
 
 class Locked(CronofyError):
-    """423: the profile cannot be written to now."""
+    """423: the profile cannot be written to at the moment."""
 
 
 class Refused(CronofyError):
-    """Cronofy understood the request and will not do it: 400, 402, 404, 410, 422 and the like."""
+    """Cronofy understood the request and refuses it: 400, 402, 404, 410, 422 and the like."""
 
     permanent = True
 
 
 class ScopeRefused(Refused):
-    """403: the account's authorisation does not cover the call; refreshing does not help."""
+    """403: the account's authorisation does not cover the call, which a refresh does not change."""
 
 
 class GrantRefused(Refused):
@@ -73,21 +73,18 @@ class GrantRefused(Refused):
 
 
 class ClientRefused(Refused):
-    """``invalid_client``: our own client id or secret is refused, so no account can be served."""
+    """``invalid_client``: our client id or secret is refused, so no account can be served."""
 
 
 class OutOfBudget(CronofyError):
-    """Not a fault: the fleet's share of Cronofy's limits is used up, or all calls are paused.
-
-    `spent` tells the first from the second.
-    """
+    """Not a fault: the fleet's share of Cronofy's limits is used up (`spent`), or calls are paused."""
 
     def __init__(self, reason: str, *, retry_after: timedelta | None = None, spent: bool = False) -> None:
         super().__init__(reason, retry_after=retry_after)
         self.spent = spent
 
 
-#: The call was not carried out, and is made later: nobody's fault, and no word about an account.
+#: The call was not made and will be made later; this says nothing about the account.
 PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
 #: Cronofy refuses the account itself (contract §6).
 ACCOUNT_REFUSED = (GrantRefused, ScopeRefused)

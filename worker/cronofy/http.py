@@ -1,4 +1,4 @@
-"""One HTTP exchange with Cronofy: within the budget, within its time, and read with suspicion."""
+"""One HTTP exchange with Cronofy: within the budget and a deadline, and trusting no answer."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from worker.cronofy.errors import (
 )
 from worker.ledger.tallies import call_name
 
-#: More than any page of events that Cronofy sends; an answer that never ends must not fill the memory.
+#: Larger than any page of events; an endless answer must not fill memory.
 LARGEST_ANSWER = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer. Its body may hold secrets, so it is kept out of `repr`."""
+    """A complete answer; its body may contain secrets, so it is not in `repr`."""
 
     status: int
     body: bytes = field(repr=False)
@@ -52,14 +52,14 @@ class Answer:
 
 
 class Deadline:
-    """A moment on this host's monotonic clock by which something must be over."""
+    """A deadline on this host's monotonic clock."""
 
     def __init__(self, length: timedelta) -> None:
         self._end = time.monotonic() + length.total_seconds()
 
     @property
     def left(self) -> float:
-        """Seconds left, not below 0."""
+        """Seconds left, never below 0."""
         return max(0.0, self._end - time.monotonic())
 
 
@@ -67,13 +67,13 @@ class HttpClient:
     """A pooled HTTP client. One per process, made after the fork; safe to share between threads."""
 
     def __init__(self, timeout: timedelta, connections: int) -> None:
-        """`timeout` bounds each wait of an exchange, and the whole of its body."""
+        """`timeout` bounds each wait of an exchange, and reading its whole body."""
         self._timeout = timeout
         self._http = httpx.Client(
             limits=httpx.Limits(
                 max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0
             ),
-            # All accounts share it: what Cronofy says to one must not go out with another's call.
+            # All accounts share this client: one's cookies must not go out with another's call.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             headers={"User-Agent": "conferencing-reconciler", "Accept": "application/json"},
             follow_redirects=False,
@@ -98,11 +98,11 @@ class HttpClient:
     ) -> Answer:
         """Send one request; return its answer if the status is 2xx or in `also`, else raise a CronofyError.
 
-        `deadline` is the whole look's; this exchange ends by it or by its own timeout. OutOfBudget
-        is raised before anything is sent. A call without a `token` is a refresh.
+        `deadline` is the whole look's; the exchange ends at it or at its own timeout, whichever is sooner.
+        OutOfBudget is raised before anything is sent. A call without a `token` is a refresh.
         """
         if deadline.left <= 0:
-            raise Unreachable("No time was left for another call to Cronofy in this look.")
+            raise Unreachable("This look has no time left for another call to Cronofy.")
         spending.take(cost, refresh=token is None)
         left = min(self._timeout.total_seconds(), deadline.left)
         ended: int | str = "unreachable"
@@ -145,27 +145,27 @@ class HttpClient:
                 for chunk in response.iter_bytes():
                     size += len(chunk)
                     if size > LARGEST_ANSWER:
-                        raise Malformed("Cronofy's answer is larger than any should be.")
+                        raise Malformed("Cronofy's answer is too large.")
                     if deadline.left <= 0:
                         # httpx's timeouts start again with every byte.
                         raise TimedOut(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
                 answer = Answer(response.status_code, b"".join(chunks))
-                told, at = (response.headers.get(name) for name in ("Retry-After", "Date"))
-                return answer, parse_retry_after(told, at)
+                asked, at = (response.headers.get(name) for name in ("Retry-After", "Date"))
+                return answer, parse_retry_after(asked, at)
         except httpx.TimeoutException as error:
             raise TimedOut(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except httpx.HTTPError as error:
-            # Their messages may quote the URL, so only the kind is passed on.
+            # Its message may quote the URL, so only the type is passed on.
             raise Unreachable(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except (httpx.InvalidURL, UnicodeError):
-            raise Refused("The request cannot be written as a URL.") from None
+            raise Refused("The request does not make a valid URL.") from None
 
 
 def parse_retry_after(value: str | None, date: str | None = None) -> timedelta | None:
-    """Read a ``Retry-After`` header, seconds or date; None where there is none or it is nonsense.
+    """Read a ``Retry-After`` header, seconds or date; None if it is missing or nonsense.
 
-    A date is read against the answer's own ``Date``: this host's clock may be wrong.
+    A date is relative to the answer's own ``Date``, since this host's clock may be wrong.
     """
     if value is None:
         return None
@@ -186,22 +186,22 @@ def _http_date(value: str | None) -> datetime | None:
 
 
 def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:
-    """The error of a status that is not 2xx (reference §8)."""
+    """The error for a status other than 2xx (reference §8)."""
     status = answer.status
     if status == 401:
         return TokenRefused("Cronofy does not recognise the access token.", status=status)
     if status == 403:
         return ScopeRefused("Cronofy says that the authorisation does not cover this.", status=status)
     if status == 423:
-        return Locked("Cronofy says that the profile cannot be written to now.", status=status)
+        return Locked("Cronofy says that the profile cannot be written to at the moment.", status=status)
     if status == 429:
         return RateLimited("Cronofy's rate limit is used up.", status=status, retry_after=retry_after)
     if status >= 500:
         return ServerFault(f"Cronofy answered {status}.", status=status, retry_after=retry_after)
     if status in (404, 410):
-        return Refused(f"Cronofy does not find it ({status}).", status=status)
+        return Refused(f"Cronofy cannot find it ({status}).", status=status)
     if status == 402:
-        return Refused("Cronofy's plan does not include this (402).", status=status)
+        return Refused("Our Cronofy plan does not include this (402).", status=status)
     if status == 422:
         return Refused(f"Cronofy refuses the request ({_keys(answer) or '422'}).", status=status)
     if 400 <= status < 500:
@@ -210,7 +210,7 @@ def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:
 
 
 def _keys(answer: Answer) -> str:
-    """Which fields a 422 names, and with which error keys; nothing that a caller wrote."""
+    """The fields and error keys of a 422, without anything that a caller wrote."""
     try:
         errors = answer.json_object().get("errors")
     except Malformed:
@@ -219,7 +219,7 @@ def _keys(answer: Answer) -> str:
 
 
 def describe_errors(errors: Any) -> str:
-    """The fields and keys of a 422's ``errors``; what has not the documented shape is left out."""
+    """The fields and keys in a 422's ``errors``, skipping anything not shaped as documented."""
     if not isinstance(errors, dict):
         return ""
     named = []

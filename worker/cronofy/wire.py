@@ -1,7 +1,7 @@
-"""What Cronofy's answers mean, read leniently where they may grow and strictly where they are evidence.
+"""Parses Cronofy's answers, leniently where they may grow and strictly where they are evidence.
 
-Unknown fields and values are fine. A value that we rely on and that is not what it should be makes
-the whole of what it describes Malformed: an error, never evidence (reference §2, §3, §5).
+Unknown fields and values are fine. If a value we rely on is invalid, whatever it describes is Malformed: an
+error, never evidence (reference §2, §3, §5).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Pages(_Wire):
 
 
 class EventsPage(_Wire):
-    """One page of Read Events; the events themselves are only read where they matter."""
+    """One page of Read Events; its events are parsed only when needed."""
 
     pages: _Pages = _Pages()
     events: list[dict[str, Any]]
@@ -81,7 +81,7 @@ class _Tokens(_Wire):
 
 
 class OpenChannel(_Wire):
-    """A notification channel that Cronofy holds open."""
+    """An open notification channel."""
 
     channel_id: Annotated[StrictStr, Field(min_length=1)]
     callback_url: StrictStr = ""
@@ -96,7 +96,7 @@ class _Channels(_Wire):
 
 
 class UserInfo(_Wire):
-    """A well-formed UserInfo: the profiles, and the address that a relink email may go to."""
+    """A well-formed UserInfo: the profiles, and the address for a relink email."""
 
     profiles: Profiles
     email: str | None
@@ -111,7 +111,7 @@ def read_page(answer: dict[str, Any]) -> EventsPage:
 
 
 def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
-    """One event of a page; `tzid` is the zone for times that carry none. Malformed if it is no event."""
+    """One event of a page, or Malformed; `tzid` is the zone for times without one."""
     try:
         event = _Event.model_validate(item)
         created = parse_instant(event.created) if event.created else None
@@ -134,7 +134,7 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
 
 
 def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
-    """A UserInfo that speaks of the account `sub`, or Malformed."""
+    """The UserInfo of the account `sub`, or Malformed."""
     try:
         info = _UserInfo.model_validate(answer)
     except ValidationError as error:
@@ -142,7 +142,7 @@ def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
     if info.type == "service_account":
         raise Malformed("UserInfo describes a service account: connect each user's own account instead.")
     if info.sub != sub:
-        raise Malformed("UserInfo describes another account than the one that was asked about.")
+        raise Malformed("UserInfo describes a different account.")
     if info.data.profiles is None and info.data.conferencing_profiles is None:
         raise Malformed("UserInfo lists no profiles of any kind.")
     calendars = tuple(
@@ -163,7 +163,7 @@ def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
 
 
 def read_tokens(answer: dict[str, Any]) -> tuple[str, str | None]:
-    """The access token and, where one was given, the refresh token of a refresh; or Malformed."""
+    """A refresh's access token and, if given, refresh token; or Malformed."""
     try:
         tokens = _Tokens.model_validate(answer)
     except ValidationError as error:
@@ -172,7 +172,7 @@ def read_tokens(answer: dict[str, Any]) -> tuple[str, str | None]:
 
 
 def read_channel(answer: dict[str, Any]) -> OpenChannel:
-    """The channel that was opened; or Malformed."""
+    """The channel that was opened, or Malformed."""
     try:
         return _Channel.model_validate(answer).channel
     except ValidationError as error:
@@ -188,7 +188,7 @@ def read_channels(answer: dict[str, Any]) -> list[OpenChannel]:
 
 
 def read_batch(answer: dict[str, Any], length: int) -> list[dict[str, Any]]:
-    """The entries of a batch's answer, one for each request in order; or Malformed."""
+    """The entries of a batch's answer, one per request in order; or Malformed."""
     entries = answer.get("batch")
     if not isinstance(entries, list) or len(entries) != length:
         raise Malformed("The batch's answer does not have one entry for each request.")
@@ -209,7 +209,7 @@ def _profile(profile: _Profile) -> Profile:
 
 
 def _malformed(what: str, error: ValidationError) -> Malformed:
-    """Names the place of the first fault, never the value."""
+    """Name where the first fault is, never the value."""
     fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in fault["loc"])[:120]
     return Malformed(f"{what} is not as documented at {place or 'its top'} ({fault['type']}).")
