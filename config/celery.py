@@ -70,7 +70,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "task_time_limit": limit,
         "imports": TASK_MODULES,
-        # Our own logging stays; results and remote control write no payloads.
+        # Keep our own logging, and payloads out of results.
         "worker_consumer": "worker.broker.consumer:Consumer",
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,

@@ -1,7 +1,7 @@
-"""A worker's consumer: it drops what Celery cannot read, and reports that its loop goes round.
+"""A worker's consumer: drops unreadable messages and reports liveness.
 
-On a Redis broker anyone may push anything onto a queue's list. Celery's own consumer ends the worker
-on some of it, and logs whole bodies, which may hold tokens.
+Anything may be pushed onto a Redis broker's lists. Some of it ends a worker with Celery's own consumer, which also
+logs whole bodies, tokens included.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from worker.ledger.keys import Keys
 
 #: How often a worker reports to the ledger.
 ANNOUNCE_SECONDS = 10.0
-#: The loop waits for the ledger no longer than this.
+#: The longest that the loop waits for the ledger.
 ANNOUNCE_PATIENCE = timedelta(seconds=1)
 
 log = structlog.get_logger()
 
 
 class Strategies(dict[Any, Any]):
-    """What takes up each task's messages, by the task's name; a name that is no text is an unknown one."""
+    """Message handlers by task name; a name that is not text counts as unknown."""
 
     def __getitem__(self, name: Any) -> Any:
-        # A list cannot even be looked for; the message would be left unacknowledged, and come back for ever.
+        # A list is unhashable: the lookup would fail, and the unacknowledged message come back forever.
         if not isinstance(name, str):
             raise KeyError(type(name).__name__)
         return super().__getitem__(name)
 
 
 class Consumer(consumer.Consumer):
-    """Celery's consumer, but whatever is wrong with a message is the message's fault alone.
+    """Celery's consumer, except that a bad message harms nothing but itself.
 
-    Its loop reports that it is alive, also while it waits for the broker; it tells the ledger, too.
+    Its loop reports liveness, even while it waits for the broker, and announces the worker to the ledger.
     """
 
     app: Any
@@ -64,7 +64,7 @@ class Consumer(consumer.Consumer):
         self._entries: list[Any] = []
 
     def connect(self) -> Any:
-        """Connect; on a server that refuses writes for now, wait until it takes them."""
+        """Connect, and wait until the server accepts writes."""
         connection = super().connect()
         transport = connection.transport
         while isinstance(transport, Transport) and not transport.takes_writes(connection.default_channel):
@@ -73,12 +73,12 @@ class Consumer(consumer.Consumer):
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, however long that takes."""
+        """Connect, however long it takes, reporting meanwhile."""
         report_while_connecting(conn, self._report)
         return super().ensure_connected(conn)
 
     def on_ready(self) -> None:
-        """The loop begins, at first or after the connection was lost; then its timers are gone."""
+        """Start the timers: the loop is new, or lost them with its connection."""
         super().on_ready()
         for entry in self._entries:
             entry.cancel()
@@ -89,25 +89,25 @@ class Consumer(consumer.Consumer):
         ]
 
     def update_strategies(self) -> None:
-        """Wrap what takes up each task's messages, so that no malformed one gets past it."""
+        """Wrap each task's handler, so that no malformed message gets past it."""
         super().update_strategies()
         for name, strategy in list(self.strategies.items()):
             self.strategies[name] = _tolerant(strategy)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """A message of no known protocol."""
+        """Drop a message of an unknown protocol."""
         self._drop(message, "unknown_protocol")
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """A task that does not exist."""
+        """Drop a message for a task that does not exist."""
         self._drop(message, "unknown_task")
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """A message for a task of ours that is not as the protocol says, or not JSON."""
+        """Drop a message for a task of ours that violates the protocol or is not JSON."""
         self._drop(message, "content_type" if isinstance(exc, ContentDisallowed) else "malformed")
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """A body that is not what its content type says."""
+        """Drop a message whose body does not match its content type."""
         self._drop(message, "content_type" if isinstance(exc, ContentDisallowed) else "undecodable")
 
     def _drop(self, message: Any, reason: str) -> None:
@@ -122,7 +122,7 @@ class Consumer(consumer.Consumer):
 
     def _announce(self) -> None:
         queues = self.app.amqp.queues.consume_from
-        # If Redis is down, others notice, and the next report is soon.
+        # An outage of Redis is reported elsewhere, and the next try is soon.
         with suppress(RedisError):
             announce(self._redis, Keys(self.app.settings.key_prefix), self.hostname, queues)
 
@@ -151,11 +151,11 @@ def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_headers(headers: Mapping[str, Any]) -> None:
-    """Refuse what Celery takes over unread, and then fails on outside of the task: in the pool, where it ends
-    the worker and the message comes back to the next one, or when the result is stored."""
+    """Refuse headers that Celery does not check, but fails on outside the task: in the pool, which ends the
+    worker and passes the message to the next one, or when storing the result."""
     task_id = headers.get("id")
     if not isinstance(task_id, str) or not task_id:
-        raise InvalidTaskError("the id is no text")
+        raise InvalidTaskError("the id is not text")
     task_id.encode()  # a lone surrogate raises
     limits = headers.get("timelimit")
     if limits and not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits))):

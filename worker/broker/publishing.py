@@ -1,7 +1,7 @@
-"""How messages get to the broker: each publish ends, in a bounded time, with the broker's word for it.
+"""Publishing: each message is confirmed by the broker within a bounded time, or fails.
 
-RabbitMQ confirms a message where it is asked to (``confirm_publish``); one that is short of memory or disk
-stops reading from whoever publishes, and says nothing.
+RabbitMQ confirms messages if asked to (``confirm_publish``); when short of memory or disk, it silently stops
+reading from publishers.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from celery.app import amqp
 
-#: How long a confirmation is waited for; then the publish failed, as on a broker that is away.
+#: How long to wait for a confirmation; after that the publish has failed, as if the broker were away.
 CONFIRM_SECONDS: Final = 5.0
 
 
 class AMQP(amqp.AMQP):
-    """Celery's, but no publish waits for ever."""
+    """Celery's, but no publish waits forever."""
 
     @cached_property
     def send_task_message(self) -> Callable[..., Any]:
-        """What sends a task's message; other brokers than RabbitMQ know no confirmation."""
+        """Sends a task's message; only RabbitMQ makes use of the timeout."""
         return partial(super().send_task_message, confirm_timeout=CONFIRM_SECONDS)

@@ -1,4 +1,4 @@
-"""How many messages wait on each queue, asked of the broker without taking any."""
+"""How many messages wait on each queue, without consuming any."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from config.settings import Settings
 from worker.ledger.connection import connect_once
 from worker.outage import BrokerAway
 
-#: A broker that does not answer within this is given up; what waits on it is unknown then.
+#: A broker that does not answer within this is away, and its queue lengths unknown.
 PATIENCE = timedelta(seconds=3)
-#: What Celery adds to a list's name for messages of a lower priority than usual, on a Redis broker.
+#: The suffixes of Celery's lists for messages of lower priority, on a Redis broker.
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
 
 def queue_lengths(settings: Settings) -> dict[str, int]:
-    """Messages waiting on each of our queues, those in a worker's hands left out. Raises BrokerAway."""
+    """Messages waiting on each of our queues, not counting those a worker holds; or BrokerAway."""
     if is_redis(settings.broker):
         return _of_redis(settings)
     return _of_kombu(settings.broker)
 
 
 def try_to_publish(url: str) -> None:
-    """Raise BrokerAway where RabbitMQ takes no messages; others are not tried.
+    """Raise BrokerAway if RabbitMQ takes no messages; other brokers are not tested.
 
-    It is sent one for a queue that nobody has, confirms it, and drops it.
+    The probe goes to a queue that does not exist: RabbitMQ confirms and drops it.
     """
     patience = PATIENCE.total_seconds()
     connection = Connection(url, connect_timeout=patience, transport_options={"confirm_publish": True})
@@ -42,15 +42,15 @@ def try_to_publish(url: str) -> None:
             connection.Producer().publish({}, routing_key=probe, confirm_timeout=patience)
     except TimeoutError:
         raise BrokerAway("it takes no messages: is it short of memory or disk?") from None
-    except Exception as error:  # each transport has errors of its own
+    except Exception as error:  # each transport has its own errors
         raise BrokerAway(type(error).__name__) from None
     finally:
-        # Without taking leave, for which it might not have an ear either.
+        # Not close(), whose handshake a blocked broker may never answer.
         connection.collect(socket_timeout=patience)
 
 
 def known_queue_lengths(settings: Settings) -> Mapping[str, int | None]:
-    """The same, with None where it cannot be known."""
+    """The same, but None for each queue if the broker is away."""
     try:
         return queue_lengths(settings)
     except BrokerAway:
@@ -76,12 +76,12 @@ def _of_kombu(url: str) -> dict[str, int]:
         with Connection(url, connect_timeout=PATIENCE.total_seconds()) as connection:
             connection.connect()
             return {queue: _length(connection, queue) for queue in QUEUES}
-    except Exception as error:  # each transport has errors of its own
+    except Exception as error:  # each transport has its own errors
         raise BrokerAway(type(error).__name__) from None
 
 
 def _length(connection: Any, queue: str) -> int:
-    # A channel each: the broker closes it where the queue was never made.
+    # A channel each, since the broker closes it if the queue does not exist.
     with connection.channel() as channel:
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)

@@ -1,12 +1,12 @@
-"""Kombu's Redis transport, for a server that holds anything on its lists and may refuse writes for a while.
+"""Kombu's Redis transport, hardened against junk on its lists and a server that refuses writes for a while.
 
-Kombu takes a message off its list first and records it as unacknowledged then. A server that refuses the
-second (read-only, out of memory), or dies in between, would lose the message; one that refuses its
-acknowledgement would end the worker, or keep a place in it taken. Here no message is lost to that, and a
-worker takes no more of them until the server takes writes again.
+Kombu takes a message off its list, then records it as unacknowledged. If the server refuses the record
+(read-only, out of memory) or dies in between, the message is lost; if it refuses an acknowledgement, the worker
+ends or loses one of its slots. Here neither happens, and a worker takes no more messages until the server
+accepts writes again.
 
-This is the one module that overrides private parts of a library: Kombu offers no other place for it. It was
-written against Kombu 5.7.0, and `pyproject.toml` bounds Kombu to 5.7; read it again before that bound moves.
+This is the only module that overrides private parts of a library, since Kombu offers no hook. It was written
+against Kombu 5.7.0, and `pyproject.toml` pins Kombu to 5.7: review this module before raising that.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from redis.exceptions import DataError, OutOfMemoryError, RedisError, ResponseEr
 
 from worker.outage import BROKER
 
-#: How often a server that refuses writes is tried.
+#: How often to test a server that refuses writes.
 PROBE_SECONDS: Final = 1.0
-#: A write that changes nothing, and is refused where others are.
+#: A write that changes nothing, but is refused when others are.
 _PROBE: Final = ("SETRANGE", "_kombu.probe", 0, "")
 
-#: What `QoS.append` writes, also on a full server: it takes the place of what was just taken off a list.
+#: What `QoS.append` writes, allowed on a full server: it needs the space that taking the message just freed.
 _RECORD: Final = """#!lua flags=allow-oom
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 class QoS(redis.QoS):
-    """Kombu's record of unacknowledged messages, which loses none to a server that refuses writes."""
+    """Kombu's record of unacknowledged messages, but it loses none when the server refuses writes."""
 
     channel: Channel
 
@@ -59,19 +59,19 @@ class QoS(redis.QoS):
                 client.eval(_RECORD, len(keys), *keys, delivery_tag, time(), record)
             virtual.QoS.append(self, message, delivery_tag)
         except RedisError as fault:
-            # The message is in our hands only. It goes back as soon as that can be; where it was recorded all
-            # the same, and only the answer was lost, it is done once more.
+            # Only we have the message now, so it goes back as soon as possible. If it was recorded after all
+            # and only the answer was lost, it is processed twice.
             if BROKER.began(fault):
                 Transport.owed.append(lambda channel: channel.give_back(message))
             raise
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message; where that is refused, as soon as it is not."""
+        """Acknowledge a message; if that is refused, as soon as possible."""
         with self._owing(delivery_tag, lambda qos: qos._remove_from_indices(delivery_tag).execute()):
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Give a message back or drop it; where that is refused, as soon as it is not."""
+        """Requeue or drop a message; if that is refused, as soon as possible."""
 
         def later(qos: Any) -> None:
             if requeue:
@@ -83,20 +83,19 @@ class QoS(redis.QoS):
             super().reject(delivery_tag, requeue=requeue)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        """Give back what dead workers held for too long."""
+        """Requeue what dead workers held for too long."""
         if BROKER.reason is None:
             with tolerating_refusal():
                 super().restore_visible(*args, **kwargs)
 
     def restore_unacked(self, client: Any = None) -> None:
-        """At the end, give back what this worker holds."""
+        """At shutdown, requeue what this worker holds."""
         with tolerating_refusal():
             super().restore_unacked(client)
 
     @contextmanager
     def _owing(self, delivery_tag: str, later: Callable[[Any], None]) -> Iterator[None]:
-        """What is refused is done later; the place that the message holds is free in any case, or the worker
-        would stop in the end."""
+        """Postpone what is refused, but free the message's slot anyway, or the worker would eventually stop."""
         try:
             yield
         except ResponseError as refused:
@@ -107,10 +106,10 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """Kombu's channel, but an item that is no message is dropped, and refusals are waited out."""
+    """Kombu's channel, but it drops items that are not messages, and waits out refusals."""
 
     QoS = QoS
-    #: Kombu's own, which its stubs leave out.
+    #: Missing from Kombu's stubs.
     _q_for_pri: Callable[[str, int], str]
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -118,18 +117,18 @@ class Channel(redis.Channel):
             with tolerating_refusal():
                 return super()._brpop_read(**options)  # type: ignore[misc]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, DataError) as error:
-            # The item is off the list by now, and was nothing that could be handed over.
+            # The item is already off the list, and could not be delivered.
             log.error("message.dropped", reason="not_a_message", error=type(error).__name__)
         return True
 
     def maybe_refresh_binding_expiry(self) -> None:
-        """Keep the bindings of queues that expire."""
+        """Renew the bindings of expiring queues, unless the server refuses writes."""
         if BROKER.reason is None:
             with tolerating_refusal():
                 super().maybe_refresh_binding_expiry()  # type: ignore[misc]
 
     def give_back(self, message: Any) -> None:
-        """Put a message that was not recorded back where it was taken from."""
+        """Put a message that was not recorded back on its list."""
         place, raw = message.delivery_info, message._raw
         with self.conn_or_acquire() as client:
             for queue in self._lookup(place["exchange"], place["routing_key"]):
@@ -137,34 +136,34 @@ class Channel(redis.Channel):
                 client.rpush(key, dumps(raw))
 
     def try_a_write(self) -> None:
-        """Raise what the server says to a write."""
+        """Raise whatever error the server gives to a write."""
         with self.conn_or_acquire() as client:
             client.execute_command(*_PROBE)
 
 
 class Transport(redis.Transport):
-    """Kombu's Redis transport with that channel."""
+    """Kombu's Redis transport with our channel."""
 
     Channel = Channel
     channels: list[Any]
 
-    #: What was refused and is still to be done, for messages that were taken off their lists and not
-    #: recorded, acknowledged or given back. It outlives the connection that they came by.
+    #: Refused operations to repeat: messages not yet recorded, acknowledged or requeued. It outlives the
+    #: connection.
     owed: ClassVar[list[Callable[[Any], None]]] = []
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """As Kombu does; and see when a server that refused writes takes them again."""
+        """As Kombu does, and start probing for the end of refused writes."""
         super().register_with_event_loop(connection, loop)
         loop.call_repeatedly(PROBE_SECONDS, self.probe)
 
     def probe(self) -> None:
-        """While the server refuses writes: see whether it takes them again."""
+        """If the server refused writes, check whether it accepts them again."""
         channel = next((each for each in self.channels if each.active_queues), None)
         if BROKER.reason is not None and channel is not None:
             self.takes_writes(channel)
 
     def takes_writes(self, channel: Any) -> bool:
-        """Whether the server takes writes; if so, do what is owed, and go on."""
+        """Whether the server accepts writes; if so, repeat what it refused."""
         with tolerating_refusal():
             channel.try_a_write()
             while self.owed:
@@ -175,14 +174,14 @@ class Transport(redis.Transport):
 
 
 def install() -> None:
-    """Have Celery use this transport for Redis brokers."""
+    """Make Celery use this transport for Redis brokers."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
 
 
 @contextmanager
 def tolerating_refusal() -> Iterator[None]:
-    """What the server refuses for now, it is asked again later."""
+    """Ignore a temporary refusal: the operation comes round again."""
     try:
         yield
     except ResponseError as refused:

@@ -1,4 +1,4 @@
-"""Beat's scheduler: it reports that it is alive, and logs once, not at each tick, that its broker is away."""
+"""Beat's scheduler: reports liveness, and logs a broker outage once instead of at each tick."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class Scheduler(beat.Scheduler):
-    """Celery's scheduler; it keeps no file, since an interval needs no memory."""
+    """Celery's scheduler, without a file, since an interval needs no memory."""
 
     app: Any
 
@@ -25,18 +25,18 @@ class Scheduler(beat.Scheduler):
 
     @cached_property
     def connection(self) -> Any:
-        """The connection to the broker, which reports as well while it is tried again and again."""
+        """The connection to the broker, which reports liveness while it retries."""
         connection = self.app.connection_for_write()
         report_while_connecting(connection, self._report)
         return connection
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
-        """Send what is due; returns the seconds until more is."""
+        """Send what is due; return the seconds until the next tick."""
         self._report()
         return super().tick(*args, **kwargs)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Send a tick. One that cannot be sent is left out: the next one does the same."""
+        """Send a tick, or skip it: the next one does the same."""
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except beat.SchedulingError as error:

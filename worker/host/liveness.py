@@ -1,8 +1,8 @@
-"""Whether the workers and beats of this host make progress: a file each, which their loops keep writing to.
+"""Whether this host's workers and beats make progress: each loop keeps writing to its own file.
 
-`healthcheck` reads them every few seconds, so only the standard library is imported here. A process locks its
-file for as long as it lives, so the file of a dead one is recognised at once, whatever became of its pid. It
-writes the host's monotonic clock, which no change of the time of day moves.
+`healthcheck` reads the files every few seconds, so this imports only the standard library. A process keeps its
+file locked while it lives, so a dead one's is recognised even if its pid was reused. The file holds the host's
+monotonic clock, which clock changes do not affect.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-#: How often a loop that has nothing else to do writes.
+#: How often an idle loop writes.
 EVERY_SECONDS = 2.0
-#: A process that was silent for longer is stuck. One that waits for a Redis which takes connections and
-#: answers none may be silent for half a minute at a time, and is not.
+#: A process silent for longer is stuck. One waiting for a Redis that accepts connections but never answers is not
+#: stuck, yet may be silent for half a minute.
 STALE_SECONDS = 90.0
 
 
@@ -32,24 +32,24 @@ def liveness_dir() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Living:
-    """A living process of a role, and how long ago its loop last wrote."""
+    """A living process, and how long ago its loop last wrote."""
 
     pid: int
     age_seconds: float
 
 
 class LivenessFile:
-    """One process's file. OSError where it cannot be made."""
+    """One process's file; OSError if it cannot be created."""
 
     def __init__(self, role: str) -> None:
-        """Make the file for this process and remove those of dead ones."""
+        """Create this process's file, and remove those of dead ones."""
         directory = liveness_dir()
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
         if not _is_ours(directory):
             raise PermissionError(f"{directory} is not a directory of this user alone")
         living(role, remove_dead=True)
-        # Locked before it has its name, so that nobody takes it for a dead one's.
+        # Locked before it gets its name, so that nobody takes it for a dead one's.
         hidden = directory / f".{role}-{os.getpid()}"
         self._file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,13 +57,13 @@ class LivenessFile:
         hidden.rename(directory / f"{role}-{os.getpid()}")
 
     def write(self) -> None:
-        """The loop goes round."""
+        """Record that the loop is running."""
         with suppress(OSError):
             os.pwrite(self._file, b"%020.3f" % time.monotonic(), 0)
 
 
 def living(role: str, *, remove_dead: bool = False) -> list[Living]:
-    """Every process of this role, user and host that lives, stopped ones included."""
+    """Every living process of this role, user and host, including stopped ones."""
     directory, found = liveness_dir(), []
     if not directory.exists() or not _is_ours(directory):
         return []
@@ -79,11 +79,11 @@ def living(role: str, *, remove_dead: bool = False) -> list[Living]:
 
 @cache
 def reporter(role: str) -> Callable[[], None]:
-    """What the loop of this process calls; where no file can be kept, it logs that once and does nothing."""
+    """The function for this process's loop to call; without a usable file it logs that once and does nothing."""
     try:
         return LivenessFile(role).write
     except OSError as error:
-        import structlog  # noqa: PLC0415 - twice the CPU time of all else that `healthcheck` imports
+        import structlog  # noqa: PLC0415 - twice the CPU time of everything else `healthcheck` imports
 
         log = structlog.get_logger()
         log.warning("health.unknown", reason=str(error))
@@ -91,7 +91,7 @@ def reporter(role: str) -> Callable[[], None]:
 
 
 def report_while_connecting(connection: Any, report: Callable[[], None]) -> None:
-    """Have a Kombu connection report between two tries to connect, each second."""
+    """Make a Kombu connection report every second while it retries."""
     connect = connection.ensure_connection
 
     def patiently(*args: Any, callback: Callable[[], None] | None = None, **kwargs: Any) -> Any:
@@ -106,7 +106,7 @@ def report_while_connecting(connection: Any, report: Callable[[], None]) -> None
 
 
 def _is_ours(directory: Path) -> bool:
-    """A directory that only this user can have put something into."""
+    """Whether only this user can have written to the directory."""
     found = directory.lstat()
     return found.st_uid == os.getuid() and found.st_mode & 0o170022 == 0o040000
 

@@ -1,4 +1,4 @@
-"""The processes of `reconciler up`: started together, watched, and ended together."""
+"""The processes of `reconciler up`: started, watched and stopped together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import structlog
 
-#: How long after its death a child is started again.
+#: The delay before a dead child is restarted.
 RESTART_SECONDS = 1.0
 
 _PR_SET_PDEATHSIG = 1
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 def end_with_parent() -> None:
-    """In a child, before it becomes another program: ask Linux to end it when its parent dies."""
+    """In a child, before exec: ask Linux to terminate it when its parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -39,9 +39,9 @@ class Crew:
         patience: timedelta,
         output: BinaryIO | None = None,
     ) -> None:
-        """`commands`: the arguments of `reconciler` for each name.
+        """`commands` has the arguments of `reconciler` for each name.
 
-        At the end each may take `patience` to finish what it is at. `output` takes what they print.
+        On shutdown, each child has `patience` to finish. `output` receives what they print.
         """
         self._commands = commands
         self._environment = {**os.environ, **environment}
@@ -51,12 +51,12 @@ class Crew:
         self._ending = False
 
     def start(self) -> None:
-        """Start all."""
+        """Start every child."""
         for name in self._commands:
             self._start(name)
 
     def run(self) -> None:
-        """Start all, start again whichever dies, and end all on SIGTERM or SIGINT."""
+        """Start every child, restart any that dies, and stop all on SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         try:
@@ -72,7 +72,7 @@ class Crew:
             self.end()
 
     def end(self) -> None:
-        """Ask every child to end, and make it when patience is over."""
+        """Ask every child to stop, and kill those that outlast `patience`."""
         running = [child for child in self._children.values() if child.poll() is None]
         for child in running:
             child.send_signal(signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""The two emails of this program, composed: the relink email to a user, the escalation to an operator.
+"""Composes the two emails: the relink email to a user, the escalation email to an operator.
 
-Composing is pure. The same email in the same envelope says the same thing, so a mail that is sent twice is
-recognisably one mail: its Message-ID follows from its id in the outbox.
+Pure: the same input gives the same message. The Message-ID is derived from the email's id in the outbox, so an
+email sent twice is recognisable as one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from worker.text import wording
 
-#: How many meetings a relink email lists; beyond them it says how many more there are.
+#: How many meetings a relink email lists, before "and N more".
 LISTED_MEETINGS: Final = 50
 
 _SUBJECT_LIMIT: Final = 149
@@ -28,31 +28,31 @@ _SUBJECT_LIMIT: Final = 149
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """One affected meeting as shown to a person."""
+    """One affected meeting, as shown to a person."""
 
     summary: str
     start: datetime | date | None  #: aware; a date for an all-day meeting; None if unknown
-    tzid: str | None  #: the zone in which the person reads it
+    tzid: str | None  #: the zone to show it in
     calendar_id: str
     event_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class RelinkEmail:
-    """What one user is told about one expired profile (contract §2, `credentials_expired`)."""
+    """What one user is told about one disconnected profile (contract §2, `credentials_expired`)."""
 
     to: str
     name: str | None
     provider_name: str | None  #: as Cronofy spells it: `zoom`, `go_to`
     profile_name: str | None
-    relink_url: str = field(repr=False)  #: one that `links.refusal` let pass; a secret
+    relink_url: str = field(repr=False)  #: a secret; `relink_links.refusal` allowed it
     meetings: tuple[Meeting, ...]
-    reminder: int  #: 0 is the first email, n the n-th reminder
+    reminder: int  #: 0 for the first email, n for the nth reminder
 
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """One event that only a person can help, and what is known about it."""
+    """One event that only a person can fix, and what is known about it."""
 
     meeting: Meeting
     cause: str
@@ -74,7 +74,7 @@ class EscalationEmail:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What every mail of this installation carries, whatever it says."""
+    """The headers that do not depend on what an email says."""
 
     sender: str  #: `address` or `Name <address>`
     reply_to: str | None
@@ -83,7 +83,7 @@ class Envelope:
 
 
 class _SubjectPolicy(EmailPolicy):
-    """Folds a subject the older way: the newer one loses blanks between encoded words, and adds one in
+    """Folds subjects with the older `Header`: the newer code loses blanks between encoded words, and puts one in
     front of a long subject."""
 
     def fold(self, name: str, value: str) -> str:
@@ -101,26 +101,26 @@ _POLICY: Final = _SubjectPolicy(linesep=SMTP.linesep)
 
 
 def message_id(mail_id: str, sender: str) -> str:
-    """Return the Message-ID of a mail, fixed by its id in the outbox: `<mail_id@domain of the sender>`.
+    """Return the Message-ID for an id in the outbox: `<mail_id@domain of the sender>`.
 
-    Characters that have no place in a Message-ID are percent-encoded, so two mails never share one. An unfit
-    sender is a ValueError.
+    Characters not allowed in a Message-ID are percent-encoded, so two emails never share one. ValueError if the
+    sender is invalid.
     """
-    # quote() leaves dots alone, which may neither begin, end nor follow each other here.
+    # quote() keeps dots, which must not come first, last or in pairs here.
     return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{wording.mailbox(sender).domain}>"
 
 
 def read_back(content: bytes) -> EmailMessage:
-    """The message that was composed here and kept as bytes."""
+    """Parse a message that was composed here and stored as bytes."""
     message = BytesParser(EmailMessage, policy=_POLICY).parsebytes(content)
     return cast("EmailMessage", message)
 
 
 def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
-    """Return the relink email: what expired, the one link to follow, the meetings that wait, soonest first.
+    """Return the relink email: what expired, the one link to follow, the waiting meetings, soonest first.
 
-    A recipient, sender or Reply-To that is not a plain address is a ValueError, and so is a email that
-    lists no meeting: none is owed then (contract §4, `RECONCILER_RELINK_REMINDERS`).
+    ValueError if an address is not plain, or no meeting is affected, as then no email is due (contract §4,
+    `RECONCILER_RELINK_REMINDERS`).
     """
     if not email.meetings:
         raise ValueError("a relink email needs at least one affected meeting")
@@ -133,7 +133,7 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
         envelope,
         name=wording.line(email.name or "", 80),
         provider=provider,
-        # Many profiles have no name but their service's: "Your Zoom connection (Zoom)" says nothing more.
+        # Many profiles are named after their service: "Your Zoom connection (Zoom)" is redundant.
         profile="" if profile.casefold() == provider.casefold() else profile,
         relink_url=email.relink_url,
         is_reminder=email.reminder > 0,
@@ -146,7 +146,7 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
 def compose_escalation(email: EscalationEmail, envelope: Envelope) -> EmailMessage:
     """Return the escalation email: the account and its events, soonest first, with all that support asks for.
 
-    Unfit addresses, and a email without an entry, are a ValueError.
+    ValueError if an address is not plain or there is no event.
     """
     if not email.entries:
         raise ValueError("an escalation email needs at least one event")
@@ -160,7 +160,7 @@ def compose_escalation(email: EscalationEmail, envelope: Envelope) -> EmailMessa
 
 
 def _soonest_first(meeting: Meeting) -> tuple[bool, datetime]:
-    """Order meetings by when they begin; those of which it is unknown come last."""
+    """Order meetings by start, unknown ones last."""
     if meeting.start is None:
         return True, datetime.max.replace(tzinfo=UTC)
     return False, wording.instant(meeting.start, meeting.tzid)
@@ -178,7 +178,7 @@ def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> Em
     message["Subject"] = wording.header(render("subject.txt"), _SUBJECT_LIMIT)
     message["Date"] = envelope.date
     message["Message-ID"] = envelope.message_id
-    # RFC 3834 and its Exchange counterpart: an absence notice to us would only be noise.
+    # RFC 3834 and its Exchange counterpart: we do not want out-of-office replies.
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message.set_content(render("body.txt"), charset="utf-8", cte="quoted-printable")
@@ -187,7 +187,7 @@ def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> Em
 
 
 def _one_line(value: object) -> object:
-    """Keep whatever a template prints on its line, also where a filter was forgotten."""
+    """Keep whatever a template prints on one line, even where a filter was forgotten."""
     return wording.line(value, limit=2048) if isinstance(value, str) else value
 
 

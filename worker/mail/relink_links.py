@@ -1,8 +1,8 @@
 """Which relink URLs may be mailed to a user.
 
-The URL comes out of an API's answer and is put behind a button that asks a person to sign in, so it has to
-lead where the operator expects (contract §4, `RECONCILER_RELINK_HOSTS`). Whoever holds it may relink the
-account: it is a secret, and no refusal repeats it.
+The URL comes from an API's answer and goes behind a button that asks a person to sign in, so it must lead where
+the operator expects (contract §4, `RECONCILER_RELINK_HOSTS`). Anyone who has it can relink the account, so it is
+a secret, and no refusal repeats it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _HOST_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 def refusal(url: str, allowed_hosts: Sequence[str], trusted_origin: str | None) -> str | None:
-    """Return None if `url` may be mailed, else one sentence that says why not.
+    """Return None if `url` may be emailed, otherwise one sentence that says why not.
 
-    It may be mailed if it is https and its host is one of `allowed_hosts` or below one, or is the host of
-    `trusted_origin` (the configured API URL; ports do not count). Plain http passes only for that host, and
-    only if the trusted origin is http itself, as the sandbox is. The sentence names at most the host.
+    It must be https, and its host one of `allowed_hosts`, below one of them, or that of `trusted_origin` (the
+    configured API URL; ports do not count). Plain http is allowed only for that host, and only if the trusted
+    origin is http itself, as the sandbox is. The sentence names at most the host.
     """
     if len(url) > _LONGEST:
         return f"The relink URL is longer than {_LONGEST} characters."
     if any(c == "\\" or unicodedata.category(c)[0] in "CZ" for c in url):
-        return "The relink URL has a backslash, white space or a control character in it."
+        return "The relink URL contains a backslash, white space or a control character."
     try:
         parts = urlsplit(url)
-        _ = parts.port  # is only checked when it is asked for
+        _ = parts.port  # is only validated on access
     except ValueError:
         return "The relink URL is malformed."
     if parts.scheme not in {"http", "https"}:
         return "The relink URL is neither https nor http."
     if "@" in parts.netloc:
-        return "The relink URL carries a user name."
+        return "The relink URL contains a user name."
     host = _host(parts)
     if host is None:
         return "The relink URL has no valid host."
@@ -57,7 +57,7 @@ def _is_at_or_below(host: str, allowed: str) -> bool:
 
 
 def _host(parts: SplitResult) -> str | None:
-    """Return the host in ASCII, or None where programs could disagree on which host it is."""
+    """Return the host in ASCII, or None if programs could disagree on which host it is."""
     host = parts.hostname
     if not host:
         return None
@@ -66,8 +66,8 @@ def _host(parts: SplitResult) -> str | None:
     if not host.isascii():
         try:
             encoded = host.encode("idna").decode("ascii")
-            # Only what comes back unchanged: 'faß' and look-alike full-width letters become other names here
-            # than in some browsers.
+            # It must survive the round trip: 'faß' and full-width look-alikes become different names here than
+            # in some browsers.
             is_clean = encoded.encode("ascii").decode("idna") == host
         except UnicodeError:
             return None

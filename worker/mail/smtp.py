@@ -1,7 +1,7 @@
-"""Where a composed email goes: to an SMTP server, or into a directory where none is configured.
+"""Sends composed emails to an SMTP server, or into a directory if none is configured.
 
-An email leaves the outbox only once `send` returned, so it may be sent twice but never lost; its fixed
-Message-ID lets the receiving side recognise the double.
+An email leaves the outbox only after `send` returned, so it may be sent twice but is never lost; its fixed
+Message-ID lets the recipient's side recognise the duplicate.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from worker.mail.smtp_url import SmtpTarget, parse_smtp_url
 
 __all__ = ["FileMailer", "MailError", "Mailer", "SmtpMailer", "SmtpTarget", "parse_smtp_url"]
 
-#: "Authentication required", "too weak", "failed", "needs encryption" (RFC 4954 §6): ours to fix, whichever
-#: command they answer.
+#: "Authentication required", "too weak", "failed", "needs encryption" (RFC 4954 §6): our configuration is at
+#: fault, whichever command they answer.
 _LOGIN_FAULTS: Final = frozenset({530, 534, 535, 538})
 
-#: Between two tries under a faulty configuration: a login tried too often locks the account at many servers.
+#: Between attempts with a faulty configuration: many servers lock an account after too many failed logins.
 _CONFIGURATION_PAUSE: Final = timedelta(minutes=5)
 
 
 class MailError(Exception):
-    """This mail was not sent, or it is unknown whether it was.
+    """This email was not sent, or may not have been.
 
-    The message speaks of the server and the step, never of credentials, addresses or what the mail says;
-    nor does it repeat a server's words, which do.
+    The message names the server's fault and the step, never credentials, addresses or content; nor does it quote
+    the server, which might.
     """
 
     def __init__(self, reason: str, *, permanent: bool = False, retry_after: timedelta | None = None) -> None:
         super().__init__(reason)
-        #: True if the same mail would be refused again: give it up and say so.
+        #: True if the same email would be refused again: give up and report it.
         self.permanent = permanent
-        #: How long to leave the server alone; None leaves it to the caller.
+        #: How long to leave the server alone; None if the caller decides.
         self.retry_after = retry_after
 
 
 class Mailer(Protocol):
-    """Whatever takes a mail for good, or raises MailError."""
+    """Anything that accepts an email for good, or raises MailError."""
 
     def send(self, message: EmailMessage) -> None: ...
 
@@ -60,13 +60,13 @@ def _on_the_wire(message: EmailMessage) -> bytes:
 
 
 class FileMailer:
-    """Keeps each mail as `<message-id>.eml` in a directory; the same Message-ID is the same file."""
+    """Keeps each email as `<message-id>.eml` in a directory; the same Message-ID is the same file."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def send(self, message: EmailMessage) -> None:
-        """Write `message` to its file, whole or not at all; MailError (not permanent) if the disk refuses."""
+        """Write `message` to its file atomically; MailError (not permanent) if that fails."""
         name = quote(message["Message-ID"].strip("<>"), safe="@") + ".eml"
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,11 +80,11 @@ class FileMailer:
                 temporary.replace(self._directory / name)
                 on_failure.pop_all()
         except OSError as error:
-            raise MailError(f"the mail could not be kept as a file: {error.strerror}") from error
+            raise MailError(f"the email could not be written to a file: {error.strerror}") from error
 
 
 class _Step(StrEnum):
-    """Where an SMTP conversation stands, as a reason names it."""
+    """A step of an SMTP conversation, as a reason names it."""
 
     CONNECT = "while connecting"
     LOGIN = "at login"
@@ -95,39 +95,39 @@ class _Step(StrEnum):
 
 @dataclass(slots=True)
 class _Conversation:
-    """An open connection, where the conversation on it stands, and when it must be over."""
+    """An open connection, its current step, and its deadline."""
 
     smtp: smtplib.SMTP
     ends: float
     step: _Step = _Step.CONNECT
 
     def begin(self, step: _Step) -> None:
-        """Go on to this step; TimeoutError where there is no time left for it."""
+        """Move on to this step; TimeoutError if no time is left for it."""
         if monotonic() > self.ends:
             raise TimeoutError
         self.step = step
 
 
 class SmtpMailer:
-    """Hands emails to the server of an SMTP URL, one connection each; certificates are verified.
+    """Sends emails through the server of an SMTP URL, one connection each; certificates are verified.
 
-    `timeout` bounds every single wait for the server; a conversation that has taken three times as long is
-    given up before its next step. An answer that drips in byte by byte is left to the task's time limit.
+    `timeout` bounds every wait for the server; a conversation that has taken three times as long ends before its
+    next step. An answer that trickles in byte by byte is left to the task's time limit.
     """
 
     def __init__(self, url: str, timeout: timedelta = timedelta(seconds=10)) -> None:
-        """Take the settings; ValueError as in `parse_smtp_url`. Connects to nothing."""
+        """Connects to nothing yet; ValueError as in `parse_smtp_url`."""
         self._target = parse_smtp_url(url)
         self._timeout = timeout
         self._tls = None if self._target.security == "none" else ssl.create_default_context()
 
     def send(self, message: EmailMessage) -> None:
-        """Return once the server has taken `message` for its one recipient, else raise MailError.
+        """Return once the server has accepted `message` for its one recipient, otherwise raise MailError.
 
-        Permanent is only a 5xx answer to the recipient or to the message. Anything else may pass: a 4xx, a
-        broken or slow connection, and faults of the configuration (login, TLS, sender), for which the mail
-        is kept until they are fixed. A connection that ends after the message was handed over leaves it
-        unknown whether it was accepted; that is not permanent either.
+        Only a 5xx answer to the recipient or the message is permanent. Anything else may pass: a 4xx, a broken
+        or slow connection, and configuration faults (login, TLS, sender), for which the email is kept until they
+        are fixed. If the connection ends after the message was sent, it may have been accepted; that is not
+        permanent either.
         """
         sender = message["From"].addresses[0].addr_spec
         recipient = message["To"].addresses[0].addr_spec
@@ -141,13 +141,13 @@ class SmtpMailer:
             _expect_success(talk.smtp.data(content))
 
     def try_login(self) -> None:
-        """Connect, secure the connection, log in as the URL says, send nothing; MailError as in `send`."""
+        """Connect, secure the connection and log in as the URL says, but send nothing; MailError as in `send`."""
         with self._conversation() as talk:
             _expect_success(talk.smtp.noop())
 
     @contextmanager
     def _conversation(self) -> Iterator[_Conversation]:
-        """A connection that is logged in; what goes wrong in it is judged by its step."""
+        """A logged-in connection; an error's meaning depends on the step where it happens."""
         ends = monotonic() + 3 * self._timeout.total_seconds()
         talk = None
         try:
@@ -160,14 +160,14 @@ class SmtpMailer:
                 if self._target.user is not None and self._target.password is not None:
                     smtp.login(self._target.user, self._target.password)
                 yield talk
-                with suppress(OSError):  # the mail is theirs by now, whatever comes of the goodbye
+                with suppress(OSError):  # the server has the email, so a failed QUIT does not matter
                     smtp.quit()
-        except OSError as error:  # all of smtplib's are; their text may quote addresses and goes no further
+        except OSError as error:  # includes smtplib's, whose text may quote addresses and goes no further
             raise self._judge(talk.step if talk else _Step.CONNECT, error) from None
 
     def _connect(self) -> smtplib.SMTP:
         host, port, timeout = self._target.host, self._target.port, self._timeout.total_seconds()
-        # smtplib would look the name up in the DNS, without any timeout.
+        # smtplib would look its own name up in the DNS, without a timeout.
         name = socket.gethostname()
         local = name if "." in name else "[127.0.0.1]"
         if self._target.security == "tls":
@@ -178,21 +178,21 @@ class SmtpMailer:
         if isinstance(error, smtplib.SMTPResponseException):
             return _refused(step, error.smtp_code)
         if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, OSError):
-            error = error.__context__  # smtplib says "disconnected" of a timeout too
+            error = error.__context__  # smtplib reports a timeout as "disconnected" too
         if isinstance(error, ssl.SSLCertVerificationError):
             return _misconfigured(f"its certificate was not accepted ({error.verify_message})")
         if isinstance(error, smtplib.SMTPNotSupportedError):
-            return _misconfigured(f"it does not offer what the SMTP URL asks for {step}")
+            return _misconfigured(f"it does not support what the SMTP URL asks for {step}")
         if step is _Step.CONTENT:
             return MailError(
-                "the connection to the mail server ended at the message: it may have arrived or not"
+                "the connection to the mail server ended at the message, which may or may not have arrived"
             )
         if isinstance(error, TimeoutError):
             what = "did not answer in time"
         elif isinstance(error, ConnectionRefusedError):
             what = "refused the connection"
         elif isinstance(error, socket.gaierror):
-            what = "could not be found by its name"
+            what = "could not be found by name"
         else:
             what = f"broke off the conversation ({type(error).__name__})"
         return MailError(f"the mail server {what}, {step}")
@@ -206,16 +206,16 @@ def _expect_success(reply: tuple[int, bytes]) -> None:
 
 def _refused(step: _Step, code: int) -> MailError:
     if 400 <= code < 500:
-        return MailError(f"the mail server put the mail off with {code}, {step}")
+        return MailError(f"the mail server postponed the email with {code}, {step}")
     if not 500 <= code < 600:
-        return MailError(f"the mail server did not answer as one does, {step}")
+        return MailError(f"the mail server does not speak SMTP, {step}")
     if code in _LOGIN_FAULTS or step not in {_Step.RECIPIENT, _Step.CONTENT}:
         return _misconfigured(f"it answered {code} {step}")
-    return MailError(f"the mail server refused the mail for good with {code}, {step}", permanent=True)
+    return MailError(f"the mail server permanently refused the email with {code}, {step}", permanent=True)
 
 
 def _misconfigured(what: str) -> MailError:
     return MailError(
-        f"the mail server or its settings need fixing: {what}; the mail is kept",
+        f"the mail server or its settings need fixing: {what}; the email is kept",
         retry_after=_CONFIGURATION_PAUSE,
     )

@@ -1,4 +1,4 @@
-"""The SMTP URL of the settings (contract §4, `RECONCILER_SMTP_URL`), taken apart."""
+"""Parses the SMTP URL (contract §4, `RECONCILER_SMTP_URL`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 Security = Literal["none", "starttls", "tls"]
 
-#: For each scheme: how the connection is secured, and the port that is usual for it.
+#: For each scheme, how the connection is secured and the default port.
 _SCHEMES: Final[dict[str, tuple[Security, int]]] = {
     "smtp": ("none", 25),
     "smtp+starttls": ("starttls", 587),
@@ -18,7 +18,7 @@ _SCHEMES: Final[dict[str, tuple[Security, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class SmtpTarget:
-    """One mail server and how to speak with it; user and password are both given or both None."""
+    """One mail server and how to reach it; user and password are both given or both None."""
 
     security: Security
     host: str
@@ -28,29 +28,29 @@ class SmtpTarget:
 
 
 def parse_smtp_url(url: str) -> SmtpTarget:
-    """Return the server that `smtp://`, `smtps://` or `smtp+starttls://user:password@host:port` names.
+    """Parse `smtp://`, `smtps://` or `smtp+starttls://user:password@host:port`.
 
-    User and password are percent-decoded. The default port is 25, 465 or 587 in this order. Anything unfit
-    is a ValueError of one sentence, in which no part of the URL but its scheme is repeated.
+    User and password are percent-decoded. The default ports are 25, 465 and 587. Anything invalid is a
+    ValueError of one sentence that repeats no part of the URL.
     """
     if any(c.isspace() or not c.isprintable() for c in url):
-        raise ValueError("The SMTP URL has white space or a control character in it.")
+        raise ValueError("The SMTP URL contains white space or a control character.")
     try:
         parts = urlsplit(url)
         port = parts.port
         host = (parts.hostname or "").encode("idna").decode("ascii")
-    except ValueError:  # its words quote the URL; an unescaped character of the password is the usual cause
+    except ValueError:  # its text quotes the URL; the usual cause is an unescaped character in the password
         raise ValueError(
-            "The SMTP URL has a malformed host or port; special characters in user and password are written "
+            "The SMTP URL has a malformed host or port; special characters in user and password must be "
             "percent-encoded."
         ) from None
     if parts.scheme not in _SCHEMES:
-        raise ValueError("The SMTP URL must begin with smtp://, smtps:// or smtp+starttls://.")
+        raise ValueError("The SMTP URL must start with smtp://, smtps:// or smtp+starttls://.")
     if not host or port == 0:
-        raise ValueError("The SMTP URL names no host, or the port 0.")
+        raise ValueError("The SMTP URL has no host, or port 0.")
     if parts.path not in {"", "/"} or "?" in url or "#" in url:
         raise ValueError(
-            "The SMTP URL goes on after host and port; special characters in user and password are written "
+            "The SMTP URL continues after host and port; special characters in user and password must be "
             "percent-encoded."
         )
     security, default_port = _SCHEMES[parts.scheme]
@@ -67,6 +67,6 @@ def _credentials(parts: SplitResult) -> tuple[str, str] | tuple[None, None]:
     if not user or not password:
         raise ValueError("The SMTP URL needs both a user and a password, or neither.")
     if not (user + password).isascii() or not (user + password).isprintable():
-        # smtplib encodes both as ASCII, and a NUL parts the fields of AUTH PLAIN.
+        # smtplib encodes both as ASCII, and AUTH PLAIN separates its fields by NUL.
         raise ValueError("The SMTP URL's user and password must be printable ASCII.")
     return user, password
