@@ -1,7 +1,7 @@
-"""What is said of each cause, wherever it is named: one row per cause.
+"""Everything we say about each cause: one row per cause.
 
-Board, history, `explain`, the counters' numbers and the tables in README and docs/causes.md are all made from
-these rows. After a change, write the documents with ``python -m tests.contract.decisions``.
+The board, histories, `explain`, the numbers in counters, and the tables in README and docs/causes.md all come from
+these rows. After a change, regenerate the documents with ``python -m tests.contract.decisions``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from worker.diagnosis.model import Cause
 
-#: What an event is called that no look has reached yet.
+#: The label of an event that no look has reached yet.
 UNSEEN: Final = "not looked at yet"
 
 
@@ -20,7 +20,7 @@ UNSEEN: Final = "not looked at yet"
 class Row:
     """One cause in words. `wrong`, `done` and `person` are cells of the documents' tables."""
 
-    #: Stored in event headers and counter names, so it never changes; 0 is for events not looked at yet.
+    #: Stored in event headers and counter names, so it never changes; 0 means not looked at yet.
     number: int
     #: On the board and in an event's history.
     label: str
@@ -34,8 +34,8 @@ class Row:
     operator: str = "Nothing. The outcome is in the stream."
     #: What a person has to do.
     person: str = "nothing"
-    #: What a customer may be told: why there is no link, and what comes next. `{link}` is the service's link,
-    #: `{start}` when the meeting starts. None where the words vary: `worker/explain/reply.py` builds them.
+    #: For a customer: why there is no link, and what comes next. `{link}` is the service's link, `{start}` when
+    #: the meeting starts. None if the words vary: `worker/explain/reply.py` builds them.
     reply: tuple[str, str] | None = None
 
 
@@ -44,7 +44,7 @@ TABLE: Mapping[Cause, Row] = {
         number=1,
         label="still being created",
         wrong="nothing: Cronofy is still creating it",
-        done="looks again at growing intervals, never further apart than a quarter of the time left",
+        done="looks again at growing intervals, at most a quarter of the time left apart",
         support="Wait. Send the answer above if the customer asks.",
         operator="Nothing. To have it looked at now, run conferencing.reconcile_event.",
     ),
@@ -53,7 +53,7 @@ TABLE: Mapping[Cause, Row] = {
         label="profile disconnected",
         wrong="the user's conferencing profile is disconnected",
         done="sends the user one relink email for all affected meetings, then reminders; keeps looking",
-        support="Ask the customer to follow the link in the email, or for an address that works.",
+        support="Ask the customer to follow the link in the email, or for a working address.",
         operator=(
             "If no email arrives, check RECONCILER_SMTP_URL with `reconciler doctor`, or give "
             "conferencing.connect_account another `email`."
@@ -87,18 +87,18 @@ TABLE: Mapping[Cause, Row] = {
     Cause.MISSING_MEETING_URL: Row(
         number=5,
         label="calendar's service gave no link",
-        wrong="the calendar's own service gave no link: a licence or setting is missing",
+        wrong="the calendar's own service returned no link: a licence or setting is missing",
         done="escalates once; keeps looking",
-        support="Ask the customer's administrator to check licence and settings.",
-        operator="Nothing here: the licence or setting is the provider's.",
-        person="gives the user the licence, or changes the calendar's setting",
+        support="Ask the customer's administrator to check the licence and the settings.",
+        operator="Nothing here: the licence or setting is at the provider.",
+        person="gives the user a licence, or changes the calendar's setting",
     ),
     Cause.PROVIDER_OUTAGE: Row(
         number=6,
         label="service is failing",
         wrong="the conferencing service is failing; Cronofy keeps trying",
         done="waits",
-        support="Point to the service's status page. Nothing else helps.",
+        support="Point the customer to the service's status page. Nothing else helps.",
         operator="Nothing: Cronofy keeps trying.",
     ),
     Cause.ACCOUNT_UNAUTHORIZED: Row(
@@ -131,12 +131,12 @@ TABLE: Mapping[Cause, Row] = {
         wrong="pending for too long, or too close to its start, with nothing visibly wrong",
         done="escalates once, with what Cronofy's support needs; keeps looking",
         support="Offer another way to meet, and ask the operator.",
-        operator="Ask Cronofy's support, with the ids below and what the escalation lists.",
-        person="asks Cronofy's support, with the ids that the escalation lists",
+        operator="Ask Cronofy's support, quoting the ids below and the escalation.",
+        person="asks Cronofy's support, quoting the ids in the escalation",
     ),
 }
 
 
 def label(cause: Cause | None) -> str:
-    """What the cause is called in front of a person; None is an event not looked at yet."""
+    """A cause's label for people; None means not looked at yet."""
     return TABLE[cause].label if cause else UNSEEN

@@ -1,7 +1,6 @@
 """Diagnosis: why an event has no conferencing, and what to do about it.
 
-A pure function: no I/O, no clock, no store. It reads like the contract's table (§2): the first row that
-fits decides.
+Pure: no I/O, no clock, no store. Like the contract's table (§2), the first row that fits decides.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ _LICENCE = "The licence or setting has to be fixed at the provider."
 
 
 def diagnose(request: Request, observation: Observation, now: datetime, policy: Policy) -> Diagnosis:
-    """Say why the event has no link at `now` (aware), and what to do about it.
+    """Return why the event has no link at `now` (aware), and what to do about it.
 
-    Every input has an answer. Nothing is concluded from errors, since an observation holds none. No
-    remedy acts on an event that has its join URL.
+    Every input has an answer. Errors prove nothing, so an observation contains none. No remedy acts on an event
+    that has its join URL.
     """
     sighting = observation.sighting
     if isinstance(sighting, Unauthorized):
@@ -51,7 +50,7 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
         return _closed(
             Cause.EVENT_GONE,
             Certainty.LIKELY,
-            "Two reads, the second one wider, did not find the event, not even among deleted ones.",
+            "Two reads, the second one wider, did not find the event, even among deleted ones.",
         )
     if sighting.deleted:
         return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
@@ -71,7 +70,7 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
 def is_overdue(asked_at: datetime, start: datetime | None, now: datetime, policy: Policy) -> bool:
     """Whether a person should know that an event still has no conferencing (contract §2, ``unexplained``).
 
-    It has waited too long, or it starts too soon and is past GRACE.
+    True if it has waited too long, or is past GRACE and starts soon.
     """
     age = now - asked_at
     near = start is not None and start - now < policy.escalate_before
@@ -100,7 +99,7 @@ def _diagnose_pending(
 def _named_profile(
     request: Request, profile_id: str, profiles: Profiles, policy: Policy, shown: tuple[str, ...]
 ) -> Diagnosis | None:
-    """The event asked for one profile by its id, so UserInfo says for certain what is wrong with it."""
+    """The event asked for a profile by id, so UserInfo says for certain whether it is at fault."""
     profile = profiles.conferencing_profile(profile_id)
     if profile is not None:
         return None if profile.connected else _expired(profile, Certainty.CERTAIN, shown)
@@ -136,7 +135,7 @@ def _notified(request: Request, shown: tuple[str, ...]) -> Diagnosis | None:
             Cause.PROVIDER_OUTAGE,
             Remedy.WAIT,
             *shown,
-            f"Cronofy notified us at {since} that the conferencing service is failing, and keeps trying.",
+            f"Cronofy notified us at {since} that the conferencing service is failing; it keeps trying.",
             since=notice.at.isoformat(),
         )
     if notice.subtype == "missing_meeting_url":
@@ -148,17 +147,17 @@ def _notified(request: Request, shown: tuple[str, ...]) -> Diagnosis | None:
             _LICENCE,
             since=notice.at.isoformat(),
         )
-    # An unknown subtype proves nothing, nor does a profile_missing that UserInfo does not confirm.
+    # Neither an unknown subtype nor a profile_missing that UserInfo does not confirm proves anything.
     return None
 
 
 def _integrated_profile(
     request: Request, profiles: Profiles, overdue: bool, shown: tuple[str, ...]
 ) -> Diagnosis | None:
-    """The event asked for the calendar's own conferencing, so causes are only likely (reference §11, 7)."""
+    """The event asked for the calendar's own conferencing, so a cause is only likely (reference §11, 7)."""
     calendar = profiles.calendar(request.calendar_id)
     if request.profile_id != "integrated" or calendar is None:
-        # We do not know which profile `default` stands for, so none is blamed: see `_about_profile`.
+        # We cannot tell which profile `default` means, so we blame none: see `_about_profile`.
         return None
     if not calendar.profile.connected:
         return _expired(calendar.profile, Certainty.LIKELY, shown)
@@ -231,7 +230,7 @@ def _expired(profile: Profile, certainty: Certainty, shown: tuple[str, ...]) -> 
         Remedy.RELINK_EMAIL,
         *shown,
         f"The {service} profile {profile.profile_id} is disconnected: its credentials have expired.{likely}",
-        "Cronofy makes the conferencing once the user has connected the profile again.",
+        "Cronofy creates the conferencing once the user has reconnected the profile.",
         certainty=certainty,
         profile_id=profile.profile_id,
         provider_name=profile.provider_name,
@@ -277,7 +276,7 @@ def _shown(moment: Any) -> str:
 
 
 def _length(duration: timedelta) -> str:
-    """A duration in its largest unit."""
+    """A duration in whole largest units."""
     seconds = max(0, int(duration.total_seconds()))
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= size:

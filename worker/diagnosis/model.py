@@ -1,6 +1,6 @@
-"""The words of the domain: what was seen of an event, and what is concluded from it.
+"""The domain's vocabulary: what a look saw of an event, and what follows from it.
 
-Everything here is a frozen value. The names are those of the contract (§1 and §2).
+Everything here is a frozen value, named as in the contract (§1 and §2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.diagnosis.times import EventTime
 class State(StrEnum):
     """Where an event stands."""
 
-    #: Conferencing was asked for and is not there yet.
+    #: Conferencing was requested and is not there yet.
     PENDING = "pending"
     #: The event has its join URL.
     ASSIGNED = "assigned"
@@ -26,7 +26,7 @@ class State(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why an event has no conferencing yet (contract §2); what each means: `worker.diagnosis.cause_table`."""
+    """Why an event has no conferencing yet (contract §2); `worker.diagnosis.cause_table` explains each."""
 
     GENERATING = "generating"
     CREDENTIALS_EXPIRED = "credentials_expired"
@@ -48,14 +48,14 @@ class Certainty(StrEnum):
 
 
 class Remedy(StrEnum):
-    """What is to be done about a cause."""
+    """What is done about a cause."""
 
     NONE = "none"
     #: Look again later.
     WAIT = "wait"
     #: Set another profile by Update Event.
     REASSIGN_PROFILE = "reassign_profile"
-    #: Ask the user, by email, to connect the profile again.
+    #: Ask the user by email to reconnect the profile.
     RELINK_EMAIL = "relink_email"
     #: Tell a person: no program can fix it.
     ESCALATE = "escalate"
@@ -64,19 +64,19 @@ class Remedy(StrEnum):
 
 
 class Interaction(StrEnum):
-    """What a push notification said of an event; unknown words are kept out at the edge."""
+    """What a notice says of an event; intake drops unknown words."""
 
     ASSIGNED = "conferencing_assigned"
     FAILING = "conferencing_failing"
 
 
-#: An event subscribed to all of these needs less polling; they are what our own subscriptions ask for.
+#: What our own subscriptions ask for; an event subscribed to all of these needs less polling.
 SUBSCRIBED = (Interaction.ASSIGNED, Interaction.FAILING)
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """The last thing that a push notification said of an event; never evidence on its own."""
+    """What the latest push notification said of an event; never evidence on its own."""
 
     interaction: Interaction
     subtype: str | None
@@ -85,12 +85,12 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the caller's own record says of an event.
+    """What was asked for on an event, by the caller's record.
 
-    `profile_id` is what the event was last asked to use, by the caller or by our reassignment: a
-    profile's id, ``default``, ``integrated``, ``explicit``, or None where the record does not say.
-    `asked_at` is when waiting began: the later of `track` and `created`, or a later change of the
-    profile or its connection. `wrote` holds the profiles we already set on this event.
+    `profile_id` is what was last requested, by the caller or our reassignment: a profile's id, ``default``,
+    ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the later
+    of `track` and `created`, or a later change of the profile or its connection. `wrote` has the profiles we
+    already set on this event.
     """
 
     profile_id: str | None
@@ -104,7 +104,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The event as a well-formed read showed it."""
+    """The event in a well-formed read."""
 
     start: EventTime | None
     end: EventTime | None
@@ -112,7 +112,7 @@ class Seen:
     deleted: bool = False
     join_url: str | None = None
     provider_name: str | None = None
-    #: True for ``{"pending": true}``; False where the read shows no conferencing at all.
+    #: True for ``{"pending": true}``; False if the read shows no conferencing at all.
     pending: bool = True
     created: datetime | None = None
     event_uid: str | None = None
@@ -120,21 +120,21 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Two well-formed reads, the second of them wide enough, did not show the event."""
+    """Two well-formed reads, the second one wide enough, did not show the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """Cronofy refuses the account itself; `reason` is a sentence for a person."""
+    """Cronofy refuses the account itself; `reason` is a sentence for people."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A conferencing profile, or a calendar profile, as UserInfo lists it.
+    """A conferencing or calendar profile, as UserInfo lists it.
 
-    `relink_url` is a secret: it is kept out of `repr` and so out of logs and tracebacks.
+    `relink_url` is a secret, and not in `repr`, to keep it out of logs and tracebacks.
     """
 
     profile_id: str
@@ -146,7 +146,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """A calendar with what matters of its profile (Cronofy API reference §5)."""
+    """A calendar and its profile (Cronofy API reference §5)."""
 
     calendar_id: str
     profile: Profile
@@ -157,8 +157,7 @@ class Calendar:
 class Profiles:
     """What a well-formed UserInfo says about conferencing.
 
-    `listed` is False where the answer has no ``conferencing_profiles`` at all, as when none was ever
-    authorised.
+    `listed` is False if the answer has no ``conferencing_profiles`` at all, as when none was ever authorised.
     """
 
     conferencing: tuple[Profile, ...]
@@ -167,12 +166,12 @@ class Profiles:
 
     @property
     def listed_anywhere(self) -> tuple[Profile, ...]:
-        """Conferencing and calendar profiles alike."""
+        """Conferencing and calendar profiles."""
         return (*self.conferencing, *(calendar.profile for calendar in self.calendars))
 
     @property
     def disconnected(self) -> Mapping[str, Profile]:
-        """The profiles that their users have to connect again, by their ids."""
+        """The profiles that the user has to reconnect, by id."""
         return {p.profile_id: p for p in self.listed_anywhere if not p.connected}
 
     def conferencing_profile(self, profile_id: str) -> Profile | None:
@@ -186,9 +185,9 @@ class Profiles:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one look saw. Errors have no place here: a look that failed makes no observation.
+    """What one look saw, never an error: a failed look makes no observation.
 
-    `profiles` is None when UserInfo was not asked, as when the read settles everything.
+    `profiles` is None if UserInfo was not needed, as when the read settles everything.
     """
 
     sighting: Seen | Missing | Unauthorized
@@ -197,7 +196,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings that a diagnosis and the schedule depend on (contract §4)."""
+    """The settings that diagnosis and schedule depend on (contract §4)."""
 
     grace: timedelta
     recheck_min: timedelta
@@ -222,7 +221,7 @@ class Diagnosis:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """The diagnosis as the contract (§1) writes it, without ids and next look."""
+        """The diagnosis as in the contract (§1), without the ids and the next look."""
         return {
             "state": self.state.value,
             "cause": self.cause.value if self.cause else None,

@@ -1,4 +1,4 @@
-"""Which profile may take a removed one's place: only ever when exactly one fits."""
+"""Which profile may replace a removed one: only ever when exactly one fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.diagnosis.model import Profile
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """The profile to set instead, or None; `reason` tells a person why."""
+    """The profile to set instead, or None; `reason` says why, for people."""
 
     profile_id: str | None
     reason: str
@@ -23,10 +23,10 @@ def choose_replacement(
     wrote: Collection[str],
     policy: str,
 ) -> Replacement:
-    """Choose among `profiles`, those still listed, by `policy` (contract §4, ``RECONCILER_REPLACEMENT``).
+    """Choose among the still listed `profiles` by `policy` (contract §4, ``RECONCILER_REPLACEMENT``).
 
-    `provider_name` is the removed profile's, where the caller or an earlier look knew it. `wrote` holds
-    profiles already set on the event: none is set twice (design: written rarely).
+    `provider_name` is the removed profile's, if the caller or an earlier look knew it. `wrote` has the profiles
+    already set on the event: none is set twice, since we write rarely.
     """
     if policy == "never":
         return Replacement(None, "By policy, a person chooses the replacement.")
@@ -35,7 +35,7 @@ def choose_replacement(
         if provider_name is None:
             return Replacement(
                 None,
-                "The removed profile's provider is not on record, so no replacement can be chosen.",
+                "The removed profile's provider is unknown, so no replacement can be chosen.",
                 tuple(p.profile_id for p in fitting),
             )
         fitting = [p for p in fitting if p.provider_name == provider_name]

@@ -17,7 +17,7 @@ def first_look(tracked_at: datetime, policy: Policy) -> datetime:
 
 
 def next_interval(previous: timedelta | None, policy: Policy) -> timedelta:
-    """Double the interval of the last look, within the bounds; the first one is the lower bound."""
+    """Double the previous interval, within the bounds; the first one is the lower bound."""
     if previous is None:
         return policy.recheck_min
     return min(max(previous * 2, policy.recheck_min), policy.recheck_max)
@@ -25,16 +25,16 @@ def next_interval(previous: timedelta | None, policy: Policy) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """How long to wait for the next look, however soon the event starts, and the interval to double next."""
+    """The wait until the next look, regardless of the start, and the interval to double next."""
 
     wait: timedelta
     interval: timedelta
 
 
 def next_pause(previous: timedelta | None, policy: Policy, *, notices_arrive: bool) -> Pause:
-    """The pause after a look whose last interval was `previous`.
+    """The pause after a look whose interval was `previous`.
 
-    Where Cronofy is known to notify us of the event, three of every four looks are skipped.
+    If Cronofy is known to notify us of the event, three of every four looks are skipped.
     """
     interval = next_interval(previous, policy)
     wait = interval
@@ -49,8 +49,8 @@ def next_look(
 ) -> datetime | None:
     """When to look next, or None for never.
 
-    At most a quarter of the time left to `start` away, and at least ``RECHECK_MIN``. A lost account is not
-    looked at until it is connected again.
+    It is at most a quarter of the time left to `start` away, and at least ``RECHECK_MIN``. A lost account is not
+    looked at until it is reconnected.
     """
     if diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED:
         return None
@@ -60,9 +60,9 @@ def next_look(
 
 
 def retry_look(failures: int, start: datetime | None, now: datetime, policy: Policy) -> datetime:
-    """When to look again after `failures` failed looks in a row: doubling, at most `LONGEST_RETRY` apart.
+    """When to look again after `failures` failed looks in a row: doubling waits, up to `LONGEST_RETRY`.
 
-    A failed look says nothing about the event, so its own interval stays as it was.
+    A failed look says nothing about the event, so the event's own interval does not change.
     """
     wait: timedelta = min(policy.recheck_min * 2 ** min(failures, 20), max(LONGEST_RETRY, policy.recheck_min))
     if start is not None and start > now:
@@ -73,7 +73,7 @@ def retry_look(failures: int, start: datetime | None, now: datetime, policy: Pol
 def is_due(next_look_at: datetime, interval: timedelta | None, now: datetime) -> bool:
     """Whether a look at the account includes this event: it is due, or nearly so.
 
-    The last quarter of an interval counts, so that events of an account come to share their looks: one
-    read serves them all.
+    The last quarter of an interval counts as due, so that an account's events come to share looks: one read
+    serves them all.
     """
     return next_look_at <= now + (interval or timedelta(0)) / 4

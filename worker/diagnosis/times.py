@@ -17,7 +17,7 @@ class MalformedTime(ValueError):
 class EventTime:
     """The start or end of an event: a moment, or the beginning of a day in a zone.
 
-    `wire` is the value as Cronofy wrote it, sent back unchanged.
+    `wire` is Cronofy's own value, to be sent back unchanged.
     """
 
     instant: datetime
@@ -27,17 +27,17 @@ class EventTime:
 
     @property
     def local(self) -> datetime | date:
-        """As a person reads it: in the event's zone, or just the day."""
+        """The time in the event's zone, or just the day."""
         try:
             local = self.instant.astimezone(zone(self.tzid))
         except OverflowError:
-            # The first or last day of the calendar, which falls outside it in some zones.
+            # The year 1 or 9999, which some zones push out of datetime's range.
             local = self.instant
         return local.date() if self.all_day else local
 
 
 def zone(tzid: str | None) -> ZoneInfo:
-    """The zone of that name, or UTC (Cronofy's default) where it is unknown or not given."""
+    """The named zone, or UTC (Cronofy's default) if it is unknown or missing."""
     try:
         return ZoneInfo(tzid or "UTC")
     except (KeyError, ValueError, OSError):
@@ -47,8 +47,8 @@ def zone(tzid: str | None) -> ZoneInfo:
 def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
     """Read a ``start`` or ``end``: a Date, a Time, or ``{"time", "tzid"}`` holding either.
 
-    `tzid` is the zone for a value without its own: a whole day begins at midnight there. None stays
-    None; anything unreadable raises MalformedTime.
+    `tzid` is the zone for a value without its own; a whole day begins at midnight there. None stays None;
+    anything unreadable raises MalformedTime.
     """
     if value is None:
         return None
@@ -77,8 +77,8 @@ def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
 def parse_instant(text: str, tzid: str | None = None) -> datetime:
     """Read an ISO 8601 time, or Cronofy's ``2014-08-05 15:30:00Z``, as an aware UTC datetime.
 
-    A time without an offset is in `tzid`. Raises ValueError or OverflowError. Cached, since a look reads
-    the same few times over and over.
+    A time without an offset is in `tzid`. Raises ValueError or OverflowError. Cached, since looks keep reading
+    the same few times.
     """
     moment = datetime.fromisoformat(text.replace(" UTC", "Z"))
     if moment.tzinfo is None:

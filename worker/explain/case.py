@@ -1,4 +1,4 @@
-"""A case: everything known of one event when somebody asks why it has no conference yet."""
+"""A case: everything we know of one event when somebody asks why it has no link yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.text.wording import line, provider, when
 
 
 class Delivery(StrEnum):
-    """Where the newest relink email of an episode is."""
+    """The state of an episode's newest relink email."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -31,30 +31,29 @@ class Rules:
     grace: timedelta
     reminders: tuple[timedelta, ...]
     replacement: str
-    #: Nothing is written or sent.
     dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One event, with everything an answer about it needs. All times are the ledger's."""
+    """One event, with everything an answer about it needs; times are the ledger's."""
 
-    #: The diagnosis as the contract (§1) writes it.
+    #: The diagnosis as in the contract (§1).
     answer: Mapping[str, Any]
     event: TrackedEvent
     account: Account
     now: datetime
     rules: Rules
-    #: Of the newest email of `episode`; None where there is none.
+    #: Of the newest email of `episode`; None if there is none.
     delivery: Delivery | None = None
     #: When an operator paused the fleet.
     paused_since: datetime | None = None
-    #: The diagnosis was made a moment ago; otherwise it is the last look's.
+    #: The diagnosis was made just now; otherwise it is the last look's.
     live: bool = False
 
     @property
     def cause(self) -> Cause | None:
-        """The diagnosis' cause; None for an assigned event, and for one not looked at yet."""
+        """The diagnosis' cause; None if the event is assigned or not looked at yet."""
         if self.unseen:
             return None
         return Cause(self.answer["cause"]) if self.answer["cause"] else None
@@ -66,7 +65,7 @@ class Case:
 
     @property
     def unseen(self) -> bool:
-        """No look has come to a diagnosis yet."""
+        """No look has made a diagnosis yet."""
         refused = self.answer["cause"] == Cause.ACCOUNT_UNAUTHORIZED
         return self.event.last is None and not self.live and not refused and not self.event.parked
 
@@ -83,13 +82,13 @@ class Case:
 
     @property
     def profile_id(self) -> str | None:
-        """The profile that the diagnosis names, or else the one the event asked for."""
+        """The profile that the diagnosis names, otherwise the one the event asked for."""
         named = self.detail.get("profile_id")
         return named if isinstance(named, str) else self.event.profile_id
 
     @property
     def service(self) -> str | None:
-        """What people call the conferencing service; None where it is not known."""
+        """What people call the conferencing service; None if it is unknown."""
         if name := self.detail.get("provider_name"):
             return provider(str(name))
         if self.state is State.ASSIGNED:
@@ -100,28 +99,28 @@ class Case:
 
     @property
     def episode(self) -> Episode | None:
-        """What has been done to have the profile connected again."""
+        """The profile's current episode of being disconnected, if any."""
         return self.account.memo.episodes.get(self.profile_id or "")
 
     @property
     def next_reminder(self) -> datetime | None:
-        """When the user is reminded by email; None where they are not."""
+        """When the next reminder is due, if one is."""
         return next_reminder(self.episode, self.rules.reminders) if self.episode else None
 
     @property
     def write(self) -> Write | None:
-        """The Update Event that sets the replacement named by the diagnosis, if one was begun."""
+        """The Update Event that sets the diagnosis' replacement, if one was begun."""
         return self.event.writes.get(str(self.detail.get("to_profile_id")))
 
     @property
     def next_check_at(self) -> datetime | None:
-        """When the event is looked at next, if it is."""
+        """When the next look is due, if one is."""
         moment = self.answer["next_check_at"]
         return datetime.fromisoformat(moment) if moment else None
 
     @property
     def summary(self) -> str:
-        """What the meeting is about, on one line and without invisible characters."""
+        """The meeting's summary, on one line and without invisible characters."""
         return line(self.event.summary, 200) or "(no summary)"
 
     @property
@@ -136,7 +135,7 @@ class Case:
         return when(moment, start.tzid if start else None)
 
     def since(self, cause: Cause) -> datetime | None:
-        """When the latest unbroken run of this cause in the history began; None where there is none."""
+        """When the latest unbroken run of this cause in the history began, if there is one."""
         first = None
         for at, what, _ in reversed(self.event.history):
             if what == cause.value:

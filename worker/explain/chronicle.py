@@ -1,4 +1,4 @@
-"""What an answer rests on: what was seen and done, what happens next, what the reader can do. Pure."""
+"""The details of an answer: what was seen and done, what happens next, what the reader can do. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.reconcile.relinks import OBSTACLES
 from worker.text.amounts import second, spoken
 from worker.text.wording import line
 
-#: A history is kept in the contract's words; this is how it is shown.
+#: Histories are stored in the contract's words; this is how they are shown.
 _SEEN: Mapping[str, str] = {
     **{cause.value: row.label for cause, row in TABLE.items()},
     State.ASSIGNED.value: "it has its link",
@@ -42,7 +42,7 @@ class Entry:
     at: datetime
     seen: str
     done: str
-    #: How often in a row, and the last time.
+    #: How often in a row, and when last.
     times: int = 1
     last: datetime | None = None
 
@@ -54,7 +54,7 @@ class Entry:
 
 
 def history(case: Case) -> list[Entry]:
-    """What was seen and done, the oldest first; repetitions are one line."""
+    """What was seen and done, oldest first; repetitions share a line."""
     lines: list[Entry] = []
     for entry in sorted(_entries(case), key=lambda entry: entry.at):
         if lines and (lines[-1].seen, lines[-1].done) == (entry.seen, entry.done):
@@ -72,11 +72,11 @@ def _entries(case: Case) -> Iterator[Entry]:
         if what in _TROUBLE:
             yield Entry(from_ms(at), _TROUBLE[what], line(done))
         else:
-            said = _DONE.get(done, line(done))
+            text = _DONE.get(done, line(done))
             if what == Cause.ACCOUNT_UNAUTHORIZED:
-                # What is closed is the account, not the event.
-                said = "no calls until it is connected"
-            yield Entry(from_ms(at), _SEEN.get(what, line(what)), said)
+                # The remedy "close" is about the account, not the event.
+                text = "no calls until it is connected"
+            yield Entry(from_ms(at), _SEEN.get(what, line(what)), text)
     for profile_id, write in event.writes.items():
         if write.accepted:
             yield Entry(from_ms(write.at), "Update Event was accepted", f"profile {line(profile_id)} set")
@@ -136,7 +136,7 @@ def _mailing(case: Case) -> Iterator[str]:
 
 
 def support_can(case: Case) -> str:
-    """What a support person can do."""
+    """What a support person can do now."""
     if case.state is State.ASSIGNED:
         return "Nothing more. The link is in the calendar entry."
     if case.event.parked and case.cause is not Cause.ACCOUNT_UNAUTHORIZED:

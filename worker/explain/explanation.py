@@ -1,4 +1,4 @@
-"""The answer of `reconciler explain`: one event's case from the ledger, and its text for a terminal."""
+"""The answer of `reconciler explain`: builds one event's case from the ledger, and prints it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from worker.text.wording import line
 
 
 def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | list[Ids]:
-    """The case of one event, by a live read or from the ledger; where it is not tracked, the nearest ids.
+    """The case of one event, from a live read or the ledger alone; if it is not tracked, the nearest ids.
 
-    From the ledger, it needs neither Cronofy's client nor a vault key.
+    From the ledger alone, it needs neither client credentials nor a vault key.
     """
     configure_logging(settings.model_copy(update={"log_level": "error"}))
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
@@ -43,7 +43,7 @@ def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
     try:
         services = bootstrap(settings)
     except SettingsError as error:
-        raise SettingsError(f"{error}\nWith --offline the ledger answers alone.") from None
+        raise SettingsError(f"{error}\nUse --offline to answer from the ledger alone.") from None
     with closing(services):
         return explain(services, sub, key)
 
@@ -51,9 +51,9 @@ def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
 def recorded_case(
     ledger: Ledger, settings: Settings, sub: str, key: EventKey, found: Explained | None = None
 ) -> Case | None:
-    """What the ledger knows of an event, with the diagnosis that was `found`, or else the last look's.
+    """What the ledger knows of an event, with the diagnosis `found` or the last look's; None if not tracked.
 
-    None where it is not tracked. Reads a few keys, whatever else is tracked.
+    Reads a few keys, however much is tracked.
     """
     stored = ledger.find(sub, key)
     if stored is None:
@@ -86,9 +86,9 @@ def _delivery(
 
 
 def show(case: Case, console: Console) -> None:
-    """Print it: the answer in two sentences first, then what it rests on.
+    """Print the answer in two sentences, then its details.
 
-    Prose is wrapped to the console's width; ids and links are never broken, so that they can be copied.
+    Text is wrapped to the console's width, but ids and links are never broken, so that they can be copied.
     """
     console.print(Text("\n".join(_wrapped(" ".join(reply(case)), console.width)), "bold"), soft_wrap=True)
     for title, rows in sections(case):
@@ -99,7 +99,7 @@ def show(case: Case, console: Console) -> None:
 
 
 def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Each section's title and rows; a row is what it begins with, and its text."""
+    """Each section's title and rows; a row is its head and its text."""
     evidence = "Evidence, read just now" if case.live else f"Evidence, {_as_of(case)}"
     yield evidence, [("-", line(sentence, 2000)) for sentence in case.answer["evidence"]]
     entries = [(f"{second(entry.at)} ", entry.text) for entry in history(case)]
@@ -110,7 +110,7 @@ def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def particulars(case: Case) -> list[tuple[str, str]]:
-    """The event and its state, in the words of the contract."""
+    """The event and its state, in the contract's words."""
     cause, certainty = case.answer["cause"], case.answer["certainty"]
     return [
         ("meeting", f"{case.summary}, {case.start}"),

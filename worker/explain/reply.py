@@ -1,7 +1,7 @@
-"""The answer to "why has this meeting no link yet?" in two sentences that can go to a customer as they are.
+"""The answer to "why has this meeting no link yet?", in two sentences fit to forward to a customer.
 
-Pure: from a case to words. They name the service and times where known, and avoid this program's jargon.
-Causes whose words never vary have them in `worker.diagnosis.cause_table`.
+Pure. The sentences name the service and the times if known, and avoid this program's jargon. For causes whose
+words never vary, they are in `worker.diagnosis.cause_table`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _THEN = "the meeting link is then created automatically"
 
 
 def reply(case: Case) -> Reply:
-    """Why the meeting has no link (or that it has), and what happens or has to happen next."""
+    """Why the meeting has no link (or that it has one), and what happens next or has to be done."""
     if case.state is State.ASSIGNED:
         ready = f"This meeting has its {_link(case)}."
         return ready, "You can find it in the calendar entry, and nothing more needs to be done."
@@ -68,7 +68,7 @@ def _expired(case: Case) -> Reply:
         if not case.live:
             why = f"{_first(service)} was disconnected from this account, but has been reconnected since."
             return why, _waiting(case, "Nothing needs to be done, as the link is created automatically")
-        sending = f"An email with a link to reconnect {service} goes out with our next check"
+        sending = f"We will email a link to reconnect {service} with our next check"
         return why, _waiting(case, sending, "that is due")
     if episode.obstacle:
         return why, _UNSENDABLE[episode.obstacle].format(service=service)
@@ -81,7 +81,7 @@ def _expired(case: Case) -> Reply:
         sending = f"An email with a link to reconnect {service} is on its way, so please follow it"
         return why, _waiting(case, sending)
     sent = case.at(from_ms(episode.started_at))
-    # A reminder that was missed is counted as an email, but has no id.
+    # A missed reminder counts as an email, but has no id.
     reminded = len(episode.mail_ids) - 1
     if reminded > 0:
         sent += " and a reminder since" if reminded == 1 else f" and {reminded} reminders since"
@@ -157,22 +157,22 @@ def _unexplained(case: Case) -> Reply:
         f"The {_link(case)} for this meeting has been in preparation since {asked_at}, and we have found no "
         "reason for the delay."
     )
-    told = case.since(Cause.UNEXPLAINED)
-    alerted = f"Our team was alerted on {case.at(told)}" if told else "Our team is alerted at our next check"
+    since = case.since(Cause.UNEXPLAINED)
+    alerted = f"Our team was alerted on {case.at(since)}" if since else "Our next check alerts our team"
     when = f"by {case.start}" if case.event.starts_at is not None else "in time"
     return why, f"{alerted}; please have another way to meet ready in case there is no link {when}."
 
 
 def _parked(case: Case) -> Reply:
-    told = next((from_ms(at) for at, what, _ in reversed(case.event.history) if what == "parked"), None)
-    on = f" on {case.at(told)}" if told else ""
+    parked_at = next((from_ms(at) for at, what, _ in reversed(case.event.history) if what == "parked"), None)
+    on = f" on {case.at(parked_at)}" if parked_at else ""
     return (
         f"An error on our side keeps us from checking this meeting, and our team was alerted{on}.",
         f"Until it is fixed, please check the calendar entry for the {_link(case)}.",
     )
 
 
-#: For the causes that have no fixed reply in the table.
+#: For causes without a fixed reply in the table.
 BUILDERS: Mapping[Cause, Callable[[Case], Reply]] = {
     Cause.GENERATING: _generating,
     Cause.CREDENTIALS_EXPIRED: _expired,
@@ -184,7 +184,7 @@ BUILDERS: Mapping[Cause, Callable[[Case], Reply]] = {
 
 
 def _waiting(case: Case, clause: str, again: str = "we will check again") -> str:
-    """The clause, with when we check next; or that checks are paused, which then matters more."""
+    """The clause, with the time of our next check; during a pause, only that checks are paused."""
     if case.paused_since is not None:
         return (
             f"Our checks have been paused since {case.at(case.paused_since)}, and this meeting is picked up "

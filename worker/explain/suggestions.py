@@ -1,4 +1,4 @@
-"""The known ids that a mistyped one may have meant."""
+"""Known ids that a mistyped one may have meant."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import accounts, events_of, is_known
 from worker.ledger.records import EventKey
 
-#: How many are named.
+#: How many to suggest.
 MOST = 3
-#: A search among millions of accounts takes no longer than this.
+#: A search among millions of accounts stops after this.
 SEARCH_SECONDS = 2.0
-#: How many other accounts of a calendar are asked whether the event is theirs.
+#: How many other accounts of a calendar to check for the event.
 NEIGHBOURS = 50
-#: How alike two ids must be (0 to 1): a few letters apart.
+#: How similar two ids must be (0 to 1): a few letters apart.
 ALIKE = 0.75
 
 
@@ -24,11 +24,11 @@ Ids = tuple[str, ...]
 
 
 def nearest(ledger: Ledger, sub: str, key: EventKey) -> list[Ids]:
-    """The known ids that somebody may have meant who named an event that is not tracked, the likeliest first.
+    """What may have been meant by the ids of an event that is not tracked, the likeliest first.
 
-    The same event of another account in that calendar; the account's own events with nearly these ids, or
-    else any; and where the account is not known, accounts with nearly its id, with the event where they have
-    it. Bounded however much is tracked: `SEARCH_SECONDS` for accounts, `NEIGHBOURS` of a calendar.
+    First, the same event of another account in that calendar; then the account's own events with similar ids, or
+    failing that any. If the account is unknown: accounts with similar ids, and the event if they have it. Bounded
+    however much is tracked: `SEARCH_SECONDS` for accounts, `NEIGHBOURS` per calendar.
     """
     elsewhere = [
         (other, key.calendar_id, key.event_id)
@@ -45,7 +45,7 @@ def nearest(ledger: Ledger, sub: str, key: EventKey) -> list[Ids]:
 
 
 def _events_of(ledger: Ledger, sub: str, key: EventKey, *, alike: bool = False) -> list[Ids]:
-    """The account's events nearest to this one; where none is `alike`, any of them unless that is asked."""
+    """The account's events with similar ids; if there are none, any of them unless `alike` is set."""
     if alike and ledger.find(sub, key):
         return [(sub, key.calendar_id, key.event_id)]
     events = nearest_events(ledger, sub, key)
@@ -55,7 +55,7 @@ def _events_of(ledger: Ledger, sub: str, key: EventKey, *, alike: bool = False) 
 
 
 def nearest_accounts(ledger: Ledger, sub: str) -> list[str]:
-    """The accounts whose ids are nearest to this one, the nearest first; not itself."""
+    """Other accounts with similar ids, the nearest first."""
     found: list[str] = []
     deadline = time.monotonic() + SEARCH_SECONDS
     for subs in accounts(ledger):
@@ -66,11 +66,11 @@ def nearest_accounts(ledger: Ledger, sub: str) -> list[str]:
 
 
 def nearest_events(ledger: Ledger, sub: str, key: EventKey) -> list[EventKey]:
-    """The account's tracked events, pending or settled, whose ids are nearest to this one's."""
+    """The account's tracked events, pending or settled, with similar ids."""
     known = {_joined(found): found for found in events_of(ledger, sub)}
     same_event = [found for found in known.values() if found.event_id == key.event_id]
     if same_event:
-        # In another calendar.
+        # They are in other calendars.
         return same_event[:MOST]
     return [known[name] for name in get_close_matches(_joined(key), known, MOST, ALIKE)]
 

@@ -208,7 +208,7 @@ def _refused(step: _Step, code: int) -> MailError:
     if 400 <= code < 500:
         return MailError(f"the mail server postponed the email with {code}, {step}")
     if not 500 <= code < 600:
-        return MailError(f"the mail server does not speak SMTP, {step}")
+        return MailError(f"the mail server gave an invalid answer, {step}")
     if code in _LOGIN_FAULTS or step not in {_Step.RECIPIENT, _Step.CONTENT}:
         return _misconfigured(f"it answered {code} {step}")
     return MailError(f"the mail server permanently refused the email with {code}, {step}", permanent=True)

@@ -1,4 +1,4 @@
-"""Moments, spans of time and amounts as a person reads them."""
+"""Times, durations and amounts for people to read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def spoken(span: timedelta | float) -> str:
-    """A span (or seconds) in its two largest units: 45 s, 3 min 20 s, 2 d 4 h; less than a second is 0 s."""
+    """A duration (or seconds) in its two largest units: 45 s, 3 min 20 s, 2 d 4 h; under a second it is 0 s."""
     seconds = int(span.total_seconds() if isinstance(span, timedelta) else span)
     parts: list[str] = []
     for unit, size in _UNITS:
@@ -23,10 +23,10 @@ def spoken(span: timedelta | float) -> str:
 
 
 def second(moment: datetime) -> str:
-    """A moment to the second, in its own zone: 2026-11-25 08:56:11."""
+    """A time to the second, in its own zone: 2026-11-25 08:56:11."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def amount(number: int, one: str, many: str = "") -> str:
-    """A number with what it counts: 1 event, 2,000 events."""
+    """A number and what it counts: 1 event, 2,000 events."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,7 +1,7 @@
-"""How names, times and addresses are shown to a person.
+"""How names, times and addresses are shown to people.
 
-Other people write summaries, names and reasons, so none may break out of its line: in a header a newline
-starts another header, and in a body it could pass for a sentence of ours.
+Summaries, names and reasons come from others, so none may break out of its line: a newline would start another
+header, and in a body could fake a sentence of ours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, tzinfo
 from email.headerregistry import Address
 from zoneinfo import ZoneInfo
 
-#: What Cronofy calls a provider, and what people call it.
+#: Cronofy's names of providers, and what people call them.
 _PROVIDERS = {
     "apple": "iCloud",
     "exchange": "Microsoft Exchange",
@@ -25,7 +25,7 @@ _PROVIDERS = {
     "zoom": "Zoom",
 }
 
-# Our own names, not strftime's: the process's locale must not decide what language a date is in.
+# Not strftime's names, which depend on the process's locale.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -36,16 +36,16 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _ADDR_SPEC = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>\s*", re.DOTALL)
 
-# RFC 5322's specials. A display name that has them must be quoted, and the standard library forgets to when
-# it also encodes or folds the name, so that "Lee, Ann" becomes two addresses. A name reads well without them.
+# RFC 5322's specials. A display name with them must be quoted, which the standard library forgets when it also
+# encodes or folds the name, so that "Lee, Ann" becomes two addresses. A name reads well without them.
 _SPECIALS = str.maketrans(dict.fromkeys('"(),:;<>@[]\\', " "))
 
 
 def line(text: str, limit: int = 500) -> str:
-    """Return `text` as one line of at most `limit` characters, "…" included where it was cut.
+    """Return `text` as one line of at most `limit` characters, including "…" if it was cut.
 
-    Every run of white space becomes one space. Control, bidi and other invisible format characters and lone
-    surrogates go; the joiners that some scripts and emoji are written with stay.
+    Runs of white space become one space. Control, bidi and other invisible format characters and lone surrogates
+    are removed; the joiners that some scripts and emoji need stay.
     """
     kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or _is_visible(c))
     cleaned = " ".join(kept.split())
@@ -59,18 +59,18 @@ def _is_visible(character: str) -> bool:
 
 
 def header(text: str, limit: int) -> str:
-    """Return `text` as one line for a header, with nothing in it that reads as an RFC 2047 encoded word.
+    """Return `text` as one line for a header, without anything that looks like an RFC 2047 encoded word.
 
-    An encoded word can spell a newline, and the standard library decodes it when it writes the header.
+    An encoded word can contain a newline, and the standard library decodes it when writing the header.
     """
     return line(line(text, limit).replace("=?", "= ?"), limit)
 
 
 def address(text: str, name: str | None = None) -> Address:
-    """Return the mailbox of a plain addr-spec such as `dana@example.org`, with a display name if given.
+    """Return the mailbox for a plain address such as `dana@example.org`, with a display name if given.
 
-    Anything else (a list, a comment, a quoted or non-ASCII local part, a domain literal) is a ValueError
-    that names the address without its control characters.
+    Anything else (a list, a comment, a quoted or non-ASCII local part, a domain literal) is a ValueError that
+    quotes the address without its control characters.
     """
     local, _, domain = text.rpartition("@")
     fits = len(text) <= 254 and len(local) <= 64
@@ -86,21 +86,21 @@ def mailbox(text: str) -> Address:
 
 
 def provider(name: str | None) -> str:
-    """Return what people call the provider that Cronofy calls `name`; an unknown name stays as it is."""
+    """Return what people call Cronofy's provider `name`; an unknown name stays as it is."""
     return _PROVIDERS.get(name or "") or line(name or "", 60) or "conferencing"
 
 
 def instant(start: datetime | date, tzid: str | None) -> datetime:
-    """Return when a meeting begins; an all-day one at midnight in its zone (contract §2, `event_in_past`)."""
+    """Return when a meeting starts; an all-day one at midnight in its zone (contract §2, `event_in_past`)."""
     if isinstance(start, datetime):
         return start
     return datetime.combine(start, time.min, tzinfo=_zone(tzid)[0])
 
 
 def when(start: datetime | date | None, tzid: str | None) -> str:
-    """Return a start as a person in the zone `tzid` reads it: `Tue 1 Dec 2026, 10:00 (Europe/Paris)`.
+    """Return a start in the zone `tzid`, for people: `Tue 1 Dec 2026, 10:00 (Europe/Paris)`.
 
-    Without a zone, or with one unknown to this machine, it is shown in UTC.
+    If there is no zone, or this machine does not know it, it is in UTC.
     """
     if start is None:
         return _UNKNOWN_TIME
@@ -109,7 +109,7 @@ def when(start: datetime | date | None, tzid: str | None) -> str:
     zone, zone_name = _zone(tzid)
     try:
         local = start.astimezone(zone)
-    except OverflowError:  # the last hours of the year 9999, where some calendars keep what has no date
+    except OverflowError:  # the last hours of year 9999, which some calendars use for "no date"
         return _UNKNOWN_TIME
     return f"{_day(local)}, {local:%H:%M} ({zone_name})"
 
@@ -122,6 +122,6 @@ def _zone(tzid: str | None) -> tuple[tzinfo, str]:
     if tzid and tzid not in {"UTC", "Etc/UTC"}:
         try:
             return ZoneInfo(tzid), tzid
-        except (KeyError, ValueError, OSError):  # unknown, not a zone name, or a folder of zones
+        except (KeyError, ValueError, OSError):  # unknown, not a name, or a folder of zones
             pass
     return UTC, "UTC"
