@@ -1,1 +1,1 @@
-"""What `reconciler doctor` examines: one module for each concern, each finding a frozen value."""
+"""The checks of `reconciler doctor`, one module per concern."""

@@ -1,4 +1,4 @@
-"""The whole examination: all checks run at the same time, so one that hangs does not hold up the rest."""
+"""Runs all checks at the same time, so that one that hangs does not hold up the rest."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from worker.doctor.outside import (
 from worker.doctor.secrets import examine_vault
 from worker.doctor.servers import examine_broker, examine_redis
 
-#: Every check bounds its own waits; this bounds their sum.
+#: Every check bounds its own waits; this bounds them all.
 DEADLINE_SECONDS = 12.0
 
 Check = Callable[[Settings], Iterable[Finding]]
 
-#: In the order in which they are shown.
+#: In the order shown.
 CHECKS: dict[str, Check] = {
     "redis": examine_redis,
     "broker": examine_broker,
@@ -44,7 +44,7 @@ CHECKS: dict[str, Check] = {
 
 
 def settings_findings(settings: Settings) -> Iterator[Finding]:
-    """What a worker would complain about at its start, all at once."""
+    """Everything a worker would complain about at its start, all at once."""
     faults = []
     for require in (require_cronofy, require_vault, check_addresses, make_mailer):
         try:
@@ -55,13 +55,13 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
     if not faults:
         yield ok("settings", "complete")
     for name, meant in misspelt_settings().items():
-        yield warning("settings", f"{name} is no setting", f"write {meant}, if that is meant")
+        yield warning("settings", f"{name} is not a setting", f"did you mean {meant}?")
     if settings.dry_run:
-        yield warning("settings", "a dry run: nothing is written to Cronofy", "unset RECONCILER_DRY_RUN")
+        yield warning("settings", "dry run: nothing is written to Cronofy", "unset RECONCILER_DRY_RUN")
 
 
 def unreadable(error: SettingsError) -> list[Finding]:
-    """One finding for each sentence about settings that do not load."""
+    """One finding per fault in settings that do not load."""
     return [_fault(sentence) for sentence in str(error).splitlines()]
 
 
@@ -70,11 +70,11 @@ def _fault(sentence: str) -> Finding:
 
 
 def examine(settings: Settings, checks: dict[str, Check] = CHECKS) -> list[Finding]:
-    """Run all checks; one that does not end in time is reported as such."""
+    """Run all checks, and report those that do not finish in time."""
     found: dict[str, list[Finding]] = {name: [] for name in checks}
     threads = {}
     for name, check in checks.items():
-        # Daemons, so that a check that hangs does not keep the program from ending.
+        # Daemons, so that a hanging check cannot keep the program alive.
         threads[name] = Thread(target=_run, args=(name, check, settings, found[name]), daemon=True)
         threads[name].start()
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -83,7 +83,7 @@ def examine(settings: Settings, checks: dict[str, Check] = CHECKS) -> list[Findi
         thread.join(max(0.0, deadline - time.monotonic()))
         findings += list(found[name])
         if thread.is_alive():
-            fix = "look at what it waits for"
+            fix = "find out what it is waiting for"
             findings.append(wrong(name, f"no answer within {DEADLINE_SECONDS:.0f} s", fix))
     return findings
 
@@ -93,5 +93,5 @@ def _run(name: str, check: Check, settings: Settings, found: list[Finding]) -> N
         for finding in check(settings):
             found.append(finding)
     except Exception as error:
-        # Its message may quote what it worked on, and with it a secret.
-        found.append(wrong(name, f"could not be examined ({type(error).__name__})", "report this"))
+        # Not its message, which may quote a secret.
+        found.append(wrong(name, f"the check failed ({type(error).__name__})", "report this bug"))

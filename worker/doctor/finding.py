@@ -1,4 +1,4 @@
-"""The results of an examination."""
+"""What the doctor's checks return."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Health(StrEnum):
     WARNING = "warning"
     #: Something does not work, or may lose what is tracked.
     WRONG = "wrong"
-    #: It could not be checked, for a reason that another finding gives.
+    #: Not checked, for a reason that another finding gives.
     SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's: what was checked, how it is, and what to do about it."""
+    """One line of the doctor's: what was checked, how it is, and how to fix it."""
 
     name: str
     health: Health
     #: What was found; never a secret.
     what: str
-    #: What to do about it; empty where there is nothing to do.
+    #: How to fix it; empty if there is nothing to fix.
     fix: str = ""
 
     @property
     def as_json(self) -> dict[str, str]:
-        """For programs."""
+        """The finding as in the contract (§5)."""
         return {"name": self.name, "state": self.health.value, "what": self.what, "mend": self.fix}
 
 
@@ -41,7 +41,7 @@ def ok(name: str, what: str) -> Finding:
 
 
 def warning(name: str, what: str, fix: str = "") -> Finding:
-    """It works, but."""
+    """It works, but not as it should."""
     return Finding(name, Health.WARNING, what, fix)
 
 

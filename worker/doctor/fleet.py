@@ -1,4 +1,4 @@
-"""Whether the processes of the fleet are there and get on, as the ledger knows it."""
+"""Whether the fleet's processes are running and keeping up, according to the ledger."""
 
 from __future__ import annotations
 
@@ -17,66 +17,66 @@ from worker.text.amounts import amount, spoken
 
 
 def examine_fleet(settings: Settings) -> Iterator[Finding]:
-    """Workers, queues, beat, a pause, and what waits for a person."""
+    """Workers, queues, beat, pause and dead letters."""
     try:
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             status = read_status(redis, settings)
     except RedisError:
         for name in ("workers", "queues", "beat", "pause", "dead letters"):
-            yield skipped(name, "Redis cannot be used")
+            yield skipped(name, "Redis is unavailable")
         return
     yield _workers(status)
     yield from _queues(status)
     yield _beat(status, settings)
     if status.budget.client_refused:
-        what = "Cronofy refused the fleet's client: no calls but one refresh a minute, until one is accepted"
-        yield wrong("client", what, f"{CREDENTIALS}, and start the workers again")
+        what = "Cronofy refuses our client: only one refresh a minute, until one is accepted"
+        yield wrong("client", what, f"{CREDENTIALS}, and restart the workers")
     yield _pause(status)
     yield _letters(status)
 
 
 def _workers(status: Status) -> Finding:
     if status.workers:
-        return ok("workers", f"{amount(status.workers, 'worker')} seen within half a minute")
-    return wrong("workers", "none seen within half a minute", "start one: reconciler worker")
+        return ok("workers", f"{amount(status.workers, 'worker')} seen in the last 30 s")
+    return wrong("workers", "none seen in the last 30 s", "start one: reconciler worker")
 
 
 def _queues(status: Status) -> Iterator[Finding]:
     if None in status.queues.values():
-        yield skipped("queues", "the broker does not say what waits on them")
+        yield skipped("queues", "the broker does not report their lengths")
         return
-    lonely = [queue for queue in QUEUES if queue not in status.consumed]
-    for queue in lonely:
+    unconsumed = [queue for queue in QUEUES if queue not in status.consumed]
+    for queue in unconsumed:
         waiting = status.queues[queue] or 0
         fix = f"start a worker for it: reconciler worker -Q {queue}"
         if waiting:
-            yield wrong("queues", f"{amount(waiting, 'message')} on {queue}, which no worker takes from", fix)
+            yield wrong("queues", f"{amount(waiting, 'message')} on {queue}, but no worker consumes it", fix)
         elif status.workers:
-            yield warning("queues", f"no worker takes from {queue}", fix)
+            yield warning("queues", f"no worker consumes {queue}", fix)
     total = sum(length or 0 for length in status.queues.values())
-    if not lonely:
+    if not unconsumed:
         yield ok("queues", f"{amount(total, 'message')} waiting, each queue has a worker")
     elif not status.workers and not total:
-        yield ok("queues", "no message waits")
+        yield ok("queues", "no messages waiting")
 
 
 def _beat(status: Status, settings: Settings) -> Finding:
     fix = "start one: reconciler beat"
     if LOOKS not in status.consumed:
-        fix += f", and a worker that takes from {LOOKS}"
+        fix += f", and a worker that consumes {LOOKS}"
     if status.last_sweep_seconds is None:
         return wrong("beat", "there has never been a sweep", fix)
-    said = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"
+    last = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"
     if status.sweep_is_late(settings.sweep_every):
-        return wrong("beat", f"{said}, and one is due every {spoken(settings.sweep_every)}", fix)
-    return ok("beat", said)
+        return wrong("beat", f"{last}, and one is due every {spoken(settings.sweep_every)}", fix)
+    return ok("beat", last)
 
 
 def _pause(status: Status) -> Finding:
     if status.paused_since is None:
         return ok("pause", "none")
     since = spoken(status.at - status.paused_since)
-    what = f"an operator paused the fleet {since} ago: no call to Cronofy, no email"
+    what = f"an operator paused the fleet {since} ago: no calls to Cronofy, no emails"
     return warning("pause", what, "end it: reconciler resume")
 
 

@@ -1,4 +1,4 @@
-"""Everything outside Redis: Cronofy, the mail server, files, the address of the webhook."""
+"""Everything outside Redis: Cronofy, the mail server, files and the webhook's URL."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
 
 PATIENCE = timedelta(seconds=5)
-#: A refresh token that nobody has: Cronofy only says so once it has accepted our client (reference §7).
+#: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
 NOBODYS_TOKEN = "reconciler-doctor-asks-whether-its-client-is-known"  # noqa: S105 - not a secret
 
 CREDENTIALS = "correct RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET"
 
 
 def examine_cronofy(settings: Settings) -> Iterator[Finding]:
-    """Each origin in use is reachable and accepts our client; costs one call for each secret."""
+    """Each origin in use is reachable and accepts our client; costs one call per secret."""
     try:
         services = bootstrap(settings)
     except SettingsError:
-        yield skipped("cronofy", "the settings do not allow it to be asked")
+        yield skipped("cronofy", "not asked: settings are missing")
         return
     try:
-        # The fleet's own client is patient with an outage; a person who waits here is not.
+        # The services' own client waits out an outage, but here a person is waiting.
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             redis.ping()
         if services.ledger.paused_since() is not None:
@@ -46,13 +46,13 @@ def examine_cronofy(settings: Settings) -> Iterator[Finding]:
         for origin in _origins(services):
             yield from _client(services, origin)
     except RedisError:
-        yield skipped("cronofy", "not asked while Redis, which keeps the budget, cannot be used")
+        yield skipped("cronofy", "not asked while Redis, which keeps the budget, is unavailable")
     finally:
         services.close()
 
 
 def _origins(services: Services) -> list[str]:
-    """The origins that the fleet has called; before it ever did, the one that most accounts are at."""
+    """The origins that the fleet has called; before its first call, the one with most accounts."""
     ledger, cronofy = services.ledger, services.looker.cronofy
     known = origins_asked(ledger.redis, ledger.keys)
     possible = dict.fromkeys(cronofy.origin(center) for center in DATA_CENTERS)
@@ -70,10 +70,10 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
         yield skipped("cronofy", f"{host} not asked: {refused.reason}")
         return
     except CronofyError as error:
-        fix = "look at Cronofy's status page, and at proxies and firewalls between"
+        fix = "check Cronofy's status page, and any proxies and firewalls on the way"
         yield wrong("cronofy", f"{host}: {error.reason}", fix)
         return
-    # Cronofy looks at the grant only after it has accepted the client.
+    # Cronofy checks the grant only after accepting the client.
     refused_secrets = sum(answer != "invalid_grant" for answer in answers)
     if refused_secrets == len(answers):
         yield wrong("cronofy", f"{host} refuses our client ({answers[0]})", CREDENTIALS)
@@ -85,12 +85,12 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
 
 
 def _ask(services: Services, origin: str, secret: str) -> str:
-    """The error that Cronofy answers a refresh of nobody's token with."""
+    """Cronofy's error for a refresh of nobody's token."""
     cronofy = services.looker.cronofy
     answer = cronofy.http.call(
         "POST",
         f"{origin}/oauth/token",
-        # Also while the fleet itself may not call, since our client was refused.
+        # Allowed even while the fleet may not call because our client was refused.
         spending=Spending(cronofy.budget(origin), 1, urgent=True, probing=True),
         deadline=Deadline(PATIENCE),
         body={
@@ -105,25 +105,25 @@ def _ask(services: Services, origin: str, secret: str) -> str:
 
 
 def examine_mail(settings: Settings) -> Iterator[Finding]:
-    """The mail server is reachable, by TLS if the URL asks for it, and accepts the login; nothing is sent."""
+    """The mail server is reachable, with TLS if the URL says so, and accepts the login; nothing is sent."""
     if settings.smtp_url is None:
-        yield ok("mail", f"no server is set: kept as files in {settings.data_dir / 'mail'}")
+        yield ok("mail", f"no server is set: emails go to files in {settings.data_dir / 'mail'}")
         return
     try:
         mailer = SmtpMailer(settings.smtp_url.get_secret_value(), timeout=PATIENCE)
         mailer.try_login()
     except ValueError:
-        yield skipped("mail", "RECONCILER_SMTP_URL cannot be used")
+        yield skipped("mail", "RECONCILER_SMTP_URL is invalid")
     except MailError as error:
         yield wrong(
-            "mail", str(error).partition(";")[0], "correct RECONCILER_SMTP_URL, or repair the mail server"
+            "mail", str(error).partition(";")[0], "correct RECONCILER_SMTP_URL, or fix the mail server"
         )
     else:
-        yield ok("mail", "the server answers and takes our login")
+        yield ok("mail", "the server answers and accepts our login")
 
 
 def examine_files(settings: Settings) -> Iterator[Finding]:
-    """The directory for mail as files, where there is no mail server, and for the embedded server."""
+    """The directory for emails without a mail server, and for the embedded server."""
     if settings.smtp_url is not None and settings.redis_url is not None:
         yield ok("data directory", "not needed with these settings")
         return
@@ -131,28 +131,28 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
     while not place.exists() and place != place.parent:
         place = place.parent
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
-        yield ok("data directory", f"{settings.data_dir} can be written")
+        yield ok("data directory", f"{settings.data_dir} is writable")
     else:
-        what = f"{settings.data_dir} cannot be written"
-        yield wrong("data directory", what, "set RECONCILER_DATA_DIR to a directory of this user")
+        what = f"{settings.data_dir} is not writable"
+        yield wrong("data directory", what, "set RECONCILER_DATA_DIR to a directory this user can write")
 
 
 def examine_webhook(settings: Settings) -> Iterator[Finding]:
-    """The public address, called as anybody may; no notification is faked."""
+    """The public URL, called as anyone may call it; no notification is faked."""
     if settings.webhook_url is None:
-        yield ok("webhook", "no address is set: callers hand notifications over")
+        yield ok("webhook", "no URL is set: callers pass notifications on")
         return
     url = origin_of(settings.webhook_url) + PATH
-    fix = "start reconciler serve, and let RECONCILER_WEBHOOK_URL lead to it"
+    fix = "start reconciler serve, and point RECONCILER_WEBHOOK_URL at it"
     try:
-        # The status is enough, and a body may be of any length.
+        # Only the status is read: a body may have any length.
         with httpx.stream("GET", url, timeout=PATIENCE.total_seconds()) as answer:
             status = answer.status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield warning("webhook", f"cannot be reached from here ({type(error).__name__})", fix)
         return
-    # It takes POST alone.
+    # `reconciler serve` allows only POST there.
     if status == 405:
         yield ok("webhook", "answers")
     else:
-        yield wrong("webhook", f"answers {status}, as reconciler serve does not", fix)
+        yield wrong("webhook", f"answers {status}, so it is not reconciler serve", fix)

@@ -1,4 +1,4 @@
-"""The findings for a person: one line each, and what to do about it below."""
+"""Prints the findings for people: one line each, with the fix below."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARGIN = " " * 25
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
-    """Print them, wrapped on a terminal and otherwise a line each; the last line sums them up."""
+    """Print the findings and a summary, wrapped on a terminal, otherwise one line each."""
     for finding in findings:
         fix = f"-> {finding.fix}" if finding.fix else ""
         if console.is_terminal:

@@ -1,4 +1,4 @@
-"""The servers that hold the ledger and the queues."""
+"""The ledger's server and the broker."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from worker.outage import BrokerAway
 from worker.text.amounts import spoken
 
 PATIENCE = timedelta(seconds=3)
-#: Slower than this, claims and commits take longer than the calls to Cronofy that they are for.
+#: Any slower, and claims and commits take longer than the calls to Cronofy between them.
 SLOW = timedelta(milliseconds=50)
 PINGS = 5
-#: Above this, times in logs and emails would mislead.
+#: With more, times in logs and emails would mislead.
 MOST_SKEW = timedelta(seconds=2)
-#: A server without eviction refuses writes when this is all used.
+#: The fraction of maxmemory to warn at: without eviction, a full server refuses writes.
 FULL = 0.9
 
 
 def examine_redis(settings: Settings) -> Iterator[Finding]:
-    """The ledger's server: reachable, fit to be the only store, close enough, and with the right time."""
+    """The ledger's server: reachable, fit to be the only store, close enough, and its clock right."""
     try:
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             yield from _fitness("redis", redis)
@@ -39,11 +39,11 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
             yield from _clock(redis)
     except RedisError as error:
         fix = _fix(error, "server", "RECONCILER_REDIS_URL")
-        yield wrong("redis", f"cannot be used ({_named(error)})", fix)
+        yield wrong("redis", f"unavailable ({_named(error)})", fix)
 
 
 def examine_broker(settings: Settings) -> Iterator[Finding]:
-    """The server of the queues, where it is another one."""
+    """The broker, if it is a server of its own."""
     if settings.broker_url is None:
         yield ok("broker", "the ledger's Redis")
         return
@@ -54,10 +54,10 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
                 yield from _fitness("broker", redis)
         else:
             try_to_publish(settings.broker)
-            yield ok("broker", "answers and takes messages")
+            yield ok("broker", "answers and accepts messages")
     except (BrokerAway, RedisError) as error:
         fix = _fix(error, "broker", "RECONCILER_BROKER_URL")
-        yield wrong("broker", f"cannot be used ({_named(error)})", fix)
+        yield wrong("broker", f"unavailable ({_named(error)})", fix)
 
 
 def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
@@ -73,15 +73,15 @@ def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
 
 
 def _troubles(info: dict[str, Any]) -> Iterator[str]:
-    """What may be wrong with a server that is set up well, each with what to do about it."""
+    """What can go wrong on a well-configured server, each with its fix after the last colon."""
     if info.get("role") == "slave":
-        yield "this server is a replica, which takes no writes: name the primary in the URL"
+        yield "this server is a replica, which accepts no writes: name the primary in the URL"
     if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
-        yield "the append-only file cannot be written: make room on the server's disk"
+        yield "the append-only file cannot be written: free space on the server's disk"
     limit = int(info.get("maxmemory") or 0)
     if limit and int(info["used_memory"]) > FULL * limit:
         used = int(info["used_memory"]) / limit
-        yield f"{used:.0%} of maxmemory are used, and at 100 % every write fails: raise it"
+        yield f"{used:.0%} of maxmemory is used, and at 100% every write fails: raise it"
 
 
 def _distance(redis: Redis) -> Iterator[Finding]:
@@ -91,22 +91,22 @@ def _distance(redis: Redis) -> Iterator[Finding]:
         redis.ping()
         spans.append(time.perf_counter() - begun)
     latency = timedelta(seconds=median(spans))
-    said = f"{latency / timedelta(milliseconds=1):.1f} ms round trip"
+    measured = f"{latency / timedelta(milliseconds=1):.1f} ms round trip"
     if latency > SLOW:
-        yield warning("redis latency", said, "run workers near the server; find out what keeps it busy")
+        yield warning("redis latency", measured, "run workers near the server; find out what keeps it busy")
     else:
-        yield ok("redis latency", said)
+        yield ok("redis latency", measured)
 
 
 def _clock(redis: Redis) -> Iterator[Finding]:
     before = time.time()
     seconds, micros = redis.time()
-    # The server read its clock somewhere in between: taking the middle is off by half the round trip at most.
+    # The server read its clock in between, so the midpoint is off by at most half the round trip.
     skew = timedelta(seconds=seconds + micros / 1e6 - (before + time.time()) / 2)
     if abs(skew) > MOST_SKEW:
         ahead = "ahead of" if skew > timedelta(0) else "behind"
         what = f"the server's clock is {spoken(abs(skew))} {ahead} this host's"
-        yield warning("redis clock", what, "keep both by NTP")
+        yield warning("redis clock", what, "synchronise both with NTP")
     else:
         yield ok("redis clock", "agrees with this host's")
 
@@ -115,10 +115,10 @@ def _fix(error: Exception, server: str, setting: str) -> str:
     if isinstance(error, AuthenticationError):
         return f"correct the user and the password in {setting}"
     if isinstance(error, NoPermissionError):
-        return f"give the user in {setting} the rights that docs/security.md lists"
+        return f"give the user in {setting} the rights listed in docs/security.md"
     return f"start the {server}, or correct {setting}"
 
 
 def _named(error: Exception) -> str:
-    """The kind of fault; its message might quote the URL, and with it a password."""
+    """The type of the error, since its message might quote the URL and its password."""
     return str(error) if isinstance(error, BrokerAway) else type(error).__name__

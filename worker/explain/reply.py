@@ -68,8 +68,8 @@ def _expired(case: Case) -> Reply:
         if not case.live:
             why = f"{_first(service)} was disconnected from this account, but has been reconnected since."
             return why, _waiting(case, "Nothing needs to be done, as the link is created automatically")
-        sending = f"We will email a link to reconnect {service} with our next check"
-        return why, _waiting(case, sending, "that is due")
+        sending = f"Our next check will email a link to reconnect {service}"
+        return why, _waiting(case, sending, "it is due")
     if episode.obstacle:
         return why, _UNSENDABLE[episode.obstacle].format(service=service)
     if case.delivery is Delivery.REFUSED:

@@ -1,4 +1,4 @@
-"""The state of a fleet at one moment: the ledger's figures, the broker's queues, what the settings allow."""
+"""The fleet at one moment: the ledger's figures, the broker's queues, the budget's limits."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from worker.diagnosis.model import Cause
 from worker.ledger.figures import Figures, Spent, Starting, read_figures
 from worker.ledger.keys import Keys
 
-#: A sweep is late when this many intervals, and this much time, have passed since the last one.
+#: A sweep is late when this many intervals plus this much time have passed since the last one.
 LATE_SWEEPS, LATE_BY = 3, timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetUse:
-    """What the fleet may ask of one Cronofy origin, and has asked."""
+    """How many calls the fleet may make, and has made."""
 
-    #: What the fleet may use of Cronofy's limits (`RECONCILER_API_SHARE` of them), for each origin.
+    #: The fleet's share of Cronofy's limits (`RECONCILER_API_SHARE`), for each origin.
     per_second: int
     per_minute: int
-    #: Calls in the last minute, by origin; only origins that were ever asked.
+    #: Calls in the last minute, by origin; only origins that were ever called.
     used: Mapping[str, int]
-    #: No call before this, after a 429; the latest of all origins.
+    #: No calls before this, after a 429; the latest of all origins.
     paused_until: datetime | None
     #: Cronofy refuses our client id or secret.
     client_refused: bool
 
     @property
     def used_last_minute(self) -> int:
-        """Calls in the last minute at the origin with the most: each has its own limits."""
+        """Calls in the last minute at the busiest origin, since each has its own limits."""
         return max(self.used.values(), default=0)
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """The contract's fields, and what the others come from."""
+        """The contract's fields, and the counts behind them."""
         return {
             "per_second": self.per_second,
             "per_minute": self.per_minute,
@@ -56,12 +56,12 @@ class Status(Figures):
     """What `reconciler status` shows; times are the ledger's."""
 
     budget: BudgetUse
-    #: Messages on each queue; None where the broker cannot say.
+    #: Messages on each queue; None if the broker is away.
     queues: Mapping[str, int | None]
 
     @property
     def oldest_pending_seconds(self) -> float | None:
-        """How long the longest tracked of the pending events has been tracked."""
+        """How long the oldest pending event has been tracked."""
         return _seconds_since(self.oldest_tracked_at, self.at)
 
     @property
@@ -75,18 +75,18 @@ class Status(Figures):
         return _seconds_since(self.last_sweep_at, self.at)
 
     def sweep_is_late(self, every: timedelta) -> bool:
-        """Whether beat, or whoever takes its ticks, is not there."""
+        """Whether beat, or a worker for its ticks, is missing."""
         return self.last_sweep_at is None or self.at - self.last_sweep_at > LATE_SWEEPS * every + LATE_BY
 
     @property
     def by_cause(self) -> Mapping[Cause, int]:
-        """Pending events by cause, those not looked at yet as `generating`: the sum is all of them."""
+        """All pending events by cause; those not looked at yet count as `generating`."""
         unseen = {Cause.GENERATING: self.unseen}
         return {cause: self.causes[cause] + unseen.get(cause, 0) for cause in Cause}
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """The contract's fields (§5), and the others of the table."""
+        """The contract's fields (§5), and the table's others."""
         return {
             "at": _rfc3339(self.at),
             "events": {"pending": self.pending, "assigned": self.assigned, "closed": self.closed},
@@ -110,9 +110,9 @@ class Status(Figures):
 
 
 def read_status(redis: Redis, settings: Settings) -> Status:
-    """Read the ledger, and the broker for the lengths of its queues; needs neither Cronofy nor the vault.
+    """Read the ledger and the queue lengths; needs neither Cronofy nor a vault key.
 
-    Raises RedisError where the ledger cannot be read; a broker that is away only leaves its numbers out.
+    RedisError if the ledger cannot be read; if only the broker is away, its numbers are None.
     """
     figures = read_figures(redis, Keys(settings.key_prefix))
     return Status(
@@ -123,7 +123,7 @@ def read_status(redis: Redis, settings: Settings) -> Status:
 
 
 def _budget(settings: Settings, spent: tuple[Spent, ...]) -> BudgetUse:
-    """Of this application's budgets, where it is set which one that is, else of all."""
+    """The use of this application's budgets; of all budgets if no client id is set."""
     ours = [each for each in spent if settings.cronofy_client_id in (None, each.client_id)]
     used: dict[str, int] = {}
     for each in ours:
@@ -138,7 +138,7 @@ def _budget(settings: Settings, spent: tuple[Spent, ...]) -> BudgetUse:
 
 
 def _starting(starting: Starting) -> dict[str, Any]:
-    """For programs; an event not looked at yet is `generating`, as `explain` has it."""
+    """An event not looked at yet is `generating`, as in `explain`."""
     return {
         "sub": starting.sub,
         "calendar_id": starting.calendar_id,

@@ -1,4 +1,4 @@
-"""The status of a fleet as a table for a person: 80 columns, plain where it is not a terminal."""
+"""The status of a fleet as a table: 80 columns, and plain if not on a terminal."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from worker.ledger.figures import Starting
 from worker.status.snapshot import Status
 from worker.text.amounts import amount, spoken
 
-#: How many of the events that start next a person is shown.
+#: How many of the events that start next are shown.
 SHOWN = 5
-#: How often a watched table is read again.
+#: How often a watched table is refreshed.
 REFRESH_SECONDS = 2.0
 
 
 def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
-    """The whole table; what an operator should look at is coloured."""
+    """The whole table; whatever needs an operator is coloured."""
     lines = [_headline(status), Text()]
     for name, text, well in _rows(status, sweep_every):
         lines.append(Text.assemble((f"{name:<14}", "dim"), (text, "" if well else "yellow")))
@@ -51,9 +51,9 @@ def _headline(status: Status) -> Text:
 
 
 def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bool]]:
-    """Name, text, and whether it is as it should be."""
+    """Name, text, and whether all is well."""
     if status.paused_since is not None:
-        since = f"by an operator, for {spoken(status.at - status.paused_since)}: reconciler resume ends it"
+        since = f"by an operator {spoken(status.at - status.paused_since)} ago; to end it: reconciler resume"
         yield "paused", since, False
     yield "settled", f"{status.assigned:,} assigned, {status.closed:,} closed", True
     yield "accounts", f"{status.due:,} due, {status.leased:,} being looked at", True
@@ -64,10 +64,10 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
     waiting = (
         f"{name.removeprefix('reconciler.')} {n:,}" for name, n in status.queues.items() if n is not None
     )
-    yield "queues", "not known: the broker does not say" if unknown else ", ".join(waiting), not unknown
+    yield "queues", "unknown: the broker is away" if unknown else ", ".join(waiting), not unknown
     yield (
         "workers",
-        f"{status.workers:,}" if status.workers else "none seen within half a minute",
+        f"{status.workers:,}" if status.workers else "none seen in the last 30 s",
         status.workers > 0,
     )
     yield "last sweep", *_sweep(status, sweep_every)
@@ -87,9 +87,9 @@ def _budget(status: Status) -> tuple[str, bool]:
 
 def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
     if status.last_sweep_seconds is None:
-        return "never: does beat run?", False
+        return "never: is beat running?", False
     late = status.sweep_is_late(sweep_every)
-    return f"{spoken(status.last_sweep_seconds)} ago" + (": does beat run?" if late else ""), not late
+    return f"{spoken(status.last_sweep_seconds)} ago" + (": is beat running?" if late else ""), not late
 
 
 def _next(status: Status) -> Iterator[Text]:
@@ -104,12 +104,12 @@ def _next(status: Status) -> Iterator[Text]:
 
 
 def _ids(starting: Starting) -> str:
-    """As `reconciler explain` takes them."""
+    """The ids as arguments of `reconciler explain`."""
     return shlex.join((starting.sub, starting.calendar_id, starting.event_id))
 
 
 def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) -> None:
-    """Refresh it every two seconds until q is typed or Ctrl-C; an outage of Redis is shown and waited out."""
+    """Refresh the table every two seconds until q or Ctrl-C; it shows and waits out an outage of Redis."""
     shown: RenderableType = ""
     with (
         suppress(KeyboardInterrupt),
@@ -119,9 +119,9 @@ def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) 
         while True:
             try:
                 shown = status_table(read(), sweep_every)
-                live.update(Group(shown, Text("\nq ends this", style="dim")), refresh=True)
+                live.update(Group(shown, Text("\nq to quit", style="dim")), refresh=True)
             except RedisError as error:
-                away = Text(f"Redis cannot be read ({type(error).__name__}); trying again.", style="red")
+                away = Text(f"Redis is unavailable ({type(error).__name__}); retrying.", style="red")
                 live.update(Group(away, Text(), shown), refresh=True)
             if pressed(REFRESH_SECONDS) in ("q", "Q"):
                 break
@@ -130,7 +130,7 @@ def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) 
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits some seconds for a key and returns it; without a terminal it only waits."""
+    """A function that waits N seconds for a key and returns it; without a terminal it only waits."""
     if not sys.stdin.isatty():
         yield lambda seconds: time.sleep(seconds) or ""  # type: ignore[func-returns-value]
         return

@@ -1,4 +1,4 @@
-"""Who may read what is served: whoever has the token; if none is set, only this machine."""
+"""Who may read the board and metrics: anyone with the token, or, if none is set, only this machine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from starlette.responses import PlainTextResponse, Response
 
 from config.settings import Settings
 
-#: Headers that a proxy adds: such a request comes from elsewhere, even if its connection is local.
+#: Headers that proxies add: with them, a request comes from elsewhere even over a local connection.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this is a name or an address of the machine itself."""
+    """Whether this is a loopback name or address."""
     host = host.strip("[]")
     if host == "localhost":
         return True
@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
 
 
 def has_token(request: Request, settings: Settings) -> bool:
-    """Whether the request has the token that is set, as a bearer token or as a browser's password."""
+    """Whether the request has the configured token, as a bearer token or a browser's password."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         return is_token(_password(given), settings)
@@ -36,7 +36,7 @@ def has_token(request: Request, settings: Settings) -> bool:
 
 
 def _password(credentials: str) -> str:
-    """The password in what a browser sends; the user's name may be any."""
+    """The password in Basic credentials; the user name does not matter."""
     try:
         return b64decode(credentials, validate=True).decode().partition(":")[2]
     except ValueError:
@@ -44,16 +44,16 @@ def _password(credentials: str) -> str:
 
 
 def is_token(given: str, settings: Settings) -> bool:
-    """Whether this is the token that is set; compared in constant time."""
+    """Whether this is the configured token, compared in constant time."""
     token = settings.board_token
     wanted = token.get_secret_value() if token else ""
     return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
 
 
 def comes_from_here(request: Request) -> bool:
-    """Whether the request was made on this machine, to a name of it, and through no proxy.
+    """Whether the request was made on this machine, under a loopback name, and through no proxy.
 
-    The name keeps out pages in a browser on this machine whose own name was made to resolve to it.
+    Checking the name stops DNS rebinding: web pages in a local browser whose own name resolves to this machine.
     """
     client = request.client.host if request.client else ""
     return (
@@ -64,7 +64,7 @@ def comes_from_here(request: Request) -> bool:
 
 
 def _name_in(request: Request) -> str:
-    """The host that the request names; empty if it names none."""
+    """The host in the request's `Host` header; empty if there is none."""
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
@@ -72,20 +72,20 @@ def _name_in(request: Request) -> str:
 
 
 def refusal(request: Request, settings: Settings, scheme: str = "Bearer") -> Response | None:
-    """The answer for a request that may not read; None where it may.
+    """The answer to a request that may not read; None if it may.
 
-    `scheme` is what the answer asks for: with Basic, a browser shows a prompt. Both are accepted.
+    `scheme` is what the answer asks for: with Basic, a browser prompts. Both are accepted.
     """
     if settings.board_token is None:
         if comes_from_here(request):
             return None
         return PlainTextResponse(
-            "Only this machine may read this while RECONCILER_BOARD_TOKEN is not set.\n", status_code=403
+            "Until RECONCILER_BOARD_TOKEN is set, only this machine may read this.\n", status_code=403
         )
     if has_token(request, settings):
         return None
     return PlainTextResponse(
-        "The value of RECONCILER_BOARD_TOKEN is wanted, as a bearer token or as the password.\n",
+        "Send the value of RECONCILER_BOARD_TOKEN as a bearer token or as the password.\n",
         status_code=401,
         headers={"WWW-Authenticate": f'{scheme} realm="reconciler"'},
     )

@@ -16,9 +16,9 @@ from worker.web.webhook import Webhook
 
 
 def build_app(settings: Settings) -> Starlette:
-    """The application for these settings. Raises SettingsError where one that it needs is missing.
+    """The application for these settings; SettingsError if a required one is missing.
 
-    Nothing is connected to before the first request, so it starts while ledger or broker is away.
+    It connects to nothing before the first request, so it starts even while the ledger or broker is away.
     """
     require_cronofy(settings)
     require_vault(settings)

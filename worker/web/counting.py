@@ -1,4 +1,4 @@
-"""Counts in the ledger what only this process sees; nothing waits for it or fails with it."""
+"""Counts in the ledger what only this process sees; nothing depends on the count succeeding."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Counting:
     """Adds to the ledger's counters."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connects with the first count."""
+        """Connects at the first count."""
         self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._keys = Keys(settings.key_prefix)
 
     def count(self, name: str) -> None:
-        """One more of these; lost if the ledger is down."""
+        """Add one to a counter; lost if the ledger is down."""
         with suppress(RedisError):
             add(self._redis, self._keys, {name: 1})
 

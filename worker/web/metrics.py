@@ -1,7 +1,7 @@
-"""`GET /metrics`: what Prometheus reads, made from the ledger at each scrape.
+"""`GET /metrics` for Prometheus, read from the ledger at each scrape.
 
-So any number of `serve` processes report the same, and no worker has to be asked. The table of metrics is in
-docs/operations.md.
+So any number of `serve` processes report the same, and workers need not be scraped. docs/operations.md has the
+table of metrics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker.ledger.tallies import CALL, LOOKS, SETTLES
 from worker.status.snapshot import Status, read_status
 from worker.web.access import refusal
 
-#: How long Redis gets for each step of a scrape; Prometheus waits 10 s by default.
+#: The time for each step of Redis in a scrape; Prometheus waits 10 s by default.
 PATIENCE = timedelta(seconds=3)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,11 +43,11 @@ class Metrics:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis = connect_once(settings.ledger_url, PATIENCE)
-        # One at a time: a second scrape waits for the first, so many of them do not burden the ledger.
+        # One thread, so that concurrent scrapes queue up instead of burdening the ledger.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
     def routes(self) -> list[Route]:
-        """The one address."""
+        """The one route."""
         return [Route("/metrics", self.scrape)]
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class Metrics:
         self._redis.close()
 
     async def scrape(self, request: Request) -> Response:
-        """The figures of this moment, for whoever may read them; 503 where the ledger cannot be read."""
+        """The current figures, for whoever may read them; 503 if the ledger is unavailable."""
         refused = refusal(request, self._settings)
         if refused is not None:
             return refused
@@ -64,7 +64,7 @@ class Metrics:
             text = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
         except RedisError as error:
             log.warning("metrics.unavailable", reason=type(error).__name__)
-            return PlainTextResponse("The ledger cannot be read.\n", status_code=503)
+            return PlainTextResponse("The ledger is unavailable.\n", status_code=503)
         return Response(text, media_type=CONTENT_TYPE)
 
     def _text(self) -> bytes:
@@ -100,22 +100,22 @@ def _gauges(status: Status) -> Iterator[Metric]:
     pending = {"unseen": status.unseen, **{cause.value: n for cause, n in status.causes.items()}}
     yield _labelled("reconciler_pending_events", "Pending events by cause.", "cause", pending)
     queues = {queue: n for queue, n in status.queues.items() if n is not None}
-    yield _labelled("reconciler_queue_messages", "Messages that wait on a queue.", "queue", queues)
+    yield _labelled("reconciler_queue_messages", "Messages waiting on a queue.", "queue", queues)
     limits = {"second": budget.per_second, "minute": budget.per_minute}
-    yield _labelled("reconciler_budget_limit", "Calls that the fleet may make.", "window", limits)
+    yield _labelled("reconciler_budget_limit", "Calls the fleet may make.", "window", limits)
     used = {"minute": budget.used_last_minute}
     yield _labelled("reconciler_budget_used", "Calls made.", "window", used)
     single: list[tuple[str, str, float | None]] = [
-        ("budget_paused_seconds", "Left of a pause after a 429.", paused),
+        ("budget_paused_seconds", "Time left of a pause after a 429.", paused),
         ("due_accounts", "Accounts with something to look at now.", status.due),
-        ("leased_accounts", "Accounts that are being looked at.", status.leased),
+        ("leased_accounts", "Accounts being looked at.", status.leased),
         ("oldest_pending_seconds", "Age of the oldest pending event.", status.oldest_pending_seconds),
-        ("soonest_start_seconds", "Until the next start among pending events.", soonest),
+        ("soonest_start_seconds", "Time until the next start among pending events.", soonest),
         ("dead_letters", "Dead letters kept.", status.dead_letters),
-        ("mail_queued", "Emails that wait to be sent.", status.mail_queued),
+        ("mail_queued", "Emails waiting to be sent.", status.mail_queued),
         ("paused", "1 while an operator has paused the fleet.", status.paused_since is not None),
         ("client_refused", "1 while Cronofy refuses our client.", budget.client_refused),
-        ("last_sweep_seconds", "Since the last sweep.", status.last_sweep_seconds),
+        ("last_sweep_seconds", "Time since the last sweep.", status.last_sweep_seconds),
     ]
     for name, meaning, value in single:
         if value is not None:
@@ -124,17 +124,17 @@ def _gauges(status: Status) -> Iterator[Metric]:
 
 def _counters(counters: Mapping[str, int]) -> Iterator[Metric]:
     outcomes = {kind.value: counters.get(f"outcome:{kind.value}", 0) for kind in OutcomeType}
-    yield _total("reconciler_outcomes", "Outcomes told.", ["type"], {(k,): n for k, n in outcomes.items()})
+    yield _total("reconciler_outcomes", "Outcomes by type.", ["type"], {(k,): n for k, n in outcomes.items()})
     calls: _Totals = {
         tuple(name.split(":")[1:3]): n for name, n in counters.items() if name.startswith(f"{CALL}:")
     }
     yield _total("reconciler_api_calls", "Calls to Cronofy.", ["endpoint", "status"], calls)
     mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused")}
-    yield _total("reconciler_mail", "Emails by how they ended.", ["result"], mails)
+    yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
     notifications: _Totals = {
         (result,): counters.get(f"notifications:{result}", 0) for result in ("taken", "bad_signature")
     }
-    yield _total("reconciler_notifications", "Notifications by how they ended.", ["result"], notifications)
+    yield _total("reconciler_notifications", "Notifications by result.", ["result"], notifications)
 
 
 def _labelled(name: str, meaning: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -1,4 +1,4 @@
-"""`/healthz`: this process is alive. `/readyz`: it reaches the ledger and the broker."""
+"""Probes: `/healthz` says that this process is alive, `/readyz` that it reaches the ledger and the broker."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from worker.broker.queues import queue_lengths
 from worker.ledger.connection import connect_once
 from worker.outage import BrokerAway, why
 
-#: How long the ledger and the broker, asked at the same time, may take.
+#: The time for the ledger and the broker, asked concurrently, to answer.
 PATIENCE = timedelta(seconds=1)
 
 
 class Probes:
-    """What a supervisor asks."""
+    """Answers supervisors."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="probe")
 
     def routes(self) -> list[Route]:
-        """Both are open to all: they say nothing else."""
+        """Both routes are public: they reveal nothing else."""
         return [Route("/healthz", self.health), Route("/readyz", self.readiness)]
 
     def close(self) -> None:
@@ -37,11 +37,11 @@ class Probes:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def health(self, _: Request) -> Response:
-        """Always 200: that it answers is the answer."""
+        """Always 200: the process answers."""
         return PlainTextResponse("ok\n")
 
     async def readiness(self, _: Request) -> Response:
-        """200, or 503 with what cannot be reached and why."""
+        """200, or 503 with what is unreachable and why."""
         loop = asyncio.get_running_loop()
         asked = {
             "the ledger": loop.run_in_executor(self._pool, self._ledger),

@@ -1,4 +1,4 @@
-"""Puts tasks on their queues without ever holding up the server's loop, and within a bounded time."""
+"""Publishes tasks in a bounded time, without blocking the server's loop."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from config.celery import celery_config, is_redis
 from config.settings import Settings
 from worker.outage import BrokerAway, why
 
-#: A publish is mostly one round trip; this many threads keep several hundred a second going.
+#: A publish is mostly one round trip, so this is enough for several hundred a second.
 THREADS = 8
-#: How long a broker gets for one step of a publish, and for all of it: Cronofy wants its answer within 5 s
-#: (reference §6c), and gets it within 1.
+#: The time for one step of a publish and for all of it: Cronofy wants an answer within 5 s (reference §6c), and
+#: gets it within 1.
 STEP_SECONDS = 0.4
 PUBLISH_SECONDS = 0.8
 
 
 class Publisher:
-    """A Celery client of its own: the worker's application may wait for a broker, this one never does."""
+    """A separate Celery client: the worker's application may wait for the broker, this one must not."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connects with the first task."""
+        """Connects at the first task."""
         config = celery_config(settings)
         if is_redis(settings.broker):
             config["broker_transport_options"] |= {
@@ -41,14 +41,14 @@ class Publisher:
                 "result_backend": "disabled://",
             }
         )
-        # Made now, not with the first notification: it takes half a second.
+        # Made now rather than for the first notification, as it takes half a second.
         _ = self._app.amqp.default_queue
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
 
     async def publish(self, task: str, kwargs: Mapping[str, Any], queue: str) -> None:
-        """Return once the broker has the message; BrokerAway if that takes too long or fails.
+        """Return once the broker has the message; BrokerAway if that fails or takes too long.
 
-        It may have arrived all the same.
+        Even then the message may have arrived.
         """
         loop = asyncio.get_running_loop()
         sending = loop.run_in_executor(self._pool, self._send, task, kwargs, queue)
@@ -70,13 +70,13 @@ class Publisher:
                 queue=queue,
                 ignore_result=True,
                 confirm_timeout=STEP_SECONDS,
-                # For monitors; made from the arguments, they would take longer than the rest, and show them.
+                # Made from the arguments, these would take longer than all the rest, and expose them to monitors.
                 argsrepr="",
                 kwargsrepr="",
-                # Once more at once: an idle connection may be gone while the broker is fine.
+                # One immediate retry: an idle connection may be gone while the broker is fine.
                 retry=True,
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
             )
         except Exception as error:
-            # Whatever it was, the message may not be there: whoever sent it must send it again.
+            # Whatever the error, the message may be lost, so the sender must send it again.
             raise BrokerAway(why(error) or type(error).__name__) from None

@@ -1,4 +1,4 @@
-"""Serves the application: what uvicorn is told."""
+"""Runs the application on uvicorn."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from config.settings import Settings, SettingsError
 from worker.web.access import is_loopback
 from worker.web.app import build_app
 
-#: Further requests at the same time are answered 503 at once: a notification comes again, and an answer after
-#: more than a second is of no use.
+#: More concurrent requests get an immediate 503: Cronofy sends a notification again, and an answer after more than
+#: a second is useless.
 MOST_AT_A_TIME = 256
 #: Longer than proxies usually keep an idle connection, so that none uses one that is closing.
 KEEP_ALIVE_SECONDS = 75
-#: What is under way at SIGTERM may finish; an answer takes a second or two at most.
+#: For requests under way at SIGTERM; an answer takes a second or two at most.
 GRACE_SECONDS = 5
 
 log = structlog.get_logger()
 
 
 def run(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Raises SettingsError if the address cannot be used."""
+    """Serve until SIGTERM or SIGINT; SettingsError if the address cannot be used."""
     configure_logging(settings)
     app = build_app(settings)
     with listener(host, port) as bound:
@@ -35,7 +35,7 @@ def run(settings: Settings, host: str, port: int) -> None:
             log.warning(
                 "serve.unread", reason="RECONCILER_BOARD_TOKEN is not set: only this machine may read"
             )
-        # Once all is closed, uvicorn raises the signal that it took again: by then it must end nothing.
+        # After its shutdown, uvicorn raises the signal again, which must then not kill us before we log.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         server(app).run(sockets=[bound])
@@ -43,16 +43,16 @@ def run(settings: Settings, host: str, port: int) -> None:
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """A server for an application, not bound to any address yet."""
+    """A server for the application, not bound to an address yet."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            # Lines go through our own logging, and none for each request.
+            # Log through our own logging, but not every request.
             log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,
-            # A client's own word on where it comes from is not believed.
+            # Do not trust what a client says about its origin.
             proxy_headers=False,
             ws="none",
             lifespan="on",
@@ -66,12 +66,12 @@ def server(app: ASGIApp) -> uvicorn.Server:
 def listener(host: str, port: int) -> socket.socket:
     """A socket bound to the address; port 0 takes a free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named: asyncio turns Nagle's algorithm off only where it is.
+    # The protocol is explicit, since otherwise asyncio leaves Nagle's algorithm on.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise SettingsError(f"Nothing can be served at {host}, port {port}: {error.strerror}.") from None
+        raise SettingsError(f"Cannot listen on {host}, port {port}: {error.strerror}.") from None
     return bound

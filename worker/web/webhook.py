@@ -1,7 +1,7 @@
-"""`POST /webhooks/cronofy`: takes Cronofy's notifications for the workers (reference §6c).
+"""`POST /webhooks/cronofy`: receives Cronofy's notifications for the workers (reference §6c).
 
-A 2xx says that the broker has the notification. Any other answer makes Cronofy send it again, for a day, so
-nothing is acknowledged that is not on its queue.
+A 2xx means that the broker has the notification. After any other answer Cronofy keeps sending it for a day, so we
+acknowledge nothing that is not on its queue.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from worker.web.publisher import Publisher
 
 HEADER = "Cronofy-HMAC-SHA256"
 TASK = "conferencing.receive_notification"
-#: Nothing is read beyond this. The whole message is then checked against what the task takes, so nothing is
-#: acknowledged that would end as a dead letter.
+#: We read no more than this, then check the whole message against what the task accepts, so that nothing we
+#: acknowledge ends as a dead letter.
 LARGEST_BODY = LARGEST_PAYLOAD
 #: Longer than several signatures; the body's limit does not cover headers.
 LONGEST_SIGNATURE = 1024
-#: Cronofy is not known to follow it; a proxy or a person may.
+#: Cronofy is not known to honour it, but a proxy or a person may.
 RETRY_AFTER_SECONDS = "5"
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ class Webhook:
         self._counting = Counting(settings)
 
     def routes(self) -> list[Route]:
-        """Without a key, and with one that names whom the callback is about."""
+        """One route without a key, and one with a key that names what the callback is about."""
         return [Route(path, self.receive, methods=["POST"]) for path in (PATH, PATH + "/{key}")]
 
     def close(self) -> None:
@@ -57,41 +57,41 @@ class Webhook:
         self._counting.close()
 
     async def receive(self, request: Request) -> Response:
-        """Read, verify, hand over; in this order, and nothing of the body is parsed."""
+        """Read, verify and publish, in this order, without parsing the body."""
         try:
             body = await _body(request)
         except _TooLarge:
-            return _said(413, f"At most {LARGEST_BODY} bytes are taken.")
+            return _answer(413, f"The body may have at most {LARGEST_BODY} bytes.")
         except ClientDisconnect:
-            return _said(400, "The body did not arrive.")
+            return _answer(400, "The body did not arrive.")
         signature = request.headers.get(HEADER, "")
         if len(signature) > LONGEST_SIGNATURE or not is_signed(body, signature, self._secrets):
             log.warning("notification.refused", reason="bad_signature")
             counted = BackgroundTask(self._counting.count, "notifications:bad_signature")
-            return _said(401, f"The {HEADER} header does not fit the body.", background=counted)
+            return _answer(401, f"The {HEADER} header does not match the body.", background=counted)
         try:
             text = body.decode()
         except UnicodeDecodeError:
             log.warning("notification.refused", reason="not_utf8")
-            return _said(400, "The body is not UTF-8.")
+            return _answer(400, "The body is not UTF-8.")
         kwargs = {"body": text, "signature": signature, **self._ids(request.path_params.get("key"))}
         try:
             parse(ReceiveNotification, (), kwargs)
         except BadPayload as bad:
             log.warning("notification.refused", reason="too_large")
-            return _said(413, str(bad))
+            return _answer(413, str(bad))
         try:
             await self._publisher.publish(TASK, kwargs, INTAKE)
         except BrokerAway as away:
             log.warning("notification.put_off", reason=str(away))
-            return _said(503, "It cannot be taken now.", headers={"Retry-After": RETRY_AFTER_SECONDS})
+            return _answer(503, "Try again later.", headers={"Retry-After": RETRY_AFTER_SECONDS})
         return Response(status_code=204)
 
     def _ids(self, key: str | None) -> dict[str, str]:
-        """The ids that the address's key names.
+        """The ids that the URL's key names.
 
-        The signature is what authenticates: under a key that no vault key opens any more, a notification
-        is still taken, for what its body says.
+        The signature authenticates a notification, so it is accepted, for what its body says, even if no vault
+        key opens its URL's key any more.
         """
         callee = read_callback_key(self._vault, key) if key else None
         if key and callee is None:
@@ -103,7 +103,7 @@ class Webhook:
 
 
 async def _body(request: Request) -> bytes:
-    """The raw body; never more of it in memory than is taken."""
+    """The raw body, never holding more than the limit in memory."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > LARGEST_BODY:
         raise _TooLarge
@@ -115,7 +115,7 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _said(
+def _answer(
     status: int, text: str, headers: dict[str, str] | None = None, background: BackgroundTask | None = None
 ) -> Response:
     return PlainTextResponse(text + "\n", status_code=status, headers=headers, background=background)
