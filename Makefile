@@ -1,7 +1,7 @@
-# Everything here needs Python 3.11 or newer with its venv module, and make. Nothing else has to be
-# installed first: the first target that is run sets up .venv from requirements-dev.lock.
+# Needs only make and Python 3.11 or newer with its venv module: the first target that you run sets up
+# .venv from requirements-dev.lock.
 #
-#   make PYTHON=/path/to/python3.12 test    names the Python that .venv is made with
+#   make PYTHON=/path/to/python3.12 test    picks the Python for .venv
 
 .PHONY: help demo test faults mutants check bench screenshots setup clean
 
@@ -18,8 +18,8 @@ help:
 	@echo 'make faults  the long form of the fault tests'
 	@echo 'make mutants mutation testing of the diagnosis and the schedule (minutes)'
 	@echo 'make check   lint, formatting, types and import rules'
-	@echo 'make bench   measure: tables on screen, figures as JSON in benchmarks/results'
-	@echo 'make screenshots  take the pictures of the README anew, with Chromium'
+	@echo 'make bench   benchmarks: tables on screen, figures as JSON in benchmarks/results'
+	@echo 'make screenshots  retake the pictures in the README, with Chromium'
 	@echo 'make clean   remove .venv, all caches, and the data of an embedded server (reconciler-data)'
 
 demo: setup
@@ -33,7 +33,7 @@ test: check
 faults: setup
 	$(BIN)/python -m pytest tests/faults --long $(SIDE_BY_SIDE) $(FLAGS)
 
-# The least that has to be killed, and what is mutated: tests/mutants.py and pyproject.toml.
+# tests/mutants.py says how many must be killed, pyproject.toml what is mutated.
 mutants: setup
 	$(BIN)/python -m tests.mutants $(FLAGS)
 
@@ -51,8 +51,8 @@ screenshots: setup
 
 setup: $(STAMP)
 
-# The stamp is written last, so a set-up that was broken off is done again. An environment that is
-# there already is brought up to date in place: others may be using it.
+# The stamp is written last, so an interrupted set-up is repeated. An existing environment is updated in
+# place, since others may be using it.
 $(STAMP): requirements-dev.lock pyproject.toml
 	@set -e; \
 	if [ ! -x $(BIN)/python ]; then \
@@ -63,14 +63,14 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	    if [ "$$version" -ge 311 ] && [ "$$version" -gt "$$newest" ]; then newest=$$version; chosen=$$python; fi; \
 	  done; \
 	  if [ -z "$$chosen" ]; then \
-	    echo 'Python 3.11 or newer with its venv module is needed, and none of these is that: $(or $(PYTHON),$(CANDIDATES)).' >&2; \
+	    echo 'This needs Python 3.11 or newer with its venv module, and found none among: $(or $(PYTHON),$(CANDIDATES)).' >&2; \
 	    echo 'Install one (on Debian and Ubuntu also python3-venv), or name one: make PYTHON=/path/to/python3' >&2; \
 	    exit 1; \
 	  fi; \
 	  echo "Setting up $(VENV) with $$("$$chosen" --version)"; \
 	  if command -v uv >/dev/null 2>&1; then uv venv --quiet --python "$$(command -v "$$chosen")" $(VENV); \
 	  else "$$chosen" -m venv $(VENV); fi; \
-	else echo 'Bringing $(VENV) up to date'; fi; \
+	else echo 'Updating $(VENV)'; fi; \
 	if command -v uv >/dev/null 2>&1; then \
 	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock; \
 	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \

@@ -1,4 +1,4 @@
-"""The Celery application, and each process's services."""
+"""The Celery application, and the services of each process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Application(Celery):
-    """Celery's, which knows the settings that it was given."""
+    """Celery's application, with our settings."""
 
     settings: Settings | None = None
 
@@ -36,14 +36,14 @@ app = Application("conferencing", set_as_current=True, amqp="worker.broker.publi
 
 
 class _Process:
-    """What this process has set up; a forked child sets up its own."""
+    """What this process has set up; a forked child must set up its own."""
 
     services: Services | None = None
     owner: int | None = None
 
 
 def configure(settings: Settings) -> Celery:
-    """Give the application its settings; once, before it is used."""
+    """Give the application its settings, once, before it is used."""
     app.settings = settings
     install()
     app.conf.update(celery_config(settings))
@@ -51,7 +51,7 @@ def configure(settings: Settings) -> Celery:
 
 
 def current_settings() -> Settings:
-    """The settings that the application was given, or else the environment's."""
+    """The application's settings, by default from the environment."""
     if app.settings is None:
         configure(load_settings())
     assert app.settings is not None  # noqa: S101
@@ -68,7 +68,7 @@ def services() -> Services:
 
 @setup_logging.connect
 def _logging(**_: Any) -> None:
-    """Celery asks for this in every process that logs; without it, it would set up its own."""
+    """Stop Celery from configuring logging itself, as it would in every process."""
     configure_logging(current_settings())
 
 

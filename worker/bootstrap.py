@@ -1,4 +1,4 @@
-"""Wires the program together: once per process, after the fork."""
+"""Wires the program together, once per process, after the fork."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.text.wording import mailbox
 
-#: How many accounts one process looks at at a time. Waiting for Cronofy costs no CPU, but more threads than
-#: these were measured to cost each other more than they bring.
+#: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements showed
+#: that more threads slow each other down.
 THREADS = 8
-#: The scripts use nothing newer.
+#: Our Lua scripts need this version.
 OLDEST_REDIS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What tasks and commands call."""
+    """Everything that tasks and commands use."""
 
     settings: Settings
     ledger: Ledger
@@ -56,7 +56,7 @@ class Services:
 
 
 def connect_redis(settings: Settings) -> Redis:
-    """A client for the ledger's Redis that bridges short outages and never waits for ever."""
+    """A client for the ledger's Redis that rides out short outages, but never waits forever."""
     return Redis.from_url(
         settings.ledger_url,
         socket_timeout=60,
@@ -69,9 +69,9 @@ def connect_redis(settings: Settings) -> Redis:
 
 
 def weaknesses(redis: Redis) -> tuple[str, ...]:
-    """What is wrong with this server as the only store, each with its mend; raises RedisError if it is away.
+    """What makes this server unfit as the only store, each with its fix; RedisError if it is away.
 
-    The ledger must survive a restart and never lose a key to eviction.
+    The ledger must survive a restart and lose no key to eviction.
     """
     info: dict[str, Any] = redis.info()
     found = []
@@ -79,7 +79,7 @@ def weaknesses(redis: Redis) -> tuple[str, ...]:
     if major.isdigit() and int(major) < OLDEST_REDIS:
         found.append(f"version {info['redis_version']} is too old: use {OLDEST_REDIS}.0 or newer")
     if not info.get("aof_enabled"):
-        found.append("nothing is kept on disk as it is written: set appendonly yes")
+        found.append("writes are not kept on disk: set appendonly yes")
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         found.append(f"maxmemory-policy {policy} may evict what is tracked: set noeviction")
@@ -87,7 +87,7 @@ def weaknesses(redis: Redis) -> tuple[str, ...]:
 
 
 def open_ledger(settings: Settings, redis: Redis | None = None) -> Ledger:
-    """The ledger alone: for what does not call Cronofy. By another client where `redis` is one."""
+    """The ledger alone, for code that does not call Cronofy; uses the client `redis` if given."""
     require_vault(settings)
     return Ledger(
         redis or connect_redis(settings),
@@ -99,13 +99,13 @@ def open_ledger(settings: Settings, redis: Redis | None = None) -> Ledger:
 
 
 def keyless_ledger(redis: Redis, settings: Settings) -> Ledger:
-    """The ledger for what opens and seals nothing: no vault key needs to be set."""
+    """A ledger that neither opens nor seals anything, and so needs no vault key."""
     nothing = Vault([Fernet.generate_key().decode()])
     return Ledger(redis, settings.key_prefix, nothing, settings.history_keep, settings.outcomes_keep)
 
 
 def bootstrap(settings: Settings) -> Services:
-    """All services. Raises SettingsError where a setting that they need is missing."""
+    """All services; SettingsError if a required setting is missing."""
     require_cronofy(settings)
     check_addresses(settings)
     ledger = open_ledger(settings)
@@ -125,7 +125,7 @@ def bootstrap(settings: Settings) -> Services:
 
 
 def policy_of(settings: Settings) -> Policy:
-    """The part of the settings that diagnosis and schedule depend on."""
+    """The settings that diagnosis and schedule depend on."""
     return Policy(
         grace=settings.grace,
         recheck_min=settings.recheck_min,
@@ -137,14 +137,14 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def check_addresses(settings: Settings) -> None:
-    """Raise SettingsError where an address of ours is none."""
+    """Raise SettingsError if one of our own addresses is invalid."""
     for name in ("mail_from", "mail_reply_to", "escalation_email"):
         address = getattr(settings, name)
         try:
             if address:
                 mailbox(address)
         except ValueError as error:
-            raise SettingsError(f"RECONCILER_{name.upper()} cannot be used: {error}.") from None
+            raise SettingsError(f"RECONCILER_{name.upper()} is invalid: {error}.") from None
 
 
 def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
@@ -177,10 +177,10 @@ def _channels(settings: Settings, cronofy: Cronofy) -> Channels | None:
 
 
 def make_mailer(settings: Settings) -> Mailer:
-    """Where emails go. Raises SettingsError where the SMTP URL cannot be used."""
+    """Where emails go; SettingsError if the SMTP URL is invalid."""
     if settings.smtp_url is None:
         return FileMailer(settings.data_dir / "mail")
     try:
         return SmtpMailer(settings.smtp_url.get_secret_value())
     except ValueError as error:
-        raise SettingsError(f"RECONCILER_SMTP_URL cannot be used: {error}.") from None
+        raise SettingsError(f"RECONCILER_SMTP_URL is invalid: {error}") from None

@@ -1,4 +1,4 @@
-"""The console script ``reconciler`` (contract §5). Exit codes: 0 done, 1 it failed, 2 wrong usage."""
+"""The console script ``reconciler`` (contract §5). Exit codes: 0 success, 1 failure, 2 wrong usage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-#: Each command and the module of `worker.commands` that has it.
+#: Each command and its module in `worker.commands`.
 COMMANDS = {
     "demo": "roles",
     "up": "roles",
@@ -29,10 +29,10 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is asked for: what one needs costs the others no time."""
+    """Imports each command on demand, so that one's dependencies do not slow down the others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The commands in the order of help."""
+        """The commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -47,9 +47,9 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="conferencing-reconciler")
 def cli() -> None:
-    """Notices calendar events whose conference never came, finds out why, and fixes what can be fixed.
+    """Finds calendar events whose conferencing link never came, diagnoses why, and fixes what it can.
 
-    Settings are environment variables that begin with RECONCILER_, or a .env file: see .env.example.
+    Settings are environment variables that begin with RECONCILER_, or in a .env file: see .env.example.
     """
 
 
@@ -61,7 +61,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        # The line of a question, or of "^C", ends here.
+        # End the line of the prompt, or of "^C".
         click.echo(err=True)
         sys.exit(130)
     except Exception as error:
@@ -73,8 +73,8 @@ def main() -> None:
 
 
 def _sentence(error: Exception) -> str | None:
-    """What to say of an error that needs no traceback; None of any other."""
-    from redis.exceptions import RedisError  # noqa: PLC0415 - a `healthcheck` needs neither of them
+    """The message for an error that needs no traceback; None for any other."""
+    from redis.exceptions import RedisError  # noqa: PLC0415 - `healthcheck` needs neither import
 
     from config.settings import SettingsError  # noqa: PLC0415 - as above
 
@@ -82,8 +82,8 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, RedisError):
         return (
-            f"Redis cannot be used ({type(error).__name__}): {str(error).rstrip('.')}.\n"
-            "Start it, or correct RECONCILER_REDIS_URL; `reconciler doctor` looks closer."
+            f"Redis is unavailable ({type(error).__name__}): {str(error).rstrip('.')}.\n"
+            "Start it, or correct RECONCILER_REDIS_URL; `reconciler doctor` tells more."
         )
     return None
 

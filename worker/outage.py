@@ -1,6 +1,6 @@
-"""A server that cannot be used for now: it is away, or it answers and takes no writes.
+"""Temporary outages of a server: it is away, or it answers but refuses writes.
 
-Neither is the fault of what was asked of it: that is tried again later, and never given up.
+Neither is the fault of the work at hand, which is retried later and never given up.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _AWAY: Final = "it does not answer"
-_READ_ONLY: Final = "it is read-only: a replica, where the primary is needed"
+_READ_ONLY: Final = "it is a read-only replica: name the primary in the URL"
 _FULL: Final = "it is out of memory: raise maxmemory, or free some"
-_FORBIDDEN: Final = "its ACL does not let this user in, or do what is needed: see docs/security.md"
+_FORBIDDEN: Final = "its ACL does not let this user in, or lacks rights that we need: see docs/security.md"
 
-#: The first that fits tells. What is no connection error has a class of its own only here and there.
+#: The first match decides. Other errors of the server mostly have no class of their own.
 _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ReadOnlyError, _READ_ONLY),
     (OutOfMemoryError, _FULL),
@@ -34,23 +34,23 @@ _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (RedisConnectionError, _AWAY),
     (RedisTimeoutError, _AWAY),
 )
-#: The codes with which Redis answers, where the class says nothing.
+#: Redis's error codes, for errors without a class of their own.
 _CODES: Final = {
-    "NOREPLICAS": "too few replicas follow it: min-replicas-to-write",
+    "NOREPLICAS": "it has too few replicas for min-replicas-to-write",
     "MISCONF": "it cannot write to its disk",
-    "MASTERDOWN": "it is a replica that has lost its primary",
+    "MASTERDOWN": "it is a replica that lost its primary",
     "UNBLOCKED": "its role has changed",
 }
-# Not only at the beginning: in a pipeline, the client puts the command before it.
+# Anywhere in the text: in a pipeline, the client puts the command in front.
 _CODE: Final = re.compile(rf"\b({'|'.join(_CODES)})\b")
 
 log = structlog.get_logger()
 
 
 def why(error: BaseException) -> str | None:
-    """Why the server cannot be used for now, if the error says that; its own text is not repeated."""
+    """Why the server is unavailable, if the error means that; never the error's own text."""
     if isinstance(error, OperationalError):
-        # Kombu's own, around what the broker's client said.
+        # Kombu's wrapper around the broker client's error.
         return (error.__cause__ and why(error.__cause__)) or _AWAY
     for kind, reason in _KINDS:
         if isinstance(error, kind):
@@ -60,20 +60,20 @@ def why(error: BaseException) -> str | None:
 
 
 class BrokerAway(Exception):
-    """The broker cannot be used; the message says why, without its URL."""
+    """The broker is unavailable; the message says why, without its URL."""
 
 
 class Outage:
-    """What this process knows of one server's outage. Its beginning and its end are logged, once each."""
+    """This process's view of one server's outage; logs its beginning and end, once each."""
 
     def __init__(self, server: str) -> None:
-        """`server`: what the log calls it."""
+        """`server` is its name in the log."""
         self._server = server
-        #: Why the server cannot be used, while it cannot.
+        #: Why the server is unavailable; None while it is not.
         self.reason: str | None = None
 
     def began(self, error: BaseException) -> bool:
-        """Whether the error says that the server cannot be used for now."""
+        """Whether the error means that the server is unavailable; if so, note it."""
         reason = why(error)
         if reason is None:
             return False
@@ -83,12 +83,12 @@ class Outage:
         return True
 
     def over(self) -> None:
-        """The server was just used."""
+        """Note that the server works."""
         if self.reason is not None:
             self.reason = None
             log.info("redis.available", server=self._server)
 
 
-#: The two servers, which may be one.
+#: These may be one server.
 LEDGER: Final = Outage("ledger")
 BROKER: Final = Outage("broker")

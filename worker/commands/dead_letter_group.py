@@ -25,7 +25,7 @@ from worker.intake.replay import Correction
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
 
-JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print all of them as JSON.")
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
 ALL_OPTION = click.option("--all", "every", is_flag=True, help="All dead letters.")
 IDS = click.argument("letter_ids", metavar="[ID]...", nargs=-1)
 
@@ -45,16 +45,16 @@ def dead_letters(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand is None:
         context.invoke(list_letters, as_json=as_json)
     elif as_json:
-        raise click.UsageError(f"--json goes behind {context.invoked_subcommand}.")
+        raise click.UsageError(f"--json goes after {context.invoked_subcommand}.")
 
 
 @dead_letters.command("list", short_help="The dead letters, oldest first.")
 @JSON_OPTION
 @click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1), help="How many the table shows."
+    "--limit", default=50, show_default=True, type=click.IntRange(1), help="How many to show in the table."
 )
 def list_letters(as_json: bool, limit: int = 50) -> None:
-    """The dead letters, oldest first; the table shows the newest of them."""
+    """List the dead letters, oldest first; the table shows only the newest."""
     with _opened() as (settings, letters):
         if as_json:
             _print_json(settings, letters)
@@ -62,11 +62,11 @@ def list_letters(as_json: bool, limit: int = 50) -> None:
             _print_table(settings, letters, limit)
 
 
-@dead_letters.command(short_help="All of one, with secrets masked.")
+@dead_letters.command(short_help="Show one in full, with secrets masked.")
 @click.argument("letter_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(letter_id: str, as_json: bool) -> None:
-    """All of one dead letter: the payload and, where there is one, the traceback; secrets masked."""
+    """Show one dead letter in full: the payload and any traceback, with secrets masked."""
     with _opened() as (settings, letters), _letter_errors():
         [kept] = operation.chosen(letters, [letter_id], every=False)
     redaction = redaction_of(settings)
@@ -80,7 +80,7 @@ def show(letter_id: str, as_json: bool) -> None:
     for name in ("id", "task", "at", "reason"):
         click.echo(f"{name:8}{_printable(shown[name])}")
     if record is not None:
-        click.echo(f"record  {len(record)} bytes that could not be read; --json shows them in base64")
+        click.echo(f"record  {len(record)} unreadable bytes; --json shows them in base64")
     click.echo(f"\n{_dumped(shown['kwargs'], indent=2)}")
     if traceback:
         click.echo(f"\n{_printable(traceback.rstrip())}")
@@ -96,9 +96,9 @@ def show(letter_id: str, as_json: bool) -> None:
     multiple=True,
     help="Replace an argument: event.summary='\"x\"'.",
 )
-@click.option("--unset", metavar="NAME", multiple=True, help="Leave an argument out.")
+@click.option("--unset", metavar="NAME", multiple=True, help="Remove an argument.")
 def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], unset: Sequence[str]) -> None:
-    """Send the task again, as it was or corrected; the letter goes once the broker has the message."""
+    """Send the task again, as it was or corrected, and drop the dead letter once the broker has it."""
     _check_choice(letter_ids, every)
     corrections = [*map(_replacement, replacements), *map(_removal, unset)]
     left = 0
@@ -120,7 +120,7 @@ def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], 
                 click.echo(f"{kept.letter_id} left: {error}", err=True)
             except OperationalError:
                 raise click.ClickException(
-                    f"The broker does not take {kept.letter_id}, so it is left, with those after it."
+                    f"The broker does not accept {kept.letter_id}: it is left, and those after it."
                 ) from None
             else:
                 click.echo(f"{kept.letter_id} {kept.letter.task} sent again")
@@ -132,15 +132,15 @@ def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], 
 @ALL_OPTION
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
-    """Erase dead letters for good."""
+    """Permanently delete dead letters."""
     _check_choice(letter_ids, every)
     with _opened() as (_settings, letters), _letter_errors():
         number = len(letters) if every else len(set(letter_ids))
         picked = operation.chosen(letters, letter_ids, every=every)
         if not yes:
             if not sys.stdin.isatty():
-                raise click.UsageError("Nobody can be asked here: add --yes to erase them.")
-            click.confirm(f"Erase {number} for good?", abort=True)
+                raise click.UsageError("There is no terminal to ask on: add --yes to delete them.")
+            click.confirm(f"Permanently delete {number}?", abort=True)
         dropped = sum(letters.remove(kept.letter_id) for kept in picked)
     click.echo(f"{dropped} dropped")
 
@@ -165,7 +165,7 @@ def _letter_errors() -> Iterator[None]:
 
 def _check_choice(letter_ids: Sequence[str], every: bool) -> None:
     if every == bool(letter_ids):
-        raise click.UsageError("Name dead letters by their ids, or all of them by --all.")
+        raise click.UsageError("Give the ids of dead letters, or --all.")
 
 
 def _replacement(text: str) -> Correction:
@@ -175,9 +175,9 @@ def _replacement(text: str) -> Correction:
     try:
         return Correction(tuple(name.split(".")), json.loads(value))
     except (ValueError, RecursionError):
-        # The value itself is not repeated: it may be a token.
+        # The value may be a token, so it is not repeated.
         raise click.UsageError(
-            f"--set {name}: the value is no JSON; a text needs its own quotes: {name}='\"…\"'."
+            f"--set {name}: the value is not JSON; text needs its own quotes: {name}='\"…\"'."
         ) from None
 
 
@@ -186,7 +186,7 @@ def _removal(name: str) -> Correction:
 
 
 def _print_json(settings: Settings, letters: DeadLetters) -> None:
-    """A JSON list, written one letter at a time: there may be many."""
+    """Print a JSON list one dead letter at a time, since there may be many."""
     redaction, before = redaction_of(settings), "["
     for kept in letters:
         click.echo(f"{before}\n{_dumped(operation.as_json(kept, redaction))}", nl=False)
@@ -209,12 +209,12 @@ def _print_table(settings: Settings, letters: DeadLetters, limit: int) -> None:
         )
     Console().print(table)
     if len(letters) > len(shown):
-        click.echo(f"\n{len(letters)} in all; --limit shows more of them.")
+        click.echo(f"\n{len(letters)} in all; use --limit to show more.")
     click.echo("\n`reconciler dead-letters show ID` shows one, `replay ID` sends it again.")
 
 
 def _dumped(value: Any, indent: int | None = None) -> str:
-    """JSON that any terminal can take: all of it is escaped where something in it is no valid text."""
+    """JSON for any terminal: escaped to ASCII if anything in it is not valid text."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return text if text.isascii() or _is_valid(text) else json.dumps(value, indent=indent)
 
@@ -224,5 +224,5 @@ def _is_valid(text: str) -> bool:
 
 
 def _printable(text: str) -> str:
-    """The text without what steers a terminal: callers choose the names that reasons repeat."""
+    """The text without terminal control characters, since reasons repeat names that callers chose."""
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

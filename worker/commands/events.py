@@ -1,4 +1,4 @@
-"""The commands about single events and accounts: import, explain, let go of."""
+"""The commands about single events and accounts: track, explain, untrack, forget."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from worker.text.wording import line
 @click.command(short_help="Import events to track from a file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def track(file: Path) -> None:
-    """Track many events: FILE holds one {"sub", "calendar_id", "event"} a line, as JSON.
+    """Track many events: FILE has one JSON object {"sub", "calendar_id", "event"} per line.
 
-    Bad lines are named by their number and left out; the rest is imported.
+    Bad lines are reported by number and skipped; the rest are imported.
     """
     settings = settings_of_role()
     imported, refused = import_lines(settings, file, Console(stderr=True))
@@ -45,10 +45,10 @@ def track(file: Path) -> None:
 @click.argument("sub")
 @click.argument("calendar")
 @click.argument("event")
-@click.option("--offline", is_flag=True, help="Answer from the ledger, without asking Cronofy.")
+@click.option("--offline", is_flag=True, help="Answer from the ledger alone, without asking Cronofy.")
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
-    """Why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
+    """Say why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
     found = ask(settings_of_role(), sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
         click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
@@ -65,25 +65,25 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 @click.argument("calendar")
 @click.argument("event")
 def untrack(sub: str, calendar: str, event: str) -> None:
-    """Stop watching one event. Nothing changes at Cronofy."""
+    """Stop tracking one event. Nothing changes at Cronofy."""
     key, settings = EventKey(calendar, event), settings_of_role()
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
         if ledger.untrack(sub, key):
-            click.echo(f"The event {event} in calendar {calendar} of {sub} is no longer watched.")
+            click.echo(f"The event {event} in calendar {calendar} of {sub} is no longer tracked.")
             return
         click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         _suggest(nearest(ledger, sub, key))
         sys.exit(1)
 
 
-@click.command(short_help="Erase all that is kept of an account.")
+@click.command(short_help="Delete everything kept about an account.")
 @click.argument("sub")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(sub: str, yes: bool) -> None:
-    """Erase all that is kept of an account: credentials, events, history, emails not sent yet."""
+    """Delete everything kept about an account: credentials, events, history and unsent emails."""
     settings = settings_of_role()
-    # The command says itself what it did.
+    # The command itself prints what it did.
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     with closing(bootstrap(settings)) as services:
         if not is_known(services.ledger, sub):
@@ -94,14 +94,14 @@ def forget(sub: str, yes: bool) -> None:
         what = f"{sub}, with its credentials and {pending:,} pending event{'' if pending == 1 else 's'}"
         if not yes:
             if not sys.stdin.isatty():
-                raise click.UsageError(f"Nobody can be asked whether to forget {sub}: give --yes.")
-            click.confirm(f"Forget {what}? It cannot be undone", abort=True, err=True)
+                raise click.UsageError(f"There is no terminal to ask on: add --yes to forget {sub}.")
+            click.confirm(f"Forget {what}? This cannot be undone", abort=True, err=True)
         forget_account(services, AccountOnly(sub=sub))
         click.echo(f"Forgot {what}.")
 
 
 def _suggest(nearest: Sequence[Sequence[str]]) -> None:
     if nearest:
-        click.echo("Known, and near to it:", err=True)
+        click.echo("Did you mean:", err=True)
         for ids in nearest:
             click.echo(f"  {line(shlex.join(ids), 4000)}", err=True)

@@ -1,4 +1,4 @@
-"""The probe of containers: it imports next to nothing, since it runs every few seconds."""
+"""The containers' probe, which imports next to nothing, since it runs every few seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from worker.host.liveness import STALE_SECONDS, living
 
 
-@click.command(short_help="Whether the workers or beats of this host make progress.")
+@click.command(short_help="Check that this host's workers or beats make progress.")
 @click.argument("role", type=click.Choice(["worker", "beat"]))
 @click.option(
     "--stale-after",
@@ -17,17 +17,17 @@ from worker.host.liveness import STALE_SECONDS, living
     default=STALE_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="A process that was silent for longer is stuck.",
+    help="A process silent for longer is stuck.",
 )
 def healthcheck(role: str, stale_after: float) -> None:
-    """Whether every worker (or beat) of this user on this host makes progress: 0 if so, 1 if not.
+    """Check that every worker (or beat) of this user on this host makes progress: exit 0 if so, 1 if not.
 
-    Asks neither Redis nor Cronofy: an outage of theirs is no fault of the process.
+    It asks neither Redis nor Cronofy, since their outages are not the process's fault.
     """
     processes = living(role)
     stuck = [each for each in processes if each.age_seconds > stale_after]
     if not processes:
-        click.echo(f"No {role} of this user runs on this host.", err=True)
+        click.echo(f"No {role} of this user is running on this host.", err=True)
         sys.exit(1)
     for each in stuck:
         click.echo(f"The {role} with pid {each.pid} has been stuck for {each.age_seconds:.0f} s.", err=True)

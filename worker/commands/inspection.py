@@ -1,4 +1,4 @@
-"""The commands that only look: how the fleet is, and what is wrong with it."""
+"""The commands that only look: the state of the fleet, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from worker.status.table import status_table
 from worker.status.table import watch as watch_status
 
 
-@click.command(short_help="How the fleet is: backlog, what starts next, budget.")
-@click.option("--watch", is_flag=True, help="Refresh every two seconds; q or Ctrl-C ends.")
+@click.command(short_help="Show the fleet: backlog, what starts next, budget.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds; q or Ctrl-C to quit.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(watch: bool, as_json: bool) -> None:
-    """The backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
+    """Show the backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
     console = Console()
     if watch and as_json:
-        raise click.UsageError("--watch and --json exclude each other.")
+        raise click.UsageError("--watch and --json cannot be combined.")
     if watch and not console.is_terminal:
         raise click.UsageError("--watch needs a terminal.")
     settings = settings_of_role()
@@ -49,8 +49,7 @@ def status(watch: bool, as_json: bool) -> None:
 def doctor(as_json: bool) -> None:
     """Check settings, servers, processes, keys, Cronofy and mail: one line each, with the fix.
 
-    Exit code 1 if anything is wrong. Sends no email; asks Cronofy once for each client secret, within the
-    budget.
+    Exits with 1 if anything is wrong. Sends no email; asks Cronofy once per client secret, within the budget.
     """
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""The commands that run: the processes of a fleet, the stand-in for Cronofy, and the demo."""
+"""The commands that keep running: the processes of a fleet, the sandbox and the demo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.app import configure
 from worker.commands.setup import check, optional, settings_for_all, settings_of_role
 from worker.host.supervisor import Crew
 
-#: Fewer would let one long batch keep urgent questions waiting; a process that waits costs no CPU.
+#: With fewer, one long batch could keep urgent requests waiting; a waiting process costs no CPU.
 LEAST_PROCESSES = 4
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
@@ -23,7 +23,7 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 
 @click.command(short_help="Run worker and beat, with an embedded Redis if none is set.")
 def up() -> None:
-    """Run worker and beat for real, with an embedded Redis where no URL is set."""
+    """Run worker and beat, with an embedded Redis if no URL is set."""
     with settings_for_all() as (settings, environment):
         check(settings)
         patience = settings.task_time_limit + timedelta(seconds=5)
@@ -33,12 +33,12 @@ def up() -> None:
 @click.command(context_settings=PASS_ON, short_help="Run a worker of a fleet.")
 @click.pass_context
 def worker(context: click.Context) -> None:
-    """Run a worker. Further arguments go to Celery: -Q reconciler.mail, --concurrency 8, …"""
+    """Run a worker. Other arguments go to Celery: -Q reconciler.mail, --concurrency 8, …"""
     settings = settings_of_role()
     check(settings)
     app = configure(settings)
     processes = max(LEAST_PROCESSES, os.cpu_count() or 1)
-    # Quiet: its banner is no line of a log, and `worker.ready` says the same.
+    # Quiet, since its banner does not belong in a log, and `worker.ready` says the same.
     argv = ["--quiet", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     argv += ["--loglevel", settings.log_level, "--concurrency", str(processes)]
     argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(QUEUES)]
@@ -48,7 +48,7 @@ def worker(context: click.Context) -> None:
 @click.command(context_settings=PASS_ON, short_help="Run beat, which starts the sweeps.")
 @click.pass_context
 def beat(context: click.Context) -> None:
-    """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY. Any number of beats is safe."""
+    """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY; several beats do no harm."""
     settings = settings_of_role()
     app = configure(settings)
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
@@ -56,7 +56,7 @@ def beat(context: click.Context) -> None:
 
 @click.command(short_help="Serve the board, the webhook, metrics and probes.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=8000, show_default=True, help="The port; 0 takes a free one.")
+@click.option("--port", default=8000, show_default=True, help="The port; 0 picks a free one.")
 def serve(host: str, port: int) -> None:
     """Serve the board, the webhook for Cronofy's notifications, the metrics and the probes."""
     settings = settings_of_role()
@@ -71,22 +71,22 @@ def serve(host: str, port: int) -> None:
 @click.option(
     "--client-secret", "client_secrets", multiple=True, default=["sandbox-secret"], show_default=True
 )
-@click.option("--per-second", default=50, show_default=True, help="Requests a second; 0 for no limit.")
-@click.option("--per-minute", default=500, show_default=True, help="Requests a minute; 0 for no limit.")
-@click.option("--speed", default=1.0, show_default=True, help="How much faster conferencing is made.")
-@click.option("--public-url", default="", help="What its links begin with, if not its own address.")
+@click.option("--per-second", default=50, show_default=True, help="Requests per second; 0 for no limit.")
+@click.option("--per-minute", default=500, show_default=True, help="Requests per minute; 0 for no limit.")
+@click.option("--speed", default=1.0, show_default=True, help="How much faster conferencing is created.")
+@click.option("--public-url", default="", help="What its links start with, if not its own address.")
 @click.option(
-    "--mail-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep mails as files here."
+    "--mail-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep emails as files here."
 )
 def sandbox(host: str, port: int, smtp_port: int, **options: Any) -> None:
-    """Run the Cronofy stand-in and its mailbox, for anyone who builds against Cronofy."""
+    """Run the stand-in for Cronofy and its mailbox, for anyone who builds against Cronofy."""
     server = optional("sandbox.server", "sandbox")
     server.run(host, port, smtp_port, server.SandboxOptions(**options))
 
 
 @click.command(short_help="Show the whole system at work on this machine.")
 @click.option("--speed", default=1.0, show_default=True, help="How much faster than usual things happen.")
-@click.option("--keep", is_flag=True, help="Leave everything running at the end, and say where it is.")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, and print where.")
 def demo(speed: float, keep: bool) -> None:
-    """Show the whole system on this machine: a cast of events, at least one for every cause."""
+    """Show the whole system at work on this machine, with at least one event for every cause."""
     sys.exit(optional("sandbox.demo.show", "sandbox").run(speed=speed, keep=keep))

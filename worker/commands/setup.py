@@ -1,4 +1,4 @@
-"""What commands have in common: where their settings come from, and what must be there before they act."""
+"""What commands share: where their settings come from, and what they check before they start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 def optional(module: str, extra: str) -> Any:
-    """A module that only these commands need; nothing else imports it."""
+    """Import a module that needs an extra; SettingsError if that is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -29,7 +29,7 @@ def optional(module: str, extra: str) -> Any:
 
 
 def settings_of_role() -> Settings:
-    """The settings of one process of a fleet, or of one that `up` started: never starts a server."""
+    """The settings of a single process, in a fleet or under `up`; never starts a server."""
     settings = load_settings()
     if settings.redis_url is not None:
         return settings
@@ -44,7 +44,7 @@ def settings_of_role() -> Settings:
 
 @contextmanager
 def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
-    """The settings of `up`, with what its children need of them in their environment."""
+    """The settings of `up`, and the environment for its children."""
     settings = load_settings()
     if settings.redis_url is not None:
         yield settings, {}
@@ -57,14 +57,14 @@ def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
 
 
 def check(settings: Settings) -> None:
-    """What must be there before anything is started; a Redis that is unfit is only named."""
+    """Fail early on bad settings; an unfit Redis only causes a warning."""
     configure_logging(settings)
     services = bootstrap(settings)
     try:
         for weakness in weaknesses(services.ledger.redis):
             log.warning("redis.unfit", reason=weakness)
     except RedisError as error:
-        # It may come; workers wait for it.
+        # It may come up later: workers wait for it.
         log.warning("redis.unreachable", reason=type(error).__name__)
     finally:
         services.close()

@@ -1,4 +1,4 @@
-"""The commands by which an operator steers a fleet."""
+"""The commands with which an operator pauses and resumes a fleet."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 
 @click.command(short_help="Stop every call to Cronofy and every email, fleet-wide.")
 def pause() -> None:
-    """Stop every call to Cronofy and every email, over the whole fleet; intake goes on, nothing is lost."""
+    """Stop every call to Cronofy and every email, fleet-wide; intake continues, and nothing is lost."""
     _set_paused(True)
-    click.echo("Paused: no call to Cronofy and no email until `reconciler resume`.")
+    click.echo("Paused: no calls to Cronofy and no emails until `reconciler resume`.")
 
 
 @click.command(short_help="End a pause.")
 def resume() -> None:
-    """End a pause: what fell due meanwhile is looked at, the soonest meeting first."""
+    """End a pause: overdue accounts are looked at, the soonest meeting first."""
     _set_paused(False)
     click.echo("Resumed.")
 

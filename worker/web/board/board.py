@@ -1,4 +1,4 @@
-"""The board at `/`: how the fleet is, and why an event has no link, for a browser. It only reads."""
+"""The board at `/`: the state of the fleet, and why an event has no link, in a browser. It only reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from worker.web.board.overview import read_overview
 from worker.web.board.page import HEADERS, event_url, page
 from worker.web.board.search import search
 
-#: What Redis gets for each step of a page.
+#: The time for each step of Redis in a page.
 PATIENCE = timedelta(seconds=3)
 STATIC = {
     "board.css": "text/css; charset=utf-8",
@@ -44,13 +44,13 @@ class Board:
         self._settings = settings
         self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._ledger = keyless_ledger(self._redis, settings)
-        # Few threads, so that many browsers wait instead of burdening the ledger.
+        # Few threads, so that many browsers queue up instead of burdening the ledger.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="board")
         folder = files("worker.web.board") / "static"
         self._static = {name: (folder / name).read_bytes() for name in STATIC}
 
     def routes(self) -> list[Route]:
-        """The pages, and what they are shown with."""
+        """The pages and their static files."""
         return [
             Route("/", self.overview),
             Route("/board/live", self.live),
@@ -71,13 +71,13 @@ class Board:
         )
 
     async def live(self, request: Request) -> Response:
-        """The part of the first page that changes, for the script that refreshes it."""
+        """The changing part of the first page, for its refresh script."""
         return await self._answer(
             request, lambda ledger: page("live.html", board=read_overview(ledger, self._settings))
         )
 
     async def found(self, request: Request) -> Response:
-        """The search results; a single event is redirected to."""
+        """The search results, or a redirect if there is only one."""
         text = request.query_params.get("q", "")
 
         def find(ledger: Ledger) -> Response:
@@ -90,12 +90,12 @@ class Board:
         return await self._answer(request, find)
 
     async def event(self, request: Request) -> Response:
-        """Why one event has no link, as `explain --offline` says it."""
+        """Why one event has no link, as in `explain --offline`."""
         sub, calendar_id, event_id = (
             request.query_params.get(name, "") for name in ("account", "calendar", "event")
         )
 
-        def tell(ledger: Ledger) -> Response:
+        def show(ledger: Ledger) -> Response:
             key = EventKey(calendar_id, event_id)
             case = recorded_case(ledger, self._settings, sub, key)
             if case is None:
@@ -104,31 +104,31 @@ class Board:
                 )
             return page("event.html", case=case)
 
-        return await self._answer(request, tell)
+        return await self._answer(request, show)
 
     async def static(self, request: Request) -> Response:
-        """The style, the script and the icon: the same for everybody, and open to all."""
+        """The style sheet, script and icon: public, since they reveal nothing."""
         name = request.path_params["name"]
         if name not in self._static:
             return page("trouble.html", 404, title="Not found", text="There is nothing here.")
         kept = {**HEADERS, "Cache-Control": "no-cache"}
         return Response(self._static[name], media_type=STATIC[name], headers=kept)
 
-    async def _answer(self, request: Request, tell: Callable[[Ledger], Response]) -> Response:
-        """What `tell` says, for whoever may read it; 503 where the ledger is down, 500 where `tell` fails."""
+    async def _answer(self, request: Request, show: Callable[[Ledger], Response]) -> Response:
+        """The page from `show`, for whoever may read it; 503 if the ledger is down, 500 if `show` fails."""
         refused = refusal(request, self._settings, "Basic")
         if refused is not None:
             refused.headers.update(HEADERS)
             return refused
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, tell, self._ledger)
+            return await loop.run_in_executor(self._pool, show, self._ledger)
         except RedisError as error:
             log.warning("board.unreadable", reason=type(error).__name__)
-            text = "The ledger cannot be read at the moment. Try again; reconciler doctor says more."
+            text = "The ledger is unavailable. Try again, or run reconciler doctor to find out why."
             return page("trouble.html", 503, title="No answer", text=text)
         except Exception:
-            # A damaged record, for example: the log says which, the page does not.
+            # A damaged record, for example; only the log says which.
             log.exception("board.failed")
-            text = "This page could not be made. The log says why."
+            text = "This page could not be rendered. The log says why."
             return page("trouble.html", 500, title="No answer", text=text)

@@ -1,4 +1,4 @@
-"""What the board's first page shows: ids, times and counts, and nothing that people wrote."""
+"""The contents of the board's first page: ids, times and counts, but nothing that people wrote."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ RECENT = 20
 OUTCOMES = {
     OutcomeType.DELAYED: "delayed by its service",
     OutcomeType.ASSIGNED: "has its link",
-    OutcomeType.REASSIGNED: "other profile set",
-    OutcomeType.RELINK_REQUESTED: "user asked to connect again",
-    OutcomeType.RELINKED: "user connected again",
+    OutcomeType.REASSIGNED: "another profile set",
+    OutcomeType.RELINK_REQUESTED: "user asked to reconnect",
+    OutcomeType.RELINKED: "user reconnected",
     OutcomeType.ESCALATED: "a person was notified",
     OutcomeType.CLOSED: "closed",
     OutcomeType.ACCOUNT_LOST: "account lost",
@@ -35,7 +35,7 @@ OUTCOMES = {
 class CauseRow:
     """Pending events of one cause, now and over the last day."""
 
-    #: The contract's name of it; empty for events not looked at yet.
+    #: The contract's name; empty for events not looked at yet.
     word: str
     text: str
     now: int
@@ -44,7 +44,7 @@ class CauseRow:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRow:
-    """One outcome; the event's ids are None where it is about a profile or account as a whole."""
+    """One outcome; the event's ids are None if it is about a profile or an account."""
 
     at: datetime
     type: str
@@ -60,12 +60,12 @@ class Overview:
     """The first page."""
 
     status: Status
-    #: What an operator should look at, each in a sentence.
+    #: What needs an operator, a sentence each.
     attention: tuple[str, ...]
     backlog: Plot
-    #: The backlog at each hour, the newest first.
+    #: The backlog by the hour, newest first.
     hours: tuple[Point, ...]
-    #: Causes seen within the day, the most frequent first; and those not seen.
+    #: Causes seen in the last day, the most frequent first, and those not seen.
     causes: tuple[CauseRow, ...]
     absent: tuple[str, ...]
     outcomes: tuple[OutcomeRow, ...]
@@ -78,7 +78,7 @@ class Overview:
 
 
 def read_overview(ledger: Ledger, settings: Settings) -> Overview:
-    """Reads a few keys, however much is tracked. Raises RedisError where the ledger cannot be read."""
+    """Read the page's contents: a few keys, however much is tracked; RedisError if the ledger is unavailable."""
     status = read_status(ledger.redis, settings)
     samples = read_backlog(ledger.redis, ledger.keys)
     now = status.at
@@ -108,23 +108,23 @@ def _attention(status: Status, settings: Settings) -> list[str]:
     if status.paused_since is not None:
         since = spoken(status.at - status.paused_since)
         found.append(
-            f"An operator paused the fleet {since} ago: no call to Cronofy and no email until resumed."
+            f"An operator paused the fleet {since} ago: no calls to Cronofy and no emails until resumed."
         )
     if status.budget.client_refused:
-        found.append("Cronofy refuses our client id or secret: no call is made. See reconciler doctor.")
+        found.append("Cronofy refuses our client id or secret, so no calls are made. See reconciler doctor.")
     if status.budget.paused_until is not None:
         left = spoken(status.budget.paused_until - status.at)
-        found.append(f"Cronofy asked for a pause: no call for {left}.")
+        found.append(f"Cronofy asked for a pause: no calls for {left}.")
     if status.sweep_is_late(settings.sweep_every):
         ago = status.last_sweep_seconds
-        last = f"was {spoken(ago)} ago" if ago is not None else "never ran"
-        found.append(f"The last sweep {last}: does beat run?")
+        last = f"The last sweep was {spoken(ago)} ago" if ago is not None else "There has never been a sweep"
+        found.append(f"{last}: is beat running?")
     if not status.workers:
-        found.append("No worker was seen within the last half minute.")
+        found.append("No worker was seen in the last 30 s.")
     if status.dead_letters:
         found.append(f"{amount(status.dead_letters, 'dead letter')} to look at: reconciler dead-letters.")
     if status.mail_refused:
-        found.append(f"{amount(status.mail_refused, 'email was', 'emails were')} refused for good.")
+        found.append(f"{amount(status.mail_refused, 'email was', 'emails were')} permanently refused.")
     return found
 
 

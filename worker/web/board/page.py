@@ -1,4 +1,4 @@
-"""Renders the board's pages, with headers that keep them private."""
+"""Renders the board's pages, and sets headers that keep them private."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.explain.reply import reply
 from worker.text.amounts import second, spoken
 from worker.text.wording import line, provider
 
-#: Nothing loads from elsewhere, nothing inline runs, no page frames this one, nothing is cached.
+#: Nothing loads from elsewhere, no inline code runs, no page may frame ours, nothing is cached.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -28,25 +28,25 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-#: Longer than any sentence of ours or any URL with three ids in it.
+#: Longer than any of our sentences, and any URL with three ids.
 LONGEST = 20_000
 
 
 def page(template: str, status_code: int = 200, **shown: Any) -> Response:
-    """A page from its template. Whatever it shows is escaped, and cannot reorder the text around it."""
+    """A page from its template; whatever it shows is escaped, and cannot reorder the text around it."""
     return HTMLResponse(_TEMPLATES.get_template(template).render(**shown), status_code, HEADERS)
 
 
 def _plain(value: Any) -> Any:
-    """What a template prints, on one line and without control and bidi characters."""
-    # A value with this method is HTML already, made by a template.
+    """A value that a template prints, on one line and without control and bidi characters."""
+    # With this method, it is already HTML made by a template.
     if isinstance(value, str) and not hasattr(value, "__html__"):
         return line(value, LONGEST)
     return value
 
 
 def event_url(sub: str, calendar_id: str, event_id: str) -> str:
-    """The address of an event's page."""
+    """The URL of an event's page."""
     return "/board/event?" + urlencode({"account": sub, "calendar": calendar_id, "event": event_id})
 
 

@@ -1,7 +1,7 @@
 """The board's plots: from samples to SVG paths. Pure.
 
-A plot is drawn in a box of 1000 by 100 that the page stretches; labels are text beside it, so they keep their
-size on a small screen. Where no sample was taken (no sweep ran), the line has a gap.
+A plot is a box of 1000 by 100 that the page stretches; its labels are text beside it, so they keep their size on a
+small screen. Where no sample was taken (no sweep ran), the line has a gap.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from worker.ledger.backlog import EVERY, KEPT
 
 WIDTH, HEIGHT = 1000, 100
-#: Samples further apart than this have a gap between them.
+#: Samples further apart leave a gap in the line.
 GAP = EVERY * 3
 
 
@@ -31,7 +31,7 @@ class Plot:
 
     line: str
     area: str
-    #: The count at the upper edge.
+    #: The count at the top edge.
     top: int
     lowest: int
     highest: int
@@ -60,7 +60,7 @@ def hourly(points: Sequence[Point], now: datetime) -> list[Point]:
 
 
 def round_up(count: int) -> int:
-    """The next count that reads well at the top of an axis: 1, 2, 5, 10, 20, 50, …"""
+    """The next round count for the top of an axis: 1, 2, 5, 10, 20, 50, …"""
     size = 1
     while True:
         for step in (1, 2, 5):
@@ -80,7 +80,7 @@ def _runs(points: Sequence[Point]) -> list[list[Point]]:
 
 
 def _line(run: Sequence[tuple[float, float]]) -> str:
-    # A lone point is drawn too: as a short dash.
+    # A lone point becomes a short dash.
     run = run if len(run) > 1 else [run[0], (run[0][0] + 2, run[0][1])]
     return "M" + "L".join(f"{x} {y}" for x, y in run)
 

@@ -1,4 +1,4 @@
-"""The board's search: from the id of an account, calendar or event to its events."""
+"""The board's search: finds events by the id of an account, calendar or event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.ledger.records import EventKey, Stored
 
 #: How many events are listed.
 LISTED = 50
-#: No index leads from an event's id to its account: a search among millions takes no longer than this.
+#: No index maps event ids to accounts, so a search among millions stops after this.
 SEARCH_SECONDS = 1.5
 #: No id is longer (contract §1).
 LONGEST = 1024
@@ -22,7 +22,7 @@ LONGEST = 1024
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One event that was found."""
+    """One event found."""
 
     sub: str
     calendar_id: str
@@ -40,14 +40,14 @@ class Found:
     hits: tuple[Hit, ...] = ()
     #: More events were found than are listed.
     more: bool = False
-    #: Time ran out before all accounts were searched for an event's id.
+    #: The search for an event id ran out of time before all accounts were searched.
     partly: bool = False
-    #: The most similar account ids, where nothing was found.
+    #: The most similar account ids, if nothing was found.
     near: tuple[Ids, ...] = ()
 
 
 def search(ledger: Ledger, text: str) -> Found:
-    """Find what `text` names: an account, a calendar, an event, or all three as `status` shows them."""
+    """Find the events of an account, calendar or event id, or of all three as `status` prints them."""
     asked = text.strip()
     if not asked or len(asked) > 3 * LONGEST:
         return Found(asked[:100])
@@ -87,7 +87,7 @@ def _of_calendar(ledger: Ledger, calendar_id: str) -> list[Hit]:
 
 
 def _tracked(ledger: Ledger, sub: str) -> tuple[Stored, ...]:
-    """All events of an account, pending or settled, that can be read."""
+    """All readable events of an account, pending and settled."""
     return ledger.pending(sub) + ledger.settled(sub)
 
 

@@ -1,20 +1,20 @@
-// Refreshes what changes on the first page every few seconds, until it is told to stop.
+// Refreshes the changing part of the first page every few seconds, until stopped.
 "use strict";
 (() => {
   const live = document.getElementById("live");
-  const said = document.getElementById("refresh");
-  if (!live || !said) return;
+  const note = document.getElementById("refresh");
+  if (!live || !note) return;
   const button = document.createElement("button");
   const words = document.createElement("span");
   let running = true;
 
   function say(text) {
     words.textContent = text;
-    button.textContent = running ? "Stop updating" : "Go on updating";
+    button.textContent = running ? "Stop updating" : "Resume updating";
   }
 
   async function refresh() {
-    // Not while somebody reads it with the keyboard, nor where nobody sees it.
+    // Not while somebody is in it with the keyboard, nor while the page is hidden.
     if (!running || document.hidden || live.contains(document.activeElement)) return;
     try {
       const answer = await fetch(live.dataset.source);
@@ -26,7 +26,7 @@
       for (const id of open) document.getElementById(id)?.setAttribute("open", "");
       say(`Times are UTC. Updated every ${live.dataset.seconds} seconds. `);
     } catch {
-      say("Times are UTC. The last update failed, and is tried again. ");
+      say("Times are UTC. The last update failed; retrying. ");
     }
   }
 
@@ -36,7 +36,7 @@
     say(running ? `Times are UTC. Updated every ${live.dataset.seconds} seconds. ` : "Times are UTC. Not updated. ");
     refresh();
   });
-  said.replaceChildren(words, button);
+  note.replaceChildren(words, button);
   say(`Times are UTC. Updated every ${live.dataset.seconds} seconds. `);
   document.addEventListener("visibilitychange", refresh);
   setInterval(refresh, Number(live.dataset.seconds) * 1000);
