@@ -44,7 +44,7 @@ class Redaction:
     """A structlog processor that masks secrets: by field, by shape, and the configured ones by value."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        """`secrets` must never be written; those under six characters are ignored, as they would mask words."""
+        """`secrets` are never written; those under six characters are ignored, as they would mask words."""
         # Longest first: one may start with another.
         self._secrets = sorted((s for s in secrets if len(s) >= 6), key=len, reverse=True)
 

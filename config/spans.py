@@ -1,7 +1,7 @@
 """Spans of tasks and of calls to Cronofy, for a collector that speaks OTLP over HTTP.
 
-OpenTelemetry's instrumentations record too much. Here URLs lose their query strings and page tokens, exceptions
-keep only their type, and everything else is masked like the log.
+OpenTelemetry's instrumentations record too much. Here URLs lose their query strings and page tokens,
+exceptions keep only their type, and everything else is masked like the log.
 """
 
 from __future__ import annotations

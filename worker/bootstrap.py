@@ -31,8 +31,8 @@ from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.text.wording import mailbox
 
-#: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements showed
-#: that more threads slow each other down.
+#: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
+#: showed that more threads slow each other down.
 THREADS = 8
 #: Our Lua scripts need this version.
 OLDEST_REDIS = 7

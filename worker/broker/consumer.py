@@ -1,7 +1,7 @@
 """A worker's consumer: drops unreadable messages and reports liveness.
 
-Anything may be pushed onto a Redis broker's lists. Some of it ends a worker with Celery's own consumer, which also
-logs whole bodies, tokens included.
+Anything may be pushed onto a Redis broker's lists. Some of it ends a worker with Celery's own consumer, which
+also logs whole bodies, tokens included.
 """
 
 from __future__ import annotations

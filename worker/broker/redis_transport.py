@@ -1,9 +1,9 @@
 """Kombu's Redis transport, hardened against junk on its lists and a server that refuses writes for a while.
 
 Kombu takes a message off its list, then records it as unacknowledged. If the server refuses the record
-(read-only, out of memory) or dies in between, the message is lost; if it refuses an acknowledgement, the worker
-ends or loses one of its slots. Here neither happens, and a worker takes no more messages until the server
-accepts writes again.
+(read-only, out of memory) or dies in between, the message is lost; if it refuses an acknowledgement, the
+worker ends or loses one of its slots. Here neither happens, and a worker takes no more messages until the
+server accepts writes again.
 
 This is the only module that overrides private parts of a library, since Kombu offers no hook. It was written
 against Kombu 5.7.0, and `pyproject.toml` pins Kombu to 5.7: review this module before raising that.
@@ -95,7 +95,7 @@ class QoS(redis.QoS):
 
     @contextmanager
     def _owing(self, delivery_tag: str, later: Callable[[Any], None]) -> Iterator[None]:
-        """Postpone what is refused, but free the message's slot anyway, or the worker would eventually stop."""
+        """Postpone what is refused, but free the message's slot now, or the worker would run out of them."""
         try:
             yield
         except ResponseError as refused:

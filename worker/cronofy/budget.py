@@ -46,7 +46,7 @@ class Budget:
         share: float,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`place` names the application and origin; the limits are Cronofy's, `share` our fraction of them."""
+        """`place` names the application and origin; the limits are Cronofy's, `share` our part of them."""
         self._redis = redis
         self._place = place
         self._keys = Keys(prefix)
@@ -102,7 +102,7 @@ class Budget:
         self._run("end", look, made, paid)
 
     def pause(self, asked: timedelta | None) -> None:
-        """After a 429, stop the whole fleet for the time Cronofy asked, or else for growing, jittered pauses."""
+        """After a 429, stop the fleet for as long as Cronofy asked, otherwise for growing, jittered pauses."""
         if asked is not None:
             asked = min(max(asked, SHORTEST_TOLD_PAUSE), LONGEST_TOLD_PAUSE)
         asked_ms = "" if asked is None else int(asked.total_seconds() * 1000)

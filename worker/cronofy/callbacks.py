@@ -1,8 +1,8 @@
 """Callback URLs for Cronofy: `RECONCILER_WEBHOOK_URL`, then a path with an opaque key.
 
-The key names the account, and for an event's own subscription also the event, since a callback's body does not
-reliably do so (reference §6a). It is short, since Cronofy took at most 128 characters (§6b), and stable, so
-that we recognise our own URLs.
+The key names the account, and for an event's own subscription also the event, since a callback's body does
+not reliably do so (reference §6a). It is short, since Cronofy took at most 128 characters (§6b), and stable,
+so that we recognise our own URLs.
 """
 
 from __future__ import annotations

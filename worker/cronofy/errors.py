@@ -11,8 +11,8 @@ from datetime import timedelta
 class CronofyError(Exception):
     """A call without a usable answer.
 
-    `permanent` means that the same call would always fail; `retry_after` is the wait that Cronofy asked for, if
-    any; `status` is the HTTP status, if there was one.
+    `permanent` means that the same call would always fail; `retry_after` is the wait that Cronofy asked for,
+    if any; `status` is the HTTP status, if there was one.
     """
 
     permanent = False
@@ -51,7 +51,7 @@ class TokenRefused(CronofyError):
 
 
 class ProbeTurn(TokenRefused):
-    """Not a fault: our client credentials were refused, and it is this look's turn to retry them by a refresh."""
+    """Not a fault: our client credentials were refused, and this look is to retry them by a refresh."""
 
 
 class Locked(CronofyError):

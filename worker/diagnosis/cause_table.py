@@ -1,7 +1,7 @@
 """Everything we say about each cause: one row per cause.
 
-The board, histories, `explain`, the numbers in counters, and the tables in README and docs/causes.md all come from
-these rows. After a change, regenerate the documents with ``python -m tests.contract.decisions``.
+The board, histories, `explain`, the numbers in counters, and the tables in README and docs/causes.md all come
+from these rows. After a change, regenerate the documents with ``python -m tests.contract.decisions``.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Row:
     operator: str = "Nothing. The outcome is in the stream."
     #: What a person has to do.
     person: str = "nothing"
-    #: For a customer: why there is no link, and what comes next. `{link}` is the service's link, `{start}` when
-    #: the meeting starts. None if the words vary: `worker/explain/reply.py` builds them.
+    #: For a customer: why there is no link, and what comes next. `{link}` is the service's link, `{start}`
+    #: when the meeting starts. None if the words vary: `worker/explain/reply.py` builds them.
     reply: tuple[str, str] | None = None
 
 

@@ -35,8 +35,8 @@ _LICENCE = "The licence or setting has to be fixed at the provider."
 def diagnose(request: Request, observation: Observation, now: datetime, policy: Policy) -> Diagnosis:
     """Return why the event has no link at `now` (aware), and what to do about it.
 
-    Every input has an answer. Errors prove nothing, so an observation contains none. No remedy acts on an event
-    that has its join URL.
+    Every input has an answer. Errors prove nothing, so an observation contains none. No remedy acts on an
+    event that has its join URL.
     """
     sighting = observation.sighting
     if isinstance(sighting, Unauthorized):

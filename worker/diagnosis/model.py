@@ -88,9 +88,9 @@ class Request:
     """What was asked for on an event, by the caller's record.
 
     `profile_id` is what was last requested, by the caller or our reassignment: a profile's id, ``default``,
-    ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the later
-    of `track` and `created`, or a later change of the profile or its connection. `wrote` has the profiles we
-    already set on this event.
+    ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the
+    later of `track` and `created`, or a later change of the profile or its connection. `wrote` has the
+    profiles we already set on this event.
     """
 
     profile_id: str | None

@@ -25,8 +25,8 @@ def choose_replacement(
 ) -> Replacement:
     """Choose among the still listed `profiles` by `policy` (contract §4, ``RECONCILER_REPLACEMENT``).
 
-    `provider_name` is the removed profile's, if the caller or an earlier look knew it. `wrote` has the profiles
-    already set on the event: none is set twice, since we write rarely.
+    `provider_name` is the removed profile's, if the caller or an earlier look knew it. `wrote` has the
+    profiles already set on the event: none is set twice, since we write rarely.
     """
     if policy == "never":
         return Replacement(None, "By policy, a person chooses the replacement.")

@@ -49,8 +49,8 @@ def next_look(
 ) -> datetime | None:
     """When to look next, or None for never.
 
-    It is at most a quarter of the time left to `start` away, and at least ``RECHECK_MIN``. A lost account is not
-    looked at until it is reconnected.
+    It is at most a quarter of the time left to `start` away, and at least ``RECHECK_MIN``. A lost account is
+    not looked at until it is reconnected.
     """
     if diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED:
         return None

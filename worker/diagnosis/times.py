@@ -77,8 +77,8 @@ def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
 def parse_instant(text: str, tzid: str | None = None) -> datetime:
     """Read an ISO 8601 time, or Cronofy's ``2014-08-05 15:30:00Z``, as an aware UTC datetime.
 
-    A time without an offset is in `tzid`. Raises ValueError or OverflowError. Cached, since looks keep reading
-    the same few times.
+    A time without an offset is in `tzid`. Raises ValueError or OverflowError. Cached, since looks keep
+    reading the same few times.
     """
     moment = datetime.fromisoformat(text.replace(" UTC", "Z"))
     if moment.tzinfo is None:

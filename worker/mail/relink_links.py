@@ -1,8 +1,8 @@
 """Which relink URLs may be mailed to a user.
 
-The URL comes from an API's answer and goes behind a button that asks a person to sign in, so it must lead where
-the operator expects (contract §4, `RECONCILER_RELINK_HOSTS`). Anyone who has it can relink the account, so it is
-a secret, and no refusal repeats it.
+The URL comes from an API's answer and goes behind a button that asks a person to sign in, so it must lead
+where the operator expects (contract §4, `RECONCILER_RELINK_HOSTS`). Anyone who has it can relink the account,
+so it is a secret, and no refusal repeats it.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def _host(parts: SplitResult) -> str | None:
     if not host.isascii():
         try:
             encoded = host.encode("idna").decode("ascii")
-            # It must survive the round trip: 'faß' and full-width look-alikes become different names here than
-            # in some browsers.
+            # It must survive the round trip: 'faß' and full-width look-alikes become different names here
+            # than in some browsers.
             is_clean = encoded.encode("ascii").decode("idna") == host
         except UnicodeError:
             return None

@@ -37,8 +37,8 @@ _CONFIGURATION_PAUSE: Final = timedelta(minutes=5)
 class MailError(Exception):
     """This email was not sent, or may not have been.
 
-    The message names the server's fault and the step, never credentials, addresses or content; nor does it quote
-    the server, which might.
+    The message names the server's fault and the step, never credentials, addresses or content; nor does it
+    quote the server, which might.
     """
 
     def __init__(self, reason: str, *, permanent: bool = False, retry_after: timedelta | None = None) -> None:
@@ -111,8 +111,8 @@ class _Conversation:
 class SmtpMailer:
     """Sends emails through the server of an SMTP URL, one connection each; certificates are verified.
 
-    `timeout` bounds every wait for the server; a conversation that has taken three times as long ends before its
-    next step. An answer that trickles in byte by byte is left to the task's time limit.
+    `timeout` bounds every wait for the server; a conversation that has taken three times as long ends before
+    its next step. An answer that trickles in byte by byte is left to the task's time limit.
     """
 
     def __init__(self, url: str, timeout: timedelta = timedelta(seconds=10)) -> None:
@@ -124,10 +124,10 @@ class SmtpMailer:
     def send(self, message: EmailMessage) -> None:
         """Return once the server has accepted `message` for its one recipient, otherwise raise MailError.
 
-        Only a 5xx answer to the recipient or the message is permanent. Anything else may pass: a 4xx, a broken
-        or slow connection, and configuration faults (login, TLS, sender), for which the email is kept until they
-        are fixed. If the connection ends after the message was sent, it may have been accepted; that is not
-        permanent either.
+        Only a 5xx answer to the recipient or the message is permanent. Anything else may pass: a 4xx, a
+        broken or slow connection, and configuration faults (login, TLS, sender), for which the email is kept
+        until they are fixed. If the connection ends after the message was sent, it may have been accepted;
+        that is not permanent either.
         """
         sender = message["From"].addresses[0].addr_spec
         recipient = message["To"].addresses[0].addr_spec
@@ -141,7 +141,7 @@ class SmtpMailer:
             _expect_success(talk.smtp.data(content))
 
     def try_login(self) -> None:
-        """Connect, secure the connection and log in as the URL says, but send nothing; MailError as in `send`."""
+        """Connect and log in as the URL says, but send nothing; MailError as in `send`."""
         with self._conversation() as talk:
             _expect_success(talk.smtp.noop())
 

@@ -8,7 +8,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def spoken(span: timedelta | float) -> str:
-    """A duration (or seconds) in its two largest units: 45 s, 3 min 20 s, 2 d 4 h; under a second it is 0 s."""
+    """A duration (or seconds) in its two largest units: 45 s, 3 min 20 s, 2 d 4 h; below a second, 0 s."""
     seconds = int(span.total_seconds() if isinstance(span, timedelta) else span)
     parts: list[str] = []
     for unit, size in _UNITS:

@@ -1,7 +1,7 @@
 """How names, times and addresses are shown to people.
 
-Summaries, names and reasons come from others, so none may break out of its line: a newline would start another
-header, and in a body could fake a sentence of ours.
+Summaries, names and reasons come from others, so none may break out of its line: a newline would start
+another header, and in a body could fake a sentence of ours.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _ADDR_SPEC = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>\s*", re.DOTALL)
 
-# RFC 5322's specials. A display name with them must be quoted, which the standard library forgets when it also
-# encodes or folds the name, so that "Lee, Ann" becomes two addresses. A name reads well without them.
+# RFC 5322's specials. A display name with them must be quoted, which the standard library forgets when it
+# also encodes or folds the name, so that "Lee, Ann" becomes two addresses. A name reads well without them.
 _SPECIALS = str.maketrans(dict.fromkeys('"(),:;<>@[]\\', " "))
 
 
 def line(text: str, limit: int = 500) -> str:
     """Return `text` as one line of at most `limit` characters, including "…" if it was cut.
 
-    Runs of white space become one space. Control, bidi and other invisible format characters and lone surrogates
-    are removed; the joiners that some scripts and emoji need stay.
+    Runs of white space become one space. Control, bidi and other invisible format characters and lone
+    surrogates are removed; the joiners that some scripts and emoji need stay.
     """
     kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or _is_visible(c))
     cleaned = " ".join(kept.split())

@@ -53,7 +53,8 @@ def is_token(given: str, settings: Settings) -> bool:
 def comes_from_here(request: Request) -> bool:
     """Whether the request was made on this machine, under a loopback name, and through no proxy.
 
-    Checking the name stops DNS rebinding: web pages in a local browser whose own name resolves to this machine.
+    Checking the name stops DNS rebinding: web pages in a local browser whose own name resolves to this
+    machine.
     """
     client = request.client.host if request.client else ""
     return (

@@ -1,7 +1,7 @@
 """`GET /metrics` for Prometheus, read from the ledger at each scrape.
 
-So any number of `serve` processes report the same, and workers need not be scraped. docs/operations.md has the
-table of metrics.
+So any number of `serve` processes report the same, and workers need not be scraped. docs/operations.md has
+the table of metrics.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from worker.outage import BrokerAway, why
 
 #: A publish is mostly one round trip, so this is enough for several hundred a second.
 THREADS = 8
-#: The time for one step of a publish and for all of it: Cronofy wants an answer within 5 s (reference §6c), and
-#: gets it within 1.
+#: The time for one step of a publish and for all of it: Cronofy wants an answer within 5 s (reference §6c),
+#: and gets it within 1.
 STEP_SECONDS = 0.4
 PUBLISH_SECONDS = 0.8
 
@@ -70,7 +70,8 @@ class Publisher:
                 queue=queue,
                 ignore_result=True,
                 confirm_timeout=STEP_SECONDS,
-                # Made from the arguments, these would take longer than all the rest, and expose them to monitors.
+                # Made from the arguments, these would take longer than all the rest, and expose them to
+                # monitors.
                 argsrepr="",
                 kwargsrepr="",
                 # One immediate retry: an idle connection may be gone while the broker is fine.

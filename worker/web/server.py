@@ -14,8 +14,8 @@ from config.settings import Settings, SettingsError
 from worker.web.access import is_loopback
 from worker.web.app import build_app
 
-#: More concurrent requests get an immediate 503: Cronofy sends a notification again, and an answer after more than
-#: a second is useless.
+#: More concurrent requests get an immediate 503: Cronofy sends a notification again, and an answer after more
+#: than a second is useless.
 MOST_AT_A_TIME = 256
 #: Longer than proxies usually keep an idle connection, so that none uses one that is closing.
 KEEP_ALIVE_SECONDS = 75

@@ -1,7 +1,7 @@
 """`POST /webhooks/cronofy`: receives Cronofy's notifications for the workers (reference §6c).
 
-A 2xx means that the broker has the notification. After any other answer Cronofy keeps sending it for a day, so we
-acknowledge nothing that is not on its queue.
+A 2xx means that the broker has the notification. After any other answer Cronofy keeps sending it for a day,
+so we acknowledge nothing that is not on its queue.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Webhook:
     def _ids(self, key: str | None) -> dict[str, str]:
         """The ids that the URL's key names.
 
-        The signature authenticates a notification, so it is accepted, for what its body says, even if no vault
-        key opens its URL's key any more.
+        The signature authenticates a notification, so it is accepted, for what its body says, even if no
+        vault key opens its URL's key any more.
         """
         callee = read_callback_key(self._vault, key) if key else None
         if key and callee is None:

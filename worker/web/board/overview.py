@@ -78,7 +78,7 @@ class Overview:
 
 
 def read_overview(ledger: Ledger, settings: Settings) -> Overview:
-    """Read the page's contents: a few keys, however much is tracked; RedisError if the ledger is unavailable."""
+    """Read the page's contents, a few keys however much is tracked; RedisError if the ledger is away."""
     status = read_status(ledger.redis, settings)
     samples = read_backlog(ledger.redis, ledger.keys)
     now = status.at

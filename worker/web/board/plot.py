@@ -1,7 +1,7 @@
 """The board's plots: from samples to SVG paths. Pure.
 
-A plot is a box of 1000 by 100 that the page stretches; its labels are text beside it, so they keep their size on a
-small screen. Where no sample was taken (no sweep ran), the line has a gap.
+A plot is a box of 1000 by 100 that the page stretches; its labels are text beside it, so they keep their size
+on a small screen. Where no sample was taken (no sweep ran), the line has a gap.
 """
 
 from __future__ import annotations
