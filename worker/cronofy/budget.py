@@ -102,7 +102,7 @@ class Budget:
         self._run("end", look, made, paid)
 
     def pause(self, asked: timedelta | None) -> None:
-        """After a 429, stop the fleet for as long as Cronofy asked, otherwise for growing, jittered pauses."""
+        """After a 429, stop the fleet as long as Cronofy asked, otherwise for growing, jittered pauses."""
         if asked is not None:
             asked = min(max(asked, SHORTEST_TOLD_PAUSE), LONGEST_TOLD_PAUSE)
         asked_ms = "" if asked is None else int(asked.total_seconds() * 1000)
