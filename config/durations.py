@@ -35,5 +35,5 @@ def parse_duration(value: Any) -> timedelta:
         except (ValueError, OverflowError):
             raise ValueError("must be a duration: seconds such as 90, or ISO 8601 such as PT1M30S") from None
     if duration < timedelta(0):
-        raise ValueError("must not be negative")
+        raise ValueError("must be a duration of 0 or more")
     return duration

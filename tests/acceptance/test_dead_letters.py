@@ -109,7 +109,7 @@ def test_an_unknown_id_changes_nothing_and_names_the_nearest(letters: Fleet) -> 
         pytest.param(
             "VAULT_KEYS", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", " left: ", id="no key fits"
         ),
-        pytest.param("BROKER_URL", "redis://127.0.0.1:1/0", "The broker does not take", id="no broker"),
+        pytest.param("BROKER_URL", "redis://127.0.0.1:1/0", "The broker does not accept", id="no broker"),
     ],
 )
 def test_what_cannot_be_sent_again_stays(letters: Fleet, setting: str, value: str, said: str) -> None:

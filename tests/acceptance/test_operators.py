@@ -82,7 +82,7 @@ def test_who_acts_hears_soon_that_redis_is_away(tmp_path: Path, command: str) ->
     run = run_command(tmp_path, environment(REDIS_URL="redis://127.0.0.1:1/0", **keys), *command.split())
 
     assert (run.returncode, time.monotonic() - began < 15) == (1, True)
-    assert "Redis cannot be used" in run.stderr
+    assert "Redis is unavailable" in run.stderr
     assert "RECONCILER_REDIS_URL" in run.stderr
     assert "Traceback" not in run.stderr
 
@@ -150,7 +150,7 @@ def test_a_watched_status_is_shown_until_it_is_ended(fleet: Fleet, ending: str) 
     """It ends at a key with exit code 0; through a pipe it cannot be watched."""
     assert fleet.run("status", "--watch").returncode == 2
     terminal = Terminal(fleet, "status", "--watch")
-    terminal.until("q ends this")
+    terminal.until("q to quit")
 
     terminal.type(ending)
 
@@ -191,7 +191,7 @@ def test_an_event_is_untracked(fleet: Fleet) -> None:
     run = fleet.run("untrack", person.sub, person.calendar_id, "let-go")
 
     assert run.returncode == 0, run.stderr
-    assert "no longer watched" in run.stdout
+    assert "no longer tracked" in run.stdout
     assert person.explain("let-go") is None
 
 
@@ -243,7 +243,7 @@ def test_on_a_terminal_a_person_is_asked(fleet: Fleet, answer: str, code: int) -
     person.stick("asked")
     person.write_and_track("asked", "pro_zoom")
     terminal = Terminal(fleet, "forget", person.sub)
-    terminal.until("It cannot be undone")
+    terminal.until("This cannot be undone")
 
     terminal.type(answer)
 

@@ -127,9 +127,9 @@ def _fix(server: Server) -> None:
 @pytest.mark.parametrize(
     ("refuse", "reason"),
     [
-        pytest.param(_read_only, "it is read-only", id="a replica"),
+        pytest.param(_read_only, "it is a read-only replica", id="a replica"),
         pytest.param(_full, "it is out of memory", id="full"),
-        pytest.param(_alone, "too few replicas follow it", id="too few replicas"),
+        pytest.param(_alone, "it has too few replicas", id="too few replicas"),
     ],
 )
 def test_work_pauses_while_redis_takes_no_writes(

@@ -52,7 +52,7 @@ Spoil = Callable[[Patient], object]
 FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     "Redis is away": (
         setting(redis_url=f"redis://:s3cret@{AWAY}/0"),
-        *("redis", Health.WRONG, "redis", "cannot be used (ConnectionError)", "start the server"),
+        *("redis", Health.WRONG, "redis", "unavailable (ConnectionError)", "start the server"),
     ),
     "another Redis password": (
         lambda p: p.values.update(redis_url=p.values["redis_url"].replace("redis://:", "redis://:not")),
@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "no append-only file": (
         lambda p: p.configure("appendonly", "no"),
-        *("redis", Health.WRONG, "redis", "nothing is kept on disk", "set appendonly yes"),
+        *("redis", Health.WRONG, "redis", "not kept on disk", "set appendonly yes"),
     ),
     "keys may be evicted": (
         lambda p: p.configure("maxmemory-policy", "allkeys-lru"),
@@ -68,7 +68,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "memory is nearly full": (
         _full,
-        *("redis", Health.WRONG, "redis", "of maxmemory are used", "raise it"),
+        *("redis", Health.WRONG, "redis", "of maxmemory is used", "raise it"),
     ),
     "a replica": (
         lambda p: p.redis.replicaof("127.0.0.1", "1"),
@@ -76,11 +76,11 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "the broker is away": (
         setting(broker_url=f"amqp://user:s3cret@{AWAY}//"),
-        *("broker", Health.WRONG, "broker", "cannot be used", "RECONCILER_BROKER_URL"),
+        *("broker", Health.WRONG, "broker", "unavailable", "RECONCILER_BROKER_URL"),
     ),
     "a Redis broker is away": (
         setting(broker_url=f"redis://:s3cret@{AWAY}/0"),
-        *("broker", Health.WRONG, "broker", "cannot be used", "RECONCILER_BROKER_URL"),
+        *("broker", Health.WRONG, "broker", "unavailable", "RECONCILER_BROKER_URL"),
     ),
     "no worker": (
         lambda p: p.forget_workers(),
@@ -116,7 +116,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "the running fleet's client was refused": (
         _refused_client,
-        *("fleet", Health.WRONG, "client", "refused the fleet's client", "start the workers again"),
+        *("fleet", Health.WRONG, "client", "refuses our client", "restart the workers"),
     ),
     "a refused client": (
         setting(cronofy_client_secret="wrong"),
@@ -140,7 +140,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "a data directory that is a file": (
         lambda p: p.values.update(smtp_url=None, data_dir=__file__ + "/mail"),
-        *("data directory", Health.WRONG, "data directory", "cannot be written", "RECONCILER_DATA_DIR"),
+        *("data directory", Health.WRONG, "data directory", "is not writable", "RECONCILER_DATA_DIR"),
     ),
     "a webhook that leads elsewhere": (
         lambda p: p.values.update(webhook_url=p.sandbox.url),

@@ -69,7 +69,7 @@ def test_a_live_answer_is_what_is_so_now(begin: Begin) -> None:
     assert live.exit_code == 0, live.output
     assert live.stdout.startswith("This account's Zoom connection has expired, so no link can be created")
     assert "Evidence, read just now" in live.stdout
-    assert "goes out with our next check" in " ".join(live.stdout.split())
+    assert "will email a link to reconnect" in " ".join(live.stdout.split())
     assert offline(world).answer["cause"] == "generating"
     assert max(map(len, live.stdout.splitlines())) <= 80
     assert "\x1b" not in live.stdout

@@ -136,7 +136,7 @@ def test_mail_arrives_as_composed() -> None:
     ("inbox", "permanent", "reason"),
     [
         pytest.param(
-            Inbox(rcpt="550 5.1.1 no dana"), True, "for good with 550, at the recipient", id="no user"
+            Inbox(rcpt="550 5.1.1 no dana"), True, "permanently refused the email with 550, at the recipient", id="no user"
         ),
         pytest.param(Inbox(rcpt="450 greylisted"), False, "off with 450, at the recipient", id="greylisted"),
         pytest.param(Inbox(rcpt="530 log in"), False, "need fixing: it answered 530", id="login wanted"),
@@ -237,7 +237,7 @@ def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
         pytest.param(
             b"RCPT", "broke off the conversation (SMTPServerDisconnected), at the recipient", id="RCPT"
         ),
-        pytest.param(b".\r\n", "ended at the message: it may have arrived or not", id="after DATA"),
+        pytest.param(b".\r\n", "ended at the message, which may or may not have arrived", id="after DATA"),
     ],
 )
 def test_lost_connection_may_pass(until: bytes, reason: str) -> None:
@@ -330,6 +330,6 @@ def test_server_without_starttls_gets_nothing() -> None:
     with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
         error = failure(SmtpMailer(f"smtp+starttls://user:hunter2@127.0.0.1:{port}"))
 
-    assert "need fixing: it does not offer what the SMTP URL asks for while connecting" in str(error)
+    assert "need fixing: it does not support what the SMTP URL asks for while connecting" in str(error)
     assert not error.permanent
     assert inbox.envelopes == []

@@ -15,7 +15,7 @@ LAPSED = lapsed("x1")
 NO_ZOOM = Replacement(None, "The account has no other connected zoom profile.")
 NO_OTHER = Replacement(None, "The account has no other connected profile.")
 NEVER = Replacement(None, "By policy, a person chooses the replacement.")
-NO_PROVIDER = "The removed profile's provider is not on record, so no replacement can be chosen."
+NO_PROVIDER = "The removed profile's provider is unknown, so no replacement can be chosen."
 TWO_ZOOMS = Replacement(
     None, "The account has 2 connected zoom profiles; a person has to choose.", ("z1", "z2")
 )

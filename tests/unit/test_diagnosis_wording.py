@@ -35,7 +35,7 @@ ABSENT = "Conferencing was asked for, but Cronofy shows none on the event."
 LICENCE = "The licence or setting has to be fixed at the provider."
 NOTIFIED = "Cronofy notified us at 2026-12-01 11:55 UTC"
 WAITING = "Conferencing has been pending for 1 minute."
-RECONNECT = "Cronofy makes the conferencing once the user has connected the profile again."
+RECONNECT = "Cronofy creates the conferencing once the user has reconnected the profile."
 FUTURE = "Cronofy only creates conferencing for future events."
 UNLISTED = "The event asked for profile pro_a, which UserInfo no longer lists."
 OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", "google")),))
@@ -58,7 +58,7 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             request(),
             Missing(),
             None,
-            ("Two reads, the second one wider, did not find the event, not even among deleted ones.",),
+            ("Two reads, the second one wider, did not find the event, even among deleted ones.",),
         ),
         ("deleted", request(), seen(deleted=True), None, ("Cronofy shows the event as deleted.",)),
         ("assigned", request(), seen(join_url=URL), None, ("The event has its conferencing link.",)),
@@ -127,7 +127,7 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             request(notice=failing()),
             seen(pending=False),
             CONNECTED,
-            (ABSENT, f"{NOTIFIED} that the conferencing service is failing, and keeps trying."),
+            (ABSENT, f"{NOTIFIED} that the conferencing service is failing; it keeps trying."),
         ),
         (
             "no meeting URL, notified",

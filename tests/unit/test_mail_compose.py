@@ -50,7 +50,7 @@ def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_need
         "- Tue 1 Dec 2026, 10:00 (Europe/Paris): Weekly",
         "",
         "Nothing else is needed. Once Zoom is connected again, the links appear",
-        "in your calendar by themselves.",
+        "in your calendar automatically.",
         "",
         "If you have reconnected in the meantime, you can ignore this email. The page",
         "above is meant for you alone, so please do not pass it on.",
@@ -78,13 +78,13 @@ RECONNECT = "for you to reconnect Zoom"
         (
             1,
             1,
-            f"Reminder: one upcoming meeting still waits {RECONNECT}",
+            f"Reminder: one upcoming meeting is still waiting {RECONNECT}",
             "one upcoming meeting still has no link.",
         ),
         (
             3,
             2,
-            f"Reminder: 3 upcoming meetings still wait {RECONNECT}",
+            f"Reminder: 3 upcoming meetings are still waiting {RECONNECT}",
             "3 upcoming meetings still have no link.",
         ),
     ],
@@ -322,7 +322,7 @@ def test_escalation_holds_all_that_support_asks_for() -> None:
     assert message["To"] == "ops@example.org"
     assert message["Subject"] == "1 meeting needs a person: Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
     assert part(message, "plain").splitlines() == [
-        "A meeting has no conferencing link, and only a person can help it.",
+        "A meeting has no conferencing link, and only a person can fix that.",
         "",
         "Account:      acc_1",
         "Email:        dana@example.org",
@@ -340,7 +340,7 @@ def test_escalation_holds_all_that_support_asks_for() -> None:
         "- the profile is connected",
         "- no failure was notified",
         "",
-        "If this cannot be mended on your side, write to support@cronofy.com. They need",
+        "If you cannot fix this on your side, write to support@cronofy.com. They need",
         "the account and event details above: account, data centre, calendar, event and",
         "event UID, summary and start.",
     ]

@@ -28,14 +28,14 @@ def _by_the_broker(cause: Exception) -> OperationalError:
     [
         pytest.param(RedisConnectionError("refused"), "it does not answer", id="away"),
         pytest.param(RedisTimeoutError("late"), "it does not answer", id="slow"),
-        pytest.param(ReadOnlyError("You can't write"), "it is read-only", id="replica"),
+        pytest.param(ReadOnlyError("You can't write"), "it is a read-only replica", id="replica"),
         pytest.param(OutOfMemoryError("command not allowed"), "it is out of memory", id="full"),
         pytest.param(NoPermissionError("no"), "its ACL does not let", id="ACL"),
         pytest.param(AuthenticationError("no"), "its ACL does not let", id="password"),
-        pytest.param(ResponseError("NOREPLICAS Not enough"), "too few replicas", id="no replicas"),
+        pytest.param(ResponseError("NOREPLICAS Not enough"), "it has too few replicas", id="no replicas"),
         pytest.param(ResponseError("MISCONF Redis is configured"), "it cannot write to its disk", id="disk"),
         pytest.param(ResponseError("Command # 1 (SET a secret) caused: MASTERDOWN x"), "it is a", id="pipe"),
-        pytest.param(_by_the_broker(ReadOnlyError("x")), "it is read-only", id="the broker's replica"),
+        pytest.param(_by_the_broker(ReadOnlyError("x")), "it is a read-only replica", id="the broker's replica"),
         pytest.param(OperationalError("amqp"), "it does not answer", id="another broker"),
     ],
 )
@@ -71,6 +71,6 @@ def test_an_outage_lasts_until_it_is_over() -> None:
 
     assert outage.began(RedisConnectionError())
     assert outage.began(ReadOnlyError())
-    assert (outage.reason or "").startswith("it is read-only")
+    assert (outage.reason or "").startswith("it is a read-only replica")
     outage.over()
     assert outage.reason is None

@@ -52,15 +52,15 @@ def test_smtp_url_is_taken_apart(url: str, target: SmtpTarget) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        pytest.param("", "must begin with smtp://", id="empty"),
-        pytest.param("mail.example.org:25", "must begin with smtp://|malformed", id="no scheme"),
-        pytest.param("http://u:hunter2@mail", "must begin with smtp://", id="another scheme"),
-        pytest.param("smtp://", "names no host", id="no host"),
+        pytest.param("", "must start with smtp://", id="empty"),
+        pytest.param("mail.example.org:25", "must start with smtp://|malformed", id="no scheme"),
+        pytest.param("http://u:hunter2@mail", "must start with smtp://", id="another scheme"),
+        pytest.param("smtp://", "has no host", id="no host"),
         pytest.param("smtp://mail:0", "port 0", id="port 0"),
         pytest.param("smtp://mail:70000", "malformed", id="port too high"),
         pytest.param("smtp://u:hunter2/x@mail", "malformed", id="slash in the password"),
         pytest.param("smtp://u:hunter2%@a..b", "malformed", id="empty label"),
-        pytest.param("smtp://mail/hunter2", "goes on after host and port", id="path"),
+        pytest.param("smtp://mail/hunter2", "continues after host and port", id="path"),
         pytest.param("smtp://u:hunter2 @mail", "white space", id="blank"),
         pytest.param("smtp://hunter2@mail", "both a user and a password", id="no password"),
         pytest.param("smtp://u:hunter2%ff@mail", "not percent-encoded UTF-8", id="not UTF-8"),
@@ -129,7 +129,7 @@ def test_file_mailer_leaves_nothing_behind_where_the_file_cannot_be(tmp_path: Pa
     """A disk that refuses is not the mail's fault: it stays to be kept later, and no half file is left."""
     (tmp_path / "mail-1@example.org.eml").mkdir()
 
-    with pytest.raises(MailError, match="could not be kept as a file") as refused:
+    with pytest.raises(MailError, match="could not be written to a file") as refused:
         FileMailer(tmp_path).send(mail())
 
     assert not refused.value.permanent

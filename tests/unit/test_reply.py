@@ -167,7 +167,7 @@ ROWS: list[tuple[str, Case, str, str]] = [
         "expired, found by this very read",
         live(OLD, EXPIRED),
         EXPIRED_ZOOM,
-        "An email with a link to reconnect Zoom goes out with our next check; that is due within a minute.",
+        "Our next check will email a link to reconnect Zoom; it is due within a minute.",
     ),
     (
         "expired, reconnected since",
@@ -273,7 +273,7 @@ ROWS: list[tuple[str, Case, str, str]] = [
         "unexplained, found by this very read",
         live(tracked(age=30 * HOUR), CONNECTED),
         OVERDUE,
-        f"Our team is alerted at our next check; {READY} Fri 11 Dec 2026, 12:00 (UTC).",
+        f"Our next check alerts our team; {READY} Fri 11 Dec 2026, 12:00 (UTC).",
     ),
     (
         "parked",
