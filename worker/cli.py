@@ -83,7 +83,7 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, RedisError):
         return (
             f"Redis is unavailable ({type(error).__name__}): {str(error).rstrip('.')}.\n"
-            "Start it, or correct RECONCILER_REDIS_URL; `reconciler doctor` tells more."
+            "Start it, or correct RECONCILER_REDIS_URL; run `reconciler doctor` for details."
         )
     return None
 

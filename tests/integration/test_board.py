@@ -129,7 +129,7 @@ def test_a_ledger_that_is_away_is_said(settings: Settings) -> None:
         answer = opened.get("/")
 
     assert answer.status_code == 503
-    assert "cannot be read" in answer.text
+    assert "The ledger is unavailable" in answer.text
     assert "secret" not in answer.text
 
 

@@ -125,7 +125,7 @@ def test_a_host_whose_clock_is_off_is_told(
 LOGINS = {
     "the right login": ("smtp://user%40example.org:hunter2%2F%3A@", None),
     "a wrong password": ("smtp://user%40example.org:hunter3@", "it answered 535 at login"),
-    "no TLS": ("smtp+starttls://user%40example.org:hunter2%2F%3A@", "does not support what the SMTP URL asks"),
+    "no TLS": ("smtp+starttls://user%40example.org:hunter2%2F%3A@", "does not support what the SMTP URL"),
 }
 
 

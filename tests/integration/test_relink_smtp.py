@@ -136,12 +136,24 @@ def test_mail_arrives_as_composed() -> None:
     ("inbox", "permanent", "reason"),
     [
         pytest.param(
-            Inbox(rcpt="550 5.1.1 no dana"), True, "permanently refused the email with 550, at the recipient", id="no user"
+            Inbox(rcpt="550 5.1.1 no dana"),
+            True,
+            "refused the email with 550, at the recipient",
+            id="no user",
         ),
-        pytest.param(Inbox(rcpt="450 greylisted"), False, "off with 450, at the recipient", id="greylisted"),
+        pytest.param(
+            Inbox(rcpt="450 greylisted"),
+            False,
+            "postponed the email with 450, at the recipient",
+            id="greylisted",
+        ),
         pytest.param(Inbox(rcpt="530 log in"), False, "need fixing: it answered 530", id="login wanted"),
-        pytest.param(Inbox(data="554 5.7.1 spam"), True, "for good with 554, at the message", id="spam"),
-        pytest.param(Inbox(data="452 disk full"), False, "off with 452, at the message", id="disk full"),
+        pytest.param(
+            Inbox(data="554 5.7.1 spam"), True, "refused the email with 554, at the message", id="spam"
+        ),
+        pytest.param(
+            Inbox(data="452 disk full"), False, "postponed the email with 452, at the message", id="disk full"
+        ),
     ],
 )
 def test_refusal_tells_whose_fault_it_is(inbox: Inbox, permanent: bool, reason: str) -> None:
@@ -170,7 +182,7 @@ def test_login_succeeds_with_percent_encoded_credentials() -> None:
             "it answered 535 at login",
             id="refused",
         ),
-        pytest.param({}, "does not offer what the SMTP URL asks for at login", id="not offered"),
+        pytest.param({}, "does not support what the SMTP URL asks for at login", id="not offered"),
     ],
 )
 def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -> None:
@@ -212,11 +224,9 @@ def converse(connection: socket.socket, *, until: bytes) -> None:
     ("greeting", "reason"),
     [
         pytest.param(b"554 no chatty here\r\n", "need fixing: it answered 554 while connecting", id="554"),
-        pytest.param(b"421 busy\r\n", "off with 421, while connecting", id="421"),
+        pytest.param(b"421 busy\r\n", "postponed the email with 421, while connecting", id="421"),
         pytest.param(b"", "broke off the conversation", id="nothing"),
-        pytest.param(
-            b"HTTP/1.1 400 chatty\r\n", "did not answer as one does, while connecting", id="not SMTP"
-        ),
+        pytest.param(b"HTTP/1.1 400 chatty\r\n", "gave an invalid answer, while connecting", id="not SMTP"),
     ],
 )
 def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
