@@ -66,7 +66,7 @@ class Redaction:
         return value
 
     def mask_line(self, _logger: Any, _method: str, line: str) -> str:
-        """The rendered line, which now also has as text what was not text before."""
+        """Mask the rendered line too: some values only become text by rendering."""
         return self.mask(line)
 
     def mask(self, text: str) -> str:

@@ -22,9 +22,9 @@ from worker.cronofy.errors import OutOfBudget, ProbeTurn
 from worker.ledger.keys import Keys
 
 #: Longer values of ``Retry-After`` are cut to this (contract §6).
-LONGEST_TOLD_PAUSE = timedelta(minutes=2)
+LONGEST_RETRY_AFTER = timedelta(minutes=2)
 #: "Retry now" right after a 429 is not believed.
-SHORTEST_TOLD_PAUSE = timedelta(seconds=1)
+SHORTEST_RETRY_AFTER = timedelta(seconds=1)
 
 #: A look under way waits this long for room, since giving up would waste its earlier calls.
 PATIENCE = timedelta(seconds=2)
@@ -104,7 +104,7 @@ class Budget:
     def pause(self, asked: timedelta | None) -> None:
         """After a 429, stop the fleet as long as Cronofy asked, otherwise for growing, jittered pauses."""
         if asked is not None:
-            asked = min(max(asked, SHORTEST_TOLD_PAUSE), LONGEST_TOLD_PAUSE)
+            asked = min(max(asked, SHORTEST_RETRY_AFTER), LONGEST_RETRY_AFTER)
         asked_ms = "" if asked is None else int(asked.total_seconds() * 1000)
         length = self._run("pause", asked_ms, self._jitter())
         if length:

@@ -31,7 +31,7 @@ class Finding:
 
     @property
     def as_json(self) -> dict[str, str]:
-        """The finding as in the contract (§5)."""
+        """The finding as in the contract (§6)."""
         return {"name": self.name, "state": self.health.value, "what": self.what, "mend": self.fix}
 
 

@@ -1,4 +1,4 @@
-"""Which relink URLs may be mailed to a user.
+"""Which relink URLs may be emailed to a user.
 
 The URL comes from an API's answer and goes behind a button that asks a person to sign in, so it must lead
 where the operator expects (contract §4, `RECONCILER_RELINK_HOSTS`). Anyone who has it can relink the account,

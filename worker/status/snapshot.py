@@ -86,7 +86,7 @@ class Status(Figures):
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """The contract's fields (§5), and the table's others."""
+        """The contract's fields (§6), and the table's others."""
         return {
             "at": _rfc3339(self.at),
             "events": {"pending": self.pending, "assigned": self.assigned, "closed": self.closed},
