@@ -44,7 +44,7 @@ TABLE: Mapping[Cause, Row] = {
         number=1,
         label="still being created",
         wrong="nothing: Cronofy is still creating it",
-        done="looks again at growing intervals, at most a quarter of the time left apart",
+        done="looks again at growing intervals, each at most a quarter of the time left",
         support="Wait. Send the answer above if the customer asks.",
         operator="Nothing. To have it looked at now, run conferencing.reconcile_event.",
     ),
