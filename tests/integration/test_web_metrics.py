@@ -15,7 +15,7 @@ from sandbox.server import RunningSandbox
 from tests.contract.documents import code, table
 from tests.integration.served import serving
 from tests.integration.world import World, beginning
-from worker.cronofy.endpoints import ENDPOINTS
+from worker.cronofy.http import ENDPOINTS
 
 
 @pytest.fixture
