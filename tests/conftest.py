@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from cryptography.fernet import Fernet
 from redis import Redis
 
@@ -37,6 +40,34 @@ def _no_settings_from_outside(
     for name in list(os.environ):
         if name.startswith("RECONCILER_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cached_loggers() -> Iterator[None]:
+    """No module's logger outlives the configuration it was first used with.
+
+    A cached logger keeps its first processors, so that `capture_logs` in a later test would miss its lines.
+    """
+    configure = structlog.configure
+
+    def configure_uncached(**settings: Any) -> None:
+        configure(**settings | {"cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", configure_uncached)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    """What a test, or a command it runs in this process, configures of logging ends with the test."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level, raising = root.handlers, root.level, logging.raiseExceptions
+    yield
+    logging.raiseExceptions = raising
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

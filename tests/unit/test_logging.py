@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -54,32 +54,20 @@ class Lines:
         return [json.loads(line) for line in self.text().splitlines()]
 
 
-@pytest.fixture
-def restored() -> Iterator[None]:
-    """Logging as it was before, after the test."""
-    root = logging.getLogger()
-    handlers, level, raising = root.handlers, root.level, logging.raiseExceptions
-    yield
-    logging.raiseExceptions = raising
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
 @pytest.fixture(params=["json", "console"])
-def lines(request: pytest.FixtureRequest, restored: None) -> Lines:
+def lines(request: pytest.FixtureRequest) -> Lines:
     """Logging in either format."""
     return Lines(request.param)
 
 
 @pytest.fixture
-def json_lines(restored: None) -> Lines:
+def json_lines() -> Lines:
     """Logging as a fleet has it."""
     return Lines("json")
 
 
 @pytest.fixture
-def console(restored: None) -> Lines:
+def console() -> Lines:
     """Logging as on a terminal."""
     return Lines("console")
 
@@ -239,7 +227,7 @@ def test_a_line_within_a_span_carries_its_ids(json_lines: Lines) -> None:
 @pytest.mark.parametrize(
     ("level", "said"), [("debug", "diw"), ("info", "iw"), ("warning", "w"), ("error", "")]
 )
-def test_the_level_is_kept(restored: None, level: str, said: str) -> None:
+def test_the_level_is_kept(level: str, said: str) -> None:
     """What is below it is not written."""
     lines = Lines("json", log_level=level)
 
