@@ -20,7 +20,7 @@ Value = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One benchmark's figures. A row maps headings to values; those without a heading are only in the JSON."""
+    """One benchmark's figures. A row maps headings to values; others appear only in the JSON."""
 
     #: The benchmark's name on the command line and in file names.
     name: str

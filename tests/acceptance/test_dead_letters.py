@@ -1,4 +1,4 @@
-"""Dead letters as an operator meets them: listed, read, corrected, sent again, dropped."""
+"""Dead letters as an operator sees them: listed, read, corrected, replayed, dropped."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def letters(quiet_fleet: Fleet) -> Iterator[Fleet]:
 
 
 def listed(fleet: Fleet) -> Any:
-    """The contract's list."""
+    """The list, as in the contract."""
     ran = fleet.run("dead-letters", "--json")
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
 
 def refuse(fleet: Fleet, **kwargs: Any) -> str:
-    """Have a `track` refused; the letter's id."""
+    """Have a `track` refused; returns the dead letter's id."""
     fleet.caller.failure("track", **kwargs)
     return ids(fleet)[-1]
 
 
 def ids(fleet: Fleet) -> list[str]:
-    """The ids of all letters, the newest last: sooner read here than by a command."""
+    """The ids of all dead letters, newest last: faster to read here than with a command."""
     entries: Any = fleet.redis.xrange("reconciler:dead-letters")
     return [letter_id.decode() for letter_id, _ in entries]
 
 
 def test_a_refused_payload_is_corrected_on_the_way_back(letters: Fleet) -> None:
-    """Sent again as it was it comes back with its reason; with one argument replaced it is carried out."""
+    """Replayed unchanged it comes back with its reason; with one argument replaced it is carried out."""
     person = letters.person(zoom("pro_zoom"))
     event = {"event_id": 7, "summary": "Planning", "conferencing": {"profile_id": "pro_zoom"}}
     refuse(letters, sub=person.sub, calendar_id=person.calendar_id, event=event)
@@ -64,7 +64,7 @@ def test_a_refused_payload_is_corrected_on_the_way_back(letters: Fleet) -> None:
 
 
 def test_secrets_are_masked_and_still_sent_again(letters: Fleet) -> None:
-    """No command prints a token, also under a misspelt name; one argument too many can be left out."""
+    """No command prints a token, even under a misspelt name; a surplus argument can be dropped."""
     sub, token = f"acc_{uuid4().hex}", f"token-{uuid4().hex}"
     letters.caller.failure("connect_account", sub=sub, refresh_token=token, refreshtoken=token, name="Dana")
 
@@ -79,7 +79,7 @@ def test_secrets_are_masked_and_still_sent_again(letters: Fleet) -> None:
 
 
 def test_the_table_fits_a_terminal_of_eighty_columns(letters: Fleet) -> None:
-    """Long reasons are wrapped; the ids stay whole, to be copied."""
+    """Long reasons are wrapped; ids stay whole, to be copied."""
     event = {"event_id": "e", "start": "x" * 300}
     kept = [refuse(letters, sub="acc", calendar_id="cal", event=event) for _ in range(3)]
 
@@ -92,7 +92,7 @@ def test_the_table_fits_a_terminal_of_eighty_columns(letters: Fleet) -> None:
 
 
 def test_an_unknown_id_changes_nothing_and_names_the_nearest(letters: Fleet) -> None:
-    """One digit wrong among ids that are right."""
+    """One wrong digit among valid ids."""
     kept = refuse(letters, sub="acc", calendar_id="cal", event={})
     wrong = kept[:-3] + ("1" if kept[-3] != "1" else "2") + kept[-2:]
 
@@ -113,7 +113,7 @@ def test_an_unknown_id_changes_nothing_and_names_the_nearest(letters: Fleet) -> 
     ],
 )
 def test_what_cannot_be_sent_again_stays(letters: Fleet, setting: str, value: str, said: str) -> None:
-    """A letter that no key opens, or whose message nobody takes, is left, and exit code 1 says so."""
+    """A dead letter that no key opens, or that no broker takes, is kept, and exit code 1 says so."""
     kept = refuse(letters, sub="acc", calendar_id="cal", event={"event_id": "e"}, more=1)
     env = {**letters.env, f"RECONCILER_{setting}": value}
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_sent_again_stays(letters: Fleet, setting: str, value: st
 
 
 def test_letters_are_erased_only_when_that_is_meant(letters: Fleet) -> None:
-    """Without a terminal to ask at, only with --yes; one of them or all."""
+    """Without a terminal to confirm on, only with --yes; one of them or all."""
     first, second, third = (
         refuse(letters, sub="acc", calendar_id="cal", event={}, number=number) for number in range(3)
     )
@@ -155,7 +155,7 @@ def test_letters_are_erased_only_when_that_is_meant(letters: Fleet) -> None:
     ],
 )
 def test_wrong_usage_is_refused(args: str, letters: Fleet) -> None:
-    """Exit code 2, with a word on what is wrong."""
+    """Exit code 2, and a message saying what is wrong."""
     ran = letters.run("dead-letters", *args.split())
 
     assert ran.returncode == 2

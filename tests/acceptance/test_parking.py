@@ -1,4 +1,4 @@
-"""A damaged record in a running fleet: it is set aside, an operator hears of it, and there is a way back."""
+"""A damaged record in a running fleet: it is set aside, an operator is told, and there is a way back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def to_operator(person: Person) -> list[Any]:
 
 
 def test_what_cannot_be_read_is_set_aside_and_tracked_again(fleet: Fleet) -> None:
-    """Its neighbour gets its link as usual; replayed, the one letter has the event watched by its ids."""
+    """Its neighbour gets its link as usual; replaying the dead letter tracks the event again by its ids."""
     person = fleet.person(zoom("pro_zoom"))
     for event_id in ("damaged", "healthy"):
         person.stick(event_id)

@@ -1,4 +1,4 @@
-"""A fleet whose broker is RabbitMQ; the ledger is a Redis as always."""
+"""A fleet with RabbitMQ as its broker; the ledger is a Redis as always."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="module")
 def fleet(broker: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """`reconciler up`; its outcomes also go to a consumer's queue."""
+    """`reconciler up`; its outcomes are also sent to a consumer's queue."""
     settings = {"OUTCOME_TASK": "billing.settle", "OUTCOME_QUEUE": OUTCOME_QUEUE, "RELINK_REMINDERS": "3600"}
     with running_fleet(tmp_path_factory.mktemp("fleet"), settings=settings, broker=broker.url) as running:
         yield running
@@ -40,7 +40,7 @@ def served(fleet: Fleet) -> Served:
 
 
 def _received(broker: RabbitMQ) -> Iterator[str]:
-    """Takes what is on the consumer's queue: the id of each outcome."""
+    """Consume the consumer's queue; returns the id of each outcome."""
     with Connection(broker.url) as connection, connection.SimpleQueue(OUTCOME_QUEUE) as queue:
         while len(queue):
             message = queue.get(timeout=5)
@@ -50,7 +50,7 @@ def _received(broker: RabbitMQ) -> Iterator[str]:
 
 
 def _arrive(broker: RabbitMQ, told: set[str]) -> None:
-    """Wait until all of these outcomes were on the consumer's queue."""
+    """Wait until all of these outcomes have been on the consumer's queue."""
     received: set[str] = set()
 
     def arrived() -> bool:
@@ -61,7 +61,7 @@ def _arrive(broker: RabbitMQ, told: set[str]) -> None:
 
 
 def _doctor(fleet: Fleet) -> Mapping[str, str]:
-    """How the doctor finds each thing."""
+    """The doctor's result for each check."""
     return {check["name"]: check["state"] for check in json.loads(fleet.run("doctor", "--json").stdout)}
 
 
@@ -81,7 +81,7 @@ def _settle(person: Person, event_ids: list[str]) -> None:
 
 
 def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
-    """Another profile is set and a user asked; the consumer is told each outcome; all is found well."""
+    """A profile is replaced and a user is asked; the consumer gets each outcome; the doctor finds nothing."""
     moved = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
     moved.write_and_track("moved", "pro_old", provider_name="zoom")
     asked = fleet.person(zoom("pro_asked", connected=False))
@@ -99,7 +99,7 @@ def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
 
 
 def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: RabbitMQ) -> None:
-    """Each is dropped with its reason, once, and the same worker goes on."""
+    """Each is dropped with its reason, once, and the same worker carries on."""
     worker = fleet.up.role("worker")
     with Connection(broker.url) as connection:
         publish = connection.Producer(routing_key=INTAKE).publish
@@ -116,7 +116,7 @@ def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: Rabbit
 
 
 def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ) -> None:
-    """Worker and beat live through it and go on; what the consumer was told is on its queue."""
+    """Worker and beat survive and carry on; every outcome is on the consumer's queue."""
     processes = fleet.up.role("worker"), fleet.up.role("beat")
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "killed")
@@ -134,7 +134,7 @@ def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ
 
 
 def test_a_broker_that_takes_no_messages_is_named(fleet: Fleet, broker: RabbitMQ, served: Served) -> None:
-    """Short of memory it only stops listening: that is said, notifications are put off; then work goes on."""
+    """Low on memory it just stops reading: that is logged, notifications are put off; then work continues."""
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "blocked")
     said = len(fleet.logged("redis.unavailable"))

@@ -1,4 +1,4 @@
-"""The relink email, from the lost connection to the links of all meetings that waited for it."""
+"""The relink email, from the lost connection to the links of all meetings waiting for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _is_assigned(person: Person, event_ids: list[str]) -> bool:
 
 
 def test_one_email_asks_for_a_profile_however_many_events_wait_for_it(fleet: Fleet) -> None:
-    """Three meetings, one email that lists them soonest first; its link helps all; no reminder follows."""
+    """Three meetings, one email that lists them soonest first; its link fixes all; no reminder follows."""
     person = fleet.person(zoom("pro_expiring"))
     starts = {"later": timedelta(days=3), "soonest": timedelta(days=1), "between": timedelta(days=2)}
     for event_id, start in starts.items():

@@ -1,4 +1,4 @@
-"""Ends and beginnings: an orderly end, and processes that are killed in the middle of their work."""
+"""Orderly shutdown, and processes that are killed in the middle of their work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 
 def test_up_ends_in_good_order_and_takes_up_its_work_where_it_was(fleet: Fleet) -> None:
-    """SIGTERM ends it within 15 s with exit code 0; after a new start nothing is told or written twice."""
+    """SIGTERM ends it within 15 s with exit code 0; after a restart nothing is published or written twice."""
     moved = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
     moved.write_and_track("moved", "pro_old", provider_name="zoom")
     moved.outcome("assigned", "moved")
@@ -61,7 +61,7 @@ def test_up_ends_in_good_order_and_takes_up_its_work_where_it_was(fleet: Fleet) 
 
 
 def test_what_a_killed_worker_held_is_taken_up_by_the_next(fleet: Fleet) -> None:
-    """All processes of the worker are killed during a look; `up` starts it again, and the event settles."""
+    """All processes of the worker are killed during a look; `up` restarts it, and the event settles."""
     person = fleet.person(zoom("pro_zoom"))
     slow = {"path_prefix": "/v1/events", "sub": person.sub}
     fleet.control.add_fault("slow", match=slow, seconds=2.5, times=1)

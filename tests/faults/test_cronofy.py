@@ -1,4 +1,4 @@
-"""Cronofy in trouble: for each broken answer what is done, recorded, logged and told; then all goes on."""
+"""Cronofy in trouble: what each broken answer leads to, and that everything recovers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stage(
 
 @pytest.mark.parametrize(("row", "lay"), FAULTS)
 def test_a_fault_comes_to_what_its_row_says(stage: Stage, row: Trouble, lay: Lay, record: Record) -> None:
-    """One look under the fault, then one without it: nothing wrong is concluded, and nothing is lost."""
+    """One look under the fault, then one without it: no wrong conclusion, and nothing is lost."""
     world = _prepared(stage, row)
 
     with lay(stage, world):
@@ -82,7 +82,7 @@ def _fits(line: tuple[str, str] | None, expected: tuple[str, str] | None) -> boo
 
 
 def _recovered(stage: Stage, world: World, row: Trouble) -> None:
-    """Once Cronofy is well again, every event ends as though it had always been."""
+    """Once Cronofy works again, every event ends as though it always had."""
     if row.told is OutcomeType.ACCOUNT_LOST:
         world.connect()
     for _ in range(3):
@@ -115,7 +115,7 @@ def _recovered(stage: Stage, world: World, row: Trouble) -> None:
 def test_an_event_that_moves_between_two_pages_is_written_once_as_it_stands(
     stage: Stage, moved: str, hours: float, record: Record
 ) -> None:
-    """Neither it nor the one that slips between the pages is taken for gone; none is moved back."""
+    """Neither it nor the event that slips between the pages counts as gone; neither is moved back."""
     world = stage.begin()
     world.control.set_settings(page_size=2)
     for number in range(1, 5):
@@ -158,7 +158,7 @@ def after_the_first_page(stage: Stage, act: Callable[[], object]) -> Iterator[No
 
 
 def test_the_documentation_has_the_table(pytestconfig: pytest.Config) -> None:
-    """What the rows are held to is what the page says; ``--document docs/reliability.md`` writes it."""
+    """The page has what the rows are tested for; ``--document docs/reliability.md`` writes it."""
     if pytestconfig.getoption("--document"):
         pytest.skip("it is written at the end of this run")
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")

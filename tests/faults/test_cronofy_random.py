@@ -1,4 +1,4 @@
-"""Three of ten calls fail at random, in every way there is: all events still end right."""
+"""Three of ten calls fail at random, in every possible way: all events still end correctly."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.faults.stage import Stage
 from tests.faults.trouble import EVENTS, USERINFO
 
 SHARE = 0.3
-#: Far more than it takes: a look needs some four calls, of which every one may fail.
+#: Far more than needed: a look takes about four calls, each of which may fail.
 ROUNDS = 120
 
 ANY: dict[str, Any] = {}
-#: Only what says nothing of the request itself: a 403, say, is believed.
+#: Only faults that say nothing about the request itself: a 403, for example, is believed.
 FAULTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("status", ANY, {"status": 500}),
     ("status", ANY, {"status": 502}),
@@ -35,7 +35,7 @@ FAULTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("reset", ANY, {}),
     ("truncated", ANY, {}),
     ("wrong_shape", ANY, {"body": []}),
-    # To a write, a 2xx with an object is an acceptance: Cronofy documents no body for it.
+    # A 2xx with an object accepts a write: Cronofy documents no body for it.
     ("wrong_shape", {"method": "GET"}, {"body": {"pages": 7, "batch": []}}),
     ("hang", ANY, {}),
     ("drip", ANY, {}),
@@ -56,7 +56,7 @@ def running() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def stage(stage_with: Callable[..., Stage]) -> Stage:
-    """Services with little patience."""
+    """Services with short timeouts."""
     return stage_with(http_timeout=0.2)
 
 
@@ -98,12 +98,12 @@ def test_all_end_right_while_three_of_ten_calls_fail(
 
 
 def _lay(ensemble: Ensemble, dice: random.Random) -> None:
-    """All faults, each as likely as the others; together they hit that share of the calls."""
+    """All faults, equally likely; together they hit this share of the calls."""
     faults = list(FAULTS)
     dice.shuffle(faults)
     left = 1.0
     for kind, match, fields in faults:
-        # A fault is only asked where none before it struck.
+        # A fault is only considered if none before it applied.
         probability = SHARE / len(faults) / left
         left -= SHARE / len(faults)
         ensemble.control.add_fault(

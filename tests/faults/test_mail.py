@@ -23,15 +23,15 @@ OPERATOR = "operator@example.org"
 
 @pytest.fixture
 def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
+    """Starts a world at the empty sandbox."""
     yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 @pytest.fixture
 def owed(begin: Begin, running: RunningSandbox) -> Owed:
-    """A relink email that waits in the outbox."""
+    """A relink email waiting in the outbox."""
     world = begin(smtp_url=running.smtp_url)
-    # As it is, but in a hurry.
+    # Unchanged, but with shorter timeouts.
     hurried = SmtpMailer(running.smtp_url, timedelta(seconds=0.5))
     world.services = replace(world.services, mailer=hurried)
     world.control.disconnect_profile(world.sub, "pro_0")
@@ -41,7 +41,7 @@ def owed(begin: Begin, running: RunningSandbox) -> Owed:
 
 
 class Owed:
-    """An email in the outbox of a world, and the time until its next try."""
+    """An email in a world's outbox, and the time until its next try."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -54,29 +54,29 @@ class Owed:
 
     @property
     def waits(self) -> bool:
-        """Whether it is still there."""
+        """Whether it is still in the outbox."""
         return [mail_id for mail_id, _ in self._outbox()] == [self.mail_id]
 
     def try_once(self) -> timedelta:
-        """Let the mail task run; how long the email is to wait for the next try (0: it is gone)."""
+        """Run the email task; returns how long the email waits for its next try (0: it is gone)."""
         send_mails(self.world.services)
         now = self.ledger.now().timestamp()
         seconds = next((round(due / 1000 - now) for _, due in self._outbox()), 0)
         return timedelta(seconds=seconds)
 
     def let_time_pass(self) -> None:
-        """Until the email is due again."""
+        """Let time pass until the email is due again."""
         self.ledger.redis.zadd(f"{self.ledger.prefix}:outbox", {self.mail_id: 0}, xx=True)
 
     def arrived(self) -> list[str]:
-        """The Message-IDs of what the mailbox keeps, in order."""
+        """The Message-IDs in the mailbox, in order."""
         return [mail["message_id"] for mail in self.world.control.mail()]
 
 
 def test_an_outage_of_an_hour_costs_an_hour_and_nothing_else(
     owed: Owed, running: RunningSandbox, record: Record
 ) -> None:
-    """Every try that fails is put off for longer, a quarter of an hour at most; then it arrives, once."""
+    """Each failed try delays the next further, up to a quarter of an hour; then it arrives, once."""
     mailer = owed.world.services.mailer
     owed.world.services = replace(owed.world.services, mailer=SmtpMailer("smtp://127.0.0.1:1"))
     waits: list[timedelta] = []
@@ -115,7 +115,7 @@ def test_an_outage_of_an_hour_costs_an_hour_and_nothing_else(
 def test_an_email_that_may_still_arrive_is_kept_until_it_does(
     owed: Owed, record: Record, trouble: dict[str, Any], arrives: int
 ) -> None:
-    """Two tries fail; the third arrives. Where it is unknown whether one arrived, all have one Message-ID."""
+    """Two tries fail; the third arrives. If one may have arrived, all have the same Message-ID."""
     owed.world.control.set_mailbox(**trouble, refuse_times=None if "delay_seconds" in trouble else 2)
     waits = []
     for _ in range(2):
@@ -142,7 +142,7 @@ def test_an_email_that_may_still_arrive_is_kept_until_it_does(
 
 @pytest.mark.parametrize("step", ["recipient", "message"])
 def test_an_email_that_is_refused_for_good_is_told(owed: Owed, record: Record, step: Any) -> None:
-    """It leaves the outbox, and an outcome says so: nobody waits for a user who was never written to."""
+    """It leaves the outbox, and an outcome says so: nobody waits for a user who was never emailed."""
     owed.world.control.set_mailbox(refuse_status=550, refuse_at=step, refuse_times=1)
 
     owed.try_once()
@@ -171,7 +171,7 @@ def test_an_email_that_is_refused_for_good_is_told(owed: Owed, record: Record, s
 def test_a_relink_url_that_leads_elsewhere_is_never_mailed(
     begin: Begin, running: RunningSandbox, capfd: pytest.CaptureFixture[str], record: Record, origin: str
 ) -> None:
-    """It is escalated; the user gets nothing, and nobody is shown the URL."""
+    """It is escalated; the user gets nothing, and the URL is shown to nobody."""
     world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR)
     world.control.set_settings(public_url=origin)
     world.control.disconnect_profile(world.sub, "pro_0")
@@ -192,7 +192,7 @@ def test_a_relink_url_that_leads_elsewhere_is_never_mailed(
 
 
 def test_what_people_write_arrives_as_text(begin: Begin, running: RunningSandbox) -> None:
-    """Two emails, each to its one recipient: line breaks and markup are words of their texts."""
+    """Two emails, each to its one recipient: line breaks and markup appear as text."""
     world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, escalate_after="PT0S", grace="PT0S")
     summary = "Q3\r\nBcc: eve@example.org\r\n\r\n\u202e<b onclick=x>" + "long " * 180
     world.control.disconnect_profile(world.sub, "pro_0")

@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 def simulation(
     redis: Redis, redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Simulation]:
-    """An empty one."""
+    """An empty simulation."""
     with simulated(redis, redis_url, prefix, tmp_path, monkeypatch) as simulation:
         yield simulation
 
@@ -35,7 +35,7 @@ def simulation(
 def test_a_month_of_life(
     simulation: Simulation, long: bool, seed: int, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Everything holds after each hour, and once the world is well every event ends assigned or closed."""
+    """The invariants hold every hour, and once all faults are gone every event ends assigned or closed."""
     dice, accounts = random.Random(seed), 40 if long else 8
     callers = Callers(simulation)
     for number in range(accounts):
@@ -86,7 +86,7 @@ def _unreliable(cronofy: Cronofy, dice: random.Random) -> Disturbance:
 
 
 def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
-    """What may happen to somebody, chosen by chance."""
+    """A random thing that may happen to somebody."""
 
     def someone() -> str:
         return dice.choice(callers.simulation.cronofy.subs())

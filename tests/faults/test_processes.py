@@ -1,4 +1,4 @@
-"""Processes that are killed, ended, stopped and doubled while they work."""
+"""Processes that are killed, stopped, paused or duplicated while they work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def _start_worker(fleet: Fleet) -> Child:
-    """Start one more worker; returns once it takes messages."""
+    """Start another worker; returns once it takes messages."""
     ready = fleet.log.read_bytes().count(b"worker.ready")
     child = fleet.start("worker")
     wait_until(lambda: fleet.log.read_bytes().count(b"worker.ready") > ready, 60, what="a new worker")
@@ -34,7 +34,7 @@ def _start_worker(fleet: Fleet) -> Child:
 
 
 def _kill(worker: Child, dice: random.Random) -> None:
-    """Kill the whole worker, or only its main process or one of its pool, as the dice say."""
+    """Kill the whole worker, its main process, or one of its pool, at random."""
     pool = children_of(worker.pid)
     victims = dice.choice([[worker.pid, *pool], [worker.pid], [dice.choice(pool)] if pool else [worker.pid]])
     for pid in victims:
@@ -46,10 +46,10 @@ def _kill(worker: Child, dice: random.Random) -> None:
 def test_killed_workers_lose_nothing_and_do_nothing_twice(
     fleet: Fleet, long: bool, seed: int, record: Record
 ) -> None:
-    """Workers are killed (kill -9) again and again while events are tracked, fixed and settled.
+    """Workers are killed (kill -9) repeatedly while events are tracked, fixed and settled.
 
-    Every event ends with its conference and has each outcome once. What was written to Cronofy twice belongs
-    to accounts that a killed process had in hands, and an email that was sent twice has one Message-ID.
+    Every event ends with its conference and has each outcome once. Any double write to Cronofy belongs to an
+    account that a killed process was holding, and any email sent twice has one Message-ID.
     """
     dice = random.Random(seed)
     people, events, kills = (30, 50, 20) if long else (9, 6, 3)
@@ -79,7 +79,7 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
 
 
 def test_a_worker_that_is_asked_to_end_finishes_what_it_is_at(fleet: Fleet, record: Record) -> None:
-    """SIGTERM under load: exit code 0, nothing is left in hands, and nothing that it did is done again."""
+    """SIGTERM under load: exit code 0, nothing is left unacknowledged, and nothing it did is repeated."""
     wait_until(fleet.drained, 120, what="what killed workers held to be taken up")
     crowd = Crowd.of(fleet, 9, 4)
     fleet.control.add_fault("slow", match={"path_prefix": "/v1/events"}, seconds=0.3)
@@ -117,10 +117,10 @@ def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record
     try:
         fleet.children.append(_start_worker(fleet))
         before = fleet.log.read_bytes().count(b"look.lease_lost")
-        # Its time is up, sooner than the clock says.
+        # Expires the lease early.
         assert fleet.redis.zadd("reconciler:leased", {person.sub: 0}, xx=True, ch=True) == 1
         person.outcome("assigned", "held", 60)
-        # The pool first: its main process would end a task that was stopped for longer than its time limit.
+        # The pool first: its main process would kill a task that was stopped for longer than its time limit.
         for pid in pool:
             os.kill(pid, signal.SIGCONT)
         refused = wait_until(lambda: fleet.log.read_bytes().count(b"look.lease_lost") - before, 30)
@@ -136,13 +136,13 @@ def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record
     assert [w["event_id"] for w in fleet.control.writes() if w["sub"] == person.sub] == ["held", "held"]
     assert all(child.process.poll() is None for child in (zombie, fleet.children[-1]))
     # Stopped for longer than a task may run, it may have killed one of its pool, and a pool with a process
-    # killed in the wrong moment may not end: a supervisor's SIGKILL does that.
+    # killed at the wrong moment may hang: a supervisor's SIGKILL handles that.
     zombie.process.kill()
     zombie.process.wait(5)
 
 
 def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
-    """Without beat nothing is looked at; two that come in its place, and two workers, do everything once."""
+    """Without beat nothing is looked at; two beats in its place, and two workers, do everything once."""
     beat = next(child for child in fleet.children if "beat" in child.process.args)  # type: ignore[operator]
     os.kill(beat.pid, signal.SIGKILL)
     beat.process.wait(5)

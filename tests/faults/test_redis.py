@@ -1,4 +1,4 @@
-"""A Redis that dies, comes back, and takes no writes, under a fleet that works."""
+"""A Redis that dies, comes back, or refuses writes, under a working fleet."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _check_all_run(fleet: Fleet) -> None:
 
 
 def _half_busy(fleet: Fleet, people: int) -> list[Person]:
-    """Some of the pool's processes are at a look that takes seconds, the others are free."""
+    """Some of the pool's processes are in a look that takes seconds, the others are idle."""
     busy = [fleet.person(zoom("pro_zoom")) for _ in range(people)]
     for person in busy:
         slow = {"path_prefix": "/v1/events", "sub": person.sub}
@@ -61,7 +61,7 @@ def _half_busy(fleet: Fleet, people: int) -> list[Person]:
 def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
     fleet: Fleet, server: Server, long: bool, seed: int, record: Record
 ) -> None:
-    """Worker and beat go on, and what Redis had acknowledged is there again from its AOF."""
+    """Worker and beat carry on, and everything Redis acknowledged is restored from its AOF."""
     dice = random.Random(seed)
     people, events, kills = (12, 10, 6) if long else (6, 4, 1)
     crowd = Crowd.of(fleet, people, events)
@@ -135,7 +135,7 @@ def _fix(server: Server) -> None:
 def test_work_pauses_while_redis_takes_no_writes(
     fleet: Fleet, server: Server, long: bool, record: Record, refuse: Callable[[Server], None], reason: str
 ) -> None:
-    """Each process says why, once; nothing is done or lost meanwhile; all goes on once it is fixed."""
+    """Each process logs the reason once; nothing is done or lost meanwhile; all resumes once fixed."""
     if refuse is _alone and not long:
         pytest.skip("too few replicas belong to the long form")
     crowd = Crowd.of(fleet, 3, 30 if long else 8)
@@ -143,7 +143,7 @@ def test_work_pauses_while_redis_takes_no_writes(
     for _ in range(len(crowd) // 2):
         next(tracking)
     wait_until(lambda: len(fleet.control.requests("/v1/events")) > 0, 15, what="a fleet at work")
-    # These wait on their queue when it begins.
+    # These are queued when it begins.
     for _ in range(len(crowd) // 2):
         next(tracking)
 
@@ -168,7 +168,7 @@ def test_work_pauses_while_redis_takes_no_writes(
     assert {entry["reason"].partition(":")[0] for entry in said} == {reason}
     # Worker, its pool and beat, each about either server at most.
     assert len(said) <= 12
-    # A result that could not be stored, of what was under way just then.
+    # A result that could not be stored, of a task running just then.
     troubles = [entry for entry in lines if entry["level"] not in {"info", "warning"}]
     assert len(troubles) <= 8
     assert "look.crashed" not in fleet.log.read_text()
@@ -178,7 +178,7 @@ def test_work_pauses_while_redis_takes_no_writes(
 
 
 def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record: Record) -> None:
-    """On two servers, either may be killed: what the other holds is kept, and all goes on afterwards."""
+    """On two servers, either may be killed: the other keeps its data, and all resumes afterwards."""
     with (
         running_server(tmp_path / "ledger") as ledger,
         running_server(tmp_path / "broker") as broker,
@@ -194,7 +194,7 @@ def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record
         for _ in range(len(crowd) // 3):
             next(tracking)
         ledger.kill()
-        # Callers need the broker only.
+        # Callers need only the broker.
         list(tracking)
         wait_until(
             lambda: "ledger" in {line["server"] for line in fleet.logged("redis.unavailable")},
