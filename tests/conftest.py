@@ -1,4 +1,4 @@
-"""What many tests need: one real Redis server for the whole run, a ledger of its own for each test."""
+"""Shared fixtures: one real Redis server for the whole run, and a separate ledger for each test."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from worker.ledger.vault import Vault
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Load the fault tests' plugin here: their own conftest is read too late for its options."""
+    """Load the fault tests' plugin here: their own conftest is loaded too late for its options."""
     pluginmanager.import_plugin("tests.faults.record")
 
 
 def pytest_configure() -> None:
-    """What tests end by Ctrl-C must hear it, also where all runs as a background job of a shell."""
+    """Children must receive the Ctrl-C that tests send, even if pytest is a shell's background job."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -85,7 +85,7 @@ def prefix() -> str:
 
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
-    """A client of the server."""
+    """A client of that server."""
     with Redis.from_url(redis_url) as client:
         yield client
 

@@ -43,7 +43,7 @@ from worker.ledger.records import Episode, to_ms
     ],
 )
 def test_reminders(mails: int, after: timedelta, reminder: int | None) -> None:
-    """Reminders are counted from the first email, each is sent once, and none follows the last."""
+    """Reminders count from the first email, each is sent once, and none follows the last."""
     result = plan([tracked("a", start=FAR)], episodes=running(mails), now=NOW + after)
 
     assert [letter.reminder for _, letter in result.letters] == ([] if reminder is None else [reminder])
@@ -53,7 +53,7 @@ def test_reminders(mails: int, after: timedelta, reminder: int | None) -> None:
 
 
 def test_a_reminder_lists_what_is_upcoming() -> None:
-    """A reminder takes up new events and leaves out those that have begun; the episode remembers all."""
+    """A reminder adds new events and drops those that have begun; the episode remembers all."""
     events = [tracked("b", start=FAR), tracked("c", start=FAR)]
 
     result = plan(events, episodes=running(1, "a", "b"), now=NOW + DAY)
@@ -65,7 +65,7 @@ def test_a_reminder_lists_what_is_upcoming() -> None:
 
 
 def test_no_reminder_without_an_upcoming_event() -> None:
-    """Once no affected event is left, nobody is reminded, however long the profile stays disconnected."""
+    """Without an affected event, nobody is reminded, however long the profile stays disconnected."""
     past = tracked("a", start=NOW + HOUR)
 
     assert plan([past], episodes=running(), now=NOW + DAY).letters == ()
@@ -86,7 +86,7 @@ def test_the_whole_episode() -> None:
 
 
 def test_events_after_the_last_reminder() -> None:
-    """An event that comes when all reminders are spent is told to a person, once; the others are not."""
+    """An event that appears after the last reminder is reported to a person once; the others are not."""
     event = tracked("late", start=FAR)
     first = plan([tracked("a", start=FAR), event], episodes=running(4), now=NOW + 8 * DAY)
     late = first.verdicts[1].after
@@ -98,7 +98,7 @@ def test_events_after_the_last_reminder() -> None:
 
 
 def test_relinked() -> None:
-    """When the user has connected the profile, that is told once, the episode ends and unsent emails go."""
+    """Once the user has connected the profile, one outcome says so, the episode ends and unsent emails go."""
     back = userinfo(profile("pro_a"))
 
     result = plan([tracked("a", start=FAR)], back, episodes=running(2, "a", "b"), now=NOW + 3 * DAY)
@@ -113,14 +113,14 @@ def test_relinked() -> None:
 
 
 def test_relinked_without_an_event() -> None:
-    """That a profile was connected is told even if its events have settled meanwhile."""
+    """A reconnected profile is reported even if its events have settled in the meantime."""
     result = plan([], userinfo(profile("pro_a")), episodes=running())
 
     assert [outcome.type for outcome in result.outcomes] == [OutcomeType.RELINKED]
 
 
 def test_disconnected_again() -> None:
-    """A profile that expires once more begins a new episode with a first email."""
+    """A profile that is disconnected again begins a new episode with a first email."""
     over = plan([], userinfo(profile("pro_a")), episodes=running(4), now=NOW + 8 * DAY)
 
     anew = plan([tracked("a", start=FAR)], episodes=over.episodes, now=NOW + 9 * DAY)
@@ -130,7 +130,7 @@ def test_disconnected_again() -> None:
 
 
 def test_removed_ends_silently() -> None:
-    """A profile that is no longer listed was not relinked: its episode ends, and nothing is told."""
+    """A profile that is no longer listed was not relinked: its episode ends without an outcome."""
     result = plan([tracked("a", start=FAR)], userinfo(), episodes=running(2), now=NOW + 3 * DAY)
 
     assert (result.outcomes, result.letters, result.episodes) == ((), (), {})
@@ -138,7 +138,7 @@ def test_removed_ends_silently() -> None:
 
 
 def test_one_ends_and_the_other_goes_on() -> None:
-    """The end of one profile's episode touches no other's."""
+    """Ending one profile's episode does not affect another's."""
     episodes = running() | {"pro_b": Episode(to_ms(NOW), 1, ("mail_b",), ((CALENDAR, "b"),))}
 
     result = plan([tracked("a", start=FAR)], userinfo(lapsed("pro_a"), profile("pro_b")), episodes=episodes)
@@ -159,7 +159,7 @@ def test_one_ends_and_the_other_goes_on() -> None:
     ],
 )
 def test_next_look(mails: int, now: datetime, start: datetime, expected: datetime) -> None:
-    """The next look comes no later than the next reminder is due, since looks send it."""
+    """The next look is no later than the next reminder, since looks send it."""
     result = plan([tracked("a", start=start, interval=21600.0)], episodes=running(mails), now=now)
 
     assert result.verdicts[0].after.next_look == to_ms(expected)

@@ -1,4 +1,4 @@
-"""Relink emails: one for each profile, to whom and about what, and where none may go (contract §2 and §6)."""
+"""Relink emails: one per profile, to whom and about what, and when none may be sent (contract §2 and §6)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from worker.reconcile.relinks import RelinkPlan, affected, plan_relinks, reconne
 
 
 def test_one_email_for_all_events() -> None:
-    """The first email lists all affected events, judged or not, and is told once."""
+    """The first email lists all affected events, judged or not, with a single outcome."""
     others = [tracked("c", start=FAR), tracked("d", profile_id="pro_b", start=FAR)]
 
     result = plan([tracked("a", start=FAR), tracked("b", start=FAR)], others=others)
@@ -64,7 +64,7 @@ def test_one_email_for_all_events() -> None:
 
 
 def test_past_events_are_not_listed() -> None:
-    """An affected event that has begun meanwhile is of no interest to the user any more."""
+    """An affected event that has begun no longer matters to the user."""
     result = plan(
         [tracked("a", start=FAR)], others=[tracked("b", start=NOW), tracked("c", start=NOW + SECOND)]
     )
@@ -73,7 +73,7 @@ def test_past_events_are_not_listed() -> None:
 
 
 def test_events_of_unknown_start_are_listed() -> None:
-    """An event whose start nobody knows may well be upcoming."""
+    """An event without a known start may still be upcoming."""
     assert plan([tracked("a", body={"event_id": "a"})]).listed == [("a",)]
 
 
@@ -93,7 +93,7 @@ OWN_EXPIRED = userinfo(calendars=(calendar(lapsed("pro_google")),))
     ],
 )
 def test_no_email(profiles: Profiles, profile_id: str) -> None:
-    """Nobody is asked to connect a profile that no judged event waits for."""
+    """Nobody is asked to connect a profile that no judged event is waiting for."""
     result = plan([tracked("a", profile_id=profile_id, start=FAR)], profiles)
 
     assert (result.letters, result.outcomes, result.episodes) == ((), (), {})
@@ -111,7 +111,7 @@ def test_no_email(profiles: Profiles, profile_id: str) -> None:
     ],
 )
 def test_likely_profiles_are_asked_for(profiles: Profiles, profile_id: str, expected: str) -> None:
-    """The profile that an event probably waits for is asked for just so."""
+    """A profile that an event is probably waiting for is asked for as well."""
     result = plan([tracked("a", profile_id=profile_id, start=FAR)], profiles)
 
     assert list(result.episodes) == [expected]
@@ -142,7 +142,7 @@ def test_one_profile_of_many_calendars() -> None:
 
 
 def test_later_events_cause_no_second_first_email() -> None:
-    """An event that is found after the first email waits for the next reminder."""
+    """An event found after the first email waits for the next reminder."""
     result = plan([tracked("a", start=FAR), tracked("b", start=FAR)], episodes=running(), now=NOW + HOUR)
 
     assert (result.letters, result.outcomes, result.escalations) == ((), (), {})
@@ -176,7 +176,7 @@ def with_url(url: str | None) -> Profiles:
     ],
 )
 def test_what_may_not_be_mailed(profiles: Profiles, address: str | None, says: str) -> None:
-    """Where no email can go out, a person is told of each event once, in words that hold no URL."""
+    """If no email can be sent, a person is told once per event, in words that contain no URL."""
     events = [tracked("a", start=FAR), tracked("b", start=FAR)]
 
     first = plan(events, profiles, address=address)
@@ -200,7 +200,7 @@ def test_what_may_not_be_mailed(profiles: Profiles, address: str | None, says: s
 
 
 def test_mailed_once_it_can_be() -> None:
-    """When the obstacle is gone, the first email goes out as if there had been none."""
+    """Once the obstacle is gone, the first email goes out normally."""
     stuck = plan([tracked("a", start=FAR)], address=None)
 
     result = plan([stuck.verdicts[0].after], now=NOW + HOUR, episodes=stuck.episodes)
@@ -210,7 +210,7 @@ def test_mailed_once_it_can_be() -> None:
 
 
 def test_the_sandbox_may_be_http() -> None:
-    """A relink URL on the configured API's own host is mailed, by http too if the API is reached so."""
+    """A relink URL on the configured API's own host is emailed, even by http if the API uses http."""
     rules = replace(RULES, trusted_origin="http://127.0.0.1:9999")
 
     result = plan([tracked("a", start=FAR)], with_url("http://127.0.0.1:1/relink"), rules=rules)
@@ -219,7 +219,7 @@ def test_the_sandbox_may_be_http() -> None:
 
 
 def test_without_userinfo_nothing_changes() -> None:
-    """What was not asked neither begins nor ends an episode, reminds nobody and cancels nothing."""
+    """Without UserInfo no episode begins or ends, nobody is reminded, and no email is cancelled."""
     expired = affected(concluded(tracked("a", start=FAR), profiles=EXPIRED).after, found=True)
     account = Account(SUB, None, lost=False, memo=Memo(running()))
 
@@ -229,7 +229,7 @@ def test_without_userinfo_nothing_changes() -> None:
 
 
 def test_dry_run_sends_nothing() -> None:
-    """A dry run neither begins an episode nor reminds nor escalates, but sees that a profile is back."""
+    """A dry run neither begins an episode nor reminds nor escalates, but notices a reconnected profile."""
     events = [tracked("a", start=FAR)]
 
     for result in (
@@ -244,7 +244,7 @@ def test_dry_run_sends_nothing() -> None:
 
 
 def test_no_secret_is_told() -> None:
-    """The relink URL is in the letter alone: not in outcomes, episodes or records."""
+    """The relink URL is only in the email: not in outcomes, episodes or records."""
     result = plan([tracked("a", start=FAR)])
 
     ((_, letter),) = result.letters
@@ -254,7 +254,7 @@ def test_no_secret_is_told() -> None:
 
 
 def test_the_account_is_not_touched() -> None:
-    """Planning changes no value that it was given."""
+    """Planning does not modify its arguments."""
     given = running()
 
     plan([tracked("a", start=FAR)], episodes=given, now=NOW + DAY)
@@ -283,7 +283,7 @@ def test_the_account_is_not_touched() -> None:
     ],
 )
 def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> None:
-    """An event waits for the profile that it named, or that its last look suspected."""
+    """An event waits for the profile it named, or the one its last look suspected."""
     assert event.waits_for == expected
 
 
@@ -300,5 +300,5 @@ def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> N
     ],
 )
 def test_reconnected(profiles: Profiles | None, expected: set[str]) -> None:
-    """A profile is back when UserInfo lists it as connected and its user was asked to connect it."""
+    """A profile is back if UserInfo lists it as connected and its user was asked to connect it."""
     assert reconnected(Memo(running()), profiles) == expected

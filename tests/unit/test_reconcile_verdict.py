@@ -1,4 +1,4 @@
-"""What a diagnosis makes of one event's record, and what is told of it (contract §3 and §6)."""
+"""What a diagnosis makes of an event's record, and the outcomes it emits (contract §3 and §6)."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ SINCE = "2026-12-01T11:55:00+00:00"
 def told(
     kind: OutcomeType, cause: Cause | None, detail: dict[str, Any], now: datetime = NOW
 ) -> tuple[Outcome, ...]:
-    """Exactly one outcome of the event."""
+    """The event's single outcome."""
     return (Outcome(kind, SUB, now, CALENDAR, "booking-1", cause, detail),)
 
 
 def reason_of(verdict: Verdict) -> str:
-    """What a person is told."""
+    """The reason given to a person."""
     assert verdict.escalation is not None
     return verdict.escalation.reason
 
@@ -109,7 +109,7 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
 def test_what_is_told(
     event: TrackedEvent, sighting: Any, profiles: Profiles | None, outcomes: tuple[Outcome, ...]
 ) -> None:
-    """Each way to stand is told in the contract's words, and nothing is told where nothing changed."""
+    """Each new state is reported in the contract's words, and no change is no outcome."""
     verdict = concluded(event, sighting, profiles)
 
     assert verdict.outcomes == outcomes
@@ -137,7 +137,7 @@ def test_what_is_told(
     ],
 )
 def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, says: str) -> None:
-    """Where only a person can help, one is told at the first look that finds it, and at none after."""
+    """If only a person can help, one is told at the first look that finds it, and never again."""
     first = concluded(event, seen(), profiles)
 
     assert says in reason_of(first)
@@ -151,7 +151,7 @@ def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, s
 
 
 def test_delayed_once() -> None:
-    """An outage is told once, however long it lasts and even if it comes again."""
+    """An outage is reported once, however long it lasts and even if it recurs."""
     first = concluded(tracked(notice=FAILING), seen(), CONNECTED)
     second = again(first, NOW + HOUR)
     over = concluded(replace(second.after, notice=None), seen(), CONNECTED)
@@ -162,7 +162,7 @@ def test_delayed_once() -> None:
 
 
 def test_each_cause_is_told() -> None:
-    """Having told of one cause keeps nobody from being told of another."""
+    """Having reported one cause does not suppress another."""
     outage = concluded(tracked(notice=FAILING, age=2 * DAY), seen(), CONNECTED)
     unexplained = concluded(replace(outage.after, notice=None), seen(), CONNECTED)
 
@@ -172,7 +172,7 @@ def test_each_cause_is_told() -> None:
 
 
 def test_told_again_when_the_waiting_begins_again() -> None:
-    """What was told before another profile was set is told again if it comes again."""
+    """What was reported before another profile was set is reported again if it recurs."""
     first = concluded(tracked(age=2 * DAY), seen(), CONNECTED)
     later = concluded(first.after.asked_again(NOW), seen(), CONNECTED, now=NOW + 2 * DAY)
 
@@ -180,7 +180,7 @@ def test_told_again_when_the_waiting_begins_again() -> None:
 
 
 def test_escalations_about_different_things() -> None:
-    """One event may be escalated about two things of one cause, but about each once."""
+    """An event may be escalated about two things of one cause, but only once about each."""
     about = [
         RelinkNote(late="Reminded before."),
         RelinkNote(late="Reminded before."),
@@ -204,7 +204,7 @@ def test_escalations_about_different_things() -> None:
     ],
 )
 def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) -> None:
-    """Only what is assigned or closed is settled; a refused account's events wait, unlooked at."""
+    """Only assigned and closed are settled; a refused account's events wait without looks."""
     verdict = concluded(tracked(), sighting, CONNECTED)
 
     assert verdict.change.settle is settled
@@ -221,7 +221,7 @@ def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) ->
     ],
 )
 def test_intervals(previous: float | None, start: datetime, interval: timedelta, away: timedelta) -> None:
-    """Each look doubles the interval, and the start draws the next look nearer without resetting it."""
+    """Each look doubles the interval; the start brings the next look nearer without resetting it."""
     verdict = concluded(tracked(start=start, interval=previous), None, CONNECTED)
 
     assert verdict.after.interval == interval.total_seconds()
@@ -229,7 +229,7 @@ def test_intervals(previous: float | None, start: datetime, interval: timedelta,
 
 
 def test_the_record_keeps_the_diagnosis() -> None:
-    """After a look the record holds its diagnosis, and forgets the looks that failed before."""
+    """After a look the record has its diagnosis, and earlier failed looks are cleared."""
     verdict = concluded(tracked(failures=3), seen(), userinfo(lapsed()))
 
     assert verdict.after.failures == 0
@@ -259,7 +259,7 @@ def test_history_is_bounded() -> None:
 
 
 def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", failures: int = 0) -> Verdict:
-    """An event whose profile was removed, and whose Update Event to pro_b ended so."""
+    """An event whose profile was removed, and whose Update Event to pro_b had this result."""
     event = tracked(failures=failures)
     intended = stored(replace(event, writes={"pro_b": Write(to_ms(NOW))}))
     result = WriteResult(end, "pro_b", intended, write, reason, "zoom")
@@ -271,7 +271,7 @@ INCOMPLETE = WriteResult(WriteEnd.INCOMPLETE, "pro_b", stored(tracked()), reason
 
 
 def test_reassigned() -> None:
-    """An accepted write is told, and the event waits from now on, for the new profile."""
+    """An accepted write is reported, and from now on the event waits for the new profile."""
     verdict = written(WriteEnd.ACCEPTED, write=replace(INTENT, accepted=True))
 
     detail = {"from_profile_id": "pro_a", "to_profile_id": "pro_b"}
@@ -298,7 +298,7 @@ def test_refused_write() -> None:
 
 
 def test_an_event_that_cannot_be_written_whole() -> None:
-    """It is escalated once, and its looks go on."""
+    """It is escalated once, and its looks continue."""
     verdict = concluded(tracked(), seen(), userinfo(profile("pro_b")), write=INCOMPLETE)
 
     assert reason_of(verdict) == "It has no end."
@@ -310,7 +310,7 @@ def test_an_event_that_cannot_be_written_whole() -> None:
     [pytest.param(0, MINUTE, id="first"), pytest.param(2, 4 * MINUTE, id="third")],
 )
 def test_unanswered_write(failures: int, away: timedelta) -> None:
-    """A write without an answer is neither told nor counted as done: a later look sees."""
+    """A write without an answer is neither reported nor counted as done: a later look finds out."""
     verdict = written(WriteEnd.UNANSWERED, write=INTENT, reason="No answer came.", failures=failures)
 
     assert verdict.outcomes == ()
@@ -331,7 +331,7 @@ def test_unanswered_write(failures: int, away: timedelta) -> None:
     ],
 )
 def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expected: list[str]) -> None:
-    """It is told as soon as the link is there, before the link; any other was told before."""
+    """It is reported as soon as the link exists, before the link; other writes were reported earlier."""
     verdict = concluded(tracked(writes={"pro_b": write}), sighting, None, NOW + HOUR)
 
     assert [outcome.type.value for outcome in verdict.outcomes] == expected
@@ -341,7 +341,7 @@ def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expect
 
 
 def test_put_off_write() -> None:
-    """A write that was not sent leaves the event due at once, and untold; nor is it told later as done."""
+    """A write that was not sent leaves the event due at once, and is not reported, now or later."""
     verdict = written(WriteEnd.PUT_OFF)
 
     assert verdict.after.next_look == to_ms(NOW)
@@ -369,7 +369,7 @@ def test_the_verdict_names_its_event() -> None:
     ],
 )
 def test_looks_that_fail(age: timedelta, start: datetime, failures: int, told: list[OutcomeType]) -> None:
-    """Where looks fail until an event is overdue, a person is told once; nothing else is concluded."""
+    """If looks fail until an event is overdue, a person is told once; nothing else is concluded."""
     event = replace(tracked(start=start), asked_at=to_ms(NOW - age), failures=failures)
     given = stored(event)
 

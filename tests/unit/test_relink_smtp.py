@@ -1,4 +1,4 @@
-"""The SMTP URL of the settings, and mail that is kept as files."""
+"""The SMTP URL in the settings, and emails kept as files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def mail(message_id: str = "<mail-1@example.org>", text: str = "Hello\n") -> Ema
     ],
 )
 def test_smtp_url_is_taken_apart(url: str, target: SmtpTarget) -> None:
-    """Scheme, host, port and credentials, with the usual ports."""
+    """Scheme, host, port and credentials, with default ports."""
     assert parse_smtp_url(url) == target
 
 
@@ -69,7 +69,7 @@ def test_smtp_url_is_taken_apart(url: str, target: SmtpTarget) -> None:
     ],
 )
 def test_unfit_smtp_url_is_refused_without_its_password(url: str, reason: str) -> None:
-    """One sentence says what is wrong, and neither it nor what led to it shows the password."""
+    """One sentence says what is wrong; neither it nor its cause shows the password."""
     with pytest.raises(ValueError, match=reason) as refused:
         parse_smtp_url(url)
 
@@ -82,7 +82,7 @@ def test_unfit_smtp_url_is_refused_without_its_password(url: str, reason: str) -
 @given(password=st.text(alphabet="Hunter2:/?#[]@%&+ \t\\é", min_size=6))
 @settings(deadline=None)
 def test_no_password_is_ever_repeated(password: str) -> None:
-    """However a password is written, a refusal keeps it to itself, and so does the target's repr."""
+    """However it is written, neither a refusal nor the target's repr shows a password."""
     try:
         said = repr(parse_smtp_url(f"smtp://user:Hunter2{password}@mail.example.org"))
     except ValueError as error:
@@ -92,7 +92,7 @@ def test_no_password_is_ever_repeated(password: str) -> None:
 
 
 def test_file_mailer_keeps_a_mail_under_its_message_id(tmp_path: Path) -> None:
-    """The mail stands in the directory, which is made, and in no other file."""
+    """The email is the only file in the directory, which is created if missing."""
     directory = tmp_path / "data" / "mail"
 
     FileMailer(directory).send(mail())
@@ -104,7 +104,7 @@ def test_file_mailer_keeps_a_mail_under_its_message_id(tmp_path: Path) -> None:
 
 
 def test_file_mailer_keeps_a_mail_once_however_often_it_is_sent(tmp_path: Path) -> None:
-    """The same Message-ID is the same file, and the last writing stands."""
+    """The same Message-ID is the same file, and the last write wins."""
     mailer = FileMailer(tmp_path)
     for text in ("first\n", "second\n"):
         mailer.send(mail(text=text))
@@ -118,7 +118,7 @@ def test_file_mailer_keeps_a_mail_once_however_often_it_is_sent(tmp_path: Path) 
 
 
 def test_file_mailer_stays_in_its_directory(tmp_path: Path) -> None:
-    """A Message-ID that looks like a path is only a name."""
+    """A Message-ID that looks like a path is only a file name."""
     FileMailer(tmp_path / "mail").send(mail("<../../escape@example.org>"))
 
     assert [file.name for file in tmp_path.iterdir()] == ["mail"]
@@ -126,7 +126,7 @@ def test_file_mailer_stays_in_its_directory(tmp_path: Path) -> None:
 
 
 def test_file_mailer_leaves_nothing_behind_where_the_file_cannot_be(tmp_path: Path) -> None:
-    """A disk that refuses is not the mail's fault: it stays to be kept later, and no half file is left."""
+    """A failing disk is not the email's fault: it is kept for later, and no partial file is left."""
     (tmp_path / "mail-1@example.org.eml").mkdir()
 
     with pytest.raises(MailError, match="could not be kept as a file") as refused:

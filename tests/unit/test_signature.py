@@ -19,7 +19,7 @@ VECTORS = [
 
 @pytest.mark.parametrize(("secret", "value"), VECTORS, ids=["one", "two", "three"])
 def test_cronofys_own_examples_fit(secret: str, value: str) -> None:
-    """The header of the documentation is made from its body and secret."""
+    """The documented header follows from its body and secret."""
     assert signature_of(BODY, secret) == value
     assert is_signed(BODY, value, [secret])
 
@@ -44,13 +44,13 @@ def test_cronofys_own_examples_fit(secret: str, value: str) -> None:
     ],
 )
 def test_a_header_fits_if_any_of_its_values_does(header: str, secrets: list[str], fits: bool) -> None:
-    """One value for each active secret, with or without blanks."""
+    """One value per active secret, with or without blanks."""
     assert is_signed(BODY, header, secrets) is fits
 
 
 @pytest.mark.parametrize("body", [b"", BODY + b" ", BODY[:-1], b'{"example": "well-known"}'])
 def test_another_body_does_not_fit(body: bytes) -> None:
-    """The raw bytes count, not what they mean."""
+    """The raw bytes count, not their meaning."""
     assert not is_signed(body, NEW_VALUE, [NEW])
 
 

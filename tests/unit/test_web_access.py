@@ -14,7 +14,7 @@ TOKEN = "a-token-of-the-board"
 
 
 def request(client: str, name: str, **headers: str) -> Request:
-    """A request from this address, made to this name."""
+    """A request from this address, for this host name."""
     raw = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     scope = {
         "type": "http",
@@ -48,7 +48,7 @@ def request(client: str, name: str, **headers: str) -> Request:
 def test_without_a_token_only_the_machine_itself_may_read(
     client: str, name: str, headers: dict[str, str], status: int | None
 ) -> None:
-    """And not what a proxy on it hands on, nor a page whose name was made to lead to it."""
+    """Not through a proxy on it, nor a web page whose host name resolves to it."""
     refused = refusal(request(client, name, **headers), load_settings())
 
     assert (refused.status_code if refused else None) == status
@@ -77,7 +77,7 @@ def basic(password: str) -> str:
     ],
 )
 def test_with_a_token_whoever_has_it_may_read(header: str, status: int | None) -> None:
-    """From anywhere, and nobody else, not even the machine itself."""
+    """From anywhere; and nobody else, not even the machine itself."""
     settings = load_settings(board_token=TOKEN)
     client = "127.0.0.1" if status else "10.0.0.8"
 
