@@ -1,4 +1,4 @@
-"""Broken answers: each becomes one named error whose attributes say what happens next."""
+"""Broken answers: each becomes one named error whose attributes decide what happens next."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def running() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def caller(running: RunningSandbox, ledger: Ledger) -> Iterator[Caller]:
-    """A connected account at an empty sandbox, with little patience."""
+    """A connected account at an empty sandbox, with short timeouts."""
     with connected(running, ledger, timeout=TIMEOUT) as caller:
         yield caller
 
@@ -85,7 +85,7 @@ FAULTS = [
 def test_a_fault_has_its_error(
     caller: Caller, fault: dict[str, Any], error: type[CronofyError], status: int | None, permanent: bool
 ) -> None:
-    """Each broken answer is told apart by class, status and whether the same call may work later."""
+    """Each broken answer is classified by error, status and whether the same call may work later."""
     caller.create("e1")
     caller.control.add_fault(**fault, match={"path_prefix": "/v1/events"})
 
@@ -96,7 +96,7 @@ def test_a_fault_has_its_error(
 
 
 def test_a_look_ends_by_its_own_deadline(running: RunningSandbox, ledger: Ledger) -> None:
-    """Calls that each are in time do not add up to more than a look may take."""
+    """Calls that are each in time cannot add up to more than a look may take."""
     with connected(running, ledger, timeout=5, look_timeout=0.5) as caller:
         caller.control.add_fault("slow", seconds=0.2)
         session = caller.session()
@@ -117,7 +117,7 @@ def test_a_look_ends_by_its_own_deadline(running: RunningSandbox, ledger: Ledger
 
 
 def in_seconds(seconds: float) -> str:
-    """An HTTP date so far from now."""
+    """An HTTP date this far from now."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
@@ -146,7 +146,7 @@ def test_a_429_pauses_the_fleet_as_told(
     told: tuple[float, float] | None,
     paused: tuple[float, float],
 ) -> None:
-    """Retry-After is read as seconds or a date; the pause it makes is two minutes at most."""
+    """Retry-After is read as seconds or a date; the pause is two minutes at most."""
     value = header()
     answer = http("429 Too Many Requests", b"", *([f"Retry-After: {value}"] if value else []))
     with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
@@ -169,7 +169,7 @@ def test_a_429_pauses_the_fleet_as_told(
 def test_a_retry_after_of_no_time_is_no_pause_to_speak_of(
     running: RunningSandbox, ledger: Ledger, value: str
 ) -> None:
-    """What lies in the past is no wait; the call itself still failed."""
+    """A time in the past is no wait; the call itself still failed."""
     answer = http("429 Too Many Requests", b"", f"Retry-After: {value}")
     with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
         raised = read(caller)
@@ -179,7 +179,7 @@ def test_a_retry_after_of_no_time_is_no_pause_to_speak_of(
 
 
 def test_a_server_fault_passes_on_what_was_told(caller: Caller) -> None:
-    """A 5xx with Retry-After says when to come again, and pauses nobody else."""
+    """A 5xx with Retry-After says when to retry, and pauses nobody else."""
     caller.control.add_fault("status", status=503, retry_after=7, times=1)
 
     raised = read(caller)
@@ -199,7 +199,7 @@ def test_a_server_fault_passes_on_what_was_told(caller: Caller) -> None:
     ],
 )
 def test_the_token_goes_to_no_other_origin(caller: Caller, running: RunningSandbox, foreign: str) -> None:
-    """A next page elsewhere is not followed, whatever the answer says: that server hears nothing."""
+    """A next page elsewhere is not followed, whatever the answer says: that server gets no request."""
     caller.create("e1")
     with RawServer(sends(http("200 OK", b'{"events": []}'))) as server:
         host, own = server.url.removeprefix("http://"), running.url.removeprefix("http://")
@@ -212,7 +212,7 @@ def test_the_token_goes_to_no_other_origin(caller: Caller, running: RunningSandb
 
 
 def test_a_redirect_is_not_followed(running: RunningSandbox, ledger: Ledger) -> None:
-    """Neither the token nor our own credentials go where an answer points."""
+    """Neither the token nor our own credentials follow a redirect."""
     with RawServer(sends(http("200 OK", b'{"events": []}'))) as other:
         answer = http("307 Temporary Redirect", b"", f"Location: {other.url}/v1/events")
         with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
@@ -245,7 +245,7 @@ NOT_OVER_HTTP = [resets, sends(b"HTTP/1.1 200 OK\r\n" + PLANTED_ACCESS.encode() 
 def test_no_error_shows_a_secret(
     running: RunningSandbox, ledger: Ledger, answer: Callable[[socket.socket], None], with_token: bool
 ) -> None:
-    """Neither its text nor its traceback holds a token, our secret or what was answered."""
+    """Neither its text nor its traceback contains a token, our secret or the answer."""
     with (
         RawServer(answer) as server,
         caller_at(running, ledger, server.url, secrets=(PLANTED_SECRET,)) as caller,

@@ -1,4 +1,4 @@
-"""The doctor: a healthy fleet has nothing wrong, and the examination itself is safe and soon over."""
+"""The doctor: a healthy fleet has no faults, and the checks are safe and quick."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.ledger.figures import read_figures
 
 
 def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:
-    """Every line is ok, and each concern has one."""
+    """Every line is ok, and every check has one."""
     findings = patient.findings()
 
     assert [finding for finding in findings if finding.health is not Health.OK] == []
@@ -33,7 +33,7 @@ def test_a_healthy_fleet_has_nothing_wrong(patient: Patient) -> None:
 
 
 def test_all_that_is_missing_is_told_at_once(patient: Patient) -> None:
-    """A line for each setting, and what needs them is skipped."""
+    """One line per setting; whatever needs them is skipped."""
     for name in ("cronofy_client_id", "vault_keys"):
         del patient.values[name]
     patient.values |= {"mail_from": "nobody", "smtp_url": "smtp://host/path"}
@@ -52,7 +52,7 @@ def test_all_that_is_missing_is_told_at_once(patient: Patient) -> None:
 
 
 def test_each_setting_that_does_not_load_is_told() -> None:
-    """One line for each fault, without the values."""
+    """One line per fault, without the values."""
     with pytest.raises(SettingsError) as raised:
         load_settings(grace="s3cret", api_share=7)
 
@@ -64,7 +64,7 @@ def test_each_setting_that_does_not_load_is_told() -> None:
 
 
 def test_an_outage_of_redis_skips_what_needs_it(patient: Patient) -> None:
-    """The rest is looked at all the same."""
+    """Everything else is still checked."""
     patient.values["redis_url"] = f"redis://{AWAY}/0"
 
     health = {finding.name: finding.health for finding in patient.findings()}
@@ -76,7 +76,7 @@ def test_an_outage_of_redis_skips_what_needs_it(patient: Patient) -> None:
 
 
 def test_cronofy_is_asked_once_and_spends_no_account(patient: Patient) -> None:
-    """One refresh with a token that nobody has, paid from the budget."""
+    """One refresh with a made-up token, charged to the budget."""
     patient.findings("cronofy")
 
     [request] = patient.sandbox.control.requests()
@@ -86,7 +86,7 @@ def test_cronofy_is_asked_once_and_spends_no_account(patient: Patient) -> None:
 
 
 def test_cronofy_is_not_asked_during_a_pause(patient: Patient) -> None:
-    """A pause means every call, the doctor's too."""
+    """A pause covers every call, including the doctor's."""
     patient.ledger.set_paused(True)
 
     [finding] = patient.complaints("cronofy")
@@ -96,7 +96,7 @@ def test_cronofy_is_not_asked_during_a_pause(patient: Patient) -> None:
 
 
 def test_a_webhook_that_leads_to_what_we_serve_is_well(patient: Patient) -> None:
-    """It is asked without a notification being made up: none is counted as refused."""
+    """It is probed without a made-up notification: none is counted as refused."""
     with serving(**patient.values) as url:
         patient.values["webhook_url"] = url
         [finding] = patient.findings("webhook")[1:]
@@ -112,7 +112,7 @@ SKEWS = {"ahead": (90, "1 min 30 s behind"), "behind": (-7200, "2 h ahead of")}
 def test_a_host_whose_clock_is_off_is_told(
     patient: Patient, monkeypatch: pytest.MonkeyPatch, seconds: float, said: str
 ) -> None:
-    """By how much, and which way; nothing of the ledger's depends on it, so it is a warning."""
+    """By how much, and in which direction; the ledger does not depend on it, so it is a warning."""
     true_time = time.time
     monkeypatch.setattr(time, "time", lambda: true_time() + seconds + (0.5 if seconds > 0 else -0.5))
 
@@ -133,7 +133,7 @@ LOGINS = {
 def test_the_mail_server_is_tried_with_the_login_and_sent_nothing(
     patient: Patient, address: str, complaint: str | None
 ) -> None:
-    """Connect, log in, do nothing; a server without STARTTLS is not given the login in clear."""
+    """Connect, log in, nothing more; without STARTTLS the login is not sent in plain text."""
     inbox = Inbox()
     with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
         patient.values["smtp_url"] = f"{address}127.0.0.1:{port}"
@@ -146,7 +146,7 @@ def test_the_mail_server_is_tried_with_the_login_and_sent_nothing(
 
 
 def test_a_check_that_hangs_holds_up_no_other(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it found before is told, then that it does not end."""
+    """Its earlier findings are shown, then that it did not finish."""
     monkeypatch.setattr(examination, "DEADLINE_SECONDS", 1.0)
 
     def hanging(_: Settings) -> Iterator[Finding]:
@@ -171,7 +171,7 @@ def test_a_check_that_hangs_holds_up_no_other(patient: Patient, monkeypatch: pyt
 
 
 def test_a_server_that_does_not_answer_is_given_up_soon(patient: Patient) -> None:
-    """One that takes connections and says nothing: the whole examination is over in time."""
+    """It accepts connections and says nothing: all checks still finish in time."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
         patient.values |= {

@@ -1,4 +1,4 @@
-"""The doctor: each fault, made for real, has its line and what to do about it."""
+"""The doctor: each real fault has its line and what to do about it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _full(patient: Patient) -> None:
 
 
 def setting(**values: Any) -> Callable[[Patient], None]:
-    """A fault that is one of the settings'."""
+    """A fault in the settings."""
     return lambda patient: patient.values.update(values)
 
 
 Spoil = Callable[[Patient], object]
-#: How it is spoilt, the check that finds it, its health and name, words of what is found and of the fix.
+#: How it is broken, the check that finds it, its health and name, words of the finding and of the fix.
 FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     "Redis is away": (
         setting(redis_url=f"redis://:s3cret@{AWAY}/0"),

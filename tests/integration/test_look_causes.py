@@ -1,4 +1,4 @@
-"""One look at each of the nine causes: what it finds, tells and writes, against the sandbox."""
+"""One look for each of the nine causes: what it finds, publishes and writes, against the sandbox."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.run import looks
 
 
 def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> None:
-    """The link is there: told once, with it, and UserInfo was not even asked."""
+    """The link is there: published once, with it, without asking UserInfo."""
     running.control.set_settings(generation_seconds=0)
     world = begin()
     world.track()
@@ -29,7 +29,7 @@ def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> 
 
 
 def test_generating_waits(begin: Begin) -> None:
-    """Young and nothing wrong: certain, and nothing is told or written."""
+    """Young with nothing wrong: certain, and nothing is published or written."""
     world = begin()
     world.track()
 
@@ -47,7 +47,7 @@ def test_generating_waits(begin: Begin) -> None:
 
 
 def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
-    """One email for the profile, however many events wait for it; then it is connected again, once."""
+    """One email for the profile, however many events wait for it; then one `relinked`."""
     world = begin()
     for event_id in ("e1", "e2"):
         world.track(event_id)
@@ -77,7 +77,7 @@ def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
 
 
 def test_a_removed_profile_is_replaced(begin: Begin) -> None:
-    """The only other Zoom profile takes its place, by one write of the whole event; then it is awaited."""
+    """The only other Zoom profile replaces it, in one write of the whole event; then the link is awaited."""
     world = begin()
     body = world.track()
     world.control.remove_profile(world.sub, world.profiles[0])
@@ -104,7 +104,7 @@ def test_a_removed_profile_is_replaced(begin: Begin) -> None:
 
 @pytest.mark.parametrize("profiles", [1, 3], ids=["no other", "two others"])
 def test_a_removed_profile_without_a_clear_replacement_is_escalated_once(begin: Begin, profiles: int) -> None:
-    """Where none or several fit, a person decides; nothing is written."""
+    """If none or several fit, a person decides; nothing is written."""
     world = begin(profiles, escalation_email="ops@example.org")
     world.track()
     world.control.remove_profile(world.sub, world.profiles[0])
@@ -118,7 +118,7 @@ def test_a_removed_profile_without_a_clear_replacement_is_escalated_once(begin: 
 
 
 def test_a_past_event_is_closed(begin: Begin) -> None:
-    """Cronofy makes no conference for what has begun."""
+    """Cronofy makes no conference for an event that has begun."""
     world = begin()
     world.track(hours=-1)
 
@@ -130,7 +130,7 @@ def test_a_past_event_is_closed(begin: Begin) -> None:
 
 
 def test_a_missing_meeting_url_is_escalated_once(begin: Begin) -> None:
-    """The licence is somebody's to mend: told once, looked at still."""
+    """Somebody must fix the licence: published once, and looks continue."""
     world = begin()
     world.track(profile="integrated")
     assert world.notify("e1", "conferencing_failing", "missing_meeting_url") == (world.sub,)
@@ -145,7 +145,7 @@ def test_a_missing_meeting_url_is_escalated_once(begin: Begin) -> None:
 
 
 def test_a_provider_outage_is_told_once_as_delayed(begin: Begin) -> None:
-    """Since when, and nothing to do."""
+    """With its start time, and nothing to do."""
     world = begin()
     world.track()
     world.notify("e1", "conferencing_failing")
@@ -161,7 +161,7 @@ def test_a_provider_outage_is_told_once_as_delayed(begin: Begin) -> None:
 
 @pytest.mark.parametrize("how", ["invalid_grant", "scope"])
 def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin, how: str) -> None:
-    """No more calls for it, its events stay pending; a new connect makes all of them due."""
+    """No more calls for it, its events stay pending; connecting it again makes all of them due."""
     world = begin()
     for event_id in ("e1", "e2"):
         world.track(event_id)
@@ -188,7 +188,7 @@ def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin,
         ("account_lost", world.sub, None)
     ]
     assert (len(world.calls()), world.standing()) == (calls, set())
-    # A notification wakes a look of the account by its name.
+    # A notification wakes a look at the account by its id.
     world.notify("e1", "conferencing_assigned")
     looks.look_at_account(world.services, world.sub)
     assert (len(world.calls()), world.types(), world.standing()) == (calls, ["account_lost"], set())
@@ -203,7 +203,7 @@ def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin,
 
 @pytest.mark.parametrize("how", ["deleted", "never there"])
 def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: str) -> None:
-    """Deleted or not to be found: confirmed by a read of all time with deleted ones, never made anew."""
+    """Deleted or not found: confirmed by a read of all time including deleted ones, never created again."""
     world = begin()
     world.track(write=how == "deleted")
     if how == "deleted":
@@ -221,7 +221,7 @@ def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: 
 
 
 def test_the_unexplained_is_escalated_once(begin: Begin) -> None:
-    """Past its grace, half an hour before its start, and nothing wrong to be seen."""
+    """Past its grace, half an hour before its start, and nothing visibly wrong."""
     world = begin(grace=0, escalation_email="ops@example.org")
     world.track(hours=0.5)
 

@@ -1,4 +1,4 @@
-"""Records and accounts that cannot be read: set aside at once, and no obstacle to anybody."""
+"""Records and accounts that cannot be read: set aside at once, without affecting others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.ledger.records import EventKey
 
 @pytest.fixture
 def begin(begin: Begin, running: RunningSandbox) -> Begin:
-    """Begins a world with plenty of budget, at a sandbox that makes conferences at once."""
+    """Starts a world with plenty of budget, at a sandbox that makes conferences at once."""
     running.control.set_settings(generation_seconds=0)
     return lambda **settings: begin(**{**QUICK, **settings})
 
@@ -45,7 +45,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
 def test_a_record_that_cannot_be_read_is_set_aside_at_once(
     begin: Begin, damage: Callable[[bytes], bytes]
 ) -> None:
-    """It leaves the ledger for the dead letters, the others settle in the same look, and that is told."""
+    """It moves to the dead letters, the others settle in the same look, and the parking is reported."""
     world = begin(escalation_email="operator@example.org")
     for event_id in ("good-1", "bad", "good-2"):
         world.track(event_id)
@@ -74,7 +74,7 @@ def test_a_record_that_cannot_be_read_is_set_aside_at_once(
 
 
 def test_a_record_under_another_ones_field_is_no_record(begin: Begin) -> None:
-    """Else it would be looked at for ever, since nothing can be written to it; nor is garbage a field."""
+    """Otherwise it would be looked at forever, since nothing can be written to it; nor is garbage a field."""
     world = begin()
     world.track("good")
     key, _, value = _raw(world, "good")
@@ -90,7 +90,7 @@ def test_a_record_under_another_ones_field_is_no_record(begin: Begin) -> None:
 
 @pytest.mark.parametrize("part", ["memo", "profile", "last_notice", "credentials"])
 def test_a_damaged_account_stops_nobody(begin: Begin, part: str) -> None:
-    """Without its memory an account is looked at as though for the first time; without tokens it waits."""
+    """Without its memo an account is looked at as if for the first time; without tokens it waits."""
     world = begin()
     world.track("e1")
     far = neighbour(world)

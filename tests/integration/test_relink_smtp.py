@@ -1,4 +1,4 @@
-"""SmtpMailer against real servers on loopback: what arrives, and which failures are whose."""
+"""SmtpMailer against real servers on loopback: what arrives, and how failures are classified."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ MESSAGE = compose_relink(
     MailEnvelope("no-reply@example.org", None, "<mail-1@example.org>", datetime(2026, 11, 30, tzinfo=UTC)),
 )
 
-#: What no reason may repeat: addresses, credentials, what the mail says.
+#: What no reason may contain: addresses, credentials, the email's text.
 SECRETS = ("dana", "no-reply", "user", "hunter2", "s3cret", "chatty")
 
 
 class Inbox:
-    """An aiosmtpd handler that keeps what it takes and answers as it is told."""
+    """An aiosmtpd handler that keeps what it receives and answers as configured."""
 
     def __init__(self, rcpt: str = "250 ok", data: str = "250 ok") -> None:
         self.rcpt, self.data = rcpt, data
@@ -76,7 +76,7 @@ def check_login(
 
 @contextmanager
 def mail_server(inbox: Inbox, **options: Any) -> Iterator[int]:
-    """A real SMTP server on a free port of loopback, and that port."""
+    """A real SMTP server on a free loopback port, and the port."""
     controller = Controller(inbox, hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
     try:
@@ -94,7 +94,7 @@ def scripted_server(script: Callable[[socket.socket], None]) -> Iterator[int]:
         try:
             with listener.accept()[0] as connection:
                 script(connection)
-        except OSError:  # the client is gone, which is what some scripts wait for
+        except OSError:  # the client is gone, which some scripts wait for
             pass
 
     thread = threading.Thread(target=play)
@@ -117,7 +117,7 @@ def failure(mailer: SmtpMailer) -> MailError:
 
 
 def test_mail_arrives_as_composed() -> None:
-    """One mail, one recipient, the same words on the other side."""
+    """One email, one recipient, the same text on the other side."""
     inbox = Inbox()
     with mail_server(inbox) as port:
         SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
@@ -145,7 +145,7 @@ def test_mail_arrives_as_composed() -> None:
     ],
 )
 def test_refusal_tells_whose_fault_it_is(inbox: Inbox, permanent: bool, reason: str) -> None:
-    """5xx to the recipient or the message is for good; 4xx and what is ours to fix is not."""
+    """5xx to the recipient or the message is final; 4xx and configuration errors are not."""
     with mail_server(inbox) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
 
@@ -174,7 +174,7 @@ def test_login_succeeds_with_percent_encoded_credentials() -> None:
     ],
 )
 def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -> None:
-    """A login that fails is the configuration's fault, named as such, and leaves the server alone a while."""
+    """A failed login is the configuration's fault, reported as such, and pauses further attempts."""
     inbox = Inbox()
     with mail_server(inbox, **options) as port:
         error = failure(SmtpMailer(f"smtp://user:hunter2@127.0.0.1:{port}"))
@@ -186,7 +186,7 @@ def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -
 
 
 def test_refused_connection_may_pass() -> None:
-    """Nobody listens: try again later."""
+    """Nothing is listening: try again later."""
     error = failure(SmtpMailer(f"smtp://127.0.0.1:{free_port()}"))
 
     assert str(error) == "the mail server refused the connection, while connecting"
@@ -194,7 +194,7 @@ def test_refused_connection_may_pass() -> None:
 
 
 def converse(connection: socket.socket, *, until: bytes) -> None:
-    """Agree to everything until a line that begins with `until` was read; that one stays unanswered."""
+    """Accept everything until a line beginning with `until`; that one stays unanswered."""
     connection.sendall(b"220 chatty\r\n")
     in_message = False
     for line in map(bytes.upper, connection.makefile("rb")):
@@ -220,7 +220,7 @@ def converse(connection: socket.socket, *, until: bytes) -> None:
     ],
 )
 def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
-    """Whatever a server says instead of a welcome, the mail is kept."""
+    """Whatever a server says instead of a greeting, the email is kept."""
     with scripted_server(lambda connection: connection.sendall(greeting)) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
 
@@ -241,7 +241,7 @@ def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
     ],
 )
 def test_lost_connection_may_pass(until: bytes, reason: str) -> None:
-    """A connection that dies is not the mail's fault; once the message was sent its fate is unknown."""
+    """A broken connection is not the email's fault; once the message was sent its fate is unknown."""
     with scripted_server(lambda connection: converse(connection, until=until)) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
 
@@ -266,7 +266,7 @@ def test_silent_server_is_given_up_after_the_timeout() -> None:
 
 
 def test_slow_server_is_given_up_between_two_steps() -> None:
-    """A server that answers every single wait in time, but takes three times as long in all, gets no mail."""
+    """A server that meets every single timeout, but takes three times as long in all, gets no email."""
 
     def dawdle(connection: socket.socket) -> None:
         for word in (b"220 chatty\r\n", b"250-chatty\r\n", b"250-well\r\n", b"250-let me see\r\n"):
@@ -283,14 +283,14 @@ def test_slow_server_is_given_up_between_two_steps() -> None:
 
 
 def test_lost_goodbye_does_not_undo_a_sent_mail() -> None:
-    """Once the server took the message, a connection that dies before the goodbye changes nothing."""
+    """Once the server accepted the message, a connection that breaks before QUIT changes nothing."""
     with scripted_server(lambda connection: converse(connection, until=b"QUIT")) as port:
         SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate with its key for 127.0.0.1, self-signed."""
+    """A self-signed certificate with its key for 127.0.0.1."""
     return Certificate.made(tmp_path_factory.mktemp("tls"))
 
 
@@ -311,7 +311,7 @@ def tls(certificate: Certificate) -> ssl.SSLContext:
 def test_tls_is_spoken_and_verified(
     scheme: str, option: str, tls: ssl.SSLContext, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trusted certificate lets the mail through; an unknown one does not, and is named as the reason."""
+    """A trusted certificate lets the email through; an unknown one does not, and is named as the reason."""
     inbox = Inbox()
     with mail_server(inbox, **{option: tls}) as port:
         url = f"{scheme}://127.0.0.1:{port}"
@@ -325,7 +325,7 @@ def test_tls_is_spoken_and_verified(
 
 
 def test_server_without_starttls_gets_nothing() -> None:
-    """Where STARTTLS was asked for and is not offered, neither credentials nor mail are sent in the clear."""
+    """If STARTTLS was requested but is not offered, neither credentials nor email are sent in plain text."""
     inbox = Inbox()
     with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
         error = failure(SmtpMailer(f"smtp+starttls://user:hunter2@127.0.0.1:{port}"))

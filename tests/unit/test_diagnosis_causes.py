@@ -130,5 +130,5 @@ GRACE = 2 * MINUTE
     ),
 )
 def test_ages(asked: Request, sighting: Seen, profiles: Profiles | None, want: Want) -> None:
-    """With nothing visibly wrong, age and time to the start decide between normal and unexplained."""
+    """With nothing visibly wrong, age and time to the start decide: normal, delayed or unexplained."""
     verify(asked, sighting, profiles, want)
