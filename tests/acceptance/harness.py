@@ -276,7 +276,7 @@ class Person:
         """The outcome of this type about one of the events (None: about the whole account)."""
         return self.fleet.outcome(kind, self.sub, event_id, seconds)
 
-    def told(self) -> list[tuple[str, str | None]]:
+    def outcome_kinds(self) -> list[tuple[str, str | None]]:
         """Type and event id of all outcomes about this account, sorted."""
         pairs = [(o["type"], o["event_id"]) for o in self.fleet.outcomes(self.sub)]
         return sorted(pairs, key=str)

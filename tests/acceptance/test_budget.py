@@ -33,7 +33,7 @@ def assigned_person(fleet: Fleet, start: timedelta) -> Person:
     return person
 
 
-def test_more_is_due_than_may_be_asked(sweepless: Fleet) -> None:
+def test_more_is_due_than_the_budget_allows(sweepless: Fleet) -> None:
     """A hundred accounts are due and our share is eighty calls a minute: they go to the meetings that start
     soonest, Cronofy refuses none, and a question still gets a live answer at once.
     """

@@ -90,7 +90,9 @@ def people(fleet: Fleet) -> dict[str, Person]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cause)
-def test_each_cause_is_diagnosed_and_told_as_the_contract_says(row: Row, people: dict[str, Person]) -> None:
+def test_each_cause_is_published_as_in_the_contract(
+    row: Row, people: dict[str, Person]
+) -> None:
     """Its diagnosis has the contract's keys, state and remedy, and its outcome the contract's fields."""
     person = people[row.cause]
     if row.outcome:
@@ -120,7 +122,7 @@ def test_each_cause_is_diagnosed_and_told_as_the_contract_says(row: Row, people:
         assert datetime.fromisoformat(diagnosis["next_check_at"]).tzinfo is not None
 
 
-def test_an_event_that_gets_its_conference_is_told_with_its_link(people: dict[str, Person]) -> None:
+def test_an_event_that_gets_its_conference_is_published_with_its_link(people: dict[str, Person]) -> None:
     """Waiting ends with the outcome `assigned`; the diagnosis then has the link and no cause."""
     person = people["generating"]
 
@@ -144,13 +146,11 @@ def test_an_outage_that_ends_needs_nobody(fleet: Fleet, people: dict[str, Person
     fleet.control.end_outage("go_to")
 
     person.outcome("assigned", "provider_outage")
-    about_event = [kind for kind, event_id in person.told() if event_id]
+    about_event = [kind for kind, event_id in person.outcome_kinds() if event_id]
     assert about_event == ["assigned", "delayed"]
 
 
-def test_an_account_that_is_connected_again_is_taken_up_where_it_was(
-    fleet: Fleet, people: dict[str, Person]
-) -> None:
+def test_an_account_connected_again_resumes(fleet: Fleet, people: dict[str, Person]) -> None:
     """Its tracked events are looked at with the new tokens, without being tracked again."""
     person = people["account_unauthorized"]
     person.outcome("account_lost", None)
@@ -161,5 +161,5 @@ def test_an_account_that_is_connected_again_is_taken_up_where_it_was(
     person.connect()
 
     person.outcome("assigned", "account_unauthorized")
-    assert person.told().count(("account_lost", None)) == 1
-    assert person.told().count(("account_connected", None)) == 2
+    assert person.outcome_kinds().count(("account_lost", None)) == 1
+    assert person.outcome_kinds().count(("account_connected", None)) == 2

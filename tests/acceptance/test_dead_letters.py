@@ -41,7 +41,7 @@ def ids(fleet: Fleet) -> list[str]:
     return [letter_id.decode() for letter_id, _ in entries]
 
 
-def test_a_refused_payload_is_corrected_on_the_way_back(letters: Fleet) -> None:
+def test_a_refused_payload_can_be_corrected_and_replayed(letters: Fleet) -> None:
     """Replayed unchanged it comes back with its reason; with one argument replaced it is carried out."""
     person = letters.person(zoom("pro_zoom"))
     event = {"event_id": 7, "summary": "Planning", "conferencing": {"profile_id": "pro_zoom"}}
@@ -63,7 +63,7 @@ def test_a_refused_payload_is_corrected_on_the_way_back(letters: Fleet) -> None:
     assert ids(letters) == []
 
 
-def test_secrets_are_masked_and_still_sent_again(letters: Fleet) -> None:
+def test_secrets_are_masked_and_still_replayed(letters: Fleet) -> None:
     """No command prints a token, even under a misspelt name; a surplus argument can be dropped."""
     sub, token = f"acc_{uuid4().hex}", f"token-{uuid4().hex}"
     letters.caller.failure("connect_account", sub=sub, refresh_token=token, refreshtoken=token, name="Dana")
@@ -112,7 +112,7 @@ def test_an_unknown_id_changes_nothing_and_names_the_nearest(letters: Fleet) -> 
         pytest.param("BROKER_URL", "redis://127.0.0.1:1/0", "The broker does not take", id="no broker"),
     ],
 )
-def test_what_cannot_be_sent_again_stays(letters: Fleet, setting: str, value: str, said: str) -> None:
+def test_what_cannot_be_replayed_stays(letters: Fleet, setting: str, value: str, said: str) -> None:
     """A dead letter that no key opens, or that no broker takes, is kept, and exit code 1 says so."""
     kept = refuse(letters, sub="acc", calendar_id="cal", event={"event_id": "e"}, more=1)
     env = {**letters.env, f"RECONCILER_{setting}": value}
@@ -128,7 +128,7 @@ def test_what_cannot_be_sent_again_stays(letters: Fleet, setting: str, value: st
     assert ids(letters) == [kept]
 
 
-def test_letters_are_erased_only_when_that_is_meant(letters: Fleet) -> None:
+def test_dead_letters_are_dropped_only_on_confirmation(letters: Fleet) -> None:
     """Without a terminal to confirm on, only with --yes; one of them or all."""
     first, second, third = (
         refuse(letters, sub="acc", calendar_id="cal", event={}, number=number) for number in range(3)

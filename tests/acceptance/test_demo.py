@@ -28,7 +28,7 @@ def test_the_demo_shows_every_cause_and_ends_well(tmp_path: Path) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_a_demo_that_is_kept_can_be_asked(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_demo_left_running_can_be_queried(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The commands it prints at its end work as shown, in the directory it names; Ctrl-C ends it."""
     with running_demo(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("out"), "--keep") as kept:
         wait_until(lambda: "reconciler serve" in kept.output.read_text(), 60, what="the end of the demo")

@@ -72,13 +72,13 @@ def _hands_over(fleet: Fleet, name: str, cwd: Path, *command: str) -> None:
     person.outcome("assigned", name)
 
 
-def test_a_caller_in_python_hands_an_event_over(fleet: Fleet) -> None:
+def test_a_caller_in_python_tracks_an_event(fleet: Fleet) -> None:
     """With only Celery."""
     _hands_over(fleet, "from-python", EXAMPLES / "python", sys.executable, "hand_over.py")
 
 
 @needs_npm
-def test_a_caller_in_node_hands_an_event_over(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_caller_in_node_tracks_an_event(fleet: Fleet, tmp_path: Path) -> None:
     """By a Celery client from npm."""
     home = shutil.copytree(EXAMPLES / "node", tmp_path / "node")
     install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
@@ -88,7 +88,7 @@ def test_a_caller_in_node_hands_an_event_over(fleet: Fleet, tmp_path: Path) -> N
 
 
 @needs_redis_cli
-def test_a_shell_script_with_plain_redis_has_an_event_watched(fleet: Fleet) -> None:
+def test_a_shell_script_with_plain_redis_tracks_an_event(fleet: Fleet) -> None:
     """The message is written by hand, and the answer read from its key."""
     person = fleet.person(zoom("pro_zoom"))
     event = person.write("from-shell", "pro_zoom", timedelta(days=2))
@@ -101,7 +101,7 @@ def test_a_shell_script_with_plain_redis_has_an_event_watched(fleet: Fleet) -> N
 
 
 @needs_redis_cli
-def test_a_shell_script_learns_that_its_payload_does_not_fit(fleet: Fleet) -> None:
+def test_a_shell_script_gets_the_reason_of_a_refusal(fleet: Fleet) -> None:
     """An event without an id fails at once, with the reason."""
     command = ["sh", "track.sh", "acc_x", "cal_x"]
     done = _try(fleet, command, {}, EXAMPLES / "shell", **_for_redis_cli(fleet))
@@ -110,7 +110,7 @@ def test_a_shell_script_learns_that_its_payload_does_not_fit(fleet: Fleet) -> No
     assert "event.event_id must be a non-empty string" in done.stdout
 
 
-def test_a_webhook_of_ones_own_hands_notifications_on(quiet_fleet: Fleet) -> None:
+def test_a_webhook_of_your_own_passes_notifications_on(quiet_fleet: Fleet) -> None:
     """A signed notification received by the Flask application settles its event before a look would."""
     person = quiet_fleet.person(zoom("pro_zoom"))
     person.track(person.write("by-webhook", "pro_zoom", timedelta(days=2), subscriptions=[]))
@@ -127,7 +127,7 @@ def test_a_webhook_of_ones_own_hands_notifications_on(quiet_fleet: Fleet) -> Non
     person.outcome("assigned", "by-webhook")
 
 
-def test_a_webhook_of_ones_own_says_so_when_the_broker_is_away(fleet: Fleet) -> None:
+def test_a_webhook_of_your_own_answers_503_without_the_broker(fleet: Fleet) -> None:
     """503 with Retry-After, so that Cronofy sends it again."""
     with _webhook(fleet, BROKER_URL=f"redis://127.0.0.1:{free_port()}/0") as url:
         answer = httpx.post(url, content="{}", timeout=30)
@@ -135,7 +135,7 @@ def test_a_webhook_of_ones_own_says_so_when_the_broker_is_away(fleet: Fleet) -> 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
 
 
-def test_a_consumer_group_works_on_each_outcome_once(fleet: Fleet) -> None:
+def test_a_consumer_group_processes_each_outcome_once(fleet: Fleet) -> None:
     """What a dead consumer read but never acknowledged, another one processes, and then no other."""
     person = fleet.person(zoom("pro_zoom"))
     person.write_and_track("left", "pro_zoom")

@@ -43,7 +43,7 @@ def _answers(client: httpx.Client) -> bool:
         return False
 
 
-def test_flower_shows_workers_and_learns_no_payload(fleet: Fleet, flower: httpx.Client) -> None:
+def test_flower_shows_workers_but_no_payload(fleet: Fleet, flower: httpx.Client) -> None:
     """A worker is listed with its queues; it sends no task events, which would contain tokens."""
 
     def queues() -> set[str]:

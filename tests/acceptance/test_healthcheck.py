@@ -66,7 +66,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_stopped_process_is_stuck_until_it_goes_on(host: Host, role: str) -> None:
+def test_a_stopped_process_is_stuck_until_it_continues(host: Host, role: str) -> None:
     """1 while it is stopped, with its pid; the other one is unaffected; 0 when it continues."""
     [other] = set(ROLES) - {role}
     pid = host.children[role].pid

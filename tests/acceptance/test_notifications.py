@@ -68,7 +68,7 @@ def test_a_channel_brings_the_relink_email_at_once(quiet_fleet: Fleet, served: S
     assert {"verification", "conferencing_profile_disconnected"} <= set(delivered)
 
 
-def test_an_address_that_is_taken_is_said_in_one_sentence(quiet_fleet: Fleet, served: Served) -> None:
+def test_a_taken_address_is_reported_in_one_sentence(quiet_fleet: Fleet, served: Served) -> None:
     """One sentence, and exit code 1."""
     done = quiet_fleet.run("serve", "--port", str(served.port))
 

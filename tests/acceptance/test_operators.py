@@ -37,7 +37,7 @@ def _status(fleet: Fleet) -> dict[str, Any]:
     return dict(json.loads(run.stdout))
 
 
-def test_the_status_of_a_fleet_at_work(fleet: Fleet) -> None:
+def test_the_status_of_a_busy_fleet(fleet: Fleet) -> None:
     """As JSON it has the contract's fields; piped it is plain, 80 columns wide, with counts by cause."""
     person = fleet.person(zoom("pro_expired", connected=False))
     person.write_and_track("waits", "pro_expired")
@@ -74,7 +74,7 @@ def test_looking_never_starts_a_server(tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["pause", "dead-letters", "untrack acc cal evt"])
-def test_who_acts_hears_soon_that_redis_is_away(tmp_path: Path, command: str) -> None:
+def test_commands_report_an_unreachable_redis_quickly(tmp_path: Path, command: str) -> None:
     """One sentence saying what to do, within seconds, and exit code 1; only dead letters need a key."""
     keys = {"VAULT_KEYS": Fernet.generate_key().decode()} if command == "dead-letters" else {}
 
@@ -206,7 +206,7 @@ def test_an_event_is_untracked(fleet: Fleet) -> None:
         pytest.param("forget --yes x{sub}", "{sub}", id="account"),
     ],
 )
-def test_what_is_mistyped_gets_the_nearest_known_ids(fleet: Fleet, command: str, nearest: str) -> None:
+def test_mistyped_ids_get_the_nearest_known_ones(fleet: Fleet, command: str, nearest: str) -> None:
     """Exit code 1, and ids that can be pasted."""
     person = fleet.person(zoom("pro_zoom"))
     person.write_and_track("evt-4711", "pro_zoom")
@@ -218,7 +218,7 @@ def test_what_is_mistyped_gets_the_nearest_known_ids(fleet: Fleet, command: str,
     assert f"  {nearest.format(sub=person.sub)}\n" in run.stderr
 
 
-def test_an_account_is_forgotten_when_told_so(fleet: Fleet) -> None:
+def test_an_account_is_forgotten_on_confirmation(fleet: Fleet) -> None:
     """Without a terminal to confirm on, only with --yes; nothing is left of the account."""
     person = fleet.person(zoom("pro_zoom"))
     person.stick("gone")
@@ -237,7 +237,7 @@ def test_an_account_is_forgotten_when_told_so(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130)], ids=["yes", "no"])
-def test_on_a_terminal_a_person_is_asked(fleet: Fleet, answer: str, code: int) -> None:
+def test_a_terminal_asks_for_confirmation(fleet: Fleet, answer: str, code: int) -> None:
     """It says what would be removed; anything but yes keeps it."""
     person = fleet.person(zoom("pro_zoom"))
     person.stick("asked")

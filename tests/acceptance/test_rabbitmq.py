@@ -80,7 +80,7 @@ def _settle(person: Person, event_ids: list[str]) -> None:
         person.outcome("assigned", event_id, 60)
 
 
-def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
+def test_everything_works(fleet: Fleet, broker: RabbitMQ) -> None:
     """A profile is replaced and a user is asked; the consumer gets each outcome; the doctor finds nothing."""
     moved = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
     moved.write_and_track("moved", "pro_old", provider_name="zoom")
@@ -98,7 +98,7 @@ def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
     assert set(queues.values()) <= {0, 1}
 
 
-def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: RabbitMQ) -> None:
+def test_unreadable_messages_do_not_end_a_worker(fleet: Fleet, broker: RabbitMQ) -> None:
     """Each is dropped with its reason, once, and the same worker carries on."""
     worker = fleet.up.role("worker")
     with Connection(broker.url) as connection:
@@ -133,7 +133,9 @@ def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ
     _arrive(broker, {o["id"] for o in fleet.outcomes() if o["sub"] in {person.sub, last.sub}})
 
 
-def test_a_broker_that_takes_no_messages_is_named(fleet: Fleet, broker: RabbitMQ, served: Served) -> None:
+def test_a_broker_that_accepts_no_messages_is_reported(
+    fleet: Fleet, broker: RabbitMQ, served: Served
+) -> None:
     """Low on memory it just stops reading: that is logged, notifications are put off; then work continues."""
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "blocked")

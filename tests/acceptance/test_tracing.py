@@ -77,7 +77,7 @@ def traced(collected: Collected, tmp_path_factory: pytest.TempPathFactory) -> It
             yield fleet
 
 
-def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: Fleet) -> None:
+def test_a_look_is_one_trace_without_secrets(collected: Collected, traced: Fleet) -> None:
     """The task and its calls are one trace, whose id is in the log; a worker that ends sends what is left."""
     traced.control.set_settings(page_size=1)
     person = traced.person(zoom("pro_zoom", connected=False))
@@ -106,7 +106,7 @@ def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: F
         assert secret.encode() not in sent
 
 
-def test_a_collector_that_is_away_harms_nothing(collected: Collected, traced: Fleet) -> None:
+def test_an_unreachable_collector_does_no_harm(collected: Collected, traced: Fleet) -> None:
     """Work continues, each process logs it once, and the fleet ends in good time."""
     traced.env["OTEL_BSP_SCHEDULE_DELAY"] = "300"
     collected.status = 400

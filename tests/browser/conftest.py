@@ -103,4 +103,4 @@ def browse(chromium: Browser) -> Iterator[Open]:
     for context in contexts:
         context.close()
     # A page that is not found is expected to log that.
-    assert [said for said in complaints if "404 (Not Found)" not in said] == []
+    assert [line for line in complaints if "404 (Not Found)" not in line] == []

@@ -38,7 +38,7 @@ KINDS = ["overview", "event", "hostile event", "found", "not found", "not tracke
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_a_serious_fault_of_accessibility(
+def test_no_page_has_a_serious_accessibility_fault(
     board: str, world: World, browse: Open, scheme: str
 ) -> None:
     """axe finds no fault in names, structure, labels or contrast; in dark mode only the colours differ."""
@@ -97,7 +97,7 @@ def test_search_finds_by_each_id(board: str, world: World, browse: Open) -> None
     expect(page).to_have_url(event_page(board, world, "expired"))
 
 
-def test_all_of_it_works_without_scripts(board: str, world: World, browse: Open) -> None:
+def test_everything_works_without_scripts(board: str, world: World, browse: Open) -> None:
     """Figures, plot and search; nothing promises an update that never comes."""
     page = browse(board, java_script_enabled=False)
 
@@ -109,7 +109,7 @@ def test_all_of_it_works_without_scripts(board: str, world: World, browse: Open)
     assert "/board/event" in page.url
 
 
-def test_it_refreshes_itself_until_told_to_stop(board: str, world: World, browse: Open) -> None:
+def test_it_refreshes_until_stopped(board: str, world: World, browse: Open) -> None:
     """Changes appear without a reload, and open tables stay open."""
     page = browse(board)
     page.clock.install()
@@ -142,7 +142,7 @@ def test_what_people_wrote_stays_text(board: str, world: World, browse: Open) ->
         assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", page.content())
 
 
-def test_people_are_shown_sparingly(board: str, world: World, browse: Open) -> None:
+def test_little_personal_data_is_shown(board: str, world: World, browse: Open) -> None:
     """No address or relink link anywhere; a meeting's summary only on its own page."""
     page = browse(board)
     account = world.account

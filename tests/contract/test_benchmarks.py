@@ -35,7 +35,7 @@ def test_each_benchmark_can_be_run(name: str) -> None:
     assert list(inspect.signature(run).parameters) == ["quick"]
 
 
-def test_a_table_takes_its_place_in_a_document(tmp_path: Path) -> None:
+def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
     """The text between the marks is replaced, the rest stays; a document without marks is left alone."""
     page = tmp_path / "page.md"
     page.write_text("Before\n<!-- it -->\nold\n<!-- /it -->\nAfter\n")

@@ -88,7 +88,7 @@ def _seconds(text: str) -> timedelta:
 # The image.
 
 
-def test_the_image_takes_all_packages_and_nothing_that_is_not_there() -> None:
+def test_the_image_copies_all_packages_and_only_existing_paths() -> None:
     """Every COPY names an existing path, and .dockerignore excludes everything else."""
     copied = set(_copied())
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
@@ -172,7 +172,7 @@ def test_the_roles_together_do_all_the_work() -> None:
     assert [service["command"][0] for service in ROLES.values()].count("beat") == 1
 
 
-def test_what_has_to_be_kept_is_on_a_volume() -> None:
+def test_persistent_data_is_on_a_volume() -> None:
     """Redis appends to a file and evicts nothing; mail files are kept; every volume is declared and used."""
     words = SERVICES["redis"]["command"]
     flags = dict(zip(words[1::2], words[2::2], strict=True))
@@ -206,7 +206,7 @@ def test_prometheus_and_grafana_find_what_is_mounted() -> None:
     assert mounts[f"./{provisioning}"] == "/etc/grafana/provisioning"
 
 
-def test_nothing_is_given_away() -> None:
+def test_nothing_is_exposed() -> None:
     """Published ports are loopback only, and secrets come only from .env, which git ignores."""
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     variables = {name for service in ROLES.values() for name in service.get("environment", {})}

@@ -112,14 +112,14 @@ def test_the_table_of_causes_names_every_remedy() -> None:
 def test_the_examples_have_the_fields_of_a_diagnosis_and_of_an_outcome() -> None:
     """The keys and their order match the code, and the words exist."""
     blocks = re.findall(r"```json\n(.*?)```", text_of("docs/contract.md"), re.DOTALL)
-    diagnosis, told = map(json.loads, blocks)
+    diagnosis, outcome = map(json.loads, blocks)
     event = TrackedEvent(EventKey("c", "e"), {}, None, 0, 0, None, None)
 
     assert list(diagnosis) == list(recorded_answer("s", event, False))
     for field, words in (("state", State), ("cause", Cause), ("certainty", Certainty), ("remedy", Remedy)):
         assert diagnosis[field] in list(words)
-    assert list(told) == list(json.loads(Outcome(OutcomeType.CLOSED, "s", datetime.now(UTC)).to_json()))
-    assert (told["type"] in list(OutcomeType), told["cause"] in list(Cause)) == (True, True)
+    assert list(outcome) == list(json.loads(Outcome(OutcomeType.CLOSED, "s", datetime.now(UTC)).to_json()))
+    assert (outcome["type"] in list(OutcomeType), outcome["cause"] in list(Cause)) == (True, True)
 
 
 SETTINGS = table("docs/contract.md", "variable")

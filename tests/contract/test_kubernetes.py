@@ -59,7 +59,7 @@ def test_a_container_is_probed_for_its_own_role(deployment: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("deployment", EACH)
-def test_a_container_may_do_little(deployment: dict[str, Any]) -> None:
+def test_a_container_has_minimal_rights(deployment: dict[str, Any]) -> None:
     """No root, no privileges, writes only to volumes; a worker has time to finish its tasks."""
     container, pod = _container(deployment), deployment["spec"]["template"]["spec"]
 
@@ -81,7 +81,7 @@ def test_a_container_may_do_little(deployment: dict[str, Any]) -> None:
     assert {v["name"] for v in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
 
 
-def test_every_selector_selects_pods_that_there_are() -> None:
+def test_every_selector_matches_existing_pods() -> None:
     """A deployment selects its own pods; a service or budget those of a deployment."""
     labels = [item["spec"]["template"]["metadata"]["labels"] for item in DEPLOYMENTS.values()]
     selectors = [i["spec"]["selector"] for i in OBJECTS if i["kind"] == "Service"]
@@ -105,7 +105,7 @@ def test_the_settings_exist_and_none_of_them_is_a_secret() -> None:
     assert named <= set(Settings.model_fields)
 
 
-def test_all_files_are_taken_in_but_the_optional_one() -> None:
+def test_all_files_but_the_optional_one_are_included() -> None:
     """kustomization.yaml lists the others; autoscaling never goes below the initial replicas."""
     [listed] = [item["resources"] for item in FILES["kustomization.yaml"]]
     [scaled] = FILES["autoscaling.yaml"]

@@ -87,7 +87,7 @@ def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
 
 
 @needs_promtool
-def test_alerts_fire_when_they_should_and_else_stay_silent() -> None:
+def test_alerts_fire_only_when_they_should() -> None:
     """Each alert's unit tests cover both cases, and pass."""
     cases = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
     names = {case["name"] for case in cases}

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from sandbox.world.events import Event
 from tests.faults.cronofy import HALF_AN_HOUR, SECRET, Cronofy, Death, body_of, calendar_of
+from tests.faults.invariants import Invariants
 from tests.faults.simulation import Message, Simulation
-from tests.faults.truths import Truths
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
@@ -25,11 +25,11 @@ class Callers:
     """Everybody outside the program. What is impossible right now is skipped."""
 
     simulation: Simulation
-    truths: Truths = field(init=False)
+    invariants: Invariants = field(init=False)
 
     def __post_init__(self) -> None:
         """Set up the invariants."""
-        self.truths = Truths(self.simulation)
+        self.invariants = Invariants(self.simulation)
 
     @property
     def cronofy(self) -> Cronofy:
@@ -65,7 +65,7 @@ class Callers:
     def forget(self, sub: str) -> None:
         """The program is asked to forget the account."""
         accept.forget_account(self.simulation.services, AccountOnly(sub=sub))
-        self.truths.forgotten(sub)
+        self.invariants.forgotten(sub)
 
     # Events.
 
@@ -84,13 +84,13 @@ class Callers:
         provider = PROFILES[event.profile_id]
         tracked = TrackEvent(sub=sub, calendar_id=calendar_of(sub), event=body, provider_name=provider)
         accept.track(self.simulation.services, tracked)
-        self.truths.tracked(sub, event_id)
+        self.invariants.tracked(sub, event_id)
 
     def untrack(self, sub: str, event_id: str) -> None:
         """A caller untracks an event."""
         one = OneEvent(sub=sub, calendar_id=calendar_of(sub), event_id=event_id)
         accept.untrack(self.simulation.services, one)
-        self.truths.untracked(sub, event_id)
+        self.invariants.untracked(sub, event_id)
 
     def move(self, sub: str, event_id: str, away: timedelta) -> None:
         """A person moves an event."""
@@ -112,8 +112,8 @@ class Callers:
 
     def notify(self, sub: str, event_id: str, interaction: str, subtype: str | None) -> None:
         """Cronofy's notification arrives: true or not, on time or late, once or again."""
-        said = {"type": interaction} | ({"subtype": subtype} if subtype else {})
-        body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
+        entry = {"type": interaction} | ({"subtype": subtype} if subtype else {})
+        body = json.dumps({"notification": {"interactions": [entry]}, "event": {"event_id": event_id}})
         notification = ReceiveNotification(body=body, signature=signature_of(body.encode(), SECRET), sub=sub)
         due = accept.receive_notification(self.simulation.services, notification)
         self.simulation.bag += [Message("look_at_account", name) for name, _ in due or ()]
@@ -150,7 +150,7 @@ class Callers:
             return
         else:
             profile.connected = True
-        self.truths.episodes[sub, profile_id] += 1
+        self.invariants.episodes[sub, profile_id] += 1
 
     def remove(self, sub: str, profile_id: str) -> None:
         """The user removes a profile."""
@@ -163,7 +163,7 @@ class Callers:
     def heal(self) -> None:
         """Every fault is removed, and everybody is connected."""
         self.cronofy.disturbances.clear()
-        self.simulation.letterbox.refusals.clear()
+        self.simulation.mail_server.refusals.clear()
         self.simulation.services.ledger.set_paused(False)
         for sub in self.cronofy.subs():
             for event in self.cronofy.events(sub):
@@ -176,15 +176,15 @@ class Callers:
         """Remove every fault and let time pass: everything ends soon, what cannot be fixed when it starts."""
         self.heal()
         self.simulation.work(2 * DAY)
-        self.truths.check()
-        pending = self.truths.unsettled()
+        self.invariants.check()
+        pending = self.invariants.unsettled()
         hopeless = [key for key in pending if not self._profile_exists(self._event_of(key))]
         assert pending == hopeless, "an event is pending although all is well"
         last = max((self._event_of(key).start.instant() for key in hopeless), default=None)
         if last:
             self.simulation.work(last - self.simulation.clock.now() + DAY)
-            self.truths.check()
-        assert self.truths.unsettled() == []
+            self.invariants.check()
+        assert self.invariants.unsettled() == []
 
     def _profile_exists(self, event: Event) -> bool:
         """Whether its profile still exists; if not, the event may wait for a person's choice."""

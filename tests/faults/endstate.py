@@ -53,9 +53,9 @@ def doubled_mails(world: World) -> int:
     return len(ids) - len(set(ids))
 
 
-def doubled_tellings(stage: Stage) -> int:
+def doubled_outcomes(stage: Stage) -> int:
     """How many outcomes were sent to their task more than once."""
-    return len(stage.told()) - len(set(stage.told()))
+    return len(stage.published()) - len(set(stage.published()))
 
 
 def faults_of(stage: Stage, world: World) -> list[str]:
@@ -83,9 +83,9 @@ def faults_of(stage: Stage, world: World) -> list[str]:
             found.append(f"{key} is not empty")
     if list(redis.scan_iter(match=f"{prefix}:mail:*")):
         found.append("an email is left behind")
-    untold = {outcome["id"] for outcome in world.outcomes()} - set(stage.told())
-    if untold:
-        found.append(f"{len(untold)} outcomes were never told")
+    unpublished = {outcome["id"] for outcome in world.outcomes()} - set(stage.published())
+    if unpublished:
+        found.append(f"{len(unpublished)} outcomes were never sent")
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tests.faults.endstate import (
     EndState,
     doubled_mails,
-    doubled_tellings,
+    doubled_outcomes,
     doubled_writes,
     end_state,
     faults_of,
@@ -30,14 +30,14 @@ class Recovery:
     #: What was done or published more than once.
     writes: int = 0
     mails: int = 0
-    tellings: int = 0
+    repeats: int = 0
     #: The total number of emails.
     received: int = 0
 
     @property
     def twice(self) -> int:
         """Everything done or published more than once."""
-        return self.writes + self.mails + self.tellings
+        return self.writes + self.mails + self.repeats
 
     def enter(self, record: Record, fault: str, expected: EndState) -> None:
         """Add it to a fault's row in the table."""
@@ -53,7 +53,7 @@ def undisturbed(stage: Stage, case: Case) -> tuple[EndState, list[str]]:
     for _ in range(2):
         _round(stage, world)
     assert faults_of(stage, world) == []
-    assert (doubled_writes(world), doubled_mails(world), doubled_tellings(stage)) == (0, 0, 0)
+    assert (doubled_writes(world), doubled_mails(world), doubled_outcomes(stage)) == (0, 0, 0)
     return end_state(stage, world), effects
 
 
@@ -74,7 +74,7 @@ def recover(stage: Stage, world: World, expected: EndState) -> Recovery:
         wrong,
         doubled_writes(world),
         doubled_mails(world),
-        doubled_tellings(stage),
+        doubled_outcomes(stage),
         len(world.control.mail()),
     )
 

@@ -81,7 +81,7 @@ class Clock:
         return text.replace(asking, reading)
 
 
-class Letterbox:
+class MailServer:
     """The mail server: accepts every email unless told otherwise."""
 
     def __init__(self) -> None:
@@ -115,10 +115,10 @@ class Simulation:
     services: Services
     clock: Clock
     cronofy: Cronofy
-    letterbox: Letterbox
+    mail_server: MailServer
     bag: list[Message]
     #: Errors that were logged.
-    cries: list[Any]
+    errors: list[Any]
     #: The number of looks so far.
     looks: int = 0
 
@@ -205,9 +205,9 @@ class Simulation:
             ledger.redis.delete(*keys)
         self.clock.reset()
         self.cronofy.begin()
-        self.letterbox.__init__()  # type: ignore[misc]
+        self.mail_server.__init__()  # type: ignore[misc]
         self.bag.clear()
-        self.cries.clear()
+        self.errors.clear()
         self.looks = 0
 
 
@@ -241,7 +241,7 @@ def simulated(
     monkeypatch.setattr(looks, "THREADS", 1)
     services = bootstrap(settings)
     monkeypatch.setattr(services.ledger, "now", clock.now)
-    cronofy, letterbox = Cronofy(clock.now), Letterbox()
+    cronofy, mail_server = Cronofy(clock.now), MailServer()
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: cronofy.handle(request))
     capture, before = LogCapture(), structlog.get_config()
     structlog.configure(
@@ -249,7 +249,9 @@ def simulated(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
     )
     try:
-        yield Simulation(replace(services, mailer=letterbox), clock, cronofy, letterbox, [], capture.entries)
+        yield Simulation(
+            replace(services, mailer=mail_server), clock, cronofy, mail_server, [], capture.entries
+        )
     finally:
         structlog.configure(**before)
         services.close()

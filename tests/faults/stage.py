@@ -71,11 +71,15 @@ def staged(
     **settings: Any,
 ) -> Iterator[Stage]:
     """A stage on this Redis at this sandbox with its mailbox, and with these settings."""
-    told = {"outcome_task": OUTCOME_TASK, "outcome_queue": "billing.outcomes", "escalation_email": OPERATOR}
+    outgoing = {
+        "outcome_task": OUTCOME_TASK,
+        "outcome_queue": "billing.outcomes",
+        "escalation_email": OPERATOR,
+    }
     # A caller waits for another's look no longer than a task's time limit allows.
     limits = {"http_timeout": 2, "look_timeout": 5, "task_time_limit": 7.5}
     base = settings_at(running, redis_url, prefix, data_dir)
-    services = bootstrap(load_settings(**{**base, **told, **limits, **settings}))
+    services = bootstrap(load_settings(**{**base, **outgoing, **limits, **settings}))
     try:
         yield Stage(services, running, redis, monkeypatch)
     finally:
@@ -135,7 +139,7 @@ class Stage:
 
         def publish(task: str, kwargs: dict[str, Any]) -> None:
             if task == OUTCOME_TASK:
-                self.redis.rpush(f"{self.prefix}:told", str(kwargs["outcome"]["id"]))
+                self.redis.rpush(f"{self.prefix}:published", str(kwargs["outcome"]["id"]))
             else:
                 queue.append((task, kwargs))
 
@@ -206,10 +210,10 @@ class Stage:
         packed = pack_memo(replace(memo, episodes=aged))
         self.redis.hset(f"{self.prefix}:account:{sub}", "memo", packed)
 
-    def told(self) -> list[str]:
+    def published(self) -> list[str]:
         """The ids of the outcomes sent to their task."""
-        told: Any = self.redis.lrange(f"{self.prefix}:told", 0, -1)
-        return [outcome_id.decode() for outcome_id in told]
+        published: Any = self.redis.lrange(f"{self.prefix}:published", 0, -1)
+        return [outcome_id.decode() for outcome_id in published]
 
     def _forget(self, pattern: str) -> None:
         keys = list(self.redis.scan_iter(match=f"{self.prefix}:{pattern}", count=1000))

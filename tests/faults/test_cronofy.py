@@ -39,7 +39,7 @@ def stage(
 
 
 @pytest.mark.parametrize(("row", "lay"), FAULTS)
-def test_a_fault_comes_to_what_its_row_says(stage: Stage, row: Trouble, lay: Lay, record: Record) -> None:
+def test_a_fault_has_the_effects_in_its_row(stage: Stage, row: Trouble, lay: Lay, record: Record) -> None:
     """One look under the fault, then one without it: no wrong conclusion, and nothing is lost."""
     world = _prepared(stage, row)
 
@@ -49,7 +49,7 @@ def test_a_fault_comes_to_what_its_row_says(stage: Stage, row: Trouble, lay: Lay
     events = [stored.event for stored in stage.services.ledger.pending(world.sub)]
     done = [OutcomeType.REASSIGNED] * (len(events) - 1) if row.call == "an entry of a batch" else []
     logged = [line["event"] for line in stage.lines]
-    assert sorted(world.types()) == sorted([*done, *([row.told] if row.told else [])])
+    assert sorted(world.types()) == sorted([*done, *([row.outcome] if row.outcome else [])])
     assert set(row.logged) <= set(logged)
     assert not {"look.crashed", "look.lease_lost"} & set(logged)
     last = [event.history[-1][1:] if event.history else None for event in events]
@@ -83,7 +83,7 @@ def _fits(line: tuple[str, str] | None, expected: tuple[str, str] | None) -> boo
 
 def _recovered(stage: Stage, world: World, row: Trouble) -> None:
     """Once Cronofy works again, every event ends as though it always had."""
-    if row.told is OutcomeType.ACCOUNT_LOST:
+    if row.outcome is OutcomeType.ACCOUNT_LOST:
         world.connect()
     for _ in range(3):
         stage.let_time_pass(world.sub)
@@ -91,13 +91,13 @@ def _recovered(stage: Stage, world: World, row: Trouble) -> None:
 
     events = [stored.event for stored in stage.services.ledger.pending(world.sub)]
     writing = row.call in ("Update Event", "Batch", "an entry of a batch")
-    told = [row.told] if row.told else []
-    written = len(events) - len(told) if writing else 0
-    assert sorted(world.types()) == sorted([*told, *[OutcomeType.REASSIGNED] * written])
+    expected = [row.outcome] if row.outcome else []
+    written = len(events) - len(expected) if writing else 0
+    assert sorted(world.types()) == sorted([*expected, *[OutcomeType.REASSIGNED] * written])
     assert {write["event_id"] for write in world.writes()} == {
         event.key.event_id for event in events if event.profile_id != world.profiles[0]
     }
-    causes = ["generating"] * (len(events) - (len(told) if writing else 0))
+    causes = ["generating"] * (len(events) - (len(expected) if writing else 0))
     assert sorted(event.cause or "" for event in events) == sorted(
         causes + ["profile_removed"] * (len(events) - len(causes))
     )

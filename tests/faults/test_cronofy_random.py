@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.faults.ensemble import Ensemble
+from tests.faults.mixed_accounts import MixedAccounts
 from tests.faults.record import Record
 from tests.faults.stage import Stage
 from tests.faults.trouble import EVENTS, USERINFO
@@ -66,30 +66,30 @@ def test_all_end_right_while_three_of_ten_calls_fail(
     """Each outcome comes once, no email twice, and a write whose answer was lost is seen in effect."""
     calls = hits = 0
     for number in range(20 if long else 3):
-        ensemble = Ensemble(stage)
-        _lay(ensemble, random.Random(seed + number))
+        mixed = MixedAccounts(stage)
+        _lay(mixed, random.Random(seed + number))
 
         rounds = 0
-        while rounds < ROUNDS and not ensemble.requested():
-            ensemble.round()
+        while rounds < ROUNDS and not mixed.requested():
+            mixed.round()
             rounds += 1
-        ensemble.relink()
-        while rounds < ROUNDS and ensemble.lacking():
-            ensemble.round()
+        mixed.relink()
+        while rounds < ROUNDS and mixed.lacking():
+            mixed.round()
             rounds += 1
-        failed = sum(fault["hits"] for fault in ensemble.control.faults())
-        hits, calls = hits + failed, calls + len(ensemble.control.requests())
-        ensemble.control.clear_faults()
-        ensemble.round()
+        failed = sum(fault["hits"] for fault in mixed.control.faults())
+        hits, calls = hits + failed, calls + len(mixed.control.requests())
+        mixed.control.clear_faults()
+        mixed.round()
 
-        lacking, again = ensemble.lacking(), ensemble.doubled_writes()
+        lacking, again = mixed.lacking(), mixed.doubled_writes()
         record(
             "Three of ten calls to Cronofy fail at random",
             injected=failed,
-            events=ensemble.events,
+            events=mixed.events,
             lost=len(lacking),
             doubled=again,
-            mails=len(ensemble.control.mail()),
+            mails=len(mixed.control.mail()),
         )
         assert lacking == [], f"after {rounds} rounds, from seed {seed + number}"
         assert again == 0
@@ -97,7 +97,7 @@ def test_all_end_right_while_three_of_ten_calls_fail(
     assert hits / calls == pytest.approx(SHARE, abs=0.15)
 
 
-def _lay(ensemble: Ensemble, dice: random.Random) -> None:
+def _lay(mixed: MixedAccounts, dice: random.Random) -> None:
     """All faults, equally likely; together they hit this share of the calls."""
     faults = list(FAULTS)
     dice.shuffle(faults)
@@ -106,6 +106,6 @@ def _lay(ensemble: Ensemble, dice: random.Random) -> None:
         # A fault is only considered if none before it applied.
         probability = SHARE / len(faults) / left
         left -= SHARE / len(faults)
-        ensemble.control.add_fault(
+        mixed.control.add_fault(
             kind, match=match, probability=probability, seed=dice.randrange(2**31), **fields
         )

@@ -67,7 +67,7 @@ def test_it_ends_as_without_the_glitch(
     assert complaints == []
 
 
-def test_a_command_that_is_sent_again_counts_once(
+def test_a_command_sent_again_takes_effect_once(
     stage: Stage, case: Case, calm: Undisturbed, long: bool, seed: int, record: Record
 ) -> None:
     """Redis's client bridges short outages by resending commands that may already have taken effect."""
@@ -102,9 +102,9 @@ def _too_often(recovery: Recovery, effects: Sequence[str], glitch: Glitch, writt
     if recovery.mails > (1 if mailing else 0):
         found.append(f"{recovery.mails} more emails")
     # The outcome was published before the cursor moved.
-    telling = _between(effects, glitch, {f"publish {OUTCOME_TASK}"}, "Redis SET")
-    if recovery.tellings > (1 if telling else 0):
-        found.append(f"{recovery.tellings} outcomes told again")
+    publishing = _between(effects, glitch, {f"publish {OUTCOME_TASK}"}, "Redis SET")
+    if recovery.repeats > (1 if publishing else 0):
+        found.append(f"{recovery.repeats} outcomes sent again")
     return found
 
 

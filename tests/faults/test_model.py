@@ -1,7 +1,7 @@
 """The program against a model of its world: whatever happens, in whatever order, the invariants hold.
 
 Hypothesis combines the steps: what people and callers do, what happens to calls, emails, messages and
-processes, and how time passes. After each step the invariants are checked (`truths.py`); at the end every
+processes, and how time passes. After each step the invariants are checked (`invariants.py`); at the end every
 fault is removed, and every event must end well.
 """
 
@@ -33,7 +33,7 @@ SPANS = st.sampled_from([1, 7, 31, 61, 130, 700, 3_700, 22_000, 90_000, 270_000]
     lambda s: timedelta(seconds=s)
 )
 TROUBLES = st.sampled_from(
-    ["500", "429", "429, told", "423", "silence", "nonsense", "unheard", "death before", "death after"]
+    ["500", "429", "429, Retry-After", "423", "silence", "nonsense", "unheard", "death before", "death after"]
 )
 INTERACTIONS = st.sampled_from(
     [
@@ -92,10 +92,10 @@ class Life(RuleBasedStateMachine):
         """A person moves an event."""
         self.callers.move(sub, event, away)
 
-    @rule(sub=SUBS, event=EVENTS, said=INTERACTIONS)
-    def notify(self, sub: str, event: str, said: tuple[str, str | None]) -> None:
+    @rule(sub=SUBS, event=EVENTS, interaction=INTERACTIONS)
+    def notify(self, sub: str, event: str, interaction: tuple[str, str | None]) -> None:
         """A notification arrives, true or not."""
-        self.callers.notify(sub, event, *said)
+        self.callers.notify(sub, event, *interaction)
 
     @rule(sub=SUBS, profile=PROFILES, act=st.sampled_from(["lose", "lose", "link", "remove"]))
     def about_a_profile(self, sub: str, profile: str, act: str) -> None:
@@ -149,7 +149,7 @@ class Life(RuleBasedStateMachine):
     @rule(permanent=st.booleans())
     def refuse_mail(self, permanent: bool) -> None:
         """The mail server refuses the next email, temporarily or for good."""
-        self.simulation.letterbox.refusals.append(MailError("no", permanent=permanent))
+        self.simulation.mail_server.refusals.append(MailError("no", permanent=permanent))
 
     @rule(paused=st.booleans())
     def pause(self, paused: bool) -> None:
@@ -192,16 +192,16 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def all_is_true(self) -> None:
         """The invariants hold."""
-        self.callers.truths.check()
+        self.callers.invariants.check()
 
     def teardown(self) -> None:
         """Every fault is removed, and everything must end well."""
         if hasattr(self, "callers"):
             self.callers.converge()
             _COUNTS["lives"] += 1
-            _COUNTS["events"] += self.callers.truths.outcomes["assigned"]
-            _COUNTS["events"] += self.callers.truths.outcomes["closed"]
-            _COUNTS["mails"] += len(self.simulation.letterbox.taken)
+            _COUNTS["events"] += self.callers.invariants.outcomes["assigned"]
+            _COUNTS["events"] += self.callers.invariants.outcomes["closed"]
+            _COUNTS["mails"] += len(self.simulation.mail_server.taken)
 
 
 _COUNTS = {"lives": 0, "events": 0, "mails": 0}
@@ -211,7 +211,7 @@ def _trouble(cronofy: Cronofy, name: str) -> Disturbance:
     troubles: dict[str, Disturbance] = {
         "500": answers(500),
         "429": answers(429),
-        "429, told": answers(429, **{"Retry-After": "90"}),
+        "429, Retry-After": answers(429, **{"Retry-After": "90"}),
         "423": answers(423),
         "silence": silence,
         "nonsense": nonsense,

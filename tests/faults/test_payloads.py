@@ -111,7 +111,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fleet, record: Record) -> None:
     """Each is answered with its reason and kept under it, changes nothing, and the same worker carries on."""
-    worker, person, before = fleet.up.role("worker"), fleet.person(zoom("pro_hostile")), kept_letters(fleet)
+    worker, person, before = (
+        fleet.up.role("worker"),
+        fleet.person(zoom("pro_hostile")),
+        kept_dead_letters(fleet),
+    )
     sent: list[tuple[Call, AsyncResult[Any]]] = []
     good = []
     for number, call in enumerate(CALLS):
@@ -123,7 +127,7 @@ def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fl
     failures = [(call, str(result.get(timeout=PATIENCE, propagate=False))) for call, result in sent]
     for event_id in good:
         person.outcome("assigned", event_id, seconds=PATIENCE)
-    kept = kept_letters(fleet) - before
+    kept = kept_dead_letters(fleet) - before
     wanted = Counter((f"conferencing.{call.task}", failure) for call, failure in failures)
     lost, doubled = (wanted - kept).total(), (kept - wanted).total()
     record("Hostile payloads", injected=len(CALLS), events=len(good), lost=lost, doubled=doubled)
@@ -174,7 +178,7 @@ def test_no_message_ends_the_worker_or_comes_back(fleet: Fleet, record: Record) 
     assert fleet.up.role("worker") == worker
 
 
-def kept_letters(fleet: Fleet) -> Counter[tuple[str, str]]:
+def kept_dead_letters(fleet: Fleet) -> Counter[tuple[str, str]]:
     """The dead letters by task and reason."""
     entries: Any = fleet.redis.xrange("reconciler:dead-letters")
     opened = (msgpack.unpackb(fields[b"letter"]) for _, fields in entries)

@@ -15,8 +15,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.acceptance.harness import CLIENT_SECRET, Fleet, zoom
-from tests.faults.crowd import Crowd
 from tests.faults.fleets import fleet_of_roles
+from tests.faults.population import Population
 from tests.faults.server import running_server
 from tests.waiting import wait_until
 
@@ -165,12 +165,12 @@ def _live_through_everything(fleet: Fleet, secrets: dict[str, str]) -> list[str]
 
     Returns what commands printed.
     """
-    crowd = Crowd.of(fleet, 3, 2)
-    for _, person in crowd.people:
+    population = Population.of(fleet, 3, 2)
+    for _, person in population.people:
         secrets[f"first access token of {person.sub}"] = person.access_token
         fleet.control.expire_access_token(person.sub)
-    list(crowd.track())
-    crowd.relink()
+    list(population.track())
+    population.relink()
     past = fleet.person(zoom("pro_zoom"))
     past.write_and_track("past", "pro_zoom", timedelta(hours=-1))
     past.outcome("closed", "past", 40)
@@ -194,7 +194,7 @@ def _live_through_everything(fleet: Fleet, secrets: dict[str, str]) -> list[str]
     waiting = fleet.person(zoom("pro_zoom", connected=False))
     waiting.write_and_track("waiting", "pro_zoom")
     wait_until(lambda: b"mail.put_off" in fleet.log.read_bytes(), 40, what="an email that waits")
-    assert crowd.settle(120).lost == 0
+    assert population.settle(120).lost == 0
     wait_until(fleet.drained, 40, what="no message under way")
     return [
         _printed(fleet, "explain", "--json", waiting.sub, waiting.calendar_id, "waiting"),

@@ -14,8 +14,8 @@ from redis.exceptions import NoPermissionError
 from tests.acceptance.harness import Fleet
 from tests.acceptance.processes import run_command
 from tests.certificates import Certificate
-from tests.faults.crowd import Crowd
 from tests.faults.fleets import fleet_of_roles
+from tests.faults.population import Population
 from tests.faults.server import Server, running_server
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
@@ -73,13 +73,13 @@ def fleet(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_the_documented_users_may_do_all_that_they_have_to(fleet: Fleet) -> None:
     """Every remedy is carried out, questions are answered, and Redis denied nothing."""
-    crowd = Crowd.of(fleet, 3, 2)
-    list(crowd.track())
-    crowd.relink()
+    population = Population.of(fleet, 3, 2)
+    list(population.track())
+    population.relink()
 
-    result = crowd.settle(120)
+    result = population.settle(120)
 
-    person = crowd.people[0][1]
+    person = population.people[0][1]
     assert (result.lost, result.doubled) == (0, 0)
     assert person.explain("event-0")["state"] == "assigned"
     assert fleet.caller.call("untrack", sub=person.sub, calendar_id=person.calendar_id, event_id="event-0")
@@ -122,7 +122,7 @@ def test_workers_keep_to_what_is_theirs(server: Server, command: str) -> None:
 
 
 @pytest.mark.parametrize("server", ["TLS"], indirect=True)
-def test_a_server_that_nobody_vouches_for_is_not_spoken_to(fleet: Fleet, server: Server) -> None:
+def test_an_untrusted_server_gets_no_password(fleet: Fleet, server: Server) -> None:
     """Over TLS, an untrusted certificate stops a command before it sends a password."""
     url = server.url_of("reconciler-worker", WORKER)
     stranger = {**fleet.env, "RECONCILER_REDIS_URL": url.partition("?")[0]}

@@ -114,8 +114,8 @@ def test_a_revoked_grant_loses_the_account_once(
         return cause
 
     assert set(all_at_once(fleet, ask)) == {"account_unauthorized"}
-    told = [outcome["type"] for outcome in world.outcomes()]
-    assert (told, refreshes(running)) == (["account_lost"], 1)
+    kinds = [outcome["type"] for outcome in world.outcomes()]
+    assert (kinds, refreshes(running)) == (["account_lost"], 1)
     calls = len(running.control.requests())
     all_at_once(fleet, ask)
     all_at_once(fleet, lambda services: looks.explain(services, world.sub, world.key("e1")))
@@ -128,10 +128,10 @@ def test_a_revoked_grant_loses_the_account_once(
     assert set(all_at_once(fleet, ask)) == {"generating"}
     assert world.types() == ["account_lost"]
     assert other.look("e3")["cause"] == "generating"
-    record("An account's grant is revoked", injected=1, events=3, doubled=told.count("account_lost") - 1)
+    record("An account's grant is revoked", injected=1, events=3, doubled=kinds.count("account_lost") - 1)
 
 
-def test_a_refused_client_stops_the_fleet_and_marks_nobody(
+def test_a_refused_client_stops_the_fleet_and_loses_no_account(
     start: Start, running: RunningSandbox, record: Record
 ) -> None:
     """One log line, and one probe a minute across all workers and accounts; once fixed, all resume."""
@@ -151,8 +151,8 @@ def test_a_refused_client_stops_the_fleet_and_marks_nobody(
         all_at_once(fleet, ask)
         for _ in range(3):
             before = len(running.control.requests())
-            said = all_at_once(fleet, ask)
-            assert all("client id or secret" in evidence for evidence in said)
+            answers = all_at_once(fleet, ask)
+            assert all("client id or secret" in evidence for evidence in answers)
             assert len(running.control.requests()) == before
             a_minute_passes(fleet[0])
             all_at_once(fleet, ask)

@@ -41,7 +41,7 @@ class Trouble:
     #: The log event.
     logged: Sequence[str]
     #: The outcome published at once.
-    told: OutcomeType | None = None
+    outcome: OutcomeType | None = None
     #: What else an operator sees, and when.
     later: str = ""
 
@@ -273,7 +273,7 @@ def report() -> Report:
             "what is done": row.done,
             "history": " ".join(f"`{word}`" for word in _recorded(row)),
             "log": ", ".join(f"`{event}`" for event in row.logged),
-            "told": f"`{row.told}`" if row.told else "",
+            "told": f"`{row.outcome}`" if row.outcome else "",
             "later": row.later,
         }
         for row in ROWS

@@ -10,7 +10,7 @@ import pytest
 from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.integration.patient import Patient, healthy_patient
+from tests.integration.checked_fleet import CheckedFleet, healthy_fleet
 from tests.integration.world import Begin, beginning
 from worker.host.embedded import embedded_server
 
@@ -36,14 +36,14 @@ def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) 
 
 
 @pytest.fixture(scope="module")
-def patients_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def doctor_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server for one module's doctor tests, which break it."""
     with embedded_server(tmp_path_factory.mktemp("doctor")) as url:
         yield url
 
 
 @pytest.fixture
-def patient(patients_server: str, running: RunningSandbox, prefix: str, tmp_path: Path) -> Iterator[Patient]:
+def fleet(doctor_server: str, running: RunningSandbox, prefix: str, tmp_path: Path) -> Iterator[CheckedFleet]:
     """A healthy fleet."""
-    with healthy_patient(patients_server, running, prefix, tmp_path) as patient:
-        yield patient
+    with healthy_fleet(doctor_server, running, prefix, tmp_path) as fleet:
+        yield fleet

@@ -55,7 +55,7 @@ def later(stored: Stored, **fields: Any) -> TrackedEvent:
     return replace(stored.event, next_look=AHEAD, **fields)
 
 
-def told(ledger: Ledger) -> int:
+def outcome_count(ledger: Ledger) -> int:
     """The number of outcomes in the stream."""
     return int(ledger.redis.xlen(ledger.keys.outcomes))
 

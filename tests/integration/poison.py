@@ -59,7 +59,7 @@ def is_parked(world: World, event_id: str = "bad") -> bool:
     return world.stored(event_id).event.parked is not None
 
 
-def letters(world: World) -> list[KeptLetter]:
+def dead_letters(world: World) -> list[KeptLetter]:
     """The dead letters."""
     return list(world.services.dead_letters)
 

@@ -76,7 +76,7 @@ def client(app: Starlette, peer: str, host: str = "127.0.0.1:8000") -> Iterator[
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_each_page_is_kept_from_those_who_may_not_read(settings: Settings, path: str) -> None:
+def test_no_page_is_shown_without_access(settings: Settings, path: str) -> None:
     """Without a token from anyone remote, with one from everyone without it; a browser prompts for it."""
     guarded = settings.model_copy(update={"board_token": SecretStr(TOKEN)})
     with (
@@ -90,7 +90,7 @@ def test_each_page_is_kept_from_those_who_may_not_read(settings: Settings, path:
         assert without.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code != 401
 
 
-def test_every_answer_keeps_to_itself(settings: Settings) -> None:
+def test_every_answer_has_strict_headers(settings: Settings) -> None:
     """Nothing inline, nothing remote, no frames, no type sniffing, no caching, no referrer."""
     with (
         client(build_app(settings), "127.0.0.1") as opened,
@@ -122,7 +122,7 @@ def test_it_only_reads(settings: Settings, ledger: Ledger) -> None:
     assert dump(ledger) == before
 
 
-def test_a_ledger_that_is_away_is_said(settings: Settings) -> None:
+def test_an_unreachable_ledger_is_reported(settings: Settings) -> None:
     """503, without the server's own message."""
     away = settings.model_copy(update={"redis_url": "redis://:secret@127.0.0.1:1/0"})
     with client(build_app(away), "127.0.0.1") as opened:
@@ -133,7 +133,7 @@ def test_a_ledger_that_is_away_is_said(settings: Settings) -> None:
     assert "secret" not in answer.text
 
 
-def test_what_is_damaged_does_no_harm(settings: Settings, ledger: Ledger) -> None:
+def test_damaged_records_do_no_harm(settings: Settings, ledger: Ledger) -> None:
     """A page that cannot be made says so and nothing more; a bad record is left out."""
     ledger.track("sub", an_event("sound"))
     ledger.track("sub", an_event("damaged"))

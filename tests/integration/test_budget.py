@@ -38,14 +38,14 @@ def refusal(budget: Budget, cost: int = 1) -> OutOfBudget:
 
 def wait_of(budget: Budget, cost: int = 1) -> float:
     """The wait in seconds that a refused take gives."""
-    told = refusal(budget, cost).retry_after
-    assert told is not None
-    return told.total_seconds()
+    wait = refusal(budget, cost).retry_after
+    assert wait is not None
+    return wait.total_seconds()
 
 
-def pause_length(budget: Budget, told: timedelta | None = None) -> float:
+def pause_length(budget: Budget, retry_after: timedelta | None = None) -> float:
     """Pause, and return for how long calls are refused from now."""
-    budget.pause(told)
+    budget.pause(retry_after)
     return wait_of(budget)
 
 
@@ -128,24 +128,24 @@ def test_origins_do_not_share_a_budget(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "length"),
+    ("retry_after", "length"),
     [
-        pytest.param(timedelta(seconds=7), 7, id="as told"),
+        pytest.param(timedelta(seconds=7), 7, id="as given"),
         pytest.param(timedelta(milliseconds=300), 1, id="a second at least"),
         pytest.param(timedelta(hours=5), 120, id="two minutes at most"),
     ],
 )
-def test_a_pause_lasts_as_told(make: Make, told: timedelta, length: float) -> None:
+def test_a_pause_lasts_as_long_as_retry_after_says(make: Make, retry_after: timedelta, length: float) -> None:
     """Every process of the fleet is refused for that long, within bounds."""
     first, second = make(), make()
 
-    first.pause(told)
+    first.pause(retry_after)
 
     assert length - 0.2 <= wait_of(second) <= length
     assert "pause" in str(refusal(second))
 
 
-def test_untold_pauses_double_up_to_a_minute(make: Make, redis: Redis, prefix: str) -> None:
+def test_pauses_without_retry_after_double_up_to_a_minute(make: Make, redis: Redis, prefix: str) -> None:
     """Two seconds, then twice as long each time, a minute at most."""
     budget, lengths = make(), []
     for _ in range(7):
@@ -177,11 +177,11 @@ def test_simultaneous_429s_make_one_pause(make: Make, redis: Redis, prefix: str)
     [
         pytest.param(timedelta(seconds=5), timedelta(seconds=20), 20, id="longer"),
         pytest.param(timedelta(seconds=20), timedelta(seconds=5), 20, id="shorter"),
-        pytest.param(None, timedelta(seconds=20), 20, id="told after untold"),
-        pytest.param(timedelta(seconds=20), None, 20, id="untold after told"),
+        pytest.param(None, timedelta(seconds=20), 20, id="given after not given"),
+        pytest.param(timedelta(seconds=20), None, 20, id="not given after given"),
     ],
 )
-def test_the_longest_told_pause_holds(
+def test_the_longest_pause_holds(
     make: Make, first: timedelta | None, second: timedelta | None, length: float
 ) -> None:
     """A later answer of Cronofy may prolong a pause, but never shortens it."""
@@ -207,7 +207,7 @@ def test_a_refused_client_stops_all_but_a_probe_a_minute(make: Make, redis: Redi
     other.take(probing=True)
 
 
-def test_an_accepted_client_sets_all_going(make: Make) -> None:
+def test_an_accepted_client_resumes_all_calls(make: Make) -> None:
     """Whoever finds out tells everyone; doing so twice is harmless."""
     budget, other = make(), make()
     budget.refuse_client()

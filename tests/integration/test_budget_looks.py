@@ -64,7 +64,7 @@ def test_a_look_begins_only_if_all_it_expects_can_be_paid(make: Make) -> None:
     assert begin_looks(budget, 200) == []
 
 
-def test_what_is_paid_for_is_nobody_elses(make: Make) -> None:
+def test_calls_paid_ahead_are_reserved(make: Make) -> None:
     """Not even an urgent look gets the calls that other looks paid for."""
     budget = make(per_minute=100)
     begin_looks(budget, 200, expected=9)

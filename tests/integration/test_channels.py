@@ -84,7 +84,7 @@ def test_no_channel_is_opened(begin: Begin, settings: dict[str, Any]) -> None:
     assert not [call for call in world.calls() if "/v1/channels" in call]
 
 
-def test_an_account_of_before_gets_its_channel_after_a_look(begin: Begin) -> None:
+def test_an_existing_account_gets_its_channel_after_a_look(begin: Begin) -> None:
     """The address was set later: the first look at an event handles the event, then the channel."""
     begin().services.close()
     world = begin(webhook_url=URL)
@@ -101,7 +101,7 @@ def test_an_account_of_before_gets_its_channel_after_a_look(begin: Begin) -> Non
     assert world.standing() == {"waiting"}
 
 
-def test_a_death_before_the_answer_was_written_down_opens_no_second_channel(begin: Begin) -> None:
+def test_a_death_before_the_answer_is_recorded_opens_no_second_channel(begin: Begin) -> None:
     """The channel that the dead worker opened is found and kept."""
     world = begin(webhook_url=URL)
     channels = world.services.looker.channels
@@ -186,7 +186,7 @@ def test_a_channel_that_cronofy_closed_is_opened_again(begin: Begin) -> None:
     assert world.calls().count("GET /v1/channels") == 2
 
 
-def test_a_channel_over_which_something_came_is_not_looked_for(begin: Begin) -> None:
+def test_a_channel_with_recent_notifications_is_not_checked(begin: Begin) -> None:
     """A notification shows that it is open; one over another channel does not."""
     world = begin(webhook_url=URL)
     tend(world)

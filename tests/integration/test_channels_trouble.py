@@ -90,7 +90,7 @@ def test_forgetting_an_account_closes_its_channel(begin: Begin) -> None:
     assert world.services.ledger.account(world.sub).credentials is None
 
 
-def test_an_account_is_forgotten_although_its_channel_stays(begin: Begin) -> None:
+def test_an_account_is_forgotten_even_if_its_channel_cannot_be_closed(begin: Begin) -> None:
     """Cronofy is unreachable: later notifications of the channel match no account."""
     world = begin(webhook_url=URL)
     tend(world)
@@ -105,7 +105,7 @@ def test_an_account_is_forgotten_although_its_channel_stays(begin: Begin) -> Non
     assert not list(ledger.redis.scan_iter(f"{ledger.prefix}:account:*"))
 
 
-def test_the_setting_taken_away_leaves_nothing_to_do(begin: Begin) -> None:
+def test_removing_the_setting_leaves_nothing_to_do(begin: Begin) -> None:
     """An account whose channel was due when the address was unset is not looked at forever."""
     world = begin(webhook_url=URL)
     keys = world.services.settings.vault_keys[0].get_secret_value()
@@ -116,7 +116,7 @@ def test_the_setting_taken_away_leaves_nothing_to_do(begin: Begin) -> None:
     assert world.standing() == set()
 
 
-def test_an_update_of_ours_subscribes_beside_the_caller(begin: Begin) -> None:
+def test_an_update_of_ours_adds_a_subscription(begin: Begin) -> None:
     """The address names account and event, and its notifications save looks."""
     world = begin(webhook_url=URL)
     theirs = {"type": "webhook", "uri": "https://app.example.com", "interactions": []}

@@ -136,7 +136,7 @@ def test_a_batch_ends_in_time_whatever_the_clock_says(
     assert world.stored().event.last is not None
 
 
-def test_a_date_to_retry_after_is_read_against_the_answers_own(jump: Callable[[float], None]) -> None:
+def test_a_retry_after_date_is_relative_to_the_answers_date(jump: Callable[[float], None]) -> None:
     """Cronofy's clock says both when the answer was made and when to retry."""
     made = dates.datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
     header = [f"{moment:%a, %d %b %Y %H:%M:%S GMT}" for moment in (made + timedelta(seconds=40), made)]

@@ -122,7 +122,7 @@ def in_seconds(seconds: float) -> str:
 
 
 RETRY_AFTER = [
-    # label, header, seconds told (at least, at most), whole seconds of the pause (at least, at most)
+    # label, header, seconds wait (at least, at most), whole seconds of the pause (at least, at most)
     ("seconds", lambda: "30", (30, 30), (29, 30)),
     ("a fraction", lambda: "0.5", (0.5, 0.5), (0, 1)),
     ("an HTTP date", lambda: in_seconds(40), (38, 40), (37, 40)),
@@ -136,14 +136,14 @@ RETRY_AFTER = [
 
 
 @pytest.mark.parametrize(
-    ("header", "told", "paused"),
+    ("header", "wait", "paused"),
     [pytest.param(*row[1:], id=row[0]) for row in RETRY_AFTER],
 )
-def test_a_429_pauses_the_fleet_as_told(
+def test_a_429_pauses_the_fleet_for_its_retry_after(
     running: RunningSandbox,
     ledger: Ledger,
     header: Callable[[], str | None],
-    told: tuple[float, float] | None,
+    wait: tuple[float, float] | None,
     paused: tuple[float, float],
 ) -> None:
     """Retry-After is read as seconds or a date; the pause is two minutes at most."""
@@ -158,17 +158,15 @@ def test_a_429_pauses_the_fleet_as_told(
     assert len(server.received) == 1
     assert after.retry_after is not None
     assert paused[0] <= after.retry_after.total_seconds() <= paused[1]
-    if told is None:
+    if wait is None:
         assert raised.retry_after is None
     else:
         assert raised.retry_after is not None
-        assert told[0] <= raised.retry_after.total_seconds() <= told[1]
+        assert wait[0] <= raised.retry_after.total_seconds() <= wait[1]
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
-def test_a_retry_after_of_no_time_is_no_pause_to_speak_of(
-    running: RunningSandbox, ledger: Ledger, value: str
-) -> None:
+def test_a_retry_after_in_the_past_hardly_pauses(running: RunningSandbox, ledger: Ledger, value: str) -> None:
     """A time in the past is no wait; the call itself still failed."""
     answer = http("429 Too Many Requests", b"", f"Retry-After: {value}")
     with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
@@ -178,7 +176,7 @@ def test_a_retry_after_of_no_time_is_no_pause_to_speak_of(
     assert raised.retry_after == timedelta(0)
 
 
-def test_a_server_fault_passes_on_what_was_told(caller: Caller) -> None:
+def test_a_server_faults_retry_after_is_passed_on(caller: Caller) -> None:
     """A 5xx with Retry-After says when to retry, and pauses nobody else."""
     caller.control.add_fault("status", status=503, retry_after=7, times=1)
 

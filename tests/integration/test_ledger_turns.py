@@ -49,7 +49,7 @@ def test_starts_keep_their_order_however_far_away(ledger: Ledger) -> None:
         pytest.param(timedelta(hours=45), 10, "old", id="45 hours' wait goes before it"),
     ],
 )
-def test_nothing_waits_for_ever(ledger: Ledger, waited: timedelta, start_in: int, first: str) -> None:
+def test_nothing_waits_forever(ledger: Ledger, waited: timedelta, start_in: int, first: str) -> None:
     """A distant meeting that has long been due goes before nearer ones that just became due."""
     ledger.track("old", waiting(100 * 24, since=waited))
     ledger.track("new", waiting(start_in * (24 if start_in < 5 else 1)))
@@ -67,7 +67,7 @@ def test_an_unknown_start_waits_no_longer_than_others(ledger: Ledger) -> None:
     assert order(ledger) == ["unknown", "soonest", "soon"]
 
 
-def test_what_has_started_lets_those_go_first_that_can_still_be_helped(ledger: Ledger) -> None:
+def test_started_meetings_come_after_those_that_can_still_be_helped(ledger: Ledger) -> None:
     """A past meeting is closed when there is time, within a day."""
     ledger.track("past", waiting(-1))
     ledger.track("in two days", waiting(48))
@@ -77,7 +77,7 @@ def test_what_has_started_lets_those_go_first_that_can_still_be_helped(ledger: L
     assert order(ledger) == ["past for long", "in half an hour", "past", "in two days"]
 
 
-def test_what_starts_while_it_waits_loses_its_turn(ledger: Ledger) -> None:
+def test_a_meeting_that_starts_while_waiting_loses_its_turn(ledger: Ledger) -> None:
     """An account that was ready in time, but not reached, delays nobody else."""
     now = ledger.now()
     starting = (now + timedelta(milliseconds=60)).isoformat()
@@ -124,7 +124,7 @@ def test_data_centres_are_taken_from_separately(ledger: Ledger) -> None:
     assert order(ledger) == ["a", "c"]
 
 
-def test_an_account_that_moves_to_another_data_centre_is_asked_there(ledger: Ledger) -> None:
+def test_an_account_that_moves_data_centre_is_served_there(ledger: Ledger) -> None:
     """It is never ready in two places."""
     ledger.track("acc", waiting(1))
     connect(ledger, "acc", "us")

@@ -20,9 +20,13 @@ def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> 
     answer = world.look()
 
     assert (answer["state"], answer["cause"], answer["remedy"]) == ("assigned", None, "none")
-    (told,) = world.outcomes()
-    assert (told["type"], told["event_id"], told["detail"]["provider_name"]) == ("assigned", "e1", "zoom")
-    assert told["detail"]["join_url"] == answer["join_url"]
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["event_id"], outcome["detail"]["provider_name"]) == (
+        "assigned",
+        "e1",
+        "zoom",
+    )
+    assert outcome["detail"]["join_url"] == answer["join_url"]
     assert answer["next_check_at"] is None
     assert world.calls() == ["GET /v1/events"]
     assert (world.standing(), world.look()["state"], len(world.calls())) == (set(), "assigned", 1)
@@ -59,15 +63,15 @@ def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
     assert [(a["cause"], a["certainty"], a["remedy"]) for a in [*answers, again]] == [
         ("credentials_expired", "certain", "relink_email")
     ] * 3
-    (told,) = world.outcomes()
-    assert (told["type"], told["event_id"], told["detail"]["profile_id"]) == (
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["event_id"], outcome["detail"]["profile_id"]) == (
         "relink_requested",
         None,
         world.profiles[0],
     )
-    assert sorted(told["detail"]["event_ids"]) == ["e1", "e2"]
+    assert sorted(outcome["detail"]["event_ids"]) == ["e1", "e2"]
     (mail,) = world.mails()
-    assert (mail.mail_id, b"dana@example.org" in mail.message) == (told["detail"]["mail_id"], True)
+    assert (mail.mail_id, b"dana@example.org" in mail.message) == (outcome["detail"]["mail_id"], True)
 
     world.control.reconnect_profile(world.sub, world.profiles[0])
     assert world.look("e1")["cause"] == "generating"
@@ -89,8 +93,8 @@ def test_a_removed_profile_is_replaced(begin: Begin) -> None:
         "certain",
         "reassign_profile",
     )
-    (told,) = world.outcomes()
-    assert (told["type"], told["detail"]) == (
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["detail"]) == (
         "reassigned",
         {"from_profile_id": "pro_0", "to_profile_id": "pro_1"},
     )
@@ -144,7 +148,7 @@ def test_a_missing_meeting_url_is_escalated_once(begin: Begin) -> None:
     assert world.standing() == {"waiting"}
 
 
-def test_a_provider_outage_is_told_once_as_delayed(begin: Begin) -> None:
+def test_a_provider_outage_is_published_once_as_delayed(begin: Begin) -> None:
     """With its start time, and nothing to do."""
     world = begin()
     world.track()
@@ -153,9 +157,9 @@ def test_a_provider_outage_is_told_once_as_delayed(begin: Begin) -> None:
     answers = [world.look() for _ in range(2)]
 
     assert {(a["cause"], a["remedy"]) for a in answers} == {("provider_outage", "wait")}
-    (told,) = world.outcomes()
-    assert (told["type"], told["cause"], told["event_id"]) == ("delayed", "provider_outage", "e1")
-    assert datetime.fromisoformat(told["detail"]["since"]).tzinfo is not None
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["cause"], outcome["event_id"]) == ("delayed", "provider_outage", "e1")
+    assert datetime.fromisoformat(outcome["detail"]["since"]).tzinfo is not None
     assert world.mails() == []
 
 

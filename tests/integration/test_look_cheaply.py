@@ -66,7 +66,7 @@ def test_a_removed_profile_is_found_out_by_the_same_question(begin: Begin) -> No
     assert world.stored().event.cause == "profile_removed"
 
 
-def test_who_asks_gets_a_read(begin: Begin) -> None:
+def test_a_question_gets_a_read(begin: Begin) -> None:
     """A caller wants the current state; a notification counts the same."""
     world = disconnected(begin)
     for ask in (
@@ -112,13 +112,13 @@ def test_polling_slows_down_only_once_notifications_are_known_to_come(begin: Beg
     interactions = [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}]
     hook = {"type": "webhook", "uri": f"{world.control.base_url}/nowhere", "interactions": interactions}
     world.track("quiet")
-    world.track("told", subscriptions=[hook])
-    look(world, "quiet", "told")
-    silent = world.stored("told").event
+    world.track("notified", subscriptions=[hook])
+    look(world, "quiet", "notified")
+    silent = world.stored("notified").event
 
     world.notify("quiet", "conferencing_failing")
-    look(world, "quiet", "told")
-    heard = world.stored("told").event
+    look(world, "quiet", "notified")
+    heard = world.stored("notified").event
 
     assert (silent.interval, heard.interval) == (30, 30 * 16)
     assert heard.next_look is not None
@@ -126,7 +126,7 @@ def test_polling_slows_down_only_once_notifications_are_known_to_come(begin: Beg
     assert heard.next_look - heard.read_at == pytest.approx(30_000 * (2 + 4 + 8 + 16), abs=1000)
 
 
-def test_a_sweep_wakes_no_more_looks_than_the_budget_pays(begin: Begin) -> None:
+def test_a_sweep_wakes_no_more_looks_than_the_budget_allows(begin: Begin) -> None:
     """Without room, or in a pause, none; a batch that the budget broke off says when there is room."""
     world = begin(api_per_minute=1, api_share=1, sweep_every=0.001)
     world.track()

@@ -167,7 +167,7 @@ def test_a_confirming_read_that_fails_proves_nothing(begin: Begin) -> None:
     assert (answer["state"], world.types()) == ("pending", [])
 
 
-def test_out_of_budget_leaves_the_account_ready_and_untouched(begin: Begin) -> None:
+def test_without_budget_the_account_stays_ready_and_unchanged(begin: Begin) -> None:
     """Nothing was asked, so nothing changes: the next sweep's look resumes at once."""
     world = begin(api_per_second=2, api_share=1)
     world.track()
@@ -180,7 +180,7 @@ def test_out_of_budget_leaves_the_account_ready_and_untouched(begin: Begin) -> N
     assert (world.stored(), world.standing(), world.calls()) == (before, {"ready"}, [])
 
 
-def test_out_of_budget_between_two_calls_leaves_the_event_due(begin: Begin) -> None:
+def test_without_budget_between_two_calls_the_event_stays_due(begin: Begin) -> None:
     """The read was granted, UserInfo was not: the event keeps its place."""
     world = begin(api_per_minute=1, api_share=1)
     world.track()
@@ -279,7 +279,7 @@ def test_a_notification_with_a_bad_signature_is_counted_and_dropped(begin: Begin
     assert world.standing() == {"waiting"}
 
 
-def test_an_untracked_event_is_looked_at_no_more(begin: Begin) -> None:
+def test_an_untracked_event_gets_no_looks(begin: Begin) -> None:
     """Untracking twice is harmless."""
     world = begin()
     world.track()

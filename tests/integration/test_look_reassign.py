@@ -120,7 +120,7 @@ def test_an_update_without_an_answer_is_sent_again_only_after_a_read(
     assert world.types() == ["reassigned"] * len(events)
 
 
-def test_an_update_whose_answer_was_lost_is_told_when_it_is_seen_in_effect(begin: Begin) -> None:
+def test_an_update_whose_answer_was_lost_is_published_once_seen_in_effect(begin: Begin) -> None:
     """It did arrive: the next look finds the link, writes nothing, and publishes both outcomes."""
     world = removed(begin, http_timeout=0.3)
     world.control.set_settings(generation_seconds=0)
@@ -137,7 +137,7 @@ def test_an_update_whose_answer_was_lost_is_told_when_it_is_seen_in_effect(begin
     assert posts(world) == 1
 
 
-def test_an_update_that_was_never_sent_is_not_told(begin: Begin) -> None:
+def test_an_update_that_was_never_sent_is_not_published(begin: Begin) -> None:
     """The budget was too small for the write, and somebody else fixed the event: no `reassigned`."""
     world = removed(begin, api_per_minute=2, api_share=1)
     world.look()

@@ -11,9 +11,9 @@ import pytest
 from sandbox.server import RunningSandbox
 from tests.integration.poison import (
     QUICK,
+    dead_letters,
     gauge,
     is_parked,
-    letters,
     make_all_due,
     neighbour,
     poison,
@@ -35,7 +35,7 @@ def begin(begin: Begin, running: RunningSandbox) -> Begin:
     return lambda **settings: begin(**{**QUICK, **settings})
 
 
-def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never_notice(
+def test_a_poisoned_event_is_parked_without_affecting_its_neighbours(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One outcome, one email, one dead letter; the others settle at the first look, and replay fixes it."""
@@ -58,7 +58,7 @@ def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never
     assert [(outcome["type"], outcome["sub"]) for outcome in about] == [("escalated", world.sub)]
     reason = "Parked: 5 looks in a row at this event failed, the last one with KeyError."
     assert about[0]["detail"] == {"reason": reason}
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     ids = {"sub": world.sub, "calendar_id": world.calendar_id, "event_id": "bad"}
     assert (kept.letter.task, kept.letter.kwargs) == ("conferencing.reconcile_event", ids)
     assert kept.letter.reason == reason
@@ -124,19 +124,17 @@ def test_it_is_blamed_wherever_it_makes_the_look_fail(
 
     run_until(world, lambda: len(world.writes()) == 2, "the neighbours to be served")
     held_against = [world.stored(name).event.attempts for name in ("good-1", "good-2")]
-    run_until(world, lambda: letters(world), "it to be parked")
+    run_until(world, lambda: dead_letters(world), "it to be parked")
 
     assert held_against == [0, 0]
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     assert "LookupError" in kept.letter.reason
     assert sorted(write["event_id"] for write in world.writes()) == ["good-1", "good-2"]
     escalated = [o["event_id"] for o in world.outcomes() if o["type"] == "escalated"]
     assert escalated == ["bad"]
 
 
-def test_an_email_leaves_out_what_cannot_be_put_into_it(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_email_omits_an_event_it_cannot_contain(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user is asked because of the others, and the event is parked."""
     world = begin(max_attempts=2)
     world.control.set_settings(generation_seconds=3600)
@@ -177,15 +175,13 @@ def test_what_a_look_fails_with_shows_no_secret(begin: Begin, monkeypatch: pytes
 
     run_until(world, lambda: is_parked(world), "it to be parked")
 
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     assert "RuntimeError: planted *** *** *** *** ***" in (kept.letter.traceback or "")
     shown = repr([kept, world.outcomes(), world.stored("bad")])
     assert [secret for secret in secrets if secret in shown] == []
 
 
-def test_what_is_cut_off_a_long_traceback_leaves_no_half_of_a_secret(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cut_traceback_contains_no_partial_secret(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token at the place where the traceback is cut is masked first."""
     world = begin(max_attempts=1)
     token = world.control.account(world.sub)["access_token"]
@@ -195,12 +191,12 @@ def test_what_is_cut_off_a_long_traceback_leaves_no_half_of_a_secret(
 
     run_until(world, lambda: is_parked(world), "it to be parked")
 
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     assert len(kept.letter.traceback or "") == LONGEST_TRACEBACK
     assert token[-half + 1 :] not in (kept.letter.traceback or "")
 
 
-def test_errors_from_outside_never_park(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_external_errors_never_park(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cronofy is down for many looks, and this machine's disk is full for as many: no event is to blame."""
     world = begin(max_attempts=2)
     world.track("e1")
@@ -214,13 +210,11 @@ def test_errors_from_outside_never_park(begin: Begin, monkeypatch: pytest.Monkey
         monkeypatch.undo()
 
     run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
-    assert letters(world) == []
+    assert dead_letters(world) == []
     assert world.types() == ["assigned"]
 
 
-def test_a_diagnosis_clears_what_was_held_against_an_event(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_diagnosis_clears_the_failed_looks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only consecutive failures count."""
     world = begin(max_attempts=1000)
     world.control.set_settings(generation_seconds=3600)
@@ -233,10 +227,10 @@ def test_a_diagnosis_clears_what_was_held_against_an_event(
     run_until(world, lambda: state(world, "bad") == "pending", "a diagnosis")
 
     assert world.stored("bad").event.attempts == 0
-    assert letters(world) == []
+    assert dead_letters(world) == []
 
 
-def test_a_notification_leaves_a_parked_event_alone_and_is_heard_later(
+def test_a_notification_leaves_a_parked_event_parked_and_is_kept(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It cannot fix the record; the next look that does happen gets the notice."""
@@ -263,17 +257,17 @@ def test_asked_for_again_it_is_tried_once_and_keeps_one_letter(
     world.track("bad")
     tried = poison(monkeypatch, KeyError())
     run_until(world, lambda: is_parked(world), "it to be parked")
-    [first] = letters(world)
+    [first] = dead_letters(world)
 
     answer = world.look("bad")
 
     assert len(tried) == 6
     assert (answer["next_check_at"], gauge(world, "events:parked")) == (None, 1)
-    [second] = letters(world)
+    [second] = dead_letters(world)
     assert second.letter_id != first.letter_id
 
 
-def test_tracking_it_again_takes_it_up(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_it_again_resumes_it(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is a new one, with no failures counted."""
     world = begin(max_attempts=1)
     world.track("bad")
@@ -287,9 +281,7 @@ def test_tracking_it_again_takes_it_up(begin: Begin, monkeypatch: pytest.MonkeyP
     assert gauge(world, "events:parked") == 0
 
 
-def test_a_revival_that_cannot_be_looked_at_now_is_not_forgotten(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replayed_event_is_looked_at_after_the_pause(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fleet is paused while an operator replays the dead letter: its turn comes after the pause."""
     world = begin(max_attempts=1)
     world.track("bad")
@@ -305,7 +297,9 @@ def test_a_revival_that_cannot_be_looked_at_now_is_not_forgotten(
     run_until(world, lambda: state(world, "bad") == "assigned", "it to settle")
 
 
-def test_forgetting_the_account_takes_the_letter_along(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forgetting_the_account_removes_the_dead_letter(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing of the account is left: neither gauge nor dead letter."""
     world = begin(max_attempts=1)
     world.track("bad")
@@ -314,13 +308,11 @@ def test_forgetting_the_account_takes_the_letter_along(begin: Begin, monkeypatch
 
     world.services.ledger.forget(world.sub)
 
-    assert letters(world) == []
+    assert dead_letters(world) == []
     assert (gauge(world, "events:parked"), gauge(world, "events:pending")) == (0, 0)
 
 
-def test_a_failure_that_nobody_can_be_blamed_for_takes_the_events_apart(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unattributed_failure_splits_the_look(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """All events of a look are suspects at first; each is then looked at alone, and one remains."""
     world = begin(max_attempts=3)
     names = ["good-1", "bad", "good-2"]

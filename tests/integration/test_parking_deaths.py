@@ -100,7 +100,7 @@ def test_an_event_that_kills_its_process_is_parked_and_its_neighbours_settle(beg
     assert world.look("bad")["state"] == "assigned"
 
 
-def test_an_account_alone_with_such_an_event_dies_as_often(begin: Begin) -> None:
+def test_an_event_alone_in_its_account_kills_as_often(begin: Begin) -> None:
     """Its deaths count from the first one."""
     world = begin(max_attempts=4)
     world.track("bad")
@@ -111,7 +111,7 @@ def test_an_account_alone_with_such_an_event_dies_as_often(begin: Begin) -> None
     assert world.stored("bad").event.parked
 
 
-def test_accidents_blame_nobody(begin: Begin) -> None:
+def test_random_deaths_park_nothing(begin: Begin) -> None:
     """Workers are killed ten times while holding the account; after every other one a look completes."""
     world = begin(max_attempts=2)
     world.control.set_settings(generation_seconds=3600)
@@ -131,7 +131,7 @@ def test_accidents_blame_nobody(begin: Begin) -> None:
     assert list(world.services.dead_letters) == []
 
 
-def test_a_lease_given_back_is_no_look_that_died(begin: Begin) -> None:
+def test_a_released_lease_is_not_a_death(begin: Begin) -> None:
     """Putting an account off, or only explaining, leaves the count unchanged."""
     world = begin()
     world.track("e1")

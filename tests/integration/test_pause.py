@@ -21,7 +21,7 @@ def running() -> Iterator[RunningSandbox]:
         yield sandbox
 
 
-def test_a_paused_fleet_asks_cronofy_nothing_and_goes_on_where_it_was(begin: Callable[..., World]) -> None:
+def test_a_paused_fleet_makes_no_calls_and_resumes_where_it_was(begin: Callable[..., World]) -> None:
     """Intake continues, no look is started, a question is answered from the ledger; then all resumes."""
     world = begin()
     world.services.ledger.set_paused(True)
@@ -42,7 +42,7 @@ def test_a_paused_fleet_asks_cronofy_nothing_and_goes_on_where_it_was(begin: Cal
     assert world.types() == ["assigned"]
 
 
-def test_a_paused_fleet_sends_no_mail(begin: Callable[..., World]) -> None:
+def test_a_paused_fleet_sends_no_email(begin: Callable[..., World]) -> None:
     """Emails stay in the outbox, and are due again afterwards."""
     world = begin()
     world.control.disconnect_profile(world.sub, world.profiles[0])

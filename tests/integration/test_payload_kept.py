@@ -41,7 +41,7 @@ def kept(world: World) -> list[tuple[str, str, Any]]:
     [KeyError("x"), DataError("x"), RedisError("x")],
     ids=["a bug", "what Redis cannot take", "a script"],
 )
-def test_what_fails_unforeseen_is_kept(
+def test_what_fails_unexpectedly_is_kept(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """The caller gets the error, and the dead letter has everything that was sent."""
@@ -57,7 +57,7 @@ def test_what_fails_unforeseen_is_kept(
 @pytest.mark.parametrize(
     "error", [RedisConnectionError("x"), ReadOnlyError("x")], ids=["Redis is away", "Redis takes no writes"]
 )
-def test_what_an_outage_stops_is_given_back_and_not_kept(
+def test_what_an_outage_stops_is_redelivered_and_not_kept(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """It is redelivered, as often as needed."""

@@ -144,7 +144,7 @@ def test_mail_arrives_as_composed() -> None:
         pytest.param(Inbox(data="452 disk full"), False, "off with 452, at the message", id="disk full"),
     ],
 )
-def test_refusal_tells_whose_fault_it_is(inbox: Inbox, permanent: bool, reason: str) -> None:
+def test_refusal_is_classified(inbox: Inbox, permanent: bool, reason: str) -> None:
     """5xx to the recipient or the message is final; 4xx and configuration errors are not."""
     with mail_server(inbox) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
@@ -173,7 +173,7 @@ def test_login_succeeds_with_percent_encoded_credentials() -> None:
         pytest.param({}, "does not offer what the SMTP URL asks for at login", id="not offered"),
     ],
 )
-def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -> None:
+def test_refused_login_keeps_the_email(options: dict[str, object], reason: str) -> None:
     """A failed login is the configuration's fault, reported as such, and pauses further attempts."""
     inbox = Inbox()
     with mail_server(inbox, **options) as port:
@@ -185,7 +185,7 @@ def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -
     assert inbox.envelopes == []
 
 
-def test_refused_connection_may_pass() -> None:
+def test_refused_connection_is_retried() -> None:
     """Nothing is listening: try again later."""
     error = failure(SmtpMailer(f"smtp://127.0.0.1:{free_port()}"))
 
@@ -219,7 +219,7 @@ def converse(connection: socket.socket, *, until: bytes) -> None:
         ),
     ],
 )
-def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
+def test_unfriendly_greeting_is_retried(greeting: bytes, reason: str) -> None:
     """Whatever a server says instead of a greeting, the email is kept."""
     with scripted_server(lambda connection: connection.sendall(greeting)) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
@@ -240,7 +240,7 @@ def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
         pytest.param(b".\r\n", "ended at the message: it may have arrived or not", id="after DATA"),
     ],
 )
-def test_lost_connection_may_pass(until: bytes, reason: str) -> None:
+def test_lost_connection_is_retried(until: bytes, reason: str) -> None:
     """A broken connection is not the email's fault; once the message was sent its fate is unknown."""
     with scripted_server(lambda connection: converse(connection, until=until)) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
@@ -268,21 +268,21 @@ def test_silent_server_is_given_up_after_the_timeout() -> None:
 def test_slow_server_is_given_up_between_two_steps() -> None:
     """A server that meets every single timeout, but takes three times as long in all, gets no email."""
 
-    def dawdle(connection: socket.socket) -> None:
+    def stall(connection: socket.socket) -> None:
         for word in (b"220 chatty\r\n", b"250-chatty\r\n", b"250-well\r\n", b"250-let me see\r\n"):
             connection.sendall(word)
             time.sleep(0.25)
         connection.sendall(b"250 ok\r\n")
         connection.recv(1000)
 
-    with scripted_server(dawdle) as port:
+    with scripted_server(stall) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}", timeout=timedelta(seconds=0.3)))
 
     assert str(error) == "the mail server did not answer in time, while connecting"
     assert not error.permanent
 
 
-def test_lost_goodbye_does_not_undo_a_sent_mail() -> None:
+def test_a_connection_lost_at_quit_does_not_undo_a_sent_email() -> None:
     """Once the server accepted the message, a connection that breaks before QUIT changes nothing."""
     with scripted_server(lambda connection: converse(connection, until=b"QUIT")) as port:
         SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
@@ -308,7 +308,7 @@ def tls(certificate: Certificate) -> ssl.SSLContext:
         pytest.param("smtp+starttls", "tls_context", id="STARTTLS"),
     ],
 )
-def test_tls_is_spoken_and_verified(
+def test_tls_is_used_and_verified(
     scheme: str, option: str, tls: ssl.SSLContext, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trusted certificate lets the email through; an unknown one does not, and is named as the reason."""

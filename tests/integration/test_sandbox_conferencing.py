@@ -67,11 +67,11 @@ class Stage:
         """Return a field of the event as a read shows it."""
         return render(self.world.event("cal", "e1"), self.account).get(field)
 
-    def told(self) -> list[tuple[str, str | None]]:
+    def notified(self) -> list[tuple[str, str | None]]:
         """Return type and subtype of what subscribers were sent, and the channel's types, in order."""
         notices = [body["notification"] for body in self.sent[1:]]  # without the channel's verification
-        said = [one for notice in notices for one in notice.get("interactions", [notice])]
-        return [(one["type"], one.get("subtype")) for one in said]
+        interactions = [one for notice in notices for one in notice.get("interactions", [notice])]
+        return [(one["type"], one.get("subtype")) for one in interactions]
 
     def connect(self, profile_id: str, connected: bool) -> None:
         """Connect or disconnect a profile."""
@@ -83,7 +83,7 @@ class Trouble:
     """What prevents a conference, how it is notified, and how Cronofy's retries succeed after all."""
 
     make: Callable[[Stage], object]
-    told: tuple[str, str | None] | None
+    notified: tuple[str, str | None] | None
     #: None if the failure is final.
     fix: Callable[[Stage], object] | None
     profile_id: str = "pro_zoom"
@@ -147,7 +147,7 @@ def test_conference_comes_after_the_generation_time(speed: float) -> None:
     assert assigned["provider_name"] == "zoom"
     assert assigned["join_url"].startswith("https://zoom.example/j/")
     assert stage.shown("description") == f"Join: {assigned['join_url']}"
-    assert stage.told() == [("conferencing_assigned", None)]
+    assert stage.notified() == [("conferencing_assigned", None)]
     assert stage.sent[-1]["event"]["conferencing"] == assigned
 
 
@@ -158,17 +158,17 @@ def test_failed_generation_leaves_the_event_pending(name: str) -> None:
     trouble.make(stage)
     stage.write(trouble.profile_id)
     assert [stage.after(11) for _ in range(5)] == [PENDING] * 5
-    assert stage.told() == ([trouble.told] if trouble.told else [])
+    assert stage.notified() == ([trouble.notified] if trouble.notified else [])
     if trouble.fix:
         trouble.fix(stage)
         assert stage.after(11) != PENDING
-        assert stage.told()[-1] == ("conferencing_assigned", None)
+        assert stage.notified()[-1] == ("conferencing_assigned", None)
 
 
 @pytest.mark.parametrize("option", ["pending", "absent"])
 @pytest.mark.parametrize("event", ["pending", "absent", None])
 @pytest.mark.parametrize("removed", [True, False], ids=["profile removed", "start in the past"])
-def test_final_failure_is_shown_as_set(option: Any, event: Any, removed: bool) -> None:
+def test_final_failure_is_shown_as_configured(option: Any, event: Any, removed: bool) -> None:
     """After a final failure a read shows the event pending, or without conferencing, as set."""
     stage = Stage(after_failure=option)
     if event:
@@ -197,7 +197,7 @@ def test_another_profile_restarts_a_pending_event() -> None:
     stage.write("pro_goto")
     assert stage.after(1.9) == PENDING
     assert stage.after(0.2)["provider_name"] == "go_to"
-    assert stage.told() == [("conferencing_failing", "profile_missing"), ("conferencing_assigned", None)]
+    assert stage.notified() == [("conferencing_failing", "profile_missing"), ("conferencing_assigned", None)]
 
 
 def test_only_a_block_in_the_write_changes_the_conference() -> None:
@@ -223,7 +223,7 @@ def test_past_event_moved_ahead_is_generated() -> None:
     assert stage.after(3) == PENDING
     stage.world.move("cal", "e1", start="2026-12-02T09:00:00Z", end="2026-12-02T10:00:00Z")
     assert stage.after(3) != PENDING
-    assert stage.told() == [("change", None), ("conferencing_assigned", None)]
+    assert stage.notified() == [("change", None), ("conferencing_assigned", None)]
 
 
 def test_deleted_event_gets_no_conference() -> None:

@@ -110,8 +110,8 @@ def test_channel_keeps_to_its_filters(control: Control, person: Person) -> None:
     control.create_external_event(
         person.account["sub"], person.calendar_id, summary="own", start=start, end=end
     )
-    told = [n["url"] for n in control.notifications() if n["body"]["notification"]["type"] == "change"]
-    assert told == ["urn:all"]
+    notified = [n["url"] for n in control.notifications() if n["body"]["notification"]["type"] == "change"]
+    assert notified == ["urn:all"]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def a_mail() -> EmailMessage:
     return message
 
 
-def test_received_mail_is_kept(
+def test_received_email_is_kept(
     smtp: smtplib.SMTP, running: RunningSandbox, control: Control, directory: Path
 ) -> None:
     """An email is listed with its envelope and bodies, kept as a file, and shown on a page."""
@@ -70,7 +70,7 @@ def test_received_mail_is_kept(
 
 
 @pytest.mark.parametrize("status", [pytest.param(451, id="for-now"), pytest.param(550, id="for-good")])
-def test_mail_is_refused_as_told(smtp: smtplib.SMTP, control: Control, status: int) -> None:
+def test_email_is_refused_as_configured(smtp: smtplib.SMTP, control: Control, status: int) -> None:
     """An email is refused with the configured status, delay and count, and then accepted."""
     control.set_mailbox(refuse_status=status, refuse_times=1, delay_seconds=0.1)
     begun = time.monotonic()

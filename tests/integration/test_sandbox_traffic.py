@@ -97,7 +97,7 @@ def test_batch_counts_as_set(api: httpx.Client, control: Control, cost: str, sta
     assert api.post("/v1/batch", json={"batch": [entry] * 3}).status_code == status
 
 
-def test_every_request_is_on_record(api: httpx.Client, control: Control, account: dict[str, Any]) -> None:
+def test_every_request_is_logged(api: httpx.Client, control: Control, account: dict[str, Any]) -> None:
     """The log has method, path, account, status and time of each API request, and of nothing else."""
     before = time.time()
     api.get("/v1/userinfo")

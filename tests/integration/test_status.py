@@ -34,9 +34,9 @@ def looked(ledger: Ledger, sub: str, cause: Cause | None, *, settle: OutcomeType
     """A look at the account finds this cause on all of its events, or settles them."""
     lease = claim(ledger, sub)
     last = {"cause": cause.value if cause else None, "state": "pending"}
-    told = (outcome(sub, settle),) if settle else ()
+    outcomes = (outcome(sub, settle),) if settle else ()
     changes = [
-        EventChange(stored, later(stored, last=last), settle=bool(settle), outcomes=told)
+        EventChange(stored, later(stored, last=last), settle=bool(settle), outcomes=outcomes)
         for stored in lease.events
     ]
     ledger.commit(lease, Change(changes))
@@ -137,7 +137,7 @@ def test_a_meeting_that_starts_is_followed_by_the_accounts_next_one(
     assert ledger.redis.zcount(ledger.keys.starts, "-inf", to_ms(ledger.now())) == 0
 
 
-def test_mail_letters_sweeps_and_a_pause_show(ledger: Ledger, settings: Settings) -> None:
+def test_emails_dead_letters_sweeps_and_a_pause_are_shown(ledger: Ledger, settings: Settings) -> None:
     """Waiting and sent emails, dead letters, the last sweep, and since when it is paused."""
     ledger.track("acc", an_event())
     ledger.commit(claim(ledger), Change(mails=[Mail("one", b"1"), Mail("two", b"2"), Mail("three", b"3")]))

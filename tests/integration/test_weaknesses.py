@@ -41,13 +41,13 @@ def answers(client: Redis) -> bool:
         return False
 
 
-def test_a_fit_server_has_none(redis: Redis) -> None:
+def test_a_good_server_has_no_weakness(redis: Redis) -> None:
     """The embedded server has none."""
     assert weaknesses(redis) == ()
 
 
 @pytest.mark.parametrize(
-    ("settings", "mend"),
+    ("settings", "fix"),
     [
         pytest.param({"appendonly": "no"}, "set appendonly yes", id="nothing kept on disk"),
         pytest.param(
@@ -57,9 +57,9 @@ def test_a_fit_server_has_none(redis: Redis) -> None:
         ),
     ],
 )
-def test_each_weakness_is_named_with_its_fix(tmp_path: Path, settings: dict[str, str], mend: str) -> None:
+def test_each_weakness_is_named_with_its_fix(tmp_path: Path, settings: dict[str, str], fix: str) -> None:
     """Each weakness is one sentence saying what to set."""
     with server(tmp_path, **settings) as redis:
         (found,) = weaknesses(redis)
 
-    assert mend in found
+    assert fix in found

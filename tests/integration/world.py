@@ -84,8 +84,8 @@ class World:
         self, event_id: str, interaction: str, subtype: str | None = None, *, secret: str = "sandbox-secret"
     ) -> tuple[str, ...]:
         """Receive Cronofy's notification about an event."""
-        said = {"type": interaction} | ({"subtype": subtype} if subtype else {})
-        body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
+        entry = {"type": interaction} | ({"subtype": subtype} if subtype else {})
+        body = json.dumps({"notification": {"interactions": [entry]}, "event": {"event_id": event_id}})
         signature = signature_of(body.encode(), secret)
         taken = accept.receive_notification(
             self.services, ReceiveNotification(body=body, signature=signature, sub=self.sub)
@@ -113,8 +113,8 @@ class World:
     def outcomes(self) -> list[dict[str, Any]]:
         """All outcomes but the first connect."""
         entries: Any = self.services.ledger.redis.xrange(f"{self.services.ledger.prefix}:outcomes")
-        told = [json.loads(fields[b"outcome"]) for _, fields in entries]
-        return [o for o in told if o["type"] != "account_connected"]
+        outcomes = [json.loads(fields[b"outcome"]) for _, fields in entries]
+        return [o for o in outcomes if o["type"] != "account_connected"]
 
     def types(self) -> list[str]:
         """The types of the outcomes so far."""

@@ -289,7 +289,7 @@ class Planned:
         return dict(self.plan.episodes)
 
     @property
-    def letters(self) -> tuple[tuple[str, RelinkEmail], ...]:
+    def emails(self) -> tuple[tuple[str, RelinkEmail], ...]:
         """The emails to users."""
         return self.plan.emails
 
@@ -301,7 +301,7 @@ class Planned:
     @property
     def listed(self) -> list[tuple[str, ...]]:
         """The events listed in each email."""
-        return [tuple(meeting.event_id for meeting in letter.meetings) for _, letter in self.plan.emails]
+        return [tuple(meeting.event_id for meeting in email.meetings) for _, email in self.plan.emails]
 
     @property
     def escalations(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ def test_the_top_of_the_axis_reads_well(count: int, top: int) -> None:
     assert round_up(count) == top
 
 
-def test_a_day_lies_between_the_edges() -> None:
+def test_a_day_spans_the_plot() -> None:
     """A day ago is at the left, now at the right, zero at the bottom, the maximum at the top."""
     drawn = plot([ago(DAY, 0), ago(DAY - 5 * MINUTE, 10)], NOW)
 
@@ -42,7 +42,7 @@ def test_where_no_sample_was_taken_the_line_has_a_gap() -> None:
     assert drawn.line.endswith("M958.3 0.0L960.3 0.0")
 
 
-def test_nothing_at_all_is_a_plot_too() -> None:
+def test_an_empty_history_is_a_plot_too() -> None:
     """Before the first sample."""
     drawn = plot([], NOW)
 

@@ -23,7 +23,7 @@ def key_of(address: str) -> str:
 @pytest.mark.parametrize(
     "ids", [(SUB,), (SUB, *EVENT), ("Zoë/…", "a b", "%2F?#")], ids=["account", "event", "odd"]
 )
-def test_a_key_names_whom_it_was_made_for(ids: tuple[str, ...]) -> None:
+def test_a_key_contains_its_account_and_event(ids: tuple[str, ...]) -> None:
     """The key shows nothing of it, and needs no escaping in a path."""
     path = callback_path(VAULT, *ids)
     key = key_of(path)
@@ -46,7 +46,7 @@ def test_a_key_names_whom_it_was_made_for(ids: tuple[str, ...]) -> None:
         pytest.param(key_of(callback_path(STRANGERS, SUB)), id="of another vault"),
     ],
 )
-def test_a_key_that_is_not_ours_names_nobody(key: str) -> None:
+def test_a_foreign_key_names_nobody(key: str) -> None:
     """Any text may arrive; none is an error."""
     assert read_callback_key(VAULT, key) is None
 
@@ -97,6 +97,6 @@ def test_addresses_are_recognised(address: str, here: bool, sub: str | None) -> 
     assert (callbacks.leads_here(address), callbacks.account_of(address)) == (here, sub)
 
 
-def test_an_address_of_usual_length_is_taken_by_cronofy() -> None:
+def test_a_callback_address_is_short_enough_for_cronofy() -> None:
     """Older documentation allows 128 characters (reference §6b)."""
     assert len(Callbacks("https://conferencing.example.com/reconciler", VAULT).of(SUB)) <= 128

@@ -42,7 +42,7 @@ def test_secrets_are_masked(task: str, kwargs: dict[str, Any], shown: dict[str, 
     assert letter.letter.kwargs == kwargs
 
 
-def test_a_letter_is_written_as_the_contract_says() -> None:
+def test_a_dead_letter_has_the_contracts_form() -> None:
     """The time comes from its id; one that no key opens shows why, and no payload."""
     sealed = KeptLetter("1795598779949-0", DeadLetter("conferencing.track", "because"), "no key fits")
 
@@ -78,7 +78,7 @@ def test_a_payload_is_corrected(kwargs: dict[str, Any], correction: Correction, 
     assert repr(letter) == before
 
 
-def test_a_correction_that_leads_nowhere_is_named() -> None:
+def test_a_correction_with_a_wrong_path_is_refused() -> None:
     """A text has no fields."""
     with pytest.raises(BadCorrection, match=r"event\.event_id leads into something that is not an object"):
         corrected(kept(event="text"), [Correction(("event", "event_id"), 1)])

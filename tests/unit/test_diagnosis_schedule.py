@@ -64,14 +64,14 @@ def test_intervals_double(previous: timedelta | None, expected: timedelta) -> No
         pytest.param(HOUR, Pause(6 * HOUR, 6 * HOUR), id="never beyond the upper bound"),
     ],
 )
-def test_what_is_notified_of_is_polled_a_quarter_as_often(
+def test_events_with_notifications_are_polled_a_quarter_as_often(
     previous: timedelta | None, expected: Pause
 ) -> None:
     """The pause spans the next four intervals, and the schedule continues from the last of them."""
     assert next_pause(previous, POLICY, notices_arrive=True) == expected
 
 
-def test_what_is_not_notified_of_keeps_its_intervals() -> None:
+def test_events_without_notifications_keep_their_intervals() -> None:
     """The pause is the next interval."""
     assert next_pause(MINUTE, POLICY, notices_arrive=False) == Pause(2 * MINUTE, 2 * MINUTE)
 

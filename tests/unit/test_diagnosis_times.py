@@ -89,7 +89,7 @@ def test_local(value: str, tzid: str | None, local: str) -> None:
     assert isinstance(parsed.local, datetime) is not parsed.all_day
 
 
-def test_nothing_stays_nothing() -> None:
+def test_none_stays_none() -> None:
     """A missing time is not an error."""
     assert parse_event_time(None) is None
     assert parse_event_time(None, PARIS) is None

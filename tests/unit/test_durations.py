@@ -52,7 +52,7 @@ BAD: list[object] = [
 
 
 @pytest.mark.parametrize("value", BAD, ids=lambda value: repr(value)[:20])
-def test_what_is_no_duration_is_refused_with_how_to_write_one(value: object) -> None:
+def test_an_invalid_duration_is_refused_with_the_right_format(value: object) -> None:
     """The sentence begins with "must be a duration", and never contains the value."""
     with pytest.raises(ValueError, match=r"^must be a duration") as caught:
         parse_duration(value)

@@ -42,7 +42,7 @@ def another_process(program: str = _SILENT) -> Iterator[subprocess.Popen[bytes]]
             process.kill()
 
 
-def test_where_nothing_ran_nothing_lives(place: Path) -> None:
+def test_nothing_is_alive_where_nothing_ran(place: Path) -> None:
     """Asking creates nothing."""
     assert living("worker") == []
     assert not place.exists()
@@ -62,7 +62,7 @@ def test_a_silent_process_ages_until_it_is_dead() -> None:
         assert living("worker") == []
 
 
-def test_what_a_loop_writes_makes_it_young_again() -> None:
+def test_a_running_loop_stays_fresh() -> None:
     """Other processes see it at once."""
     program = _START + "print(flush=True)\nwhile True: time.sleep(0.05); file.write()"
     with another_process(program):
@@ -76,7 +76,7 @@ def test_what_a_loop_writes_makes_it_young_again() -> None:
             wait_until(is_younger, interval=0.001)
 
 
-def test_the_file_of_a_dead_process_goes_with_the_next_ones_start(place: Path) -> None:
+def test_the_file_of_a_dead_process_is_removed_at_the_next_start(place: Path) -> None:
     """They do not pile up, and live processes keep theirs."""
     with another_process() as living:
         with another_process() as dead:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.letters import (
+from tests.unit.emails import (
     ENTRY,
     ENVELOPE,
     ESCALATION,
@@ -115,7 +115,7 @@ def test_subject_and_first_sentence(count: int, reminder: int, subject: str, end
         pytest.param("\n", "conferencing", id="blank"),
     ],
 )
-def test_provider_is_named_as_people_name_it(provider_name: str | None, shown: str) -> None:
+def test_provider_has_its_display_name(provider_name: str | None, shown: str) -> None:
     """A known provider has its display name; an unknown one is shown as Cronofy spells it."""
     message = compose_relink(replace(RELINK, provider_name=provider_name), ENVELOPE)
 
@@ -231,7 +231,7 @@ def test_html_has_one_button_and_the_visible_url() -> None:
     assert letter.relink_url in html.words
 
 
-def test_headers_are_whole_and_mark_the_mail_as_automatic() -> None:
+def test_headers_are_complete_and_mark_the_email_as_automatic() -> None:
     """All headers of an email, after transmission."""
     message = sent(compose_relink(RELINK, ENVELOPE))
 
@@ -307,7 +307,7 @@ def test_unfit_sender_and_reply_to_are_refused(unfit: dict[str, str]) -> None:
         compose_relink(RELINK, replace(ENVELOPE, **unfit))  # type: ignore[arg-type]
 
 
-def test_letters_without_a_meeting_are_refused() -> None:
+def test_emails_without_a_meeting_are_refused() -> None:
     """An email always has a subject matter."""
     with pytest.raises(ValueError, match="at least one affected meeting"):
         compose_relink(replace(RELINK, meetings=()), ENVELOPE)
@@ -374,7 +374,7 @@ def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
         pytest.param("m" * 120, f"<{'m' * 120}@example.org>", id="longer than a header line"),
     ],
 )
-def test_message_id_follows_from_the_mail_alone(mail_id: str, expected: str) -> None:
+def test_message_id_depends_only_on_the_email(mail_id: str, expected: str) -> None:
     """The same email has the same valid Message-ID whenever it is sent, and transmission keeps it."""
     made = message_id(mail_id, "Conferencing <no-reply@example.org>")
 

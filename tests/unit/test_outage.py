@@ -39,7 +39,7 @@ def _by_the_broker(cause: Exception) -> OperationalError:
         pytest.param(OperationalError("amqp"), "it does not answer", id="another broker"),
     ],
 )
-def test_a_server_that_cannot_be_used_is_told_from_a_fault(error: Exception, reason: str) -> None:
+def test_an_unavailable_server_is_distinguished_from_our_errors(error: Exception, reason: str) -> None:
     """The reason is our own sentence, with nothing of what the server said."""
     told = why(error)
 
@@ -56,7 +56,7 @@ def test_a_server_that_cannot_be_used_is_told_from_a_fault(error: Exception, rea
         pytest.param(ValueError("READONLY"), id="not Redis's"),
     ],
 )
-def test_a_fault_of_ours_is_none_of_the_server(error: Exception) -> None:
+def test_our_own_error_is_not_an_outage(error: Exception) -> None:
     """What would fail again is not waited for."""
     outage = Outage("ledger")
 

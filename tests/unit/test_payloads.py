@@ -75,14 +75,14 @@ GOOD: list[tuple[str, type[Payload], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("model", "kwargs"), [row[1:] for row in GOOD], ids=[row[0] for row in GOOD])
-def test_a_payload_as_the_contract_writes_it_is_taken(model: type[Payload], kwargs: dict[str, Any]) -> None:
+def test_a_payload_as_in_the_contract_is_accepted(model: type[Payload], kwargs: dict[str, Any]) -> None:
     """Every field is kept as given."""
     payload = parse(model, (), kwargs)
 
     assert {name: getattr(payload, name) for name in kwargs} == kwargs
 
 
-def test_what_is_left_out_has_the_contracts_default() -> None:
+def test_omitted_fields_have_the_contracts_default() -> None:
     """The data centre is `us`; everything else is unknown."""
     account = parse(ConnectAccount, (), CONNECT)
 

@@ -103,7 +103,7 @@ SHAPES: list[tuple[str, Any, Push]] = [
 
 
 @pytest.mark.parametrize(("body", "notice"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
-def test_a_body_is_read_for_what_it_says(body: Any, notice: Push) -> None:
+def test_a_body_is_parsed(body: Any, notice: Push) -> None:
     """Ids from the event, and the first known interaction."""
     assert replace(read_notification(json.dumps(body)), kind=None) == notice
 
@@ -137,7 +137,7 @@ def test_a_body_is_read_for_what_it_says(body: Any, notice: Push) -> None:
         pytest.param({"notification": {"type": ["change"]}}, None, None, True, id="no word"),
     ],
 )
-def test_what_it_came_over_and_about(
+def test_its_channel_and_type_are_known(
     body: dict[str, Any], kind: str | None, channel_id: str | None, is_news: bool
 ) -> None:
     """Everything but verification and erasure may mean that an event changed, including unknown words."""
@@ -151,7 +151,7 @@ def test_what_it_came_over_and_about(
     ["", "no JSON", "{", "[" * 100_000, "9" * 5000, "\ud800", '{"a": NaN', "\0"],
     ids=["empty", "words", "half", "deep", "a long number", "surrogate", "half with NaN", "nul"],
 )
-def test_what_is_no_json_is_an_empty_notice(body: str) -> None:
+def test_invalid_json_is_an_empty_notice(body: str) -> None:
     """A notification never fails because of its body."""
     assert read_notification(body) == Push()
 

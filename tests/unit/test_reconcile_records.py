@@ -124,7 +124,7 @@ def test_header(cause: Cause | None) -> None:
     assert struct.unpack_from(">dddB", value) == expected
 
 
-def test_header_of_the_unknown() -> None:
+def test_header_without_times() -> None:
     """An event without a start or a next look sorts after all others."""
     value = pack_event(tracked(next_look=None, body={"event_id": "booking-1", "start": "soon"}))
 

@@ -46,7 +46,7 @@ def test_reminders(mails: int, after: timedelta, reminder: int | None) -> None:
     """Reminders count from the first email, each is sent once, and none follows the last."""
     result = plan([tracked("a", start=FAR)], episodes=running(mails), now=NOW + after)
 
-    assert [letter.reminder for _, letter in result.letters] == ([] if reminder is None else [reminder])
+    assert [email.reminder for _, email in result.emails] == ([] if reminder is None else [reminder])
     assert result.episodes["pro_a"].mails == (mails if reminder is None else mails + 1)
     assert result.episodes["pro_a"].started_at == to_ms(NOW)
     assert result.outcomes == ()
@@ -59,7 +59,7 @@ def test_a_reminder_lists_what_is_upcoming() -> None:
     result = plan(events, episodes=running(1, "a", "b"), now=NOW + DAY)
 
     assert result.listed == [("b", "c")]
-    ((mail_id, _),) = result.letters
+    ((mail_id, _),) = result.emails
     assert result.episodes["pro_a"].mail_ids == ("mail_0", mail_id)
     assert result.episodes["pro_a"].events == ((CALENDAR, "a"), (CALENDAR, "b"), (CALENDAR, "c"))
 
@@ -68,8 +68,8 @@ def test_no_reminder_without_an_upcoming_event() -> None:
     """Without an affected event, nobody is reminded, however long the profile stays disconnected."""
     past = tracked("a", start=NOW + HOUR)
 
-    assert plan([past], episodes=running(), now=NOW + DAY).letters == ()
-    assert plan([], others=[past], episodes=running(), now=NOW + DAY).letters == ()
+    assert plan([past], episodes=running(), now=NOW + DAY).emails == ()
+    assert plan([], others=[past], episodes=running(), now=NOW + DAY).emails == ()
 
 
 def test_the_whole_episode() -> None:
@@ -80,7 +80,7 @@ def test_the_whole_episode() -> None:
     for hour in range(24 * 30):
         result = plan([event], episodes=episodes, now=NOW + hour * HOUR)
         episodes, event = result.episodes, result.verdicts[0].after
-        sent += [(hour / 24, letter.reminder) for _, letter in result.letters]
+        sent += [(hour / 24, email.reminder) for _, email in result.emails]
 
     assert sent == [(0, 0), (1, 1), (3, 2), (7, 3)]
 
@@ -94,7 +94,7 @@ def test_events_after_the_last_reminder() -> None:
 
     assert list(first.escalations) == ["late"]
     assert "reminded, before this event came" in first.escalations["late"]
-    assert (second.escalations, first.letters, second.letters) == ({}, (), ())
+    assert (second.escalations, first.emails, second.emails) == ({}, (), ())
 
 
 def test_relinked() -> None:
@@ -108,7 +108,7 @@ def test_relinked() -> None:
         Outcome(OutcomeType.RELINKED, SUB, NOW + 3 * DAY, None, None, Cause.CREDENTIALS_EXPIRED, detail),
     )
     assert result.plan.cancel == ("mail_0", "mail_1")
-    assert (result.episodes, result.letters) == ({}, ())
+    assert (result.episodes, result.emails) == ({}, ())
     assert plan([], back, episodes=result.episodes).outcomes == ()
 
 
@@ -123,17 +123,17 @@ def test_disconnected_again() -> None:
     """A profile that is disconnected again begins a new episode with a first email."""
     over = plan([], userinfo(profile("pro_a")), episodes=running(4), now=NOW + 8 * DAY)
 
-    anew = plan([tracked("a", start=FAR)], episodes=over.episodes, now=NOW + 9 * DAY)
+    again = plan([tracked("a", start=FAR)], episodes=over.episodes, now=NOW + 9 * DAY)
 
-    assert [letter.reminder for _, letter in anew.letters] == [0]
-    assert anew.episodes["pro_a"].started_at == to_ms(NOW + 9 * DAY)
+    assert [email.reminder for _, email in again.emails] == [0]
+    assert again.episodes["pro_a"].started_at == to_ms(NOW + 9 * DAY)
 
 
 def test_removed_ends_silently() -> None:
     """A profile that is no longer listed was not relinked: its episode ends without an outcome."""
     result = plan([tracked("a", start=FAR)], userinfo(), episodes=running(2), now=NOW + 3 * DAY)
 
-    assert (result.outcomes, result.letters, result.episodes) == ((), (), {})
+    assert (result.outcomes, result.emails, result.episodes) == ((), (), {})
     assert result.plan.cancel == ("mail_0", "mail_1")
 
 

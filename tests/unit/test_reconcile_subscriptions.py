@@ -56,7 +56,7 @@ def test_a_live_subscription_saves_looks(
         pytest.param(Write(0, accepted=True), False, id="without a subscription"),
     ],
 )
-def test_a_subscription_of_ours_counts_once_cronofy_took_it(write: Write, counts: bool) -> None:
+def test_a_subscription_of_ours_counts_once_accepted(write: Write, counts: bool) -> None:
     """An Update Event of ours that carried it counts like the caller's own."""
     event = replace(tracked(body=event_body()), writes={"pro_b": write})
 

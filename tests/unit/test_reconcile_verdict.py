@@ -42,7 +42,7 @@ NO_URL = ("conferencing_failing", "missing_meeting_url", to_ms(NOW - 5 * MINUTE)
 SINCE = "2026-12-01T11:55:00+00:00"
 
 
-def told(
+def outcome(
     kind: OutcomeType, cause: Cause | None, detail: dict[str, Any], now: datetime = NOW
 ) -> tuple[Outcome, ...]:
     """The event's single outcome."""
@@ -67,30 +67,34 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
             tracked(),
             seen(join_url=URL, provider_name="zoom"),
             None,
-            told(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": "zoom"}),
+            outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": "zoom"}),
             id="assigned",
         ),
         pytest.param(
             tracked(),
             seen(join_url=URL),
             None,
-            told(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": None}),
+            outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": None}),
             id="assigned, provider not said",
         ),
         pytest.param(
-            tracked(), seen(at(NOW)), None, told(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {}), id="past"
+            tracked(), seen(at(NOW)), None, outcome(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {}), id="past"
         ),
         pytest.param(
-            tracked(), Missing(), None, told(OutcomeType.CLOSED, Cause.EVENT_GONE, {}), id="missing"
+            tracked(), Missing(), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {}), id="missing"
         ),
         pytest.param(
-            tracked(), seen(deleted=True), None, told(OutcomeType.CLOSED, Cause.EVENT_GONE, {}), id="deleted"
+            tracked(),
+            seen(deleted=True),
+            None,
+            outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {}),
+            id="deleted",
         ),
         pytest.param(
             tracked(notice=FAILING),
             seen(),
             CONNECTED,
-            told(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": SINCE}),
+            outcome(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": SINCE}),
             id="outage",
         ),
         pytest.param(tracked(), seen(), CONNECTED, (), id="generating"),
@@ -106,7 +110,7 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
         ),
     ],
 )
-def test_what_is_told(
+def test_outcomes_of_each_state(
     event: TrackedEvent, sighting: Any, profiles: Profiles | None, outcomes: tuple[Outcome, ...]
 ) -> None:
     """Each new state is reported in the contract's words, and no change is no outcome."""
@@ -141,7 +145,7 @@ def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, s
     first = concluded(event, seen(), profiles)
 
     assert says in reason_of(first)
-    assert first.outcomes == told(OutcomeType.ESCALATED, cause, {"reason": reason_of(first)})
+    assert first.outcomes == outcome(OutcomeType.ESCALATED, cause, {"reason": reason_of(first)})
 
     for later in (MINUTE, HOUR, 3 * DAY):
         second = again(first, NOW + later, profiles)
@@ -161,7 +165,7 @@ def test_delayed_once() -> None:
     assert third.diagnosis.cause is Cause.PROVIDER_OUTAGE
 
 
-def test_each_cause_is_told() -> None:
+def test_each_cause_is_reported() -> None:
     """Having reported one cause does not suppress another."""
     outage = concluded(tracked(notice=FAILING, age=2 * DAY), seen(), CONNECTED)
     unexplained = concluded(replace(outage.after, notice=None), seen(), CONNECTED)
@@ -171,7 +175,7 @@ def test_each_cause_is_told() -> None:
     assert unexplained.after.notified == ("provider_outage:", "unexplained:")
 
 
-def test_told_again_when_the_waiting_begins_again() -> None:
+def test_reported_again_when_waiting_begins_again() -> None:
     """What was reported before another profile was set is reported again if it recurs."""
     first = concluded(tracked(age=2 * DAY), seen(), CONNECTED)
     later = concluded(first.after.asked_again(NOW), seen(), CONNECTED, now=NOW + 2 * DAY)
@@ -275,7 +279,7 @@ def test_reassigned() -> None:
     verdict = written(WriteEnd.ACCEPTED, write=replace(INTENT, accepted=True))
 
     detail = {"from_profile_id": "pro_a", "to_profile_id": "pro_b"}
-    assert verdict.outcomes == told(OutcomeType.REASSIGNED, Cause.PROFILE_REMOVED, detail)
+    assert verdict.outcomes == outcome(OutcomeType.REASSIGNED, Cause.PROFILE_REMOVED, detail)
     after = verdict.after
     assert (after.profile_id, after.provider_name) == ("pro_b", "zoom")
     assert (after.asked_at, after.interval, after.notice, after.notified) == (to_ms(NOW), None, None, ())
@@ -291,7 +295,7 @@ def test_refused_write() -> None:
 
     reason = "Setting the profile pro_b failed: It does not like it."
     assert reason_of(verdict) == reason
-    assert verdict.outcomes == told(OutcomeType.ESCALATED, Cause.PROFILE_REMOVED, {"reason": reason})
+    assert verdict.outcomes == outcome(OutcomeType.ESCALATED, Cause.PROFILE_REMOVED, {"reason": reason})
     assert verdict.after.request.wrote == {"pro_b"}
     later = again(verdict, NOW + MINUTE, userinfo(profile("pro_b")))
     assert (later.diagnosis.remedy.value, later.outcomes) == ("escalate", ())
@@ -360,7 +364,7 @@ def test_the_verdict_names_its_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "start", "failures", "told"),
+    ("age", "start", "failures", "expected"),
     [
         pytest.param(HOUR, NOW + DAY, 5, [], id="young, and its start is far"),
         pytest.param(2 * DAY, NOW + 9 * DAY, 0, [], id="old, but it failed only twice"),
@@ -368,7 +372,7 @@ def test_the_verdict_names_its_event() -> None:
         pytest.param(HOUR, NOW + HOUR / 2, 2, [OutcomeType.ESCALATED], id="its start is near"),
     ],
 )
-def test_looks_that_fail(age: timedelta, start: datetime, failures: int, told: list[OutcomeType]) -> None:
+def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expected: list[OutcomeType]) -> None:
     """If looks fail until an event is overdue, a person is told once; nothing else is concluded."""
     event = replace(tracked(start=start), asked_at=to_ms(NOW - age), failures=failures)
     given = stored(event)
@@ -377,6 +381,6 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, told: l
     first = unread("acc_1", given, reason, NOW, POLICY, alone=False).change
     second = unread("acc_1", first.stored, reason, NOW + HOUR / 4, POLICY, alone=False).change
 
-    assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == told
+    assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == expected
     assert (first.after.last, first.after.failures) == (event.last, failures + 1)
     assert NOW < from_ms(first.after.next_look or 0) <= NOW + HOUR / 6

@@ -132,7 +132,7 @@ def test_empty_entries_allow_nothing(allowed: list[str]) -> None:
     path=st.from_regex(r"[A-Za-z0-9]{12,20}", fullmatch=True),
 )
 @settings(deadline=None, max_examples=300)
-def test_what_passes_leads_to_an_allowed_host_and_what_does_not_stays_secret(
+def test_accepted_urls_have_an_allowed_host_and_refused_ones_stay_secret(
     prefix: str, glue: str, suffix: str, path: str
 ) -> None:
     """However the allowed name is embedded, a URL that passes has a host at or below it, by https."""

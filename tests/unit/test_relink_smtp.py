@@ -44,7 +44,7 @@ def mail(message_id: str = "<mail-1@example.org>", text: str = "Hello\n") -> Ema
         pytest.param("smtps://bücher.example", SmtpTarget("tls", "xn--bcher-kva.example", 465), id="IDNA"),
     ],
 )
-def test_smtp_url_is_taken_apart(url: str, target: SmtpTarget) -> None:
+def test_smtp_url_is_parsed(url: str, target: SmtpTarget) -> None:
     """Scheme, host, port and credentials, with default ports."""
     assert parse_smtp_url(url) == target
 
@@ -91,7 +91,7 @@ def test_no_password_is_ever_repeated(password: str) -> None:
     assert password.strip() == "" or password not in said
 
 
-def test_file_mailer_keeps_a_mail_under_its_message_id(tmp_path: Path) -> None:
+def test_file_mailer_keeps_an_email_under_its_message_id(tmp_path: Path) -> None:
     """The email is the only file in the directory, which is created if missing."""
     directory = tmp_path / "data" / "mail"
 
@@ -103,7 +103,7 @@ def test_file_mailer_keeps_a_mail_under_its_message_id(tmp_path: Path) -> None:
     assert received["To"] == "dana@example.org"
 
 
-def test_file_mailer_keeps_a_mail_once_however_often_it_is_sent(tmp_path: Path) -> None:
+def test_file_mailer_keeps_a_repeated_email_once(tmp_path: Path) -> None:
     """The same Message-ID is the same file, and the last write wins."""
     mailer = FileMailer(tmp_path)
     for text in ("first\n", "second\n"):
@@ -125,7 +125,7 @@ def test_file_mailer_stays_in_its_directory(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "mail").iterdir()] == ["..%2F..%2Fescape@example.org.eml"]
 
 
-def test_file_mailer_leaves_nothing_behind_where_the_file_cannot_be(tmp_path: Path) -> None:
+def test_file_mailer_leaves_no_partial_file(tmp_path: Path) -> None:
     """A failing disk is not the email's fault: it is kept for later, and no partial file is left."""
     (tmp_path / "mail-1@example.org.eml").mkdir()
 

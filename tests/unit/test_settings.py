@@ -267,9 +267,7 @@ def test_settings_do_not_change() -> None:
         settings.grace = timedelta(0)  # type: ignore[misc]
 
 
-def test_a_misspelt_name_is_told_with_the_one_that_is_meant(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_misspelt_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In the environment and in .env; what Kubernetes sets for a service of ours is not an error."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("RECONCILER_SMPT_URL=smtp://user:s3cret@host\nRECONCILER_GRACE=60\n")

@@ -67,7 +67,7 @@ def provider(kept: Kept) -> TracerProvider:
         pytest.param({"OTEL_SERVICE_NAME": "x"}, False, id="a name only"),
     ],
 )
-def test_the_standard_variables_are_the_switch(
+def test_the_standard_variables_enable_it(
     environment: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A collector must be configured, and traces not disabled."""
@@ -110,7 +110,7 @@ API, LOCAL = "https://api.cronofy.com/v1", "http://127.0.0.1:8080/v1"
 @pytest.mark.parametrize(
     "names", [("http.method", "http.url"), ("http.request.method", "url.full")], ids=["old", "new"]
 )
-def test_an_address_leaves_without_what_is_in_it(
+def test_an_address_is_exported_without_its_ids(
     provider: TracerProvider, kept: Kept, names: tuple[str, str], address: str, name: str, shown: str
 ) -> None:
     """The span is named after the call, one of a few names."""
@@ -123,7 +123,7 @@ def test_an_address_leaves_without_what_is_in_it(
     assert dict(span.attributes or {}) == {method: "GET", url: shown}
 
 
-def test_an_exception_leaves_its_kind_only(provider: TracerProvider, kept: Kept) -> None:
+def test_only_an_exceptions_kind_is_exported(provider: TracerProvider, kept: Kept) -> None:
     """Its text and traceback may contain anything; the exception event itself stays."""
     span = provider.get_tracer("test").start_span("task")
     with pytest.raises(ValueError, match="planted"), use_span(span, end_on_exit=True):
@@ -146,7 +146,7 @@ def test_a_value_is_masked_as_in_the_log(provider: TracerProvider, kept: Kept) -
     assert (span.attributes or {})["n"] == 7
 
 
-def test_a_trace_goes_on_in_our_messages_and_not_to_cronofy(provider: TracerProvider) -> None:
+def test_a_trace_continues_in_our_messages_but_not_to_cronofy(provider: TracerProvider) -> None:
     """It is in message headers, but not in a request's headers."""
     message: dict[str, str] = {}
     request = httpx.Headers()

@@ -76,7 +76,7 @@ def basic(password: str) -> str:
         pytest.param("", 401, id="none"),
     ],
 )
-def test_with_a_token_whoever_has_it_may_read(header: str, status: int | None) -> None:
+def test_with_a_token_only_its_holders_may_read(header: str, status: int | None) -> None:
     """From anywhere; and nobody else, not even the machine itself."""
     settings = load_settings(board_token=TOKEN)
     client = "127.0.0.1" if status else "10.0.0.8"

@@ -138,7 +138,7 @@ def test_times_are_read_in_their_zone(start: Any, tzid: str | None, instant: dat
         pytest.param({"created": "0001-01-01T00:00:00+14:00"}, id="created before all dates"),
     ],
 )
-def test_an_event_that_is_none_is_malformed(fields: dict[str, Any]) -> None:
+def test_malformed_events_are_rejected(fields: dict[str, Any]) -> None:
     """An error that names the place, never evidence, and never the value."""
     with pytest.raises(Malformed) as caught:
         read_event(an_event(**fields), None)
@@ -202,7 +202,7 @@ def test_conferencing_profiles_are_those_that_are_listed(
         pytest.param({**an_info(profiles=[]), "cronofy.type": "service_account"}, id="a service account"),
     ],
 )
-def test_a_userinfo_that_is_none_is_malformed(answer: dict[str, Any]) -> None:
+def test_malformed_userinfo_is_rejected(answer: dict[str, Any]) -> None:
     """A malformed answer never makes a profile count as removed."""
     with pytest.raises(Malformed) as caught:
         read_userinfo(answer, "acc")
@@ -271,7 +271,7 @@ def test_a_batch_has_one_entry_for_each_request(length: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [None, [{}], [{"status": "202"}]], ids=["none", "no status", "in words"])
-def test_a_batch_that_is_none_is_malformed(batch: Any) -> None:
+def test_malformed_batch_answers_are_rejected(batch: Any) -> None:
     """An entry needs a numeric status."""
     with pytest.raises(Malformed):
         read_batch({"batch": batch}, 1)

@@ -25,12 +25,12 @@ class Role:
     name: str
     events: int
     #: The outcome types of each event, in order.
-    told: tuple[str, ...]
+    outcomes: tuple[str, ...]
     #: Settled or pending, and the cause.
     ends: tuple[str, str | None]
     profiles: int = 2
     #: Outcomes of the account as a whole.
-    told_of_account: tuple[str, ...] = ()
+    account_outcomes: tuple[str, ...] = ()
     #: Number of emails to the account's user.
     mails: int = 0
     start: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +50,7 @@ ROLES = (
         5,
         ("assigned",),
         ("settled", None),
-        told_of_account=("relink_requested", "relinked"),
+        account_outcomes=("relink_requested", "relinked"),
         mails=1,
     ),
     Role(
@@ -58,16 +58,16 @@ ROLES = (
         4,
         (),
         ("events", "credentials_expired"),
-        told_of_account=("relink_requested",),
+        account_outcomes=("relink_requested",),
         mails=1,
     ),
     Role("past", 4, ("closed",), ("settled", "event_in_past"), start={"hours": -1}),
     Role("gone", 3, ("closed",), ("settled", "event_gone")),
-    Role("revoked", 4, (), ("events", "account_unauthorized"), told_of_account=("account_lost",)),
+    Role("revoked", 4, (), ("events", "account_unauthorized"), account_outcomes=("account_lost",)),
 )
 
 
-class Ensemble:
+class MixedAccounts:
     """All of them at one sandbox, looked at by one process."""
 
     def __init__(self, stage: Stage) -> None:
@@ -134,7 +134,8 @@ class Ensemble:
     def requested(self) -> bool:
         """Whether the users of both disconnected profiles were asked."""
         return all(
-            ("relink_requested", None) in self._told(self.worlds[name]) for name in ("lapsed", "lapsed-still")
+            ("relink_requested", None) in self._outcomes(self.worlds[name])
+            for name in ("lapsed", "lapsed-still")
         )
 
     def lacking(self) -> list[str]:
@@ -142,16 +143,18 @@ class Ensemble:
         found = []
         for role in ROLES:
             world = self.worlds[role.name]
-            told: Counter[tuple[str, str | None]] = Counter(self._told(world))
+            outcomes: Counter[tuple[str, str | None]] = Counter(self._outcomes(world))
             expected: Counter[tuple[str, str | None]] = Counter()
-            expected.update((kind, None) for kind in role.told_of_account)
+            expected.update((kind, None) for kind in role.account_outcomes)
             for number in range(role.events):
-                expected.update((kind, f"{role.name}-{number}") for kind in role.told)
+                expected.update((kind, f"{role.name}-{number}") for kind in role.outcomes)
                 ended = self._ended(world, f"{role.name}-{number}")
                 if ended != role.ends:
                     found.append(f"{role.name}-{number} ended as {ended}, not {role.ends}")
-            if told != expected:
-                found.append(f"{role.name}: told {told - expected} too often, {expected - told} not at all")
+            if outcomes != expected:
+                found.append(
+                    f"{role.name}: outcomes {outcomes - expected} too often, {expected - outcomes} not at all"
+                )
             mails = [m for m in self.control.mail() if m["to"] == [world.account["email"]]]
             if len(mails) != role.mails:
                 found.append(f"{role.name}: {len(mails)} emails")
@@ -159,7 +162,7 @@ class Ensemble:
             found.append("the operator did not get one email")
         writes = Counter(write["event_id"] for write in self._first.writes())
         allowed = {
-            f"{role.name}-{n}" for role in ROLES for n in range(role.events) if "reassigned" in role.told
+            f"{role.name}-{n}" for role in ROLES for n in range(role.events) if "reassigned" in role.outcomes
         }
         if set(writes) - allowed:
             found.append(f"written: {set(writes) - allowed}")
@@ -170,7 +173,7 @@ class Ensemble:
         writes = Counter(write["event_id"] for write in self._first.writes())
         return writes.total() - len(writes)
 
-    def _told(self, world: World) -> list[tuple[str, str | None]]:
+    def _outcomes(self, world: World) -> list[tuple[str, str | None]]:
         return [(o["type"], o["event_id"]) for o in world.outcomes() if o["sub"] == world.sub]
 
     def _ended(self, world: World, event_id: str) -> tuple[str, str | None]:

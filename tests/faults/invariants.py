@@ -31,13 +31,13 @@ class Watched:
     number: int
     final: str | None = None
     #: The outcomes since it last began to wait.
-    told: set[tuple[Any, ...]] = field(default_factory=set)
+    reported: set[tuple[Any, ...]] = field(default_factory=set)
     #: The profiles reported as set on it.
     reassigned: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Truths:
+class Invariants:
     """The invariants of one simulation; `check` reads what is new and reports violations."""
 
     simulation: Simulation
@@ -61,7 +61,7 @@ class Truths:
 
     def __post_init__(self) -> None:
         """Observe the mail server from now on."""
-        self.simulation.letterbox.watch = self._check_delivery
+        self.simulation.mail_server.watch = self._check_delivery
 
     # Input.
 
@@ -94,7 +94,7 @@ class Truths:
         self._check_outbox()
         self._check_standing()
         self._check_gauges()
-        crashes = [cry for cry in self.simulation.cries if cry["event"] == "look.crashed"]
+        crashes = [error for error in self.simulation.errors if error["event"] == "look.crashed"]
         wrongs = [*self.wrongs, *self.simulation.cronofy.wrongs, *crashes]
         assert not wrongs, wrongs
 
@@ -154,12 +154,12 @@ class Truths:
             to_profile_id = outcome["detail"]["to_profile_id"]
             again = to_profile_id in watched.reassigned
             watched.reassigned.append(to_profile_id)
-            watched.told.clear()
+            watched.reported.clear()
             return "reassigned twice" if again else None
         mark = (kind, outcome["cause"], _gist(outcome["detail"].get("reason", "")))
-        again = mark in watched.told
-        watched.told.add(mark)
-        return "told twice" if again else None
+        again = mark in watched.reported
+        watched.reported.add(mark)
+        return "reported twice" if again else None
 
     def _complaint_about_profile(self, outcome: dict[str, Any]) -> str | None:
         kind, sub = outcome["type"], outcome["sub"]
@@ -173,7 +173,7 @@ class Truths:
         if kind == "relinked":
             for (owner, _), watched in self.watched.items():
                 if owner == sub:
-                    watched.told.clear()
+                    watched.reported.clear()
             return None if self.simulation.cronofy.works(sub, profile_id) else "not connected again"
         return None
 
@@ -250,10 +250,10 @@ class Truths:
                 self.wrongs.append(f"an event of {sub} is never looked at again")
             if found == ["waiting"] and places["waiting"][sub] > min(looks):
                 self.wrongs.append(f"{sub} waits for longer than its next look")
-            told = {(s, e) for (s, e), w in self.watched.items() if s == sub and w.final is None}
+            tracked = {(s, e) for (s, e), w in self.watched.items() if s == sub and w.final is None}
             held = {(sub, stored.event.key.event_id) for stored in pending}
-            if held != told:
-                self.wrongs.append(f"{sub} has {held} pending, not {told}")
+            if held != tracked:
+                self.wrongs.append(f"{sub} has {held} pending, not {tracked}")
 
     def _check_gauges(self) -> None:
         """The gauges match the hashes."""

@@ -54,7 +54,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class Crowd:
+class Population:
     """People, each with events of one kind."""
 
     fleet: Fleet
@@ -64,15 +64,15 @@ class Crowd:
     sent: list[Json] = field(default_factory=list)
 
     @classmethod
-    def of(cls, fleet: Fleet, people: int, events: int) -> Crowd:
+    def of(cls, fleet: Fleet, people: int, events: int) -> Population:
         """This many people with this many events each, all connected and no event tracked yet."""
-        crowd = cls(fleet, events=[f"event-{number}" for number in range(events)])
+        population = cls(fleet, events=[f"event-{number}" for number in range(events)])
         kinds: Iterator[Kind] = cycle(("well", "moved", "asked"))
         for _, kind in zip(range(people), kinds, strict=False):
             profile = zoom("pro_new" if kind == "moved" else "pro_zoom", connected=kind != "asked")
             removed = ["pro_old"] if kind == "moved" else []
-            crowd.people.append((kind, fleet.person(profile, removed_profiles=removed)))
-        return crowd
+            population.people.append((kind, fleet.person(profile, removed_profiles=removed)))
+        return population
 
     def __len__(self) -> int:
         """The number of events."""
@@ -117,8 +117,8 @@ class Crowd:
         expected = {(person.sub, event_id) for _, person in self.people for event_id in self.events}
 
         def all_assigned() -> bool:
-            told = {(o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["type"] == "assigned"}
-            return expected <= told
+            outcomes = {(o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["type"] == "assigned"}
+            return expected <= outcomes
 
         with contextlib.suppress(AssertionError):
             wait_until(all_assigned, seconds, 0.5)
@@ -128,10 +128,10 @@ class Crowd:
     def result(self) -> Result:
         """The result so far."""
         subs = {person.sub: kind for kind, person in self.people}
-        told = Counter(
+        outcomes = Counter(
             (o["type"], o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["sub"] in subs
         )
-        assigned = {(sub, event_id) for kind, sub, event_id in told if kind == "assigned"}
+        assigned = {(sub, event_id) for kind, sub, event_id in outcomes if kind == "assigned"}
         ours = [w for w in self.fleet.control.writes() if w["sub"] in subs and w["via"] != "sandbox"]
         written = Counter((w["sub"], w["event_id"]) for w in ours)
         rewritten: Counter[str] = Counter()
@@ -141,7 +141,7 @@ class Crowd:
         emails = Counter((m["to"][0], m["message_id"]) for m in self.fleet.control.mail())
         emails = Counter({k: n for k, n in emails.items() if k[0] in addresses})
         receivers = Counter(address for address, _ in emails)
-        doubled = _beyond_one(told) + _beyond_one(receivers)
+        doubled = _beyond_one(outcomes) + _beyond_one(receivers)
         return Result(
             lost=len(self) - len(assigned),
             doubled=doubled,

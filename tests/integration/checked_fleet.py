@@ -28,7 +28,7 @@ AWAY = "127.0.0.1:1"
 
 
 @dataclass
-class Patient:
+class CheckedFleet:
     """A fleet's ledger and settings, healthy at first."""
 
     redis: Redis
@@ -64,7 +64,7 @@ class Patient:
 
 
 @contextmanager
-def healthy_patient(server: str, running: RunningSandbox, prefix: str, home: Path) -> Iterator[Patient]:
+def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path) -> Iterator[CheckedFleet]:
     """A fleet with a worker seen, a sweep made, and an account connected.
 
     Tests break the server, so it must be theirs alone.
@@ -87,7 +87,7 @@ def healthy_patient(server: str, running: RunningSandbox, prefix: str, home: Pat
         ledger.track("acc", an_event(due=False))
         ledger.promote(1)
         announce(redis, ledger.keys, "worker@host", QUEUES)
-        yield Patient(redis, ledger, running, values)
+        yield CheckedFleet(redis, ledger, running, values)
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")
         redis.config_set("maxmemory", "0")
