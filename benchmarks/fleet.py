@@ -105,7 +105,7 @@ class Outcomes:
             while (done := sum(sub in self.at for sub in subs)) < enough:
                 bar.update(task, completed=done)
                 if not self._news.wait(max(0.0, end - time.monotonic())):
-                    raise SystemExit(f"Only {done} of {enough} outcomes came: figures would mean nothing.")
+                    raise SystemExit(f"Only {done} of {enough} outcomes came: figures would be meaningless.")
 
 
 @contextmanager

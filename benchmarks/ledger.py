@@ -150,7 +150,7 @@ def _fill(size: Size) -> None:
     for chunk in progress(_chunks(size), f"Filling {what}", transient=True):
         _track(size, chunk, far)
     if ledger.counters()["events:pending"] != size.events:
-        raise SystemExit(f"Not all of {what} are in the ledger: the figures would mean nothing.")
+        raise SystemExit(f"Not all of {what} are in the ledger: the figures would be meaningless.")
     size.bytes_per_account = (with_accounts - at_first) / size.accounts
     size.bytes_per_event = (_used_memory(size) - with_accounts) / size.events
 

@@ -156,7 +156,7 @@ def _simulate(starts: Sequence[datetime], *, blind: bool = False) -> Result:
         looking = progress.add_task("Looking, " + ("FIFO" if blind else "ours"), total=len(starts))
         result = _work_off(redis, ledger, budget, starts, lambda: progress.advance(looking))
         if ledger.counters()["events:pending"] != 0:
-            raise SystemExit("Not every meeting was looked at: the figures would mean nothing.")
+            raise SystemExit("Not every meeting was looked at: the figures would be meaningless.")
         redis.close()
     return result
 

@@ -108,7 +108,7 @@ def until(condition: Callable[[], object], what: str, seconds: float = 120.0) ->
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise SystemExit(f"Waited in vain for {what}: the figures would mean nothing.")
+            raise SystemExit(f"Gave up waiting for {what}: the figures would be meaningless.")
         time.sleep(0.02)
 
 

@@ -111,7 +111,7 @@ CAST: tuple[Part, ...] = (
     Part("interview", "dana", "pro_dana", "her Zoom credentials expired", _RELINKED, hours=26),
     Part("design-review", "dana", "pro_dana", "the same profile: no second email", _RELINKED),
     Part("sprint-planning", "eli", "pro_eli_old", "its profile was removed, one can replace it", _REASSIGNED),
-    Part("customer-call", "eli", "pro_eli_old", "the same, and a person moved it meanwhile", _REASSIGNED),
+    Part("customer-call", "eli", "pro_eli_old", "the same, but a person moved it", _REASSIGNED),
     Part(
         "board-meeting", "fay", "pro_fay_old", "its profile was removed, two could replace it", _NOT_REPLACED
     ),

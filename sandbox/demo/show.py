@@ -200,14 +200,14 @@ def play(stage: Stage, console: Console) -> bool:
     _show_mails(stage, console)
     problems = [f"{view.part.name}: {view.missing}" for view in views if view.missing] + _checks(stage)
     for problem in problems:
-        console.print(f"[bold red]NOT AS IT SHOULD BE[/bold red] {problem}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]UNEXPECTED[/bold red] {problem}", highlight=False, soft_wrap=True)
     if problems:
-        console.print("The end of what the processes said:")
+        console.print("The last lines of the processes' log:")
         console.print("\n".join(stage.log.read_text().splitlines()[-20:]), markup=False, highlight=False)
         return False
     seconds = time.monotonic() - began
     console.print(
-        f"[bold green]Each of the {len(CAST)} events ended as it should[/bold green], in {seconds:.0f} s."
+        f"[bold green]Each of the {len(CAST)} events ended as expected[/bold green], in {seconds:.0f} s."
     )
     return True
 
@@ -288,7 +288,7 @@ def _outcomes(stage: Stage) -> list[dict[str, Any]]:
 
 def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("event, and what happens to it", "found", "done", "now"):
+    for heading in ("event, and its story", "found", "done", "now"):
         table.add_column(heading, header_style="bold", overflow="fold")
     for view in views:
         done = [
@@ -303,7 +303,7 @@ def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
     settled = sum(1 for view in views if not view.missing)
     rates = stage.control.rates()
     footer = Text(
-        f"\n{settled} of {len(views)} as they should be · {seconds:.0f} s · "
+        f"\n{settled} of {len(views)} as expected · {seconds:.0f} s · "
         f"{len(stage.control.requests())} calls to Cronofy, at most {rates['max_per_second']} in a second\n",
         style="dim",
     )
@@ -338,13 +338,13 @@ def _checks(stage: Stage) -> list[str]:
         problems.append("the relink email does not name both of dana's meetings")
     kinds = [outcome["type"] for outcome in _outcomes(stage)]
     if kinds.count(OutcomeType.RELINKED) != 1:
-        problems.append("there is not exactly one outcome relinked")
+        problems.append("there is not exactly one `relinked` outcome")
     moved = parse_event_time(stage.control.event(MOVED.calendar_id, MOVED.name)["start"])
     planned = parse_event_time(MOVED.body(stage.started, "")["start"])
     if moved is None or planned is None or moved.instant != planned.instant + MOVED_BY:
-        problems.append("the event that a person moved did not keep its new time")
+        problems.append("the event moved by a person did not keep its new time")
     if not stage.control.event(DELETED.calendar_id, DELETED.name)["deleted"]:
-        problems.append("the event that its owner deleted was made again")
+        problems.append("the event deleted by its owner was created again")
     invited = [entry["email"] for entry in stage.control.invitations()]
     if len(invited) != len(set(invited)):
         problems.append("attendees were invited twice")
@@ -358,7 +358,7 @@ def _keep(stage: Stage, console: Console) -> None:
     # Only this user may read these files.
     settings = "".join(f"{name}='{value}'\n" for name, value in stage.environment.items())
     (stage.log.parent / ".env").write_text(settings)
-    console.print("\nTo ask it, in another terminal:")
+    console.print("\nTo query it from another terminal:")
     asked = next(part for part in CAST if part.end.found is Cause.UNEXPLAINED)
     for command in (
         f"cd {stage.log.parent}",

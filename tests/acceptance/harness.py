@@ -177,8 +177,8 @@ class Fleet:
         """The outcomes stream, or only one account's; oldest first."""
         entries: Any = self.redis.xrange("reconciler:outcomes")
         assert all(list(fields) == [b"outcome"] for _, fields in entries)
-        told = [json.loads(fields[b"outcome"]) for _, fields in entries]
-        return [outcome for outcome in told if sub in (None, outcome["sub"])]
+        found = [json.loads(fields[b"outcome"]) for _, fields in entries]
+        return [outcome for outcome in found if sub in (None, outcome["sub"])]
 
     def outcome(self, kind: str, sub: str, event_id: str | None, seconds: float = 15) -> dict[str, Any]:
         """The first outcome of this type, waiting for it."""

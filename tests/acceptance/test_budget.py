@@ -48,7 +48,7 @@ def test_more_is_due_than_the_budget_allows(sweepless: Fleet) -> None:
         return [request["sub"] for request in logged if request["sub"] in due]
 
     # Nine tenths of our share; the rest is kept for questions.
-    wait_until(lambda: len(reads()) == OURS * 0.9, 30, what="the sweep to use up its part")
+    wait_until(lambda: len(reads()) == OURS * 0.9, 30, what="the sweep to use up its share")
     answer = sweepless.caller.call(
         "reconcile_event", sub=asked.sub, calendar_id=asked.calendar_id, event_id="meeting"
     )

@@ -90,9 +90,7 @@ def people(fleet: Fleet) -> dict[str, Person]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cause)
-def test_each_cause_is_published_as_in_the_contract(
-    row: Row, people: dict[str, Person]
-) -> None:
+def test_each_cause_is_published_as_in_the_contract(row: Row, people: dict[str, Person]) -> None:
     """Its diagnosis has the contract's keys, state and remedy, and its outcome the contract's fields."""
     person = people[row.cause]
     if row.outcome:

@@ -37,7 +37,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(
-    ("lines", "code", "said", "refused"),
+    ("lines", "code", "message", "refused"),
     [
         pytest.param(GOOD, 0, "2 imported, 0 refused", [], id="good lines"),
         pytest.param(
@@ -46,7 +46,7 @@ BAD = [
     ],
 )
 def test_a_file_is_imported(
-    quiet_fleet: Fleet, tmp_path: Path, lines: list[str], code: int, said: str, refused: list[str]
+    quiet_fleet: Fleet, tmp_path: Path, lines: list[str], code: int, message: str, refused: list[str]
 ) -> None:
     """Each refused line is named by number, blank lines are skipped, and the rest is tracked."""
     file = tmp_path / "events.jsonl"
@@ -54,7 +54,7 @@ def test_a_file_is_imported(
 
     run = quiet_fleet.run("track", str(file))
 
-    assert (run.returncode, run.stdout.strip()) == (code, said)
+    assert (run.returncode, run.stdout.strip()) == (code, message)
     assert re.findall(r"line (\d+):", run.stderr) == refused
     assert "Traceback" not in run.stderr
     for event_id in ("first", "last"):

@@ -115,9 +115,9 @@ def test_a_webhook_of_your_own_passes_notifications_on(quiet_fleet: Fleet) -> No
     person = quiet_fleet.person(zoom("pro_zoom"))
     person.track(person.write("by-webhook", "pro_zoom", timedelta(days=2), subscriptions=[]))
     names = {"event_id": "by-webhook", "calendar_id": person.calendar_id}
-    said = {"notification": {"interactions": [{"type": "conferencing_assigned"}]}, "event": names}
+    notification = {"notification": {"interactions": [{"type": "conferencing_assigned"}]}, "event": names}
     wait_until(lambda: "join_url" in quiet_fleet.control.event(*reversed(names.values()))["conferencing"])
-    body = json.dumps(said)
+    body = json.dumps(notification)
 
     with _webhook(quiet_fleet) as url:
         headers = {"Cronofy-HMAC-SHA256": sign(body.encode(), [CLIENT_SECRET])}

@@ -42,7 +42,7 @@ def test_a_notification_brings_a_look_at_once(quiet_fleet: Fleet) -> None:
         return quiet_fleet.caller.call("receive_notification", body=body, signature=signature)
 
     assert hand_on("guessed") is False
-    wait_until(quiet_fleet.drained, 10, what="no message under way")
+    wait_until(quiet_fleet.drained, 10, what="the queues to drain")
     assert quiet_fleet.requests(person.sub, path="/v1/events") == []
     assert hand_on(CLIENT_SECRET) is True
     person.outcome("assigned", "notified", 3)

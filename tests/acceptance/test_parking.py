@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 def dead_letters(person: Person) -> list[dict[str, Any]]:
     """The dead letters about this account."""
     listed = json.loads(person.fleet.run("dead-letters", "--json").stdout)
-    return [letter for letter in listed if letter["kwargs"]["sub"] == person.sub]
+    return [entry for entry in listed if entry["kwargs"]["sub"] == person.sub]
 
 
 def to_operator(person: Person) -> list[Any]:
@@ -34,12 +34,12 @@ def test_an_unreadable_record_is_set_aside_and_tracked_again(fleet: Fleet) -> No
     for event_id in ("damaged", "healthy"):
         person.stick(event_id, on=False)
 
-    told = person.outcome("escalated", "damaged")
+    outcome = person.outcome("escalated", "damaged")
     person.outcome("assigned", "healthy", 10)
 
     assert person.explain("damaged") is None
     [dead_letter] = dead_letters(person)
-    assert (dead_letter["task"], dead_letter["reason"]) == ("conferencing.track", told["detail"]["reason"])
+    assert (dead_letter["task"], dead_letter["reason"]) == ("conferencing.track", outcome["detail"]["reason"])
     wait_until(lambda: to_operator(person), 10, 0.2, what="the email to the operator")
     assert fleet.run("dead-letters", "replay", dead_letter["id"]).returncode == 0
     person.outcome("assigned", "damaged")

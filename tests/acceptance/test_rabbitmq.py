@@ -49,13 +49,13 @@ def _received(broker: RabbitMQ) -> Iterator[str]:
             yield kwargs["outcome"]["id"]
 
 
-def _arrive(broker: RabbitMQ, told: set[str]) -> None:
+def _arrive(broker: RabbitMQ, outcome_ids: set[str]) -> None:
     """Wait until all of these outcomes have been on the consumer's queue."""
     received: set[str] = set()
 
     def arrived() -> bool:
         received.update(_received(broker))
-        return told <= received
+        return outcome_ids <= received
 
     wait_until(arrived, 15, 0.2, what="all outcomes")
 
@@ -124,7 +124,7 @@ def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ
 
     broker.kill()
 
-    wait_until(lambda: fleet.logged("redis.unavailable"), 30, what="a word about it")
+    wait_until(lambda: fleet.logged("redis.unavailable"), 30, what="the log line")
     assert _doctor(fleet)["broker"] == "wrong"
     broker.start()
     _settle(person, event_ids)
@@ -139,12 +139,12 @@ def test_a_broker_that_accepts_no_messages_is_reported(
     """Low on memory it just stops reading: that is logged, notifications are put off; then work continues."""
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "blocked")
-    said = len(fleet.logged("redis.unavailable"))
+    logged = len(fleet.logged("redis.unavailable"))
 
     broker.control("set_vm_memory_high_watermark", "0.000001")
 
-    wait_until(lambda: len(fleet.logged("redis.unavailable")) > said, 60, what="a word about it")
-    [line] = fleet.logged("redis.unavailable")[said:][:1]
+    wait_until(lambda: len(fleet.logged("redis.unavailable")) > logged, 60, what="the log line")
+    [line] = fleet.logged("redis.unavailable")[logged:][:1]
     assert line["server"] == "broker"
     assert _doctor(fleet)["broker"] == "wrong"
     begun = time.monotonic()

@@ -68,7 +68,7 @@ def test_the_next_worker_takes_over_from_a_killed_one(fleet: Fleet) -> None:
     slow = {"path_prefix": "/v1/events", "sub": person.sub}
     fleet.control.add_fault("slow", match=slow, seconds=2.5, times=1)
     person.write_and_track("held", "pro_zoom")
-    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to be under way")
+    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to start")
     assert fleet.redis.zscore("reconciler:leased", person.sub) is not None
     worker = fleet.up.role("worker")
     assert worker is not None
@@ -77,7 +77,7 @@ def test_the_next_worker_takes_over_from_a_killed_one(fleet: Fleet) -> None:
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
 
-    wait_until(lambda: not any(runs(pid) for pid in killed), 5, what="the killed to be gone")
+    wait_until(lambda: not any(runs(pid) for pid in killed), 5, what="the killed processes to be gone")
     assert person.outcome_kinds() == [("account_connected", None)]
     person.outcome("assigned", "held", 60)
     assert fleet.up.process.poll() is None

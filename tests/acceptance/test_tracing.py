@@ -115,7 +115,7 @@ def test_an_unreachable_collector_does_no_harm(collected: Collected, traced: Fle
 
     person.write_and_track("booked", "pro_zoom")
     person.outcome("assigned", "booked")
-    lines = wait_until(lambda: traced.logged("tracing.failed"), 30, 0.1, what="a word about it")
+    lines = wait_until(lambda: traced.logged("tracing.failed"), 30, 0.1, what="the log line")
     assert lines[0]["level"] == "warning"
 
     began = time.monotonic()

@@ -74,7 +74,7 @@ def faults_of(stage: Stage, world: World) -> list[str]:
     lost = stage.services.ledger.account(world.sub).lost
     standing, expected = world.standing(), 1 if pending and not lost else 0
     if len(standing) != expected or standing & {"leased"}:
-        found.append(f"the account stands in {sorted(standing) or 'no set'}")
+        found.append(f"the account is in {sorted(standing) or 'no set'}")
     calendar = redis.smembers(f"{prefix}:calendar:{world.calendar_id}")
     if len(calendar) != (1 if pending else 0):
         found.append(f"the calendar's accounts are {calendar!r}")

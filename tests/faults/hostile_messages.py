@@ -65,7 +65,7 @@ MESSAGES: dict[str, bytes] = {
     "headers without a task": message(envelope={"headers": {"lang": "py", "id": "1"}}),
     "an unknown task": message(headers={"task": "conferencing.nothing"}),
     "a body that is not JSON": message(b"{{{"),
-    "a body that is no triple": message(b'{"sub": "acc_hostile"}'),
+    "a body that is not a triple": message(b'{"sub": "acc_hostile"}'),
     "a triple of the wrong types": message(b"[{}, [], 1]"),
     "bad base64": message(envelope={"body": "not base64!"}),
     "pickle": message(b"\x80\x04]\x94.", envelope={"content-type": "application/x-python-serialize"}),

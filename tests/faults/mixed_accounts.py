@@ -116,8 +116,8 @@ class MixedAccounts:
 
     def round(self) -> None:
         """Let time pass, then let everything run. By then even a slow write shows."""
-        wait_until(self._is_written, 30, 0.05, what="Cronofy to carry out what it was sent")
-        wait_until(self._has_made, 30, what="the conferences of what was written")
+        wait_until(self._is_written, 30, 0.05, what="Cronofy to carry out the writes")
+        wait_until(self._has_made, 30, what="the conferences of the written events")
         for world in self.worlds.values():
             self.stage.let_time_pass(world.sub)
         self.stage.work(SWEEP)

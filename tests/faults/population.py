@@ -122,7 +122,7 @@ class Population:
 
         with contextlib.suppress(AssertionError):
             wait_until(all_assigned, seconds, 0.5)
-            wait_until(self.fleet.drained, 30, 0.25, what="no message under way")
+            wait_until(self.fleet.drained, 30, 0.25, what="the queues to drain")
         return self.result()
 
     def result(self) -> Result:

@@ -171,7 +171,7 @@ def test_no_message_ends_the_worker_or_comes_back(fleet: Fleet, record: Record) 
             person.track(person.write(good[-1], "pro_messages", AWAY))
         fleet.answers()
 
-    wait_until(fleet.drained, PATIENCE, what="no message in a worker's hands")
+    wait_until(fleet.drained, PATIENCE, what="the queues to drain")
     for event_id in good:
         person.outcome("assigned", event_id, seconds=PATIENCE)
     record("Hostile messages", injected=len(MESSAGES), events=len(good))

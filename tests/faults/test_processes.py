@@ -54,16 +54,16 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
     dice = random.Random(seed)
     people, events, kills = (30, 50, 20) if long else (9, 6, 3)
     population = Population.of(fleet, people, events)
-    in_hands: list[str] = []
+    held_by_workers: list[str] = []
     moments = sorted(dice.sample(range(len(population)), kills))
     workers = [fleet.children[0]]
 
     for number, _ in enumerate(population.track()):
         if number in moments:
             time.sleep(dice.uniform(0, 0.5))
-            in_hands.extend(population.leased())
+            held_by_workers.extend(population.leased())
             _kill(workers[-1], dice)
-            in_hands.extend(population.leased())
+            held_by_workers.extend(population.leased())
             if workers[-1].process.poll() is not None:
                 workers.append(_start_worker(fleet))
     population.relink()
@@ -71,7 +71,7 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
     result = population.settle(300 if long else 120)
     fleet.children[0] = workers[-1]
 
-    unexplained = sum(times for sub, times in result.rewritten.items() if sub not in in_hands)
+    unexplained = sum(times for sub, times in result.rewritten.items() if sub not in held_by_workers)
     result.enter(record, "A worker is killed (kill -9)", kills, len(population), result.doubled + unexplained)
     assert again <= 2 * kills
     assert (result.lost, result.doubled, unexplained) == (0, 0, 0)
@@ -80,11 +80,11 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
 
 def test_a_worker_asked_to_end_finishes_its_work(fleet: Fleet, record: Record) -> None:
     """SIGTERM under load: exit code 0, nothing is left unacknowledged, and nothing it did is repeated."""
-    wait_until(fleet.drained, 120, what="what killed workers held to be taken up")
+    wait_until(fleet.drained, 120, what="redelivery of what killed workers held")
     population = Population.of(fleet, 9, 4)
     fleet.control.add_fault("slow", match={"path_prefix": "/v1/events"}, seconds=0.3)
     list(population.track())
-    wait_until(population.leased, 15, what="looks under way")
+    wait_until(population.leased, 15, what="looks to start")
 
     leaving = fleet.children[0]
     leaving.process.send_signal(signal.SIGTERM)
@@ -109,7 +109,7 @@ def test_a_stopped_workers_late_commit_is_refused(fleet: Fleet, record: Record) 
         "slow", match={"path_prefix": "/v1/events", "sub": person.sub}, seconds=1, times=1
     )
     person.write_and_track("held", "pro_old", provider_name="zoom")
-    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to be under way")
+    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to start")
     zombie = fleet.children[0]
     pool = children_of(zombie.pid)
     for pid in (zombie.pid, *pool):
@@ -147,7 +147,9 @@ def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
     os.kill(beat.pid, signal.SIGKILL)
     beat.process.wait(5)
     idle = [INTAKE, "reconciler.looks"]
-    wait_until(lambda: not any(fleet.redis.llen(name) for name in idle), 30, what="the end of its ticks")
+    wait_until(
+        lambda: not any(fleet.redis.llen(name) for name in idle), 30, what="its last ticks to be handled"
+    )
     population = Population.of(fleet, 3, 4)
     list(population.track())
     looks = len(fleet.control.requests("/v1/events"))

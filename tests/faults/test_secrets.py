@@ -195,7 +195,7 @@ def _live_through_everything(fleet: Fleet, secrets: dict[str, str]) -> list[str]
     waiting.write_and_track("waiting", "pro_zoom")
     wait_until(lambda: b"mail.put_off" in fleet.log.read_bytes(), 40, what="an email that waits")
     assert population.settle(120).lost == 0
-    wait_until(fleet.drained, 40, what="no message under way")
+    wait_until(fleet.drained, 40, what="the queues to drain")
     return [
         _printed(fleet, "explain", "--json", waiting.sub, waiting.calendar_id, "waiting"),
         _printed(fleet, "explain", "--offline", lost.sub, lost.calendar_id, "lost"),

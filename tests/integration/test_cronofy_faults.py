@@ -66,9 +66,9 @@ FAULTS = [
     ("an HTML 200", {**HTML, "status": 200}, Malformed, 200, False),
     ("a list", {"kind": "wrong_shape", "body": []}, Malformed, 200, False),
     ("no events", {"kind": "wrong_shape", "body": {"pages": {}}}, Malformed, None, False),
-    ("events that are none", {"kind": "wrong_shape", "body": {"events": [1]}}, Malformed, None, False),
+    ("events that are not events", {"kind": "wrong_shape", "body": {"events": [1]}}, Malformed, None, False),
     (
-        "a next page that is no text",
+        "a next page that is not text",
         {"kind": "wrong_shape", "body": {"events": [], "pages": {"next_page": 7}}},
         Malformed,
         None,
@@ -122,7 +122,7 @@ def in_seconds(seconds: float) -> str:
 
 
 RETRY_AFTER = [
-    # label, header, seconds wait (at least, at most), whole seconds of the pause (at least, at most)
+    # label, header, seconds to wait (at least, at most), whole seconds of the pause (at least, at most)
     ("seconds", lambda: "30", (30, 30), (29, 30)),
     ("a fraction", lambda: "0.5", (0.5, 0.5), (0, 1)),
     ("an HTTP date", lambda: in_seconds(40), (38, 40), (37, 40)),

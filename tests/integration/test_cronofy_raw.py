@@ -129,7 +129,7 @@ RAW = [
     ("half a head", sends(b"HTTP/1.1 200 OK\r\nContent-"), Unreachable),
     ("broken chunks", sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), Unreachable),
     ("broken gzip", sends(http("200 OK", b"no gzip", "Content-Encoding: gzip")), Unreachable),
-    ("bytes that are no text", sends(http("200 OK", b'{"events": "\xff\xfe\x80"}')), Malformed),
+    ("bytes that are not text", sends(http("200 OK", b'{"events": "\xff\xfe\x80"}')), Malformed),
     ("JSON without an end", sends(http("200 OK", b'{"events": [')), Malformed),
     ("JSON nested without end", sends(http("200 OK", b'{"events": ' + b"[" * 50_000)), Malformed),
     ("an empty 200", sends(http("200 OK")), Malformed),

@@ -50,7 +50,7 @@ def setting(**values: Any) -> Callable[[CheckedFleet], None]:
 Spoil = Callable[[CheckedFleet], object]
 #: How it is broken, the check that finds it, its health and name, words of the finding and of the fix.
 FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
-    "Redis is away": (
+    "Redis is unreachable": (
         setting(redis_url=f"redis://:s3cret@{AWAY}/0"),
         *("redis", Health.WRONG, "redis", "cannot be used (ConnectionError)", "start the server"),
     ),
@@ -74,11 +74,11 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         lambda p: p.redis.replicaof("127.0.0.1", "1"),
         *("redis", Health.WRONG, "redis", "replica", "primary"),
     ),
-    "the broker is away": (
+    "the broker is unreachable": (
         setting(broker_url=f"amqp://user:s3cret@{AWAY}//"),
         *("broker", Health.WRONG, "broker", "cannot be used", "RECONCILER_BROKER_URL"),
     ),
-    "a Redis broker is away": (
+    "a Redis broker is unreachable": (
         setting(broker_url=f"redis://:s3cret@{AWAY}/0"),
         *("broker", Health.WRONG, "broker", "cannot be used", "RECONCILER_BROKER_URL"),
     ),
@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         setting(cronofy_client_secret="sandbox-secret,old"),
         *("cronofy", Health.WARNING, "cronofy", "1 of 2 client secrets", "drop the old one"),
     ),
-    "Cronofy is away": (
+    "Cronofy is unreachable": (
         setting(cronofy_api_url=f"http://{AWAY}"),
         *("cronofy", Health.WRONG, "cronofy", "could not be reached", "proxies"),
     ),
@@ -134,7 +134,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         lambda p: p.sandbox.control.add_fault("status", match={"path_prefix": "/oauth"}, status=503),
         *("cronofy", Health.WRONG, "cronofy", "answered 503", "status page"),
     ),
-    "the mail server is away": (
+    "the mail server is unreachable": (
         setting(smtp_url=f"smtp://{AWAY}"),
         *("mail", Health.WRONG, "mail", "refused the connection", "RECONCILER_SMTP_URL"),
     ),

@@ -84,5 +84,5 @@ def test_a_burst_of_notifications_wakes_two_looks(ledger: Ledger) -> None:
     wait_until(
         lambda: ledger.wakeups.after_notification("acc") == timedelta(0),
         timeout=5,
-        what="the moment to be over",
+        what="the burst window to end",
     )

@@ -114,16 +114,16 @@ def test_polling_slows_down_only_once_notifications_are_known_to_come(begin: Beg
     world.track("quiet")
     world.track("notified", subscriptions=[hook])
     look(world, "quiet", "notified")
-    silent = world.stored("notified").event
+    unnotified = world.stored("notified").event
 
     world.notify("quiet", "conferencing_failing")
     look(world, "quiet", "notified")
-    heard = world.stored("notified").event
+    notified = world.stored("notified").event
 
-    assert (silent.interval, heard.interval) == (30, 30 * 16)
-    assert heard.next_look is not None
-    assert heard.read_at is not None
-    assert heard.next_look - heard.read_at == pytest.approx(30_000 * (2 + 4 + 8 + 16), abs=1000)
+    assert (unnotified.interval, notified.interval) == (30, 30 * 16)
+    assert notified.next_look is not None
+    assert notified.read_at is not None
+    assert notified.next_look - notified.read_at == pytest.approx(30_000 * (2 + 4 + 8 + 16), abs=1000)
 
 
 def test_a_sweep_wakes_no_more_looks_than_the_budget_allows(begin: Begin) -> None:

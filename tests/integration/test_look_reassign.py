@@ -197,7 +197,7 @@ def test_a_notification_during_the_write_does_not_make_it_twice(begin: Begin) ->
     world.control.add_fault("slow", seconds=0.5, match=POST, times=1)
     look = threading.Thread(target=world.look)
     look.start()
-    wait_until(lambda: posts(world), what="the write to be under way")
+    wait_until(lambda: posts(world), what="the write to start")
     world.services.ledger.nudge(world.sub, world.key())
     look.join(10)
 

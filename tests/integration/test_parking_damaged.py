@@ -34,7 +34,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda _: b"",
     "half a header": lambda value: value[:9],
     "a header alone": lambda value: value[:25],
-    "a header of no numbers": lambda value: b"\xff" * 25 + value[25:],
+    "a header without numbers": lambda value: b"\xff" * 25 + value[25:],
     "not deflated": lambda value: value[:25] + b"\xff" * 40,
     "cut off": lambda value: value[:-7],
     "no record": lambda value: value[:25] + b"\x4b\x04\x00",

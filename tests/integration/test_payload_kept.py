@@ -39,7 +39,7 @@ def kept(world: World) -> list[tuple[str, str, Any]]:
 @pytest.mark.parametrize(
     "error",
     [KeyError("x"), DataError("x"), RedisError("x")],
-    ids=["a bug", "what Redis cannot take", "a script"],
+    ids=["a bug", "what Redis cannot store", "a script"],
 )
 def test_what_fails_unexpectedly_is_kept(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception

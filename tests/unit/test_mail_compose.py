@@ -191,8 +191,8 @@ LAST = datetime(9999, 12, 31, 23, tzinfo=UTC)
 )
 def test_a_start_is_in_the_readers_zone(start: datetime | date | None, tzid: str | None, shown: str) -> None:
     """A start is shown in the meeting's zone, with the zone's name."""
-    letter = replace(RELINK, meetings=(replace(WEEKLY, start=start, tzid=tzid),))
-    assert f"- {shown}: Weekly\n" in part(compose_relink(letter, ENVELOPE), "plain")
+    email = replace(RELINK, meetings=(replace(WEEKLY, start=start, tzid=tzid),))
+    assert f"- {shown}: Weekly\n" in part(compose_relink(email, ENVELOPE), "plain")
 
 
 @pytest.mark.parametrize(
@@ -222,13 +222,13 @@ def test_summary_is_shown_on_one_bounded_line(summary: str, shown: str) -> None:
 
 def test_html_has_one_button_and_the_visible_url() -> None:
     """The relink URL is the only link target, and is also shown as text."""
-    letter = replace(RELINK, relink_url='https://app.cronofy.com/?a=1&b="><i>')
+    email = replace(RELINK, relink_url='https://app.cronofy.com/?a=1&b="><i>')
 
-    html = PlainText(part(compose_relink(letter, ENVELOPE), "html"))
+    html = PlainText(part(compose_relink(email, ENVELOPE), "html"))
 
     assert html.tags.isdisjoint({"script", "i", "table", "img"})
-    assert html.targets == [letter.relink_url] * 2
-    assert letter.relink_url in html.words
+    assert html.targets == [email.relink_url] * 2
+    assert email.relink_url in html.words
 
 
 def test_headers_are_complete_and_mark_the_email_as_automatic() -> None:
@@ -349,9 +349,9 @@ def test_escalation_holds_all_that_support_asks_for() -> None:
 def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
     """The subject says how many and which is next; unknown values are omitted, not shown as None."""
     bare = Escalation(OFFSITE, "profile_removed", "No clear replacement.", (), None)
-    letter = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
+    email = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
 
-    message = compose_escalation(letter, ENVELOPE)
+    message = compose_escalation(email, ENVELOPE)
 
     assert message["Subject"] == "3 meetings need a person, the soonest: Offsite, Tue 1 Dec 2026 (all day)"
     text, html = prose(message), PlainText(part(message, "html"))
@@ -410,7 +410,7 @@ def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provi
     entry = replace(ENTRY, meeting=meeting, reason=name, evidence=(name,))
     escalation = replace(ESCALATION, entries=(entry,))
 
-    for letter, message in (
+    for email, message in (
         (relink, compose_relink(relink, ENVELOPE)),
         (escalation, compose_escalation(escalation, ENVELOPE)),
     ):
@@ -421,7 +421,7 @@ def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provi
             *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted"),
             *("X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),
         ]
-        assert [address.addr_spec for address in received["To"].addresses] == [letter.to]
+        assert [address.addr_spec for address in received["To"].addresses] == [email.to]
         assert len(received["Subject"]) < 150
         assert received["Subject"].strip() == message["Subject"]
         assert not received.defects

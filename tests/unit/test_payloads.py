@@ -135,7 +135,7 @@ BAD = [
     ("a start that is a number", TrackEvent, an_event(start=1), "event.start must be a time"),
     ("a day that does not exist", TrackEvent, an_event(start="2026-02-30"), "event.start must be a time"),
     ("an end without a time", TrackEvent, an_event(end={"tzid": "UTC"}), "event.end must be a time"),
-    ("a zone that is no text", TrackEvent, an_event(end={**ZONED, "tzid": 1}), "event.end must be a time"),
+    ("a zone that is not text", TrackEvent, an_event(end={**ZONED, "tzid": 1}), "event.end must be a time"),
     ("a provider that is a number", TrackEvent, {**TRACK, "provider_name": 7}, "provider_name: "),
     ("no event id to untrack", OneEvent, {"sub": "acc", "calendar_id": "cal"}, "event_id: "),
     ("an empty calendar", OneEvent, {**ONE, "calendar_id": ""}, "calendar_id: "),

@@ -25,7 +25,7 @@ BOTH = subscriptions("conferencing_assigned", "conferencing_failing")
 
 
 @pytest.mark.parametrize(
-    ("heard", "subscribed", "profiles", "away"),
+    ("arrive", "subscribed", "profiles", "pause"),
     [
         pytest.param(True, BOTH, CONNECTED, 30 * MINUTE, id="live"),
         pytest.param(False, BOTH, CONNECTED, 2 * MINUTE, id="nothing ever came"),
@@ -37,14 +37,14 @@ BOTH = subscriptions("conferencing_assigned", "conferencing_failing")
     ],
 )
 def test_a_live_subscription_saves_looks(
-    heard: bool, subscribed: Any, profiles: Profiles, away: timedelta
+    arrive: bool, subscribed: Any, profiles: Profiles, pause: timedelta
 ) -> None:
     """If notifications are known to arrive, and would report the change, three of four looks are skipped."""
     body = event_body() | {"subscriptions": subscribed}
 
-    verdict = concluded(tracked(body=body, interval=60.0), None, profiles, notices_arrive=heard)
+    verdict = concluded(tracked(body=body, interval=60.0), None, profiles, notices_arrive=arrive)
 
-    assert verdict.after.next_look == to_ms(NOW + away)
+    assert verdict.after.next_look == to_ms(NOW + pause)
 
 
 @pytest.mark.parametrize(
