@@ -29,8 +29,8 @@ from sandbox.world.registry import Unknown
 def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> ASGIApp:
     """Return the ASGI application.
 
-    Its lifespan lets time pass in the world and serves SMTP on the bound socket; without a lifespan, as in
-    a test that calls it directly, the world advances when told to.
+    Its lifespan advances the world and serves SMTP on the bound socket; without a lifespan, as in a test that
+    calls it directly, the test advances the world.
     """
 
     @contextlib.asynccontextmanager

@@ -213,9 +213,7 @@ def play(stage: Stage, console: Console) -> bool:
 
 
 def _act(stage: Stage, views: list[_View]) -> None:
-    """What happens in the meantime: a user follows her relink link, a provider comes back, and slow
-    conferences are made.
-    """
+    """What happens in the meantime: a relink link is followed, a provider recovers, slow links come."""
     by_name = {view.part.name: view for view in views}
     if not stage.relink_followed:
         link = next((m for mail in _relink_mails(stage) if (m := _LINK.search(mail["text"]))), None)

@@ -109,7 +109,7 @@ class Life(RuleBasedStateMachine):
         ),
     )
     def about_an_account(self, sub: str, act: str) -> None:
-        """The account is connected, or refused from now on, or forgotten."""
+        """The account is connected, refused from now on, or forgotten."""
         getattr(self.callers, act)(sub)
 
     # Troubles.

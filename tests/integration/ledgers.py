@@ -51,7 +51,7 @@ def claim(ledger: Ledger, sub: str = "acc", lease: timedelta = LONG) -> Lease:
 
 
 def later(stored: Stored, **fields: Any) -> TrackedEvent:
-    """The event after a look: next looked at in an hour."""
+    """The event after a look, with the next look in an hour."""
     return replace(stored.event, next_look=AHEAD, **fields)
 
 

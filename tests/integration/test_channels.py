@@ -40,7 +40,7 @@ def test_connecting_opens_one_channel(begin: Begin) -> None:
 
 
 def test_connecting_again_finds_the_channel(begin: Begin) -> None:
-    """However often an account is connected, before or after its channel was opened, there is one."""
+    """There is one, however often and whenever an account is connected."""
     world = begin(webhook_url=URL)
     world.connect()
     tend(world)

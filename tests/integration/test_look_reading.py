@@ -193,7 +193,7 @@ def test_without_budget_between_two_calls_the_event_stays_due(begin: Begin) -> N
 
 
 def test_a_429_pauses_every_account(begin: Begin) -> None:
-    """The whole fleet waits as told, and the accounts stay ready."""
+    """The whole fleet waits for Retry-After, and the accounts stay ready."""
     world = begin()
     other = World(world.services, world.control, _account(world, 1))
     for each in (world, other):

@@ -39,7 +39,7 @@ def posts(world: World) -> int:
 
 
 def moment(shown: dict[str, str]) -> datetime:
-    """A start or end as the sandbox shows it."""
+    """A start or end in the format of the sandbox."""
     return datetime.fromisoformat(shown["time"])
 
 

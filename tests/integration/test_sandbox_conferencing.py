@@ -169,7 +169,7 @@ def test_failed_generation_leaves_the_event_pending(name: str) -> None:
 @pytest.mark.parametrize("event", ["pending", "absent", None])
 @pytest.mark.parametrize("removed", [True, False], ids=["profile removed", "start in the past"])
 def test_final_failure_is_shown_as_configured(option: Any, event: Any, removed: bool) -> None:
-    """After a final failure a read shows the event pending, or without conferencing, as set."""
+    """After a final failure a read shows the event pending, or without conferencing, as configured."""
     stage = Stage(after_failure=option)
     if event:
         stage.world.after_failure["cal", "e1"] = event

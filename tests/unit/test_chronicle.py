@@ -104,7 +104,7 @@ def test_a_lost_account_closes_no_event() -> None:
 
 
 def test_repeated_looks_are_one_line() -> None:
-    """It says how often, and the last time; a failed look in between is a line of its own."""
+    """It gives their number and the last time; a failed look in between has its own line."""
     waits = [(to_ms(NOW + n * MINUTE), "generating", "wait") for n in range(5)]
     failed = (to_ms(NOW + 5 * MINUTE), "look_failed", "Cronofy cannot be reached.")
     told = history(case(replace(OLD, history=(*waits, failed))))

@@ -139,7 +139,7 @@ def test_times_are_read_in_their_zone(start: Any, tzid: str | None, instant: dat
     ],
 )
 def test_malformed_events_are_rejected(fields: dict[str, Any]) -> None:
-    """An error that names the place, never evidence, and never the value."""
+    """They are an error naming the place, not the value, and never evidence."""
     with pytest.raises(Malformed) as caught:
         read_event(an_event(**fields), None)
 
