@@ -65,8 +65,9 @@ def recorded(fault: str, row: Row) -> tuple[str, dict[str, object]]:
 class Record(Protocol):
     """Adds figures to a fault's row.
 
-    `injected`: how many times the fault was injected; `events`: how many tracked events met it; `lost`:
-    those that ended differently because of it; `doubled`: what was done or published twice; `mails`: how many emails were sent.
+    `injected`: how often the fault was injected; `events`: how many tracked events met it; `lost`: those that
+    ended differently because of it; `doubled`: what was done or published twice; `mails`: how many emails
+    were sent.
     """
 
     def __call__(
