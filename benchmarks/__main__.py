@@ -1,4 +1,4 @@
-"""Run benchmarks: ``python -m benchmarks [NAME…]``; all of them without a name.
+"""Run benchmarks: ``python -m benchmarks [NAME…]``; all of them if none is named.
 
 Each prints a table and writes ``benchmarks/results/NAME.json``. With ``--document`` the tables also go into
 a document, between the marks that bear their names.
@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks.report import Report, machine, put
 from config.settings import clear_environment
 
-#: In the order in which they are run: module `benchmarks.NAME`, whose `run(quick)` gives a Report.
+#: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = ("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications", "webhooks")
 
 
@@ -28,14 +28,14 @@ NAMES = ("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifica
     "--document", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the tables there."
 )
 def main(names: tuple[str, ...], quick: bool, document: Path | None) -> None:
-    """Measure, print tables and write figures as JSON to benchmarks/results."""
+    """Measure, print the tables and write figures as JSON to benchmarks/results."""
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise click.BadParameter(f"{', '.join(unknown)}: no such benchmark; there are {', '.join(NAMES)}.")
-    # Ended as by Ctrl-C, so that what was started is ended, too.
+    # Ends as on Ctrl-C, so that child processes are ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 110)
-    # The environment's own settings would change what is measured.
+    # Settings from the environment would distort the results.
     clear_environment()
     for name in names or NAMES:
         report: Report = importlib.import_module(f"benchmarks.{name}").run(quick)

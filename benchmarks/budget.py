@@ -1,25 +1,25 @@
-"""Budget: how much of Cronofy's rate limit the fleet uses while there is work, and whether it ever oversteps.
+"""Budget: how much of Cronofy's rate limit the fleet uses while there is work, and whether it exceeds it.
 
-Accounts with one event each are due, their conferences are there, and their starts are spread over two days
-in random order: so a look costs one call, and the calls are those of the limit and of nothing else. The
-sandbox enforces the limits; worker and beat are real processes with the sweep's default interval. All
-figures but the answers' times are from the sandbox's own log of what arrived.
+Accounts with one event each are due, their conferences exist, and their starts are spread over two days in
+random order: so a look costs one call, and only the limit decides when it is made. The sandbox enforces the
+limits; worker and beat are real processes with the sweep's default interval. All figures except the answer
+times come from the sandbox's own log of what arrived.
 
-Both limits, and with them our part, are multiplied by one factor, four: as in reality the minute allows ten
-seconds at the second's rate, and 2,000 calls are more than the 1,600 that a minute then allows, so that the
-run has to live through a minute's end.
+Both limits, and with them our share, are multiplied by four: as in reality, the minute allows ten seconds at
+the second's rate, and 2,000 calls exceed the 1,600 that a minute then allows, so that the run crosses the end
+of a minute.
 
-- *most in 1 s, in 60 s*: the highest cost in any sliding window; what our share allows is noted below.
-- *used %*: calls in a sliding minute against the calls allowed in one, as the mean over all whole minutes
-  in which an account was still waiting. The naive figure, calls by duration and rate, is beside it in the
-  JSON: a run that ends soon after a new minute began used two minutes' calls in little more than one.
+- *most in 1 s, in 60 s*: the highest cost in any sliding window; our share is noted below.
+- *used %*: calls in a sliding minute as a percentage of those allowed, averaged over all whole minutes in
+  which an account was still waiting. The naive figure, calls by duration and rate, is next to it in the JSON:
+  a run that ends soon after a new minute began used two minutes' calls in little more than one.
 - *rank correlation* (Spearman): between the start of each account's event and its first read.
 
-The second row adds urgent questions about other accounts, one every half second: a question that Cronofy was
-asked for has the answer `assigned`; one that was refused for want of budget is answered from the ledger.
+The second row adds urgent questions about other accounts, one every half second: a question answered by
+Cronofy gets `assigned`; one refused for lack of budget is answered from the ledger.
 
-What bounds the figures is the limiter alone, as long as the sandbox and the machine serve far more than the
-allowed rate: what the sandbox serves is measured at the end, without limits, and stands below the table.
+The limiter alone bounds the figures, as long as the sandbox and the machine serve far more than the allowed
+rate: what the sandbox serves without limits is measured at the end and stands below the table.
 """
 
 from __future__ import annotations
@@ -66,20 +66,20 @@ LIMITS = {"per_second": PER_SECOND * FACTOR, "per_minute": PER_MINUTE * FACTOR}
 ALLOWED_SECOND, ALLOWED_MINUTE = (int(limit * SHARE) for limit in LIMITS.values())
 SEED = 20_260
 SPREAD = timedelta(hours=48)
-#: Seconds between two urgent questions, and how many are prepared: the sweep ends before them.
+#: Seconds between two urgent questions, and how many are prepared: more than the sweep lasts.
 ASK_EVERY, QUESTIONS, QUICK_QUESTIONS = 0.5, 380, 40
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One urgent question: how long after its turn the answer came, and whether it was read anew."""
+    """One urgent question: how long after its turn the answer came, and whether it was freshly read."""
 
     ms: float
     read: bool
 
 
 def run(quick: bool) -> Report:
-    """Measure the sweep alone, and with urgent questions beside it."""
+    """Measure the sweep alone, and with urgent questions."""
     accounts = QUICK_ACCOUNTS if quick else ACCOUNTS
     with sandbox_process() as control:
         rows = [
@@ -129,11 +129,11 @@ def _measure(control: Control, accounts: int, questions: int) -> dict[str, Value
         settings = settings_for(redis_url, control.base_url, api_share=SHARE, **limits)
         settings["recheck_min"] = 30
         starts = _filled_due({**settings, "recheck_min": 0.001}, control, accounts)
-        # Those that questions are about are not due for long.
+        # Accounts for the questions are not due for long.
         asked_of = _filled({**settings, "recheck_min": 3600}, control, questions)
         control.set_settings(**LIMITS)
         arrivals = stack.enter_context(outcomes(redis_url, settings["key_prefix"]))
-        # Beat first: it lets an interval pass before its first tick, and the worker takes as long to start.
+        # Beat first: it waits one interval before its first tick, and the worker takes as long to start.
         stack.enter_context(beat(settings))
         caller = stack.enter_context(worker(settings, redis_url))
         with ThreadPoolExecutor(1) as pool:
@@ -148,7 +148,7 @@ def _measure(control: Control, accounts: int, questions: int) -> dict[str, Value
 
 
 def _filled_due(settings: dict[str, Any], control: Control, accounts: int) -> dict[str, datetime]:
-    """Accounts that are due, each with its start: in no order that has to do with when it was made."""
+    """Due accounts, each with its start, in an order unrelated to when they were created."""
     first = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
     starts = [first + SPREAD * n / accounts for n in range(accounts)]
     random.Random(SEED).shuffle(starts)  # noqa: S311 - no secret
@@ -169,11 +169,11 @@ def _filled(
 
 
 def _ask(caller: Celery, accounts: Sequence[Filled], done: Event) -> list[Answered]:
-    """Ask about one account after the other, each in its turn, until the sweep is done."""
+    """Ask about one account after another, each in its turn, until the sweep is done."""
     answers: list[Answered] = []
     begun = time.monotonic()
     for n, account in enumerate(accounts):
-        # From its turn, not from when it was sent: a late answer makes the next question late as well.
+        # From its turn, not from when it was sent: a late answer also delays the next question.
         turn = begun + n * ASK_EVERY
         if done.wait(max(0.0, turn - time.monotonic())):
             return answers
@@ -199,7 +199,7 @@ def _figures(
             first_read.setdefault(request["sub"], request["monotonic"])
     if len(first_read) < len(starts):
         raise SystemExit(f"Only {len(first_read)} of {len(starts)} accounts were read.")
-    # What was refused used nothing.
+    # Refused requests used nothing.
     calls = [r["monotonic"] for r in requests if r["status"] != 429 for _ in range(r["cost"])]
     last = max(first_read.values())
     took = last - calls[0]
@@ -223,7 +223,7 @@ def _figures(
 
 
 def _used(calls: Sequence[float], last: float) -> list[float]:
-    """For each sliding minute up to `last`, how much of what it allows was called, in per cent."""
+    """For each sliding minute up to `last`, the percentage of its limit that was used."""
     step, minutes = 0.1, []
     begin = calls[0]
     while begin + 60 <= last:
@@ -234,7 +234,7 @@ def _used(calls: Sequence[float], last: float) -> list[float]:
 
 
 def rank_correlation(pairs: Sequence[tuple[Any, Any]]) -> float:
-    """Spearman's coefficient of pairs without ties: 1 where both sides have the same order."""
+    """Spearman's coefficient of pairs without ties: 1 if both sides have the same order."""
     by_first = sorted(range(len(pairs)), key=lambda n: pairs[n][0])
     by_second = sorted(range(len(pairs)), key=lambda n: pairs[n][1])
     rank = {n: place for place, n in enumerate(by_second)}
@@ -243,7 +243,7 @@ def rank_correlation(pairs: Sequence[tuple[Any, Any]]) -> float:
 
 
 def _pace(control: Control) -> float:
-    """Reads a second that the sandbox serves to threads that do nothing else."""
+    """Reads per second that the sandbox serves to threads doing nothing else."""
     control.reset()
     made = [control.create_account() for _ in range(10)]
     tokens = [account["access_token"] for account in made] * 100

@@ -1,12 +1,12 @@
-"""Calls: how many requests to Cronofy it takes to look at accounts with 1, 10 and 100 pending events.
+"""Calls: how many requests to Cronofy a look takes at accounts with 1, 10 and 100 pending events.
 
 Ours is measured with the program in this process, over real HTTP and a real Redis; the sandbox counts every
-request of the API, token refreshes included. Beside it stands the naive worker's function, called once for
-each event of one account. Counts do not depend on the machine.
+request of the API, including token refreshes. For comparison, the naive worker's function is called once
+per event of one account. Counts do not depend on the machine.
 
 Settled: every event has its conference, so a look reads the pages and is done. Stuck: none has, so a look
-needs UserInfo as well, to tell why. Without reading every page there is no look; beyond the pages and one
-UserInfo it may make a tenth more calls.
+also needs UserInfo to find the cause. Reading every page is unavoidable; beyond the pages and one UserInfo,
+a look may make a tenth more calls.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from worker.bootstrap import Services
 from worker.diagnosis.model import Cause
 from worker.run.looks import look_at_ready
 
-#: Seconds from track to the first look, and from one look to the next: each account has one look here.
+#: Seconds from track to the first look, and between looks: each account has one look here.
 RECHECK = 2.0
-#: How much faster than it says the sandbox of the stage makes conferences.
+#: How much faster than its settings the sandbox makes conferences.
 SPEED = 1000
 BOUND = "bound: 1.1 × (pages + 1)"
 
@@ -43,7 +43,7 @@ class Case:
 
     @property
     def pages(self) -> int:
-        """How many pages hold the account's events."""
+        """How many pages the account's events take."""
         return math.ceil(self.events / self.page_size)
 
 
@@ -55,7 +55,7 @@ CASES = tuple(
 
 
 def run(quick: bool) -> Report:
-    """Count the calls of each case."""
+    """Count the calls in each case."""
     most = 100 if quick else 1000
     with redis_server() as redis_url, sandbox_process() as control, ExitStack() as stack:
         filled = []
@@ -102,7 +102,7 @@ def _row(ours: Services, control: Control, case: Case, accounts: list[Filled]) -
 
 def _calls_a_look(ours: Services, control: Control, case: Case, accounts: list[Filled]) -> float:
     before, looks = _calls(control), 0
-    ours.ledger.promote(len(accounts))  # once: no account comes back before its next look
+    ours.ledger.promote(len(accounts))  # once: no account is due again during the run
     while done := look_at_ready(ours, len(accounts)).looked_at:
         looks += done
     calls = _calls(control) - before

@@ -1,10 +1,10 @@
 """Where the CPU time of a look goes, by part: a whole worker, sampled by py-spy while it settles accounts.
 
-The worker runs as in a fleet (real broker, beat, sweeps, looks), but with Celery's solo pool, so that one
-process holds all of it. Redis and the sandbox are processes of their own and not counted, and neither is the
-worker's start. A sample is the thread that holds the interpreter's lock, put down to its innermost frame that
-belongs to a part; the process's own CPU time, system calls included, is then divided as the samples are. A
-flame graph can be drawn from ``results/cpu-*.folded``.
+The worker runs as in a fleet (real broker, beat, sweeps, looks), but with Celery's solo pool, so that it is a
+single process. Redis and the sandbox are separate processes and not counted; nor is the worker's start. A
+sample is the thread that holds the interpreter's lock, attributed to its innermost frame that belongs to a
+part; the process's own CPU time, including system calls, is then divided in proportion to the samples.
+``results/cpu-*.folded`` can be drawn as a flame graph.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sandbox.control.control import Control
 PATIENCE_SECONDS = 120
 SAMPLES_A_SECOND = 250
 
-#: Which part a piece of code belongs to, by what its path holds; the first that fits decides.
+#: Which part a piece of code belongs to, by substring of its path; the first match wins.
 PARTS = (
     ("HTTP", ("/httpx/", "/httpcore/", "/h11/", "/cronofy/http.py")),
     ("Redis", ("/redis/", "/hiredis/", "/ledger/ledger.py", "/ledger/lua.py", "/cronofy/budget.py")),
@@ -73,7 +73,7 @@ def run(quick: bool) -> Report:
 
 
 def _milliseconds(control: Control, accounts: int, events: int) -> dict[str, float]:
-    """The CPU milliseconds of one look, by part."""
+    """CPU milliseconds per look, by part."""
     with redis_server() as redis_url, tempfile.TemporaryDirectory() as home:
         settings = settings_for(redis_url, control.base_url, sweep_every=0.2)
         work = services(settings)
@@ -97,7 +97,7 @@ def _milliseconds(control: Control, accounts: int, events: int) -> dict[str, flo
                     )
                 took = _cpu_seconds(pid) - before
                 os.kill(pid, signal.SIGTERM)
-                # It writes its result once the worker has ended.
+                # py-spy writes its result once the worker has ended.
                 spying.wait(timeout=PATIENCE_SECONDS)
         finally:
             work.close()
@@ -106,7 +106,7 @@ def _milliseconds(control: Control, accounts: int, events: int) -> dict[str, flo
 
 
 def _samples(folded: Path) -> Counter[str]:
-    """How many samples fell to each part. A line is the frames of a stack, outermost first, and a count."""
+    """Samples per part. A line is a stack's frames, outermost first, and a count."""
     samples: Counter[str] = Counter()
     for line in folded.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
@@ -125,7 +125,7 @@ def _part(frames: list[str]) -> str:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """The CPU time that a process has used, as Linux tells it."""
+    """The CPU time a process has used, from /proc."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

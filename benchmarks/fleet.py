@@ -1,4 +1,4 @@
-"""A fleet of real processes, the caller that asks it and the consumer that waits for its outcomes."""
+"""A fleet of real processes, with a caller and a consumer of outcomes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from rich.progress import Progress
 from benchmarks.stage import environment, process
 from config.celery import URGENT
 
-#: Cronofy's limits for an application, and our part of them.
+#: Cronofy's limits for an application, and our share.
 PER_SECOND, PER_MINUTE, SHARE = 50, 500, 0.8
-#: Processes of a worker.
+#: Processes per worker.
 PROCESSES = 4
-#: What is waited for longer than this does not come.
+#: How long to wait for anything before giving up.
 PATIENCE_SECONDS = 200.0
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The value that so many percent of the values do not exceed."""
+    """The smallest value that this percentage of the values does not exceed."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 @contextmanager
 def worker(settings: dict[str, Any], redis_url: str) -> Iterator[Celery]:
-    """A worker all of whose processes have worked; gives a caller that knows only the broker's URL."""
+    """A worker whose processes have all handled a task; yields a caller that knows only the broker's URL."""
     command = [sys.executable, "-m", "worker.cli", "worker", "--concurrency", str(PROCESSES)]
     with process(command, environment(settings)), _caller(redis_url) as caller:
         _ask_all_processes(caller)
@@ -47,7 +47,7 @@ def _caller(redis_url: str) -> Iterator[Celery]:
     try:
         yield caller
     finally:
-        # Results unsubscribe when they are freed: they must be while the server still runs.
+        # Results unsubscribe when they are freed, which needs a running server.
         gc.collect()
         backend: Any = caller.backend
         backend.result_consumer.stop()
@@ -55,7 +55,7 @@ def _caller(redis_url: str) -> Iterator[Celery]:
 
 
 def _ask_all_processes(caller: Celery) -> None:
-    """Wait for so many answers at a time that each process gives one; they cost no call to Cronofy."""
+    """Wait for enough concurrent answers that each process gives one; they cost no call to Cronofy."""
     nobody = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
     asked = [
         caller.send_task("conferencing.explain", kwargs=nobody, queue=URGENT) for _ in range(4 * PROCESSES)
@@ -66,13 +66,13 @@ def _ask_all_processes(caller: Celery) -> None:
 
 @contextmanager
 def beat(settings: dict[str, Any]) -> Iterator[None]:
-    """Beat with the interval that it has by default."""
+    """Beat with its default interval."""
     with process([sys.executable, "-m", "worker.cli", "beat"], environment(settings)):
         yield
 
 
 class Outcomes:
-    """A consumer of the outcome stream: when the `assigned` outcome of each account came to it."""
+    """A consumer of the outcome stream: records when each account's `assigned` outcome arrived."""
 
     def __init__(self, redis: Redis, stream: str) -> None:
         #: By account, in seconds of `time.monotonic()`.
@@ -82,7 +82,7 @@ class Outcomes:
         self._news = Condition()
 
     def read_until(self, end: Event) -> None:
-        """Read the stream from its beginning, and wait for what comes."""
+        """Read the stream from its beginning, and wait for new entries."""
         last: bytes = b"0"
         while not end.is_set():
             answer: Any = self._redis.xread({self._stream: last}, block=100)
@@ -97,7 +97,7 @@ class Outcomes:
                     self._news.notify_all()
 
     def wait_for(self, subs: Collection[str], *, first: bool = False) -> None:
-        """Return once all of these accounts have their outcome, or with `first` one of them."""
+        """Return once all of these accounts have their outcome, or any one of them with `first`."""
         enough = 1 if first else len(subs)
         with self._news, Progress(transient=True) as bar:
             task = bar.add_task("Waiting for outcomes", total=enough)
@@ -105,12 +105,12 @@ class Outcomes:
             while (done := sum(sub in self.at for sub in subs)) < enough:
                 bar.update(task, completed=done)
                 if not self._news.wait(max(0.0, end - time.monotonic())):
-                    raise SystemExit(f"Only {done} of {enough} outcomes came: figures would mean nothing.")
+                    raise SystemExit(f"Only {done} of {enough} outcomes came: figures would be meaningless.")
 
 
 @contextmanager
 def outcomes(redis_url: str, prefix: str) -> Iterator[Outcomes]:
-    """Outcomes as they come, read by a thread with a connection of its own."""
+    """Outcomes as they arrive, read by a thread with its own connection."""
     end = Event()
     with Redis.from_url(redis_url) as redis:
         arrivals = Outcomes(redis, f"{prefix}:outcomes")

@@ -1,13 +1,13 @@
-"""Ledger: what a claim and a commit cost as the number of tracked events grows, and what an event weighs.
+"""Ledger: what a claim and a commit cost as the number of tracked events grows, and how large an event is.
 
 A real server with an append-only file, one client on one connection; no Celery, no HTTP, no threads. Each
-size has a server of its own. In every round a thousand accounts of each size become due, the others not for
-hours; they are promoted, claimed and committed with what a look makes of events whose cause did not change.
-Sizes take turns within a round, so that whatever else the machine does falls on all of them alike; figures
-are medians over the rounds, and each ratio compares two sizes within one round.
+size has its own server. In every round a thousand accounts of each size become due, the others not for hours;
+they are promoted, claimed and committed with the result of a look whose cause did not change. Sizes take
+turns within a round, so that other load on the machine affects all of them alike; figures are medians over
+the rounds, and each ratio compares two sizes within one round.
 
-What bounds the figures: packing and unpacking the records in Python. The part that the server's scripts
-take, by its own count, stands beside it.
+What bounds the figures: packing and unpacking the records in Python. The server's own count of time spent
+in scripts is shown too.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from worker.ledger.packing import pack_event
 from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
 from worker.reconcile.verdict import Judged, conclude
 
-#: (events, events an account); the first is what the ratios compare with.
+#: (events, events per account); the ratios compare with the first.
 SIZES = ((10_000, 10), (100_000, 10), (1_000_000, 10), (100_000, 1))
 QUICK_SIZES = ((1_000, 10), (10_000, 10))
 LEASE = timedelta(minutes=5)
-#: So long that no account of one round is due again in the next.
+#: Long enough that no account of one round is due again in the next.
 RECHECK = timedelta(hours=1)
-#: As many as one script of a sweep moves.
+#: As many as one sweep script moves.
 MOVED_AT_A_TIME = 300
-#: Accounts to one round trip while filling.
+#: Accounts per round trip while filling.
 PIPELINED = 200
 
 HEADINGS = (
@@ -62,7 +62,7 @@ HEADINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round of one size; all times are milliseconds for one account."""
+    """One round of one size; all times are milliseconds per account."""
 
     claim_commit: float
     server: float
@@ -71,7 +71,7 @@ class Round:
 
 @dataclass(slots=True)
 class Size:
-    """So many tracked events in a server of their own."""
+    """This many tracked events in a server of their own."""
 
     services: Services
     events: int
@@ -88,7 +88,7 @@ class Size:
 
 
 def run(quick: bool) -> Report:
-    """Fill each size, then measure them in turns."""
+    """Fill each size, then measure them in turn."""
     sizes = QUICK_SIZES if quick else SIZES
     due, rounds = (100, 3) if quick else (1_000, 7)
     with ExitStack() as stack:
@@ -124,32 +124,32 @@ def _open(redis_url: str) -> Services:
             redis_url,
             "http://127.0.0.1:9",  # nothing is called
             recheck_min=RECHECK.total_seconds(),
-            # The events' own bytes are wanted, not those of the stream that tells of connected accounts.
+            # Only the events' own bytes count, not the stream's entries about connected accounts.
             outcomes_keep=100,
         )
     )
-    # It would take a core in the midst of measuring, when the file has grown by so much.
+    # A rewrite of the grown file would take a core while measuring.
     opened.ledger.redis.config_set("auto-aof-rewrite-percentage", 0)
     return opened
 
 
 def _fill(size: Size) -> None:
-    """Connected accounts, then their events, whose next look is far away; notes what both weigh."""
+    """Connect accounts and track their events, due far in the future; notes the size of both."""
     ledger, what = size.services.ledger, f"{size.events:,} events, {size.per_account} an account"
     at_first = _used_memory(size)
     profile = msgpack.packb({"email": "someone@example.com", "name": "Someone"})
-    # One sealed value for all: what sealing costs is not asked here.
+    # One sealed value for all: the cost of sealing is not measured here.
     sealed = ledger.seal_credentials(Credentials("refresh-token-" + "r" * 32, "access-token-" + "a" * 32))
     connected = '{"type": "account_connected"}'
     for chunk in progress(_chunks(size), f"Connecting {size.accounts:,} accounts", transient=True):
-        # Scripts run in a pipeline, which the ledger itself never needs: filling is not what is measured.
+        # A pipeline, which the ledger itself does not use: filling is not measured.
         _run_many(size, "connect", [(_sub(n), profile, "us", sealed, connected, 100) for n in chunk])
     with_accounts = _used_memory(size)
     far = datetime.now(UTC) + 6 * RECHECK
     for chunk in progress(_chunks(size), f"Filling {what}", transient=True):
         _track(size, chunk, far)
     if ledger.counters()["events:pending"] != size.events:
-        raise SystemExit(f"Not all of {what} are in the ledger: the figures would mean nothing.")
+        raise SystemExit(f"Not all of {what} are in the ledger: the figures would be meaningless.")
     size.bytes_per_account = (with_accounts - at_first) / size.accounts
     size.bytes_per_event = (_used_memory(size) - with_accounts) / size.events
 
@@ -157,7 +157,7 @@ def _fill(size: Size) -> None:
 def _measure(size: Size, due: Sequence[int]) -> None:
     """Make these accounts due, then promote, claim and commit them; only those three are timed."""
     ledger = size.services.ledger
-    # The same events tracked anew are as they were at first, so that every round finds them alike.
+    # Tracking the same events again resets them, so that every round starts alike.
     _track(size, due, datetime.now(UTC) - timedelta(seconds=1))
     light = _event_memory(size, due)
     begun, moved = time.perf_counter(), 0
@@ -187,7 +187,7 @@ def _measure(size: Size, due: Sequence[int]) -> None:
 
 
 def _look(size: Size, lease: Lease, stored: Stored) -> EventChange:
-    """What a look makes of an event that is still pending, with nothing wrong: its next look is later."""
+    """What a look makes of an event that is still pending with nothing wrong: a later next look."""
     seen = Seen(stored.event.start, stored.event.end, stored.event.summary, event_uid="evt_external_5f1a2b3c")
     event = stored.event.saw(seen, lease.now)
     profiles = Profiles((Profile(event.profile_id or "", "zoom", "someone@example.com", connected=True),))
@@ -201,7 +201,7 @@ def _look(size: Size, lease: Lease, stored: Stored) -> EventChange:
 
 def _row(size: Size, smallest: Size) -> dict[str, Value]:
     pairs = list(zip(size.rounds, smallest.rounds, strict=True))
-    # An account of another number of events is another amount of work.
+    # Accounts with a different number of events are a different amount of work.
     comparable = size is not smallest and size.per_account == smallest.per_account
     return {
         "events": size.events,
@@ -229,7 +229,7 @@ def _track(size: Size, accounts: Sequence[int], next_look: datetime) -> None:
 
 
 def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, bytes, bytes]]:
-    """What the script `track` takes for each event of an account."""
+    """The arguments of the script `track` for each event of an account."""
     now = datetime.now(UTC).replace(microsecond=0)
     profile_id = f"pro_{n:09}"
     for e in range(size.per_account):
@@ -262,14 +262,14 @@ def _used_memory(size: Size) -> int:
 
 
 def _event_memory(size: Size, accounts: Sequence[int]) -> float:
-    """Bytes an event by the server's count for the hashes of some accounts."""
+    """Bytes per event, by the server's count, from the hashes of some accounts."""
     ledger = size.services.ledger
     hashes = [f"{ledger.prefix}:events:{_sub(n)}" for n in accounts[:100]]
     return mean(int(ledger.redis.memory_usage(key, samples=0) or 0) for key in hashes) / size.per_account
 
 
 def _script_seconds(size: Size) -> float:
-    """What the server has spent in scripts so far."""
+    """Seconds the server has spent in scripts so far."""
     info: dict[str, Any] = size.services.ledger.redis.info("commandstats")
     return float(info["cmdstat_evalsha"]["usec"]) / 1e6
 

@@ -1,9 +1,9 @@
-"""The naive worker: what a company may well write on its own, to measure ours against.
+"""The naive worker: what a company might write on its own, as a baseline.
 
-One Celery task for each event, the official SDK, and for each event its own Read Events and its own UserInfo.
-It is not slowed down on purpose. Messages are acknowledged late, as ours are, and nothing is encrypted. Each
-process prefetches four messages, which is Celery's default: with one, as ours, it was measured to be as fast.
-The SDK opens a new connection for each call; that is how it comes.
+One Celery task per event, the official SDK, and a separate Read Events and UserInfo for each event. It is not
+slowed down on purpose: messages are acknowledged late, as ours are, and nothing is encrypted. Each process
+prefetches four messages, Celery's default: with one, as ours, it measured just as fast. The SDK opens a new
+connection for each call.
 
     NAIVE_REDIS_URL=… NAIVE_API_URL=… python -m celery -A benchmarks.naive worker --concurrency 2
 """
@@ -26,7 +26,7 @@ from benchmarks.stage import Filled, process
 from worker.ledger.records import TrackedEvent
 
 QUEUE, SETTLE, READY = "naive", "naive.settle", "naive.ready"
-#: The set of the events that have their conference, as `Pending.name` spells them.
+#: The events that have their conference, named as in `Pending.name`.
 SETTLED = "naive:settled"
 
 REDIS_URL = os.environ.get("NAIVE_REDIS_URL", "redis://127.0.0.1:6379/0")
@@ -35,7 +35,7 @@ API_URL = os.environ.get("NAIVE_API_URL", "http://127.0.0.1:8080")
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An event without a conference, with all that its task needs to know: the task's arguments."""
+    """An event without a conference, with all its task needs: the task's arguments."""
 
     access_token: str
     calendar_id: str
@@ -45,7 +45,7 @@ class Pending:
 
     @property
     def name(self) -> str:
-        """The event among all others."""
+        """A unique name for the event."""
         return f"{self.calendar_id}/{self.event_id}"
 
 
@@ -61,22 +61,22 @@ redis = Redis.from_url(REDIS_URL)
 
 @app.task(name=SETTLE, shared=False, autoretry_for=(OSError,), retry_backoff=1)
 def settle(access_token: str, calendar_id: str, event_id: str, start: str) -> None:
-    """Look at one event; again a little later where a connection broke."""
+    """Look at one event; retry shortly after if a connection broke."""
     look(redis, API_URL, Pending(access_token, calendar_id, event_id, start))
 
 
 @app.task(name=READY, shared=False, ignore_result=False)
 def ready() -> bool:
-    """Answer: so that a caller knows that the worker is up."""
+    """Answer, so that a caller knows the worker is up."""
     return True
 
 
 def look(redis: Redis, api_url: str, pending: Pending) -> bool:
-    """Read the event and the profiles; where it has its conference, note that. Returns whether it has."""
+    """Read the event and the profiles, and record a conference if there is one. Returns whether there is."""
     client = pycronofy.Client(access_token=pending.access_token)
     client.request_handler.base_url = api_url
     day = datetime.fromisoformat(pending.start).date()
-    # `to` is exclusive. The SDK asks for the next page only while the event was on none before.
+    # `to` is exclusive. The SDK asks for the next page only until the event is found.
     events = client.read_events(
         calendar_ids=(pending.calendar_id,),
         from_date=day,
@@ -92,7 +92,7 @@ def look(redis: Redis, api_url: str, pending: Pending) -> bool:
 
 
 def pending(account: Filled, events: Iterable[TrackedEvent]) -> list[Pending]:
-    """An account's events as the tasks take them."""
+    """An account's events as task arguments."""
     return [
         Pending(account.access_token, event.key.calendar_id, event.key.event_id, event.starts_at.isoformat())
         for event in events
@@ -101,7 +101,7 @@ def pending(account: Filled, events: Iterable[TrackedEvent]) -> list[Pending]:
 
 
 def running(redis_url: str, api_url: str, processes: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """The worker, with so many processes; it is up once a question has its answer."""
+    """The worker with this many processes; yields once it answers."""
     command = [sys.executable, "-m", "celery", "-A", "benchmarks.naive", "worker", "-n", "naive@%h"]
     command += ["--concurrency", str(processes), "--loglevel", "warning"]
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]

@@ -1,18 +1,18 @@
-"""Notifications: from a push notification to its `assigned` outcome, with and without other work to do.
+"""Notifications: the time from a push notification to its `assigned` outcome, idle and under load.
 
-A caller hands signed notifications to `conferencing.receive_notification`, each about another account whose
-event got its conference a moment before, one every `every` seconds whether or not the one before was
-answered. Measured is the time from before the message is sent until a consumer that blocks on the outcome
-stream holds the `assigned` outcome: two messages through Celery, two claims and commits in Redis, one call to
-the sandbox. Worker and beat are real processes; the sandbox enforces its limits.
+A caller sends signed notifications to `conferencing.receive_notification`, each about another account whose
+event got its conference a moment before, one every `every` seconds regardless of answers. The time runs from
+just before the message is sent until a consumer blocking on the outcome stream holds the `assigned` outcome:
+two messages through Celery, two claims and commits in Redis, one call to the sandbox. Worker and beat are
+real processes; the sandbox enforces its limits.
 
 The first row has nothing else to do. In the second, other accounts are due, and more of them than the limits
-let through before the measurement ends: the sweep first calls as fast as the limit of a second allows, and
-then waits, with its part of the minute used up. A notification has to pass both times. The notifications
-themselves stay well below a fifth of the allowed calls, and a few that are not counted come before the
-sweep: each process of the worker connects at its first task, and urgent work is nothing new to the budget.
+admit before the measurement ends: the sweep first calls as fast as the limit per second allows, and then
+waits, with its part of the minute used up. Notifications have to get through in both phases. They stay well
+below a fifth of the allowed calls, and a few uncounted ones come before the sweep: each process of the worker
+connects at its first task, and the budget has then already seen urgent work.
 
-What bounds the figure is Celery's way through Redis and, on few cores, the processes that share them.
+Celery's way through Redis bounds the figure and, on few cores, the processes that share them.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ from config.celery import INTAKE
 from sandbox.control.control import Control
 from worker.cronofy.signature import signature_of
 
-#: Sent before the measurement, so that every process has had one.
+#: Sent before the measurement, so that every process has handled one.
 WARM_UP = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much is asked, and of what."""
+    """The number and pace of notifications, and the competing load."""
 
     due: int
     notifications: int
     every_seconds: float
-    #: Cronofy's limits are multiplied by it: so that the accounts that are due outlast the measurement.
+    #: Multiplies Cronofy's limits, so that the due accounts outlast the measurement.
     factor: float
 
     @property
     def limits(self) -> dict[str, int]:
-        """The limits of the sandbox."""
+        """The sandbox's limits."""
         return {
             "per_second": int(PER_SECOND * self.factor),
             "per_minute": int(PER_MINUTE * self.factor),
@@ -71,7 +71,7 @@ QUICK = Load(due=200, notifications=10, every_seconds=0.3, factor=1.0)
 
 
 def run(quick: bool) -> Report:
-    """Measure without and with other accounts that are due."""
+    """Measure with and without other due accounts."""
     load = QUICK if quick else FULL
     with sandbox_process() as control:
         rows = [_measure(control, load, due) for due in (0, load.due)]
@@ -110,8 +110,8 @@ def _measure(control: Control, load: Load, due: int) -> dict[str, Value]:
         limits = {f"api_{name}": limit for name, limit in load.limits.items()}
         settings = settings_for(redis_url, control.base_url, api_share=SHARE, **limits)
         settings["recheck_min"] = 30
-        # Later than all others: in order of their starts they would be the last to be looked at. Their
-        # own first look is an hour away, so that nothing but the notification can bring it about.
+        # Start later than all others, and so come last in order of start; their own first look is an
+        # hour away, so that only the notification can trigger it.
         told = _filled(settings, control, load.notifications + WARM_UP, recheck_min=3600)
         others = {a.sub for a in _filled(settings, control, due, recheck_min=0.001)}
         control.set_settings(**load.limits)
@@ -126,7 +126,7 @@ def _measure(control: Control, load: Load, due: int) -> dict[str, Value]:
         took = [(arrivals.at[sub] - at) * 1000 for sub, at in sent.items()]
         begun, ended = min(sent.values()), max(arrivals.at[sub] for sub in sent)
         looks = sum(begun <= arrivals.at.get(sub, 0) <= ended for sub in others)
-        # When the last was sent, not answered: one that is kept waiting is a figure, and no fault of the run.
+        # At the last send, not its answer: a delayed answer is a result, not a failure of the run.
         last = max(sent.values())
         if others and all(arrivals.at.get(sub, math.inf) <= last for sub in others):
             raise SystemExit("The other accounts were done before the last notification was sent.")
@@ -144,7 +144,7 @@ def _measure(control: Control, load: Load, due: int) -> dict[str, Value]:
 
 
 def _filled(settings: dict[str, Any], control: Control, accounts: int, *, recheck_min: float) -> list[Filled]:
-    """Accounts with one event; those that wait for a word are stuck, and start later than the others."""
+    """Accounts with one event; those to be notified are stuck, and start later than the others."""
     told = recheck_min > 1
     with_recheck = services({**settings, "recheck_min": recheck_min})
     try:
@@ -156,7 +156,7 @@ def _filled(settings: dict[str, Any], control: Control, accounts: int, *, rechec
 def _notify(
     control: Control, caller: Celery, accounts: Sequence[Filled], every_seconds: float
 ) -> dict[str, float]:
-    """Let each account's conference be made and say so; returns when each was told of."""
+    """Let each account's conference be made and notify it; returns when each was sent."""
     sent: dict[str, float] = {}
     begun = time.monotonic()
     with Progress(transient=True) as bar:
@@ -164,7 +164,7 @@ def _notify(
             event_id = account.event_ids[0]
             control.set_stuck(account.calendar_id, event_id, False)
             while "join_url" not in control.event(account.calendar_id, event_id)["conferencing"]:
-                # Cronofy notifies when it is there, not before.
+                # Cronofy notifies once it is there, not before.
                 time.sleep(0.005)
             time.sleep(max(0.0, begun + n * every_seconds - time.monotonic()))
             event = {"event_id": event_id, "calendar_id": account.calendar_id}

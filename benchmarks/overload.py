@@ -1,18 +1,18 @@
-"""Overload: when more is due than Cronofy lets us look at, which meetings are mended before they start?
+"""Overload: when more is due than Cronofy's limits allow, which meetings are fixed before they start?
 
-Everything is due at once, and every meeting can be mended by one look of three calls (a read, UserInfo, an
+Everything is due at once, and every meeting can be fixed by one look of three calls (a read, UserInfo, an
 update). The ledger's own scripts promote, claim, commit and release, and the budget's own script grants or
 refuses, on a real server and a simulated clock; only the look itself is not made. Three orders are compared:
 
 - ours: the order in which the ledger hands out accounts;
-- first in, first out: the same ledger and budget, but the ledger is not told when the meetings start;
-- clairvoyant: the best that any order could come to with as many calls, computed exactly. All looks cost
-  the same and nothing comes in later, so that is: in the order of their starts, leaving out each meeting that
-  can no longer be reached. It makes every call the moment that the limits allow it.
+- first in, first out: the same ledger and budget, but the ledger does not know when the meetings start;
+- clairvoyant: the best that any order could achieve with as many calls, computed exactly. All looks cost
+  the same and nothing arrives later, so that is: in the order of their starts, skipping each meeting that
+  can no longer be reached. It makes every call as soon as the limits allow it.
 
-A look expects three calls; at a meeting that has started it makes one, the read that shows it, and mends
-nothing. What bounds the figures is the number of calls that are allowed, not this machine: of Cronofy's 500
-a minute 400 are ours, and of these a tenth is left to urgent looks even while none come.
+A look expects three calls; at a meeting that has started it makes one, the read that shows it, and fixes
+nothing. The number of allowed calls bounds the figures, not this machine: of Cronofy's 500 a minute 400 are
+ours, and a tenth of these is kept for urgent looks even when there are none.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from worker.ledger.records import EventKey, TrackedEvent, to_ms
 from worker.ledger.vault import Vault
 from worker.run.looks import SHORTEST_REST
 
-#: Cronofy's limits for an application, and the part of them that is ours.
+#: Cronofy's limits for an application, and our share.
 PER_SECOND, PER_MINUTE, SHARE = 50, 500, 0.8
-#: What of it looks that are not urgent may use while none are.
+#: The part of our share that looks which are not urgent may use when nothing urgent is waiting.
 ROUTINE = 0.9
 CALLS_OF_A_LOOK, CALLS_IF_STARTED = 3, 1
 MEETINGS, HOURS, QUICK = 20_000, 8, 20
-#: How many of the meetings start within the first hour; the others are spread evenly over the rest. The first
-#: is no crowd at all, the second needs just about what is allowed, the third half as much again.
+#: How many meetings start within the first hour; the others are spread evenly over the rest. The first
+#: set is no crowd at all, the second needs about what is allowed, the third half as much again.
 IN_FIRST_HOUR = (2_500, 8_000, 12_000)
 #: When everything falls due.
 BEGIN = datetime(2030, 1, 7, 8, tzinfo=UTC)
 SWEEP_EVERY = timedelta(seconds=5)
-#: As many as one script of a sweep moves.
+#: As many as one sweep script moves.
 MOVED_AT_A_TIME = 300
 LEASE = timedelta(seconds=40)
 
@@ -71,17 +71,17 @@ HEADINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one order came to."""
+    """One order's result."""
 
-    #: Meetings mended before their start.
+    #: Meetings fixed before their start.
     in_time: int
     calls: int
-    #: Calls for meetings that had started before their turn came.
+    #: Calls for meetings that had already started when their turn came.
     too_late: int
 
 
 def run(quick: bool) -> Report:
-    """Each crowd in each order."""
+    """Run each set of meetings in each order."""
     scale = QUICK if quick else 1
     chance, rows = random.Random(1), []  # noqa: S311 - when meetings start, and no secret
     for in_first_hour in IN_FIRST_HOUR:
@@ -110,7 +110,7 @@ def run(quick: bool) -> Report:
 
 
 def _starts(chance: random.Random, meetings: int, in_first_hour: int, hour: timedelta) -> list[datetime]:
-    """When the meetings start, in the order in which they are tracked."""
+    """When the meetings start, in the order they are tracked."""
     early = [BEGIN + chance.random() * hour for _ in range(in_first_hour)]
     later = [BEGIN + hour + chance.random() * (HOURS - 1) * hour for _ in range(meetings - in_first_hour)]
     starts = early + later
@@ -119,7 +119,7 @@ def _starts(chance: random.Random, meetings: int, in_first_hour: int, hour: time
 
 
 def _clairvoyant(starts: Sequence[datetime]) -> Result:
-    """What can be done at best: looks of one length, each to end before a start, nothing known late."""
+    """The best possible result: equal looks, each ending before a start, everything known upfront."""
     second, minute = _routine(PER_SECOND), _routine(PER_MINUTE)
     calls: list[datetime] = []
     for start in sorted(starts):
@@ -141,7 +141,7 @@ def _routine(limit: int) -> int:
 
 
 def _simulate(starts: Sequence[datetime], *, blind: bool = False) -> Result:
-    """Look at every meeting once, in the order that the ledger gives; `blind`: without the starts."""
+    """Look at every meeting once, in the ledger's order; `blind`: the ledger does not know the starts."""
     with redis_server() as url, Progress(transient=True) as progress:
         redis = SimulatedRedis(connection_pool=ConnectionPool.from_url(url))
         redis.set_clock(BEGIN)
@@ -156,7 +156,7 @@ def _simulate(starts: Sequence[datetime], *, blind: bool = False) -> Result:
         looking = progress.add_task("Looking, " + ("FIFO" if blind else "ours"), total=len(starts))
         result = _work_off(redis, ledger, budget, starts, lambda: progress.advance(looking))
         if ledger.counters()["events:pending"] != 0:
-            raise SystemExit("Not every meeting was looked at: the figures would mean nothing.")
+            raise SystemExit("Not every meeting was looked at: the figures would be meaningless.")
         redis.close()
     return result
 
@@ -196,14 +196,14 @@ def _work_off(
             )
             del left[lease.sub]
             done()
-        # As a batch that runs out of budget does: it wakes the next, or leaves that to the sweep.
+        # A batch that runs out of budget wakes the next one, or leaves that to the sweep.
         now = min(now + max(rest or SWEEP_EVERY, SHORTEST_REST), next_sweep)
     _check_limits(calls)
     return Result(in_time, len(calls), too_late)
 
 
 def _spend(budget: Budget, calls: int) -> timedelta | None:
-    """Make a look's calls; None, or how long to wait if the look may not begin."""
+    """Make a look's calls; returns None, or how long to wait if the look may not begin."""
     spending = Spending(budget, CALLS_OF_A_LOOK, urgent=False)
     try:
         for _ in range(calls):
@@ -216,7 +216,7 @@ def _spend(budget: Budget, calls: int) -> timedelta | None:
 
 
 def _check_limits(calls: Sequence[datetime]) -> None:
-    """The simulated clock is believed only if the budget kept its limits on it."""
+    """The simulated clock is only trusted if the budget kept its limits on it."""
     for limit, length in ((PER_SECOND, timedelta(seconds=1)), (PER_MINUTE, timedelta(minutes=1))):
         if any(
             last - first < length for first, last in zip(calls, calls[int(limit * SHARE) :], strict=False)
@@ -227,7 +227,7 @@ def _check_limits(calls: Sequence[datetime]) -> None:
 def _meeting(n: int, start: datetime | None) -> TrackedEvent:
     body = event_body(f"event-{n}", start or BEGIN, f"pro_{n}")
     if start is None:
-        # Then the ledger ranks all alike, and Redis gives equals in the order of their names.
+        # Without starts the ledger ranks all alike, and Redis returns equals by name.
         del body["start"], body["end"]
     return TrackedEvent(
         key=EventKey(f"cal_{n}", f"event-{n}"),

@@ -1,4 +1,4 @@
-"""What a benchmark found: a table on screen, figures as JSON, and the same table for the documentation."""
+"""A benchmark's results: a table on screen, figures as JSON, and the same table for the documentation."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Value = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One benchmark's figures. A row maps headings to values; what no heading names is only in the JSON."""
+    """One benchmark's figures. A row maps headings to values; others appear only in the JSON."""
 
-    #: The benchmark's name on the command line, and of its files.
+    #: The benchmark's name on the command line and in file names.
     name: str
     title: str
     headings: Sequence[str]
     rows: Sequence[Mapping[str, Value]]
-    #: What is to be kept in mind when reading the figures; each is a sentence.
+    #: What readers of the figures should know; one sentence each.
     notes: Sequence[str] = ()
-    #: What was set for this run: counts, limits, seeds.
+    #: This run's parameters: counts, limits, seeds.
     settings: Mapping[str, Value] = field(default_factory=dict)
 
     def show(self, console: Console) -> None:
-        """Print the table for a person."""
+        """Print the table."""
         table = Table(title=self.title, title_justify="left")
         for heading in self.headings:
             table.add_column(heading, justify="right" if self._numeric(heading) else "left")
@@ -45,7 +45,7 @@ class Report:
         console.print()
 
     def write(self, folder: Path = RESULTS) -> Path:
-        """Write ``NAME.json`` for a program; returns its path."""
+        """Write ``NAME.json``; returns its path."""
         folder.mkdir(exist_ok=True)
         path = folder / f"{self.name}.json"
         content = {
@@ -74,7 +74,7 @@ class Report:
 
 
 def put(document: Path, name: str, text: str) -> bool:
-    """Put a text into a document between the two marks that bear this name; whether it has them."""
+    """Put a text between the two marks with this name in a document; returns whether it has them."""
     content = document.read_text()
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     marked = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
@@ -85,7 +85,7 @@ def put(document: Path, name: str, text: str) -> bool:
 
 
 def machine() -> dict[str, Value]:
-    """The machine that the figures are from."""
+    """The machine the figures come from."""
     return {
         "cores": os.cpu_count(),
         "processor": _processor(),

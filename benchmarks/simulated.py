@@ -1,11 +1,11 @@
-"""The ledger and the budget on a simulated clock: their own scripts on a real server, with another time.
+"""The ledger and the budget on a simulated clock: their own scripts on a real server, with a different time.
 
-The scripts take their time from one call, ``redis.call('TIME')``. Here it reads a list of the same two
-numbers, which the simulation sets; nothing else of the scripts' texts is changed.
+The scripts get the time from one call, ``redis.call('TIME')``. Here it reads a list of the same two numbers,
+set by the simulation; the scripts are otherwise unchanged.
 
 Expiries (PX, PEXPIRE) still run on the server's real clock. That is harmless here: what a simulation relies
-on, calls within a minute and leases, stands in sorted sets by time. The budget's own set of calls expires 61
-real seconds after the last grant, and a simulation grants many times a second. What lives by an expiry alone
+on, calls within a minute and leases, is in sorted sets by time. The budget's own set of calls expires 61
+real seconds after the last grant, and a simulation grants many times a second. What depends only on an expiry
 (a pause after a 429, its strikes, a sweep's slot, the waking of an account) must not be simulated this way.
 """
 
@@ -24,10 +24,10 @@ _CLOCK = "bench-clock"
 
 
 class SimulatedRedis(Redis):
-    """A client whose scripts, and whose TIME, see the clock that `set_clock` sets."""
+    """A client whose scripts, and whose TIME, use the clock set by `set_clock`."""
 
     def set_clock(self, now: datetime) -> None:
-        """From here on it is `now`, until it is set again."""
+        """Set the time; it stands still until set again."""
         seconds, ms = divmod(to_ms(now), 1000)
         with self.pipeline() as pipeline:
             pipeline.delete(_CLOCK)
@@ -35,12 +35,12 @@ class SimulatedRedis(Redis):
             pipeline.execute()
 
     def time(self, **_: Any) -> Any:
-        """Seconds and microseconds, as the scripts see them."""
+        """Seconds and microseconds, as the scripts read them."""
         seconds, micros = self.lrange(_CLOCK, 0, -1)
         return int(seconds), int(micros)
 
     def register_script(self, script: Any) -> Script:
-        """The script, on the simulated clock; SystemExit where it does not ask for the time in one place."""
+        """The script on the simulated clock; SystemExit if it does not read the time in exactly one place."""
         if script.count(_TIME) != 1:
             raise SystemExit(
                 f"A script should ask for {_TIME} in one place; this one does in {script.count(_TIME)}: "

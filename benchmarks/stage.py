@@ -1,4 +1,4 @@
-"""What benchmarks stand on: a real Redis, the sandbox in a process of its own, filled accounts."""
+"""What benchmarks run on: a real Redis, the sandbox as a separate process, and accounts with events."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLIENT_ID, CLIENT_SECRET = "sandbox", "sandbox-secret"
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """An account that has events, at the sandbox and in the ledger."""
+    """An account with events, at the sandbox and in the ledger."""
 
     sub: str
     calendar_id: str
@@ -45,14 +45,14 @@ class Filled:
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """A real server with an append-only file, thrown away at the end; gives its URL."""
+    """A real server with an append-only file, discarded at the end; yields its URL."""
     with tempfile.TemporaryDirectory() as home, embedded_server(Path(home)) as url:
         yield url
 
 
 @contextmanager
 def sandbox_process(*options: str) -> Iterator[Control]:
-    """The sandbox as a process of its own, without limits, whose conferences are made at once."""
+    """The sandbox as a separate process, without limits, making conferences at once."""
     port, smtp_port = free_ports(2)
     command = [
         sys.executable,
@@ -84,7 +84,7 @@ def _answers(control: Control) -> bool:
 def process(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of our own, ended with all that it started."""
+    """A process of ours, ended together with everything it started."""
     running = subprocess.Popen(  # noqa: S603 - our own program
         list(command),
         stdout=subprocess.DEVNULL,
@@ -104,16 +104,16 @@ def process(
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
-    """Return once the condition holds; SystemExit, with `what` was waited for, where it does not in time."""
+    """Return once the condition holds; SystemExit naming `what` if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise SystemExit(f"Waited in vain for {what}: the figures would mean nothing.")
+            raise SystemExit(f"Gave up waiting for {what}: the figures would be meaningless.")
         time.sleep(0.02)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on now."""
+    """Free ports on the loopback interface."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
@@ -125,7 +125,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def settings_for(redis_url: str, api_url: str, **changes: Any) -> dict[str, Any]:
-    """Settings of a deployment of its own in this Redis, without limits unless they are given."""
+    """Settings of a separate deployment in this Redis, without limits unless given."""
     return {
         "redis_url": redis_url,
         "key_prefix": f"bench-{uuid4().hex[:8]}",
@@ -143,7 +143,7 @@ def settings_for(redis_url: str, api_url: str, **changes: Any) -> dict[str, Any]
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The same settings for a process that is started."""
+    """The same settings as environment variables."""
     return {f"RECONCILER_{name.upper()}": str(value) for name, value in settings.items()}
 
 
@@ -164,7 +164,7 @@ def fill(
     starts: Sequence[datetime] = (),
     stuck: bool = False,
 ) -> list[Filled]:
-    """Connected accounts with so many tracked events each.
+    """Connect accounts and track this many events for each.
 
     An account's first event starts when `starts` says, or after `first`; the others follow it, a minute
     apart. Their conferences are there at the first read, or with `stuck` never come.
@@ -182,7 +182,7 @@ def fill(
         bodies = [event_body(f"event-{e}", start + timedelta(minutes=e), f"pro_{sub}") for e in range(events)]
         for body in bodies:
             if stuck:
-                # Before it is written: its conference would be there at once.
+                # Before the write: otherwise its conference would be there at once.
                 control.set_stuck(calendar_id, body["event_id"])
             control.create_event(sub, calendar_id, body)
             accept.track(services, TrackEvent(sub=sub, calendar_id=calendar_id, event=body))
@@ -191,7 +191,7 @@ def fill(
 
 
 def event_body(event_id: str, start: datetime, profile_id: str) -> dict[str, Any]:
-    """What a caller sends to Cronofy, and to `conferencing.track`: about 400 bytes as JSON."""
+    """What a caller sends to Cronofy and to `conferencing.track`: about 400 bytes as JSON."""
     return {
         "event_id": event_id,
         "summary": f"Interview with the candidate, {event_id}",

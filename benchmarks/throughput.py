@@ -1,15 +1,15 @@
-"""Throughput: how many events are settled in a second at an unlimited rate, on two cores.
+"""Throughput: how many events are settled per second at an unlimited rate, on two cores.
 
-Four contenders, one after the other on the same accounts, whose conferences are all there:
+Four contenders, one after the other on the same accounts, whose conferences all exist:
 
-- ours: a real worker of two processes, from the first sweep published to the last event settled;
-- naive: `benchmarks.naive`, two processes too, from the first message published to the last event settled;
+- ours: a real worker of two processes, from publishing the first sweep to the last event settled;
+- naive: `benchmarks.naive`, also two processes, from publishing the first message to the last event settled;
 - raw loop: our client and our budget, two processes with as many threads as ours, the same reads; nothing
   is claimed or written, and there is no Celery;
-- sandbox alone: the same reads by plain sockets, which look at each answer's status and length only.
+- sandbox alone: the same reads over plain sockets, checking only each answer's status and length.
 
 The sandbox shares the two cores, so nothing can be faster than the last. It answers at once, or after 50 ms:
-then it counts how many calls are under way at a time.
+then concurrency decides.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from worker.ledger.records import Account, TrackedEvent
 from worker.reconcile.plan import windows_for
 
 PROCESSES = 2
-#: Seconds between sweeps; with the default of 5 the worker would wait for them.
+#: Seconds between sweeps; the default of 5 would make the worker wait.
 SWEEP_EVERY = 0.2
-#: Connections of each process that asks the sandbox alone: enough to keep it busy when it is slow.
+#: Connections per process that reads from the sandbox alone: enough to keep a slow sandbox busy.
 CONNECTIONS = 64
 
 
@@ -56,11 +56,11 @@ HEADINGS += ["ours : naive", "ours : raw loop", "ours: CPU ms a look", "raw loop
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the accounts are like, and how many there are."""
+    """The number and shape of the accounts."""
 
     events: int
     accounts: int
-    #: By the sandbox's delay in seconds, on how many of them the naive worker is measured: all take too long.
+    #: By the sandbox's delay in seconds: how many the naive worker gets, since all would take too long.
     naive_accounts: Mapping[float, int]
 
 
@@ -74,7 +74,7 @@ QUICK_LOADS = (Load(10, 40, {0.0: 4}),)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An account with its pending events as they are in the ledger."""
+    """An account and its pending events as stored in the ledger."""
 
     account: stage.Filled
     events: tuple[TrackedEvent, ...]
@@ -82,26 +82,26 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What a contender came to."""
+    """A contender's result."""
 
     accounts: int
     events: int
     seconds: float
-    #: Seconds of CPU that its processes used meanwhile; None where the system does not tell.
+    #: Seconds of CPU its processes used; None if the system does not report it.
     cpu: float | None
 
     @property
     def rate(self) -> float:
-        """Events a second."""
+        """Events per second."""
         return self.events / self.seconds
 
     @property
     def cpu_ms(self) -> float | None:
-        """Milliseconds of CPU for each account."""
+        """Milliseconds of CPU per account."""
         return None if self.cpu is None else self.cpu / self.accounts * 1000
 
 
-#: A function, and all that it is to be called with.
+#: A function and its arguments.
 Work = tuple[Callable[[Any], None], Sequence[Any]]
 Prepare = Callable[[Sequence[Case]], Work]
 
@@ -158,7 +158,7 @@ def _row(delay: float, events: int, figures: Mapping[str, Figure]) -> dict[str, 
 
 
 def _ours(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
-    """In a deployment of its own, which is filled before anything sweeps it."""
+    """In a deployment of its own, filled before the first sweep."""
     settings = stage.settings_for(redis_url, api_url, sweep_every=SWEEP_EVERY)
     ours, events = stage.services(settings), sum(len(case.events) for case in cases)
     for case in cases:
@@ -177,7 +177,7 @@ def _ours(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
             nonlocal swept
             if time.monotonic() - swept >= SWEEP_EVERY:
                 swept = time.monotonic()
-                # As beat does it.
+                # As beat does.
                 app.send_task("conferencing.sweep", queue="reconciler.looks", expires=SWEEP_EVERY)
             return ours.ledger.counters().get("outcome:assigned", 0) >= events
 
@@ -206,7 +206,7 @@ def _naive(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
 
 
 def _wait_until_up(redis: Redis, app: Celery, task: str, queue: str, **arguments: str) -> None:
-    """Ask several questions at once, so that each process of the worker has one to answer."""
+    """Ask several questions at once, so that each process of the worker answers one."""
     asked = [app.send_task(task, kwargs=arguments, queue=queue) for _ in range(4 * PROCESSES)]
     results = [f"celery-task-meta-{question.id}" for question in asked]
     stage.until(lambda: redis.exists(*results) == len(asked), "a worker to be up")
@@ -219,21 +219,21 @@ def _figure(cases: Sequence[Case], begun: float, before: float | None, pid: int)
 
 
 def _cpu_seconds(session: int) -> float | None:
-    """What the living processes of a session have used so far; None where the system has no /proc."""
+    """CPU seconds used so far by a session's live processes; None without /proc."""
     ticks = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # It has ended meanwhile.
+            continue  # It has ended.
         if int(fields[3]) == session:
             ticks.append(int(fields[11]) + int(fields[12]))
     return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
 def _read_all(prepare: Prepare, threads: int, cases: Sequence[Case]) -> Figure:
-    """Read all accounts in processes of their own, from the first of them to begin to the last to end."""
-    # Forked while this process has but one thread: they are there at once.
+    """Read all accounts in separate processes, timed from the first start to the last end."""
+    # Forked while this process has only one thread, so they start at once.
     with ProcessPoolExecutor(PROCESSES, get_context("fork")) as pool:
         shares = [cases[n::PROCESSES] for n in range(PROCESSES)]
         spans = list(pool.map(partial(_read_share, prepare, threads), shares))
@@ -260,7 +260,7 @@ def _with_our_client(settings: Mapping[str, Any], cases: Sequence[Case]) -> Work
         try:
             items = ours.looker.cronofy.session(account).read_events(calendars, window)
         except Unreachable:
-            # Ours looks again after a connection that broke.
+            # Ours retries after a broken connection.
             items = ours.looker.cronofy.session(account).read_events(calendars, window)
         if not all(read_event(items[event.key], event.tzid).join_url for event in case.events):
             raise ValueError("An event has no conference.")
@@ -285,7 +285,7 @@ def _with_sockets(api_url: str, cases: Sequence[Case]) -> Work:
 
 
 def _request(case: Case) -> bytes:
-    """The request that our client sends for these events."""
+    """The request our client sends for these events."""
     query = {"tzid": "Etc/UTC", "only_managed": "true", "include_managed": "true", "localized_times": "true"}
     [window] = windows_for(case.events, None, datetime.now(UTC))
     if window:

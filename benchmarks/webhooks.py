@@ -1,9 +1,9 @@
-"""How many signed notifications a second `reconciler serve` takes, and whether each of them is kept.
+"""How many signed notifications a second `reconciler serve` accepts, and whether it keeps each of them.
 
-A real `serve`, a real worker and a real Redis, on loopback. The load is open: notifications are sent at their
-times whether or not the earlier ones were answered, each timed from when it was due, so that a server that
-falls behind shows it. No event that they name is tracked: a look after a notification is another benchmark.
-At the end what was answered 2xx is held against what the ledger counted as taken.
+A real `serve`, a real worker and a real Redis, on loopback. The load is open: notifications are sent on
+schedule whether or not earlier ones were answered, each timed from when it was due, so that a server that
+falls behind shows it. None of the events is tracked: a look after a notification is another benchmark.
+At the end the number of 2xx answers is compared with what the ledger counted as accepted.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from benchmarks.stage import (
 )
 from worker.cronofy.signature import signature_of
 
-#: Keep-alive connections of the sender. Cronofy's number is not known.
+#: The sender's keep-alive connections. Cronofy's number is not known.
 CONNECTIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many a second, and for how long."""
+    """How many per second, and for how long."""
 
     per_second: int
     seconds: int
@@ -52,7 +52,7 @@ QUICK = (Load(50, 2),)
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One notification: its status (0 where nobody answered), and how long after it was due that came."""
+    """One notification: its status (0 for no answer), and how long after it was due the answer came."""
 
     status: int
     ms: float
@@ -129,7 +129,7 @@ def _count(redis: Redis, key: str) -> int:
 
 
 async def _send(url: str, load: Load) -> Sequence[Answered]:
-    """Send at the times of the load; the connections are few and kept, as a sender's are."""
+    """Send on schedule, over a few persistent connections, as a real sender would."""
     bodies = [_signed(n) for n in range(load.per_second * load.seconds)]
     due: asyncio.Queue[tuple[float, bytes, str]] = asyncio.Queue()
     answers: list[Answered] = []
@@ -164,7 +164,7 @@ def _signed(n: int) -> tuple[bytes, str]:
     return body, signature_of(body, CLIENT_SECRET)
 
 
-# An HTTP client in pure Python would need more of the machine than what is measured.
+# A pure-Python HTTP client would use more CPU than what is measured.
 
 
 async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

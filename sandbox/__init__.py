@@ -1,4 +1,4 @@
-"""A stand-in for Cronofy and a mailbox, for tests, the demo and anyone who builds against Cronofy.
+"""A stand-in for Cronofy, with a mailbox, for tests, the demo and anyone building against Cronofy.
 
 § refers to the sections of docs/cronofy-api.md.
 """

@@ -1,4 +1,4 @@
-"""A mailbox behind a real SMTP server: keeps what it gets, refuses or dawdles when told to."""
+"""A mailbox behind a real SMTP server: keeps what it receives; refuses or stalls on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sandbox.world.moments import utc_text
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One received mail: the envelope and the message."""
+    """One received email: the envelope and the message."""
 
     id: int
     sender: str
@@ -30,7 +30,7 @@ class Mail:
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def described(self) -> dict[str, Any]:
-        """Return the mail as the control plane lists it; `from` and `to` are the envelope's."""
+        """Return the email as the control plane lists it; `from` and `to` are the envelope's."""
         parts = {kind: self.message.get_body((kind,)) for kind in ("plain", "html")}
         texts = {kind: part.get_content() if part else None for kind, part in parts.items()}
         return {
@@ -47,26 +47,26 @@ class Mail:
 
 @pydantic.dataclasses.dataclass(config=pydantic.ConfigDict(extra="forbid"))
 class Manner:
-    """How the next mail is met; a wrong value raises `pydantic.ValidationError`."""
+    """How the next emails are handled; a wrong value raises `pydantic.ValidationError`."""
 
-    #: An SMTP status such as 451 or 550 with which mail is refused, and at which step.
+    #: The SMTP status, such as 451 or 550, to refuse with, and at which step.
     refuse_status: int | None = None
     refuse_at: Literal["connect", "sender", "recipient", "message"] = "message"
-    #: Let the connection end at the message, after it was kept or not.
+    #: Drop the connection at the message, after keeping it or not.
     hang_up: Literal["kept", "unkept"] | None = None
-    #: How many times either happens; None for always.
+    #: How many times to refuse or hang up; None for always.
     refuse_times: int | None = None
-    #: Seconds before a mail is answered.
+    #: Seconds to wait before answering.
     delay_seconds: float = 0.0
 
     def refusal(self, step: str) -> str | None:
-        """Return the answer that refuses a mail at this step, if it is to be refused; it counts."""
+        """Return the answer that refuses an email at this step, or None; counts the refusal."""
         if self.refuse_status is None or self.refuse_at != step or not self._once_more():
             return None
         return f"{self.refuse_status} The sandbox was told to refuse this mail"
 
     def hangs_up(self, when: str) -> bool:
-        """Tell whether the connection ends now; it counts."""
+        """Tell whether to drop the connection now; counts it."""
         return self.hang_up == when and self._once_more()
 
     def _once_more(self) -> bool:
@@ -76,10 +76,10 @@ class Manner:
 
 
 class Mailbox:
-    """What has been received, oldest first, and how the next mail is met."""
+    """The emails received, oldest first, and how the next ones are handled."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        """Keep mail in memory, and in `directory` as .eml files if one is given."""
+        """Keep emails in memory, and in `directory` as .eml files if one is given."""
         self._directory = directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class Mailbox:
         self.clear()
 
     def clear(self) -> None:
-        """Forget what was received, and take mail as usual again."""
+        """Forget everything received, and accept emails as usual again."""
         self.mails: list[Mail] = []
         self.manner = Manner()
 
@@ -98,7 +98,7 @@ class Mailbox:
         self._server = await loop.create_server(lambda: _Conversation(self), sock=listener)
 
     async def stop(self) -> None:
-        """Stop serving and close what is open."""
+        """Stop serving and close open connections."""
         if self._server is None:
             return
         self._server.close()
@@ -113,7 +113,7 @@ class Mailbox:
     async def handle_MAIL(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Answer the sender."""
+        """Answer MAIL FROM."""
         if refused := self.manner.refusal("sender"):
             return refused
         envelope.mail_from = address
@@ -123,7 +123,7 @@ class Mailbox:
     async def handle_RCPT(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Answer a recipient."""
+        """Answer RCPT TO."""
         if refused := self.manner.refusal("recipient"):
             return refused
         envelope.rcpt_tos.append(address)
@@ -131,7 +131,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
-        """Answer one mail."""
+        """Answer DATA."""
         await asyncio.sleep(self.manner.delay_seconds)
         if refused := self.manner.refusal("message"):
             return refused
@@ -147,7 +147,7 @@ class Mailbox:
         return _hang_up(server) if self.manner.hangs_up("kept") else "250 OK"
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """Note an open connection, to be closed with the server."""
+        """Note an open connection, so that it is closed with the server."""
         self._connections.add(transport)
 
     def closed(self, transport: asyncio.Transport) -> None:
@@ -156,22 +156,22 @@ class Mailbox:
 
 
 def _hang_up(server: SMTP) -> str:
-    """End the connection; what is returned reaches nobody."""
+    """Close the connection; the return value reaches nobody."""
     cast(asyncio.Transport, server.transport).abort()
     return "421 Gone"
 
 
 class _Conversation(SMTP):
-    """One client's connection, which the mailbox knows of."""
+    """One client's connection, known to the mailbox."""
 
     def __init__(self, mailbox: Mailbox) -> None:
-        # A name of one's own: by default aiosmtpd asks the resolver, which can take seconds.
+        # A fixed name: aiosmtpd's default asks the resolver, which can take seconds.
         super().__init__(
             mailbox,
             hostname="sandbox.example",
             ident="Sandbox",
             enable_SMTPUTF8=True,
-            # Whoever wants to log in may, as anybody.
+            # Any login is accepted.
             auth_require_tls=False,
             authenticator=lambda *_: AuthResult(success=True),
         )
@@ -182,7 +182,7 @@ class _Conversation(SMTP):
         self._mailbox.opened(self._connection)
         super().connection_made(transport)
         if refused := self._mailbox.manner.refusal("connect"):
-            # In place of a welcome, which is not written yet.
+            # Before the greeting is written.
             self._connection.write(f"{refused}\r\n".encode())
             self._connection.close()
 

@@ -1,4 +1,4 @@
-"""Running the sandbox: as a blocking command, or in a thread beside a test."""
+"""Runs the sandbox, as a blocking command or in a thread for tests."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from sandbox.world.registry import Unknown
 def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> ASGIApp:
     """Return the ASGI application.
 
-    Its lifespan lets time pass in the world and serves SMTP on the bound socket; without a lifespan, as in
-    a test that calls it directly, the world advances when told to.
+    Its lifespan advances the world and serves SMTP on the bound socket; without a lifespan, as in a test that
+    calls it directly, the test advances the world.
     """
 
     @contextlib.asynccontextmanager
@@ -57,7 +57,7 @@ def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> A
         exception_handlers={Unknown: _not_found},
         lifespan=lifespan,
     )
-    # Outermost, so that a fault can break the very connection.
+    # Outermost, so that a fault can break the connection itself.
     return Gate(inner, sandbox)
 
 
@@ -67,7 +67,7 @@ async def _not_found(_request: Request, _unknown: Exception) -> Response:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named: asyncio turns Nagle's algorithm off (40 ms an answer) only where it is.
+    # Name the protocol: otherwise asyncio leaves Nagle's algorithm on (40 ms per answer).
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -84,7 +84,7 @@ def _origin(scheme: str, host: str, listener: socket.socket) -> str:
 
 
 class RunningSandbox:
-    """A sandbox with its mailbox, on free ports unless others are named; in a thread beside a test.
+    """A sandbox with its mailbox, on free ports unless given; in a thread for tests.
 
     with RunningSandbox(SandboxOptions(page_size=2)) as sandbox:
         account = sandbox.control.create_account()
@@ -98,14 +98,14 @@ class RunningSandbox:
         port: int = 0,
         smtp_port: int = 0,
     ) -> None:
-        """Bind both ports, or raise OSError; nothing answers before `start`."""
+        """Bind both ports, or raise OSError; nothing answers until `start`."""
         self._http = _listen(host, port)
         try:
             self._smtp = _listen(host, smtp_port)
         except OSError:
             self._http.close()
             raise
-        #: The origin of the API, the control plane and the pages, without a slash at its end.
+        #: The origin of the API, the control plane and the pages, without a trailing slash.
         self.url = _origin("http", host, self._http)
         #: `smtp://host:port` of the mailbox.
         self.smtp_url = _origin("smtp", host, self._smtp)
@@ -118,16 +118,16 @@ class RunningSandbox:
                 access_log=False,
                 ws="none",
                 server_header=False,
-                # A request that hangs on purpose must not hold up the end for long.
+                # A deliberately hanging request must not delay the shutdown.
                 timeout_graceful_shutdown=1,
-                # Longer than clients keep idle connections: a request must not meet one that is closing.
+                # Longer than clients keep idle connections: a request must not arrive on one that is closing.
                 timeout_keep_alive=75,
             )
         )
         self._thread = threading.Thread(target=self.serve, name="sandbox", daemon=True)
 
     def serve(self) -> None:
-        """Block until told to stop."""
+        """Block until stopped."""
         with self._http, self._smtp:
             self._server.run(sockets=[self._http])
 
@@ -141,7 +141,7 @@ class RunningSandbox:
         return self
 
     def stop(self) -> None:
-        """Stop serving; returns when the thread has ended and every socket is closed."""
+        """Stop serving; returns once the thread has ended and every socket is closed."""
         self.control.close()
         self._server.should_exit = True
         self._thread.join()

@@ -15,14 +15,14 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate of 127.0.0.1 that vouches for itself, and its key, in files."""
+    """A self-signed certificate for 127.0.0.1 and its key, as files."""
 
     path: Path
     key: Path
 
     @classmethod
     def made(cls, home: Path) -> Certificate:
-        """A new one, for a day."""
+        """Make a new one, valid for a day."""
         key = ec.generate_private_key(ec.SECP256R1())
         name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]), datetime.now(UTC)
         address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])

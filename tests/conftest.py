@@ -1,14 +1,17 @@
-"""What many tests need: one real Redis server for the whole run, a ledger of its own for each test."""
+"""Shared fixtures: one real Redis server for the whole run, and a separate ledger for each test."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from cryptography.fernet import Fernet
 from redis import Redis
 
@@ -18,12 +21,12 @@ from worker.ledger.vault import Vault
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Load the fault tests' plugin here: their own conftest is read too late for its options."""
+    """Load the fault tests' plugin here: their own conftest is loaded too late for its options."""
     pluginmanager.import_plugin("tests.faults.record")
 
 
 def pytest_configure() -> None:
-    """What tests end by Ctrl-C must hear it, also where all runs as a background job of a shell."""
+    """Children must receive the Ctrl-C that tests send, even if pytest is a shell's background job."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -37,6 +40,34 @@ def _no_settings_from_outside(
     for name in list(os.environ):
         if name.startswith("RECONCILER_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cached_loggers() -> Iterator[None]:
+    """No module's logger outlives the configuration it was first used with.
+
+    A cached logger keeps its first processors, so that `capture_logs` in a later test would miss its lines.
+    """
+    configure = structlog.configure
+
+    def configure_uncached(**settings: Any) -> None:
+        configure(**settings | {"cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", configure_uncached)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    """What a test, or a command it runs in this process, configures of logging ends with the test."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level, raising = root.handlers, root.level, logging.raiseExceptions
+    yield
+    logging.raiseExceptions = raising
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +85,7 @@ def prefix() -> str:
 
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
-    """A client of the server."""
+    """A client of that server."""
     with Redis.from_url(redis_url) as client:
         yield client
 

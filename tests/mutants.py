@@ -1,4 +1,4 @@
-"""Mutation testing of what is decided: ``make mutants``.
+"""Mutation testing of the decisions: ``make mutants``.
 
 mutmut changes the diagnosis, the replacement policy, the schedule and the reading of times in one place at a
 time, and runs their unit tests against each change; a mutant that no test notices survives. This shows what
@@ -23,15 +23,15 @@ from rich.console import Console
 from benchmarks.report import Report, Value, put
 
 LEAST = 0.9
-#: A run takes a few minutes; one that hangs is ended.
+#: A run takes a few minutes; one that hangs is killed.
 SECONDS = 1800
 MUTANTS = Path("mutants")
-#: How mutmut notes that a mutant was noticed: a test failed, pytest itself did, or it never came to an end.
+#: mutmut's exit codes for a noticed mutant: a test failed, pytest itself failed, or it timed out.
 KILLED = frozenset({1, 3, 24, -24, 36, 152, 255})
 
 
 def main() -> int:
-    """Run mutmut from the beginning and show what came of it."""
+    """Run mutmut from scratch and show the results."""
     parser = argparse.ArgumentParser(prog="tests.mutants")
     parser.add_argument("--document", type=Path, metavar="FILE", help="put the table into this document")
     document: Path | None = parser.parse_args().document
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def _codes(path: Path) -> dict[str, int | None]:
-    """What became of each mutant of a module."""
+    """The result of each mutant of a module."""
     codes: dict[str, int | None] = json.loads(path.read_text())["exit_code_by_key"]
     undecided = [name for name, code in codes.items() if code is None]
     if undecided:

@@ -19,5 +19,5 @@ def wait_until(
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s in vain for {what}; last seen: {value!r}")
+            raise AssertionError(f"gave up waiting for {what} after {timeout:g} s; last seen: {value!r}")
         time.sleep(interval)

@@ -1,1 +1,1 @@
-"""What tests and the demo do to the world from outside Cronofy."""
+"""What tests and the demo do to the world from outside."""

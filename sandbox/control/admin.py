@@ -1,7 +1,7 @@
-"""The control plane: what a test or a person does to the sandbox from outside Cronofy.
+"""The control plane: what a test or a person does to the sandbox from outside.
 
 Each verb is defined once, here. It is served under `/sandbox`, and `sandbox.control.control.Control` calls it
-there under the same name. JSON in, JSON out, no authentication: the sandbox is for one's own machine.
+there under the same name. JSON in, JSON out, no authentication: the sandbox is for local use.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Verb:
     """How a method of `Admin` is called over HTTP.
 
-    Its arguments are in the path, else in the query (GET, DELETE) or the body (POST); an argument named
-    `body` is the whole body. A list is answered as an object with one field, named as the path ends.
+    Path arguments come from the path, others from the query (GET, DELETE) or the body (POST); an argument
+    named `body` is the whole body. A list is returned as an object with one field, named after the end of
+    the path.
     """
 
     method: str
@@ -42,16 +43,16 @@ class Verb:
 
     @property
     def takes_body(self) -> bool:
-        """Whether one argument is the whole body."""
+        """Whether an argument is the whole body."""
         return "body" in self.function.__annotations__
 
     @property
     def list_name(self) -> str:
-        """The field of the answer that holds a list."""
+        """The answer's field that contains a list."""
         return self.path.rpartition("/")[2]
 
 
-#: Every verb, by the name of its method.
+#: Every verb, by its method's name.
 VERBS: dict[str, Verb] = {}
 
 ACCOUNT = "/accounts/{sub}"
@@ -83,12 +84,12 @@ class Admin:
 
     @_verb("POST", "/reset")
     def reset(self) -> None:
-        """Forget everything and go back to the options of the start."""
+        """Forget everything and restore the initial options."""
         self.sandbox.reset()
 
     @_verb("GET", "/settings")
     def settings(self) -> Json:
-        """Return the options in force."""
+        """Return the current options."""
         options = asdict(self.sandbox.options)
         return {**options, "mail_dir": options["mail_dir"] and str(options["mail_dir"])}
 
@@ -104,8 +105,7 @@ class Admin:
     def create_account(self, **fields: Any) -> Json:
         """Add an account (fields of `sandbox.world.accounts.Account`), and return it with ids and tokens.
 
-        Without any field it has one Google calendar profile with one calendar, and no conferencing
-        profile.
+        By default it has one Google calendar profile with one calendar, and no conferencing profile.
         """
         return self.sandbox.world.registry.add_account(Account.model_validate(fields)).model_dump()
 
@@ -121,32 +121,32 @@ class Admin:
 
     @_verb("POST", f"{ACCOUNT}/scope")
     def set_scope(self, sub: str, scope: str) -> None:
-        """Change what the account has granted."""
+        """Change the scope the account granted."""
         self.sandbox.world.registry.account(sub).scope = scope
 
     @_verb("POST", f"{ACCOUNT}/default_profile")
     def set_default_profile(self, sub: str, profile_id: str | None) -> None:
-        """Say which profile `default` stands for; None for the calendar's integrated service."""
+        """Set the profile that `default` means; None for the calendar's integrated service."""
         self.sandbox.world.registry.account(sub).default_profile = profile_id
 
     @_verb("POST", f"{ACCOUNT}/missing_meeting_url")
     def set_missing_meeting_url(self, sub: str, on: bool) -> None:
-        """Let the account's integrated service give no meeting URL."""
+        """Make the account's integrated service return no meeting URL."""
         self.sandbox.world.registry.account(sub).missing_meeting_url = on
 
     @_verb("POST", f"{ACCOUNT}/expire_access_token")
     def expire_access_token(self, sub: str) -> None:
-        """Let all access tokens of the account expire now."""
+        """Expire all access tokens of the account now."""
         self.sandbox.world.registry.expire_access_tokens(sub)
 
     @_verb("POST", f"{ACCOUNT}/revoke_refresh_token")
     def revoke_refresh_token(self, sub: str) -> None:
-        """Revoke the refresh token; access tokens keep their lifetime."""
+        """Revoke the refresh token; access tokens stay valid until they expire."""
         self.sandbox.world.registry.revoke_refresh_token(sub)
 
     @_verb("POST", f"{ACCOUNT}/authorize")
     def authorize(self, sub: str) -> Json:
-        """Let the person authorise the application again; returns the account with fresh tokens."""
+        """The person authorises the application again; returns the account with fresh tokens."""
         return self.sandbox.world.registry.authorize(sub).model_dump()
 
     # -- profiles -----------------------------------------------------------------------------------
@@ -167,17 +167,17 @@ class Admin:
 
     @_verb("POST", f"{PROFILE}/disconnect")
     def disconnect_profile(self, sub: str, profile_id: str) -> None:
-        """Disconnect a profile of either kind."""
+        """Disconnect a profile, calendar or conferencing."""
         self.sandbox.world.registry.set_connected(sub, profile_id, connected=False)
 
     @_verb("POST", f"{PROFILE}/reconnect")
     def reconnect_profile(self, sub: str, profile_id: str) -> None:
-        """Reconnect a profile of either kind; it keeps its id."""
+        """Reconnect a profile, calendar or conferencing; it keeps its id."""
         self.sandbox.world.registry.set_connected(sub, profile_id, connected=True)
 
     @_verb("DELETE", PROFILE)
     def remove_profile(self, sub: str, profile_id: str) -> None:
-        """Remove a profile of either kind for good."""
+        """Remove a profile, calendar or conferencing, for good."""
         self.sandbox.world.registry.remove_profile(sub, profile_id)
 
     # -- events -------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class Admin:
 
     @_verb("POST", f"{ACCOUNT}/external_events/{{calendar_id}}")
     def create_external_event(self, sub: str, calendar_id: str, summary: str, start: Any, end: Any) -> Json:
-        """Let the person add an event of their own; returns it."""
+        """The person adds an event of their own; returns it."""
         return self._described(self.sandbox.world.add_external(sub, calendar_id, summary, start, end))
 
     @_verb("GET", EVENT)
@@ -204,22 +204,22 @@ class Admin:
 
     @_verb("POST", f"{EVENT}/move")
     def move_event(self, calendar_id: str, event_id: str, **changes: Any) -> Json:
-        """Let the person change `start`, `end` or `summary`."""
+        """The person changes `start`, `end` or `summary`."""
         return self._described(self.sandbox.world.move(calendar_id, event_id, **changes))
 
     @_verb("DELETE", EVENT)
     def delete_event(self, calendar_id: str, event_id: str) -> Json:
-        """Let the person delete the event from their calendar."""
+        """The person deletes the event from their calendar."""
         return self._described(self.sandbox.world.delete_by_owner(calendar_id, event_id))
 
     @_verb("POST", f"{EVENT}/stuck")
     def set_stuck(self, calendar_id: str, event_id: str, on: bool = True) -> None:
-        """Leave an event, also one not yet written, pending without a reason or a word; or end that."""
+        """Keep an event, even one not yet written, pending without reason or notification; or stop that."""
         self.sandbox.world.set_stuck(calendar_id, event_id, on)
 
     @_verb("POST", f"{EVENT}/after_failure")
     def set_after_failure(self, calendar_id: str, event_id: str, after_failure: AfterFailure) -> None:
-        """Say what a read of an event, also a future one, shows after a final failure."""
+        """Set what a read of an event, even a future one, shows after a final failure."""
         self.sandbox.world.after_failure[calendar_id, event_id] = after_failure
 
     # -- trouble ------------------------------------------------------------------------------------
@@ -231,34 +231,34 @@ class Admin:
 
     @_verb("DELETE", "/outages/{provider_name}")
     def end_outage(self, provider_name: str) -> None:
-        """Bring it back."""
+        """Bring the provider back."""
         self.sandbox.world.outages.discard(provider_name)
 
     @_verb("POST", "/faults")
     def add_fault(self, kind: str, **fields: Any) -> None:
-        """Lay a fault on the API: the kinds and fields of `sandbox.world.faults.Fault`."""
+        """Add a fault to the API: the kinds and fields of `sandbox.world.faults.Fault`."""
         self.sandbox.faults.append(Fault.model_validate({"kind": kind, **fields}))
 
     @_verb("GET", "/faults")
     def faults(self) -> list[Json]:
-        """Return the faults in force, with their `hits`."""
+        """Return the active faults, with their `hits`."""
         return [rule.model_dump() for rule in self.sandbox.faults]
 
     @_verb("DELETE", "/faults")
     def clear_faults(self) -> None:
-        """Lift all faults."""
+        """Remove all faults."""
         self.sandbox.faults.clear()
 
     @_verb("POST", "/mailbox")
     def set_mailbox(self, **manner: Any) -> None:
-        """Refuse mail, hang up on it, or be slow: the fields of `sandbox.mailbox.Manner`; none: take it."""
+        """Refuse emails, hang up or stall: fields of `sandbox.mailbox.Manner`; none: accept emails."""
         self.sandbox.mailbox.manner = Manner(**manner)
 
     # -- what was seen ------------------------------------------------------------------------------
 
     @_verb("GET", "/requests")
     def requests(self, path: str = "") -> list[Json]:
-        """Return the API requests whose path holds `path`, oldest first."""
+        """Return the API requests whose path contains `path`, oldest first."""
         return self.sandbox.traffic.requests(path)
 
     @_verb("GET", "/rates")
@@ -273,32 +273,32 @@ class Admin:
 
     @_verb("GET", "/invitations")
     def invitations(self) -> list[Json]:
-        """Return what was sent to attendees, oldest first."""
+        """Return what attendees were sent, oldest first."""
         return list(self.sandbox.world.invitations)
 
     @_verb("GET", "/notifications")
     def notifications(self) -> list[Json]:
-        """Return every notification and what became of it, oldest first."""
+        """Return every notification and what happened to it, oldest first."""
         return [asdict(delivery) for delivery in self.sandbox.courier.deliveries]
 
     @_verb("GET", "/channels")
     def channels(self, sub: str | None = None) -> list[Json]:
-        """Return the open channels, with the `sub` of each; of all accounts, or of one."""
+        """Return the open channels with their `sub`, of all accounts or of one."""
         channels = self.sandbox.world.channels.values()
         return [asdict(channel) for channel in channels if sub in (None, channel.sub)]
 
     @_verb("DELETE", "/channels/{channel_id}")
     def close_channel(self, channel_id: str) -> None:
-        """Close a channel as Cronofy does automatically, without telling anybody."""
+        """Close a channel silently, as Cronofy does."""
         self.sandbox.world.close_channel(channel_id)
 
     @_verb("GET", "/mail")
     def mail(self) -> list[Json]:
-        """Return the received mail, oldest first."""
+        """Return the received emails, oldest first."""
         return [mail.described() for mail in self.sandbox.mailbox.mails]
 
     def _described(self, event: Event) -> Json:
-        """Return the event as a read shows it, with what only Cronofy knows beside it."""
+        """Return the event as a read shows it, plus what only Cronofy knows."""
         account = self.sandbox.world.registry.account(event.sub)
         return {
             **render(event, account, localized=True),
@@ -309,7 +309,7 @@ class Admin:
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
-    """Return the verbs' routes; an unknown thing is answered 404, a wrong argument 422."""
+    """Return the verbs' routes; an unknown id gets 404, a bad argument 422."""
     admin = Admin(sandbox)
     return [Route(f"/sandbox{v.path}", _served(v, admin), methods=[v.method]) for v in VERBS.values()]
 

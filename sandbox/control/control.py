@@ -17,11 +17,11 @@ from sandbox.control.admin import VERBS, Admin, Json, Verb
 class Control(Admin):
     """Every verb of `Admin`, called over HTTP.
 
-    Synchronous; may be used from any thread. A refusal raises `httpx.HTTPStatusError`.
+    Synchronous and thread-safe. A refusal raises `httpx.HTTPStatusError`.
     """
 
     def __init__(self, base_url: str) -> None:
-        """Talk to the sandbox at `base_url`, its origin."""
+        """Connect to the sandbox at `base_url`, its origin."""
         self.base_url = base_url.rstrip("/")
         self._http = httpx.Client(base_url=self.base_url, timeout=30.0, trust_env=False)
 
@@ -30,7 +30,7 @@ class Control(Admin):
         self._http.close()
 
     def __enter__(self) -> Self:
-        """Give the client, to be closed at the end of the block."""
+        """Return the client."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,11 +38,11 @@ class Control(Admin):
         self.close()
 
     def follow_relink(self, url: str) -> None:
-        """Do what a person does who opens a relink URL and presses the button."""
+        """Open a relink URL and press the button, as a person would."""
         self._http.post(url).raise_for_status()
 
     def call(self, verb: Verb, given: Json) -> Any:
-        """Send a verb with its arguments, by name, and return the answer."""
+        """Call a verb by name with these arguments, and return the answer."""
         path = re.sub(r"{(\w+)}", lambda name: quote(given.pop(name[1]), safe=""), verb.path)
         body = given["body"] if verb.takes_body else given
         sent, asked = (body, None) if verb.method == "POST" else (None, body)

@@ -1,1 +1,1 @@
-"""Cronofy's HTTP API over the world, and the pages that people open."""
+"""Cronofy's HTTP API on top of the world, and the pages for people."""

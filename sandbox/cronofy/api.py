@@ -22,10 +22,10 @@ from sandbox.world.accounts import Account, described_profiles, userinfo
 from sandbox.world.events import Errors, error, validate
 from sandbox.world.registry import Unknown
 
-#: What a batch may call (§4), and how many entries it may have.
+#: What a batch may call (§4), and its maximum number of entries.
 BATCHED = re.compile(r"/v1/calendars/(?P<calendar_id>[^/]+)/events")
 BATCH_MOST = 50
-#: What older documentation allows for a channel's address (§6b).
+#: The longest channel address that older documentation allows (§6b).
 LONGEST_CALLBACK = 128
 
 Handler = Callable[[Request, Account, Call], Awaitable[Response]]
@@ -68,11 +68,11 @@ class Api:
     # -- events -------------------------------------------------------------------------------------
 
     async def read_events(self, request: Request, account: Account, _call: Call) -> Response:
-        """Read Events, its first page."""
+        """Read Events, first page."""
         return self._page(request, account, request.url.query, 1)
 
     async def read_page(self, request: Request, account: Account, _call: Call) -> Response:
-        """A further page, by the opaque token of `next_page`."""
+        """Read Events, a later page, by the opaque token of `next_page`."""
         page = read_page_token(request.path_params["token"], account.sub)
         return self._page(request, account, *page) if page else Response(status_code=404)
 
@@ -216,7 +216,7 @@ class Api:
         return Response(status_code=202)
 
     async def revoke_profile(self, request: Request, account: Account, _call: Call) -> Response:
-        """Remove one profile, of either kind: Cronofy does not say whether conferencing ones too (§7)."""
+        """Remove a profile of either kind: Cronofy does not say whether conferencing counts (§7)."""
         try:
             self.sandbox.world.registry.remove_profile(account.sub, request.path_params["profile_id"])
         except Unknown:
@@ -224,7 +224,7 @@ class Api:
         return Response(status_code=202)
 
     async def authorize_conferencing(self, _request: Request, account: Account, call: Call) -> Response:
-        """Give the address where the person connects a new conferencing profile (§7)."""
+        """Return the address where the person connects a new conferencing profile (§7)."""
         redirect_uri = call.body.get("redirect_uri")
         if not isinstance(redirect_uri, str) or not redirect_uri:
             return unprocessable({"redirect_uri": error("errors.required", "redirect_uri must be specified")})

@@ -17,17 +17,17 @@ from sandbox.world.accounts import Account
 from sandbox.world.faults import retry_after_header
 from sandbox.world.traffic import LoggedRequest
 
-#: What is Cronofy's API; pages for people and the control plane are neither logged nor limited.
+#: The paths of Cronofy's API; pages for people and the control plane are neither logged nor limited.
 API_PREFIXES = ("/v1/", "/oauth/")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as the endpoints see it: who calls, and the body, JSON or form-encoded (§1)."""
+    """A request as endpoints see it: the caller, and the body, JSON or form-encoded (§1)."""
 
     account: Account | None
     body: dict[str, Any]
-    #: Whether the body could not be read as an object.
+    #: Whether the body could not be parsed as an object.
     malformed: bool
 
 
@@ -48,7 +48,7 @@ def _parse(raw: bytes, content_type: str) -> dict[str, Any] | None:
 
 
 class Gate:
-    """ASGI middleware around the whole application; acts on the API's paths only."""
+    """ASGI middleware around the whole application; it acts only on the API's paths."""
 
     def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
         """Guard `app`."""
@@ -61,7 +61,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
-        # Drained whatever the method: the Python SDK sends a body on GET too (§10).
+        # Read for every method: the Python SDK sends a body even with GET (§10).
         body = _parse(await request.body(), request.headers.get("content-type", ""))
         call = Call(self._caller(request, body or {}), body or {}, malformed=body is None)
         scope["call"] = call
@@ -83,7 +83,7 @@ class Gate:
         rules = self.sandbox.faults
         fault = next((f for f in rules if f.strikes(logged.method, logged.path, logged.sub)), None)
         options = self.sandbox.options
-        if fault is None or fault.status != 401:  # 401s do not count (§7).
+        if fault is None or fault.status != 401:  # Cronofy does not count 401s (§7).
             wait = self.sandbox.traffic.admit(logged, options.per_second, options.per_minute)
             if wait:
                 headers = retry_after_header(options.retry_after, min(wait, 60.0))
@@ -97,7 +97,7 @@ class Gate:
     def _caller(self, request: Request, body: dict[str, Any]) -> Account | None:
         registry = self.sandbox.world.registry
         if request.url.path.startswith("/oauth/"):
-            # The Python SDK sends the old access token here too: what counts is in the body (§10).
+            # The Python SDK sends the old access token here too: only the body matters (§10).
             return registry.refresher(body.get("refresh_token"))
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         return registry.bearer(token) if kind.lower() == "bearer" else None
@@ -109,7 +109,7 @@ class Gate:
 
 
 async def _captured(app: ASGIApp, scope: MutableMapping[str, Any]) -> Response:
-    """Run the application, whose answers are all small, and return its answer as a whole."""
+    """Run the application and return its whole answer; all answers are small."""
     response = Response()
     body = bytearray()
 

@@ -1,4 +1,4 @@
-"""The two OAuth calls that need the client's own credentials (§7)."""
+"""The two OAuth calls that use the client's own credentials (§7)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OAuth:
         ]
 
     async def refresh(self, request: Request) -> Response:
-        """Give a new access token for a refresh token."""
+        """Exchange a refresh token for an access token."""
         call = call_of(request)
         if not self._known_client(call):
             return _refused("invalid_client")
@@ -50,7 +50,7 @@ class OAuth:
         return JSONResponse(granted, headers=NOT_STORED)
 
     async def revoke(self, request: Request) -> Response:
-        """End the authorisation of a token or a `sub`; 200 also for an unknown one (RFC 7009)."""
+        """End the authorisation of a token or a `sub`; 200 even for an unknown one (RFC 7009)."""
         call = call_of(request)
         if not self._known_client(call):
             return _refused("invalid_client")

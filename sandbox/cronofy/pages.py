@@ -1,4 +1,4 @@
-"""The pages that people see: relinking a profile, connecting a new one, the mailbox."""
+"""The pages for people: relinking a profile, connecting a new one, the mailbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.templating import Jinja2Templates
 from sandbox.state import Sandbox
 from sandbox.world.accounts import ConferencingProfile
 
-#: What people call the services.
+#: The services' display names.
 NAMES = {
     "zoom": "Zoom",
     "go_to": "GoTo Meeting",
@@ -28,15 +28,15 @@ NAMES = {
 
 
 def service_name(provider_name: str) -> str:
-    """Return the service's name for people; an unknown one is spelled from its identifier."""
+    """Return the service's display name; an unknown one is derived from its identifier."""
     return NAMES.get(provider_name, provider_name.replace("_", " ").title())
 
 
 class Pages:
-    """The HTML pages; all work without JavaScript, and only a POST changes anything."""
+    """The HTML pages; all work without JavaScript, and only POST changes anything."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Show this sandbox."""
+        """Show this sandbox's pages."""
         self.sandbox = sandbox
         self._templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
 
@@ -50,7 +50,7 @@ class Pages:
         ]
 
     async def relink(self, request: Request) -> Response:
-        """Show whose profile needs reconnecting, and reconnect it on POST; it keeps its id (§3)."""
+        """Show which profile needs reconnecting; POST reconnects it under the same id (§3)."""
         registry = self.sandbox.world.registry
         account, profile = registry.relinked(request.query_params.get("token", ""))
         if request.method == "POST":
@@ -68,7 +68,7 @@ class Pages:
         )
 
     async def connect(self, request: Request) -> Response:
-        """Ask whether to connect a new conferencing profile; on POST do so and go back (§7)."""
+        """Ask whether to connect a new conferencing profile; POST connects it and redirects back (§7)."""
         token = request.path_params["token"]
         authorization = self.sandbox.world.authorizations.get(token)
         if authorization is None:
@@ -86,6 +86,6 @@ class Pages:
         return self._templates.TemplateResponse(request, "connect.html", context)
 
     async def mail(self, request: Request) -> Response:
-        """List the received mail, newest first."""
+        """List the received emails, newest first."""
         mails = [mail.described() for mail in reversed(self.sandbox.mailbox.mails)]
         return self._templates.TemplateResponse(request, "mail.html", {"mails": mails})

@@ -1,4 +1,4 @@
-"""Read Events: which events a query gives, in which order, on which pages (§2)."""
+"""Read Events: which events a query returns, in which order, on which pages (§2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sandbox.world.events import Errors, Event, error, render
 from sandbox.world.moments import DATE, Moment, zone
 from sandbox.world.world import World
 
-#: How far events that are not the application's can be read, which is also the default window.
+#: How far the application can read events it does not manage; also the default window.
 PAST, AHEAD = timedelta(days=42), timedelta(days=201)
 FLAGS = (
     "include_managed",
@@ -30,7 +30,7 @@ FLAGS = (
 
 
 class Invalid(ValueError):
-    """A query that Cronofy refuses with 422; `errors` says why, by field."""
+    """A query that Cronofy refuses with 422; `errors` says why, per field."""
 
     def __init__(self, errors: Errors) -> None:
         """Keep the errors."""
@@ -40,7 +40,7 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a Read Events call asks for, checked."""
+    """A validated Read Events call."""
 
     tzid: str
     calendar_ids: list[str]
@@ -51,9 +51,9 @@ class Query:
 
     @classmethod
     def parse(cls, given: Mapping[str, str], calendar_ids: list[str], account: Account) -> Query:
-        """Read the query string's parameters, or raise `Invalid`.
+        """Parse the query string, or raise `Invalid`.
 
-        `calendar_ids` holds the repeated `calendar_ids[]`; none of them means every calendar.
+        `calendar_ids` has the repeated `calendar_ids[]`; none means every calendar.
         """
         tzid = given.get("tzid", "")
         try:
@@ -63,7 +63,7 @@ class Query:
         errors: Errors = {}
         flags = set()
         for name in FLAGS:
-            # The Python SDK sends True and False, the C# one true and false.
+            # The Python SDK sends True and False, the C# SDK true and false.
             value = given.get(name, "false").lower()
             if value not in ("true", "false"):
                 errors[name] = error("errors.must_be_boolean", f"{name} must be a boolean")
@@ -85,7 +85,7 @@ class Query:
         )
 
     def wants(self, event: Event, now: datetime) -> bool:
-        """Tell whether the event is in the answer."""
+        """Tell whether the answer includes the event."""
         managed = event.event_id is not None
         if managed and not self.flags & {"include_managed", "only_managed"}:
             return False
@@ -97,7 +97,7 @@ class Query:
             return False
         start, end = self.start, self.end
         if not managed:
-            # Only these are bound by the default window; an explicit one narrows all (§2).
+            # Only these are limited to the default window; an explicit one limits all events (§2).
             start = max(start or now - PAST, now - PAST)
             end = min(end or now + AHEAD, now + AHEAD)
         after_start = start is None or event.end.instant(self.tzid) >= start
@@ -113,9 +113,9 @@ def _instant(text: str, home: ZoneInfo) -> datetime:
 def page_of(
     world: World, account: Account, query: Query, number: int, size: int
 ) -> tuple[list[dict[str, Any]], int]:
-    """Return the events of page `number` (from 1) and how many pages there are now.
+    """Return the events of page `number` (from 1) and the current number of pages.
 
-    The query is asked again for each page: events may shift between pages while they change.
+    The query runs again for each page, so events may move between pages while they change.
     """
     now = world.now()
     found = [e for c in query.calendar_ids for e in world.events(c) if query.wants(e, now)]
@@ -133,7 +133,7 @@ def page_token(sub: str, query_string: str, number: int) -> str:
 
 
 def read_page_token(token: str, sub: str) -> tuple[str, int] | None:
-    """Return the query string and the page's number; None for a token that is not this account's."""
+    """Return the query string and page number, or None for a token that is not this account's."""
     try:
         owner, query_string, number = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError, TypeError):

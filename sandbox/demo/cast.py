@@ -1,4 +1,4 @@
-"""The demo's cast: people with their profiles, and events of which each ends as its line says."""
+"""The demo's cast: people, their profiles, and events with the end that each must reach."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from worker.ledger.outcomes import OutcomeType
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How an event has to end."""
+    """How an event must end."""
 
     state: State
-    #: The cause that has to have been found on the way.
+    #: The cause that must be found on the way.
     found: Cause
-    #: What the outcomes stream has to say of it.
+    #: The outcome that must be in the stream.
     outcomes: tuple[OutcomeType, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One event of the cast: what happens to it, and how it has to end."""
+    """One event of the cast: what happens to it, and how it must end."""
 
     name: str
     sub: str
     profile_id: str
     story: str
     end: End
-    #: From now to its start.
+    #: From now until it starts.
     hours: int = 48
     all_day: bool = False
 
     @property
     def calendar_id(self) -> str:
-        """Everybody has one calendar."""
+        """Each person has one calendar."""
         return f"cal_{self.sub}"
 
     @property
     def provider_name(self) -> str | None:
-        """The provider of its profile, where it names one."""
+        """Its profile's provider, if it names a profile."""
         named = (p["provider_name"] for p in PEOPLE[self.sub] if p["profile_id"] == self.profile_id)
         return next(named, None)
 
     @property
     def is_slow(self) -> bool:
-        """Its conference comes only once it was seen pending, so that this can be shown on any machine."""
+        """Its conference comes only after it was seen pending, so that even a slow machine shows the wait."""
         return self.end is _GENERATED
 
     def body(self, now: datetime, subscription: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _zoom(profile_id: str, **fields: Any) -> dict[str, Any]:
     return {"profile_id": profile_id, "provider_name": "zoom", "profile_name": "Zoom", **fields}
 
 
-#: The people, with the conferencing profiles that they have when their events are written.
+#: The people, with their conferencing profiles when the events are written.
 PEOPLE: Mapping[str, Sequence[dict[str, Any]]] = {
     "dana": [_zoom("pro_dana", connected=False)],
     "eli": [_zoom("pro_eli_old"), _zoom("pro_eli_new")],
@@ -111,7 +111,7 @@ CAST: tuple[Part, ...] = (
     Part("interview", "dana", "pro_dana", "her Zoom credentials expired", _RELINKED, hours=26),
     Part("design-review", "dana", "pro_dana", "the same profile: no second email", _RELINKED),
     Part("sprint-planning", "eli", "pro_eli_old", "its profile was removed, one can replace it", _REASSIGNED),
-    Part("customer-call", "eli", "pro_eli_old", "the same, and a person moved it meanwhile", _REASSIGNED),
+    Part("customer-call", "eli", "pro_eli_old", "the same, but a person moved it", _REASSIGNED),
     Part(
         "board-meeting", "fay", "pro_fay_old", "its profile was removed, two could replace it", _NOT_REPLACED
     ),
@@ -125,14 +125,14 @@ CAST: tuple[Part, ...] = (
     Part("offsite", "kim", "default", "all day, on the default profile", _GENERATED, hours=120, all_day=True),
 )
 
-#: By how much the person moves their event.
+#: How far the person moves their event.
 MOVED_BY = timedelta(hours=3)
 MOVED = next(part for part in CAST if part.name == "customer-call")
 DELETED = next(part for part in CAST if part.name == "called-off")
 
 
 def make_people(control: Control) -> dict[str, str]:
-    """Make the accounts with their profiles; returns each one's refresh token."""
+    """Create the accounts and profiles; returns each refresh token."""
     tokens: dict[str, str] = {}
     for sub, profiles in PEOPLE.items():
         account = control.create_account(
@@ -153,7 +153,7 @@ def make_people(control: Control) -> dict[str, str]:
 
 
 def write_events(control: Control, now: datetime, subscription: str) -> None:
-    """Write the events as their application would, and do to them what their stories say."""
+    """Write the events as their application would, and apply their stories."""
     control.set_default_profile("kim", "pro_kim")
     control.set_missing_meeting_url("hana", True)
     control.begin_outage("go_to")

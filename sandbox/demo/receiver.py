@@ -1,4 +1,4 @@
-"""A caller's webhook, as small as can be: hands each notification on as it came, and answers at once."""
+"""A minimal webhook for callers: passes each notification on unchanged, and answers at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.world.courier import HEADER
 
 @contextmanager
 def receiver(take: Callable[[str, str], None]) -> Iterator[str]:
-    """Listen on a free loopback port and call `take` with body and signature; gives the URL."""
+    """Listen on a free loopback port and call `take` with body and signature; yields the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -23,7 +23,7 @@ def receiver(take: Callable[[str, str], None]) -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing on the terminal."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

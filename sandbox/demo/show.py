@@ -1,7 +1,7 @@
 """The whole system on one machine, from tracking to settled.
 
-Nothing is staged but the world: a real Redis server, the Cronofy sandbox, a mailbox, a worker and
-beat as processes of their own, and a caller with nothing but Celery.
+Only Cronofy is simulated: a real Redis server, a mailbox, a worker and beat in processes of their own, and
+a caller that has only Celery.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
 
-#: The demo gives up after this; at the usual speed it takes about a third of it.
+#: The demo gives up after this; normally it takes about a third of it.
 LONGEST_SECONDS = 58.0
 OPERATOR = "operator@example.org"
 _LINK = re.compile(r"https?://\S+/relink/\S+")
@@ -48,7 +48,7 @@ _STYLES = {State.ASSIGNED: "green", State.PENDING: "yellow", State.CLOSED: "dim"
 
 
 def run(*, speed: float, keep: bool) -> int:
-    """Play the demo; returns the exit code: 0 only if each event ended as it should."""
+    """Run the demo; returns the exit code: 0 only if every event ended as it should."""
     console = Console()
     with ExitStack() as stack:
         with console.status("Starting a Redis server, the Cronofy sandbox, a mailbox, a worker and beat"):
@@ -61,7 +61,7 @@ def run(*, speed: float, keep: bool) -> int:
 
 @dataclass(slots=True)
 class Stage:
-    """Everything that runs."""
+    """Everything that is running."""
 
     control: Control
     ledger: Ledger
@@ -70,16 +70,16 @@ class Stage:
     addresses: Mapping[str, str]
     log: Path
     started: datetime
-    #: The settings of its processes.
+    #: The settings of the processes.
     environment: Mapping[str, str]
-    #: Where notifications go.
+    #: Where notifications are sent.
     subscription: str = ""
     relink_followed: bool = False
     outage_ended: bool = False
     released: set[str] = field(default_factory=set)
 
     def send(self, task: str, *, ignore_result: bool = True, **kwargs: Any) -> AsyncResult[Any]:
-        """Do as any other service would: enqueue by name, and go on."""
+        """Enqueue by name without waiting, as any other service would."""
         return self.client.send_task(
             f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake", ignore_result=ignore_result
         )
@@ -87,10 +87,10 @@ class Stage:
 
 @contextmanager
 def stage(speed: float) -> Iterator[Stage]:
-    """The whole system with its world, before anything happens."""
+    """The whole system and its world, before anything happens."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconciler-demo-")))
-        # The settings of a real installation, in the environment or in a .env file here, are not the demo's.
+        # Ignore settings of a real installation, from the environment or a .env file.
         stack.enter_context(chdir(home))
         clear_environment()
         redis_url = stack.enter_context(embedded_server(home))
@@ -141,7 +141,7 @@ def stage(speed: float) -> Iterator[Stage]:
 
 
 def _environment(redis_url: str, sandbox: RunningSandbox, home: Path, speed: float) -> dict[str, str]:
-    """The settings of the demo: as in production, with a clock that runs in seconds instead of hours."""
+    """The demo's settings: as in production, but with seconds instead of hours."""
     seconds = {
         "RECHECK_MIN": 1.0,
         "RECHECK_MAX": 4.0,
@@ -167,7 +167,7 @@ def _environment(redis_url: str, sandbox: RunningSandbox, home: Path, speed: flo
 
 
 def play(stage: Stage, console: Console) -> bool:
-    """Let it all happen, shown on the console; whether each event ended as it should."""
+    """Run everything, shown on the console; returns whether every event ended as it should."""
     console.print(
         f"[bold]{len(CAST)} events over {len(stage.tokens)} accounts[/bold] wait for their conferences. "
         "A caller connects the accounts and tracks the events.\n"
@@ -200,21 +200,20 @@ def play(stage: Stage, console: Console) -> bool:
     _show_mails(stage, console)
     problems = [f"{view.part.name}: {view.missing}" for view in views if view.missing] + _checks(stage)
     for problem in problems:
-        console.print(f"[bold red]NOT AS IT SHOULD BE[/bold red] {problem}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]UNEXPECTED[/bold red] {problem}", highlight=False, soft_wrap=True)
     if problems:
-        console.print("The end of what the processes said:")
+        console.print("The last lines of the processes' log:")
         console.print("\n".join(stage.log.read_text().splitlines()[-20:]), markup=False, highlight=False)
         return False
     seconds = time.monotonic() - began
     console.print(
-        f"[bold green]Each of the {len(CAST)} events ended as it should[/bold green], in {seconds:.0f} s."
+        f"[bold green]Each of the {len(CAST)} events ended as expected[/bold green], in {seconds:.0f} s."
     )
     return True
 
 
 def _act(stage: Stage, views: list[_View]) -> None:
-    """What happens meanwhile: somebody follows the link in her mail; a provider comes back; slow
-    conferences are made."""
+    """What happens in the meantime: a relink link is followed, a provider recovers, slow links come."""
     by_name = {view.part.name: view for view in views}
     if not stage.relink_followed:
         link = next((m for mail in _relink_mails(stage) if (m := _LINK.search(mail["text"]))), None)
@@ -238,7 +237,7 @@ def _act(stage: Stage, views: list[_View]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """How an event of the cast stands now."""
+    """The current state of an event of the cast."""
 
     part: Part
     event: TrackedEvent | None
@@ -251,14 +250,14 @@ class _View:
 
     @property
     def causes(self) -> tuple[str, ...]:
-        """The causes found so far, in order, each once."""
+        """The causes found so far, each once, in order."""
         known = {cause.value for cause in Cause}
         history = self.event.history if self.event else ()
         return tuple(dict.fromkeys(what for _, what, _ in history if what in known))
 
     @property
     def missing(self) -> str:
-        """What is not yet as the cast's line says, or nothing."""
+        """What still differs from the cast, or an empty text."""
         end = self.part.end
         if self.state is not end.state:
             return f"it is {self.state}, not {end.state}"
@@ -275,7 +274,7 @@ def _views(stage: Stage) -> list[_View]:
     views = []
     for part in CAST:
         stored = stage.ledger.find(part.sub, EventKey(part.calendar_id, part.name))
-        # An outcome of the whole account is one of each of its events.
+        # An outcome of the whole account counts for each of its events.
         kinds = [*found.get((part.sub, None), []), *found.get((part.sub, part.name), [])]
         views.append(_View(part, stored.event if stored else None, tuple(kinds)))
     return views
@@ -287,7 +286,7 @@ def _outcomes(stage: Stage) -> list[dict[str, Any]]:
 
 def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("event, and what happens to it", "found", "done", "now"):
+    for heading in ("event, and its story", "found", "done", "now"):
         table.add_column(heading, header_style="bold", overflow="fold")
     for view in views:
         done = [
@@ -302,7 +301,7 @@ def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
     settled = sum(1 for view in views if not view.missing)
     rates = stage.control.rates()
     footer = Text(
-        f"\n{settled} of {len(views)} as they should be · {seconds:.0f} s · "
+        f"\n{settled} of {len(views)} as expected · {seconds:.0f} s · "
         f"{len(stage.control.requests())} calls to Cronofy, at most {rates['max_per_second']} in a second\n",
         style="dim",
     )
@@ -326,7 +325,7 @@ def _show_mails(stage: Stage, console: Console) -> None:
 
 
 def _checks(stage: Stage) -> list[str]:
-    """What the events' own standing does not show."""
+    """Problems that the events' own states do not show."""
     problems = []
     mails = _relink_mails(stage)
     if len(mails) != 1:
@@ -337,13 +336,13 @@ def _checks(stage: Stage) -> list[str]:
         problems.append("the relink email does not name both of dana's meetings")
     kinds = [outcome["type"] for outcome in _outcomes(stage)]
     if kinds.count(OutcomeType.RELINKED) != 1:
-        problems.append("there is not exactly one outcome relinked")
+        problems.append("there is not exactly one `relinked` outcome")
     moved = parse_event_time(stage.control.event(MOVED.calendar_id, MOVED.name)["start"])
     planned = parse_event_time(MOVED.body(stage.started, "")["start"])
     if moved is None or planned is None or moved.instant != planned.instant + MOVED_BY:
-        problems.append("the event that a person moved did not keep its new time")
+        problems.append("the event moved by a person did not keep its new time")
     if not stage.control.event(DELETED.calendar_id, DELETED.name)["deleted"]:
-        problems.append("the event that its owner deleted was made again")
+        problems.append("the event deleted by its owner was created again")
     invited = [entry["email"] for entry in stage.control.invitations()]
     if len(invited) != len(set(invited)):
         problems.append("attendees were invited twice")
@@ -354,10 +353,10 @@ def _keep(stage: Stage, console: Console) -> None:
     console.print("\n[bold]Everything is left running.[/bold] Ctrl-C ends it.")
     for name, address in stage.addresses.items():
         console.print(f"  {name:16} {address}", highlight=False, soft_wrap=True)
-    # The files here are this user's alone.
+    # Only this user may read these files.
     settings = "".join(f"{name}='{value}'\n" for name, value in stage.environment.items())
     (stage.log.parent / ".env").write_text(settings)
-    console.print("\nTo ask it, in another terminal:")
+    console.print("\nTo query it from another terminal:")
     asked = next(part for part in CAST if part.end.found is Cause.UNEXPLAINED)
     for command in (
         f"cd {stage.log.parent}",

@@ -1,1 +1,1 @@
-"""Cronofy's state and rules, without any HTTP: accounts, events, conferences, notifications, faults."""
+"""Cronofy's state and rules, without HTTP: accounts, events, conferences, notifications, faults."""

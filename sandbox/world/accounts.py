@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 def new_id(prefix: str) -> Callable[[], str]:
-    """Return a maker of fresh ids such as `cal_1f2e…`."""
+    """Return a function that makes fresh ids such as `cal_1f2e…`."""
     return lambda: f"{prefix}_{secrets.token_hex(8)}"
 
 
 class _Model(BaseModel):
-    # A typing error in a test's cast of accounts must not pass in silence.
+    # A typo in a test's account fields must fail.
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
 
@@ -50,12 +50,12 @@ class _Profile(_Model):
 
     profile_id: str = Field(default_factory=new_id("pro"))
     provider_name: str
-    #: Shown to people; the account's email when not given. Several profiles may share it (§5).
+    #: Shown to people; the account's email by default. Several profiles may share it (§5).
     profile_name: str = ""
     connected: bool = True
-    #: Whether the channels were notified of this disconnection.
+    #: Whether channels were notified of this disconnection.
     disconnection_notified: bool = False
-    #: The opaque part of the relink URL: who holds the URL can reconnect.
+    #: The secret part of the relink URL: whoever has the URL can reconnect.
     relink_token: str = Field(default_factory=lambda: secrets.token_urlsafe(18))
 
     def described(self, email: str, relink_base: str) -> dict[str, Any]:
@@ -86,12 +86,12 @@ class ConferencingProfile(_Profile):
     """A connected conferencing service, such as a person's Zoom."""
 
     provider_name: str = "zoom"
-    #: The provider takes the request and gives no URL, as without a licence (§3).
+    #: The provider accepts the request but returns no URL, as without a licence (§3).
     missing_meeting_url: bool = False
 
 
 class Account(_Model):
-    """One authorisation of the application by a person, or by an organisation (`service_account`)."""
+    """One authorisation of the application, by a person or an organisation (`service_account`)."""
 
     sub: str = Field(default_factory=new_id("acc"))
     type: Literal["account", "service_account"] = "account"
@@ -100,25 +100,25 @@ class Account(_Model):
     zoneinfo: str = "Etc/UTC"
     #: Space-separated; may be composite (`read_write`), as UserInfo gives it (§1).
     scope: str = "read_write"
-    #: The profile that `default` stands for; the calendar's integrated service when not given (§3).
+    #: The profile that `default` means; the calendar's integrated service if not given (§3).
     default_profile: str | None = None
-    #: The calendar's integrated service gives no URL, as without a licence (§3).
+    #: The calendar's integrated service returns no URL, as without a licence (§3).
     missing_meeting_url: bool = False
     calendar_profiles: list[CalendarProfile] = Field(default_factory=lambda: [CalendarProfile()])
     conferencing_profiles: list[ConferencingProfile] = Field(default_factory=list)
-    #: Ids of conferencing profiles that the account once had.
+    #: Ids of conferencing profiles that were removed.
     removed_profiles: list[str] = Field(default_factory=list)
     access_token: str = Field(default_factory=lambda: secrets.token_hex(16))
-    #: None once revoked: a refresh is then answered with `invalid_grant`.
+    #: None once revoked: a refresh then gets `invalid_grant`.
     refresh_token: str | None = Field(default_factory=lambda: secrets.token_hex(16))
 
     def profiles(self) -> Iterator[CalendarProfile | ConferencingProfile]:
-        """Yield every profile of either kind."""
+        """Yield every profile, calendar or conferencing."""
         yield from self.calendar_profiles
         yield from self.conferencing_profiles
 
     def profile(self, profile_id: str) -> CalendarProfile | ConferencingProfile | None:
-        """Return the profile of either kind with this id, or None."""
+        """Return the profile with this id, calendar or conferencing, or None."""
         return next((p for p in self.profiles() if p.profile_id == profile_id), None)
 
     def conferencing_profile(self, profile_id: str) -> ConferencingProfile | None:
@@ -130,7 +130,7 @@ class Account(_Model):
         return [c.calendar_id for p in self.calendar_profiles for c in p.calendars]
 
     def calendar(self, calendar_id: str) -> tuple[CalendarProfile, Calendar] | None:
-        """Return the calendar with the profile it belongs to, or None."""
+        """Return the calendar and its profile, or None."""
         for profile in self.calendar_profiles:
             for calendar in profile.calendars:
                 if calendar.calendar_id == calendar_id:
@@ -161,7 +161,7 @@ def userinfo(account: Account, public_url: str) -> dict[str, Any]:
     authorization = {"scope": account.scope, "status": "active"}
     body: dict[str, Any] = {"sub": account.sub, "cronofy.type": account.type}
     if account.type == "service_account":
-        # No email and no profiles: an organisation has them only through its people's accounts (§5).
+        # No email and no profiles: an organisation has those only through its people's accounts (§5).
         domain = account.email.rpartition("@")[2]
         body["cronofy.data"] = {
             "authorization": {**authorization, "delegated_scope": account.scope},

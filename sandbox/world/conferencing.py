@@ -1,4 +1,4 @@
-"""What Cronofy makes of a request for a conference: a pure function, one branch for each cause (§3)."""
+"""What Cronofy makes of a request for a conference: a pure function, one branch per cause (§3)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
 from sandbox.world.events import Event
 
-#: The conferencing that comes with a calendar service.
+#: The conferencing services built into calendar services.
 INTEGRATED = {"google": "google_meet", "office365": "ms_teams", "exchange": "ms_teams"}
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one attempt ended: with a conference, or with what follows from its failure."""
+    """How one attempt ended: with a conference, or with what its failure leads to."""
 
     conferencing: dict[str, Any] | None = None
-    #: Cronofy tries again later; otherwise the failure is final.
+    #: Cronofy retries later; otherwise the failure is final.
     retry: bool = False
     #: Whether `conferencing_failing` is sent, and its subtype.
     failing: bool = False
     subtype: str | None = None
-    #: The profile whose use showed it to be disconnected.
+    #: The profile that turned out to be disconnected.
     disconnected: CalendarProfile | ConferencingProfile | None = None
 
 
 def attempt(event: Event, account: Account, outages: Collection[str], now: datetime) -> Attempt:
-    """Try to make the conference that `event` asks for, at the instant `now`.
+    """Try to make the conference that `event` asks for, at time `now`.
 
     `outages` holds the names of the providers that are down.
     """
@@ -60,6 +60,6 @@ def attempt(event: Event, account: Account, outages: Collection[str], now: datet
     if not gives_url:
         return Attempt(retry=True, failing=True, subtype="missing_meeting_url")
     host = provider.replace("_", "-")
-    # A meeting is unique to the event (§9), and to the request: asked twice, Cronofy may make two.
+    # A meeting is unique to the event (§9) and to the request: asked twice, Cronofy may make two.
     url = f"https://{host}.example/j/{event.event_uid[-12:]}-{event.generation}"
     return Attempt(conferencing={"provider_name": provider, "join_url": url})

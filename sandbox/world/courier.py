@@ -1,4 +1,4 @@
-"""Push notifications: signed, delivered in the background, and as unreliable as one likes (§6c)."""
+"""Push notifications: signed, delivered in the background, and as unreliable as configured (§6c)."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from sandbox.world.world import LOG_LENGTH
 HEADER = "Cronofy-HMAC-SHA256"
 #: A receiver has this long to answer (§6c).
 ANSWER_SECONDS = 5.0
-#: Before the second delivery; doubled before each further one. Cronofy's own schedule is not known.
+#: Before the second delivery; doubled for each further one. Cronofy's own schedule is not documented.
 RETRY_SECONDS = 0.2
 
 
 def sign(body: bytes, secrets: Iterable[str]) -> str:
-    """Return the header's value: base64 of HMAC-SHA256 over the raw body, one for each secret (§6c)."""
+    """Return the header's value: base64 of HMAC-SHA256 over the raw body, one per secret (§6c)."""
     macs = (hmac.new(secret.encode(), body, hashlib.sha256).digest() for secret in secrets)
     return ",".join(base64.b64encode(mac).decode() for mac in macs)
 
 
 @dataclass(slots=True)
 class Delivery:
-    """What became of one notification: `statuses` holds one entry per try, 0 where nobody answered."""
+    """What happened to one notification: `statuses` has one entry per try, 0 for no answer."""
 
     url: str
     body: dict[str, Any]
     statuses: list[int] = field(default_factory=list)
-    #: "queued", "delivered", "failed", "lost" (by the fault) or "refused" (no http address).
+    #: "queued", "delivered", "failed", "lost" (by a fault) or "refused" (not an http address).
     state: str = "queued"
 
 
@@ -59,7 +59,7 @@ class Courier:
         self.clear()
 
     def clear(self) -> None:
-        """Give up what is under way, and forget what was sent."""
+        """Cancel deliveries in progress, and forget what was sent."""
         for task in self._tasks:
             task.cancel()
         self._random = random.Random(0)
@@ -67,7 +67,7 @@ class Courier:
         self.deliveries: deque[Delivery] = deque(maxlen=LOG_LENGTH)
 
     def send(self, url: str, body: dict[str, Any]) -> None:
-        """Queue a notification, and its duplicates where that fault is on."""
+        """Queue a notification, and duplicates if that fault is on."""
         options = self._options()
         for _ in range(1 + options.notify_duplicates):
             delivery = Delivery(url, body)
@@ -110,7 +110,7 @@ class Courier:
         self._give_up(delivery.body)
 
     async def close(self) -> None:
-        """Give up what is under way and close all connections."""
+        """Cancel deliveries in progress and close all connections."""
         tasks = list(self._tasks)
         self.clear()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Events: what a write must hold, what it changes, and what a read shows (§2 to §4)."""
+"""Events: what a write must contain, what it changes, and what a read shows (§2 to §4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sandbox.world.moments import Moment, utc_text, zone
 
 Errors = dict[str, list[dict[str, str]]]
 
-#: Optional fields that a write may carry and a read gives back as they are.
+#: Optional fields that a write may have and a read returns unchanged.
 OPTIONAL = (
     "description",
     "location",
@@ -26,9 +26,9 @@ OPTIONAL = (
     "locale",
     "categories",
 )
-#: What must be an object or a list where it is given.
+#: Fields that must be an object or a list if given.
 SHAPES: dict[str, type] = {"location": dict, "attendees": dict, "conferencing": dict, "subscriptions": list}
-#: Values of `profile_id` that stand for no profile in particular (§3).
+#: Values of `profile_id` that name no particular profile (§3).
 WORDS = frozenset({"default", "integrated", "explicit", "none"})
 PENDING: dict[str, Any] = {"pending": True}
 
@@ -37,7 +37,7 @@ _TEMPLATE = re.compile(r"\{\{\s*cronofy\.conferencing\.(join_url|invite_block)\s
 
 @dataclass(slots=True)
 class Event:
-    """One calendar entry; `event_id` is None where a person made it themselves."""
+    """One calendar entry; `event_id` is None if a person created it."""
 
     sub: str
     calendar_id: str
@@ -52,12 +52,12 @@ class Event:
     fields: dict[str, Any] = field(default_factory=dict)
     attendees: list[dict[str, str]] = field(default_factory=list)
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
-    #: What a read shows, and the profile that was asked for, which no read shows (§3).
+    #: What a read shows, and the requested profile, which no read shows (§3).
     conferencing: dict[str, Any] | None = None
     profile_id: str | None = None
     #: Counts the requests for a conference; an attempt for an older request is void.
     generation: int = 0
-    #: Failures that subscribers were notified of, for this request.
+    #: Failures that were notified for this request.
     notified: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Event:
 
     @property
     def pending(self) -> bool:
-        """Whether a conference was asked for and has not come."""
+        """Whether a conference was requested and has not come."""
         return self.conferencing == PENDING
 
 
@@ -76,7 +76,7 @@ def error(key: str, description: str) -> list[dict[str, str]]:
 
 
 def validate(body: dict[str, Any], account: Account) -> Errors:
-    """Return what is wrong with a Create or Update Event body, by field; empty when nothing is (§4)."""
+    """Return what is wrong with a Create or Update Event body, by field; empty if nothing is (§4)."""
     errors: Errors = {
         name: error("errors.invalid", f"{name} must be of another type")
         for name, kind in SHAPES.items()
@@ -133,7 +133,7 @@ def _conferencing_errors(body: dict[str, Any], account: Account) -> Errors:
             for name in ("provider_description", "join_url")
             if not block.get(name)
         }
-    # A profile removed meanwhile is found out only later: `profile_missing` is asynchronous (§3).
+    # A profile removed in the meantime shows only later: `profile_missing` is asynchronous (§3).
     known = profile_id in WORDS or profile_id in account.removed_profiles
     if not known and account.conferencing_profile(profile_id) is None:
         return {"conferencing.profile_id": error("errors.not_recognized", "profile_id not recognized")}
@@ -141,9 +141,9 @@ def _conferencing_errors(body: dict[str, Any], account: Account) -> Errors:
 
 
 def write(event: Event, body: dict[str, Any]) -> list[tuple[str, str]]:
-    """Apply a valid body to the event, all but its conferencing; omitted optional fields are kept (§4).
+    """Apply a valid body to the event, except its conferencing; omitted optional fields are kept (§4).
 
-    Returns what was sent to attendees: ("invited" or "removed", email).
+    Returns what attendees are sent: ("invited" or "removed", email).
     """
     tzid = body.get("tzid") or "Etc/UTC"
     event.summary = str(body["summary"])
@@ -153,7 +153,7 @@ def write(event: Event, body: dict[str, Any]) -> list[tuple[str, str]]:
     if body.get("subscriptions") is not None:
         event.subscriptions = list(body["subscriptions"])
     sent = []
-    # A delta: who is invited again gets another invitation.
+    # A delta: inviting someone again sends another invitation.
     delta = body.get("attendees") or {}
     for attendee in delta.get("invite") or []:
         _leave(event, attendee["email"])

@@ -1,4 +1,4 @@
-"""Faults that the control plane lays on the API: which requests they hit and what comes back instead."""
+"""Faults that the control plane adds to the API: which requests they hit and what those get instead."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def retry_after_header(style: RetryAfter, seconds: float) -> dict[str, str]:
     whole = int(-(-seconds // 1))
     if style == "seconds":
         return {"Retry-After": str(whole)}
-    # One second more: an HTTP date has lost the present second's fraction.
+    # Plus one second: an HTTP date drops the current second's fraction.
     moment = datetime.now(UTC) + timedelta(seconds=whole + 1)
     return {"Retry-After": format_datetime(moment, usegmt=True)}
 
 
 class Match(BaseModel):
-    """Which requests a fault hits; what is not given matches all."""
+    """Which requests a fault hits; a field not given matches all."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class Match(BaseModel):
 
 
 class Fault(BaseModel):
-    """One rule, with these kinds (every field not named has no effect on them).
+    """One rule, of one of these kinds (fields not named have no effect):
 
     - `status`: `status` (503), an empty body, Retry-After of `retry_after` (seconds, or "date")
     - `html`: an HTML page with `status` (502)
@@ -84,7 +84,7 @@ class Fault(BaseModel):
     body: Any = None
     entry: int = Field(default=0, ge=0)
     url: str = "http://foreign.invalid/v1/events/pages/foreign"
-    #: How many requests it hits before it is spent; None for all.
+    #: How many requests it hits before it is used up; None for all.
     times: int | None = None
     #: The share of matching requests that it hits, drawn from `seed`.
     probability: float = Field(default=1.0, ge=0, le=1)
@@ -94,7 +94,7 @@ class Fault(BaseModel):
     _random: random.Random = PrivateAttr()
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Seed the fault's own dice."""
+        """Seed the fault's random generator."""
         self._random = random.Random(self.seed)
 
     def strikes(self, method: str, path: str, sub: str | None) -> bool:
@@ -166,16 +166,16 @@ def _with_next_page(answer: Response, next_page: str) -> Response:
         return answer
     pages = content["pages"]
     pages["next_page"] = next_page
-    # The official SDK goes by the numbers, not by next_page (§2).
+    # The official SDK uses the page numbers, not next_page (§2).
     pages["total"] = max(pages["total"], pages["current"] + 1)
     return JSONResponse(content)
 
 
 class Broken(Response):
-    """An answer that goes wrong on its way; the status is 0 where not even its head arrives."""
+    """An answer that breaks on its way; the status is 0 if not even its head arrives."""
 
     def __init__(self, act: Callable[[Receive, Send], Awaitable[None]], status: int = 0) -> None:
-        """`act` does what becomes of it."""
+        """`act` does the breaking."""
         super().__init__(status_code=status)
         self._act = act
 
@@ -184,12 +184,12 @@ class Broken(Response):
 
 
 async def _send_head(answer: Response, send: Send) -> None:
-    """Announce the whole length of the answer's body."""
+    """Announce the full length of the answer's body."""
     await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
 
 
 async def _truncate(answer: Response, _receive: Receive, send: Send) -> None:
-    """Send half and leave: the server closes a connection whose answer is incomplete."""
+    """Send half and return: the server closes a connection with an incomplete answer."""
     await _send_head(answer, send)
     half = bytes(answer.body)[: len(answer.body) // 2]
     await send({"type": "http.response.body", "body": half, "more_body": True})
@@ -209,7 +209,7 @@ async def _drip(answer: Response, every: float, receive: Receive, send: Send) ->
 
 
 async def _hang(seconds: float, receive: Receive, send: Send) -> None:
-    """Wait until the client leaves, at most for `seconds`, then reset the connection."""
+    """Wait until the client leaves, for `seconds` at most, then reset the connection."""
     try:
         async with asyncio.timeout(seconds):
             await _until_gone(receive)
@@ -218,9 +218,9 @@ async def _hang(seconds: float, receive: Receive, send: Send) -> None:
 
 
 async def _reset(receive: Receive, send: Send) -> None:
-    # ASGI has no word for a broken connection: uvicorn's `send` is a method of what owns the transport.
+    # ASGI cannot break a connection: uvicorn's `send` is a method of the object that owns the transport.
     transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
-    # Without lingering, closing sends a TCP reset.
+    # With linger off, closing sends a TCP reset.
     connection: socket.socket = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -1,4 +1,4 @@
-"""Times and dates as Cronofy takes and gives them (§2 and §4)."""
+"""Times and dates as Cronofy reads and writes them (§2 and §4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def zone(tzid: object) -> ZoneInfo:
-    """Return the IANA zone of that name, or raise ValueError."""
+    """Return the IANA zone with that name, or raise ValueError."""
     if not isinstance(tzid, str) or not tzid:
         raise ValueError("TZID not recognized")
     try:
@@ -28,7 +28,7 @@ def utc_text(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The start or end of an event: an instant, or a date for all-day events, and the event's zone."""
+    """The start or end of an event: a time, or a date for all-day events, with the event's zone."""
 
     value: datetime | date
     tzid: str
@@ -50,13 +50,13 @@ class Moment:
         return cls(aware.astimezone(UTC), tzid)
 
     def instant(self, tzid: str | None = None) -> datetime:
-        """Return the instant; a date begins at midnight in `tzid`, by default the event's own zone."""
+        """Return the time in UTC; a date begins at midnight in `tzid`, by default the event's own zone."""
         if isinstance(self.value, datetime):
             return self.value
         return datetime.combine(self.value, time(), zone(tzid or self.tzid)).astimezone(UTC)
 
     def text(self, *, localized: bool = False) -> str | dict[str, Any]:
-        """Return the moment as a read shows it; `localized` gives `{time, tzid}` (§2)."""
+        """Return it as a read shows it; `localized` gives `{time, tzid}` (§2)."""
         if not isinstance(self.value, datetime):
             plain = self.value.isoformat()
             return {"time": plain, "tzid": self.tzid} if localized else plain

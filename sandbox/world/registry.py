@@ -1,4 +1,4 @@
-"""Who has authorised the application: accounts, their tokens and their profiles."""
+"""Who authorised the application: accounts, their tokens and profiles."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Registry:
     """Accounts by their `sub`, their tokens and their relink URLs."""
 
     def __init__(self, options: Callable[[], SandboxOptions], clock: Callable[[], datetime]) -> None:
-        """Begin with nobody."""
+        """Start without accounts."""
         self._options = options
         self._clock = clock
         self._accounts: dict[str, Account] = {}
-        #: Access token: whose it is, and when it expires.
+        #: By access token: its account, and when it expires.
         self._tokens: dict[str, tuple[str, datetime]] = {}
         self._refresh_tokens: dict[str, str] = {}
-        #: Token of a relink URL: account and profile.
+        #: By a relink URL's token: its account and profile.
         self._relinks: dict[str, tuple[str, str]] = {}
-        #: Calendar: whose it is.
+        #: By calendar: its account.
         self._calendars: dict[str, str] = {}
 
     def add_account(self, account: Account) -> Account:
-        """Add the account, or replace the one with the same `sub`; its tokens are good from now on.
+        """Add the account, or replace the one with the same `sub`; its tokens work from now on.
 
         Raises ValueError when another account has a calendar with the same id.
         """
@@ -52,16 +52,16 @@ class Registry:
         return self._accounts[sub]
 
     def bearer(self, access_token: str) -> Account | None:
-        """Return the account of an access token; None when it is unknown or has expired."""
+        """Return the account of an access token; None if it is unknown or expired."""
         sub, expires = self._tokens.get(access_token, ("", self._clock()))
         return self._accounts.get(sub) if expires > self._clock() else None
 
     def refresher(self, refresh_token: object) -> Account | None:
-        """Return the account of a refresh token; None when it is unknown or revoked."""
+        """Return the account of a refresh token; None if it is unknown or revoked."""
         return self._accounts.get(self._refresh_tokens.get(str(refresh_token), ""))
 
     def refresh(self, account: Account) -> None:
-        """Give the account a new access token; the older ones live out their time (§7)."""
+        """Give the account a new access token; older ones stay valid until they expire (§7)."""
         account.access_token = secrets.token_hex(16)
         if self._options().rotate_refresh_tokens:
             self._refresh_tokens.pop(account.refresh_token or "", None)
@@ -69,19 +69,19 @@ class Registry:
         self._grant(account)
 
     def authorize(self, sub: str) -> Account:
-        """Let the person authorise the application again: fresh tokens, also after a revocation."""
+        """The person authorises the application again: fresh tokens, also after a revocation."""
         account = self.account(sub)
         account.access_token, account.refresh_token = secrets.token_hex(16), secrets.token_hex(16)
         self._grant(account)
         return account
 
     def expire_access_tokens(self, sub: str) -> None:
-        """Let every access token of the account expire now."""
+        """Expire every access token of the account now."""
         for token in [t for t, (owner, _) in self._tokens.items() if owner == self.account(sub).sub]:
             del self._tokens[token]
 
     def revoke_refresh_token(self, sub: str) -> None:
-        """Revoke the account's refresh token; access tokens live out their time."""
+        """Revoke the account's refresh token; access tokens stay valid until they expire."""
         account = self.account(sub)
         self._refresh_tokens.pop(account.refresh_token or "", None)
         account.refresh_token = None
@@ -100,7 +100,7 @@ class Registry:
             self._refresh_tokens[account.refresh_token] = account.sub
 
     def add_profile(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
-        """Connect one more profile to the account."""
+        """Add a profile to the account."""
         account = self.account(sub)
         self._claim(sub, profile)
         if isinstance(profile, CalendarProfile):
@@ -109,7 +109,7 @@ class Registry:
             account.conferencing_profiles.append(profile)
 
     def profile(self, sub: str, profile_id: str) -> CalendarProfile | ConferencingProfile:
-        """Return the profile of either kind, or raise `Unknown`."""
+        """Return the profile, calendar or conferencing, or raise `Unknown`."""
         profile = self.account(sub).profile(profile_id)
         if profile is None:
             raise Unknown(f"profile {profile_id}")
@@ -121,7 +121,7 @@ class Registry:
         profile.connected, profile.disconnection_notified = connected, False
 
     def remove_profile(self, sub: str, profile_id: str) -> None:
-        """Remove a profile of either kind for good."""
+        """Remove a profile, calendar or conferencing, for good."""
         account = self.account(sub)
         gone = self.profile(sub, profile_id)
         self._relinks.pop(gone.relink_token, None)
@@ -132,7 +132,7 @@ class Registry:
             account.calendar_profiles.remove(gone)
 
     def relinked(self, token: str) -> tuple[Account, CalendarProfile | ConferencingProfile]:
-        """Return whose profile a relink URL speaks of, or raise `Unknown`."""
+        """Return the account and profile of a relink URL, or raise `Unknown`."""
         if token not in self._relinks:
             raise Unknown("relink token")
         sub, profile_id = self._relinks[token]

@@ -1,4 +1,4 @@
-"""The record of every API request, and Cronofy's rate limits over it (§8)."""
+"""A log of every API request, and Cronofy's rate limits on them (§8)."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from sandbox.world.world import LOG_LENGTH
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """One request as it arrived; `status` is 0 until it is answered, and stays so if it never is."""
+    """One request as it arrived; `status` stays 0 until it is answered."""
 
     method: str
     path: str
     query: str
     sub: str | None
-    #: What it counts for against the limits: the items of a batch, else 1.
+    #: What it costs against the limits: the number of a batch's items, otherwise 1.
     cost: int
     status: int = 0
-    #: Seconds since the epoch, and seconds of a clock that never jumps.
+    #: Seconds since the epoch, and seconds of a monotonic clock.
     ts: float = field(default_factory=time.time)
     monotonic: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
 class Window:
-    """The exact cost of the requests let through within the last `seconds`."""
+    """The exact cost of the requests admitted within the last `seconds`."""
 
     seconds: float
     passed: deque[tuple[float, int]] = field(default_factory=deque)
     total: int = 0
 
     def wait(self, cost: int, limit: int, now: float) -> float:
-        """Return in how many seconds `cost` would fit under `limit`: 0 now, infinity never."""
+        """Return the seconds until `cost` fits under `limit`: 0 for now, infinity for never."""
         while self.passed and self.passed[0][0] <= now - self.seconds:
             self.total -= self.passed.popleft()[1]
         excess = self.total + cost - limit
@@ -49,7 +49,7 @@ class Window:
         return math.inf
 
     def take(self, cost: int, now: float) -> None:
-        """Count `cost` from `now` on."""
+        """Count `cost` from `now`."""
         self.passed.append((now, cost))
         self.total += cost
 
@@ -58,15 +58,15 @@ class Traffic:
     """The log of requests and the limiter. All times are `time.monotonic()` seconds."""
 
     def __init__(self) -> None:
-        """Begin with an empty log."""
+        """Start with an empty log."""
         self.log: deque[LoggedRequest] = deque(maxlen=LOG_LENGTH)
         self._second = Window(1.0)
         self._minute = Window(60.0)
 
     def admit(self, request: LoggedRequest, per_second: int, per_minute: int) -> float:
-        """Let the request through and return 0, or return the seconds after which it may come again.
+        """Admit the request and return 0, or return the seconds until it may be retried.
 
-        A limit of 0 is none. A refused request takes no room.
+        A limit of 0 means no limit. A refused request costs nothing.
         """
         now = request.monotonic
         wait = max(
@@ -78,15 +78,15 @@ class Traffic:
         return wait
 
     def rates(self) -> dict[str, int]:
-        """Return the highest cost that any sliding second and minute saw arrive.
+        """Return the highest cost that arrived in any sliding second and minute.
 
-        Refused requests are in it, for they were sent; 401s are not, for Cronofy does not count them (§7).
+        Includes refused requests, since they were sent; excludes 401s, which Cronofy does not count (§7).
         """
         counted = [(r.monotonic, r.cost) for r in self.log if r.status != 401]
         return {"max_per_second": _highest(counted, 1.0), "max_per_minute": _highest(counted, 60.0)}
 
     def requests(self, path: str = "") -> list[dict[str, Any]]:
-        """Return the requests whose path holds `path`, oldest first."""
+        """Return the requests whose path contains `path`, oldest first."""
         return [asdict(r) for r in self.log if path in r.path]
 
 

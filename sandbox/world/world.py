@@ -1,6 +1,6 @@
-"""Everything Cronofy knows, in memory, and how it changes as time goes on.
+"""Everything Cronofy knows, in memory, and how it changes over time.
 
-All of it lives on one event loop: nothing here is thread-safe, nothing here waits.
+All of it lives on one event loop: nothing here is thread-safe, and nothing blocks.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from sandbox.world.events import PENDING, Event, render, write
 from sandbox.world.moments import Moment, utc_text
 from sandbox.world.registry import Registry, Unknown
 
-#: What the logs keep; older entries fall out.
+#: How many entries the logs keep; older ones are dropped.
 LOG_LENGTH = 200_000
 
-#: Sends a notification: the callback's address and the body.
+#: Sends a notification: takes the callback's address and the body.
 Notify = Callable[[str, dict[str, Any]], None]
 
 
 def utc_now() -> datetime:
-    """Return the present instant."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
@@ -48,15 +48,15 @@ class Channel:
 
 
 class World:
-    """Accounts, tokens, events and channels, and the agenda of what Cronofy does next.
+    """Accounts, tokens, events and channels, and a schedule of what Cronofy does next.
 
-    `options` is asked at each use, for the control plane may change them; `clock` gives aware UTC.
+    `options` is read at each use, since the control plane may change them; `clock` returns aware UTC.
     """
 
     def __init__(
         self, options: Callable[[], SandboxOptions], notify: Notify, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        """Begin an empty world."""
+        """Start with an empty world."""
         self._options = options
         self._notify = notify
         self._clock = clock
@@ -66,26 +66,26 @@ class World:
         self._events: dict[str, dict[str, Event]] = {}
         self._managed: dict[tuple[str, str], Event] = {}
         self.channels: dict[str, Channel] = {}
-        #: Conferencing authorisations under way, by token: account, provider, where to go back to (§7).
+        #: Conferencing authorisations in progress, by token: account, provider, redirect address (§7).
         self.authorizations: dict[str, tuple[str, str, str]] = {}
-        #: Events, by calendar and event id, that are never generated and whose failure nobody hears of.
+        #: Events, by calendar and event id, that stay pending and whose failure is not notified.
         self.stuck: set[tuple[str, str]] = set()
-        #: What a read of an event shows after a final failure, where it differs from the option.
+        #: What a read of an event shows after a final failure, if it differs from the option.
         self.after_failure: dict[tuple[str, str], AfterFailure] = {}
         #: Names of the providers that are down.
         self.outages: set[str] = set()
-        #: Accepted writes, and what was sent to attendees, oldest first.
+        #: Accepted writes, and what attendees were sent, oldest first.
         self.writes: deque[dict[str, Any]] = deque(maxlen=LOG_LENGTH)
         self.invitations: deque[dict[str, Any]] = deque(maxlen=LOG_LENGTH)
 
     # -- time ---------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """Return the world's present instant, in UTC."""
+        """Return the world's current time, in UTC."""
         return self._clock()
 
     def advance(self) -> None:
-        """Do everything on the agenda that is due by now, in the order of its due time."""
+        """Do everything scheduled up to now, in order of due time."""
         while self._agenda and self._agenda[0][0] <= self.now():
             heapq.heappop(self._agenda)[2]()
 
@@ -105,11 +105,11 @@ class World:
         return self._managed[calendar_id, event_id]
 
     def events(self, calendar_id: str) -> Iterator[Event]:
-        """Yield every event of the calendar, managed or not, deleted ones too."""
+        """Yield every event of the calendar, managed or not, including deleted ones."""
         yield from self._events.get(calendar_id, {}).values()
 
     def upsert(self, account: Account, calendar_id: str, body: dict[str, Any], via: str = "event") -> None:
-        """Accept a valid Create or Update Event; it shows after `visibility_seconds` (§4).
+        """Accept a valid Create or Update Event; reads show it after `visibility_seconds` (§4).
 
         `via` says for the log how it came: "event", "batch" or "sandbox".
         """
@@ -118,7 +118,7 @@ class World:
         self._later(self._options().visibility_seconds, lambda: self._upsert(account, calendar_id, body))
 
     def delete(self, account: Account, calendar_id: str, event_id: str, via: str = "event") -> None:
-        """Accept a Delete Event of the application; deleting what is not there is no error."""
+        """Accept a Delete Event of the application; deleting what does not exist is no error."""
         what = {"sub": account.sub, "action": "delete", "via": via, "body": {"event_id": event_id}}
         self._log(self.writes, calendar_id, event_id, **what)
 
@@ -129,7 +129,7 @@ class World:
         self._later(self._options().visibility_seconds, act)
 
     def add_external(self, sub: str, calendar_id: str, summary: str, start: object, end: object) -> Event:
-        """Let the person add an event of their own."""
+        """The person adds an event of their own."""
         account = self.registry.account(sub)
         now = self.now()
         first, last = Moment.parse(start, account.zoneinfo), Moment.parse(end, account.zoneinfo)
@@ -139,7 +139,7 @@ class World:
         return event
 
     def move(self, calendar_id: str, event_id: str, **changes: object) -> Event:
-        """Let the person change `start`, `end` or `summary`; a pending conference is tried again."""
+        """The person changes `start`, `end` or `summary`; a pending conference is tried again."""
         event = self.event(calendar_id, event_id)
         for name in ("start", "end"):
             if changes.get(name) is not None:
@@ -152,14 +152,14 @@ class World:
         return event
 
     def delete_by_owner(self, calendar_id: str, event_id: str) -> Event:
-        """Let the person delete the event from their calendar."""
+        """The person deletes the event from their calendar."""
         event = self.event(calendar_id, event_id)
         event.deleted, event.updated = True, self.now()
         self._notify_change(event)
         return event
 
     def set_stuck(self, calendar_id: str, event_id: str, stuck: bool) -> None:
-        """Leave an event, also a future one, pending without a reason and without a word, or end that."""
+        """Keep an event, even a future one, pending without a reason or a notification; or stop doing so."""
         key = (calendar_id, event_id)
         (self.stuck.add if stuck else self.stuck.discard)(key)
         event = self._managed.get(key)
@@ -175,7 +175,7 @@ class World:
         key = (calendar_id, str(body["event_id"]))
         event = self._managed.get(key)
         if event is None or event.deleted:
-            # Also after a deletion: the application's id is free again, the old entry stays deleted.
+            # Also after a deletion: the application's id is free again, and the old entry stays deleted.
             nowhere = Moment(now, "Etc/UTC")
             event = Event(account.sub, calendar_id, key[1], "", nowhere, nowhere, now, now)
             self._managed[key] = event
@@ -237,7 +237,7 @@ class World:
         return channel
 
     def close_channel(self, channel_id: str) -> None:
-        """Close a channel, if it is open; nobody is notified."""
+        """Close a channel if it is open; nobody is notified."""
         self.channels.pop(channel_id, None)
 
     def _notify_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
@@ -255,7 +255,7 @@ class World:
                 self._notify(str(subscription.get("uri")), body)
 
     def _notify_disconnected(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
-        # Sent when Cronofy next uses the profile, once for each disconnection (§6b).
+        # Sent when Cronofy next uses the profile, once per disconnection (§6b).
         if profile.disconnection_notified:
             return
         profile.disconnection_notified = True
@@ -264,7 +264,7 @@ class World:
             self._notify_channel(channel, {"type": f"{prefix}profile_disconnected"})
 
     def _notify_change(self, event: Event) -> None:
-        # Only for what people change: the application's own writes do not come back (§4).
+        # Only for people's changes: the application is not notified of its own writes (§4).
         for channel in self._channels_of(event.sub):
             calendars = channel.filters.get("calendar_ids") or [event.calendar_id]
             unmanaged_wanted = not channel.filters.get("only_managed")

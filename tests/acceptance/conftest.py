@@ -1,4 +1,4 @@
-"""The fleets that several modules share: starting one takes seconds; an account each keeps tests apart."""
+"""The fleets that several modules share: starting one takes seconds; separate accounts keep tests apart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _running: list[Fleet] = []
 
 
 def _until_the_end(fleet: Fleet) -> Iterator[Fleet]:
-    """Give the fleet; all of them end with the last test, and at the same time."""
+    """Yield the fleet; all end together, after the last test."""
     _running.append(fleet)
     yield fleet
     for running in _running:
@@ -25,14 +25,14 @@ def _until_the_end(fleet: Fleet) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="package")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """`reconciler up` with a quick clock and short leases; its outcomes also go to a consumer's queue."""
+    """`reconciler up` with a fast clock and short leases; outcomes also go to a consumer's queue."""
     settings = {
         "OUTCOME_TASK": "billing.settle",
         "OUTCOME_QUEUE": OUTCOME_QUEUE,
         # A lease is ten seconds longer than a look may take.
         "LOOK_TIMEOUT": "3",
         "HTTP_TIMEOUT": "3",
-        # What a killed worker held is given out again soon, also for the tests that come after.
+        # What a killed worker held is soon released, for later tests too.
         "TASK_TIME_LIMIT": "12",
         "VISIBILITY_TIMEOUT": "15",
     }
@@ -42,7 +42,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="package")
 def quiet_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """`reconciler up` with a public URL, that looks at nothing on its own while a test lasts."""
+    """`reconciler up` with a public URL, that looks at nothing on its own during a test."""
     settings = {
         "WEBHOOK_URL": f"http://127.0.0.1:{free_port()}",
         "RECHECK_MIN": "300",

@@ -1,7 +1,7 @@
-"""A fleet as an operator runs it, and the few ways in which the outside world meets it.
+"""A fleet as an operator runs it, and how the outside world interacts with it.
 
-The console script in processes of its own, on a real Redis-compatible server, with the sandbox as
-Cronofy and as mail server; a caller that has nothing but Celery and the broker's URL.
+The console script in separate processes, on a real Redis-compatible server, with the sandbox as
+Cronofy and as mail server; a caller that has only Celery and the broker's URL.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.waiting import wait_until
 from worker.host.embedded import embedded_server
 
 INTAKE, URGENT = "reconciler.intake", "reconciler.urgent"
-#: The tasks that callers put on the urgent queue.
+#: The tasks that callers send to the urgent queue.
 QUESTIONS = frozenset({"explain", "reconcile_event", "reconcile_account"})
 OPERATOR = "operator@example.org"
 CAUSES = (
@@ -42,7 +42,7 @@ CAUSES = (
 )
 CLIENT_ID, CLIENT_SECRET = "sandbox-client", f"client-secret-{uuid4().hex}"
 
-#: As in production, with a clock that runs in seconds instead of hours.
+#: As in production, but with seconds instead of hours.
 QUICK = {
     "RECHECK_MIN": "0.5",
     "RECHECK_MAX": "2",
@@ -56,16 +56,16 @@ QUICK = {
 
 
 class Caller:
-    """Another service: Celery, the broker's URL, and the names in the contract."""
+    """Another service: it has Celery, the broker's URL, and the names in the contract."""
 
     def __init__(self, url: str, results: str | None = None) -> None:
-        """Connect to the broker; `results` is where they are, if not there as well."""
+        """Connect to the broker; `results` is the result backend, if it is elsewhere."""
         self._app = Celery(broker=url, backend=results or url, set_as_current=False)
-        # Who waits for no result needs no backend.
+        # Without results there is no need for a backend.
         self._teller = Celery(broker=url, set_as_current=False)
 
     def close(self) -> None:
-        """Close all connections, while the server still runs: results unsubscribe when they are freed."""
+        """Close all connections while the server still runs: results unsubscribe when they are freed."""
         gc.collect()
         backend: Any = self._app.backend
         backend.result_consumer.stop()
@@ -73,19 +73,19 @@ class Caller:
         self._teller.close()
 
     def call(self, task: str, /, **kwargs: Any) -> Any:
-        """Enqueue a task and wait for its result."""
+        """Send a task and wait for its result."""
         return _wait_for(self._send(task, (), kwargs))
 
     def send(self, task: str, /, **kwargs: Any) -> None:
-        """Enqueue a task and go on."""
+        """Send a task without waiting."""
         self._send(task, (), kwargs, app=self._teller, ignore_result=True)
 
     def begin(self, task: str, /, **kwargs: Any) -> str:
-        """Enqueue a task whose result is wanted, and go on; the task's id."""
+        """Send a task whose result is wanted, without waiting; returns the task's id."""
         return str(self._send(task, (), kwargs, app=self._teller).id)
 
     def failure(self, task: str, /, args: Sequence[Any] = (), **kwargs: Any) -> str:
-        """Enqueue a task that has to fail; the failure's kind and text."""
+        """Send a task that must fail; returns the kind and text of the failure."""
         result = self._send(task, args, kwargs)
         error = _wait_for(result, propagate=False)
         assert result.state == "FAILURE"
@@ -111,41 +111,41 @@ def _wait_for(result: Any, *, propagate: bool = True) -> Any:
         try:
             return result.get(timeout=5, propagate=propagate)
         except NoResult:
-            # Celery's client may miss a result while it connects again; asked once more, it looks.
+            # Celery's client may miss a result while it reconnects; asking again makes it look.
             if time.monotonic() > end:
                 raise
 
 
 @dataclass(slots=True)
 class Fleet:
-    """What runs, and how to look at it from outside."""
+    """The running processes, and how to observe them from outside."""
 
     home: Path
     env: dict[str, str]
     redis: Redis
-    #: Where the queues are: the same, if the broker is no other.
+    #: The broker's URL; None if it is the ledger's Redis.
     broker: Redis
     redis_url: str
     control: Control
     caller: Caller
-    #: Where the caller of the events takes its notifications; it hands each on as it came.
+    #: Where the caller of the events receives its notifications; it passes each on unchanged.
     webhook: str
     log: Path
     children: list[Child] = field(default_factory=list)
 
     @property
     def up(self) -> Child:
-        """The command that was started first."""
+        """The command started first."""
         return self.children[0]
 
     def start(self, *args: str) -> Child:
-        """Start one more command."""
+        """Start another command."""
         child = Child(self.home, self.env, self.log, *args)
         self.children.append(child)
         return child
 
     def restart(self) -> None:
-        """Start the first command again, after it was ended."""
+        """Start the first command again after it ended."""
         self.children[0] = Child(self.home, self.env, self.log, "up")
         self.answers()
 
@@ -154,12 +154,12 @@ class Fleet:
         assert self.caller.call("explain", sub="nobody", calendar_id="none", event_id="none") is None
 
     def ask_to_end(self) -> None:
-        """SIGTERM to all."""
+        """Send SIGTERM to all."""
         for child in self.children:
             child.ask_to_end()
 
     def end(self) -> None:
-        """End all, at the same time."""
+        """End all at the same time."""
         self.ask_to_end()
         for child in self.children:
             child.end()
@@ -169,19 +169,19 @@ class Fleet:
         return run_command(self.home, self.env, *args)
 
     def logged(self, event: str) -> list[Json]:
-        """The lines of the log of one kind so far; without Celery's banner."""
+        """The log lines of one event so far, without Celery's banner."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     def outcomes(self, sub: str | None = None) -> list[dict[str, Any]]:
-        """The outcomes stream, or what of it is about one account; oldest first."""
+        """The outcomes stream, or only one account's; oldest first."""
         entries: Any = self.redis.xrange("reconciler:outcomes")
         assert all(list(fields) == [b"outcome"] for _, fields in entries)
-        told = [json.loads(fields[b"outcome"]) for _, fields in entries]
-        return [outcome for outcome in told if sub in (None, outcome["sub"])]
+        found = [json.loads(fields[b"outcome"]) for _, fields in entries]
+        return [outcome for outcome in found if sub in (None, outcome["sub"])]
 
     def outcome(self, kind: str, sub: str, event_id: str | None, seconds: float = 15) -> dict[str, Any]:
-        """The first outcome of this kind, as soon as it is told."""
+        """The first outcome of this type, waiting for it."""
 
         def find() -> dict[str, Any] | None:
             wanted = (kind, event_id)
@@ -190,12 +190,12 @@ class Fleet:
         return wait_until(find, seconds, 0.1, what=f"{kind} of {event_id} of {sub}") or {}
 
     def requests(self, sub: str, method: str = "GET", path: str = "/v1/") -> list[Json]:
-        """The requests at Cronofy with this account's token."""
+        """The requests to Cronofy with this account's token."""
         logged = self.control.requests(path)
         return [request for request in logged if (request["sub"], request["method"]) == (sub, method)]
 
     def writes(self, sub: str) -> list[Json]:
-        """The requests at Cronofy that write this account's events, alone or in a batch."""
+        """The requests to Cronofy that write this account's events, singly or in a batch."""
         written = self.requests(sub, "POST")
         return [r for r in written if r["path"] == "/v1/batch" or r["path"].endswith("/events")]
 
@@ -204,7 +204,7 @@ class Fleet:
         return bool(self.redis.exists(f"celery-task-meta-{task_id}"))
 
     def drained(self) -> bool:
-        """Whether no message is waiting and none is in a worker's hands."""
+        """Whether no message is waiting or in a worker's hands."""
         queues: Any = [self.broker.llen(name) for name in (INTAKE, URGENT)]
         return not any(queues) and not self.broker.hlen("unacked")
 
@@ -216,10 +216,10 @@ class Fleet:
 
 
 class Person:
-    """An account at Cronofy with one calendar, and its connection to the fleet."""
+    """An account at Cronofy with one calendar, connected to the fleet."""
 
     def __init__(self, fleet: Fleet, sub: str, profiles: list[Json], fields: Json) -> None:
-        """Make the account at Cronofy."""
+        """Create the account at Cronofy."""
         self.fleet, self.sub, self.calendar_id = fleet, sub, f"cal_{sub}"
         self.email = f"{sub}@example.org"
         calendar = {"provider_name": "google", "calendars": [{"calendar_id": self.calendar_id}]}
@@ -228,12 +228,12 @@ class Person:
         self.refresh_token, self.access_token = created["refresh_token"], created["access_token"]
 
     def connect(self) -> None:
-        """Hand the tokens over, as the service does that the person authorised."""
+        """Pass on the tokens, as the service that the person authorised does."""
         tokens = {"refresh_token": self.refresh_token, "access_token": self.access_token}
         assert self.fleet.caller.call("connect_account", sub=self.sub, name="Dana", **tokens) is True
 
     def write(self, event_id: str, profile_id: str, start: timedelta, **fields: Any) -> Json:
-        """Write an event at Cronofy as the calling service does; returns the body that it sent."""
+        """Write an event at Cronofy as the calling service does; returns the body sent."""
         begins = (datetime.now(UTC) + start).replace(microsecond=0)
         interactions = [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}]
         body = {
@@ -251,20 +251,20 @@ class Person:
         return body
 
     def track(self, body: Json, **fields: Any) -> None:
-        """Have the event watched."""
+        """Track the event."""
         event = {"sub": self.sub, "calendar_id": self.calendar_id, "event": body}
         assert self.fleet.caller.call("track", **event, **fields) is True
 
     def write_and_track(
         self, event_id: str, profile_id: str, start: timedelta = timedelta(days=2), **fields: Any
     ) -> Json:
-        """Both, one after the other."""
+        """Write the event, then track it."""
         body = self.write(event_id, profile_id, start)
         self.track(body, **fields)
         return body
 
     def stick(self, event_id: str, on: bool = True) -> None:
-        """Let Cronofy make no conference for the event and say nothing, or end that."""
+        """Let Cronofy make no conference for the event and say nothing, or stop doing so."""
         self.fleet.control.set_stuck(self.calendar_id, event_id, on)
 
     def explain(self, event_id: str) -> Any:
@@ -273,16 +273,16 @@ class Person:
         return self.fleet.caller.call("explain", **names)
 
     def outcome(self, kind: str, event_id: str | None, seconds: float = 15) -> dict[str, Any]:
-        """The outcome of this kind about one of the events (None: about the account as a whole)."""
+        """The outcome of this type about one of the events (None: about the whole account)."""
         return self.fleet.outcome(kind, self.sub, event_id, seconds)
 
-    def told(self) -> list[tuple[str, str | None]]:
-        """Kind and event id of all outcomes about this account, sorted."""
+    def outcome_kinds(self) -> list[tuple[str, str | None]]:
+        """Type and event id of all outcomes about this account, sorted."""
         pairs = [(o["type"], o["event_id"]) for o in self.fleet.outcomes(self.sub)]
         return sorted(pairs, key=str)
 
     def mails(self) -> list[Json]:
-        """The mails to this person."""
+        """The emails to this person."""
         return [mail for mail in self.fleet.control.mail() if self.email in mail["to"]]
 
 
@@ -301,7 +301,7 @@ def running_fleet(
     smtp_login: str = "",
     callers: str | None = None,
 ) -> Iterator[Fleet]:
-    """Start the command on a server, a sandbox and a mailbox of its own; these settings go before QUICK.
+    """Start the command on a server, a sandbox and a mailbox of its own; these settings override QUICK.
 
     `ledger` and `broker` are the URLs of servers that run already; `smtp_login` is user:password for the mail
     server; `callers` is the broker's URL as callers are given it, if that is another.
@@ -333,7 +333,7 @@ def running_fleet(
 
 
 def running_sandbox() -> RunningSandbox:
-    """Cronofy for a test: conferences come at once, and only the limit of a second is enforced."""
+    """A sandbox: conferences come at once, and only the limit per second is enforced."""
     return RunningSandbox(
         SandboxOptions(
             client_id=CLIENT_ID,
@@ -346,7 +346,7 @@ def running_sandbox() -> RunningSandbox:
 
 
 def cronofy_settings(sandbox: RunningSandbox) -> dict[str, str]:
-    """The settings that make the sandbox take the places of Cronofy and of the mail server."""
+    """The settings that use the sandbox as Cronofy and as mail server."""
     return {
         "CRONOFY_CLIENT_ID": CLIENT_ID,
         "CRONOFY_CLIENT_SECRET": CLIENT_SECRET,

@@ -1,4 +1,4 @@
-"""The console script in processes of its own: started, watched, and ended by their pids."""
+"""The console script in separate processes: started, watched, and ended by pid."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ RECONCILER = Path(sys.executable).with_name("reconciler")
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """What a child process gets: these settings and no other of ours."""
+    """A child process's environment: these settings and no other of ours."""
     outer = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
     return outer | {f"RECONCILER_{name}": value for name, value in settings.items()}
 
 
 def run_command(home: Path, env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of `reconciler` to its end, which has to come within two minutes."""
+    """Run a `reconciler` command to its end, within two minutes."""
     return subprocess.run(
         [RECONCILER, *args], cwd=home, env=env, capture_output=True, text=True, timeout=120, check=False
     )
 
 
 def children_of(pid: int) -> list[int]:
-    """The pids of a process's children, as /proc has them."""
+    """The pids of a process's children, from /proc."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -40,7 +40,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def runs(pid: int) -> bool:
-    """Whether the process is there and is no zombie."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -48,10 +48,10 @@ def runs(pid: int) -> bool:
 
 
 class Child:
-    """A command of `reconciler` that runs until it is ended, in a process group of its own."""
+    """A running `reconciler` command, in its own process group."""
 
     def __init__(self, home: Path, env: Mapping[str, str], log: Path, *args: str) -> None:
-        """Start it; what it and its children print is added to `log`."""
+        """Start it; its output and its children's is appended to `log`."""
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [RECONCILER, *args], cwd=home, env=env, stdout=output, stderr=output, start_new_session=True
@@ -59,13 +59,13 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The command's own process."""
+        """The command's own pid."""
         return self.process.pid
 
     def role(self, name: str) -> int | None:
-        """The pid of the child of `up` that has this role."""
+        """The pid of the child of `up` with this role."""
         started = b"\0".join([b"-m", b"worker.cli", name.encode()])
-        # Where setproctitle is installed, Celery gives its processes titles.
+        # With setproctitle installed, Celery sets process titles.
         title = {"worker": b"[celeryd: ", "beat": b"[celery beat]"}.get(name, started)
         for pid in children_of(self.pid):
             with contextlib.suppress(OSError):
@@ -75,11 +75,11 @@ class Child:
         return None
 
     def ask_to_end(self) -> None:
-        """SIGTERM to the command itself, unless it has ended."""
+        """Send SIGTERM to the command itself, unless it has ended."""
         self.process.terminate()
 
     def end(self, seconds: float = 20.0) -> int:
-        """SIGTERM, a bounded wait, then SIGKILL for whatever is left of the group; the exit code."""
+        """SIGTERM, a bounded wait, then SIGKILL for what is left of the group; returns the exit code."""
         self.ask_to_end()
         try:
             return self.process.wait(seconds)
@@ -91,7 +91,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """A demo that runs, the directory it was started in, and what it prints."""
+    """A running demo, its working directory, and its output."""
 
     process: subprocess.Popen[bytes]
     home: Path
@@ -100,7 +100,7 @@ class Demo:
 
 @contextmanager
 def running_demo(home: Path, elsewhere: Path, *options: str) -> Iterator[Demo]:
-    """Start `reconciler demo` in `home`, twice as fast as usual; it is killed if it still runs at the end."""
+    """Start `reconciler demo` in `home` at twice the usual speed; killed if still running at the end."""
     output = elsewhere / "demo.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A RabbitMQ of a test's own on this machine, where one is installed: on free ports, in a folder."""
+"""A RabbitMQ for a test on this machine, if installed: on free ports, in its own directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-#: Debian's command of the server's name changes the user first.
+#: Debian's wrapper of the server command switches the user first.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 needs_rabbitmq = pytest.mark.skipif(
     not (SCRIPTS / "rabbitmq-server").exists() or shutil.which("epmd") is None,
@@ -25,10 +25,10 @@ needs_rabbitmq = pytest.mark.skipif(
 
 
 class RabbitMQ:
-    """One node; what it holds is in its folder, and there again after a new start."""
+    """One node; its data is in its directory and survives a restart."""
 
     def __init__(self, home: Path) -> None:
-        """`home` is made if it is not there."""
+        """`home` is created if missing."""
         home.mkdir(exist_ok=True)
         self._port, epmd = free_port(), free_port()
         self._log = home / "out.log"
@@ -48,7 +48,7 @@ class RabbitMQ:
             "ERL_EPMD_PORT": str(epmd),
         }
         self._node: subprocess.Popen[bytes] | None = None
-        # Erlang's directory of nodes: it would start one of its own, and leave it running.
+        # Erlang's port mapper daemon: otherwise the node would start one and leave it running.
         self._epmd = self._run("epmd", "-port", str(epmd), "-address", "127.0.0.1")
 
     @property
@@ -62,7 +62,7 @@ class RabbitMQ:
         wait_until(self._listens, 60, what="RabbitMQ")
 
     def kill(self) -> None:
-        """End the node and what it runs by SIGKILL."""
+        """Kill the node and its child processes with SIGKILL."""
         self._end(signal.SIGKILL)
 
     def control(self, *args: str) -> None:
@@ -84,7 +84,7 @@ class RabbitMQ:
             )
 
     def _end(self, number: signal.Signals) -> None:
-        """The node is a shell script with the node below it, in a group of their own."""
+        """The node is a shell script and its children, in their own process group."""
         if self._node is not None:
             os.killpg(self._node.pid, number)
             self._node.wait(30)

@@ -1,4 +1,4 @@
-"""Each cause of the contract, from tracking to outcome and diagnosis."""
+"""Each cause in the contract, from tracking to outcome and diagnosis."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ GO_TO = {"profile_id": "pro_asked", "provider_name": "go_to"}
 
 @dataclass(frozen=True)
 class Row:
-    """A cause: what the contract says of it, and how it comes about."""
+    """A cause: what the contract says about it, and how to bring it about."""
 
     cause: str
     state: str
     remedy: str
-    #: What is told of it, and whether that is about the event or about a profile or account as a whole.
+    #: Its outcome, and whether that is about the event or about a profile or account as a whole.
     outcome: str | None
     about_event: bool = True
-    #: The account's profiles, its other fields, and which profile its event asks for.
+    #: The account's profiles, its other fields, and the profile its event asks for.
     profiles: Sequence[Json] = (zoom("pro_asked"),)
     fields: Json = field(default_factory=dict)
     asked: str = "pro_asked"
     start: timedelta = timedelta(days=2)
-    #: Whether no conference comes of it, and what happens between the write and the tracking.
+    #: Whether it never gets a conference, and what happens between the write and tracking.
     stuck: bool = False
     meanwhile: Callable[[Person], None] = lambda _: None
 
@@ -71,10 +71,10 @@ REMOVED, NO_LICENCE = {"removed_profiles": ["pro_asked"]}, {"missing_meeting_url
 ROWS = [
     Row("generating", "pending", "wait", None, stuck=True),
     Row("credentials_expired", "pending", "relink_email", "relink_requested", False, profiles=EXPIRED),
-    # Two other profiles could take the removed one's place.
+    # Two other profiles could replace the removed one.
     Row("profile_removed", "pending", "escalate", "escalated", profiles=OTHERS, fields=REMOVED),
     Row("event_in_past", "closed", "close", "closed", start=timedelta(hours=-3)),
-    # The calendar's own service gives no link, and Cronofy notifies that.
+    # The calendar's own service returns no link, and Cronofy notifies that.
     Row("missing_meeting_url", "pending", "escalate", "escalated", True, (), NO_LICENCE, "integrated"),
     Row("provider_outage", "pending", "wait", "delayed", profiles=[GO_TO], meanwhile=_fail),
     Row("account_unauthorized", "pending", "close", "account_lost", False, stuck=True, meanwhile=_lose),
@@ -85,12 +85,12 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def people(fleet: Fleet) -> dict[str, Person]:
-    """All causes brought about at once; they come to light while the first ones are checked."""
+    """All causes at once; they show up while the first ones are checked."""
     return {row.cause: row.arrange(fleet) for row in ROWS}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cause)
-def test_each_cause_is_diagnosed_and_told_as_the_contract_says(row: Row, people: dict[str, Person]) -> None:
+def test_each_cause_is_published_as_in_the_contract(row: Row, people: dict[str, Person]) -> None:
     """Its diagnosis has the contract's keys, state and remedy, and its outcome the contract's fields."""
     person = people[row.cause]
     if row.outcome:
@@ -120,8 +120,8 @@ def test_each_cause_is_diagnosed_and_told_as_the_contract_says(row: Row, people:
         assert datetime.fromisoformat(diagnosis["next_check_at"]).tzinfo is not None
 
 
-def test_an_event_that_gets_its_conference_is_told_with_its_link(people: dict[str, Person]) -> None:
-    """Waiting ends with the outcome `assigned`, and the diagnosis then has no cause and the link."""
+def test_an_event_that_gets_its_conference_is_published_with_its_link(people: dict[str, Person]) -> None:
+    """Waiting ends with the outcome `assigned`; the diagnosis then has the link and no cause."""
     person = people["generating"]
 
     person.stick("generating", on=False)
@@ -137,21 +137,19 @@ def test_an_event_that_gets_its_conference_is_told_with_its_link(people: dict[st
 
 
 def test_an_outage_that_ends_needs_nobody(fleet: Fleet, people: dict[str, Person]) -> None:
-    """Once the service is back, the event is assigned, and was told as delayed only once."""
+    """Once the service is back, the event is assigned; it was reported as delayed only once."""
     person = people["provider_outage"]
     person.outcome("delayed", "provider_outage")
 
     fleet.control.end_outage("go_to")
 
     person.outcome("assigned", "provider_outage")
-    about_event = [kind for kind, event_id in person.told() if event_id]
+    about_event = [kind for kind, event_id in person.outcome_kinds() if event_id]
     assert about_event == ["assigned", "delayed"]
 
 
-def test_an_account_that_is_connected_again_is_taken_up_where_it_was(
-    fleet: Fleet, people: dict[str, Person]
-) -> None:
-    """Its tracked events are looked at again with the new tokens, without being tracked again."""
+def test_an_account_connected_again_resumes(fleet: Fleet, people: dict[str, Person]) -> None:
+    """Its tracked events are looked at with the new tokens, without being tracked again."""
     person = people["account_unauthorized"]
     person.outcome("account_lost", None)
     fresh = fleet.control.authorize(person.sub)
@@ -161,5 +159,5 @@ def test_an_account_that_is_connected_again_is_taken_up_where_it_was(
     person.connect()
 
     person.outcome("assigned", "account_unauthorized")
-    assert person.told().count(("account_lost", None)) == 1
-    assert person.told().count(("account_connected", None)) == 2
+    assert person.outcome_kinds().count(("account_lost", None)) == 1
+    assert person.outcome_kinds().count(("account_connected", None)) == 2

@@ -1,4 +1,4 @@
-"""The commands, as a person at a terminal or a script meets them."""
+"""The commands, as used by a person at a terminal or by a script."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(
-    ("lines", "code", "said", "refused"),
+    ("lines", "code", "message", "refused"),
     [
         pytest.param(GOOD, 0, "2 imported, 0 refused", [], id="good lines"),
         pytest.param(
@@ -46,15 +46,15 @@ BAD = [
     ],
 )
 def test_a_file_is_imported(
-    quiet_fleet: Fleet, tmp_path: Path, lines: list[str], code: int, said: str, refused: list[str]
+    quiet_fleet: Fleet, tmp_path: Path, lines: list[str], code: int, message: str, refused: list[str]
 ) -> None:
-    """Each refused line is named by its number, empty ones are no lines, and the rest is tracked."""
+    """Each refused line is named by number, blank lines are skipped, and the rest is tracked."""
     file = tmp_path / "events.jsonl"
     file.write_text("\n".join(lines))
 
     run = quiet_fleet.run("track", str(file))
 
-    assert (run.returncode, run.stdout.strip()) == (code, said)
+    assert (run.returncode, run.stdout.strip()) == (code, message)
     assert re.findall(r"line (\d+):", run.stderr) == refused
     assert "Traceback" not in run.stderr
     for event_id in ("first", "last"):
@@ -64,7 +64,7 @@ def test_a_file_is_imported(
 
 
 def test_explain_says_why_and_what_follows(fleet: Fleet) -> None:
-    """Two sentences come first, the evidence follows; as JSON it is what the task answers."""
+    """Two sentences first, then the evidence; as JSON it is the task's answer."""
     person = fleet.person(zoom("pro_past"))
     person.write_and_track("past", "pro_past", timedelta(hours=-1))
     person.outcome("closed", "past")

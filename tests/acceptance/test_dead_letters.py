@@ -1,4 +1,4 @@
-"""Dead letters as an operator meets them: listed, read, corrected, sent again, dropped."""
+"""Dead letters as an operator sees them: listed, read, corrected, replayed, dropped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def letters(quiet_fleet: Fleet) -> Iterator[Fleet]:
+def clean_fleet(quiet_fleet: Fleet) -> Iterator[Fleet]:
     """A fleet without dead letters."""
     quiet_fleet.redis.delete("reconciler:dead-letters")
     yield quiet_fleet
@@ -23,67 +23,73 @@ def letters(quiet_fleet: Fleet) -> Iterator[Fleet]:
 
 
 def listed(fleet: Fleet) -> Any:
-    """The contract's list."""
+    """The list, as in the contract."""
     ran = fleet.run("dead-letters", "--json")
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
 
 def refuse(fleet: Fleet, **kwargs: Any) -> str:
-    """Have a `track` refused; the letter's id."""
+    """Have a `track` refused; returns the dead letter's id."""
     fleet.caller.failure("track", **kwargs)
     return ids(fleet)[-1]
 
 
 def ids(fleet: Fleet) -> list[str]:
-    """The ids of all letters, the newest last: sooner read here than by a command."""
+    """The ids of all dead letters, newest last: faster to read here than with a command."""
     entries: Any = fleet.redis.xrange("reconciler:dead-letters")
     return [letter_id.decode() for letter_id, _ in entries]
 
 
-def test_a_refused_payload_is_corrected_on_the_way_back(letters: Fleet) -> None:
-    """Sent again as it was it comes back with its reason; with one argument replaced it is carried out."""
-    person = letters.person(zoom("pro_zoom"))
+def test_a_refused_payload_can_be_corrected_and_replayed(clean_fleet: Fleet) -> None:
+    """Replayed unchanged it comes back with its reason; with one argument replaced it is carried out."""
+    person = clean_fleet.person(zoom("pro_zoom"))
     event = {"event_id": 7, "summary": "Planning", "conferencing": {"profile_id": "pro_zoom"}}
-    refuse(letters, sub=person.sub, calendar_id=person.calendar_id, event=event)
-    [kept] = listed(letters)
+    refuse(clean_fleet, sub=person.sub, calendar_id=person.calendar_id, event=event)
+    [kept] = listed(clean_fleet)
     assert list(kept) == ["id", "task", "reason", "at", "kwargs"]
     assert kept["task"] == "conferencing.track"
     assert "event.event_id" in kept["reason"]
     assert kept["kwargs"]["event"] == event
 
-    assert letters.run("dead-letters", "replay", "--all").returncode == 0
+    assert clean_fleet.run("dead-letters", "replay", "--all").returncode == 0
 
-    wait_until(lambda: ids(letters) not in ([], [kept["id"]]), 10, 0.1, what="the letter to come back")
-    [back] = listed(letters)
+    wait_until(
+        lambda: ids(clean_fleet) not in ([], [kept["id"]]), 10, 0.1, what="the dead letter to come back"
+    )
+    [back] = listed(clean_fleet)
     assert (back["reason"], back["kwargs"]) == (kept["reason"], kept["kwargs"])
-    ran = letters.run("dead-letters", "replay", back["id"], "--set", 'event.event_id="seven"')
+    ran = clean_fleet.run("dead-letters", "replay", back["id"], "--set", 'event.event_id="seven"')
     assert (ran.returncode, ran.stdout) == (0, f"{back['id']} conferencing.track sent again\n")
     wait_until(lambda: person.explain("seven"), 10, 0.1, what="the event to be tracked")
-    assert ids(letters) == []
+    assert ids(clean_fleet) == []
 
 
-def test_secrets_are_masked_and_still_sent_again(letters: Fleet) -> None:
-    """No command prints a token, also under a misspelt name; one argument too many can be left out."""
+def test_secrets_are_masked_and_still_replayed(clean_fleet: Fleet) -> None:
+    """No command prints a token, even under a misspelt name; a surplus argument can be dropped."""
     sub, token = f"acc_{uuid4().hex}", f"token-{uuid4().hex}"
-    letters.caller.failure("connect_account", sub=sub, refresh_token=token, refreshtoken=token, name="Dana")
+    clean_fleet.caller.failure(
+        "connect_account", sub=sub, refresh_token=token, refreshtoken=token, name="Dana"
+    )
 
-    [letter] = listed(letters)
-    printed = letters.run("dead-letters", "show", letter["id"]).stdout + letters.run("dead-letters").stdout
+    [letter] = listed(clean_fleet)
+    printed = (
+        clean_fleet.run("dead-letters", "show", letter["id"]).stdout + clean_fleet.run("dead-letters").stdout
+    )
 
     assert letter["kwargs"] == {"sub": sub, "refresh_token": "***", "refreshtoken": "***", "name": "Dana"}
     assert sub in printed
     assert token not in printed
-    assert letters.run("dead-letters", "replay", letter["id"], "--unset", "refreshtoken").returncode == 0
-    wait_until(lambda: letters.redis.exists(f"reconciler:account:{sub}"), 10, 0.1, what="the account")
+    assert clean_fleet.run("dead-letters", "replay", letter["id"], "--unset", "refreshtoken").returncode == 0
+    wait_until(lambda: clean_fleet.redis.exists(f"reconciler:account:{sub}"), 10, 0.1, what="the account")
 
 
-def test_the_table_fits_a_terminal_of_eighty_columns(letters: Fleet) -> None:
-    """Long reasons are wrapped; the ids stay whole, to be copied."""
+def test_the_table_fits_a_terminal_of_eighty_columns(clean_fleet: Fleet) -> None:
+    """Long reasons are wrapped; ids stay whole, to be copied."""
     event = {"event_id": "e", "start": "x" * 300}
-    kept = [refuse(letters, sub="acc", calendar_id="cal", event=event) for _ in range(3)]
+    kept = [refuse(clean_fleet, sub="acc", calendar_id="cal", event=event) for _ in range(3)]
 
-    ran = letters.run("dead-letters", "list", "--limit", "2")
+    ran = clean_fleet.run("dead-letters", "list", "--limit", "2")
 
     lines = ran.stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -91,20 +97,20 @@ def test_the_table_fits_a_terminal_of_eighty_columns(letters: Fleet) -> None:
     assert "3 in all" in ran.stdout
 
 
-def test_an_unknown_id_changes_nothing_and_names_the_nearest(letters: Fleet) -> None:
-    """One digit wrong among ids that are right."""
-    kept = refuse(letters, sub="acc", calendar_id="cal", event={})
+def test_an_unknown_id_changes_nothing_and_names_the_nearest(clean_fleet: Fleet) -> None:
+    """One wrong digit among valid ids."""
+    kept = refuse(clean_fleet, sub="acc", calendar_id="cal", event={})
     wrong = kept[:-3] + ("1" if kept[-3] != "1" else "2") + kept[-2:]
 
     for args in (("replay", kept, wrong), ("drop", kept, wrong, "--yes"), ("show", wrong)):
-        answer = letters.run("dead-letters", *args)
+        answer = clean_fleet.run("dead-letters", *args)
         assert answer.returncode == 1
         assert f"There is no dead letter {wrong}; the nearest is {kept}." in answer.stderr
-    assert ids(letters) == [kept]
+    assert ids(clean_fleet) == [kept]
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "said"),
+    ("setting", "value", "message"),
     [
         pytest.param(
             "VAULT_KEYS", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", " left: ", id="no key fits"
@@ -112,36 +118,36 @@ def test_an_unknown_id_changes_nothing_and_names_the_nearest(letters: Fleet) -> 
         pytest.param("BROKER_URL", "redis://127.0.0.1:1/0", "The broker does not accept", id="no broker"),
     ],
 )
-def test_what_cannot_be_sent_again_stays(letters: Fleet, setting: str, value: str, said: str) -> None:
-    """A letter that no key opens, or whose message nobody takes, is left, and exit code 1 says so."""
-    kept = refuse(letters, sub="acc", calendar_id="cal", event={"event_id": "e"}, more=1)
-    env = {**letters.env, f"RECONCILER_{setting}": value}
+def test_what_cannot_be_replayed_stays(clean_fleet: Fleet, setting: str, value: str, message: str) -> None:
+    """A dead letter that no key opens, or that no broker takes, is kept, and exit code 1 says so."""
+    kept = refuse(clean_fleet, sub="acc", calendar_id="cal", event={"event_id": "e"}, more=1)
+    env = {**clean_fleet.env, f"RECONCILER_{setting}": value}
 
-    ran = run_command(letters.home, env, "dead-letters", "replay", "--all")
-    [locked] = json.loads(run_command(letters.home, env, "dead-letters", "--json").stdout)
+    ran = run_command(clean_fleet.home, env, "dead-letters", "replay", "--all")
+    [locked] = json.loads(run_command(clean_fleet.home, env, "dead-letters", "--json").stdout)
 
     assert ran.returncode == 1
-    assert said in ran.stderr
+    assert message in ran.stderr
     assert setting == "BROKER_URL" or (
         locked["kwargs"] is None and "RECONCILER_VAULT_KEYS" in locked["reason"]
     )
-    assert ids(letters) == [kept]
+    assert ids(clean_fleet) == [kept]
 
 
-def test_letters_are_erased_only_when_that_is_meant(letters: Fleet) -> None:
-    """Without a terminal to ask at, only with --yes; one of them or all."""
+def test_dead_letters_are_dropped_only_on_confirmation(clean_fleet: Fleet) -> None:
+    """Without a terminal to confirm on, only with --yes; one of them or all."""
     first, second, third = (
-        refuse(letters, sub="acc", calendar_id="cal", event={}, number=number) for number in range(3)
+        refuse(clean_fleet, sub="acc", calendar_id="cal", event={}, number=number) for number in range(3)
     )
 
-    unasked = letters.run("dead-letters", "drop", "--all")
-    one = letters.run("dead-letters", "drop", second, "--yes")
-    left = ids(letters)
-    rest = letters.run("dead-letters", "drop", "--all", "--yes")
+    unasked = clean_fleet.run("dead-letters", "drop", "--all")
+    one = clean_fleet.run("dead-letters", "drop", second, "--yes")
+    left = ids(clean_fleet)
+    rest = clean_fleet.run("dead-letters", "drop", "--all", "--yes")
 
     assert (unasked.returncode, "--yes" in unasked.stderr) == (2, True)
     assert (one.stdout, left, rest.stdout) == ("1 dropped\n", [first, third], "2 dropped\n")
-    assert letters.run("dead-letters").stdout == "There are no dead letters.\n"
+    assert clean_fleet.run("dead-letters").stdout == "There are no dead letters.\n"
 
 
 @pytest.mark.parametrize(
@@ -154,9 +160,9 @@ def test_letters_are_erased_only_when_that_is_meant(letters: Fleet) -> None:
         pytest.param("--json show 1-0", id="--json in front of a command"),
     ],
 )
-def test_wrong_usage_is_refused(args: str, letters: Fleet) -> None:
-    """Exit code 2, with a word on what is wrong."""
-    ran = letters.run("dead-letters", *args.split())
+def test_wrong_usage_is_refused(args: str, clean_fleet: Fleet) -> None:
+    """Exit code 2, and a message saying what is wrong."""
+    ran = clean_fleet.run("dead-letters", *args.split())
 
     assert ran.returncode == 2
     assert "Error: " in ran.stderr

@@ -1,4 +1,4 @@
-"""The demo, as somebody runs it who tries the program."""
+"""The demo, as someone trying out the program runs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 
 
 def test_the_demo_shows_every_cause_and_ends_well(tmp_path: Path) -> None:
-    """It exits with 0, names each cause, and leaves nothing behind in the directory that it is run in."""
+    """It exits with 0, names each cause, and leaves nothing behind in its working directory."""
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     home.mkdir()
     elsewhere.mkdir()
@@ -28,8 +28,8 @@ def test_the_demo_shows_every_cause_and_ends_well(tmp_path: Path) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_a_demo_that_is_kept_can_be_asked(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What it prints at its end is run as it stands, in the directory that it names; Ctrl-C ends it."""
+def test_a_demo_left_running_can_be_queried(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The commands it prints at its end work as shown, in the directory it names; Ctrl-C ends it."""
     with running_demo(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("out"), "--keep") as kept:
         wait_until(lambda: "reconciler serve" in kept.output.read_text(), 60, what="the end of the demo")
         shown = kept.output.read_text()

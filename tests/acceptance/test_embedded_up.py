@@ -1,4 +1,4 @@
-"""`reconciler up` without a Redis of one's own."""
+"""`reconciler up` without a Redis of your own."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ EVENT = {
 
 @pytest.fixture
 def sandbox() -> Iterator[RunningSandbox]:
-    """A Cronofy that is reached but knows nobody."""
+    """A Cronofy that can be reached but knows no account."""
     with running_sandbox() as running:
         yield running
 
 
 @contextmanager
 def _up(home: Path, env: dict[str, str]) -> Iterator[tuple[str, int]]:
-    """`reconciler up`, from the moment its server answers to its orderly end; gives its URL and pid."""
+    """`reconciler up`, from its server's first answer to an orderly end; yields its URL and pid."""
     child = Child(home, env, home / "processes.log", "up")
     address = home / "data" / "embedded.url"
     try:

@@ -32,13 +32,13 @@ needs_redis_cli = pytest.mark.skipif(shutil.which("redis-cli") is None, reason="
 
 
 def _for_redis_cli(fleet: Fleet) -> dict[str, str]:
-    """The URL without its password, which goes its own way."""
+    """The URL without its password, which is passed separately."""
     url = urlsplit(fleet.redis_url)
     return {"BROKER_URL": f"redis://127.0.0.1:{url.port}/0", "REDISCLI_AUTH": url.password or ""}
 
 
 def _try(fleet: Fleet, command: list[str], event: Json, cwd: Path, **env: str) -> CompletedProcess[str]:
-    """Run an example with the event on its standard input."""
+    """Run an example with the event on standard input."""
     return subprocess.run(
         command,
         cwd=cwd,
@@ -52,14 +52,14 @@ def _try(fleet: Fleet, command: list[str], event: Json, cwd: Path, **env: str) -
 
 
 def _run(fleet: Fleet, command: list[str], event: Json, cwd: Path, **env: str) -> str:
-    """The same; what it printed."""
+    """Run an example; returns what it printed."""
     done = _try(fleet, command, event, cwd, **env)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
 
 def _hands_over(fleet: Fleet, name: str, cwd: Path, *command: str) -> None:
-    """Account and event of somebody whom only Cronofy knows are taken, and the diagnosis is printed."""
+    """Account and event of somebody known only to Cronofy are accepted, and the diagnosis is printed."""
     person = Person(fleet, f"acc_{os.urandom(6).hex()}", [zoom("pro_zoom")], {})
     person.stick(name)
     event = person.write(name, "pro_zoom", timedelta(days=2))
@@ -72,13 +72,13 @@ def _hands_over(fleet: Fleet, name: str, cwd: Path, *command: str) -> None:
     person.outcome("assigned", name)
 
 
-def test_a_caller_in_python_hands_an_event_over(fleet: Fleet) -> None:
-    """With Celery alone."""
+def test_a_caller_in_python_tracks_an_event(fleet: Fleet) -> None:
+    """With only Celery."""
     _hands_over(fleet, "from-python", EXAMPLES / "python", sys.executable, "hand_over.py")
 
 
 @needs_npm
-def test_a_caller_in_node_hands_an_event_over(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_caller_in_node_tracks_an_event(fleet: Fleet, tmp_path: Path) -> None:
     """By a Celery client from npm."""
     home = shutil.copytree(EXAMPLES / "node", tmp_path / "node")
     install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
@@ -88,7 +88,7 @@ def test_a_caller_in_node_hands_an_event_over(fleet: Fleet, tmp_path: Path) -> N
 
 
 @needs_redis_cli
-def test_a_shell_script_with_plain_redis_has_an_event_watched(fleet: Fleet) -> None:
+def test_a_shell_script_with_plain_redis_tracks_an_event(fleet: Fleet) -> None:
     """The message is written by hand, and the answer read from its key."""
     person = fleet.person(zoom("pro_zoom"))
     event = person.write("from-shell", "pro_zoom", timedelta(days=2))
@@ -101,7 +101,7 @@ def test_a_shell_script_with_plain_redis_has_an_event_watched(fleet: Fleet) -> N
 
 
 @needs_redis_cli
-def test_a_shell_script_learns_that_its_payload_does_not_fit(fleet: Fleet) -> None:
+def test_a_shell_script_gets_the_reason_of_a_refusal(fleet: Fleet) -> None:
     """An event without an id fails at once, with the reason."""
     command = ["sh", "track.sh", "acc_x", "cal_x"]
     done = _try(fleet, command, {}, EXAMPLES / "shell", **_for_redis_cli(fleet))
@@ -110,14 +110,14 @@ def test_a_shell_script_learns_that_its_payload_does_not_fit(fleet: Fleet) -> No
     assert "event.event_id must be a non-empty string" in done.stdout
 
 
-def test_a_webhook_of_ones_own_hands_notifications_on(quiet_fleet: Fleet) -> None:
-    """A signed notification that the Flask application received settles its event, before a look would."""
+def test_a_webhook_of_your_own_passes_notifications_on(quiet_fleet: Fleet) -> None:
+    """A signed notification received by the Flask application settles its event before a look would."""
     person = quiet_fleet.person(zoom("pro_zoom"))
     person.track(person.write("by-webhook", "pro_zoom", timedelta(days=2), subscriptions=[]))
     names = {"event_id": "by-webhook", "calendar_id": person.calendar_id}
-    said = {"notification": {"interactions": [{"type": "conferencing_assigned"}]}, "event": names}
+    notification = {"notification": {"interactions": [{"type": "conferencing_assigned"}]}, "event": names}
     wait_until(lambda: "join_url" in quiet_fleet.control.event(*reversed(names.values()))["conferencing"])
-    body = json.dumps(said)
+    body = json.dumps(notification)
 
     with _webhook(quiet_fleet) as url:
         headers = {"Cronofy-HMAC-SHA256": sign(body.encode(), [CLIENT_SECRET])}
@@ -127,16 +127,16 @@ def test_a_webhook_of_ones_own_hands_notifications_on(quiet_fleet: Fleet) -> Non
     person.outcome("assigned", "by-webhook")
 
 
-def test_a_webhook_of_ones_own_says_so_when_the_broker_is_away(fleet: Fleet) -> None:
-    """503 with a time to come back, so that Cronofy sends it again."""
+def test_a_webhook_of_your_own_answers_503_without_the_broker(fleet: Fleet) -> None:
+    """503 with Retry-After, so that Cronofy sends it again."""
     with _webhook(fleet, BROKER_URL=f"redis://127.0.0.1:{free_port()}/0") as url:
         answer = httpx.post(url, content="{}", timeout=30)
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
 
 
-def test_a_consumer_group_works_on_each_outcome_once(fleet: Fleet) -> None:
-    """What a dead consumer took a while ago and never acknowledged, another works on, and then nobody."""
+def test_a_consumer_group_processes_each_outcome_once(fleet: Fleet) -> None:
+    """What a dead consumer read but never acknowledged, another one processes, and then no other."""
     person = fleet.person(zoom("pro_zoom"))
     person.write_and_track("left", "pro_zoom")
     person.outcome("assigned", "left")
@@ -159,7 +159,7 @@ def _consume(fleet: Fleet, group: str, consumer: str) -> str:
 
 @contextmanager
 def _webhook(fleet: Fleet, **env: str) -> Iterator[str]:
-    """The Flask application, served by its own development server."""
+    """The Flask application on its own development server."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "app", "run", "--port", str(port)],
@@ -182,7 +182,7 @@ def _listens(port: int) -> bool:
 
 
 def test_every_example_is_run_here() -> None:
-    """The table of the examples names each program, and so does this module."""
+    """The table of examples lists each program, and so does this module."""
     programs = {
         path.relative_to(EXAMPLES).as_posix()
         for path in EXAMPLES.rglob("*")

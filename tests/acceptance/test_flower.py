@@ -1,4 +1,4 @@
-"""Flower, Celery's monitor, beside a fleet: it shows workers and queues, and learns no payload."""
+"""Flower, Celery's monitor, next to a fleet: it shows workers and queues, but no payload."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _answers(client: httpx.Client) -> bool:
         return False
 
 
-def test_flower_shows_workers_and_learns_no_payload(fleet: Fleet, flower: httpx.Client) -> None:
-    """A worker is listed with its queues; it sends no task events, which would hold tokens."""
+def test_flower_shows_workers_but_no_payload(fleet: Fleet, flower: httpx.Client) -> None:
+    """A worker is listed with its queues; it sends no task events, which would contain tokens."""
 
     def queues() -> set[str]:
         workers = flower.get("/api/workers", params={"refresh": "1"}, timeout=30).json()

@@ -1,4 +1,4 @@
-"""The probe of containers: it fails for a process that is stuck or gone, and for nothing else."""
+"""The container probe: it fails for a process that is stuck or gone, and for nothing else."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.acceptance.processes import Child, environment, run_command
 from tests.waiting import wait_until
 from worker.host.embedded import embedded_server
 
-#: How long a process may be silent here: a loop that has nothing to do says something every two seconds.
+#: How long a process may be silent here: an idle loop reports every two seconds.
 STALE = 6
 ROLES = ["worker", "beat"]
 
 
 @dataclass
 class Host:
-    """A host on which one worker and one beat run."""
+    """A host running one worker and one beat."""
 
     home: Path
     env: dict[str, str]
@@ -33,18 +33,18 @@ class Host:
     children: dict[str, Child] = field(default_factory=dict)
 
     def check(self, role: str) -> tuple[int, str]:
-        """What the probe says: its exit code and its words."""
+        """The probe's exit code and output."""
         run = run_command(self.home, self.env, "healthcheck", role, "--stale-after", str(STALE))
         return run.returncode, run.stdout + run.stderr
 
     def becomes(self, role: str, code: int) -> None:
-        """Wait until the probe's exit code is this."""
+        """Wait until the probe has this exit code."""
         wait_until(lambda: self.check(role)[0] == code, STALE + 30, what=f"{code} of the probe of {role}")
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """Both roles, with a server and a place for their files of their own."""
+    """Both roles, with a server and a directory of their own."""
     home = tmp_path_factory.mktemp("host")
     with embedded_server(home / "redis") as url, Redis.from_url(url, retry=None) as redis:
         client = {"CRONOFY_CLIENT_ID": "client", "CRONOFY_CLIENT_SECRET": "secret"}
@@ -66,8 +66,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_stopped_process_is_stuck_until_it_goes_on(host: Host, role: str) -> None:
-    """1 while it is stopped, with its pid; the other one is not blamed; 0 when it goes on."""
+def test_a_stopped_process_is_stuck_until_it_continues(host: Host, role: str) -> None:
+    """1 while it is stopped, with its pid; the other one is unaffected; 0 when it continues."""
     [other] = set(ROLES) - {role}
     pid = host.children[role].pid
 
@@ -84,7 +84,7 @@ def test_a_stopped_process_is_stuck_until_it_goes_on(host: Host, role: str) -> N
 
 
 def test_an_outage_of_redis_alone_fails_nothing(host: Host) -> None:
-    """Both are well for longer than they may be silent, while no server listens."""
+    """Both stay healthy for longer than they may be silent, while no server is listening."""
     os.kill(int(dict(host.redis.info("server"))["process_id"]), signal.SIGKILL)
     wait_until(lambda: _is_away(host.redis), what="the server to be gone")
 
@@ -103,7 +103,7 @@ def _is_away(redis: Redis) -> bool:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_killed_process_is_not_there(host: Host, role: str) -> None:
-    """1 at once, whatever it left behind."""
+    """1 at once, whatever files it left behind."""
     host.children[role].process.kill()
     host.children[role].process.wait(10)
 

@@ -1,4 +1,4 @@
-"""Push notifications, handed on by a caller or served, in a fleet that would not look for minutes."""
+"""Push notifications, passed on by a caller or served, in a fleet that would not look for minutes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def served(quiet_fleet: Fleet) -> Iterator[Served]:
-    """`reconciler serve` at the public URL of the fleet; SIGTERM ends it with 0."""
+    """`reconciler serve` at the fleet's public URL; SIGTERM ends it with 0."""
     running = Served(quiet_fleet.start, quiet_fleet.env["RECONCILER_WEBHOOK_URL"])
     yield running
     quiet_fleet.children.remove(running.child)
@@ -42,14 +42,14 @@ def test_a_notification_brings_a_look_at_once(quiet_fleet: Fleet) -> None:
         return quiet_fleet.caller.call("receive_notification", body=body, signature=signature)
 
     assert hand_on("guessed") is False
-    wait_until(quiet_fleet.drained, 10, what="no message under way")
+    wait_until(quiet_fleet.drained, 10, what="the queues to drain")
     assert quiet_fleet.requests(person.sub, path="/v1/events") == []
     assert hand_on(CLIENT_SECRET) is True
     person.outcome("assigned", "notified", 3)
 
 
 def test_a_channel_brings_the_relink_email_at_once(quiet_fleet: Fleet, served: Served) -> None:
-    """Connecting opened and verified the channel, over which Cronofy says that a profile was disconnected."""
+    """Connecting opened and verified the channel, over which Cronofy reports a disconnected profile."""
     person = quiet_fleet.person(zoom("pro_zoom"))
     [channel] = wait_until(lambda: quiet_fleet.control.channels(person.sub), 20, 0.1, what="a channel")
     person.stick("booked")
@@ -68,8 +68,8 @@ def test_a_channel_brings_the_relink_email_at_once(quiet_fleet: Fleet, served: S
     assert {"verification", "conferencing_profile_disconnected"} <= set(delivered)
 
 
-def test_an_address_that_is_taken_is_said_in_one_sentence(quiet_fleet: Fleet, served: Served) -> None:
-    """And the exit code is 1."""
+def test_a_taken_address_is_reported_in_one_sentence(quiet_fleet: Fleet, served: Served) -> None:
+    """One sentence, and exit code 1."""
     done = quiet_fleet.run("serve", "--port", str(served.port))
 
     assert done.returncode == 1

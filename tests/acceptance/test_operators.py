@@ -1,4 +1,4 @@
-"""What an operator asks of a fleet that runs: how it is, what is wrong with it, to let go of something."""
+"""What an operator does with a running fleet: check its status, find faults, remove an event or account."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.acceptance.harness import CAUSES, Fleet, zoom
 from tests.acceptance.processes import RECONCILER, environment, run_command
 from tests.waiting import wait_until
 
-#: What the contract names.
+#: The fields in the contract.
 FIELDS = {
     *("events", "causes", "unseen", "parked", "due", "leased", "dead_letters", "oldest_pending_seconds"),
     *("soonest_start", "soonest", "budget", "mail", "paused", "paused_since", "queues", "workers"),
@@ -30,15 +30,15 @@ FIELDS = {
 
 
 def _status(fleet: Fleet) -> dict[str, Any]:
-    """As whoever may only read the ledger asks for it: without Cronofy's client and the vault's keys."""
+    """As someone with read access to the ledger asks for it: without Cronofy's client or the vault's keys."""
     bare = {k: v for k, v in fleet.env.items() if not k.startswith("RECONCILER_") or k.endswith("_REDIS_URL")}
     run = run_command(fleet.home, bare, "status", "--json")
     assert run.returncode == 0, run.stderr
     return dict(json.loads(run.stdout))
 
 
-def test_the_status_of_a_fleet_at_work(fleet: Fleet) -> None:
-    """As JSON it has the contract's fields; piped it is plain, 80 columns wide, each cause with its count."""
+def test_the_status_of_a_busy_fleet(fleet: Fleet) -> None:
+    """As JSON it has the contract's fields; piped it is plain, 80 columns wide, with counts by cause."""
     person = fleet.person(zoom("pro_expired", connected=False))
     person.write_and_track("waits", "pro_expired")
     person.outcome("relink_requested", None)
@@ -64,7 +64,7 @@ def test_the_status_of_a_fleet_at_work(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("command", ["status", "doctor"])
 def test_looking_never_starts_a_server(tmp_path: Path, command: str) -> None:
-    """It says that none is running, exits 1, and leaves nothing behind."""
+    """It says that none is running, exits with 1, and leaves nothing behind."""
     run = run_command(tmp_path, environment(), command)
 
     assert run.returncode == 1
@@ -74,8 +74,8 @@ def test_looking_never_starts_a_server(tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["pause", "dead-letters", "untrack acc cal evt"])
-def test_who_acts_hears_soon_that_redis_is_away(tmp_path: Path, command: str) -> None:
-    """One sentence with what to do, within seconds, and exit code 1; only letters want a key."""
+def test_commands_report_an_unreachable_redis_quickly(tmp_path: Path, command: str) -> None:
+    """One sentence saying what to do, within seconds, and exit code 1; only dead letters need a key."""
     keys = {"VAULT_KEYS": Fernet.generate_key().decode()} if command == "dead-letters" else {}
 
     began = time.monotonic()
@@ -88,7 +88,7 @@ def test_who_acts_hears_soon_that_redis_is_away(tmp_path: Path, command: str) ->
 
 
 def test_the_list_of_commands_is_whole_at_eighty_columns(tmp_path: Path) -> None:
-    """Each command's line says all that it has to say."""
+    """Each command's line is complete."""
     run = run_command(tmp_path, environment() | {"COLUMNS": "80"}, "--help")
 
     assert run.returncode == 0
@@ -96,10 +96,10 @@ def test_the_list_of_commands_is_whole_at_eighty_columns(tmp_path: Path) -> None
 
 
 class Terminal:
-    """A command on a terminal of its own, 80 columns wide."""
+    """A command on its own terminal, 80 columns wide."""
 
     def __init__(self, fleet: Fleet, *args: str) -> None:
-        """Start it."""
+        """Start the command."""
         self._end, inner = pty.openpty()
         env = {**fleet.env, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"}
         self.process = subprocess.Popen(
@@ -110,22 +110,22 @@ class Terminal:
             stdout=inner,
             stderr=inner,
             start_new_session=True,
-            # So that Ctrl-C reaches it, as it does where a person types it.
+            # Makes Ctrl-C reach it, as when a person types it.
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
         os.close(inner)
         self.shown = ""
 
     def until(self, words: str) -> None:
-        """Wait until these words were shown."""
+        """Wait until this text was shown."""
         wait_until(lambda: words in self._read(), 20, what=f"{words!r} on the terminal")
 
     def type(self, keys: str) -> None:
-        """As a person does."""
+        """Type, as a person does."""
         os.write(self._end, keys.encode())
 
     def code(self) -> int:
-        """Its exit code, once it has ended."""
+        """The exit code, once it has ended."""
         deadline = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < deadline:
             self._read()
@@ -140,14 +140,14 @@ class Terminal:
             try:
                 self.shown += os.read(self._end, 65536).decode(errors="replace")
             except OSError:
-                # The other side is closed.
+                # The other side has closed.
                 break
         return self.shown
 
 
 @pytest.mark.parametrize("ending", ["q", "\x03"], ids=["q", "Ctrl-C"])
 def test_a_watched_status_is_shown_until_it_is_ended(fleet: Fleet, ending: str) -> None:
-    """It ends at a key with exit code 0; through a pipe it cannot be watched."""
+    """A key ends it with exit code 0; through a pipe it cannot be watched."""
     assert fleet.run("status", "--watch").returncode == 2
     terminal = Terminal(fleet, "status", "--watch")
     terminal.until("q to quit")
@@ -159,7 +159,7 @@ def test_a_watched_status_is_shown_until_it_is_ended(fleet: Fleet, ending: str) 
 
 
 def test_the_doctor_finds_a_fleet_that_runs_well(fleet: Fleet) -> None:
-    """Piped: a plain line for each finding, and at the end that there are no faults; exit code 0."""
+    """Piped: one plain line per finding, and finally that there are no faults; exit code 0."""
     wait_until(lambda: _status(fleet)["workers"], 20, 0.5, what="a worker to be seen")
 
     run = fleet.run("doctor")
@@ -171,7 +171,7 @@ def test_the_doctor_finds_a_fleet_that_runs_well(fleet: Fleet) -> None:
 
 
 def test_the_doctors_findings_as_json(fleet: Fleet) -> None:
-    """A wrong client secret is named with what to do, and never printed; exit code 1."""
+    """A wrong client secret is reported with what to do, and never printed; exit code 1."""
     env = {**fleet.env, "RECONCILER_CRONOFY_CLIENT_SECRET": "wr0ng-secret"}
 
     run = run_command(fleet.home, env, "doctor", "--json")
@@ -184,7 +184,7 @@ def test_the_doctors_findings_as_json(fleet: Fleet) -> None:
 
 
 def test_an_event_is_untracked(fleet: Fleet) -> None:
-    """It is said, and it is no longer known."""
+    """The command confirms it, and the event is no longer known."""
     person = fleet.person(zoom("pro_zoom"))
     person.write_and_track("let-go", "pro_zoom")
 
@@ -206,7 +206,7 @@ def test_an_event_is_untracked(fleet: Fleet) -> None:
         pytest.param("forget --yes x{sub}", "{sub}", id="account"),
     ],
 )
-def test_what_is_mistyped_gets_the_nearest_known_ids(fleet: Fleet, command: str, nearest: str) -> None:
+def test_mistyped_ids_get_the_nearest_known_ones(fleet: Fleet, command: str, nearest: str) -> None:
     """Exit code 1, and ids that can be pasted."""
     person = fleet.person(zoom("pro_zoom"))
     person.write_and_track("evt-4711", "pro_zoom")
@@ -218,8 +218,8 @@ def test_what_is_mistyped_gets_the_nearest_known_ids(fleet: Fleet, command: str,
     assert f"  {nearest.format(sub=person.sub)}\n" in run.stderr
 
 
-def test_an_account_is_forgotten_when_told_so(fleet: Fleet) -> None:
-    """Where nobody can be asked, only --yes says so; nothing is left of it."""
+def test_an_account_is_forgotten_on_confirmation(fleet: Fleet) -> None:
+    """Without a terminal to confirm on, only with --yes; nothing is left of the account."""
     person = fleet.person(zoom("pro_zoom"))
     person.stick("gone")
     person.write_and_track("gone", "pro_zoom")
@@ -237,8 +237,8 @@ def test_an_account_is_forgotten_when_told_so(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130)], ids=["yes", "no"])
-def test_on_a_terminal_a_person_is_asked(fleet: Fleet, answer: str, code: int) -> None:
-    """What would go is named; anything but yes leaves it."""
+def test_a_terminal_asks_for_confirmation(fleet: Fleet, answer: str, code: int) -> None:
+    """It says what would be removed; anything but yes keeps it."""
     person = fleet.person(zoom("pro_zoom"))
     person.stick("asked")
     person.write_and_track("asked", "pro_zoom")

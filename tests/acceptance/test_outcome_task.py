@@ -1,4 +1,4 @@
-"""The task that outcomes are sent to, as its consumer finds it on the broker."""
+"""The task that receives outcomes, as its consumer finds it on the broker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 
 
 def _received(fleet: Fleet) -> list[dict[str, Any]]:
-    """What a consumer of that queue would take, oldest first: the raw list of the broker."""
+    """What a consumer of that queue would get, oldest first: the broker's raw list."""
     raw: Any = fleet.redis.lrange(OUTCOME_QUEUE, 0, -1)
     received = []
     for message in reversed([json.loads(item) for item in raw]):
@@ -25,7 +25,7 @@ def _received(fleet: Fleet) -> list[dict[str, Any]]:
 
 
 def test_the_named_task_is_sent_every_outcome(fleet: Fleet) -> None:
-    """All that is in the stream arrives on the queue, in order, and as it stands in the stream."""
+    """Everything in the stream arrives on the queue, in order and unchanged."""
     person = fleet.person(zoom("pro_zoom"))
     event_ids = [f"told-{number}" for number in range(5)]
     for event_id in event_ids:

@@ -1,4 +1,4 @@
-"""A damaged record in a running fleet: it is set aside, an operator hears of it, and there is a way back."""
+"""A damaged record in a running fleet: it is set aside, an operator is told, and there is a way back."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tests.acceptance.harness import OPERATOR, Fleet, Person, zoom
 from tests.waiting import wait_until
 
 
-def letters(person: Person) -> list[dict[str, Any]]:
+def dead_letters(person: Person) -> list[dict[str, Any]]:
     """The dead letters about this account."""
     listed = json.loads(person.fleet.run("dead-letters", "--json").stdout)
-    return [letter for letter in listed if letter["kwargs"]["sub"] == person.sub]
+    return [entry for entry in listed if entry["kwargs"]["sub"] == person.sub]
 
 
 def to_operator(person: Person) -> list[Any]:
@@ -21,8 +21,8 @@ def to_operator(person: Person) -> list[Any]:
     return [mail for mail in mails if OPERATOR in mail["to"] and person.sub in json.dumps(mail)]
 
 
-def test_what_cannot_be_read_is_set_aside_and_tracked_again(fleet: Fleet) -> None:
-    """Its neighbour gets its link as usual; replayed, the one letter has the event watched by its ids."""
+def test_an_unreadable_record_is_set_aside_and_tracked_again(fleet: Fleet) -> None:
+    """Its neighbour gets its link as usual; replaying the dead letter tracks the event again by its ids."""
     person = fleet.person(zoom("pro_zoom"))
     for event_id in ("damaged", "healthy"):
         person.stick(event_id)
@@ -34,14 +34,14 @@ def test_what_cannot_be_read_is_set_aside_and_tracked_again(fleet: Fleet) -> Non
     for event_id in ("damaged", "healthy"):
         person.stick(event_id, on=False)
 
-    told = person.outcome("escalated", "damaged")
+    outcome = person.outcome("escalated", "damaged")
     person.outcome("assigned", "healthy", 10)
 
     assert person.explain("damaged") is None
-    [letter] = letters(person)
-    assert (letter["task"], letter["reason"]) == ("conferencing.track", told["detail"]["reason"])
+    [dead_letter] = dead_letters(person)
+    assert (dead_letter["task"], dead_letter["reason"]) == ("conferencing.track", outcome["detail"]["reason"])
     wait_until(lambda: to_operator(person), 10, 0.2, what="the email to the operator")
-    assert fleet.run("dead-letters", "replay", letter["id"]).returncode == 0
+    assert fleet.run("dead-letters", "replay", dead_letter["id"]).returncode == 0
     person.outcome("assigned", "damaged")
-    assert letters(person) == []
+    assert dead_letters(person) == []
     assert len(to_operator(person)) == 1

@@ -1,4 +1,4 @@
-"""A fleet whose broker is RabbitMQ; the ledger is a Redis as always."""
+"""A fleet with RabbitMQ as its broker; the ledger is a Redis as always."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="module")
 def fleet(broker: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """`reconciler up`; its outcomes also go to a consumer's queue."""
+    """`reconciler up`; its outcomes are also sent to a consumer's queue."""
     settings = {"OUTCOME_TASK": "billing.settle", "OUTCOME_QUEUE": OUTCOME_QUEUE, "RELINK_REMINDERS": "3600"}
     with running_fleet(tmp_path_factory.mktemp("fleet"), settings=settings, broker=broker.url) as running:
         yield running
@@ -40,7 +40,7 @@ def served(fleet: Fleet) -> Served:
 
 
 def _received(broker: RabbitMQ) -> Iterator[str]:
-    """Takes what is on the consumer's queue: the id of each outcome."""
+    """Consume the consumer's queue; returns the id of each outcome."""
     with Connection(broker.url) as connection, connection.SimpleQueue(OUTCOME_QUEUE) as queue:
         while len(queue):
             message = queue.get(timeout=5)
@@ -49,19 +49,19 @@ def _received(broker: RabbitMQ) -> Iterator[str]:
             yield kwargs["outcome"]["id"]
 
 
-def _arrive(broker: RabbitMQ, told: set[str]) -> None:
-    """Wait until all of these outcomes were on the consumer's queue."""
+def _arrive(broker: RabbitMQ, outcome_ids: set[str]) -> None:
+    """Wait until all of these outcomes have been on the consumer's queue."""
     received: set[str] = set()
 
     def arrived() -> bool:
         received.update(_received(broker))
-        return told <= received
+        return outcome_ids <= received
 
     wait_until(arrived, 15, 0.2, what="all outcomes")
 
 
 def _doctor(fleet: Fleet) -> Mapping[str, str]:
-    """How the doctor finds each thing."""
+    """The doctor's result for each check."""
     return {check["name"]: check["state"] for check in json.loads(fleet.run("doctor", "--json").stdout)}
 
 
@@ -80,8 +80,8 @@ def _settle(person: Person, event_ids: list[str]) -> None:
         person.outcome("assigned", event_id, 60)
 
 
-def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
-    """Another profile is set and a user asked; the consumer is told each outcome; all is found well."""
+def test_everything_works(fleet: Fleet, broker: RabbitMQ) -> None:
+    """A profile is replaced and a user is asked; the consumer gets each outcome; the doctor finds nothing."""
     moved = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
     moved.write_and_track("moved", "pro_old", provider_name="zoom")
     asked = fleet.person(zoom("pro_asked", connected=False))
@@ -98,8 +98,8 @@ def test_the_whole_work_is_done(fleet: Fleet, broker: RabbitMQ) -> None:
     assert set(queues.values()) <= {0, 1}
 
 
-def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: RabbitMQ) -> None:
-    """Each is dropped with its reason, once, and the same worker goes on."""
+def test_unreadable_messages_do_not_end_a_worker(fleet: Fleet, broker: RabbitMQ) -> None:
+    """Each is dropped with its reason, once, and the same worker carries on."""
     worker = fleet.up.role("worker")
     with Connection(broker.url) as connection:
         publish = connection.Producer(routing_key=INTAKE).publish
@@ -116,7 +116,7 @@ def test_messages_that_cannot_be_read_end_no_worker(fleet: Fleet, broker: Rabbit
 
 
 def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ) -> None:
-    """Worker and beat live through it and go on; what the consumer was told is on its queue."""
+    """Worker and beat survive and carry on; every outcome is on the consumer's queue."""
     processes = fleet.up.role("worker"), fleet.up.role("beat")
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "killed")
@@ -124,7 +124,7 @@ def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ
 
     broker.kill()
 
-    wait_until(lambda: fleet.logged("redis.unavailable"), 30, what="a word about it")
+    wait_until(lambda: fleet.logged("redis.unavailable"), 30, what="the log line")
     assert _doctor(fleet)["broker"] == "wrong"
     broker.start()
     _settle(person, event_ids)
@@ -133,16 +133,18 @@ def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ
     _arrive(broker, {o["id"] for o in fleet.outcomes() if o["sub"] in {person.sub, last.sub}})
 
 
-def test_a_broker_that_takes_no_messages_is_named(fleet: Fleet, broker: RabbitMQ, served: Served) -> None:
-    """Short of memory it only stops listening: that is said, notifications are put off; then work goes on."""
+def test_a_broker_that_accepts_no_messages_is_reported(
+    fleet: Fleet, broker: RabbitMQ, served: Served
+) -> None:
+    """Low on memory it just stops reading: that is logged, notifications are put off; then work continues."""
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "blocked")
-    said = len(fleet.logged("redis.unavailable"))
+    logged = len(fleet.logged("redis.unavailable"))
 
     broker.control("set_vm_memory_high_watermark", "0.000001")
 
-    wait_until(lambda: len(fleet.logged("redis.unavailable")) > said, 60, what="a word about it")
-    [line] = fleet.logged("redis.unavailable")[said:][:1]
+    wait_until(lambda: len(fleet.logged("redis.unavailable")) > logged, 60, what="the log line")
+    [line] = fleet.logged("redis.unavailable")[logged:][:1]
     assert line["server"] == "broker"
     assert _doctor(fleet)["broker"] == "wrong"
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""The relink email, from the lost connection to the links of all meetings that waited for it."""
+"""The relink email, from the lost connection to the links of all meetings waiting for it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.waiting import wait_until
 
 
 def _is_assigned(person: Person, event_ids: list[str]) -> bool:
-    told = {event_id for kind, event_id in person.told() if kind == "assigned"}
-    return told >= set(event_ids)
+    settled = {event_id for kind, event_id in person.outcome_kinds() if kind == "assigned"}
+    return settled >= set(event_ids)
 
 
 def test_one_email_asks_for_a_profile_however_many_events_wait_for_it(fleet: Fleet) -> None:
-    """Three meetings, one email that lists them soonest first; its link helps all; no reminder follows."""
+    """Three meetings, one email that lists them soonest first; its link fixes all; no reminder follows."""
     person = fleet.person(zoom("pro_expiring"))
     starts = {"later": timedelta(days=3), "soonest": timedelta(days=1), "between": timedelta(days=2)}
     for event_id, start in starts.items():
@@ -46,7 +46,7 @@ def test_one_email_asks_for_a_profile_however_many_events_wait_for_it(fleet: Fle
     # The first reminder would have come after three seconds.
     time.sleep(max(0.0, mailed + 4.5 - time.monotonic()))
     assert len(person.mails()) == 1
-    assert person.told() == sorted(
+    assert person.outcome_kinds() == sorted(
         [
             ("account_connected", None),
             ("relink_requested", None),

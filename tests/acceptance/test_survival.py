@@ -1,4 +1,4 @@
-"""Ends and beginnings: an orderly end, and processes that are killed in the middle of their work."""
+"""Orderly shutdown, and processes that are killed in the middle of their work."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.acceptance.processes import children_of, runs
 from tests.waiting import wait_until
 
 
-def test_up_ends_in_good_order_and_takes_up_its_work_where_it_was(fleet: Fleet) -> None:
-    """SIGTERM ends it within 15 s with exit code 0; after a new start nothing is told or written twice."""
+def test_up_shuts_down_cleanly_and_resumes_its_work(fleet: Fleet) -> None:
+    """SIGTERM ends it within 15 s with exit code 0; after a restart nothing is published or written twice."""
     moved = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
     moved.write_and_track("moved", "pro_old", provider_name="zoom")
     moved.outcome("assigned", "moved")
@@ -48,25 +48,27 @@ def test_up_ends_in_good_order_and_takes_up_its_work_where_it_was(fleet: Fleet) 
     asked.outcome("assigned", "asked")
     time.sleep(1)
     connected = ("account_connected", None)
-    assert Counter(moved.told()) == Counter([connected, ("reassigned", "moved"), ("assigned", "moved")])
+    assert Counter(moved.outcome_kinds()) == Counter(
+        [connected, ("reassigned", "moved"), ("assigned", "moved")]
+    )
     assert len(fleet.writes(moved.sub)) == 1
-    told = [connected, ("relink_requested", None), ("relinked", None), ("assigned", "asked")]
-    assert Counter(asked.told()) == Counter(told)
+    expected = [connected, ("relink_requested", None), ("relinked", None), ("assigned", "asked")]
+    assert Counter(asked.outcome_kinds()) == Counter(expected)
     # A reminder was due after three seconds; but none comes twice, and nobody is asked again.
     mails = asked.mails()
     assert set(Counter(mail["message_id"] for mail in mails).values()) == {1}
     assert [mail["subject"].startswith("Reconnect") for mail in mails].count(True) == 1
-    assigned = [outcome for outcome in stuck.told() if outcome[0] == "assigned"]
+    assigned = [outcome for outcome in stuck.outcome_kinds() if outcome[0] == "assigned"]
     assert Counter(assigned) == Counter(("assigned", event_id) for event_id in event_ids)
 
 
-def test_what_a_killed_worker_held_is_taken_up_by_the_next(fleet: Fleet) -> None:
-    """All processes of the worker are killed during a look; `up` starts it again, and the event settles."""
+def test_the_next_worker_takes_over_from_a_killed_one(fleet: Fleet) -> None:
+    """All processes of the worker are killed during a look; `up` restarts it, and the event settles."""
     person = fleet.person(zoom("pro_zoom"))
     slow = {"path_prefix": "/v1/events", "sub": person.sub}
     fleet.control.add_fault("slow", match=slow, seconds=2.5, times=1)
     person.write_and_track("held", "pro_zoom")
-    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to be under way")
+    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to start")
     assert fleet.redis.zscore("reconciler:leased", person.sub) is not None
     worker = fleet.up.role("worker")
     assert worker is not None
@@ -75,9 +77,9 @@ def test_what_a_killed_worker_held_is_taken_up_by_the_next(fleet: Fleet) -> None
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
 
-    wait_until(lambda: not any(runs(pid) for pid in killed), 5, what="the killed to be gone")
-    assert person.told() == [("account_connected", None)]
+    wait_until(lambda: not any(runs(pid) for pid in killed), 5, what="the killed processes to be gone")
+    assert person.outcome_kinds() == [("account_connected", None)]
     person.outcome("assigned", "held", 60)
     assert fleet.up.process.poll() is None
     assert fleet.up.role("worker") not in {None, worker}
-    assert Counter(person.told()) == Counter([("account_connected", None), ("assigned", "held")])
+    assert Counter(person.outcome_kinds()) == Counter([("account_connected", None), ("assigned", "held")])

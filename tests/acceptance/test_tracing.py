@@ -1,4 +1,4 @@
-"""Traces of a real worker, at a collector that takes them and at one that does not."""
+"""Traces of a real worker, with a collector that works and one that does not."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ trace_service = pytest.importorskip(
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="the extra otel is not installed"
 )
 
-#: How the spans of tasks that look are named.
+#: The span names of tasks that look.
 TASK = "run/conferencing.look_at_"
 
 
 @dataclass(slots=True)
 class Collected:
-    """A collector, as small as can be: OTLP over HTTP, kept and decoded."""
+    """A minimal collector: OTLP over HTTP, kept and decoded."""
 
     url: str = ""
     requests: list[bytes] = field(default_factory=list)
-    #: What is answered.
+    #: The status of each answer.
     status: int = 200
 
     def traces(self) -> dict[bytes, list[str]]:
-        """The names of the spans of each trace; all have to come from a service of our name."""
+        """The span names of each trace; all must have our service name."""
         found: dict[bytes, list[str]] = {}
         for raw in self.requests:
             for sent in trace_service.ExportTraceServiceRequest.FromString(raw).resource_spans:
@@ -44,7 +44,7 @@ class Collected:
 
 @pytest.fixture(scope="module")
 def collected() -> Iterator[Collected]:
-    """It listens on a free port."""
+    """A collector on a free port."""
     collected = Collected()
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,7 +58,7 @@ def collected() -> Iterator[Collected]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing on the terminal."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         collected.url = f"http://127.0.0.1:{server.server_port}"
@@ -69,7 +69,7 @@ def collected() -> Iterator[Collected]:
 
 @pytest.fixture(scope="module")
 def traced(collected: Collected, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet whose environment names the collector; spans are due when the fleet ends."""
+    """A fleet whose environment names the collector; spans are flushed when the fleet ends."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
@@ -77,7 +77,7 @@ def traced(collected: Collected, tmp_path_factory: pytest.TempPathFactory) -> It
             yield fleet
 
 
-def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: Fleet) -> None:
+def test_a_look_is_one_trace_without_secrets(collected: Collected, traced: Fleet) -> None:
     """The task and its calls are one trace, whose id is in the log; a worker that ends sends what is left."""
     traced.control.set_settings(page_size=1)
     person = traced.person(zoom("pro_zoom", connected=False))
@@ -106,8 +106,8 @@ def test_a_look_is_one_trace_and_tells_no_secret(collected: Collected, traced: F
         assert secret.encode() not in sent
 
 
-def test_a_collector_that_is_away_harms_nothing(collected: Collected, traced: Fleet) -> None:
-    """Work goes on, each process says so once, and the fleet ends in good time."""
+def test_an_unreachable_collector_does_no_harm(collected: Collected, traced: Fleet) -> None:
+    """Work continues, each process logs it once, and the fleet ends in good time."""
     traced.env["OTEL_BSP_SCHEDULE_DELAY"] = "300"
     collected.status = 400
     traced.restart()
@@ -115,7 +115,7 @@ def test_a_collector_that_is_away_harms_nothing(collected: Collected, traced: Fl
 
     person.write_and_track("booked", "pro_zoom")
     person.outcome("assigned", "booked")
-    lines = wait_until(lambda: traced.logged("tracing.failed"), 30, 0.1, what="a word about it")
+    lines = wait_until(lambda: traced.logged("tracing.failed"), 30, 0.1, what="the log line")
     assert lines[0]["level"] == "warning"
 
     began = time.monotonic()

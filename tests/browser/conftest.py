@@ -1,4 +1,4 @@
-"""A board with something on it, and a browser to look at it; skipped where there is no Chromium."""
+"""A board with content, and a browser to view it; skipped without Chromium."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-#: What the worst of callers calls its events: markup, a quote's end, text that turns round.
+#: The worst a caller might call its events: markup, a closing quote, bidi controls.
 HOSTILE_ID = '"><img src=x onerror=document.title=1>\u202egnp.exe'
 HOSTILE_SUMMARY = "<script>document.title='owned'</script>\u202e{{ 7 * 7 }}\x1b[31m"
 
@@ -68,10 +68,10 @@ def board(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     served.child.end()
 
 
-# Not for the session: while it runs, this thread counts as one with a running event loop.
+# Not session-scoped: while it runs, this thread counts as having a running event loop.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
+    """The system's Chromium, headless."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("there is no chromium on PATH")
@@ -86,7 +86,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def browse(chromium: Browser) -> Iterator[Open]:
-    """Opens an address in a browser of its own; at the end none of its pages may have complained."""
+    """Open an address in a new browser; at the end no page may have logged an error."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
@@ -102,5 +102,5 @@ def browse(chromium: Browser) -> Iterator[Open]:
     yield open_page
     for context in contexts:
         context.close()
-    # That a page is not found is said on purpose.
-    assert [said for said in complaints if "404 (Not Found)" not in said] == []
+    # A page that is not found is expected to log that.
+    assert [line for line in complaints if "404 (Not Found)" not in line] == []

@@ -1,4 +1,4 @@
-"""The board in a real browser: by keyboard, on a small screen, in the dark, without scripts."""
+"""The board in a real browser: by keyboard, on a small screen, in dark mode, without scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def event_page(board: str, world: World, event_id: str) -> str:
 
 
 def pages(board: str, world: World) -> dict[str, str]:
-    """Every kind of page there is."""
+    """Every kind of page."""
     return {
         "overview": board,
         "event": event_page(board, world, "expired"),
@@ -38,10 +38,10 @@ KINDS = ["overview", "event", "hostile event", "found", "not found", "not tracke
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_a_serious_fault_of_accessibility(
+def test_no_page_has_a_serious_accessibility_fault(
     board: str, world: World, browse: Open, scheme: str
 ) -> None:
-    """Names, structure, labels, contrast, as axe finds them; in the dark only colours differ."""
+    """axe finds no fault in names, structure, labels or contrast; in dark mode only the colours differ."""
     page = browse(board, color_scheme=scheme)
     options = {"runOnly": ["color-contrast"]} if scheme == "dark" else None
     faults = {}
@@ -56,7 +56,7 @@ def test_no_page_has_a_serious_fault_of_accessibility(
 
 
 def test_no_page_scrolls_sideways_on_a_small_screen(board: str, world: World, browse: Open) -> None:
-    """At 360 pixels everything fits, long ids too."""
+    """At 360 pixels everything fits, even long ids."""
     page = browse(board, viewport={"width": 360, "height": 700})
     widths = {}
     for kind, url in pages(board, world).items():
@@ -68,7 +68,7 @@ def test_no_page_scrolls_sideways_on_a_small_screen(board: str, world: World, br
 
 
 def test_from_the_search_to_the_answer_by_keyboard_alone(board: str, world: World, browse: Open) -> None:
-    """Two steps of Tab lead to the field; the only event of that id is shown at once."""
+    """Two Tabs reach the search field; the only event with that id is shown at once."""
     page = browse(board)
 
     for _ in range(3):
@@ -83,7 +83,7 @@ def test_from_the_search_to_the_answer_by_keyboard_alone(board: str, world: Worl
 
 
 def test_search_finds_by_each_id(board: str, world: World, browse: Open) -> None:
-    """By account and by calendar; an event that is mistyped leads to the one that was meant."""
+    """By account and by calendar; a mistyped event leads to the intended one."""
     page = browse(board)
     for text in (world.sub, world.calendar_id):
         page.get_by_label("Account, calendar or event id").fill(text)
@@ -97,8 +97,8 @@ def test_search_finds_by_each_id(board: str, world: World, browse: Open) -> None
     expect(page).to_have_url(event_page(board, world, "expired"))
 
 
-def test_all_of_it_works_without_scripts(board: str, world: World, browse: Open) -> None:
-    """Figures, plot and search; nothing promises an update that does not come."""
+def test_everything_works_without_scripts(board: str, world: World, browse: Open) -> None:
+    """Figures, plot and search; nothing promises an update that never comes."""
     page = browse(board, java_script_enabled=False)
 
     assert "events pending" in page.locator("h1").inner_text()
@@ -109,8 +109,8 @@ def test_all_of_it_works_without_scripts(board: str, world: World, browse: Open)
     assert "/board/event" in page.url
 
 
-def test_it_refreshes_itself_until_told_to_stop(board: str, world: World, browse: Open) -> None:
-    """What happens meanwhile appears without a reload, and open tables stay open."""
+def test_it_refreshes_until_stopped(board: str, world: World, browse: Open) -> None:
+    """Changes appear without a reload, and open tables stay open."""
     page = browse(board)
     page.clock.install()
     page.reload()
@@ -131,7 +131,7 @@ def test_it_refreshes_itself_until_told_to_stop(board: str, world: World, browse
 
 
 def test_what_people_wrote_stays_text(board: str, world: World, browse: Open) -> None:
-    """Markup is shown as it is, nothing of it runs, and nothing turns the text around it."""
+    """Markup is shown as text, none of it runs, and nothing reverses the surrounding text."""
     page = browse(event_page(board, world, HOSTILE_ID))
 
     assert page.title().endswith("· reconciler")
@@ -142,8 +142,8 @@ def test_what_people_wrote_stays_text(board: str, world: World, browse: Open) ->
         assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", page.content())
 
 
-def test_people_are_shown_sparingly(board: str, world: World, browse: Open) -> None:
-    """No address and no relink link anywhere; what a meeting is about only on its own page."""
+def test_little_personal_data_is_shown(board: str, world: World, browse: Open) -> None:
+    """No address or relink link anywhere; a meeting's summary only on its own page."""
     page = browse(board)
     account = world.account
     seen = {}
@@ -156,7 +156,7 @@ def test_people_are_shown_sparingly(board: str, world: World, browse: Open) -> N
 
 
 def test_the_plot_has_its_figures_as_text(board: str, world: World, browse: Open) -> None:
-    """Its name says now, least and most; a table has each hour; causes are words, not colours."""
+    """Its label says now, minimum and maximum; a table has each hour; causes are words, not colours."""
     page = browse(board)
     pending = world.services.ledger.counters()["events:pending"]
 

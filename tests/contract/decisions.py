@@ -1,8 +1,8 @@
-"""The tables of causes in README and ``docs/causes.md``, made from the code.
+"""The tables of causes in README and ``docs/causes.md``, generated from the code.
 
     python -m tests.contract.decisions
 
-writes them. For the decision table, each situation stands here in words and as values; what comes of it is
+writes them. The decision table has each situation here in words and as values; the outcome is
 the diagnosis' own answer.
 """
 
@@ -56,7 +56,7 @@ class Situation:
     profiles: Profiles | None = None
 
 
-#: In the order in which the diagnosis decides: a row counts where none above it fits.
+#: In the order of the diagnosis: a row applies if none above it does.
 SITUATIONS = (
     Situation("Cronofy refuses the account", request(), Unauthorized("The grant is gone.")),
     Situation("two reads, the second one wider, do not show the event", request(), Missing()),
@@ -117,7 +117,7 @@ SITUATIONS = (
 
 
 def decisions() -> str:
-    """What is known of an event, and what the diagnosis makes of it."""
+    """What is known of an event, and its diagnosis."""
     rows = []
     for situation in SITUATIONS:
         found = diagnose(situation.asked, Observation(situation.sighting, situation.profiles), NOW, POLICY)
@@ -133,7 +133,7 @@ def causes() -> str:
 
 
 def people() -> str:
-    """What is left to a person, and each cause's number."""
+    """What a person must do, and each cause's number."""
     rows = [(f"`{cause}`", f"{TABLE[cause].number}", TABLE[cause].person) for cause in Cause]
     return _markdown(("cause", "number", "what a person does"), rows)
 
@@ -144,7 +144,7 @@ def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-#: Where each stands: the document, and the name of its marks there.
+#: Where each goes: the document, and the name of its marks there.
 TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (README, "causes", causes),
     (CAUSES, "decisions", decisions),

@@ -1,4 +1,4 @@
-"""The documents, and the tables in them."""
+"""The documents and their tables."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ def text_of(name: str) -> str:
 
 
 def tables(text: str) -> Iterator[list[list[str]]]:
-    """The tables of a Markdown text as rows of cells, the head first."""
+    """The tables of a Markdown text as rows of cells, header first."""
     for block in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
         yield [rows[0], *rows[2:]]
 
 
 def table(name: str, head: str, *, after: str = "") -> list[list[str]]:
-    """The rows of the one table whose head begins with this word, below the text `after`."""
+    """The rows of the one table whose header begins with this word, after the text `after`."""
     text = text_of(name)
     [table] = [table for table in tables(text[text.index(after) :]) if table[0][0] == head]
     return table[1:]
 
 
 def code(cell: str) -> list[str]:
-    """What stands in a cell between backticks."""
+    """A cell's text in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def firsts(rows: Iterable[list[str]]) -> list[str]:
-    """The names that stand first in each row."""
+    """The first name in each row."""
     return [name for row in rows for name in code(row[0])]
 
 

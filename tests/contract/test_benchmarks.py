@@ -1,4 +1,4 @@
-"""The benchmarks and the page that shows their tables agree on what there is."""
+"""The benchmarks and the page with their tables match."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "performance.md"
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_has_its_table_on_the_page(name: str) -> None:
-    """Between its marks, as the command wrote it: a table whose rows have as many cells as its head."""
+    """Between its marks, as the command wrote it: a table whose rows are as wide as its header."""
     found = re.search(f"<!-- {name} -->\n(.*?)<!-- /{name} -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
     assert found is not None
@@ -29,14 +29,14 @@ def test_each_benchmark_has_its_table_on_the_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_can_be_run(name: str) -> None:
-    """It is a module with the one function that the command calls."""
+    """It is a module with the function that the command calls."""
     run = importlib.import_module(f"benchmarks.{name}").run
 
     assert list(inspect.signature(run).parameters) == ["quick"]
 
 
-def test_a_table_takes_its_place_in_a_document(tmp_path: Path) -> None:
-    """What stood between the marks goes, all else stays; a document without the marks is left alone."""
+def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
+    """The text between the marks is replaced, the rest stays; a document without marks is left alone."""
     page = tmp_path / "page.md"
     page.write_text("Before\n<!-- it -->\nold\n<!-- /it -->\nAfter\n")
     report = Report(

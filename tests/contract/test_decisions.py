@@ -1,4 +1,4 @@
-"""The tables of causes in the documents are what the code says and decides."""
+"""The tables of causes in the documents match the code."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def test_the_tables_of_causes_are_made_from_the_code(
 
 
 def test_the_decision_table_reaches_every_cause() -> None:
-    """No cause is left out, and no two situations have the same words."""
+    """No cause is missing, and no two situations have the same wording."""
     assert {cause.value for cause in Cause} <= set(decisions().split("`")[1::2])
     assert len({situation.words for situation in SITUATIONS}) == len(SITUATIONS)

@@ -1,4 +1,4 @@
-"""Every path, command, option and variable that the image and the fleet's files name exists."""
+"""Every path, command, option and variable in the image and the fleet's files exists."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 #: The services that run our image.
 ROLES = {name: service for name, service in SERVICES.items() if "build" in service}
 OURS = [pytest.param(service, id=name) for name, service in ROLES.items()]
-#: Roles that take Celery's own options too, with the command that reads them.
+#: Roles that also take Celery's own options, with the command that parses them.
 CELERY = {"worker": celery_worker, "beat": celery_beat}
 
 
 def _instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions, with lines that go on joined and comments left out."""
+    """The Dockerfile's instructions, with continuation lines joined and comments removed."""
     text = text_of("Dockerfile")
     text = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE)
     joined = re.sub(r"\\\n\s*", "", text)
@@ -43,7 +43,7 @@ FINAL_STAGE = DOCKERFILE[max(i for i, (name, _) in enumerate(DOCKERFILE) if name
 
 
 def _last(name: str) -> str:
-    """What the final stage's last instruction of this name says."""
+    """The last instruction of this name in the final stage."""
     return next(rest for found, rest in reversed(FINAL_STAGE) if found == name)
 
 
@@ -54,13 +54,13 @@ def _exec_form(text: str) -> list[str]:
 
 
 def _copied() -> list[str]:
-    """The paths of the repository that go into the image."""
+    """The repository paths copied into the image."""
     copies = [rest.split() for name, rest in DOCKERFILE if name == "COPY" and "--from" not in rest]
     return [source.removeprefix("./") for words in copies for source in words[:-1]]
 
 
 def celery_options(words: list[str]) -> dict[str, Any]:
-    """Parse a command line of `reconciler`: what Celery reads of it; an option that nobody knows raises."""
+    """What Celery parses from a `reconciler` command line; an unknown option raises."""
     name, *rest = words
     passed_on = COMMANDS[name].make_context(name, rest).args
     if name not in CELERY:
@@ -72,7 +72,7 @@ def celery_options(words: list[str]) -> dict[str, Any]:
 
 
 def _queues(service: dict[str, Any]) -> list[str]:
-    """The queues that a service consumes."""
+    """The queues a service consumes."""
     if service["command"][0] != "worker":
         return []
     named = celery_options(service["command"]).get("queues")
@@ -80,7 +80,7 @@ def _queues(service: dict[str, Any]) -> list[str]:
 
 
 def _seconds(text: str) -> timedelta:
-    """A duration as Compose writes it (60s, 2m)."""
+    """A duration in Compose's notation (60s, 2m)."""
     number, unit = text[:-1], text[-1]
     return timedelta(**{{"s": "seconds", "m": "minutes", "h": "hours"}[unit]: int(number)})
 
@@ -88,8 +88,8 @@ def _seconds(text: str) -> timedelta:
 # The image.
 
 
-def test_the_image_takes_all_packages_and_nothing_that_is_not_there() -> None:
-    """Every COPY names a path of the repository, and .dockerignore shuts out everything else."""
+def test_the_image_copies_all_packages_and_only_existing_paths() -> None:
+    """Every COPY names an existing path, and .dockerignore excludes everything else."""
     copied = set(_copied())
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
     rules = [line for line in text_of(".dockerignore").split("\n") if line and not line.startswith("#")]
@@ -102,7 +102,7 @@ def test_the_image_takes_all_packages_and_nothing_that_is_not_there() -> None:
 
 
 def test_everything_that_is_installed_is_pinned_by_hash() -> None:
-    """Each install takes a lock with its hashes, or our own wheel; the build tool is picked from the lock."""
+    """Each install uses a lock with hashes, or our own wheel; the build tool comes from the lock."""
     runs = [rest for name, rest in DOCKERFILE if name == "RUN"]
     parts = [part for rest in runs for part in rest.split("&&")]
     installs = [shlex.split(part) for part in parts if " install " in part and "pip" in part.split()[0]]
@@ -119,7 +119,7 @@ def test_everything_that_is_installed_is_pinned_by_hash() -> None:
 
 
 def test_the_image_runs_a_command_that_exists() -> None:
-    """Not as root, ended by a warm shutdown, with settings that are valid."""
+    """Not as root, stopped by a warm shutdown, with valid settings."""
     uid, gid = map(int, _last("USER").split(":"))
     variables = dict(word.split("=", 1) for word in shlex.split(_last("ENV")))
 
@@ -154,7 +154,7 @@ def test_a_service_runs_a_command_that_exists(service: dict[str, Any]) -> None:
     "service", [pytest.param(s, id=name) for name, s in ROLES.items() if s["command"][0] in CELERY]
 )
 def test_a_service_is_probed_for_the_role_that_it_has(service: dict[str, Any]) -> None:
-    """By the command that exists for it, in exec form, which has a place to write on the read-only root."""
+    """By its role's command, in exec form, with somewhere to write on the read-only root."""
     program, script, *words = service["healthcheck"]["test"]
 
     assert (program, script) == ("CMD", _exec_form(_last("ENTRYPOINT"))[0])
@@ -165,14 +165,14 @@ def test_a_service_is_probed_for_the_role_that_it_has(service: dict[str, Any]) -
 
 
 def test_the_roles_together_do_all_the_work() -> None:
-    """They consume each of the program's queues once, and there is a beat."""
+    """Together they consume each queue once, and there is a beat."""
     consumed = [queue for service in ROLES.values() for queue in _queues(service)]
 
     assert sorted(consumed) == sorted(QUEUES)
     assert [service["command"][0] for service in ROLES.values()].count("beat") == 1
 
 
-def test_what_has_to_be_kept_is_on_a_volume() -> None:
+def test_persistent_data_is_on_a_volume() -> None:
     """Redis appends to a file and evicts nothing; mail files are kept; every volume is declared and used."""
     words = SERVICES["redis"]["command"]
     flags = dict(zip(words[1::2], words[2::2], strict=True))
@@ -190,7 +190,7 @@ def test_what_has_to_be_kept_is_on_a_volume() -> None:
 
 
 def test_prometheus_and_grafana_find_what_is_mounted() -> None:
-    """The target is the service's name and port, the token comes from where Compose puts it."""
+    """The target is the service's name and port; the token is where Compose mounts it."""
     [job] = yaml.safe_load(text_of("deploy/prometheus/prometheus.yml"))["scrape_configs"]
     [name] = [name for name, service in ROLES.items() if service["command"][0] == "serve"]
     port = COMMANDS["serve"].make_context("serve", SERVICES["serve"]["command"][1:]).params["port"]
@@ -206,8 +206,8 @@ def test_prometheus_and_grafana_find_what_is_mounted() -> None:
     assert mounts[f"./{provisioning}"] == "/etc/grafana/provisioning"
 
 
-def test_nothing_is_given_away() -> None:
-    """Only loopback reaches what is published, and secrets come from .env alone, which git ignores."""
+def test_nothing_is_exposed() -> None:
+    """Published ports are loopback only, and secrets come only from .env, which git ignores."""
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     variables = {name for service in ROLES.values() for name in service.get("environment", {})}
 
@@ -218,7 +218,7 @@ def test_nothing_is_given_away() -> None:
 
 
 def test_the_settings_for_the_sandbox_fit_the_sandbox() -> None:
-    """What the file's head says to put into .env leads to the sandbox's own ports and client."""
+    """What the file's header says to put into .env matches the sandbox's ports and client."""
     text = text_of("docker-compose.yml")
     shown = dict(re.findall(rf"^#   ({PREFIX}\w+)=(\S+)$", text, re.MULTILINE))
     service = SERVICES["sandbox"]
@@ -232,12 +232,12 @@ def test_the_settings_for_the_sandbox_fit_the_sandbox() -> None:
         "RECONCILER_CRONOFY_API_URL": f"http://{service['hostname']}:{options['port']}",
         "RECONCILER_SMTP_URL": f"smtp://{service['hostname']}:{options['smtp_port']}",
     }
-    # Relink links begin with the host that the sandbox listens on, and only the API URL's may be http.
+    # Relink links begin with the sandbox's listening host, and only the API URL's host may use http.
     assert options["host"] == service["hostname"]
 
 
 def _valid(variables: dict[str, str]) -> set[str]:
-    """Check the RECONCILER_ variables of a mapping against the settings; returns their fields."""
+    """Check a mapping's RECONCILER_ variables against the settings; returns their fields."""
     ours = {name.removeprefix(PREFIX).lower(): v for name, v in variables.items() if name.startswith(PREFIX)}
     assert set(ours) <= set(Settings.model_fields)
     load_settings(**ours)

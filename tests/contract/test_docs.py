@@ -1,4 +1,4 @@
-"""The documentation says what the code does: its tables hold all of it, and nothing else."""
+"""The documentation matches the code: its tables list all of it, and nothing else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _task_tables() -> tuple[list[list[str]], list[list[str]]]:
 
 
 def test_every_task_is_documented() -> None:
-    """The two tables of tasks hold what the application registers, public and internal apart."""
+    """The two tables of tasks list what the application registers, public and internal separately."""
     for module in TASK_MODULES:
         importlib.import_module(module)
     registered = {name for name in app.tasks if not name.startswith("celery.")}
@@ -65,7 +65,7 @@ def test_every_task_is_documented() -> None:
 
 
 def test_a_public_task_takes_what_its_row_says() -> None:
-    """Names, and which may be left out; the data centres are those that the client knows."""
+    """Names, and which are optional; the data centres are those the client knows."""
     rows = {code(row[0])[0]: sorted(code(row[1])) for row in _task_tables()[0]}
     taken = {
         task: sorted(name + ("" if f.is_required() else "?") for name, f in model.model_fields.items())
@@ -78,7 +78,7 @@ def test_a_public_task_takes_what_its_row_says() -> None:
 
 
 def test_tasks_are_on_the_queues_that_the_tables_name() -> None:
-    """The queue of each row is where the task is routed."""
+    """Each row's queue is where the task is routed."""
     public, internal = _task_tables()
     named = {code(row[0])[0]: code(row[2])[0] for row in public}
     named |= {code(row[0])[0]: code(row[1])[0] for row in internal}
@@ -97,12 +97,12 @@ def test_tasks_are_on_the_queues_that_the_tables_name() -> None:
     ],
 )
 def test_the_words_of_a_table_are_those_of_the_code(document: str, head: str, enum: type[StrEnum]) -> None:
-    """Every member has its row, in the same order, and there is no other."""
+    """Every member has its row, in the same order, with no extra rows."""
     assert firsts(table(document, head)) == [member.value for member in enum]
 
 
 def test_the_table_of_causes_names_every_remedy() -> None:
-    """Its last column names all of them but `none`, and no other."""
+    """Its last column has every remedy except `none`, and no other."""
     rows = table("docs/contract.md", "cause")
     named = {word for row in rows for word in code(row[2]) if not word.startswith(PREFIX)}
 
@@ -110,23 +110,23 @@ def test_the_table_of_causes_names_every_remedy() -> None:
 
 
 def test_the_examples_have_the_fields_of_a_diagnosis_and_of_an_outcome() -> None:
-    """The keys and their order are those of the code, and the words exist."""
+    """The keys and their order match the code, and the words exist."""
     blocks = re.findall(r"```json\n(.*?)```", text_of("docs/contract.md"), re.DOTALL)
-    diagnosis, told = map(json.loads, blocks)
+    diagnosis, outcome = map(json.loads, blocks)
     event = TrackedEvent(EventKey("c", "e"), {}, None, 0, 0, None, None)
 
     assert list(diagnosis) == list(recorded_answer("s", event, False))
     for field, words in (("state", State), ("cause", Cause), ("certainty", Certainty), ("remedy", Remedy)):
         assert diagnosis[field] in list(words)
-    assert list(told) == list(json.loads(Outcome(OutcomeType.CLOSED, "s", datetime.now(UTC)).to_json()))
-    assert (told["type"] in list(OutcomeType), told["cause"] in list(Cause)) == (True, True)
+    assert list(outcome) == list(json.loads(Outcome(OutcomeType.CLOSED, "s", datetime.now(UTC)).to_json()))
+    assert (outcome["type"] in list(OutcomeType), outcome["cause"] in list(Cause)) == (True, True)
 
 
 SETTINGS = table("docs/contract.md", "variable")
 
 
 def test_every_setting_is_documented_in_the_order_of_the_code() -> None:
-    """The table has one row for each field, and no other."""
+    """The table has exactly one row per field."""
     assert firsts(SETTINGS) == [PREFIX + field.upper() for field in Settings.model_fields]
 
 
@@ -136,7 +136,7 @@ def test_every_setting_is_documented_in_the_order_of_the_code() -> None:
 def test_a_setting_has_the_default_of_its_row(
     monkeypatch: pytest.MonkeyPatch, variable: str, default: str
 ) -> None:
-    """`none` stands for no default, anything else is what the variable would be set to."""
+    """`none` means no default; anything else is the value to set the variable to."""
     field = variable.removeprefix(PREFIX).lower()
     if default != "none":
         [value] = code(default)
@@ -146,7 +146,7 @@ def test_a_setting_has_the_default_of_its_row(
 
 
 def test_every_variable_that_a_document_names_exists() -> None:
-    """No text speaks of a setting that is gone."""
+    """No text mentions a setting that is gone."""
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     named = {
         name
@@ -158,7 +158,7 @@ def test_every_variable_that_a_document_names_exists() -> None:
 
 
 def test_every_command_is_documented_with_options_that_it_has() -> None:
-    """The table has one row for each command; the options in it are the command's own."""
+    """The table has exactly one row per command; the options in it are the command's own."""
     rows = {
         code(row[0])[0].removeprefix("reconciler "): row[1] for row in table("docs/contract.md", "command")
     }
@@ -172,7 +172,7 @@ def test_every_command_is_documented_with_options_that_it_has() -> None:
 
 
 def test_every_command_that_a_document_shows_exists() -> None:
-    """What stands behind `reconciler` or `make` in an example; make's help names all its targets."""
+    """Whatever follows `reconciler` or `make` in an example exists; make's help names all its targets."""
     texts = [path.read_text(encoding="utf-8") for path in DOCUMENTS]
     makefile = text_of("Makefile")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
@@ -187,7 +187,7 @@ def test_every_command_that_a_document_shows_exists() -> None:
 
 
 def test_the_ci_runs_the_test_command_of_the_readme() -> None:
-    """It does no more and no less than what a person is told to do."""
+    """CI runs exactly what the README tells people to run."""
     commands = re.findall(r"^ {4}(make [a-z]+)$", text_of("README.md"), re.MULTILINE)
     script = ROOT / ".ci" / "run"
 
@@ -199,7 +199,7 @@ def test_the_ci_runs_the_test_command_of_the_readme() -> None:
 
 
 def test_every_option_of_celery_is_explained() -> None:
-    """The page on Celery gives a reason for each option that is set, and for no other."""
+    """The page on Celery gives a reason for exactly the options that are set."""
     config = celery_config(load_settings(redis_url="redis://localhost:6379/0"))
     explained = firsts(table("docs/celery.md", "option"))
 
@@ -212,7 +212,7 @@ def _files(pattern: str) -> list[str]:
 
 
 def test_the_map_of_the_architecture_leads_to_every_module() -> None:
-    """Each is in it, on its own or by its folder, and all places exist."""
+    """Each is listed by itself or by its folder, and every path exists."""
     places = firsts(table("docs/architecture.md", "place"))
     folders = tuple(place for place in places if place.endswith("/"))
     modules = [name for name in _files("*.py") if not name.endswith("__init__.py")]
@@ -222,7 +222,7 @@ def test_the_map_of_the_architecture_leads_to_every_module() -> None:
 
 
 def test_the_map_of_the_readme_leads_to_every_package() -> None:
-    """Each package of the worker has its line, each other one stands in one; so do the kinds of tests."""
+    """Each package of the worker has a line, every other one appears in a line; so do the kinds of tests."""
     places = firsts(table("README.md", "place"))
     packages = [name.removesuffix("__init__.py") for name in _files("__init__.py")]
     [tests] = [row for row in table("README.md", "place") if code(row[0]) == ["tests/"]]
@@ -234,12 +234,12 @@ def test_the_map_of_the_readme_leads_to_every_package() -> None:
 
 
 def test_every_queue_is_described() -> None:
-    """The table of queues holds them in the order in which a worker takes from them."""
+    """The table lists the queues in the order in which a worker consumes them."""
     assert firsts(table("docs/operations.md", "queue")) == list(QUEUES)
 
 
 def test_every_direct_dependency_has_its_reason() -> None:
-    """The three tables are pyproject's dependencies, extras and development group."""
+    """The three tables list pyproject's dependencies, extras and development group."""
     project = tomllib.loads(text_of("pyproject.toml"))
     program, extras, development = [table[1:] for table in tables(text_of("docs/dependencies.md"))]
     wanted = [
@@ -259,7 +259,7 @@ def _distribution(requirement: str) -> str:
 
 
 def test_the_python_of_the_readme_compiles() -> None:
-    """Its examples are Python, and send to tasks and queues that exist."""
+    """Its examples are valid Python, and use tasks and queues that exist."""
     text = text_of("README.md")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     strings = {

@@ -1,4 +1,4 @@
-"""What the documents refer to exists: log events, links, files, code."""
+"""Everything the documents refer to exists: log events, links, files, code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.ledger.outcomes import OutcomeType
 
 
 def test_every_log_event_is_explained() -> None:
-    """The table of events holds what config, worker and tasks log, and nothing else."""
+    """The table of events lists exactly what config, worker and tasks log."""
     names, patterns = _logged()
     explained = firsts(table("docs/operations.md", "event"))
     composed = [name for name in explained if name not in names]
@@ -23,14 +23,14 @@ def test_every_log_event_is_explained() -> None:
     assert names - set(explained) == set()
     assert [name for name in composed if not any(re.fullmatch(p, name) for p in patterns)] == []
     assert [p for p in patterns if not any(re.fullmatch(p, name) for name in composed)] == []
-    # What is composed is made of an outcome's type.
+    # Composed names come from an outcome's type.
     assert {name.split(".")[1] for name in composed} <= {
         kind.value.removeprefix("account_") for kind in OutcomeType
     }
 
 
 def _logged() -> tuple[set[str], set[str]]:
-    """The names that are logged as they stand, and patterns of those that are composed."""
+    """The names logged literally, and patterns of the composed ones."""
     names, patterns = set(), set()
     levels = {"debug", "info", "warning", "error", "critical", "exception"}
     for package in ("config", "worker", "tasks"):
@@ -65,7 +65,7 @@ def _links() -> Iterator[tuple[Path, str]]:
     ("path", "target"), [pytest.param(p, t, id=f"{p.relative_to(ROOT)}: {t}") for p, t in _links()]
 )
 def test_every_internal_link_resolves(path: Path, target: str) -> None:
-    """The file is there, and so is the heading that a link names."""
+    """The file exists, and so does the heading that a link names."""
     name, _, anchor = target.partition("#")
     file = (path.parent / name).resolve() if name else path
 
@@ -78,7 +78,7 @@ def test_every_internal_link_resolves(path: Path, target: str) -> None:
 
 
 def test_every_file_that_a_document_names_exists() -> None:
-    """Paths between backticks that look like files of this repository are."""
+    """Paths in backticks that look like files of this repository exist."""
     named = {
         (path.name, word)
         for path in DOCUMENTS

@@ -1,4 +1,4 @@
-"""`.env.example` shows every setting once, with the default that the code has."""
+"""`.env.example` shows every setting once, with the code's default."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cryptography.fernet import Fernet
 from config.settings import PREFIX, Settings, load_settings, require_cronofy, require_vault
 
 EXAMPLE = (Path(__file__).parents[2] / ".env.example").read_text(encoding="utf-8")
-#: The variables that have to be filled in; they stand there without a "#".
+#: The variables that must be filled in; they are not commented out.
 REQUIRED = {"VAULT_KEYS", "CRONOFY_CLIENT_ID", "CRONOFY_CLIENT_SECRET"}
 _LINE = re.compile(rf"^(?P<off>#?){PREFIX}(?P<name>[A-Z_]+)=(?P<value>.*)$", re.MULTILINE)
 SHOWN = [(m["name"], m["value"], bool(m["off"])) for m in _LINE.finditer(EXAMPLE)]
 
 
 def test_every_setting_appears_exactly_once_and_in_the_order_of_the_code() -> None:
-    """A setting that is added, renamed or moved has to be so here too."""
+    """Adding, renaming or moving a setting requires the same here."""
     assert [name for name, _, _ in SHOWN] == [field.upper() for field in Settings.model_fields]
 
 
@@ -28,7 +28,7 @@ def test_only_what_has_to_be_filled_in_is_not_commented_out() -> None:
 
 
 def test_every_setting_has_its_meaning_on_the_line_above() -> None:
-    """No setting stands there without a word."""
+    """Every setting has a comment."""
     lines = EXAMPLE.splitlines()
     bare = [line for above, line in itertools.pairwise(lines) if _is_bare(above, line)]
 
@@ -49,7 +49,7 @@ def test_the_file_is_a_valid_env_file_once_the_required_are_filled_in() -> None:
 
 
 def test_the_file_with_every_default_switched_on_changes_nothing() -> None:
-    """Each shown default may be uncommented as it stands."""
+    """Each default shown may be uncommented as it is."""
     Path(".env").write_text(_LINE.sub(lambda m: m[0].removeprefix("#"), EXAMPLE), encoding="utf-8")
 
     assert load_settings() == Settings()

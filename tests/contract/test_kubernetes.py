@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes run commands and use settings that exist, and give tasks time to end."""
+"""The Kubernetes manifests use commands and settings that exist, and give tasks time to finish."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _container(deployment: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_containers_together_do_all_the_work() -> None:
-    """Each command exists; workers, beat and serve are there, and every queue is consumed once."""
+    """Each command exists; workers, beat and serve are included, and every queue is consumed once."""
     commands = [_container(item)["args"] for item in DEPLOYMENTS.values()]
     named = [celery_options(words).get("queues") for words in commands]
 
@@ -40,7 +40,7 @@ def test_the_containers_together_do_all_the_work() -> None:
 
 @pytest.mark.parametrize("deployment", EACH)
 def test_a_container_is_probed_for_its_own_role(deployment: dict[str, Any]) -> None:
-    """Workers and beat by `healthcheck`, and what is served by its own addresses."""
+    """Workers and beat by `healthcheck`, serve by its own endpoints."""
     container = _container(deployment)
     role, live = container["args"][0], container["livenessProbe"]
 
@@ -59,8 +59,8 @@ def test_a_container_is_probed_for_its_own_role(deployment: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("deployment", EACH)
-def test_a_container_may_do_little(deployment: dict[str, Any]) -> None:
-    """No root, no privileges, writes only where a volume is; a worker has time to finish its tasks."""
+def test_a_container_has_minimal_rights(deployment: dict[str, Any]) -> None:
+    """No root, no privileges, writes only to volumes; a worker has time to finish its tasks."""
     container, pod = _container(deployment), deployment["spec"]["template"]["spec"]
 
     assert container["securityContext"] == {
@@ -81,8 +81,8 @@ def test_a_container_may_do_little(deployment: dict[str, Any]) -> None:
     assert {v["name"] for v in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
 
 
-def test_every_selector_selects_pods_that_there_are() -> None:
-    """A deployment's its own pods; a service's or a budget's those of a deployment."""
+def test_every_selector_matches_existing_pods() -> None:
+    """A deployment selects its own pods; a service or budget those of a deployment."""
     labels = [item["spec"]["template"]["metadata"]["labels"] for item in DEPLOYMENTS.values()]
     selectors = [i["spec"]["selector"] for i in OBJECTS if i["kind"] == "Service"]
     selectors += [i["spec"]["selector"]["matchLabels"] for i in OBJECTS if i["kind"] == "PodDisruptionBudget"]
@@ -94,7 +94,7 @@ def test_every_selector_selects_pods_that_there_are() -> None:
 
 
 def test_the_settings_exist_and_none_of_them_is_a_secret() -> None:
-    """The ConfigMap is valid; secrets come from the Secret alone, and the file's head names them rightly."""
+    """The ConfigMap is valid; secrets come only from the Secret, and the file's header lists them."""
     [settings] = [item["data"] for item in OBJECTS if item["kind"] == "ConfigMap"]
     head = (FOLDER / "kustomization.yaml").read_text(encoding="utf-8")
 
@@ -105,8 +105,8 @@ def test_the_settings_exist_and_none_of_them_is_a_secret() -> None:
     assert named <= set(Settings.model_fields)
 
 
-def test_all_files_are_taken_in_but_the_optional_one() -> None:
-    """kustomization.yaml lists the others; autoscaling never goes below what they start with."""
+def test_all_files_but_the_optional_one_are_included() -> None:
+    """kustomization.yaml lists the others; autoscaling never goes below the initial replicas."""
     [listed] = [item["resources"] for item in FILES["kustomization.yaml"]]
     [scaled] = FILES["autoscaling.yaml"]
     target = DEPLOYMENTS[scaled["spec"]["scaleTargetRef"]["name"]]

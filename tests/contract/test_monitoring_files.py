@@ -1,4 +1,4 @@
-"""Alerts, dashboard and autoscaling ask for series that exist; every alert is in the runbook."""
+"""Alerts, dashboard and autoscaling query series that exist; every alert is in the runbook."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _promtool(*args: str, cwd: Path = PROMETHEUS) -> str:
 
 
 def _queries() -> dict[str, str]:
-    """Every query of these files, by where it stands."""
+    """Every query in these files, by location."""
     found = {f"alert {rule['alert']}": rule["expr"] for rule in RULES}
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
@@ -47,7 +47,7 @@ QUERIES = _queries()
 
 
 def _documented() -> set[str]:
-    """The series that docs/operations.md lists, histograms by what Prometheus makes of them."""
+    """The series listed in docs/operations.md, with histograms expanded as Prometheus does."""
     names = {name.partition("{")[0] for name in firsts(table("docs/operations.md", "metric"))}
     parts = {f"{name}{part}" for name in names for part in ("_bucket", "_sum", "_count")}
     return names | parts
@@ -55,7 +55,7 @@ def _documented() -> set[str]:
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 def test_a_query_asks_for_metrics_that_exist(query: str) -> None:
-    """Each `reconciler_…` in it is a metric that the table of metrics names."""
+    """Each `reconciler_…` in it is in the table of metrics."""
     asked = set(re.findall(r"\breconciler_\w+", query))
 
     assert asked or "up{" in query
@@ -63,21 +63,21 @@ def test_a_query_asks_for_metrics_that_exist(query: str) -> None:
 
 
 def test_every_alert_has_its_section_in_the_runbook() -> None:
-    """And the runbook has no section about an alert that is gone; each says how urgent it is."""
+    """The runbook has no section for an alert that is gone; each says how urgent it is."""
     sections = re.findall(r"^## (\w+)\n\n\*(page|ticket)\.\*", text_of("docs/runbook.md"), re.MULTILINE)
 
     assert sections == [(rule["alert"], rule["labels"]["severity"]) for rule in RULES]
 
 
 def test_the_dashboard_names_no_datasource_of_ours() -> None:
-    """It is imported anywhere: the data source is a variable."""
+    """It can be imported anywhere: the data source is a variable."""
     assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {"${datasource}"}
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
 @needs_promtool
 def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
-    """Its syntax, its rules, and the token's file, which the deployment puts elsewhere."""
+    """Its syntax, its rules, and the token file, which the deployment puts elsewhere."""
     shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
     token, file = tmp_path / "board-token", tmp_path / "prometheus" / "prometheus.yml"
     token.write_text("token")
@@ -87,8 +87,8 @@ def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
 
 
 @needs_promtool
-def test_alerts_fire_when_they_should_and_else_stay_silent() -> None:
-    """Each alert has both cases in its unit tests, and they hold."""
+def test_alerts_fire_only_when_they_should() -> None:
+    """Each alert's unit tests cover both cases, and pass."""
     cases = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
     names = {case["name"] for case in cases}
 
@@ -98,7 +98,7 @@ def test_alerts_fire_when_they_should_and_else_stay_silent() -> None:
 
 @needs_promtool
 def test_every_query_is_written_as_prometheus_reads_it(tmp_path: Path) -> None:
-    """Checked as the expressions of rules."""
+    """Checked as rule expressions."""
     rules = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(QUERIES.values())]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
 

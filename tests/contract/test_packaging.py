@@ -16,19 +16,19 @@ from worker.cli import main
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("config", "worker", "tasks", "sandbox")
-#: What is pinned closely, and how; docs/dependencies.md says why.
+#: Tightly pinned dependencies; docs/dependencies.md says why.
 CLOSE_PINS = {"celery": ">=5.6.3,<5.7", "kombu": ">=5.7,<5.8"}
 
 
 def _name(requirement: str) -> str:
-    """The distribution that a requirement names, as locks spell it."""
+    """A requirement's distribution name, normalised as in locks."""
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert found
     return re.sub(r"[-_.]+", "-", found[0]).lower()
 
 
 def _pins(lock: str) -> dict[str, list[str]]:
-    """What a lock pins: the lines that belong to each distribution, version and marker first."""
+    """A lock's pins: each distribution's lines, version and marker first."""
     pins: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in (ROOT / lock).read_text(encoding="utf-8").splitlines():
@@ -56,7 +56,7 @@ DEVELOPMENT = PROJECT["dependency-groups"]["dev"]
     ids=["runtime", "development"],
 )
 def test_every_requirement_is_pinned_with_hashes(lock: str, needs: list[str]) -> None:
-    """What pyproject.toml asks for stands in the lock at one version, with its hashes."""
+    """Each requirement in pyproject.toml is in the lock at one version, with its hashes."""
     for need in needs:
         first, *hashes = LOCKS[lock][_name(need)]
         assert re.match(r"[a-z0-9-]+==[0-9]", first)
@@ -65,7 +65,7 @@ def test_every_requirement_is_pinned_with_hashes(lock: str, needs: list[str]) ->
 
 
 def test_the_locks_agree_and_name_no_address() -> None:
-    """The development lock holds the other one; where packages come from is up to whoever installs them."""
+    """The development lock includes the other one; the package index is up to whoever installs."""
     runtime, development = (
         {name: lines[0] for name, lines in LOCKS[lock].items()}
         for lock in ("requirements.lock", "requirements-dev.lock")
@@ -77,7 +77,7 @@ def test_the_locks_agree_and_name_no_address() -> None:
 
 @pytest.mark.parametrize(("name", "wanted"), CLOSE_PINS.items(), ids=CLOSE_PINS)
 def test_celery_and_kombu_stay_where_an_outage_of_redis_is_survived(name: str, wanted: str) -> None:
-    """The pin is as docs/dependencies.md explains it, and the lock keeps to it."""
+    """The pin matches docs/dependencies.md, and the lock matches the pin."""
     [need] = [need for need in PROJECT["project"]["dependencies"] if _name(need) == name]
     explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
 
@@ -97,7 +97,7 @@ def test_the_console_script_runs_the_command_line() -> None:
 
 @pytest.mark.parametrize("package", PROJECT["tool"]["setuptools"]["package-data"])
 def test_the_data_files_are_there(package: str) -> None:
-    """Each pattern of the package data finds something where the package is installed."""
+    """Each pattern in the package data matches something in the installed package."""
     there = [path.relative_to(root) for root in [Path(str(files(package)))] for path in root.rglob("*")]
     patterns = PROJECT["tool"]["setuptools"]["package-data"][package]
 
@@ -105,7 +105,7 @@ def test_the_data_files_are_there(package: str) -> None:
 
 
 def test_every_file_that_is_no_module_is_package_data() -> None:
-    """A new template or script that no pattern takes in would be missing from the wheel."""
+    """A new template or script that no pattern matches would be missing from the wheel."""
     data = PROJECT["tool"]["setuptools"]["package-data"]
     missing = [
         path.relative_to(ROOT).as_posix()
@@ -118,7 +118,7 @@ def test_every_file_that_is_no_module_is_package_data() -> None:
 
 
 def _is_taken(path: Path, data: dict[str, list[str]]) -> bool:
-    """Whether a package's patterns find this file."""
+    """Whether a package's patterns match this file."""
     return any(
         path.match(f"{package.replace('.', '/')}/{pattern}")
         for package, patterns in data.items()

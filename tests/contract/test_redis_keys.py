@@ -1,4 +1,4 @@
-"""The ledger's keys stand in two places, the head of common.lua and keys.py, and are spelled nowhere else."""
+"""The ledger's keys are listed in the head of common.lua and in keys.py, and spelled nowhere else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.ledger.keys import Keys
 
 SCRIPTS = ROOT / "worker/ledger/scripts"
 NAMES = ROOT / "worker/ledger/keys.py"
-#: Each key of the list, with what it is one of, if there is more than one.
+#: Each key in the list, with the suffix that varies, if any.
 LISTED = re.findall(
     r"^--   P:(\S+?)(:[A-Z]+)? +(?:hash|set|zset|string|list|stream) ",
     (SCRIPTS / "common.lua").read_text(),
@@ -25,7 +25,7 @@ NAMED = {name: getattr(KEYS, name) for name, value in vars(Keys).items() if hasa
 
 
 def test_both_lists_have_the_same_keys() -> None:
-    """Whoever adds a key describes it for all, and names it for Python."""
+    """A new key is documented in the one and named in the other."""
     listed = sorted(f"reconciler:{name}:ID" if each else f"reconciler:{name}" for name, each in LISTED)
 
     assert sorted(key("ID") if callable(key) else key for key in NAMED.values()) == listed
@@ -33,14 +33,14 @@ def test_both_lists_have_the_same_keys() -> None:
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.lua")), ids=lambda path: path.stem)
 def test_scripts_spell_no_other_key(script: Path) -> None:
-    """Every key that a script makes of the prefix is in the list."""
+    """Every key that a script derives from the prefix is in the list."""
     spelled = re.findall(r"P \.\. ':([a-z:-]+?):?'", script.read_text())
 
     assert set(spelled) <= {name for name, _ in LISTED}
 
 
 def _spelled(source: str) -> Iterator[str]:
-    """The strings in a module that are a key, or the part of one behind the prefix."""
+    """A module's strings that are a key, or the part after the prefix."""
     names = "|".join(re.escape(name) for name, _ in LISTED)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
@@ -50,7 +50,7 @@ def _spelled(source: str) -> Iterator[str]:
 
 
 def test_no_other_module_spells_a_key() -> None:
-    """Who wants to know something of the ledger asks the ledger."""
+    """Other modules ask the ledger."""
     modules = [path for folder in ("worker", "tasks", "sandbox") for path in (ROOT / folder).rglob("*.py")]
     found = {
         str(path.relative_to(ROOT)): sorted(_spelled(path.read_text())) for path in modules if path != NAMES
@@ -70,5 +70,5 @@ def test_no_other_module_spells_a_key() -> None:
     ],
 )
 def test_a_spelled_key_is_found(source: str) -> None:
-    """However it is put together."""
+    """However it is composed."""
     assert list(_spelled(source))

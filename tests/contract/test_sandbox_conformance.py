@@ -1,4 +1,4 @@
-"""The official Python SDK, which knows nothing of the sandbox, takes it for Cronofy."""
+"""The official Python SDK, which knows nothing of the sandbox, works with it as with Cronofy."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def sdk(running: RunningSandbox, account: dict[str, Any]) -> Client:
 
 
 def an_event(event_id: str, **fields: object) -> dict[str, Any]:
-    """Return a body for upsert_event, which wants datetimes and changes what it is given."""
+    """Return a body for upsert_event, which needs datetimes and mutates its argument."""
     return {
         "event_id": event_id,
         "summary": "Interview",
@@ -66,7 +66,7 @@ def an_event(event_id: str, **fields: object) -> dict[str, Any]:
 
 
 def test_identity(sdk: Client, account: dict[str, Any], calendar_id: str) -> None:
-    """UserInfo, the account, and lists of calendars and profiles are as the SDK expects them."""
+    """UserInfo, the account, and lists of calendars and profiles are as the SDK expects."""
     info = sdk.userinfo()
     data = info["cronofy.data"]
     assert info["sub"] == sdk.account()["account_id"] == account["sub"]
@@ -77,7 +77,7 @@ def test_identity(sdk: Client, account: dict[str, Any], calendar_id: str) -> Non
 
 
 def test_paged_read_gives_every_event_once(sdk: Client, calendar_id: str) -> None:
-    """Five events, of which a batch wrote three, are read on pages of two as five."""
+    """Five events, three written in a batch, are read as five on pages of two."""
     builder = BatchBuilder()
     for n in range(3):
         builder.upsert_event(calendar_id, an_event(f"booking-{n}"))
@@ -89,7 +89,7 @@ def test_paged_read_gives_every_event_once(sdk: Client, calendar_id: str) -> Non
 
 
 def test_batch_says_what_failed(sdk: Client, calendar_id: str) -> None:
-    """A batch with one bad entry does the others and says which failed."""
+    """A batch with one bad entry carries out the others and says which failed."""
     builder = BatchBuilder()
     builder.upsert_event(calendar_id, an_event("booking-1"))
     builder.upsert_event(calendar_id, an_event("booking-2", summary=""))
@@ -99,7 +99,7 @@ def test_batch_says_what_failed(sdk: Client, calendar_id: str) -> None:
 
 
 def test_created_event_gets_its_conference(sdk: Client, calendar_id: str) -> None:
-    """An event written with a conferencing block is read with a join URL soon after."""
+    """An event written with a conferencing block soon has a join URL."""
     sdk.upsert_event(calendar_id, an_event("booking-1", conferencing={"profile_id": "pro_zoom"}))
 
     def conferencing() -> Any:
@@ -110,7 +110,7 @@ def test_created_event_gets_its_conference(sdk: Client, calendar_id: str) -> Non
 
 
 def test_updated_and_deleted_event(sdk: Client, calendar_id: str) -> None:
-    """An update leaves the conference that it omits; a deleted event is read only with include_deleted."""
+    """An update keeps the conference it omits; a deleted event is only read with include_deleted."""
     meeting = {"profile_id": "explicit", "provider_description": "Room 5", "join_url": "https://x.example/5"}
     sdk.upsert_event(calendar_id, an_event("booking-1", conferencing=meeting))
     sdk.upsert_event(calendar_id, an_event("booking-1", summary="Second interview"))
@@ -123,7 +123,7 @@ def test_updated_and_deleted_event(sdk: Client, calendar_id: str) -> None:
 
 
 def test_refreshed_and_revoked_authorization(sdk: Client, account: dict[str, Any]) -> None:
-    """A refresh gives another access token that works; after a revocation neither token does."""
+    """A refresh returns another access token that works; after a revocation neither token does."""
     granted = sdk.refresh_authorization()
     assert granted["access_token"] != account["access_token"]
     assert granted["refresh_token"] == account["refresh_token"]
@@ -139,7 +139,7 @@ def test_refreshed_and_revoked_authorization(sdk: Client, account: dict[str, Any
 
 
 def test_profile_is_revoked_and_another_authorised(sdk: Client, running: RunningSandbox) -> None:
-    """A revoked profile is gone from UserInfo, whose list stays; a link leads to where one is connected."""
+    """A revoked profile is gone from UserInfo, whose list remains; a link leads to connecting a new one."""
     sdk.revoke_profile("pro_zoom")
     assert sdk.userinfo()["cronofy.data"]["conferencing_profiles"] == []
     link = sdk.get_conferencing_services_auth_link("https://app.example/back", provider_name="zoom")
@@ -174,7 +174,7 @@ def test_notification_channels(sdk: Client, calendar_id: str) -> None:
     ],
 )
 def test_signatures_match_the_published_vectors(secret: str, signature: str) -> None:
-    """The sandbox signs as Cronofy does, and the SDK accepts it, alone or beside another secret's."""
+    """The sandbox signs like Cronofy, and the SDK accepts it, alone or next to another secret's signature."""
     body = '{"example":"well-known"}'
     client = Client(client_secret=secret)
     assert sign(body.encode(), [secret]) == signature

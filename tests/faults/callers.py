@@ -1,4 +1,4 @@
-"""What happens in a simulation: what callers and people do, entered into the books as it is done."""
+"""What happens in a simulation: what callers and people do, recorded for the invariants."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from datetime import datetime, timedelta
 
 from sandbox.world.events import Event
 from tests.faults.cronofy import HALF_AN_HOUR, SECRET, Cronofy, Death, body_of, calendar_of
+from tests.faults.invariants import Invariants
 from tests.faults.simulation import Message, Simulation
-from tests.faults.truths import Truths
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
 from worker.run import looks
 
-#: Everybody has these: a second of the same provider, and one of another.
+#: Everybody has these: two of the same provider, and one of another.
 PROFILES = {"z1": "zoom", "z2": "zoom", "t1": "teams"}
 DAY = timedelta(days=1)
 
 
 @dataclass(slots=True)
 class Callers:
-    """Everybody outside of the program. What cannot be done now is not done."""
+    """Everybody outside the program. What is impossible right now is skipped."""
 
     simulation: Simulation
-    truths: Truths = field(init=False)
+    invariants: Invariants = field(init=False)
 
     def __post_init__(self) -> None:
-        """Open the books."""
-        self.truths = Truths(self.simulation)
+        """Set up the invariants."""
+        self.invariants = Invariants(self.simulation)
 
     @property
     def cronofy(self) -> Cronofy:
@@ -39,22 +39,22 @@ class Callers:
     # Accounts.
 
     def join(self, sub: str) -> None:
-        """Somebody comes to Cronofy."""
+        """Somebody joins Cronofy."""
         self.cronofy.join(sub, PROFILES.items())
 
     def connect(self, sub: str) -> None:
-        """The person authorises us, again if need be, and the program is given the tokens."""
+        """The person authorises us, again if necessary, and the program gets the tokens."""
         if self.cronofy.account(sub).refresh_token is None:
             self.cronofy.world.registry.authorize(sub)
         self.hand_over(sub)
 
     def hand_over(self, sub: str) -> None:
-        """The program is given the tokens as they are, good or not."""
+        """The program gets the tokens as they are, valid or not."""
         token = self.cronofy.account(sub).refresh_token or "revoked"
         accept.connect_account(self.simulation.services, ConnectAccount(sub=sub, refresh_token=token))
 
     def revoke(self, sub: str) -> None:
-        """The person takes our authorisation away."""
+        """The person revokes our authorisation."""
         self.cronofy.world.registry.revoke_refresh_token(sub)
         self.expire(sub)
 
@@ -63,20 +63,20 @@ class Callers:
         self.cronofy.world.registry.expire_access_tokens(sub)
 
     def forget(self, sub: str) -> None:
-        """The program is told to forget the account."""
+        """The program is asked to forget the account."""
         accept.forget_account(self.simulation.services, AccountOnly(sub=sub))
-        self.truths.forgotten(sub)
+        self.invariants.forgotten(sub)
 
     # Events.
 
     def write_and_track(self, sub: str, event_id: str, away: timedelta, profile_id: str) -> None:
-        """A caller writes an event at Cronofy and has it watched."""
+        """A caller writes an event at Cronofy and tracks it."""
         body = body_of(event_id, self._in(away), profile_id)
         self.cronofy.world.upsert(self.cronofy.account(sub), calendar_of(sub), body, via="sandbox")
         self.track(sub, event_id)
 
     def track(self, sub: str, event_id: str) -> None:
-        """A caller has an event watched, for the first time or again."""
+        """A caller tracks an event, for the first time or again."""
         event = self.cronofy.event(sub, event_id)
         if event is None or event.profile_id is None:
             return
@@ -84,13 +84,13 @@ class Callers:
         provider = PROFILES[event.profile_id]
         tracked = TrackEvent(sub=sub, calendar_id=calendar_of(sub), event=body, provider_name=provider)
         accept.track(self.simulation.services, tracked)
-        self.truths.tracked(sub, event_id)
+        self.invariants.tracked(sub, event_id)
 
     def untrack(self, sub: str, event_id: str) -> None:
-        """A caller has an event watched no more."""
+        """A caller untracks an event."""
         one = OneEvent(sub=sub, calendar_id=calendar_of(sub), event_id=event_id)
         accept.untrack(self.simulation.services, one)
-        self.truths.untracked(sub, event_id)
+        self.invariants.untracked(sub, event_id)
 
     def move(self, sub: str, event_id: str, away: timedelta) -> None:
         """A person moves an event."""
@@ -105,28 +105,28 @@ class Callers:
             self.cronofy.world.delete_by_owner(calendar_of(sub), event_id)
 
     def stick(self, sub: str, event_id: str) -> None:
-        """No conference comes for this event, or at last it may."""
+        """This event gets no conference, or at last it may."""
         event = self.cronofy.event(sub, event_id)
         if event:
             self.cronofy.stick(event, not self.cronofy.is_stuck(event))
 
     def notify(self, sub: str, event_id: str, interaction: str, subtype: str | None) -> None:
-        """Cronofy's notification comes in: true or not, in time or late, once or again."""
-        said = {"type": interaction} | ({"subtype": subtype} if subtype else {})
-        body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
+        """Cronofy's notification arrives: true or not, on time or late, once or again."""
+        entry = {"type": interaction} | ({"subtype": subtype} if subtype else {})
+        body = json.dumps({"notification": {"interactions": [entry]}, "event": {"event_id": event_id}})
         notification = ReceiveNotification(body=body, signature=signature_of(body.encode(), SECRET), sub=sub)
         due = accept.receive_notification(self.simulation.services, notification)
         self.simulation.bag += [Message("look_at_account", name) for name, _ in due or ()]
 
     def outage(self, sub: str, event_id: str) -> None:
-        """The conferencing service fails: no conference comes, and Cronofy says so."""
+        """The conferencing service fails: no conference comes, and Cronofy notifies that."""
         event = self.cronofy.event(sub, event_id)
         if event:
             self.cronofy.stick(event, stuck=True)
             self.notify(sub, event_id, "conferencing_failing", None)
 
     def reconcile(self, sub: str, event_id: str) -> None:
-        """Somebody asks about an event; the worker may die over it."""
+        """Somebody asks about an event; the worker may die doing it."""
         try:
             looks.reconcile_event(self.simulation.services, sub, self.simulation.key(sub, event_id))
         except Death:
@@ -150,7 +150,7 @@ class Callers:
             return
         else:
             profile.connected = True
-        self.truths.episodes[sub, profile_id] += 1
+        self.invariants.episodes[sub, profile_id] += 1
 
     def remove(self, sub: str, profile_id: str) -> None:
         """The user removes a profile."""
@@ -161,9 +161,9 @@ class Callers:
     # The end.
 
     def heal(self) -> None:
-        """All that was broken is well again, and everybody is connected."""
+        """Every fault is removed, and everybody is connected."""
         self.cronofy.disturbances.clear()
-        self.simulation.letterbox.refusals.clear()
+        self.simulation.mail_server.refusals.clear()
         self.simulation.services.ledger.set_paused(False)
         for sub in self.cronofy.subs():
             for event in self.cronofy.events(sub):
@@ -173,21 +173,21 @@ class Callers:
             self.connect(sub)
 
     def converge(self) -> None:
-        """Heal the world and let time pass: all ends soon, and what cannot be helped when it starts."""
+        """Remove every fault and let time pass: everything ends soon, what cannot be fixed when it starts."""
         self.heal()
         self.simulation.work(2 * DAY)
-        self.truths.check()
-        pending = self.truths.unsettled()
+        self.invariants.check()
+        pending = self.invariants.unsettled()
         hopeless = [key for key in pending if not self._profile_exists(self._event_of(key))]
         assert pending == hopeless, "an event is pending although all is well"
         last = max((self._event_of(key).start.instant() for key in hopeless), default=None)
         if last:
             self.simulation.work(last - self.simulation.clock.now() + DAY)
-            self.truths.check()
-        assert self.truths.unsettled() == []
+            self.invariants.check()
+        assert self.invariants.unsettled() == []
 
     def _profile_exists(self, event: Event) -> bool:
-        """Whether its profile is still there; if not, the event may wait for a person's choice."""
+        """Whether its profile still exists; if not, the event may wait for a person's choice."""
         return self.cronofy.profile(event.sub, event.profile_id or "") is not None
 
     def _event_of(self, key: tuple[str, str]) -> Event:

@@ -1,4 +1,4 @@
-"""What the fault tests in this process begin with; a module that needs another sandbox has its own."""
+"""Fixtures of the fault tests in this process; a module that needs another sandbox has its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stage_with(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Stage]]:
-    """Gives a stage at the module's sandbox; settings as given."""
+    """Returns a stage at the module's sandbox, with these settings."""
     with ExitStack() as stack:
 
         def begin(**settings: object) -> Stage:

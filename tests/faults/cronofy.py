@@ -1,7 +1,7 @@
 """Cronofy for the simulation: the sandbox in this process, on the simulated clock.
 
-It stands behind the program's own HTTP client. What the program writes is checked before it is done, and
-calls can be disturbed on their way.
+It is behind the program's own HTTP client. The program's writes are checked before they are carried out, and
+calls can be made to fail.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ OPTIONS = SandboxOptions(
     retry_seconds=20,
 )
 HALF_AN_HOUR = timedelta(minutes=30)
-#: What the sandbox may answer the program; any other status is the program's fault. 400: revoked.
+#: Statuses the program may cause; any other is the program's fault. 400: revoked.
 EXPECTED = frozenset({200, 202, 400, 401})
 
 
 class Death(BaseException):
-    """The worker's process dies: nobody catches it."""
+    """The worker's process dies: nothing catches it."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ Disturbance = Callable[[httpx.Request, Answer], httpx.Response]
 
 
 class _Watched(World):
-    """A world that shows each write of the program to `watch` before it is done."""
+    """A world that passes each of the program's writes to `watch` before carrying it out."""
 
     watch: Callable[[Account, str, dict[str, Any]], None]
 
@@ -72,23 +72,23 @@ class _Watched(World):
 
 
 class Cronofy:
-    """The sandbox, and what may become of calls to it."""
+    """The sandbox, and the faults of calls to it."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
-        """Nobody is there yet; `clock` is asked once for each call."""
+        """Starts without accounts; `clock` is read once per call."""
         self._clock = clock
         self._loop = asyncio.new_event_loop()
         self.begin()
 
     def begin(self) -> None:
         """Start with an empty sandbox."""
-        #: What becomes of the next calls, one each.
+        #: What happens to the next calls, one each.
         self.disturbances: deque[Disturbance] = deque()
-        #: What becomes of every other call.
+        #: What happens to every other call.
         self.disturb: Disturbance | None = None
         self.calls = 0
         self.written: list[Written] = []
-        #: Whatever was done that must never be done.
+        #: Forbidden actions that happened.
         self.wrongs: list[str] = []
         self._present = self._clock()
         sandbox = Sandbox(OPTIONS)
@@ -100,7 +100,7 @@ class Cronofy:
         """Close the event loop."""
         self._loop.close()
 
-    # What there is.
+    # State.
 
     def join(self, sub: str, profiles: Iterable[tuple[str, str]]) -> None:
         """Add a person with one calendar and these conferencing profiles: (id, provider)."""
@@ -111,7 +111,7 @@ class Cronofy:
             self.connect(sub, profile_id, provider)
 
     def connect(self, sub: str, profile_id: str, provider: str) -> None:
-        """Add a conferencing profile whose relink URL says whose it is; events that asked for it get it."""
+        """Add a conferencing profile whose relink URL names its owner; events that asked for it get it."""
         profile = ConferencingProfile(
             profile_id=profile_id, provider_name=provider, relink_token=f"{sub}.{profile_id}"
         )
@@ -121,7 +121,7 @@ class Cronofy:
                 self.stick(event, self.is_stuck(event))
 
     def subs(self) -> list[str]:
-        """Everybody."""
+        """All accounts."""
         return [account.sub for account in self.world.registry.accounts()]
 
     def account(self, sub: str) -> Account:
@@ -149,22 +149,22 @@ class Cronofy:
         return list(self.world.events(calendar_of(sub)))
 
     def is_stuck(self, event: Event) -> bool:
-        """Whether no conference comes for this event, and nothing says why."""
+        """Whether this event gets no conference, without a reason."""
         return (event.calendar_id, event.event_id) in self.world.stuck
 
     def stick(self, event: Event, stuck: bool) -> None:
-        """Let no conference come for this event, or end that."""
+        """Keep this event without a conference, or stop doing so."""
         self.world.set_stuck(event.calendar_id, event.event_id or "", stuck)
 
     def advance(self) -> None:
-        """Do what Cronofy does until now."""
+        """Do what Cronofy does up to now."""
         self._present = self._clock()
         self.world.advance()
 
-    # What the program asks.
+    # The program's requests.
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request, disturbed or not."""
+        """Answer a request, faulty or not."""
         self.calls += 1
         self.advance()
         disturb = self.disturbances.popleft() if self.disturbances else self.disturb
@@ -203,11 +203,11 @@ class Cronofy:
         self.written.append(Written(account.sub, body["event_id"], profile_id))
 
     def _repeated(self, name: str, profile_id: str) -> bool:
-        """Whether this very write was carried out before, and its answer was lost."""
+        """Whether this same write was carried out before and its answer lost."""
         before = [w for w in self.written if f"{w.sub}/{w.event_id}" == name]
         return bool(before) and not before[-1].answered and before[-1].profile_id == profile_id
 
-    # What may become of a call, beside its answer.
+    # Ways for a call to fail.
 
     def unheard(self, request: httpx.Request, answer: Answer) -> httpx.Response:
         """The request is carried out, and its answer is lost."""
@@ -231,7 +231,7 @@ class Cronofy:
 
 
 def meanwhile(act: Callable[[], object]) -> Disturbance:
-    """Somebody does this while the call is under way."""
+    """Something happens during the call."""
 
     def disturb(request: httpx.Request, answer: Answer) -> httpx.Response:
         response = answer(request)
@@ -242,7 +242,7 @@ def meanwhile(act: Callable[[], object]) -> Disturbance:
 
 
 def answers(status: int, **headers: str) -> Disturbance:
-    """Cronofy answers with this status, and nothing is done."""
+    """Cronofy answers with this status and does nothing."""
     return lambda _request, _answer: httpx.Response(status, headers=headers, text="<html>Sorry</html>")
 
 
@@ -252,7 +252,7 @@ def silence(request: httpx.Request, _answer: Answer) -> httpx.Response:
 
 
 def nonsense(_request: httpx.Request, _answer: Answer) -> httpx.Response:
-    """Something on the way answers in Cronofy's place."""
+    """Something in between answers instead of Cronofy."""
     return httpx.Response(200, text="<html>Welcome</html>")
 
 
@@ -267,7 +267,7 @@ def join_url(event: Event) -> str | None:
 
 
 def body_of(event_id: str, start: datetime, profile_id: str) -> dict[str, Any]:
-    """What a caller writes of an event."""
+    """A caller's event body."""
     return {
         "event_id": event_id,
         "summary": f"Meeting {event_id}",

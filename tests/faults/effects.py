@@ -1,7 +1,7 @@
-"""Every side effect of a process, counted, and one of them hit: it fails, or the process dies at it.
+"""Counts every side effect of a process, and lets one fail, or kill the process.
 
 A side effect is a Redis command, an HTTP call, a step of an SMTP conversation or the publishing of a message.
-They are met above the clients' own retries: what fails here has failed for good.
+They are intercepted above the clients' own retries: what fails here has failed for good.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from worker.ledger.lua import source
 
 T = TypeVar("T")
 
-#: What a process that dies of a glitch exits with.
+#: The exit code of a process killed by a glitch.
 DEAD = 77
 
 
 @dataclass(frozen=True, slots=True)
 class Glitch:
-    """What happens at which side effect: counted from 1, before it took place or after."""
+    """What happens at which side effect: counted from 1, before or after it takes place."""
 
     number: int
     after: bool
-    #: The process ends at once, without any cleaning up; else an exception is raised.
+    #: The process ends at once, without cleanup; otherwise an exception is raised.
     death: bool
 
     def __str__(self) -> str:
@@ -48,14 +48,14 @@ class Glitch:
 
 
 class Effects:
-    """The side effects so far, by name, and the glitch that one of them meets."""
+    """The side effects so far, by name, and the glitch that hits one of them."""
 
     def __init__(self, glitch: Glitch | None = None) -> None:
         self._glitch = glitch
         self.names: list[str] = []
 
     def meet(self, name: str, act: Callable[[], T], error: Exception) -> T:
-        """Let a side effect take place, unless it is its turn to be hit."""
+        """Carry out a side effect, unless the glitch is due."""
         self.names.append(name)
         glitch = self._glitch
         if glitch is None or glitch.number != len(self.names):
@@ -70,7 +70,7 @@ class Effects:
 
     @property
     def struck(self) -> bool:
-        """Whether the glitch was met."""
+        """Whether the glitch has happened."""
         return self._glitch is not None and len(self.names) >= self._glitch.number
 
 
@@ -106,9 +106,9 @@ def counted(
 
 @contextmanager
 def answers_counted(effects: Effects, services: Services) -> Iterator[None]:
-    """Within this block the answers of Redis pass through `effects`, below the client's own retry.
+    """Within this block Redis's answers pass through `effects`, below the client's own retry.
 
-    One that is lost after its command took place is what makes the client send that command again.
+    Losing an answer after its command took effect makes the client send that command again.
     """
     redis: Any = services.ledger.redis
     execute, parse, scripts = redis.execute_command, redis.parse_response, names_of_scripts()
@@ -136,7 +136,7 @@ def _lost() -> RedisConnectionError:
 def _http(effects: Effects, send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
     def whole(request: httpx.Request, **options: Any) -> httpx.Response:
         response = send(request, **options)
-        # Sent, carried out and answered, whatever becomes of the answer.
+        # The request was sent, carried out and answered, even if the answer is then lost.
         response.read()
         return response
 
@@ -157,12 +157,12 @@ def _smtp(effects: Effects, step: str, act: Callable[..., Any]) -> Callable[...,
 
 @cache
 def names_of_scripts() -> dict[str, str]:
-    """The names of all scripts, by the hash that they are called by."""
+    """The names of all scripts, by their hash."""
     return {hashlib.sha1(text.encode()).hexdigest(): name for name, text in _texts().items()}
 
 
 def load_scripts(redis: Redis) -> None:
-    """Send all scripts to the server, so that no first call of one differs from the others."""
+    """Load all scripts on the server, so that first calls do not differ from later ones."""
     for text in _texts().values():
         redis.script_load(text)
 

@@ -1,4 +1,4 @@
-"""How a world ended: what is compared with a run without any fault, and what must hold after each."""
+"""How a run ended: compared with a run without faults, and checked for what must always hold."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from worker.ledger.packing import CAUSES, unpack_event
 
 @dataclass(frozen=True, slots=True)
 class EndState:
-    """What a run came to, without its times and ids."""
+    """A run's result, without times and ids."""
 
-    #: For each event: settled or pending, its cause, its profile, what was written and told.
+    #: By event: settled or pending, its cause, its profile, its writes and outcomes.
     events: dict[str, tuple[Any, ...]]
     outcomes: Counter[tuple[Any, ...]]
     lost: bool
     #: Relink emails for each profile.
     episodes: dict[str, int]
-    #: Emails by recipient and subject, each Message-ID once.
+    #: Emails by recipient and subject, counting each Message-ID once.
     mails: Counter[tuple[str, str]]
-    #: Which (event, profile) were written at Cronofy at all.
+    #: Which (event, profile) pairs were written at Cronofy.
     written: frozenset[tuple[str, str]]
 
 
 def end_state(stage: Stage, world: World) -> EndState:
-    """How things stand now."""
+    """The current state."""
     account = stage.services.ledger.account(world.sub)
     mails = {mail["message_id"]: (mail["to"][0], mail["subject"]) for mail in world.control.mail()}
     return EndState(
@@ -43,23 +43,23 @@ def end_state(stage: Stage, world: World) -> EndState:
 
 
 def doubled_writes(world: World) -> int:
-    """How many Update Events went out beyond the first of each (event, profile)."""
+    """How many Update Events were sent beyond the first per (event, profile)."""
     return sum(_writes(world).values()) - len(_writes(world))
 
 
 def doubled_mails(world: World) -> int:
-    """How many emails came beyond the first with each Message-ID."""
+    """How many emails were received beyond the first per Message-ID."""
     ids = [mail["message_id"] for mail in world.control.mail()]
     return len(ids) - len(set(ids))
 
 
-def doubled_tellings(stage: Stage) -> int:
-    """How many outcomes their task was told again."""
-    return len(stage.told()) - len(set(stage.told()))
+def doubled_outcomes(stage: Stage) -> int:
+    """How many outcomes were sent to their task more than once."""
+    return len(stage.published()) - len(set(stage.published()))
 
 
 def faults_of(stage: Stage, world: World) -> list[str]:
-    """What does not hold of the ledger after recovery, though it always must."""
+    """What is wrong with the ledger after recovery."""
     redis: Any = stage.redis
     prefix, found = stage.prefix, []
     pending = [unpack_event(value) for value in redis.hvals(f"{prefix}:events:{world.sub}")]
@@ -74,7 +74,7 @@ def faults_of(stage: Stage, world: World) -> list[str]:
     lost = stage.services.ledger.account(world.sub).lost
     standing, expected = world.standing(), 1 if pending and not lost else 0
     if len(standing) != expected or standing & {"leased"}:
-        found.append(f"the account stands in {sorted(standing) or 'no set'}")
+        found.append(f"the account is in {sorted(standing) or 'no set'}")
     calendar = redis.smembers(f"{prefix}:calendar:{world.calendar_id}")
     if len(calendar) != (1 if pending else 0):
         found.append(f"the calendar's accounts are {calendar!r}")
@@ -83,9 +83,9 @@ def faults_of(stage: Stage, world: World) -> list[str]:
             found.append(f"{key} is not empty")
     if list(redis.scan_iter(match=f"{prefix}:mail:*")):
         found.append("an email is left behind")
-    untold = {outcome["id"] for outcome in world.outcomes()} - set(stage.told())
-    if untold:
-        found.append(f"{len(untold)} outcomes were never told")
+    unpublished = {outcome["id"] for outcome in world.outcomes()} - set(stage.published())
+    if unpublished:
+        found.append(f"{len(unpublished)} outcomes were never sent")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The fleets that faults are done to: quick in coming back, and quiet about what is only slow."""
+"""The fleets for fault tests: quick to recover, and slow to escalate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.acceptance.harness import Fleet, running_fleet
 
-#: What a dead process held is free soon; nothing is escalated and nobody reminded while a test lasts.
+#: What a dead process held is soon free; nothing is escalated and nobody reminded during a test.
 SETTINGS = {
     "LOOK_TIMEOUT": "3",
     "HTTP_TIMEOUT": "3",
@@ -31,7 +31,7 @@ def fleet_of_roles(
     callers: str | None = None,
     **settings: str,
 ) -> Iterator[Fleet]:
-    """A worker and beat, each a process of its own that nobody starts again; Cronofy has no limits."""
+    """A worker and beat, each a separate process that nothing restarts; Cronofy has no limits."""
     home.mkdir(parents=True, exist_ok=True)
     with running_fleet(
         home, "worker", {**SETTINGS, **settings}, ledger, broker, smtp_login, callers

@@ -1,4 +1,4 @@
-"""Messages that no caller would write: each in its own way unfit, as raw bytes for the broker's list."""
+"""Messages no caller would write: each broken in its own way, as raw bytes for the broker's list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def message(
     envelope: Mapping[str, Any] | None = None,
     without: str = "",
 ) -> bytes:
-    """A good message of Celery's protocol 2, with these parts in the place of its own."""
+    """A valid message of Celery's protocol 2, with these parts replaced."""
     task_id = str(uuid4())
     if body is None:
         body = json.dumps([[], {"sub": "acc_hostile"}, {}]).encode()
@@ -53,7 +53,7 @@ def _call(kwargs: str, args: str = "[]", embed: str = "{}") -> bytes:
 
 _DEEP = "[" * DEEP + "]" * DEEP
 
-#: What a worker is given that it may carry out, refuse or drop, as long as it lives on.
+#: A worker may carry out, refuse or drop each of these, as long as it survives.
 MESSAGES: dict[str, bytes] = {
     "not JSON": b"{not json",
     "not a text": b"\xff\xfe\x00",
@@ -65,7 +65,7 @@ MESSAGES: dict[str, bytes] = {
     "headers without a task": message(envelope={"headers": {"lang": "py", "id": "1"}}),
     "an unknown task": message(headers={"task": "conferencing.nothing"}),
     "a body that is not JSON": message(b"{{{"),
-    "a body that is no triple": message(b'{"sub": "acc_hostile"}'),
+    "a body that is not a triple": message(b'{"sub": "acc_hostile"}'),
     "a triple of the wrong types": message(b"[{}, [], 1]"),
     "bad base64": message(envelope={"body": "not base64!"}),
     "pickle": message(b"\x80\x04]\x94.", envelope={"content-type": "application/x-python-serialize"}),

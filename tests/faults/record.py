@@ -1,9 +1,9 @@
-"""What the fault tests share: two forms, one seed, and one table of what was done and what came of it.
+"""What the fault tests share: two forms, one seed, and one table of faults and their effects.
 
-A pytest plugin, loaded by ``tests/conftest.py``. Rows of one name are summed, so a parametrised test has
-one row; record before asserting, so that a failure shows in the table, too. At the end the
-table is shown and written to ``benchmarks/results/faults.json``; ``--document FILE`` puts it into a document,
-between the marks that bear its name.
+A pytest plugin, loaded by ``tests/conftest.py``. Rows with the same name are summed, so a parametrised test
+has one row; record before asserting, so that a failure also shows in the table. At the end the table is
+shown and written to ``benchmarks/results/faults.json``; ``--document FILE`` puts it into a document,
+between the marks with its name.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from rich.console import Console
 from benchmarks.report import Report, put
 
 NAME = "faults"
-#: The quick form's seed: `make test` says the same of the same tree.
+#: The quick form's seed: `make test` gives the same result for the same tree.
 QUICK_SEED = 1
 
 
 @dataclass(slots=True)
 class Row:
-    """One fault of the table."""
+    """One fault in the table."""
 
     injected: int = 0
     events: int = 0
     lost: int = 0
     doubled: int = 0
     mails: int = 0
-    #: Where the first of its tests is: file and line. Tests that run side by side end in any order.
+    #: Where its first test is: file and line, since parallel tests finish in any order.
     place: tuple[str, int] = ("", 0)
 
     def add(self, more: Row) -> None:
@@ -46,7 +46,7 @@ class Row:
         self.place = min(self.place, more.place)
 
     def cells(self, fault: str) -> dict[str, str | int | float | None]:
-        """The row under the table's headings."""
+        """The row's cells, in the order of the headings."""
         return {
             "fault": fault,
             "times injected": self.injected,
@@ -58,15 +58,16 @@ class Row:
 
 
 def recorded(fault: str, row: Row) -> tuple[str, dict[str, object]]:
-    """A row as a property of a test's report, which is how it reaches the process that shows the table."""
+    """A row as a property of a test's report, which carries it to the process that shows the table."""
     return NAME, {"fault": fault, "row": asdict(row)}
 
 
 class Record(Protocol):
     """Adds figures to a fault's row.
 
-    `injected`: how many times the fault was made to happen; `events`: how many tracked events met it; `lost`:
-    those that did not end as without it; `doubled`: what was done or told twice; `mails`: how many went out.
+    `injected`: how often the fault was injected; `events`: how many tracked events met it; `lost`: those that
+    ended differently because of it; `doubled`: what was done or published twice; `mails`: how many emails
+    were sent.
     """
 
     def __call__(
@@ -83,7 +84,7 @@ class Run:
     rows: dict[str, Row]
 
     def take(self, properties: Iterable[tuple[str, object]]) -> None:
-        """Add what one test recorded: the properties of its report."""
+        """Add what one test recorded, from its report's properties."""
         for name, value in properties:
             if name == NAME and isinstance(value, dict):
                 row = Row(**value["row"])
@@ -110,7 +111,7 @@ _RUN = pytest.StashKey[Run]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the fault tests."""
+    """The fault tests' options."""
     group = parser.getgroup("faults", "the fault tests")
     group.addoption("--long", action="store_true", help="the long form of the fault tests")
     group.addoption("--seed", type=int, metavar="N", help="repeat the fault tests of a run with this seed")
@@ -118,9 +119,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle the form and the seed."""
+    """Set the form and the seed."""
     long = config.getoption("--long")
-    # Where several processes share the tests, all of them draw from the seed of the one that began them.
+    # Processes that share the tests all use the seed of the controlling one.
     seed = getattr(config, "workerinput", {}).get("seed", config.getoption("--seed"))
     if seed is None:
         seed = random.SystemRandom().randrange(1, 1_000_000) if long else QUICK_SEED
@@ -135,24 +136,24 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 class _Reports:
-    """Gathers the figures of all tests, also of those that another process runs."""
+    """Collects the figures of all tests, including those run by other processes."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Hand the seed to a process that shares the tests."""
+        """Pass the seed to a process that shares the tests."""
         node.workerinput["seed"] = self._run.seed
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """The last report of a test has all that it recorded."""
+        """A test's last report has everything it recorded."""
         if report.when == "teardown":
             self._run.take(report.user_properties)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show the table, write it as JSON, and put it into a document where one was named."""
+    """Show the table, write it as JSON, and put it into a document if one was named."""
     report = config.stash[_RUN].report()
     if not report.rows:
         return
@@ -165,7 +166,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     document: Path | None = config.getoption("--document")
     if not document:
         return
-    # Imported here: all tests load this module.
+    # Imported here, since all tests load this module.
     from tests.faults import trouble  # noqa: PLC0415
 
     for table in (report, trouble.report()):
@@ -195,5 +196,5 @@ def long(pytestconfig: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
-    """What all chance is drawn from."""
+    """The seed of everything random."""
     return pytestconfig.stash[_RUN].seed

@@ -1,4 +1,4 @@
-"""What makes up for a fault: time passes, and the next sweeps, looks and mails do the rest."""
+"""Recovery from a fault: time passes, and the next sweeps, looks and emails do the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tests.faults.endstate import (
     EndState,
     doubled_mails,
-    doubled_tellings,
+    doubled_outcomes,
     doubled_writes,
     end_state,
     faults_of,
@@ -17,48 +17,48 @@ from tests.faults.remedies import Case
 from tests.faults.stage import SWEEP, Stage
 from tests.integration.world import World
 
-#: After this many rounds of everybody's work all must be well; without a fault, two are enough.
+#: All must be well after this many rounds; without a fault, two are enough.
 ROUNDS = 6
 
 
 @dataclass(slots=True)
 class Recovery:
-    """How a world stands after a fault and all that makes up for it."""
+    """The state after a fault and the recovery."""
 
-    #: What is not as it should be, each a sentence.
+    #: What is wrong, each a sentence.
     wrong: list[str] = field(default_factory=list)
-    #: What was done or told beyond once.
+    #: What was done or published more than once.
     writes: int = 0
     mails: int = 0
-    tellings: int = 0
-    #: How many emails came in all.
+    repeats: int = 0
+    #: The total number of emails.
     received: int = 0
 
     @property
     def twice(self) -> int:
-        """All that was done or told beyond once."""
-        return self.writes + self.mails + self.tellings
+        """Everything done or published more than once."""
+        return self.writes + self.mails + self.repeats
 
     def enter(self, record: Record, fault: str, expected: EndState) -> None:
-        """Add it to a fault's row of the table."""
+        """Add it to a fault's row in the table."""
         events = len(expected.events)
         lost = events if self.wrong else 0
         record(fault, injected=1, events=events, lost=lost, doubled=self.twice, mails=self.received)
 
 
 def undisturbed(stage: Stage, case: Case) -> tuple[EndState, list[str]]:
-    """How a case ends without any fault, and by which side effects."""
+    """How a case ends without any fault, and through which side effects."""
     world = case.begin(stage)
     effects = stage.work(case.first(world)).names
     for _ in range(2):
         _round(stage, world)
     assert faults_of(stage, world) == []
-    assert (doubled_writes(world), doubled_mails(world), doubled_tellings(stage)) == (0, 0, 0)
+    assert (doubled_writes(world), doubled_mails(world), doubled_outcomes(stage)) == (0, 0, 0)
     return end_state(stage, world), effects
 
 
 def recover(stage: Stage, world: World, expected: EndState) -> Recovery:
-    """Let everybody work until all is as expected, and once more: nothing is to come of it later."""
+    """Run rounds until all is as expected, and then one more, which must change nothing."""
     for _ in range(ROUNDS):
         _round(stage, world)
         if end_state(stage, world) == expected and not faults_of(stage, world):
@@ -74,7 +74,7 @@ def recover(stage: Stage, world: World, expected: EndState) -> Recovery:
         wrong,
         doubled_writes(world),
         doubled_mails(world),
-        doubled_tellings(stage),
+        doubled_outcomes(stage),
         len(world.control.mail()),
     )
 

@@ -1,4 +1,4 @@
-"""Every remedy in turn, each as one account whose next look carries it out."""
+"""Every remedy in turn, each as an account whose next look carries it out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.world import World
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How an account comes to need a remedy, and by which task it is looked at."""
+    """How an account comes to need a remedy, and which task looks at it."""
 
     prepare: Callable[[Stage, World], None]
     profiles: int = 2
@@ -21,14 +21,14 @@ class Case:
     asked: bool = False
 
     def begin(self, stage: Stage) -> World:
-        """An account in a fresh world that needs the remedy."""
+        """An account in an empty world that needs the remedy."""
         world = stage.begin(self.profiles)
         self.prepare(stage, world)
         stage.let_time_pass(world.sub)
         return world
 
     def first(self, world: World) -> Message:
-        """The message that sets all going: beat's, or that of a caller who asks."""
+        """The first message: beat's, or a caller's question."""
         return (RECONCILE, {"sub": world.sub}) if self.asked else SWEEP
 
 

@@ -1,4 +1,4 @@
-"""A Redis server of a test's own: it keeps its port and its data when it is killed and started again."""
+"""A Redis server for one test: it keeps its port and its data when it is killed and restarted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.host.embedded import find_binary
 
 
 class Server:
-    """One server in a directory; `client` is a client of it that waits for nothing."""
+    """One server in a directory; `client` is a client of it that does not wait."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Server:
             "port": str(self.port),
             "dir": str(home),
             "appendonly": "yes",
-            # What was acknowledged is there again after a kill.
+            # Everything acknowledged survives a kill.
             "appendfsync": "always",
             "save": '""',
             "maxmemory-policy": "noeviction",
@@ -71,7 +71,7 @@ class Server:
         return f"rediss://{login}127.0.0.1:{self.port}/0?ssl_ca_certs={self._tls.path}"
 
     def start(self) -> None:
-        """Start it; returns once it takes commands, with all that it held."""
+        """Start it; returns once it takes commands, with all its data."""
         with (self._home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._binary, str(self._home / "server.conf")], stdout=log, stderr=log
@@ -83,7 +83,7 @@ class Server:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End it as a lost machine does."""
+        """End it as a lost machine would."""
         assert self._process is not None
         # Callers' results unsubscribe when they are freed: not at a server that is gone.
         gc.collect()
@@ -91,7 +91,7 @@ class Server:
         self._process.wait(5)
 
     def stop(self) -> None:
-        """End it in good order, if it runs."""
+        """Stop it in an orderly way, if it runs."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(10)
@@ -116,7 +116,7 @@ def running_server(
     tls: Certificate | None = None,
     **config: str,
 ) -> Iterator[Server]:
-    """Start a server in `home`; it is ended with the block."""
+    """Start a server in `home`; it ends with the block."""
     server = Server(home, binary, password, tls, **config)
     try:
         server.start()

@@ -1,9 +1,9 @@
-"""Simulated time, and the whole program in it: a month of a fleet's life passes in seconds.
+"""The whole program on simulated time: a month of a fleet's life passes in seconds.
 
 The ledger, its scripts on a real server, the client, the looks, the outbox and the sweep are the program's
 own. Three things are replaced: the clock (see `Clock`), Cronofy (the sandbox in this process, behind the
-client's own HTTP transport) and the mail server. Messages lie in a bag, to be delivered, lost, doubled and
-reordered at will; nothing depends on any of them.
+client's own HTTP transport) and the mail server. Messages go into a bag, to be delivered, lost, duplicated
+and reordered at will; nothing depends on any of them.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ SWEEP_EVERY = timedelta(seconds=5)
 class Clock:
     """The server's clock, as the program's scripts see it.
 
-    In the text of each script, the one place that asks for the time asks for a key instead; each asking
-    lets a millisecond pass, so that no two steps fall together. Keys that expire are aged when the clock
-    is put forward.
+    In each script, the one place that asks for the time reads a key instead; each read advances it by a
+    millisecond, so that no two steps coincide. Keys that expire are aged when the clock advances.
     """
 
     _AGE = """
@@ -54,7 +53,7 @@ class Clock:
     """
 
     def __init__(self, redis: Redis, prefix: str) -> None:
-        """`prefix` is that of the keys that age."""
+        """`prefix` is that of the keys to age."""
         self._redis, self._prefix, self._key = redis, prefix, f"clock-of-{prefix}"
         self._age = redis.register_script(self._AGE)
         self.reset()
@@ -64,15 +63,15 @@ class Clock:
         self._redis.set(self._key, to_ms(BEGINNING))
 
     def now(self) -> datetime:
-        """The present moment; a millisecond passes."""
+        """The current time; advances by a millisecond."""
         return from_ms(self._redis.incr(self._key))
 
     def advance(self, span: timedelta) -> None:
-        """Let time pass, at once."""
+        """Advance the clock."""
         self._age(keys=[self._key], args=[f"{self._prefix}:*", max(1, int(span.total_seconds() * 1000))])
 
     def in_script(self, text: str) -> str:
-        """A script with this clock in the server's place."""
+        """The script with this clock in place of the server's."""
         asking = "redis.call('TIME')"
         assert text.count(asking) == 1
         reading = f"""(function()
@@ -82,19 +81,19 @@ class Clock:
         return text.replace(asking, reading)
 
 
-class Letterbox:
-    """The mail server: it takes what it is given, unless it is told not to."""
+class MailServer:
+    """The mail server: accepts every email unless told otherwise."""
 
     def __init__(self) -> None:
-        """Empty, and well."""
+        """Empty, accepting everything."""
         self.taken: list[EmailMessage] = []
-        #: What becomes of the next mails.
+        #: What happens to the next emails.
         self.refusals: list[MailError] = []
-        #: Told of each email at the moment in which it leaves.
+        #: Called with each email as it is sent.
         self.watch: Callable[[EmailMessage], None] = lambda _: None
 
     def send(self, message: EmailMessage) -> None:
-        """Take an email, or refuse it."""
+        """Accept or refuse an email."""
         if self.refusals:
             raise self.refusals.pop(0)
         self.watch(message)
@@ -103,7 +102,7 @@ class Letterbox:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message in the bag: the name of its task, and the account that it is about, if any."""
+    """One message in the bag: its task's name, and the account it is about, if any."""
 
     task: str
     sub: str = ""
@@ -111,26 +110,26 @@ class Message:
 
 @dataclass(slots=True)
 class Simulation:
-    """The program, its Cronofy, its mail server and its time."""
+    """The program with its Cronofy, mail server and clock."""
 
     services: Services
     clock: Clock
     cronofy: Cronofy
-    letterbox: Letterbox
+    mail_server: MailServer
     bag: list[Message]
-    #: What was logged as an error.
-    cries: list[Any]
-    #: How many looks there were.
+    #: Errors that were logged.
+    errors: list[Any]
+    #: The number of looks so far.
     looks: int = 0
 
     # Messages.
 
     def deliver(self, message: Message) -> None:
-        """A worker does what the message says; it may die over it."""
+        """A worker carries out the message; it may die doing so."""
         try:
             self._do(message)
         except Death:
-            # Redelivered, some time.
+            # Redelivered some time later.
             self.bag.append(message)
 
     def _do(self, message: Message) -> None:
@@ -155,7 +154,7 @@ class Simulation:
     # Time.
 
     def work(self, span: timedelta) -> None:
-        """The fleet works for so long: beat ticks, and every message is delivered.
+        """The fleet works for this long: beat ticks, and every message is delivered.
 
         The ticks at which nothing is due are left out.
         """
@@ -171,7 +170,7 @@ class Simulation:
         self.clock.advance(max(timedelta(0), end - self.clock.now()))
 
     def round(self) -> None:
-        """One tick of beat, and all that comes of it."""
+        """One tick of beat, and all its consequences."""
         self.deliver(Message("sweep"))
         for _ in range(100):
             if not self.bag:
@@ -180,7 +179,7 @@ class Simulation:
         self.bag.clear()
 
     def _next_moment(self) -> datetime | None:
-        """When something is due next, if nobody calls; None for never."""
+        """When something is next due without outside input; None for never."""
         ledger = self.services.ledger
         if ledger.paused_since() is not None:
             return None
@@ -192,23 +191,23 @@ class Simulation:
             moments += [score for _, score in first]
         return from_ms(min(moments)) if moments else None
 
-    # For those who look from outside.
+    # For observers.
 
     def key(self, sub: str, event_id: str) -> EventKey:
         """An event's key."""
         return EventKey(calendar_of(sub), event_id)
 
     def begin(self) -> None:
-        """Start again with nothing."""
+        """Start over, empty."""
         ledger = self.services.ledger
         keys = list(ledger.redis.scan_iter(match=f"{ledger.prefix}:*", count=1000))
         if keys:
             ledger.redis.delete(*keys)
         self.clock.reset()
         self.cronofy.begin()
-        self.letterbox.__init__()  # type: ignore[misc]
+        self.mail_server.__init__()  # type: ignore[misc]
         self.bag.clear()
-        self.cries.clear()
+        self.errors.clear()
         self.looks = 0
 
 
@@ -229,20 +228,20 @@ def simulated(
         api_per_minute=1_000_000,
         escalation_email="operator@example.org",
         history_keep=timedelta(days=400),
-        # Nobody waits for a lease: time stands still meanwhile.
+        # No lease is waited for: time stands still meanwhile.
         look_timeout=30,
         task_time_limit=32,
-        # A process that dies again and again is the events' fault to the program, and chance here.
+        # The program would blame an event for repeated deaths, which are random here.
         max_attempts=1_000_000,
     )
     clock = Clock(redis, prefix)
     register = Redis.register_script
     monkeypatch.setattr(Redis, "register_script", lambda at, text: register(at, clock.in_script(text)))
-    # One after the other, so that a run can be repeated.
+    # Single-threaded, so that a run can be repeated.
     monkeypatch.setattr(looks, "THREADS", 1)
     services = bootstrap(settings)
     monkeypatch.setattr(services.ledger, "now", clock.now)
-    cronofy, letterbox = Cronofy(clock.now), Letterbox()
+    cronofy, mail_server = Cronofy(clock.now), MailServer()
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: cronofy.handle(request))
     capture, before = LogCapture(), structlog.get_config()
     structlog.configure(
@@ -250,7 +249,9 @@ def simulated(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
     )
     try:
-        yield Simulation(replace(services, mailer=letterbox), clock, cronofy, letterbox, [], capture.entries)
+        yield Simulation(
+            replace(services, mailer=mail_server), clock, cronofy, mail_server, [], capture.entries
+        )
     finally:
         structlog.configure(**before)
         services.close()
@@ -258,7 +259,7 @@ def simulated(
 
 
 def sent_about(message: EmailMessage) -> tuple[str, str] | None:
-    """Whom and which profile a relink email is about: its link says so. None for any other email."""
+    """The account and profile of a relink email, from its link; None for any other email."""
     body: Any = message.get_body(preferencelist=("plain",))
     _, found, rest = body.get_content().partition(f"{OPTIONS.public_url}/v2/relink/")
     if not found:

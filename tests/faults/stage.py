@@ -1,7 +1,7 @@
-"""One account and all that works on it, in this process: its tasks one after the other, mail and outcomes.
+"""One account and everything that works on it, in this process: tasks in turn, email and outcomes.
 
-Messages wait in a queue here instead of a broker's: what Celery and its broker do when they fail is tried
-with real processes elsewhere.
+Messages wait in a queue here instead of a broker: failures of Celery and its broker are tested with real
+processes elsewhere.
 """
 
 from __future__ import annotations
@@ -70,12 +70,16 @@ def staged(
     monkeypatch: pytest.MonkeyPatch,
     **settings: Any,
 ) -> Iterator[Stage]:
-    """A stage on this Redis at this sandbox, with its mailbox; settings as given."""
-    told = {"outcome_task": OUTCOME_TASK, "outcome_queue": "billing.outcomes", "escalation_email": OPERATOR}
-    # Who asks waits for another's look no longer than what the limit of a task leaves.
+    """A stage on this Redis at this sandbox with its mailbox, and with these settings."""
+    outgoing = {
+        "outcome_task": OUTCOME_TASK,
+        "outcome_queue": "billing.outcomes",
+        "escalation_email": OPERATOR,
+    }
+    # A caller waits for another's look no longer than a task's time limit allows.
     limits = {"http_timeout": 2, "look_timeout": 5, "task_time_limit": 7.5}
     base = settings_at(running, redis_url, prefix, data_dir)
-    services = bootstrap(load_settings(**{**base, **told, **limits, **settings}))
+    services = bootstrap(load_settings(**{**base, **outgoing, **limits, **settings}))
     try:
         yield Stage(services, running, redis, monkeypatch)
     finally:
@@ -83,25 +87,25 @@ def staged(
 
 
 class Stage:
-    """The services of one process, at a sandbox that is empty for each world that begins."""
+    """The services of one process, at a sandbox that is emptied for each new world."""
 
     def __init__(
         self, services: Services, running: RunningSandbox, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """`redis` is a client that is not counted."""
+        """`redis` is a client whose commands are not counted."""
         self.services = services
         self._running = running
         self.redis = redis
         load_scripts(redis)
         self.prefix = services.ledger.prefix
-        #: What was logged by the work so far.
+        #: What the work has logged so far.
         self.lines: list[Mapping[str, Any]] = []
         application.configure(services.settings)
         monkeypatch.setattr(application._Process, "services", services)
         monkeypatch.setattr(application._Process, "owner", os.getpid())
-        # One after the other, so that side effects have numbers that hold from run to run.
+        # Single-threaded, so that side effects are numbered the same in every run.
         monkeypatch.setattr(looks, "THREADS", 1)
-        # Time passes when it is told to.
+        # Time passes only when told to.
         monkeypatch.setattr(payload, "REST_SECONDS", 0)
 
     def begin(self, profiles: int = 2) -> World:
@@ -112,19 +116,19 @@ class Stage:
         return self.another("pro", profiles)
 
     def another(self, name: str, profiles: int = 2, **fields: Any) -> World:
-        """One more account, with N Zoom profiles whose ids begin with `name`."""
+        """Another account, with N Zoom profiles whose ids begin with `name`."""
         zooms = [{"provider_name": "zoom", "profile_id": f"{name}_{n}"} for n in range(profiles)]
         account = self._running.control.create_account(conferencing_profiles=zooms, **fields)
         return World(self.services, self._running.control, account)
 
     def work(self, first: Message, glitch: Glitch | None = None) -> Effects:
-        """Run a task and all that it wakes; a glitch, if any, is an exception. Returns the side effects."""
+        """Run a task and everything it triggers; a glitch, if any, raises. Returns the side effects."""
         effects = Effects(glitch)
         self._work(first, effects, Effects())
         return effects
 
     def resend(self, first: Message, glitch: Glitch | None = None) -> Effects:
-        """The same, where the glitch is an answer of Redis that is lost. Returns Redis's answers."""
+        """The same, with the glitch losing an answer of Redis. Returns Redis's answers."""
         effects = Effects(glitch)
         with answers_counted(effects, self.services):
             self._work(first, Effects(), effects)
@@ -135,7 +139,7 @@ class Stage:
 
         def publish(task: str, kwargs: dict[str, Any]) -> None:
             if task == OUTCOME_TASK:
-                self.redis.rpush(f"{self.prefix}:told", str(kwargs["outcome"]["id"]))
+                self.redis.rpush(f"{self.prefix}:published", str(kwargs["outcome"]["id"]))
             else:
                 queue.append((task, kwargs))
 
@@ -145,7 +149,7 @@ class Stage:
                 try:
                     application.app.tasks[task](**kwargs)
                 except Reject:
-                    # Given back to the broker, which delivers it again.
+                    # Returned to the broker, which redelivers it.
                     queue.append((task, kwargs))
                 except Exception:
                     if not (effects.struck or others.struck):
@@ -153,7 +157,7 @@ class Stage:
         self.lines += lines
 
     def die(self, first: Message, glitch: Glitch, seconds: float = 20) -> int:
-        """The same in a process of its own, which the glitch kills; returns its exit code."""
+        """The same in a child process, which the glitch kills; returns its exit code."""
         self.hang_up()
         with warnings.catch_warnings():
             # The sandbox's thread holds nothing that the child needs.
@@ -185,7 +189,7 @@ class Stage:
         cronofy.http = HttpClient(self.services.settings.http_timeout, connections=4)
 
     def let_time_pass(self, sub: str) -> None:
-        """Every lease, pause and turn is over, every mail and event is due."""
+        """Every lease, pause and turn is over; every email and event is due."""
         for key in ("leased", "outbox", "waiting"):
             for member, _ in self.redis.zscan_iter(f"{self.prefix}:{key}"):
                 self.redis.zadd(f"{self.prefix}:{key}", {member: 0}, xx=True)
@@ -197,7 +201,7 @@ class Stage:
             self.redis.hset(events, field, struct.pack(">d", 0) + value[8:])
 
     def let_episodes_age(self, sub: str, by: timedelta) -> None:
-        """As though the relink emails had gone out so much earlier; the server's clock cannot be moved."""
+        """As though the relink emails had been sent this much earlier; the server's clock cannot be moved."""
         memo = self.services.ledger.account(sub).memo
         aged = {
             profile_id: replace(episode, started_at=episode.started_at - int(by.total_seconds() * 1000))
@@ -206,10 +210,10 @@ class Stage:
         packed = pack_memo(replace(memo, episodes=aged))
         self.redis.hset(f"{self.prefix}:account:{sub}", "memo", packed)
 
-    def told(self) -> list[str]:
-        """The ids of the outcomes that their task was told."""
-        told: Any = self.redis.lrange(f"{self.prefix}:told", 0, -1)
-        return [outcome_id.decode() for outcome_id in told]
+    def published(self) -> list[str]:
+        """The ids of the outcomes sent to their task."""
+        published: Any = self.redis.lrange(f"{self.prefix}:published", 0, -1)
+        return [outcome_id.decode() for outcome_id in published]
 
     def _forget(self, pattern: str) -> None:
         keys = list(self.redis.scan_iter(match=f"{self.prefix}:{pattern}", count=1000))

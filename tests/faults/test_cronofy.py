@@ -1,4 +1,4 @@
-"""Cronofy in trouble: for each broken answer what is done, recorded, logged and told; then all goes on."""
+"""Cronofy in trouble: what each broken answer leads to, and that everything recovers."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def stage(
 
 
 @pytest.mark.parametrize(("row", "lay"), FAULTS)
-def test_a_fault_comes_to_what_its_row_says(stage: Stage, row: Trouble, lay: Lay, record: Record) -> None:
-    """One look under the fault, then one without it: nothing wrong is concluded, and nothing is lost."""
+def test_a_fault_has_the_effects_in_its_row(stage: Stage, row: Trouble, lay: Lay, record: Record) -> None:
+    """One look under the fault, then one without it: no wrong conclusion, and nothing is lost."""
     world = _prepared(stage, row)
 
     with lay(stage, world):
@@ -49,7 +49,7 @@ def test_a_fault_comes_to_what_its_row_says(stage: Stage, row: Trouble, lay: Lay
     events = [stored.event for stored in stage.services.ledger.pending(world.sub)]
     done = [OutcomeType.REASSIGNED] * (len(events) - 1) if row.call == "an entry of a batch" else []
     logged = [line["event"] for line in stage.lines]
-    assert sorted(world.types()) == sorted([*done, *([row.told] if row.told else [])])
+    assert sorted(world.types()) == sorted([*done, *([row.outcome] if row.outcome else [])])
     assert set(row.logged) <= set(logged)
     assert not {"look.crashed", "look.lease_lost"} & set(logged)
     last = [event.history[-1][1:] if event.history else None for event in events]
@@ -82,8 +82,8 @@ def _fits(line: tuple[str, str] | None, expected: tuple[str, str] | None) -> boo
 
 
 def _recovered(stage: Stage, world: World, row: Trouble) -> None:
-    """Once Cronofy is well again, every event ends as though it had always been."""
-    if row.told is OutcomeType.ACCOUNT_LOST:
+    """Once Cronofy works again, every event ends as though it always had."""
+    if row.outcome is OutcomeType.ACCOUNT_LOST:
         world.connect()
     for _ in range(3):
         stage.let_time_pass(world.sub)
@@ -91,13 +91,13 @@ def _recovered(stage: Stage, world: World, row: Trouble) -> None:
 
     events = [stored.event for stored in stage.services.ledger.pending(world.sub)]
     writing = row.call in ("Update Event", "Batch", "an entry of a batch")
-    told = [row.told] if row.told else []
-    written = len(events) - len(told) if writing else 0
-    assert sorted(world.types()) == sorted([*told, *[OutcomeType.REASSIGNED] * written])
+    expected = [row.outcome] if row.outcome else []
+    written = len(events) - len(expected) if writing else 0
+    assert sorted(world.types()) == sorted([*expected, *[OutcomeType.REASSIGNED] * written])
     assert {write["event_id"] for write in world.writes()} == {
         event.key.event_id for event in events if event.profile_id != world.profiles[0]
     }
-    causes = ["generating"] * (len(events) - (len(told) if writing else 0))
+    causes = ["generating"] * (len(events) - (len(expected) if writing else 0))
     assert sorted(event.cause or "" for event in events) == sorted(
         causes + ["profile_removed"] * (len(events) - len(causes))
     )
@@ -115,7 +115,7 @@ def _recovered(stage: Stage, world: World, row: Trouble) -> None:
 def test_an_event_that_moves_between_two_pages_is_written_once_as_it_stands(
     stage: Stage, moved: str, hours: float, record: Record
 ) -> None:
-    """Neither it nor the one that slips between the pages is taken for gone; none is moved back."""
+    """Neither it nor the event that slips between the pages counts as gone; neither is moved back."""
     world = stage.begin()
     world.control.set_settings(page_size=2)
     for number in range(1, 5):
@@ -158,7 +158,7 @@ def after_the_first_page(stage: Stage, act: Callable[[], object]) -> Iterator[No
 
 
 def test_the_documentation_has_the_table(pytestconfig: pytest.Config) -> None:
-    """What the rows are held to is what the page says; ``--document docs/reliability.md`` writes it."""
+    """The page has what the rows are tested for; ``--document docs/reliability.md`` writes it."""
     if pytestconfig.getoption("--document"):
         pytest.skip("it is written at the end of this run")
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")

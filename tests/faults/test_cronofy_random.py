@@ -1,4 +1,4 @@
-"""Three of ten calls fail at random, in every way there is: all events still end right."""
+"""Three of ten calls fail at random, in every possible way: all events still end correctly."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.faults.ensemble import Ensemble
+from tests.faults.mixed_accounts import MixedAccounts
 from tests.faults.record import Record
 from tests.faults.stage import Stage
 from tests.faults.trouble import EVENTS, USERINFO
 
 SHARE = 0.3
-#: Far more than it takes: a look needs some four calls, of which every one may fail.
+#: Far more than needed: a look takes about four calls, each of which may fail.
 ROUNDS = 120
 
 ANY: dict[str, Any] = {}
-#: Only what says nothing of the request itself: a 403, say, is believed.
+#: Only faults that say nothing about the request itself: a 403, for example, is believed.
 FAULTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("status", ANY, {"status": 500}),
     ("status", ANY, {"status": 502}),
@@ -35,7 +35,7 @@ FAULTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("reset", ANY, {}),
     ("truncated", ANY, {}),
     ("wrong_shape", ANY, {"body": []}),
-    # To a write, a 2xx with an object is an acceptance: Cronofy documents no body for it.
+    # A 2xx with an object accepts a write: Cronofy documents no body for it.
     ("wrong_shape", {"method": "GET"}, {"body": {"pages": 7, "batch": []}}),
     ("hang", ANY, {}),
     ("drip", ANY, {}),
@@ -56,7 +56,7 @@ def running() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def stage(stage_with: Callable[..., Stage]) -> Stage:
-    """Services with little patience."""
+    """Services with short timeouts."""
     return stage_with(http_timeout=0.2)
 
 
@@ -66,30 +66,30 @@ def test_all_end_right_while_three_of_ten_calls_fail(
     """Each outcome comes once, no email twice, and a write whose answer was lost is seen in effect."""
     calls = hits = 0
     for number in range(20 if long else 3):
-        ensemble = Ensemble(stage)
-        _lay(ensemble, random.Random(seed + number))
+        mixed = MixedAccounts(stage)
+        _lay(mixed, random.Random(seed + number))
 
         rounds = 0
-        while rounds < ROUNDS and not ensemble.requested():
-            ensemble.round()
+        while rounds < ROUNDS and not mixed.requested():
+            mixed.round()
             rounds += 1
-        ensemble.relink()
-        while rounds < ROUNDS and ensemble.lacking():
-            ensemble.round()
+        mixed.relink()
+        while rounds < ROUNDS and mixed.lacking():
+            mixed.round()
             rounds += 1
-        failed = sum(fault["hits"] for fault in ensemble.control.faults())
-        hits, calls = hits + failed, calls + len(ensemble.control.requests())
-        ensemble.control.clear_faults()
-        ensemble.round()
+        failed = sum(fault["hits"] for fault in mixed.control.faults())
+        hits, calls = hits + failed, calls + len(mixed.control.requests())
+        mixed.control.clear_faults()
+        mixed.round()
 
-        lacking, again = ensemble.lacking(), ensemble.doubled_writes()
+        lacking, again = mixed.lacking(), mixed.doubled_writes()
         record(
             "Three of ten calls to Cronofy fail at random",
             injected=failed,
-            events=ensemble.events,
+            events=mixed.events,
             lost=len(lacking),
             doubled=again,
-            mails=len(ensemble.control.mail()),
+            mails=len(mixed.control.mail()),
         )
         assert lacking == [], f"after {rounds} rounds, from seed {seed + number}"
         assert again == 0
@@ -97,15 +97,15 @@ def test_all_end_right_while_three_of_ten_calls_fail(
     assert hits / calls == pytest.approx(SHARE, abs=0.15)
 
 
-def _lay(ensemble: Ensemble, dice: random.Random) -> None:
-    """All faults, each as likely as the others; together they hit that share of the calls."""
+def _lay(mixed: MixedAccounts, dice: random.Random) -> None:
+    """All faults, equally likely; together they hit this share of the calls."""
     faults = list(FAULTS)
     dice.shuffle(faults)
     left = 1.0
     for kind, match, fields in faults:
-        # A fault is only asked where none before it struck.
+        # A fault is only considered if none before it applied.
         probability = SHARE / len(faults) / left
         left -= SHARE / len(faults)
-        ensemble.control.add_fault(
+        mixed.control.add_fault(
             kind, match=match, probability=probability, seed=dice.randrange(2**31), **fields
         )

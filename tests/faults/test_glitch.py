@@ -1,4 +1,4 @@
-"""A glitch at every step: whatever fails or dies at whichever side effect, all ends as it does without."""
+"""A glitch at every step: whichever side effect fails or kills the process, the end is the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def stage(case: Case, stage_with: Callable[..., Stage]) -> Stage:
-    """The services that look at the account, send its mail and tell its outcomes."""
+    """The services that look at the account, send its email and publish its outcomes."""
     return stage_with(**case.settings)
 
 
@@ -34,7 +34,7 @@ _known: dict[int, Undisturbed] = {}
 
 @pytest.fixture
 def calm(stage: Stage, case: Case) -> Undisturbed:
-    """How the case ends without a glitch, and by which side effects; found out once."""
+    """How the case ends without a glitch, and through which side effects; computed once."""
     if id(case) not in _known:
         _known[id(case)] = undisturbed(stage, case)
     return _known[id(case)]
@@ -44,7 +44,7 @@ def calm(stage: Stage, case: Case) -> Undisturbed:
 def test_it_ends_as_without_the_glitch(
     stage: Stage, case: Case, calm: Undisturbed, death: bool, long: bool, seed: int, record: Record
 ) -> None:
-    """Same events settled, same outcomes once each, no second email or write beyond what was under way."""
+    """The same events settle, with the same outcomes once each; only the step in progress may repeat."""
     expected, effects = calm
     numbers = range(1, len(effects) + 1)
     glitches = [Glitch(number, after, death) for number in numbers for after in (False, True)]
@@ -67,10 +67,10 @@ def test_it_ends_as_without_the_glitch(
     assert complaints == []
 
 
-def test_a_command_that_is_sent_again_counts_once(
+def test_a_command_sent_again_takes_effect_once(
     stage: Stage, case: Case, calm: Undisturbed, long: bool, seed: int, record: Record
 ) -> None:
-    """Redis's client bridges short outages by sending again what may have been carried out already."""
+    """Redis's client bridges short outages by resending commands that may already have taken effect."""
     expected, _ = calm
     world = case.begin(stage)
     answers = stage.resend(case.first(world)).names
@@ -91,25 +91,25 @@ def test_a_command_that_is_sent_again_counts_once(
 
 
 def _too_often(recovery: Recovery, effects: Sequence[str], glitch: Glitch, written: int) -> list[str]:
-    """What was done or told more often than docs/reliability.md grants at this place."""
+    """What was done or published more often than docs/reliability.md allows at this point."""
     found = []
-    # Cronofy may have taken the update, and the ledger not have noted it.
+    # Cronofy may have applied the update before the ledger noted it.
     writing = _between(effects, glitch, {"HTTP POST events", "HTTP POST batch"}, "Redis commit")
     if recovery.writes > (written if writing else 0):
         found.append(f"{recovery.writes} more Update Events")
-    # The mail server may have taken the mail, and the outbox not have noted it.
+    # The mail server may have accepted the email before the outbox noted it.
     mailing = _between(effects, glitch, {"SMTP data"}, "Redis finish_mail")
     if recovery.mails > (1 if mailing else 0):
         found.append(f"{recovery.mails} more emails")
-    # The outcome was published, and the cursor not moved.
-    telling = _between(effects, glitch, {f"publish {OUTCOME_TASK}"}, "Redis SET")
-    if recovery.tellings > (1 if telling else 0):
-        found.append(f"{recovery.tellings} outcomes told again")
+    # The outcome was published before the cursor moved.
+    publishing = _between(effects, glitch, {f"publish {OUTCOME_TASK}"}, "Redis SET")
+    if recovery.repeats > (1 if publishing else 0):
+        found.append(f"{recovery.repeats} outcomes sent again")
     return found
 
 
 def _between(effects: Sequence[str], glitch: Glitch, begins: Collection[str], ends: str) -> bool:
-    """Whether the glitch comes after one of these side effects and before the next one that ends it."""
+    """Whether the glitch comes after one of these side effects and before the next that completes it."""
     here = glitch.number - 1 if glitch.after else glitch.number - 2
     for name in reversed(effects[: here + 1]):
         if name == ends:
@@ -120,7 +120,7 @@ def _between(effects: Sequence[str], glitch: Glitch, begins: Collection[str], en
 
 
 def _sample(glitches: Sequence[Glitch], effects: Sequence[str], dice: random.Random) -> list[Glitch]:
-    """The first, the last, those after each call, mail, commit and telling, and some others.
+    """The first, the last, those after each call, email, commit and publish, and some others.
 
     What happens before a side effect is nearly always what happens after the one before it.
     """

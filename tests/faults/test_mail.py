@@ -23,25 +23,25 @@ OPERATOR = "operator@example.org"
 
 @pytest.fixture
 def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
+    """Starts a world at the empty sandbox."""
     yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 @pytest.fixture
-def owed(begin: Begin, running: RunningSandbox) -> Owed:
-    """A relink email that waits in the outbox."""
+def email(begin: Begin, running: RunningSandbox) -> QueuedEmail:
+    """A relink email waiting in the outbox."""
     world = begin(smtp_url=running.smtp_url)
-    # As it is, but in a hurry.
+    # Unchanged, but with shorter timeouts.
     hurried = SmtpMailer(running.smtp_url, timedelta(seconds=0.5))
     world.services = replace(world.services, mailer=hurried)
     world.control.disconnect_profile(world.sub, "pro_0")
     world.track()
     world.look()
-    return Owed(world)
+    return QueuedEmail(world)
 
 
-class Owed:
-    """An email in the outbox of a world, and the time until its next try."""
+class QueuedEmail:
+    """An email in a world's outbox, and the time until its next try."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -54,47 +54,47 @@ class Owed:
 
     @property
     def waits(self) -> bool:
-        """Whether it is still there."""
+        """Whether it is still in the outbox."""
         return [mail_id for mail_id, _ in self._outbox()] == [self.mail_id]
 
     def try_once(self) -> timedelta:
-        """Let the mail task run; how long the email is to wait for the next try (0: it is gone)."""
+        """Run the email task; returns how long the email waits for its next try (0: it is gone)."""
         send_mails(self.world.services)
         now = self.ledger.now().timestamp()
         seconds = next((round(due / 1000 - now) for _, due in self._outbox()), 0)
         return timedelta(seconds=seconds)
 
     def let_time_pass(self) -> None:
-        """Until the email is due again."""
+        """Let time pass until the email is due again."""
         self.ledger.redis.zadd(f"{self.ledger.prefix}:outbox", {self.mail_id: 0}, xx=True)
 
     def arrived(self) -> list[str]:
-        """The Message-IDs of what the mailbox keeps, in order."""
+        """The Message-IDs in the mailbox, in order."""
         return [mail["message_id"] for mail in self.world.control.mail()]
 
 
-def test_an_outage_of_an_hour_costs_an_hour_and_nothing_else(
-    owed: Owed, running: RunningSandbox, record: Record
+def test_an_outage_of_an_hour_only_delays_the_email(
+    email: QueuedEmail, running: RunningSandbox, record: Record
 ) -> None:
-    """Every try that fails is put off for longer, a quarter of an hour at most; then it arrives, once."""
-    mailer = owed.world.services.mailer
-    owed.world.services = replace(owed.world.services, mailer=SmtpMailer("smtp://127.0.0.1:1"))
+    """Each failed try delays the next further, up to a quarter of an hour; then it arrives, once."""
+    mailer = email.world.services.mailer
+    email.world.services = replace(email.world.services, mailer=SmtpMailer("smtp://127.0.0.1:1"))
     waits: list[timedelta] = []
     while sum(waits, timedelta()) < timedelta(hours=1):
-        waits.append(owed.try_once())
-        assert owed.waits
-        owed.let_time_pass()
+        waits.append(email.try_once())
+        assert email.waits
+        email.let_time_pass()
 
-    owed.world.services = replace(owed.world.services, mailer=mailer)
-    owed.try_once()
+    email.world.services = replace(email.world.services, mailer=mailer)
+    email.try_once()
 
-    record("The mail server is down for an hour", injected=len(waits), events=1, mails=len(owed.arrived()))
+    record("The mail server is down for an hour", injected=len(waits), events=1, mails=len(email.arrived()))
     assert waits == sorted(waits)
     assert timedelta(seconds=5) < waits[0] < timedelta(seconds=30)
     assert waits[-1] <= timedelta(minutes=15)
     assert len(waits) < 20
-    assert (len(owed.arrived()), owed.waits) == (1, False)
-    assert owed.world.types() == ["relink_requested"]
+    assert (len(email.arrived()), email.waits) == (1, False)
+    assert email.world.types() == ["relink_requested"]
 
 
 @pytest.mark.parametrize(
@@ -113,19 +113,19 @@ def test_an_outage_of_an_hour_costs_an_hour_and_nothing_else(
     ],
 )
 def test_an_email_that_may_still_arrive_is_kept_until_it_does(
-    owed: Owed, record: Record, trouble: dict[str, Any], arrives: int
+    email: QueuedEmail, record: Record, trouble: dict[str, Any], arrives: int
 ) -> None:
-    """Two tries fail; the third arrives. Where it is unknown whether one arrived, all have one Message-ID."""
-    owed.world.control.set_mailbox(**trouble, refuse_times=None if "delay_seconds" in trouble else 2)
+    """Two tries fail; the third arrives. If one may have arrived, all have the same Message-ID."""
+    email.world.control.set_mailbox(**trouble, refuse_times=None if "delay_seconds" in trouble else 2)
     waits = []
     for _ in range(2):
-        waits.append(owed.try_once())
-        assert owed.waits
-        owed.let_time_pass()
-    owed.world.control.set_mailbox()
-    owed.try_once()
+        waits.append(email.try_once())
+        assert email.waits
+        email.let_time_pass()
+    email.world.control.set_mailbox()
+    email.try_once()
 
-    arrived = owed.arrived()
+    arrived = email.arrived()
     record(
         "The mail server refuses for now, hangs up, or is too slow",
         injected=2,
@@ -134,30 +134,30 @@ def test_an_email_that_may_still_arrive_is_kept_until_it_does(
         mails=len(arrived),
     )
     assert all(wait > timedelta(seconds=4) for wait in waits)
-    assert not owed.waits
+    assert not email.waits
     assert len(arrived) == arrives
     assert len(set(arrived)) == 1
-    assert owed.world.types() == ["relink_requested"]
+    assert email.world.types() == ["relink_requested"]
 
 
 @pytest.mark.parametrize("step", ["recipient", "message"])
-def test_an_email_that_is_refused_for_good_is_told(owed: Owed, record: Record, step: Any) -> None:
-    """It leaves the outbox, and an outcome says so: nobody waits for a user who was never written to."""
-    owed.world.control.set_mailbox(refuse_status=550, refuse_at=step, refuse_times=1)
+def test_an_email_refused_for_good_is_published(email: QueuedEmail, record: Record, step: Any) -> None:
+    """It leaves the outbox, and an outcome says so: nobody waits for a user who was never emailed."""
+    email.world.control.set_mailbox(refuse_status=550, refuse_at=step, refuse_times=1)
 
-    owed.try_once()
+    email.try_once()
 
-    requested, refused = owed.world.outcomes()
+    requested, refused = email.world.outcomes()
     record("The mail server refuses for good", injected=1, events=1)
-    assert (owed.waits, owed.arrived()) == (False, [])
+    assert (email.waits, email.arrived()) == (False, [])
     assert (requested["type"], refused["type"], refused["sub"]) == (
         "relink_requested",
         "escalated",
-        owed.world.sub,
+        email.world.sub,
     )
-    assert refused["detail"]["mail_id"] == owed.mail_id.decode() == requested["detail"]["mail_id"]
+    assert refused["detail"]["mail_id"] == email.mail_id.decode() == requested["detail"]["mail_id"]
     assert f"for good with 550, at the {step}" in refused["detail"]["reason"]
-    assert owed.ledger.redis.keys(f"{owed.ledger.prefix}:mail:*") == []
+    assert email.ledger.redis.keys(f"{email.ledger.prefix}:mail:*") == []
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,10 @@ def test_an_email_that_is_refused_for_good_is_told(owed: Owed, record: Record, s
         pytest.param("https://app.cronofy.com@phish.example", id="a user that looks like the host"),
     ],
 )
-def test_a_relink_url_that_leads_elsewhere_is_never_mailed(
+def test_a_relink_url_to_another_host_is_never_emailed(
     begin: Begin, running: RunningSandbox, capfd: pytest.CaptureFixture[str], record: Record, origin: str
 ) -> None:
-    """It is escalated; the user gets nothing, and nobody is shown the URL."""
+    """It is escalated; the user gets nothing, and the URL is shown to nobody."""
     world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR)
     world.control.set_settings(public_url=origin)
     world.control.disconnect_profile(world.sub, "pro_0")
@@ -181,18 +181,18 @@ def test_a_relink_url_that_leads_elsewhere_is_never_mailed(
     send_mails(world.services)
 
     mails = world.control.mail()
-    (told,) = world.outcomes()
+    (outcome,) = world.outcomes()
     record("A relink URL that leads elsewhere", injected=1, events=1, mails=len(mails))
     assert [mail["to"] for mail in mails] == [[OPERATOR]]
-    assert (told["type"], told["detail"]["event_ids"]) == ("escalated", ["e1"])
-    shown = json.dumps([mails, told]) + "".join(capfd.readouterr())
+    assert (outcome["type"], outcome["detail"]["event_ids"]) == ("escalated", ["e1"])
+    shown = json.dumps([mails, outcome]) + "".join(capfd.readouterr())
     token = world.control.account(world.sub)["conferencing_profiles"][0]["relink_token"]
     assert token not in shown
     assert f"{origin}/" not in shown
 
 
 def test_what_people_write_arrives_as_text(begin: Begin, running: RunningSandbox) -> None:
-    """Two emails, each to its one recipient: line breaks and markup are words of their texts."""
+    """Two emails, each to its one recipient: line breaks and markup appear as text."""
     world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, escalate_after="PT0S", grace="PT0S")
     summary = "Q3\r\nBcc: eve@example.org\r\n\r\n\u202e<b onclick=x>" + "long " * 180
     world.control.disconnect_profile(world.sub, "pro_0")

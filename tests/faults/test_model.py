@@ -1,8 +1,8 @@
-"""The program against a model of its world: whatever happens, in whatever order, what must hold does hold.
+"""The program against a model of its world: whatever happens, in whatever order, the invariants hold.
 
-Hypothesis puts the steps together: what people and callers do, what becomes of calls, mails, messages and
-processes, and how time passes. After each step the books are checked (`truths.py`); at the end the world is
-made well, and everything has to come to its end.
+Hypothesis combines the steps: what people and callers do, what happens to calls, emails, messages and
+processes, and how time passes. After each step the invariants are checked (`invariants.py`); at the end every
+fault is removed, and every event must end well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SPANS = st.sampled_from([1, 7, 31, 61, 130, 700, 3_700, 22_000, 90_000, 270_000]
     lambda s: timedelta(seconds=s)
 )
 TROUBLES = st.sampled_from(
-    ["500", "429", "429, told", "423", "silence", "nonsense", "unheard", "death before", "death after"]
+    ["500", "429", "429, Retry-After", "423", "silence", "nonsense", "unheard", "death before", "death after"]
 )
 INTERACTIONS = st.sampled_from(
     [
@@ -46,9 +46,9 @@ INTERACTIONS = st.sampled_from(
 
 
 class Life(RuleBasedStateMachine):
-    """Two people, their events, and a program that has to help them."""
+    """Two people and their events, looked after by the program."""
 
-    #: The one that all lives of a test share.
+    #: Shared by all runs of a test.
     simulation: Simulation
 
     @initialize(
@@ -62,7 +62,7 @@ class Life(RuleBasedStateMachine):
         lapsed: list[tuple[str, str]],
         gone: list[tuple[str, str]],
     ) -> None:
-        """Two people are connected, some of their events are tracked, and some of their profiles are away."""
+        """Two people are connected, some of their events tracked, and some of their profiles disconnected."""
         self.simulation.begin()
         self.callers = Callers(self.simulation)
         for sub in ("ann", "bob"):
@@ -79,12 +79,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(sub=SUBS, event=EVENTS, away=AWAY, profile=PROFILES)
     def write_and_track(self, sub: str, event: str, away: timedelta, profile: str) -> None:
-        """A caller writes an event, for the first time or again."""
+        """A caller writes and tracks an event, for the first time or again."""
         self.callers.write_and_track(sub, event, away, profile)
 
     @rule(sub=SUBS, event=EVENTS, act=st.sampled_from(["track", "untrack", "reconcile", "delete", "stick"]))
     def about_an_event(self, sub: str, event: str, act: str) -> None:
-        """Somebody does something about one event."""
+        """Something happens to one event."""
         getattr(self.callers, act)(sub, event)
 
     @rule(sub=SUBS, event=EVENTS, away=AWAY)
@@ -92,14 +92,14 @@ class Life(RuleBasedStateMachine):
         """A person moves an event."""
         self.callers.move(sub, event, away)
 
-    @rule(sub=SUBS, event=EVENTS, said=INTERACTIONS)
-    def notify(self, sub: str, event: str, said: tuple[str, str | None]) -> None:
-        """A notification comes, true or not."""
-        self.callers.notify(sub, event, *said)
+    @rule(sub=SUBS, event=EVENTS, interaction=INTERACTIONS)
+    def notify(self, sub: str, event: str, interaction: tuple[str, str | None]) -> None:
+        """A notification arrives, true or not."""
+        self.callers.notify(sub, event, *interaction)
 
     @rule(sub=SUBS, profile=PROFILES, act=st.sampled_from(["lose", "lose", "link", "remove"]))
     def about_a_profile(self, sub: str, profile: str, act: str) -> None:
-        """A profile is lost, connected again, or removed."""
+        """A profile is disconnected, connected again, or removed."""
         getattr(self.callers, act)(sub, profile)
 
     @rule(
@@ -109,14 +109,14 @@ class Life(RuleBasedStateMachine):
         ),
     )
     def about_an_account(self, sub: str, act: str) -> None:
-        """The account is connected, or refused from now on, or forgotten."""
+        """The account is connected, refused from now on, or forgotten."""
         getattr(self.callers, act)(sub)
 
     # Troubles.
 
     @rule(names=st.lists(TROUBLES, min_size=1, max_size=4))
     def trouble(self, names: list[str]) -> None:
-        """The next calls go wrong."""
+        """The next calls fail."""
         self.simulation.cronofy.disturbances.extend(_trouble(self.simulation.cronofy, name) for name in names)
 
     @rule(
@@ -126,7 +126,7 @@ class Life(RuleBasedStateMachine):
         act=st.sampled_from(["track", "untrack", "notify", "connect"]),
     )
     def something_meanwhile(self, calls: int, sub: str, event: str, act: str) -> None:
-        """A caller does something while a look is under way."""
+        """A caller does something during a look."""
         acts: dict[str, Callable[[], None]] = {
             "track": lambda: self.callers.track(sub, event),
             "untrack": lambda: self.callers.untrack(sub, event),
@@ -138,7 +138,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(calls=st.integers(0, 2))
     def a_zombie(self, calls: int) -> None:
-        """A worker stands still within a call until its lease is over, and others go on without it."""
+        """A worker hangs within a call until its lease has expired, and others carry on without it."""
         quiet: list[Disturbance] = [meanwhile(lambda: None)] * calls
         self.simulation.cronofy.disturbances.extend([*quiet, meanwhile(self._others_go_on)])
 
@@ -148,19 +148,19 @@ class Life(RuleBasedStateMachine):
 
     @rule(permanent=st.booleans())
     def refuse_mail(self, permanent: bool) -> None:
-        """The mail server refuses the next email, for now or for good."""
-        self.simulation.letterbox.refusals.append(MailError("no", permanent=permanent))
+        """The mail server refuses the next email, temporarily or for good."""
+        self.simulation.mail_server.refusals.append(MailError("no", permanent=permanent))
 
     @rule(paused=st.booleans())
     def pause(self, paused: bool) -> None:
-        """An operator pauses the fleet, or lets it go on."""
+        """An operator pauses or resumes the fleet."""
         self.simulation.services.ledger.set_paused(paused)
 
     # Messages.
 
     @rule(how=st.sampled_from(["tick", "once", "twice", "never"]), place=st.integers(0, 20))
     def message(self, how: str, place: int) -> None:
-        """Beat ticks, or a message of the bag is delivered, delivered twice, or lost."""
+        """Beat ticks, or a message from the bag is delivered, delivered twice, or lost."""
         bag = self.simulation.bag
         if how == "tick":
             self.simulation.deliver(Message("sweep"))
@@ -173,35 +173,35 @@ class Life(RuleBasedStateMachine):
 
     @rule(span=SPANS)
     def nobody_works(self, span: timedelta) -> None:
-        """Time passes, and nobody is at work."""
+        """Time passes while nothing runs."""
         self.simulation.clock.advance(span)
 
     @rule(span=SPANS)
     def all_work(self, span: timedelta) -> None:
-        """The fleet is at work."""
+        """The fleet works."""
         self.simulation.work(span)
 
     @rule()
     def a_good_day(self) -> None:
-        """A day on which the fleet is at work, and nobody holds it up."""
+        """A day in which the fleet works undisturbed."""
         self.simulation.services.ledger.set_paused(False)
         self.simulation.work(timedelta(days=1))
 
-    # What must hold.
+    # Invariants.
 
     @invariant()
     def all_is_true(self) -> None:
-        """The books agree."""
-        self.callers.truths.check()
+        """The invariants hold."""
+        self.callers.invariants.check()
 
     def teardown(self) -> None:
-        """The world is made well, and all comes to its end."""
+        """Every fault is removed, and everything must end well."""
         if hasattr(self, "callers"):
             self.callers.converge()
             _COUNTS["lives"] += 1
-            _COUNTS["events"] += self.callers.truths.outcomes["assigned"]
-            _COUNTS["events"] += self.callers.truths.outcomes["closed"]
-            _COUNTS["mails"] += len(self.simulation.letterbox.taken)
+            _COUNTS["events"] += self.callers.invariants.outcomes["assigned"]
+            _COUNTS["events"] += self.callers.invariants.outcomes["closed"]
+            _COUNTS["mails"] += len(self.simulation.mail_server.taken)
 
 
 _COUNTS = {"lives": 0, "events": 0, "mails": 0}
@@ -211,7 +211,7 @@ def _trouble(cronofy: Cronofy, name: str) -> Disturbance:
     troubles: dict[str, Disturbance] = {
         "500": answers(500),
         "429": answers(429),
-        "429, told": answers(429, **{"Retry-After": "90"}),
+        "429, Retry-After": answers(429, **{"Retry-After": "90"}),
         "423": answers(423),
         "silence": silence,
         "nonsense": nonsense,
@@ -226,13 +226,13 @@ def _trouble(cronofy: Cronofy, name: str) -> Disturbance:
 def simulation(
     redis: Redis, redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Simulation]:
-    """One for all lives of a test."""
+    """One for all runs of a test."""
     with simulated(redis, redis_url, prefix, tmp_path, monkeypatch) as simulation:
         yield simulation
 
 
 def test_any_life(simulation: Simulation, long: bool, seed: int, record: Record) -> None:
-    """No life that hypothesis thinks of breaks what must hold, and each comes to its end."""
+    """No sequence of steps that hypothesis finds breaks an invariant, and each ends well."""
 
     class Here(Life):
         pass

@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 def simulation(
     redis: Redis, redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Simulation]:
-    """An empty one."""
+    """An empty simulation."""
     with simulated(redis, redis_url, prefix, tmp_path, monkeypatch) as simulation:
         yield simulation
 
@@ -35,7 +35,7 @@ def simulation(
 def test_a_month_of_life(
     simulation: Simulation, long: bool, seed: int, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Everything holds after each hour, and once the world is well every event ends assigned or closed."""
+    """The invariants hold every hour, and once all faults are gone every event ends assigned or closed."""
     dice, accounts = random.Random(seed), 40 if long else 8
     callers = Callers(simulation)
     for number in range(accounts):
@@ -51,12 +51,12 @@ def test_a_month_of_life(
             dice.choice(life)()
             happened += 1
         simulation.work(timedelta(hours=dice.choice([1, 2, 6, 12])))
-        callers.truths.check()
+        callers.invariants.check()
     simulation.cronofy.disturb = None
     callers.converge()
 
     seconds = time.monotonic() - began
-    outcomes, mails = callers.truths.outcomes, simulation.letterbox.taken
+    outcomes, mails = callers.invariants.outcomes, simulation.mail_server.taken
     with capsys.disabled():
         print(
             f"\n{accounts} accounts, {happened} happenings, {simulation.looks} looks, "
@@ -67,7 +67,7 @@ def test_a_month_of_life(
         "A simulated month in which a tenth of all calls fail",
         injected=simulation.cronofy.calls // 10,
         events=outcomes["assigned"] + outcomes["closed"],
-        lost=len(callers.truths.unsettled()),
+        lost=len(callers.invariants.unsettled()),
         mails=len(mails),
     )
     quiet = {kind.value for kind in OutcomeType} - set(outcomes)
@@ -86,7 +86,7 @@ def _unreliable(cronofy: Cronofy, dice: random.Random) -> Disturbance:
 
 
 def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
-    """What may happen to somebody, chosen by chance."""
+    """A random thing that may happen to somebody."""
 
     def someone() -> str:
         return dice.choice(callers.simulation.cronofy.subs())
@@ -102,7 +102,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
 
     def refuse() -> None:
         permanent = dice.random() < 0.2
-        callers.simulation.letterbox.refusals.append(MailError("no", permanent=permanent))
+        callers.simulation.mail_server.refusals.append(MailError("no", permanent=permanent))
 
     return [
         *[lambda: callers.write_and_track(someone(), event(), later(), profile())] * 6,

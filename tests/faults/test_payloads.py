@@ -1,4 +1,4 @@
-"""Hostile calls to a real worker: it lives on, what is bad is kept or dropped, and what is good is done."""
+"""Hostile calls to a real worker: it survives, keeps or drops bad ones, and carries out good ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 ONE = {"sub": "acc_hostile", "calendar_id": "cal", "event_id": "e1"}
 EVENT = {"event_id": "e1", "summary": "x", "start": "2030-01-01T10:00:00Z", "end": "2030-01-01T11:00:00Z"}
-#: Each public task with arguments that would be taken.
+#: Each public task with valid arguments.
 TASKS: dict[str, dict[str, Any]] = {
     "connect_account": {"sub": "acc_hostile", "refresh_token": "r"},
     "forget_account": {"sub": "acc_hostile"},
@@ -33,7 +33,7 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
-#: A hundred lists in each other.
+#: A hundred nested lists.
 DEEP = json.loads("[" * 100 + "]" * 100)
 
 
@@ -72,7 +72,7 @@ def _calls() -> list[Call]:
 
 
 CALLS = _calls()
-#: Opaque ids, in the words of those who like to try: all are taken as they are.
+#: Opaque ids, as attackers like to write them: all are accepted unchanged.
 IDS = [
     *(
         "\x00",
@@ -98,20 +98,24 @@ IDS = [
     ),
 ]
 AWAY = timedelta(days=2)
-#: Seconds that anything may take on a machine that has much else to do.
+#: Seconds allowed for anything on a busy machine.
 PATIENCE = 120
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """`reconciler up`, with everything that it talks to."""
+    """`reconciler up`, with everything it talks to."""
     with running_fleet(tmp_path_factory.mktemp("hostile")) as running:
         yield running
 
 
 def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fleet, record: Record) -> None:
-    """Each is answered with its reason and kept under it, changes nothing, and the same worker goes on."""
-    worker, person, before = fleet.up.role("worker"), fleet.person(zoom("pro_hostile")), kept_letters(fleet)
+    """Each is answered with its reason and kept under it, changes nothing, and the same worker carries on."""
+    worker, person, before = (
+        fleet.up.role("worker"),
+        fleet.person(zoom("pro_hostile")),
+        kept_dead_letters(fleet),
+    )
     sent: list[tuple[Call, AsyncResult[Any]]] = []
     good = []
     for number, call in enumerate(CALLS):
@@ -123,7 +127,7 @@ def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fl
     failures = [(call, str(result.get(timeout=PATIENCE, propagate=False))) for call, result in sent]
     for event_id in good:
         person.outcome("assigned", event_id, seconds=PATIENCE)
-    kept = kept_letters(fleet) - before
+    kept = kept_dead_letters(fleet) - before
     wanted = Counter((f"conferencing.{call.task}", failure) for call, failure in failures)
     lost, doubled = (wanted - kept).total(), (kept - wanted).total()
     record("Hostile payloads", injected=len(CALLS), events=len(good), lost=lost, doubled=doubled)
@@ -137,7 +141,7 @@ def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fl
 
 @pytest.mark.parametrize("odd", IDS, ids=[ascii(odd[:12]) for odd in IDS])
 def test_ids_are_opaque(odd: str, fleet: Fleet) -> None:
-    """Any text is an id: kept, asked for, logged on one line and forgotten as it is; it means nothing."""
+    """Any text is an id: kept, looked up, logged on one line and forgotten unchanged; it has no meaning."""
     (before, _), call = logged(fleet), fleet.caller.call
     mine, others = ({"sub": f"acc{odd}{end}", "calendar_id": odd} for end in ("", "2"))
 
@@ -157,7 +161,7 @@ def test_ids_are_opaque(odd: str, fleet: Fleet) -> None:
 
 
 def test_no_message_ends_the_worker_or_comes_back(fleet: Fleet, record: Record) -> None:
-    """What only looks like a message is done, kept or dropped; a good call right after it is answered."""
+    """Whatever only looks like a message is carried out, kept or dropped; the next good call is answered."""
     worker, person = fleet.up.role("worker"), fleet.person(zoom("pro_messages"))
     good = []
     for number, raw in enumerate(MESSAGES.values()):
@@ -167,14 +171,14 @@ def test_no_message_ends_the_worker_or_comes_back(fleet: Fleet, record: Record) 
             person.track(person.write(good[-1], "pro_messages", AWAY))
         fleet.answers()
 
-    wait_until(fleet.drained, PATIENCE, what="no message in a worker's hands")
+    wait_until(fleet.drained, PATIENCE, what="the queues to drain")
     for event_id in good:
         person.outcome("assigned", event_id, seconds=PATIENCE)
     record("Hostile messages", injected=len(MESSAGES), events=len(good))
     assert fleet.up.role("worker") == worker
 
 
-def kept_letters(fleet: Fleet) -> Counter[tuple[str, str]]:
+def kept_dead_letters(fleet: Fleet) -> Counter[tuple[str, str]]:
     """The dead letters by task and reason."""
     entries: Any = fleet.redis.xrange("reconciler:dead-letters")
     opened = (msgpack.unpackb(fields[b"letter"]) for _, fields in entries)
@@ -182,7 +186,7 @@ def kept_letters(fleet: Fleet) -> Counter[tuple[str, str]]:
 
 
 def logged(fleet: Fleet) -> tuple[list[str], list[dict[str, Any]]]:
-    """What the processes said as they started, in plain lines, and their log, in lines of JSON."""
+    """The processes' plain start-up lines, and their log as JSON lines."""
     lines = [line for line in fleet.log.read_text().split("\n") if line]
     plain = [line for line in lines if not line.startswith("{")]
     return plain, [json.loads(line) for line in lines if line.startswith("{")]

@@ -1,4 +1,4 @@
-"""Processes that are killed, ended, stopped and doubled while they work."""
+"""Processes that are killed, stopped, paused or duplicated while they work."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from tests.acceptance.harness import INTAKE, Fleet, zoom
 from tests.acceptance.processes import Child, children_of
-from tests.faults.crowd import Crowd
 from tests.faults.fleets import fleet_of_roles
+from tests.faults.population import Population
 from tests.faults.record import Record
 from tests.waiting import wait_until
 
@@ -26,7 +26,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def _start_worker(fleet: Fleet) -> Child:
-    """Start one more worker; returns once it takes messages."""
+    """Start another worker; returns once it takes messages."""
     ready = fleet.log.read_bytes().count(b"worker.ready")
     child = fleet.start("worker")
     wait_until(lambda: fleet.log.read_bytes().count(b"worker.ready") > ready, 60, what="a new worker")
@@ -34,7 +34,7 @@ def _start_worker(fleet: Fleet) -> Child:
 
 
 def _kill(worker: Child, dice: random.Random) -> None:
-    """Kill the whole worker, or only its main process or one of its pool, as the dice say."""
+    """Kill the whole worker, its main process, or one of its pool, at random."""
     pool = children_of(worker.pid)
     victims = dice.choice([[worker.pid, *pool], [worker.pid], [dice.choice(pool)] if pool else [worker.pid]])
     for pid in victims:
@@ -46,70 +46,70 @@ def _kill(worker: Child, dice: random.Random) -> None:
 def test_killed_workers_lose_nothing_and_do_nothing_twice(
     fleet: Fleet, long: bool, seed: int, record: Record
 ) -> None:
-    """Workers are killed (kill -9) again and again while events are tracked, fixed and settled.
+    """Workers are killed (kill -9) repeatedly while events are tracked, fixed and settled.
 
-    Every event ends with its conference and has each outcome once. What was written to Cronofy twice belongs
-    to accounts that a killed process had in hands, and an email that was sent twice has one Message-ID.
+    Every event ends with its conference and has each outcome once. Any double write to Cronofy belongs to an
+    account that a killed process was holding, and any email sent twice has one Message-ID.
     """
     dice = random.Random(seed)
     people, events, kills = (30, 50, 20) if long else (9, 6, 3)
-    crowd = Crowd.of(fleet, people, events)
-    in_hands: list[str] = []
-    moments = sorted(dice.sample(range(len(crowd)), kills))
+    population = Population.of(fleet, people, events)
+    held_by_workers: list[str] = []
+    moments = sorted(dice.sample(range(len(population)), kills))
     workers = [fleet.children[0]]
 
-    for number, _ in enumerate(crowd.track()):
+    for number, _ in enumerate(population.track()):
         if number in moments:
             time.sleep(dice.uniform(0, 0.5))
-            in_hands.extend(crowd.leased())
+            held_by_workers.extend(population.leased())
             _kill(workers[-1], dice)
-            in_hands.extend(crowd.leased())
+            held_by_workers.extend(population.leased())
             if workers[-1].process.poll() is not None:
                 workers.append(_start_worker(fleet))
-    crowd.relink()
-    again = crowd.send_again()
-    result = crowd.settle(300 if long else 120)
+    population.relink()
+    again = population.send_again()
+    result = population.settle(300 if long else 120)
     fleet.children[0] = workers[-1]
 
-    unexplained = sum(times for sub, times in result.rewritten.items() if sub not in in_hands)
-    result.enter(record, "A worker is killed (kill -9)", kills, len(crowd), result.doubled + unexplained)
+    unexplained = sum(times for sub, times in result.rewritten.items() if sub not in held_by_workers)
+    result.enter(record, "A worker is killed (kill -9)", kills, len(population), result.doubled + unexplained)
     assert again <= 2 * kills
     assert (result.lost, result.doubled, unexplained) == (0, 0, 0)
     assert result.repeated_mails <= kills
 
 
-def test_a_worker_that_is_asked_to_end_finishes_what_it_is_at(fleet: Fleet, record: Record) -> None:
-    """SIGTERM under load: exit code 0, nothing is left in hands, and nothing that it did is done again."""
-    wait_until(fleet.drained, 120, what="what killed workers held to be taken up")
-    crowd = Crowd.of(fleet, 9, 4)
+def test_a_worker_asked_to_end_finishes_its_work(fleet: Fleet, record: Record) -> None:
+    """SIGTERM under load: exit code 0, nothing is left unacknowledged, and nothing it did is repeated."""
+    wait_until(fleet.drained, 120, what="redelivery of what killed workers held")
+    population = Population.of(fleet, 9, 4)
     fleet.control.add_fault("slow", match={"path_prefix": "/v1/events"}, seconds=0.3)
-    list(crowd.track())
-    wait_until(crowd.leased, 15, what="looks under way")
+    list(population.track())
+    wait_until(population.leased, 15, what="looks to start")
 
     leaving = fleet.children[0]
     leaving.process.send_signal(signal.SIGTERM)
     code = leaving.process.wait(20)
-    held, unacked = crowd.leased(), fleet.redis.hlen("unacked")
+    held, unacked = population.leased(), fleet.redis.hlen("unacked")
     fleet.control.clear_faults()
     fleet.children[0] = _start_worker(fleet)
-    crowd.relink()
-    again = crowd.send_again()
-    result = crowd.settle(120)
+    population.relink()
+    again = population.send_again()
+    result = population.settle(120)
 
-    result.enter(record, "A worker is asked to end (SIGTERM) under load", 1, len(crowd), result.redone)
+    result.enter(record, "A worker is asked to end (SIGTERM) under load", 1, len(population), result.redone)
     assert code == 0
     assert (held, unacked, again) == (set(), 0, 0)
     assert (result.lost, result.redone) == (0, 0)
 
 
-def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record) -> None:
+def test_a_stopped_workers_late_commit_is_refused(fleet: Fleet, record: Record) -> None:
     """SIGSTOP past the lease: another worker's look stands, and the zombie's commit is refused."""
     person = fleet.person(zoom("pro_new"), removed_profiles=["pro_old"])
     fleet.control.add_fault(
         "slow", match={"path_prefix": "/v1/events", "sub": person.sub}, seconds=1, times=1
     )
     person.write_and_track("held", "pro_old", provider_name="zoom")
-    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to be under way")
+    wait_until(lambda: fleet.requests(person.sub, path="/v1/events"), 15, what="the look to start")
     zombie = fleet.children[0]
     pool = children_of(zombie.pid)
     for pid in (zombie.pid, *pool):
@@ -117,10 +117,10 @@ def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record
     try:
         fleet.children.append(_start_worker(fleet))
         before = fleet.log.read_bytes().count(b"look.lease_lost")
-        # Its time is up, sooner than the clock says.
+        # Expires the lease early.
         assert fleet.redis.zadd("reconciler:leased", {person.sub: 0}, xx=True, ch=True) == 1
         person.outcome("assigned", "held", 60)
-        # The pool first: its main process would end a task that was stopped for longer than its time limit.
+        # The pool first: its main process would kill a task that was stopped for longer than its time limit.
         for pid in pool:
             os.kill(pid, signal.SIGCONT)
         refused = wait_until(lambda: fleet.log.read_bytes().count(b"look.lease_lost") - before, 30)
@@ -128,38 +128,40 @@ def test_what_a_stopped_worker_says_late_is_refused(fleet: Fleet, record: Record
         for pid in (*pool, zombie.pid):
             os.kill(pid, signal.SIGCONT)
 
-    told = sorted(kind for kind, _ in person.told())
-    record("A worker is stopped (SIGSTOP) past its lease", injected=1, events=1, doubled=len(told) - 3)
+    kinds = sorted(kind for kind, _ in person.outcome_kinds())
+    record("A worker is stopped (SIGSTOP) past its lease", injected=1, events=1, doubled=len(kinds) - 3)
     assert refused == 1
-    assert told == ["account_connected", "assigned", "reassigned"]
+    assert kinds == ["account_connected", "assigned", "reassigned"]
     # Once by the caller, once by us.
     assert [w["event_id"] for w in fleet.control.writes() if w["sub"] == person.sub] == ["held", "held"]
     assert all(child.process.poll() is None for child in (zombie, fleet.children[-1]))
     # Stopped for longer than a task may run, it may have killed one of its pool, and a pool with a process
-    # killed in the wrong moment may not end: a supervisor's SIGKILL does that.
+    # killed at the wrong moment may hang: a supervisor's SIGKILL handles that.
     zombie.process.kill()
     zombie.process.wait(5)
 
 
 def test_beat_may_be_killed_and_doubled(fleet: Fleet, record: Record) -> None:
-    """Without beat nothing is looked at; two that come in its place, and two workers, do everything once."""
+    """Without beat nothing is looked at; two beats in its place, and two workers, do everything once."""
     beat = next(child for child in fleet.children if "beat" in child.process.args)  # type: ignore[operator]
     os.kill(beat.pid, signal.SIGKILL)
     beat.process.wait(5)
     idle = [INTAKE, "reconciler.looks"]
-    wait_until(lambda: not any(fleet.redis.llen(name) for name in idle), 30, what="the end of its ticks")
-    crowd = Crowd.of(fleet, 3, 4)
-    list(crowd.track())
+    wait_until(
+        lambda: not any(fleet.redis.llen(name) for name in idle), 30, what="its last ticks to be handled"
+    )
+    population = Population.of(fleet, 3, 4)
+    list(population.track())
     looks = len(fleet.control.requests("/v1/events"))
     time.sleep(1.5)
     unlooked = len(fleet.control.requests("/v1/events")) == looks
     beats = [fleet.start("beat"), fleet.start("beat")]
     fleet.children.append(_start_worker(fleet))
 
-    crowd.relink()
-    result = crowd.settle(120)
+    population.relink()
+    result = population.settle(120)
 
-    result.enter(record, "Beat is killed, and doubled", 2, len(crowd), result.redone)
+    result.enter(record, "Beat is killed, and doubled", 2, len(population), result.redone)
     assert unlooked
     assert (result.lost, result.redone) == (0, 0)
     assert all(each.process.poll() is None for each in beats)

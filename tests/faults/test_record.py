@@ -1,4 +1,4 @@
-"""The table of faults: what tests add to it, and where it goes."""
+"""The table of faults: what tests add to it, and where it is written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.faults.record import Row, Run, recorded
 
 
 def test_rows_of_one_fault_are_summed() -> None:
-    """A parametrised test makes one line; lines come in the order of the tests, whichever ended first."""
+    """A parametrised test makes one row; rows follow the order of the tests, whichever ended first."""
     run = Run(long=False, seed=7, rows={})
 
     run.take([recorded("a kill", Row(injected=3, events=5, doubled=1, place=("b.py", 2)))])

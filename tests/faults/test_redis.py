@@ -1,4 +1,4 @@
-"""A Redis that dies, comes back, and takes no writes, under a fleet that works."""
+"""A Redis that dies, comes back, or refuses writes, under a working fleet."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import Fleet, Person, zoom
-from tests.faults.crowd import Crowd
 from tests.faults.fleets import fleet_of_roles
+from tests.faults.population import Population
 from tests.faults.record import Record
 from tests.faults.server import Server, running_server
 from tests.waiting import wait_until
@@ -44,7 +44,7 @@ def _check_all_run(fleet: Fleet) -> None:
 
 
 def _half_busy(fleet: Fleet, people: int) -> list[Person]:
-    """Some of the pool's processes are at a look that takes seconds, the others are free."""
+    """Some of the pool's processes are in a look that takes seconds, the others are idle."""
     busy = [fleet.person(zoom("pro_zoom")) for _ in range(people)]
     for person in busy:
         slow = {"path_prefix": "/v1/events", "sub": person.sub}
@@ -61,15 +61,15 @@ def _half_busy(fleet: Fleet, people: int) -> list[Person]:
 def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
     fleet: Fleet, server: Server, long: bool, seed: int, record: Record
 ) -> None:
-    """Worker and beat go on, and what Redis had acknowledged is there again from its AOF."""
+    """Worker and beat carry on, and everything Redis acknowledged is restored from its AOF."""
     dice = random.Random(seed)
     people, events, kills = (12, 10, 6) if long else (6, 4, 1)
-    crowd = Crowd.of(fleet, people, events)
-    tracking = crowd.track()
+    population = Population.of(fleet, people, events)
+    tracking = population.track()
     pids = [child.pid for child in fleet.children]
     slow: list[Person] = []
     for _ in range(kills):
-        for _ in range(len(crowd) // kills):
+        for _ in range(len(population) // kills):
             next(tracking, None)
         slow += _half_busy(fleet, dice.randint(1, 3))
         known = set(server.client.scan_iter("reconciler:account:*"))
@@ -82,16 +82,16 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
         wait_until(lambda: _answers(fleet), 60, 0.1, what="a worker that answers")
         _check_all_run(fleet)
     list(tracking)
-    crowd.relink()
-    again = crowd.send_again()
-    result = crowd.settle(120)
+    population.relink()
+    again = population.send_again()
+    result = population.settle(120)
     for person in slow:
         person.outcome("assigned", "slow", 60)
 
     _check_all_run(fleet)
     assert [child.pid for child in fleet.children] == pids
     result.enter(
-        record, "Redis is killed (kill -9) and restarted from its AOF", kills, len(crowd) + len(slow)
+        record, "Redis is killed (kill -9) and restarted from its AOF", kills, len(population) + len(slow)
     )
     assert (result.lost, result.doubled) == (0, 0)
     assert again <= kills
@@ -135,16 +135,16 @@ def _fix(server: Server) -> None:
 def test_work_pauses_while_redis_takes_no_writes(
     fleet: Fleet, server: Server, long: bool, record: Record, refuse: Callable[[Server], None], reason: str
 ) -> None:
-    """Each process says why, once; nothing is done or lost meanwhile; all goes on once it is fixed."""
+    """Each process logs the reason once; nothing is done or lost meanwhile; all resumes once fixed."""
     if refuse is _alone and not long:
         pytest.skip("too few replicas belong to the long form")
-    crowd = Crowd.of(fleet, 3, 30 if long else 8)
-    tracking = crowd.track()
-    for _ in range(len(crowd) // 2):
+    population = Population.of(fleet, 3, 30 if long else 8)
+    tracking = population.track()
+    for _ in range(len(population) // 2):
         next(tracking)
     wait_until(lambda: len(fleet.control.requests("/v1/events")) > 0, 15, what="a fleet at work")
-    # These wait on their queue when it begins.
-    for _ in range(len(crowd) // 2):
+    # These are queued when it begins.
+    for _ in range(len(population) // 2):
         next(tracking)
 
     refuse(server)
@@ -157,18 +157,18 @@ def test_work_pauses_while_redis_takes_no_writes(
         log = fleet.log.read_bytes()[began:].decode()
     finally:
         _fix(server)
-    crowd.relink()
-    again = crowd.send_again()
-    result = crowd.settle(120)
+    population.relink()
+    again = population.send_again()
+    result = population.settle(120)
 
-    result.enter(record, "Redis takes no writes (read-only, full, too few replicas)", 1, len(crowd))
+    result.enter(record, "Redis takes no writes (read-only, full, too few replicas)", 1, len(population))
     _check_all_run(fleet)
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    said = [entry for entry in lines if entry["event"] == "redis.unavailable"]
-    assert {entry["reason"].partition(":")[0] for entry in said} == {reason}
+    logged = [entry for entry in lines if entry["event"] == "redis.unavailable"]
+    assert {entry["reason"].partition(":")[0] for entry in logged} == {reason}
     # Worker, its pool and beat, each about either server at most.
-    assert len(said) <= 12
-    # A result that could not be stored, of what was under way just then.
+    assert len(logged) <= 12
+    # A result that could not be stored, of a task running just then.
     troubles = [entry for entry in lines if entry["level"] not in {"info", "warning"}]
     assert len(troubles) <= 8
     assert "look.crashed" not in fleet.log.read_text()
@@ -178,23 +178,23 @@ def test_work_pauses_while_redis_takes_no_writes(
 
 
 def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record: Record) -> None:
-    """On two servers, either may be killed: what the other holds is kept, and all goes on afterwards."""
+    """On two servers, either may be killed: the other keeps its data, and all resumes afterwards."""
     with (
         running_server(tmp_path / "ledger") as ledger,
         running_server(tmp_path / "broker") as broker,
         fleet_of_roles(tmp_path / "fleet", ledger=ledger.url, broker=broker.url) as fleet,
     ):
-        crowd = Crowd.of(fleet, 3, 6)
-        tracking = crowd.track()
-        for _ in range(len(crowd) // 3):
+        population = Population.of(fleet, 3, 6)
+        tracking = population.track()
+        for _ in range(len(population) // 3):
             next(tracking)
         broker.kill()
         time.sleep(1)
         broker.start()
-        for _ in range(len(crowd) // 3):
+        for _ in range(len(population) // 3):
             next(tracking)
         ledger.kill()
-        # Callers need the broker only.
+        # Callers need only the broker.
         list(tracking)
         wait_until(
             lambda: "ledger" in {line["server"] for line in fleet.logged("redis.unavailable")},
@@ -204,11 +204,11 @@ def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record
         )
         ledger.start()
 
-        again = crowd.send_again()
-        crowd.relink()
-        result = crowd.settle(120)
+        again = population.send_again()
+        population.relink()
+        result = population.settle(120)
 
-        result.enter(record, "Ledger and broker on two servers: either is killed", 2, len(crowd))
+        result.enter(record, "Ledger and broker on two servers: either is killed", 2, len(population))
         _check_all_run(fleet)
         assert again <= 2
         assert (result.lost, result.doubled) == (0, 0)

@@ -1,4 +1,4 @@
-"""Planted secrets: after a run with every remedy and every trouble, none stands anywhere in clear."""
+"""Planted secrets: after a run with every remedy and every fault, none is in plain text anywhere."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.acceptance.harness import CLIENT_SECRET, Fleet, zoom
-from tests.faults.crowd import Crowd
 from tests.faults.fleets import fleet_of_roles
+from tests.faults.population import Population
 from tests.faults.server import running_server
 from tests.waiting import wait_until
 
@@ -26,11 +26,11 @@ def _planted(what: str) -> str:
 
 
 def _in_clear(secret: str) -> list[bytes]:
-    """All ways in which it would be found: as it is, in a URL, and within whatever is written as base64."""
+    """Every form it could take: as it is, in a URL, and inside anything base64-encoded."""
     raw = secret.encode()
     forms = [raw, quote(secret, safe="").encode()]
     for shift in range(3):
-        # Only the characters that depend on nothing but the secret.
+        # Only the characters that depend on the secret alone.
         padded = b"\0" * shift + raw
         first, last = (shift * 8 + 5) // 6, len(padded) * 8 // 6
         forms += [encode(padded)[first:last] for encode in (b64encode, urlsafe_b64encode)]
@@ -38,7 +38,7 @@ def _in_clear(secret: str) -> list[bytes]:
 
 
 def _values(redis: Any) -> Iterator[tuple[str, bytes]]:
-    """Every value of every key with the key's name: as dumped, read as what it is, and inflated."""
+    """Every key's values with the key's name: dumped, read by type, and decompressed."""
     for key in redis.scan_iter(count=1000):
         name = key.decode()
         yield name, key
@@ -67,7 +67,7 @@ def _parts(redis: Any, key: bytes) -> Iterator[bytes]:
 
 
 def _inflated(value: bytes) -> Iterator[bytes]:
-    """What is packed in it, wherever that begins."""
+    """The decompressed data in it, wherever that begins."""
     for offset in range(min(len(value), 24)):
         for bits in (-zlib.MAX_WBITS, zlib.MAX_WBITS):
             try:
@@ -77,7 +77,7 @@ def _inflated(value: bytes) -> Iterator[bytes]:
 
 
 def _from_cronofy(fleet: Fleet) -> dict[str, str]:
-    """All that Cronofy has given out by now and is secret."""
+    """Everything secret that Cronofy has issued so far."""
     secrets = {}
     for account in fleet.control.accounts():
         sub = account["sub"]
@@ -89,7 +89,7 @@ def _from_cronofy(fleet: Fleet) -> dict[str, str]:
 
 
 def _malformed(fleet: Fleet) -> dict[str, str]:
-    """Hand over connect_account in many wrong ways, each with a token in it."""
+    """Send many malformed connect_account calls, each with a token."""
     planted = {kind: _planted(kind) for kind in ("unknown-kwarg", "type", "argument", "nested", "size")}
     fail = fleet.caller.failure
     fail("connect_account", sub="acc_x", refresh_token=planted["unknown-kwarg"], colour="red")
@@ -98,7 +98,7 @@ def _malformed(fleet: Fleet) -> dict[str, str]:
     fail("connect_account", sub="acc_x", refresh_token={"a": [{"b": planted["nested"]}]})
     fail("connect_account", sub="acc_x", refresh_token=planted["size"] + "x" * 70_000)
     fail("track", sub="acc_x", calendar_id="c", event={"refresh_token": planted["nested"]})
-    # What is no message of Celery's, or for no task.
+    # Not a Celery message, or for an unknown task.
     for kind in ("raw", "half", "unknown-task"):
         planted[kind] = _planted(kind)
     fleet.redis.lpush("reconciler.intake", planted["raw"], '{"body": "' + planted["half"])
@@ -107,7 +107,7 @@ def _malformed(fleet: Fleet) -> dict[str, str]:
 
 
 def test_no_planted_secret_is_found_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens, client secrets, vault keys, relink URLs, passwords: in no value of Redis, line or output."""
+    """Tokens, client secrets, vault keys, relink URLs, passwords: in no Redis value, log line or output."""
     password, smtp_password = _planted("redis-password"), _planted("smtp-password")
     crash_token = _let_a_look_crash(tmp_path / "crash", monkeypatch)
     keys, old_secret = [Fernet.generate_key().decode() for _ in range(2)], _planted("client-secret")
@@ -165,12 +165,12 @@ def _live_through_everything(fleet: Fleet, secrets: dict[str, str]) -> list[str]
 
     Returns what commands printed.
     """
-    crowd = Crowd.of(fleet, 3, 2)
-    for _, person in crowd.people:
+    population = Population.of(fleet, 3, 2)
+    for _, person in population.people:
         secrets[f"first access token of {person.sub}"] = person.access_token
         fleet.control.expire_access_token(person.sub)
-    list(crowd.track())
-    crowd.relink()
+    list(population.track())
+    population.relink()
     past = fleet.person(zoom("pro_zoom"))
     past.write_and_track("past", "pro_zoom", timedelta(hours=-1))
     past.outcome("closed", "past", 40)
@@ -194,15 +194,15 @@ def _live_through_everything(fleet: Fleet, secrets: dict[str, str]) -> list[str]
     waiting = fleet.person(zoom("pro_zoom", connected=False))
     waiting.write_and_track("waiting", "pro_zoom")
     wait_until(lambda: b"mail.put_off" in fleet.log.read_bytes(), 40, what="an email that waits")
-    assert crowd.settle(120).lost == 0
-    wait_until(fleet.drained, 40, what="no message under way")
+    assert population.settle(120).lost == 0
+    wait_until(fleet.drained, 40, what="the queues to drain")
     return [
         _printed(fleet, "explain", "--json", waiting.sub, waiting.calendar_id, "waiting"),
         _printed(fleet, "explain", "--offline", lost.sub, lost.calendar_id, "lost"),
     ]
 
 
-#: Python runs this at the start of each process: a look of one event ends in an error that nobody foresaw.
+#: Python runs this at the start of each process: looking at one event raises an unexpected error.
 CRASHING = """
 import os
 from worker.reconcile import look
@@ -220,7 +220,7 @@ look.observe = crash
 
 
 def _let_a_look_crash(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have the look at an event called "crash" fail, with a token at hand; returns the token."""
+    """Make the look at an event called "crash" fail with a token at hand; returns the token."""
     home.mkdir()
     (home / "sitecustomize.py").write_text(CRASHING)
     token = _planted("crash")

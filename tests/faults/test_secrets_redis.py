@@ -1,4 +1,4 @@
-"""Redis with users that may do no more than they have to, by the lines of docs/security.md, and over TLS."""
+"""Redis users with minimal rights, as in docs/security.md, and Redis over TLS."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from redis.exceptions import NoPermissionError
 from tests.acceptance.harness import Fleet
 from tests.acceptance.processes import run_command
 from tests.certificates import Certificate
-from tests.faults.crowd import Crowd
 from tests.faults.fleets import fleet_of_roles
+from tests.faults.population import Population
 from tests.faults.server import Server, running_server
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
@@ -23,7 +23,7 @@ ADMIN, WORKER, CALLER = "admin-password", "worker-password", "caller-password"
 
 
 def _documented_users() -> list[list[str]]:
-    """The users of the document, as arguments of ACL SETUSER, with passwords in them."""
+    """The users in the document, as arguments of ACL SETUSER, with passwords filled in."""
     lines = [line for line in SECURITY.read_text().splitlines() if line.startswith("user ")]
     named = [line.replace("WORKER_PASSWORD", WORKER).replace("CALLER_PASSWORD", CALLER) for line in lines]
     return [line.split()[1:] for line in named]
@@ -57,10 +57,10 @@ def server(
 
 @pytest.fixture(scope="module")
 def fleet(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet that is the documented worker, with callers that are the documented caller."""
+    """A fleet running as the documented worker, called by the documented caller."""
     callers = server.url_of("reconciler-caller", CALLER)
     if callers.startswith("rediss://"):
-        # Celery's own client wants it said.
+        # Celery's own client needs this set.
         callers += "&ssl_cert_reqs=required"
     with fleet_of_roles(
         tmp_path_factory.mktemp("fleet"),
@@ -72,14 +72,14 @@ def fleet(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_the_documented_users_may_do_all_that_they_have_to(fleet: Fleet) -> None:
-    """Every remedy is carried out, questions are answered, and Redis refused nobody anything."""
-    crowd = Crowd.of(fleet, 3, 2)
-    list(crowd.track())
-    crowd.relink()
+    """Every remedy is carried out, questions are answered, and Redis denied nothing."""
+    population = Population.of(fleet, 3, 2)
+    list(population.track())
+    population.relink()
 
-    result = crowd.settle(120)
+    result = population.settle(120)
 
-    person = crowd.people[0][1]
+    person = population.people[0][1]
     assert (result.lost, result.doubled) == (0, 0)
     assert person.explain("event-0")["state"] == "assigned"
     assert fleet.caller.call("untrack", sub=person.sub, calendar_id=person.calendar_id, event_id="event-0")
@@ -103,7 +103,7 @@ OTHERS = "FLUSHALL; KEYS *; CONFIG GET *; ACL LIST; SHUTDOWN; SET billing x; GET
 
 @pytest.mark.parametrize("command", "; ".join((LEDGER, BROKER, CELERY, SERVER)).split("; "))
 def test_callers_may_do_nothing_else(server: Server, command: str) -> None:
-    """Neither read the ledger or what others enqueued, nor write anything but their own messages."""
+    """They can neither read the ledger or others' messages, nor write anything but their own messages."""
     with (
         Redis.from_url(server.url_of("reconciler-caller", CALLER)) as caller,
         pytest.raises(NoPermissionError),
@@ -113,7 +113,7 @@ def test_callers_may_do_nothing_else(server: Server, command: str) -> None:
 
 @pytest.mark.parametrize("command", OTHERS.split("; "))
 def test_workers_keep_to_what_is_theirs(server: Server, command: str) -> None:
-    """No other program's keys, and nothing that an administrator does."""
+    """No other program's keys, and no administrative command."""
     with (
         Redis.from_url(server.url_of("reconciler-worker", WORKER)) as worker,
         pytest.raises(NoPermissionError),
@@ -122,8 +122,8 @@ def test_workers_keep_to_what_is_theirs(server: Server, command: str) -> None:
 
 
 @pytest.mark.parametrize("server", ["TLS"], indirect=True)
-def test_a_server_that_nobody_vouches_for_is_not_spoken_to(fleet: Fleet, server: Server) -> None:
-    """Over TLS, a certificate that is not known ends a command, and it sends no password."""
+def test_an_untrusted_server_gets_no_password(fleet: Fleet, server: Server) -> None:
+    """Over TLS, an untrusted certificate stops a command before it sends a password."""
     url = server.url_of("reconciler-worker", WORKER)
     stranger = {**fleet.env, "RECONCILER_REDIS_URL": url.partition("?")[0]}
 

@@ -1,4 +1,4 @@
-"""Tokens: what twenty workers make of one that is expired or revoked, and how secrets are changed."""
+"""Tokens: how twenty workers handle an expired or revoked one, and how secrets are rotated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Start = Callable[..., Services]
 
 @pytest.fixture
 def start(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts one more worker's services at the empty sandbox; settings as given."""
+    """Start the services of another worker at the empty sandbox, with these settings."""
     opened: list[Services] = []
     same = settings_at(running, redis_url, prefix, tmp_path)
 
@@ -47,7 +47,7 @@ def start(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) 
 
 
 def world_of(services: Services, running: RunningSandbox, *event_ids: str) -> World:
-    """One more connected account, with these events."""
+    """Another connected account, with these events."""
     profiles = [{"provider_name": "zoom"}]
     world = World(services, running.control, running.control.create_account(conferencing_profiles=profiles))
     for event_id in event_ids:
@@ -56,7 +56,7 @@ def world_of(services: Services, running: RunningSandbox, *event_ids: str) -> Wo
 
 
 def all_at_once(fleet: list[Services], act: Callable[[Services], T]) -> list[T]:
-    """Let every worker do the same at the same moment."""
+    """Have every worker do the same thing at the same moment."""
     barrier = Barrier(len(fleet))
 
     def work(services: Services) -> T:
@@ -68,12 +68,12 @@ def all_at_once(fleet: list[Services], act: Callable[[Services], T]) -> list[T]:
 
 
 def refreshes(running: RunningSandbox) -> int:
-    """How many token refreshes were asked for."""
+    """How many token refreshes were requested."""
     return len(running.control.requests("/oauth/token"))
 
 
 def a_minute_passes(services: Services) -> None:
-    """For the one who tries our client credentials again."""
+    """Until our client credentials may be tried again."""
     redis = services.ledger.redis
     for key in list(redis.scan_iter(match=f"{services.ledger.prefix}:budget:*:probe")):
         redis.delete(key)
@@ -83,7 +83,7 @@ def a_minute_passes(services: Services) -> None:
 def test_twenty_workers_refresh_an_expired_token_once(
     start: Start, running: RunningSandbox, rotating: bool, record: Record
 ) -> None:
-    """All of them meet it at the same moment; each gets its answer."""
+    """All meet it at the same moment; each gets its answer."""
     running.control.set_settings(rotate_refresh_tokens=rotating)
     fleet = [start() for _ in range(WORKERS)]
     world = world_of(fleet[0], running, "e1")
@@ -101,7 +101,7 @@ def test_twenty_workers_refresh_an_expired_token_once(
 def test_a_revoked_grant_loses_the_account_once(
     start: Start, running: RunningSandbox, record: Record
 ) -> None:
-    """It is told once, and not a call is made for the account until it is connected again."""
+    """It is published once, and no call is made for the account until it is connected again."""
     fleet = [start() for _ in range(WORKERS)]
     world = world_of(fleet[0], running, "e1", "e2")
     other = world_of(fleet[0], running, "e3")
@@ -114,8 +114,8 @@ def test_a_revoked_grant_loses_the_account_once(
         return cause
 
     assert set(all_at_once(fleet, ask)) == {"account_unauthorized"}
-    told = [outcome["type"] for outcome in world.outcomes()]
-    assert (told, refreshes(running)) == (["account_lost"], 1)
+    kinds = [outcome["type"] for outcome in world.outcomes()]
+    assert (kinds, refreshes(running)) == (["account_lost"], 1)
     calls = len(running.control.requests())
     all_at_once(fleet, ask)
     all_at_once(fleet, lambda services: looks.explain(services, world.sub, world.key("e1")))
@@ -128,13 +128,13 @@ def test_a_revoked_grant_loses_the_account_once(
     assert set(all_at_once(fleet, ask)) == {"generating"}
     assert world.types() == ["account_lost"]
     assert other.look("e3")["cause"] == "generating"
-    record("An account's grant is revoked", injected=1, events=3, doubled=told.count("account_lost") - 1)
+    record("An account's grant is revoked", injected=1, events=3, doubled=kinds.count("account_lost") - 1)
 
 
-def test_a_refused_client_stops_the_fleet_and_marks_nobody(
+def test_a_refused_client_stops_the_fleet_and_loses_no_account(
     start: Start, running: RunningSandbox, record: Record
 ) -> None:
-    """One line in the log, one probe a minute over all workers and accounts; once it is fixed, all go on."""
+    """One log line, and one probe a minute across all workers and accounts; once fixed, all resume."""
     fleet = [start() for _ in range(WORKERS)]
     worlds = [world_of(fleet[0], running, f"e{number}") for number in range(WORKERS)]
     running.control.set_settings(client_secrets=["another"])
@@ -147,12 +147,12 @@ def test_a_refused_client_stops_the_fleet_and_marks_nobody(
         return str(answer["evidence"][-1])
 
     with capture_logs() as lines:
-        # Each finds it out with an expired token of its own account, all at the same moment.
+        # Each finds out through an expired token of its own account, all at the same moment.
         all_at_once(fleet, ask)
         for _ in range(3):
             before = len(running.control.requests())
-            said = all_at_once(fleet, ask)
-            assert all("client id or secret" in evidence for evidence in said)
+            answers = all_at_once(fleet, ask)
+            assert all("client id or secret" in evidence for evidence in answers)
             assert len(running.control.requests()) == before
             a_minute_passes(fleet[0])
             all_at_once(fleet, ask)
@@ -178,7 +178,7 @@ def test_a_refused_client_stops_the_fleet_and_marks_nobody(
 def test_client_secrets_and_vault_keys_are_changed_without_a_pause(
     start: Start, running: RunningSandbox
 ) -> None:
-    """The new one in front of the old, then the old one out; a refresh seals with the new key."""
+    """Add the new one in front of the old, then remove the old one; a refresh seals with the new key."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     steps = [
         ("old", ["old"], old),
@@ -206,7 +206,7 @@ def test_client_secrets_and_vault_keys_are_changed_without_a_pause(
 
 
 def test_an_email_whose_vault_key_is_gone_waits_for_it(start: Start, running: RunningSandbox) -> None:
-    """It is said which setting to fix, the emails behind it go out, and so does it once the key is back."""
+    """The log names the setting to fix, later emails go out, and so does this one once the key is back."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     first = world_of(start(vault_keys=old), running, "e1")
     running.control.disconnect_profile(first.sub, first.profiles[0])

@@ -1,6 +1,6 @@
-"""Cronofy in trouble: what each kind of broken answer at each call comes to.
+"""Cronofy in trouble: what each kind of broken answer to each call leads to.
 
-The rows are both the tests' table and the documentation's: what the one is held to, the other says.
+The same rows drive the tests and the documentation's table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.faults.stage import Stage
 from tests.integration.world import World
 from worker.ledger.outcomes import OutcomeType
 
-#: Lays a fault on the sandbox, or on the way there, until the block ends.
+#: Applies a fault, at the sandbox or on the way to it, until the block ends.
 Lay = Callable[[Stage, World], AbstractContextManager[None]]
 
 EVENTS = {"method": "GET", "path_prefix": "/v1/events"}
@@ -30,18 +30,18 @@ REFRESH = {"method": "POST", "path_prefix": "/oauth/token"}
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Faults of one call that come to the same."""
+    """Faults of one call that have the same effect."""
 
     call: str
     faults: Mapping[str, Lay]
     #: For the documentation: what the program does.
     done: str
-    #: The last line of the event's history (what, how it begins), or None where nothing is recorded.
+    #: The last line of the event's history (what, how it begins), or None if nothing is recorded.
     history: tuple[str, str] | None
-    #: What is logged about it.
+    #: The log event.
     logged: Sequence[str]
-    #: What is told at once.
-    told: OutcomeType | None = None
+    #: The outcome published at once.
+    outcome: OutcomeType | None = None
     #: What else an operator sees, and when.
     later: str = ""
 
@@ -58,13 +58,13 @@ def _fault(match: Mapping[str, Any], kind: str, **fields: Any) -> Lay:
 
 
 def _impatient(stage: Stage) -> AbstractContextManager[object]:
-    """What is waited for in vain is not waited for long."""
+    """Do not wait long for what will never come."""
     return patch.object(stage.services.looker.cronofy.http, "_timeout", timedelta(seconds=0.3))
 
 
 @contextmanager
 def _full(stage: Stage, _: World) -> Iterator[None]:
-    """Cronofy's host takes no more connections: the attempt to connect is left without an answer."""
+    """Cronofy's host accepts no more connections: connection attempts go unanswered."""
     cronofy, here = stage.services.looker.cronofy, stage.services.looker.cronofy.api_url
     waiting = []
     with socket.socket() as listener:
@@ -89,7 +89,7 @@ def _statuses(match: Mapping[str, Any], *statuses: int, **fields: Any) -> dict[s
 
 
 def _passing(match: Mapping[str, Any]) -> dict[str, Lay]:
-    """What says nothing of the request itself."""
+    """Faults that say nothing about the request itself."""
     return {
         **_statuses(match, 500, 502, 503, 504),
         "401, also after a refresh": _fault(match, "status", status=401),
@@ -210,7 +210,7 @@ ROWS: tuple[Trouble, ...] = (
         {
             name: lay
             for name, lay in _passing(UPDATE).items()
-            # What is accepted has no body that could break.
+            # Accepted writes have no body that could break.
             if name not in ("a truncated body", "a body that drips")
         },
         "its intent is on record; it is sent again only after another read still shows the event pending",
@@ -273,7 +273,7 @@ def report() -> Report:
             "what is done": row.done,
             "history": " ".join(f"`{word}`" for word in _recorded(row)),
             "log": ", ".join(f"`{event}`" for event in row.logged),
-            "told": f"`{row.told}`" if row.told else "",
+            "told": f"`{row.outcome}`" if row.outcome else "",
             "later": row.later,
         }
         for row in ROWS
@@ -285,5 +285,5 @@ def _recorded(row: Trouble) -> Sequence[str]:
     if row.history is None:
         return []
     what, done = row.history
-    # What went wrong is recorded in words of its own.
+    # What went wrong is recorded in its own words.
     return [what] if what.endswith(("_failed", "_refused")) else [what, done]

@@ -1,4 +1,4 @@
-"""What tests of notification channels do to a world, and how they look at it."""
+"""Helpers for tests of notification channels."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ URL = "https://hooks.example.com"
 
 
 def tend(world: World) -> None:
-    """Look at whatever is ready, as the sweep has it done."""
+    """Look at everything ready, as the sweep would."""
     looks.look_at_ready(world.services, 100)
 
 
 def channel_of(world: World) -> NotificationChannel | None:
-    """What the ledger knows of the channel."""
+    """The ledger's record of the channel."""
     return world.services.ledger.account(world.sub).channel
 
 
@@ -31,14 +31,14 @@ def open_at_cronofy(world: World) -> list[str]:
 
 
 def age(world: World, **ago: float) -> None:
-    """Let so much time have passed since the channel was last known to be open."""
+    """As if the channel was last known to be open this long ago."""
     ledger = world.services.ledger
     then = ledger.now() - timedelta(**ago)
     ledger.redis.hset(f"{ledger.prefix}:account:{world.sub}", "channel_seen", then.timestamp() * 1000)
 
 
 def notify(world: World, kind: str, channel_id: str | None = None) -> tuple[str, ...]:
-    """Let a notification of the account's channel come in; the accounts that are to be looked at."""
+    """Receive a notification of the account's channel; returns the accounts to look at."""
     channel = {"channel_id": channel_id or world.control.channels(world.sub)[0]["channel_id"]}
     body = json.dumps({"notification": {"type": kind}, "channel": channel})
     signature = signature_of(body.encode(), "sandbox-secret")

@@ -1,4 +1,4 @@
-"""What many of these tests begin with; a module that needs another sandbox or world has its own."""
+"""Fixtures of many of these tests; a module that needs another sandbox or world has its own."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import pytest
 from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from tests.integration.patient import Patient, healthy_patient
+from tests.integration.checked_fleet import CheckedFleet, healthy_fleet
 from tests.integration.world import Begin, beginning
 from worker.host.embedded import embedded_server
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, that generates nothing by itself."""
+    """One sandbox for the module, without rate limits, that generates nothing on its own."""
     with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def control(running: RunningSandbox) -> Control:
-    """The control plane of the sandbox, which is empty."""
+    """The control plane of the emptied sandbox."""
     running.control.reset()
     return running.control
 
 
 @pytest.fixture
 def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world at the empty sandbox."""
+    """Starts a world at the empty sandbox."""
     yield from beginning(running, redis_url, prefix, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def patients_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for one module's patients alone, since its tests spoil it."""
+def doctor_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for one module's doctor tests, which break it."""
     with embedded_server(tmp_path_factory.mktemp("doctor")) as url:
         yield url
 
 
 @pytest.fixture
-def patient(patients_server: str, running: RunningSandbox, prefix: str, tmp_path: Path) -> Iterator[Patient]:
+def fleet(doctor_server: str, running: RunningSandbox, prefix: str, tmp_path: Path) -> Iterator[CheckedFleet]:
     """A healthy fleet."""
-    with healthy_patient(patients_server, running, prefix, tmp_path) as patient:
-        yield patient
+    with healthy_fleet(doctor_server, running, prefix, tmp_path) as fleet:
+        yield fleet

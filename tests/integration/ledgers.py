@@ -1,4 +1,4 @@
-"""An account's events, leases and outcomes, as tests of the ledger begin with and look at them."""
+"""An account's events, leases and outcomes, for tests of the ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAST, AHEAD = to_ms(NOW) - 60_000, to_ms(NOW) + 3_600_000
 def an_event(
     event_id: str = "e1", *, calendar_id: str = "cal", due: bool = True, hours: float = 24, **fields: Any
 ) -> TrackedEvent:
-    """An event that starts in `hours`; its next look is a minute past or an hour ahead."""
+    """An event that starts in `hours`; its next look is a minute ago or an hour ahead."""
     start = (NOW + timedelta(hours=hours)).isoformat()
     return TrackedEvent(
         key=EventKey(calendar_id, event_id),
@@ -44,24 +44,24 @@ def outcome(sub: str = "acc", kind: OutcomeType = OutcomeType.ASSIGNED) -> Outco
 
 
 def claim(ledger: Ledger, sub: str = "acc", lease: timedelta = LONG) -> Lease:
-    """Lease an account that nobody holds."""
+    """Claim an account that nobody holds."""
     claimed = ledger.claim_account(sub, lease)
     assert isinstance(claimed, Lease)
     return claimed
 
 
 def later(stored: Stored, **fields: Any) -> TrackedEvent:
-    """The event after a look: next looked at in an hour."""
+    """The event after a look, with the next look in an hour."""
     return replace(stored.event, next_look=AHEAD, **fields)
 
 
-def told(ledger: Ledger) -> int:
-    """How many outcomes the stream holds."""
+def outcome_count(ledger: Ledger) -> int:
+    """The number of outcomes in the stream."""
     return int(ledger.redis.xlen(ledger.keys.outcomes))
 
 
 def standing(ledger: Ledger, sub: str) -> set[str]:
-    """In which of the three sorted sets the account is."""
+    """Which of the three sorted sets the account is in."""
     keys = ledger.keys
     places = {
         keys.waiting: "waiting",

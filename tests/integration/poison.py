@@ -1,4 +1,4 @@
-"""Poisoned events and their neighbours: what the tests of parking share."""
+"""Poisoned events and their neighbours, for the tests of parking."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.ledger.dead_letters import KeptLetter
 from worker.reconcile import look, verdict
 from worker.run import looks
 
-#: Looks follow each other so quickly that a test can wait for them.
+#: Looks follow so quickly that a test can wait for them.
 QUICK = {
     "recheck_min": 0.05,
     "recheck_max": 0.1,
@@ -26,20 +26,20 @@ QUICK = {
 
 
 def sweep(world: World) -> None:
-    """What beat and a worker do, once."""
+    """What beat and a worker do once."""
     world.services.ledger.promote(100)
     for sub in looks.look_at_ready(world.services, 8).alone:
         looks.look_at_account(world.services, sub)
 
 
 def make_all_due(world: World) -> None:
-    """Have the next look take up all pending events of the account."""
+    """Make all pending events of the account due."""
     for stored in world.services.ledger.pending(world.sub):
         world.services.ledger.nudge(world.sub, stored.event.key)
 
 
 def run_until(world: World, condition: Callable[[], Any], what: str) -> None:
-    """Sweep until it holds."""
+    """Sweep until the condition holds."""
 
     def swept() -> Any:
         sweep(world)
@@ -49,17 +49,17 @@ def run_until(world: World, condition: Callable[[], Any], what: str) -> None:
 
 
 def state(world: World, event_id: str) -> str | None:
-    """Where the event stands."""
+    """The event's state."""
     last = world.stored(event_id).event.last
     return last["state"] if last else None
 
 
 def is_parked(world: World, event_id: str = "bad") -> bool:
-    """Whether the event is looked at no more."""
+    """Whether the event is parked."""
     return world.stored(event_id).event.parked is not None
 
 
-def letters(world: World) -> list[KeptLetter]:
+def dead_letters(world: World) -> list[KeptLetter]:
     """The dead letters."""
     return list(world.services.dead_letters)
 
@@ -70,7 +70,7 @@ def gauge(world: World, name: str) -> int:
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, error: Exception, event_id: str = "bad") -> list[str]:
-    """Have every diagnosis of this event fail; the list grows by one with each."""
+    """Make every diagnosis of this event fail; each failure extends the list."""
     tried: list[str] = []
 
     def fail_for_one(lease: Any, stored: Any, *args: Any) -> Any:

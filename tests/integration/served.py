@@ -22,7 +22,7 @@ HEADER = "Cronofy-HMAC-SHA256"
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[str]:
-    """Serve with these settings; gives the URL."""
+    """Serve with these settings; yields the URL."""
     values = {"cronofy_client_id": "sandbox", "cronofy_client_secret": f"{SECRET},{OLD_SECRET}", **settings}
     running = server(build_app(load_settings(**values)))
     with listener("127.0.0.1", 0) as bound:

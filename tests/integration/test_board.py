@@ -1,4 +1,4 @@
-"""The board's application: who may read it, what keeps its pages to themselves, and that it only reads."""
+"""The board's application: who may read it, what keeps its pages private, and that it only reads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATHS = ["/", "/board/live", "/board/search?q=sub", "/board/event?account=a&cale
 
 @pytest.fixture
 def settings(redis_url: str, prefix: str) -> Settings:
-    """Of a board without a token."""
+    """The settings of a board without a token."""
     return load_settings(
         redis_url=redis_url,
         key_prefix=prefix,
@@ -41,7 +41,7 @@ def settings(redis_url: str, prefix: str) -> Settings:
 
 
 class Client:
-    """Asks the application as one at this address would, who asked for this name."""
+    """Calls the application as a client at this address, using this host name."""
 
     def __init__(self, app: ASGIApp, peer: str, host: str) -> None:
         self._app, self._peer, self._url = app, peer, f"http://{host}"
@@ -76,8 +76,8 @@ def client(app: Starlette, peer: str, host: str = "127.0.0.1:8000") -> Iterator[
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_each_page_is_kept_from_those_who_may_not_read(settings: Settings, path: str) -> None:
-    """Without a token from those elsewhere, with one from all who lack it; a browser asks for it."""
+def test_no_page_is_shown_without_access(settings: Settings, path: str) -> None:
+    """Without a token from anyone remote, with one from everyone without it; a browser prompts for it."""
     guarded = settings.model_copy(update={"board_token": SecretStr(TOKEN)})
     with (
         client(build_app(settings), "203.0.113.9") as elsewhere,
@@ -90,8 +90,8 @@ def test_each_page_is_kept_from_those_who_may_not_read(settings: Settings, path:
         assert without.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code != 401
 
 
-def test_every_answer_keeps_to_itself(settings: Settings) -> None:
-    """Nothing inline, nothing from elsewhere, no frame, no guessing of types, nothing kept or passed on."""
+def test_every_answer_has_strict_headers(settings: Settings) -> None:
+    """Nothing inline, nothing remote, no frames, no type sniffing, no caching, no referrer."""
     with (
         client(build_app(settings), "127.0.0.1") as opened,
         client(build_app(settings), "203.0.113.9") as kept_out,
@@ -111,7 +111,7 @@ def test_every_answer_keeps_to_itself(settings: Settings) -> None:
 
 
 def test_it_only_reads(settings: Settings, ledger: Ledger) -> None:
-    """No page changes the ledger, and no page takes anything but GET."""
+    """No page changes the ledger, and every page accepts only GET."""
     ledger.track("sub", an_event("e1"))
     before = dump(ledger)
     with client(build_app(settings), "127.0.0.1") as opened:
@@ -122,8 +122,8 @@ def test_it_only_reads(settings: Settings, ledger: Ledger) -> None:
     assert dump(ledger) == before
 
 
-def test_a_ledger_that_is_away_is_said(settings: Settings) -> None:
-    """503, without what the server said."""
+def test_an_unreachable_ledger_is_reported(settings: Settings) -> None:
+    """503, without the server's own message."""
     away = settings.model_copy(update={"redis_url": "redis://:secret@127.0.0.1:1/0"})
     with client(build_app(away), "127.0.0.1") as opened:
         answer = opened.get("/")
@@ -133,8 +133,8 @@ def test_a_ledger_that_is_away_is_said(settings: Settings) -> None:
     assert "secret" not in answer.text
 
 
-def test_what_is_damaged_does_no_harm(settings: Settings, ledger: Ledger) -> None:
-    """A page that cannot be made says so and tells nothing more; a bad record is left out."""
+def test_damaged_records_do_no_harm(settings: Settings, ledger: Ledger) -> None:
+    """A page that cannot be made says so and nothing more; a bad record is left out."""
     ledger.track("sub", an_event("sound"))
     ledger.track("sub", an_event("damaged"))
     damaged = an_event("damaged").key
@@ -153,7 +153,7 @@ def test_what_is_damaged_does_no_harm(settings: Settings, ledger: Ledger) -> Non
 
 
 def test_a_search_by_event_leads_to_it_through_many_accounts(settings: Settings, ledger: Ledger) -> None:
-    """No index leads from an event's id to its account: all are looked through, within bounds."""
+    """No index maps an event's id to its account: all are searched, within bounds."""
     for number in range(300):
         ledger.track(f"sub-{number}", an_event(f"event-{number}"))
     with client(build_app(settings), "127.0.0.1") as opened:
@@ -164,7 +164,7 @@ def test_a_search_by_event_leads_to_it_through_many_accounts(settings: Settings,
 
 
 def test_sweeps_sample_the_backlog_by_every_cause(ledger: Ledger, redis: Redis) -> None:
-    """One sample in five minutes, however often sweeps come; a day of them is kept."""
+    """One sample in five minutes, however often sweeps run, kept for a day."""
     for number, cause in enumerate(CAUSES):
         last = {"state": "pending", "cause": cause.value} if cause else None
         ledger.track("sub", replace(an_event(f"e{number}"), last=last))

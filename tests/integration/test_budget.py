@@ -20,7 +20,7 @@ Make = Callable[..., Budget]
 
 @pytest.fixture
 def make(redis: Redis, prefix: str) -> Make:
-    """Makes a budget as one process of the fleet has it; limits as given, all of them ours."""
+    """Creates a budget as one process of the fleet has it, with these limits, all ours."""
 
     def budget(origin: str = ORIGIN, **options: Any) -> Budget:
         defaults = {"per_second": 1000, "per_minute": 10_000, "share": 1.0, "jitter": lambda: 0.0}
@@ -30,22 +30,22 @@ def make(redis: Redis, prefix: str) -> Make:
 
 
 def refusal(budget: Budget, cost: int = 1) -> OutOfBudget:
-    """The error of a take that is not granted."""
+    """The error of a refused take."""
     with pytest.raises(OutOfBudget) as caught:
         budget.take(cost)
     return caught.value
 
 
 def wait_of(budget: Budget, cost: int = 1) -> float:
-    """The seconds to wait that a refused take names."""
-    told = refusal(budget, cost).retry_after
-    assert told is not None
-    return told.total_seconds()
+    """The wait in seconds that a refused take gives."""
+    wait = refusal(budget, cost).retry_after
+    assert wait is not None
+    return wait.total_seconds()
 
 
-def pause_length(budget: Budget, told: timedelta | None = None) -> float:
-    """Pause, and say for how long calls are refused from now."""
-    budget.pause(told)
+def pause_length(budget: Budget, retry_after: timedelta | None = None) -> float:
+    """Pause, and return for how long calls are refused from now."""
+    budget.pause(retry_after)
     return wait_of(budget)
 
 
@@ -59,7 +59,7 @@ def granted(budget: Budget, cost: int = 1) -> bool:
 
 
 def resume(redis: Redis, prefix: str) -> None:
-    """Let a pause be over."""
+    """End a pause."""
     redis.delete(f"{prefix}:budget:{ORIGIN}:paused")
 
 
@@ -69,7 +69,7 @@ def busiest(grants: list[tuple[float, int]], seconds: float) -> int:
 
 
 def test_a_minutes_share_is_not_exceeded(make: Make) -> None:
-    """Thirty of forty a minute, whatever the second allows; the wait is what is left of the minute."""
+    """Thirty of forty a minute, whatever the second allows; the wait is the rest of the minute."""
     budgets = [make(per_minute=40, share=0.75) for _ in range(2)]
     for number in range(30):
         budgets[number % 2].take()
@@ -78,7 +78,7 @@ def test_a_minutes_share_is_not_exceeded(make: Make) -> None:
 
 
 def test_the_wait_is_when_it_can_be_granted(make: Make) -> None:
-    """Whoever waits as long as told gets through at once."""
+    """Whoever waits that long gets through at once."""
     budget = make(per_second=4)
     budget.take(3)
     wait = wait_of(budget, 2)
@@ -89,7 +89,7 @@ def test_the_wait_is_when_it_can_be_granted(make: Make) -> None:
 
 
 def test_a_cost_counts_as_that_many_calls(make: Make) -> None:
-    """A batch spends what it holds; one that does not fit spends nothing."""
+    """A batch spends its number of entries; one that does not fit spends nothing."""
     budget = make(per_second=10)
     budget.take(7)
 
@@ -110,7 +110,7 @@ def test_a_cost_counts_as_that_many_calls(make: Make) -> None:
 def test_the_largest_cost_can_be_granted(
     make: Make, per_second: int, per_minute: int, share: float, largest: int
 ) -> None:
-    """A caller that keeps to it is never refused for ever."""
+    """A caller that stays within it is not refused forever."""
     budget = make(per_second=per_second, per_minute=per_minute, share=share)
 
     assert budget.largest == largest
@@ -118,7 +118,7 @@ def test_the_largest_cost_can_be_granted(
 
 
 def test_origins_do_not_share_a_budget(make: Make) -> None:
-    """Each data centre counts for itself."""
+    """Each data centre has its own."""
     one, other = make(per_second=1), make("https://api-de.example", per_second=1)
 
     one.take()
@@ -128,24 +128,24 @@ def test_origins_do_not_share_a_budget(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "length"),
+    ("retry_after", "length"),
     [
-        pytest.param(timedelta(seconds=7), 7, id="as told"),
+        pytest.param(timedelta(seconds=7), 7, id="as given"),
         pytest.param(timedelta(milliseconds=300), 1, id="a second at least"),
         pytest.param(timedelta(hours=5), 120, id="two minutes at most"),
     ],
 )
-def test_a_pause_lasts_as_told(make: Make, told: timedelta, length: float) -> None:
+def test_a_pause_lasts_as_long_as_retry_after_says(make: Make, retry_after: timedelta, length: float) -> None:
     """Every process of the fleet is refused for that long, within bounds."""
     first, second = make(), make()
 
-    first.pause(told)
+    first.pause(retry_after)
 
     assert length - 0.2 <= wait_of(second) <= length
     assert "pause" in str(refusal(second))
 
 
-def test_untold_pauses_double_up_to_a_minute(make: Make, redis: Redis, prefix: str) -> None:
+def test_pauses_without_retry_after_double_up_to_a_minute(make: Make, redis: Redis, prefix: str) -> None:
     """Two seconds, then twice as long each time, a minute at most."""
     budget, lengths = make(), []
     for _ in range(7):
@@ -157,12 +157,12 @@ def test_untold_pauses_double_up_to_a_minute(make: Make, redis: Redis, prefix: s
 
 @pytest.mark.parametrize(("jitter", "length"), [(0.0, 2.0), (0.5, 2.25), (0.999, 2.5)])
 def test_pauses_are_jittered(make: Make, jitter: float, length: float) -> None:
-    """Up to a quarter longer, so that fleets do not come back in step."""
+    """Up to a quarter longer, so that fleets do not resume in step."""
     assert pause_length(make(jitter=lambda: jitter)) == pytest.approx(length, abs=0.1)
 
 
 def test_simultaneous_429s_make_one_pause(make: Make, redis: Redis, prefix: str) -> None:
-    """Sixteen calls that were under way are refused at once: they neither prolong nor double it."""
+    """Sixteen concurrent calls get a 429: they neither prolong nor double the pause."""
     budget = make()
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: budget.pause(None), range(16)))
@@ -177,14 +177,14 @@ def test_simultaneous_429s_make_one_pause(make: Make, redis: Redis, prefix: str)
     [
         pytest.param(timedelta(seconds=5), timedelta(seconds=20), 20, id="longer"),
         pytest.param(timedelta(seconds=20), timedelta(seconds=5), 20, id="shorter"),
-        pytest.param(None, timedelta(seconds=20), 20, id="told after untold"),
-        pytest.param(timedelta(seconds=20), None, 20, id="untold after told"),
+        pytest.param(None, timedelta(seconds=20), 20, id="given after not given"),
+        pytest.param(timedelta(seconds=20), None, 20, id="not given after given"),
     ],
 )
-def test_the_longest_told_pause_holds(
+def test_the_longest_pause_holds(
     make: Make, first: timedelta | None, second: timedelta | None, length: float
 ) -> None:
-    """A later word of Cronofy may prolong a pause, and never shortens it."""
+    """A later answer of Cronofy may prolong a pause, but never shortens it."""
     budget = make()
 
     budget.pause(first)
@@ -193,7 +193,7 @@ def test_the_longest_told_pause_holds(
 
 
 def test_a_refused_client_stops_all_but_a_probe_a_minute(make: Make, redis: Redis, prefix: str) -> None:
-    """Nobody is granted anything; once a minute one caller is told to try, by a refresh."""
+    """Nothing is granted; once a minute one caller is told to probe, by a refresh."""
     budget, other = make(), make()
     budget.refuse_client()
     assert 55 < wait_of(other) <= 60
@@ -207,8 +207,8 @@ def test_a_refused_client_stops_all_but_a_probe_a_minute(make: Make, redis: Redi
     other.take(probing=True)
 
 
-def test_an_accepted_client_sets_all_going(make: Make) -> None:
-    """Whoever finds out says so for everyone; saying it twice does no harm."""
+def test_an_accepted_client_resumes_all_calls(make: Make) -> None:
+    """Whoever finds out tells everyone; doing so twice is harmless."""
     budget, other = make(), make()
     budget.refuse_client()
     budget.refuse_client()
@@ -220,7 +220,7 @@ def test_an_accepted_client_sets_all_going(make: Make) -> None:
 
 
 def test_a_probe_is_refused_during_a_pause(make: Make) -> None:
-    """A pause holds for every call, the probe too."""
+    """A pause covers every call, including the probe."""
     budget = make()
     budget.refuse_client()
     budget.pause(timedelta(seconds=30))
@@ -230,7 +230,7 @@ def test_a_probe_is_refused_during_a_pause(make: Make) -> None:
 
 
 def test_a_budget_leaves_nothing_behind(make: Make, redis: Redis, prefix: str) -> None:
-    """What was spent and paused expires; only that the budget was used is remembered."""
+    """Spending and pauses expire; only the fact that the budget was used remains."""
     budget = make()
     Spending(budget, 3, urgent=True).take()
     budget.pause(None)

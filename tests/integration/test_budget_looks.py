@@ -1,4 +1,4 @@
-"""How looks share the budget: what is kept for urgent ones, what is paid ahead, and how it recovers."""
+"""How looks share the budget: the urgent reserve, paying ahead, and recovery."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["make"]
 
 
 def begin_looks(budget: Budget, most: int, *, expected: int = 1, urgent: bool = False) -> list[Spending]:
-    """Begin looks until one is refused, or `most` are under way."""
+    """Start looks until one is refused, or `most` are in progress."""
     begun: list[Spending] = []
     for _ in range(most):
         spending = Spending(budget, expected, urgent=urgent)
@@ -34,7 +34,7 @@ def begin_looks(budget: Budget, most: int, *, expected: int = 1, urgent: bool = 
 
 @pytest.mark.parametrize("limit", ["per_second", "per_minute"])
 def test_a_part_is_kept_for_urgent_looks(make: Make, limit: str) -> None:
-    """Of twenty, eighteen are for anyone while nobody asks urgently, and the rest for those who do."""
+    """Of twenty, eighteen are for any look while nothing is urgent, and the rest for urgent ones."""
     budget = make(**{limit: 20})
 
     assert len(begin_looks(budget, 30)) == 18
@@ -43,7 +43,7 @@ def test_a_part_is_kept_for_urgent_looks(make: Make, limit: str) -> None:
 
 
 def test_after_an_urgent_look_more_is_kept(make: Make, redis: Redis, prefix: str) -> None:
-    """For a minute a fifth is kept, all of it; then half of that is lent again."""
+    """For a minute the whole fifth is kept; then half of it is lent again."""
     budget = make(per_minute=100)
     assert len(begin_looks(budget, 1, urgent=True)) == 1
 
@@ -53,7 +53,7 @@ def test_after_an_urgent_look_more_is_kept(make: Make, redis: Redis, prefix: str
 
 
 def test_a_look_begins_only_if_all_it_expects_can_be_paid(make: Make) -> None:
-    """Thirty looks of three calls are begun with ninety to spend, and each can be finished."""
+    """With ninety to spend, thirty looks of three calls begin, and each can finish."""
     budget = make(per_minute=100)
 
     begun = begin_looks(budget, 200, expected=3)
@@ -64,8 +64,8 @@ def test_a_look_begins_only_if_all_it_expects_can_be_paid(make: Make) -> None:
     assert begin_looks(budget, 200) == []
 
 
-def test_what_is_paid_for_is_nobody_elses(make: Make) -> None:
-    """Not even an urgent look gets the calls that others under way paid for."""
+def test_calls_paid_ahead_are_reserved(make: Make) -> None:
+    """Not even an urgent look gets the calls that other looks paid for."""
     budget = make(per_minute=100)
     begin_looks(budget, 200, expected=9)
 
@@ -73,7 +73,7 @@ def test_what_is_paid_for_is_nobody_elses(make: Make) -> None:
 
 
 def test_what_a_look_did_not_need_is_free_at_its_end(make: Make) -> None:
-    """Ten looks that expected nine calls made one each: eighty are there for others."""
+    """Ten looks that expected nine calls made one each: eighty are free for others."""
     budget = make(per_minute=100)
     for spending in begin_looks(budget, 200, expected=9):
         spending.end()
@@ -83,7 +83,7 @@ def test_what_a_look_did_not_need_is_free_at_its_end(make: Make) -> None:
 
 
 def test_a_call_paid_for_counts_from_when_it_is_made(make: Make, redis: Redis, prefix: str) -> None:
-    """Cronofy sees it then: so it waits for a second that is full, and stays in the minute from there."""
+    """That is when Cronofy sees it: it waits while a second is full, and counts for a minute from then."""
     budget = make(per_second=2)
     spending = Spending(budget, 2, urgent=False)
     spending.take()
@@ -102,7 +102,7 @@ def test_a_call_paid_for_counts_from_when_it_is_made(make: Make, redis: Redis, p
 
 
 def test_a_look_under_way_may_enter_the_reserve(make: Make) -> None:
-    """What it could not foresee, such as a refresh of its token, it gets as long as there is anything."""
+    """What it could not foresee, such as a token refresh, it gets as long as anything is left."""
     budget = make(per_minute=100)
     first, *_ = begin_looks(budget, 200)
 
@@ -112,7 +112,7 @@ def test_a_look_under_way_may_enter_the_reserve(make: Make) -> None:
 
 
 def test_a_look_under_way_waits_for_a_second_that_is_full(make: Make) -> None:
-    """Its next call comes a moment later; one that has not begun is refused at once."""
+    """Its next call comes a moment later; a look that has not begun is refused at once."""
     budget = make(per_second=2)
     (spending,) = begin_looks(budget, 1)
     budget.take()
@@ -126,7 +126,7 @@ def test_a_look_under_way_waits_for_a_second_that_is_full(make: Make) -> None:
 
 
 def test_a_look_that_expects_more_than_a_second_holds_gets_a_whole_one(make: Make) -> None:
-    """It is not refused for ever, and does not go beyond the limit."""
+    """It is not refused forever, and does not exceed the limit."""
     budget = make(per_second=2)
     grants: list[tuple[float, int]] = []
     spending = Spending(budget, 6, urgent=False)
@@ -142,7 +142,7 @@ def test_a_look_that_expects_more_than_a_second_holds_gets_a_whole_one(make: Mak
 def test_looks_at_once_never_exceed_a_limit(
     redis_url: str, prefix: str, per_second: int, per_minute: int
 ) -> None:
-    """Eight threads of looks, routine and urgent, expected and not: what is granted keeps to both limits."""
+    """Eight threads of looks, routine and urgent, expected and not: both limits are kept."""
     grants: list[tuple[float, int]] = []
     end = time.monotonic() + 3.5
 
@@ -170,7 +170,7 @@ def test_looks_at_once_never_exceed_a_limit(
 
 
 def test_a_fleet_comes_back_gradually(make: Make, redis: Redis, prefix: str) -> None:
-    """After a pause a second holds a tenth, and half a minute later all of it again."""
+    """After a pause a second allows a tenth, and half a minute later everything."""
     budget = make(per_second=100)
     budget.pause(timedelta(seconds=30))
     resume(redis, prefix)
@@ -184,7 +184,7 @@ def test_a_fleet_comes_back_gradually(make: Make, redis: Redis, prefix: str) -> 
 
 
 def _in_a_second(budget: Budget, redis: Redis, resumed: str, at: int) -> int:
-    """How many calls a second holds when the pause ended at that time; nothing is spent already."""
+    """How many calls a second allows when the pause ended at that time and nothing is spent."""
     redis.delete(resumed.removesuffix(":resumed"))
     redis.set(resumed, at)
     return len(list(itertools.takewhile(bool, (granted(budget) for _ in range(300)))))
@@ -198,7 +198,7 @@ def _in_a_second(budget: Budget, redis: Redis, resumed: str, at: int) -> int:
     ],
 )
 def test_the_room_is_what_routine_looks_can_begin(make: Make, within: timedelta, room: int) -> None:
-    """Within the time given, with both limits and all that is paid ahead counted."""
+    """Within the given time, counting both limits and everything paid ahead."""
     budget = make(per_second=10, per_minute=40)
     Spending(budget, 9, urgent=False).take()
 
@@ -206,7 +206,7 @@ def test_the_room_is_what_routine_looks_can_begin(make: Make, within: timedelta,
 
 
 def test_there_is_no_room_in_a_pause_and_room_for_a_probe(make: Make, redis: Redis, prefix: str) -> None:
-    """A pause that ends before the next sweep leaves room; refused credentials leave one try a minute."""
+    """A pause that ends before the next sweep leaves room; refused credentials allow one try a minute."""
     budget = make()
     budget.pause(timedelta(seconds=4))
     assert budget.room(timedelta(seconds=1)) == 0

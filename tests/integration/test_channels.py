@@ -1,4 +1,4 @@
-"""An account's notification channel: one of ours, at the present address, and found again when it is gone."""
+"""An account's notification channel: one of ours, at the current address, reopened when it is gone."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from worker.run import looks
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module; nobody answers at the address above, so channels are not closed for it."""
+    """One sandbox for the module; its notifications are not sent, so no channel is closed for failures."""
     with RunningSandbox(SandboxOptions(generation_seconds=0.01, notify_loss=1.0)) as sandbox:
         yield sandbox
 
 
 def test_connecting_opens_one_channel(begin: Begin) -> None:
-    """Also where the account has no event; it tells of our own events only, and its address is short."""
+    """Even if the account has no event; it covers only our own events, and its address is short."""
     world = begin(webhook_url=URL)
     assert world.standing() == {"ready"}
 
@@ -40,7 +40,7 @@ def test_connecting_opens_one_channel(begin: Begin) -> None:
 
 
 def test_connecting_again_finds_the_channel(begin: Begin) -> None:
-    """However often an account is connected, before or after its channel was opened, there is one."""
+    """There is one, however often and whenever an account is connected."""
     world = begin(webhook_url=URL)
     world.connect()
     tend(world)
@@ -55,7 +55,7 @@ def test_connecting_again_finds_the_channel(begin: Begin) -> None:
 
 
 def test_connecting_during_the_call_has_it_looked_after_once_more(begin: Begin) -> None:
-    """What was learnt with the former credentials does not count as done."""
+    """A result found with the former credentials does not count."""
     world = begin(webhook_url=URL)
     lease = world.services.ledger.claim(timedelta(seconds=30))
     assert lease is not None
@@ -74,7 +74,7 @@ def test_connecting_during_the_call_has_it_looked_after_once_more(begin: Begin) 
     [pytest.param({}, id="no address"), pytest.param({"webhook_url": URL, "dry_run": True}, id="dry run")],
 )
 def test_no_channel_is_opened(begin: Begin, settings: dict[str, Any]) -> None:
-    """Without an address there is none to open, and a dry run writes nothing to Cronofy."""
+    """Without an address there is nothing to open, and a dry run writes nothing to Cronofy."""
     world = begin(**settings)
     world.track()
 
@@ -84,8 +84,8 @@ def test_no_channel_is_opened(begin: Begin, settings: dict[str, Any]) -> None:
     assert not [call for call in world.calls() if "/v1/channels" in call]
 
 
-def test_an_account_of_before_gets_its_channel_after_a_look(begin: Begin) -> None:
-    """The address was set later: the first look at an event serves that, and the channel comes after."""
+def test_an_existing_account_gets_its_channel_after_a_look(begin: Begin) -> None:
+    """The address was set later: the first look at an event handles the event, then the channel."""
     begin().services.close()
     world = begin(webhook_url=URL)
     ledger = world.services.ledger
@@ -101,7 +101,7 @@ def test_an_account_of_before_gets_its_channel_after_a_look(begin: Begin) -> Non
     assert world.standing() == {"waiting"}
 
 
-def test_a_death_before_the_answer_was_written_down_opens_no_second_channel(begin: Begin) -> None:
+def test_a_death_before_the_answer_is_recorded_opens_no_second_channel(begin: Begin) -> None:
     """The channel that the dead worker opened is found and kept."""
     world = begin(webhook_url=URL)
     channels = world.services.looker.channels
@@ -119,7 +119,7 @@ def test_a_death_before_the_answer_was_written_down_opens_no_second_channel(begi
 
 
 def test_an_unanswered_request_opens_no_second_channel(begin: Begin) -> None:
-    """Cronofy opened it and the answer was cut off: the next try finds it, a minute later."""
+    """Cronofy opened it and the answer was lost: the next try finds it, a minute later."""
     world = begin(webhook_url=URL)
     world.control.add_fault("truncated", match={"method": "POST", "path_prefix": "/v1/channels"}, times=1)
 
@@ -143,7 +143,7 @@ def test_an_unanswered_request_opens_no_second_channel(begin: Begin) -> None:
 
 
 def test_a_new_address_replaces_the_channel(begin: Begin) -> None:
-    """The channel at the former address is closed; one that somebody else opened is left alone."""
+    """The channel at the former address is closed; one opened by somebody else is left alone."""
     former = begin(webhook_url=f"{URL}/")
     tend(former)
     sessions = former.services.looker.cronofy
@@ -164,7 +164,7 @@ def test_a_new_address_replaces_the_channel(begin: Begin) -> None:
 
 
 def test_a_channel_that_cronofy_closed_is_opened_again(begin: Begin) -> None:
-    """Nothing tells of it: the list is asked for at a look, once nothing came for a day, and not before."""
+    """Nothing announces it: a look lists the channels once nothing came for a day, and not before."""
     world = begin(webhook_url=URL)
     tend(world)
     [gone] = world.control.channels(world.sub)
@@ -186,8 +186,8 @@ def test_a_channel_that_cronofy_closed_is_opened_again(begin: Begin) -> None:
     assert world.calls().count("GET /v1/channels") == 2
 
 
-def test_a_channel_over_which_something_came_is_not_looked_for(begin: Begin) -> None:
-    """A notification says that it is open; one over another channel does not."""
+def test_a_channel_with_recent_notifications_is_not_checked(begin: Begin) -> None:
+    """A notification shows that it is open; one over another channel does not."""
     world = begin(webhook_url=URL)
     tend(world)
     world.control.set_stuck(world.calendar_id, "e1")
@@ -219,7 +219,7 @@ def test_a_channel_over_which_something_came_is_not_looked_for(begin: Begin) -> 
     ],
 )
 def test_what_a_channel_says_makes_the_accounts_events_due(begin: Begin, kind: str, wakes: bool) -> None:
-    """All that may bear on them does; twice within a moment it costs one more look, and then none."""
+    """Everything that may affect them does; twice in quick succession costs one more look, and then none."""
     world = begin(webhook_url=URL)
     tend(world)
     world.track("e1")

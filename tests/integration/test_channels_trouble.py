@@ -1,4 +1,4 @@
-"""An account's notification channel where Cronofy, the budget or the operator will not have it."""
+"""An account's notification channel when Cronofy, the budget or the operator prevents it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from worker.run import looks
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module; nobody answers at the address above, so channels are not closed for it."""
+    """One sandbox for the module; its notifications are not sent, so no channel is closed for failures."""
     with RunningSandbox(SandboxOptions(generation_seconds=0.01, notify_loss=1.0)) as sandbox:
         yield sandbox
 
 
 @pytest.mark.parametrize("status", [402, 403, 404, 422])
 def test_a_refusal_harms_nothing(begin: Begin, status: int) -> None:
-    """The account is not lost, its events are served, and it is tried again a day later."""
+    """The account is not lost, its events are looked at, and the channel is tried again a day later."""
     world = begin(webhook_url=URL)
     world.control.add_fault(
         "status", status=status, match={"method": "POST", "path_prefix": "/v1/channels"}, times=1
@@ -54,7 +54,7 @@ def test_a_refusal_harms_nothing(begin: Begin, status: int) -> None:
 
 
 def test_without_room_in_the_budget_the_channel_waits(begin: Begin) -> None:
-    """It never enters the reserve, and stays due."""
+    """It never uses the reserve, and stays due."""
     world = begin(webhook_url=URL, api_per_second=10, api_share=1)
     cronofy = world.services.looker.cronofy
     cronofy.budget(cronofy.origin("us")).take(8)
@@ -90,8 +90,8 @@ def test_forgetting_an_account_closes_its_channel(begin: Begin) -> None:
     assert world.services.ledger.account(world.sub).credentials is None
 
 
-def test_an_account_is_forgotten_although_its_channel_stays(begin: Begin) -> None:
-    """Cronofy is away: what comes over the channel afterwards is about nobody."""
+def test_an_account_is_forgotten_even_if_its_channel_cannot_be_closed(begin: Begin) -> None:
+    """Cronofy is unreachable: later notifications of the channel match no account."""
     world = begin(webhook_url=URL)
     tend(world)
     channel_id = str(world.control.channels(world.sub)[0]["channel_id"])
@@ -105,8 +105,8 @@ def test_an_account_is_forgotten_although_its_channel_stays(begin: Begin) -> Non
     assert not list(ledger.redis.scan_iter(f"{ledger.prefix}:account:*"))
 
 
-def test_the_setting_taken_away_leaves_nothing_to_do(begin: Begin) -> None:
-    """An account whose channel was due when the address was unset is not looked at for ever."""
+def test_removing_the_setting_leaves_nothing_to_do(begin: Begin) -> None:
+    """An account whose channel was due when the address was unset is not looked at forever."""
     world = begin(webhook_url=URL)
     keys = world.services.settings.vault_keys[0].get_secret_value()
     without = begin(vault_keys=keys)
@@ -116,8 +116,8 @@ def test_the_setting_taken_away_leaves_nothing_to_do(begin: Begin) -> None:
     assert world.standing() == set()
 
 
-def test_an_update_of_ours_subscribes_beside_the_caller(begin: Begin) -> None:
-    """The address names account and event, and what comes of it saves looks."""
+def test_an_update_of_ours_adds_a_subscription(begin: Begin) -> None:
+    """The address names account and event, and its notifications save looks."""
     world = begin(webhook_url=URL)
     theirs = {"type": "webhook", "uri": "https://app.example.com", "interactions": []}
     world.track(subscriptions=[theirs])
@@ -136,7 +136,7 @@ def test_an_update_of_ours_subscribes_beside_the_caller(begin: Begin) -> None:
 
 
 def test_cronofy_closes_a_channel_that_nobody_answers(begin: Begin, running: RunningSandbox) -> None:
-    """As the reference has it, once all tries failed; and opened for a receiver that answers it stays."""
+    """As documented, once all tries failed; a channel whose receiver answers stays open."""
     taken: list[str] = []
     with receiver(lambda body, _signature: taken.append(body)) as url:
         world = begin(webhook_url=url)

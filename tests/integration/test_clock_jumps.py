@@ -1,4 +1,4 @@
-"""A worker whose host's clock is years off: leases, looks and the budget go by the server's clock."""
+"""A worker whose host's clock is years off: leases, looks and the budget use the server's clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JUMPS = {
 
 @pytest.fixture
 def jump(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the clock of this host so many days off, for the modules of the program."""
+    """Shifts this host's clock by this many days, for the program's modules."""
 
     def set_off(days: float) -> None:
         real, seconds = time.time, days * 86400
@@ -46,7 +46,7 @@ def jump(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def claimed(world: World, lease: timedelta = timedelta(seconds=30)) -> Lease:
-    """The account in our hands."""
+    """The account, claimed by us."""
     found = world.services.ledger.claim_account(world.sub, lease)
     assert isinstance(found, Lease)
     return found
@@ -56,7 +56,7 @@ def claimed(world: World, lease: timedelta = timedelta(seconds=30)) -> Lease:
 def test_a_lease_is_as_long_as_the_server_says(
     begin: Begin, jump: Callable[[float], None], days: float
 ) -> None:
-    """It neither expires nor outlives its time, and the next look stays where it was planned."""
+    """It expires exactly on time, and the next look stays as planned."""
     world = begin()
     world.track()
     planned = world.stored().event.next_look
@@ -80,7 +80,7 @@ def test_a_lease_is_as_long_as_the_server_says(
 
 @pytest.mark.parametrize("days", JUMPS.values(), ids=JUMPS)
 def test_a_look_judges_by_the_servers_clock(begin: Begin, jump: Callable[[float], None], days: float) -> None:
-    """An event in two days is neither past nor overdue, and is looked at again when it should be."""
+    """An event in two days is neither past nor overdue, and its next look is correct."""
     world = begin(recheck_min=30)
     world.track()
 
@@ -100,7 +100,7 @@ def test_a_look_judges_by_the_servers_clock(begin: Begin, jump: Callable[[float]
 def test_the_budget_counts_by_the_servers_clock(
     begin: Begin, jump: Callable[[float], None], days: float
 ) -> None:
-    """What was spent before the jump is still spent after it, and a pause is as long as it was."""
+    """What was spent before the jump still counts after it, and a pause keeps its length."""
     world = begin(api_per_second=100, api_per_minute=4, api_share=1)
     for event_id in ("e1", "e2", "e3"):
         world.track(event_id)
@@ -136,8 +136,8 @@ def test_a_batch_ends_in_time_whatever_the_clock_says(
     assert world.stored().event.last is not None
 
 
-def test_a_date_to_retry_after_is_read_against_the_answers_own(jump: Callable[[float], None]) -> None:
-    """Cronofy's clock says both when the answer was made and when to come again."""
+def test_a_retry_after_date_is_relative_to_the_answers_date(jump: Callable[[float], None]) -> None:
+    """Cronofy's clock says both when the answer was made and when to retry."""
     made = dates.datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
     header = [f"{moment:%a, %d %b %Y %H:%M:%S GMT}" for moment in (made + timedelta(seconds=40), made)]
 

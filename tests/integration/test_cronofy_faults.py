@@ -1,4 +1,4 @@
-"""Broken answers: each becomes one named error whose attributes say what happens next."""
+"""Broken answers: each becomes one named error whose attributes decide what happens next."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def running() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def caller(running: RunningSandbox, ledger: Ledger) -> Iterator[Caller]:
-    """A connected account at an empty sandbox, with little patience."""
+    """A connected account at an empty sandbox, with short timeouts."""
     with connected(running, ledger, timeout=TIMEOUT) as caller:
         yield caller
 
@@ -66,9 +66,9 @@ FAULTS = [
     ("an HTML 200", {**HTML, "status": 200}, Malformed, 200, False),
     ("a list", {"kind": "wrong_shape", "body": []}, Malformed, 200, False),
     ("no events", {"kind": "wrong_shape", "body": {"pages": {}}}, Malformed, None, False),
-    ("events that are none", {"kind": "wrong_shape", "body": {"events": [1]}}, Malformed, None, False),
+    ("events that are not events", {"kind": "wrong_shape", "body": {"events": [1]}}, Malformed, None, False),
     (
-        "a next page that is no text",
+        "a next page that is not text",
         {"kind": "wrong_shape", "body": {"events": [], "pages": {"next_page": 7}}},
         Malformed,
         None,
@@ -85,7 +85,7 @@ FAULTS = [
 def test_a_fault_has_its_error(
     caller: Caller, fault: dict[str, Any], error: type[CronofyError], status: int | None, permanent: bool
 ) -> None:
-    """Each broken answer is told apart by class, status and whether the same call may work later."""
+    """Each broken answer is classified by error, status and whether the same call may work later."""
     caller.create("e1")
     caller.control.add_fault(**fault, match={"path_prefix": "/v1/events"})
 
@@ -96,7 +96,7 @@ def test_a_fault_has_its_error(
 
 
 def test_a_look_ends_by_its_own_deadline(running: RunningSandbox, ledger: Ledger) -> None:
-    """Calls that each are in time do not add up to more than a look may take."""
+    """Calls that are each in time cannot add up to more than a look may take."""
     with connected(running, ledger, timeout=5, look_timeout=0.5) as caller:
         caller.control.add_fault("slow", seconds=0.2)
         session = caller.session()
@@ -117,12 +117,12 @@ def test_a_look_ends_by_its_own_deadline(running: RunningSandbox, ledger: Ledger
 
 
 def in_seconds(seconds: float) -> str:
-    """An HTTP date so far from now."""
+    """An HTTP date this far from now."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
 RETRY_AFTER = [
-    # label, header, seconds told (at least, at most), whole seconds of the pause (at least, at most)
+    # label, header, seconds to wait (at least, at most), whole seconds of the pause (at least, at most)
     ("seconds", lambda: "30", (30, 30), (29, 30)),
     ("a fraction", lambda: "0.5", (0.5, 0.5), (0, 1)),
     ("an HTTP date", lambda: in_seconds(40), (38, 40), (37, 40)),
@@ -136,17 +136,17 @@ RETRY_AFTER = [
 
 
 @pytest.mark.parametrize(
-    ("header", "told", "paused"),
+    ("header", "wait", "paused"),
     [pytest.param(*row[1:], id=row[0]) for row in RETRY_AFTER],
 )
-def test_a_429_pauses_the_fleet_as_told(
+def test_a_429_pauses_the_fleet_for_its_retry_after(
     running: RunningSandbox,
     ledger: Ledger,
     header: Callable[[], str | None],
-    told: tuple[float, float] | None,
+    wait: tuple[float, float] | None,
     paused: tuple[float, float],
 ) -> None:
-    """Retry-After is read as seconds or a date; the pause it makes is two minutes at most."""
+    """Retry-After is read as seconds or a date; the pause is two minutes at most."""
     value = header()
     answer = http("429 Too Many Requests", b"", *([f"Retry-After: {value}"] if value else []))
     with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
@@ -158,18 +158,16 @@ def test_a_429_pauses_the_fleet_as_told(
     assert len(server.received) == 1
     assert after.retry_after is not None
     assert paused[0] <= after.retry_after.total_seconds() <= paused[1]
-    if told is None:
+    if wait is None:
         assert raised.retry_after is None
     else:
         assert raised.retry_after is not None
-        assert told[0] <= raised.retry_after.total_seconds() <= told[1]
+        assert wait[0] <= raised.retry_after.total_seconds() <= wait[1]
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
-def test_a_retry_after_of_no_time_is_no_pause_to_speak_of(
-    running: RunningSandbox, ledger: Ledger, value: str
-) -> None:
-    """What lies in the past is no wait; the call itself still failed."""
+def test_a_retry_after_in_the_past_hardly_pauses(running: RunningSandbox, ledger: Ledger, value: str) -> None:
+    """A time in the past is no wait; the call itself still failed."""
     answer = http("429 Too Many Requests", b"", f"Retry-After: {value}")
     with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
         raised = read(caller)
@@ -178,8 +176,8 @@ def test_a_retry_after_of_no_time_is_no_pause_to_speak_of(
     assert raised.retry_after == timedelta(0)
 
 
-def test_a_server_fault_passes_on_what_was_told(caller: Caller) -> None:
-    """A 5xx with Retry-After says when to come again, and pauses nobody else."""
+def test_a_server_faults_retry_after_is_passed_on(caller: Caller) -> None:
+    """A 5xx with Retry-After says when to retry, and pauses nobody else."""
     caller.control.add_fault("status", status=503, retry_after=7, times=1)
 
     raised = read(caller)
@@ -199,7 +197,7 @@ def test_a_server_fault_passes_on_what_was_told(caller: Caller) -> None:
     ],
 )
 def test_the_token_goes_to_no_other_origin(caller: Caller, running: RunningSandbox, foreign: str) -> None:
-    """A next page elsewhere is not followed, whatever the answer says: that server hears nothing."""
+    """A next page elsewhere is not followed, whatever the answer says: that server gets no request."""
     caller.create("e1")
     with RawServer(sends(http("200 OK", b'{"events": []}'))) as server:
         host, own = server.url.removeprefix("http://"), running.url.removeprefix("http://")
@@ -212,7 +210,7 @@ def test_the_token_goes_to_no_other_origin(caller: Caller, running: RunningSandb
 
 
 def test_a_redirect_is_not_followed(running: RunningSandbox, ledger: Ledger) -> None:
-    """Neither the token nor our own credentials go where an answer points."""
+    """Neither the token nor our own credentials follow a redirect."""
     with RawServer(sends(http("200 OK", b'{"events": []}'))) as other:
         answer = http("307 Temporary Redirect", b"", f"Location: {other.url}/v1/events")
         with RawServer(sends(answer)) as server, caller_at(running, ledger, server.url) as caller:
@@ -245,7 +243,7 @@ NOT_OVER_HTTP = [resets, sends(b"HTTP/1.1 200 OK\r\n" + PLANTED_ACCESS.encode() 
 def test_no_error_shows_a_secret(
     running: RunningSandbox, ledger: Ledger, answer: Callable[[socket.socket], None], with_token: bool
 ) -> None:
-    """Neither its text nor its traceback holds a token, our secret or what was answered."""
+    """Neither its text nor its traceback contains a token, our secret or the answer."""
     with (
         RawServer(answer) as server,
         caller_at(running, ledger, server.url, secrets=(PLANTED_SECRET,)) as caller,

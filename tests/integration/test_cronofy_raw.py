@@ -1,4 +1,4 @@
-"""Servers that hardly speak HTTP: the Cronofy client ends every call in time, with an error of its own."""
+"""Servers that barely speak HTTP: the Cronofy client ends every call in time, with its own error."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.integration.test_cronofy_reading import Caller, connected
 from worker.cronofy.errors import CronofyError, Malformed, TimedOut, Unreachable
 from worker.ledger.ledger import Ledger
 
-#: Every exchange ends within this many seconds.
+#: Seconds within which every exchange ends.
 TIMEOUT = 0.4
 
 
 class RawServer:
-    """Answers each connection with whatever `answer` sends on it, and keeps what it was sent."""
+    """Answers each connection with whatever `answer` sends, and keeps what it received."""
 
     def __init__(self, answer: Callable[[socket.socket], None]) -> None:
-        """Listen on a free port of loopback."""
+        """Listen on a free loopback port."""
         self._answer = answer
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -47,12 +47,12 @@ class RawServer:
                     self._answer(connection)
 
     def __enter__(self) -> RawServer:
-        """Serve."""
+        """Start serving."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop listening; a connection under way ends on its own."""
+        """Stop listening; an open connection ends on its own."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -77,7 +77,7 @@ def sends(data: bytes) -> Callable[[socket.socket], None]:
 
 
 def drips(head: bytes, drop: bytes, every: float = 0.05) -> Callable[[socket.socket], None]:
-    """Send a head, and then a drop at a time for far longer than anyone should wait."""
+    """Send a head, then one byte at a time for far longer than anyone should wait."""
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(head)
@@ -95,7 +95,7 @@ def http(status: str, body: bytes = b"", *headers: str) -> bytes:
 
 
 def resets(connection: socket.socket) -> None:
-    """Break the connection without an answer."""
+    """Reset the connection without an answer."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -117,7 +117,7 @@ def read(caller: Caller) -> CronofyError:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, which only knows the accounts here."""
+    """One sandbox for the module, which only provides the accounts here."""
     with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
         yield sandbox
 
@@ -129,7 +129,7 @@ RAW = [
     ("half a head", sends(b"HTTP/1.1 200 OK\r\nContent-"), Unreachable),
     ("broken chunks", sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), Unreachable),
     ("broken gzip", sends(http("200 OK", b"no gzip", "Content-Encoding: gzip")), Unreachable),
-    ("bytes that are no text", sends(http("200 OK", b'{"events": "\xff\xfe\x80"}')), Malformed),
+    ("bytes that are not text", sends(http("200 OK", b'{"events": "\xff\xfe\x80"}')), Malformed),
     ("JSON without an end", sends(http("200 OK", b'{"events": [')), Malformed),
     ("JSON nested without end", sends(http("200 OK", b'{"events": ' + b"[" * 50_000)), Malformed),
     ("an empty 200", sends(http("200 OK")), Malformed),
@@ -142,7 +142,7 @@ RAW = [
     ("answer", "error"),
     [pytest.param(*row[1:], id=row[0]) for row in RAW],
 )
-def test_what_is_hardly_http_has_its_error(
+def test_broken_http_has_its_error(
     running: RunningSandbox,
     ledger: Ledger,
     answer: Callable[[socket.socket], None],
@@ -166,7 +166,7 @@ def test_a_server_that_is_not_there_is_unreachable(running: RunningSandbox, ledg
 def test_the_environments_proxy_is_used(
     running: RunningSandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the way out leads through a proxy, calls to Cronofy take it too."""
+    """If the environment names a proxy, calls to Cronofy use it too."""
     with RawServer(sends(http("503 Service Unavailable"))) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.delenv("NO_PROXY", raising=False)
@@ -177,7 +177,7 @@ def test_the_environments_proxy_is_used(
 
 
 def test_no_cookie_is_kept(running: RunningSandbox, ledger: Ledger) -> None:
-    """The client is shared by all accounts: what one is given never goes out with another's call."""
+    """All accounts share the client: one account's cookies never go out with another's call."""
     page = http("200 OK", b'{"pages": {}, "events": []}', "Set-Cookie: session=of-one-account; Path=/")
     with RawServer(sends(page)) as server, caller_at(running, ledger, server.url) as caller:
         for _ in range(2):

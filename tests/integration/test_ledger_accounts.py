@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, standing, told
+from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, outcome_count, standing
 from worker.diagnosis.model import Cause
 from worker.ledger.leases import Change, Committed, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Credentials, Ledger
@@ -31,7 +31,7 @@ def connect(ledger: Ledger, sub: str = SUB, refresh_token: str = "refresh-1") ->
 
 
 def kinds(ledger: Ledger) -> list[str]:
-    """The types of the outcomes, the oldest first."""
+    """The types of the outcomes, oldest first."""
     return [outcome["type"] for outcome in reversed(ledger.outcomes.newest())]
 
 
@@ -43,7 +43,7 @@ def lose(ledger: Ledger, lease: Lease) -> Committed:
 
 
 def test_a_connected_account_is_read_back_whole(ledger: Ledger) -> None:
-    """Its data centre, address, name and tokens are those that were given."""
+    """Its data centre, address, name and tokens are unchanged."""
     connect(ledger)
 
     account = ledger.account(SUB)
@@ -57,8 +57,8 @@ def test_a_connected_account_is_read_back_whole(ledger: Ledger) -> None:
     assert ledger.open_credentials(account) == Credentials("refresh-1", "access-1")
 
 
-def test_the_first_connect_is_told_and_a_second_one_is_not(ledger: Ledger) -> None:
-    """New credentials for an account that works are no news."""
+def test_only_the_first_connect_is_published(ledger: Ledger) -> None:
+    """New credentials for a working account are not an outcome."""
     connect(ledger)
     connect(ledger, refresh_token="refresh-2")
 
@@ -68,7 +68,7 @@ def test_the_first_connect_is_told_and_a_second_one_is_not(ledger: Ledger) -> No
 
 
 def test_a_lost_account_is_not_scheduled_and_wakes_on_connect(ledger: Ledger) -> None:
-    """Its events stay tracked; nothing makes them due until it is connected, which is told again."""
+    """Its events stay tracked; nothing makes them due until it is connected, which is published again."""
     connect(ledger)
     ledger.track(SUB, an_event(due=False))
     assert lose(ledger, claim(ledger, SUB)) == Committed()
@@ -131,7 +131,7 @@ def test_refreshed_tokens_are_kept_only_over_those_they_came_from(ledger: Ledger
 
 
 def test_forgetting_leaves_no_trace_but_outcomes(ledger: Ledger) -> None:
-    """Neither a key nor a value holds the account's id; others are untouched, and a look of it is void."""
+    """No key or value contains the account's id; others are untouched, and a look at it is void."""
     connect(ledger, "other")
     ledger.track("other", an_event("others", calendar_id="shared"))
     connect(ledger)
@@ -159,7 +159,7 @@ def test_forgetting_leaves_no_trace_but_outcomes(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("odd", ODD_IDS)
 def test_ids_are_opaque(ledger: Ledger, odd: str) -> None:
-    """An account, calendar and event may be called anything; each goes through its whole life."""
+    """An account, calendar and event may have any id; each goes through its whole life."""
     connect(ledger, odd)
     ledger.track(odd, an_event(odd, calendar_id=odd))
     assert ledger.accounts_of(odd) == (odd,)
@@ -170,7 +170,7 @@ def test_ids_are_opaque(ledger: Ledger, odd: str) -> None:
 
     refused = ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, settle=True)]))
 
-    assert (refused.changed, ledger.accounts_of(odd), told(ledger)) == (frozenset(), (), 1)
+    assert (refused.changed, ledger.accounts_of(odd), outcome_count(ledger)) == (frozenset(), (), 1)
     assert ledger.find(odd, EventKey(odd, odd)) is not None
     assert ledger.untrack(odd, EventKey(odd, odd))
     assert ledger.find(odd, EventKey(odd, odd)) is None

@@ -1,4 +1,4 @@
-"""The ledger's gauges and indexes, kept true by every script whatever the order."""
+"""The ledger's gauges and indexes stay correct whichever scripts run, in any order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.integration.ledgers import NOW, an_event, claim, later, outcome, standing, told
+from tests.integration.ledgers import NOW, an_event, claim, later, outcome, outcome_count, standing
 from worker.diagnosis.model import Cause
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Credentials, Ledger
@@ -42,7 +42,7 @@ STEPS = st.tuples(
 
 
 def looked_at(event: TrackedEvent, cause: str | None, hours: int) -> TrackedEvent:
-    """The event as if its last look had found this cause, and that it starts in so many hours."""
+    """The event as if its last look had found this cause, starting in this many hours."""
     seen = {"start": (NOW + timedelta(hours=hours)).isoformat()}
     return replace(event, last={"cause": cause, "state": "pending"} if cause else None, seen=seen)
 
@@ -51,7 +51,7 @@ class Model:
     """Applies steps to a ledger, remembering only who is leased."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Begin with an empty ledger."""
+        """Start with an empty ledger."""
         self.ledger = ledger
         self.leases: dict[str, Lease] = {}
         self.moments = count(to_ms(NOW))
@@ -59,7 +59,7 @@ class Model:
     def step(
         self, verb: str, sub: str, calendar_id: str, event_id: str, due: bool, cause: str | None, hours: int
     ) -> None:
-        """Do one thing; what makes no sense at this point is left out."""
+        """Do one step; skip what makes no sense at this point."""
         ledger, key = self.ledger, EventKey(calendar_id, event_id)
         lease = self.leases.get(sub)
         match verb:
@@ -91,7 +91,7 @@ class Model:
                     del self.leases[sub]
 
     def check(self) -> None:
-        """The gauges, the indexes and the three sets say what the events themselves do."""
+        """The gauges, the indexes and the three sets match the events themselves."""
         ledger = self.ledger
         events = {sub: ledger.pending(sub) for sub in SUBS}
         causes = Counter(CAUSES.index(s.event.cause) for stored in events.values() for s in stored)
@@ -119,7 +119,7 @@ class Model:
             return [{"leased"}]
         if self.ledger.account(sub).lost:
             return [set()]
-        # An account whose last event was replaced by a later one may be looked at for nothing, once.
+        # An account whose last event was replaced by a later one may get one needless look.
         return [{"waiting"}, {"ready"}] if has_events else [set()]
 
 
@@ -137,8 +137,8 @@ def test_gauges_and_indexes_are_exact_after_any_sequence(
             model.check()
 
 
-def test_outcomes_are_counted_by_type_in_the_step_that_tells_them(ledger: Ledger) -> None:
-    """The total of a type is the number of its outcomes in the stream."""
+def test_outcomes_are_counted_by_type_as_they_are_published(ledger: Ledger) -> None:
+    """A type's count is the number of its outcomes in the stream."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
     every = tuple(outcome(kind=kind) for kind in OutcomeType)
@@ -149,4 +149,4 @@ def test_outcomes_are_counted_by_type_in_the_step_that_tells_them(ledger: Ledger
 
     counters = ledger.counters()
     assert {kind: counters[f"outcome:{kind.value}"] for kind in OutcomeType} == dict.fromkeys(OutcomeType, 2)
-    assert told(ledger) == 2 * len(OutcomeType)
+    assert outcome_count(ledger) == 2 * len(OutcomeType)

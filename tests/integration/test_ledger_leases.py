@@ -20,8 +20,8 @@ from tests.integration.ledgers import (
     dump,
     later,
     outcome,
+    outcome_count,
     standing,
-    told,
 )
 from tests.waiting import wait_until
 from worker.ledger.leases import Change, EventChange, Held, Lease, LeaseLost, Mail
@@ -50,12 +50,12 @@ def test_an_event_is_tracked_promoted_claimed_and_committed(ledger: Ledger) -> N
 
     assert refused.changed == frozenset()
     assert [s.event for s in ledger.pending("acc")] == [after]
-    assert (standing(ledger, "acc"), told(ledger)) == ({"waiting"}, 1)
+    assert (standing(ledger, "acc"), outcome_count(ledger)) == ({"waiting"}, 1)
     assert (ledger.promote(10).due, standing(ledger, "acc")) == (0, {"waiting"})
 
 
 def test_an_account_is_never_claimed_twice(ledger: Ledger) -> None:
-    """Sixteen threads that race for thirty accounts get each of them once."""
+    """Sixteen threads competing for thirty accounts get each of them once."""
     for number in range(30):
         ledger.track(f"acc{number}", an_event(hours=number + 1))
     ledger.promote(100)
@@ -72,7 +72,7 @@ def test_an_account_is_never_claimed_twice(ledger: Ledger) -> None:
 
 
 def test_a_named_account_is_held_for_as_long_as_its_lease(ledger: Ledger) -> None:
-    """Whoever asks for a leased account hears for how long at most it stays so."""
+    """Whoever asks for a leased account is told how long the lease can last at most."""
     ledger.track("acc", an_event())
     claim(ledger)
 
@@ -104,7 +104,7 @@ def test_an_expired_lease_is_given_back_and_its_zombie_writes_nothing(ledger: Le
 
 
 def test_a_zombie_cannot_end_the_lease_of_the_next_holder(ledger: Ledger) -> None:
-    """Neither a late release nor a late commit touches a lease that another holds by now."""
+    """Neither a late release nor a late commit affects a lease that another now holds."""
     ledger.track("acc", an_event())
     zombie = claim(ledger, lease=SHORT)
     wait_until(lambda: isinstance(ledger.claim_account("acc", LONG), Lease), what="the lease to expire")
@@ -117,7 +117,7 @@ def test_a_zombie_cannot_end_the_lease_of_the_next_holder(ledger: Ledger) -> Non
 
 
 def test_what_was_tracked_again_or_untracked_during_a_look_is_left_alone(ledger: Ledger) -> None:
-    """The commit names it and tells none of its outcomes, and takes in what else it brought."""
+    """The commit names it and publishes none of its outcomes, but stores everything else."""
     for event_id in ("kept", "again", "gone", "settled"):
         ledger.track("acc", an_event(event_id))
     lease = claim(ledger)
@@ -139,14 +139,14 @@ def test_what_was_tracked_again_or_untracked_during_a_look_is_left_alone(ledger:
     assert refused.changed == {EventKey("cal", event_id) for event_id in ("again", "gone", "settled")}
     assert {s.event.key.event_id for s in ledger.pending("acc")} == {"kept", "again"}
     found = ledger.find("acc", again.key)
-    assert (found.event if found else None, ledger.settled("acc"), told(ledger)) == (again, (), 1)
+    assert (found.event if found else None, ledger.settled("acc"), outcome_count(ledger)) == (again, (), 1)
 
 
 @pytest.mark.parametrize(("due", "where"), [(True, "ready"), (False, "waiting")], ids=["due", "not due"])
 def test_an_event_tracked_during_a_lease_is_scheduled_by_its_commit(
     ledger: Ledger, due: bool, where: str
 ) -> None:
-    """What came while the account was held is in no set until the lease ends, and then in the right one."""
+    """While the account is held a new event is in no set; once the lease ends, in the right one."""
     ledger.track("acc", an_event("first"))
     lease = claim(ledger)
     ledger.track("acc", an_event("second", due=due))
@@ -158,7 +158,7 @@ def test_an_event_tracked_during_a_lease_is_scheduled_by_its_commit(
 
 
 def test_an_intent_keeps_the_lease(ledger: Ledger) -> None:
-    """A commit that is not done writes, and leaves the account in the same hands."""
+    """An intermediate commit writes, and the lease continues."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
     intended = replace(lease.events[0].event, failures=7)
@@ -169,7 +169,7 @@ def test_an_intent_keeps_the_lease(ledger: Ledger) -> None:
 
 
 def test_a_settled_event_moves_to_the_settled_ones_for_as_long_as_history_is_kept(ledger: Ledger) -> None:
-    """It is found still, pending no more, and expires; tracked again it is pending only."""
+    """It can still be found, is no longer pending, and expires; tracked again it is only pending."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
     after = later(lease.events[0], failures=3)
@@ -188,11 +188,11 @@ def test_a_settled_event_moves_to_the_settled_ones_for_as_long_as_history_is_kep
 
 
 def test_a_settled_record_goes_once_its_time_is_over(ledger: Ledger, redis: Redis) -> None:
-    """The next event that settles takes along the records whose time has passed."""
+    """The next event that settles removes the records whose time is over."""
     keep = timedelta(seconds=1)
     brief = Ledger(redis, ledger.prefix, ledger.vault, keep, 1000)
     begun = ledger.now()
-    # The second one prolongs the life of the whole hash, not that of the first one's record.
+    # The second one prolongs the life of the whole hash, not of the first one's record.
     for event_id, settled_after in (("old", 0.0), ("middle", 0.6), ("young", 1.1)):
         at = begun + keep * settled_after
         wait_until(lambda at=at: ledger.now() >= at, what="time to pass")  # type: ignore[misc]
@@ -206,7 +206,7 @@ def test_a_settled_record_goes_once_its_time_is_over(ledger: Ledger, redis: Redi
 
 
 def test_a_waiter_wakes_as_soon_as_the_lease_ends(ledger: Ledger) -> None:
-    """Not after the lease's whole time; and one whose patience is over waits no longer."""
+    """Without waiting for the lease's full time; one whose patience is over stops waiting."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
     assert isinstance(ledger.claim_account("acc", LONG), Held)
@@ -224,7 +224,7 @@ def test_a_waiter_wakes_as_soon_as_the_lease_ends(ledger: Ledger) -> None:
 
 
 def test_a_slot_is_taken_once_a_tick(ledger: Ledger) -> None:
-    """Two sweeps of one tick are one; the next tick has its own."""
+    """Two sweeps of one tick count as one; the next tick has its own."""
     every = timedelta(milliseconds=200)
     taken = [ledger.wakeups.take_sweep(every) for _ in range(3)]
 

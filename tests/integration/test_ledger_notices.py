@@ -1,4 +1,4 @@
-"""Nudges and notices: what a notification said of an event makes it due and is there for its look."""
+"""Nudges and notices: a notice makes its event due and is there for its look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.ledger.wakeups import WAKE_WINDOW
 
 
 def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
-    """The account is ready at once, without a sweep; an unknown event is no reason to be."""
+    """The account is ready at once, without a sweep; an unknown event does not make it so."""
     ledger.track("acc", an_event(due=False))
 
     assert ledger.nudge("acc", EventKey("cal", "e1"))
@@ -27,12 +27,12 @@ def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
 
 
 def notice(subtype: str) -> bytes:
-    """What a notification said."""
+    """A notice."""
     return pack_notice("conferencing_failing", subtype, to_ms(NOW))
 
 
 def test_a_notice_is_kept_for_the_look_that_takes_it_up(ledger: Ledger) -> None:
-    """It makes the event due and comes with each claim, until a look's commit says that it took it."""
+    """It makes the event due and comes with each claim, until a look's commit confirms it."""
     ledger.track("acc", an_event(due=False))
     field = EventKey("cal", "e1").field
 
@@ -49,7 +49,7 @@ def test_a_notice_is_kept_for_the_look_that_takes_it_up(ledger: Ledger) -> None:
 
 
 def test_a_notice_that_came_during_a_look_is_kept_for_the_next(ledger: Ledger) -> None:
-    """The look goes through all the same, and the event is due again at once."""
+    """The look completes normally, and the event is due again at once."""
     ledger.track("acc", an_event())
     lease = claim(ledger)
     ledger.nudge("acc", EventKey("cal", "e1"), notice("two"))
@@ -64,7 +64,7 @@ def test_a_notice_that_came_during_a_look_is_kept_for_the_next(ledger: Ledger) -
 
 @pytest.mark.parametrize("how", ["track", "untrack"])
 def test_a_notice_goes_with_its_record(ledger: Ledger, how: str) -> None:
-    """What was said of an event's former record says nothing of a new one."""
+    """A notice about an event's former record says nothing about a new one."""
     ledger.track("acc", an_event())
     ledger.nudge("acc", EventKey("cal", "e1"), notice("one"))
 
@@ -84,5 +84,5 @@ def test_a_burst_of_notifications_wakes_two_looks(ledger: Ledger) -> None:
     wait_until(
         lambda: ledger.wakeups.after_notification("acc") == timedelta(0),
         timeout=5,
-        what="the moment to be over",
+        what="the burst window to end",
     )

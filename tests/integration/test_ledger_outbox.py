@@ -1,4 +1,4 @@
-"""What the ledger keeps for later: mails, dead letters, sealed secrets."""
+"""What the ledger keeps for later: emails, dead letters, sealed secrets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from tests.integration.ledgers import an_event, claim, dump, outcome, told
+from tests.integration.ledgers import an_event, claim, dump, outcome, outcome_count
 from tests.waiting import wait_until
 from worker.ledger import outbox as outbox_module
 from worker.ledger.dead_letters import DeadLetter, KeptLetter
@@ -30,14 +30,14 @@ def outbox(ledger: Ledger) -> Outbox:
 
 
 def put(ledger: Ledger, *mail_ids: str, cancel: tuple[str, ...] = ()) -> None:
-    """Commit mails as a look does."""
+    """Commit emails as a look does."""
     ledger.track("acc", an_event())
     mails = [Mail(mail_id, f"mail {mail_id} {SECRET}".encode()) for mail_id in mail_ids]
     ledger.commit(claim(ledger), Change(mails=mails, cancel=cancel))
 
 
-def test_a_mail_is_taken_whole_and_once(ledger: Ledger, outbox: Outbox) -> None:
-    """While one has it, no other gets it."""
+def test_an_email_is_claimed_whole_and_once(ledger: Ledger, outbox: Outbox) -> None:
+    """While one process has it, no other gets it."""
     assert (outbox.take(), outbox.has_due()) == (None, False)
     put(ledger, "m1")
     assert outbox.has_due()
@@ -55,8 +55,8 @@ def test_a_mail_is_taken_whole_and_once(ledger: Ledger, outbox: Outbox) -> None:
     assert SECRET not in repr(mail)
 
 
-def test_mails_are_taken_by_when_they_became_due(ledger: Ledger, outbox: Outbox) -> None:
-    """The one that waits longest goes first."""
+def test_emails_are_claimed_in_order_of_due_time(ledger: Ledger, outbox: Outbox) -> None:
+    """The longest waiting goes first."""
     put(ledger, "z-first")
     put_at = ledger.now()
     wait_until(lambda: ledger.now() > put_at + timedelta(milliseconds=1), what="the next millisecond")
@@ -68,7 +68,7 @@ def test_mails_are_taken_by_when_they_became_due(ledger: Ledger, outbox: Outbox)
 
 
 @pytest.mark.parametrize("how", ["put off", "its sender died"])
-def test_a_mail_that_was_not_sent_is_taken_again(
+def test_an_unsent_email_is_claimed_again(
     ledger: Ledger, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """After its wait, or after the lease; not before, and each attempt counts."""
@@ -91,8 +91,8 @@ def test_a_mail_that_was_not_sent_is_taken_again(
 
 
 @pytest.mark.parametrize("how", ["sent", "refused"])
-def test_a_finished_mail_is_gone_and_counted(ledger: Ledger, outbox: Outbox, how: str) -> None:
-    """Nothing of it stays but a number; a refusal is told in the same step, and remembered."""
+def test_a_finished_email_is_removed_and_counted(ledger: Ledger, outbox: Outbox, how: str) -> None:
+    """Only a count of it remains; a refusal is published in the same step, and remembered."""
     put(ledger, "m1")
     outbox.take()
     assert (outbox.holds("m1"), outbox.was_refused("m1")) == (True, False)
@@ -110,10 +110,10 @@ def test_a_finished_mail_is_gone_and_counted(ledger: Ledger, outbox: Outbox, how
 
 
 @pytest.mark.parametrize("how", ["sent", "later", "refused"])
-def test_a_mail_cancelled_while_it_was_under_way_does_not_come_back(
+def test_an_email_cancelled_while_being_sent_does_not_come_back(
     ledger: Ledger, outbox: Outbox, how: str
 ) -> None:
-    """However its sending ended: nothing is counted, told or kept."""
+    """However sending it ended: nothing is counted, published or kept."""
     put(ledger, "m1")
     outbox.take()
     put(ledger, cancel=("m1",))
@@ -131,7 +131,7 @@ def test_a_mail_cancelled_while_it_was_under_way_does_not_come_back(
     assert ledger.outcomes.newest() == []
 
 
-def test_a_cancelled_mail_is_not_taken(ledger: Ledger, outbox: Outbox) -> None:
+def test_a_cancelled_email_is_not_claimed(ledger: Ledger, outbox: Outbox) -> None:
     """The profile is connected again: its reminder is not sent."""
     put(ledger, "m1", "m2")
 
@@ -141,7 +141,7 @@ def test_a_cancelled_mail_is_not_taken(ledger: Ledger, outbox: Outbox) -> None:
 
 
 def nested(depth: int) -> Any:
-    """A list in a list in a list."""
+    """Nested lists."""
     core: Any = "core"
     for _ in range(depth):
         core = [core]
@@ -162,7 +162,7 @@ def nested(depth: int) -> Any:
 def test_a_dead_letter_is_kept_whole(
     ledger: Ledger, args: list[Any], kwargs: dict[str, Any], kept: dict[str, Any] | None
 ) -> None:
-    """What cannot be carried out is there to be read, corrected and replayed; what is no JSON as text."""
+    """A refused payload can be read, corrected and replayed; what is not JSON is kept as text."""
     letters = ledger.dead_letters
 
     letter_id = letters.keep("conferencing.track", "event: Field required", args, kwargs)
@@ -172,15 +172,15 @@ def test_a_dead_letter_is_kept_whole(
 
 
 @pytest.mark.parametrize("letter_id", ["", "1", "1-x", "0-1", "latest", "1-1-1"])
-def test_no_letter_has_such_an_id(ledger: Ledger, letter_id: str) -> None:
-    """Whatever is asked for, there is an answer."""
+def test_unknown_dead_letter_ids_are_not_found(ledger: Ledger, letter_id: str) -> None:
+    """Any id gets an answer."""
     ledger.dead_letters.keep("conferencing.track", "bad", (), {})
 
     assert ledger.dead_letters.find(letter_id) is None
 
 
-def test_what_is_no_letter_is_named_and_does_not_hide_the_others(ledger: Ledger) -> None:
-    """Somebody else wrote to the stream, or to the middle of a letter."""
+def test_a_damaged_dead_letter_does_not_hide_the_others(ledger: Ledger) -> None:
+    """Somebody else wrote to the stream, or damaged an entry."""
     letters = ledger.dead_letters
     strays: list[dict[Any, Any]] = [
         {"something": "else"},
@@ -200,8 +200,8 @@ def test_what_is_no_letter_is_named_and_does_not_hide_the_others(ledger: Ledger)
     assert not letters.remove(kept[0].letter_id)
 
 
-def test_more_letters_than_a_page_come_in_order(ledger: Ledger) -> None:
-    """None is left out between two pages, and the newest are the last."""
+def test_more_dead_letters_than_a_page_come_in_order(ledger: Ledger) -> None:
+    """None is missed between two pages, and the newest are last."""
     letters = ledger.dead_letters
     ids = [letters.keep("conferencing.track", "many", (), {"n": n}) for n in range(120)]
 
@@ -210,7 +210,7 @@ def test_more_letters_than_a_page_come_in_order(ledger: Ledger) -> None:
 
 
 def test_no_secret_stands_in_redis_unsealed(ledger: Ledger) -> None:
-    """Tokens, mails with relink URLs and dead payloads: a dump of every value shows none of them."""
+    """Tokens, emails with relink URLs and dead payloads: a dump of all values contains none of them."""
     ledger.connect("acc", Credentials(f"{SECRET}-r", f"{SECRET}-a"), "us", "dana@example.org", None)
     ledger.keep_credentials(ledger.account("acc"), Credentials(f"{SECRET}-r2", f"{SECRET}-a2"))
     put(ledger, "m1")
@@ -219,12 +219,12 @@ def test_no_secret_stands_in_redis_unsealed(ledger: Ledger) -> None:
     holding = [key for key, value in dump(ledger).items() if SECRET.encode() in (value or b"")]
 
     assert holding == []
-    # The dump would show it: plain values are found this way.
+    # The dump would show it: unsealed values are found this way.
     ledger.track("acc", an_event(SECRET))
     assert any(SECRET.encode() in (value or b"") for value in dump(ledger).values())
 
 
-def test_records_and_mails_do_not_show_their_secrets() -> None:
+def test_records_and_emails_do_not_show_their_secrets() -> None:
     """What may reach a log by accident is opaque."""
     shown = repr(Credentials(SECRET, SECRET)) + repr(Mail("m1", SECRET.encode()))
 
@@ -242,7 +242,7 @@ def test_the_memo_is_read_back(ledger: Ledger) -> None:
 
 
 def test_vault_keys_rotate(redis: Redis, prefix: str) -> None:
-    """What an old key sealed still opens; what is sealed now needs the new one."""
+    """Values sealed with an old key still open; new ones need the new key."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     before = _ledger(redis, prefix, old)
     before.connect("acc", Credentials("refresh-1"), "us", None, None)
@@ -259,7 +259,7 @@ def test_vault_keys_rotate(redis: Redis, prefix: str) -> None:
 
 
 def test_a_lost_vault_key_is_named_in_one_sentence_without_secrets(redis: Redis, prefix: str) -> None:
-    """The message says which setting to correct, and shows neither a key nor what was sealed."""
+    """The message says which setting to correct, and contains neither a key nor the sealed value."""
     key, other = (Fernet.generate_key().decode() for _ in range(2))
     ledger = _ledger(redis, prefix, key)
     ledger.connect("acc", Credentials(SECRET), "us", None, None)
@@ -277,7 +277,7 @@ def test_a_lost_vault_key_is_named_in_one_sentence_without_secrets(redis: Redis,
 
 
 def test_outcomes_are_trimmed_to_what_is_kept(redis: Redis, prefix: str, vault: Vault) -> None:
-    """The stream does not grow for ever; the newest stay."""
+    """The stream does not grow forever; the newest stay."""
     ledger = Ledger(redis, prefix, vault, timedelta(days=1), outcomes_keep=10)
     ledger.track("acc", an_event())
 
@@ -286,8 +286,8 @@ def test_outcomes_are_trimmed_to_what_is_kept(redis: Redis, prefix: str, vault: 
         many = tuple(outcome() for _ in range(150))
         ledger.commit(lease, Change([EventChange(lease.events[0], lease.events[0].event, outcomes=many)]))
 
-    # Trimmed by whole nodes of a hundred, as Redis does it cheaply.
-    assert 10 <= told(ledger) <= 200
+    # Trimmed in whole nodes of a hundred, which is cheap for Redis.
+    assert 10 <= outcome_count(ledger) <= 200
 
 
 def _ledger(redis: Redis, prefix: str, *keys: str) -> Ledger:

@@ -1,4 +1,4 @@
-"""Commands whose answers are lost: the client sends them again, and they find what they did before."""
+"""Commands whose answers are lost: the client sends them again, and they recognise their earlier effect."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from worker.ledger.vault import Vault
 
 @pytest.fixture
 def retrying(redis_url: str) -> Iterator[Redis]:
-    """A client that bridges short outages, as the program's own does."""
+    """A client that bridges short outages, like the program's own."""
     with connect_redis(load_settings(redis_url=redis_url)) as client:
         yield client
 
 
 @pytest.fixture
 def ledger(retrying: Redis, ledger: Ledger, vault: Vault) -> Ledger:
-    """The empty ledger, by that client, with an account that has one due event."""
+    """The empty ledger with that client, and an account that has one due event."""
     own = Ledger(retrying, ledger.prefix, vault, LONG, 1000)
     own.connect("acc", Credentials("refresh-1", "access-1"), "us", None, None)
     own.track("acc", an_event())
@@ -37,7 +37,7 @@ def ledger(retrying: Redis, ledger: Ledger, vault: Vault) -> Ledger:
 
 @contextmanager
 def one_answer_lost(redis: Redis) -> Iterator[None]:
-    """The first answer of a script within the block is read and then lost."""
+    """Within the block, the first answer of a script is read and then lost."""
     client: Any = redis
     parse = client.parse_response
     lost: list[Any] = []
@@ -54,8 +54,8 @@ def one_answer_lost(redis: Redis) -> Iterator[None]:
     assert lost
 
 
-def test_who_claims_an_account_again_holds_it(ledger: Ledger, retrying: Redis) -> None:
-    """It is not taken for somebody else's, whose end would be waited for."""
+def test_a_repeated_claim_holds_the_account(ledger: Ledger, retrying: Redis) -> None:
+    """The lease does not count as somebody else's, which would be waited for."""
     with one_answer_lost(retrying):
         claimed = ledger.claim_account("acc", LONG)
 
@@ -64,7 +64,7 @@ def test_who_claims_an_account_again_holds_it(ledger: Ledger, retrying: Redis) -
 
 
 def test_tokens_that_are_kept_again_are_kept(ledger: Ledger, retrying: Redis) -> None:
-    """They are not taken for those of an account that was connected anew meanwhile."""
+    """They are not mistaken for those of an account connected again in the meantime."""
     account = ledger.account("acc")
 
     with one_answer_lost(retrying):

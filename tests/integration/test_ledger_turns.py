@@ -1,4 +1,4 @@
-"""Whose turn it is among the accounts that are ready: the soonest meeting, but nobody waits for ever."""
+"""The order of ready accounts: the soonest meeting first, but nobody waits forever."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ DAY = timedelta(days=1)
 
 
 def waiting(hours: float, *, since: timedelta = timedelta(minutes=1)) -> TrackedEvent:
-    """An event that starts in so many hours and has been due for `since`."""
+    """An event that starts in this many hours and has been due for `since`."""
     return replace(an_event(hours=hours), next_look=to_ms(NOW - since))
 
 
 def order(ledger: Ledger, *data_centers: str) -> list[str]:
-    """All ready accounts, as they are claimed."""
+    """All ready accounts, in the order they are claimed."""
     ledger.promote(1000)
     claims = (ledger.claim(LONG, data_centers) if data_centers else ledger.claim(LONG) for _ in range(1000))
     return [lease.sub for lease in iter(lambda: next(claims), None) if lease]
 
 
 def connect(ledger: Ledger, sub: str, data_center: str) -> None:
-    """Connect an account of that data centre."""
+    """Connect an account in that data centre."""
     ledger.connect(sub, Credentials("refresh"), data_center, None, None)
 
 
@@ -49,8 +49,8 @@ def test_starts_keep_their_order_however_far_away(ledger: Ledger) -> None:
         pytest.param(timedelta(hours=45), 10, "old", id="45 hours' wait goes before it"),
     ],
 )
-def test_nothing_waits_for_ever(ledger: Ledger, waited: timedelta, start_in: int, first: str) -> None:
-    """A meeting far away that has been due for long goes before nearer ones that just fell due."""
+def test_nothing_waits_forever(ledger: Ledger, waited: timedelta, start_in: int, first: str) -> None:
+    """A distant meeting that has long been due goes before nearer ones that just became due."""
     ledger.track("old", waiting(100 * 24, since=waited))
     ledger.track("new", waiting(start_in * (24 if start_in < 5 else 1)))
 
@@ -58,7 +58,7 @@ def test_nothing_waits_for_ever(ledger: Ledger, waited: timedelta, start_in: int
 
 
 def test_an_unknown_start_waits_no_longer_than_others(ledger: Ledger) -> None:
-    """It counts as far away, and yet gets its turn."""
+    """It counts as far away, but still gets its turn."""
     unknown = replace(waiting(1, since=2 * DAY), body={"event_id": "e1", "summary": "When?"})
     ledger.track("unknown", unknown)
     ledger.track("soon", waiting(2))
@@ -67,8 +67,8 @@ def test_an_unknown_start_waits_no_longer_than_others(ledger: Ledger) -> None:
     assert order(ledger) == ["unknown", "soonest", "soon"]
 
 
-def test_what_has_started_lets_those_go_first_that_can_still_be_helped(ledger: Ledger) -> None:
-    """A meeting that is past is closed when there is time for it, within a day."""
+def test_started_meetings_come_after_those_that_can_still_be_helped(ledger: Ledger) -> None:
+    """A past meeting is closed when there is time, within a day."""
     ledger.track("past", waiting(-1))
     ledger.track("in two days", waiting(48))
     ledger.track("in half an hour", waiting(0.5))
@@ -77,8 +77,8 @@ def test_what_has_started_lets_those_go_first_that_can_still_be_helped(ledger: L
     assert order(ledger) == ["past for long", "in half an hour", "past", "in two days"]
 
 
-def test_what_starts_while_it_waits_loses_its_turn(ledger: Ledger) -> None:
-    """An account that was ready in time, and was not reached, keeps nobody else waiting."""
+def test_a_meeting_that_starts_while_waiting_loses_its_turn(ledger: Ledger) -> None:
+    """An account that was ready in time, but not reached, delays nobody else."""
     now = ledger.now()
     starting = (now + timedelta(milliseconds=60)).isoformat()
     ledger.track(
@@ -92,7 +92,7 @@ def test_what_starts_while_it_waits_loses_its_turn(ledger: Ledger) -> None:
 
 
 def test_only_meetings_that_are_due_and_to_come_count(ledger: Ledger) -> None:
-    """An account's turn is that of the next meeting that its look can help."""
+    """An account's turn follows the next meeting that its look can help."""
     ledger.track("acc", waiting(-1))
     ledger.track("other", an_event("not-due", hours=0.1, due=False))
     ledger.track("acc", replace(an_event("e2", hours=1), next_look=to_ms(NOW)))
@@ -102,7 +102,7 @@ def test_only_meetings_that_are_due_and_to_come_count(ledger: Ledger) -> None:
 
 
 def test_a_released_account_keeps_its_age(ledger: Ledger) -> None:
-    """What was put off for want of budget has not lost its place."""
+    """Being put off for lack of budget does not cost its place."""
     ledger.track("old", waiting(100 * 24, since=2 * DAY))
     ledger.track("new", waiting(20 * 24))
     ledger.promote(10)
@@ -114,7 +114,7 @@ def test_a_released_account_keeps_its_age(ledger: Ledger) -> None:
 
 
 def test_data_centres_are_taken_from_separately(ledger: Ledger) -> None:
-    """Where one may not be called, the accounts of the others go on, all by the soonest start."""
+    """If one may not be called, the accounts of the others continue, by the soonest start."""
     for sub, center, hours in (("a", "us", 1), ("b", "de", 2), ("c", "us", 3), ("d", "uk", 4)):
         connect(ledger, sub, center)
         ledger.track(sub, waiting(hours))
@@ -124,7 +124,7 @@ def test_data_centres_are_taken_from_separately(ledger: Ledger) -> None:
     assert order(ledger) == ["a", "c"]
 
 
-def test_an_account_that_moves_to_another_data_centre_is_asked_there(ledger: Ledger) -> None:
+def test_an_account_that_moves_data_centre_is_served_there(ledger: Ledger) -> None:
     """It is never ready in two places."""
     ledger.track("acc", waiting(1))
     connect(ledger, "acc", "us")

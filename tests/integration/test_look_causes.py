@@ -1,4 +1,4 @@
-"""One look at each of the nine causes: what it finds, tells and writes, against the sandbox."""
+"""One look for each of the nine causes: what it finds, publishes and writes, against the sandbox."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.run import looks
 
 
 def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> None:
-    """The link is there: told once, with it, and UserInfo was not even asked."""
+    """The link is there: published once, with it, without asking UserInfo."""
     running.control.set_settings(generation_seconds=0)
     world = begin()
     world.track()
@@ -20,16 +20,20 @@ def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> 
     answer = world.look()
 
     assert (answer["state"], answer["cause"], answer["remedy"]) == ("assigned", None, "none")
-    (told,) = world.outcomes()
-    assert (told["type"], told["event_id"], told["detail"]["provider_name"]) == ("assigned", "e1", "zoom")
-    assert told["detail"]["join_url"] == answer["join_url"]
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["event_id"], outcome["detail"]["provider_name"]) == (
+        "assigned",
+        "e1",
+        "zoom",
+    )
+    assert outcome["detail"]["join_url"] == answer["join_url"]
     assert answer["next_check_at"] is None
     assert world.calls() == ["GET /v1/events"]
     assert (world.standing(), world.look()["state"], len(world.calls())) == (set(), "assigned", 1)
 
 
 def test_generating_waits(begin: Begin) -> None:
-    """Young and nothing wrong: certain, and nothing is told or written."""
+    """Young with nothing wrong: certain, and nothing is published or written."""
     world = begin()
     world.track()
 
@@ -47,7 +51,7 @@ def test_generating_waits(begin: Begin) -> None:
 
 
 def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
-    """One email for the profile, however many events wait for it; then it is connected again, once."""
+    """One email for the profile, however many events wait for it; then one `relinked`."""
     world = begin()
     for event_id in ("e1", "e2"):
         world.track(event_id)
@@ -59,15 +63,15 @@ def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
     assert [(a["cause"], a["certainty"], a["remedy"]) for a in [*answers, again]] == [
         ("credentials_expired", "certain", "relink_email")
     ] * 3
-    (told,) = world.outcomes()
-    assert (told["type"], told["event_id"], told["detail"]["profile_id"]) == (
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["event_id"], outcome["detail"]["profile_id"]) == (
         "relink_requested",
         None,
         world.profiles[0],
     )
-    assert sorted(told["detail"]["event_ids"]) == ["e1", "e2"]
+    assert sorted(outcome["detail"]["event_ids"]) == ["e1", "e2"]
     (mail,) = world.mails()
-    assert (mail.mail_id, b"dana@example.org" in mail.message) == (told["detail"]["mail_id"], True)
+    assert (mail.mail_id, b"dana@example.org" in mail.message) == (outcome["detail"]["mail_id"], True)
 
     world.control.reconnect_profile(world.sub, world.profiles[0])
     assert world.look("e1")["cause"] == "generating"
@@ -77,7 +81,7 @@ def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
 
 
 def test_a_removed_profile_is_replaced(begin: Begin) -> None:
-    """The only other Zoom profile takes its place, by one write of the whole event; then it is awaited."""
+    """The only other Zoom profile replaces it, in one write of the whole event; then the link is awaited."""
     world = begin()
     body = world.track()
     world.control.remove_profile(world.sub, world.profiles[0])
@@ -89,8 +93,8 @@ def test_a_removed_profile_is_replaced(begin: Begin) -> None:
         "certain",
         "reassign_profile",
     )
-    (told,) = world.outcomes()
-    assert (told["type"], told["detail"]) == (
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["detail"]) == (
         "reassigned",
         {"from_profile_id": "pro_0", "to_profile_id": "pro_1"},
     )
@@ -104,7 +108,7 @@ def test_a_removed_profile_is_replaced(begin: Begin) -> None:
 
 @pytest.mark.parametrize("profiles", [1, 3], ids=["no other", "two others"])
 def test_a_removed_profile_without_a_clear_replacement_is_escalated_once(begin: Begin, profiles: int) -> None:
-    """Where none or several fit, a person decides; nothing is written."""
+    """If none or several fit, a person decides; nothing is written."""
     world = begin(profiles, escalation_email="ops@example.org")
     world.track()
     world.control.remove_profile(world.sub, world.profiles[0])
@@ -118,7 +122,7 @@ def test_a_removed_profile_without_a_clear_replacement_is_escalated_once(begin: 
 
 
 def test_a_past_event_is_closed(begin: Begin) -> None:
-    """Cronofy makes no conference for what has begun."""
+    """Cronofy makes no conference for an event that has begun."""
     world = begin()
     world.track(hours=-1)
 
@@ -130,7 +134,7 @@ def test_a_past_event_is_closed(begin: Begin) -> None:
 
 
 def test_a_missing_meeting_url_is_escalated_once(begin: Begin) -> None:
-    """The licence is somebody's to mend: told once, looked at still."""
+    """Somebody must fix the licence: published once, and looks continue."""
     world = begin()
     world.track(profile="integrated")
     assert world.notify("e1", "conferencing_failing", "missing_meeting_url") == (world.sub,)
@@ -144,8 +148,8 @@ def test_a_missing_meeting_url_is_escalated_once(begin: Begin) -> None:
     assert world.standing() == {"waiting"}
 
 
-def test_a_provider_outage_is_told_once_as_delayed(begin: Begin) -> None:
-    """Since when, and nothing to do."""
+def test_a_provider_outage_is_published_once_as_delayed(begin: Begin) -> None:
+    """With its start time, and nothing to do."""
     world = begin()
     world.track()
     world.notify("e1", "conferencing_failing")
@@ -153,15 +157,15 @@ def test_a_provider_outage_is_told_once_as_delayed(begin: Begin) -> None:
     answers = [world.look() for _ in range(2)]
 
     assert {(a["cause"], a["remedy"]) for a in answers} == {("provider_outage", "wait")}
-    (told,) = world.outcomes()
-    assert (told["type"], told["cause"], told["event_id"]) == ("delayed", "provider_outage", "e1")
-    assert datetime.fromisoformat(told["detail"]["since"]).tzinfo is not None
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["cause"], outcome["event_id"]) == ("delayed", "provider_outage", "e1")
+    assert datetime.fromisoformat(outcome["detail"]["since"]).tzinfo is not None
     assert world.mails() == []
 
 
 @pytest.mark.parametrize("how", ["invalid_grant", "scope"])
 def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin, how: str) -> None:
-    """No more calls for it, its events stay pending; a new connect makes all of them due."""
+    """No more calls for it, its events stay pending; connecting it again makes all of them due."""
     world = begin()
     for event_id in ("e1", "e2"):
         world.track(event_id)
@@ -188,7 +192,7 @@ def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin,
         ("account_lost", world.sub, None)
     ]
     assert (len(world.calls()), world.standing()) == (calls, set())
-    # A notification wakes a look of the account by its name.
+    # A notification wakes a look at the account by its id.
     world.notify("e1", "conferencing_assigned")
     looks.look_at_account(world.services, world.sub)
     assert (len(world.calls()), world.types(), world.standing()) == (calls, ["account_lost"], set())
@@ -203,7 +207,7 @@ def test_an_unauthorized_account_is_lost_once_and_wakes_on_connect(begin: Begin,
 
 @pytest.mark.parametrize("how", ["deleted", "never there"])
 def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: str) -> None:
-    """Deleted or not to be found: confirmed by a read of all time with deleted ones, never made anew."""
+    """Deleted or not found: confirmed by a read of all time including deleted ones, never created again."""
     world = begin()
     world.track(write=how == "deleted")
     if how == "deleted":
@@ -221,7 +225,7 @@ def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: 
 
 
 def test_the_unexplained_is_escalated_once(begin: Begin) -> None:
-    """Past its grace, half an hour before its start, and nothing wrong to be seen."""
+    """Past its grace, half an hour before its start, and nothing visibly wrong."""
     world = begin(grace=0, escalation_email="ops@example.org")
     world.track(hours=0.5)
 

@@ -1,4 +1,4 @@
-"""A look asks the cheapest question first, and no more calls than that takes."""
+"""A look asks the cheapest question first, and makes no more calls than necessary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USERINFO, READ = "GET /v1/userinfo", "GET /v1/events"
 
 
 def look(world: World, *event_ids: str) -> list[str]:
-    """A look such as a sweep wakes, at events that are due; the calls that it made."""
+    """A look as a sweep wakes it, at due events; returns its calls."""
     before = len(world.calls())
     make_due(world, *event_ids)
     looks.look_at_ready(world.services, 10)
@@ -33,7 +33,7 @@ def disconnected(begin: Begin) -> World:
 
 
 def test_while_a_user_is_waited_for_userinfo_alone_is_asked(begin: Begin) -> None:
-    """Nothing comes of the event while its profile is disconnected; its looks go on as planned."""
+    """The event cannot change while its profile is disconnected; its looks go on as planned."""
     world = disconnected(begin)
     before = world.stored().event
 
@@ -46,7 +46,7 @@ def test_while_a_user_is_waited_for_userinfo_alone_is_asked(begin: Begin) -> Non
 
 
 def test_once_the_user_is_back_the_event_is_read_in_the_same_look(begin: Begin) -> None:
-    """UserInfo is not asked twice for it."""
+    """UserInfo is not asked twice."""
     world = disconnected(begin)
     world.control.reconnect_profile(world.sub, "pro_0")
 
@@ -66,8 +66,8 @@ def test_a_removed_profile_is_found_out_by_the_same_question(begin: Begin) -> No
     assert world.stored().event.cause == "profile_removed"
 
 
-def test_who_asks_gets_a_read(begin: Begin) -> None:
-    """Somebody wants to know how the event stands now; so does a notification."""
+def test_a_question_gets_a_read(begin: Begin) -> None:
+    """A caller wants the current state; a notification counts the same."""
     world = disconnected(begin)
     for ask in (
         world.look,
@@ -80,7 +80,7 @@ def test_who_asks_gets_a_read(begin: Begin) -> None:
 
 
 def test_events_far_apart_are_read_in_pieces_where_the_calendar_is_full(begin: Begin) -> None:
-    """Three hundred meetings lie between two that are due: two short reads instead of four pages."""
+    """Three hundred meetings lie between two due ones: two short reads instead of four pages."""
     world = begin(recheck_min=1)
     world.control.set_settings(page_size=25)
     for number in range(95):
@@ -96,7 +96,7 @@ def test_events_far_apart_are_read_in_pieces_where_the_calendar_is_full(begin: B
 
 
 def test_a_look_that_settles_all_asks_no_userinfo(begin: Begin) -> None:
-    """The read says all there is to know."""
+    """The read says everything."""
     world = begin()
     world.control.set_settings(generation_seconds=0)
     world.track("e1")
@@ -107,26 +107,26 @@ def test_a_look_that_settles_all_asks_no_userinfo(begin: Begin) -> None:
 
 
 def test_polling_slows_down_only_once_notifications_are_known_to_come(begin: Begin) -> None:
-    """A subscription counts as live when a notification about the account has reached us."""
+    """A subscription counts as live once a notification about the account has reached us."""
     world = begin(recheck_min=30)
     interactions = [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}]
     hook = {"type": "webhook", "uri": f"{world.control.base_url}/nowhere", "interactions": interactions}
     world.track("quiet")
-    world.track("told", subscriptions=[hook])
-    look(world, "quiet", "told")
-    silent = world.stored("told").event
+    world.track("notified", subscriptions=[hook])
+    look(world, "quiet", "notified")
+    unnotified = world.stored("notified").event
 
     world.notify("quiet", "conferencing_failing")
-    look(world, "quiet", "told")
-    heard = world.stored("told").event
+    look(world, "quiet", "notified")
+    notified = world.stored("notified").event
 
-    assert (silent.interval, heard.interval) == (30, 30 * 16)
-    assert heard.next_look is not None
-    assert heard.read_at is not None
-    assert heard.next_look - heard.read_at == pytest.approx(30_000 * (2 + 4 + 8 + 16), abs=1000)
+    assert (unnotified.interval, notified.interval) == (30, 30 * 16)
+    assert notified.next_look is not None
+    assert notified.read_at is not None
+    assert notified.next_look - notified.read_at == pytest.approx(30_000 * (2 + 4 + 8 + 16), abs=1000)
 
 
-def test_a_sweep_wakes_no_more_looks_than_the_budget_pays(begin: Begin) -> None:
+def test_a_sweep_wakes_no_more_looks_than_the_budget_allows(begin: Begin) -> None:
     """Without room, or in a pause, none; a batch that the budget broke off says when there is room."""
     world = begin(api_per_minute=1, api_share=1, sweep_every=0.001)
     world.track()
@@ -146,13 +146,13 @@ def test_a_sweep_wakes_no_more_looks_than_the_budget_pays(begin: Begin) -> None:
 def test_one_data_centre_without_budget_does_not_hold_up_the_others(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its accounts wait; the batch goes on with those of other origins."""
+    """Its accounts wait; the batch continues with those of other origins."""
     world = begin()
     account = world.control.create_account(conferencing_profiles=[{"provider_name": "zoom"}])
     other = World(world.services, world.control, account)
     tokens = Credentials(account["refresh_token"], account["access_token"])
     world.services.ledger.connect(other.sub, tokens, "de", None, None)
-    # Two names of the one sandbox are two origins.
+    # Two names of the same sandbox are two origins.
     elsewhere = world.control.base_url.replace("127.0.0.1", "localhost")
     origins = {"us": world.control.base_url, "de": elsewhere}
     monkeypatch.setattr(Cronofy, "origin", lambda _, center: origins.get(center, elsewhere))

@@ -1,4 +1,4 @@
-"""`explain` and urgent questions: the same look, with nothing changed or with nobody in the way."""
+"""`explain` and urgent questions: the same look, without changes or ahead of the queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.ledger.vault import Vault
 @pytest.mark.parametrize("event_id", ["removed", "expired", "past", "gone", "assigned", "waits"])
 @pytest.mark.parametrize("refresh", [False, True], ids=["token good", "token expired"])
 def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> None:
-    """Whatever it finds: no record, outcome, mail or write; only a refreshed token is kept."""
+    """Whatever it finds: no record, outcome, email or write; only a refreshed token is kept."""
     world = begin()
     for other in ("removed", "waits", "gone"):
         world.track(other)
@@ -52,7 +52,7 @@ def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> 
 
 
 def _kept(world: World) -> dict[bytes, bytes | None]:
-    """All of the ledger but the budget, what is counted of calls, and what a refresh may have changed."""
+    """The whole ledger without the budget, call counts, and what a refresh may have changed."""
     refreshed = any("oauth" in call for call in world.calls())
     kept = {
         key: value
@@ -81,7 +81,7 @@ def test_explain_of_a_refused_account_does_not_lose_it(begin: Begin) -> None:
 
 @pytest.mark.parametrize("kind", ["reset", "status"])
 def test_explain_answers_from_the_record_where_cronofy_cannot_be_asked(begin: Begin, kind: str) -> None:
-    """The last diagnosis, and a note that it was not read anew."""
+    """The last diagnosis, and a note that it was not freshly read."""
     world = begin()
     world.track()
     world.look()
@@ -106,7 +106,7 @@ def test_explain_answers_for_settled_events(begin: Begin) -> None:
 
 
 def test_an_urgent_question_waits_for_the_look_under_way(begin: Begin) -> None:
-    """And is answered as soon as that one gives the account back."""
+    """And is answered as soon as that look releases the account."""
     world = begin()
     world.track()
     lease = world.services.ledger.claim_account(world.sub, timedelta(minutes=1))
@@ -125,7 +125,7 @@ def test_an_urgent_question_waits_for_the_look_under_way(begin: Begin) -> None:
 
 
 def test_credentials_that_no_key_opens_are_named_and_lose_nothing(begin: Begin) -> None:
-    """A vault key was taken out too early: the answer names the setting, and the account is not lost."""
+    """A vault key was removed too early: the answer names the setting, and the account is not lost."""
     world = begin()
     world.track()
     world.services.ledger.vault = Vault([Fernet.generate_key().decode()])

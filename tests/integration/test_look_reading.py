@@ -1,4 +1,4 @@
-"""Looks that conclude nothing they should not: faults, the budget, dry runs, intake."""
+"""Looks that must not draw conclusions: faults, the budget, dry runs, intake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.run import looks
 
 
 def make_due(world: World, *event_ids: str) -> None:
-    """Let the events be due now."""
+    """Make the events due now."""
     for event_id in event_ids or ("e1",):
         assert world.services.ledger.nudge(world.sub, world.key(event_id))
 
@@ -33,7 +33,7 @@ def test_an_event_that_is_not_tracked_has_no_diagnosis(begin: Begin) -> None:
 
 
 def test_a_free_rider_that_is_assigned_is_settled_without_being_due(begin: Begin) -> None:
-    """The read of one event showed another's link: that one is done too, and not read again."""
+    """The read for one event showed another's link: that one is settled too, and not read again."""
     world = begin()
     world.track("due")
     world.track("rider")
@@ -51,7 +51,7 @@ def test_a_free_rider_that_is_assigned_is_settled_without_being_due(begin: Begin
 
 
 def test_ready_accounts_are_looked_at_soonest_first_and_each_once(begin: Begin) -> None:
-    """A batch serves all of several accounts, and one account's fault harms no other."""
+    """A batch looks at several accounts, and one account's fault does not affect the others."""
     world = begin()
     others = [world] + [World(world.services, world.control, _account(world, n)) for n in range(5)]
     for number, other in enumerate(others):
@@ -87,7 +87,7 @@ USERINFO = [
 
 @pytest.mark.parametrize("fault", USERINFO)
 def test_from_a_broken_userinfo_nothing_is_concluded(begin: Begin, fault: dict[str, Any]) -> None:
-    """Not a removed profile, not a write, not a word: the event is looked at again."""
+    """No removed profile, no write, no outcome: the event is looked at again."""
     world = begin()
     world.track()
     world.control.remove_profile(world.sub, world.profiles[0])
@@ -167,8 +167,8 @@ def test_a_confirming_read_that_fails_proves_nothing(begin: Begin) -> None:
     assert (answer["state"], world.types()) == ("pending", [])
 
 
-def test_out_of_budget_leaves_the_account_ready_and_untouched(begin: Begin) -> None:
-    """Nothing was asked, so nothing changes: the next sweep's look takes it up at once."""
+def test_without_budget_the_account_stays_ready_and_unchanged(begin: Begin) -> None:
+    """Nothing was asked, so nothing changes: the next sweep's look resumes at once."""
     world = begin(api_per_second=2, api_share=1)
     world.track()
     make_due(world)
@@ -180,8 +180,8 @@ def test_out_of_budget_leaves_the_account_ready_and_untouched(begin: Begin) -> N
     assert (world.stored(), world.standing(), world.calls()) == (before, {"ready"}, [])
 
 
-def test_out_of_budget_between_two_calls_leaves_the_event_due(begin: Begin) -> None:
-    """The read was paid, UserInfo was not: the event keeps its place."""
+def test_without_budget_between_two_calls_the_event_stays_due(begin: Begin) -> None:
+    """The read was granted, UserInfo was not: the event keeps its place."""
     world = begin(api_per_minute=1, api_share=1)
     world.track()
     make_due(world)
@@ -193,7 +193,7 @@ def test_out_of_budget_between_two_calls_leaves_the_event_due(begin: Begin) -> N
 
 
 def test_a_429_pauses_every_account(begin: Begin) -> None:
-    """The whole fleet waits as told, and the accounts stay ready."""
+    """The whole fleet waits for Retry-After, and the accounts stay ready."""
     world = begin()
     other = World(world.services, world.control, _account(world, 1))
     for each in (world, other):
@@ -210,7 +210,7 @@ def test_a_429_pauses_every_account(begin: Begin) -> None:
 
 
 def test_a_dry_run_writes_and_sends_nothing(begin: Begin) -> None:
-    """It diagnoses and records; neither Cronofy nor anybody's mailbox notices."""
+    """It diagnoses and records; neither Cronofy nor anybody's mailbox gets anything."""
     world = begin(dry_run=True, escalation_email="ops@example.org", grace=0)
     world.track("removed")
     world.track("expired", profile=world.profiles[1])
@@ -238,7 +238,7 @@ def test_a_dry_run_writes_and_sends_nothing(begin: Begin) -> None:
     ],
 )
 def test_an_impossible_start_harms_no_other_event(begin: Begin, start: str) -> None:
-    """A caller's empty date (as C# writes it) does not keep the account's other events from being seen."""
+    """A caller's empty date (as C# writes it) does not hide the account's other events."""
     world = begin()
     world.track("fine", hours=-1)
     body = {**world.body("odd"), "start": start, "end": start}
@@ -256,7 +256,7 @@ def test_an_impossible_start_harms_no_other_event(begin: Begin, start: str) -> N
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/userinfo"])
 def test_a_notification_outlives_a_look_that_failed(begin: Begin, path: str) -> None:
-    """What Cronofy told is told once: an error in between does not lose it."""
+    """Cronofy notifies only once: an error in between does not lose the notice."""
     world = begin()
     world.track()
     world.notify("e1", "conferencing_failing")
@@ -268,7 +268,7 @@ def test_a_notification_outlives_a_look_that_failed(begin: Begin, path: str) -> 
 
 
 def test_a_notification_with_a_bad_signature_is_counted_and_dropped(begin: Begin) -> None:
-    """Nothing becomes due by it, and nothing of it is kept."""
+    """It makes nothing due, and nothing of it is kept."""
     world = begin()
     world.track()
     notification = ReceiveNotification(body='{"event": {"event_id": "e1"}}', signature="x", sub=world.sub)
@@ -279,8 +279,8 @@ def test_a_notification_with_a_bad_signature_is_counted_and_dropped(begin: Begin
     assert world.standing() == {"waiting"}
 
 
-def test_an_untracked_event_is_looked_at_no_more(begin: Begin) -> None:
-    """Untracking twice does no harm."""
+def test_an_untracked_event_gets_no_looks(begin: Begin) -> None:
+    """Untracking twice is harmless."""
     world = begin()
     world.track()
     one = OneEvent(sub=world.sub, calendar_id=world.calendar_id, event_id="e1")

@@ -1,4 +1,4 @@
-"""Removed profiles: the writes that set another one, whatever happens to them on the way."""
+"""Removed profiles: the writes that set another one, and everything that can happen to them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def removed(begin: Begin, *event_ids: str, **settings: Any) -> World:
 
 
 def forget_spending(world: World) -> None:
-    """As though a minute had passed."""
+    """As if a minute had passed."""
     redis = world.services.ledger.redis
     for key in list(redis.scan_iter(match=f"{world.services.ledger.prefix}:budget:*")):
         redis.delete(key)
@@ -39,7 +39,7 @@ def posts(world: World) -> int:
 
 
 def moment(shown: dict[str, str]) -> datetime:
-    """A start or end as the sandbox shows it."""
+    """A start or end in the format of the sandbox."""
     return datetime.fromisoformat(shown["time"])
 
 
@@ -103,7 +103,7 @@ FAULTS = [
 def test_an_update_without_an_answer_is_sent_again_only_after_a_read(
     begin: Begin, fault: dict[str, Any], events: tuple[str, ...]
 ) -> None:
-    """It did not arrive: the next look reads first, then writes once more, and tells of it once."""
+    """It did not arrive: the next look reads first, then writes again, and publishes it once."""
     world = removed(begin, *events, http_timeout=0.4)
     world.control.add_fault(**fault, match=POST, times=2 if fault.get("status") == 401 else 1)
 
@@ -120,8 +120,8 @@ def test_an_update_without_an_answer_is_sent_again_only_after_a_read(
     assert world.types() == ["reassigned"] * len(events)
 
 
-def test_an_update_whose_answer_was_lost_is_told_when_it_is_seen_in_effect(begin: Begin) -> None:
-    """It did arrive: the next look finds the link, writes nothing, and owes both outcomes."""
+def test_an_update_whose_answer_was_lost_is_published_once_seen_in_effect(begin: Begin) -> None:
+    """It did arrive: the next look finds the link, writes nothing, and publishes both outcomes."""
     world = removed(begin, http_timeout=0.3)
     world.control.set_settings(generation_seconds=0)
     world.control.add_fault("slow", seconds=0.5, match=POST, times=1)
@@ -137,8 +137,8 @@ def test_an_update_whose_answer_was_lost_is_told_when_it_is_seen_in_effect(begin
     assert posts(world) == 1
 
 
-def test_an_update_that_was_never_sent_is_not_told(begin: Begin) -> None:
-    """The budget did not reach for the write, and somebody else mended the event: no `reassigned`."""
+def test_an_update_that_was_never_sent_is_not_published(begin: Begin) -> None:
+    """The budget was too small for the write, and somebody else fixed the event: no `reassigned`."""
     world = removed(begin, api_per_minute=2, api_share=1)
     world.look()
     assert posts(world) == 0
@@ -167,7 +167,7 @@ def _looked(world: World) -> str:
 def test_a_refused_update_is_never_sent_again(
     begin: Begin, fault: dict[str, Any], events: tuple[str, ...]
 ) -> None:
-    """Cronofy said no for good: a person is told, and the same write is not tried once more."""
+    """Cronofy refused for good: a person is told, and the same write is not tried again."""
     world = removed(begin, *events)
     world.control.add_fault(**fault, match=POST)
 
@@ -192,12 +192,12 @@ def test_a_refused_update_is_escalated_once(begin: Begin) -> None:
 
 
 def test_a_notification_during_the_write_does_not_make_it_twice(begin: Begin) -> None:
-    """What Cronofy accepted is known to be written, whoever made the event due meanwhile."""
+    """An accepted write is known, whoever makes the event due in the meantime."""
     world = removed(begin)
     world.control.add_fault("slow", seconds=0.5, match=POST, times=1)
     look = threading.Thread(target=world.look)
     look.start()
-    wait_until(lambda: posts(world), what="the write to be under way")
+    wait_until(lambda: posts(world), what="the write to start")
     world.services.ledger.nudge(world.sub, world.key())
     look.join(10)
 
@@ -225,7 +225,7 @@ def test_a_profile_is_set_on_an_event_at_most_once(begin: Begin) -> None:
 
 @pytest.mark.parametrize("policy", ["never", "any_connected"])
 def test_the_policy_decides(begin: Begin, policy: str) -> None:
-    """`never` leaves it to a person; `any_connected` takes the one that is connected, whatever its kind."""
+    """`never` leaves it to a person; `any_connected` takes the connected one, whatever its provider."""
     world = begin(1, replacement=policy)
     world.control.add_conferencing_profile(world.sub, provider_name="go_to", profile_id="pro_goto")
     world.track()
@@ -238,7 +238,7 @@ def test_the_policy_decides(begin: Begin, policy: str) -> None:
 
 
 def test_an_event_moved_meanwhile_keeps_its_new_time(begin: Begin) -> None:
-    """The write carries the start, end and summary that were just read."""
+    """The write has the start, end and summary that were just read."""
     world = removed(begin)
     start, end = NOW + timedelta(hours=72), NOW + timedelta(hours=73)
     world.control.move_event(
@@ -253,7 +253,7 @@ def test_an_event_moved_meanwhile_keeps_its_new_time(begin: Begin) -> None:
 
 
 def test_an_account_lost_between_read_and_write_writes_nothing(begin: Begin) -> None:
-    """The grant goes while the write is under way: it stays due, and the next look finds the account lost."""
+    """The grant ends during the write: the event stays due, and the next look finds the account lost."""
     world = removed(begin)
     world.control.add_fault("status", status=401, match=POST, times=1)
     world.control.revoke_refresh_token(world.sub)

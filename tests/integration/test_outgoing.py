@@ -1,4 +1,4 @@
-"""Outcomes on their way to the task that wants them: in order, one process at a time, for a while."""
+"""Sending outcomes to the task that wants them: in order, one process at a time, for a limited time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from worker.run.delivery import deliver_outcomes
 
 @pytest.fixture
 def outcomes(ledger: Ledger) -> OutcomeStream:
-    """A stream of four."""
+    """A stream of four outcomes."""
     ledger.track("acc", an_event())
     ledger.commit(claim(ledger), Change(outcomes=[outcome() for _ in range(4)]))
     return ledger.outcomes
 
 
 def test_all_are_delivered_in_order_and_once(outcomes: OutcomeStream) -> None:
-    """The next call delivers only what is new."""
+    """The next call sends only what is new."""
     sent: list[str] = []
 
     assert deliver_outcomes(outcomes, sent.append) == 4
@@ -48,7 +48,7 @@ def test_while_one_delivers_no_other_does(outcomes: OutcomeStream) -> None:
 def test_a_slow_broker_ends_a_turn_before_the_next_one_begins(
     outcomes: OutcomeStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left waits for the next wake-up, and nothing is delivered twice."""
+    """The rest waits for the next wake-up, and nothing is sent twice."""
     monkeypatch.setattr(delivery, "DELIVERY_SECONDS", 0.5)
     sent: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Events that make their looks fail: parked in the end, told once, kept with the way back; nobody waits."""
+"""Events whose looks fail: finally parked, published once, kept with a way back; nobody else waits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from sandbox.server import RunningSandbox
 from tests.integration.poison import (
     QUICK,
+    dead_letters,
     gauge,
     is_parked,
-    letters,
     make_all_due,
     neighbour,
     poison,
@@ -30,22 +30,22 @@ from worker.run import looks
 
 @pytest.fixture
 def begin(begin: Begin, running: RunningSandbox) -> Begin:
-    """Begins a world with plenty of budget, at a sandbox that makes conferences at once."""
+    """Starts a world with plenty of budget, at a sandbox that makes conferences at once."""
     running.control.set_settings(generation_seconds=0)
     return lambda **settings: begin(**{**QUICK, **settings})
 
 
-def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never_notice(
+def test_a_poisoned_event_is_parked_without_affecting_its_neighbours(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One outcome, one email, one dead letter; the others settle at the first look, replay mends it."""
+    """One outcome, one email, one dead letter; the others settle at the first look, and replay fixes it."""
     world = begin(escalation_email="operator@example.org")
     for event_id in ("good-1", "bad", "good-2"):
         world.track(event_id)
     far = neighbour(world)
     tried = poison(monkeypatch, KeyError("profile"))
 
-    # One that is read by the way, before its turn, is judged and not yet blamed.
+    # When read along with others before its turn, it is judged but not yet blamed.
     make_all_due(world)
     run_until(world, lambda: tried, "the first look")
     assert [state(world, name) for name in ("good-1", "bad", "good-2")] == ["assigned", None, "assigned"]
@@ -58,7 +58,7 @@ def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never
     assert [(outcome["type"], outcome["sub"]) for outcome in about] == [("escalated", world.sub)]
     reason = "Parked: 5 looks in a row at this event failed, the last one with KeyError."
     assert about[0]["detail"] == {"reason": reason}
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     ids = {"sub": world.sub, "calendar_id": world.calendar_id, "event_id": "bad"}
     assert (kept.letter.task, kept.letter.kwargs) == ("conferencing.reconcile_event", ids)
     assert kept.letter.reason == reason
@@ -80,7 +80,7 @@ def test_a_poisoned_event_is_parked_after_so_many_looks_and_its_neighbours_never
 
 @pytest.mark.parametrize("limit", [1, 2, 7])
 def test_the_limit_is_the_setting(begin: Begin, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    """Exactly so many looks fail."""
+    """Exactly that many looks fail."""
     world = begin(max_attempts=limit)
     world.track("bad")
     tried = poison(monkeypatch, ValueError())
@@ -90,7 +90,7 @@ def test_the_limit_is_the_setting(begin: Begin, monkeypatch: pytest.MonkeyPatch,
     assert len(tried) == limit
 
 
-#: Where a record can make the program fail, each by the name that is replaced there.
+#: Where a record can make the program fail, by the name that is replaced there.
 STAGES = {
     "its part of the answer": "worker.reconcile.observe.read_event",
     "what is planned for the whole look": "worker.reconcile.look.plan_reading",
@@ -104,7 +104,7 @@ STAGES = {
 def test_it_is_blamed_wherever_it_makes_the_look_fail(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    """Its neighbours, which wait for the same, get what they are to get in the same look or the next."""
+    """Its neighbours, waiting for the same, get their result in the same look or the next."""
     world = begin(profiles=3)
     world.control.set_settings(generation_seconds=3600)
     for event_id in ("good-1", "bad", "good-2"):
@@ -124,20 +124,18 @@ def test_it_is_blamed_wherever_it_makes_the_look_fail(
 
     run_until(world, lambda: len(world.writes()) == 2, "the neighbours to be served")
     held_against = [world.stored(name).event.attempts for name in ("good-1", "good-2")]
-    run_until(world, lambda: letters(world), "it to be parked")
+    run_until(world, lambda: dead_letters(world), "it to be parked")
 
     assert held_against == [0, 0]
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     assert "LookupError" in kept.letter.reason
     assert sorted(write["event_id"] for write in world.writes()) == ["good-1", "good-2"]
     escalated = [o["event_id"] for o in world.outcomes() if o["type"] == "escalated"]
     assert escalated == ["bad"]
 
 
-def test_an_email_leaves_out_what_cannot_be_put_into_it(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The user is asked for the sake of the others, and the event is parked."""
+def test_an_email_omits_an_event_it_cannot_contain(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user is asked because of the others, and the event is parked."""
     world = begin(max_attempts=2)
     world.control.set_settings(generation_seconds=3600)
     for event_id in ("good-1", "bad", "good-2"):
@@ -162,7 +160,7 @@ def test_an_email_leaves_out_what_cannot_be_put_into_it(
 
 
 def test_what_a_look_fails_with_shows_no_secret(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens, client secret, vault key and relink URL in an error are masked in letter and outcome."""
+    """Tokens, client secret, vault key and relink URL in an error are masked in dead letter and outcome."""
     world = begin(max_attempts=1)
     account = world.control.account(world.sub)
     secrets = [
@@ -177,16 +175,14 @@ def test_what_a_look_fails_with_shows_no_secret(begin: Begin, monkeypatch: pytes
 
     run_until(world, lambda: is_parked(world), "it to be parked")
 
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     assert "RuntimeError: planted *** *** *** *** ***" in (kept.letter.traceback or "")
     shown = repr([kept, world.outcomes(), world.stored("bad")])
     assert [secret for secret in secrets if secret in shown] == []
 
 
-def test_what_is_cut_off_a_long_traceback_leaves_no_half_of_a_secret(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A token that stands where the traceback is cut is masked first."""
+def test_a_cut_traceback_contains_no_partial_secret(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token at the place where the traceback is cut is masked first."""
     world = begin(max_attempts=1)
     token = world.control.account(world.sub)["access_token"]
     half = len(token) // 2
@@ -195,13 +191,13 @@ def test_what_is_cut_off_a_long_traceback_leaves_no_half_of_a_secret(
 
     run_until(world, lambda: is_parked(world), "it to be parked")
 
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     assert len(kept.letter.traceback or "") == LONGEST_TRACEBACK
     assert token[-half + 1 :] not in (kept.letter.traceback or "")
 
 
-def test_errors_from_outside_never_park(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cronofy is away for many looks, and this machine's disk is full for as many: nobody is to blame."""
+def test_external_errors_never_park(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cronofy is down for many looks, and this machine's disk is full for as many: no event is to blame."""
     world = begin(max_attempts=2)
     world.track("e1")
     world.control.add_fault("status", status=503)
@@ -214,14 +210,12 @@ def test_errors_from_outside_never_park(begin: Begin, monkeypatch: pytest.Monkey
         monkeypatch.undo()
 
     run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
-    assert letters(world) == []
+    assert dead_letters(world) == []
     assert world.types() == ["assigned"]
 
 
-def test_a_diagnosis_clears_what_was_held_against_an_event(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Failures count only in a row."""
+def test_a_diagnosis_clears_the_failed_looks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only consecutive failures count."""
     world = begin(max_attempts=1000)
     world.control.set_settings(generation_seconds=3600)
     world.track("bad")
@@ -233,13 +227,13 @@ def test_a_diagnosis_clears_what_was_held_against_an_event(
     run_until(world, lambda: state(world, "bad") == "pending", "a diagnosis")
 
     assert world.stored("bad").event.attempts == 0
-    assert letters(world) == []
+    assert dead_letters(world) == []
 
 
-def test_a_notification_leaves_a_parked_event_alone_and_is_heard_later(
+def test_a_notification_leaves_a_parked_event_parked_and_is_kept(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it says cannot mend the record; the look that comes after all takes it up."""
+    """It cannot fix the record; the next look that does happen gets the notice."""
     world = begin(max_attempts=1)
     world.control.set_settings(generation_seconds=3600)
     world.track("bad")
@@ -258,23 +252,23 @@ def test_a_notification_leaves_a_parked_event_alone_and_is_heard_later(
 def test_asked_for_again_it_is_tried_once_and_keeps_one_letter(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is not mended every question costs one look; the newest letter takes the old one's place."""
+    """Until it is fixed every question costs one look; a new dead letter replaces the old one."""
     world = begin()
     world.track("bad")
     tried = poison(monkeypatch, KeyError())
     run_until(world, lambda: is_parked(world), "it to be parked")
-    [first] = letters(world)
+    [first] = dead_letters(world)
 
     answer = world.look("bad")
 
     assert len(tried) == 6
     assert (answer["next_check_at"], gauge(world, "events:parked")) == (None, 1)
-    [second] = letters(world)
+    [second] = dead_letters(world)
     assert second.letter_id != first.letter_id
 
 
-def test_tracking_it_again_takes_it_up(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record is another one, with nothing held against it."""
+def test_tracking_it_again_resumes_it(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is a new one, with no failures counted."""
     world = begin(max_attempts=1)
     world.track("bad")
     poison(monkeypatch, KeyError())
@@ -287,10 +281,8 @@ def test_tracking_it_again_takes_it_up(begin: Begin, monkeypatch: pytest.MonkeyP
     assert gauge(world, "events:parked") == 0
 
 
-def test_a_revival_that_cannot_be_looked_at_now_is_not_forgotten(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The fleet is paused while an operator replays the letter: its turn comes after the pause."""
+def test_a_replayed_event_is_looked_at_after_the_pause(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fleet is paused while an operator replays the dead letter: its turn comes after the pause."""
     world = begin(max_attempts=1)
     world.track("bad")
     poison(monkeypatch, KeyError())
@@ -305,8 +297,10 @@ def test_a_revival_that_cannot_be_looked_at_now_is_not_forgotten(
     run_until(world, lambda: state(world, "bad") == "assigned", "it to settle")
 
 
-def test_forgetting_the_account_takes_the_letter_along(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the account is left: neither gauge nor letter."""
+def test_forgetting_the_account_removes_the_dead_letter(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the account is left: neither gauge nor dead letter."""
     world = begin(max_attempts=1)
     world.track("bad")
     poison(monkeypatch, KeyError())
@@ -314,14 +308,12 @@ def test_forgetting_the_account_takes_the_letter_along(begin: Begin, monkeypatch
 
     world.services.ledger.forget(world.sub)
 
-    assert letters(world) == []
+    assert dead_letters(world) == []
     assert (gauge(world, "events:parked"), gauge(world, "events:pending")) == (0, 0)
 
 
-def test_a_failure_that_nobody_can_be_blamed_for_takes_the_events_apart(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All of a look are suspected at first; each is then looked at alone, and only one stays suspected."""
+def test_an_unattributed_failure_splits_the_look(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All events of a look are suspects at first; each is then looked at alone, and one remains."""
     world = begin(max_attempts=3)
     names = ["good-1", "bad", "good-2"]
     for event_id in names:
@@ -352,7 +344,7 @@ def looks_observe() -> Callable[..., Any]:
 
 
 def test_a_suspect_that_is_put_off_keeps_its_count(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An attempt that the budget broke off is none."""
+    """An attempt that the budget broke off does not count."""
     world = begin(max_attempts=1000)
     world.track("bad")
     tried = poison(monkeypatch, KeyError())

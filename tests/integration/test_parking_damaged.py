@@ -1,4 +1,4 @@
-"""Records and accounts that cannot be read: set aside at once, and no obstacle to anybody."""
+"""Records and accounts that cannot be read: set aside at once, without affecting others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from sandbox.server import RunningSandbox
-from tests.integration.poison import QUICK, letters, neighbour, run_until, state
+from tests.integration.poison import QUICK, dead_letters, neighbour, run_until, state
 from tests.integration.world import Begin, World
 from worker.intake import accept
 from worker.intake.payloads import TrackEvent
@@ -17,7 +17,7 @@ from worker.ledger.records import EventKey
 
 @pytest.fixture
 def begin(begin: Begin, running: RunningSandbox) -> Begin:
-    """Begins a world with plenty of budget, at a sandbox that makes conferences at once."""
+    """Starts a world with plenty of budget, at a sandbox that makes conferences at once."""
     running.control.set_settings(generation_seconds=0)
     return lambda **settings: begin(**{**QUICK, **settings})
 
@@ -34,7 +34,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda _: b"",
     "half a header": lambda value: value[:9],
     "a header alone": lambda value: value[:25],
-    "a header of no numbers": lambda value: b"\xff" * 25 + value[25:],
+    "a header without numbers": lambda value: b"\xff" * 25 + value[25:],
     "not deflated": lambda value: value[:25] + b"\xff" * 40,
     "cut off": lambda value: value[:-7],
     "no record": lambda value: value[:25] + b"\x4b\x04\x00",
@@ -45,7 +45,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
 def test_a_record_that_cannot_be_read_is_set_aside_at_once(
     begin: Begin, damage: Callable[[bytes], bytes]
 ) -> None:
-    """It leaves the ledger for the dead letters, the others settle in the same look, and that is told."""
+    """It moves to the dead letters, the others settle in the same look, and the parking is reported."""
     world = begin(escalation_email="operator@example.org")
     for event_id in ("good-1", "bad", "good-2"):
         world.track(event_id)
@@ -58,23 +58,23 @@ def test_a_record_that_cannot_be_read_is_set_aside_at_once(
 
     assert state(world, "good-2") == "assigned"
     assert world.services.ledger.redis.hexists(key, cast("str", field)) is False
-    [kept] = letters(world)
+    [kept] = dead_letters(world)
     assert (kept.letter.task, kept.letter.record) == ("conferencing.track", damaged)
     assert kept.letter.kwargs == {
         "sub": world.sub,
         "calendar_id": world.calendar_id,
         "event": {"event_id": "bad"},
     }
-    [told] = [outcome for outcome in world.outcomes() if outcome["event_id"] == "bad"]
-    assert (told["type"], told["calendar_id"]) == ("escalated", world.calendar_id)
+    [outcome] = [outcome for outcome in world.outcomes() if outcome["event_id"] == "bad"]
+    assert (outcome["type"], outcome["calendar_id"]) == ("escalated", world.calendar_id)
     assert [b"bad" in mail.message for mail in world.mails()] == [True]
     run_until(world, lambda: world.services.ledger.pending(far) == (), "the other account to settle")
     accept.track(world.services, TrackEvent.model_validate(dict(kept.letter.kwargs)))
     run_until(world, lambda: state(world, "bad") == "assigned", "it to settle once it is tracked again")
 
 
-def test_a_record_under_another_ones_field_is_no_record(begin: Begin) -> None:
-    """Else it would be looked at for ever, since nothing can be written to it; nor is garbage a field."""
+def test_a_record_under_another_events_field_is_set_aside(begin: Begin) -> None:
+    """Otherwise it would be looked at forever, since nothing can be written to it; nor is garbage a field."""
     world = begin()
     world.track("good")
     key, _, value = _raw(world, "good")
@@ -85,12 +85,12 @@ def test_a_record_under_another_ones_field_is_no_record(begin: Begin) -> None:
     run_until(world, lambda: world.services.ledger.redis.hlen(key) == 0, "all of them to be gone")
 
     assert state(world, "good") == "assigned"
-    assert len(letters(world)) == 3
+    assert len(dead_letters(world)) == 3
 
 
 @pytest.mark.parametrize("part", ["memo", "profile", "last_notice", "credentials"])
-def test_a_damaged_account_stops_nobody(begin: Begin, part: str) -> None:
-    """Without its memory an account is looked at as though for the first time; without tokens it waits."""
+def test_a_damaged_account_does_not_block_others(begin: Begin, part: str) -> None:
+    """Without its memo an account is looked at as if for the first time; without tokens it waits."""
     world = begin()
     world.track("e1")
     far = neighbour(world)
@@ -105,4 +105,4 @@ def test_a_damaged_account_stops_nobody(begin: Begin, part: str) -> None:
         run_until(world, lambda: world.stored().event.failures > 2, "looks that fail")
         world.connect()
         run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
-    assert letters(world) == []
+    assert dead_letters(world) == []

@@ -1,4 +1,4 @@
-"""Events that kill the process that looks at them, and processes that die by accident."""
+"""Events that kill the process looking at them, and processes that die by accident."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.reconcile import look, verdict
 from worker.run import looks
 
-#: What a process that died of its event ends with, and one that came through.
+#: Exit codes: the process died of its event, or survived.
 DEAD, THROUGH = 9, 0
 #: Forked from a process that has neither threads nor connections.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -27,13 +27,13 @@ PROCESSES.set_forkserver_preload(["worker.run.looks", "sandbox.server", "pytest"
 
 @pytest.fixture
 def begin(begin: Begin, running: RunningSandbox) -> Begin:
-    """Begins a world whose looks follow each other at once, at a sandbox that makes conferences at once."""
+    """Starts a world with frequent looks, at a sandbox that makes conferences at once."""
     running.control.set_settings(generation_seconds=0)
     return lambda **settings: begin(**{**QUICK, "recheck_min": 0.01, "recheck_max": 0.02, **settings})
 
 
 def die_of(settings: Settings, event_id: str) -> None:
-    """In a process of its own: one batch of looks, and those that it hands over; this event's is the last."""
+    """In a separate process: one batch of looks and its follow-ups, which this event kills."""
 
     def die_of_one(lease: Any, stored: Any, *args: Any) -> Any:
         if stored.event.key.event_id == event_id:
@@ -48,7 +48,7 @@ def die_of(settings: Settings, event_id: str) -> None:
 
 
 def batch(world: World, event_id: str = "bad") -> int:
-    """One batch, long after the last: the leases that it left have expired. How its process ended."""
+    """One batch, after all earlier leases have expired. Returns how its process ended."""
     ledger = world.services.ledger
     leased = cast("list[bytes]", ledger.redis.zrange(f"{ledger.prefix}:leased", 0, -1))
     for sub in leased:
@@ -61,7 +61,7 @@ def batch(world: World, event_id: str = "bad") -> int:
 
 
 def another(world: World, event_id: str) -> str:
-    """One more account with this event."""
+    """Another account with this event."""
     account = world.control.create_account(
         conferencing_profiles=[{"provider_name": "zoom", "profile_id": f"pro_{event_id}"}]
     )
@@ -76,7 +76,7 @@ def another(world: World, event_id: str) -> str:
 
 
 def test_an_event_that_kills_its_process_is_parked_and_its_neighbours_settle(begin: Begin) -> None:
-    """After five deaths, without a sixth; all others of its account and of its batch are through by then."""
+    """After five deaths, without a sixth; by then all others of its account and batch are done."""
     world = begin()
     for event_id in ("good-1", "bad", "good-2"):
         world.track(event_id)
@@ -100,8 +100,8 @@ def test_an_event_that_kills_its_process_is_parked_and_its_neighbours_settle(beg
     assert world.look("bad")["state"] == "assigned"
 
 
-def test_an_account_alone_with_such_an_event_dies_as_often(begin: Begin) -> None:
-    """Its deaths are counted from the first."""
+def test_an_event_alone_in_its_account_kills_as_often(begin: Begin) -> None:
+    """Its deaths count from the first one."""
     world = begin(max_attempts=4)
     world.track("bad")
 
@@ -111,8 +111,8 @@ def test_an_account_alone_with_such_an_event_dies_as_often(begin: Begin) -> None
     assert world.stored("bad").event.parked
 
 
-def test_accidents_blame_nobody(begin: Begin) -> None:
-    """Workers are killed ten times with the account in their hands; after every other a look ends."""
+def test_random_deaths_park_nothing(begin: Begin) -> None:
+    """Workers are killed ten times while holding the account; after every other one a look completes."""
     world = begin(max_attempts=2)
     world.control.set_settings(generation_seconds=3600)
     for event_id in ("e1", "e2"):
@@ -131,8 +131,8 @@ def test_accidents_blame_nobody(begin: Begin) -> None:
     assert list(world.services.dead_letters) == []
 
 
-def test_a_lease_given_back_is_no_look_that_died(begin: Begin) -> None:
-    """Whoever puts an account off, or only explains, leaves the count as it was."""
+def test_a_released_lease_is_not_a_death(begin: Begin) -> None:
+    """Putting an account off, or only explaining, leaves the count unchanged."""
     world = begin()
     world.track("e1")
     ledger, lease = world.services.ledger, world.services.settings.lease

@@ -1,4 +1,4 @@
-"""An operator's pause: no call to Cronofy and no email, and nothing is lost by it."""
+"""An operator's pause: no call to Cronofy and no email, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def running() -> Iterator[RunningSandbox]:
         yield sandbox
 
 
-def test_a_paused_fleet_asks_cronofy_nothing_and_goes_on_where_it_was(begin: Callable[..., World]) -> None:
-    """Intake goes on, no look is woken, a question is answered from the ledger; after it all is as ever."""
+def test_a_paused_fleet_makes_no_calls_and_resumes_where_it_was(begin: Callable[..., World]) -> None:
+    """Intake continues, no look is started, a question is answered from the ledger; then all resumes."""
     world = begin()
     world.services.ledger.set_paused(True)
 
@@ -42,8 +42,8 @@ def test_a_paused_fleet_asks_cronofy_nothing_and_goes_on_where_it_was(begin: Cal
     assert world.types() == ["assigned"]
 
 
-def test_a_paused_fleet_sends_no_mail(begin: Callable[..., World]) -> None:
-    """What is in the outbox stays there, and is due again afterwards."""
+def test_a_paused_fleet_sends_no_email(begin: Callable[..., World]) -> None:
+    """Emails stay in the outbox, and are due again afterwards."""
     world = begin()
     world.control.disconnect_profile(world.sub, world.profiles[0])
     world.track()
@@ -61,7 +61,7 @@ def test_a_paused_fleet_sends_no_mail(begin: Callable[..., World]) -> None:
 
 
 def test_a_pause_keeps_the_time_at_which_it_began(begin: Callable[..., World]) -> None:
-    """To pause a fleet that is paused changes nothing, and neither does resuming one that is not."""
+    """Pausing a paused fleet changes nothing, nor does resuming one that is not paused."""
     ledger = begin().services.ledger
     assert ledger.paused_since() is None
 

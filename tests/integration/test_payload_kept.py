@@ -1,4 +1,4 @@
-"""A payload on which a task fails for no fault of its own is not lost either."""
+"""A good payload whose task fails is not lost either."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KWARGS = {"sub": "acc_unlucky"}
 
 
 def fail(world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Have the task fail with this error once its payload was found good."""
+    """Make the task fail with this error once its payload was accepted."""
 
     def service(*_: object) -> bool:
         raise error
@@ -39,12 +39,12 @@ def kept(world: World) -> list[tuple[str, str, Any]]:
 @pytest.mark.parametrize(
     "error",
     [KeyError("x"), DataError("x"), RedisError("x")],
-    ids=["a bug", "what Redis cannot take", "a script"],
+    ids=["a bug", "what Redis cannot store", "a script"],
 )
-def test_what_fails_unforeseen_is_kept(
+def test_what_fails_unexpectedly_is_kept(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """The caller is told, and the letter has all that was sent."""
+    """The caller gets the error, and the dead letter has everything that was sent."""
     world = begin()
 
     with pytest.raises(type(error)):
@@ -57,10 +57,10 @@ def test_what_fails_unforeseen_is_kept(
 @pytest.mark.parametrize(
     "error", [RedisConnectionError("x"), ReadOnlyError("x")], ids=["Redis is away", "Redis takes no writes"]
 )
-def test_what_an_outage_stops_is_given_back_and_not_kept(
+def test_what_an_outage_stops_is_redelivered_and_not_kept(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """It is delivered again, as often as it takes."""
+    """It is redelivered, as often as needed."""
     world = begin()
 
     with pytest.raises(Reject) as given_back:

@@ -1,4 +1,4 @@
-"""SmtpMailer against real servers on loopback: what arrives, and which failures are whose."""
+"""SmtpMailer against real servers on loopback: what arrives, and how failures are classified."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ MESSAGE = compose_relink(
     MailEnvelope("no-reply@example.org", None, "<mail-1@example.org>", datetime(2026, 11, 30, tzinfo=UTC)),
 )
 
-#: What no reason may repeat: addresses, credentials, what the mail says.
+#: What no reason may contain: addresses, credentials, the email's text.
 SECRETS = ("dana", "no-reply", "user", "hunter2", "s3cret", "chatty")
 
 
 class Inbox:
-    """An aiosmtpd handler that keeps what it takes and answers as it is told."""
+    """An aiosmtpd handler that keeps what it receives and answers as configured."""
 
     def __init__(self, rcpt: str = "250 ok", data: str = "250 ok") -> None:
         self.rcpt, self.data = rcpt, data
@@ -76,7 +76,7 @@ def check_login(
 
 @contextmanager
 def mail_server(inbox: Inbox, **options: Any) -> Iterator[int]:
-    """A real SMTP server on a free port of loopback, and that port."""
+    """A real SMTP server on a free loopback port, and the port."""
     controller = Controller(inbox, hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
     try:
@@ -94,7 +94,7 @@ def scripted_server(script: Callable[[socket.socket], None]) -> Iterator[int]:
         try:
             with listener.accept()[0] as connection:
                 script(connection)
-        except OSError:  # the client is gone, which is what some scripts wait for
+        except OSError:  # the client is gone, which some scripts wait for
             pass
 
     thread = threading.Thread(target=play)
@@ -117,7 +117,7 @@ def failure(mailer: SmtpMailer) -> MailError:
 
 
 def test_mail_arrives_as_composed() -> None:
-    """One mail, one recipient, the same words on the other side."""
+    """One email, one recipient, the same text on the other side."""
     inbox = Inbox()
     with mail_server(inbox) as port:
         SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
@@ -156,8 +156,8 @@ def test_mail_arrives_as_composed() -> None:
         ),
     ],
 )
-def test_refusal_tells_whose_fault_it_is(inbox: Inbox, permanent: bool, reason: str) -> None:
-    """5xx to the recipient or the message is for good; 4xx and what is ours to fix is not."""
+def test_refusal_is_classified(inbox: Inbox, permanent: bool, reason: str) -> None:
+    """5xx to the recipient or the message is final; 4xx and configuration errors are not."""
     with mail_server(inbox) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
 
@@ -185,8 +185,8 @@ def test_login_succeeds_with_percent_encoded_credentials() -> None:
         pytest.param({}, "does not support what the SMTP URL asks for at login", id="not offered"),
     ],
 )
-def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -> None:
-    """A login that fails is the configuration's fault, named as such, and leaves the server alone a while."""
+def test_refused_login_keeps_the_email(options: dict[str, object], reason: str) -> None:
+    """A failed login is the configuration's fault, reported as such, and pauses further attempts."""
     inbox = Inbox()
     with mail_server(inbox, **options) as port:
         error = failure(SmtpMailer(f"smtp://user:hunter2@127.0.0.1:{port}"))
@@ -197,8 +197,8 @@ def test_refused_login_keeps_the_mail(options: dict[str, object], reason: str) -
     assert inbox.envelopes == []
 
 
-def test_refused_connection_may_pass() -> None:
-    """Nobody listens: try again later."""
+def test_refused_connection_is_retried() -> None:
+    """Nothing is listening: try again later."""
     error = failure(SmtpMailer(f"smtp://127.0.0.1:{free_port()}"))
 
     assert str(error) == "the mail server refused the connection, while connecting"
@@ -206,7 +206,7 @@ def test_refused_connection_may_pass() -> None:
 
 
 def converse(connection: socket.socket, *, until: bytes) -> None:
-    """Agree to everything until a line that begins with `until` was read; that one stays unanswered."""
+    """Accept everything until a line beginning with `until`; that one stays unanswered."""
     connection.sendall(b"220 chatty\r\n")
     in_message = False
     for line in map(bytes.upper, connection.makefile("rb")):
@@ -229,8 +229,8 @@ def converse(connection: socket.socket, *, until: bytes) -> None:
         pytest.param(b"HTTP/1.1 400 chatty\r\n", "gave an invalid answer, while connecting", id="not SMTP"),
     ],
 )
-def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
-    """Whatever a server says instead of a welcome, the mail is kept."""
+def test_unfriendly_greeting_is_retried(greeting: bytes, reason: str) -> None:
+    """Whatever a server says instead of a greeting, the email is kept."""
     with scripted_server(lambda connection: connection.sendall(greeting)) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
 
@@ -250,8 +250,8 @@ def test_unfriendly_greeting_may_pass(greeting: bytes, reason: str) -> None:
         pytest.param(b".\r\n", "ended at the message, which may or may not have arrived", id="after DATA"),
     ],
 )
-def test_lost_connection_may_pass(until: bytes, reason: str) -> None:
-    """A connection that dies is not the mail's fault; once the message was sent its fate is unknown."""
+def test_lost_connection_is_retried(until: bytes, reason: str) -> None:
+    """A broken connection is not the email's fault; once the message was sent its fate is unknown."""
     with scripted_server(lambda connection: converse(connection, until=until)) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}"))
 
@@ -276,31 +276,31 @@ def test_silent_server_is_given_up_after_the_timeout() -> None:
 
 
 def test_slow_server_is_given_up_between_two_steps() -> None:
-    """A server that answers every single wait in time, but takes three times as long in all, gets no mail."""
+    """A server that meets every single timeout, but takes three times as long in all, gets no email."""
 
-    def dawdle(connection: socket.socket) -> None:
+    def stall(connection: socket.socket) -> None:
         for word in (b"220 chatty\r\n", b"250-chatty\r\n", b"250-well\r\n", b"250-let me see\r\n"):
             connection.sendall(word)
             time.sleep(0.25)
         connection.sendall(b"250 ok\r\n")
         connection.recv(1000)
 
-    with scripted_server(dawdle) as port:
+    with scripted_server(stall) as port:
         error = failure(SmtpMailer(f"smtp://127.0.0.1:{port}", timeout=timedelta(seconds=0.3)))
 
     assert str(error) == "the mail server did not answer in time, while connecting"
     assert not error.permanent
 
 
-def test_lost_goodbye_does_not_undo_a_sent_mail() -> None:
-    """Once the server took the message, a connection that dies before the goodbye changes nothing."""
+def test_a_connection_lost_at_quit_does_not_undo_a_sent_email() -> None:
+    """Once the server accepted the message, a connection that breaks before QUIT changes nothing."""
     with scripted_server(lambda connection: converse(connection, until=b"QUIT")) as port:
         SmtpMailer(f"smtp://127.0.0.1:{port}").send(MESSAGE)
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate with its key for 127.0.0.1, self-signed."""
+    """A self-signed certificate with its key for 127.0.0.1."""
     return Certificate.made(tmp_path_factory.mktemp("tls"))
 
 
@@ -318,10 +318,10 @@ def tls(certificate: Certificate) -> ssl.SSLContext:
         pytest.param("smtp+starttls", "tls_context", id="STARTTLS"),
     ],
 )
-def test_tls_is_spoken_and_verified(
+def test_tls_is_used_and_verified(
     scheme: str, option: str, tls: ssl.SSLContext, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trusted certificate lets the mail through; an unknown one does not, and is named as the reason."""
+    """A trusted certificate lets the email through; an unknown one does not, and is named as the reason."""
     inbox = Inbox()
     with mail_server(inbox, **{option: tls}) as port:
         url = f"{scheme}://127.0.0.1:{port}"
@@ -335,7 +335,7 @@ def test_tls_is_spoken_and_verified(
 
 
 def test_server_without_starttls_gets_nothing() -> None:
-    """Where STARTTLS was asked for and is not offered, neither credentials nor mail are sent in the clear."""
+    """If STARTTLS was requested but is not offered, neither credentials nor email are sent in plain text."""
     inbox = Inbox()
     with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
         error = failure(SmtpMailer(f"smtp+starttls://user:hunter2@127.0.0.1:{port}"))

@@ -1,4 +1,4 @@
-"""The sandbox's API over the wire: what reads give, what writes need and change."""
+"""The sandbox's API over HTTP: what reads return, and what writes need and change."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def add_own_event(control: Control, caller: Caller, days: float) -> None:
     ],
 )
 def test_bad_query_is_refused(caller: Caller, field: str, value: str, key: str) -> None:
-    """A query that cannot be read gets 422 and the key of the error under the parameter's name."""
+    """A query that cannot be parsed gets 422 and an error under the parameter's name."""
     response = caller.read(**{field: value})
     [[error]] = response.json()["errors"].values()
     assert (response.status_code, error["key"]) == (422, f"errors.{key}")
@@ -69,7 +69,7 @@ def test_bad_query_is_refused(caller: Caller, field: str, value: str, key: str) 
 def test_managed_events_only_when_asked_for(
     caller: Caller, control: Control, days: float, query: dict[str, str], found: list[str]
 ) -> None:
-    """The application's own events are read only on demand, but not bound by the default window."""
+    """The application's own events are read only on request, and outside the default window too."""
     caller.write(**an_event(days + 1))
     add_own_event(control, caller, days)
     assert caller.ids(**query) == found
@@ -90,7 +90,7 @@ def test_managed_events_only_when_asked_for(
     ],
 )
 def test_query_narrows_managed_events(caller: Caller, query: dict[str, str], found: list[str]) -> None:
-    """An explicit from, to or last_modified leaves managed events out; dates are read in tzid."""
+    """An explicit from, to or last_modified filters managed events; dates are read in tzid."""
     caller.write(start="2027-03-10T09:00:00Z", end="2027-03-10T10:00:00Z")
     assert caller.ids(only_managed="true", **query) == found
 
@@ -106,7 +106,7 @@ def test_localized_times_name_the_events_zone(caller: Caller) -> None:
 def test_pages_lead_to_each_other_on_the_same_origin(
     caller: Caller, control: Control, running: RunningSandbox
 ) -> None:
-    """next_page is absolute, on the origin called, this account's alone, and absent on the last page."""
+    """next_page is absolute, on the called origin, for this account only, and absent on the last page."""
     control.set_settings(page_size=2)
     for n in range(5):
         caller.write(**{**an_event(n + 1), "event_id": f"e{n}"})
@@ -123,7 +123,7 @@ def test_pages_lead_to_each_other_on_the_same_origin(
 # -- writing ----------------------------------------------------------------------------------------
 
 
-#: What is wrong: the field of the error, its key, and the body's fields that bring it about.
+#: The case, the field of the error, its key, and the body's fields that cause it.
 BAD_WRITES: dict[str, tuple[str, str, Any]] = {
     "no event id": ("event_id", "required", {"event_id": None}),
     "no summary": ("summary", "required", {"summary": None}),
@@ -151,7 +151,7 @@ BAD_WRITES: dict[str, tuple[str, str, Any]] = {
 
 @pytest.mark.parametrize("row", BAD_WRITES)
 def test_bad_write_is_refused(caller: Caller, row: str) -> None:
-    """A body that lacks something or does not fit gets 422 by field, and nothing is written."""
+    """An incomplete or invalid body gets 422 by field, and nothing is written."""
     field, key, fields = BAD_WRITES[row]
     response = caller.write(**fields)
     assert (response.status_code, response.json()["errors"][field][0]["key"]) == (422, f"errors.{key}")
@@ -169,7 +169,7 @@ def test_bad_write_is_refused(caller: Caller, row: str) -> None:
 def test_calendar_must_be_writable(
     caller: Caller, control: Control, calendar: dict[str, Any], status: int
 ) -> None:
-    """A write is answered with 202 and no body; a read-only calendar with 403, one that is gone with 404."""
+    """A write gets 202 and no body; on a read-only calendar 403, on a missing one 404."""
     profile = control.add_calendar_profile(caller.account["sub"], calendars=[calendar])
     caller.calendar_id = profile["calendars"][0]["calendar_id"]
     response = caller.write()
@@ -185,14 +185,14 @@ def test_calendar_must_be_writable(
     ],
 )
 def test_scope_is_needed(caller: Caller, control: Control, scope: str, reads: int, writes: int) -> None:
-    """A call outside the granted scope, composite or not, answers 403; UserInfo needs none."""
+    """A call outside the granted scope, composite or not, gets 403; UserInfo needs none."""
     control.set_scope(caller.account["sub"], scope)
     assert (caller.read().status_code, caller.write().status_code) == (reads, writes)
     assert caller.http.get("/v1/userinfo").json()["cronofy.data"]["authorization"]["scope"] == scope
 
 
 def test_update_keeps_what_it_omits(caller: Caller, control: Control) -> None:
-    """Optional fields that an update leaves out stay; attendees are neither lost nor invited again."""
+    """Optional fields that an update omits stay; attendees are neither lost nor invited again."""
     guest = {"email": "guest@example.org"}
     caller.write(description="Bring a pen", attendees={"invite": [guest]}, location={"description": "Room 5"})
     caller.write(summary="Second interview")
@@ -207,7 +207,7 @@ def test_update_keeps_what_it_omits(caller: Caller, control: Control) -> None:
 
 
 def test_empty_subscriptions_remove_them(caller: Caller, control: Control) -> None:
-    """An update without subscriptions keeps them, `subscriptions: []` ends them."""
+    """An update without subscriptions keeps them, `subscriptions: []` removes them."""
     hook = {"type": "webhook", "uri": "urn:hook", "interactions": [{"type": "conferencing_assigned"}]}
     control.set_settings(generation_seconds=0)
     for fields, sent in (({"subscriptions": [hook]}, 1), ({}, 2), ({"subscriptions": []}, 2)):
@@ -216,7 +216,7 @@ def test_empty_subscriptions_remove_them(caller: Caller, control: Control) -> No
 
 
 def test_batch_answers_each_entry(caller: Caller, control: Control) -> None:
-    """Each entry of a batch has its own status, and errors where it was refused."""
+    """Each entry of a batch has its own status, and its errors if it was refused."""
     url = f"/v1/calendars/{caller.calendar_id}/events"
     entries = [
         {"method": "POST", "relative_url": url, "data": an_event()},
@@ -241,7 +241,7 @@ def test_bulk_delete_takes_all_managed_events(caller: Caller) -> None:
 
 
 def test_person_moves_and_deletes(caller: Caller, control: Control) -> None:
-    """What the event's owner changes shows in the next read."""
+    """The owner's changes show in the next read."""
     caller.write()
     start, end = "2027-01-05T09:00:00Z", "2027-01-05T10:00:00Z"
     control.move_event(caller.calendar_id, "e1", summary="Moved", start=start, end=end)
@@ -264,7 +264,7 @@ def test_person_moves_and_deletes(caller: Caller, control: Control) -> None:
 def test_relink_urls_show_only_while_disconnected(
     caller: Caller, control: Control, listed: str, provider: str, path: str
 ) -> None:
-    """A profile of either kind has a relink URL, of its own form, only while it is disconnected."""
+    """A profile of either kind has a relink URL, in its own form, only while it is disconnected."""
     sub = caller.account["sub"]
     profiles = {
         "google": caller.account["calendar_profiles"][0],
@@ -292,7 +292,7 @@ def test_conferencing_profiles_are_absent_until_one_was_authorised(caller: Calle
 
 
 def test_service_account_has_no_profiles(running: RunningSandbox, control: Control) -> None:
-    """UserInfo of a service account says what it is and lists no profiles."""
+    """A service account's UserInfo says so and lists no profiles."""
     with Caller(running.url, control.create_account(sub="ser_1", type="service_account")).http as http:
         info = http.get("/v1/userinfo").json()
     assert (info["sub"], info["cronofy.type"]) == ("ser_1", "service_account")

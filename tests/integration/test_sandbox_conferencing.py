@@ -1,4 +1,4 @@
-"""The sandbox's rules for when an event gets its conference, on a clock that the test moves."""
+"""The sandbox's rules for when an event gets its conference, on a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ HOOK = {
 
 
 class Stage:
-    """A world with one account, a clock to move, and what the world sent."""
+    """A world with one account, a clock to advance, and what the world sent."""
 
     def __init__(self, **options: Any) -> None:
-        """Begin at noon; a conference takes 2 s, a retry 10 s."""
+        """Start at noon; a conference takes 2 s, a retry 10 s."""
         self.time = NOON
         self.sent: list[dict[str, Any]] = []
         settings = SandboxOptions(**{"generation_seconds": 2, "retry_seconds": 10, **options})
@@ -58,7 +58,7 @@ class Stage:
         self.world.upsert(self.account, "cal", body)
 
     def after(self, seconds: float) -> Any:
-        """Let time pass and return the event's conferencing as a read shows it."""
+        """Advance the clock and return the event's conferencing as a read shows it."""
         self.time += timedelta(seconds=seconds)
         self.world.advance()
         return self.shown("conferencing")
@@ -67,11 +67,11 @@ class Stage:
         """Return a field of the event as a read shows it."""
         return render(self.world.event("cal", "e1"), self.account).get(field)
 
-    def told(self) -> list[tuple[str, str | None]]:
-        """Return type and subtype of what subscribers were sent, and the types of the channel's, in order."""
+    def notified(self) -> list[tuple[str, str | None]]:
+        """Return type and subtype of what subscribers were sent, and the channel's types, in order."""
         notices = [body["notification"] for body in self.sent[1:]]  # without the channel's verification
-        said = [one for notice in notices for one in notice.get("interactions", [notice])]
-        return [(one["type"], one.get("subtype")) for one in said]
+        interactions = [one for notice in notices for one in notice.get("interactions", [notice])]
+        return [(one["type"], one.get("subtype")) for one in interactions]
 
     def connect(self, profile_id: str, connected: bool) -> None:
         """Connect or disconnect a profile."""
@@ -80,11 +80,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What prevents a conference, what is said of it, and how Cronofy's retries succeed after all."""
+    """What prevents a conference, how it is notified, and how Cronofy's retries succeed after all."""
 
     make: Callable[[Stage], object]
-    told: tuple[str, str | None] | None
-    #: None where the failure is final.
+    notified: tuple[str, str | None] | None
+    #: None if the failure is final.
     fix: Callable[[Stage], object] | None
     profile_id: str = "pro_zoom"
 
@@ -138,7 +138,7 @@ TROUBLES = {
 
 @pytest.mark.parametrize("speed", [1, 10])
 def test_conference_comes_after_the_generation_time(speed: float) -> None:
-    """A conference is pending at first, assigned after `generation_seconds` divided by `speed`, and told."""
+    """A conference is pending first, then assigned after `generation_seconds` / `speed`, and notified."""
     stage = Stage(speed=speed)
     stage.write("pro_zoom", description="Join: {{ cronofy.conferencing.join_url }}")
     assert stage.after(1.9 / speed) == PENDING
@@ -147,29 +147,29 @@ def test_conference_comes_after_the_generation_time(speed: float) -> None:
     assert assigned["provider_name"] == "zoom"
     assert assigned["join_url"].startswith("https://zoom.example/j/")
     assert stage.shown("description") == f"Join: {assigned['join_url']}"
-    assert stage.told() == [("conferencing_assigned", None)]
+    assert stage.notified() == [("conferencing_assigned", None)]
     assert stage.sent[-1]["event"]["conferencing"] == assigned
 
 
 @pytest.mark.parametrize("name", TROUBLES)
 def test_failed_generation_leaves_the_event_pending(name: str) -> None:
-    """The event stays pending and the reason is told once; a fix brings the conference where one is tried."""
+    """The event stays pending and the reason is notified once; after a fix, a retry succeeds."""
     stage, trouble = Stage(), TROUBLES[name]
     trouble.make(stage)
     stage.write(trouble.profile_id)
     assert [stage.after(11) for _ in range(5)] == [PENDING] * 5
-    assert stage.told() == ([trouble.told] if trouble.told else [])
+    assert stage.notified() == ([trouble.notified] if trouble.notified else [])
     if trouble.fix:
         trouble.fix(stage)
         assert stage.after(11) != PENDING
-        assert stage.told()[-1] == ("conferencing_assigned", None)
+        assert stage.notified()[-1] == ("conferencing_assigned", None)
 
 
 @pytest.mark.parametrize("option", ["pending", "absent"])
 @pytest.mark.parametrize("event", ["pending", "absent", None])
 @pytest.mark.parametrize("removed", [True, False], ids=["profile removed", "start in the past"])
-def test_final_failure_is_shown_as_set(option: Any, event: Any, removed: bool) -> None:
-    """After a final failure a read shows the event pending, or without conferencing, as set."""
+def test_final_failure_is_shown_as_configured(option: Any, event: Any, removed: bool) -> None:
+    """After a final failure a read shows the event pending, or without conferencing, as configured."""
     stage = Stage(after_failure=option)
     if event:
         stage.world.after_failure["cal", "e1"] = event
@@ -180,7 +180,7 @@ def test_final_failure_is_shown_as_set(option: Any, event: Any, removed: bool) -
 
 
 def test_default_stands_for_a_profile_or_the_calendar() -> None:
-    """`default` is the account's configured profile, else the calendar's integrated service."""
+    """`default` is the account's configured profile, otherwise the calendar's integrated service."""
     stage = Stage()
     for default_profile, provider in ((None, "google_meet"), ("pro_goto", "go_to")):
         stage.account.default_profile = default_profile
@@ -197,11 +197,11 @@ def test_another_profile_restarts_a_pending_event() -> None:
     stage.write("pro_goto")
     assert stage.after(1.9) == PENDING
     assert stage.after(0.2)["provider_name"] == "go_to"
-    assert stage.told() == [("conferencing_failing", "profile_missing"), ("conferencing_assigned", None)]
+    assert stage.notified() == [("conferencing_failing", "profile_missing"), ("conferencing_assigned", None)]
 
 
 def test_only_a_block_in_the_write_changes_the_conference() -> None:
-    """Omitted, the block changes nothing; repeated, it makes another meeting; `none` takes it away."""
+    """Omitted, the block changes nothing; repeated, it makes another meeting; `none` removes it."""
     stage = Stage()
     stage.write("pro_zoom")
     stage.write(None, summary="Later")
@@ -217,17 +217,17 @@ def test_only_a_block_in_the_write_changes_the_conference() -> None:
 
 
 def test_past_event_moved_ahead_is_generated() -> None:
-    """A person who moves a past event into the future lets its conference come; a change is told."""
+    """A person who moves a past event into the future gets its conference; a change is notified."""
     stage = Stage()
     stage.write("pro_zoom", **PAST)
     assert stage.after(3) == PENDING
     stage.world.move("cal", "e1", start="2026-12-02T09:00:00Z", end="2026-12-02T10:00:00Z")
     assert stage.after(3) != PENDING
-    assert stage.told() == [("change", None), ("conferencing_assigned", None)]
+    assert stage.notified() == [("change", None), ("conferencing_assigned", None)]
 
 
 def test_deleted_event_gets_no_conference() -> None:
-    """An event that its owner deleted stays as it was."""
+    """An event that its owner deleted stays unchanged."""
     stage = Stage()
     stage.write("pro_zoom")
     stage.world.delete_by_owner("cal", "e1")

@@ -1,4 +1,4 @@
-"""The sandbox's push notifications, as a receiver meets them."""
+"""The sandbox's push notifications, as a receiver gets them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRETS = ("new-secret", "old-secret")
 
 
 class Person(Caller):
-    """An account with a Zoom profile and a receiver of its notifications at `hook`."""
+    """An account with a Zoom profile, and a receiver of its notifications at `hook`."""
 
     hook: str
 
@@ -29,7 +29,7 @@ class Person(Caller):
         super().__init__(
             control.base_url, control.create_account(conferencing_profiles=[{"profile_id": "pro_zoom"}])
         )
-        #: Body and signature of each notification, in the order of arrival.
+        #: Body and signature of each notification, in order of arrival.
         self.got: list[tuple[str, str]] = []
 
     def book(self, subscribed: bool = True) -> None:
@@ -51,7 +51,7 @@ class Person(Caller):
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, with two secrets as while they are rotated."""
+    """One sandbox for the module, with two secrets as during a rotation."""
     options = SandboxOptions(client_secrets=SECRETS, generation_seconds=0.02, retry_seconds=0.05)
     with RunningSandbox(options) as sandbox:
         yield sandbox
@@ -59,7 +59,7 @@ def running() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def person(control: Control) -> Iterator[Person]:
-    """Somebody new."""
+    """A new person."""
     person = Person(control)
     with person.http, receiver(lambda *got: person.got.append(got)) as person.hook:
         yield person
@@ -67,7 +67,7 @@ def person(control: Control) -> Iterator[Person]:
 
 @pytest.mark.parametrize("shape", ["array", "object"])
 def test_callback_says_what_became_of_the_event(control: Control, person: Person, shape: str) -> None:
-    """A callback has the event's ids and conference, is shaped as set, and is signed with every secret."""
+    """A callback has the event's ids and conference, the configured form, and a signature per secret."""
     control.set_settings(interactions=shape)
     person.book()
     [body] = person.received(1)
@@ -80,7 +80,7 @@ def test_callback_says_what_became_of_the_event(control: Control, person: Person
 
 
 def test_failure_carries_its_subtype(control: Control, person: Person) -> None:
-    """conferencing_failing says profile_missing once the profile is gone."""
+    """conferencing_failing has profile_missing once the profile is gone."""
     control.remove_profile(person.account["sub"], "pro_zoom")
     person.book()
     failing = {"type": "conferencing_failing", "subtype": "profile_missing"}
@@ -88,7 +88,7 @@ def test_failure_carries_its_subtype(control: Control, person: Person) -> None:
 
 
 def test_channel_is_verified_and_told(control: Control, person: Person) -> None:
-    """A channel gets its verification, the disconnection once it is met, and what people change."""
+    """A channel gets its verification, a disconnection once Cronofy notices, and people's changes."""
     channel = person.open_channel()
     person.received(1)
     control.disconnect_profile(person.account["sub"], "pro_zoom")
@@ -103,15 +103,15 @@ def test_channel_is_verified_and_told(control: Control, person: Person) -> None:
 
 
 def test_channel_keeps_to_its_filters(control: Control, person: Person) -> None:
-    """only_managed leaves out what people do to their own events."""
+    """only_managed leaves out people's own events."""
     person.open_channel("urn:all")
     person.open_channel("urn:managed", only_managed=True)
     start, end = "2027-01-05T09:00:00Z", "2027-01-05T10:00:00Z"
     control.create_external_event(
         person.account["sub"], person.calendar_id, summary="own", start=start, end=end
     )
-    told = [n["url"] for n in control.notifications() if n["body"]["notification"]["type"] == "change"]
-    assert told == ["urn:all"]
+    notified = [n["url"] for n in control.notifications() if n["body"]["notification"]["type"] == "change"]
+    assert notified == ["urn:all"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_channel_keeps_to_its_filters(control: Control, person: Person) -> None:
 def test_fate_of_a_notification(
     control: Control, person: Person, settings: dict[str, Any], url: str, fates: list[Any]
 ) -> None:
-    """Notifications may come twice or never, as set, and are tried a few times."""
+    """Notifications may come twice or never, as configured, and are retried a few times."""
     control.set_settings(**settings)
     person.open_channel(url)
     wait_until(

@@ -1,4 +1,4 @@
-"""What people and the application's owner do: refresh, relink, connect, and the control plane."""
+"""Actions of people and of the application's owner: refresh, relink, connect, and the control plane."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sandbox.world.registry import Registry
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, whose pages people open at an address of its own."""
+    """One sandbox for the module, with a separate address for the pages."""
     with RunningSandbox(SandboxOptions(public_url="https://sandbox.example")) as sandbox:
         yield sandbox
 
@@ -33,7 +33,7 @@ def account(control: Control) -> dict[str, Any]:
 
 @pytest.fixture
 def http(running: RunningSandbox) -> Iterator[httpx.Client]:
-    """A client without any token."""
+    """A client without a token."""
     with httpx.Client(base_url=running.url, trust_env=False) as client:
         yield client
 
@@ -56,7 +56,7 @@ def userinfo(http: httpx.Client, access_token: str) -> httpx.Response:
 
 
 def disconnect(http: httpx.Client, control: Control, account: dict[str, Any]) -> str:
-    """Disconnect the Zoom profile and return its relink URL, on this machine."""
+    """Disconnect the Zoom profile and return its relink URL on this machine."""
     control.disconnect_profile(account["sub"], "pro_zoom")
     data = userinfo(http, account["access_token"]).json()["cronofy.data"]
     url = str(data["conferencing_profiles"][0]["profile_relink_url"])
@@ -65,7 +65,7 @@ def disconnect(http: httpx.Client, control: Control, account: dict[str, Any]) ->
 
 
 def test_refresh_is_not_to_be_stored(http: httpx.Client, account: dict[str, Any]) -> None:
-    """A refresh gives a token, its life and the scope, and forbids storing the answer."""
+    """A refresh returns a token, its lifetime and scope, and forbids caching the answer."""
     response = refresh(http, account)
     assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store")
     granted = response.json()
@@ -84,20 +84,20 @@ def test_refresh_is_not_to_be_stored(http: httpx.Client, account: dict[str, Any]
 def test_refused_refresh(
     http: httpx.Client, account: dict[str, Any], changes: dict[str, str], error: str
 ) -> None:
-    """A refresh with a wrong part is answered with 400 and the part's error."""
+    """A refresh with a wrong field gets 400 and that field's error."""
     response = refresh(http, account, **changes)
     assert (response.status_code, response.json()) == (400, {"error": error})
 
 
 def test_expired_token_is_renewed(http: httpx.Client, control: Control, account: dict[str, Any]) -> None:
-    """After the access token expired, calls answer 401 until a refresh."""
+    """After the access token expired, calls get 401 until a refresh."""
     control.expire_access_token(account["sub"])
     assert userinfo(http, account["access_token"]).status_code == 401
     assert userinfo(http, refresh(http, account).json()["access_token"]).status_code == 200
 
 
 def test_access_token_expires() -> None:
-    """An access token lives `token_seconds`, also once another was given."""
+    """An access token lives for `token_seconds`, even after a newer one was issued."""
     time = datetime(2026, 12, 1, tzinfo=UTC)
     registry = Registry(lambda: SandboxOptions(token_seconds=600), clock=lambda: time)
     account = registry.add_account(Account())
@@ -113,7 +113,7 @@ def test_access_token_expires() -> None:
 def test_revoked_refresh_token_needs_a_new_authorisation(
     http: httpx.Client, control: Control, account: dict[str, Any]
 ) -> None:
-    """A revoked refresh token gives invalid_grant until the person authorises the application again."""
+    """A revoked refresh token gets invalid_grant until the person authorises the application again."""
     control.revoke_refresh_token(account["sub"])
     assert refresh(http, account).json() == {"error": "invalid_grant"}
     assert refresh(http, control.authorize(account["sub"])).status_code == 200
@@ -122,7 +122,7 @@ def test_revoked_refresh_token_needs_a_new_authorisation(
 def test_rotated_refresh_token_replaces_the_old(
     http: httpx.Client, control: Control, account: dict[str, Any]
 ) -> None:
-    """With rotation on, a refresh gives another refresh token and the old one is void."""
+    """With rotation on, a refresh returns a new refresh token and the old one stops working."""
     control.set_settings(rotate_refresh_tokens=True)
     rotated = refresh(http, account).json()["refresh_token"]
     assert refresh(http, account).json() == {"error": "invalid_grant"}
@@ -132,7 +132,7 @@ def test_rotated_refresh_token_replaces_the_old(
 def test_relink_page_asks_and_then_reconnects(
     http: httpx.Client, control: Control, account: dict[str, Any]
 ) -> None:
-    """Opening the relink URL changes nothing; its button reconnects the profile, and then it has none."""
+    """Opening the relink URL changes nothing; its button reconnects the profile, which then has no URL."""
     url = disconnect(http, control, account)
     page = http.get(url)
     for words in ("Reconnect Zoom</button>", "dana-zoom", "dana@example.org", "Dana &lt;Example&gt;"):
@@ -150,7 +150,7 @@ def test_relink_page_asks_and_then_reconnects(
 def test_relink_url_of_a_removed_profile_is_dead(
     http: httpx.Client, control: Control, account: dict[str, Any]
 ) -> None:
-    """Neither a made-up token nor the URL of a removed profile leads anywhere."""
+    """Neither a made-up token nor the URL of a removed profile works."""
     url = disconnect(http, control, account)
     control.remove_profile(account["sub"], "pro_zoom")
     assert http.get(url).status_code == 404
@@ -160,7 +160,7 @@ def test_relink_url_of_a_removed_profile_is_dead(
 def test_new_conferencing_profile_is_connected(
     http: httpx.Client, control: Control, account: dict[str, Any]
 ) -> None:
-    """The authorisation page connects a new profile and goes back with its id."""
+    """The authorisation page connects a new profile and redirects back with its id."""
     response = http.post(
         "/v1/conferencing_service_authorizations",
         json={"redirect_uri": "https://app.example/back?x=1", "provider_name": "go_to"},
@@ -178,7 +178,7 @@ def test_new_conferencing_profile_is_connected(
 
 
 def test_settings_are_changed_and_reset(control: Control) -> None:
-    """A setting holds until the reset, which brings back those of the start."""
+    """A setting lasts until the reset, which restores the initial ones."""
     assert control.set_settings(page_size=7)["page_size"] == control.settings()["page_size"] == 7
     control.reset()
     assert control.settings()["page_size"] == 100
@@ -198,7 +198,7 @@ def test_settings_are_changed_and_reset(control: Control) -> None:
     ],
 )
 def test_bad_request_is_refused(control: Control, act: Callable[[Control], object], status: str) -> None:
-    """What does not exist or fit is refused, and changes nothing."""
+    """Unknown names and bad values are refused, and change nothing."""
     before = control.settings()
     with pytest.raises(httpx.HTTPStatusError, match=status):
         act(control)
@@ -206,7 +206,7 @@ def test_bad_request_is_refused(control: Control, act: Callable[[Control], objec
 
 
 def test_calendar_belongs_to_one_account(control: Control) -> None:
-    """A calendar id that another account has is refused, for events are found by it."""
+    """A calendar id that another account has is refused, because events are found by it."""
     calendars = [{"calendars": [{"calendar_id": "cal_1"}]}]
     control.create_account(calendar_profiles=calendars)
     with pytest.raises(httpx.HTTPStatusError, match="cal_1 belongs to"):

@@ -1,4 +1,4 @@
-"""The sandbox's mailbox, and its beginning and end as a process and as a thread."""
+"""The sandbox's mailbox, and starting and stopping it as a process and as a thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where mail is also kept as files."""
+    """Where emails are also kept as files."""
     return tmp_path_factory.mktemp("mail")
 
 
@@ -45,7 +45,7 @@ def smtp(running: RunningSandbox, control: Control) -> Iterator[smtplib.SMTP]:
 
 
 def a_mail() -> EmailMessage:
-    """Return a mail with text and HTML."""
+    """Return an email with text and HTML."""
     message = EmailMessage()
     message["From"] = "Reconciler <no-reply@app.example>"
     message["To"] = "dana@example.org"
@@ -56,10 +56,10 @@ def a_mail() -> EmailMessage:
     return message
 
 
-def test_received_mail_is_kept(
+def test_received_email_is_kept(
     smtp: smtplib.SMTP, running: RunningSandbox, control: Control, directory: Path
 ) -> None:
-    """A mail is listed with its envelope and bodies, kept as a file, and shown on a page."""
+    """An email is listed with its envelope and bodies, kept as a file, and shown on a page."""
     smtp.send_message(a_mail(), to_addrs=["other@example.org"])
     [mail] = control.mail()
     assert (mail["from"], mail["to"]) == ("no-reply@app.example", ["other@example.org"])
@@ -70,8 +70,8 @@ def test_received_mail_is_kept(
 
 
 @pytest.mark.parametrize("status", [pytest.param(451, id="for-now"), pytest.param(550, id="for-good")])
-def test_mail_is_refused_as_told(smtp: smtplib.SMTP, control: Control, status: int) -> None:
-    """A mail is refused with the status set, as late and as often as set, and then taken."""
+def test_email_is_refused_as_configured(smtp: smtplib.SMTP, control: Control, status: int) -> None:
+    """An email is refused with the configured status, delay and count, and then accepted."""
     control.set_mailbox(refuse_status=status, refuse_times=1, delay_seconds=0.1)
     begun = time.monotonic()
     with pytest.raises(smtplib.SMTPDataError) as refusal:
@@ -83,7 +83,7 @@ def test_mail_is_refused_as_told(smtp: smtplib.SMTP, control: Control, status: i
 
 
 def test_stopped_sandbox_leaves_nothing_behind() -> None:
-    """After the end no thread runs and nobody listens, whatever connection was open."""
+    """Afterwards no thread runs and nothing listens, whatever connection was open."""
     threads = threading.active_count()
     with RunningSandbox() as sandbox:
         addresses = [urlsplit(sandbox.url), urlsplit(sandbox.smtp_url)]
@@ -97,7 +97,7 @@ def test_stopped_sandbox_leaves_nothing_behind() -> None:
 
 
 def test_hanging_request_does_not_hold_up_the_end() -> None:
-    """A request that hangs by a fault is cut off when the sandbox stops."""
+    """A request that a fault makes hang is cut off when the sandbox stops."""
     with RunningSandbox() as sandbox, httpx.Client(trust_env=False, timeout=20) as client:
         sandbox.control.add_fault("hang")
         with ThreadPoolExecutor() as pool:
@@ -110,7 +110,7 @@ def test_hanging_request_does_not_hold_up_the_end() -> None:
 
 
 def test_taken_port_is_an_error() -> None:
-    """A port in use is an OSError at once, not a server that never starts."""
+    """A port in use is an immediate OSError, not a server that never starts."""
     with RunningSandbox() as sandbox, pytest.raises(OSError, match="in use"):
         RunningSandbox(port=urlsplit(sandbox.url).port or 0)
 

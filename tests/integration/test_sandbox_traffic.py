@@ -1,4 +1,4 @@
-"""The sandbox's rate limits, its record of requests, and the faults laid on the API."""
+"""The sandbox's rate limits, its log of requests, and the faults of the API."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def api(running: RunningSandbox, account: dict[str, Any]) -> Iterator[httpx.Clie
         yield client
 
 
-#: The limits of a second and a minute (0 for none), and arrivals: when, at what cost, and whether they pass.
+#: Limits per second and minute (0 for none), and arrivals: when, at what cost, and whether they pass.
 WINDOWS: dict[str, tuple[tuple[int, int], list[tuple[float, int, bool]]]] = {
     "third in a second": ((2, 0), [(0.0, 1, True), (0.5, 1, True), (0.9, 1, False)]),
     "not by full seconds": ((2, 0), [(0.6, 1, True), (0.7, 1, True), (1.5, 1, False), (1.6, 1, True)]),
@@ -61,7 +61,7 @@ def test_windows_are_exact(row: str) -> None:
 
 
 def test_rates_are_the_highest_of_any_window() -> None:
-    """The rates count what arrived within any sliding second and minute, refused or not, but no 401."""
+    """The rates count all that arrived in any sliding second and minute, even refused, but no 401."""
     traffic = Traffic()
     for at, cost, status in [(0.0, 1, 200), (0.8, 2, 200), (1.5, 3, 429), (1.6, 9, 401), (40.0, 1, 200)]:
         request = LoggedRequest("GET", "/v1/events", "", None, cost=cost, status=status, monotonic=at)
@@ -70,7 +70,7 @@ def test_rates_are_the_highest_of_any_window() -> None:
 
 
 def test_over_the_limit_is_429(api: httpx.Client, control: Control) -> None:
-    """The third call within a minute at a limit of two is refused, and a 401 would not have counted."""
+    """The third call within a minute at a limit of two is refused, and a 401 does not count."""
     control.set_settings(per_minute=2)
     for _ in range(3):
         assert api.get("/v1/userinfo", headers={"Authorization": "Bearer nobody"}).status_code == 401
@@ -83,7 +83,7 @@ def test_over_the_limit_is_429(api: httpx.Client, control: Control) -> None:
     [pytest.param("none", "", id="none"), ("seconds", r"59|60"), ("date", r"\w{3}, .* GMT")],
 )
 def test_retry_after_of_a_429(api: httpx.Client, control: Control, style: str, given: str) -> None:
-    """A 429 says in Retry-After nothing, seconds or a date, as set."""
+    """A 429 has no Retry-After, or one in seconds or as a date, as configured."""
     control.set_settings(per_minute=1, retry_after=style)
     api.get("/v1/userinfo")
     assert re.fullmatch(given, api.get("/v1/userinfo").headers.get("Retry-After", ""))
@@ -97,7 +97,7 @@ def test_batch_counts_as_set(api: httpx.Client, control: Control, cost: str, sta
     assert api.post("/v1/batch", json={"batch": [entry] * 3}).status_code == status
 
 
-def test_every_request_is_on_record(api: httpx.Client, control: Control, account: dict[str, Any]) -> None:
+def test_every_request_is_logged(api: httpx.Client, control: Control, account: dict[str, Any]) -> None:
     """The log has method, path, account, status and time of each API request, and of nothing else."""
     before = time.time()
     api.get("/v1/userinfo")
@@ -112,7 +112,7 @@ def test_every_request_is_on_record(api: httpx.Client, control: Control, account
     assert [r["path"] for r in control.requests("userinfo")] == ["/v1/userinfo"]
 
 
-#: Faults, and the status, header and body (or a part of them) that come of each.
+#: Faults, and their status, header and body (or part of it).
 ANSWERS: dict[str, tuple[dict[str, Any], int, dict[str, str], str]] = {
     "status": ({"kind": "status"}, 503, {}, ""),
     "another status": ({"kind": "status", "status": 402}, 402, {}, ""),
@@ -127,7 +127,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], int, dict[str, str], str]] = {
 
 @pytest.mark.parametrize("row", ANSWERS)
 def test_fault_answers_instead(api: httpx.Client, control: Control, row: str) -> None:
-    """A fault gives its own answer, or a late one, as often as told; then the true one comes again."""
+    """A fault gives its own answer, or a late one, as often as configured; then the true one returns."""
     fault, status, header, body = ANSWERS[row]
     control.add_fault(**fault, times=2)
     for _ in range(2):
@@ -151,7 +151,7 @@ def test_fault_answers_instead(api: httpx.Client, control: Control, row: str) ->
 def test_fault_breaks_the_connection(
     api: httpx.Client, control: Control, fault: dict[str, Any], timeout: float, error: type[Exception]
 ) -> None:
-    """A broken or silent connection is felt as such by the client, and the next call works."""
+    """The client notices a broken or silent connection, and the next call works."""
     control.add_fault(**fault, times=1)
     with pytest.raises(error):
         api.get("/v1/userinfo", timeout=timeout)
@@ -160,7 +160,7 @@ def test_fault_breaks_the_connection(
 
 @pytest.mark.parametrize("kind", ["page_loop", "foreign_next_page"])
 def test_fault_of_paging(api: httpx.Client, control: Control, account: dict[str, Any], kind: str) -> None:
-    """A page may lead back to itself, or to another origin, and claims that more is to come."""
+    """A page may point to itself or another origin, and claim that more follow."""
     control.add_fault(kind, match={"path_prefix": "/v1/events"}, url="https://foreign.example/x")
     response = api.get("/v1/events", params={"tzid": "Etc/UTC"})
     pages = response.json()["pages"]

@@ -1,4 +1,4 @@
-"""The status of a fleet, read from a real ledger: exact, cheap, and changing nothing."""
+"""A fleet's status, read from a real ledger: exact, cheap, and read-only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from worker.status.snapshot import read_status
 
 @pytest.fixture
 def settings(redis_url: str, prefix: str) -> Settings:
-    """Where the ledger is, and nothing else: neither Cronofy's client nor a vault key."""
+    """Only the ledger's location: neither Cronofy's client nor a vault key."""
     return load_settings(redis_url=redis_url, key_prefix=prefix)
 
 
@@ -34,9 +34,9 @@ def looked(ledger: Ledger, sub: str, cause: Cause | None, *, settle: OutcomeType
     """A look at the account finds this cause on all of its events, or settles them."""
     lease = claim(ledger, sub)
     last = {"cause": cause.value if cause else None, "state": "pending"}
-    told = (outcome(sub, settle),) if settle else ()
+    outcomes = (outcome(sub, settle),) if settle else ()
     changes = [
-        EventChange(stored, later(stored, last=last), settle=bool(settle), outcomes=told)
+        EventChange(stored, later(stored, last=last), settle=bool(settle), outcomes=outcomes)
         for stored in lease.events
     ]
     ledger.commit(lease, Change(changes))
@@ -45,7 +45,7 @@ def looked(ledger: Ledger, sub: str, cause: Cause | None, *, settle: OutcomeType
 def test_pending_events_are_counted_by_cause_and_settled_ones_by_outcome(
     ledger: Ledger, settings: Settings
 ) -> None:
-    """The causes add up to what is pending, parked events too; one not looked at yet counts as generating."""
+    """The causes add up to all pending events, even parked ones; without a look they count as generating."""
     for sub, cause in (("a", Cause.PROFILE_REMOVED), ("b", Cause.GENERATING), ("c", None)):
         ledger.track(sub, an_event("1"))
         ledger.track(sub, an_event("2"))
@@ -66,7 +66,7 @@ def test_pending_events_are_counted_by_cause_and_settled_ones_by_outcome(
 
 
 def test_accounts_are_due_or_leased(ledger: Ledger, settings: Settings) -> None:
-    """Due are those that wait too long, those that are ready, and those whose lease has expired."""
+    """Due are those waiting too long, those ready, and those whose lease has expired."""
     for sub in ("waits", "ready", "leased", "expired"):
         ledger.track(sub, an_event())
     ledger.track("later", an_event(due=False))
@@ -83,7 +83,7 @@ def test_accounts_are_due_or_leased(ledger: Ledger, settings: Settings) -> None:
 
 
 def test_an_empty_ledger_has_a_status(redis: Redis, settings: Settings) -> None:
-    """All counts are 0, and what there is none of is null."""
+    """All counts are 0, and everything missing is null."""
     status = read_status(redis, settings).as_json
 
     assert status["events"] == {"pending": 0, "assigned": 0, "closed": 0}
@@ -95,7 +95,7 @@ def test_an_empty_ledger_has_a_status(redis: Redis, settings: Settings) -> None:
 
 
 def test_the_next_to_start_and_the_oldest_are_named(ledger: Ledger, settings: Settings) -> None:
-    """The soonest first, over all accounts; what has started or settled is left out, however old."""
+    """The soonest first, over all accounts; started or settled ones are left out, however old."""
     tracked = {"old": 7200, "new": 60}
     for sub, age in tracked.items():
         for hours in (-1, 2, 50):
@@ -122,7 +122,7 @@ def test_the_next_to_start_and_the_oldest_are_named(ledger: Ledger, settings: Se
 def test_a_meeting_that_starts_is_followed_by_the_accounts_next_one(
     ledger: Ledger, settings: Settings
 ) -> None:
-    """Before a sweep, and after it, when the index knows as well."""
+    """Before a sweep, and after it, when the index knows too."""
     soon = ledger.now() + timedelta(milliseconds=300) - NOW
     ledger.track("acc", an_event("first", hours=soon / timedelta(hours=1)))
     ledger.track("acc", an_event("second", hours=5))
@@ -137,8 +137,8 @@ def test_a_meeting_that_starts_is_followed_by_the_accounts_next_one(
     assert ledger.redis.zcount(ledger.keys.starts, "-inf", to_ms(ledger.now())) == 0
 
 
-def test_mail_letters_sweeps_and_a_pause_show(ledger: Ledger, settings: Settings) -> None:
-    """Emails that wait and that went, dead letters, the last sweep, and since when it is paused."""
+def test_emails_dead_letters_sweeps_and_a_pause_are_shown(ledger: Ledger, settings: Settings) -> None:
+    """Waiting and sent emails, dead letters, the last sweep, and since when it is paused."""
     ledger.track("acc", an_event())
     ledger.commit(claim(ledger), Change(mails=[Mail("one", b"1"), Mail("two", b"2"), Mail("three", b"3")]))
     Outbox(ledger).sent("one")
@@ -162,7 +162,7 @@ def _budget(ledger: Ledger, place: str) -> Budget:
 
 
 def test_the_budget_is_of_our_application_and_its_fullest_origin(ledger: Ledger, settings: Settings) -> None:
-    """The limits are the fleet's share; another application's calls count only where ours is not known."""
+    """The limits are the fleet's share; another application's calls only count if ours are unknown."""
     calls = {"ours@https://a.example": 3, "ours@https://b.example": 5, "other@https://a.example": 9}
     for place, cost in calls.items():
         _budget(ledger, place).take(cost)
@@ -183,7 +183,7 @@ def test_the_budget_is_of_our_application_and_its_fullest_origin(ledger: Ledger,
 
 
 def test_workers_are_those_seen_lately(ledger: Ledger, settings: Settings) -> None:
-    """Each is counted once, with the queues that it takes from; those silent for half a minute are not."""
+    """Each is counted once, with the queues it consumes; those silent for half a minute are left out."""
     announce(ledger.redis, ledger.keys, "one", ["reconciler.mail"])
     announce(ledger.redis, ledger.keys, "one", ["reconciler.mail"])
     announce(ledger.redis, ledger.keys, "two", ["reconciler.looks", "reconciler.urgent"])
@@ -198,7 +198,7 @@ def test_workers_are_those_seen_lately(ledger: Ledger, settings: Settings) -> No
 
 
 def test_queues_are_counted_at_the_broker(redis: Redis, settings: Settings, redis_url: str) -> None:
-    """Whatever priority a message has, and on another kind of broker; one that is away has none."""
+    """Whatever priority a message has, and on other kinds of broker; an unreachable one has no counts."""
     elsewhere = settings.model_copy(update={"broker_url": redis_url.removesuffix("/0") + "/3"})
     in_memory = settings.model_copy(update={"broker_url": "memory://localhost"})
     away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})

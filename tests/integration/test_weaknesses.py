@@ -1,4 +1,4 @@
-"""What a worker says at its start of a Redis that may lose what is tracked."""
+"""What a worker says at its start about a Redis that may lose data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.host.embedded import find_binary
 
 @contextmanager
 def server(directory: Path, **settings: str) -> Iterator[Redis]:
-    """A server with these settings on a free port, which keeps nothing."""
+    """A server with these settings on a free port, without persistence."""
     port = free_port()
     options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
     command = [find_binary(), "--port", str(port), "--dir", str(directory), "--save", "", *options]
@@ -41,13 +41,13 @@ def answers(client: Redis) -> bool:
         return False
 
 
-def test_a_fit_server_has_none(redis: Redis) -> None:
-    """The embedded server is as it should be."""
+def test_a_good_server_has_no_weakness(redis: Redis) -> None:
+    """The embedded server has none."""
     assert weaknesses(redis) == ()
 
 
 @pytest.mark.parametrize(
-    ("settings", "mend"),
+    ("settings", "fix"),
     [
         pytest.param({"appendonly": "no"}, "set appendonly yes", id="nothing kept on disk"),
         pytest.param(
@@ -57,9 +57,9 @@ def test_a_fit_server_has_none(redis: Redis) -> None:
         ),
     ],
 )
-def test_an_unfit_server_is_named_with_its_mend(tmp_path: Path, settings: dict[str, str], mend: str) -> None:
-    """Each weakness is one sentence that says what to set."""
+def test_each_weakness_is_named_with_its_fix(tmp_path: Path, settings: dict[str, str], fix: str) -> None:
+    """Each weakness is one sentence saying what to set."""
     with server(tmp_path, **settings) as redis:
         (found,) = weaknesses(redis)
 
-    assert mend in found
+    assert fix in found

@@ -1,4 +1,4 @@
-"""The metrics: what they say after some life, and that the documented ones are these."""
+"""The metrics: their values after some activity, and that exactly the documented ones are served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.cronofy.http import ENDPOINTS
 
 @pytest.fixture
 def sandbox() -> Iterator[RunningSandbox]:
-    """Cronofy."""
+    """The sandbox."""
     with RunningSandbox() as running:
         yield running
 
@@ -29,7 +29,7 @@ def sandbox() -> Iterator[RunningSandbox]:
 def begin(
     sandbox: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path
 ) -> Iterator[Callable[..., World]]:
-    """Begins a world."""
+    """Starts a world."""
     yield from beginning(sandbox, redis_url, prefix, tmp_path)
 
 
@@ -43,7 +43,7 @@ def _served(world: World) -> dict[str, Any]:
 
 
 def _scrape(url: str) -> dict[str, float]:
-    """Each sample by its name and labels, as Prometheus writes them."""
+    """Each sample by name and labels, as Prometheus writes them."""
     answer = httpx.get(f"{url}/metrics", trust_env=False)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -52,7 +52,7 @@ def _scrape(url: str) -> dict[str, float]:
 
 
 def test_the_figures_are_those_of_the_ledger(begin: Callable[..., World], sandbox: RunningSandbox) -> None:
-    """An event that settles and one that waits: calls, outcomes, looks, gauges; a refused call too."""
+    """A settled and a waiting event: calls, outcomes, looks, gauges; also a refused call."""
     world = begin()
     world.track("e1")
     world.track("e2")
@@ -84,7 +84,7 @@ def test_the_figures_are_those_of_the_ledger(begin: Callable[..., World], sandbo
 
 
 def test_the_table_of_metrics_is_what_is_served(begin: Callable[..., World]) -> None:
-    """Every family with its type and labels, and no other; two of them only while there is something."""
+    """Every family with its type and labels, and no other; two exist only while they have values."""
     world = begin()
     world.track("e1")
     world.look("e1")
@@ -99,14 +99,14 @@ def test_the_table_of_metrics_is_what_is_served(begin: Callable[..., World]) -> 
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         served[name] = (family.type, labels)
-    #: Ledgers that no beat ever swept have no last sweep.
+    #: A ledger without any sweep has no last sweep.
     served.setdefault("reconciler_last_sweep_seconds", ("gauge", set()))
 
     assert served == documented
 
 
 def test_a_scrape_that_cannot_read_the_ledger_says_so() -> None:
-    """503, so that Prometheus has a gap and not wrong figures; the process lives."""
+    """503, so that Prometheus has a gap instead of wrong figures; the process survives."""
     away = {"redis_url": "redis://127.0.0.1:1/0", "vault_keys": "A" * 43 + "="}
     with serving(**away) as url:
         assert httpx.get(f"{url}/metrics", trust_env=False).status_code == 503

@@ -32,14 +32,14 @@ KEYS = Fernet.generate_key().decode()
 
 @pytest.fixture(scope="module")
 def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the module's own: queues have no prefix."""
+    """A server for the module: queues have no prefix."""
     with embedded_server(tmp_path_factory.mktemp("broker")) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def url(broker_url: str) -> Iterator[str]:
-    """What is served there."""
+    """The URL of what is served."""
     with serving(redis_url=broker_url, vault_keys=KEYS, key_prefix="web") as running:
         yield running
 
@@ -53,7 +53,7 @@ def broker(broker_url: str) -> Iterator[Redis]:
 
 
 def _messages(broker: Redis) -> list[dict[str, Any]]:
-    """The keyword arguments of the messages that wait, oldest first."""
+    """The keyword arguments of the waiting messages, oldest first."""
     raw: Any = broker.lrange(INTAKE, 0, -1)
     bodies = [json.loads(base64.b64decode(json.loads(message)["body"])) for message in reversed(raw)]
     return [kwargs for _, kwargs, _ in bodies]
@@ -70,8 +70,8 @@ bodies = {
 
 
 @pytest.mark.parametrize("body", bodies.values(), ids=bodies)
-def test_the_body_arrives_as_it_was_sent(url: str, broker: Redis, body: bytes) -> None:
-    """Byte for byte, so that the task's own check of the signature holds."""
+def test_the_body_arrives_unchanged(url: str, broker: Redis, body: bytes) -> None:
+    """Byte for byte, so that the task's own signature check passes."""
     answer = notify(url, body)
 
     assert answer.status_code == 204
@@ -97,7 +97,7 @@ def test_the_body_arrives_as_it_was_sent(url: str, broker: Redis, body: bytes) -
 def test_only_what_is_signed_with_one_of_our_secrets_is_taken(
     url: str, broker: Redis, signature: str, status: int
 ) -> None:
-    """What is not is refused, counted, and on no queue."""
+    """Anything else is refused, counted, and not enqueued."""
     headers = {HEADER: signature} if signature else {}
     answer = httpx.post(url + PATH, content=b"{}", headers=headers, trust_env=False)
 
@@ -110,7 +110,7 @@ def test_only_what_is_signed_with_one_of_our_secrets_is_taken(
 
 
 def test_a_key_adds_the_ids_that_it_was_made_of(url: str, broker: Redis) -> None:
-    """Of the account alone, or of the event too; one that does not open adds none, and harms nothing."""
+    """Of the account, and of the event if included; one that does not open adds none and is harmless."""
     vault = Vault([KEYS])
     paths = [
         callback_path(vault, "acc_1"),
@@ -139,7 +139,7 @@ large = {
 def test_a_body_that_the_task_would_refuse_is_refused(
     url: str, broker: Redis, body: bytes, streamed: bool
 ) -> None:
-    """By its announced length, or while it arrives; nothing is enqueued that would be a dead letter."""
+    """By its announced length, or while it arrives; nothing that would be a dead letter is enqueued."""
     content = iter([body[:1000], body[1000:]]) if streamed else body
     headers = {HEADER: signature_of(body, SECRET)}
     answer = httpx.post(url + PATH, content=content, headers=headers, trust_env=False)
@@ -149,7 +149,7 @@ def test_a_body_that_the_task_would_refuse_is_refused(
 
 
 def test_other_requests_are_told_what_is_wrong(url: str, broker: Redis) -> None:
-    """A body that is no UTF-8, another method, another path."""
+    """A body that is not UTF-8, another method, another path."""
     assert notify(url, b"\xff\xfe{}").status_code == 400
     assert httpx.get(url + PATH, trust_env=False).status_code == 405
     assert notify(url, b"{}", path="/webhooks/other").status_code == 404
@@ -158,7 +158,7 @@ def test_other_requests_are_told_what_is_wrong(url: str, broker: Redis) -> None:
 
 
 def test_nothing_is_acknowledged_while_the_broker_is_away(tmp_path: Path, broker_url: str) -> None:
-    """503 within a second while it hangs and while it is dead, and as before once it is there again."""
+    """503 within a second while it hangs or is dead; normal again once it is back."""
     ledger = {"redis_url": broker_url, "vault_keys": KEYS, "key_prefix": "web"}
     with running_server(tmp_path / "own") as own, serving(**ledger, broker_url=own.url) as url:
         pid = int(own.client.info()["process_id"])
@@ -173,7 +173,7 @@ def test_nothing_is_acknowledged_while_the_broker_is_away(tmp_path: Path, broker
         finally:
             os.kill(pid, signal.SIGCONT)
         assert (hanging.status_code, hanging.headers["retry-after"]) == (503, "5")
-        # The second of the contract, and what a busy machine adds.
+        # The contract's second, plus what a busy machine adds.
         assert took < 2
         assert ready.status_code == 503
         assert ready.text.startswith("the broker: ")
@@ -191,7 +191,7 @@ def test_nothing_is_acknowledged_while_the_broker_is_away(tmp_path: Path, broker
 
 
 def test_a_broker_that_takes_no_writes_is_not_acknowledged(tmp_path: Path, broker_url: str) -> None:
-    """Out of memory, it answers and keeps nothing: 503, and the reason is not its own text."""
+    """Out of memory, it answers but stores nothing: 503, and the reason is not its own text."""
     ledger = {"redis_url": broker_url, "vault_keys": KEYS, "key_prefix": "web"}
     with running_server(tmp_path / "own") as own, serving(**ledger, broker_url=own.url) as url:
         own.set(maxmemory="1")

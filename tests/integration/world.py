@@ -25,7 +25,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 class World:
-    """A sandbox with one connected account, and the services that look at it."""
+    """One connected account at a sandbox, and the services that look at it."""
 
     def __init__(self, services: Services, control: Control, account: dict[str, Any]) -> None:
         """Connect the account."""
@@ -38,7 +38,7 @@ class World:
         self.connect()
 
     def connect(self) -> None:
-        """Hand the account's present tokens to the intake."""
+        """Pass the account's current tokens to the intake."""
         account = self.control.account(self.sub)
         accept.connect_account(
             self.services,
@@ -56,7 +56,7 @@ class World:
     def body(
         self, event_id: str = "e1", *, hours: float = 48, profile: str | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """What the caller writes: an event that asks for the first profile unless another is named."""
+        """A caller's event body, using the first profile unless another is named."""
         start = NOW + timedelta(hours=hours)
         return {
             "event_id": event_id,
@@ -70,7 +70,7 @@ class World:
         }
 
     def track(self, event_id: str = "e1", *, write: bool = True, **fields: Any) -> dict[str, Any]:
-        """Write an event at the sandbox, and track what was written."""
+        """Write an event at the sandbox, and track the same body."""
         body = self.body(event_id, **fields)
         if write:
             self.control.create_event(self.sub, self.calendar_id, body)
@@ -83,9 +83,9 @@ class World:
     def notify(
         self, event_id: str, interaction: str, subtype: str | None = None, *, secret: str = "sandbox-secret"
     ) -> tuple[str, ...]:
-        """Let Cronofy's notification about an event come in."""
-        said = {"type": interaction} | ({"subtype": subtype} if subtype else {})
-        body = json.dumps({"notification": {"interactions": [said]}, "event": {"event_id": event_id}})
+        """Receive Cronofy's notification about an event."""
+        entry = {"type": interaction} | ({"subtype": subtype} if subtype else {})
+        body = json.dumps({"notification": {"interactions": [entry]}, "event": {"event_id": event_id}})
         signature = signature_of(body.encode(), secret)
         taken = accept.receive_notification(
             self.services, ReceiveNotification(body=body, signature=signature, sub=self.sub)
@@ -93,13 +93,13 @@ class World:
         return tuple(sub for sub, _ in taken or ())
 
     def look(self, event_id: str = "e1") -> dict[str, Any]:
-        """Reconcile an event now; its diagnosis."""
+        """Reconcile an event now; returns its diagnosis."""
         answer = looks.reconcile_event(self.services, self.sub, self.key(event_id))
         assert answer is not None
         return answer
 
     def explain(self, event_id: str = "e1") -> looks.Explained:
-        """Ask why an event stands as it does."""
+        """Explain an event."""
         found = looks.explain(self.services, self.sub, self.key(event_id))
         assert found is not None
         return found
@@ -111,17 +111,17 @@ class World:
         return found
 
     def outcomes(self) -> list[dict[str, Any]]:
-        """Everything told so far but the first connect."""
+        """All outcomes but the first connect."""
         entries: Any = self.services.ledger.redis.xrange(f"{self.services.ledger.prefix}:outcomes")
-        told = [json.loads(fields[b"outcome"]) for _, fields in entries]
-        return [o for o in told if o["type"] != "account_connected"]
+        outcomes = [json.loads(fields[b"outcome"]) for _, fields in entries]
+        return [o for o in outcomes if o["type"] != "account_connected"]
 
     def types(self) -> list[str]:
         """The types of the outcomes so far."""
         return [o["type"] for o in self.outcomes()]
 
     def writes(self) -> list[dict[str, Any]]:
-        """What the application wrote at the sandbox, but for the callers' own writes."""
+        """The application's writes at the sandbox, without the callers' own."""
         return [w for w in self.control.writes() if w["via"] != "sandbox"]
 
     def calls(self) -> list[str]:
@@ -129,14 +129,14 @@ class World:
         return [f"{r['method']} {r['path']}" for r in self.control.requests()]
 
     def standing(self, sub: str | None = None) -> set[str]:
-        """In which of the ledger's sets the account is."""
+        """Which of the ledger's sets the account is in."""
         ledger, name = self.services.ledger, sub or self.sub
         places = {"waiting": "waiting", "ready:us": "ready", "leased": "leased"}
         scores = {place: ledger.redis.zscore(f"{ledger.prefix}:{place}", name) for place in places}
         return {places[place] for place, score in scores.items() if score is not None}
 
     def mails(self) -> list[QueuedMail]:
-        """What is due in the outbox; taken."""
+        """The emails due in the outbox; claims them."""
         return [mail for mail in iter(self.services.outbox.take, None) if mail is not None]
 
 
@@ -146,7 +146,7 @@ Begin = Callable[..., World]
 def beginning(
     running: RunningSandbox, redis_url: str, prefix: str, data_dir: Path
 ) -> Iterator[Callable[..., World]]:
-    """Give a function that begins a world with an account of two Zoom profiles; settings as given."""
+    """Yield a function that starts a world with an account of two Zoom profiles, with these settings."""
     opened: list[Services] = []
 
     def begin(profiles: int = 2, **settings: Any) -> World:

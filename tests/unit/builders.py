@@ -1,4 +1,4 @@
-"""Values that the tests of diagnosis and reconciliation begin from: one moment, one policy, one account."""
+"""Values that tests of diagnosis and reconciliation start from: one time, one policy, one account."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ POLICY = Policy(
 
 SUB = "acc_1"
 CALENDAR = "cal_1"
-#: Part of every relink URL here, so that a leak of one is easily seen.
+#: Part of every relink URL here, so that a leak is easy to find.
 SECRET = "t0psecret"
 
 
 def relink_url(profile_id: str) -> str:
-    """A relink URL that may be mailed."""
+    """A relink URL that may be emailed."""
     return f"https://app.cronofy.com/v2/relink/zoom?profile={profile_id}&token={SECRET}"
 
 
 def at(moment: datetime, tzid: str | None = None) -> EventTime:
-    """A start or end at that moment."""
+    """A start or end at that time."""
     return EventTime(moment, all_day=False, tzid=tzid, wire=moment.isoformat())
 
 
 def day(text: str, tzid: str) -> EventTime:
-    """The beginning of a whole day in a zone."""
+    """The start of a whole day in a zone."""
     parsed = parse_event_time({"time": text, "tzid": tzid})
     assert parsed is not None
     return parsed
@@ -90,7 +90,7 @@ def lapsed(profile_id: str = "pro_a", provider: str | None = "zoom") -> Profile:
 
 
 def calendar(owner: Profile | None = None, integrated: bool | None = None) -> Calendar:
-    """The calendar that the events here are in."""
+    """The calendar of the events here."""
     return Calendar(CALENDAR, owner or profile("pro_google", provider="google"), integrated)
 
 
@@ -106,12 +106,12 @@ def seen(start: EventTime | None = None, **changed: Any) -> Seen:
 
 
 def failing(subtype: str | None = None, ago: timedelta = 5 * MINUTE) -> Notice:
-    """A notification that conferencing fails."""
+    """A notification that conferencing is failing."""
     return Notice(Interaction.FAILING, subtype, NOW - ago)
 
 
 def request(profile_id: str | None = "pro_a", age: timedelta = MINUTE, **changed: Any) -> Request:
-    """What the record says of an event that has waited for `age`."""
+    """What the record says about an event that has waited for `age`."""
     fields: dict[str, Any] = {
         "profile_id": profile_id,
         "provider_name": "zoom",
@@ -156,7 +156,7 @@ def tracked(
 
 
 def stored(event: TrackedEvent) -> Stored:
-    """The record as it was claimed."""
+    """The record as claimed."""
     return stored_as(event, pack_event(event))
 
 
@@ -169,7 +169,7 @@ def judged(
     *,
     notices_arrive: bool = False,
 ) -> Judged:
-    """What a look at `now` makes of it that saw `sighting`; by default what the record says, pending."""
+    """What a look at `now` concludes from `sighting`; by default what the record says, pending."""
     before = stored(event)
     sighting = sighting or Seen(start=event.start, end=event.end)
     read = sighting if isinstance(sighting, Seen) else None
@@ -189,7 +189,7 @@ def concluded(
     write: WriteResult | None = None,
     relink: RelinkNote | None = None,
 ) -> Verdict:
-    """The verdict of such a look."""
+    """The verdict of that look."""
     found = judged(event, sighting, profiles, now, policy, notices_arrive=notices_arrive)
     return conclude(SUB, found, now, policy, write, relink)
 
@@ -201,13 +201,13 @@ EXPIRED = userinfo(lapsed("pro_a"))
 
 
 def labelled(*rows: tuple[Any, ...]) -> list[ParameterSet]:
-    """Rows of a table of tests, each beginning with its label."""
+    """Rows of a test table, each beginning with its label."""
     return [pytest.param(*values, id=label) for label, *values in rows]
 
 
 @dataclass(frozen=True)
 class Want:
-    """What a diagnosis must be, its evidence aside."""
+    """What a diagnosis must be, apart from its evidence."""
 
     cause: Cause | None
     certainty: Certainty
@@ -217,7 +217,7 @@ class Want:
 
 
 def generating(certainty: Certainty = CERTAIN) -> Want:
-    """Still being created, as far as anybody can see."""
+    """Still being created, with nothing wrong."""
     return Want(Cause.GENERATING, certainty, Remedy.WAIT)
 
 
@@ -232,12 +232,12 @@ PAST = Want(Cause.EVENT_IN_PAST, CERTAIN, Remedy.CLOSE, state=State.CLOSED)
 
 
 def gone(certainty: Certainty) -> Want:
-    """No longer there."""
+    """The event is gone."""
     return Want(Cause.EVENT_GONE, certainty, Remedy.CLOSE, state=State.CLOSED)
 
 
 def expired(certainty: Certainty = CERTAIN, profile_id: str = "pro_a", provider: str = "zoom") -> Want:
-    """The profile has to be connected again."""
+    """The profile must be connected again."""
     detail = {"profile_id": profile_id, "provider_name": provider}
     return Want(Cause.CREDENTIALS_EXPIRED, certainty, Remedy.RELINK_EMAIL, detail)
 
@@ -259,7 +259,7 @@ Sighting = Seen | Missing | Unauthorized
 
 
 def verify(asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want) -> None:
-    """Diagnose, and compare all that comes out but the evidence."""
+    """Diagnose, and compare everything but the evidence."""
     found = diagnose(asked, Observation(sighting, profiles), NOW, POLICY)
 
     url = URL if want.state is State.ASSIGNED else None
@@ -276,34 +276,34 @@ FAR = NOW + 30 * DAY
 
 @dataclass(frozen=True)
 class Planned:
-    """What a look's relink plan came to, and the verdicts that follow from it."""
+    """A look's relink plan, and the verdicts that follow from it."""
 
     plan: RelinkPlan
     verdicts: tuple[Verdict, ...]
 
     @property
     def episodes(self) -> dict[str, Episode]:
-        """What is remembered."""
+        """The remembered episodes."""
         return dict(self.plan.episodes)
 
     @property
-    def letters(self) -> tuple[tuple[str, RelinkEmail], ...]:
+    def emails(self) -> tuple[tuple[str, RelinkEmail], ...]:
         """The emails to users."""
         return self.plan.emails
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """What is told of profiles."""
+        """The outcomes about profiles."""
         return self.plan.outcomes
 
     @property
     def listed(self) -> list[tuple[str, ...]]:
-        """The events that each letter lists."""
-        return [tuple(meeting.event_id for meeting in letter.meetings) for _, letter in self.plan.emails]
+        """The events listed in each email."""
+        return [tuple(meeting.event_id for meeting in email.meetings) for _, email in self.plan.emails]
 
     @property
     def escalations(self) -> dict[str, str]:
-        """The reasons told to a person, by event."""
+        """The reasons given to a person, by event."""
         return {
             str(outcome.event_id): outcome.detail["reason"]
             for verdict in self.verdicts
@@ -323,7 +323,7 @@ def plan(
     rules: RelinkRules = RULES,
     dry_run: bool = False,
 ) -> Planned:
-    """What a look at `now` plans that judged `events` and knows of `others`."""
+    """The plan of a look at `now` that judged `events` and knows of `others`."""
     account = Account(SUB, None, lost=False, name="Dana", memo=Memo(episodes or {}))
     found = [judged(event, profiles=profiles, now=now) for event in events]
     concerned = [
@@ -339,6 +339,6 @@ def plan(
 
 
 def running(mails: int = 1, *events: str) -> dict[str, Episode]:
-    """An episode of pro_a that began now and has sent so many emails."""
+    """An episode of pro_a that began now and has sent this many emails."""
     keys = tuple((CALENDAR, event_id) for event_id in events or ("a",))
     return {"pro_a": Episode(to_ms(NOW), mails, tuple(f"mail_{n}" for n in range(mails)), keys)}

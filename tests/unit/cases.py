@@ -1,4 +1,4 @@
-"""Cases of one event in every state, made by the diagnosis and the records themselves."""
+"""Examples of one event in every state, made by the real diagnosis and records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def looked_at(
     *,
     notice: Notice | None = None,
 ) -> TrackedEvent:
-    """The record after a look at NOW that saw this, and after what was notified."""
+    """The record after a look at NOW that saw this, and after these notices."""
     if notice:
         event = event.noticed(notice.interaction.value, notice.subtype, to_ms(notice.at))
     return concluded(event, sighting, profiles).after
@@ -44,7 +44,7 @@ def case(
     now: datetime = NOW,
     **changed: Any,
 ) -> Case:
-    """What the ledger knows of the event after the last look, a moment after it."""
+    """What the ledger knows of the event just after the last look."""
     memo = Memo({"pro_a": episode} if episode else {}, {"pro_a": "zoom"})
     account = Account(SUB, b"sealed" if connected else None, lost, memo=memo)
     answer = recorded_answer(SUB, event, lost)
@@ -52,13 +52,13 @@ def case(
 
 
 def live(event: TrackedEvent, profiles: Profiles) -> Case:
-    """A live read of an event that no look has reached: the record stays as it was."""
+    """A live read of an event that no look has reached: the record is unchanged."""
     diagnosis = concluded(event, profiles=profiles).diagnosis
     account = Account(SUB, b"sealed", lost=False)
     return Case(live_answer(SUB, event, diagnosis), event, account, NOW, RULES, live=True)
 
 
 def asked(mails: int = 1, *, obstacle: Obstacle | None = None, missed: int = 0) -> Episode:
-    """An episode of pro_a that began a day ago, with this many emails, of which `missed` were never sent."""
+    """An episode of pro_a that began a day ago, with this many emails, `missed` of which were never sent."""
     ids = tuple(f"mail_{n}" for n in range(mails - missed))
     return Episode(to_ms(NOW - DAY), mails, ids, (), obstacle)

@@ -1,4 +1,4 @@
-"""The plots of the board: where points come to lie, where a line has a gap, and the same as a table."""
+"""The board's plots: where points are, where a line has a gap, and the same as a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.web.board.plot import Point, hourly, plot, round_up
 
 
 def ago(span: timedelta, count: int) -> Point:
-    """A count so long ago."""
+    """A count this long ago."""
     return Point(NOW - span, count)
 
 
@@ -25,8 +25,8 @@ def test_the_top_of_the_axis_reads_well(count: int, top: int) -> None:
     assert round_up(count) == top
 
 
-def test_a_day_lies_between_the_edges() -> None:
-    """A day ago is at the left, now at the right, nothing at the bottom, the top count at the top."""
+def test_a_day_spans_the_plot() -> None:
+    """A day ago is at the left, now at the right, zero at the bottom, the maximum at the top."""
     drawn = plot([ago(DAY, 0), ago(DAY - 5 * MINUTE, 10)], NOW)
 
     assert drawn.line == "M0.0 100.0L3.5 0.0"
@@ -35,14 +35,14 @@ def test_a_day_lies_between_the_edges() -> None:
 
 
 def test_where_no_sample_was_taken_the_line_has_a_gap() -> None:
-    """Nothing is said of a time in which no sweep ran; a lone point is a dash."""
+    """Times without a sweep show nothing; a lone point is a dash."""
     drawn = plot([ago(3 * HOUR, 1), ago(3 * HOUR - 5 * MINUTE, 1), ago(HOUR, 1)], NOW)
 
     assert drawn.line.count("M") == 2
     assert drawn.line.endswith("M958.3 0.0L960.3 0.0")
 
 
-def test_nothing_at_all_is_a_plot_too() -> None:
+def test_an_empty_history_is_a_plot_too() -> None:
     """Before the first sample."""
     drawn = plot([], NOW)
 

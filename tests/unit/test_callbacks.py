@@ -1,4 +1,4 @@
-"""Addresses that Cronofy calls back, and what their keys give away."""
+"""Cronofy's callback addresses, and what their keys reveal."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def key_of(address: str) -> str:
 @pytest.mark.parametrize(
     "ids", [(SUB,), (SUB, *EVENT), ("Zoë/…", "a b", "%2F?#")], ids=["account", "event", "odd"]
 )
-def test_a_key_names_whom_it_was_made_for(ids: tuple[str, ...]) -> None:
-    """And shows none of it; it needs no escaping in a path."""
+def test_a_key_contains_its_account_and_event(ids: tuple[str, ...]) -> None:
+    """The key shows nothing of it, and needs no escaping in a path."""
     path = callback_path(VAULT, *ids)
     key = key_of(path)
 
@@ -46,13 +46,13 @@ def test_a_key_names_whom_it_was_made_for(ids: tuple[str, ...]) -> None:
         pytest.param(key_of(callback_path(STRANGERS, SUB)), id="of another vault"),
     ],
 )
-def test_a_key_that_is_not_ours_names_nobody(key: str) -> None:
-    """Whatever stands there, it is no error."""
+def test_a_foreign_key_names_nobody(key: str) -> None:
+    """Any text may arrive; none is an error."""
     assert read_callback_key(VAULT, key) is None
 
 
 def test_a_key_outlives_a_rotation_of_the_vault_keys() -> None:
-    """It can be read as long as the vault key is listed."""
+    """It can be read while its vault key is listed."""
     key = key_of(callback_path(Vault([OLD]), SUB))
 
     assert read_callback_key(VAULT, key) == Callee(SUB)
@@ -91,12 +91,12 @@ def test_addresses_are_below_the_public_url(url: str, begins: str) -> None:
     ],
 )
 def test_addresses_are_recognised(address: str, here: bool, sub: str | None) -> None:
-    """By the public URL, and by the key."""
+    """By the public URL and the key."""
     callbacks = Callbacks("https://hooks.example.com", VAULT)
 
     assert (callbacks.leads_here(address), callbacks.account_of(address)) == (here, sub)
 
 
-def test_an_address_of_usual_length_is_taken_by_cronofy() -> None:
+def test_a_callback_address_is_short_enough_for_cronofy() -> None:
     """Older documentation allows 128 characters (reference §6b)."""
     assert len(Callbacks("https://conferencing.example.com/reconciler", VAULT).of(SUB)) <= 128

@@ -1,4 +1,4 @@
-"""What an answer rests on: history, what comes next, what can be done, and all of it on a terminal."""
+"""The full answer: history, what comes next, what can be done, all formatted for a terminal."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def printed(asked_about: Case, width: int = 80, *, terminal: bool = False) -> st
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 @pytest.mark.parametrize("asked_about", [row[1] for row in ROWS], ids=[row[0] for row in ROWS])
-def test_every_case_is_told_in_full_within_the_width(asked_about: Case, width: int) -> None:
-    """The two sentences first; each section has something in it; no line is too long or ends in blanks."""
+def test_every_case_is_shown_in_full_within_the_width(asked_about: Case, width: int) -> None:
+    """The two sentences come first; no section is empty; no line is too long or ends in blanks."""
     text = printed(asked_about, width)
 
     assert " ".join(text.partition("\n\n")[0].split()) == " ".join(reply(asked_about))
@@ -66,7 +66,7 @@ def test_ids_are_never_broken_so_that_they_can_be_copied() -> None:
     assert f"event    {key.event_id}\n" in text
 
 
-def test_what_people_wrote_cannot_act_on_a_terminal() -> None:
+def test_user_text_cannot_control_the_terminal() -> None:
     """Escape sequences, line breaks and bidi controls are removed from summary and ids."""
     nasty = "Sync\x1b[2J\nState: fine\u202eevil"
     event = replace(OLD, key=EventKey("cal\x1b]0;x\x07", "e\u202e1"), body=event_body() | {"summary": nasty})
@@ -77,12 +77,12 @@ def test_what_people_wrote_cannot_act_on_a_terminal() -> None:
 
 
 def test_colour_is_for_terminals() -> None:
-    """And there it is but bold."""
+    """And only bold."""
     assert "\x1b[1m" in printed(case(OLD), terminal=True)
 
 
-def test_the_history_has_all_that_was_seen_and_done_in_order() -> None:
-    """What the caller did, each look, what was notified, what was written, and the email."""
+def test_the_history_lists_everything_in_order() -> None:
+    """What the caller did, each look, notifications, writes, and the email."""
     event = looked_at(OLD, profiles=CONNECTED, notice=failing())
     event = replace(event, writes={"pro_b": Write(to_ms(NOW + MINUTE), accepted=True)})
     told = history(case(event, episode=asked()))
@@ -103,8 +103,8 @@ def test_a_lost_account_closes_no_event() -> None:
     assert history(case(lost))[-1].text == "no access to the account: no calls until it is connected"
 
 
-def test_what_only_repeats_itself_is_one_line() -> None:
-    """It says how often, and the last time; a failed look in between is a line of its own."""
+def test_repeated_looks_are_one_line() -> None:
+    """It gives their number and the last time; a failed look in between has its own line."""
     waits = [(to_ms(NOW + n * MINUTE), "generating", "wait") for n in range(5)]
     failed = (to_ms(NOW + 5 * MINUTE), "look_failed", "Cronofy cannot be reached.")
     told = history(case(replace(OLD, history=(*waits, failed))))
@@ -145,7 +145,7 @@ def test_what_only_repeats_itself_is_one_line() -> None:
         ),
     ],
 )
-def test_what_happens_next_is_said_with_its_time(asked_about: Case, says: str) -> None:
-    """Beside the next look."""
+def test_what_happens_next_has_its_time(asked_about: Case, says: str) -> None:
+    """Next to the next look."""
     assert says in following(asked_about)
     assert any(sentence.startswith("Next look: 2026-12-01 12:0") for sentence in following(asked_about))

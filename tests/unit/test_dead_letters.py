@@ -1,4 +1,4 @@
-"""What an operator sees of a dead letter, and what is sent again."""
+"""What an operator sees of a dead letter, and what is replayed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ URL = "https://app.cronofy.com/relink/abc"
 
 
 def kept(task: str = "conferencing.track", **kwargs: Any) -> KeptLetter:
-    """A letter with this payload."""
+    """A dead letter with this payload."""
     return KeptLetter("1795598779949-0", DeadLetter(task, "because", kwargs))
 
 
@@ -35,14 +35,14 @@ MASKED = [
 
 @pytest.mark.parametrize(("task", "kwargs", "shown"), MASKED)
 def test_secrets_are_masked(task: str, kwargs: dict[str, Any], shown: dict[str, Any]) -> None:
-    """By name wherever it stands, by shape, by value, and whatever may be one."""
+    """By name at any depth, by shape, by value, and anything that may be one."""
     letter = kept(f"conferencing.{task}", **kwargs)
 
     assert masked_kwargs(letter, Redaction(["planted"])) == shown
     assert letter.letter.kwargs == kwargs
 
 
-def test_a_letter_is_written_as_the_contract_says() -> None:
+def test_a_dead_letter_has_the_contracts_form() -> None:
     """The time comes from its id; one that no key opens shows why, and no payload."""
     sealed = KeptLetter("1795598779949-0", DeadLetter("conferencing.track", "because"), "no key fits")
 
@@ -70,7 +70,7 @@ CORRECTIONS = [
 
 @pytest.mark.parametrize(("kwargs", "correction", "sent"), CORRECTIONS)
 def test_a_payload_is_corrected(kwargs: dict[str, Any], correction: Correction, sent: dict[str, Any]) -> None:
-    """The letter itself stays as it was, in case it cannot be sent."""
+    """The dead letter itself is unchanged, in case sending fails."""
     letter = kept(**kwargs)
     before = repr(letter)
 
@@ -78,7 +78,7 @@ def test_a_payload_is_corrected(kwargs: dict[str, Any], correction: Correction, 
     assert repr(letter) == before
 
 
-def test_a_correction_that_leads_nowhere_is_named() -> None:
-    """Into a text, no name leads."""
+def test_a_correction_with_a_wrong_path_is_refused() -> None:
+    """A text has no fields."""
     with pytest.raises(BadCorrection, match=r"event\.event_id leads into something that is not an object"):
         corrected(kept(event="text"), [Correction(("event", "event_id"), 1)])

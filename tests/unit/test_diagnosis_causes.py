@@ -61,7 +61,7 @@ PAST_BY_RECORD = request(start=at(NOW - DAY), notice=failing())
 def test_what_the_read_settles(
     asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want
 ) -> None:
-    """A link, a deletion, a miss or a refused account decides before anything else is asked."""
+    """A link, a deletion, a missing event or a refused account decides before anything else is asked."""
     verify(asked, sighting, profiles, want)
 
 
@@ -92,14 +92,14 @@ def test_starts(asked: Request, sighting: Seen, want: Want) -> None:
 
 @pytest.mark.parametrize("profiles", [None, EXPIRED, userinfo(), userinfo(listed=False)])
 def test_past_comes_before_the_profile(profiles: Profiles | None) -> None:
-    """A past event is closed whatever its profile, and without any UserInfo."""
+    """A past event is closed whatever its profile, without UserInfo."""
     verify(request(notice=failing()), seen(at(NOW - DAY)), profiles, PAST)
 
 
 @pytest.mark.parametrize("tzid", [LOS_ANGELES, AUCKLAND, None])
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
 def test_ends_of_time(text: str, tzid: str | None) -> None:
-    """The first and last moments, which some clients write for "no date", get an answer in any zone."""
+    """The first and last times, which some clients write for "no date", get an answer in any zone."""
     start = parse_event_time(text, tzid)
 
     found = diagnose(request(start=start), Observation(Seen(start, None), CONNECTED), NOW, POLICY)
@@ -130,5 +130,5 @@ GRACE = 2 * MINUTE
     ),
 )
 def test_ages(asked: Request, sighting: Seen, profiles: Profiles | None, want: Want) -> None:
-    """With nothing visibly wrong, age and nearness decide between normal, delayed and unexplained."""
+    """With nothing visibly wrong, age and time to the start decide: normal, delayed or unexplained."""
     verify(asked, sighting, profiles, want)

@@ -1,4 +1,4 @@
-"""The table of causes (contract §2): what UserInfo and notifications say of a pending event."""
+"""The table of causes (contract §2): what UserInfo and notifications say about a pending event."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from worker.diagnosis.model import Cause, Interaction, Notice, Observation, Prof
 
 ONE_OTHER = userinfo(profile("pro_b"))
 TWO_OTHERS = userinfo(profile("pro_b"), profile("pro_c"))
-#: Two profiles of one name, one of them disconnected.
+#: Two profiles with one name, one of them disconnected.
 FIRST_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"))
 SECOND_LAPSED = userinfo(profile("pro_a"), lapsed("pro_b"))
 NO_LIST = userinfo(listed=False)
@@ -66,7 +66,7 @@ NO_URL = failing("missing_meeting_url")
     ),
 )
 def test_the_named_profile(asked: Request, profiles: Profiles, want: Want) -> None:
-    """An event that named its profile is explained by what UserInfo says of just that id."""
+    """An event that names its profile is explained by what UserInfo says about exactly that id."""
     verify(asked, seen(), profiles, want)
 
 
@@ -94,7 +94,7 @@ def test_the_named_profile(asked: Request, profiles: Profiles, want: Want) -> No
     ),
 )
 def test_notifications(asked: Request, profiles: Profiles | None, want: Want) -> None:
-    """A notification explains what UserInfo does not; where they disagree, UserInfo counts."""
+    """A notification explains what UserInfo does not; if they disagree, UserInfo wins."""
     verify(asked, seen(), profiles, want)
 
 
@@ -142,14 +142,14 @@ AVAILABLE, UNAVAILABLE, UNSAID = (
     ),
 )
 def test_what_cronofy_chooses(asked: Request, profiles: Profiles, want: Want) -> None:
-    """An event that left the choice to Cronofy is explained as likely, and never by guessing."""
+    """An event that left the choice to Cronofy is explained as likely, never by guessing."""
     verify(asked, seen(), profiles, want)
 
 
 @pytest.mark.parametrize("profiles", [CONNECTED, EXPIRED, ONE_OTHER])
 @pytest.mark.parametrize("asked", [request(), request(age=2 * DAY), request(notice=failing())])
 def test_conferencing_that_is_absent_is_diagnosed_as_pending(asked: Request, profiles: Profiles) -> None:
-    """Only the evidence tells whether Cronofy shows it pending or not at all."""
+    """Only the evidence says whether Cronofy shows it as pending or not at all."""
     pending, absent = (
         diagnose(asked, Observation(seen(pending=shown), profiles), NOW, POLICY) for shown in (True, False)
     )
@@ -167,7 +167,7 @@ def test_conferencing_that_is_absent_is_diagnosed_as_pending(asked: Request, pro
     ),
 )
 def test_replacement_policy(policy: str, want: Want) -> None:
-    """The policy decides whether another provider's profile may take a removed one's place."""
+    """The policy decides whether another provider's profile may replace a removed one."""
     observation = Observation(seen(), userinfo(profile("pro_b", provider="go_to")))
 
     found = diagnose(request(), observation, NOW, replace(POLICY, replacement=policy))

@@ -1,4 +1,4 @@
-"""What holds of every diagnosis, whatever was seen."""
+"""What holds for every diagnosis, whatever was seen."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ many = settings(deadline=None, derandomize=True, max_examples=300)
 
 ids = st.sampled_from(["pro_a", "pro_b", "pro_c", "pro_d"])
 providers = st.sampled_from([None, "zoom", "go_to", "a word to come"])
-# Around now, and around the bounds of the policy.
+# Around now, and around the policy's limits.
 spans = st.one_of(
     st.sampled_from([timedelta(0), TICK, 2 * MINUTE, HOUR, DAY, 400 * DAY]),
     st.timedeltas(-3 * DAY, 3 * DAY),
@@ -108,7 +108,7 @@ policies = st.sampled_from(
 @given(requests, observations, policies)
 @many
 def test_every_input_has_an_answer(request: Request, observation: Observation, policy: Policy) -> None:
-    """Assigned without a cause, or a cause with its state; and always sentences that hold no secret."""
+    """Assigned without a cause, or a cause with its state; always with sentences that contain no secret."""
     found = diagnose(request, observation, NOW, policy)
 
     assert (found.cause is None) == (found.state is State.ASSIGNED)
@@ -122,7 +122,7 @@ def test_every_input_has_an_answer(request: Request, observation: Observation, p
 @given(requests, observations, policies)
 @many
 def test_remedies_fit_states(request: Request, observation: Observation, policy: Policy) -> None:
-    """Nothing acts on an event that is not pending, and a cause has only the remedies of its contract row."""
+    """Only pending events have a remedy, and only one that the contract lists for the cause."""
     found = diagnose(request, observation, NOW, policy)
 
     if found.state is not State.PENDING:
@@ -153,7 +153,7 @@ def test_reassigns_to_one_that_works(
 def test_relinks_only_what_is_disconnected(
     request: Request, observation: Observation, policy: Policy
 ) -> None:
-    """A user is only ever asked to connect a profile that UserInfo lists as disconnected."""
+    """A user is only asked to connect a profile that UserInfo lists as disconnected."""
     found = diagnose(request, observation, NOW, policy)
 
     if found.remedy is Remedy.RELINK_EMAIL:

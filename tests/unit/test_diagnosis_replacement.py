@@ -1,4 +1,4 @@
-"""Which profile may take a removed one's place: only ever when exactly one fits (contract §4)."""
+"""Which profile may replace a removed one: only when exactly one fits (contract §4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRIED = Replacement(None, "The only connected zoom profile, z1, was already trie
 
 
 def only(profile_id: str, kind: str = "connected profile") -> Replacement:
-    """Just this one fits."""
+    """The only one that fits."""
     return Replacement(profile_id, f"The account's only other {kind} is {profile_id}.", (profile_id,))
 
 

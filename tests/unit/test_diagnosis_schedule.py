@@ -1,4 +1,4 @@
-"""When to look again: doubling, within bounds, and closer as the start comes near (contract §1)."""
+"""When to look again: at doubling intervals, within bounds, sooner before the start (contract §1)."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_intervals_double(previous: timedelta | None, expected: timedelta) -> No
         pytest.param(HOUR, Pause(6 * HOUR, 6 * HOUR), id="never beyond the upper bound"),
     ],
 )
-def test_what_is_notified_of_is_polled_a_quarter_as_often(
+def test_events_with_notifications_are_polled_a_quarter_as_often(
     previous: timedelta | None, expected: Pause
 ) -> None:
-    """The pause is the next four intervals together, and the schedule goes on from the last of them."""
+    """The pause spans the next four intervals, and the schedule continues from the last of them."""
     assert next_pause(previous, POLICY, notices_arrive=True) == expected
 
 
-def test_what_is_not_notified_of_keeps_its_intervals() -> None:
+def test_events_without_notifications_keep_their_intervals() -> None:
     """The pause is the next interval."""
     assert next_pause(MINUTE, POLICY, notices_arrive=False) == Pause(2 * MINUTE, 2 * MINUTE)
 
@@ -93,7 +93,7 @@ def test_what_is_not_notified_of_keeps_its_intervals() -> None:
     ],
 )
 def test_next_look(interval: timedelta, left: timedelta | None, expected: timedelta) -> None:
-    """The next look of a pending event is its interval away, or a quarter of the time left if sooner."""
+    """A pending event's next look is one interval away, or a quarter of the remaining time if sooner."""
     start = None if left is None else NOW + left
 
     assert next_look(PENDING, interval, start, NOW, POLICY) == NOW + expected
@@ -109,7 +109,7 @@ def test_next_look(interval: timedelta, left: timedelta | None, expected: timede
     ],
 )
 def test_no_next_look(state: State, cause: Cause | None) -> None:
-    """What is settled, and what a refused account has, is not looked at again."""
+    """Settled events and a refused account's events are not looked at again."""
     diagnosis = replace(PENDING, state=state, cause=cause)
 
     assert next_look(diagnosis, MINUTE, NOW + DAY, NOW, POLICY) is None
@@ -117,7 +117,7 @@ def test_no_next_look(state: State, cause: Cause | None) -> None:
 
 @pytest.mark.parametrize("cause", sorted(set(Cause) - {Cause.ACCOUNT_UNAUTHORIZED}))
 def test_every_other_cause_is_looked_at_again(cause: Cause) -> None:
-    """A pending event is never forgotten."""
+    """A pending event is always looked at again."""
     diagnosis = replace(PENDING, cause=cause)
 
     assert next_look(diagnosis, MINUTE, NOW + 10 * DAY, NOW, POLICY) == NOW + MINUTE
@@ -139,7 +139,7 @@ def test_every_other_cause_is_looked_at_again(cause: Cause) -> None:
     ],
 )
 def test_retries(failures: int, left: timedelta | None, expected: timedelta) -> None:
-    """Looks that fail are repeated ever less often, yet never more than ten minutes apart."""
+    """Failing looks are repeated at growing intervals, at most ten minutes apart."""
     start = None if left is None else NOW + left
 
     assert retry_look(failures, start, NOW, POLICY) == NOW + expected
@@ -156,14 +156,14 @@ def test_retries(failures: int, left: timedelta | None, expected: timedelta) -> 
     ],
 )
 def test_due(away: timedelta, interval: timedelta | None, expected: bool) -> None:
-    """An event is taken along by a look that comes within the last quarter of its interval."""
+    """A look takes along events whose own look is due within the last quarter of its interval."""
     assert is_due(NOW + away, interval, NOW) is expected
 
 
 @given(intervals, starts, policies)
 @many
 def test_next_look_is_bounded(interval: timedelta, start: datetime | None, policy: Policy) -> None:
-    """Whatever is asked: after now, within the bounds, and no further than a quarter of the time left."""
+    """Always after now, within the bounds, and no further than a quarter of the remaining time."""
     found = next_look(PENDING, interval, start, NOW, policy)
 
     assert found is not None
@@ -175,14 +175,14 @@ def test_next_look_is_bounded(interval: timedelta, start: datetime | None, polic
 @given(st.one_of(st.none(), intervals), policies)
 @many
 def test_intervals_are_bounded(previous: timedelta | None, policy: Policy) -> None:
-    """Whatever came before, also under another policy, the next interval is within the bounds."""
+    """Whatever came before, even under another policy, the next interval is within the bounds."""
     assert policy.recheck_min <= next_interval(previous, policy) <= policy.recheck_max
 
 
 @given(st.integers(0, 10**6), starts, policies)
 @many
 def test_retries_are_bounded(failures: int, start: datetime | None, policy: Policy) -> None:
-    """A look that failed is repeated, soon but not at once."""
+    """A failed look is repeated soon, but not at once."""
     found = retry_look(failures, start, NOW, policy)
 
     assert NOW + policy.recheck_min <= found <= NOW + policy.recheck_max

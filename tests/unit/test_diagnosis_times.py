@@ -17,12 +17,12 @@ PARIS, AUCKLAND, SAO_PAULO = "Europe/Paris", "Pacific/Auckland", "America/Sao_Pa
 
 
 def utc(*parts: int) -> datetime:
-    """A moment in UTC."""
+    """A time in UTC."""
     return datetime(*parts, tzinfo=UTC)  # type: ignore[misc, arg-type]
 
 
 def sent_back(value: Any) -> Any:
-    """A value as an update sends it: of an object, only time and zone."""
+    """A value as an update sends it: only time and zone of an object."""
     if not isinstance(value, dict):
         return value
     return {name: value[name] for name in ("time", "tzid") if value.get(name) is not None}
@@ -67,7 +67,7 @@ NINE, TEN = utc(2026, 11, 9, 9), utc(2026, 11, 9, 10)
 def test_wire_forms(
     value: Any, tzid: str | None, instant: datetime, all_day: bool, own_tzid: str | None
 ) -> None:
-    """Each documented form gives its moment in UTC, its zone, and the value as it came."""
+    """Each documented form gives its time in UTC, its zone, and the original value."""
     assert parse_event_time(value, tzid) == EventTime(instant, all_day, own_tzid, sent_back(value))
 
 
@@ -81,7 +81,7 @@ def test_wire_forms(
     ),
 )
 def test_local(value: str, tzid: str | None, local: str) -> None:
-    """A person reads a moment in the event's zone, and a whole day as that day."""
+    """A person reads a time in the event's zone, and a whole day as that day."""
     parsed = parse_event_time(value, tzid)
 
     assert parsed is not None
@@ -89,7 +89,7 @@ def test_local(value: str, tzid: str | None, local: str) -> None:
     assert isinstance(parsed.local, datetime) is not parsed.all_day
 
 
-def test_nothing_stays_nothing() -> None:
+def test_none_stays_none() -> None:
     """A missing time is not an error."""
     assert parse_event_time(None) is None
     assert parse_event_time(None, PARIS) is None
@@ -134,7 +134,7 @@ def test_garbage(value: Any, reason: str) -> None:
 
 
 def test_the_longest_time() -> None:
-    """A time may have blanks around it, up to 64 characters in all."""
+    """A time may be padded with blanks, up to 64 characters in all."""
     parsed = parse_event_time("2026-11-09T10:00:00Z".ljust(64))
 
     assert parsed is not None
@@ -142,7 +142,7 @@ def test_the_longest_time() -> None:
 
 
 def test_first_day_east_of_greenwich() -> None:
-    """A day whose midnight is before the first representable moment is malformed too."""
+    """A day whose midnight is before the first representable time is malformed too."""
     with pytest.raises(MalformedTime):
         parse_event_time("0001-01-01", "Pacific/Auckland")
 
@@ -169,7 +169,7 @@ def test_invalid_zones(tzid: str | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "9999-12-31T23:59:59-05:00"])
 def test_invalid_instants(text: str) -> None:
-    """An unreadable instant raises one of the two errors that its callers expect."""
+    """An unreadable instant raises one of the two errors its callers expect."""
     with pytest.raises((ValueError, OverflowError)):
         parse_instant(text)
 
@@ -200,7 +200,7 @@ values = st.one_of(
 @example("9999-12-31", "America/Los_Angeles")
 @settings(deadline=None, derandomize=True, max_examples=500)
 def test_only_malformed_time(value: Any, tzid: str | None) -> None:
-    """Whatever comes, there is a time in UTC that keeps the value, or MalformedTime, and nothing else."""
+    """Any input gives either a time in UTC that keeps the value, or MalformedTime."""
     try:
         parsed = parse_event_time(value, tzid)
     except MalformedTime:

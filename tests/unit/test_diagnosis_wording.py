@@ -1,4 +1,4 @@
-"""The evidence of a diagnosis, whole: people forward it as it is."""
+"""The full evidence of each diagnosis, since people forward it unchanged."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
 def test_the_evidence(
     asked: Request, sighting: Sighting, profiles: Profiles | None, evidence: tuple[str, ...]
 ) -> None:
-    """Each cause has its sentences, whole and in order, and no others."""
+    """Each cause has exactly these sentences, in order."""
     assert diagnose(asked, Observation(sighting, profiles), NOW, POLICY).evidence == evidence
 
 
@@ -246,7 +246,7 @@ def test_the_evidence(
     ),
 )
 def test_lengths(age: timedelta, words: str) -> None:
-    """How long it has waited is told in the largest unit."""
+    """The waiting time is given in the largest unit."""
     found = diagnose(request(age=age), Observation(seen(), None), NOW, POLICY)
 
     assert f"Conferencing has been pending for {words}." in found.evidence

@@ -1,4 +1,4 @@
-"""Durations as settings spell them."""
+"""Durations in settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GOOD: dict[timedelta, list[object]] = {
     ("value", "duration"), [pytest.param(v, d, id=repr(v)) for d, values in GOOD.items() for v in values]
 )
 def test_a_duration_is_seconds_or_iso_8601(value: object, duration: timedelta) -> None:
-    """Numbers are seconds; weeks, days, hours, minutes and seconds may be named."""
+    """Numbers are seconds; weeks, days, hours, minutes and seconds may be written out."""
     assert parse_duration(value) == duration
 
 
@@ -52,8 +52,8 @@ BAD: list[object] = [
 
 
 @pytest.mark.parametrize("value", BAD, ids=lambda value: repr(value)[:20])
-def test_what_is_no_duration_is_refused_with_how_to_write_one(value: object) -> None:
-    """The sentence begins with "must be a duration", and never repeats the value."""
+def test_an_invalid_duration_is_refused_with_the_right_format(value: object) -> None:
+    """The sentence begins with "must be a duration", and never contains the value."""
     with pytest.raises(ValueError, match=r"^must be a duration") as caught:
         parse_duration(value)
 
@@ -63,7 +63,7 @@ def test_what_is_no_duration_is_refused_with_how_to_write_one(value: object) -> 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.text(alphabet="PTWDHMSptwdhms0123456789.+-e ", max_size=12) | st.text(max_size=12))
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
-    """Nothing else ever comes out, and no duration is negative."""
+    """No other exception, and no duration is negative."""
     try:
         duration = parse_duration(text)
     except ValueError:

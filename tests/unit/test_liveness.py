@@ -1,4 +1,4 @@
-"""Liveness files: what they say of processes that live, are silent, or are dead."""
+"""Liveness files: what they say about processes that are alive, silent, or dead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.host.liveness import LivenessFile, liveness_dir, living
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place of the test's own for the files."""
+    """A directory for the files."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     return liveness_dir()
@@ -30,7 +30,7 @@ _SILENT = _START + "print(flush=True); time.sleep(60)"
 
 @contextmanager
 def another_process(program: str = _SILENT) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that makes its file and is silent ever after."""
+    """A process that creates its file and is silent from then on."""
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     ) as process:
@@ -42,14 +42,14 @@ def another_process(program: str = _SILENT) -> Iterator[subprocess.Popen[bytes]]
             process.kill()
 
 
-def test_where_nothing_ran_nothing_lives(place: Path) -> None:
-    """Asking makes nothing."""
+def test_nothing_is_alive_where_nothing_ran(place: Path) -> None:
+    """Asking creates nothing."""
     assert living("worker") == []
     assert not place.exists()
 
 
 def test_a_silent_process_ages_until_it_is_dead() -> None:
-    """Its age grows while it lives; once it is killed it is gone from the list."""
+    """Its age grows while it lives; once killed it disappears from the list."""
     with another_process() as process:
         [found] = living("worker")
         assert found.pid == process.pid
@@ -62,8 +62,8 @@ def test_a_silent_process_ages_until_it_is_dead() -> None:
         assert living("worker") == []
 
 
-def test_what_a_loop_writes_makes_it_young_again() -> None:
-    """Others read it at once."""
+def test_a_running_loop_stays_fresh() -> None:
+    """Other processes see it at once."""
     program = _START + "print(flush=True)\nwhile True: time.sleep(0.05); file.write()"
     with another_process(program):
         ages = [living("worker")[0].age_seconds]
@@ -76,8 +76,8 @@ def test_what_a_loop_writes_makes_it_young_again() -> None:
             wait_until(is_younger, interval=0.001)
 
 
-def test_the_file_of_a_dead_process_goes_with_the_next_ones_start(place: Path) -> None:
-    """They do not pile up, and the living keep theirs."""
+def test_the_file_of_a_dead_process_is_removed_at_the_next_start(place: Path) -> None:
+    """They do not pile up, and live processes keep theirs."""
     with another_process() as living:
         with another_process() as dead:
             dead.kill()
@@ -93,7 +93,7 @@ def test_the_file_of_a_dead_process_goes_with_the_next_ones_start(place: Path) -
 
 
 def test_a_forked_child_does_not_keep_a_dead_process_alive() -> None:
-    """A pool's processes outlive a killed worker for a moment, and are not it."""
+    """A pool's processes outlive a killed worker briefly, but do not count as the worker."""
     fork = "if os.fork() == 0: time.sleep(5); os._exit(0)\n"
     program = _START + fork + "print(flush=True); time.sleep(60)"
     with another_process(program) as process:
@@ -106,7 +106,7 @@ def test_a_forked_child_does_not_keep_a_dead_process_alive() -> None:
 
 @pytest.mark.parametrize("foreign", ["others may write to it", "a link to elsewhere"])
 def test_a_directory_of_others_is_not_trusted(place: Path, tmp_path: Path, foreign: str) -> None:
-    """One that somebody else may have put something into is neither used nor believed."""
+    """A directory that others may have written to is neither used nor read."""
     if foreign == "a link to elsewhere":
         (tmp_path / "elsewhere").mkdir()
         place.symlink_to(tmp_path / "elsewhere")

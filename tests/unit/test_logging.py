@@ -1,4 +1,4 @@
-"""Logging: no secret reaches a line, whoever writes it; and how a line reads."""
+"""Logging: no secret reaches a line, whoever writes it; and how a line looks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,7 +36,7 @@ SENTENCES = [
 
 
 class Lines:
-    """Logging configured as the program does it, and what it wrote to standard error."""
+    """Logging as the program configures it, and what it wrote to standard error."""
 
     def __init__(self, log_format: str, **settings: Any) -> None:
         """Configure it with secrets in the settings."""
@@ -46,7 +46,7 @@ class Lines:
             configure_logging(load_settings(log_format=log_format, **given))
 
     def text(self) -> str:
-        """All of it so far."""
+        """Everything written so far."""
         return self._stream.getvalue()
 
     def records(self) -> list[dict[str, Any]]:
@@ -54,43 +54,31 @@ class Lines:
         return [json.loads(line) for line in self.text().splitlines()]
 
 
-@pytest.fixture
-def restored() -> Iterator[None]:
-    """Logging as it was before, after the test."""
-    root = logging.getLogger()
-    handlers, level, raising = root.handlers, root.level, logging.raiseExceptions
-    yield
-    logging.raiseExceptions = raising
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
 @pytest.fixture(params=["json", "console"])
-def lines(request: pytest.FixtureRequest, restored: None) -> Lines:
-    """Logging in either format."""
+def lines(request: pytest.FixtureRequest) -> Lines:
+    """Logging in each format."""
     return Lines(request.param)
 
 
 @pytest.fixture
-def json_lines(restored: None) -> Lines:
-    """Logging as a fleet has it."""
+def json_lines() -> Lines:
+    """Logging as in a fleet."""
     return Lines("json")
 
 
 @pytest.fixture
-def console(restored: None) -> Lines:
+def console() -> Lines:
     """Logging as on a terminal."""
     return Lines("console")
 
 
 def logger() -> Any:
-    """A logger of our own, not cached from another test."""
+    """A logger of our own."""
     return structlog.get_logger("test")
 
 
 def clean(text: str) -> bool:
-    """Whether no planted secret is in the text."""
+    """Whether the text contains no planted secret."""
     return not [secret for secret in SECRETS if secret in text]
 
 
@@ -105,10 +93,10 @@ def clean(text: str) -> bool:
         pytest.param(lambda text: logging.getLogger("library").warning("%s", text), id="a library's arg"),
     ],
 )
-def test_a_secret_is_masked_wherever_it_is_said(
+def test_a_secret_is_masked_wherever_it_appears(
     lines: Lines, say: Callable[[str], None], sentence: str
 ) -> None:
-    """By its value or its shape, and something else of the line stays."""
+    """By value or shape, and the rest of the line stays."""
     say(sentence)
 
     text = lines.text()
@@ -121,8 +109,8 @@ def test_a_secret_is_masked_wherever_it_is_said(
     [RuntimeError(f"Bearer {BEARER}"), f"Bearer {BEARER}".encode(), {RELINK}, {RELINK: 1}],
     ids=["an exception", "bytes", "a set", "a key"],
 )
-def test_a_secret_is_masked_in_what_is_no_text(lines: Lines, value: object) -> None:
-    """A renderer writes these too."""
+def test_a_secret_is_masked_in_other_types(lines: Lines, value: object) -> None:
+    """A renderer also writes these."""
     logger().info("thing.done", value=value)
 
     assert clean(lines.text())
@@ -139,7 +127,7 @@ def _raise() -> None:
 def test_secrets_in_a_traceback_are_masked(
     lines: Lines, recwarn: pytest.WarningsRecorder, library: bool
 ) -> None:
-    """The whole chain of causes is written, none of its secrets, and structlog warns of nothing."""
+    """The whole chain of causes is written without secrets, and structlog issues no warning."""
     try:
         _raise()
     except RuntimeError:
@@ -162,7 +150,7 @@ def test_what_a_library_adds_to_its_lines_is_not_written(json_lines: Lines) -> N
 def test_a_line_that_cannot_be_formatted_shows_no_secret(
     json_lines: Lines, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A library's mistake in its own format string is no way around the masking."""
+    """A library's wrong format string does not bypass the masking."""
     logging.getLogger("library").warning("%d seconds", CLIENT_SECRET)
 
     assert clean(capsys.readouterr().err + json_lines.text())
@@ -172,7 +160,7 @@ def test_a_line_that_cannot_be_formatted_shows_no_secret(
     "name",
     ["access_token", "refresh_token", "client_secret", "authorization", "signature", "relink_url"],
 )
-def test_a_field_whose_name_says_so_is_masked_whatever_it_holds(json_lines: Lines, name: str) -> None:
+def test_a_field_with_a_secret_name_is_always_masked(json_lines: Lines, name: str) -> None:
     """At any depth."""
     logger().info("thing.done", **{name: "plain"}, deep={"kwargs": [{name: 7}]})
 
@@ -181,7 +169,7 @@ def test_a_field_whose_name_says_so_is_masked_whatever_it_holds(json_lines: Line
 
 
 def say(**fields: Any) -> None:
-    """A line as tasks log it, its parts in no order."""
+    """A line as tasks log it, its fields in no particular order."""
     with structlog.contextvars.bound_contextvars(task="conferencing.look_at_ready", task_id="t1"):
         ids = {"event_id": "booking-77", "calendar_id": "cal_1", "sub": "acc_1"}
         logger().info(
@@ -190,7 +178,7 @@ def say(**fields: Any) -> None:
 
 
 def test_json_has_the_ids_in_front(json_lines: Lines) -> None:
-    """One object a line: time, level and event, then whom it is about, then the rest, then the task."""
+    """One object per line: time, level and event, then the ids, then the rest, then the task."""
     say(text="two\nlines, ü")
 
     [record] = json_lines.records()
@@ -207,8 +195,8 @@ def test_json_has_the_ids_in_front(json_lines: Lines) -> None:
     ]
 
 
-def test_the_console_leaves_out_what_says_nothing(console: Lines) -> None:
-    """The time of day, the event in a column of its own, ids in full, no empty field."""
+def test_the_console_omits_empty_fields(console: Lines) -> None:
+    """The time of day, the event in its own column, full ids, no empty field."""
     say()
     logger().warning("mail.sent", sub="acc_1")
 
@@ -223,7 +211,7 @@ def test_the_console_leaves_out_what_says_nothing(console: Lines) -> None:
 
 
 def test_a_line_within_a_span_carries_its_ids(json_lines: Lines) -> None:
-    """So that a trace leads to its lines, and they to it; without a span they are not there."""
+    """They link a trace and its lines; without a span they are absent."""
     trace = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra otel is not installed")
     tracer = trace.TracerProvider(shutdown_on_exit=False).get_tracer("test")
     with tracer.start_as_current_span("task") as span:
@@ -239,8 +227,8 @@ def test_a_line_within_a_span_carries_its_ids(json_lines: Lines) -> None:
 @pytest.mark.parametrize(
     ("level", "said"), [("debug", "diw"), ("info", "iw"), ("warning", "w"), ("error", "")]
 )
-def test_the_level_is_kept(restored: None, level: str, said: str) -> None:
-    """What is below it is not written."""
+def test_the_level_is_kept(level: str, said: str) -> None:
+    """Lines below it are not written."""
     lines = Lines("json", log_level=level)
 
     logger().debug("d")
@@ -257,8 +245,8 @@ def test_the_level_is_kept(restored: None, level: str, said: str) -> None:
         *("celery.beat", "celery.worker.request", "celery.apps.worker"),
     ],
 )
-def test_chatty_libraries_speak_from_warning_on(json_lines: Lines, name: str) -> None:
-    """Every request, message and tick at INFO would drown the rest."""
+def test_chatty_libraries_log_from_warning_on(json_lines: Lines, name: str) -> None:
+    """INFO lines for every request, message and tick would drown the rest."""
     logging.getLogger(name).info("GET %s", URL)
     logging.getLogger(name).warning("trouble")
 
@@ -278,13 +266,13 @@ def test_chatty_libraries_speak_from_warning_on(json_lines: Lines, name: str) ->
         pytest.param([], "a bearer of news", f"a bearer {MASK} news", id="a word that looks like a header"),
     ],
 )
-def test_what_is_masked_is_a_secret_and_all_of_it(secrets: list[str], text: str, masked: str | None) -> None:
-    """Ordinary words, and addresses without a password or a token, stay readable."""
+def test_only_secrets_are_masked_and_completely(secrets: list[str], text: str, masked: str | None) -> None:
+    """Ordinary words, and URLs without a password or a token, stay readable."""
     assert Redaction(secrets).mask(text) == (masked or text)
 
 
 def test_the_planted_secrets_would_be_seen() -> None:
-    """The check of these tests finds what is there."""
+    """The check in these tests does find secrets."""
     try:
         _raise()
     except RuntimeError:

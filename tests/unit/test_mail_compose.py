@@ -1,4 +1,4 @@
-"""What the relink email and the escalation say, and that nothing in them breaks out of its place."""
+"""What the relink email and the escalation say, and that no value in them escapes its place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.letters import (
+from tests.unit.emails import (
     ENTRY,
     ENVELOPE,
     ESCALATION,
@@ -30,7 +30,7 @@ from worker.mail.compose import Escalation, Meeting, compose_escalation, compose
 
 
 def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_needed() -> None:
-    """The text of a first email, word for word."""
+    """The full text of a first email."""
     message = compose_relink(replace(RELINK, meetings=(WEEKLY, OFFSITE)), ENVELOPE)
 
     assert message["Subject"] == "Reconnect Zoom: 2 upcoming meetings have no link yet"
@@ -90,7 +90,7 @@ RECONNECT = "for you to reconnect Zoom"
     ],
 )
 def test_subject_and_first_sentence(count: int, reminder: int, subject: str, ending: str) -> None:
-    """Number and occasion are the same in subject, text and HTML."""
+    """Number and occasion match in subject, text and HTML."""
     message = compose_relink(replace(RELINK, meetings=(WEEKLY,) * count, reminder=reminder), ENVELOPE)
 
     beginning = "This is a reminder: your" if reminder else "Your"
@@ -115,8 +115,8 @@ def test_subject_and_first_sentence(count: int, reminder: int, subject: str, end
         pytest.param("\n", "conferencing", id="blank"),
     ],
 )
-def test_provider_is_named_as_people_name_it(provider_name: str | None, shown: str) -> None:
-    """A provider goes by its own name; an unknown one is shown as Cronofy spells it."""
+def test_provider_has_its_display_name(provider_name: str | None, shown: str) -> None:
+    """A known provider has its display name; an unknown one is shown as Cronofy spells it."""
     message = compose_relink(replace(RELINK, provider_name=provider_name), ENVELOPE)
 
     assert message["Subject"] == f"Reconnect {shown}: one upcoming meeting has no link yet"
@@ -127,7 +127,7 @@ def test_provider_is_named_as_people_name_it(provider_name: str | None, shown: s
     ("profile_name", "shown"), [("dana@work.example", " (dana@work.example)"), ("zoom", "")]
 )
 def test_the_profile_is_named_where_that_says_more(profile_name: str, shown: str) -> None:
-    """A profile that is called as its service is not named twice."""
+    """A profile named like its service is not named twice."""
     message = compose_relink(replace(RELINK, profile_name=profile_name), ENVELOPE)
 
     assert f"Zoom connection{shown} has" in prose(message)
@@ -155,7 +155,7 @@ def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
 
 @pytest.mark.parametrize("count", [50, 51, 1000])
 def test_a_long_list_is_cut_and_says_so(count: int) -> None:
-    """At most 50 meetings are listed, the soonest; the subject still counts all of them."""
+    """At most the 50 soonest meetings are listed; the subject still counts all."""
     start = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
     meetings = [replace(WEEKLY, summary=f"No. {n}", start=start + timedelta(hours=n)) for n in range(count)]
 
@@ -190,9 +190,9 @@ LAST = datetime(9999, 12, 31, 23, tzinfo=UTC)
     ],
 )
 def test_a_start_is_in_the_readers_zone(start: datetime | date | None, tzid: str | None, shown: str) -> None:
-    """A start reads as on a clock in the meeting's zone, with the zone's name."""
-    letter = replace(RELINK, meetings=(replace(WEEKLY, start=start, tzid=tzid),))
-    assert f"- {shown}: Weekly\n" in part(compose_relink(letter, ENVELOPE), "plain")
+    """A start is shown in the meeting's zone, with the zone's name."""
+    email = replace(RELINK, meetings=(replace(WEEKLY, start=start, tzid=tzid),))
+    assert f"- {shown}: Weekly\n" in part(compose_relink(email, ENVELOPE), "plain")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_start_is_in_the_readers_zone(start: datetime | date | None, tzid: str
     ],
 )
 def test_summary_is_shown_on_one_bounded_line(summary: str, shown: str) -> None:
-    """What a summary holds is shown as text, in both parts, and stays on its line."""
+    """A summary is shown as text, in both parts, and stays on its line."""
     message = sent(compose_relink(replace(RELINK, meetings=(replace(WEEKLY, summary=summary),)), ENVELOPE))
 
     line = f"- Tue 1 Dec 2026, 10:00 (Europe/Paris): {shown}\n"
@@ -221,18 +221,18 @@ def test_summary_is_shown_on_one_bounded_line(summary: str, shown: str) -> None:
 
 
 def test_html_has_one_button_and_the_visible_url() -> None:
-    """The only link target is the relink URL, which is also there to read."""
-    letter = replace(RELINK, relink_url='https://app.cronofy.com/?a=1&b="><i>')
+    """The relink URL is the only link target, and is also shown as text."""
+    email = replace(RELINK, relink_url='https://app.cronofy.com/?a=1&b="><i>')
 
-    html = PlainText(part(compose_relink(letter, ENVELOPE), "html"))
+    html = PlainText(part(compose_relink(email, ENVELOPE), "html"))
 
     assert html.tags.isdisjoint({"script", "i", "table", "img"})
-    assert html.targets == [letter.relink_url] * 2
-    assert letter.relink_url in html.words
+    assert html.targets == [email.relink_url] * 2
+    assert email.relink_url in html.words
 
 
-def test_headers_are_whole_and_mark_the_mail_as_automatic() -> None:
-    """Every header a mail carries, after the wire."""
+def test_headers_are_complete_and_mark_the_email_as_automatic() -> None:
+    """All headers of an email, after transmission."""
     message = sent(compose_relink(RELINK, ENVELOPE))
 
     headers = {name: str(value) for name, value in message.items() if name != "Content-Type"}
@@ -265,14 +265,14 @@ def test_headers_are_whole_and_mark_the_mail_as_automatic() -> None:
     ],
 )
 def test_names_of_every_script_keep_their_blanks(text: str) -> None:
-    """A name or subject that fills several encoded words is read as it was written."""
+    """A name or subject split into several encoded words reads as it was written."""
     summary = f"{text} {text}"[:60].strip()
     entry = replace(ENTRY, meeting=replace(WEEKLY, summary=summary))
     escalation = compose_escalation(replace(ESCALATION, entries=(entry,)), ENVELOPE)
     relink = compose_relink(replace(RELINK, name=text), ENVELOPE)
 
     def read(mail: EmailMessage, name: str) -> str:
-        # The older parser: the newer one adds blanks of its own between the words of a name.
+        # The older parser: the newer one inserts blanks between the words of a name.
         return str(make_header(decode_header(message_from_bytes(mail.as_bytes())[name])))
 
     assert read(escalation, "Subject").startswith(f"1 meeting needs a person: {summary}, Tue 1 Dec")
@@ -290,7 +290,7 @@ UNFIT = [
 
 @pytest.mark.parametrize("address", UNFIT, ids=[ascii(address[:40]) for address in UNFIT])
 def test_unfit_address_is_refused_by_name(address: str) -> None:
-    """An address that is not plain is refused, and the refusal is one printable line that names it."""
+    """An address that is not plain is refused, in one printable line that names it."""
     with pytest.raises(ValueError, match=r"^not a plain email address: '") as refused:
         compose_relink(replace(RELINK, to=address), ENVELOPE)
 
@@ -302,13 +302,13 @@ def test_unfit_address_is_refused_by_name(address: str) -> None:
     "unfit", [{"sender": "A <a@b>, c@d"}, {"reply_to": "a@b\nc"}], ids=["From", "Reply-To"]
 )
 def test_unfit_sender_and_reply_to_are_refused(unfit: dict[str, str]) -> None:
-    """The installation's own addresses are held to the same rule."""
+    """The installation's own addresses follow the same rule."""
     with pytest.raises(ValueError, match="not a plain email address"):
         compose_relink(RELINK, replace(ENVELOPE, **unfit))  # type: ignore[arg-type]
 
 
-def test_letters_without_a_meeting_are_refused() -> None:
-    """An email about nothing is never owed."""
+def test_emails_without_a_meeting_are_refused() -> None:
+    """An email always has a subject matter."""
     with pytest.raises(ValueError, match="at least one affected meeting"):
         compose_relink(replace(RELINK, meetings=()), ENVELOPE)
     with pytest.raises(ValueError, match="at least one event"):
@@ -316,7 +316,7 @@ def test_letters_without_a_meeting_are_refused() -> None:
 
 
 def test_escalation_holds_all_that_support_asks_for() -> None:
-    """The text of an escalation, word for word."""
+    """The full text of an escalation."""
     message = compose_escalation(ESCALATION, ENVELOPE)
 
     assert message["To"] == "ops@example.org"
@@ -347,11 +347,11 @@ def test_escalation_holds_all_that_support_asks_for() -> None:
 
 
 def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
-    """The subject says how many and which is next; what is unknown is left out, not shown as None."""
+    """The subject says how many and which is next; unknown values are omitted, not shown as None."""
     bare = Escalation(OFFSITE, "profile_removed", "No clear replacement.", (), None)
-    letter = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
+    email = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
 
-    message = compose_escalation(letter, ENVELOPE)
+    message = compose_escalation(email, ENVELOPE)
 
     assert message["Subject"] == "3 meetings need a person, the soonest: Offsite, Tue 1 Dec 2026 (all day)"
     text, html = prose(message), PlainText(part(message, "html"))
@@ -374,15 +374,15 @@ def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
         pytest.param("m" * 120, f"<{'m' * 120}@example.org>", id="longer than a header line"),
     ],
 )
-def test_message_id_follows_from_the_mail_alone(mail_id: str, expected: str) -> None:
-    """The same mail has the same well-formed Message-ID whenever it is sent, and it survives the wire."""
+def test_message_id_depends_only_on_the_email(mail_id: str, expected: str) -> None:
+    """The same email has the same valid Message-ID whenever it is sent, and transmission keeps it."""
     made = message_id(mail_id, "Conferencing <no-reply@example.org>")
 
     assert made == message_id(mail_id, "other@example.org") == expected
     assert sent(compose_relink(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"].strip() == expected
 
 
-#: Line breaks of every kind, what turns text around, what hides in it, markup, and what headers are made of.
+#: Line breaks of every kind, bidi controls, invisible characters, markup, and header syntax.
 NASTY = (
     *("\r\nBcc: eve@example.org\r\n\r\n<b>", "\n.\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\0"),
     *("\u202e", "\u2066", "\u2069", "\u200f", "\u061c", "\ufeff", "\u200b", "\ud800", "\U000e0041"),
@@ -395,7 +395,7 @@ nasty = texts | st.text(max_size=300) | texts.map(lambda text: (text * 10_000)[:
 
 
 def is_harmful(character: str) -> bool:
-    """Whether it is a control or an invisible character, except for our line breaks and for joiners."""
+    """Whether it is a control or invisible character, apart from our line breaks and joiners."""
     hidden = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
     return hidden and character not in "\r\n\u200c\u200d"
 
@@ -403,14 +403,14 @@ def is_harmful(character: str) -> bool:
 @given(name=nasty, summary=nasty, provider=st.text(max_size=100))
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provider: str) -> None:
-    """A mail has its own headers and links, one recipient, and short ASCII lines, whatever people write."""
+    """An email has its own headers and links, one recipient, and short ASCII lines, whatever people write."""
     meeting = replace(WEEKLY, summary=summary)
     plain = replace(RELINK, name="Dana", profile_name="Work", provider_name=provider)
     relink = replace(plain, name=name, profile_name=name, meetings=(meeting,))
     entry = replace(ENTRY, meeting=meeting, reason=name, evidence=(name,))
     escalation = replace(ESCALATION, entries=(entry,))
 
-    for letter, message in (
+    for email, message in (
         (relink, compose_relink(relink, ENVELOPE)),
         (escalation, compose_escalation(escalation, ENVELOPE)),
     ):
@@ -421,7 +421,7 @@ def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provi
             *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted"),
             *("X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),
         ]
-        assert [address.addr_spec for address in received["To"].addresses] == [letter.to]
+        assert [address.addr_spec for address in received["To"].addresses] == [email.to]
         assert len(received["Subject"]) < 150
         assert received["Subject"].strip() == message["Subject"]
         assert not received.defects

@@ -1,4 +1,4 @@
-"""Which errors say that a server cannot be used for now, and how that is told."""
+"""Which errors mean that a server is unavailable, and how that is reported."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def _by_the_broker(cause: Exception) -> OperationalError:
         pytest.param(OperationalError("amqp"), "it does not answer", id="another broker"),
     ],
 )
-def test_a_server_that_cannot_be_used_is_told_from_a_fault(error: Exception, reason: str) -> None:
-    """The reason is a sentence of ours, and nothing of what the server said."""
+def test_an_unavailable_server_is_distinguished_from_our_errors(error: Exception, reason: str) -> None:
+    """The reason is our own sentence, with nothing of what the server said."""
     told = why(error)
 
     assert told is not None
@@ -56,8 +56,8 @@ def test_a_server_that_cannot_be_used_is_told_from_a_fault(error: Exception, rea
         pytest.param(ValueError("READONLY"), id="not Redis's"),
     ],
 )
-def test_a_fault_of_ours_is_none_of_the_server(error: Exception) -> None:
-    """What would fail again is not waited out."""
+def test_our_own_error_is_not_an_outage(error: Exception) -> None:
+    """What would fail again is not waited for."""
     outage = Outage("ledger")
 
     assert why(error) is None
@@ -66,7 +66,7 @@ def test_a_fault_of_ours_is_none_of_the_server(error: Exception) -> None:
 
 
 def test_an_outage_lasts_until_it_is_over() -> None:
-    """Its reason is the newest one."""
+    """The latest reason counts."""
     outage = Outage("ledger")
 
     assert outage.began(RedisConnectionError())

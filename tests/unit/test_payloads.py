@@ -37,13 +37,13 @@ MODELS: list[type[Payload]] = [ConnectAccount, AccountOnly, TrackEvent, OneEvent
 
 
 def an_event(**fields: Any) -> dict[str, Any]:
-    """Arguments of `track` with these fields of the event; None leaves one out."""
+    """Arguments of `track` with these fields of the event; None omits one."""
     event = {name: value for name, value in {**EVENT, **fields}.items() if value is not None}
     return {**TRACK, "event": event}
 
 
 def nested(depth: int) -> Any:
-    """So many lists in each other."""
+    """This many nested lists."""
     value: Any = 1
     for _ in range(depth):
         value = [value]
@@ -75,15 +75,15 @@ GOOD: list[tuple[str, type[Payload], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("model", "kwargs"), [row[1:] for row in GOOD], ids=[row[0] for row in GOOD])
-def test_a_payload_as_the_contract_writes_it_is_taken(model: type[Payload], kwargs: dict[str, Any]) -> None:
-    """Every field that was given is there as it was."""
+def test_a_payload_as_in_the_contract_is_accepted(model: type[Payload], kwargs: dict[str, Any]) -> None:
+    """Every field is kept as given."""
     payload = parse(model, (), kwargs)
 
     assert {name: getattr(payload, name) for name in kwargs} == kwargs
 
 
-def test_what_is_left_out_has_the_contracts_default() -> None:
-    """The data centre is `us`; all else is unknown."""
+def test_omitted_fields_have_the_contracts_default() -> None:
+    """The data centre is `us`; everything else is unknown."""
     account = parse(ConnectAccount, (), CONNECT)
 
     assert {name: getattr(account, name) for name in ALL} == {**dict.fromkeys(ALL), "data_center": "us"}
@@ -95,7 +95,7 @@ def test_what_is_left_out_has_the_contracts_default() -> None:
     ids=["a profile", "default", "none"],
 )
 def test_the_event_says_what_was_asked_for(conferencing: Any, profile_id: str | None) -> None:
-    """Its id and its profile are the body's."""
+    """Its id and its profile come from the body."""
     tracked = parse(TrackEvent, (), an_event(conferencing=conferencing))
 
     assert (tracked.event_id, tracked.profile_id) == ("e1", profile_id)
@@ -135,7 +135,7 @@ BAD = [
     ("a start that is a number", TrackEvent, an_event(start=1), "event.start must be a time"),
     ("a day that does not exist", TrackEvent, an_event(start="2026-02-30"), "event.start must be a time"),
     ("an end without a time", TrackEvent, an_event(end={"tzid": "UTC"}), "event.end must be a time"),
-    ("a zone that is no text", TrackEvent, an_event(end={**ZONED, "tzid": 1}), "event.end must be a time"),
+    ("a zone that is not text", TrackEvent, an_event(end={**ZONED, "tzid": 1}), "event.end must be a time"),
     ("a provider that is a number", TrackEvent, {**TRACK, "provider_name": 7}, "provider_name: "),
     ("no event id to untrack", OneEvent, {"sub": "acc", "calendar_id": "cal"}, "event_id: "),
     ("an empty calendar", OneEvent, {**ONE, "calendar_id": ""}, "calendar_id: "),
@@ -166,7 +166,7 @@ BAD = [
 def test_a_bad_payload_is_refused_with_its_place_and_without_its_value(
     model: type[Payload], kwargs: dict[str, Any], reason: str
 ) -> None:
-    """One sentence that is never retried: where, what is wrong, and nothing of what was sent."""
+    """One permanent error: where, what is wrong, and nothing of the value."""
     with pytest.raises(BadPayload) as caught:
         parse(model, (), kwargs)
 
@@ -181,7 +181,7 @@ def test_a_bad_payload_is_refused_with_its_place_and_without_its_value(
 
 @pytest.mark.parametrize("model", MODELS)
 def test_positional_arguments_are_refused(model: type[Payload]) -> None:
-    """Only keyword arguments are the contract."""
+    """The contract has only keyword arguments."""
     with pytest.raises(BadPayload, match="keyword") as caught:
         parse(model, (PLANTED,), {})
 
@@ -189,7 +189,7 @@ def test_positional_arguments_are_refused(model: type[Payload]) -> None:
 
 
 def test_the_largest_payload_is_taken() -> None:
-    """64 KiB as JSON are in, one byte more is out."""
+    """64 KiB as JSON is accepted, one byte more is not."""
     empty = len(json.dumps(an_event(description=""), ensure_ascii=False).encode())
     room = 64 * 1024 - empty
 
@@ -216,7 +216,7 @@ NAMES = st.sampled_from([*CONNECT, *ONE, *NOTIFICATION, "event", "data_center", 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(model=st.sampled_from(MODELS), kwargs=st.dictionaries(NAMES, JSON | EVENTS, max_size=6))
 def test_anything_is_a_payload_or_a_bad_payload(model: type[Payload], kwargs: dict[str, Any]) -> None:
-    """Nothing else ever comes out."""
+    """No other exception."""
     try:
         assert isinstance(parse(model, (), kwargs), model)
     except BadPayload as error:
@@ -226,7 +226,7 @@ def test_anything_is_a_payload_or_a_bad_payload(model: type[Payload], kwargs: di
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(event=EVENTS, event_id=st.text(min_size=1, max_size=5))
 def test_any_event_is_tracked_or_refused(event: dict[str, Any], event_id: str) -> None:
-    """A body that is taken has its id, and a profile that is a text or none."""
+    """An accepted body has its id, and a profile that is a text or None."""
     with suppress(BadPayload):
         tracked = parse(TrackEvent, (), {**TRACK, "event": {**event, "event_id": event_id}})
         assert tracked.event_id == event_id

@@ -1,4 +1,4 @@
-"""What a push notification speaks of, whatever shape its body has."""
+"""What a push notification is about, whatever its body looks like."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ SHAPES: list[tuple[str, Any, Push]] = [
 
 
 @pytest.mark.parametrize(("body", "notice"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
-def test_a_body_is_read_for_what_it_says(body: Any, notice: Push) -> None:
+def test_a_body_is_parsed(body: Any, notice: Push) -> None:
     """Ids from the event, and the first known interaction."""
     assert replace(read_notification(json.dumps(body)), kind=None) == notice
 
@@ -137,10 +137,10 @@ def test_a_body_is_read_for_what_it_says(body: Any, notice: Push) -> None:
         pytest.param({"notification": {"type": ["change"]}}, None, None, True, id="no word"),
     ],
 )
-def test_what_it_came_over_and_about(
+def test_its_channel_and_type_are_known(
     body: dict[str, Any], kind: str | None, channel_id: str | None, is_news: bool
 ) -> None:
-    """All but an opening and an erasure may mean that an event stands otherwise, unknown words too."""
+    """Everything but verification and erasure may mean that an event changed, including unknown words."""
     notice = read_notification(json.dumps(body))
 
     assert (notice.kind, notice.channel_id, notice.is_news) == (kind, channel_id, is_news)
@@ -151,8 +151,8 @@ def test_what_it_came_over_and_about(
     ["", "no JSON", "{", "[" * 100_000, "9" * 5000, "\ud800", '{"a": NaN', "\0"],
     ids=["empty", "words", "half", "deep", "a long number", "surrogate", "half with NaN", "nul"],
 )
-def test_what_is_no_json_is_an_empty_notice(body: str) -> None:
-    """A notification never fails for its body."""
+def test_invalid_json_is_an_empty_notice(body: str) -> None:
+    """A notification never fails because of its body."""
     assert read_notification(body) == Push()
 
 
@@ -174,7 +174,7 @@ JSON = st.recursive(
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(JSON.map(json.dumps) | st.text(max_size=50))
 def test_any_body_gives_a_notice(body: str) -> None:
-    """Whatever comes in, the ids are texts that are not empty, or nothing."""
+    """Whatever arrives, the ids are texts that are not empty, or None."""
     notice = read_notification(body)
 
     for name in (notice.calendar_id, notice.event_id, notice.subtype):
@@ -184,7 +184,7 @@ def test_any_body_gives_a_notice(body: str) -> None:
 
 @pytest.mark.parametrize("name", ["event_id", "calendar_id"])
 def test_ids_can_be_written_as_utf_8(name: str) -> None:
-    """An id that no payload could carry is no id."""
+    """An id that no payload could contain is not an id."""
     notice = read_notification(json.dumps({"event": {name: "\ud83d"}}))
 
     assert (notice.calendar_id, notice.event_id) == (None, None)

@@ -1,4 +1,4 @@
-"""What a look asks: which days are read, whether UserInfo comes first, and how many calls that will be."""
+"""A look's plan: which days to read, whether UserInfo comes first, and how many calls that takes."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def starting(*starts: Any) -> list[TrackedEvent]:
     ],
 )
 def test_windows(starts: list[Any], window: Window | None) -> None:
-    """The window holds all starts with a day to spare, or there is none where it cannot be named."""
+    """The window covers all starts with a day to spare; without known starts there is none."""
     assert windows_for(starting(*starts), None, NOW) == (window,)
 
 
 @pytest.mark.parametrize("tzid", ["Pacific/Kiritimati", "Pacific/Pago_Pago", "UTC"])
 @pytest.mark.parametrize("hour", [0, 1, 12, 23])
 def test_whole_days_are_inside(tzid: str, hour: int) -> None:
-    """An all-day event is in the window whatever its zone, and its day comes before the exclusive end."""
+    """An all-day event is in the window whatever its zone: its day is before the exclusive end."""
     whole = NOW.date() + timedelta(days=5)
 
     whole_day = starting({"time": whole.isoformat(), "tzid": tzid})
@@ -79,13 +79,13 @@ def test_whole_days_are_inside(tzid: str, hour: int) -> None:
     "start", ["0001-01-01T00:00:00Z", "0001-01-01", "9999-12-31T00:00:00Z", "9999-12-31"]
 )
 def test_ends_of_time(start: str) -> None:
-    """A start at the first or last day, which some clients write for "no date", only means: no window."""
+    """A start at the first or last day, which some clients write for "no date", just means: no window."""
     assert windows_for(starting(start), None, NOW) == (None,)
     assert windows_for(starting(start, NOW), None, NOW) == (None,)
 
 
 def days_of(*days: int, last_read: LastRead | None) -> list[int]:
-    """How many days each window has for events that start in so many days."""
+    """How many days each window has, for events that start in this many days."""
     windows = windows_for(starting(*(NOW + day * DAY for day in days)), last_read, NOW)
     return [(window.last - window.first).days for window in windows if window]
 
@@ -105,12 +105,12 @@ def days_of(*days: int, last_read: LastRead | None) -> list[int]:
 def test_reads_are_split_only_where_that_costs_fewer_pages(
     days: tuple[int, ...], last_read: LastRead | None, expected: list[int]
 ) -> None:
-    """What the last read held tells how many pages a day has."""
+    """The last read gives an estimate of pages per day."""
     assert days_of(*days, last_read=last_read) == expected
 
 
 def pending(event: TrackedEvent, **userinfo_changes: Any) -> TrackedEvent:
-    """The event after a look that found it pending, its profile connected."""
+    """The event after a look that found it pending with a connected profile."""
     return concluded(event, None, userinfo(**userinfo_changes)).after
 
 
@@ -127,12 +127,12 @@ def pending(event: TrackedEvent, **userinfo_changes: Any) -> TrackedEvent:
     ],
 )
 def test_what_a_look_will_cost(events: list[TrackedEvent], memo: Memo, calls: int) -> None:
-    """The pages of its reads, and UserInfo where it is likely."""
+    """The pages of its reads, plus UserInfo if it is likely to be needed."""
     assert plan_reading(events, memo, RULES, NOW).calls == calls
 
 
 def waiting_for_user(ago: timedelta = MINUTE, **fields: Any) -> TrackedEvent:
-    """An event whose profile was disconnected at a look so long ago."""
+    """An event whose profile was disconnected at a look this long ago."""
     event = tracked(**fields)
     return concluded(event, seen(event.start), userinfo(lapsed()), now=NOW - ago).after
 
@@ -141,7 +141,7 @@ ASKED = Memo({"pro_a": Episode(to_ms(NOW - HOUR), 1, ("mail",), ())})
 
 
 def test_userinfo_comes_first_while_the_user_is_waited_for() -> None:
-    """Nothing can have come of the event while its profile is disconnected: one call tells."""
+    """The event cannot have changed while its profile is disconnected: one call is enough."""
     plan = plan_reading([waiting_for_user(), waiting_for_user(event_id="b")], ASKED, RULES, NOW)
 
     assert (plan.waited_for, plan.calls) == (frozenset({"pro_a"}), 1)
@@ -180,7 +180,7 @@ def test_the_event_itself_is_read_where_it_matters(
     ],
 )
 def test_userinfo_alone_is_enough_where_no_reminder_is_due(episode: Episode) -> None:
-    """However long it takes."""
+    """No matter how long it takes."""
     plan = plan_reading([waiting_for_user()], Memo({"pro_a": episode}), RULES, NOW)
 
     assert plan == ReadingPlan(plan.windows, frozenset({"pro_a"}), ask_userinfo=True, calls=1)

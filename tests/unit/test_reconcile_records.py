@@ -1,4 +1,4 @@
-"""How records are packed for the ledger: nothing is lost, nothing is mixed up, and little is stored."""
+"""How records are packed for the ledger: lossless, unambiguous, and compact."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ episodes = st.builds(
 @given(events)
 @many
 def test_events_round_trip(event: TrackedEvent) -> None:
-    """Whatever a record holds, numbers of any size included, is read back as it was."""
+    """A record with numbers of any size is read back unchanged."""
     value = pack_event(event)
 
     stored = unpack_event(value)
@@ -86,7 +86,7 @@ def test_events_round_trip(event: TrackedEvent) -> None:
 @given(st.dictionaries(ids, episodes, max_size=3), st.dictionaries(ids, texts, max_size=3))
 @many
 def test_memos_round_trip(found: dict[str, Episode], providers: dict[str, str]) -> None:
-    """What looks remember of an account is read back as it was."""
+    """What looks remember of an account is read back unchanged."""
     memo = Memo(found, providers)
 
     assert unpack_memo(pack_memo(memo)) == memo
@@ -95,7 +95,7 @@ def test_memos_round_trip(found: dict[str, Episode], providers: dict[str, str]) 
 @given(st.builds(EventKey, ids, ids), st.builds(EventKey, ids, ids))
 @settings(many, max_examples=300)
 def test_distinct_keys_have_distinct_fields(one: EventKey, other: EventKey) -> None:
-    """Two events never share a field of the hash, whatever is in their ids."""
+    """Two events never share a field of the hash, whatever their ids contain."""
     assert (one.field == other.field) is (one == other)
 
 
@@ -116,7 +116,7 @@ def test_keys_that_look_alike(one: EventKey, other: EventKey) -> None:
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_header(cause: Cause | None) -> None:
-    """The scripts read next look, start, tracking time and the cause's place from the first 25 bytes."""
+    """The scripts read next look, start, tracking time and the cause's number from the first 25 bytes."""
     last = {"cause": cause.value} if cause else None
     value = pack_event(tracked(next_look=to_ms(NOW), start=NOW + DAY, last=last))
 
@@ -124,8 +124,8 @@ def test_header(cause: Cause | None) -> None:
     assert struct.unpack_from(">dddB", value) == expected
 
 
-def test_header_of_the_unknown() -> None:
-    """An event without a start or a next look stands behind all others."""
+def test_header_without_times() -> None:
+    """An event without a start or a next look sorts after all others."""
     value = pack_event(tracked(next_look=None, body={"event_id": "booking-1", "start": "soon"}))
 
     next_look, start, *_ = struct.unpack_from(">dddB", value)
@@ -140,14 +140,14 @@ def test_causes_are_numbered_from_one() -> None:
 
 
 def sized_body(size: int) -> dict[str, Any]:
-    """A body of just so many bytes as JSON."""
+    """A body of exactly this many bytes as JSON."""
     body = {**event_body("evt_0123456789abcdef"), "description": ""}
     lacking = size - len(json.dumps(body, separators=(",", ":")))
     return {**body, "description": "x" * lacking}
 
 
 def test_size_of_a_tracked_event() -> None:
-    """A record as `track` makes it costs little more than its body."""
+    """A record from `track` is only slightly larger than its body."""
     body = sized_body(400)
     event = replace(
         tracked("evt_0123456789abcdef", body=body), key=EventKey("cal_" + "x" * 30, "evt_0123456789abcdef")
@@ -158,7 +158,7 @@ def test_size_of_a_tracked_event() -> None:
 
 
 def test_what_was_seen_counts() -> None:
-    """Start, end and summary are the last ones that were read, else the caller's."""
+    """Start, end and summary are the last ones read, otherwise the caller's."""
     event = tracked(start=NOW + DAY)
     moved = event.saw(seen(summary="Moved"), NOW)
     unread = moved.saw(replace(seen(), start=None, end=None, summary=None), NOW)
@@ -185,12 +185,12 @@ def test_what_was_seen_counts() -> None:
     ],
 )
 def test_zone_of_a_record(body: dict[str, Any], tzid: str | None) -> None:
-    """The zone for times that carry none is the one that the caller wrote the event in."""
+    """Times without a zone use the caller's zone for the event."""
     assert tracked(body=body).tzid == tzid
 
 
 def test_waiting_counts_from_created() -> None:
-    """An event created after it was tracked waits from then on; only its first read counts."""
+    """An event created after it was tracked waits from its creation; only its first read counts."""
     event = tracked()
     late = event.saw(seen(created=NOW + DAY), NOW)
     early = event.saw(seen(created=NOW - 30 * DAY), NOW)
@@ -201,7 +201,7 @@ def test_waiting_counts_from_created() -> None:
 
 
 def test_the_same_word_keeps_its_first_time() -> None:
-    """A notification that says the same again does not move the time since when it is so."""
+    """A notification that repeats the last one keeps its first time."""
     event = tracked().noticed("conferencing_failing", None, 1)
 
     assert event.noticed("conferencing_failing", None, 2) is event
@@ -213,7 +213,7 @@ def test_the_same_word_keeps_its_first_time() -> None:
 
 
 def test_request_of_a_record() -> None:
-    """The diagnosis is asked with what the record holds; only answered writes count as written."""
+    """The diagnosis gets what the record has; only answered writes count as written."""
     writes = {"a": Write(1), "b": Write(1, accepted=True), "c": Write(1, refused="No.")}
     notice = failing("profile_missing")
     event = tracked(writes=writes, notice=(notice.interaction.value, notice.subtype, to_ms(notice.at)))
@@ -227,7 +227,7 @@ def test_request_of_a_record() -> None:
 
 
 def test_failed_looks() -> None:
-    """A look that failed counts and moves the next look, and concludes nothing."""
+    """A failed look is counted and moves the next look, without a conclusion."""
     event = tracked(last={"cause": "generating"}, interval=60.0)
 
     failed = event.failed("No answer.", NOW, NOW + DAY)

@@ -43,33 +43,33 @@ from worker.ledger.records import Episode, to_ms
     ],
 )
 def test_reminders(mails: int, after: timedelta, reminder: int | None) -> None:
-    """Reminders are counted from the first email, each is sent once, and none follows the last."""
+    """Reminders count from the first email, each is sent once, and none follows the last."""
     result = plan([tracked("a", start=FAR)], episodes=running(mails), now=NOW + after)
 
-    assert [letter.reminder for _, letter in result.letters] == ([] if reminder is None else [reminder])
+    assert [email.reminder for _, email in result.emails] == ([] if reminder is None else [reminder])
     assert result.episodes["pro_a"].mails == (mails if reminder is None else mails + 1)
     assert result.episodes["pro_a"].started_at == to_ms(NOW)
     assert result.outcomes == ()
 
 
 def test_a_reminder_lists_what_is_upcoming() -> None:
-    """A reminder takes up new events and leaves out those that have begun; the episode remembers all."""
+    """A reminder adds new events and drops those that have begun; the episode remembers all."""
     events = [tracked("b", start=FAR), tracked("c", start=FAR)]
 
     result = plan(events, episodes=running(1, "a", "b"), now=NOW + DAY)
 
     assert result.listed == [("b", "c")]
-    ((mail_id, _),) = result.letters
+    ((mail_id, _),) = result.emails
     assert result.episodes["pro_a"].mail_ids == ("mail_0", mail_id)
     assert result.episodes["pro_a"].events == ((CALENDAR, "a"), (CALENDAR, "b"), (CALENDAR, "c"))
 
 
 def test_no_reminder_without_an_upcoming_event() -> None:
-    """Once no affected event is left, nobody is reminded, however long the profile stays disconnected."""
+    """Without an affected event, nobody is reminded, however long the profile stays disconnected."""
     past = tracked("a", start=NOW + HOUR)
 
-    assert plan([past], episodes=running(), now=NOW + DAY).letters == ()
-    assert plan([], others=[past], episodes=running(), now=NOW + DAY).letters == ()
+    assert plan([past], episodes=running(), now=NOW + DAY).emails == ()
+    assert plan([], others=[past], episodes=running(), now=NOW + DAY).emails == ()
 
 
 def test_the_whole_episode() -> None:
@@ -80,13 +80,13 @@ def test_the_whole_episode() -> None:
     for hour in range(24 * 30):
         result = plan([event], episodes=episodes, now=NOW + hour * HOUR)
         episodes, event = result.episodes, result.verdicts[0].after
-        sent += [(hour / 24, letter.reminder) for _, letter in result.letters]
+        sent += [(hour / 24, email.reminder) for _, email in result.emails]
 
     assert sent == [(0, 0), (1, 1), (3, 2), (7, 3)]
 
 
 def test_events_after_the_last_reminder() -> None:
-    """An event that comes when all reminders are spent is told to a person, once; the others are not."""
+    """An event that appears after the last reminder is reported to a person once; the others are not."""
     event = tracked("late", start=FAR)
     first = plan([tracked("a", start=FAR), event], episodes=running(4), now=NOW + 8 * DAY)
     late = first.verdicts[1].after
@@ -94,11 +94,11 @@ def test_events_after_the_last_reminder() -> None:
 
     assert list(first.escalations) == ["late"]
     assert "reminded, before this event came" in first.escalations["late"]
-    assert (second.escalations, first.letters, second.letters) == ({}, (), ())
+    assert (second.escalations, first.emails, second.emails) == ({}, (), ())
 
 
 def test_relinked() -> None:
-    """When the user has connected the profile, that is told once, the episode ends and unsent emails go."""
+    """Once the user has connected the profile, one outcome says so, the episode ends and unsent emails go."""
     back = userinfo(profile("pro_a"))
 
     result = plan([tracked("a", start=FAR)], back, episodes=running(2, "a", "b"), now=NOW + 3 * DAY)
@@ -108,37 +108,37 @@ def test_relinked() -> None:
         Outcome(OutcomeType.RELINKED, SUB, NOW + 3 * DAY, None, None, Cause.CREDENTIALS_EXPIRED, detail),
     )
     assert result.plan.cancel == ("mail_0", "mail_1")
-    assert (result.episodes, result.letters) == ({}, ())
+    assert (result.episodes, result.emails) == ({}, ())
     assert plan([], back, episodes=result.episodes).outcomes == ()
 
 
 def test_relinked_without_an_event() -> None:
-    """That a profile was connected is told even if its events have settled meanwhile."""
+    """A reconnected profile is reported even if its events have settled in the meantime."""
     result = plan([], userinfo(profile("pro_a")), episodes=running())
 
     assert [outcome.type for outcome in result.outcomes] == [OutcomeType.RELINKED]
 
 
 def test_disconnected_again() -> None:
-    """A profile that expires once more begins a new episode with a first email."""
+    """A profile that is disconnected again begins a new episode with a first email."""
     over = plan([], userinfo(profile("pro_a")), episodes=running(4), now=NOW + 8 * DAY)
 
-    anew = plan([tracked("a", start=FAR)], episodes=over.episodes, now=NOW + 9 * DAY)
+    again = plan([tracked("a", start=FAR)], episodes=over.episodes, now=NOW + 9 * DAY)
 
-    assert [letter.reminder for _, letter in anew.letters] == [0]
-    assert anew.episodes["pro_a"].started_at == to_ms(NOW + 9 * DAY)
+    assert [email.reminder for _, email in again.emails] == [0]
+    assert again.episodes["pro_a"].started_at == to_ms(NOW + 9 * DAY)
 
 
 def test_removed_ends_silently() -> None:
-    """A profile that is no longer listed was not relinked: its episode ends, and nothing is told."""
+    """A profile that is no longer listed was not relinked: its episode ends without an outcome."""
     result = plan([tracked("a", start=FAR)], userinfo(), episodes=running(2), now=NOW + 3 * DAY)
 
-    assert (result.outcomes, result.letters, result.episodes) == ((), (), {})
+    assert (result.outcomes, result.emails, result.episodes) == ((), (), {})
     assert result.plan.cancel == ("mail_0", "mail_1")
 
 
 def test_one_ends_and_the_other_goes_on() -> None:
-    """The end of one profile's episode touches no other's."""
+    """Ending one profile's episode does not affect another's."""
     episodes = running() | {"pro_b": Episode(to_ms(NOW), 1, ("mail_b",), ((CALENDAR, "b"),))}
 
     result = plan([tracked("a", start=FAR)], userinfo(lapsed("pro_a"), profile("pro_b")), episodes=episodes)
@@ -159,7 +159,7 @@ def test_one_ends_and_the_other_goes_on() -> None:
     ],
 )
 def test_next_look(mails: int, now: datetime, start: datetime, expected: datetime) -> None:
-    """The next look comes no later than the next reminder is due, since looks send it."""
+    """The next look is no later than the next reminder, since looks send it."""
     result = plan([tracked("a", start=start, interval=21600.0)], episodes=running(mails), now=now)
 
     assert result.verdicts[0].after.next_look == to_ms(expected)

@@ -1,4 +1,4 @@
-"""Relink emails: one for each profile, to whom and about what, and where none may go (contract §2 and §6)."""
+"""Relink emails: one per profile, to whom and about what, and when none may be sent (contract §2 and §6)."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ from worker.reconcile.relinks import reconnected
 
 
 def test_one_email_for_all_events() -> None:
-    """The first email lists all affected events, judged or not, and is told once."""
+    """The first email lists all affected events, judged or not, with a single outcome."""
     others = [tracked("c", start=FAR), tracked("d", profile_id="pro_b", start=FAR)]
 
     result = plan([tracked("a", start=FAR), tracked("b", start=FAR)], others=others)
 
-    ((mail_id, letter),) = result.letters
+    ((mail_id, email),) = result.emails
     assert result.listed == [("a", "b", "c")]
-    assert (letter.to, letter.name, letter.provider_name, letter.profile_name, letter.reminder) == (
+    assert (email.to, email.name, email.provider_name, email.profile_name, email.reminder) == (
         ADDRESS,
         "Dana",
         "zoom",
         "dana",
         0,
     )
-    assert letter.relink_url == relink_url("pro_a")
+    assert email.relink_url == relink_url("pro_a")
     detail = {"profile_id": "pro_a", "mail_id": mail_id, "event_ids": ["a", "b", "c"]}
     assert result.outcomes == (
         Outcome(OutcomeType.RELINK_REQUESTED, SUB, NOW, None, None, Cause.CREDENTIALS_EXPIRED, detail),
@@ -64,7 +64,7 @@ def test_one_email_for_all_events() -> None:
 
 
 def test_past_events_are_not_listed() -> None:
-    """An affected event that has begun meanwhile is of no interest to the user any more."""
+    """An affected event that has begun no longer matters to the user."""
     result = plan(
         [tracked("a", start=FAR)], others=[tracked("b", start=NOW), tracked("c", start=NOW + SECOND)]
     )
@@ -73,7 +73,7 @@ def test_past_events_are_not_listed() -> None:
 
 
 def test_events_of_unknown_start_are_listed() -> None:
-    """An event whose start nobody knows may well be upcoming."""
+    """An event without a known start may still be upcoming."""
     assert plan([tracked("a", body={"event_id": "a"})]).listed == [("a",)]
 
 
@@ -93,10 +93,10 @@ OWN_EXPIRED = userinfo(calendars=(calendar(lapsed("pro_google")),))
     ],
 )
 def test_no_email(profiles: Profiles, profile_id: str) -> None:
-    """Nobody is asked to connect a profile that no judged event waits for."""
+    """Nobody is asked to connect a profile that no judged event is waiting for."""
     result = plan([tracked("a", profile_id=profile_id, start=FAR)], profiles)
 
-    assert (result.letters, result.outcomes, result.episodes) == ((), (), {})
+    assert (result.emails, result.outcomes, result.episodes) == ((), (), {})
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ def test_no_email(profiles: Profiles, profile_id: str) -> None:
     ],
 )
 def test_likely_profiles_are_asked_for(profiles: Profiles, profile_id: str, expected: str) -> None:
-    """The profile that an event probably waits for is asked for just so."""
+    """A profile that an event is probably waiting for is asked for as well."""
     result = plan([tracked("a", profile_id=profile_id, start=FAR)], profiles)
 
     assert list(result.episodes) == [expected]
-    assert len(result.letters) == 1
+    assert len(result.emails) == 1
 
 
 def test_two_profiles_at_once() -> None:
@@ -125,9 +125,9 @@ def test_two_profiles_at_once() -> None:
     result = plan(events, userinfo(lapsed("pro_a"), lapsed("pro_b", "go_to"), profile("pro_c")))
 
     assert result.listed == [("a",), ("b",)]
-    assert [letter.provider_name for _, letter in result.letters] == ["zoom", "go_to"]
+    assert [email.provider_name for _, email in result.emails] == ["zoom", "go_to"]
     assert [outcome.detail["profile_id"] for outcome in result.outcomes] == ["pro_a", "pro_b"]
-    assert len({mail_id for mail_id, _ in result.letters}) == 2
+    assert len({mail_id for mail_id, _ in result.emails}) == 2
     assert set(result.episodes) == {"pro_a", "pro_b"}
 
 
@@ -138,14 +138,14 @@ def test_one_profile_of_many_calendars() -> None:
 
     result = plan([tracked("a", profile_id="integrated", start=FAR)], userinfo(calendars=calendars))
 
-    assert len(result.letters) == len(result.outcomes) == 1
+    assert len(result.emails) == len(result.outcomes) == 1
 
 
 def test_later_events_cause_no_second_first_email() -> None:
-    """An event that is found after the first email waits for the next reminder."""
+    """An event found after the first email waits for the next reminder."""
     result = plan([tracked("a", start=FAR), tracked("b", start=FAR)], episodes=running(), now=NOW + HOUR)
 
-    assert (result.letters, result.outcomes, result.escalations) == ((), (), {})
+    assert (result.emails, result.outcomes, result.escalations) == ((), (), {})
     assert result.episodes == running()
 
 
@@ -175,8 +175,8 @@ def with_url(url: str | None) -> Profiles:
         pytest.param(with_url(f"javascript:{SECRET}"), ADDRESS, "may not be emailed", id="no web address"),
     ],
 )
-def test_what_may_not_be_mailed(profiles: Profiles, address: str | None, says: str) -> None:
-    """Where no email can go out, a person is told of each event once, in words that hold no URL."""
+def test_what_may_not_be_emailed(profiles: Profiles, address: str | None, says: str) -> None:
+    """If no email can be sent, a person is told once per event, in words that contain no URL."""
     events = [tracked("a", start=FAR), tracked("b", start=FAR)]
 
     first = plan(events, profiles, address=address)
@@ -195,31 +195,31 @@ def test_what_may_not_be_mailed(profiles: Profiles, address: str | None, says: s
     assert [v.escalation.reason for v in first.verdicts if v.escalation] == [outcome.detail["reason"]] * 2
     assert (second.outcomes, [verdict.escalation for verdict in second.verdicts]) == ((), [None, None])
     for result in (first, second):
-        assert (result.letters, result.escalations) == ((), {})
+        assert (result.emails, result.escalations) == ((), {})
         assert SECRET not in f"{result.outcomes} {[v.escalation for v in result.verdicts]}"
 
 
-def test_mailed_once_it_can_be() -> None:
-    """When the obstacle is gone, the first email goes out as if there had been none."""
+def test_emailed_once_possible() -> None:
+    """Once the obstacle is gone, the first email goes out normally."""
     stuck = plan([tracked("a", start=FAR)], address=None)
 
     result = plan([stuck.verdicts[0].after], now=NOW + HOUR, episodes=stuck.episodes)
 
-    assert [letter.reminder for _, letter in result.letters] == [0]
+    assert [email.reminder for _, email in result.emails] == [0]
     assert result.escalations == {}
 
 
 def test_the_sandbox_may_be_http() -> None:
-    """A relink URL on the configured API's own host is mailed, by http too if the API is reached so."""
+    """A relink URL on the configured API's own host is emailed, even by http if the API uses http."""
     rules = replace(RULES, trusted_origin="http://127.0.0.1:9999")
 
     result = plan([tracked("a", start=FAR)], with_url("http://127.0.0.1:1/relink"), rules=rules)
 
-    assert len(result.letters) == 1
+    assert len(result.emails) == 1
 
 
 def test_dry_run_sends_nothing() -> None:
-    """A dry run neither begins an episode nor reminds nor escalates, but sees that a profile is back."""
+    """A dry run neither begins an episode nor reminds nor escalates, but notices a reconnected profile."""
     events = [tracked("a", start=FAR)]
 
     for result in (
@@ -227,24 +227,24 @@ def test_dry_run_sends_nothing() -> None:
         plan(events, dry_run=True, address=None),
         plan(events, dry_run=True, episodes=running(), now=NOW + DAY),
     ):
-        assert (result.letters, result.outcomes, result.escalations) == ((), (), {})
+        assert (result.emails, result.outcomes, result.escalations) == ((), (), {})
     assert plan(events, dry_run=True, episodes=running()).episodes == running()
     back = plan([], userinfo(profile("pro_a")), dry_run=True, episodes=running())
     assert [outcome.type for outcome in back.outcomes] == [OutcomeType.RELINKED]
 
 
-def test_no_secret_is_told() -> None:
-    """The relink URL is in the letter alone: not in outcomes, episodes or records."""
+def test_no_secret_leaves_the_email() -> None:
+    """The relink URL is only in the email: not in outcomes, episodes or records."""
     result = plan([tracked("a", start=FAR)])
 
-    ((_, letter),) = result.letters
-    assert SECRET in letter.relink_url
+    ((_, email),) = result.emails
+    assert SECRET in email.relink_url
     assert SECRET not in repr((replace(result.plan, emails=()), result.verdicts))
     assert all(SECRET not in outcome.to_json() for outcome in result.outcomes)
 
 
 def test_the_account_is_not_touched() -> None:
-    """Planning changes no value that it was given."""
+    """Planning does not modify its arguments."""
     given = running()
 
     plan([tracked("a", start=FAR)], episodes=given, now=NOW + DAY)
@@ -273,7 +273,7 @@ def test_the_account_is_not_touched() -> None:
     ],
 )
 def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> None:
-    """An event waits for the profile that it named, or that its last look suspected."""
+    """An event waits for the profile it named, or the one its last look suspected."""
     assert event.waits_for == expected
 
 
@@ -289,5 +289,5 @@ def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> N
     ],
 )
 def test_reconnected(profiles: Profiles, expected: set[str]) -> None:
-    """A profile is back when UserInfo lists it as connected and its user was asked to connect it."""
+    """A profile is back if UserInfo lists it as connected and its user was asked to connect it."""
     assert reconnected(Memo(running()), profiles) == expected

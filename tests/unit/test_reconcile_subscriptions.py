@@ -1,4 +1,4 @@
-"""Notifications save polling: events of which Cronofy is known to notify us are looked at less often."""
+"""Notifications save polling: events that Cronofy is known to notify us about are looked at less often."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.ledger.records import Write, to_ms
 
 
 def subscriptions(*interactions: str) -> list[dict[str, Any]]:
-    """One webhook for each interaction."""
+    """One webhook per interaction."""
     return [
         {"type": "webhook", "uri": "https://app.example/hook", "interactions": [{"type": word}]}
         for word in interactions
@@ -25,7 +25,7 @@ BOTH = subscriptions("conferencing_assigned", "conferencing_failing")
 
 
 @pytest.mark.parametrize(
-    ("heard", "subscribed", "profiles", "away"),
+    ("arrive", "subscribed", "profiles", "pause"),
     [
         pytest.param(True, BOTH, CONNECTED, 30 * MINUTE, id="live"),
         pytest.param(False, BOTH, CONNECTED, 2 * MINUTE, id="nothing ever came"),
@@ -37,14 +37,14 @@ BOTH = subscriptions("conferencing_assigned", "conferencing_failing")
     ],
 )
 def test_a_live_subscription_saves_looks(
-    heard: bool, subscribed: Any, profiles: Profiles, away: timedelta
+    arrive: bool, subscribed: Any, profiles: Profiles, pause: timedelta
 ) -> None:
-    """Where notifications are known to come, and would tell, three of four looks are left out."""
+    """If notifications are known to arrive, and would report the change, three of four looks are skipped."""
     body = event_body() | {"subscriptions": subscribed}
 
-    verdict = concluded(tracked(body=body, interval=60.0), None, profiles, notices_arrive=heard)
+    verdict = concluded(tracked(body=body, interval=60.0), None, profiles, notices_arrive=arrive)
 
-    assert verdict.after.next_look == to_ms(NOW + away)
+    assert verdict.after.next_look == to_ms(NOW + pause)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_live_subscription_saves_looks(
         pytest.param(Write(0, accepted=True), False, id="without a subscription"),
     ],
 )
-def test_a_subscription_of_ours_counts_once_cronofy_took_it(write: Write, counts: bool) -> None:
-    """An Update Event of ours that carried it is as good as the caller's own."""
+def test_a_subscription_of_ours_counts_once_accepted(write: Write, counts: bool) -> None:
+    """An Update Event of ours that carried it counts like the caller's own."""
     event = replace(tracked(body=event_body()), writes={"pro_b": write})
 
     assert event.subscribed is counts

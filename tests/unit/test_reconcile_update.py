@@ -1,4 +1,4 @@
-"""The body of an Update Event: whole, and with no more changed than has to be (reference §4)."""
+"""The body of an Update Event: complete, and changing no more than necessary (reference §4)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def read(start: Any = None, end: Any = None, summary: str | None = None, tzid: s
 
 
 def written(body: dict[str, Any], seen: Seen) -> dict[str, Any]:
-    """The body that is sent for the caller's `body` after a read."""
+    """The body sent for the caller's `body` after a read."""
     return update_body(tracked("booking-1", body=body), seen, NEW)
 
 
 def test_only_the_profile_changes() -> None:
-    """With nothing else changed since, the body is the caller's own with the new profile."""
+    """If nothing else changed, the body is the caller's own with the new profile."""
     seen = read(BODY["start"], BODY["end"], BODY["summary"])
 
     assert written(BODY, seen) == {**BODY, "conferencing": {"profile_id": NEW}}
@@ -68,7 +68,7 @@ THEIRS = {
     ],
 )
 def test_our_subscription_is_beside_the_callers(recorded: dict[str, Any], sent: list[dict[str, Any]]) -> None:
-    """Where we have an address to be called at, once, and nothing of the caller's is lost."""
+    """If we have a callback address, once, keeping all of the caller's."""
     body = BODY | recorded
 
     update = update_body(tracked("booking-1", body=body), read(), NEW, OURS)
@@ -78,7 +78,7 @@ def test_our_subscription_is_beside_the_callers(recorded: dict[str, Any], sent: 
 
 
 def test_what_was_moved_stays_moved() -> None:
-    """A person's change of start, end and summary is not taken back."""
+    """A person's change of start, end and summary is not reverted."""
     seen = read("2026-12-12T09:00:00Z", "2026-12-12T09:30:00Z", "Interview, moved")
 
     sent = written(BODY, seen)
@@ -123,7 +123,7 @@ def test_attendees_are_not_sent_again() -> None:
 
 
 def test_the_description_stays_a_template() -> None:
-    """The description is the caller's, since a read would give it rendered."""
+    """The description is the caller's, since a read returns it rendered."""
     assert written(BODY, read())["description"] == "Join: {{ cronofy.conferencing.join_url }}"
 
 
@@ -147,7 +147,7 @@ def test_the_description_stays_a_template() -> None:
     ],
 )
 def test_other_fields_are_kept(name: str, value: Any) -> None:
-    """Every other field goes back as the caller wrote it, since an omitted one may be cleared."""
+    """Every other field is sent as the caller wrote it, since omitting one may clear it."""
     sent = written({**BODY, name: value}, read(BODY["start"], BODY["end"], BODY["summary"]))
 
     assert sent == {**BODY, name: value, "conferencing": {"profile_id": NEW}}
@@ -161,7 +161,7 @@ def test_the_whole_conferencing_block_is_new() -> None:
 
 
 def test_the_event_is_the_tracked_one() -> None:
-    """The event's id is the key's, so that no second event can come of it."""
+    """The event's id is the key's, so that no second event can be created."""
     sent = update_body(tracked("booking-1", body={**BODY, "event_id": "booking-2"}), read(), NEW)
 
     assert sent["event_id"] == "booking-1"
@@ -207,7 +207,7 @@ def test_the_event_is_the_tracked_one() -> None:
     ],
 )
 def test_zones(wrote: Any, shown: Any, sent: Any) -> None:
-    """Times go back as read, in the caller's zone where the read names none."""
+    """Times are sent as read, in the caller's zone if the read names none."""
     body = {**BODY, "start": wrote, "end": wrote}
 
     result = written(body, read(shown, shown, tzid=PARIS))
@@ -218,7 +218,7 @@ def test_zones(wrote: Any, shown: Any, sent: Any) -> None:
 @pytest.mark.parametrize("name", ["summary", "start", "end"])
 @pytest.mark.parametrize("value", [pytest.param(None, id="null"), pytest.param(..., id="absent")])
 def test_incomplete(name: str, value: Any) -> None:
-    """An event that can only be written in part is not written, and the reason names what is missing."""
+    """An event that can only be written in part is not written; the reason names what is missing."""
     body = {key: content for key, content in BODY.items() if key != name}
     if value is not ...:
         body[name] = value
@@ -228,7 +228,7 @@ def test_incomplete(name: str, value: Any) -> None:
 
 
 def test_the_callers_body_is_not_touched() -> None:
-    """The record goes on saying what the caller wrote, whatever is done to what was sent."""
+    """The record keeps what the caller wrote, whatever happens to the body sent."""
     body = {**BODY, "attendees": {"invite": []}, "start": {"time": "2026-12-11T11:00:00", "tzid": PARIS}}
     before = deepcopy(body)
 

@@ -1,4 +1,4 @@
-"""What a diagnosis makes of one event's record, and what is told of it (contract §3 and §6)."""
+"""What a diagnosis makes of an event's record, and the outcomes it emits (contract §3 and §6)."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ NO_URL = ("conferencing_failing", "missing_meeting_url", to_ms(NOW - 5 * MINUTE)
 SINCE = "2026-12-01T11:55:00+00:00"
 
 
-def told(
+def outcome(
     kind: OutcomeType, cause: Cause | None, detail: dict[str, Any], now: datetime = NOW
 ) -> tuple[Outcome, ...]:
-    """Exactly one outcome of the event."""
+    """The event's single outcome."""
     return (Outcome(kind, SUB, now, CALENDAR, "booking-1", cause, detail),)
 
 
 def reason_of(verdict: Verdict) -> str:
-    """What a person is told."""
+    """The reason given to a person."""
     assert verdict.escalation is not None
     return verdict.escalation.reason
 
@@ -66,30 +66,34 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
             tracked(),
             seen(join_url=URL, provider_name="zoom"),
             None,
-            told(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": "zoom"}),
+            outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": "zoom"}),
             id="assigned",
         ),
         pytest.param(
             tracked(),
             seen(join_url=URL),
             None,
-            told(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": None}),
+            outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": None}),
             id="assigned, provider not said",
         ),
         pytest.param(
-            tracked(), seen(at(NOW)), None, told(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {}), id="past"
+            tracked(), seen(at(NOW)), None, outcome(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {}), id="past"
         ),
         pytest.param(
-            tracked(), Missing(), None, told(OutcomeType.CLOSED, Cause.EVENT_GONE, {}), id="missing"
+            tracked(), Missing(), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {}), id="missing"
         ),
         pytest.param(
-            tracked(), seen(deleted=True), None, told(OutcomeType.CLOSED, Cause.EVENT_GONE, {}), id="deleted"
+            tracked(),
+            seen(deleted=True),
+            None,
+            outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {}),
+            id="deleted",
         ),
         pytest.param(
             tracked(notice=FAILING),
             seen(),
             CONNECTED,
-            told(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": SINCE}),
+            outcome(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": SINCE}),
             id="outage",
         ),
         pytest.param(tracked(), seen(), CONNECTED, (), id="generating"),
@@ -105,10 +109,10 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
         ),
     ],
 )
-def test_what_is_told(
+def test_outcomes_of_each_state(
     event: TrackedEvent, sighting: Any, profiles: Profiles | None, outcomes: tuple[Outcome, ...]
 ) -> None:
-    """Each way to stand is told in the contract's words, and nothing is told where nothing changed."""
+    """Each new state is reported in the contract's words, and no change is no outcome."""
     verdict = concluded(event, sighting, profiles)
 
     assert verdict.outcomes == outcomes
@@ -136,11 +140,11 @@ def test_what_is_told(
     ],
 )
 def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, says: str) -> None:
-    """Where only a person can help, one is told at the first look that finds it, and at none after."""
+    """If only a person can help, one is told at the first look that finds it, and never again."""
     first = concluded(event, seen(), profiles)
 
     assert says in reason_of(first)
-    assert first.outcomes == told(OutcomeType.ESCALATED, cause, {"reason": reason_of(first)})
+    assert first.outcomes == outcome(OutcomeType.ESCALATED, cause, {"reason": reason_of(first)})
 
     for later in (MINUTE, HOUR, 3 * DAY):
         second = again(first, NOW + later, profiles)
@@ -150,7 +154,7 @@ def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, s
 
 
 def test_delayed_once() -> None:
-    """An outage is told once, however long it lasts and even if it comes again."""
+    """An outage is reported once, however long it lasts and even if it recurs."""
     first = concluded(tracked(notice=FAILING), seen(), CONNECTED)
     second = again(first, NOW + HOUR)
     over = concluded(replace(second.after, notice=None), seen(), CONNECTED)
@@ -160,8 +164,8 @@ def test_delayed_once() -> None:
     assert third.diagnosis.cause is Cause.PROVIDER_OUTAGE
 
 
-def test_each_cause_is_told() -> None:
-    """Having told of one cause keeps nobody from being told of another."""
+def test_each_cause_is_reported() -> None:
+    """Having reported one cause does not suppress another."""
     outage = concluded(tracked(notice=FAILING, age=2 * DAY), seen(), CONNECTED)
     unexplained = concluded(replace(outage.after, notice=None), seen(), CONNECTED)
 
@@ -170,8 +174,8 @@ def test_each_cause_is_told() -> None:
     assert unexplained.after.notified == ("provider_outage:", "unexplained:")
 
 
-def test_told_again_when_the_waiting_begins_again() -> None:
-    """What was told before another profile was set is told again if it comes again."""
+def test_reported_again_when_waiting_begins_again() -> None:
+    """What was reported before another profile was set is reported again if it recurs."""
     first = concluded(tracked(age=2 * DAY), seen(), CONNECTED)
     later = concluded(first.after.asked_again(NOW), seen(), CONNECTED, now=NOW + 2 * DAY)
 
@@ -179,7 +183,7 @@ def test_told_again_when_the_waiting_begins_again() -> None:
 
 
 def test_escalations_about_different_things() -> None:
-    """One event may be escalated about two things of one cause, but about each once."""
+    """An event may be escalated about two things of one cause, but only once about each."""
     about = [
         RelinkNote(late="Reminded before."),
         RelinkNote(late="Reminded before."),
@@ -203,7 +207,7 @@ def test_escalations_about_different_things() -> None:
     ],
 )
 def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) -> None:
-    """Only what is assigned or closed is settled; a refused account's events wait, unlooked at."""
+    """Only assigned and closed are settled; a refused account's events wait without looks."""
     verdict = concluded(tracked(), sighting, CONNECTED)
 
     assert verdict.change.settle is settled
@@ -220,7 +224,7 @@ def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) ->
     ],
 )
 def test_intervals(previous: float | None, start: datetime, interval: timedelta, away: timedelta) -> None:
-    """Each look doubles the interval, and the start draws the next look nearer without resetting it."""
+    """Each look doubles the interval; the start brings the next look nearer without resetting it."""
     verdict = concluded(tracked(start=start, interval=previous), None, CONNECTED)
 
     assert verdict.after.interval == interval.total_seconds()
@@ -228,7 +232,7 @@ def test_intervals(previous: float | None, start: datetime, interval: timedelta,
 
 
 def test_the_record_keeps_the_diagnosis() -> None:
-    """After a look the record holds its diagnosis, and forgets the looks that failed before."""
+    """After a look the record has its diagnosis, and earlier failed looks are cleared."""
     verdict = concluded(tracked(failures=3), seen(), userinfo(lapsed()))
 
     assert verdict.after.failures == 0
@@ -258,7 +262,7 @@ def test_history_is_bounded() -> None:
 
 
 def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", failures: int = 0) -> Verdict:
-    """An event whose profile was removed, and whose Update Event to pro_b ended so."""
+    """An event whose profile was removed, and whose Update Event to pro_b had this result."""
     event = tracked(failures=failures)
     intended = stored(replace(event, writes={"pro_b": Write(to_ms(NOW))}))
     result = WriteResult(end, "pro_b", intended, write, reason, "zoom")
@@ -270,11 +274,11 @@ INCOMPLETE = WriteResult(WriteEnd.INCOMPLETE, "pro_b", stored(tracked()), reason
 
 
 def test_reassigned() -> None:
-    """An accepted write is told, and the event waits from now on, for the new profile."""
+    """An accepted write is reported, and from now on the event waits for the new profile."""
     verdict = written(WriteEnd.ACCEPTED, write=replace(INTENT, accepted=True))
 
     detail = {"from_profile_id": "pro_a", "to_profile_id": "pro_b"}
-    assert verdict.outcomes == told(OutcomeType.REASSIGNED, Cause.PROFILE_REMOVED, detail)
+    assert verdict.outcomes == outcome(OutcomeType.REASSIGNED, Cause.PROFILE_REMOVED, detail)
     after = verdict.after
     assert (after.profile_id, after.provider_name) == ("pro_b", "zoom")
     assert (after.asked_at, after.interval, after.notice, after.notified) == (to_ms(NOW), None, None, ())
@@ -290,14 +294,14 @@ def test_refused_write() -> None:
 
     reason = "Setting the profile pro_b failed: It does not like it."
     assert reason_of(verdict) == reason
-    assert verdict.outcomes == told(OutcomeType.ESCALATED, Cause.PROFILE_REMOVED, {"reason": reason})
+    assert verdict.outcomes == outcome(OutcomeType.ESCALATED, Cause.PROFILE_REMOVED, {"reason": reason})
     assert verdict.after.request.wrote == {"pro_b"}
     later = again(verdict, NOW + MINUTE, userinfo(profile("pro_b")))
     assert (later.diagnosis.remedy.value, later.outcomes) == ("escalate", ())
 
 
 def test_an_event_that_cannot_be_written_whole() -> None:
-    """It is escalated once, and its looks go on."""
+    """It is escalated once, and its looks continue."""
     verdict = concluded(tracked(), seen(), userinfo(profile("pro_b")), write=INCOMPLETE)
 
     assert reason_of(verdict) == "It has no end."
@@ -309,7 +313,7 @@ def test_an_event_that_cannot_be_written_whole() -> None:
     [pytest.param(0, MINUTE, id="first"), pytest.param(2, 4 * MINUTE, id="third")],
 )
 def test_unanswered_write(failures: int, away: timedelta) -> None:
-    """A write without an answer is neither told nor counted as done: a later look sees."""
+    """A write without an answer is neither reported nor counted as done: a later look finds out."""
     verdict = written(WriteEnd.UNANSWERED, write=INTENT, reason="No answer came.", failures=failures)
 
     assert verdict.outcomes == ()
@@ -330,7 +334,7 @@ def test_unanswered_write(failures: int, away: timedelta) -> None:
     ],
 )
 def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expected: list[str]) -> None:
-    """It is told as soon as the link is there, before the link; any other was told before."""
+    """It is reported as soon as the link exists, before the link; other writes were reported earlier."""
     verdict = concluded(tracked(writes={"pro_b": write}), sighting, None, NOW + HOUR)
 
     assert [outcome.type.value for outcome in verdict.outcomes] == expected
@@ -340,7 +344,7 @@ def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expect
 
 
 def test_put_off_write() -> None:
-    """A write that was not sent leaves the event due at once, and untold; nor is it told later as done."""
+    """A write that was not sent leaves the event due at once, and is not reported, now or later."""
     verdict = written(WriteEnd.PUT_OFF)
 
     assert verdict.after.next_look == to_ms(NOW)
@@ -359,7 +363,7 @@ def test_the_verdict_names_its_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "start", "failures", "told"),
+    ("age", "start", "failures", "expected"),
     [
         pytest.param(HOUR, NOW + DAY, 5, [], id="young, and its start is far"),
         pytest.param(2 * DAY, NOW + 9 * DAY, 0, [], id="old, but it failed only twice"),
@@ -367,8 +371,8 @@ def test_the_verdict_names_its_event() -> None:
         pytest.param(HOUR, NOW + HOUR / 2, 2, [OutcomeType.ESCALATED], id="its start is near"),
     ],
 )
-def test_looks_that_fail(age: timedelta, start: datetime, failures: int, told: list[OutcomeType]) -> None:
-    """Where looks fail until an event is overdue, a person is told once; nothing else is concluded."""
+def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expected: list[OutcomeType]) -> None:
+    """If looks fail until an event is overdue, a person is told once; nothing else is concluded."""
     event = replace(tracked(start=start), asked_at=to_ms(NOW - age), failures=failures)
     given = stored(event)
 
@@ -376,6 +380,6 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, told: l
     first = unread("acc_1", given, reason, NOW, POLICY, alone=False).change
     second = unread("acc_1", first.stored, reason, NOW + HOUR / 4, POLICY, alone=False).change
 
-    assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == told
+    assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == expected
     assert (first.after.last, first.after.failures) == (event.last, failures + 1)
     assert NOW < from_ms(first.after.next_look or 0) <= NOW + HOUR / 6

@@ -1,4 +1,4 @@
-"""Which relink URLs are mailed and which are refused, without ever repeating one."""
+"""Which relink URLs are emailed and which are refused, without ever repeating one."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ SECRET = "t0psecret"
     ],
 )
 def test_mailable(url: str, trusted: str | None) -> None:
-    """https at or below an allowed host may be mailed, and whatever leads to the API's own host."""
+    """https at or below an allowed host may be emailed, and any link to the API's own host."""
     assert refusal(url, ["example.org", "cronofy.com"], trusted) is None
 
 
-#: What is refused, by the reason that is given.
+#: What is refused, by the given reason.
 REFUSED = {
     "evilcronofy.com, which is not among": ["https://evilcronofy.com/t0psecret"],
     "is not among": [
@@ -48,7 +48,7 @@ REFUSED = {
     "no valid host": [
         *("https://cronofy.com./t0psecret", "https://..cronofy.com/", "https:///t0psecret"),
         *("https:app.cronofy.com/t0psecret", "https://:443/t0psecret", "https://[::1%25eth0]/"),
-        # What a host's encodings hide: a slash, a hash, a full-width letter, labels that IDNA refuses.
+        # Encodings that hide something in a host: a slash, a hash, a full-width letter, labels IDNA refuses.
         *("https://evil.example%2f.cronofy.com/", "https://evil.example%23.cronofy.com/"),
         *("https://\uff43ronofy.com/", "https://fa\xdf.cronofy.com/", f"https://\xe4{'a' * 70}.cronofy.com/"),
     ],
@@ -85,7 +85,7 @@ REFUSED = {
 )
 @pytest.mark.parametrize("trusted", [None, API], ids=["no API URL", "API URL"])
 def test_refused(url: str, reason: str, trusted: str | None) -> None:
-    """Anything else is refused in one sentence that keeps the URL to itself."""
+    """Anything else is refused in one sentence that does not contain the URL."""
     why = refusal(url, ["cronofy.com"], trusted)
 
     assert why is not None
@@ -106,7 +106,7 @@ def test_refused(url: str, reason: str, trusted: str | None) -> None:
     ],
 )
 def test_trusted_origin_vouches_only_for_its_own_host(trusted: str, url: str) -> None:
-    """The API URL opens neither http for others nor https hosts below it."""
+    """The API URL allows neither http for other hosts nor https hosts below it."""
     assert refusal(url, ["cronofy.com"], trusted) is not None
 
 
@@ -115,13 +115,13 @@ def test_trusted_origin_vouches_only_for_its_own_host(trusted: str, url: str) ->
     [pytest.param(entry, id=repr(entry)) for entry in ("Cronofy.com", ".cronofy.com", " cronofy.com ")],
 )
 def test_allowed_hosts_may_be_written_carelessly(allowed: str) -> None:
-    """Case, a leading dot and blanks around a list's entry do not matter."""
+    """Case, a leading dot and blanks around entries do not matter."""
     assert refusal("https://app.cronofy.com/", [allowed], None) is None
 
 
 @pytest.mark.parametrize("allowed", [[], [""], ["."]], ids=repr)
 def test_empty_entries_allow_nothing(allowed: list[str]) -> None:
-    """No host is below nothing."""
+    """No host is below an empty name."""
     assert refusal("https://app.cronofy.com/", allowed, None) is not None
 
 
@@ -132,10 +132,10 @@ def test_empty_entries_allow_nothing(allowed: list[str]) -> None:
     path=st.from_regex(r"[A-Za-z0-9]{12,20}", fullmatch=True),
 )
 @settings(deadline=None, max_examples=300)
-def test_what_passes_leads_to_an_allowed_host_and_what_does_not_stays_secret(
+def test_accepted_urls_have_an_allowed_host_and_refused_ones_stay_secret(
     prefix: str, glue: str, suffix: str, path: str
 ) -> None:
-    """Whatever is put around the allowed name, a URL that passes has a host at or below it, by https."""
+    """However the allowed name is embedded, a URL that passes has a host at or below it, by https."""
     url = f"https://{prefix}{glue}cronofy.com{suffix}/{path}"
     why = refusal(url, ["cronofy.com"], None)
 

@@ -1,4 +1,4 @@
-"""The SMTP URL of the settings, and mail that is kept as files."""
+"""The SMTP URL in the settings, and emails kept as files."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def mail(message_id: str = "<mail-1@example.org>", text: str = "Hello\n") -> Ema
         pytest.param("smtps://bücher.example", SmtpTarget("tls", "xn--bcher-kva.example", 465), id="IDNA"),
     ],
 )
-def test_smtp_url_is_taken_apart(url: str, target: SmtpTarget) -> None:
-    """Scheme, host, port and credentials, with the usual ports."""
+def test_smtp_url_is_parsed(url: str, target: SmtpTarget) -> None:
+    """Scheme, host, port and credentials, with default ports."""
     assert parse_smtp_url(url) == target
 
 
@@ -69,7 +69,7 @@ def test_smtp_url_is_taken_apart(url: str, target: SmtpTarget) -> None:
     ],
 )
 def test_unfit_smtp_url_is_refused_without_its_password(url: str, reason: str) -> None:
-    """One sentence says what is wrong, and neither it nor what led to it shows the password."""
+    """One sentence says what is wrong; neither it nor its cause shows the password."""
     with pytest.raises(ValueError, match=reason) as refused:
         parse_smtp_url(url)
 
@@ -82,7 +82,7 @@ def test_unfit_smtp_url_is_refused_without_its_password(url: str, reason: str) -
 @given(password=st.text(alphabet="Hunter2:/?#[]@%&+ \t\\é", min_size=6))
 @settings(deadline=None)
 def test_no_password_is_ever_repeated(password: str) -> None:
-    """However a password is written, a refusal keeps it to itself, and so does the target's repr."""
+    """However it is written, neither a refusal nor the target's repr shows a password."""
     try:
         said = repr(parse_smtp_url(f"smtp://user:Hunter2{password}@mail.example.org"))
     except ValueError as error:
@@ -91,8 +91,8 @@ def test_no_password_is_ever_repeated(password: str) -> None:
     assert password.strip() == "" or password not in said
 
 
-def test_file_mailer_keeps_a_mail_under_its_message_id(tmp_path: Path) -> None:
-    """The mail stands in the directory, which is made, and in no other file."""
+def test_file_mailer_keeps_an_email_under_its_message_id(tmp_path: Path) -> None:
+    """The email is the only file in the directory, which is created if missing."""
     directory = tmp_path / "data" / "mail"
 
     FileMailer(directory).send(mail())
@@ -103,8 +103,8 @@ def test_file_mailer_keeps_a_mail_under_its_message_id(tmp_path: Path) -> None:
     assert received["To"] == "dana@example.org"
 
 
-def test_file_mailer_keeps_a_mail_once_however_often_it_is_sent(tmp_path: Path) -> None:
-    """The same Message-ID is the same file, and the last writing stands."""
+def test_file_mailer_keeps_a_repeated_email_once(tmp_path: Path) -> None:
+    """The same Message-ID is the same file, and the last write wins."""
     mailer = FileMailer(tmp_path)
     for text in ("first\n", "second\n"):
         mailer.send(mail(text=text))
@@ -118,15 +118,15 @@ def test_file_mailer_keeps_a_mail_once_however_often_it_is_sent(tmp_path: Path) 
 
 
 def test_file_mailer_stays_in_its_directory(tmp_path: Path) -> None:
-    """A Message-ID that looks like a path is only a name."""
+    """A Message-ID that looks like a path is only a file name."""
     FileMailer(tmp_path / "mail").send(mail("<../../escape@example.org>"))
 
     assert [file.name for file in tmp_path.iterdir()] == ["mail"]
     assert [file.name for file in (tmp_path / "mail").iterdir()] == ["..%2F..%2Fescape@example.org.eml"]
 
 
-def test_file_mailer_leaves_nothing_behind_where_the_file_cannot_be(tmp_path: Path) -> None:
-    """A disk that refuses is not the mail's fault: it stays to be kept later, and no half file is left."""
+def test_file_mailer_leaves_no_partial_file(tmp_path: Path) -> None:
+    """A failing disk is not the email's fault: it is kept for later, and no partial file is left."""
     (tmp_path / "mail-1@example.org.eml").mkdir()
 
     with pytest.raises(MailError, match="could not be written to a file") as refused:

@@ -1,4 +1,4 @@
-"""The two sentences of an answer: what a customer may be sent for each cause, in each of its variants."""
+"""The two sentences of an answer: what a customer may be sent, for each cause in each variant."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ ROWS: list[tuple[str, Case, str, str]] = [
     ),
 ]
 
-#: Words that only people who work on this program know.
+#: Words that only people working on this program know.
 JARGON = re.compile(
     r"\b(looks?|ledger|profiles?|profile_id|sub|remedy|token|userinfo|cronofy|parked|pending|escalat\w*|lease|"
     r"reconcil\w*|generating|queue\w*|outbox|relink\w*|event)\b"
@@ -301,7 +301,7 @@ JARGON = re.compile(
     ("asked_about", "why", "next_step"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
 )
 def test_an_answer_can_be_sent_on_as_it_is(asked_about: Case, why: str, next_step: str) -> None:
-    """Two sentences, without a word that only insiders know."""
+    """Two sentences, without insider words."""
     said = reply(asked_about)
 
     assert said == (why, next_step)
@@ -314,5 +314,5 @@ def test_an_answer_can_be_sent_on_as_it_is(asked_about: Case, why: str, next_ste
 
 @pytest.mark.parametrize("cause", Cause)
 def test_every_cause_has_one_reply(cause: Cause) -> None:
-    """Either the fixed one of the table or a function that builds it."""
+    """A fixed one in the table, or a function that builds it."""
     assert (TABLE[cause].reply is None) == (cause in BUILDERS)

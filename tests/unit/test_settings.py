@@ -1,4 +1,4 @@
-"""Settings: what is refused, by which name, and what is never shown."""
+"""Settings: what is refused, under which name, and what is never shown."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ DURATIONS = """
     HTTP_TIMEOUT LOOK_TIMEOUT SWEEP_EVERY GRACE RECHECK_MIN RECHECK_MAX ESCALATE_AFTER ESCALATE_BEFORE
     HISTORY_KEEP TASK_TIME_LIMIT VISIBILITY_TIMEOUT
 """
-#: The same in each process that shares these tests: their names hold a part of it.
+#: The same in each process that runs these tests: their ids contain a part of it.
 KEY = urlsafe_b64encode(bytes(range(32))).decode()
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
-    """What a start with these variables ends in."""
+    """The error of a start with these variables."""
     for name, value in variables.items():
         monkeypatch.setenv(f"RECONCILER_{name}", value)
     with pytest.raises(SettingsError) as caught:
@@ -64,14 +64,14 @@ GOOD = [
 def test_a_variable_is_read(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, field: str, meant: object
 ) -> None:
-    """Numbers, words, lists and durations as the contract spells them; an empty one is not set."""
+    """Numbers, words, lists and durations as in the contract; an empty one counts as unset."""
     monkeypatch.setenv(f"RECONCILER_{variable}", value)
 
     assert getattr(load_settings(), field) == meant
 
 
 def test_secrets_are_lists_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several while rotating, separated by commas."""
+    """Several during rotation, separated by commas."""
     monkeypatch.setenv("RECONCILER_CRONOFY_CLIENT_SECRET", "new, old")
 
     assert [secret.get_secret_value() for secret in load_settings().cronofy_client_secret] == ["new", "old"]
@@ -109,7 +109,7 @@ BAD = [
 def test_a_bad_value_is_refused_in_one_sentence_that_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """The variable by its full name, what it should be, and never what it is."""
+    """The variable's full name, what it should be, and never its value."""
     sentence = refusal(monkeypatch, **{variable: value})
 
     assert re.match(rf"RECONCILER_{variable} [^\n]+\.$", sentence), sentence
@@ -139,7 +139,7 @@ def test_settings_that_contradict_each_other_name_both(
 
 
 def test_every_fault_has_its_own_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever fixes them need not start three times."""
+    """All can be fixed at once."""
     sentences = refusal(monkeypatch, API_SHARE="2", GRACE="soon", VAULT_KEYS="x").splitlines()
 
     assert sorted(sentence.split()[0] for sentence in sentences) == [
@@ -150,7 +150,7 @@ def test_every_fault_has_its_own_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_dotenv_file_is_read_and_the_environment_wins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """`.env` of the working directory; what the environment says counts more."""
+    """`.env` in the working directory; the environment takes precedence."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text(
         'RECONCILER_GRACE=PT7M\nRECONCILER_RELINK_HOSTS="a.example, b.example"\n'
@@ -165,7 +165,7 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(
 
 
 def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a command's option says counts most."""
+    """A command's option takes precedence."""
     monkeypatch.setenv("RECONCILER_GRACE", "60")
 
     assert load_settings(grace=5).grace == timedelta(seconds=5)
@@ -183,7 +183,7 @@ def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     ids=lambda value: value[:12],
 )
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    """A settings object may reach a traceback; its secrets do not."""
+    """A settings object may end up in a traceback; its secrets do not."""
     monkeypatch.setenv(f"RECONCILER_{variable}", value)
 
     settings = load_settings()
@@ -211,7 +211,7 @@ URLS = ("smtp SMTP_URL", "redis REDIS_URL", "amqp BROKER_URL", "https CRONOFY_AP
     ],
 )
 def test_a_refusal_repeats_no_password(monkeypatch: pytest.MonkeyPatch, url: str, value: str) -> None:
-    """A password in a URL that is mistyped is not printed."""
+    """A mistyped URL with a password is not printed."""
     scheme, variable = url.split()
     sentence = refusal(monkeypatch, **{variable: value.format(scheme=scheme)})
 
@@ -234,7 +234,7 @@ ID, SECRET = "CRONOFY_CLIENT_ID", "CRONOFY_CLIENT_SECRET"
 def test_calling_cronofy_needs_both_credentials(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], named: str
 ) -> None:
-    """What is missing is named."""
+    """The error names what is missing."""
     for name, value in variables.items():
         monkeypatch.setenv(f"RECONCILER_{name}", value)
 
@@ -243,7 +243,7 @@ def test_calling_cronofy_needs_both_credentials(
 
 
 def test_keeping_credentials_needs_a_vault_key() -> None:
-    """Nothing is ever kept in plain text for want of one."""
+    """Nothing is ever stored in plain text for lack of a key."""
     with pytest.raises(SettingsError, match=r"^RECONCILER_VAULT_KEYS must be set"):
         require_vault(load_settings())
 
@@ -259,7 +259,7 @@ def test_the_broker_is_the_ledgers_redis_unless_another_is_named() -> None:
 
 
 def test_settings_do_not_change() -> None:
-    """Read once, the same for all; and a lease leaves a look room for its commit."""
+    """Read once, the same for everyone; and a lease leaves a look time for its commit."""
     settings = load_settings()
 
     assert settings.look_timeout < settings.lease < timedelta(minutes=1)
@@ -267,10 +267,8 @@ def test_settings_do_not_change() -> None:
         settings.grace = timedelta(0)  # type: ignore[misc]
 
 
-def test_a_misspelt_name_is_told_with_the_one_that_is_meant(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """In the environment and in .env; what Kubernetes sets for a service of ours is no mistake."""
+def test_a_misspelt_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the environment and in .env; what Kubernetes sets for a service of ours is not an error."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("RECONCILER_SMPT_URL=smtp://user:s3cret@host\nRECONCILER_GRACE=60\n")
     monkeypatch.setenv("RECONCILER_VAULT_KEY", "s3cret")

@@ -18,8 +18,8 @@ VECTORS = [
 
 
 @pytest.mark.parametrize(("secret", "value"), VECTORS, ids=["one", "two", "three"])
-def test_cronofys_own_examples_fit(secret: str, value: str) -> None:
-    """The header of the documentation is made from its body and secret."""
+def test_cronofys_own_examples_pass(secret: str, value: str) -> None:
+    """The documented header follows from its body and secret."""
     assert signature_of(BODY, secret) == value
     assert is_signed(BODY, value, [secret])
 
@@ -43,20 +43,20 @@ def test_cronofys_own_examples_fit(secret: str, value: str) -> None:
         pytest.param("ünïcødé ☎ \ud800", [NEW], False, id="no ASCII"),
     ],
 )
-def test_a_header_fits_if_any_of_its_values_does(header: str, secrets: list[str], fits: bool) -> None:
-    """One value for each active secret, with or without blanks."""
+def test_a_header_passes_if_any_value_does(header: str, secrets: list[str], fits: bool) -> None:
+    """One value per active secret, with or without blanks."""
     assert is_signed(BODY, header, secrets) is fits
 
 
 @pytest.mark.parametrize("body", [b"", BODY + b" ", BODY[:-1], b'{"example": "well-known"}'])
-def test_another_body_does_not_fit(body: bytes) -> None:
-    """The raw bytes count, not what they mean."""
+def test_another_body_does_not_pass(body: bytes) -> None:
+    """The raw bytes count, not their meaning."""
     assert not is_signed(body, NEW_VALUE, [NEW])
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(body=st.binary(max_size=50), secret=st.text(min_size=1, max_size=20).filter(str.isprintable))
-def test_what_was_signed_fits_and_nothing_else_does(body: bytes, secret: str) -> None:
+def test_only_what_was_signed_passes(body: bytes, secret: str) -> None:
     """Any body and secret; the signature of another body or secret never passes."""
     header = signature_of(body, secret)
 

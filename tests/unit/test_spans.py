@@ -1,4 +1,4 @@
-"""Spans: recorded where OpenTelemetry's variables ask for it, and cleaned before they leave."""
+"""Spans: recorded if OpenTelemetry's variables ask for it, and cleaned before export."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class Kept(SpanExporter):
-    """Keeps what it is to send."""
+    """Keeps what it is given to export."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Starts empty."""
         self.spans: list[ReadableSpan] = []
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Keep them."""
+        """Keep the spans."""
         self.spans += spans
         return SpanExportResult.SUCCESS
 
 
 @pytest.fixture
 def kept() -> Kept:
-    """What would leave."""
+    """What would be exported."""
     return Kept()
 
 
 @pytest.fixture
 def provider(kept: Kept) -> TracerProvider:
-    """Records spans and sends each at once."""
+    """Records spans and exports each at once."""
     settings = load_settings(cronofy_client_secret=SECRET, vault_keys=Fernet.generate_key().decode())
     made = TracerProvider(shutdown_on_exit=False)
     made.add_span_processor(SimpleSpanProcessor(CleanExporter(kept, settings)))
@@ -67,10 +67,10 @@ def provider(kept: Kept) -> TracerProvider:
         pytest.param({"OTEL_SERVICE_NAME": "x"}, False, id="a name only"),
     ],
 )
-def test_the_standard_variables_are_the_switch(
+def test_the_standard_variables_enable_it(
     environment: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A collector has to be named, and traces not switched off."""
+    """A collector must be configured, and traces not disabled."""
     for name in (ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER", "OTEL_SDK_DISABLED"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -80,12 +80,12 @@ def test_the_standard_variables_are_the_switch(
 
 
 def test_without_them_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker's program and its start bring in nothing that records or sends spans."""
+    """Neither a worker's modules nor its start import anything that records or exports spans."""
     monkeypatch.delenv(ENDPOINT, raising=False)
     program = (
         "import sys, worker.app, tasks.internal; from config import tracing;"
         "tracing.prepare(); tracing.start(None); tracing.stop();"
-        # The client of Redis looks for an API of its own accord to count with.
+        # Redis's client imports the metrics API on its own.
         "parts = ('exporter', 'instrumentation', 'sdk.trace');"
         "print([name for name in sys.modules if name.startswith(tuple(f'opentelemetry.{p}' for p in parts))])"
     )
@@ -110,10 +110,10 @@ API, LOCAL = "https://api.cronofy.com/v1", "http://127.0.0.1:8080/v1"
 @pytest.mark.parametrize(
     "names", [("http.method", "http.url"), ("http.request.method", "url.full")], ids=["old", "new"]
 )
-def test_an_address_leaves_without_what_is_in_it(
+def test_an_address_is_exported_without_its_ids(
     provider: TracerProvider, kept: Kept, names: tuple[str, str], address: str, name: str, shown: str
 ) -> None:
-    """The span has the call's name, which is one of few."""
+    """The span is named after the call, one of a few names."""
     method, url = names
     attributes = {method: "GET", url: address}
     provider.get_tracer("test").start_span("GET", kind=SpanKind.CLIENT, attributes=attributes).end()
@@ -123,8 +123,8 @@ def test_an_address_leaves_without_what_is_in_it(
     assert dict(span.attributes or {}) == {method: "GET", url: shown}
 
 
-def test_an_exception_leaves_its_kind_only(provider: TracerProvider, kept: Kept) -> None:
-    """Its text and traceback may hold anything; that it was one stays."""
+def test_only_an_exceptions_kind_is_exported(provider: TracerProvider, kept: Kept) -> None:
+    """Its text and traceback may contain anything; the exception event itself stays."""
     span = provider.get_tracer("test").start_span("task")
     with pytest.raises(ValueError, match="planted"), use_span(span, end_on_exit=True):
         raise ValueError("planted text")
@@ -136,7 +136,7 @@ def test_an_exception_leaves_its_kind_only(provider: TracerProvider, kept: Kept)
 
 
 def test_a_value_is_masked_as_in_the_log(provider: TracerProvider, kept: Kept) -> None:
-    """Wherever it stands."""
+    """Anywhere."""
     attributes: dict[str, Any] = {"a": f"x {SECRET}", "b": "Bearer abc", "n": 7, "l": [f"{SECRET}!"]}
     provider.get_tracer("test").start_span(f"span {SECRET}", attributes=attributes).end()
 
@@ -146,8 +146,8 @@ def test_a_value_is_masked_as_in_the_log(provider: TracerProvider, kept: Kept) -
     assert (span.attributes or {})["n"] == 7
 
 
-def test_a_trace_goes_on_in_our_messages_and_not_to_cronofy(provider: TracerProvider) -> None:
-    """Message headers carry it, a request's do not."""
+def test_a_trace_continues_in_our_messages_but_not_to_cronofy(provider: TracerProvider) -> None:
+    """It is in message headers, but not in a request's headers."""
     message: dict[str, str] = {}
     request = httpx.Headers()
     with provider.get_tracer("test").start_as_current_span("task"):

@@ -14,7 +14,7 @@ TOKEN = "a-token-of-the-board"
 
 
 def request(client: str, name: str, **headers: str) -> Request:
-    """A request from this address, made to this name."""
+    """A request from this address, for this host name."""
     raw = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     scope = {
         "type": "http",
@@ -36,9 +36,9 @@ def request(client: str, name: str, **headers: str) -> Request:
         pytest.param("127.0.0.1", "127.0.0.1", {}, None, id="by address"),
         pytest.param("::1", "[::1]", {}, None, id="by IPv6 address"),
         pytest.param("10.0.0.8", "10.0.0.7", {}, 403, id="from elsewhere"),
-        pytest.param("10.0.0.8", "localhost", {}, 403, id="from elsewhere, under our name"),
+        pytest.param("10.0.0.8", "localhost", {}, 403, id="from another host, under our name"),
         pytest.param("127.0.0.1", "evil.example", {}, 403, id="under another name"),
-        pytest.param("127.0.0.1", "[evil", {}, 403, id="under what is no name"),
+        pytest.param("127.0.0.1", "[evil", {}, 403, id="under an invalid name"),
         pytest.param("127.0.0.1", "", {}, 403, id="under no name"),
         pytest.param("127.0.0.1", "localhost", {"x_forwarded_for": "127.0.0.1"}, 403, id="by a proxy"),
         pytest.param("10.0.0.8", "localhost", {"x_forwarded_for": "127.0.0.1"}, 403, id="forged"),
@@ -48,7 +48,7 @@ def request(client: str, name: str, **headers: str) -> Request:
 def test_without_a_token_only_the_machine_itself_may_read(
     client: str, name: str, headers: dict[str, str], status: int | None
 ) -> None:
-    """And not what a proxy on it hands on, nor a page whose name was made to lead to it."""
+    """Not through a proxy on it, nor a web page whose host name resolves to it."""
     refused = refusal(request(client, name, **headers), load_settings())
 
     assert (refused.status_code if refused else None) == status
@@ -76,8 +76,8 @@ def basic(password: str) -> str:
         pytest.param("", 401, id="none"),
     ],
 )
-def test_with_a_token_whoever_has_it_may_read(header: str, status: int | None) -> None:
-    """From anywhere, and nobody else, not even the machine itself."""
+def test_with_a_token_only_its_holders_may_read(header: str, status: int | None) -> None:
+    """From anywhere; and nobody else, not even the machine itself."""
     settings = load_settings(board_token=TOKEN)
     client = "127.0.0.1" if status else "10.0.0.8"
 

@@ -1,4 +1,4 @@
-"""What Cronofy's answers mean: lenient where they may grow, strict where they are evidence."""
+"""Parsing Cronofy's answers: lenient where they may grow, strict where they are evidence."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ZOOM = {
 
 
 def an_event(**fields: Any) -> dict[str, Any]:
-    """A managed event as a read shows it."""
+    """A managed event as in a read."""
     return {**EVENT, **fields}
 
 
@@ -70,7 +70,7 @@ CONFERENCING: list[tuple[str, Any, tuple[bool, str | None, str | None]]] = [
 def test_conferencing_is_read_by_its_link(
     conferencing: Any, seen: tuple[bool, str | None, str | None]
 ) -> None:
-    """Assigned is who has a link that is not empty; the provider's name may be missing."""
+    """A link that is not empty means assigned; the provider's name may be missing."""
     event = read_event(an_event(conferencing=conferencing), None)
 
     assert (event.pending, event.join_url, event.provider_name) == seen
@@ -115,7 +115,7 @@ TIMES = [
     ("start", "tzid", "instant", "all_day"), [row[1:] for row in TIMES], ids=[row[0] for row in TIMES]
 )
 def test_times_are_read_in_their_zone(start: Any, tzid: str | None, instant: datetime, all_day: bool) -> None:
-    """Instants, local times and whole days; the value as written is kept."""
+    """Instants, local times and whole days; the original value is kept."""
     seen = read_event(an_event(start=start), tzid).start
 
     assert seen is not None
@@ -138,8 +138,8 @@ def test_times_are_read_in_their_zone(start: Any, tzid: str | None, instant: dat
         pytest.param({"created": "0001-01-01T00:00:00+14:00"}, id="created before all dates"),
     ],
 )
-def test_an_event_that_is_none_is_malformed(fields: dict[str, Any]) -> None:
-    """An error that names the place, never evidence, and never the value."""
+def test_malformed_events_are_rejected(fields: dict[str, Any]) -> None:
+    """They are an error naming the place, not the value, and never evidence."""
     with pytest.raises(Malformed) as caught:
         read_event(an_event(**fields), None)
 
@@ -171,7 +171,7 @@ PROFILES = [
 def test_conferencing_profiles_are_those_that_are_listed(
     answer: dict[str, Any], ids: list[str], listed: bool
 ) -> None:
-    """Whether there was a list at all is kept, for an absent one proves less."""
+    """Whether there was a list at all is recorded, since a missing one proves less."""
     profiles = read_userinfo(answer, "acc").profiles
 
     assert ([p.profile_id for p in profiles.conferencing], profiles.listed) == (ids, listed)
@@ -202,8 +202,8 @@ def test_conferencing_profiles_are_those_that_are_listed(
         pytest.param({**an_info(profiles=[]), "cronofy.type": "service_account"}, id="a service account"),
     ],
 )
-def test_a_userinfo_that_is_none_is_malformed(answer: dict[str, Any]) -> None:
-    """Nobody's profile is ever removed by an answer that is not what it should be."""
+def test_malformed_userinfo_is_rejected(answer: dict[str, Any]) -> None:
+    """A malformed answer never makes a profile count as removed."""
     with pytest.raises(Malformed) as caught:
         read_userinfo(answer, "acc")
 
@@ -211,7 +211,7 @@ def test_a_userinfo_that_is_none_is_malformed(answer: dict[str, Any]) -> None:
 
 
 def test_a_service_account_is_named_as_such() -> None:
-    """Whoever connected it hears what to connect instead."""
+    """Whoever connected it is told what to connect instead."""
     answer = {"sub": "ser_1", "cronofy.type": "service_account", "cronofy.data": {"authorization": {}}}
 
     with pytest.raises(Malformed, match="service account"):
@@ -238,7 +238,7 @@ def test_tokens_are_read(answer: dict[str, Any], tokens: tuple[str, str | None])
     ids=["nothing", "empty", "a list", "an object"],
 )
 def test_tokens_that_are_none_are_malformed(answer: dict[str, Any]) -> None:
-    """What was answered is not repeated."""
+    """The error does not repeat the answer."""
     with pytest.raises(Malformed) as caught:
         read_tokens(answer)
 
@@ -261,7 +261,7 @@ def test_a_page_names_the_next_one(answer: dict[str, Any], next_page: str | None
 
 @pytest.mark.parametrize("length", [0, 2])
 def test_a_batch_has_one_entry_for_each_request(length: int) -> None:
-    """One for each that was sent, in order."""
+    """One per request, in order."""
     entries = [{"status": 202 + n} for n in range(length)]
 
     assert read_batch({"batch": entries}, length) == entries
@@ -271,8 +271,8 @@ def test_a_batch_has_one_entry_for_each_request(length: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [None, [{}], [{"status": "202"}]], ids=["none", "no status", "in words"])
-def test_a_batch_that_is_none_is_malformed(batch: Any) -> None:
-    """An entry says by its status, a number, what became of its request."""
+def test_malformed_batch_answers_are_rejected(batch: Any) -> None:
+    """An entry needs a numeric status."""
     with pytest.raises(Malformed):
         read_batch({"batch": batch}, 1)
 
@@ -292,7 +292,7 @@ JSON = st.recursive(
     tzid=st.none() | st.text(max_size=8),
 )
 def test_any_event_is_read_or_malformed(fields: dict[str, Any], tzid: str | None) -> None:
-    """Nothing else ever comes out."""
+    """No other exception."""
     try:
         seen = read_event({**EVENT, **fields}, tzid)
     except Malformed:
@@ -310,7 +310,7 @@ def test_any_event_is_read_or_malformed(fields: dict[str, Any], tzid: str | None
     )
 )
 def test_any_userinfo_is_read_or_malformed(fields: dict[str, Any]) -> None:
-    """Nothing else ever comes out, and what comes out is about the account that was asked for."""
+    """No other exception, and the result is about the requested account."""
     try:
         info = read_userinfo({**an_info(conferencing_profiles=[ZOOM]), **fields}, "acc")
     except Malformed:

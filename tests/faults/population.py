@@ -1,4 +1,4 @@
-"""Many people with events, followed through a fault: what must come of each event, and what did."""
+"""Many people with events, followed through a fault: how each event must end, and how it did."""
 
 from __future__ import annotations
 
@@ -17,65 +17,65 @@ from tests.faults.record import Record
 from tests.waiting import wait_until
 from worker.ledger.records import EventKey
 
-#: An event whose conference comes on its own, whose profile was removed and can be replaced, and whose user
-#: has to connect the profile again.
+#: An event whose conference comes on its own, one whose profile was removed and can be replaced, and one
+#: whose user has to connect the profile again.
 Kind = Literal["well", "moved", "asked"]
 
 
-#: When nothing was waiting for so long, nothing will come back either: above the fleet's visibility timeout.
+#: Once nothing waited for this long, nothing is coming back: above the fleet's visibility timeout.
 QUIET_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a crowd's events."""
+    """How the events ended."""
 
     #: Events that did not end with a conference.
     lost: int
-    #: Outcomes, Update Events and different emails beyond one each.
+    #: Outcomes, Update Events and distinct emails beyond one each.
     doubled: int
     #: Update Events that were sent twice, by the account whose look sent them.
     rewritten: Counter[str]
-    #: Relink emails, and those among them that came once more with the Message-ID of another.
+    #: Relink emails, and how many of them repeat another's Message-ID.
     mails: int
     repeated_mails: int
 
     @property
     def redone(self) -> int:
-        """All that was done twice."""
+        """Everything done twice."""
         return self.doubled + self.rewritten.total() + self.repeated_mails
 
     def enter(
         self, record: Record, fault: str, injected: int, events: int, doubled: int | None = None
     ) -> None:
-        """Add it to a fault's row of the table."""
+        """Add it to a fault's row in the table."""
         twice = self.doubled if doubled is None else doubled
         record(fault, injected=injected, events=events, lost=self.lost, doubled=twice, mails=self.mails)
 
 
 @dataclass(slots=True)
-class Crowd:
+class Population:
     """People, each with events of one kind."""
 
     fleet: Fleet
     people: list[tuple[Kind, Person]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
-    #: What was handed over to be tracked.
+    #: What was sent to be tracked.
     sent: list[Json] = field(default_factory=list)
 
     @classmethod
-    def of(cls, fleet: Fleet, people: int, events: int) -> Crowd:
-        """That many people with that many events each, all connected and none of their events tracked yet."""
-        crowd = cls(fleet, events=[f"event-{number}" for number in range(events)])
+    def of(cls, fleet: Fleet, people: int, events: int) -> Population:
+        """This many people with this many events each, all connected and no event tracked yet."""
+        population = cls(fleet, events=[f"event-{number}" for number in range(events)])
         kinds: Iterator[Kind] = cycle(("well", "moved", "asked"))
         for _, kind in zip(range(people), kinds, strict=False):
             profile = zoom("pro_new" if kind == "moved" else "pro_zoom", connected=kind != "asked")
             removed = ["pro_old"] if kind == "moved" else []
-            crowd.people.append((kind, fleet.person(profile, removed_profiles=removed)))
-        return crowd
+            population.people.append((kind, fleet.person(profile, removed_profiles=removed)))
+        return population
 
     def __len__(self) -> int:
-        """How many events there are."""
+        """The number of events."""
         return len(self.people) * len(self.events)
 
     def track(self) -> Iterator[Json]:
@@ -90,7 +90,7 @@ class Crowd:
                 yield body
 
     def send_again(self) -> int:
-        """What a caller does who finds events unknown that wait nowhere; how many they were."""
+        """As a caller would, send events again that are unknown and not queued; returns how many."""
         last_waiting = time.monotonic()
 
         def all_came_up() -> bool:
@@ -106,32 +106,32 @@ class Crowd:
         return len(unknown)
 
     def relink(self) -> None:
-        """Let everybody follow the email who got one."""
+        """Everybody who got the email follows its link."""
         for kind, person in self.people:
             if kind == "asked":
                 person.outcome("relink_requested", None, 60)
                 self.fleet.control.reconnect_profile(person.sub, "pro_zoom")
 
     def settle(self, seconds: float) -> Result:
-        """Wait until every event has its conference, for so long at most, and say what became of them."""
+        """Wait until every event has its conference, at most this long, and return the result."""
         expected = {(person.sub, event_id) for _, person in self.people for event_id in self.events}
 
         def all_assigned() -> bool:
-            told = {(o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["type"] == "assigned"}
-            return expected <= told
+            outcomes = {(o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["type"] == "assigned"}
+            return expected <= outcomes
 
         with contextlib.suppress(AssertionError):
             wait_until(all_assigned, seconds, 0.5)
-            wait_until(self.fleet.drained, 30, 0.25, what="no message under way")
+            wait_until(self.fleet.drained, 30, 0.25, what="the queues to drain")
         return self.result()
 
     def result(self) -> Result:
-        """What has become of the events so far."""
+        """The result so far."""
         subs = {person.sub: kind for kind, person in self.people}
-        told = Counter(
+        outcomes = Counter(
             (o["type"], o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["sub"] in subs
         )
-        assigned = {(sub, event_id) for kind, sub, event_id in told if kind == "assigned"}
+        assigned = {(sub, event_id) for kind, sub, event_id in outcomes if kind == "assigned"}
         ours = [w for w in self.fleet.control.writes() if w["sub"] in subs and w["via"] != "sandbox"]
         written = Counter((w["sub"], w["event_id"]) for w in ours)
         rewritten: Counter[str] = Counter()
@@ -141,7 +141,7 @@ class Crowd:
         emails = Counter((m["to"][0], m["message_id"]) for m in self.fleet.control.mail())
         emails = Counter({k: n for k, n in emails.items() if k[0] in addresses})
         receivers = Counter(address for address, _ in emails)
-        doubled = _beyond_one(told) + _beyond_one(receivers)
+        doubled = _beyond_one(outcomes) + _beyond_one(receivers)
         return Result(
             lost=len(self) - len(assigned),
             doubled=doubled,
@@ -151,12 +151,12 @@ class Crowd:
         )
 
     def leased(self) -> Collection[str]:
-        """The accounts that are being looked at."""
+        """The accounts currently leased."""
         members: Collection[bytes] = self.fleet.redis.zrange("reconciler:leased", 0, -1)  # type: ignore[assignment]
         return {member.decode() for member in members}
 
     def _unknown(self) -> list[Json]:
-        """What was handed over and is neither watched nor settled."""
+        """What was sent but is neither pending nor settled."""
         return [event for event in self.sent if not self._is_known(event)]
 
     def _is_known(self, event: Json) -> bool:

@@ -1,7 +1,7 @@
-"""What must hold at every moment of a simulation, whatever happened: looked at after each step.
+"""What must hold throughout a simulation, whatever happened: checked after each step.
 
-The books that are kept here are kept from outside: from what was put into the program, from its outcomes
-stream and its outbox, and from what Cronofy and the mail server saw.
+The checks use only outside knowledge: what was put into the program, its outcomes stream and its outbox, and
+what Cronofy and the mail server saw.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ class Watched:
 
     number: int
     final: str | None = None
-    #: The outcomes since its waiting last began again.
-    told: set[tuple[Any, ...]] = field(default_factory=set)
-    #: Which profiles were set on it, as told.
+    #: The outcomes since it last began to wait.
+    reported: set[tuple[Any, ...]] = field(default_factory=set)
+    #: The profiles reported as set on it.
     reassigned: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Truths:
-    """Books of one simulation; `check` reads what is new, and says what is wrong."""
+class Invariants:
+    """The invariants of one simulation; `check` reads what is new and reports violations."""
 
     simulation: Simulation
     watched: dict[tuple[str, str], Watched] = field(default_factory=dict)
-    #: The moments at which relink emails were composed, for each (sub, profile, episode).
+    #: When relink emails were composed, for each (sub, profile, episode).
     composed: dict[tuple[str, str, int], list[datetime]] = field(default_factory=dict)
     requested: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     #: How often each (sub, profile) was connected again: emails about one disconnection belong together.
     episodes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    #: Mails in the outbox that were looked at, with the profile that they are about.
+    #: Emails in the outbox already checked, with their profile.
     mails: dict[str, tuple[str, str] | None] = field(default_factory=dict)
-    #: The accounts that the program said it had lost, or had; one that it forgot is in neither.
+    #: The accounts reported as lost or connected; a forgotten one is in neither.
     standing: dict[str, str] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)
@@ -60,24 +60,24 @@ class Truths:
     _answered: set[tuple[str, str, str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Watch the letterbox from now on."""
-        self.simulation.letterbox.watch = self._check_delivery
+        """Observe the mail server from now on."""
+        self.simulation.mail_server.watch = self._check_delivery
 
-    # What was put in.
+    # Input.
 
     def tracked(self, sub: str, event_id: str) -> None:
-        """The program was told to watch this event."""
+        """The program was asked to track this event."""
         self._read_news()
         self._trackings += 1
         self.watched[sub, event_id] = Watched(self._trackings)
 
     def untracked(self, sub: str, event_id: str) -> None:
-        """The program was told to watch it no more."""
+        """The program was asked to untrack it."""
         self._read_news()
         self.watched.pop((sub, event_id), None)
 
     def forgotten(self, sub: str) -> None:
-        """The program was told to forget the account: what it did before, it may do again."""
+        """The program was asked to forget the account: it may do everything again."""
         self._read_news()
         for key in [key for key in self.watched if key[0] == sub]:
             del self.watched[key]
@@ -86,15 +86,15 @@ class Truths:
                 self.episodes[sub, profile_id] += 1
         self.standing.pop(sub, None)
 
-    # What came of it.
+    # Output.
 
     def check(self) -> None:
-        """Read all that is new; raise AssertionError with whatever must not be."""
+        """Read everything new; raise AssertionError for a violation."""
         self._read_news()
         self._check_outbox()
         self._check_standing()
         self._check_gauges()
-        crashes = [cry for cry in self.simulation.cries if cry["event"] == "look.crashed"]
+        crashes = [error for error in self.simulation.errors if error["event"] == "look.crashed"]
         wrongs = [*self.wrongs, *self.simulation.cronofy.wrongs, *crashes]
         assert not wrongs, wrongs
 
@@ -103,7 +103,7 @@ class Truths:
         self._check_outcomes()
 
     def _check_writes(self) -> None:
-        """No more than one Update Event for each event and profile that was answered."""
+        """At most one answered Update Event per event and profile."""
         written = self.simulation.cronofy.written
         for write in written[self._writes :]:
             watched = self.watched.get((write.sub, write.event_id))
@@ -133,7 +133,7 @@ class Truths:
                 self.wrongs.append(f"{complaint}: {outcome}")
 
     def _complaint(self, outcome: dict[str, Any]) -> str | None:
-        """What is wrong with an outcome, if anything is."""
+        """What is wrong with an outcome, if anything."""
         kind, sub = outcome["type"], outcome["sub"]
         if kind in ("account_lost", "account_connected"):
             before = self.standing.get(sub)
@@ -154,12 +154,12 @@ class Truths:
             to_profile_id = outcome["detail"]["to_profile_id"]
             again = to_profile_id in watched.reassigned
             watched.reassigned.append(to_profile_id)
-            watched.told.clear()
+            watched.reported.clear()
             return "reassigned twice" if again else None
         mark = (kind, outcome["cause"], _gist(outcome["detail"].get("reason", "")))
-        again = mark in watched.told
-        watched.told.add(mark)
-        return "told twice" if again else None
+        again = mark in watched.reported
+        watched.reported.add(mark)
+        return "reported twice" if again else None
 
     def _complaint_about_profile(self, outcome: dict[str, Any]) -> str | None:
         kind, sub = outcome["type"], outcome["sub"]
@@ -173,7 +173,7 @@ class Truths:
         if kind == "relinked":
             for (owner, _), watched in self.watched.items():
                 if owner == sub:
-                    watched.told.clear()
+                    watched.reported.clear()
             return None if self.simulation.cronofy.works(sub, profile_id) else "not connected again"
         return None
 
@@ -186,7 +186,7 @@ class Truths:
         return outcome["cause"] == "event_in_past" and past and not join_url(event) and not event.deleted
 
     def _check_outbox(self) -> None:
-        """A relink email is composed about a profile that is disconnected, and no sooner than is due."""
+        """A relink email is composed only for a disconnected profile, and not before it is due."""
         ledger = self.simulation.services.ledger
         for mail_id in cast("list[bytes]", ledger.redis.zrange(f"{ledger.prefix}:outbox", 0, -1)):
             name = mail_id.decode()
@@ -212,7 +212,7 @@ class Truths:
         before.append(at)
 
     def _shortest(self, episode: int, number: int) -> timedelta:
-        """How long after the first email the reminder of that number comes at the earliest.
+        """The earliest time after the first email at which the reminder with that number may come.
 
         A profile that was connected and lost again between two looks is, to the program, disconnected all
         along: then what is the first email here was a reminder there.
@@ -221,11 +221,11 @@ class Truths:
         if episode:
             steps = [timedelta(0), *REMINDERS]
             since = min(later - earlier for earlier, later in zip(steps, steps[number:], strict=False))
-        # An email's date has no fraction of a second.
+        # An email's date has whole seconds.
         return since - timedelta(seconds=1)
 
     def _check_delivery(self, message: EmailMessage) -> None:
-        """No email leaves once the program said that its profile is connected again."""
+        """No email is sent once the program reported its profile as connected again."""
         about = sent_about(message)
         if about is None:
             return
@@ -236,7 +236,7 @@ class Truths:
             self.wrongs.append(f"an email about {about} left after its episode was over")
 
     def _check_standing(self) -> None:
-        """What is pending stands in exactly one place through its account, and will be looked at."""
+        """Every pending event's account is in exactly one set, and will be looked at."""
         ledger = self.simulation.services.ledger
         places = {name: self._scores(name) for name in ("waiting", "ready:us", "leased")}
         for sub in self.simulation.cronofy.subs():
@@ -250,13 +250,13 @@ class Truths:
                 self.wrongs.append(f"an event of {sub} is never looked at again")
             if found == ["waiting"] and places["waiting"][sub] > min(looks):
                 self.wrongs.append(f"{sub} waits for longer than its next look")
-            told = {(s, e) for (s, e), w in self.watched.items() if s == sub and w.final is None}
+            tracked = {(s, e) for (s, e), w in self.watched.items() if s == sub and w.final is None}
             held = {(sub, stored.event.key.event_id) for stored in pending}
-            if held != told:
-                self.wrongs.append(f"{sub} has {held} pending, not {told}")
+            if held != tracked:
+                self.wrongs.append(f"{sub} has {held} pending, not {tracked}")
 
     def _check_gauges(self) -> None:
-        """The gauges are what the hashes hold."""
+        """The gauges match the hashes."""
         ledger = self.simulation.services.ledger
         counted: Counter[str] = Counter()
         for sub in self.simulation.cronofy.subs():
@@ -277,7 +277,7 @@ class Truths:
         return {sub.decode(): score for sub, score in found}
 
     def recorded(self, sub: str, event_id: str) -> str | None:
-        """How the program says that an event stands."""
+        """How the program records the event's state."""
         key: EventKey = self.simulation.key(sub, event_id)
         stored = self.simulation.services.ledger.find(sub, key)
         return stored.event.last["state"] if stored and stored.event.last else None
@@ -288,7 +288,7 @@ class Truths:
 
 
 def _gist(reason: str) -> str:
-    """What a reason for a person is about, without its figures."""
+    """A reason for a person, without its figures."""
     if "looks in a row failed" in reason:
         return "unread"
     if reason.startswith("Setting the profile"):

@@ -1,4 +1,4 @@
-"""Letters to compose, and a reader of what was composed."""
+"""Sample emails, and readers for composed ones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ESCALATION = EscalationEmail(
 
 
 class PlainText(HTMLParser):
-    """The words, tags and link targets that a mail program would find in an HTML part."""
+    """The words, tags and link targets that a mail client would find in an HTML part."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def prose(message: EmailMessage) -> str:
 
 
 def sent(message: EmailMessage) -> EmailMessage:
-    """The message as the other side reads it."""
+    """The message as received."""
     received = message_from_bytes(message.as_bytes(), policy=SMTP)
     assert isinstance(received, EmailMessage)
     return received

@@ -1,4 +1,4 @@
-"""A dozen accounts with fifty events: each cause and each remedy comes up, alone and together."""
+"""A dozen accounts with fifty events: each cause and each remedy, alone and together."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tests.waiting import wait_until
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import TrackedEvent
 
-#: A write without an answer by then never gets one, nor was it carried out: twice what a slow one takes.
+#: A write unanswered by then never will be, nor was it carried out: twice what a slow one takes.
 LATEST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """An account, how many events it has, and what comes of each of them at last."""
+    """An account, its number of events, and how each must end."""
 
     name: str
     events: int
-    #: The types of the outcomes of each event, in order.
-    told: tuple[str, ...]
-    #: settled or pending, and the cause.
+    #: The outcome types of each event, in order.
+    outcomes: tuple[str, ...]
+    #: Settled or pending, and the cause.
     ends: tuple[str, str | None]
     profiles: int = 2
-    #: What is told of the account as a whole.
-    told_of_account: tuple[str, ...] = ()
-    #: Emails to the account's user, and to the operator.
+    #: Outcomes of the account as a whole.
+    account_outcomes: tuple[str, ...] = ()
+    #: Number of emails to the account's user.
     mails: int = 0
     start: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Assigned events carry the cause that the last look before found none for.
+#: Assigned events keep the cause of the last look that found no link.
 ROLES = (
     Role("made", 6, ("assigned",), ("settled", None)),
     Role("stuck", 4, (), ("events", "generating")),
@@ -50,7 +50,7 @@ ROLES = (
         5,
         ("assigned",),
         ("settled", None),
-        told_of_account=("relink_requested", "relinked"),
+        account_outcomes=("relink_requested", "relinked"),
         mails=1,
     ),
     Role(
@@ -58,22 +58,22 @@ ROLES = (
         4,
         (),
         ("events", "credentials_expired"),
-        told_of_account=("relink_requested",),
+        account_outcomes=("relink_requested",),
         mails=1,
     ),
     Role("past", 4, ("closed",), ("settled", "event_in_past"), start={"hours": -1}),
     Role("gone", 3, ("closed",), ("settled", "event_gone")),
-    Role("revoked", 4, (), ("events", "account_unauthorized"), told_of_account=("account_lost",)),
+    Role("revoked", 4, (), ("events", "account_unauthorized"), account_outcomes=("account_lost",)),
 )
 
 
-class Ensemble:
+class MixedAccounts:
     """All of them at one sandbox, looked at by one process."""
 
     def __init__(self, stage: Stage) -> None:
-        """Let all roles begin."""
+        """Start all accounts."""
         self.stage = stage
-        self._first = stage.begin()  # an account without events, too
+        self._first = stage.begin()  # also an account without events
         self.control = self._first.control
         self.control.set_settings(generation_seconds=0, retry_seconds=0.05)
         self.worlds = {
@@ -84,13 +84,13 @@ class Ensemble:
             self._play(role, self.worlds[role.name])
 
     def _play(self, role: Role, world: World) -> None:
-        """Write the account's events, and let happen to them what has to."""
+        """Write the account's events, and apply what happens to them."""
         if role.name.startswith("lapsed"):
             self.control.disconnect_profile(world.sub, world.profiles[0])
         event_ids = [f"{role.name}-{number}" for number in range(role.events)]
         removed = role.name.startswith(("removed", "unclear"))
         for event_id in event_ids:
-            # Nothing comes of it before its profile is gone, or at all.
+            # They stay pending until their profile is gone, or for good.
             self.control.set_stuck(world.calendar_id, event_id, removed or role.name in ("stuck", "revoked"))
             world.track(event_id, **role.start)
         if removed:
@@ -107,23 +107,23 @@ class Ensemble:
 
     @property
     def events(self) -> int:
-        """How many events there are."""
+        """The number of events."""
         return sum(role.events for role in ROLES)
 
     def relink(self) -> None:
-        """The one user who was asked to connect their profile again does."""
+        """One of the users asked to reconnect a profile does so."""
         self.control.reconnect_profile(self.worlds["lapsed"].sub, "lapsed_0")
 
     def round(self) -> None:
-        """Time passes, and everybody works. By then a write shows, also one that was slow."""
-        wait_until(self._is_written, 30, 0.05, what="Cronofy to carry out what it was sent")
-        wait_until(self._has_made, 30, what="the conferences of what was written")
+        """Let time pass, then let everything run. By then even a slow write shows."""
+        wait_until(self._is_written, 30, 0.05, what="Cronofy to carry out the writes")
+        wait_until(self._has_made, 30, what="the conferences of the written events")
         for world in self.worlds.values():
             self.stage.let_time_pass(world.sub)
         self.stage.work(SWEEP)
 
     def _is_written(self) -> bool:
-        """Whether no write is under way any more: a slow one takes effect after our patience ended."""
+        """Whether no write is in progress any more: a slow one takes effect after our timeout."""
         sent = [r for r in self.control.requests("/v1/") if r["method"] == "POST" and not r["status"]]
         return all(time.time() - request["ts"] > LATEST_SECONDS for request in sent)
 
@@ -132,26 +132,29 @@ class Ensemble:
         return all("join_url" in self.control.event(*ids).get("conferencing", {}) for ids in written)
 
     def requested(self) -> bool:
-        """Whether the users of both lapsed profiles were asked."""
+        """Whether the users of both disconnected profiles were asked."""
         return all(
-            ("relink_requested", None) in self._told(self.worlds[name]) for name in ("lapsed", "lapsed-still")
+            ("relink_requested", None) in self._outcomes(self.worlds[name])
+            for name in ("lapsed", "lapsed-still")
         )
 
     def lacking(self) -> list[str]:
-        """What is not as the roles say, each a sentence."""
+        """Differences from the expected end, each a sentence."""
         found = []
         for role in ROLES:
             world = self.worlds[role.name]
-            told: Counter[tuple[str, str | None]] = Counter(self._told(world))
+            outcomes: Counter[tuple[str, str | None]] = Counter(self._outcomes(world))
             expected: Counter[tuple[str, str | None]] = Counter()
-            expected.update((kind, None) for kind in role.told_of_account)
+            expected.update((kind, None) for kind in role.account_outcomes)
             for number in range(role.events):
-                expected.update((kind, f"{role.name}-{number}") for kind in role.told)
+                expected.update((kind, f"{role.name}-{number}") for kind in role.outcomes)
                 ended = self._ended(world, f"{role.name}-{number}")
                 if ended != role.ends:
                     found.append(f"{role.name}-{number} ended as {ended}, not {role.ends}")
-            if told != expected:
-                found.append(f"{role.name}: told {told - expected} too often, {expected - told} not at all")
+            if outcomes != expected:
+                found.append(
+                    f"{role.name}: outcomes {outcomes - expected} too often, {expected - outcomes} not at all"
+                )
             mails = [m for m in self.control.mail() if m["to"] == [world.account["email"]]]
             if len(mails) != role.mails:
                 found.append(f"{role.name}: {len(mails)} emails")
@@ -159,18 +162,18 @@ class Ensemble:
             found.append("the operator did not get one email")
         writes = Counter(write["event_id"] for write in self._first.writes())
         allowed = {
-            f"{role.name}-{n}" for role in ROLES for n in range(role.events) if "reassigned" in role.told
+            f"{role.name}-{n}" for role in ROLES for n in range(role.events) if "reassigned" in role.outcomes
         }
         if set(writes) - allowed:
             found.append(f"written: {set(writes) - allowed}")
         return found
 
     def doubled_writes(self) -> int:
-        """How many Update Events went out beyond the first of each event."""
+        """How many Update Events were sent beyond the first per event."""
         writes = Counter(write["event_id"] for write in self._first.writes())
         return writes.total() - len(writes)
 
-    def _told(self, world: World) -> list[tuple[str, str | None]]:
+    def _outcomes(self, world: World) -> list[tuple[str, str | None]]:
         return [(o["type"], o["event_id"]) for o in world.outcomes() if o["sub"] == world.sub]
 
     def _ended(self, world: World, event_id: str) -> tuple[str, str | None]:

@@ -1,4 +1,4 @@
-"""A fleet for the doctor: healthy at first, and then spoilt by a test."""
+"""A fleet for the doctor to check: healthy at first, then broken by a test."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.vault import Vault
 
 KEY = Fernet.generate_key().decode()
-#: Where nothing listens.
+#: Nothing listens here.
 AWAY = "127.0.0.1:1"
 
 
 @dataclass
-class Patient:
-    """A fleet's ledger and settings; at first all is well with it."""
+class CheckedFleet:
+    """A fleet's ledger and settings, healthy at first."""
 
     redis: Redis
     ledger: Ledger
@@ -38,36 +38,36 @@ class Patient:
 
     @property
     def prefix(self) -> str:
-        """Of its keys."""
+        """The prefix of its keys."""
         return self.ledger.prefix
 
     @property
     def settings(self) -> Settings:
-        """As they are now."""
+        """The current settings."""
         return load_settings(**self.values)
 
     def findings(self, check: str | None = None) -> list[Finding]:
-        """What the doctor finds, of one check or in all."""
+        """The doctor's findings, from one check or all."""
         return examine(self.settings, {check: CHECKS[check]} if check else CHECKS)
 
     def complaints(self, check: str | None = None) -> list[Finding]:
-        """The findings that are not as they should be."""
+        """The findings that are not ok."""
         return [finding for finding in self.findings(check) if finding.health is not Health.OK]
 
     def forget_workers(self) -> None:
-        """As when none has been there for a while."""
+        """As if no worker had been seen for a while."""
         self.redis.delete(self.ledger.keys.workers)
 
     def configure(self, name: str, value: object) -> None:
-        """Change the server's configuration until the test's end."""
+        """Change the server's configuration until the end of the test."""
         self.redis.config_set(name, str(value))
 
 
 @contextmanager
-def healthy_patient(server: str, running: RunningSandbox, prefix: str, home: Path) -> Iterator[Patient]:
-    """A fleet of which a worker was seen, a sweep was made, and an account is connected.
+def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path) -> Iterator[CheckedFleet]:
+    """A fleet with a worker seen, a sweep made, and an account connected.
 
-    The server is spoilt by tests, so it is to be one of their own.
+    Tests break the server, so it must be theirs alone.
     """
     running.control.reset()
     values = {
@@ -87,7 +87,7 @@ def healthy_patient(server: str, running: RunningSandbox, prefix: str, home: Pat
         ledger.track("acc", an_event(due=False))
         ledger.promote(1)
         announce(redis, ledger.keys, "worker@host", QUEUES)
-        yield Patient(redis, ledger, running, values)
+        yield CheckedFleet(redis, ledger, running, values)
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")
         redis.config_set("maxmemory", "0")
