@@ -156,7 +156,7 @@ def test_an_email_refused_for_good_is_published(email: QueuedEmail, record: Reco
         email.world.sub,
     )
     assert refused["detail"]["mail_id"] == email.mail_id.decode() == requested["detail"]["mail_id"]
-    assert f"for good with 550, at the {step}" in refused["detail"]["reason"]
+    assert f"permanently refused the email with 550, at the {step}" in refused["detail"]["reason"]
     assert email.ledger.redis.keys(f"{email.ledger.prefix}:mail:*") == []
 
 

@@ -48,7 +48,7 @@ def _send(services: Services, mail: QueuedMail) -> bool:
         services.mailer.send(read_back(mail.message))
     except MailError as error:
         if error.permanent:
-            reason = f"An email was refused for good: {error}"
+            reason = f"An email could not be delivered: {error}"
             outcome = Outcome(
                 OutcomeType.ESCALATED,
                 mail.sub,
