@@ -115,7 +115,9 @@ def choose(lease: Lease, forced: Collection[EventKey] = ()) -> Chosen:
 
 def is_alone(lease: Lease) -> bool:
     """Whether this lease's look needs a task of its own, where it can harm no other account."""
-    return lease.unended >= ACCOUNT_ALONE or choose(lease).alone
+    if lease.unended >= ACCOUNT_ALONE:
+        return True
+    return any(_is_single(stored) for stored in lease.events) and choose(lease).alone
 
 
 def singled_out(lease: Lease, limit: int) -> list[EventChange]:
@@ -269,11 +271,14 @@ def _is_single(stored: Stored) -> bool:
 
 
 def _is_due(event: TrackedEvent, now: datetime) -> bool:
-    if event.next_look is None:
+    next_look = event.next_look
+    if next_look is None:
         return False
-    next_look_at = from_ms(event.next_look)
-    # If the record cannot say, it is due: a look shows what is wrong with it.
-    return _or_none(lambda: is_due(next_look_at, interval_of(event), now)) is not False
+    try:
+        return is_due(from_ms(next_look), interval_of(event), now)
+    except Exception:
+        # The record cannot say: a look shows what is wrong with it.
+        return True
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
