@@ -32,7 +32,12 @@ class Application(Celery):
     settings: Settings | None = None
 
 
-app = Application("conferencing", set_as_current=True, amqp="worker.broker.publishing:AMQP")
+app = Application(
+    "conferencing",
+    set_as_current=True,
+    amqp="worker.broker.publishing:AMQP",
+    loader="worker.broker.loader:Loader",
+)
 
 
 class _Process:

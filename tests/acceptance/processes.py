@@ -64,7 +64,7 @@ class Child:
 
     def role(self, name: str) -> int | None:
         """The pid of the child of `up` with this role."""
-        started = b"\0".join([b"-m", b"worker.cli", name.encode()])
+        started = b"\0".join([b"-P", b"-m", b"worker.cli", name.encode()])
         # With setproctitle installed, Celery sets process titles.
         title = {"worker": b"[celeryd: ", "beat": b"[celery beat]"}.get(name, started)
         for pid in children_of(self.pid):

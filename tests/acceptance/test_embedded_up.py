@@ -33,7 +33,12 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 @contextmanager
 def _up(home: Path, env: dict[str, str]) -> Iterator[tuple[str, int]]:
-    """`reconciler up`, from its server's first answer to an orderly end; yields its URL and pid."""
+    """`reconciler up`, from its server's first answer to an orderly end; yields its URL and pid.
+
+    It is started where somebody else's modules have the names of ours, and runs none of them.
+    """
+    for name in ("tasks", "worker", "config"):
+        (home / f"{name}.py").write_text("raise SystemExit('This is not the reconciler.')")
     child = Child(home, env, home / "processes.log", "up")
     address = home / "data" / "embedded.url"
     try:

@@ -86,7 +86,8 @@ class Crew:
 
     def _start(self, name: str) -> None:
         if not self._ending:
-            command = [sys.executable, "-m", "worker.cli", *self._commands[name]]
+            # -P: nothing in the working directory is taken for a module of ours.
+            command = [sys.executable, "-P", "-m", "worker.cli", *self._commands[name]]
             self._children[name] = subprocess.Popen(  # noqa: S603 - our own program
                 command,
                 env=self._environment,
