@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 
+import pytest
+
+from sandbox.options import SandboxOptions
+from sandbox.server import RunningSandbox
 from tests.integration.world import World
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
@@ -13,6 +18,13 @@ from worker.ledger.records import NotificationChannel
 from worker.run import looks
 
 URL = "https://hooks.example.com"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    """One sandbox for the module; its notifications are not sent, so no channel is closed for failures."""
+    with RunningSandbox(SandboxOptions(generation_seconds=3600, notify_loss=1.0)) as sandbox:
+        yield sandbox
 
 
 def tend(world: World) -> None:

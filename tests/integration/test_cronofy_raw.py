@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import socketserver
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import pytest
 
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.test_cronofy_reading import Caller, connected
 from worker.cronofy.errors import CronofyError, Malformed, TimedOut, Unreachable
@@ -23,40 +23,36 @@ from worker.ledger.ledger import Ledger
 TIMEOUT = 0.4
 
 
-class RawServer:
+class RawServer(socketserver.TCPServer):
     """Answers each connection with whatever `answer` sends, and keeps what it received."""
 
     def __init__(self, answer: Callable[[socket.socket], None]) -> None:
         """Listen on a free loopback port."""
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
         self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve, daemon=True)
         self.received: list[bytes] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(5)
-                with contextlib.suppress(OSError):
-                    self.received.append(_request(connection))
-                    self._answer(connection)
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Read one request and answer it."""
+        request.settimeout(5)
+        with contextlib.suppress(OSError):
+            self.received.append(_request(request))
+            self._answer(request)
 
-    def __enter__(self) -> RawServer:
+    def shutdown_request(self, request: Any) -> None:
+        """Close without a word, so that a reset is one."""
+        self.close_request(request)
+
+    def __enter__(self) -> Self:
         """Start serving."""
-        self._thread.start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop listening; an open connection ends on its own."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(5)
+        """Stop serving."""
+        self.shutdown()
+        self.server_close()
 
 
 def _request(connection: socket.socket) -> bytes:
@@ -76,13 +72,13 @@ def sends(data: bytes) -> Callable[[socket.socket], None]:
     return lambda connection: connection.sendall(data)
 
 
-def drips(head: bytes, drop: bytes, every: float = 0.05) -> Callable[[socket.socket], None]:
+def drips(head: bytes, drop: bytes) -> Callable[[socket.socket], None]:
     """Send a head, then one byte at a time for far longer than anyone should wait."""
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(head)
-        for _ in range(int(2.5 / every)):
-            time.sleep(every)
+        for _ in range(50):
+            time.sleep(0.05)
             connection.sendall(drop)
 
     return answer
@@ -115,13 +111,6 @@ def read(caller: Caller) -> CronofyError:
     return caught.value
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, which only provides the accounts here."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0)) as sandbox:
-        yield sandbox
-
-
 RAW = [
     ("no HTTP", sends(b"SSH-2.0-OpenSSH\r\n"), Unreachable),
     ("closed at once", lambda _connection: None, Unreachable),
@@ -138,10 +127,7 @@ RAW = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [pytest.param(*row[1:], id=row[0]) for row in RAW],
-)
+@pytest.mark.parametrize(("answer", "error"), [pytest.param(*row[1:], id=row[0]) for row in RAW])
 def test_broken_http_has_its_error(
     running: RunningSandbox,
     ledger: Ledger,
@@ -151,7 +137,6 @@ def test_broken_http_has_its_error(
     """However broken or slow the other side is, the call ends in time with an error of ours."""
     with RawServer(answer) as server, caller_at(running, ledger, server.url) as caller:
         raised = read(caller)
-
     assert (type(raised), raised.permanent) == (error, False)
 
 
@@ -172,7 +157,6 @@ def test_the_environments_proxy_is_used(
         monkeypatch.delenv("NO_PROXY", raising=False)
         with caller_at(running, ledger, "http://api.cronofy.example") as caller:
             read(caller)
-
     assert proxy.received[0].startswith(b"GET http://api.cronofy.example/v1/events?")
 
 
@@ -182,6 +166,5 @@ def test_no_cookie_is_kept(running: RunningSandbox, ledger: Ledger) -> None:
     with RawServer(sends(page)) as server, caller_at(running, ledger, server.url) as caller:
         for _ in range(2):
             assert caller.session().read_events({caller.calendar_id}, None) == {}
-
         assert len(server.received) == 2
         assert not any(b"of-one-account" in request for request in server.received)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,11 +12,10 @@ from urllib.parse import parse_qs
 import pytest
 
 from sandbox.control.control import Control
-from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from worker.cronofy.budget import Budget
 from worker.cronofy.client import Cronofy, Session, Update, Window
-from worker.cronofy.errors import GrantRefused, Malformed, ScopeRefused, TokenRefused
+from worker.cronofy.errors import CronofyError, GrantRefused, Malformed, ScopeRefused, TokenRefused
 from worker.cronofy.http import HttpClient
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import EventKey
@@ -65,9 +64,7 @@ class Caller:
 
     def credentials(self) -> Credentials:
         """The ledger's credentials."""
-        kept = self.ledger.open_credentials(self.ledger.account(self.sub))
-        assert kept is not None
-        return kept
+        return self.ledger.open_credentials(self.ledger.account(self.sub)) or Credentials("", None)
 
     def create(self, *event_ids: str, **fields: Any) -> None:
         """Write events at the sandbox as the application."""
@@ -110,12 +107,13 @@ def connected(
     batch_counts_items: bool = True,
     url: str | None = None,
 ) -> Iterator[Caller]:
-    """A connected account at an empty sandbox, with an ample budget."""
+    """A connected account at an empty sandbox with pages of two events, with an ample budget."""
     running.control.reset()
+    running.control.set_settings(page_size=2)
 
     def budget(origin: str) -> Budget:
         return Budget(
-            ledger.redis, ledger.prefix, origin, per_second=per_second, per_minute=per_minute, share=1.0
+            ledger.redis, ledger.prefix, origin, per_second=per_second, per_minute=per_minute, share=1
         )
 
     cronofy = Cronofy(
@@ -136,14 +134,6 @@ def connected(
         cronofy.http.close()
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, without rate limits, with small pages."""
-    options = SandboxOptions(per_second=0, per_minute=0, page_size=2, generation_seconds=3600)
-    with RunningSandbox(options) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def caller(running: RunningSandbox, ledger: Ledger) -> Iterator[Caller]:
     """A connected account at an empty sandbox."""
@@ -154,10 +144,7 @@ def caller(running: RunningSandbox, ledger: Ledger) -> Iterator[Caller]:
 def test_a_read_follows_every_page(caller: Caller) -> None:
     """Five events on pages of two take three calls and are all there."""
     caller.create("e1", "e2", "e3", "e4", "e5")
-
-    found = caller.read()
-
-    assert found == {"e1", "e2", "e3", "e4", "e5"}
+    assert caller.read() == {"e1", "e2", "e3", "e4", "e5"}
     paths = [path for _, path in caller.calls("/v1/events")]
     assert len(paths) == 3
     assert all(path.startswith("/v1/events/pages/") for path in paths[1:])
@@ -183,9 +170,11 @@ def test_a_read_asks_for_managed_events_of_these_calendars_in_these_days(caller:
 
 
 def test_a_read_without_a_window_names_no_days(caller: Caller) -> None:
-    """Managed events of all time come only with neither from nor to; deleted ones on request."""
+    """Our events of all time come only with neither from nor to; deleted ones on request, others never."""
     caller.create("kept", "deleted")
     caller.control.delete_event(caller.calendar_id, "deleted")
+    times = {name: a_body("theirs")[name] for name in ("start", "end")}
+    caller.control.create_external_event(caller.sub, caller.calendar_id, summary="Dentist", **times)
 
     assert caller.read() == {"kept"}
     assert caller.read(include_deleted=True) == {"kept", "deleted"}
@@ -195,50 +184,33 @@ def test_a_read_without_a_window_names_no_days(caller: Caller) -> None:
     assert with_deleted["include_deleted"] == ["true"]
 
 
-def test_events_of_people_are_left_out(caller: Caller) -> None:
-    """An entry that a person created has no id of ours and does not concern us."""
-    caller.create("ours")
-    start, end = START.isoformat(), (START + timedelta(hours=1)).isoformat()
-    caller.control.create_external_event(
-        caller.sub, caller.calendar_id, summary="Dentist", start=start, end=end
-    )
-
-    assert caller.read() == {"ours"}
-
-
 def test_an_unknown_calendar_widens_the_read(caller: Caller) -> None:
     """If Cronofy rejects a calendar id, all calendars are read instead."""
     caller.create("e1")
-
     found = caller.session().read_events({"cal_gone", caller.calendar_id}, None)
-
     assert set(found) == {caller.key("e1")}
     narrowed, wide = caller.queries()
     assert narrowed["calendar_ids[]"] == sorted(["cal_gone", caller.calendar_id])
     assert "calendar_ids[]" not in wide
 
 
-def test_pages_that_do_not_end_are_malformed(caller: Caller) -> None:
-    """A page whose next page is itself is followed once, not forever."""
+@pytest.mark.parametrize(
+    ("path", "fault", "calls"),
+    [
+        pytest.param("/v1/events", {"kind": "page_loop"}, 3, id="they do not end"),
+        pytest.param("/v1/events/pages/", {"kind": "status", "status": 404}, 2, id="one is gone"),
+    ],
+)
+def test_broken_pages_fail_the_whole_read(
+    caller: Caller, path: str, fault: dict[str, Any], calls: int
+) -> None:
+    """A page that leads to itself is not followed forever, and one that has expired proves nothing."""
     caller.create("e1", "e2", "e3")
-    caller.control.add_fault("page_loop", match={"path_prefix": "/v1/events"})
-
-    with pytest.raises(Malformed, match="do not end"):
-        caller.read()
-
-    assert len(caller.calls("/v1/events")) <= 3
-
-
-def test_a_page_that_is_gone_is_no_evidence(caller: Caller) -> None:
-    """A page's address expires: the whole read fails, without a permanent fault."""
-    caller.create("e1", "e2", "e3")
-    caller.control.add_fault("status", status=404, match={"path_prefix": "/v1/events/pages/"})
-
+    caller.control.add_fault(**fault, match={"path_prefix": path})
     with pytest.raises(Malformed) as caught:
         caller.read()
-
     assert not caught.value.permanent
-    assert len(caller.calls("/v1/events")) == 2
+    assert len(caller.calls("/v1/events")) <= calls
 
 
 def test_userinfo_gives_profiles_and_the_address(caller: Caller) -> None:
@@ -249,16 +221,11 @@ def test_userinfo_gives_profiles_and_the_address(caller: Caller) -> None:
     info = caller.session().userinfo()
 
     (profile,) = info.profiles.conferencing
-    assert (info.email, profile.profile_id, profile.connected) == (
-        "dana@example.org",
-        zoom["profile_id"],
-        False,
-    )
+    assert (info.email, profile.profile_id) == ("dana@example.org", zoom["profile_id"])
+    assert not profile.connected
     assert profile.relink_url
     assert profile.relink_url not in repr(info)
-    calendar = info.profiles.calendar(caller.calendar_id)
-    assert calendar is not None
-    assert calendar.integrated_available
+    assert [each.integrated_available for each in info.profiles.calendars] == [True]
 
 
 def test_an_expired_token_is_refreshed_once_and_the_new_one_kept(caller: Caller) -> None:
@@ -268,19 +235,10 @@ def test_an_expired_token_is_refreshed_once_and_the_new_one_kept(caller: Caller)
 
     assert caller.read() == {"e1"}
 
-    assert [path for _, path in caller.calls()] == ["/v1/events", "/oauth/token", "/v1/events"]
+    assert [path for _, path in caller.calls()] == [READ, REFRESH, READ]
     assert caller.credentials().access_token not in (None, caller.account["access_token"])
     assert caller.read() == {"e1"}
-    assert len(caller.calls("/oauth/token")) == 1
-
-
-def test_without_an_access_token_the_refresh_comes_first(caller: Caller) -> None:
-    """No call is wasted on finding out."""
-    caller.connect(access_token=None)
-
-    caller.read()
-
-    assert [path for _, path in caller.calls()] == ["/oauth/token", "/v1/events"]
+    assert len(caller.calls(REFRESH)) == 1
 
 
 def test_a_rotated_refresh_token_is_kept(caller: Caller) -> None:
@@ -289,9 +247,7 @@ def test_a_rotated_refresh_token_is_kept(caller: Caller) -> None:
     for _ in range(2):
         before = caller.credentials().refresh_token
         caller.control.expire_access_token(caller.sub)
-
         caller.read()
-
         assert caller.credentials().refresh_token != before
 
 
@@ -300,43 +256,47 @@ def test_a_refresh_token_that_is_not_replaced_stays(caller: Caller) -> None:
     caller.control.expire_access_token(caller.sub)
     fresh = {"access_token": caller.control.authorize(caller.sub)["access_token"]}
     caller.control.add_fault("wrong_shape", body=fresh, match={"path_prefix": "/oauth/token"})
-
     caller.read()
-
     assert caller.credentials() == Credentials(caller.account["refresh_token"], fresh["access_token"])
 
 
-def test_a_token_refused_right_after_its_refresh_is_not_refreshed_again(caller: Caller) -> None:
-    """One refresh per call: a server that refuses every token is not hammered."""
+def refuse_every_token(caller: Caller) -> None:
+    """Each call is answered 401, whatever its token."""
     caller.control.add_fault("status", status=401, match={"path_prefix": "/v1/"})
 
-    with pytest.raises(TokenRefused) as caught:
-        caller.read()
 
-    assert not caught.value.permanent
-    assert [path for _, path in caller.calls()] == ["/v1/events", "/oauth/token", "/v1/events"]
+def no_scope(caller: Caller) -> None:
+    """The account may not be read."""
+    caller.control.set_scope(caller.sub, "write_only")
 
 
-def test_a_revoked_grant_is_refused(caller: Caller) -> None:
-    """invalid_grant ends the look for good, and the credentials stay on record."""
+def revoke(caller: Caller) -> None:
+    """The access token has expired, and the grant is revoked."""
     caller.control.expire_access_token(caller.sub)
     caller.control.revoke_refresh_token(caller.sub)
 
-    with pytest.raises(GrantRefused) as caught:
+
+READ, REFRESH = "/v1/events", "/oauth/token"
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "calls"),
+    [
+        pytest.param(lambda caller: caller.connect(), None, [REFRESH, READ], id="no access token"),
+        pytest.param(refuse_every_token, TokenRefused, [READ, REFRESH, READ], id="every token refused"),
+        pytest.param(revoke, GrantRefused, [READ, REFRESH], id="grant revoked"),
+        pytest.param(lambda caller: caller.ledger.forget(caller.sub), GrantRefused, [], id="no credentials"),
+        pytest.param(no_scope, ScopeRefused, [READ], id="no scope"),
+    ],
+)
+def test_no_call_and_no_refresh_is_wasted(
+    caller: Caller, given: Callable[[Caller], None], error: type[CronofyError] | None, calls: list[str]
+) -> None:
+    """A token is refreshed first if there is none, once if it is refused, and not where that cannot help."""
+    given(caller)
+    with pytest.raises(error) if error else nullcontext():
         caller.read()
-
-    assert caught.value.permanent
-    assert len(caller.calls("/oauth/token")) == 1
-
-
-def test_an_account_without_credentials_is_refused_without_a_call(caller: Caller) -> None:
-    """There is nothing to call with."""
-    caller.ledger.forget(caller.sub)
-
-    with pytest.raises(GrantRefused):
-        caller.read()
-
-    assert caller.calls() == []
+    assert [path for _, path in caller.calls()] == calls
 
 
 def test_an_account_connected_again_during_a_refresh_keeps_its_new_tokens(caller: Caller) -> None:
@@ -344,18 +304,6 @@ def test_an_account_connected_again_during_a_refresh_keeps_its_new_tokens(caller
     session = caller.session()
     caller.control.expire_access_token(caller.sub)
     caller.connect(refresh_token="brand-new", access_token="brand-new-access")
-
     with pytest.raises(TokenRefused):
         session.read_events({caller.calendar_id}, None)
-
     assert caller.credentials() == Credentials("brand-new", "brand-new-access")
-
-
-def test_a_missing_scope_is_refused_without_a_refresh(caller: Caller) -> None:
-    """A refresh would not help."""
-    caller.control.set_scope(caller.sub, "write_only")
-
-    with pytest.raises(ScopeRefused):
-        caller.read()
-
-    assert caller.calls("/oauth/token") == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -73,67 +72,42 @@ class Stage:
         interactions = [one for notice in notices for one in notice.get("interactions", [notice])]
         return [(one["type"], one.get("subtype")) for one in interactions]
 
-    def connect(self, profile_id: str, connected: bool) -> None:
-        """Connect or disconnect a profile."""
-        self.world.registry.set_connected("acc_1", profile_id, connected)
+
+Act = Callable[[Stage], object]
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """What prevents a conference, how it is notified, and how Cronofy's retries succeed after all."""
-
-    make: Callable[[Stage], object]
-    notified: tuple[str, str | None] | None
-    #: None if the failure is final.
-    fix: Callable[[Stage], object] | None
-    profile_id: str = "pro_zoom"
+def both(act: Callable[[Stage, bool], object]) -> tuple[Act, Act]:
+    """Start a trouble, and end it."""
+    return (lambda stage: act(stage, True), lambda stage: act(stage, False))
 
 
+def connect(profile_id: str) -> Callable[[Stage, bool], object]:
+    """Disconnect a profile, or connect it."""
+    return lambda stage, on: stage.world.registry.set_connected("acc_1", profile_id, not on)
+
+
+def remove_zoom(stage: Stage) -> None:
+    """Remove the Zoom profile, which is final."""
+    stage.world.registry.remove_profile("acc_1", "pro_zoom")
+
+
+OUTAGE = (lambda stage: stage.world.outages.add("zoom"), lambda stage: stage.world.outages.clear())
+STUCK = both(lambda stage, on: stage.world.set_stuck("cal", "e1", stuck=on))
+NO_URL_BY_PROFILE = both(lambda stage, on: setattr(stage.zoom, "missing_meeting_url", on))
+NO_URL_BY_CALENDAR = both(lambda stage, on: setattr(stage.account, "missing_meeting_url", on))
+NOT_AVAILABLE = both(lambda stage, on: setattr(stage.calendar, "integrated_conferencing_available", not on))
 NO_URL = ("conferencing_failing", "missing_meeting_url")
-TROUBLES = {
-    "disconnected": Trouble(
-        lambda stage: stage.connect("pro_zoom", False),
-        ("conferencing_profile_disconnected", None),
-        lambda stage: stage.connect("pro_zoom", True),
-    ),
-    "calendar disconnected": Trouble(
-        lambda stage: stage.connect("pro_cal", False),
-        ("profile_disconnected", None),
-        lambda stage: stage.connect("pro_cal", True),
-    ),
-    "removed": Trouble(
-        lambda stage: stage.world.registry.remove_profile("acc_1", "pro_zoom"),
-        ("conferencing_failing", "profile_missing"),
-        None,
-    ),
-    "outage": Trouble(
-        lambda stage: stage.world.outages.add("zoom"),
-        ("conferencing_failing", None),
-        lambda stage: stage.world.outages.clear(),
-    ),
-    "profile gives no URL": Trouble(
-        lambda stage: setattr(stage.zoom, "missing_meeting_url", True),
-        NO_URL,
-        lambda stage: setattr(stage.zoom, "missing_meeting_url", False),
-    ),
-    "calendar gives no URL": Trouble(
-        lambda stage: setattr(stage.account, "missing_meeting_url", True),
-        NO_URL,
-        lambda stage: setattr(stage.account, "missing_meeting_url", False),
-        "integrated",
-    ),
-    "calendar without conferencing": Trouble(
-        lambda stage: setattr(stage.calendar, "integrated_conferencing_available", False),
-        NO_URL,
-        lambda stage: setattr(stage.calendar, "integrated_conferencing_available", True),
-        "integrated",
-    ),
-    "stuck": Trouble(
-        lambda stage: stage.world.set_stuck("cal", "e1", stuck=True),
-        None,
-        lambda stage: stage.world.set_stuck("cal", "e1", stuck=False),
-    ),
-}
+TROUBLES = [
+    # what fails, how it starts and ends, how it is notified, the requested profile
+    ("disconnected", both(connect("pro_zoom")), ("conferencing_profile_disconnected", None), "pro_zoom"),
+    ("calendar disconnected", both(connect("pro_cal")), ("profile_disconnected", None), "pro_zoom"),
+    ("removed", (remove_zoom, None), ("conferencing_failing", "profile_missing"), "pro_zoom"),
+    ("outage", OUTAGE, ("conferencing_failing", None), "pro_zoom"),
+    ("profile gives no URL", NO_URL_BY_PROFILE, NO_URL, "pro_zoom"),
+    ("calendar gives no URL", NO_URL_BY_CALENDAR, NO_URL, "integrated"),
+    ("calendar without conferencing", NOT_AVAILABLE, NO_URL, "integrated"),
+    ("stuck", STUCK, None, "pro_zoom"),
+]
 
 
 @pytest.mark.parametrize("speed", [1, 10])
@@ -151,16 +125,21 @@ def test_conference_comes_after_the_generation_time(speed: float) -> None:
     assert stage.sent[-1]["event"]["conferencing"] == assigned
 
 
-@pytest.mark.parametrize("name", TROUBLES)
-def test_failed_generation_leaves_the_event_pending(name: str) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "notified", "profile_id"), [pytest.param(*row[1:], id=row[0]) for row in TROUBLES]
+)
+def test_failed_generation_leaves_the_event_pending(
+    trouble: tuple[Act, Act | None], notified: tuple[str, str | None] | None, profile_id: str
+) -> None:
     """The event stays pending and the reason is notified once; after a fix, a retry succeeds."""
-    stage, trouble = Stage(), TROUBLES[name]
-    trouble.make(stage)
-    stage.write(trouble.profile_id)
+    stage = Stage()
+    start, end = trouble
+    start(stage)
+    stage.write(profile_id)
     assert [stage.after(11) for _ in range(5)] == [PENDING] * 5
-    assert stage.notified() == ([trouble.notified] if trouble.notified else [])
-    if trouble.fix:
-        trouble.fix(stage)
+    assert stage.notified() == ([notified] if notified else [])
+    if end:
+        end(stage)
         assert stage.after(11) != PENDING
         assert stage.notified()[-1] == ("conferencing_assigned", None)
 
@@ -174,7 +153,7 @@ def test_final_failure_is_shown_as_configured(option: Any, event: Any, removed: 
     if event:
         stage.world.after_failure["cal", "e1"] = event
     if removed:
-        TROUBLES["removed"].make(stage)
+        remove_zoom(stage)
     stage.write("pro_zoom", **({} if removed else PAST))
     assert stage.after(3) == (PENDING if (event or option) == "pending" else None)
 
@@ -191,7 +170,7 @@ def test_default_stands_for_a_profile_or_the_calendar() -> None:
 def test_another_profile_restarts_a_pending_event() -> None:
     """Writing another profile to a pending event makes its conference there, and only there."""
     stage = Stage()
-    TROUBLES["removed"].make(stage)
+    remove_zoom(stage)
     stage.write("pro_zoom")
     assert stage.after(3) == PENDING
     stage.write("pro_goto")

@@ -16,16 +16,10 @@ from sandbox.world.accounts import Account
 from sandbox.world.registry import Registry
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module, with a separate address for the pages."""
-    with RunningSandbox(SandboxOptions(public_url="https://sandbox.example")) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def account(control: Control) -> dict[str, Any]:
-    """A new account with a Zoom profile."""
+    """A new account with a Zoom profile, at a sandbox whose pages have another address."""
+    control.set_settings(public_url="https://sandbox.example")
     return control.create_account(
         name="Dana <Example>", conferencing_profiles=[{"profile_id": "pro_zoom", "profile_name": "dana-zoom"}]
     )
@@ -40,36 +34,19 @@ def http(running: RunningSandbox) -> Iterator[httpx.Client]:
 
 def refresh(http: httpx.Client, account: dict[str, Any], **changes: str) -> httpx.Response:
     """Ask for a new access token, form-encoded."""
-    body = {
-        "client_id": "sandbox-client",
-        "client_secret": "sandbox-secret",
-        "grant_type": "refresh_token",
-        "refresh_token": account["refresh_token"],
-        **changes,
-    }
-    return http.post("/oauth/token", data=body)
-
-
-def userinfo(http: httpx.Client, access_token: str) -> httpx.Response:
-    """Ask for UserInfo."""
-    return http.get("/v1/userinfo", headers={"Authorization": f"Bearer {access_token}"})
+    client = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
+    grant = {"grant_type": "refresh_token", "refresh_token": account["refresh_token"]}
+    return http.post("/oauth/token", data=client | grant | changes)
 
 
 def disconnect(http: httpx.Client, control: Control, account: dict[str, Any]) -> str:
     """Disconnect the Zoom profile and return its relink URL on this machine."""
     control.disconnect_profile(account["sub"], "pro_zoom")
-    data = userinfo(http, account["access_token"]).json()["cronofy.data"]
+    token = {"Authorization": f"Bearer {account['access_token']}"}
+    data = http.get("/v1/userinfo", headers=token).json()["cronofy.data"]
     url = str(data["conferencing_profiles"][0]["profile_relink_url"])
     assert url.startswith("https://sandbox.example/v2/relink/zoom?")
     return url.removeprefix("https://sandbox.example")
-
-
-def test_refresh_is_not_to_be_stored(http: httpx.Client, account: dict[str, Any]) -> None:
-    """A refresh returns a token, its lifetime and scope, and forbids caching the answer."""
-    response = refresh(http, account)
-    assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store")
-    granted = response.json()
-    assert (granted["token_type"], granted["expires_in"], granted["scope"]) == ("bearer", 3600, "read_write")
 
 
 @pytest.mark.parametrize(
@@ -89,13 +66,6 @@ def test_refused_refresh(
     assert (response.status_code, response.json()) == (400, {"error": error})
 
 
-def test_expired_token_is_renewed(http: httpx.Client, control: Control, account: dict[str, Any]) -> None:
-    """After the access token expired, calls get 401 until a refresh."""
-    control.expire_access_token(account["sub"])
-    assert userinfo(http, account["access_token"]).status_code == 401
-    assert userinfo(http, refresh(http, account).json()["access_token"]).status_code == 200
-
-
 def test_access_token_expires() -> None:
     """An access token lives for `token_seconds`, even after a newer one was issued."""
     time = datetime(2026, 12, 1, tzinfo=UTC)
@@ -110,23 +80,19 @@ def test_access_token_expires() -> None:
     assert registry.bearer(account.access_token) is account
 
 
-def test_revoked_refresh_token_needs_a_new_authorisation(
-    http: httpx.Client, control: Control, account: dict[str, Any]
-) -> None:
-    """A revoked refresh token gets invalid_grant until the person authorises the application again."""
-    control.revoke_refresh_token(account["sub"])
-    assert refresh(http, account).json() == {"error": "invalid_grant"}
-    assert refresh(http, control.authorize(account["sub"])).status_code == 200
-
-
-def test_rotated_refresh_token_replaces_the_old(
-    http: httpx.Client, control: Control, account: dict[str, Any]
-) -> None:
-    """With rotation on, a refresh returns a new refresh token and the old one stops working."""
+def test_refresh_tokens_end(http: httpx.Client, control: Control, account: dict[str, Any]) -> None:
+    """A rotated or revoked one gets invalid_grant; what a refresh grants is not to be stored by caches."""
     control.set_settings(rotate_refresh_tokens=True)
-    rotated = refresh(http, account).json()["refresh_token"]
+    response = refresh(http, account)
+    assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store")
+    granted = {"token_type": "bearer", "expires_in": 3600, "scope": "read_write"}
+    assert granted.items() <= response.json().items()
+    rotated = response.json()["refresh_token"]
     assert refresh(http, account).json() == {"error": "invalid_grant"}
     assert refresh(http, account, refresh_token=rotated).status_code == 200
+    control.revoke_refresh_token(account["sub"])
+    assert refresh(http, control.account(account["sub"])).json() == {"error": "invalid_grant"}
+    assert refresh(http, control.authorize(account["sub"])).status_code == 200
 
 
 def test_relink_page_asks_and_then_reconnects(
@@ -140,8 +106,7 @@ def test_relink_page_asks_and_then_reconnects(
     assert "<script" not in page.text
     assert control.account(account["sub"])["conferencing_profiles"][0]["connected"] is False
     assert "connected again" in http.post(url).text
-    [profile] = control.account(account["sub"])["conferencing_profiles"]
-    assert (profile["profile_id"], profile["connected"]) == ("pro_zoom", True)
+    assert control.account(account["sub"])["conferencing_profiles"][0]["connected"] is True
     page = http.get(url)
     assert "nothing left to do" in page.text
     assert "<button" not in page.text
@@ -174,27 +139,24 @@ def test_new_conferencing_profile_is_connected(
     assert back == f"https://app.example/back?x=1&last_linked_profile_id={added['profile_id']}"
 
 
-# -- the control plane ------------------------------------------------------------------------------
-
-
 def test_settings_are_changed_and_reset(control: Control) -> None:
-    """A setting lasts until the reset, which restores the initial ones."""
+    """A setting lasts until the reset, which restores the initial one."""
     assert control.set_settings(page_size=7)["page_size"] == control.settings()["page_size"] == 7
     control.reset()
     assert control.settings()["page_size"] == 100
 
 
 @pytest.mark.parametrize(
-    ("act", "status"),
+    ("status", "act"),
     [
-        pytest.param(lambda control: control.set_settings(page_sise=7), "422", id="misspelt-setting"),
-        pytest.param(lambda control: control.set_settings(page_size="many"), "422", id="wrong-type"),
-        pytest.param(lambda control: control.set_settings(retry_seconds=0), "422", id="out-of-range"),
-        pytest.param(lambda control: control.add_fault("stutter"), "422", id="unknown-fault"),
-        pytest.param(lambda control: control.set_mailbox(refuse_at="door"), "422", id="unknown-step"),
-        pytest.param(lambda control: control.account("acc_x"), "404", id="unknown-account"),
-        pytest.param(lambda control: control.remove_profile("acc_x", "pro_x"), "404", id="unknown-profile"),
-        pytest.param(lambda control: control.event("cal_x", "e1"), "404", id="unknown-event"),
+        pytest.param("422", lambda control: control.set_settings(page_sise=7), id="misspelt-setting"),
+        pytest.param("422", lambda control: control.set_settings(page_size="many"), id="wrong-type"),
+        pytest.param("422", lambda control: control.set_settings(retry_seconds=0), id="out-of-range"),
+        pytest.param("422", lambda control: control.add_fault("stutter"), id="unknown-fault"),
+        pytest.param("422", lambda control: control.set_mailbox(refuse_at="door"), id="unknown-step"),
+        pytest.param("404", lambda control: control.account("acc_x"), id="unknown-account"),
+        pytest.param("404", lambda control: control.remove_profile("acc_x", "pro_x"), id="unknown-profile"),
+        pytest.param("404", lambda control: control.event("cal_x", "e1"), id="unknown-event"),
     ],
 )
 def test_bad_request_is_refused(control: Control, act: Callable[[Control], object], status: str) -> None:

@@ -122,13 +122,7 @@ def test_command_serves_until_interrupted() -> None:
     with process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
-
-        def healthy() -> bool:
-            try:
-                return httpx.get(f"{url}/sandbox/health", trust_env=False).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_until(healthy, what="the command to serve")
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:
+            assert client.get(f"{url}/sandbox/health").status_code == 200
         process.send_signal(2)
         assert process.wait(timeout=10) == 0

@@ -12,29 +12,14 @@ import httpx
 import pytest
 
 from sandbox.control.control import Control
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
 from sandbox.world.traffic import LoggedRequest, Traffic
 from tests.integration.sandbox_caller import Caller
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """One sandbox for the module."""
-    with RunningSandbox(SandboxOptions(page_size=1)) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def account(control: Control) -> dict[str, Any]:
-    """A new account."""
-    return control.create_account(sub="acc_1")
-
-
-@pytest.fixture
-def api(running: RunningSandbox, account: dict[str, Any]) -> Iterator[httpx.Client]:
-    """The API with that account's token."""
-    with Caller(running.url, account).http as client:
+def api(control: Control) -> Iterator[httpx.Client]:
+    """The API with the token of a new account."""
+    with Caller(control.base_url, control.create_account(sub="acc_1")).http as client:
         yield client
 
 
@@ -97,7 +82,7 @@ def test_batch_counts_as_set(api: httpx.Client, control: Control, cost: str, sta
     assert api.post("/v1/batch", json={"batch": [entry] * 3}).status_code == status
 
 
-def test_every_request_is_logged(api: httpx.Client, control: Control, account: dict[str, Any]) -> None:
+def test_every_request_is_logged(api: httpx.Client, control: Control) -> None:
     """The log has method, path, account, status and time of each API request, and of nothing else."""
     before = time.time()
     api.get("/v1/userinfo")
@@ -105,8 +90,8 @@ def test_every_request_is_logged(api: httpx.Client, control: Control, account: d
     api.get("/mail")
     seen = control.requests()
     assert [(r["method"], r["path"], r["sub"], r["status"]) for r in seen] == [
-        ("GET", "/v1/userinfo", account["sub"], 200),
-        ("GET", "/v1/events", account["sub"], 422),
+        ("GET", "/v1/userinfo", "acc_1", 200),
+        ("GET", "/v1/events", "acc_1", 422),
     ]
     assert before <= seen[0]["ts"] <= seen[1]["ts"] <= time.time()
     assert [r["path"] for r in control.requests("userinfo")] == ["/v1/userinfo"]
@@ -158,17 +143,6 @@ def test_fault_breaks_the_connection(
     assert api.get("/v1/userinfo").status_code == 200
 
 
-@pytest.mark.parametrize("kind", ["page_loop", "foreign_next_page"])
-def test_fault_of_paging(api: httpx.Client, control: Control, account: dict[str, Any], kind: str) -> None:
-    """A page may point to itself or another origin, and claim that more follow."""
-    control.add_fault(kind, match={"path_prefix": "/v1/events"}, url="https://foreign.example/x")
-    response = api.get("/v1/events", params={"tzid": "Etc/UTC"})
-    pages = response.json()["pages"]
-    expected = str(response.url) if kind == "page_loop" else "https://foreign.example/x"
-    assert pages["next_page"] == expected
-    assert pages["total"] > pages["current"]
-
-
 @pytest.mark.parametrize(
     ("match", "status"),
     [
@@ -199,9 +173,9 @@ def test_fault_with_a_probability_is_repeatable(api: httpx.Client, control: Cont
     assert set(runs[0]) == {200, 503}
 
 
-def test_refresh_can_be_hit_by_account(api: httpx.Client, control: Control, account: dict[str, Any]) -> None:
+def test_refresh_can_be_hit_by_account(api: httpx.Client, control: Control) -> None:
     """A fault for one account hits its refresh too, by the refresh token in the body."""
     control.add_fault("status", match={"path_prefix": "/oauth", "sub": "acc_1"})
-    for refresh_token, status in ((account["refresh_token"], 503), ("other", 400)):
+    for refresh_token, status in ((control.account("acc_1")["refresh_token"], 503), ("other", 400)):
         body = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         assert api.post("/oauth/token", json=body).status_code == status
