@@ -107,7 +107,7 @@ def run(quick: bool) -> Report:
         notes=(
             f"Allowed: {ALLOWED_SECOND} calls in any second, {ALLOWED_MINUTE:,} in any minute.",
             "Used: of those in a sliding minute, while accounts waited; empty where that was shorter.",
-            "p50 and p99: of the urgent questions that were answered live; the others were answered from the ledger.",
+            "p50 and p99: of the urgent questions answered live; the others were answered from the ledger.",
             f"The sandbox alone serves at least {pace:,.0f} reads a second.",
         ),
         settings={
