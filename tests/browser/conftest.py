@@ -33,22 +33,18 @@ def world(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         home = tmp_path_factory.mktemp("world")
         for begin in beginning(running, redis_url, f"board-{home.name}", home):
             made = begin(profiles=3)
-            _fill(made)
+            made.track("expired", profile=made.profiles[1])
+            made.track("removed", profile=made.profiles[2])
+            made.track("past", hours=-1)
+            made.track("waits", hours=2)
+            made.track(HOSTILE_ID, summary=HOSTILE_SUMMARY, write=False)
+            made.control.disconnect_profile(made.sub, made.profiles[1])
+            made.control.remove_profile(made.sub, made.profiles[2])
+            for event_id in ("expired", "removed", "past", "waits"):
+                made.look(event_id)
+            made.track("unseen")
+            made.services.ledger.promote(10)
             yield made
-
-
-def _fill(world: World) -> None:
-    world.track("expired", profile=world.profiles[1])
-    world.track("removed", profile=world.profiles[2])
-    world.track("past", hours=-1)
-    world.track("waits", hours=2)
-    world.track(HOSTILE_ID, summary=HOSTILE_SUMMARY, write=False)
-    world.control.disconnect_profile(world.sub, world.profiles[1])
-    world.control.remove_profile(world.sub, world.profiles[2])
-    for event_id in ("expired", "removed", "past", "waits"):
-        world.look(event_id)
-    world.track("unseen")
-    world.services.ledger.promote(10)
 
 
 @pytest.fixture(scope="module")

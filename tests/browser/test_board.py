@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import HOSTILE_ID, Open
 from tests.integration.world import World
@@ -34,7 +35,11 @@ def pages(board: str, world: World) -> dict[str, str]:
     }
 
 
-KINDS = ["overview", "event", "hostile event", "found", "not found", "not tracked", "no such page"]
+def visit(page: Page, board: str, world: World) -> Iterator[str]:
+    """Go to each kind of page."""
+    for kind, url in pages(board, world).items():
+        page.goto(url)
+        yield kind
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -45,8 +50,7 @@ def test_no_page_has_a_serious_accessibility_fault(
     page = browse(board, color_scheme=scheme)
     options = {"runOnly": ["color-contrast"]} if scheme == "dark" else None
     faults = {}
-    for kind, url in pages(board, world).items():
-        page.goto(url)
+    for kind in visit(page, board, world):
         found = AXE.run(page, options=options).response["violations"]
         serious = [fault["id"] for fault in found if fault["impact"] in ("serious", "critical")]
         if serious:
@@ -59,12 +63,11 @@ def test_no_page_scrolls_sideways_on_a_small_screen(board: str, world: World, br
     """At 360 pixels everything fits, even long ids."""
     page = browse(board, viewport={"width": 360, "height": 700})
     widths = {}
-    for kind, url in pages(board, world).items():
-        page.goto(url)
+    for kind in visit(page, board, world):
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         widths[kind] = page.evaluate("document.documentElement.scrollWidth")
 
-    assert widths == dict.fromkeys(KINDS, 360)
+    assert widths == dict.fromkeys(pages(board, world), 360)
 
 
 def test_from_the_search_to_the_answer_by_keyboard_alone(board: str, world: World, browse: Open) -> None:
@@ -137,21 +140,17 @@ def test_what_people_wrote_stays_text(board: str, world: World, browse: Open) ->
     assert page.title().endswith("· reconciler")
     assert "<script>document.title='owned'</script>{{ 7 * 7 }}" in page.locator("main").inner_text()
     assert page.locator("main script, main img").count() == 0
-    for url in pages(board, world).values():
-        page.goto(url)
+    for _ in visit(page, board, world):
         assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", page.content())
 
 
 def test_little_personal_data_is_shown(board: str, world: World, browse: Open) -> None:
     """No address or relink link anywhere; a meeting's summary only on its own page."""
     page = browse(board)
-    account = world.account
-    seen = {}
-    for kind, url in pages(board, world).items():
-        page.goto(url)
-        seen[kind] = page.content()
+    seen = {kind: page.content() for kind in visit(page, board, world)}
 
-    assert not [kind for kind, text in seen.items() if account["email"] in text or "relink/" in text]
+    email = world.account["email"]
+    assert not [kind for kind, text in seen.items() if email in text or "relink/" in text]
     assert [kind for kind, text in seen.items() if "Interview expired" in text] == ["event"]
 
 

@@ -11,6 +11,7 @@ from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.integration.checked_fleet import CheckedFleet, healthy_fleet
+from tests.integration.poison import QUICK
 from tests.integration.world import Begin, beginning
 from worker.host.embedded import embedded_server
 
@@ -33,6 +34,13 @@ def control(running: RunningSandbox) -> Control:
 def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
     """Starts a world at the empty sandbox."""
     yield from beginning(running, redis_url, prefix, tmp_path)
+
+
+@pytest.fixture
+def quick(begin: Begin, running: RunningSandbox) -> Begin:
+    """Starts a world with frequent looks and plenty of budget, whose conferences come at once."""
+    running.control.set_settings(generation_seconds=0)
+    return lambda **settings: begin(**{**QUICK, **settings})
 
 
 @pytest.fixture(scope="module")

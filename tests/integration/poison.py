@@ -9,8 +9,6 @@ import pytest
 
 from tests.integration.world import World
 from tests.waiting import wait_until
-from worker.intake import accept
-from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.ledger.dead_letters import KeptLetter
 from worker.reconcile import look, verdict
 from worker.run import looks
@@ -25,11 +23,23 @@ QUICK = {
 }
 
 
+def neighbour(world: World) -> World:
+    """A second account with one event, `far`, that is due as well."""
+    other = world.another()
+    other.track("far")
+    return other
+
+
 def sweep(world: World) -> None:
     """What beat and a worker do once."""
     world.services.ledger.promote(100)
     for sub in looks.look_at_ready(world.services, 8).alone:
         looks.look_at_account(world.services, sub)
+
+
+def dead_letters(world: World) -> list[KeptLetter]:
+    """The dead letters."""
+    return list(world.services.dead_letters)
 
 
 def make_all_due(world: World) -> None:
@@ -59,11 +69,6 @@ def is_parked(world: World, event_id: str = "bad") -> bool:
     return world.stored(event_id).event.parked is not None
 
 
-def dead_letters(world: World) -> list[KeptLetter]:
-    """The dead letters."""
-    return list(world.services.dead_letters)
-
-
 def gauge(world: World, name: str) -> int:
     """One of the counters."""
     return world.services.ledger.counters().get(name, 0)
@@ -81,17 +86,3 @@ def poison(monkeypatch: pytest.MonkeyPatch, error: Exception, event_id: str = "b
 
     monkeypatch.setattr(look, "judge", fail_for_one)
     return tried
-
-
-def neighbour(world: World) -> str:
-    """A second account with one event, `far`, that is due as well."""
-    zoom = {"provider_name": "zoom", "profile_id": "pro_far"}
-    account = world.control.create_account(conferencing_profiles=[zoom])
-    sub = str(account["sub"])
-    calendar_id = str(account["calendar_profiles"][0]["calendars"][0]["calendar_id"])
-    tokens = {"refresh_token": account["refresh_token"], "access_token": account["access_token"]}
-    accept.connect_account(world.services, ConnectAccount(sub=sub, **tokens))
-    body = world.body("far", profile="pro_far")
-    world.control.create_event(sub, calendar_id, body)
-    accept.track(world.services, TrackEvent(sub=sub, calendar_id=calendar_id, event=body))
-    return sub

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -14,8 +12,6 @@ from cryptography.fernet import Fernet
 from httpx import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
 from redis import Redis
-from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
 from config.settings import Settings, load_settings
 from tests.integration.ledgers import an_event, dump
@@ -40,65 +36,39 @@ def settings(redis_url: str, prefix: str) -> Settings:
     )
 
 
-class Client:
-    """Calls the application as a client at this address, using this host name."""
+def ask(
+    settings: Settings, path: str = "/", *, peer: str = "127.0.0.1", method: str = "GET", **options: Any
+) -> Response:
+    """The application's answer to a client at this address."""
 
-    def __init__(self, app: ASGIApp, peer: str, host: str) -> None:
-        self._app, self._peer, self._url = app, peer, f"http://{host}"
+    async def answer() -> Response:
+        app = build_app(settings)
+        transport = ASGITransport(app, client=(peer, 50000))
+        async with (
+            app.router.lifespan_context(app),
+            AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http,
+        ):
+            return await http.request(method, path, **options)
 
-    def get(self, path: str, **options: Any) -> Response:
-        """The answer to a GET."""
-        return self._ask("GET", path, options)
-
-    def post(self, path: str) -> Response:
-        """The answer to a POST."""
-        return self._ask("POST", path, {})
-
-    def _ask(self, method: str, path: str, options: dict[str, Any]) -> Response:
-        async def ask() -> Response:
-            transport = ASGITransport(self._app, client=(self._peer, 50000))
-            async with AsyncClient(transport=transport, base_url=self._url) as http:
-                return await http.request(method, path, **options)
-
-        return asyncio.run(ask())
-
-
-@contextmanager
-def client(app: Starlette, peer: str, host: str = "127.0.0.1:8000") -> Iterator[Client]:
-    """A client of an application, which is closed at the end."""
-
-    async def close() -> None:
-        async with app.router.lifespan_context(app):
-            pass
-
-    yield Client(app, peer, host)
-    asyncio.run(close())
+    return asyncio.run(answer())
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_page_is_shown_without_access(settings: Settings, path: str) -> None:
     """Without a token from anyone remote, with one from everyone without it; a browser prompts for it."""
     guarded = settings.model_copy(update={"board_token": SecretStr(TOKEN)})
-    with (
-        client(build_app(settings), "203.0.113.9") as elsewhere,
-        client(build_app(guarded), "::1") as without,
-    ):
-        refused = without.get(path)
+    token = {"Authorization": f"Bearer {TOKEN}"}
 
-        assert elsewhere.get(path).status_code == 403
-        assert refused.headers["WWW-Authenticate"].startswith("Basic ")
-        assert without.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code != 401
+    assert ask(settings, path, peer="203.0.113.9").status_code == 403
+    assert ask(guarded, path, peer="::1").headers["WWW-Authenticate"].startswith("Basic ")
+    assert ask(guarded, path, peer="::1", headers=token).status_code != 401
 
 
 def test_every_answer_has_strict_headers(settings: Settings) -> None:
     """Nothing inline, nothing remote, no frames, no type sniffing, no caching, no referrer."""
-    with (
-        client(build_app(settings), "127.0.0.1") as opened,
-        client(build_app(settings), "203.0.113.9") as kept_out,
-    ):
-        answers = [opened.get(path) for path in [*PATHS, "/board/static/none"]] + [kept_out.get("/")]
+    answers = [ask(settings, path) for path in [*PATHS, "/board/static/none"]]
 
-    for answer in answers:
+    for answer in [*answers, ask(settings, peer="203.0.113.9")]:
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
@@ -114,10 +84,9 @@ def test_it_only_reads(settings: Settings, ledger: Ledger) -> None:
     """No page changes the ledger, and every page accepts only GET."""
     ledger.track("sub", an_event("e1"))
     before = dump(ledger)
-    with client(build_app(settings), "127.0.0.1") as opened:
-        for path in PATHS:
-            opened.get(path)
-            assert opened.post(path).status_code == 405
+    for path in PATHS:
+        ask(settings, path)
+        assert ask(settings, path, method="POST").status_code == 405
 
     assert dump(ledger) == before
 
@@ -125,8 +94,8 @@ def test_it_only_reads(settings: Settings, ledger: Ledger) -> None:
 def test_an_unreachable_ledger_is_reported(settings: Settings) -> None:
     """503, without the server's own message."""
     away = settings.model_copy(update={"redis_url": "redis://:secret@127.0.0.1:1/0"})
-    with client(build_app(away), "127.0.0.1") as opened:
-        answer = opened.get("/")
+
+    answer = ask(away)
 
     assert answer.status_code == 503
     assert "The ledger is unavailable" in answer.text
@@ -141,9 +110,9 @@ def test_damaged_records_do_no_harm(settings: Settings, ledger: Ledger) -> None:
     ledger.redis.hset(ledger.keys.events("sub"), cast("str", damaged.field), b"\x00" * 40)
     ledger.redis.xadd(ledger.keys.outcomes, {"outcome": "no outcome"})
     ids = {"account": "sub", "calendar": damaged.calendar_id, "event": "damaged"}
-    with client(build_app(settings), "127.0.0.1") as opened:
-        answers = [opened.get("/"), opened.get("/board/event", params=ids)]
-        found = opened.get("/board/search", params={"q": "sub"})
+
+    answers = [ask(settings), ask(settings, "/board/event", params=ids)]
+    found = ask(settings, "/board/search", params={"q": "sub"})
 
     assert [answer.status_code for answer in answers] == [500, 404]
     assert "event=sound" in found.headers["Location"]
@@ -156,8 +125,8 @@ def test_a_search_by_event_leads_to_it_through_many_accounts(settings: Settings,
     """No index maps an event's id to its account: all are searched, within bounds."""
     for number in range(300):
         ledger.track(f"sub-{number}", an_event(f"event-{number}"))
-    with client(build_app(settings), "127.0.0.1") as opened:
-        answer = opened.get("/board/search", params={"q": "event-217"})
+
+    answer = ask(settings, "/board/search", params={"q": "event-217"})
 
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith("/board/event?account=sub-217&")

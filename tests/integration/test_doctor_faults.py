@@ -16,21 +16,6 @@ from worker.ledger.figures import announce
 from worker.ledger.records import to_ms
 
 
-def _only_mail_worker(fleet: CheckedFleet) -> None:
-    fleet.forget_workers()
-    announce(fleet.redis, fleet.ledger.keys, "mail@host", [MAIL, LOOKS, URGENT])
-    fleet.redis.rpush(INTAKE, "m", "m")
-
-
-def _no_mail_worker(fleet: CheckedFleet) -> None:
-    fleet.forget_workers()
-    announce(fleet.redis, fleet.ledger.keys, "some@host", set(QUEUES) - {MAIL})
-
-
-def _late_beat(fleet: CheckedFleet) -> None:
-    fleet.redis.set(fleet.ledger.keys.swept, to_ms(fleet.ledger.now()) - 60_000)
-
-
 def _refused_client(fleet: CheckedFleet) -> None:
     place = f"sandbox-client@{fleet.sandbox.url}"
     budget = Budget(fleet.redis, fleet.prefix, place, per_second=50, per_minute=500, share=1)
@@ -38,8 +23,14 @@ def _refused_client(fleet: CheckedFleet) -> None:
     budget.refuse_client()
 
 
-def _full(fleet: CheckedFleet) -> None:
-    fleet.configure("maxmemory", int(fleet.redis.info("memory")["used_memory"]) + 100_000)
+def only(*queues: str) -> Callable[[CheckedFleet], None]:
+    """One worker, which consumes only these queues."""
+
+    def announced(fleet: CheckedFleet) -> None:
+        fleet.forget_workers()
+        announce(fleet.redis, fleet.ledger.keys, "one@host", queues)
+
+    return announced
 
 
 def setting(**values: Any) -> Callable[[CheckedFleet], None]:
@@ -67,7 +58,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         *("redis", Health.WRONG, "redis", "maxmemory-policy allkeys-lru", "set noeviction"),
     ),
     "memory is nearly full": (
-        _full,
+        lambda p: p.configure("maxmemory", int(p.redis.info("memory")["used_memory"]) + 100_000),
         *("redis", Health.WRONG, "redis", "of maxmemory is used", "raise it"),
     ),
     "a replica": (
@@ -87,11 +78,11 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         *("fleet", Health.WRONG, "workers", "none seen", "reconciler worker"),
     ),
     "messages that no worker takes": (
-        _only_mail_worker,
+        lambda p: (only(MAIL, LOOKS, URGENT)(p), p.redis.rpush(INTAKE, "m", "m")),
         *("fleet", Health.WRONG, "queues", f"2 messages on {INTAKE}", f"-Q {INTAKE}"),
     ),
     "a queue that no worker takes from": (
-        _no_mail_worker,
+        only(*(set(QUEUES) - {MAIL})),
         *("fleet", Health.WARNING, "queues", MAIL, f"-Q {MAIL}"),
     ),
     "beat never ran": (
@@ -99,7 +90,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         *("fleet", Health.WRONG, "beat", "never been a sweep", "reconciler beat"),
     ),
     "beat is late": (
-        _late_beat,
+        lambda p: p.redis.set(p.ledger.keys.swept, to_ms(p.ledger.now()) - 60_000),
         *("fleet", Health.WRONG, "beat", "1 min ago, and one is due every 5 s", "reconciler beat"),
     ),
     "a pause": (

@@ -87,59 +87,62 @@ def test_without_what_a_live_read_needs_it_says_how_to_do_without(begin: Begin) 
     assert "--offline" in str(result.exception)
 
 
-def test_a_live_read_that_fails_is_answered_from_the_ledger(begin: Begin) -> None:
-    """It says that nothing was freshly read, and is not presented as new."""
+@pytest.mark.parametrize(
+    ("hours", "fault", "cause"),
+    [
+        pytest.param(48, "reset", "generating", id="no answer"),
+        pytest.param(48, "status", "generating", id="an error"),
+        pytest.param(-1, "reset", "event_in_past", id="settled"),
+    ],
+)
+def test_what_cannot_be_read_live_is_answered_from_the_ledger(
+    begin: Begin, hours: float, fault: str, cause: str
+) -> None:
+    """The last diagnosis, with a note that it was not freshly read; a settled event costs no call."""
     world = begin()
-    world.track()
+    world.track(hours=hours)
     world.look()
-    world.control.add_fault("reset")
+    calls = len(world.calls())
+    world.control.add_fault(fault)
 
     found = ask(world.services.settings, world.sub, world.key(), live=True)
 
     assert isinstance(found, Case)
-    assert not found.live
-    assert "Not re-read" in found.answer["evidence"][-1]
+    assert (found.answer["cause"], found.live) == (cause, False)
+    if cause == "generating":
+        assert found.answer["evidence"][-1].startswith("Not re-read: ")
+    else:
+        assert len(world.calls()) == calls
 
 
-def test_the_relink_emails_progress_is_known(begin: Begin) -> None:
-    """Queued, sent, or refused for good by the mail server."""
+@pytest.mark.parametrize("end", [Delivery.SENT, Delivery.REFUSED])
+def test_the_relink_emails_progress_is_known(begin: Begin, end: Delivery) -> None:
+    """Queued, while it is claimed and put off; then sent, or refused for good by the mail server."""
     world = begin()
     world.track()
     world.control.disconnect_profile(world.sub, world.profiles[0])
     world.look()
+    outbox, known = world.services.outbox, [offline(world).delivery]
 
-    queued = offline(world).delivery
     [mail] = world.mails()
-    refusal = Outcome(OutcomeType.ESCALATED, world.sub, world.services.ledger.now())
-    world.services.outbox.later(mail.mail_id, timedelta(0))
-    later = offline(world).delivery
-    world.services.outbox.refused(mail.mail_id, refusal)
-    refused = offline(world).delivery
+    outbox.later(mail.mail_id, timedelta(0))
+    known.append(offline(world).delivery)
+    if end is Delivery.SENT:
+        outbox.sent(mail.mail_id)
+    else:
+        refusal = Outcome(OutcomeType.ESCALATED, world.sub, world.services.ledger.now())
+        outbox.refused(mail.mail_id, refusal)
+    known.append(offline(world).delivery)
 
-    assert (queued, later, refused) == (Delivery.QUEUED, Delivery.QUEUED, Delivery.REFUSED)
-
-
-def test_a_sent_email_is_distinguished_from_a_refused_one(begin: Begin) -> None:
-    """Once it left the outbox without a refusal, it was sent."""
-    world = begin()
-    world.track()
-    world.control.disconnect_profile(world.sub, world.profiles[0])
-    world.look()
-    [mail] = world.mails()
-
-    world.services.outbox.sent(mail.mail_id)
-
-    assert offline(world).delivery is Delivery.SENT
+    assert known == [Delivery.QUEUED, Delivery.QUEUED, end]
 
 
 def test_the_reason_for_no_email_is_remembered(begin: Begin) -> None:
     """The address given by the caller is invalid."""
     world = begin()
-    account = world.control.account(world.sub)
-    tokens = {name: account[name] for name in ("refresh_token", "access_token")}
-    accept.connect_account(
-        world.services, ConnectAccount(sub=world.sub, email="dana at example.org", **tokens)
-    )
+    tokens = {name: world.account[name] for name in ("refresh_token", "access_token")}
+    payload = ConnectAccount(sub=world.sub, email="dana at example.org", **tokens)
+    accept.connect_account(world.services, payload)
     world.track()
     world.control.disconnect_profile(world.sub, world.profiles[0])
 
@@ -150,20 +153,23 @@ def test_the_reason_for_no_email_is_remembered(begin: Begin) -> None:
     assert episode.obstacle is Obstacle.BAD_ADDRESS
 
 
-@pytest.mark.parametrize("wrong", ["event", "calendar", "account", "all of it"])
-def test_an_untracked_event_gets_suggestions(begin: Begin, wrong: str) -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({"event": "booking-7"}, id="event"),
+        pytest.param({"calendar": "cal_of_nobody"}, id="calendar"),
+        pytest.param({"account": "acc_of_nobody"}, id="account"),
+        pytest.param({"account": "{account}x", "calendar": "{calendar}x", "event": "boking-77"}, id="all"),
+    ],
+)
+def test_an_untracked_event_gets_suggestions(begin: Begin, asked: dict[str, str]) -> None:
     """One letter too many, another calendar, another account: the known ids, ready to paste."""
     world = begin()
     world.track("booking-77")
     ids = {"account": world.sub, "calendar": world.calendar_id, "event": "booking-77"}
-    asked = {
-        "event": {"event": "booking-7"},
-        "calendar": {"calendar": "cal_of_nobody"},
-        "account": {"account": "acc_of_nobody"},
-        "all of it": {"account": f"{world.sub}x", "calendar": f"{world.calendar_id}x", "event": "boking-77"},
-    }[wrong]
+    mistyped = ids | {name: value.format(**ids) for name, value in asked.items()}
 
-    result = command(world, *(ids | asked).values(), "--offline")
+    result = command(world, *mistyped.values(), "--offline")
 
     assert result.exit_code == 1
     assert "is not tracked" in result.stderr
@@ -176,25 +182,9 @@ def test_any_event_of_the_account_is_named_where_none_is_alike(begin: Begin) -> 
     for number in range(5):
         world.track(f"e{number}")
 
-    assert len(_nearest(world, world.sub, "entirely-other")) == 3
-    assert _nearest(world, "nobody-at-all", "entirely-other", calendar="elsewhere") == []
+    def nearest(sub: str, calendar_id: str) -> Case | list[Any]:
+        key = EventKey(calendar_id, "entirely-other")
+        return ask(world.services.settings, sub, key, live=False)
 
-
-def _nearest(world: World, sub: str, event_id: str, calendar: str | None = None) -> list[Any]:
-    key = EventKey(calendar or world.calendar_id, event_id)
-    found = ask(world.services.settings, sub, key, live=False)
-    assert isinstance(found, list)
-    return found
-
-
-def test_a_settled_event_is_explained_while_its_history_is_kept(begin: Begin) -> None:
-    """From the ledger, live or not."""
-    world = begin()
-    world.track(hours=-1)
-    world.look()
-
-    found = ask(world.services.settings, world.sub, world.key(), live=True)
-
-    assert isinstance(found, Case)
-    assert (found.answer["cause"], found.live) == ("event_in_past", False)
-    assert world.explain().answer == found.answer
+    assert len(nearest(world.sub, world.calendar_id)) == 3  # type: ignore[arg-type]
+    assert nearest("nobody-at-all", "elsewhere") == []

@@ -54,7 +54,8 @@ def test_a_notice_that_came_during_a_look_is_kept_for_the_next(ledger: Ledger) -
     lease = claim(ledger)
     ledger.nudge("acc", EventKey("cal", "e1"), notice("two"))
 
-    refused = ledger.commit(lease, Change([EventChange(s, later(s, failures=4)) for s in lease.events]))
+    after = [EventChange(s, later(s, failures=4), notice_taken=True) for s in lease.events]
+    refused = ledger.commit(lease, Change(after))
 
     again = ledger.claim(LONG)
     assert again is not None

@@ -20,19 +20,13 @@ from worker.ledger.vault import Vault
 
 
 @pytest.fixture
-def retrying(redis_url: str) -> Iterator[Redis]:
-    """A client that bridges short outages, like the program's own."""
+def ledger(redis_url: str, prefix: str, vault: Vault) -> Iterator[Ledger]:
+    """A ledger whose client bridges short outages, with an account that has one due event."""
     with connect_redis(load_settings(redis_url=redis_url)) as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(retrying: Redis, ledger: Ledger, vault: Vault) -> Ledger:
-    """The empty ledger with that client, and an account that has one due event."""
-    own = Ledger(retrying, ledger.prefix, vault, LONG, 1000)
-    own.connect("acc", Credentials("refresh-1", "access-1"), "us", None, None)
-    own.track("acc", an_event())
-    return own
+        ledger = Ledger(client, prefix, vault, LONG, 1000)
+        ledger.connect("acc", Credentials("refresh-1", "access-1"), "us", None, None)
+        ledger.track("acc", an_event())
+        yield ledger
 
 
 @contextmanager
@@ -54,20 +48,20 @@ def one_answer_lost(redis: Redis) -> Iterator[None]:
     assert lost
 
 
-def test_a_repeated_claim_holds_the_account(ledger: Ledger, retrying: Redis) -> None:
+def test_a_repeated_claim_holds_the_account(ledger: Ledger) -> None:
     """The lease does not count as somebody else's, which would be waited for."""
-    with one_answer_lost(retrying):
+    with one_answer_lost(ledger.redis):
         claimed = ledger.claim_account("acc", LONG)
 
     assert isinstance(claimed, Lease)
     assert len(claimed.events) == 1
 
 
-def test_tokens_that_are_kept_again_are_kept(ledger: Ledger, retrying: Redis) -> None:
+def test_tokens_that_are_kept_again_are_kept(ledger: Ledger) -> None:
     """They are not mistaken for those of an account connected again in the meantime."""
     account = ledger.account("acc")
 
-    with one_answer_lost(retrying):
+    with one_answer_lost(ledger.redis):
         sealed = ledger.keep_credentials(account, Credentials("refresh-2", "access-2"))
 
     assert sealed is not None

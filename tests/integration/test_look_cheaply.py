@@ -45,25 +45,21 @@ def test_while_a_user_is_waited_for_userinfo_alone_is_asked(begin: Begin) -> Non
     assert world.types() == ["relink_requested"]
 
 
-def test_once_the_user_is_back_the_event_is_read_in_the_same_look(begin: Begin) -> None:
-    """UserInfo is not asked twice."""
+@pytest.mark.parametrize(
+    ("back", "cause"),
+    [pytest.param(True, "generating", id="connected"), pytest.param(False, "profile_removed", id="removed")],
+)
+def test_once_its_profile_changed_the_event_is_read_in_the_same_look(
+    begin: Begin, back: bool, cause: str
+) -> None:
+    """UserInfo is not asked twice, and nothing is written that was not just read."""
     world = disconnected(begin)
-    world.control.reconnect_profile(world.sub, "pro_0")
+    (world.control.reconnect_profile if back else world.control.remove_profile)(world.sub, "pro_0")
 
     assert look(world) == [USERINFO, READ]
 
-    assert world.types() == ["relink_requested", "relinked"]
-    assert world.stored().event.cause == "generating"
-
-
-def test_a_removed_profile_is_found_out_by_the_same_question(begin: Begin) -> None:
-    """And nothing is written that was not just read."""
-    world = disconnected(begin)
-    world.control.remove_profile(world.sub, "pro_0")
-
-    assert look(world) == [USERINFO, READ]
-
-    assert world.stored().event.cause == "profile_removed"
+    assert world.stored().event.cause == cause
+    assert ("relinked" in world.types()) is back
 
 
 def test_a_question_gets_a_read(begin: Begin) -> None:
@@ -93,17 +89,6 @@ def test_events_far_apart_are_read_in_pieces_where_the_calendar_is_full(begin: B
 
     assert [sum(call.startswith(READ) for call in calls) for calls in (first, second)] == [4, 2]
     assert all(world.stored(e).event.cause == "generating" for e in ("first", "last"))
-
-
-def test_a_look_that_settles_all_asks_no_userinfo(begin: Begin) -> None:
-    """The read says everything."""
-    world = begin()
-    world.control.set_settings(generation_seconds=0)
-    world.track("e1")
-    world.track("e2")
-
-    assert look(world, "e1", "e2") == [READ]
-    assert world.types() == ["assigned", "assigned"]
 
 
 def test_polling_slows_down_only_once_notifications_are_known_to_come(begin: Begin) -> None:
@@ -148,9 +133,8 @@ def test_one_data_centre_without_budget_does_not_hold_up_the_others(
 ) -> None:
     """Its accounts wait; the batch continues with those of other origins."""
     world = begin()
-    account = world.control.create_account(conferencing_profiles=[{"provider_name": "zoom"}])
-    other = World(world.services, world.control, account)
-    tokens = Credentials(account["refresh_token"], account["access_token"])
+    other = world.another()
+    tokens = Credentials(other.account["refresh_token"], other.account["access_token"])
     world.services.ledger.connect(other.sub, tokens, "de", None, None)
     # Two names of the same sandbox are two origins.
     elsewhere = world.control.base_url.replace("127.0.0.1", "localhost")

@@ -16,12 +16,23 @@ from worker.ledger.leases import Lease
 from worker.ledger.vault import Vault
 
 
-@pytest.mark.parametrize("event_id", ["removed", "expired", "past", "gone", "assigned", "waits"])
+@pytest.mark.parametrize(
+    ("event_id", "cause", "state"),
+    [
+        ("removed", "profile_removed", "pending"),
+        ("expired", "credentials_expired", "pending"),
+        ("past", "event_in_past", "closed"),
+        ("gone", "event_gone", "closed"),
+        ("assigned", None, "assigned"),
+    ],
+)
 @pytest.mark.parametrize("refresh", [False, True], ids=["token good", "token expired"])
-def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> None:
+def test_explain_changes_nothing(
+    begin: Begin, event_id: str, cause: str | None, state: str, refresh: bool
+) -> None:
     """Whatever it finds: no record, outcome, email or write; only a refreshed token is kept."""
     world = begin()
-    for other in ("removed", "waits", "gone"):
+    for other in ("removed", "gone"):
         world.track(other)
     world.track("expired", profile=world.profiles[1])
     world.track("past", hours=-1)
@@ -36,14 +47,7 @@ def test_explain_changes_nothing(begin: Begin, event_id: str, refresh: bool) -> 
 
     answer = world.explain(event_id).answer
 
-    assert (answer["cause"], answer["state"]) == {
-        "removed": ("profile_removed", "pending"),
-        "waits": ("profile_removed", "pending"),
-        "expired": ("credentials_expired", "pending"),
-        "past": ("event_in_past", "closed"),
-        "gone": ("event_gone", "closed"),
-        "assigned": (None, "assigned"),
-    }[event_id]
+    assert (answer["cause"], answer["state"]) == (cause, state)
     after = _kept(world)
     assert after == {key: value for key, value in before.items() if key in after}
     account = f"{world.services.ledger.prefix}:account:{world.sub}".encode()
@@ -77,32 +81,6 @@ def test_explain_of_a_refused_account_does_not_lose_it(begin: Begin) -> None:
 
     assert answer["cause"] == "account_unauthorized"
     assert (world.services.ledger.account(world.sub).lost, world.types()) == (False, [])
-
-
-@pytest.mark.parametrize("kind", ["reset", "status"])
-def test_explain_answers_from_the_record_where_cronofy_cannot_be_asked(begin: Begin, kind: str) -> None:
-    """The last diagnosis, and a note that it was not freshly read."""
-    world = begin()
-    world.track()
-    world.look()
-    world.control.add_fault(kind)
-
-    answer = world.explain().answer
-
-    assert (answer["cause"], answer["evidence"][-1][:13]) == ("generating", "Not re-read: ")
-
-
-def test_explain_answers_for_settled_events(begin: Begin) -> None:
-    """From the ledger, without a call."""
-    world = begin()
-    world.track(hours=-1)
-    world.look()
-    calls = len(world.calls())
-
-    answer = world.explain().answer
-
-    assert (answer["state"], answer["cause"], answer["next_check_at"]) == ("closed", "event_in_past", None)
-    assert len(world.calls()) == calls
 
 
 def test_an_urgent_question_waits_for_the_look_under_way(begin: Begin) -> None:

@@ -7,28 +7,10 @@ from typing import cast
 
 import pytest
 
-from sandbox.server import RunningSandbox
-from tests.integration.poison import QUICK, dead_letters, neighbour, run_until, state
-from tests.integration.world import Begin, World
+from tests.integration.poison import dead_letters, neighbour, run_until, state
+from tests.integration.world import Begin
 from worker.intake import accept
 from worker.intake.payloads import TrackEvent
-from worker.ledger.records import EventKey
-
-
-@pytest.fixture
-def begin(begin: Begin, running: RunningSandbox) -> Begin:
-    """Starts a world with plenty of budget, at a sandbox that makes conferences at once."""
-    running.control.set_settings(generation_seconds=0)
-    return lambda **settings: begin(**{**QUICK, **settings})
-
-
-def _raw(world: World, event_id: str = "bad") -> tuple[str, bytes, bytes]:
-    """Key, field and value of the event's record."""
-    key, field = f"{world.services.ledger.prefix}:events:{world.sub}", world.key(event_id).field
-    value = cast("bytes | None", world.services.ledger.redis.hget(key, cast("str", field)))
-    assert value is not None
-    return key, field, value
-
 
 DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda _: b"",
@@ -43,66 +25,62 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
 def test_a_record_that_cannot_be_read_is_set_aside_at_once(
-    begin: Begin, damage: Callable[[bytes], bytes]
+    quick: Begin, damage: Callable[[bytes], bytes]
 ) -> None:
     """It moves to the dead letters, the others settle in the same look, and the parking is reported."""
-    world = begin(escalation_email="operator@example.org")
+    world = quick(escalation_email="operator@example.org")
     for event_id in ("good-1", "bad", "good-2"):
         world.track(event_id)
     far = neighbour(world)
-    key, field, value = _raw(world)
-    damaged = damage(value)
-    world.services.ledger.redis.hset(key, cast("str", field), cast("str", damaged))
+    redis, field = world.services.ledger.redis, cast("str", world.key("bad").field)
+    key = world.services.ledger.keys.events(world.sub)
+    damaged = damage(cast("bytes", redis.hget(key, field)))
+    redis.hset(key, field, cast("str", damaged))
 
     run_until(world, lambda: state(world, "good-1") == "assigned", "the first look")
 
     assert state(world, "good-2") == "assigned"
-    assert world.services.ledger.redis.hexists(key, cast("str", field)) is False
+    assert redis.hexists(key, field) is False
     [kept] = dead_letters(world)
     assert (kept.letter.task, kept.letter.record) == ("conferencing.track", damaged)
-    assert kept.letter.kwargs == {
-        "sub": world.sub,
-        "calendar_id": world.calendar_id,
-        "event": {"event_id": "bad"},
-    }
+    event = {"event_id": "bad"}
+    assert kept.letter.kwargs == {"sub": world.sub, "calendar_id": world.calendar_id, "event": event}
     [outcome] = [outcome for outcome in world.outcomes() if outcome["event_id"] == "bad"]
     assert (outcome["type"], outcome["calendar_id"]) == ("escalated", world.calendar_id)
     assert [b"bad" in mail.message for mail in world.mails()] == [True]
-    run_until(world, lambda: world.services.ledger.pending(far) == (), "the other account to settle")
+    run_until(world, lambda: world.services.ledger.pending(far.sub) == (), "the other account to settle")
     accept.track(world.services, TrackEvent.model_validate(dict(kept.letter.kwargs)))
     run_until(world, lambda: state(world, "bad") == "assigned", "it to settle once it is tracked again")
 
 
-def test_a_record_under_another_events_field_is_set_aside(begin: Begin) -> None:
+def test_a_record_under_another_events_field_is_set_aside(quick: Begin) -> None:
     """Otherwise it would be looked at forever, since nothing can be written to it; nor is garbage a field."""
-    world = begin()
+    world = quick()
     world.track("good")
-    key, _, value = _raw(world, "good")
-    stray = EventKey(world.calendar_id, "stray").field
-    for field in (stray, b"no field at all", b"99:x"):
-        world.services.ledger.redis.hset(key, cast("str", field), cast("str", value))
+    redis, key = world.services.ledger.redis, world.services.ledger.keys.events(world.sub)
+    value = cast("str", redis.hget(key, cast("str", world.key("good").field)))
+    for field in (world.key("stray").field, b"no field at all", b"99:x"):
+        redis.hset(key, cast("str", field), value)
 
-    run_until(world, lambda: world.services.ledger.redis.hlen(key) == 0, "all of them to be gone")
+    run_until(world, lambda: redis.hlen(key) == 0, "all of them to be gone")
 
     assert state(world, "good") == "assigned"
     assert len(dead_letters(world)) == 3
 
 
 @pytest.mark.parametrize("part", ["memo", "profile", "last_notice", "credentials"])
-def test_a_damaged_account_does_not_block_others(begin: Begin, part: str) -> None:
+def test_a_damaged_account_does_not_block_others(quick: Begin, part: str) -> None:
     """Without its memo an account is looked at as if for the first time; without tokens it waits."""
-    world = begin()
+    world = quick()
     world.track("e1")
     far = neighbour(world)
     ledger = world.services.ledger
     ledger.redis.hset(f"{ledger.prefix}:account:{world.sub}", part, b"\xc1\xff damaged".decode("latin-1"))
 
-    run_until(world, lambda: ledger.pending(far) == (), "the other account to settle")
+    run_until(world, lambda: ledger.pending(far.sub) == (), "the other account to settle")
 
-    if part != "credentials":
-        run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
-    else:
+    if part == "credentials":
         run_until(world, lambda: world.stored().event.failures > 2, "looks that fail")
         world.connect()
-        run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
+    run_until(world, lambda: state(world, "e1") == "assigned", "it to settle")
     assert dead_letters(world) == []

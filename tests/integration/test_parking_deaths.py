@@ -6,15 +6,9 @@ import multiprocessing
 import os
 from typing import Any, cast
 
-import pytest
-
 from config.settings import Settings
-from sandbox.server import RunningSandbox
-from tests.integration.poison import QUICK
 from tests.integration.world import Begin, World
 from worker.bootstrap import bootstrap
-from worker.intake import accept
-from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.reconcile import look, verdict
 from worker.run import looks
 
@@ -23,13 +17,6 @@ DEAD, THROUGH = 9, 0
 #: Forked from a process that has neither threads nor connections.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["worker.run.looks", "sandbox.server", "pytest"])
-
-
-@pytest.fixture
-def begin(begin: Begin, running: RunningSandbox) -> Begin:
-    """Starts a world with frequent looks, at a sandbox that makes conferences at once."""
-    running.control.set_settings(generation_seconds=0)
-    return lambda **settings: begin(**{**QUICK, "recheck_min": 0.01, "recheck_max": 0.02, **settings})
 
 
 def die_of(settings: Settings, event_id: str) -> None:
@@ -50,9 +37,8 @@ def die_of(settings: Settings, event_id: str) -> None:
 def batch(world: World, event_id: str = "bad") -> int:
     """One batch, after all earlier leases have expired. Returns how its process ended."""
     ledger = world.services.ledger
-    leased = cast("list[bytes]", ledger.redis.zrange(f"{ledger.prefix}:leased", 0, -1))
-    for sub in leased:
-        ledger.redis.zadd(f"{ledger.prefix}:leased", {sub: 0})
+    for sub in cast("list[bytes]", ledger.redis.zrange(ledger.keys.leased, 0, -1)):
+        ledger.redis.zadd(ledger.keys.leased, {sub: 0})
     process = PROCESSES.Process(target=die_of, args=(world.services.settings, event_id))
     process.start()
     process.join(30)
@@ -60,28 +46,13 @@ def batch(world: World, event_id: str = "bad") -> int:
     return process.exitcode or THROUGH
 
 
-def another(world: World, event_id: str) -> str:
-    """Another account with this event."""
-    account = world.control.create_account(
-        conferencing_profiles=[{"provider_name": "zoom", "profile_id": f"pro_{event_id}"}]
-    )
-    sub, calendar = str(account["sub"]), account["calendar_profiles"][0]["calendars"][0]
-    tokens = {"refresh_token": account["refresh_token"], "access_token": account["access_token"]}
-    accept.connect_account(world.services, ConnectAccount(sub=sub, **tokens))
-    body = world.body(event_id, profile=f"pro_{event_id}")
-    world.control.create_event(sub, calendar["calendar_id"], body)
-    tracked = TrackEvent(sub=sub, calendar_id=calendar["calendar_id"], event=body)
-    accept.track(world.services, tracked)
-    return sub
-
-
-def test_an_event_that_kills_its_process_is_parked_and_its_neighbours_settle(begin: Begin) -> None:
+def test_an_event_that_kills_its_process_is_parked_and_its_neighbours_settle(quick: Begin) -> None:
     """After five deaths, without a sixth; by then all others of its account and batch are done."""
-    world = begin()
+    world = quick()
     for event_id in ("good-1", "bad", "good-2"):
         world.track(event_id)
     for number in range(3):
-        another(world, f"far-{number}")
+        world.another().track(f"far-{number}")
 
     ends = [batch(world) for _ in range(9)]
 
@@ -100,9 +71,9 @@ def test_an_event_that_kills_its_process_is_parked_and_its_neighbours_settle(beg
     assert world.look("bad")["state"] == "assigned"
 
 
-def test_an_event_alone_in_its_account_kills_as_often(begin: Begin) -> None:
+def test_an_event_alone_in_its_account_kills_as_often(quick: Begin) -> None:
     """Its deaths count from the first one."""
-    world = begin(max_attempts=4)
+    world = quick(max_attempts=4)
     world.track("bad")
 
     ends = [batch(world) for _ in range(5)]
@@ -111,9 +82,9 @@ def test_an_event_alone_in_its_account_kills_as_often(begin: Begin) -> None:
     assert world.stored("bad").event.parked
 
 
-def test_random_deaths_park_nothing(begin: Begin) -> None:
+def test_random_deaths_park_nothing(quick: Begin) -> None:
     """Workers are killed ten times while holding the account; after every other one a look completes."""
-    world = begin(max_attempts=2)
+    world = quick(max_attempts=2)
     world.control.set_settings(generation_seconds=3600)
     for event_id in ("e1", "e2"):
         world.track(event_id)
@@ -121,7 +92,7 @@ def test_random_deaths_park_nothing(begin: Begin) -> None:
     for number in range(10):
         claimed = ledger.claim_account(world.sub, world.services.settings.lease)
         assert claimed.unended in {0, 1}  # type: ignore[union-attr]
-        ledger.redis.zadd(f"{ledger.prefix}:leased", {world.sub: 0})
+        ledger.redis.zadd(ledger.keys.leased, {world.sub: 0})
         if number % 2:
             world.look("e1")
 
@@ -131,13 +102,13 @@ def test_random_deaths_park_nothing(begin: Begin) -> None:
     assert list(world.services.dead_letters) == []
 
 
-def test_a_released_lease_is_not_a_death(begin: Begin) -> None:
+def test_a_released_lease_is_not_a_death(quick: Begin) -> None:
     """Putting an account off, or only explaining, leaves the count unchanged."""
-    world = begin()
+    world = quick()
     world.track("e1")
     ledger, lease = world.services.ledger, world.services.settings.lease
     first = ledger.claim_account(world.sub, lease)
-    ledger.redis.zadd(f"{ledger.prefix}:leased", {world.sub: 0})
+    ledger.redis.zadd(ledger.keys.leased, {world.sub: 0})
     counts = []
     for _ in range(3):
         claimed: Any = ledger.claim_account(world.sub, lease)

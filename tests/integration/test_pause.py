@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-import pytest
-
-from sandbox.options import SandboxOptions
-from sandbox.server import RunningSandbox
-from tests.integration.world import World
+from tests.integration.world import Begin
 from worker.run import looks
 from worker.run.sweep import sweep
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    """A sandbox whose conferences come at once, without limits."""
-    with RunningSandbox(SandboxOptions(per_second=0, per_minute=0, generation_seconds=0)) as sandbox:
-        yield sandbox
-
-
-def test_a_paused_fleet_makes_no_calls_and_resumes_where_it_was(begin: Callable[..., World]) -> None:
+def test_a_paused_fleet_makes_no_calls_and_resumes_where_it_was(quick: Begin) -> None:
     """Intake continues, no look is started, a question is answered from the ledger; then all resumes."""
-    world = begin()
+    world = quick()
     world.services.ledger.set_paused(True)
 
     world.track()
@@ -42,7 +30,7 @@ def test_a_paused_fleet_makes_no_calls_and_resumes_where_it_was(begin: Callable[
     assert world.types() == ["assigned"]
 
 
-def test_a_paused_fleet_sends_no_email(begin: Callable[..., World]) -> None:
+def test_a_paused_fleet_sends_no_email(begin: Begin) -> None:
     """Emails stay in the outbox, and are due again afterwards."""
     world = begin()
     world.control.disconnect_profile(world.sub, world.profiles[0])
@@ -60,7 +48,7 @@ def test_a_paused_fleet_sends_no_email(begin: Callable[..., World]) -> None:
     assert len(world.mails()) == 1
 
 
-def test_a_pause_keeps_the_time_at_which_it_began(begin: Callable[..., World]) -> None:
+def test_a_pause_keeps_the_time_at_which_it_began(begin: Begin) -> None:
     """Pausing a paused fleet changes nothing, nor does resuming one that is not paused."""
     ledger = begin().services.ledger
     assert ledger.paused_since() is None

@@ -11,60 +11,40 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, ReadOnlyError, RedisError
 
 from tasks import payload
-from tests.integration.world import Begin, World
+from tests.integration.world import Begin
 from worker.intake.payloads import AccountOnly
 
 TASK: Any = SimpleNamespace(name="conferencing.forget_account", request=SimpleNamespace(id="1"))
 KWARGS = {"sub": "acc_unlucky"}
 
 
-def fail(world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Make the task fail with this error once its payload was accepted."""
-
-    def service(*_: object) -> bool:
-        raise error
-
+@pytest.mark.parametrize(
+    ("error", "raised", "kept"),
+    [
+        pytest.param(KeyError("x"), KeyError, True, id="a bug"),
+        pytest.param(DataError("x"), DataError, True, id="what Redis cannot store"),
+        pytest.param(RedisError("x"), RedisError, True, id="a script"),
+        pytest.param(RedisConnectionError("x"), Reject, False, id="Redis is away"),
+        pytest.param(ReadOnlyError("x"), Reject, False, id="Redis takes no writes"),
+    ],
+)
+def test_a_payload_whose_task_fails_is_kept_or_redelivered(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception], kept: bool
+) -> None:
+    """Unexpected errors reach the caller and leave a dead letter; what an outage stops is redelivered."""
+    world = begin()
     monkeypatch.setattr(payload, "services", lambda: world.services)
     monkeypatch.setattr(payload, "REST_SECONDS", 0)
-    payload.handle(TASK, AccountOnly, service, (), KWARGS)
 
+    def fail(*_: object) -> bool:
+        raise error
 
-def kept(world: World) -> list[tuple[str, str, Any]]:
-    """The dead letters."""
-    return [
+    with pytest.raises(raised) as caught:
+        payload.handle(TASK, AccountOnly, fail, (), KWARGS)
+
+    letters = [
         (each.letter.task, each.letter.reason, each.letter.kwargs) for each in world.services.dead_letters
     ]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [KeyError("x"), DataError("x"), RedisError("x")],
-    ids=["a bug", "what Redis cannot store", "a script"],
-)
-def test_what_fails_unexpectedly_is_kept(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    """The caller gets the error, and the dead letter has everything that was sent."""
-    world = begin()
-
-    with pytest.raises(type(error)):
-        fail(world, monkeypatch, error)
-
-    reason = f"It failed unexpectedly ({type(error).__name__})."
-    assert kept(world) == [(TASK.name, reason, KWARGS)]
-
-
-@pytest.mark.parametrize(
-    "error", [RedisConnectionError("x"), ReadOnlyError("x")], ids=["Redis is away", "Redis takes no writes"]
-)
-def test_what_an_outage_stops_is_redelivered_and_not_kept(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    """It is redelivered, as often as needed."""
-    world = begin()
-
-    with pytest.raises(Reject) as given_back:
-        fail(world, monkeypatch, error)
-
-    assert vars(given_back.value)["requeue"] is True
-    assert kept(world) == []
+    reason = f"It failed unexpectedly ({raised.__name__})."
+    assert letters == ([(TASK.name, reason, KWARGS)] if kept else [])
+    assert vars(caught.value).get("requeue", False) is not kept

@@ -96,8 +96,7 @@ def test_an_empty_ledger_has_a_status(redis: Redis, settings: Settings) -> None:
 
 def test_the_next_to_start_and_the_oldest_are_named(ledger: Ledger, settings: Settings) -> None:
     """The soonest first, over all accounts; started or settled ones are left out, however old."""
-    tracked = {"old": 7200, "new": 60}
-    for sub, age in tracked.items():
+    for sub, age in (("old", 7200), ("new", 60)):
         for hours in (-1, 2, 50):
             event = an_event(f"{sub}-{hours}", hours=hours + age / 3600)
             ledger.track(sub, replace(event, tracked_at=to_ms(NOW) - 1000 * age))

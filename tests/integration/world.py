@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from cryptography.fernet import Fernet
 
@@ -48,6 +49,11 @@ class World:
                 access_token=account["access_token"],
             ),
         )
+
+    def another(self) -> World:
+        """A second account with one Zoom profile, at the same services."""
+        zoom = {"provider_name": "zoom", "profile_id": f"pro_{uuid4().hex[:8]}"}
+        return World(self.services, self.control, self.control.create_account(conferencing_profiles=[zoom]))
 
     def key(self, event_id: str = "e1") -> EventKey:
         """An event's key."""
