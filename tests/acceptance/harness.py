@@ -242,9 +242,7 @@ class Person:
             "start": {"time": begins.isoformat(), "tzid": "Europe/London"},
             "end": {"time": (begins + timedelta(minutes=30)).isoformat(), "tzid": "Europe/London"},
             "conferencing": {"profile_id": profile_id},
-            "subscriptions": [
-                {"type": "webhook", "uri": self.fleet.webhook, "interactions": interactions},
-            ],
+            "subscriptions": [{"type": "webhook", "uri": self.fleet.webhook, "interactions": interactions}],
             **fields,
         }
         self.fleet.control.create_event(self.sub, self.calendar_id, body)

@@ -122,10 +122,7 @@ def answers_counted(effects: Effects, services: Services) -> Iterator[None]:
     def answer(*args: Any, **options: Any) -> Any:
         return effects.meet(name, lambda: parse(*args, **options), _lost())
 
-    with (
-        patch.object(redis, "execute_command", command),
-        patch.object(redis, "parse_response", answer),
-    ):
+    with patch.object(redis, "execute_command", command), patch.object(redis, "parse_response", answer):
         yield
 
 

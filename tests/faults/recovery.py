@@ -71,11 +71,7 @@ def recover(stage: Stage, world: World, expected: EndState) -> Recovery:
         if getattr(ended, name) != getattr(expected, name)
     ]
     return Recovery(
-        wrong,
-        doubled_writes(world),
-        doubled_mails(world),
-        doubled_outcomes(stage),
-        len(world.control.mail()),
+        wrong, doubled_writes(world), doubled_mails(world), doubled_outcomes(stage), len(world.control.mail())
     )
 
 

@@ -110,11 +110,7 @@ class Server:
 
 @contextmanager
 def running_server(
-    home: Path,
-    binary: str | None = None,
-    password: str = "",
-    tls: Certificate | None = None,
-    **config: str,
+    home: Path, binary: str | None = None, password: str = "", tls: Certificate | None = None, **config: str
 ) -> Iterator[Server]:
     """Start a server in `home`; it ends with the block."""
     server = Server(home, binary, password, tls, **config)

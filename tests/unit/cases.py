@@ -6,14 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from tests.unit.builders import (
-    DAY,
-    NOW,
-    POLICY,
-    SUB,
-    Sighting,
-    concluded,
-)
+from tests.unit.builders import DAY, NOW, POLICY, SUB, Sighting, concluded
 from worker.diagnosis.model import Notice, Profiles
 from worker.explain.case import Case, Rules
 from worker.ledger.records import Account, Episode, Memo, Obstacle, TrackedEvent, to_ms

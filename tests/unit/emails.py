@@ -8,13 +8,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from html.parser import HTMLParser
 
-from worker.mail.compose import (
-    Envelope,
-    Escalation,
-    EscalationEmail,
-    Meeting,
-    RelinkEmail,
-)
+from worker.mail.compose import Envelope, Escalation, EscalationEmail, Meeting, RelinkEmail
 
 ENVELOPE = Envelope(
     sender="Conferencing <no-reply@example.org>",
@@ -42,11 +36,7 @@ ENTRY = Escalation(
     event_uid="evt_external_1",
 )
 ESCALATION = EscalationEmail(
-    to="ops@example.org",
-    sub="acc_1",
-    account_email="dana@example.org",
-    data_center="us",
-    entries=(ENTRY,),
+    to="ops@example.org", sub="acc_1", account_email="dana@example.org", data_center="us", entries=(ENTRY,)
 )
 
 

@@ -157,8 +157,7 @@ def test_a_line_that_cannot_be_formatted_shows_no_secret(
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["access_token", "refresh_token", "client_secret", "authorization", "signature", "relink_url"],
+    "name", ["access_token", "refresh_token", "client_secret", "authorization", "signature", "relink_url"]
 )
 def test_a_field_with_a_secret_name_is_always_masked(json_lines: Lines, name: str) -> None:
     """At any depth."""

@@ -21,9 +21,7 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from worker.diagnosis.model import (
-    Cause,
-)
+from worker.diagnosis.model import Cause
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Episode, to_ms
 

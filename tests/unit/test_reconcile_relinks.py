@@ -28,11 +28,7 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from worker.diagnosis.model import (
-    Cause,
-    Profile,
-    Profiles,
-)
+from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Episode, Memo, TrackedEvent, to_ms
 from worker.reconcile.relinks import reconnected
@@ -101,14 +97,7 @@ def test_no_email(profiles: Profiles, profile_id: str) -> None:
 
 @pytest.mark.parametrize(
     ("profiles", "profile_id", "expected"),
-    [
-        pytest.param(
-            OWN_EXPIRED,
-            "integrated",
-            "pro_google",
-            id="the calendar's",
-        ),
-    ],
+    [pytest.param(OWN_EXPIRED, "integrated", "pro_google", id="the calendar's")],
 )
 def test_likely_profiles_are_asked_for(profiles: Profiles, profile_id: str, expected: str) -> None:
     """A profile that an event is probably waiting for is asked for as well."""

@@ -184,10 +184,7 @@ def test_reported_again_when_waiting_begins_again() -> None:
 
 def test_escalations_about_different_things() -> None:
     """An event may be escalated about two things of one cause, but only once about each."""
-    about = [
-        RelinkNote(late="Reminded before."),
-        RelinkNote(late="Reminded before."),
-    ]
+    about = [RelinkNote(late="Reminded before."), RelinkNote(late="Reminded before.")]
     verdict = concluded(tracked(), seen(), userinfo(lapsed()), relink=about[0])
     second = concluded(verdict.after, seen(), userinfo(lapsed()), relink=about[1])
     other = concluded(second.after, seen(), userinfo(profile("pro_b")), write=INCOMPLETE)
@@ -309,8 +306,7 @@ def test_an_event_that_cannot_be_written_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "away"),
-    [pytest.param(0, MINUTE, id="first"), pytest.param(2, 4 * MINUTE, id="third")],
+    ("failures", "away"), [pytest.param(0, MINUTE, id="first"), pytest.param(2, 4 * MINUTE, id="third")]
 )
 def test_unanswered_write(failures: int, away: timedelta) -> None:
     """A write without an answer is neither reported nor counted as done: a later look finds out."""

@@ -53,11 +53,7 @@ REFUSED = {
         *("https://\uff43ronofy.com/", "https://fa\xdf.cronofy.com/", f"https://\xe4{'a' * 70}.cronofy.com/"),
     ],
     "malformed": [
-        *(
-            "https://[t0psecret]/",
-            "https://app.cronofy.com:99999/",
-            "https://evil.example\uff0f.cronofy.com/",
-        ),
+        *("https://[t0psecret]/", "https://app.cronofy.com:99999/", "https://evil.example\uff0f.cronofy.com/")
     ],
     "a user name": [
         *("https://t0psecret@app.cronofy.com/", "https://app.cronofy.com:t0psecret@evil.example/"),
