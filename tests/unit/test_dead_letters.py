@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from config.logging import Redaction
+from tests.unit.builders import labelled
 from worker.intake.replay import BadCorrection, Correction, as_json, corrected, masked_kwargs
 from worker.ledger.dead_letters import DeadLetter, KeptLetter
 
@@ -18,19 +19,15 @@ def kept(task: str = "conferencing.track", **kwargs: Any) -> KeptLetter:
     return KeptLetter("1795598779949-0", DeadLetter(task, "because", kwargs))
 
 
-MASKED = [
-    pytest.param("track", {"event": {"access_token": "t"}}, {"event": {"access_token": "***"}}, id="nested"),
-    pytest.param("track", {"event": [{"url": f"see {URL}"}]}, {"event": [{"url": "see ***"}]}, id="by shape"),
-    pytest.param("track", {"note": "the planted one"}, {"note": "the *** one"}, id="by value"),
-    pytest.param("track", {"*": ["a", {"b": 1}]}, {"*": ["***", "***"]}, id="positional"),
-    pytest.param("connect_account", {"refreshToken": {"a": "b"}}, {"refreshToken": "***"}, id="misspelt"),
-    pytest.param(
-        "connect_account", {"sub": "s", "expires_in": 7}, {"sub": "s", "expires_in": 7}, id="no secret"
-    ),
-    pytest.param(
-        "receive_notification", {"body": "{}", "signature": "s"}, {"body": "{}", "signature": "***"}, id="own"
-    ),
-]
+MASKED = labelled(
+    ("nested", "track", {"event": {"access_token": "t"}}, {"event": {"access_token": "***"}}),
+    ("by shape", "track", {"event": [{"url": f"see {URL}"}]}, {"event": [{"url": "see ***"}]}),
+    ("by value", "track", {"note": "the planted one"}, {"note": "the *** one"}),
+    ("positional", "track", {"*": ["a", {"b": 1}]}, {"*": ["***", "***"]}),
+    ("misspelt", "connect_account", {"refreshToken": {"a": "b"}}, {"refreshToken": "***"}),
+    ("no secret", "connect_account", {"sub": "s", "expires_in": 7}, {"sub": "s", "expires_in": 7}),
+    ("own", "receive_notification", {"body": "{}", "signature": "s"}, {"body": "{}", "signature": "***"}),
+)
 
 
 @pytest.mark.parametrize(("task", "kwargs", "shown"), MASKED)
@@ -57,15 +54,13 @@ def test_a_dead_letter_has_the_contracts_form() -> None:
     assert as_json(sealed, Redaction([]))["reason"] == "no key fits"
 
 
-CORRECTIONS = [
-    pytest.param({"a": 1}, Correction(("a",), 2), {"a": 2}, id="replaced"),
-    pytest.param(
-        {"a": {"b": 1, "c": 2}}, Correction(("a", "b"), None), {"a": {"b": None, "c": 2}}, id="inside"
-    ),
-    pytest.param({}, Correction(("a", "b", "c"), 1), {"a": {"b": {"c": 1}}}, id="made on the way"),
-    pytest.param({"a": 1, "b": 2}, Correction(("a",), remove=True), {"b": 2}, id="left out"),
-    pytest.param({"a": 1}, Correction(("x", "y"), remove=True), {"a": 1, "x": {}}, id="nothing to leave out"),
-]
+CORRECTIONS = labelled(
+    ("replaced", {"a": 1}, Correction(("a",), 2), {"a": 2}),
+    ("inside", {"a": {"b": 1, "c": 2}}, Correction(("a", "b"), None), {"a": {"b": None, "c": 2}}),
+    ("made on the way", {}, Correction(("a", "b", "c"), 1), {"a": {"b": {"c": 1}}}),
+    ("left out", {"a": 1, "b": 2}, Correction(("a",), remove=True), {"b": 2}),
+    ("nothing to leave out", {"a": 1}, Correction(("x", "y"), remove=True), {"a": 1, "x": {}}),
+)
 
 
 @pytest.mark.parametrize(("kwargs", "correction", "sent"), CORRECTIONS)

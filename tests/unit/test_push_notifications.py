@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.builders import labelled
 from worker.diagnosis.model import Interaction
 from worker.intake.push_notifications import PushNotification as Push
 from worker.intake.push_notifications import read_notification
@@ -82,32 +83,20 @@ def test_a_body_is_parsed(body: Any, notice: Push) -> None:
 
 @pytest.mark.parametrize(
     ("body", "kind", "channel_id", "is_news"),
-    [
-        pytest.param(
+    labelled(
+        (
+            "over a channel",
             {"notification": {"type": "change"}, "channel": {"channel_id": "chn_1"}},
             "change",
             "chn_1",
             True,
-            id="over a channel",
         ),
-        pytest.param(a_body([FAILING]), "event_subscription", None, True, id="of an event"),
-        pytest.param(
-            {"notification": {"type": "verification"}, "channel": {}},
-            "verification",
-            None,
-            False,
-            id="opened",
-        ),
-        pytest.param(
-            {"notification": {"type": "gdpr_requested"}, "channel": 7},
-            "gdpr_requested",
-            None,
-            False,
-            id="gdpr",
-        ),
-        pytest.param({"notification": {"type": "x" * 999}}, "x" * 64, None, True, id="a word without end"),
-        pytest.param({"notification": {"type": ["change"]}}, None, None, True, id="no word"),
-    ],
+        ("of an event", a_body([FAILING]), "event_subscription", None, True),
+        ("opened", {"notification": {"type": "verification"}, "channel": {}}, "verification", None, False),
+        ("gdpr", {"notification": {"type": "gdpr_requested"}, "channel": 7}, "gdpr_requested", None, False),
+        ("a word without end", {"notification": {"type": "x" * 999}}, "x" * 64, None, True),
+        ("no word", {"notification": {"type": ["change"]}}, None, None, True),
+    ),
 )
 def test_its_channel_and_type_are_known(
     body: dict[str, Any], kind: str | None, channel_id: str | None, is_news: bool

@@ -20,6 +20,7 @@ from tests.unit.builders import (
     SUB,
     calendar,
     concluded,
+    labelled,
     lapsed,
     plan,
     profile,
@@ -78,15 +79,13 @@ OWN_EXPIRED = userinfo(calendars=(calendar(lapsed("pro_google")),))
 
 @pytest.mark.parametrize(
     ("profiles", "profile_id"),
-    [
-        pytest.param(userinfo(profile("pro_a")), "pro_a", id="connected"),
-        pytest.param(userinfo(lapsed("pro_b"), profile("pro_a")), "pro_a", id="another one disconnected"),
-        pytest.param(userinfo(), "pro_a", id="removed"),
-        pytest.param(
-            userinfo(lapsed("pro_a"), lapsed("pro_b")), "default", id="one of two, which is not known"
-        ),
-        pytest.param(EXPIRED, "default", id="the only one, which default may not mean"),
-    ],
+    labelled(
+        ("connected", userinfo(profile("pro_a")), "pro_a"),
+        ("another one disconnected", userinfo(lapsed("pro_b"), profile("pro_a")), "pro_a"),
+        ("removed", userinfo(), "pro_a"),
+        ("one of two, which is not known", userinfo(lapsed("pro_a"), lapsed("pro_b")), "default"),
+        ("the only one, which default may not mean", EXPIRED, "default"),
+    ),
 )
 def test_no_email(profiles: Profiles, profile_id: str) -> None:
     """Nobody is asked to connect a profile that no judged event is waiting for."""
@@ -145,24 +144,17 @@ def with_url(url: str | None) -> Profiles:
 
 @pytest.mark.parametrize(
     ("profiles", "address", "says"),
-    [
-        pytest.param(EXPIRED, None, "no email address", id="no address"),
-        pytest.param(EXPIRED, "", "no email address", id="empty address"),
-        pytest.param(EXPIRED, "dana@example.org, sam@example.org", "on file is invalid", id="two addresses"),
-        pytest.param(
-            EXPIRED, "dana@example.org\nBcc: sam@example.org", "on file is invalid", id="a header in it"
-        ),
-        pytest.param(with_url(None), ADDRESS, "gave no relink URL", id="no URL"),
-        pytest.param(with_url(""), ADDRESS, "gave no relink URL", id="empty URL"),
-        pytest.param(
-            with_url(f"https://evil.example/{SECRET}"),
-            ADDRESS,
-            "evil.example, which is not",
-            id="foreign host",
-        ),
-        pytest.param(with_url(f"http://app.cronofy.com/{SECRET}"), ADDRESS, "without https", id="no https"),
-        pytest.param(with_url(f"javascript:{SECRET}"), ADDRESS, "may not be emailed", id="no web address"),
-    ],
+    labelled(
+        ("no address", EXPIRED, None, "no email address"),
+        ("empty address", EXPIRED, "", "no email address"),
+        ("two addresses", EXPIRED, "dana@example.org, sam@example.org", "on file is invalid"),
+        ("a header in it", EXPIRED, "dana@example.org\nBcc: sam@example.org", "on file is invalid"),
+        ("no URL", with_url(None), ADDRESS, "gave no relink URL"),
+        ("empty URL", with_url(""), ADDRESS, "gave no relink URL"),
+        ("foreign host", with_url(f"https://evil.example/{SECRET}"), ADDRESS, "evil.example, which is not"),
+        ("no https", with_url(f"http://app.cronofy.com/{SECRET}"), ADDRESS, "without https"),
+        ("no web address", with_url(f"javascript:{SECRET}"), ADDRESS, "may not be emailed"),
+    ),
 )
 def test_what_may_not_be_emailed(profiles: Profiles, address: str | None, says: str) -> None:
     """If no email can be sent, a person is told once per event, in words that contain no URL."""
@@ -244,22 +236,18 @@ def test_the_account_is_not_touched() -> None:
 
 @pytest.mark.parametrize(
     ("event", "expected"),
-    [
-        pytest.param(tracked(profile_id="pro_a"), "pro_a", id="named"),
-        pytest.param(tracked(profile_id="default"), None, id="default"),
-        pytest.param(tracked(profile_id="integrated"), None, id="integrated"),
-        pytest.param(tracked(profile_id=None), None, id="not on record"),
-        pytest.param(
+    labelled(
+        ("named", tracked(profile_id="pro_a"), "pro_a"),
+        ("default", tracked(profile_id="default"), None),
+        ("integrated", tracked(profile_id="integrated"), None),
+        ("not on record", tracked(profile_id=None), None),
+        (
+            "integrated, and suspected",
             concluded(tracked(profile_id="integrated"), profiles=OWN_EXPIRED).after,
             "pro_google",
-            id="integrated, and suspected",
         ),
-        pytest.param(
-            concluded(tracked(profile_id="default"), profiles=userinfo()).after,
-            None,
-            id="default, no suspicion",
-        ),
-    ],
+        ("default, no suspicion", concluded(tracked(profile_id="default"), profiles=userinfo()).after, None),
+    ),
 )
 def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> None:
     """An event waits for the profile it named, or the one its last look suspected."""
@@ -268,14 +256,12 @@ def test_what_an_event_waits_for(event: TrackedEvent, expected: str | None) -> N
 
 @pytest.mark.parametrize(
     ("profiles", "expected"),
-    [
-        pytest.param(userinfo(profile("pro_a")), {"pro_a"}, id="connected"),
-        pytest.param(
-            userinfo(calendars=(calendar(profile("pro_a")),)), {"pro_a"}, id="a calendar's, connected"
-        ),
-        pytest.param(userinfo(lapsed("pro_a"), profile("pro_b")), set(), id="still disconnected"),
-        pytest.param(userinfo(), set(), id="removed"),
-    ],
+    labelled(
+        ("connected", userinfo(profile("pro_a")), {"pro_a"}),
+        ("a calendar's, connected", userinfo(calendars=(calendar(profile("pro_a")),)), {"pro_a"}),
+        ("still disconnected", userinfo(lapsed("pro_a"), profile("pro_b")), set()),
+        ("removed", userinfo(), set()),
+    ),
 )
 def test_reconnected(profiles: Profiles, expected: set[str]) -> None:
     """A profile is back if UserInfo lists it as connected and its user was asked to connect it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.builders import tracked
+from tests.unit.builders import labelled, tracked
 from worker.diagnosis.model import Seen
 from worker.diagnosis.times import parse_event_time
 from worker.reconcile.update import IncompleteRecord, update_body
@@ -56,16 +56,14 @@ THEIRS = {
 
 @pytest.mark.parametrize(
     ("recorded", "sent"),
-    [
-        pytest.param({}, [SUBSCRIPTION], id="none"),
-        pytest.param({"subscriptions": [THEIRS]}, [THEIRS, SUBSCRIPTION], id="the caller's"),
-        pytest.param({"subscriptions": []}, [SUBSCRIPTION], id="an empty list"),
-        pytest.param({"subscriptions": None}, [SUBSCRIPTION], id="null"),
-        pytest.param({"subscriptions": [SUBSCRIPTION, THEIRS]}, [THEIRS, SUBSCRIPTION], id="ours already"),
-        pytest.param(
-            {"subscriptions": [{**SUBSCRIPTION, "interactions": []}]}, [SUBSCRIPTION], id="ours for less"
-        ),
-    ],
+    labelled(
+        ("none", {}, [SUBSCRIPTION]),
+        ("the caller's", {"subscriptions": [THEIRS]}, [THEIRS, SUBSCRIPTION]),
+        ("an empty list", {"subscriptions": []}, [SUBSCRIPTION]),
+        ("null", {"subscriptions": None}, [SUBSCRIPTION]),
+        ("ours already", {"subscriptions": [SUBSCRIPTION, THEIRS]}, [THEIRS, SUBSCRIPTION]),
+        ("ours for less", {"subscriptions": [{**SUBSCRIPTION, "interactions": []}]}, [SUBSCRIPTION]),
+    ),
 )
 def test_our_subscription_is_beside_the_callers(recorded: dict[str, Any], sent: list[dict[str, Any]]) -> None:
     """If we have a callback address, once, keeping all of the caller's."""
@@ -129,22 +127,20 @@ def test_the_description_stays_a_template() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        pytest.param(
-            "subscriptions", [{"type": "webhook", "uri": "https://a.example/hook"}], id="subscriptions"
-        ),
-        pytest.param("subscriptions", [], id="no subscriptions"),
-        pytest.param("location", {"description": "Room 1", "lat": "1.0", "long": "2.0"}, id="location"),
-        pytest.param("reminders", [{"minutes": 30}], id="reminders"),
-        pytest.param("reminders_create_only", True, id="reminders only at first"),
-        pytest.param("transparency", "opaque", id="transparency"),
-        pytest.param("url", "https://a.example/1", id="url"),
-        pytest.param("url", None, id="no url"),
-        pytest.param("recurrence", {"rules": [{"frequency": "daily"}]}, id="recurrence"),
-        pytest.param("tzid", PARIS, id="tzid"),
-        pytest.param("event_private", False, id="private"),
-        pytest.param("a_field_to_come", {"any": [1, 2.5, None]}, id="unknown"),
-    ],
+    labelled(
+        ("subscriptions", "subscriptions", [{"type": "webhook", "uri": "https://a.example/hook"}]),
+        ("no subscriptions", "subscriptions", []),
+        ("location", "location", {"description": "Room 1", "lat": "1.0", "long": "2.0"}),
+        ("reminders", "reminders", [{"minutes": 30}]),
+        ("reminders only at first", "reminders_create_only", True),
+        ("transparency", "transparency", "opaque"),
+        ("url", "url", "https://a.example/1"),
+        ("no url", "url", None),
+        ("recurrence", "recurrence", {"rules": [{"frequency": "daily"}]}),
+        ("tzid", "tzid", PARIS),
+        ("private", "event_private", False),
+        ("unknown", "a_field_to_come", {"any": [1, 2.5, None]}),
+    ),
 )
 def test_other_fields_are_kept(name: str, value: Any) -> None:
     """Every other field is sent as the caller wrote it, since omitting one may clear it."""
@@ -169,42 +165,36 @@ def test_the_event_is_the_tracked_one() -> None:
 
 @pytest.mark.parametrize(
     ("wrote", "shown", "sent"),
-    [
-        pytest.param(
+    labelled(
+        (
+            "the caller's zone",
             {"time": "2026-12-11T11:00:00+01:00", "tzid": PARIS},
             "2026-12-12T09:00:00Z",
             {"time": "2026-12-12T09:00:00Z", "tzid": PARIS},
-            id="the caller's zone",
         ),
-        pytest.param(
+        (
+            "the read's zone counts",
             {"time": "2026-12-11T11:00:00+01:00", "tzid": PARIS},
             {"time": "2026-12-12T18:00:00+09:00", "tzid": "Asia/Tokyo"},
             {"time": "2026-12-12T18:00:00+09:00", "tzid": "Asia/Tokyo"},
-            id="the read's zone counts",
         ),
-        pytest.param(
-            "2026-12-11T10:00:00Z", "2026-12-12T09:00:00Z", "2026-12-12T09:00:00Z", id="no zone anywhere"
-        ),
-        pytest.param(
+        ("no zone anywhere", "2026-12-11T10:00:00Z", "2026-12-12T09:00:00Z", "2026-12-12T09:00:00Z"),
+        (
+            "an object of no zone",
             {"time": "2026-12-11T10:00:00Z"},
             "2026-12-12T09:00:00Z",
             "2026-12-12T09:00:00Z",
-            id="an object of no zone",
         ),
-        pytest.param("2026-12-11", "2026-12-12", "2026-12-12", id="a day stays a day"),
-        pytest.param(
-            {"time": "2026-12-11", "tzid": PARIS}, "2026-12-12", "2026-12-12", id="a day needs no zone"
-        ),
-        pytest.param(
-            {"time": "2026-12-11T11:00:00", "tzid": PARIS}, "2026-12-12", "2026-12-12", id="made all-day"
-        ),
-        pytest.param(
+        ("a day stays a day", "2026-12-11", "2026-12-12", "2026-12-12"),
+        ("a day needs no zone", {"time": "2026-12-11", "tzid": PARIS}, "2026-12-12", "2026-12-12"),
+        ("made all-day", {"time": "2026-12-11T11:00:00", "tzid": PARIS}, "2026-12-12", "2026-12-12"),
+        (
+            "made timed",
             "2026-12-11",
             {"time": "2026-12-12T09:00:00+01:00", "tzid": PARIS},
             {"time": "2026-12-12T09:00:00+01:00", "tzid": PARIS},
-            id="made timed",
         ),
-    ],
+    ),
 )
 def test_zones(wrote: Any, shown: Any, sent: Any) -> None:
     """Times are sent as read, in the caller's zone if the read names none."""

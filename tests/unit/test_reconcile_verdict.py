@@ -20,6 +20,7 @@ from tests.unit.builders import (
     at,
     calendar,
     concluded,
+    labelled,
     lapsed,
     profile,
     seen,
@@ -61,53 +62,37 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
 
 @pytest.mark.parametrize(
     ("event", "sighting", "profiles", "outcomes"),
-    [
-        pytest.param(
+    labelled(
+        (
+            "assigned",
             tracked(),
             seen(join_url=URL, provider_name="zoom"),
             None,
             outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": "zoom"}),
-            id="assigned",
         ),
-        pytest.param(
+        (
+            "assigned, provider not said",
             tracked(),
             seen(join_url=URL),
             None,
             outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": None}),
-            id="assigned, provider not said",
         ),
-        pytest.param(
-            tracked(), seen(at(NOW)), None, outcome(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {}), id="past"
-        ),
-        pytest.param(
-            tracked(), Missing(), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {}), id="missing"
-        ),
-        pytest.param(
-            tracked(),
-            seen(deleted=True),
-            None,
-            outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {}),
-            id="deleted",
-        ),
-        pytest.param(
+        ("past", tracked(), seen(at(NOW)), None, outcome(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {})),
+        ("missing", tracked(), Missing(), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
+        ("deleted", tracked(), seen(deleted=True), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
+        (
+            "outage",
             tracked(notice=FAILING),
             seen(),
             CONNECTED,
             outcome(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": SINCE}),
-            id="outage",
         ),
-        pytest.param(tracked(), seen(), CONNECTED, (), id="generating"),
-        pytest.param(tracked(age=HOUR), seen(), CONNECTED, (), id="generating, delayed"),
-        pytest.param(
-            tracked(), seen(), userinfo(lapsed()), (), id="disconnected: told once per profile, not here"
-        ),
-        pytest.param(
-            tracked(), seen(), userinfo(profile("pro_b")), (), id="removed: told when another is set"
-        ),
-        pytest.param(
-            tracked(), Unauthorized("The grant is gone."), None, (), id="refused: told once per account"
-        ),
-    ],
+        ("generating", tracked(), seen(), CONNECTED, ()),
+        ("generating, delayed", tracked(age=HOUR), seen(), CONNECTED, ()),
+        ("disconnected: told once per profile, not here", tracked(), seen(), userinfo(lapsed()), ()),
+        ("removed: told when another is set", tracked(), seen(), userinfo(profile("pro_b")), ()),
+        ("refused: told once per account", tracked(), Unauthorized("The grant is gone."), None, ()),
+    ),
 )
 def test_outcomes_of_each_state(
     event: TrackedEvent, sighting: Any, profiles: Profiles | None, outcomes: tuple[Outcome, ...]
@@ -122,22 +107,18 @@ def test_outcomes_of_each_state(
 
 @pytest.mark.parametrize(
     ("event", "profiles", "cause", "says"),
-    [
-        pytest.param(tracked(age=2 * DAY), CONNECTED, Cause.UNEXPLAINED, "no visible", id="unexplained"),
-        pytest.param(
-            tracked(notice=NO_URL), CONNECTED, Cause.MISSING_MEETING_URL, "licence", id="no meeting URL, told"
-        ),
-        pytest.param(
+    labelled(
+        ("unexplained", tracked(age=2 * DAY), CONNECTED, Cause.UNEXPLAINED, "no visible"),
+        ("no meeting URL, told", tracked(notice=NO_URL), CONNECTED, Cause.MISSING_MEETING_URL, "licence"),
+        (
+            "no meeting URL, inferred",
             tracked(profile_id="integrated", age=HOUR),
             userinfo(calendars=(calendar(integrated=False),)),
             Cause.MISSING_MEETING_URL,
             "licence",
-            id="no meeting URL, inferred",
         ),
-        pytest.param(
-            tracked(), userinfo(), Cause.PROFILE_REMOVED, "no other connected zoom", id="no replacement"
-        ),
-    ],
+        ("no replacement", tracked(), userinfo(), Cause.PROFILE_REMOVED, "no other connected zoom"),
+    ),
 )
 def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, says: str) -> None:
     """If only a person can help, one is told at the first look that finds it, and never again."""
@@ -195,13 +176,13 @@ def test_escalations_about_different_things() -> None:
 
 @pytest.mark.parametrize(
     ("sighting", "settled", "looked_at_again"),
-    [
-        pytest.param(seen(join_url=URL), True, False, id="assigned"),
-        pytest.param(seen(at(NOW)), True, False, id="past"),
-        pytest.param(Missing(), True, False, id="gone"),
-        pytest.param(Unauthorized("The grant is gone."), False, False, id="refused"),
-        pytest.param(seen(), False, True, id="pending"),
-    ],
+    labelled(
+        ("assigned", seen(join_url=URL), True, False),
+        ("past", seen(at(NOW)), True, False),
+        ("gone", Missing(), True, False),
+        ("refused", Unauthorized("The grant is gone."), False, False),
+        ("pending", seen(), False, True),
+    ),
 )
 def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) -> None:
     """Only assigned and closed are settled; a refused account's events wait without looks."""
@@ -213,12 +194,12 @@ def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) ->
 
 @pytest.mark.parametrize(
     ("previous", "start", "interval", "away"),
-    [
-        pytest.param(None, NOW + 10 * DAY, 30 * SECOND, 30 * SECOND, id="first"),
-        pytest.param(30.0, NOW + 10 * DAY, MINUTE, MINUTE, id="doubled"),
-        pytest.param(21600.0, NOW + 10 * DAY, 6 * HOUR, 6 * HOUR, id="longest"),
-        pytest.param(21600.0, NOW + 4 * HOUR, 6 * HOUR, HOUR, id="soon to start"),
-    ],
+    labelled(
+        ("first", None, NOW + 10 * DAY, 30 * SECOND, 30 * SECOND),
+        ("doubled", 30.0, NOW + 10 * DAY, MINUTE, MINUTE),
+        ("longest", 21600.0, NOW + 10 * DAY, 6 * HOUR, 6 * HOUR),
+        ("soon to start", 21600.0, NOW + 4 * HOUR, 6 * HOUR, HOUR),
+    ),
 )
 def test_intervals(previous: float | None, start: datetime, interval: timedelta, away: timedelta) -> None:
     """Each look doubles the interval; the start brings the next look nearer without resetting it."""
@@ -322,12 +303,12 @@ def test_unanswered_write(failures: int, away: timedelta) -> None:
 
 @pytest.mark.parametrize(
     ("write", "sighting", "expected"),
-    [
-        pytest.param(INTENT, seen(join_url=URL), ["reassigned", "assigned"], id="no answer, seen in effect"),
-        pytest.param(INTENT, Missing(), ["closed"], id="no answer, never seen in effect"),
-        pytest.param(Write(1, accepted=True), seen(join_url=URL), ["assigned"], id="accepted: told before"),
-        pytest.param(Write(1, refused="No."), seen(join_url=URL), ["assigned"], id="refused: no effect"),
-    ],
+    labelled(
+        ("no answer, seen in effect", INTENT, seen(join_url=URL), ["reassigned", "assigned"]),
+        ("no answer, never seen in effect", INTENT, Missing(), ["closed"]),
+        ("accepted: told before", Write(1, accepted=True), seen(join_url=URL), ["assigned"]),
+        ("refused: no effect", Write(1, refused="No."), seen(join_url=URL), ["assigned"]),
+    ),
 )
 def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expected: list[str]) -> None:
     """It is reported as soon as the link exists, before the link; other writes were reported earlier."""
@@ -360,12 +341,12 @@ def test_the_verdict_names_its_event() -> None:
 
 @pytest.mark.parametrize(
     ("age", "start", "failures", "expected"),
-    [
-        pytest.param(HOUR, NOW + DAY, 5, [], id="young, and its start is far"),
-        pytest.param(2 * DAY, NOW + 9 * DAY, 0, [], id="old, but it failed only twice"),
-        pytest.param(2 * DAY, NOW + 9 * DAY, 2, [OutcomeType.ESCALATED], id="old, the third time"),
-        pytest.param(HOUR, NOW + HOUR / 2, 2, [OutcomeType.ESCALATED], id="its start is near"),
-    ],
+    labelled(
+        ("young, and its start is far", HOUR, NOW + DAY, 5, []),
+        ("old, but it failed only twice", 2 * DAY, NOW + 9 * DAY, 0, []),
+        ("old, the third time", 2 * DAY, NOW + 9 * DAY, 2, [OutcomeType.ESCALATED]),
+        ("its start is near", HOUR, NOW + HOUR / 2, 2, [OutcomeType.ESCALATED]),
+    ),
 )
 def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expected: list[OutcomeType]) -> None:
     """If looks fail until an event is overdue, a person is told once; nothing else is concluded."""
