@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -189,15 +189,10 @@ class Fleet:
 
         return wait_until(find, seconds, 0.1, what=f"{kind} of {event_id} of {sub}") or {}
 
-    def requests(self, sub: str, method: str = "GET", path: str = "/v1/") -> list[Json]:
-        """The requests to Cronofy with this account's token."""
+    def requests(self, sub: str, path: str) -> list[Json]:
+        """The GET requests to Cronofy with this account's token."""
         logged = self.control.requests(path)
-        return [request for request in logged if (request["sub"], request["method"]) == (sub, method)]
-
-    def writes(self, sub: str) -> list[Json]:
-        """The requests to Cronofy that write this account's events, singly or in a batch."""
-        written = self.requests(sub, "POST")
-        return [r for r in written if r["path"] == "/v1/batch" or r["path"].endswith("/events")]
+        return [request for request in logged if (request["sub"], request["method"]) == (sub, "GET")]
 
     def answered(self, task_id: str) -> bool:
         """Whether a task has its result."""
@@ -321,7 +316,9 @@ def running_fleet(
             **QUICK,
             **(settings or {}),
         }
-        webhook = stack.enter_context(receiver(_handing_on(caller)))
+        webhook = stack.enter_context(
+            receiver(lambda body, sign: caller.send("receive_notification", body=body, signature=sign))
+        )
         log = home / "processes.log"
         fleet = Fleet(home, environment(**values), redis, queues, url, sandbox.control, caller, webhook, log)
         stack.callback(fleet.end)
@@ -354,10 +351,3 @@ def cronofy_settings(sandbox: RunningSandbox) -> dict[str, str]:
         "ESCALATION_EMAIL": OPERATOR,
         "LOG_FORMAT": "json",
     }
-
-
-def _handing_on(caller: Caller) -> Callable[[str, str], None]:
-    def take(body: str, signature: str) -> None:
-        caller.send("receive_notification", body=body, signature=signature)
-
-    return take

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.acceptance.harness import Fleet, zoom
+from tests.acceptance.harness import Fleet
 from tests.acceptance.processes import environment, run_command
 
 EVENT = {
@@ -36,49 +35,21 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("lines", "code", "message", "refused"),
-    [
-        pytest.param(GOOD, 0, "2 imported, 0 refused", [], id="good lines"),
-        pytest.param(
-            [*BAD, *GOOD], 1, "2 imported, 4 refused", ["1", "2", "3", "4"], id="bad ones among them"
-        ),
-    ],
-)
-def test_a_file_is_imported(
-    quiet_fleet: Fleet, tmp_path: Path, lines: list[str], code: int, message: str, refused: list[str]
-) -> None:
+@pytest.mark.parametrize("bad", [[], BAD], ids=["good lines", "bad ones among them"])
+def test_a_file_is_imported(quiet_fleet: Fleet, tmp_path: Path, bad: list[str]) -> None:
     """Each refused line is named by number, blank lines are skipped, and the rest is tracked."""
     file = tmp_path / "events.jsonl"
-    file.write_text("\n".join(lines))
+    file.write_text("\n".join([*bad, *GOOD]))
 
     run = quiet_fleet.run("track", str(file))
 
-    assert (run.returncode, run.stdout.strip()) == (code, message)
-    assert re.findall(r"line (\d+):", run.stderr) == refused
+    assert (run.returncode, run.stdout) == (int(bool(bad)), f"2 imported, {len(bad)} refused\n")
+    assert re.findall(r"line (\d+):", run.stderr) == [str(number) for number in range(1, len(bad) + 1)]
     assert "Traceback" not in run.stderr
     for event_id in ("first", "last"):
         names = {"sub": "acc_imported", "calendar_id": "cal", "event_id": event_id}
         assert quiet_fleet.caller.call("explain", **names)["state"] == "pending"
         assert quiet_fleet.caller.call("untrack", **names) is True
-
-
-def test_explain_says_why_and_what_follows(fleet: Fleet) -> None:
-    """Two sentences first, then the evidence; as JSON it is the task's answer."""
-    person = fleet.person(zoom("pro_past"))
-    person.write_and_track("past", "pro_past", timedelta(hours=-1))
-    person.outcome("closed", "past")
-
-    run = fleet.run("explain", person.sub, person.calendar_id, "past")
-    as_json = fleet.run("explain", person.sub, person.calendar_id, "past", "--json")
-
-    assert (run.returncode, as_json.returncode) == (0, 0), run.stderr
-    first = " ".join(run.stdout.partition("\n\n")[0].split())
-    assert re.fullmatch(r"[A-Z][^.]+\. [A-Z][^.]+\.", first), first
-    assert [
-        word for word in ("event_in_past", "close", "Evidence", "History") if word not in run.stdout
-    ] == []
-    assert json.loads(as_json.stdout) == person.explain("past")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from sandbox.world.courier import sign
-from tests.acceptance.harness import CLIENT_SECRET, Fleet, zoom
+from tests.acceptance.harness import Fleet, zoom
 from tests.acceptance.served import Served
 from tests.waiting import wait_until
 
@@ -21,31 +19,6 @@ def served(quiet_fleet: Fleet) -> Iterator[Served]:
     yield running
     quiet_fleet.children.remove(running.child)
     assert running.child.end() == 0
-
-
-def test_a_notification_brings_a_look_at_once(quiet_fleet: Fleet) -> None:
-    """The outcome comes within three seconds; a bad signature is answered `false`, and nothing is read."""
-    person = quiet_fleet.person(zoom("pro_zoom"))
-    person.track(person.write("notified", "pro_zoom", timedelta(days=2), subscriptions=[]))
-    wait_until(
-        lambda: "join_url" in quiet_fleet.control.event(person.calendar_id, "notified")["conferencing"]
-    )
-    body = json.dumps(
-        {
-            "notification": {"interactions": [{"type": "conferencing_assigned"}]},
-            "event": {"calendar_id": person.calendar_id, "event_id": "notified"},
-        }
-    )
-
-    def hand_on(secret: str) -> object:
-        signature = sign(body.encode(), [secret])
-        return quiet_fleet.caller.call("receive_notification", body=body, signature=signature)
-
-    assert hand_on("guessed") is False
-    wait_until(quiet_fleet.drained, 10, what="the queues to drain")
-    assert quiet_fleet.requests(person.sub, path="/v1/events") == []
-    assert hand_on(CLIENT_SECRET) is True
-    person.outcome("assigned", "notified", 3)
 
 
 def test_a_channel_brings_the_relink_email_at_once(quiet_fleet: Fleet, served: Served) -> None:

@@ -17,7 +17,6 @@ from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, sent_about
 from worker.ledger.packing import CAUSES, unpack_event
-from worker.ledger.records import EventKey
 from worker.mail.compose import read_back
 
 #: Emails for one disconnection: the first, and these after it.
@@ -275,12 +274,6 @@ class Invariants:
         ledger = self.simulation.services.ledger
         found = cast("list[Any]", ledger.redis.zrange(f"{ledger.prefix}:{name}", 0, -1, withscores=True))
         return {sub.decode(): score for sub, score in found}
-
-    def recorded(self, sub: str, event_id: str) -> str | None:
-        """How the program records the event's state."""
-        key: EventKey = self.simulation.key(sub, event_id)
-        stored = self.simulation.services.ledger.find(sub, key)
-        return stored.event.last["state"] if stored and stored.event.last else None
 
     def unsettled(self) -> list[tuple[str, str]]:
         """The tracked events that are neither assigned nor closed."""

@@ -11,6 +11,7 @@ from tests.unit.builders import (
     CONNECTED,
     DAY,
     EXPIRED,
+    HOUR,
     LIKELY,
     MINUTE,
     NO_URL_INFERRED,
@@ -46,6 +47,7 @@ NO_LIST = userinfo(listed=False)
 NAMELESS = Want(Cause.CREDENTIALS_EXPIRED, CERTAIN, Remedy.RELINK_EMAIL, {"profile_id": "pro_a"})
 MISSING = failing("profile_missing")
 NO_URL = failing("missing_meeting_url")
+ASSIGNED = Notice(Interaction.ASSIGNED, None, NOW)
 
 
 @pytest.mark.parametrize(
@@ -85,12 +87,7 @@ def test_the_named_profile(asked: Request, profiles: Profiles, want: Want) -> No
         ("missing, yet connected, old", request(notice=MISSING, age=DAY + TICK), CONNECTED, UNEXPLAINED),
         ("missing, yet only disconnected", request(notice=MISSING), EXPIRED, expired()),
         ("unknown subtype", request(notice=failing("sunspots")), CONNECTED, generating()),
-        (
-            "assigned, yet pending",
-            request(notice=Notice(Interaction.ASSIGNED, None, NOW)),
-            CONNECTED,
-            generating(),
-        ),
+        ("assigned, yet pending", request(notice=ASSIGNED), CONNECTED, generating()),
     ),
 )
 def test_notifications(asked: Request, profiles: Profiles | None, want: Want) -> None:
@@ -112,29 +109,14 @@ AVAILABLE, UNAVAILABLE, UNSAID = (
         ("default, no list", request("default"), NO_LIST, generating(LIKELY)),
         ("default, missing", request("default", notice=MISSING), userinfo(), generating(LIKELY)),
         ("not on record", request(None), EXPIRED, generating(LIKELY)),
-        (
-            "integrated, disconnected",
-            request("integrated"),
-            OWN_LAPSED,
-            expired(LIKELY, "pro_google", "google"),
-        ),
+        ("integrated, lapsed", request("integrated"), OWN_LAPSED, expired(LIKELY, "pro_google", "google")),
         ("integrated, available", request("integrated", 10 * MINUTE), AVAILABLE, generating(LIKELY)),
-        (
-            "integrated, unavailable, young",
-            request("integrated", 2 * MINUTE - TICK),
-            UNAVAILABLE,
-            generating(LIKELY),
-        ),
-        (
-            "integrated, unavailable, at GRACE",
-            request("integrated", 2 * MINUTE),
-            UNAVAILABLE,
-            NO_URL_INFERRED,
-        ),
+        ("unavailable, young", request("integrated", 2 * MINUTE - TICK), UNAVAILABLE, generating(LIKELY)),
+        ("unavailable, at GRACE", request("integrated", 2 * MINUTE), UNAVAILABLE, NO_URL_INFERRED),
         ("integrated, not said", request("integrated", 10 * MINUTE), UNSAID, generating(LIKELY)),
         (
-            "integrated, calendar not listed",
-            request("integrated", 10 * MINUTE, calendar_id="cal_else"),
+            "calendar not listed",
+            request("integrated", HOUR, calendar_id="x"),
             UNAVAILABLE,
             generating(LIKELY),
         ),

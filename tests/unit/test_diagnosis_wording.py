@@ -36,6 +36,7 @@ LICENCE = "The licence or setting has to be fixed at the provider."
 NOTIFIED = "Cronofy notified us at 2026-12-01 11:55 UTC"
 WAITING = "Conferencing has been pending for 1 minute."
 RECONNECT = "Cronofy creates the conferencing once the user has reconnected the profile."
+EXPIRY = "disconnected: its credentials have expired."
 FUTURE = "Cronofy only creates conferencing for future events."
 UNLISTED = "The event asked for profile pro_a, which UserInfo no longer lists."
 OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", "google")),))
@@ -44,69 +45,52 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
 
 
 @pytest.mark.parametrize(
-    ("asked", "sighting", "profiles", "evidence"),
+    ("known", "evidence"),
     labelled(
         (
             "account refused",
-            request(),
-            Unauthorized("The grant is gone."),
-            None,
+            (request(), Unauthorized("The grant is gone."), None),
             ("The grant is gone.", "Nothing can be checked until the account is connected again."),
         ),
         (
             "missing",
-            request(),
-            Missing(),
-            None,
+            (request(), Missing(), None),
             ("Two reads, the second one wider, did not find the event, even among deleted ones.",),
         ),
-        ("deleted", request(), seen(deleted=True), None, ("Cronofy shows the event as deleted.",)),
-        ("assigned", request(), seen(join_url=URL), None, ("The event has its conferencing link.",)),
+        ("deleted", (request(), seen(deleted=True), None), ("Cronofy shows the event as deleted.",)),
+        ("assigned", (request(), seen(join_url=URL), None), ("The event has its conferencing link.",)),
         (
             "past, in the event's zone",
-            request(),
-            seen(at(NOW, "Pacific/Auckland")),
-            None,
+            (request(), seen(at(NOW, "Pacific/Auckland")), None),
             ("The start of the event, 2026-12-02 01:00 NZDT, has passed.", FUTURE),
         ),
         (
             "past, a whole day",
-            request(),
-            seen(day("2026-12-01", "UTC")),
-            None,
+            (request(), seen(day("2026-12-01", "UTC")), None),
             ("The start of the event, 2026-12-01, has passed.", FUTURE),
         ),
         (
             "disconnected",
-            request(),
-            seen(pending=False),
-            EXPIRED,
-            (ABSENT, "The zoom profile pro_a is disconnected: its credentials have expired.", RECONNECT),
+            (request(), seen(pending=False), EXPIRED),
+            (ABSENT, f"The zoom profile pro_a is {EXPIRY}", RECONNECT),
         ),
         (
             "disconnected, of no known provider",
-            request(),
-            seen(),
-            userinfo(lapsed(provider=None)),
-            ("The conferencing profile pro_a is disconnected: its credentials have expired.", RECONNECT),
+            (request(), seen(), userinfo(lapsed(provider=None))),
+            (f"The conferencing profile pro_a is {EXPIRY}", RECONNECT),
         ),
         (
             "calendar disconnected",
-            request("integrated"),
-            seen(pending=False),
-            OWN_LAPSED,
+            (request("integrated"), seen(pending=False), OWN_LAPSED),
             (
                 ABSENT,
-                "The google profile pro_google is disconnected: its credentials have expired. "
-                "It is probably the one this event uses.",
+                f"The google profile pro_google is {EXPIRY} It is probably the one this event uses.",
                 RECONNECT,
             ),
         ),
         (
             "removed, and nothing is listed",
-            request(notice=failing("profile_missing")),
-            seen(pending=False),
-            userinfo(listed=False),
+            (request(notice=failing("profile_missing")), seen(pending=False), userinfo(listed=False)),
             (
                 ABSENT,
                 UNLISTED,
@@ -117,30 +101,22 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
         (
             "removed, with a replacement",
-            request(),
-            seen(),
-            userinfo(profile("pro_b")),
+            (request(), seen(), userinfo(profile("pro_b"))),
             (UNLISTED, "The account's only other connected zoom profile is pro_b."),
         ),
         (
             "outage",
-            request(notice=failing()),
-            seen(pending=False),
-            CONNECTED,
+            (request(notice=failing()), seen(pending=False), CONNECTED),
             (ABSENT, f"{NOTIFIED} that the conferencing service is failing; it keeps trying."),
         ),
         (
             "no meeting URL, notified",
-            request(notice=failing("missing_meeting_url")),
-            seen(pending=False),
-            CONNECTED,
+            (request(notice=failing("missing_meeting_url")), seen(pending=False), CONNECTED),
             (ABSENT, f"{NOTIFIED} that the calendar's own service returned no meeting URL.", LICENCE),
         ),
         (
             "no meeting URL, by UserInfo",
-            request("integrated", age=3 * MINUTE),
-            seen(pending=False),
-            SWITCHED_OFF,
+            (request("integrated", age=3 * MINUTE), seen(pending=False), SWITCHED_OFF),
             (
                 ABSENT,
                 "The event asked for the calendar's own conferencing, which UserInfo says is unavailable.",
@@ -149,37 +125,27 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
         (
             "generating",
-            request(),
-            seen(pending=False),
-            CONNECTED,
+            (request(), seen(pending=False), CONNECTED),
             (ABSENT, WAITING, "Its profile pro_a is connected."),
         ),
         (
             "generating, explicit",
-            request("explicit"),
-            seen(),
-            CONNECTED,
+            (request("explicit"), seen(), CONNECTED),
             (WAITING, 'The event asked for "explicit", which uses no profile.'),
         ),
         (
             "generating, none",
-            request("none"),
-            seen(),
-            EXPIRED,
+            (request("none"), seen(), EXPIRED),
             (WAITING, 'The event asked for "none", which uses no profile.'),
         ),
         (
             "generating, default",
-            request("default"),
-            seen(),
-            CONNECTED,
+            (request("default"), seen(), CONNECTED),
             (WAITING, 'The event asked for "default", so we cannot tell which profile it uses.'),
         ),
         (
             "generating, no profile on record",
-            request(None),
-            seen(),
-            TWO_LAPSED,
+            (request(None), seen(), TWO_LAPSED),
             (
                 WAITING,
                 "The event has no profile on record, so we cannot tell which profile it uses.",
@@ -188,9 +154,7 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
         (
             "generating, a notification unconfirmed",
-            request(notice=failing("profile_missing")),
-            seen(),
-            CONNECTED,
+            (request(notice=failing("profile_missing")), seen(), CONNECTED),
             (
                 WAITING,
                 "Its profile pro_a is connected.",
@@ -199,16 +163,12 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
         (
             "generating, a notification and no UserInfo",
-            request(notice=failing("profile_missing")),
-            seen(),
-            None,
+            (request(notice=failing("profile_missing")), seen(), None),
             (WAITING,),
         ),
         (
             "unexplained, old",
-            request(age=2 * DAY),
-            seen(),
-            CONNECTED,
+            (request(age=2 * DAY), seen(), CONNECTED),
             (
                 "Conferencing has been pending for 2 days.",
                 "Its profile pro_a is connected.",
@@ -217,17 +177,15 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
         (
             "unexplained, near and nearly old",
-            request(age=DAY),
-            seen(at(NOW + 30 * MINUTE)),
-            None,
+            (request(age=DAY), seen(at(NOW + 30 * MINUTE)), None),
             ("Conferencing has been pending for 1 day.", "It starts in 30 minutes."),
         ),
     ),
 )
-def test_the_evidence(
-    asked: Request, sighting: Sighting, profiles: Profiles | None, evidence: tuple[str, ...]
-) -> None:
+def test_the_evidence(known: tuple[Request, Sighting, Profiles | None], evidence: tuple[str, ...]) -> None:
     """Each cause has exactly these sentences, in order."""
+    asked, sighting, profiles = known
+
     assert diagnose(asked, Observation(sighting, profiles), NOW, POLICY).evidence == evidence
 
 

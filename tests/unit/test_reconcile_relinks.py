@@ -43,13 +43,8 @@ def test_one_email_for_all_events() -> None:
 
     ((mail_id, email),) = result.emails
     assert result.listed == [("a", "b", "c")]
-    assert (email.to, email.name, email.provider_name, email.profile_name, email.reminder) == (
-        ADDRESS,
-        "Dana",
-        "zoom",
-        "dana",
-        0,
-    )
+    assert (email.to, email.name, email.reminder) == (ADDRESS, "Dana", 0)
+    assert (email.provider_name, email.profile_name) == ("zoom", "dana")
     assert email.relink_url == relink_url("pro_a")
     detail = {"profile_id": "pro_a", "mail_id": mail_id, "event_ids": ["a", "b", "c"]}
     assert result.outcomes == (
@@ -60,18 +55,11 @@ def test_one_email_for_all_events() -> None:
     assert all(verdict.outcomes == () for verdict in result.verdicts)
 
 
-def test_past_events_are_not_listed() -> None:
-    """An affected event that has begun no longer matters to the user."""
-    result = plan(
-        [tracked("a", start=FAR)], others=[tracked("b", start=NOW), tracked("c", start=NOW + SECOND)]
-    )
+def test_only_upcoming_events_are_listed() -> None:
+    """An event that has begun no longer matters to the user; one without a known start may be upcoming."""
+    others = [tracked("b", start=NOW), tracked("c", start=NOW + SECOND), tracked("d", body={"event_id": "d"})]
 
-    assert result.listed == [("a", "c")]
-
-
-def test_events_of_unknown_start_are_listed() -> None:
-    """An event without a known start may still be upcoming."""
-    assert plan([tracked("a", body={"event_id": "a"})]).listed == [("a",)]
+    assert plan([tracked("a", start=FAR)], others=others).listed == [("a", "c", "d")]
 
 
 OWN_EXPIRED = userinfo(calendars=(calendar(lapsed("pro_google")),))
@@ -94,18 +82,6 @@ def test_no_email(profiles: Profiles, profile_id: str) -> None:
     assert (result.emails, result.outcomes, result.episodes) == ((), (), {})
 
 
-@pytest.mark.parametrize(
-    ("profiles", "profile_id", "expected"),
-    [pytest.param(OWN_EXPIRED, "integrated", "pro_google", id="the calendar's")],
-)
-def test_likely_profiles_are_asked_for(profiles: Profiles, profile_id: str, expected: str) -> None:
-    """A profile that an event is probably waiting for is asked for as well."""
-    result = plan([tracked("a", profile_id=profile_id, start=FAR)], profiles)
-
-    assert list(result.episodes) == [expected]
-    assert len(result.emails) == 1
-
-
 def test_two_profiles_at_once() -> None:
     """Each disconnected profile has its own email, outcome and episode."""
     events = [tracked("a", start=FAR), tracked("b", profile_id="pro_b", start=FAR)]
@@ -120,13 +96,13 @@ def test_two_profiles_at_once() -> None:
 
 
 def test_one_profile_of_many_calendars() -> None:
-    """A calendar profile with several calendars is still one profile and one email."""
+    """A calendar's own profile, probably waited for, is asked for once, whatever its calendars."""
     owner = lapsed("pro_google", "google")
     calendars = (calendar(owner), replace(calendar(owner), calendar_id="cal_2"))
 
     result = plan([tracked("a", profile_id="integrated", start=FAR)], userinfo(calendars=calendars))
 
-    assert len(result.emails) == len(result.outcomes) == 1
+    assert (len(result.emails), len(result.outcomes), list(result.episodes)) == (1, 1, ["pro_google"])
 
 
 def test_later_events_cause_no_second_first_email() -> None:

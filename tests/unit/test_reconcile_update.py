@@ -34,11 +34,26 @@ def written(body: dict[str, Any], seen: Seen) -> dict[str, Any]:
     return update_body(tracked("booking-1", body=body), seen, NEW)
 
 
-def test_only_the_profile_changes() -> None:
-    """If nothing else changed, the body is the caller's own with the new profile."""
-    seen = read(BODY["start"], BODY["end"], BODY["summary"])
+AS_WRITTEN = (BODY["start"], BODY["end"], BODY["summary"])
+MOVED = ("2026-12-12T09:00:00Z", "2026-12-12T09:30:00Z", "Interview, moved")
+BARE = {"event_id": "booking-1", "conferencing": {"profile_id": "pro_a"}}
 
-    assert written(BODY, seen) == {**BODY, "conferencing": {"profile_id": NEW}}
+
+@pytest.mark.parametrize(
+    ("body", "shown", "sent"),
+    labelled(
+        ("nothing changed", BODY, AS_WRITTEN, AS_WRITTEN),
+        ("moved by a person", BODY, MOVED, MOVED),
+        ("emptied by a person", BODY, (None, None, ""), (*AS_WRITTEN[:2], "")),
+        ("the record fills in", BODY, (None, None, None), AS_WRITTEN),
+        ("the read fills in", BARE, AS_WRITTEN, AS_WRITTEN),
+    ),
+)
+def test_a_persons_changes_are_kept(body: dict[str, Any], shown: Any, sent: Any) -> None:
+    """Start, end and summary are sent as read, else as written; all but the profile stays the caller's."""
+    block = {"start": sent[0], "end": sent[1], "summary": sent[2], "conferencing": {"profile_id": NEW}}
+
+    assert written(body, read(*shown)) == {**body, **block}
 
 
 OURS = "https://hooks.example.com/webhooks/cronofy/key"
@@ -75,56 +90,6 @@ def test_our_subscription_is_beside_the_callers(recorded: dict[str, Any], sent: 
     assert written(body, read()).get("subscriptions") == recorded.get("subscriptions")
 
 
-def test_what_was_moved_stays_moved() -> None:
-    """A person's change of start, end and summary is not reverted."""
-    seen = read("2026-12-12T09:00:00Z", "2026-12-12T09:30:00Z", "Interview, moved")
-
-    sent = written(BODY, seen)
-
-    assert sent["start"] == "2026-12-12T09:00:00Z"
-    assert sent["end"] == "2026-12-12T09:30:00Z"
-    assert sent["summary"] == "Interview, moved"
-
-
-def test_an_emptied_summary_stays_empty() -> None:
-    """A person may also have emptied the summary."""
-    assert written(BODY, read(summary=""))["summary"] == ""
-
-
-def test_the_record_fills_in() -> None:
-    """What the read does not show is sent as the caller wrote it."""
-    sent = written(BODY, read())
-
-    assert (sent["start"], sent["end"], sent["summary"]) == (BODY["start"], BODY["end"], BODY["summary"])
-
-
-def test_the_read_fills_in() -> None:
-    """What the caller's record lacks is sent as the read shows it."""
-    body = {"event_id": "booking-1", "conferencing": {"profile_id": "pro_a"}}
-
-    sent = written(body, read("2026-12-11T10:00:00Z", "2026-12-11T11:00:00Z", "Interview"))
-
-    assert sent == {
-        "event_id": "booking-1",
-        "summary": "Interview",
-        "start": "2026-12-11T10:00:00Z",
-        "end": "2026-12-11T11:00:00Z",
-        "conferencing": {"profile_id": NEW},
-    }
-
-
-def test_attendees_are_not_sent_again() -> None:
-    """Attendees are a delta: sent again, they would be invited again."""
-    body = {**BODY, "attendees": {"invite": [{"email": "sam@example.org"}], "remove": []}}
-
-    assert "attendees" not in written(body, read())
-
-
-def test_the_description_stays_a_template() -> None:
-    """The description is the caller's, since a read returns it rendered."""
-    assert written(BODY, read())["description"] == "Join: {{ cronofy.conferencing.join_url }}"
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     labelled(
@@ -149,18 +114,12 @@ def test_other_fields_are_kept(name: str, value: Any) -> None:
     assert sent == {**BODY, name: value, "conferencing": {"profile_id": NEW}}
 
 
-def test_the_whole_conferencing_block_is_new() -> None:
-    """Nothing of the old conferencing block is mixed with the new profile."""
-    body = {**BODY, "conferencing": {"profile_id": "explicit", "join_url": "https://a.example/j"}}
+def test_what_is_never_sent_again() -> None:
+    """Attendees, which would be invited again, the old conferencing block, and another event's id."""
+    changed = {"attendees": {"invite": [{"email": "sam@example.org"}], "remove": []}, "event_id": "booking-2"}
+    body = {**BODY, **changed, "conferencing": {"profile_id": "explicit", "join_url": "https://a.example/j"}}
 
-    assert written(body, read())["conferencing"] == {"profile_id": NEW}
-
-
-def test_the_event_is_the_tracked_one() -> None:
-    """The event's id is the key's, so that no second event can be created."""
-    sent = update_body(tracked("booking-1", body={**BODY, "event_id": "booking-2"}), read(), NEW)
-
-    assert sent["event_id"] == "booking-1"
+    assert written(body, read()) == {**BODY, "conferencing": {"profile_id": NEW}}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.builders import (
     CALENDAR,
+    CONNECTED,
     DAY,
     HOUR,
     MINUTE,
@@ -17,6 +18,7 @@ from tests.unit.builders import (
     POLICY,
     SECOND,
     SUB,
+    URL,
     at,
     calendar,
     concluded,
@@ -28,18 +30,15 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from worker.diagnosis.model import Cause, Missing, Profiles, Seen, Unauthorized
+from worker.diagnosis.model import Cause, Missing, Profiles, Unauthorized
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, TrackedEvent, Write, from_ms, to_ms
 from worker.reconcile.failure import unread
 from worker.reconcile.relinks import RelinkNote
 from worker.reconcile.verdict import Verdict, WriteEnd, WriteResult
 
-URL = "https://zoom.example/j/1"
-CONNECTED = userinfo(profile("pro_a"))
 FAILING = ("conferencing_failing", None, to_ms(NOW - 5 * MINUTE))
 NO_URL = ("conferencing_failing", "missing_meeting_url", to_ms(NOW - 5 * MINUTE))
-SINCE = "2026-12-01T11:55:00+00:00"
 
 
 def outcome(
@@ -47,6 +46,14 @@ def outcome(
 ) -> tuple[Outcome, ...]:
     """The event's single outcome."""
     return (Outcome(kind, SUB, now, CALENDAR, "booking-1", cause, detail),)
+
+
+def assigned(provider: str | None) -> tuple[Outcome, ...]:
+    """It has its link."""
+    return outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": provider})
+
+
+DELAYED = outcome(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": "2026-12-01T11:55:00+00:00"})
 
 
 def reason_of(verdict: Verdict) -> str:
@@ -63,30 +70,12 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
 @pytest.mark.parametrize(
     ("event", "sighting", "profiles", "outcomes"),
     labelled(
-        (
-            "assigned",
-            tracked(),
-            seen(join_url=URL, provider_name="zoom"),
-            None,
-            outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": "zoom"}),
-        ),
-        (
-            "assigned, provider not said",
-            tracked(),
-            seen(join_url=URL),
-            None,
-            outcome(OutcomeType.ASSIGNED, None, {"join_url": URL, "provider_name": None}),
-        ),
+        ("assigned", tracked(), seen(join_url=URL, provider_name="zoom"), None, assigned("zoom")),
+        ("assigned, provider not said", tracked(), seen(join_url=URL), None, assigned(None)),
         ("past", tracked(), seen(at(NOW)), None, outcome(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {})),
         ("missing", tracked(), Missing(), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
         ("deleted", tracked(), seen(deleted=True), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
-        (
-            "outage",
-            tracked(notice=FAILING),
-            seen(),
-            CONNECTED,
-            outcome(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": SINCE}),
-        ),
+        ("outage", tracked(notice=FAILING), seen(), CONNECTED, DELAYED),
         ("generating", tracked(), seen(), CONNECTED, ()),
         ("generating, delayed", tracked(age=HOUR), seen(), CONNECTED, ()),
         ("disconnected: told once per profile, not here", tracked(), seen(), userinfo(lapsed()), ()),
@@ -102,6 +91,8 @@ def test_outcomes_of_each_state(
 
     assert verdict.outcomes == outcomes
     assert verdict.change.outcomes == outcomes
+    final = {OutcomeType.ASSIGNED, OutcomeType.CLOSED}
+    assert verdict.change.settle is any(outcome.type in final for outcome in outcomes)
     assert verdict.escalation is None
 
 
@@ -165,55 +156,21 @@ def test_reported_again_when_waiting_begins_again() -> None:
 
 def test_escalations_about_different_things() -> None:
     """An event may be escalated about two things of one cause, but only once about each."""
-    about = [RelinkNote(late="Reminded before."), RelinkNote(late="Reminded before.")]
-    verdict = concluded(tracked(), seen(), userinfo(lapsed()), relink=about[0])
-    second = concluded(verdict.after, seen(), userinfo(lapsed()), relink=about[1])
+    about = RelinkNote(late="Reminded before.")
+    verdict = concluded(tracked(), seen(), userinfo(lapsed()), relink=about)
+    second = concluded(verdict.after, seen(), userinfo(lapsed()), relink=about)
     other = concluded(second.after, seen(), userinfo(profile("pro_b")), write=INCOMPLETE)
 
     assert [len(v.outcomes) for v in (verdict, second, other)] == [1, 0, 1]
     assert reason_of(other) == "It has no end."
 
 
-@pytest.mark.parametrize(
-    ("sighting", "settled", "looked_at_again"),
-    labelled(
-        ("assigned", seen(join_url=URL), True, False),
-        ("past", seen(at(NOW)), True, False),
-        ("gone", Missing(), True, False),
-        ("refused", Unauthorized("The grant is gone."), False, False),
-        ("pending", seen(), False, True),
-    ),
-)
-def test_what_is_settled(sighting: Any, settled: bool, looked_at_again: bool) -> None:
-    """Only assigned and closed are settled; a refused account's events wait without looks."""
-    verdict = concluded(tracked(), sighting, CONNECTED)
-
-    assert verdict.change.settle is settled
-    assert (verdict.after.next_look is not None) is looked_at_again
-
-
-@pytest.mark.parametrize(
-    ("previous", "start", "interval", "away"),
-    labelled(
-        ("first", None, NOW + 10 * DAY, 30 * SECOND, 30 * SECOND),
-        ("doubled", 30.0, NOW + 10 * DAY, MINUTE, MINUTE),
-        ("longest", 21600.0, NOW + 10 * DAY, 6 * HOUR, 6 * HOUR),
-        ("soon to start", 21600.0, NOW + 4 * HOUR, 6 * HOUR, HOUR),
-    ),
-)
-def test_intervals(previous: float | None, start: datetime, interval: timedelta, away: timedelta) -> None:
-    """Each look doubles the interval; the start brings the next look nearer without resetting it."""
-    verdict = concluded(tracked(start=start, interval=previous), None, CONNECTED)
-
-    assert verdict.after.interval == interval.total_seconds()
-    assert verdict.after.next_look == to_ms(NOW + away)
-
-
 def test_the_record_keeps_the_diagnosis() -> None:
-    """After a look the record has its diagnosis, and earlier failed looks are cleared."""
-    verdict = concluded(tracked(failures=3), seen(), userinfo(lapsed()))
+    """After a look the record has its diagnosis and interval, and earlier failed looks are cleared."""
+    verdict = concluded(tracked(failures=3, interval=30.0), seen(), userinfo(lapsed()))
 
-    assert verdict.after.failures == 0
+    assert (verdict.after.failures, verdict.after.interval) == (0, 60.0)
+    assert verdict.after.next_look == to_ms(NOW + MINUTE)
     assert verdict.after.cause is Cause.CREDENTIALS_EXPIRED
     assert verdict.after.last == {
         "state": "pending",
@@ -329,14 +286,6 @@ def test_put_off_write() -> None:
     assert verdict.after.request.wrote == frozenset()
     later = concluded(verdict.after, seen(join_url=URL), None, NOW + HOUR)
     assert [outcome.type for outcome in later.outcomes] == [OutcomeType.ASSIGNED]
-
-
-def test_the_verdict_names_its_event() -> None:
-    """A verdict changes the record that was claimed."""
-    verdict = concluded(tracked("booking-7"), Seen(start=at(NOW + DAY), end=None, summary="Moved"), CONNECTED)
-
-    assert verdict.change.before.event == tracked("booking-7")
-    assert verdict.change.after.summary == "Moved"
 
 
 @pytest.mark.parametrize(
