@@ -59,7 +59,6 @@ class Caller:
     """Another service: it has Celery, the broker's URL, and the names in the contract."""
 
     def __init__(self, url: str, results: str | None = None) -> None:
-        """Connect to the broker; `results` is the result backend, if it is elsewhere."""
         self._app = Celery(broker=url, backend=results or url, set_as_current=False)
         # Without results there is no need for a backend.
         self._teller = Celery(broker=url, set_as_current=False)
@@ -73,7 +72,6 @@ class Caller:
         self._teller.close()
 
     def call(self, task: str, /, **kwargs: Any) -> Any:
-        """Send a task and wait for its result."""
         return _wait_for(self._send(task, (), kwargs))
 
     def send(self, task: str, /, **kwargs: Any) -> None:
@@ -139,7 +137,6 @@ class Fleet:
         return self.children[0]
 
     def start(self, *args: str) -> Child:
-        """Start another command."""
         child = Child(self.home, self.env, self.log, *args)
         self.children.append(child)
         return child
@@ -154,18 +151,15 @@ class Fleet:
         assert self.caller.call("explain", sub="nobody", calendar_id="none", event_id="none") is None
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM to all."""
         for child in self.children:
             child.ask_to_end()
 
     def end(self) -> None:
-        """End all at the same time."""
         self.ask_to_end()
         for child in self.children:
             child.end()
 
     def run(self, *args: str) -> CompletedProcess[str]:
-        """Run a command with the fleet's settings."""
         return run_command(self.home, self.env, *args)
 
     def logged(self, event: str) -> list[Json]:
@@ -195,7 +189,6 @@ class Fleet:
         return [request for request in logged if (request["sub"], request["method"]) == (sub, "GET")]
 
     def answered(self, task_id: str) -> bool:
-        """Whether a task has its result."""
         return bool(self.redis.exists(f"celery-task-meta-{task_id}"))
 
     def drained(self) -> bool:
@@ -214,7 +207,6 @@ class Person:
     """An account at Cronofy with one calendar, connected to the fleet."""
 
     def __init__(self, fleet: Fleet, sub: str, profiles: list[Json], fields: Json) -> None:
-        """Create the account at Cronofy."""
         self.fleet, self.sub, self.calendar_id = fleet, sub, f"cal_{sub}"
         self.email = f"{sub}@example.org"
         calendar = {"provider_name": "google", "calendars": [{"calendar_id": self.calendar_id}]}
@@ -244,14 +236,12 @@ class Person:
         return body
 
     def track(self, body: Json, **fields: Any) -> None:
-        """Track the event."""
         event = {"sub": self.sub, "calendar_id": self.calendar_id, "event": body}
         assert self.fleet.caller.call("track", **event, **fields) is True
 
     def write_and_track(
         self, event_id: str, profile_id: str, start: timedelta = timedelta(days=2), **fields: Any
     ) -> Json:
-        """Write the event, then track it."""
         body = self.write(event_id, profile_id, start)
         self.track(body, **fields)
         return body
@@ -275,12 +265,10 @@ class Person:
         return sorted(pairs, key=str)
 
     def mails(self) -> list[Json]:
-        """The emails to this person."""
         return [mail for mail in self.fleet.control.mail() if self.email in mail["to"]]
 
 
 def zoom(profile_id: str, **fields: Any) -> Json:
-    """A Zoom profile."""
     return {"profile_id": profile_id, "provider_name": "zoom", "profile_name": "Zoom", **fields}
 
 

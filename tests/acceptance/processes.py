@@ -51,7 +51,6 @@ class Child:
     """A running `reconciler` command, in its own process group."""
 
     def __init__(self, home: Path, env: Mapping[str, str], log: Path, *args: str) -> None:
-        """Start it; its output and its children's is appended to `log`."""
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [RECONCILER, *args], cwd=home, env=env, stdout=output, stderr=output, start_new_session=True
@@ -59,7 +58,6 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The command's own pid."""
         return self.process.pid
 
     def role(self, name: str) -> int | None:
@@ -75,7 +73,6 @@ class Child:
         return None
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM to the command itself, unless it has ended."""
         self.process.terminate()
 
     def end(self, seconds: float = 20.0) -> int:

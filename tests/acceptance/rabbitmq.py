@@ -28,7 +28,6 @@ class RabbitMQ:
     """One node; its data is in its directory and survives a restart."""
 
     def __init__(self, home: Path) -> None:
-        """`home` is created if missing."""
         home.mkdir(exist_ok=True)
         self._port, epmd = free_port(), free_port()
         self._log = home / "out.log"
@@ -53,26 +52,21 @@ class RabbitMQ:
 
     @property
     def url(self) -> str:
-        """The broker's URL."""
         return f"amqp://guest:guest@127.0.0.1:{self._port}//"
 
     def start(self) -> None:
-        """Start the node, and wait until it answers."""
         self._node = self._run(str(SCRIPTS / "rabbitmq-server"))
         wait_until(self._listens, 60, what="RabbitMQ")
 
     def kill(self) -> None:
-        """Kill the node and its child processes with SIGKILL."""
         self._end(signal.SIGKILL)
 
     def control(self, *args: str) -> None:
-        """Run ``rabbitmqctl``."""
         subprocess.run(
             [SCRIPTS / "rabbitmqctl", *args], env=self._env, check=True, capture_output=True, timeout=60
         )
 
     def close(self) -> None:
-        """End everything."""
         self._end(signal.SIGTERM)
         self._epmd.kill()
         self._epmd.wait()
@@ -98,7 +92,6 @@ class RabbitMQ:
 
 @contextmanager
 def rabbitmq(home: Path) -> Iterator[RabbitMQ]:
-    """A running node."""
     broker = RabbitMQ(home)
     try:
         broker.start()

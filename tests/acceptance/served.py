@@ -25,7 +25,6 @@ class Served:
         wait_until(self.is_ready, 30, 0.1, what="serve to be ready")
 
     def is_ready(self) -> bool:
-        """Whether it can reach the ledger and the broker."""
         try:
             return httpx.get(f"{self.url}/readyz", timeout=3, trust_env=False).is_success
         except httpx.HTTPError:

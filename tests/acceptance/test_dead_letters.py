@@ -16,7 +16,6 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def clean_fleet(quiet_fleet: Fleet) -> Iterator[Fleet]:
-    """A fleet without dead letters."""
     quiet_fleet.redis.delete("reconciler:dead-letters")
     yield quiet_fleet
     quiet_fleet.redis.delete("reconciler:dead-letters")

@@ -33,7 +33,6 @@ class Host:
     children: dict[str, Child] = field(default_factory=dict)
 
     def check(self, role: str) -> tuple[int, str]:
-        """The probe's exit code and output."""
         run = run_command(self.home, self.env, "healthcheck", role, "--stale-after", str(STALE))
         return run.returncode, run.stdout + run.stderr
 

@@ -99,7 +99,6 @@ class Terminal:
     """A command on its own terminal, 80 columns wide."""
 
     def __init__(self, fleet: Fleet, *args: str) -> None:
-        """Start the command."""
         self._end, inner = pty.openpty()
         env = {**fleet.env, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"}
         self.process = subprocess.Popen(
@@ -117,15 +116,12 @@ class Terminal:
         self.shown = ""
 
     def until(self, words: str) -> None:
-        """Wait until this text was shown."""
         wait_until(lambda: words in self._read(), 20, what=f"{words!r} on the terminal")
 
     def type(self, keys: str) -> None:
-        """Type, as a person does."""
         os.write(self._end, keys.encode())
 
     def code(self) -> int:
-        """The exit code, once it has ended."""
         deadline = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < deadline:
             self._read()

@@ -20,7 +20,6 @@ pytestmark = needs_rabbitmq
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """The broker."""
     with rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as running:
         yield running
 
@@ -61,7 +60,6 @@ def _arrive(broker: RabbitMQ, outcome_ids: set[str]) -> None:
 
 
 def _doctor(fleet: Fleet) -> Mapping[str, str]:
-    """The doctor's result for each check."""
     return {check["name"]: check["state"] for check in json.loads(fleet.run("doctor", "--json").stdout)}
 
 

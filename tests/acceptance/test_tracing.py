@@ -44,7 +44,6 @@ class Collected:
 
 @pytest.fixture(scope="module")
 def collected() -> Iterator[Collected]:
-    """A collector on a free port."""
     collected = Collected()
 
     class Handler(BaseHTTPRequestHandler):

@@ -28,18 +28,15 @@ class Callers:
     invariants: Invariants = field(init=False)
 
     def __post_init__(self) -> None:
-        """Set up the invariants."""
         self.invariants = Invariants(self.simulation)
 
     @property
     def cronofy(self) -> Cronofy:
-        """The simulation's Cronofy."""
         return self.simulation.cronofy
 
     # Accounts.
 
     def join(self, sub: str) -> None:
-        """Somebody joins Cronofy."""
         self.cronofy.join(sub, PROFILES.items())
 
     def connect(self, sub: str) -> None:
@@ -54,29 +51,24 @@ class Callers:
         accept.connect_account(self.simulation.services, ConnectAccount(sub=sub, refresh_token=token))
 
     def revoke(self, sub: str) -> None:
-        """The person revokes our authorisation."""
         self.cronofy.world.registry.revoke_refresh_token(sub)
         self.expire(sub)
 
     def expire(self, sub: str) -> None:
-        """The access tokens expire."""
         self.cronofy.world.registry.expire_access_tokens(sub)
 
     def forget(self, sub: str) -> None:
-        """The program is asked to forget the account."""
         accept.forget_account(self.simulation.services, AccountOnly(sub=sub))
         self.invariants.forgotten(sub)
 
     # Events.
 
     def write_and_track(self, sub: str, event_id: str, away: timedelta, profile_id: str) -> None:
-        """A caller writes an event at Cronofy and tracks it."""
         body = body_of(event_id, self._in(away), profile_id)
         self.cronofy.world.upsert(self.cronofy.account(sub), calendar_of(sub), body, via="sandbox")
         self.track(sub, event_id)
 
     def track(self, sub: str, event_id: str) -> None:
-        """A caller tracks an event, for the first time or again."""
         event = self.cronofy.event(sub, event_id)
         if event is None or event.profile_id is None:
             return
@@ -87,20 +79,17 @@ class Callers:
         self.invariants.tracked(sub, event_id)
 
     def untrack(self, sub: str, event_id: str) -> None:
-        """A caller untracks an event."""
         one = OneEvent(sub=sub, calendar_id=calendar_of(sub), event_id=event_id)
         accept.untrack(self.simulation.services, one)
         self.invariants.untracked(sub, event_id)
 
     def move(self, sub: str, event_id: str, away: timedelta) -> None:
-        """A person moves an event."""
         if self.cronofy.event(sub, event_id):
             start = self._in(away)
             end = (start + HALF_AN_HOUR).isoformat()
             self.cronofy.world.move(calendar_of(sub), event_id, start=start.isoformat(), end=end)
 
     def delete(self, sub: str, event_id: str) -> None:
-        """A person deletes an event."""
         if self.cronofy.event(sub, event_id):
             self.cronofy.world.delete_by_owner(calendar_of(sub), event_id)
 
@@ -153,7 +142,6 @@ class Callers:
         self.invariants.episodes[sub, profile_id] += 1
 
     def remove(self, sub: str, profile_id: str) -> None:
-        """The user removes a profile."""
         self.cronofy.advance()
         if self.cronofy.profile(sub, profile_id):
             self.cronofy.world.registry.remove_profile(sub, profile_id)

@@ -81,7 +81,6 @@ class Cronofy:
         self.begin()
 
     def begin(self) -> None:
-        """Start with an empty sandbox."""
         #: What happens to the next calls, one each.
         self.disturbances: deque[Disturbance] = deque()
         #: What happens to every other call.
@@ -97,7 +96,6 @@ class Cronofy:
         self._asgi = httpx.ASGITransport(build_app(sandbox))
 
     def close(self) -> None:
-        """Close the event loop."""
         self._loop.close()
 
     # State.
@@ -121,19 +119,15 @@ class Cronofy:
                 self.stick(event, self.is_stuck(event))
 
     def subs(self) -> list[str]:
-        """All accounts."""
         return [account.sub for account in self.world.registry.accounts()]
 
     def account(self, sub: str) -> Account:
-        """One person's account."""
         return self.world.registry.account(sub)
 
     def profile(self, sub: str, profile_id: str) -> ConferencingProfile | None:
-        """A conferencing profile, or None once it is removed."""
         return self.account(sub).conferencing_profile(profile_id)
 
     def works(self, sub: str, profile_id: str) -> bool:
-        """Whether conferences can be made with the profile."""
         profile = self.profile(sub, profile_id)
         return profile is not None and profile.connected
 
@@ -145,11 +139,9 @@ class Cronofy:
             return None
 
     def events(self, sub: str) -> list[Event]:
-        """All of a person's events."""
         return list(self.world.events(calendar_of(sub)))
 
     def is_stuck(self, event: Event) -> bool:
-        """Whether this event gets no conference, without a reason."""
         return (event.calendar_id, event.event_id) in self.world.stuck
 
     def stick(self, event: Event, stuck: bool) -> None:
@@ -164,7 +156,6 @@ class Cronofy:
     # The program's requests.
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request, faulty or not."""
         self.calls += 1
         self.advance()
         disturb = self.disturbances.popleft() if self.disturbances else self.disturb
@@ -257,17 +248,14 @@ def nonsense(_request: httpx.Request, _answer: Answer) -> httpx.Response:
 
 
 def calendar_of(sub: str) -> str:
-    """The id of a person's only calendar."""
     return f"cal_{sub}"
 
 
 def join_url(event: Event) -> str | None:
-    """The event's conference, if it has one."""
     return (event.conferencing or {}).get("join_url")
 
 
 def body_of(event_id: str, start: datetime, profile_id: str) -> dict[str, Any]:
-    """A caller's event body."""
     return {
         "event_id": event_id,
         "summary": f"Meeting {event_id}",

@@ -70,7 +70,6 @@ class Effects:
 
     @property
     def struck(self) -> bool:
-        """Whether the glitch has happened."""
         return self._glitch is not None and len(self.names) >= self._glitch.number
 
 

@@ -29,7 +29,6 @@ class EndState:
 
 
 def end_state(stage: Stage, world: World) -> EndState:
-    """The current state."""
     account = stage.services.ledger.account(world.sub)
     mails = {mail["message_id"]: (mail["to"][0], mail["subject"]) for mail in world.control.mail()}
     return EndState(

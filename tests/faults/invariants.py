@@ -59,19 +59,16 @@ class Invariants:
     _answered: set[tuple[str, str, str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Observe the mail server from now on."""
         self.simulation.mail_server.watch = self._check_delivery
 
     # Input.
 
     def tracked(self, sub: str, event_id: str) -> None:
-        """The program was asked to track this event."""
         self._read_news()
         self._trackings += 1
         self.watched[sub, event_id] = Watched(self._trackings)
 
     def untracked(self, sub: str, event_id: str) -> None:
-        """The program was asked to untrack it."""
         self._read_news()
         self.watched.pop((sub, event_id), None)
 
@@ -255,7 +252,6 @@ class Invariants:
                 self.wrongs.append(f"{sub} has {held} pending, not {tracked}")
 
     def _check_gauges(self) -> None:
-        """The gauges match the hashes."""
         ledger = self.simulation.services.ledger
         counted: Counter[str] = Counter()
         for sub in self.simulation.cronofy.subs():
@@ -276,7 +272,6 @@ class Invariants:
         return {sub.decode(): score for sub, score in found}
 
     def unsettled(self) -> list[tuple[str, str]]:
-        """The tracked events that are neither assigned nor closed."""
         return [key for key, watched in self.watched.items() if watched.final is None]
 
 

@@ -71,7 +71,6 @@ class MixedAccounts:
     """All of them at one sandbox, looked at by one process."""
 
     def __init__(self, stage: Stage) -> None:
-        """Start all accounts."""
         self.stage = stage
         self._first = stage.begin()  # also an account without events
         self.control = self._first.control
@@ -107,11 +106,9 @@ class MixedAccounts:
 
     @property
     def events(self) -> int:
-        """The number of events."""
         return sum(role.events for role in ROLES)
 
     def relink(self) -> None:
-        """One of the users asked to reconnect a profile does so."""
         self.control.reconnect_profile(self.worlds["lapsed"].sub, "lapsed_0")
 
     def round(self) -> None:

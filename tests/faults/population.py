@@ -75,7 +75,6 @@ class Population:
         return population
 
     def __len__(self) -> int:
-        """The number of events."""
         return len(self.people) * len(self.events)
 
     def track(self) -> Iterator[Json]:
@@ -126,7 +125,6 @@ class Population:
         return self.result()
 
     def result(self) -> Result:
-        """The result so far."""
         subs = {person.sub: kind for kind, person in self.people}
         outcomes = Counter(
             (o["type"], o["sub"], o["event_id"]) for o in self.fleet.outcomes() if o["sub"] in subs
@@ -151,7 +149,6 @@ class Population:
         )
 
     def leased(self) -> Collection[str]:
-        """The accounts currently leased."""
         members: Collection[bytes] = self.fleet.redis.zrange("reconciler:leased", 0, -1)  # type: ignore[assignment]
         return {member.decode() for member in members}
 

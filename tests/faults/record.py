@@ -37,7 +37,6 @@ class Row:
     place: tuple[str, int] = ("", 0)
 
     def add(self, more: Row) -> None:
-        """Add another row of the same fault."""
         self.injected += more.injected
         self.events += more.events
         self.lost += more.lost
@@ -46,7 +45,6 @@ class Row:
         self.place = min(self.place, more.place)
 
     def cells(self, fault: str) -> dict[str, str | int | float | None]:
-        """The row's cells, in the order of the headings."""
         return {
             "fault": fault,
             "times injected": self.injected,
@@ -92,11 +90,9 @@ class Run:
 
     @property
     def form(self) -> str:
-        """Long or quick."""
         return "long" if self.long else "quick"
 
     def report(self) -> Report:
-        """The table."""
         return Report(
             NAME,
             "Faults",

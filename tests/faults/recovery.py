@@ -36,7 +36,6 @@ class Recovery:
 
     @property
     def twice(self) -> int:
-        """Everything done or published more than once."""
         return self.writes + self.mails + self.repeats
 
     def enter(self, record: Record, fault: str, expected: EndState) -> None:

@@ -64,7 +64,6 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url_of(self, user: str, password: str) -> str:
-        """The server's URL for a user."""
         login = f"{user}:{password}@" if password else ""
         if self._tls is None:
             return f"redis://{login}127.0.0.1:{self.port}/0"
@@ -91,13 +90,11 @@ class Server:
         self._process.wait(5)
 
     def stop(self) -> None:
-        """Stop it in an orderly way, if it runs."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(10)
 
     def set(self, **config: Any) -> None:
-        """Change its configuration while it runs."""
         for name, value in config.items():
             self.client.config_set(name.replace("_", "-"), value)
 

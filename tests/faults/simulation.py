@@ -53,13 +53,11 @@ class Clock:
     """
 
     def __init__(self, redis: Redis, prefix: str) -> None:
-        """`prefix` is that of the keys to age."""
         self._redis, self._prefix, self._key = redis, prefix, f"clock-of-{prefix}"
         self._age = redis.register_script(self._AGE)
         self.reset()
 
     def reset(self) -> None:
-        """Back to the beginning."""
         self._redis.set(self._key, to_ms(BEGINNING))
 
     def now(self) -> datetime:
@@ -67,7 +65,6 @@ class Clock:
         return from_ms(self._redis.incr(self._key))
 
     def advance(self, span: timedelta) -> None:
-        """Advance the clock."""
         self._age(keys=[self._key], args=[f"{self._prefix}:*", max(1, int(span.total_seconds() * 1000))])
 
     def in_script(self, text: str) -> str:
@@ -85,7 +82,6 @@ class MailServer:
     """The mail server: accepts every email unless told otherwise."""
 
     def __init__(self) -> None:
-        """Empty, accepting everything."""
         self.taken: list[EmailMessage] = []
         #: What happens to the next emails.
         self.refusals: list[MailError] = []
@@ -93,7 +89,6 @@ class MailServer:
         self.watch: Callable[[EmailMessage], None] = lambda _: None
 
     def send(self, message: EmailMessage) -> None:
-        """Accept or refuse an email."""
         if self.refusals:
             raise self.refusals.pop(0)
         self.watch(message)
@@ -194,11 +189,9 @@ class Simulation:
     # For observers.
 
     def key(self, sub: str, event_id: str) -> EventKey:
-        """An event's key."""
         return EventKey(calendar_of(sub), event_id)
 
     def begin(self) -> None:
-        """Start over, empty."""
         ledger = self.services.ledger
         keys = list(ledger.redis.scan_iter(match=f"{ledger.prefix}:*", count=1000))
         if keys:

@@ -23,7 +23,6 @@ OPERATOR = "operator@example.org"
 
 @pytest.fixture
 def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) -> Iterator[Begin]:
-    """Starts a world at the empty sandbox."""
     yield from beginning(running, redis_url, prefix, tmp_path)
 
 
@@ -54,7 +53,6 @@ class QueuedEmail:
 
     @property
     def waits(self) -> bool:
-        """Whether it is still in the outbox."""
         return [mail_id for mail_id, _ in self._outbox()] == [self.mail_id]
 
     def try_once(self) -> timedelta:
@@ -69,7 +67,6 @@ class QueuedEmail:
         self.ledger.redis.zadd(f"{self.ledger.prefix}:outbox", {self.mail_id: 0}, xx=True)
 
     def arrived(self) -> list[str]:
-        """The Message-IDs in the mailbox, in order."""
         return [mail["message_id"] for mail in self.world.control.mail()]
 
 

@@ -79,17 +79,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(sub=SUBS, event=EVENTS, away=AWAY, profile=PROFILES)
     def write_and_track(self, sub: str, event: str, away: timedelta, profile: str) -> None:
-        """A caller writes and tracks an event, for the first time or again."""
         self.callers.write_and_track(sub, event, away, profile)
 
     @rule(sub=SUBS, event=EVENTS, act=st.sampled_from(["track", "untrack", "reconcile", "delete", "stick"]))
     def about_an_event(self, sub: str, event: str, act: str) -> None:
-        """Something happens to one event."""
         getattr(self.callers, act)(sub, event)
 
     @rule(sub=SUBS, event=EVENTS, away=AWAY)
     def move(self, sub: str, event: str, away: timedelta) -> None:
-        """A person moves an event."""
         self.callers.move(sub, event, away)
 
     @rule(sub=SUBS, event=EVENTS, interaction=INTERACTIONS)
@@ -99,7 +96,6 @@ class Life(RuleBasedStateMachine):
 
     @rule(sub=SUBS, profile=PROFILES, act=st.sampled_from(["lose", "lose", "link", "remove"]))
     def about_a_profile(self, sub: str, profile: str, act: str) -> None:
-        """A profile is disconnected, connected again, or removed."""
         getattr(self.callers, act)(sub, profile)
 
     @rule(
@@ -116,7 +112,6 @@ class Life(RuleBasedStateMachine):
 
     @rule(names=st.lists(TROUBLES, min_size=1, max_size=4))
     def trouble(self, names: list[str]) -> None:
-        """The next calls fail."""
         self.simulation.cronofy.disturbances.extend(_trouble(self.simulation.cronofy, name) for name in names)
 
     @rule(
@@ -153,7 +148,6 @@ class Life(RuleBasedStateMachine):
 
     @rule(paused=st.booleans())
     def pause(self, paused: bool) -> None:
-        """An operator pauses or resumes the fleet."""
         self.simulation.services.ledger.set_paused(paused)
 
     # Messages.
@@ -173,17 +167,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(span=SPANS)
     def nobody_works(self, span: timedelta) -> None:
-        """Time passes while nothing runs."""
         self.simulation.clock.advance(span)
 
     @rule(span=SPANS)
     def all_work(self, span: timedelta) -> None:
-        """The fleet works."""
         self.simulation.work(span)
 
     @rule()
     def a_good_day(self) -> None:
-        """A day in which the fleet works undisturbed."""
         self.simulation.services.ledger.set_paused(False)
         self.simulation.work(timedelta(days=1))
 
@@ -191,7 +182,6 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def all_is_true(self) -> None:
-        """The invariants hold."""
         self.callers.invariants.check()
 
     def teardown(self) -> None:

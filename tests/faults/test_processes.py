@@ -20,7 +20,6 @@ from tests.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A worker and beat."""
     with fleet_of_roles(tmp_path_factory.mktemp("processes")) as running:
         yield running
 

@@ -68,7 +68,6 @@ def all_at_once(fleet: list[Services], act: Callable[[Services], T]) -> list[T]:
 
 
 def refreshes(running: RunningSandbox) -> int:
-    """How many token refreshes were requested."""
     return len(running.control.requests("/oauth/token"))
 
 

@@ -63,12 +63,10 @@ def relink_url(profile_id: str) -> str:
 
 
 def at(moment: datetime, tzid: str | None = None) -> EventTime:
-    """A start or end at that time."""
     return EventTime(moment, all_day=False, tzid=tzid, wire=moment.isoformat())
 
 
 def day(text: str, tzid: str) -> EventTime:
-    """The start of a whole day in a zone."""
     parsed = parse_event_time({"time": text, "tzid": tzid})
     assert parsed is not None
     return parsed
@@ -85,17 +83,14 @@ def profile(
 
 
 def lapsed(profile_id: str = "pro_a", provider: str | None = "zoom") -> Profile:
-    """A disconnected profile."""
     return profile(profile_id, connected=False, provider=provider)
 
 
 def calendar(owner: Profile | None = None, integrated: bool | None = None) -> Calendar:
-    """The calendar of the events here."""
     return Calendar(CALENDAR, owner or profile("pro_google", provider="google"), integrated)
 
 
 def userinfo(*conferencing: Profile, calendars: tuple[Calendar, ...] = (), listed: bool = True) -> Profiles:
-    """A well-formed UserInfo."""
     return Profiles(conferencing, calendars, listed)
 
 
@@ -122,7 +117,6 @@ def request(profile_id: str | None = "pro_a", age: timedelta = MINUTE, **changed
 
 
 def event_body(event_id: str = "booking-1", start: datetime | None = None) -> dict[str, Any]:
-    """What a caller sent to Cronofy."""
     begins = start or NOW + 10 * DAY
     return {
         "event_id": event_id,
@@ -156,7 +150,6 @@ def tracked(
 
 
 def stored(event: TrackedEvent) -> Stored:
-    """The record as claimed."""
     return stored_as(event, pack_event(event))
 
 
@@ -217,7 +210,6 @@ class Want:
 
 
 def generating(certainty: Certainty = CERTAIN) -> Want:
-    """Still being created, with nothing wrong."""
     return Want(Cause.GENERATING, certainty, Remedy.WAIT)
 
 
@@ -232,12 +224,10 @@ PAST = Want(Cause.EVENT_IN_PAST, CERTAIN, Remedy.CLOSE, state=State.CLOSED)
 
 
 def gone(certainty: Certainty) -> Want:
-    """The event is gone."""
     return Want(Cause.EVENT_GONE, certainty, Remedy.CLOSE, state=State.CLOSED)
 
 
 def expired(certainty: Certainty = CERTAIN, profile_id: str = "pro_a", provider: str = "zoom") -> Want:
-    """The profile must be connected again."""
     detail = {"profile_id": profile_id, "provider_name": provider}
     return Want(Cause.CREDENTIALS_EXPIRED, certainty, Remedy.RELINK_EMAIL, detail)
 
@@ -250,7 +240,6 @@ def removed(*candidates: str, to: str | None = None, certainty: Certainty = CERT
 
 
 def assigned(provider: str | None = None) -> Want:
-    """It has its link."""
     detail = {"join_url": URL, "provider_name": provider}
     return Want(None, CERTAIN, Remedy.NONE, detail, State.ASSIGNED)
 
@@ -283,27 +272,22 @@ class Planned:
 
     @property
     def episodes(self) -> dict[str, Episode]:
-        """The remembered episodes."""
         return dict(self.plan.episodes)
 
     @property
     def emails(self) -> tuple[tuple[str, RelinkEmail], ...]:
-        """The emails to users."""
         return self.plan.emails
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """The outcomes about profiles."""
         return self.plan.outcomes
 
     @property
     def listed(self) -> list[tuple[str, ...]]:
-        """The events listed in each email."""
         return [tuple(meeting.event_id for meeting in email.meetings) for _, email in self.plan.emails]
 
     @property
     def escalations(self) -> dict[str, str]:
-        """The reasons given to a person, by event."""
         return {
             str(outcome.event_id): outcome.detail["reason"]
             for verdict in self.verdicts

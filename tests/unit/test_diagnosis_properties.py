@@ -108,7 +108,7 @@ policies = st.sampled_from(
 @given(requests, observations, policies)
 @many
 def test_every_input_has_an_answer(request: Request, observation: Observation, policy: Policy) -> None:
-    """Assigned without a cause, or a cause with its state and a remedy of its own; sentences without secrets."""
+    """No cause if assigned, else a cause with its state and one of its remedies; sentences, and no secret."""
     found = diagnose(request, observation, NOW, policy)
 
     assert (found.cause is None) == (found.state is State.ASSIGNED)

@@ -39,41 +39,34 @@ class Lines:
     """Logging as the program configures it, and what it wrote to standard error."""
 
     def __init__(self, log_format: str, **settings: Any) -> None:
-        """Configure it with secrets in the settings."""
         given = {"cronofy_client_secret": f"{CLIENT_SECRET},another-secret", "vault_keys": KEY, **settings}
         self._stream = io.StringIO()
         with contextlib.redirect_stderr(self._stream):
             configure_logging(load_settings(log_format=log_format, **given))
 
     def text(self) -> str:
-        """Everything written so far."""
         return self._stream.getvalue()
 
     def records(self) -> list[dict[str, Any]]:
-        """Each line as JSON."""
         return [json.loads(line) for line in self.text().splitlines()]
 
 
 @pytest.fixture(params=["json", "console"])
 def lines(request: pytest.FixtureRequest) -> Lines:
-    """Logging in each format."""
     return Lines(request.param)
 
 
 @pytest.fixture
 def json_lines() -> Lines:
-    """Logging as in a fleet."""
     return Lines("json")
 
 
 @pytest.fixture
 def console() -> Lines:
-    """Logging as on a terminal."""
     return Lines("console")
 
 
 def logger() -> Any:
-    """A logger of our own."""
     return structlog.get_logger("test")
 
 

@@ -30,18 +30,15 @@ class Kept(SpanExporter):
     """Keeps what it is given to export."""
 
     def __init__(self) -> None:
-        """Starts empty."""
         self.spans: list[ReadableSpan] = []
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Keep the spans."""
         self.spans += spans
         return SpanExportResult.SUCCESS
 
 
 @pytest.fixture
 def kept() -> Kept:
-    """What would be exported."""
     return Kept()
 
 
