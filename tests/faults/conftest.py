@@ -11,6 +11,7 @@ from redis import Redis
 
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
+from tests.faults.simulation import Simulation, simulated
 from tests.faults.stage import Stage, staged
 
 
@@ -38,3 +39,12 @@ def stage_with(
             return stack.enter_context(services)
 
         yield begin
+
+
+@pytest.fixture
+def simulation(
+    redis: Redis, redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Simulation]:
+    """The whole program on simulated time, empty."""
+    with simulated(redis, redis_url, prefix, tmp_path, monkeypatch) as simulation:
+        yield simulation

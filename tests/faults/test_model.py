@@ -7,22 +7,19 @@ fault is removed, and every event must end well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from redis import Redis
 
 from tests.faults.callers import Callers
 from tests.faults.cronofy import Cronofy, Disturbance, answers, meanwhile, nonsense, silence
 from tests.faults.record import Record
-from tests.faults.simulation import Message, Simulation, simulated
+from tests.faults.simulation import Message, Simulation
 from worker.mail.smtp import MailError
 
 SUBS = st.sampled_from(["ann", "bob"])
@@ -210,15 +207,6 @@ def _trouble(cronofy: Cronofy, name: str) -> Disturbance:
         "death after": cronofy.death_after,
     }
     return troubles[name]
-
-
-@pytest.fixture
-def simulation(
-    redis: Redis, redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Simulation]:
-    """One for all runs of a test."""
-    with simulated(redis, redis_url, prefix, tmp_path, monkeypatch) as simulation:
-        yield simulation
 
 
 def test_any_life(simulation: Simulation, long: bool, seed: int, record: Record) -> None:

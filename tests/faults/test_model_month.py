@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import pytest
-from redis import Redis
 
 from tests.faults.callers import Callers
 from tests.faults.cronofy import Answer, Cronofy, Disturbance, answers, nonsense, silence
 from tests.faults.record import Record
-from tests.faults.simulation import Simulation, simulated
+from tests.faults.simulation import Simulation
 from worker.ledger.outcomes import OutcomeType
 from worker.mail.smtp import MailError
 
 MONTH = timedelta(days=30)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def simulation(
-    redis: Redis, redis_url: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Simulation]:
-    """An empty simulation."""
-    with simulated(redis, redis_url, prefix, tmp_path, monkeypatch) as simulation:
-        yield simulation
 
 
 def test_a_month_of_life(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,9 +12,6 @@ from _pytest.mark.structures import ParameterSet
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Calendar,
-    Cause,
-    Certainty,
-    Diagnosis,
     Interaction,
     Missing,
     Notice,
@@ -23,18 +19,14 @@ from worker.diagnosis.model import (
     Policy,
     Profile,
     Profiles,
-    Remedy,
     Request,
     Seen,
-    State,
     Unauthorized,
 )
 from worker.diagnosis.times import EventTime, parse_event_time
-from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import pack_event, stored_as
-from worker.ledger.records import Account, Episode, EventKey, Memo, Stored, TrackedEvent, to_ms
-from worker.mail.compose import RelinkEmail
-from worker.reconcile.relinks import RelinkNote, RelinkPlan, RelinkRules, affected, plan_relinks, reconnected
+from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
+from worker.reconcile.relinks import RelinkNote, RelinkRules
 from worker.reconcile.verdict import Judged, Verdict, WriteResult, conclude
 
 #: A Tuesday at noon in UTC: already Wednesday in Auckland, still early morning in Los Angeles.
@@ -50,6 +42,8 @@ POLICY = Policy(
     escalate_after=24 * HOUR,
     escalate_before=HOUR,
 )
+
+RULES = RelinkRules((DAY, 3 * DAY, 7 * DAY), ("cronofy.com",), "https://api.cronofy.com")
 
 SUB = "acc_1"
 CALENDAR = "cal_1"
@@ -155,7 +149,7 @@ def stored(event: TrackedEvent) -> Stored:
 
 def judged(
     event: TrackedEvent,
-    sighting: Seen | Missing | Unauthorized | None = None,
+    sighting: Sighting | None = None,
     profiles: Profiles | None = None,
     now: datetime = NOW,
     policy: Policy = POLICY,
@@ -173,7 +167,7 @@ def judged(
 
 def concluded(
     event: TrackedEvent,
-    sighting: Seen | Missing | Unauthorized | None = None,
+    sighting: Sighting | None = None,
     profiles: Profiles | None = None,
     now: datetime = NOW,
     policy: Policy = POLICY,
@@ -187,7 +181,7 @@ def concluded(
     return conclude(SUB, found, now, policy, write, relink)
 
 
-CERTAIN, LIKELY = Certainty.CERTAIN, Certainty.LIKELY
+Sighting = Seen | Missing | Unauthorized
 URL = "https://zoom.example/j/1"
 CONNECTED = userinfo(profile("pro_a"))
 EXPIRED = userinfo(lapsed("pro_a"))
@@ -196,133 +190,3 @@ EXPIRED = userinfo(lapsed("pro_a"))
 def labelled(*rows: tuple[Any, ...]) -> list[ParameterSet]:
     """Rows of a test table, each beginning with its label."""
     return [pytest.param(*values, id=label) for label, *values in rows]
-
-
-@dataclass(frozen=True)
-class Want:
-    """What a diagnosis must be, apart from its evidence."""
-
-    cause: Cause | None
-    certainty: Certainty
-    remedy: Remedy
-    detail: dict[str, Any] = field(default_factory=dict)
-    state: State = State.PENDING
-
-
-def generating(certainty: Certainty = CERTAIN) -> Want:
-    return Want(Cause.GENERATING, certainty, Remedy.WAIT)
-
-
-UNEXPLAINED = Want(Cause.UNEXPLAINED, LIKELY, Remedy.ESCALATE)
-OUTAGE = Want(Cause.PROVIDER_OUTAGE, CERTAIN, Remedy.WAIT, {"since": "2026-12-01T11:55:00+00:00"})
-NO_URL_NOTIFIED = Want(
-    Cause.MISSING_MEETING_URL, CERTAIN, Remedy.ESCALATE, {"since": "2026-12-01T11:55:00+00:00"}
-)
-NO_URL_INFERRED = Want(Cause.MISSING_MEETING_URL, LIKELY, Remedy.ESCALATE)
-UNAUTHORIZED = Want(Cause.ACCOUNT_UNAUTHORIZED, CERTAIN, Remedy.CLOSE)
-PAST = Want(Cause.EVENT_IN_PAST, CERTAIN, Remedy.CLOSE, state=State.CLOSED)
-
-
-def gone(certainty: Certainty) -> Want:
-    return Want(Cause.EVENT_GONE, certainty, Remedy.CLOSE, state=State.CLOSED)
-
-
-def expired(certainty: Certainty = CERTAIN, profile_id: str = "pro_a", provider: str = "zoom") -> Want:
-    detail = {"profile_id": profile_id, "provider_name": provider}
-    return Want(Cause.CREDENTIALS_EXPIRED, certainty, Remedy.RELINK_EMAIL, detail)
-
-
-def removed(*candidates: str, to: str | None = None, certainty: Certainty = CERTAIN) -> Want:
-    """The profile was removed: exactly one other fits, or a person has to choose."""
-    detail = {"profile_id": "pro_a", "candidates": [*candidates]} | ({"to_profile_id": to} if to else {})
-    remedy = Remedy.REASSIGN_PROFILE if to else Remedy.ESCALATE
-    return Want(Cause.PROFILE_REMOVED, certainty, remedy, detail)
-
-
-def assigned(provider: str | None = None) -> Want:
-    detail = {"join_url": URL, "provider_name": provider}
-    return Want(None, CERTAIN, Remedy.NONE, detail, State.ASSIGNED)
-
-
-Sighting = Seen | Missing | Unauthorized
-
-
-def verify(asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want) -> None:
-    """Diagnose, and compare everything but the evidence."""
-    found = diagnose(asked, Observation(sighting, profiles), NOW, POLICY)
-
-    url = URL if want.state is State.ASSIGNED else None
-    expected = Diagnosis(
-        want.state, want.cause, want.certainty, found.evidence, want.remedy, want.detail, url
-    )
-    assert found == expected
-
-
-ADDRESS = "dana@example.org"
-RULES = RelinkRules((DAY, 3 * DAY, 7 * DAY), ("cronofy.com",), "https://api.cronofy.com")
-FAR = NOW + 30 * DAY
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A look's relink plan, and the verdicts that follow from it."""
-
-    plan: RelinkPlan
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def episodes(self) -> dict[str, Episode]:
-        return dict(self.plan.episodes)
-
-    @property
-    def emails(self) -> tuple[tuple[str, RelinkEmail], ...]:
-        return self.plan.emails
-
-    @property
-    def outcomes(self) -> tuple[Outcome, ...]:
-        return self.plan.outcomes
-
-    @property
-    def listed(self) -> list[tuple[str, ...]]:
-        return [tuple(meeting.event_id for meeting in email.meetings) for _, email in self.plan.emails]
-
-    @property
-    def escalations(self) -> dict[str, str]:
-        return {
-            str(outcome.event_id): outcome.detail["reason"]
-            for verdict in self.verdicts
-            for outcome in verdict.outcomes
-            if outcome.type is OutcomeType.ESCALATED
-        }
-
-
-def plan(
-    events: Sequence[TrackedEvent],
-    profiles: Profiles = EXPIRED,
-    *,
-    episodes: dict[str, Episode] | None = None,
-    others: Sequence[TrackedEvent] = (),
-    address: str | None = ADDRESS,
-    now: datetime = NOW,
-    rules: RelinkRules = RULES,
-    dry_run: bool = False,
-) -> Planned:
-    """The plan of a look at `now` that judged `events` and knows of `others`."""
-    account = Account(SUB, None, lost=False, name="Dana", memo=Memo(episodes or {}))
-    found = [judged(event, profiles=profiles, now=now) for event in events]
-    concerned = [
-        affected(each.diagnosed, found=True)
-        for each in found
-        if each.diagnosis.cause is Cause.CREDENTIALS_EXPIRED
-    ]
-    concerned += [affected(event) for event in others]
-    back = reconnected(account.memo, profiles)
-    made = plan_relinks(account, concerned, profiles, back, address, now, rules, dry_run=dry_run)
-    verdicts = [conclude(SUB, each, now, POLICY, None, made.notes.get(each.key)) for each in found]
-    return Planned(made, tuple(verdicts))
-
-
-def running(mails: int = 1, *events: str) -> dict[str, Episode]:
-    """An episode of pro_a that began now and has sent this many emails."""
-    keys = tuple((CALENDAR, event_id) for event_id in events or ("a",))
-    return {"pro_a": Episode(to_ms(NOW), mails, tuple(f"mail_{n}" for n in range(mails)), keys)}
