@@ -57,18 +57,3 @@ def test_no_other_module_spells_a_key() -> None:
     }
 
     assert {path: keys for path, keys in found.items() if keys} == {}
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        pytest.param('f"{ledger.prefix}:outcomes"', id="one key"),
-        pytest.param('f"{prefix}:events:{sub}"', id="one of many"),
-        pytest.param('prefix + ":mail:" + mail_id', id="joined"),
-        pytest.param('key + b":refused"', id="beside another"),
-        pytest.param('"reconciler:outbox"', id="in full"),
-    ],
-)
-def test_a_spelled_key_is_found(source: str) -> None:
-    """However it is composed."""
-    assert list(_spelled(source))

@@ -35,18 +35,7 @@ def test_a_duration_is_seconds_or_iso_8601(value: object, duration: timedelta) -
 
 BAD: list[object] = [
     *("", " ", "P", "PT", "P1DT", "P1Y", "P1M", "P1H", "PT1D", "PT5", "PTS", "PT1.5M", "P-1D", "5m", "1:30"),
-    *(
-        "soon",
-        "nan",
-        "inf",
-        "-inf",
-        "1e400",
-        "1e30",
-        "P999999999999D",
-        "PT" + "9" * 400 + "S",
-        "-1",
-        "-0.001",
-    ),
+    *("soon", "nan", "inf", "-inf", "1e400", "1e30", "P999999999999D", f"PT{'9' * 400}S", "-1", "-0.001"),
     *(None, [], timedelta(seconds=-1)),
 ]
 
