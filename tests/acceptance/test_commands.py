@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 
 from tests.acceptance.harness import Fleet
 from tests.acceptance.processes import environment, run_command
@@ -52,29 +51,16 @@ def test_a_file_is_imported(quiet_fleet: Fleet, tmp_path: Path, bad: list[str]) 
         assert quiet_fleet.caller.call("untrack", **names) is True
 
 
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        pytest.param({"REDIS_URL": ""}, ["REDIS_URL"], id="no Redis"),
-        pytest.param({"VAULT_KEYS": ""}, ["VAULT_KEYS"], id="no vault key"),
-        pytest.param(
-            {"RECHECK_MIN": "60", "RECHECK_MAX": "30"}, ["RECHECK_MIN", "RECHECK_MAX"], id="a contradiction"
-        ),
-    ],
-)
-def test_a_bad_setting_stops_a_worker_at_its_start(
-    settings: dict[str, str], named: list[str], tmp_path: Path
-) -> None:
+def test_a_bad_setting_stops_a_worker_at_its_start(tmp_path: Path) -> None:
     """One line names the variable, the exit code is 1, and there is no traceback."""
     sound = {
         "REDIS_URL": "redis://127.0.0.1:1/0",
-        "VAULT_KEYS": Fernet.generate_key().decode(),
-        "CRONOFY_CLIENT_ID": "client",
+        "CRONOFY_CLIENT_ID": "id",
         "CRONOFY_CLIENT_SECRET": "secret",
     }
 
-    run = run_command(tmp_path, environment(**{**sound, **settings}), "worker")
+    run = run_command(tmp_path, environment(**sound, VAULT_KEYS=""), "worker")
 
     assert (run.returncode, run.stdout) == (1, "")
     [line] = run.stderr.splitlines()
-    assert all(f"RECONCILER_{name}" in line for name in named), line
+    assert "RECONCILER_VAULT_KEYS" in line

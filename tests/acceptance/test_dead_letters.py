@@ -111,11 +111,10 @@ def test_an_unknown_id_changes_nothing_and_names_the_nearest(clean_fleet: Fleet)
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        pytest.param(
-            "VAULT_KEYS", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", " left: ", id="no key fits"
-        ),
-        pytest.param("BROKER_URL", "redis://127.0.0.1:1/0", "The broker does not accept", id="no broker"),
+        ("VAULT_KEYS", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", " left: "),
+        ("BROKER_URL", "redis://127.0.0.1:1/0", "The broker does not accept"),
     ],
+    ids=["no key fits", "no broker"],
 )
 def test_what_cannot_be_replayed_stays(clean_fleet: Fleet, setting: str, value: str, message: str) -> None:
     """A dead letter that no key opens, or that no broker takes, is kept, and exit code 1 says so."""
@@ -152,11 +151,8 @@ def test_dead_letters_are_dropped_only_on_confirmation(clean_fleet: Fleet) -> No
 @pytest.mark.parametrize(
     "args",
     [
-        pytest.param("replay", id="nothing chosen"),
-        pytest.param("replay 1-0 --all", id="ids and all"),
-        pytest.param("replay --all --set event.event_id=x", id="a text without quotes"),
-        pytest.param("replay --all --set event", id="no value"),
-        pytest.param("--json show 1-0", id="--json in front of a command"),
+        *("replay", "replay 1-0 --all", "--json show 1-0"),
+        *("replay --all --set event.event_id=x", "replay --all --set event"),
     ],
 )
 def test_wrong_usage_is_refused(args: str, clean_fleet: Fleet) -> None:

@@ -98,14 +98,3 @@ def _is_away(redis: Redis) -> bool:
     except RedisConnectionError:
         return True
     return False
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_a_killed_process_is_not_there(host: Host, role: str) -> None:
-    """1 at once, whatever files it left behind."""
-    host.children[role].process.kill()
-    host.children[role].process.wait(10)
-
-    code, words = host.check(role)
-
-    assert (code, f"No {role}" in words) == (1, True)

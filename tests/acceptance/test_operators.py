@@ -194,13 +194,11 @@ def test_an_event_is_untracked(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("command", "nearest"),
     [
-        pytest.param("untrack {sub} cal_{sub} evt-4117", "{sub} cal_{sub} evt-4711", id="event"),
-        pytest.param("untrack {sub} another evt-4711", "{sub} cal_{sub} evt-4711", id="calendar"),
-        pytest.param(
-            "untrack x{sub} cal_{sub} evt-4711", "{sub} cal_{sub} evt-4711", id="account of an event"
-        ),
-        pytest.param("forget --yes x{sub}", "{sub}", id="account"),
+        ("untrack {sub} cal_{sub} evt-4117", "{sub} cal_{sub} evt-4711"),
+        ("untrack x{sub} another evt-4711", "{sub} cal_{sub} evt-4711"),
+        ("forget --yes x{sub}", "{sub}"),
     ],
+    ids=["event", "account and calendar", "account"],
 )
 def test_mistyped_ids_get_the_nearest_known_ones(fleet: Fleet, command: str, nearest: str) -> None:
     """Exit code 1, and ids that can be pasted."""

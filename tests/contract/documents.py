@@ -8,14 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "CONTRIBUTING.md",
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *(ROOT / "docs").glob("*.md"),
 ]
 
 
-#: What each public task takes.
 def text_of(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 

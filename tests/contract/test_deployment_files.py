@@ -53,12 +53,6 @@ def _exec_form(text: str) -> list[str]:
     return words
 
 
-def _copied() -> list[str]:
-    """The repository paths copied into the image."""
-    copies = [rest.split() for name, rest in DOCKERFILE if name == "COPY" and "--from" not in rest]
-    return [source.removeprefix("./") for words in copies for source in words[:-1]]
-
-
 def celery_options(words: list[str]) -> dict[str, Any]:
     """What Celery parses from a `reconciler` command line; an unknown option raises."""
     name, *rest = words
@@ -90,7 +84,8 @@ def _seconds(text: str) -> timedelta:
 
 def test_the_image_copies_all_packages_and_only_existing_paths() -> None:
     """Every COPY names an existing path, and .dockerignore excludes everything else."""
-    copied = set(_copied())
+    copies = [rest.split() for name, rest in DOCKERFILE if name == "COPY" and "--from" not in rest]
+    copied = {source.removeprefix("./") for words in copies for source in words[:-1]}
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
     rules = [line for line in text_of(".dockerignore").split("\n") if line and not line.startswith("#")]
 

@@ -32,26 +32,18 @@ def test_every_log_event_is_explained() -> None:
 def _logged() -> tuple[set[str], set[str]]:
     """The names logged literally, and patterns of the composed ones."""
     names, patterns = set(), set()
-    levels = {"debug", "info", "warning", "error", "critical", "exception"}
+    levels = {f"log.{level}" for level in ("debug", "info", "warning", "error", "critical", "exception")}
     for package in ("config", "worker", "tasks"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+                if not (isinstance(node, ast.Call) and ast.unparse(node.func) in levels):
                     continue
-                called, event = node.func, node.args[0]
-                if called.attr not in levels or not isinstance(called.value, ast.Name):
-                    continue
-                if called.value.id != "log":
-                    continue
+                event = node.args[0]
                 if isinstance(event, ast.JoinedStr):
-                    patterns.add("".join(_pattern(part) for part in event.values))
+                    patterns.add(re.sub(r"\\\{.+?\\\}", "[a-z_]+", re.escape(ast.unparse(event)[2:-1])))
                 else:
                     names.add(ast.literal_eval(event))
     return names, patterns
-
-
-def _pattern(part: ast.expr) -> str:
-    return re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"[a-z_]+"
 
 
 def _links() -> Iterator[tuple[Path, str]]:
@@ -72,19 +64,13 @@ def test_every_internal_link_resolves(path: Path, target: str) -> None:
     assert file.exists()
     if anchor:
         headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-        assert anchor in [
-            re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings
-        ]
+        anchors = [re.sub(r"[^a-z0-9 -]", "", each.lower()).replace(" ", "-") for each in headings]
+        assert anchor in anchors
 
 
 def test_every_file_that_a_document_names_exists() -> None:
     """Paths in backticks that look like files of this repository exist."""
-    named = {
-        (path.name, word)
-        for path in DOCUMENTS
-        for word in re.findall(
-            r"`((?:config|tasks|worker|sandbox|tests|docs)/[\w./-]*)`", path.read_text(encoding="utf-8")
-        )
-    }
+    path_like = re.compile(r"`((?:config|tasks|worker|sandbox|tests|docs)/[\w./-]*)`")
+    named = {(path.name, word) for path in DOCUMENTS for word in path_like.findall(path.read_text("utf-8"))}
 
     assert {(where, word) for where, word in named if not (ROOT / word).exists()} == set()

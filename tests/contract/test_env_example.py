@@ -29,10 +29,9 @@ def test_only_what_has_to_be_filled_in_is_not_commented_out() -> None:
 
 def test_every_setting_has_its_meaning_on_the_line_above() -> None:
     """Every setting has a comment."""
-    lines = EXAMPLE.splitlines()
-    bare = [line for above, line in itertools.pairwise(lines) if _is_bare(above, line)]
+    pairs = itertools.pairwise(EXAMPLE.splitlines())
 
-    assert bare == []
+    assert [line for above, line in pairs if _LINE.match(line) and not above.startswith("# ")] == []
 
 
 def test_the_file_is_a_valid_env_file_once_the_required_are_filled_in() -> None:
@@ -53,7 +52,3 @@ def test_the_file_with_every_default_switched_on_changes_nothing() -> None:
     Path(".env").write_text(_LINE.sub(lambda m: m[0].removeprefix("#"), EXAMPLE), encoding="utf-8")
 
     assert load_settings() == Settings()
-
-
-def _is_bare(above: str, line: str) -> bool:
-    return bool(_LINE.match(line)) and not above.startswith("# ")

@@ -39,10 +39,7 @@ def _pins(lock: str) -> dict[str, list[str]]:
     return pins
 
 
-LOCKS = {
-    "requirements.lock": _pins("requirements.lock"),
-    "requirements-dev.lock": _pins("requirements-dev.lock"),
-}
+LOCKS = {lock: _pins(lock) for lock in ("requirements.lock", "requirements-dev.lock")}
 RUNTIME = [
     *PROJECT["project"]["dependencies"],
     *(need for extra in PROJECT["project"]["optional-dependencies"].values() for need in extra),
@@ -66,10 +63,7 @@ def test_every_requirement_is_pinned_with_hashes(lock: str, needs: list[str]) ->
 
 def test_the_locks_agree_and_name_no_address() -> None:
     """The development lock includes the other one; the package index is up to whoever installs."""
-    runtime, development = (
-        {name: lines[0] for name, lines in LOCKS[lock].items()}
-        for lock in ("requirements.lock", "requirements-dev.lock")
-    )
+    runtime, development = ({name: lines[0] for name, lines in pins.items()} for pins in LOCKS.values())
 
     assert runtime.items() <= development.items()
     assert [lock for lock in LOCKS if "://" in (ROOT / lock).read_text(encoding="utf-8")] == []
@@ -107,20 +101,8 @@ def test_the_data_files_are_there(package: str) -> None:
 def test_every_file_that_is_no_module_is_package_data() -> None:
     """A new template or script that no pattern matches would be missing from the wheel."""
     data = PROJECT["tool"]["setuptools"]["package-data"]
-    missing = [
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
-        if path.is_file() and path.suffix not in {".py", ".pyc"} and not _is_taken(path, data)
-    ]
+    taken = [f"{package.replace('.', '/')}/{pattern}" for package in data for pattern in data[package]]
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
 
-    assert missing == []
-
-
-def _is_taken(path: Path, data: dict[str, list[str]]) -> bool:
-    """Whether a package's patterns match this file."""
-    return any(
-        path.match(f"{package.replace('.', '/')}/{pattern}")
-        for package, patterns in data.items()
-        for pattern in patterns
-    )
+    others = [path for path in files if path.suffix not in {".py", ".pyc"}]
+    assert [path for path in others if not any(path.match(pattern) for pattern in taken)] == []

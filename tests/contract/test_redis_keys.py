@@ -57,3 +57,6 @@ def test_no_other_module_spells_a_key() -> None:
     }
 
     assert {path: keys for path, keys in found.items() if keys} == {}
+    assert list(
+        _spelled("""f"{prefix}:events:{sub}", prefix + ":mail:", b":refused", "reconciler:outbox" """)
+    )

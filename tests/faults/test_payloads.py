@@ -86,11 +86,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fleet, record: Record) -> None:
     """Each is answered with its reason and kept under it, changes nothing, and the same worker carries on."""
-    worker, person, before = (
-        fleet.up.role("worker"),
-        fleet.person(zoom("pro_hostile")),
-        kept_dead_letters(fleet),
-    )
+    worker, before = fleet.up.role("worker"), kept_dead_letters(fleet)
+    person = fleet.person(zoom("pro_hostile"))
     sent: list[tuple[Call, AsyncResult[Any]]] = []
     good = []
     for number, call in enumerate(CALLS):
