@@ -101,24 +101,23 @@ SERVER = "KEYS *; SCAN 0; EVAL return(1) 0; FLUSHALL; CONFIG GET *"
 OTHERS = "FLUSHALL; KEYS *; CONFIG GET *; ACL LIST; SHUTDOWN; SET billing x; GET billing; MONITOR"
 
 
-@pytest.mark.parametrize("command", "; ".join((LEDGER, BROKER, CELERY, SERVER)).split("; "))
-def test_callers_may_do_nothing_else(server: Server, command: str) -> None:
-    """They can neither read the ledger or others' messages, nor write anything but their own messages."""
-    with (
-        Redis.from_url(server.url_of("reconciler-caller", CALLER)) as caller,
-        pytest.raises(NoPermissionError),
-    ):
-        caller.execute_command(*command.split())
+DENIED = {
+    "reconciler-caller": (CALLER, "; ".join((LEDGER, BROKER, CELERY, SERVER))),
+    "reconciler-worker": (WORKER, OTHERS),
+}
 
 
-@pytest.mark.parametrize("command", OTHERS.split("; "))
-def test_workers_keep_to_what_is_theirs(server: Server, command: str) -> None:
-    """No other program's keys, and no administrative command."""
-    with (
-        Redis.from_url(server.url_of("reconciler-worker", WORKER)) as worker,
-        pytest.raises(NoPermissionError),
-    ):
-        worker.execute_command(*command.split())
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [(user, each) for user, (_, commands) in DENIED.items() for each in commands.split("; ")],
+)
+def test_each_user_keeps_to_what_is_theirs(server: Server, user: str, command: str) -> None:
+    """Callers neither read the ledger or others' messages nor write anything but their own; workers use no
+    other program's keys; neither administers.
+    """
+    url = server.url_of(user, DENIED[user][0])
+    with Redis.from_url(url) as client, pytest.raises(NoPermissionError):
+        client.execute_command(*command.split())
 
 
 @pytest.mark.parametrize("server", ["TLS"], indirect=True)

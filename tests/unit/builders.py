@@ -152,7 +152,6 @@ def judged(
     sighting: Sighting | None = None,
     profiles: Profiles | None = None,
     now: datetime = NOW,
-    policy: Policy = POLICY,
     *,
     notices_arrive: bool = False,
 ) -> Judged:
@@ -161,7 +160,7 @@ def judged(
     sighting = sighting or Seen(start=event.start, end=event.end)
     read = sighting if isinstance(sighting, Seen) else None
     event = event.saw(read, now) if read else event
-    diagnosis = diagnose(event.request, Observation(sighting, profiles), now, policy)
+    diagnosis = diagnose(event.request, Observation(sighting, profiles), now, POLICY)
     return Judged(before, event, diagnosis, read, notices_arrive)
 
 
@@ -170,15 +169,14 @@ def concluded(
     sighting: Sighting | None = None,
     profiles: Profiles | None = None,
     now: datetime = NOW,
-    policy: Policy = POLICY,
     *,
     notices_arrive: bool = False,
     write: WriteResult | None = None,
     relink: RelinkNote | None = None,
 ) -> Verdict:
     """The verdict of that look."""
-    found = judged(event, sighting, profiles, now, policy, notices_arrive=notices_arrive)
-    return conclude(SUB, found, now, policy, write, relink)
+    found = judged(event, sighting, profiles, now, notices_arrive=notices_arrive)
+    return conclude(SUB, found, now, POLICY, write, relink)
 
 
 Sighting = Seen | Missing | Unauthorized

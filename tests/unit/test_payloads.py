@@ -89,16 +89,12 @@ def test_omitted_fields_have_the_contracts_default() -> None:
     assert {name: getattr(account, name) for name in ALL} == {**dict.fromkeys(ALL), "data_center": "us"}
 
 
-@pytest.mark.parametrize(
-    ("conferencing", "profile_id"),
-    [({"profile_id": "pro_1"}, "pro_1"), ({"profile_id": "default"}, "default"), (None, None)],
-    ids=["a profile", "default", "none"],
-)
-def test_the_event_says_what_was_asked_for(conferencing: Any, profile_id: str | None) -> None:
+def test_the_event_says_what_was_asked_for() -> None:
     """Its id and its profile come from the body."""
-    tracked = parse(TrackEvent, (), an_event(conferencing=conferencing))
-
-    assert (tracked.event_id, tracked.profile_id) == ("e1", profile_id)
+    for profile_id in ("pro_1", "default", None):
+        block = {"profile_id": profile_id} if profile_id else None
+        tracked = parse(TrackEvent, (), an_event(conferencing=block))
+        assert (tracked.event_id, tracked.profile_id) == ("e1", profile_id)
 
 
 PROFILE = "event.conferencing.profile_id"
@@ -146,12 +142,7 @@ BAD = [
     ("not a number", TrackEvent, an_event(number=float("nan")), "A number is NaN or infinite"),
     ("infinite", TrackEvent, an_event(number=float("-inf")), "A number is NaN or infinite"),
     ("a lone surrogate", TrackEvent, an_event(summary=f"{PLANTED}\ud800"), "A string is not valid Unicode"),
-    (
-        "a lone surrogate in a key",
-        TrackEvent,
-        an_event(**{"\udfff": PLANTED}),
-        "A string is not valid Unicode",
-    ),
+    ("a lone surrogate in a key", TrackEvent, an_event(**{"\udfff": 1}), "A string is not valid Unicode"),
     ("a lone surrogate in an id", AccountOnly, {"sub": "\ud83d"}, "A string is not valid Unicode"),
     ("no JSON", AccountOnly, {"sub": b"acc"}, "The payload is not plain JSON"),
     ("a set", TrackEvent, an_event(tags={PLANTED}), "The payload is not plain JSON"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from tests.unit.builders import (
     RULES,
     TICK,
     concluded,
+    labelled,
     lapsed,
     seen,
     tracked,
@@ -34,31 +35,32 @@ def starting(*starts: Any) -> list[TrackedEvent]:
 
 
 @pytest.mark.parametrize(
-    ("starts", "window"),
-    [
-        pytest.param([NOW + DAY], Window(date(2026, 12, 1), date(2026, 12, 4)), id="one"),
-        pytest.param(
-            [NOW + 20 * DAY, NOW + DAY, NOW + 3 * DAY],
-            Window(date(2026, 12, 1), date(2026, 12, 23)),
-            id="from the first to the last",
-        ),
-        pytest.param(
-            [NOW - 40 * DAY], Window(date(2026, 10, 21), date(2026, 10, 24)), id="as far back as can be"
-        ),
-        pytest.param([NOW - 41 * DAY], None, id="further back"),
-        pytest.param(
-            [NOW + 198 * DAY], Window(date(2027, 6, 16), date(2027, 6, 19)), id="as far ahead as can be"
-        ),
-        pytest.param([NOW + 199 * DAY], None, id="further ahead"),
-        pytest.param([NOW, NOW + 199 * DAY], None, id="one of two too far"),
-        pytest.param([None], None, id="unknown"),
-        pytest.param(["soon"], None, id="not readable"),
-        pytest.param([NOW, None], None, id="one of two unknown"),
-        pytest.param([], None, id="no event"),
-    ],
+    ("starts", "first", "last"),
+    labelled(
+        ("one", [NOW + DAY], 0, 3),
+        ("from the first to the last", [NOW + 20 * DAY, NOW + DAY, NOW + 3 * DAY], 0, 22),
+        ("as far back as can be", [NOW - 40 * DAY], -41, -38),
+        ("further back", [NOW - 41 * DAY], None, None),
+        ("as far ahead as can be", [NOW + 198 * DAY], 197, 200),
+        ("further ahead", [NOW + 199 * DAY], None, None),
+        ("one of two too far", [NOW, NOW + 199 * DAY], None, None),
+        ("unknown", [None], None, None),
+        ("not readable", ["soon"], None, None),
+        ("one of two unknown", [NOW, None], None, None),
+        ("no event", [], None, None),
+        ("the first moment", ["0001-01-01T00:00:00Z"], None, None),
+        ("the first day, which some clients write for no date", ["0001-01-01", NOW], None, None),
+        ("the last moment", ["9999-12-31T00:00:00Z", NOW], None, None),
+        ("the last day", ["9999-12-31"], None, None),
+    ),
 )
-def test_windows(starts: list[Any], window: Window | None) -> None:
-    """The window covers all starts with a day to spare; without known starts there is none."""
+def test_windows(starts: list[Any], first: int | None, last: int | None) -> None:
+    """The window covers all starts with a day to spare (here in days from now), or there is none."""
+    today = NOW.date()
+    window = (
+        Window(today + first * DAY, today + last * DAY) if first is not None and last is not None else None
+    )
+
     assert windows_for(starting(*starts), None, NOW) == (window,)
 
 
@@ -73,21 +75,6 @@ def test_whole_days_are_inside(tzid: str, hour: int) -> None:
 
     assert window is not None
     assert window.first <= whole < window.last
-
-
-@pytest.mark.parametrize(
-    "start", ["0001-01-01T00:00:00Z", "0001-01-01", "9999-12-31T00:00:00Z", "9999-12-31"]
-)
-def test_ends_of_time(start: str) -> None:
-    """A start at the first or last day, which some clients write for "no date", just means: no window."""
-    assert windows_for(starting(start), None, NOW) == (None,)
-    assert windows_for(starting(start, NOW), None, NOW) == (None,)
-
-
-def days_of(*days: int, last_read: LastRead | None) -> list[int]:
-    """How many days each window has, for events that start in this many days."""
-    windows = windows_for(starting(*(NOW + day * DAY for day in days)), last_read, NOW)
-    return [(window.last - window.first).days for window in windows if window]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +93,9 @@ def test_reads_are_split_only_where_that_costs_fewer_pages(
     days: tuple[int, ...], last_read: LastRead | None, expected: list[int]
 ) -> None:
     """The last read gives an estimate of pages per day."""
-    assert days_of(*days, last_read=last_read) == expected
+    windows = windows_for(starting(*(NOW + day * DAY for day in days)), last_read, NOW)
+
+    assert [(window.last - window.first).days for window in windows if window] == expected
 
 
 def pending(event: TrackedEvent, **userinfo_changes: Any) -> TrackedEvent:
@@ -137,6 +126,7 @@ def waiting_for_user(ago: timedelta = MINUTE, **fields: Any) -> TrackedEvent:
     return concluded(event, seen(event.start), userinfo(lapsed()), now=NOW - ago).after
 
 
+REMINDER_DUE = Memo({"pro_a": Episode(to_ms(NOW - DAY), 1, ("mail",), ())})
 ASKED = Memo({"pro_a": Episode(to_ms(NOW - HOUR), 1, ("mail",), ())})
 
 
@@ -156,12 +146,8 @@ def test_userinfo_comes_first_while_the_user_is_waited_for() -> None:
         pytest.param([waiting_for_user(HOUR)], ASKED, False, id="an hour since the last read"),
         pytest.param([waiting_for_user(start=NOW)], ASKED, False, id="it starts now"),
         pytest.param([waiting_for_user()], Memo(), False, id="the user was not asked yet"),
-        pytest.param(
-            [waiting_for_user()],
-            Memo({"pro_a": Episode(to_ms(NOW - DAY), 1, ("mail",), ())}),
-            False,
-            id="a reminder is due, and may only name what was just read",
-        ),
+        # It may only name what was just read.
+        pytest.param([waiting_for_user()], REMINDER_DUE, False, id="a reminder is due"),
     ],
 )
 def test_the_event_itself_is_read_where_it_matters(
