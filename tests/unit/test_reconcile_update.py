@@ -57,16 +57,9 @@ def test_a_persons_changes_are_kept(body: dict[str, Any], shown: Any, sent: Any)
 
 
 OURS = "https://hooks.example.com/webhooks/cronofy/key"
-SUBSCRIPTION = {
-    "type": "webhook",
-    "uri": OURS,
-    "interactions": [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}],
-}
-THEIRS = {
-    "type": "webhook",
-    "uri": "https://app.example.com",
-    "interactions": [{"type": "conferencing_failing"}],
-}
+BOTH = [{"type": "conferencing_assigned"}, {"type": "conferencing_failing"}]
+SUBSCRIPTION = {"type": "webhook", "uri": OURS, "interactions": BOTH}
+THEIRS = {"type": "webhook", "uri": "https://app.example.com", "interactions": BOTH[1:]}
 
 
 @pytest.mark.parametrize(
@@ -122,37 +115,22 @@ def test_what_is_never_sent_again() -> None:
     assert written(body, read()) == {**BODY, "conferencing": {"profile_id": NEW}}
 
 
+IN_PARIS = {"time": "2026-12-11T11:00:00+01:00", "tzid": PARIS}
+NEXT_DAY, WHOLE = "2026-12-12T09:00:00Z", "2026-12-12"
+IN_TOKYO = {"time": "2026-12-12T18:00:00+09:00", "tzid": "Asia/Tokyo"}
+
+
 @pytest.mark.parametrize(
     ("wrote", "shown", "sent"),
     labelled(
-        (
-            "the caller's zone",
-            {"time": "2026-12-11T11:00:00+01:00", "tzid": PARIS},
-            "2026-12-12T09:00:00Z",
-            {"time": "2026-12-12T09:00:00Z", "tzid": PARIS},
-        ),
-        (
-            "the read's zone counts",
-            {"time": "2026-12-11T11:00:00+01:00", "tzid": PARIS},
-            {"time": "2026-12-12T18:00:00+09:00", "tzid": "Asia/Tokyo"},
-            {"time": "2026-12-12T18:00:00+09:00", "tzid": "Asia/Tokyo"},
-        ),
-        ("no zone anywhere", "2026-12-11T10:00:00Z", "2026-12-12T09:00:00Z", "2026-12-12T09:00:00Z"),
-        (
-            "an object of no zone",
-            {"time": "2026-12-11T10:00:00Z"},
-            "2026-12-12T09:00:00Z",
-            "2026-12-12T09:00:00Z",
-        ),
-        ("a day stays a day", "2026-12-11", "2026-12-12", "2026-12-12"),
-        ("a day needs no zone", {"time": "2026-12-11", "tzid": PARIS}, "2026-12-12", "2026-12-12"),
-        ("made all-day", {"time": "2026-12-11T11:00:00", "tzid": PARIS}, "2026-12-12", "2026-12-12"),
-        (
-            "made timed",
-            "2026-12-11",
-            {"time": "2026-12-12T09:00:00+01:00", "tzid": PARIS},
-            {"time": "2026-12-12T09:00:00+01:00", "tzid": PARIS},
-        ),
+        ("the caller's zone", IN_PARIS, NEXT_DAY, {"time": NEXT_DAY, "tzid": PARIS}),
+        ("the read's zone counts", IN_PARIS, IN_TOKYO, IN_TOKYO),
+        ("no zone anywhere", "2026-12-11T10:00:00Z", NEXT_DAY, NEXT_DAY),
+        ("an object of no zone", {"time": "2026-12-11T10:00:00Z"}, NEXT_DAY, NEXT_DAY),
+        ("a day stays a day", "2026-12-11", WHOLE, WHOLE),
+        ("a day needs no zone", {"time": "2026-12-11", "tzid": PARIS}, WHOLE, WHOLE),
+        ("made all-day", IN_PARIS, WHOLE, WHOLE),
+        ("made timed", "2026-12-11", IN_TOKYO, IN_TOKYO),
     ),
 )
 def test_zones(wrote: Any, shown: Any, sent: Any) -> None:

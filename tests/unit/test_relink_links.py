@@ -43,7 +43,7 @@ REFUSED = {
     "is not among": [
         "https://cronofy.com.evil.example/t0psecret",
         "https://[::1]/",
-        "http://127.0.0.1:9999/t0psecret",
+        "http://127.0.0.1:9999/t0",
     ],
     "no valid host": [
         *("https://cronofy.com./t0psecret", "https://..cronofy.com/", "https:///t0psecret"),
@@ -71,14 +71,10 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        pytest.param(url, reason, id=f"{reason}: {ascii(url)[:50]}")
-        for reason, urls in REFUSED.items()
-        for url in urls
-    ],
-)
+ROWS = [(url, reason) for reason, urls in REFUSED.items() for url in urls]
+
+
+@pytest.mark.parametrize(("url", "reason"), ROWS, ids=[f"{why}: {ascii(url)[:50]}" for url, why in ROWS])
 @pytest.mark.parametrize("trusted", [None, API], ids=["no API URL", "API URL"])
 def test_refused(url: str, reason: str, trusted: str | None) -> None:
     """Anything else is refused in one sentence that does not contain the URL."""
@@ -107,18 +103,20 @@ def test_trusted_origin_vouches_only_for_its_own_host(trusted: str, url: str) ->
 
 
 @pytest.mark.parametrize(
-    "allowed",
-    [pytest.param(entry, id=repr(entry)) for entry in ("Cronofy.com", ".cronofy.com", " cronofy.com ")],
+    ("allowed", "passes"),
+    [
+        (["Cronofy.com"], True),
+        ([".cronofy.com"], True),
+        ([" cronofy.com "], True),
+        ([], False),
+        ([""], False),
+        (["."], False),
+    ],
+    ids=repr,
 )
-def test_allowed_hosts_may_be_written_carelessly(allowed: str) -> None:
-    """Case, a leading dot and blanks around entries do not matter."""
-    assert refusal("https://app.cronofy.com/", [allowed], None) is None
-
-
-@pytest.mark.parametrize("allowed", [[], [""], ["."]], ids=repr)
-def test_empty_entries_allow_nothing(allowed: list[str]) -> None:
-    """No host is below an empty name."""
-    assert refusal("https://app.cronofy.com/", allowed, None) is not None
+def test_allowed_hosts_may_be_written_carelessly(allowed: list[str], passes: bool) -> None:
+    """Case, a leading dot and blanks around entries do not matter; no host is below an empty name."""
+    assert (refusal("https://app.cronofy.com/", allowed, None) is None) is passes
 
 
 @given(

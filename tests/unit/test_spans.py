@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,8 +15,9 @@ from config.tracing import wanted
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 
 import httpx
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, use_span
 
 from config.spans import CleanExporter, _WithinOurs
@@ -26,24 +26,14 @@ SECRET = "planted-client-secret"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
-class Kept(SpanExporter):
-    """Keeps what it is given to export."""
-
-    def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.spans += spans
-        return SpanExportResult.SUCCESS
+@pytest.fixture
+def kept() -> InMemorySpanExporter:
+    """What would be exported."""
+    return InMemorySpanExporter()
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
-
-
-@pytest.fixture
-def provider(kept: Kept) -> TracerProvider:
+def provider(kept: InMemorySpanExporter) -> TracerProvider:
     """Records spans and exports each at once."""
     settings = load_settings(cronofy_client_secret=SECRET, vault_keys=Fernet.generate_key().decode())
     made = TracerProvider(shutdown_on_exit=False)
@@ -108,36 +98,41 @@ API, LOCAL = "https://api.cronofy.com/v1", "http://127.0.0.1:8080/v1"
     "names", [("http.method", "http.url"), ("http.request.method", "url.full")], ids=["old", "new"]
 )
 def test_an_address_is_exported_without_its_ids(
-    provider: TracerProvider, kept: Kept, names: tuple[str, str], address: str, name: str, shown: str
+    provider: TracerProvider,
+    kept: InMemorySpanExporter,
+    names: tuple[str, str],
+    address: str,
+    name: str,
+    shown: str,
 ) -> None:
     """The span is named after the call, one of a few names."""
     method, url = names
     attributes = {method: "GET", url: address}
     provider.get_tracer("test").start_span("GET", kind=SpanKind.CLIENT, attributes=attributes).end()
 
-    [span] = kept.spans
+    [span] = kept.get_finished_spans()
     assert span.name == name
     assert dict(span.attributes or {}) == {method: "GET", url: shown}
 
 
-def test_only_an_exceptions_kind_is_exported(provider: TracerProvider, kept: Kept) -> None:
+def test_only_an_exceptions_kind_is_exported(provider: TracerProvider, kept: InMemorySpanExporter) -> None:
     """Its text and traceback may contain anything; the exception event itself stays."""
     span = provider.get_tracer("test").start_span("task")
     with pytest.raises(ValueError, match="planted"), use_span(span, end_on_exit=True):
         raise ValueError("planted text")
 
-    [sent] = kept.spans
+    [sent] = kept.get_finished_spans()
     assert [dict(event.attributes or {}) for event in sent.events] == [{"exception.type": "ValueError"}]
     assert (sent.status.status_code, sent.status.description) == (StatusCode.ERROR, None)
     assert "planted" not in sent.to_json()
 
 
-def test_a_value_is_masked_as_in_the_log(provider: TracerProvider, kept: Kept) -> None:
+def test_a_value_is_masked_as_in_the_log(provider: TracerProvider, kept: InMemorySpanExporter) -> None:
     """Anywhere."""
     attributes: dict[str, Any] = {"a": f"x {SECRET}", "b": "Bearer abc", "n": 7, "l": [f"{SECRET}!"]}
     provider.get_tracer("test").start_span(f"span {SECRET}", attributes=attributes).end()
 
-    [span] = kept.spans
+    [span] = kept.get_finished_spans()
     assert SECRET not in span.to_json()
     assert "abc" not in span.to_json()
     assert (span.attributes or {})["n"] == 7
