@@ -114,10 +114,10 @@ def test_a_webhook_of_your_own_passes_notifications_on(quiet_fleet: Fleet) -> No
     """A signed notification received by the Flask application settles its event before a look would."""
     person = quiet_fleet.person(zoom("pro_zoom"))
     person.track(person.write("by-webhook", "pro_zoom", timedelta(days=2), subscriptions=[]))
-    names = {"event_id": "by-webhook", "calendar_id": person.calendar_id}
-    notification = {"notification": {"interactions": [{"type": "conferencing_assigned"}]}, "event": names}
-    wait_until(lambda: "join_url" in quiet_fleet.control.event(*reversed(names.values()))["conferencing"])
-    body = json.dumps(notification)
+    names = {"calendar_id": person.calendar_id, "event_id": "by-webhook"}
+    wait_until(lambda: "join_url" in quiet_fleet.control.event(**names)["conferencing"])
+    interactions = [{"type": "conferencing_assigned"}]
+    body = json.dumps({"notification": {"interactions": interactions}, "event": names})
 
     with _webhook(quiet_fleet) as url:
         headers = {"Cronofy-HMAC-SHA256": sign(body.encode(), [CLIENT_SECRET])}

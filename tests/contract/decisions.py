@@ -41,9 +41,15 @@ README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
 OTHER = userinfo(profile("pro_b"))
 TWO = userinfo(profile("pro_b"), profile("pro_c"))
 NONE_LEFT = userinfo(lapsed("pro_b"))
-SWITCHED_OFF = userinfo(calendars=(calendar(integrated=False),))
-CALENDAR_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", provider="google")),))
+ONE_LAPSED = userinfo(profile("pro_a"), lapsed("pro_b"))
+OFF = userinfo(calendars=(calendar(integrated=False),))
+OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", provider="google")),))
 SOON = seen(at(NOW + 30 * MINUTE))
+TRIED = request(wrote=frozenset({"pro_b"}))
+FAILING, NO_URL, NO_PROFILE = (
+    request(notice=failing(subtype)) for subtype in (None, "missing_meeting_url", "profile_missing")
+)
+OWN, OLD_OWN = request("integrated"), request("integrated", age=HOUR)
 
 
 @dataclass(frozen=True)
@@ -67,33 +73,18 @@ SITUATIONS = (
     Situation("its profile is not in UserInfo; exactly one other fits the policy", request(), seen(), OTHER),
     Situation("its profile is not in UserInfo; two others fit", request(), seen(), TWO),
     Situation("its profile is not in UserInfo; none fits", request(), seen(), NONE_LEFT),
-    Situation(
-        "its profile is not in UserInfo; the one that fits was tried already",
-        request(wrote=frozenset({"pro_b"})),
-        seen(),
-        OTHER,
-    ),
+    Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),
     Situation("UserInfo lists no conferencing profiles at all", request(), seen(), userinfo(listed=False)),
+    Situation("`conferencing_failing` was notified, without a subtype", FAILING, seen(), CONNECTED),
+    Situation("`conferencing_failing` was notified with `missing_meeting_url`", NO_URL, seen(), CONNECTED),
     Situation(
-        "`conferencing_failing` was notified, without a subtype", request(notice=failing()), seen(), CONNECTED
-    ),
-    Situation(
-        "`conferencing_failing` was notified with `missing_meeting_url`",
-        request(notice=failing("missing_meeting_url")),
-        seen(),
-        CONNECTED,
-    ),
-    Situation(
-        "it asked for `integrated`; its calendar's own profile is disconnected",
-        request("integrated"),
-        seen(),
-        CALENDAR_LAPSED,
+        "it asked for `integrated`; its calendar's own profile is disconnected", OWN, seen(), OWN_LAPSED
     ),
     Situation(
         "it asked for `integrated`, older than GRACE; UserInfo says the calendar has none",
-        request("integrated", age=HOUR),
+        OLD_OWN,
         seen(),
-        SWITCHED_OFF,
+        OFF,
     ),
     Situation("pending for longer than ESCALATE_AFTER", request(age=2 * DAY), seen(), CONNECTED),
     Situation(
@@ -101,7 +92,7 @@ SITUATIONS = (
     ),
     Situation(
         "`profile_missing` was notified, and UserInfo shows the profile connected",
-        request(notice=failing("profile_missing")),
+        NO_PROFILE,
         seen(),
         CONNECTED,
     ),
@@ -111,7 +102,7 @@ SITUATIONS = (
         "it asked for `default`; a profile is disconnected, and others are not",
         request("default"),
         seen(),
-        userinfo(profile("pro_a"), lapsed("pro_b")),
+        ONE_LAPSED,
     ),
 )
 

@@ -37,22 +37,13 @@ class Row:
     place: tuple[str, int] = ("", 0)
 
     def add(self, more: Row) -> None:
-        self.injected += more.injected
-        self.events += more.events
-        self.lost += more.lost
-        self.doubled += more.doubled
-        self.mails += more.mails
+        for name in FIGURES.values():
+            setattr(self, name, getattr(self, name) + getattr(more, name))
         self.place = min(self.place, more.place)
 
-    def cells(self, fault: str) -> dict[str, str | int | float | None]:
-        return {
-            "fault": fault,
-            "times injected": self.injected,
-            "events": self.events,
-            "lost": self.lost,
-            "doubled": self.doubled,
-            "mails": self.mails,
-        }
+
+#: The table's headings, and what stands below them.
+FIGURES = {"times injected": "injected", **{name: name for name in ("events", "lost", "doubled", "mails")}}
 
 
 def recorded(fault: str, row: Row) -> tuple[str, dict[str, object]]:
@@ -96,8 +87,11 @@ class Run:
         return Report(
             NAME,
             "Faults",
-            ["fault", "times injected", "events", "lost", "doubled", "mails"],
-            [row.cells(fault) for fault, row in sorted(self.rows.items(), key=lambda item: item[1].place)],
+            ["fault", *FIGURES],
+            [
+                {"fault": fault} | {heading: getattr(row, name) for heading, name in FIGURES.items()}
+                for fault, row in sorted(self.rows.items(), key=lambda item: item[1].place)
+            ],
             [f"The {self.form} form, `--seed {self.seed}`."],
             settings={"form": self.form, "seed": self.seed},
         )

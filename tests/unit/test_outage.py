@@ -16,11 +16,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.outage import Outage, why
 
-
-def _by_the_broker(cause: Exception) -> OperationalError:
-    error = OperationalError(str(cause))
-    error.__cause__ = cause
-    return error
+BY_THE_BROKER = OperationalError("x")
+BY_THE_BROKER.__cause__ = ReadOnlyError("x")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +32,7 @@ def _by_the_broker(cause: Exception) -> OperationalError:
         pytest.param(ResponseError("NOREPLICAS Not enough"), "it has too few replicas", id="no replicas"),
         pytest.param(ResponseError("MISCONF Redis is configured"), "it cannot write to its disk", id="disk"),
         pytest.param(ResponseError("Command # 1 (SET a secret) caused: MASTERDOWN x"), "it is a", id="pipe"),
-        pytest.param(_by_the_broker(ReadOnlyError("x")), "it is a read-only", id="the broker's replica"),
+        pytest.param(BY_THE_BROKER, "it is a read-only", id="the broker's replica"),
         pytest.param(OperationalError("amqp"), "it does not answer", id="another broker"),
     ],
 )
