@@ -146,7 +146,13 @@ def _http(effects: Effects, send: Callable[..., httpx.Response]) -> Callable[...
 
 def _smtp(effects: Effects, step: str, act: Callable[..., Any]) -> Callable[..., Any]:
     def exchange(self: Any, *args: Any, **options: Any) -> Any:
-        return effects.meet(f"SMTP {step}", lambda: act(self, *args, **options), ConnectionResetError("lost"))
+        lost = ConnectionResetError("lost")
+        try:
+            return effects.meet(f"SMTP {step}", lambda: act(self, *args, **options), lost)
+        except ConnectionResetError:
+            # As smtplib does where it notices that itself.
+            self.close()
+            raise
 
     return exchange
 
