@@ -64,6 +64,9 @@ class Effects:
             done = act()
             if isinstance(done, socket.socket):
                 done.close()
+            if isinstance(done, httpx.Response):
+                # The request was carried out and answered, even if the answer is then lost.
+                done.read()
         if glitch.death:
             os._exit(DEAD)
         raise error
@@ -130,16 +133,10 @@ def _lost() -> RedisConnectionError:
 
 
 def _http(effects: Effects, send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
-    def whole(request: httpx.Request, **options: Any) -> httpx.Response:
-        response = send(request, **options)
-        # The request was sent, carried out and answered, even if the answer is then lost.
-        response.read()
-        return response
-
     def call(request: httpx.Request, **options: Any) -> httpx.Response:
         name = f"HTTP {request.method} {request.url.path.split('/')[-1]}"
         lost = httpx.ReadError("The connection was lost.")
-        return effects.meet(name, lambda: whole(request, **options), lost)
+        return effects.meet(name, lambda: send(request, **options), lost)
 
     return call
 
