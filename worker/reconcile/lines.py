@@ -35,7 +35,7 @@ def log_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) ->
             continue
         log.info(
             "event.diagnosed",
-            **_ids(sub, after.key),
+            **event_ids(sub, after.key),
             state=diagnosis.state.value,
             cause=diagnosis.cause.value if diagnosis.cause else None,
             certainty=diagnosis.certainty.value,
@@ -47,13 +47,13 @@ def log_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) ->
 
 def log_changed(sub: str, key: EventKey) -> None:
     """Log that the event was tracked again or untracked during the look."""
-    log.info("event.changed_meanwhile", **_ids(sub, key))
+    log.info("event.changed_meanwhile", **event_ids(sub, key))
 
 
 def log_failures(sub: str, failures: Iterable[Failure]) -> None:
     """Log each event without a verdict."""
     for failure in failures:
-        about, fault = _ids(sub, failure.change.after.key), failure.fault
+        about, fault = event_ids(sub, failure.change.after.key), failure.fault
         if fault is None:
             log.warning("event.unread", **about, reason=failure.reason)
         elif failure.change.dead_letter:
@@ -71,5 +71,6 @@ def log_error(sub: str, error: CronofyError) -> None:
         log.warning("look.failed", sub=sub, reason=error.reason, status=error.status)
 
 
-def _ids(sub: str, key: EventKey) -> dict[str, str]:
+def event_ids(sub: str, key: EventKey) -> dict[str, str]:
+    """What every line about an event carries."""
     return {"sub": sub, "calendar_id": key.calendar_id, "event_id": key.event_id}

@@ -15,6 +15,7 @@ from worker.diagnosis.model import Profiles
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey, Write, to_ms
+from worker.reconcile.lines import event_ids
 from worker.reconcile.update import IncompleteRecord, update_body
 from worker.reconcile.verdict import Judged, WriteEnd, WriteResult
 
@@ -84,12 +85,7 @@ def _result(
     lease: Lease, plan: PlannedUpdate, error: CronofyError | None, profiles: Profiles | None
 ) -> WriteResult:
     to, write, key, before = plan.to_profile_id, plan.write, plan.judged.key, plan.intent.stored
-    about = {
-        "sub": lease.sub,
-        "calendar_id": key.calendar_id,
-        "event_id": key.event_id,
-        "profile_id": to,
-    }
+    about = {**event_ids(lease.sub, key), "profile_id": to}
     if error is None:
         log.info("update.accepted", **about, from_profile_id=plan.judged.event.profile_id)
         profile = profiles.conferencing_profile(to) if profiles else None
