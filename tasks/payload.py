@@ -38,6 +38,9 @@ PUBLIC: dict[str, Any] = {
     "ignore_result": False,
     "throws": (BadPayload,),
 }
+#: Options of public tasks that bring something new, which nobody else may have: when the ledger hangs until
+#: the time limit ends the task, its message comes back. (A task that fails has kept its payload itself.)
+INTAKE: dict[str, Any] = {**PUBLIC, "acks_on_failure_or_timeout": False}
 
 #: How long to wait before giving back a message that cannot be worked on now.
 REST_SECONDS = 1.0
