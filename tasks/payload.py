@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from worker import outage
 from worker.app import services
 from worker.bootstrap import Services
+from worker.broker.consumer import HAD_ETA
 from worker.intake.payloads import BadPayload, Payload, parse
 from worker.outage import BROKER, LEDGER
 
@@ -24,7 +25,12 @@ R = TypeVar("R")
 
 
 class PublicTask(Task):  # type: ignore[type-arg]
-    """A task that takes any keyword, so that one from Celery's own signature is refused like any other."""
+    """A task that takes any keyword, so that one from Celery's own signature is refused like any other.
+
+    It never waits for a countdown or an ETA.
+    """
+
+    runs_at_once = True
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
@@ -61,6 +67,8 @@ def handle(
     """
     with bound_to(task):
         try:
+            if (task.request.headers or {}).get(HAD_ETA):
+                raise BadPayload("A countdown or ETA is not accepted: send the task when it is due.")
             payload = parse(model, args, kwargs)
         except BadPayload as error:
             services().dead_letters.keep(task.name, str(error), args, kwargs)
