@@ -71,7 +71,7 @@ def handle(
                 raise BadPayload("A countdown or ETA is not accepted: send the task when it is due.")
             payload = parse(model, args, kwargs)
         except BadPayload as error:
-            services().dead_letters.keep(task.name, str(error), args, kwargs)
+            _keep(task, str(error), args, kwargs)
             log.warning("payload.refused", reason=str(error))
             raise
         try:
@@ -79,8 +79,24 @@ def handle(
         except Exception as error:
             if outage.why(error) is None:
                 reason = f"It failed unexpectedly ({type(error).__name__})."
-                services().dead_letters.keep(task.name, reason, args, kwargs)
+                _keep(task, reason, args, kwargs)
             raise
+
+
+def _keep(task: Task[..., Any], reason: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Keep the payload as a dead letter; if that fails, whatever it is, the message comes back."""
+    try:
+        services().dead_letters.keep(task.name, reason, args, kwargs)
+    except Exception as error:
+        if outage.why(error) is None:
+            log.exception("payload.not_kept", reason=reason)
+        raise _redelivery(error) from None
+
+
+def _redelivery(error: Exception) -> Reject:
+    # Wait first, or the message would loop without pause.
+    time.sleep(REST_SECONDS)
+    return Reject(type(error).__name__, requeue=True)
 
 
 def delivered_again(task: Task[..., Any]) -> bool:
@@ -101,8 +117,6 @@ def bound_to(task: Task[..., Any]) -> Iterator[None]:
             server = BROKER if isinstance(error, OperationalError) else LEDGER
             if not server.began(error):
                 raise
-            # Wait first, or the message would loop without pause.
-            time.sleep(REST_SECONDS)
-            raise Reject(type(error).__name__, requeue=True) from None
+            raise _redelivery(error) from None
         else:
             LEDGER.over()

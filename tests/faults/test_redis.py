@@ -118,7 +118,12 @@ def _alone(server: Server) -> None:
     server.set(min_replicas_to_write=1)
 
 
+def _busy(server: Server) -> None:
+    server.occupy()
+
+
 def _fix(server: Server) -> None:
+    server.release()
     server.set(maxmemory=0, min_replicas_to_write=0)
     server.client.replicaof("no", "one")
 
@@ -128,6 +133,7 @@ def _fix(server: Server) -> None:
     [
         pytest.param(_read_only, "it is a read-only replica", id="a replica"),
         pytest.param(_full, "it is out of memory", id="full"),
+        pytest.param(_busy, "it is busy with somebody's script", id="busy"),
         pytest.param(_alone, "it has too few replicas for min-replicas-to-write", id="too few replicas"),
     ],
 )
@@ -234,22 +240,33 @@ def test_ledger_and_broker_may_fail_one_without_the_other(
 
 def test_intake_outlives_a_ledger_that_hangs(fleet_on_two: Fleet, ledger: Server, record: Record) -> None:
     """A task that its time limit ends meanwhile is not acknowledged: its message comes back."""
-    fleet = fleet_on_two
-    population = Population.of(fleet, 3, 2)
-    began = len(fleet.log.read_bytes())
+    began = len(fleet_on_two.log.read_bytes())
+    population = Population.of(fleet_on_two, 3, 2)
     with ledger.frozen():
         list(population.track())
         wait_until(
-            lambda: b"Hard time limit" in fleet.log.read_bytes()[began:],
+            lambda: b"Hard time limit" in fleet_on_two.log.read_bytes()[began:],
             30,
             0.25,
             what="a task ended by its limit",
         )
+    _check_nothing_was_lost(population, record, "The ledger hangs for longer than a task may run")
 
+
+def test_intake_outlives_a_ledger_that_refuses(fleet_on_two: Fleet, ledger: Server, record: Record) -> None:
+    """Whatever the refusal: here somebody's script keeps the server busy."""
+    population = Population.of(fleet_on_two, 3, 20)
+    with ledger.busy():
+        list(population.track())
+        time.sleep(2)
+    _check_nothing_was_lost(population, record, "The ledger is busy with somebody's script")
+    assert fleet_on_two.redis.xlen("reconciler:dead-letters") == 0
+
+
+def _check_nothing_was_lost(population: Population, record: Record, fault: str) -> None:
     again = population.send_again()
     population.relink()
     result = population.settle(120)
-
-    result.enter(record, "The ledger hangs for longer than a task may run", 1, len(population))
+    result.enter(record, fault, 1, len(population))
     assert again == 0
     assert (result.lost, result.doubled) == (0, 0)
