@@ -101,8 +101,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "sweep": {
                 "task": "conferencing.sweep",
                 "schedule": settings.sweep_every,
-                # A missed tick is not worth keeping or retrying: the next one does the same.
-                "options": {"queue": queues.looks, "expires": every, "retry_policy": {"max_retries": 1}},
+                # A missed tick is not worth retrying: the next one does the same. None expires, which
+                # would compare the clocks of two hosts; a sweep that comes late finds its slot taken.
+                "options": {"queue": queues.looks, "retry_policy": {"max_retries": 1}},
             }
         },
     }

@@ -77,7 +77,7 @@ def _beat(status: Status, settings: Settings) -> Finding:
         fix += f", and a worker that consumes {looks}"
     if status.last_sweep_seconds is None:
         return wrong("beat", "there has never been a sweep", fix)
-    last = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"
+    last = f"the last sweep was {status.last_sweep}"
     if status.sweep_is_late(settings.sweep_every):
         return wrong("beat", f"{last}, and one is due every {spoken(settings.sweep_every)}", fix)
     return ok("beat", last)

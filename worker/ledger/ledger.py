@@ -77,10 +77,11 @@ class Ledger:
         self.prefix = prefix
         self.keys = Keys(prefix)
         self.vault = vault
-        self.run = Scripts(redis, self.keys).run
+        scripts = Scripts(redis, self.keys)
+        self.run = scripts.run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
         self.outcomes = OutcomeStream(redis, self.keys)
-        self.wakeups = Wakeups(redis, self.keys)
+        self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
 

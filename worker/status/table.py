@@ -86,10 +86,8 @@ def _budget(status: Status) -> tuple[str, bool]:
 
 
 def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
-    if status.last_sweep_seconds is None:
-        return "never: is beat running?", False
     late = status.sweep_is_late(sweep_every)
-    return f"{spoken(status.last_sweep_seconds)} ago" + (": is beat running?" if late else ""), not late
+    return status.last_sweep + (": is beat running?" if late else ""), not late
 
 
 def _next(status: Status) -> Iterator[Text]:

@@ -35,8 +35,8 @@
 --   P:leases           hash    SUB -> the token of its lease; absent while it is handed over to a task
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
 --   P:freed:SUB        list    one entry for each of them once the lease has ended; a minute
---   P:woken:SUB        string  an urgent look at the account was woken a moment ago; 1.5 s
---   P:waking:SUB       string  another one comes when this expires; seconds
+--   P:woken:SUB        string  until when no other urgent look at the account is woken; 1.5 s
+--   P:waking:SUB       string  when another one comes; seconds
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
@@ -48,13 +48,13 @@
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some
 --                              named in worker/ledger/tallies.py
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
---   P:slot             string  a sweep ran a moment ago; nearly one tick
+--   P:slot             string  when the slot ends that a sweep took; nearly one tick
 --   P:swept            string  when the last sweep moved what was due
 --   P:backlog          stream  pending events by cause, every five minutes for a day (fields: each cause's number,
 --                              unless its count is 0, and pending for the total). Written and trimmed by sweeps.
 --   P:sampled          string  the newest sample is less than five minutes old; until it is not
 --   P:workers          zset    a worker's report (JSON: name, queues) by when it last came; a minute
---   P:resuming         string  looks that the budget broke off will be woken in a moment; until then
+--   P:resuming         string  when looks that the budget broke off will be woken; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, to one application (client id) at
 --                              one origin; worker/cronofy/budget.lua lists the related keys
 --   P:budgets          set     the P:budget:PLACE of every place that was ever called
