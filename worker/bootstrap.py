@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from config.celery import check_outcome_queue
 from config.logging import redaction_of
 from config.settings import BatchCost, Settings, SettingsError, require_cronofy, require_vault
 from worker.cronofy.budget import Budget
@@ -108,6 +109,7 @@ def bootstrap(settings: Settings) -> Services:
     """All services; SettingsError if a required setting is missing."""
     require_cronofy(settings)
     check_addresses(settings)
+    check_outcome_queue(settings)
     ledger = open_ledger(settings)
     policy = policy_of(settings)
     cronofy = _cronofy(settings, ledger)

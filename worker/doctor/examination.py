@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 
+from config.celery import check_outcome_queue
 from config.settings import (
     Settings,
     SettingsError,
@@ -28,6 +29,15 @@ from worker.doctor.servers import examine_broker, examine_redis
 #: Every check bounds its own waits; this bounds them all.
 DEADLINE_SECONDS = 12.0
 
+#: What `worker` refuses to start without.
+REQUIREMENTS = (
+    require_cronofy,
+    require_vault,
+    check_addresses,
+    check_outcome_queue,
+    make_mailer,
+)
+
 Check = Callable[[Settings], Iterable[Finding]]
 
 #: In the order shown.
@@ -46,7 +56,7 @@ CHECKS: dict[str, Check] = {
 def settings_findings(settings: Settings) -> Iterator[Finding]:
     """Everything a worker would complain about at its start, all at once."""
     faults = []
-    for require in (require_cronofy, require_vault, check_addresses, make_mailer):
+    for require in REQUIREMENTS:
         try:
             require(settings)
         except SettingsError as error:
@@ -54,7 +64,7 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
     yield from (_fault(sentence) for sentence in faults)
     if not faults:
         yield ok("settings", "complete")
-    for name, meant in misspelt_settings().items():
+    for name, meant in misspelt_settings(settings).items():
         yield warning("settings", f"{name} is not a setting", f"did you mean {meant}?")
     if settings.dry_run:
         yield warning("settings", "dry run: nothing is written to Cronofy", "unset RECONCILER_DRY_RUN")
