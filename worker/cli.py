@@ -7,6 +7,9 @@ from importlib import import_module
 
 import click
 
+from worker.broker.environment import forget_celerys_variables
+from worker.commands.output import escape_the_unshowable
+
 #: Each command and its module in `worker.commands`.
 COMMANDS = {
     "demo": "roles",
@@ -55,6 +58,8 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
+    forget_celerys_variables()
+    escape_the_unshowable()
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
