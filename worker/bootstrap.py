@@ -19,6 +19,7 @@ from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
 from worker.cronofy.http import HttpClient
+from worker.cronofy.way_out import http_client
 from worker.diagnosis.model import Policy
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
@@ -147,6 +148,11 @@ def check_addresses(settings: Settings) -> None:
                 mailbox(address)
         except ValueError as error:
             raise SettingsError(f"RECONCILER_{name.upper()} is invalid: {error}.") from None
+
+
+def check_way_out(_: Settings) -> None:
+    """Raise SettingsError if the environment's proxies or certificates cannot be used."""
+    http_client().close()
 
 
 def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:

@@ -14,7 +14,7 @@ from config.settings import (
     require_cronofy,
     require_vault,
 )
-from worker.bootstrap import check_addresses, make_mailer
+from worker.bootstrap import check_addresses, check_way_out, make_mailer
 from worker.doctor.finding import Finding, ok, warning, wrong
 from worker.doctor.fleet import examine_fleet
 from worker.doctor.outside import (
@@ -36,6 +36,7 @@ REQUIREMENTS = (
     check_addresses,
     check_outcome_queue,
     make_mailer,
+    check_way_out,
 )
 
 Check = Callable[[Settings], Iterable[Finding]]
