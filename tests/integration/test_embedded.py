@@ -177,7 +177,7 @@ def test_a_full_disk_keeps_a_server_from_starting(data_dir: Path) -> None:
 
     with (
         full_disk(),
-        pytest.raises(SettingsError, match="cannot be used: .*RECONCILER_DATA_DIR"),
+        pytest.raises(SettingsError, match=r"cannot be used: .*RECONCILER_DATA_DIR"),
         embedded_server(data_dir),
     ):
         pass

@@ -138,8 +138,8 @@ def with_embedded_keys(settings: Settings) -> Settings:
         Fernet(key)
     except ValueError:
         raise SettingsError(
-            f"{path} holds no vault key: put back a copy of it, or if nothing was ever stored with it, delete "
-            "it, and another is made."
+            f"{path} holds no vault key: put back a copy of it, or if nothing was ever stored with it, "
+            "delete it, and another is made."
         ) from None
     return settings.model_copy(update={"vault_keys": (SecretStr(key),)})
 
