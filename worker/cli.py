@@ -52,7 +52,7 @@ class Commands(click.Group):
 def cli() -> None:
     """Finds calendar events whose conferencing link never came, diagnoses why, and fixes what it can.
 
-    Settings are environment variables that begin with RECONCILER_, or in a .env file: see .env.example.
+    Settings are environment variables that begin with RECONCILER_, or in .env, or files: see .env.example.
     """
 
 
