@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from worker import outage
 from worker.app import services
 from worker.bootstrap import Services
+from worker.broker.consumer import HAD_ETA
 from worker.intake.payloads import BadPayload, Payload, parse
 from worker.outage import BROKER, LEDGER
 
@@ -24,7 +25,12 @@ R = TypeVar("R")
 
 
 class PublicTask(Task):  # type: ignore[type-arg]
-    """A task that takes any keyword, so that one from Celery's own signature is refused like any other."""
+    """A task that takes any keyword, so that one from Celery's own signature is refused like any other.
+
+    It never waits for a countdown or an ETA.
+    """
+
+    runs_at_once = True
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
@@ -38,6 +44,9 @@ PUBLIC: dict[str, Any] = {
     "ignore_result": False,
     "throws": (BadPayload,),
 }
+#: Options of public tasks that bring something new, which nobody else may have: when the ledger hangs until
+#: the time limit ends the task, its message comes back. (A task that fails has kept its payload itself.)
+INTAKE: dict[str, Any] = {**PUBLIC, "acks_on_failure_or_timeout": False}
 
 #: How long to wait before giving back a message that cannot be worked on now.
 REST_SECONDS = 1.0
@@ -58,6 +67,8 @@ def handle(
     """
     with bound_to(task):
         try:
+            if (task.request.headers or {}).get(HAD_ETA):
+                raise BadPayload("A countdown or ETA is not accepted: send the task when it is due.")
             payload = parse(model, args, kwargs)
         except BadPayload as error:
             services().dead_letters.keep(task.name, str(error), args, kwargs)
