@@ -110,7 +110,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 def check_outcome_queue(settings: Settings) -> None:
     """Raise SettingsError if outcomes would go to a queue of ours, whose workers would drop them."""
-    if settings.outcome_queue in QUEUES:
+    if settings.outcome_queue in Queues.of(settings.key_prefix):
         raise SettingsError(
             f"RECONCILER_OUTCOME_QUEUE names {settings.outcome_queue}, a queue of our own, where every "
             "outcome would be lost: name the queue of the program that takes them."

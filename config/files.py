@@ -7,6 +7,7 @@ not set. So they are checked first.
 from __future__ import annotations
 
 import os
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def check_dotenv(path: Path, prefix: str) -> None:
             # Such as NAME:value, which others' programs may make sense of.
             or (ours and (found.value is None or not str(found.key).isidentifier()))
             # Swallowed by a value whose quote is closed further down.
-            or f"\n{prefix}" in statement.strip()
+            or re.search(rf"\n\s*(export\s+)?{prefix}", statement.strip())
         ):
             blank = len(statement) - len(statement.lstrip())
             line = found.original.line + statement[:blank].count("\n")

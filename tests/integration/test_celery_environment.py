@@ -14,7 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.celery import INTAKE
+from config.celery import Queues
 from tests.acceptance.processes import Child, environment, run_command
 from tests.waiting import wait_until
 from worker.broker.environment import is_celerys
@@ -85,7 +85,7 @@ def test_a_dead_letter_is_replayed_to_our_broker(place: Place) -> None:
     run = run_command(place.home, place.env, "dead-letters", "replay", "--all")
 
     assert (run.returncode, len(place.ledger.dead_letters)) == (0, 0), run.stderr
-    assert (place.ours.llen(INTAKE), place.theirs.keys()) == (1, [])
+    assert (place.ours.llen(Queues.of("reconciler").intake), place.theirs.keys()) == (1, [])
 
 
 #: What cannot change where messages go or how a process of ours ends.

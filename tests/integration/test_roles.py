@@ -41,8 +41,8 @@ OPTIONAL = {"RECONCILER_SMTP_URL", "RECONCILER_BOARD_TOKEN"}
 class Place:
     """A ledger with one event, and directories with some of the fleet's secrets."""
 
-    def __init__(self, home: Path, url: str, prefix: str, running: RunningSandbox) -> None:
-        self.home, self._prefix, self._running = home, prefix, running
+    def __init__(self, home: Path, url: str, running: RunningSandbox) -> None:
+        self.home, self._running = home, running
         self._values = {
             "RECONCILER_REDIS_URL": url,
             "RECONCILER_VAULT_KEYS": KEY,
@@ -63,7 +63,6 @@ class Place:
             (directory / secret).write_text(self._values[secret] + "\n")
         return environment(
             SECRETS_DIR=str(directory),
-            KEY_PREFIX=self._prefix,
             CRONOFY_CLIENT_ID="sandbox-client",
             CRONOFY_API_URL=self._running.url,
             DATA_DIR=str(self.home),
@@ -77,15 +76,15 @@ class Place:
 
 
 @pytest.fixture
-def place(redis_url: str, prefix: str, running: RunningSandbox, tmp_path: Path) -> Iterator[Place]:
-    """In a database of its own, since the queues' names are the same for all."""
+def place(redis_url: str, running: RunningSandbox, tmp_path: Path) -> Iterator[Place]:
+    """In a database of its own, since the table names the queues as they are by default."""
     url = f"{redis_url.rpartition('/')[0]}/8"
     with Redis.from_url(url) as redis:
         redis.flushdb()
-        ledger = Ledger(redis, prefix, Vault([KEY]), timedelta(days=7), 1000)
+        ledger = Ledger(redis, "reconciler", Vault([KEY]), timedelta(days=7), 1000)
         ledger.connect("acc", Credentials("refresh", "access"), "us", None, None)
         ledger.track("acc", an_event(due=False))
-        yield Place(tmp_path, url, prefix, running)
+        yield Place(tmp_path, url, running)
         redis.flushdb()
 
 

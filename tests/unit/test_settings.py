@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from config.celery import QUEUES, check_outcome_queue
+from config.celery import Queues, check_outcome_queue
 from config.settings import (
     BatchCost,
     ReplacementPolicy,
@@ -243,13 +243,13 @@ def test_the_broker_is_the_ledgers_redis_unless_another_is_named() -> None:
         _ = load_settings().broker
 
 
-@pytest.mark.parametrize("queue", QUEUES)
+@pytest.mark.parametrize("queue", Queues.of("theirs"))
 def test_outcomes_are_not_sent_to_a_queue_of_ours(queue: str) -> None:
     """Our own workers would take them and drop them."""
     with pytest.raises(SettingsError, match=r"^RECONCILER_OUTCOME_QUEUE .* our own"):
-        check_outcome_queue(load_settings(outcome_task="their.task", outcome_queue=queue))
+        check_outcome_queue(load_settings(key_prefix="theirs", outcome_queue=queue))
 
-    check_outcome_queue(load_settings(outcome_task="their.task", outcome_queue="their.queue"))
+    check_outcome_queue(load_settings(outcome_queue=queue))
 
 
 def test_settings_do_not_change() -> None:

@@ -222,7 +222,7 @@ LINES = [
     ('RECONCILER_GRACE=60\n\nRECONCILER_REDIS_URL="redis://host\n', 3),
     ("RECONCILER_REDIS_URL='redis://host\nRECONCILER_GRACE=60\n", 1),
     ('RECONCILER_MAIL_FROM="me\nRECONCILER_REDIS_URL=redis://host\nOTHER="\n', 1),
-    ('OTHER="me\nRECONCILER_REDIS_URL=redis://host\nANOTHER="\n', 1),
+    ('OTHER="me\nexport RECONCILER_REDIS_URL=redis://host\nANOTHER="\n', 1),
     ("OTHER: 7\nRECONCILER_REDIS_URL=redis://host\n", 1),
     ('RECONCILER_REDIS_URL="redis://host" /0\n', 1),
     ("=redis://host\n", 1),

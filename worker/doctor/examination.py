@@ -79,7 +79,7 @@ def unreadable(error: SettingsError) -> list[Finding]:
 
 
 def _fault(sentence: str) -> Finding:
-    return wrong("settings", sentence.rstrip("."), "correct it in the environment or in .env")
+    return wrong("settings", sentence.rstrip("."), "correct it in the environment, in .env or in its file")
 
 
 def examine(settings: Settings, checks: dict[str, Check] = CHECKS) -> list[Finding]:
