@@ -277,7 +277,8 @@ def misspelt_settings(settings: Settings) -> dict[str, str]:
 
     Other names with our prefix are ignored: Kubernetes sets some for each service.
     """
-    files = {name.upper() for name in file_names(settings.secrets_dir)} if settings.secrets_dir else set()
+    place = settings.secrets_dir
+    files = {name.upper() for name in file_names(place.expanduser())} if place else set()
     given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars, *files}
     known = [_name(field) for field in Settings.model_fields]
     unknown = {name for name in map(str.upper, given) if name.startswith(PREFIX)}.difference(known)

@@ -19,7 +19,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
     """JSON as readable as standard output can show it: escaped to ASCII if anything in it cannot be."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     try:
-        text.encode(sys.stdout.encoding)
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(value, indent=indent)
     return text
