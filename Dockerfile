@@ -1,5 +1,5 @@
 # One image for every role: `docker run IMAGE worker`, `beat`, `sandbox`, `explain SUB CALENDAR EVENT`.
-# What it needs of secrets comes in as environment variables; none is built in.
+# What it needs of secrets comes in as files or environment variables; none is built in.
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore

@@ -103,7 +103,8 @@ def running_demo(home: Path, elsewhere: Path, *options: str) -> Iterator[Demo]:
         process = subprocess.Popen(
             [RECONCILER, "demo", "--speed", "2", *options],
             cwd=home,
-            env=environment() | {"COLUMNS": "160"},
+            # A proxy that could not be used, as on machines that reach the world only through one.
+            env=environment() | {"COLUMNS": "160", "HTTP_PROXY": "http://127.0.0.1:1"},
             stdout=file,
             stderr=file,
             start_new_session=True,

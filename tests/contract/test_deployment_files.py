@@ -18,7 +18,7 @@ from celery.bin.worker import worker as celery_worker
 from config.celery import Queues
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
-from tests.contract.documents import ROOT, text_of
+from tests.contract.documents import ROOT, code, table, text_of
 
 COMPOSE: dict[str, Any] = yaml.safe_load(text_of("docker-compose.yml"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -71,6 +71,13 @@ def _queues(service: dict[str, Any]) -> list[str]:
         return []
     named = celery_options(service["command"]).get("queues")
     return named.split(",") if named else list(Queues.of("reconciler"))
+
+
+def secrets_of(words: list[str]) -> set[str]:
+    """What docs/deployment.md gives to the role of this command line."""
+    line = shlex.join(["reconciler", *words])
+    [row] = [row for row in table("docs/deployment.md", "command") if line.startswith(code(row[0])[0])]
+    return set(code(row[1]))
 
 
 def _seconds(text: str) -> timedelta:
@@ -210,6 +217,23 @@ def test_nothing_is_exposed() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
     assert not {name for name in variables if re.search("SECRET|KEYS|PASSWORD|TOKEN|SMTP", name)}
     assert ".env" in text_of(".gitignore").split("\n")
+
+
+def test_with_secrets_as_files_each_role_has_its_own() -> None:
+    """Those of docs/deployment.md, named as their settings; Compose itself names the Redis."""
+    shown = yaml.safe_load(text_of("docker-compose.secrets.yml"))
+    given = {name: service["secrets"] for name, service in shown["services"].items() if name in ROLES}
+    roles = {name: service["command"] for name, service in ROLES.items() if name != "sandbox"}
+    wanted = {name: secrets_of(words) - {f"{PREFIX}REDIS_URL"} for name, words in roles.items()}
+    [prometheus] = shown["services"]["prometheus"]["secrets"]
+    [mounted] = SERVICES["prometheus"]["secrets"]
+
+    assert {name: set(secrets) for name, secrets in given.items()} == {n: s for n, s in wanted.items() if s}
+    assert all(shown["services"][name]["environment"] == shown["x-secrets"] for name in given)
+    assert shown["x-secrets"] == {f"{PREFIX}SECRETS_DIR": "/run/secrets"}
+    assert prometheus == {"source": f"{PREFIX}BOARD_TOKEN", "target": f"/run/secrets/{mounted}"}
+    assert shown["secrets"] == {name: {"file": f"./secrets/{name}"} for name in set().union(*given.values())}
+    assert "/secrets/" in text_of(".gitignore").split("\n")
 
 
 def test_the_settings_for_the_sandbox_fit_the_sandbox() -> None:

@@ -12,7 +12,7 @@ from config.celery import Queues
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
 from tests.contract.documents import ROOT
-from tests.contract.test_deployment_files import celery_options
+from tests.contract.test_deployment_files import celery_options, secrets_of
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 FILES = {
@@ -78,9 +78,25 @@ def test_a_container_has_minimal_rights(deployment: dict[str, Any]) -> None:
     user = pod["securityContext"]["runAsUser"]
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert f"USER {user}:{user}" in dockerfile
-    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
     assert mounted == {"/tmp", re.findall(r"^WORKDIR (\S+)", dockerfile, re.MULTILINE)[-1]}
     assert {v["name"] for v in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
+
+
+@pytest.mark.parametrize("deployment", EACH)
+def test_a_container_has_the_secrets_of_its_role_as_files(deployment: dict[str, Any]) -> None:
+    """Those of docs/deployment.md, named as their settings, where the settings say; none is a variable."""
+    container, pod = _container(deployment), deployment["spec"]["template"]["spec"]
+    [settings] = [item["data"] for item in OBJECTS if item["kind"] == "ConfigMap"]
+    [secret] = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "secrets"]
+    role = secrets_of(container["args"])
+    client = {"RECONCILER_CRONOFY_CLIENT_ID"} if "RECONCILER_CRONOFY_CLIENT_SECRET" in role else set()
+
+    assert {item["path"] for item in secret["items"]} == role | client
+    assert all(item["path"] == item["key"] for item in secret["items"])
+    assert mount["mountPath"] == settings["RECONCILER_SECRETS_DIR"]
+    assert [list(source) for source in container["envFrom"]] == [["configMapRef"]]
 
 
 def test_every_selector_matches_existing_pods() -> None:
@@ -100,8 +116,10 @@ def test_the_settings_exist_and_none_of_them_is_a_secret() -> None:
     [settings] = [item["data"] for item in OBJECTS if item["kind"] == "ConfigMap"]
     head = (FOLDER / "kustomization.yaml").read_text(encoding="utf-8")
 
-    load_settings(**{name.removeprefix(PREFIX).lower(): value for name, value in settings.items()})
-    assert not [name for name in settings if re.search("SECRET|KEYS|PASSWORD|TOKEN|_URL", name)]
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}
+    # There is no such directory here.
+    load_settings(**{name: value for name, value in values.items() if name != "secrets_dir"})
+    assert not [name for name in settings if re.search("_SECRET$|KEYS|PASSWORD|TOKEN|_URL", name)]
     named = {name.removeprefix(PREFIX).lower() for name in re.findall(rf"{PREFIX}\w+", head)}
     assert named
     assert named <= set(Settings.model_fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from config.logging import configure_logging
 from worker.bootstrap import bootstrap, keyless_ledger
+from worker.commands.output import json_text
 from worker.commands.setup import settings_of_role
 from worker.explain.case import Case
 from worker.explain.explanation import ask, show
@@ -55,7 +55,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
         _suggest(found)
         sys.exit(1)
     if as_json:
-        click.echo(json.dumps(found.answer, ensure_ascii=False, indent=2))
+        click.echo(json_text(found.answer, indent=2))
     else:
         show(found, Console())
 

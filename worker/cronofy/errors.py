@@ -34,6 +34,10 @@ class TimedOut(Unreachable):
     """No answer, or not a complete one, in time."""
 
 
+class Untrusted(Unreachable):
+    """The certificate that answered is signed by nobody we trust, or does not fit."""
+
+
 class ServerFault(CronofyError):
     """Cronofy answered with a 5xx status."""
 

@@ -14,8 +14,9 @@ from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
-from worker.cronofy.errors import CronofyError, OutOfBudget
+from worker.cronofy.errors import CronofyError, OutOfBudget, Untrusted
 from worker.cronofy.http import Deadline
+from worker.cronofy.way_out import http_client
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
@@ -68,6 +69,10 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
             answers.append(_ask(services, origin, secret))
     except OutOfBudget as refused:
         yield skipped("cronofy", f"{host} not asked: {refused.reason}")
+        return
+    except Untrusted as error:
+        fix = "if a proxy or an authority of your own issued it, name that one's certificate in SSL_CERT_FILE"
+        yield wrong("cronofy", f"{host}: {error.reason}", fix)
         return
     except CronofyError as error:
         fix = "check Cronofy's status page, and any proxies and firewalls on the way"
@@ -146,8 +151,11 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
     fix = "start reconciler serve, and point RECONCILER_WEBHOOK_URL at it"
     try:
         # Only the status is read: a body may have any length.
-        with httpx.stream("GET", url, timeout=PATIENCE.total_seconds()) as answer:
+        with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
             status = answer.status_code
+    except SettingsError:
+        yield skipped("webhook", "not asked: the environment's proxies or certificates cannot be used")
+        return
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield warning("webhook", f"cannot be reached from here ({type(error).__name__})", fix)
         return
