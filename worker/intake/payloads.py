@@ -6,6 +6,7 @@ A bad payload raises `BadPayload`, whose reason says what is wrong and where, an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, TypeVar
 
@@ -140,6 +141,10 @@ P = TypeVar("P", bound=Payload)
 _FAULTS = {"missing": "is missing", "extra_forbidden": "is unknown", "string_type": "must be a string"}
 
 
+#: What an argument's name looks like, even a misspelt one's.
+_NAME = re.compile(r"[A-Za-z_]{1,30}")
+
+
 def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
     """Check a task's arguments against its model; BadPayload names the first error and where it is."""
     if args:
@@ -151,6 +156,9 @@ def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
         fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:80] for part in fault["loc"])
         reason = _FAULTS.get(fault["type"], fault["msg"])
+        if fault["type"] == "extra_forbidden" and not _NAME.fullmatch(place):
+            # It may be a value that stands where a name belongs.
+            raise BadPayload("An argument is unknown.") from None
         raise BadPayload(f"{place}: {reason}" if place else reason) from None
 
 
