@@ -24,11 +24,16 @@ log = structlog.get_logger()
 
 
 def connect_account(services: Services, account: ConnectAccount, *, again: bool = False) -> bool:
-    """Store the account's credentials, and wake it if it was lost."""
+    """Store the account's credentials, and wake it if it was lost or waits for them."""
     if again and _holds(services, account):
         return True
     credentials = Credentials(account.refresh_token, account.access_token)
-    services.ledger.connect(account.sub, credentials, account.data_center, account.email, account.name)
+    expires_in = None
+    if account.refresh_token is None and account.expires_in is not None:
+        expires_in = timedelta(seconds=account.expires_in)
+    services.ledger.connect(
+        account.sub, credentials, account.data_center, account.email, account.name, expires_in
+    )
     if services.looker.channels is not None:
         # Other credentials may have another channel, or none.
         services.ledger.check_channel(account.sub)
@@ -115,7 +120,10 @@ def _holds(services: Services, account: ConnectAccount) -> bool:
     """Whether these credentials are stored, and Cronofy has not refused them."""
     stored = services.ledger.account(account.sub)
     credentials = services.ledger.open_credentials(stored)
-    return not stored.lost and credentials is not None and credentials.refresh_token == account.refresh_token
+    if stored.lost or credentials is None or credentials.refresh_token != account.refresh_token:
+        return False
+    # An access token that came with a refresh token may have been replaced by now.
+    return account.refresh_token is not None or credentials.access_token == account.access_token
 
 
 def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]:

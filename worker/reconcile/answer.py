@@ -55,7 +55,7 @@ def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]
 
 def live_answer(sub: str, event: TrackedEvent, diagnosis: Diagnosis) -> dict[str, Any]:
     """A fresh diagnosis that changed nothing, so the next look stays as planned."""
-    over = diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED
+    over = diagnosis.state is not State.PENDING or diagnosis.remedy is Remedy.CLOSE
     return {
         "sub": sub,
         "calendar_id": event.key.calendar_id,
