@@ -21,6 +21,7 @@ from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, TokenOwed, Unauthorized
 from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Ledger
+from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey, LastRead, Memo, Stored, to_ms
 from worker.reconcile.channel_check import Channels, check_channel
@@ -163,8 +164,17 @@ class Looker:
         relinks = RelinkPlan(account.memo.episodes)
         if profiles:
             events = self._affected(work)
+            asked = [mail_id for e in account.memo.episodes.values() for mail_id in e.mail_ids[-1:]]
             relinks = plan_relinks(
-                account, events, profiles, back, address, now, self.rules, dry_run=self.dry_run
+                account,
+                events,
+                profiles,
+                back,
+                address,
+                now,
+                self.rules,
+                dry_run=self.dry_run,
+                undelivered=refused_elsewhere(self.ledger, asked, address or ""),
             )
         verdicts: list[Verdict] = []
         for judged in work.judged:

@@ -14,6 +14,8 @@ from worker.ledger.leases import Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import AccessToken, from_ms, to_ms
 
+_USELESS = "The account's access token lapsed, or Cronofy refused it, at {at}."
+
 
 @dataclass(frozen=True, slots=True)
 class TokenStep:
@@ -33,7 +35,8 @@ def asked_in_time(lease: Lease) -> TokenStep | None:
     token = lease.account.token
     if token is None or token.ask_at is None or token.ask_at > to_ms(lease.now) or not _is_needed(lease):
         return None
-    return _asked(lease, token, "The account's access token lapses at {at}.")
+    good = token.lapses_at > to_ms(lease.now)
+    return _asked(lease, token, "The account's access token lapses at {at}." if good else _USELESS)
 
 
 def found_useless(lease: Lease) -> TokenStep:
@@ -43,7 +46,7 @@ def found_useless(lease: Lease) -> TokenStep:
     token = AccessToken(min(known.lapses_at, now), known.ask_at)
     if token.ask_at is None or not _is_needed(lease):
         return TokenStep(token)
-    return _asked(lease, token, "The account's access token lapsed, or Cronofy refused it, at {at}.")
+    return _asked(lease, token, _USELESS)
 
 
 def _asked(lease: Lease, token: AccessToken, reason: str) -> TokenStep:

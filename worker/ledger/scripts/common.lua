@@ -46,7 +46,8 @@
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
 --   P:outbox           zset    mail id by when to send it (or try again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
---   P:refused:ID       string  when a mail server refused an email for good, so that explain can say so; 30 days
+--   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
+--                              explain can say so and another address can get it; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault). Never trimmed; until replayed or dropped.
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some

@@ -1,4 +1,5 @@
--- Store an account's credentials, and wake it if it was lost, or waited for the application's next access token.
+-- Store an account's credentials, and wake it if it was lost, or waited for the application's next access token or
+-- for a user whose address is another now.
 -- ARGV: P, sub, profile (what is not given is nil, and stays as it was), data centre, credentials, outcome, keep,
 -- token or ''
 local sub, key = ARGV[2], account_key(ARGV[2])
@@ -17,6 +18,10 @@ if readable and type(known) == 'table' then
 end
 -- Written out, since a table would drop what is nil.
 local profile = '\130' .. cmsgpack.pack('email', given.email, 'name', given.name)
+-- Users who were asked to connect a profile may not have been reached at the former address.
+local read, memo = pcall(cmsgpack.unpack, redis.call('HGET', key, 'memo') or '')
+local asked = read and type(memo) == 'table' and type(memo[1]) == 'table' and next(memo[1])
+local readdressed = asked and readable and type(known) == 'table' and given.email ~= known.email
 redis.call('HSET', key, 'profile', profile, 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
 if ARGV[8] ~= '' then
   redis.call('HSET', key, 'token', ARGV[8])
@@ -25,7 +30,7 @@ else
   redis.call('ZREM', OWING, sub)
 end
 -- Events tracked before the first connect keep their planned first look.
-if standing == 'lost' or waited then
+if standing == 'lost' or waited or readdressed then
   local events = events_key(sub)
   local all = redis.call('HGETALL', events)
   for i = 1, #all, 2 do
@@ -36,5 +41,7 @@ if standing ~= 'active' then
   add_outcome(ARGV[6], ARGV[7])
   count('outcome:account_connected', 1)
 end
-if standing ~= 'active' or center ~= ARGV[4] or lapsed or ARGV[8] ~= '' then place_unless_leased(sub, now) end
+if standing ~= 'active' or center ~= ARGV[4] or lapsed or ARGV[8] ~= '' or readdressed then
+  place_unless_leased(sub, now)
+end
 return 1
