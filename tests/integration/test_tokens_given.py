@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.integration.channels import URL
 from tests.integration.ledgers import LONG, claim
 from tests.integration.world import Begin, World
+from worker.doctor.fleet import examine_fleet
 from worker.explain.chronicle import following, operator_can, support_can
 from worker.explain.explanation import recorded_case
 from worker.explain.reply import reply
@@ -22,6 +25,9 @@ from worker.ledger.ledger import Credentials
 from worker.ledger.packing import pack_token
 from worker.ledger.records import AccessToken, to_ms
 from worker.run import looks
+from worker.status.snapshot import read_status
+from worker.status.table import status_table
+from worker.web.board.overview import read_overview
 
 HOUR = timedelta(hours=1)
 
@@ -181,6 +187,33 @@ def test_a_person_is_told_before_the_start_what_is_owed(begin: Begin) -> None:
     assert "access_token" in told[-1]
 
 
+def test_every_page_says_that_an_account_waits(begin: Begin) -> None:
+    """In plain words, with what to do about it; nothing is said while none does."""
+    world = begin()
+    settings, ledger = world.services.settings, world.services.ledger
+    give(world)
+    world.track()
+
+    def told() -> list[str]:
+        console = Console(width=80, record=True, file=StringIO())
+        status = read_status(ledger.redis, settings)
+        console.print(status_table(status, settings.sweep_every))
+        shown = [console.export_text(), *read_overview(ledger, settings).attention]
+        return [line.strip() for text in shown for line in text.splitlines() if "access token" in line]
+
+    assert told() == []
+    pass_time(world, -HOUR, None)
+    world.look()
+
+    assert told() == [
+        "accounts      0 due, 0 being looked at, 1 waiting for an access token",
+        "1 account waits for an access token: the application has to give the next one.",
+    ]
+    [finding] = [f for f in examine_fleet(settings) if f.name == "access tokens"]
+    assert (finding.health, finding.what) == ("warning", "1 account waits for one from the application")
+    assert "conferencing.connect_account" in finding.fix
+
+
 def test_a_token_given_during_the_look_is_not_asked_for(begin: Begin) -> None:
     """What the look found was about the former one: the event is looked at again with the next."""
     world = begin()
@@ -216,7 +249,9 @@ def test_a_redelivered_token_starts_nothing_over(begin: Begin) -> None:
 
 
 def test_a_channel_waits_for_the_token_too(begin: Begin) -> None:
-    """An idle account with a refused token asks for nothing, and is not tried over and over."""
+    """An idle account with a refused token asks for nothing and is not tried over and over; a channel that is
+    known is not looked for again with each token.
+    """
     world = begin(webhook_url=URL)
     give(world)
     world.control.expire_access_token(world.sub)
@@ -225,6 +260,9 @@ def test_a_channel_waits_for_the_token_too(begin: Begin) -> None:
     assert (sweep(world), world.standing(), world.types()) == (0, set(), [])
     give_next(world)
     assert (sweep(world), len(world.control.channels(world.sub))) == (1, 1)
+    calls = len(world.calls())
+    give_next(world)
+    assert (sweep(world), len(world.calls())) == (0, calls)
 
 
 def test_our_refused_client_does_not_concern_them(begin: Begin) -> None:

@@ -27,6 +27,10 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
     """Store the account's credentials, and wake it if it was lost or waits for them."""
     if again and _holds(services, account):
         return True
+    channels = services.looker.channels
+    # Other credentials may have another channel, or none; the next access token of an account has the same.
+    known = services.ledger.account(account.sub) if channels and account.refresh_token is None else None
+    is_next = known is not None and bool(known.token and known.channel and not known.lost)
     credentials = Credentials(account.refresh_token, account.access_token)
     expires_in = None
     if account.refresh_token is None and account.expires_in is not None:
@@ -34,8 +38,7 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
     services.ledger.connect(
         account.sub, credentials, account.data_center, account.email, account.name, expires_in
     )
-    if services.looker.channels is not None:
-        # Other credentials may have another channel, or none.
+    if channels is not None and not is_next:
         services.ledger.check_channel(account.sub)
     log.info("account.stored", sub=account.sub)
     return True
