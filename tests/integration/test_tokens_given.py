@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
@@ -154,6 +155,22 @@ def test_a_token_that_is_refused_again_is_asked_for_again(begin: Begin) -> None:
         assert world.types() == ["token_needed"] * number
         give_next(world)
         assert world.look()["cause"] == "generating"
+
+
+def test_however_many_find_it_refused_at_once_one_asks(begin: Begin) -> None:
+    """The lease lets one look at a time, and the first to find out tells all others."""
+    world = begin()
+    give(world)
+    names = [f"e{number}" for number in range(6)]
+    for name in names:
+        world.track(name)
+    world.control.expire_access_token(world.sub)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        answers = list(pool.map(world.look, names))
+
+    assert {answer["cause"] for answer in answers} == {"account_unauthorized"}
+    assert (world.types(), len(world.calls())) == (["token_needed"], 1)
 
 
 def test_a_person_is_told_before_the_start_what_is_owed(begin: Begin) -> None:
