@@ -28,7 +28,6 @@ from worker.text.wording import line
 
 P = TypeVar("P", bound=Payload)
 
-
 _LINES = click.argument("file", type=click.File("rb"))
 
 

@@ -17,7 +17,7 @@ from worker.ledger.records import Obstacle, from_ms
 Reply = tuple[str, str]
 
 _LACKS_TOKEN = (
-    "Our access to this account's calendar has to be renewed, so we cannot check this meeting or its link.",
+    "Our access to this account's calendar has to be renewed, so we cannot check this meeting now.",
     "Nothing needs to be done on your side, as the meeting is picked up automatically once it is.",
 )
 _THEN = "the meeting link is then created automatically"

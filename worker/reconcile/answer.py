@@ -38,6 +38,9 @@ def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]
     settled = event.last is not None and event.last["state"] != State.PENDING.value
     last = event.last or _UNSEEN
     if event.parked:
+        if not lost and last["cause"] == _LOST["cause"]:
+            # The account was connected since, or got its token; no look has said more of the event.
+            last = _UNSEEN
         last = {**last, "certainty": Certainty.LIKELY.value, "evidence": [event.parked, PARKED_NOTE]}
         last["remedy"] = Remedy.ESCALATE.value
     if lost and last["cause"] != _LOST["cause"] and not settled:

@@ -34,7 +34,11 @@ local function publish(outcomes)
 end
 
 if change.lost then redis.call('HSET', account, 'standing', 'lost') end
-if change.token then redis.call('HSET', account, 'token', change.token) end
+if change.token then
+  -- Already stored: the answer was lost, and the client sent the command again, which must not ask twice.
+  if redis.call('HGET', account, 'token') == change.token then change.outcomes = {} end
+  redis.call('HSET', account, 'token', change.token)
+end
 if change.memo then redis.call('HSET', account, 'memo', change.memo) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
 publish(change.outcomes)
