@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "roles",
     "sandbox": "roles",
     "track": "events",
+    "connect": "events",
     "untrack": "events",
     "forget": "events",
     "explain": "events",

@@ -21,10 +21,19 @@ def environment(**settings: str) -> dict[str, str]:
     return outer | {f"RECONCILER_{name}": value for name, value in settings.items()}
 
 
-def run_command(home: Path, env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    """Run a `reconciler` command to its end, within two minutes."""
+def run_command(
+    home: Path, env: Mapping[str, str], *args: str, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a `reconciler` command to its end, within two minutes; `given` is piped to its standard input."""
     return subprocess.run(
-        [RECONCILER, *args], cwd=home, env=env, capture_output=True, text=True, timeout=120, check=False
+        [RECONCILER, *args],
+        cwd=home,
+        env=env,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 

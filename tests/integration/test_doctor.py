@@ -26,7 +26,7 @@ def test_a_healthy_fleet_has_nothing_wrong(fleet: CheckedFleet) -> None:
     assert [finding.name for finding in findings] == [
         "settings",
         *("redis", "redis latency", "redis clock", "broker", "neighbours"),
-        *("workers", "queues", "beat", "pause", "dead letters"),
+        *("workers", "queues", "beat", "pause", "access tokens", "dead letters"),
         *("vault keys", "cronofy", "mail", "data directory", "webhook"),
     ]
     assert not any(finding.fix for finding in findings)

@@ -57,6 +57,8 @@ class Figures:
     due: int
     #: Accounts that a worker is looking at.
     leased: int
+    #: Accounts that wait for an access token from the application.
+    without_token: int
     dead_letters: int
     #: When the pending event that has been tracked longest was tracked.
     oldest_tracked_at: datetime | None
@@ -123,6 +125,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         counters=read_counters(zip(counters[::2], counters[1::2], strict=True)),
         due=found["due"],
         leased=found["leased"],
+        without_token=found["without_token"],
         dead_letters=found["dead_letters"],
         oldest_tracked_at=_moment(oldest[1] if oldest else None),
         soonest=tuple(_starting(found["soonest"])),

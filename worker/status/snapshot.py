@@ -107,6 +107,7 @@ class Status(Figures):
             "parked": self.parked,
             "due": self.due,
             "leased": self.leased,
+            "without_token": self.without_token,
             "dead_letters": self.dead_letters,
             "oldest_pending_seconds": self.oldest_pending_seconds,
             "soonest_start": _rfc3339(self.soonest_start),

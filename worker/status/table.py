@@ -56,7 +56,8 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
         since = f"by an operator {spoken(status.at - status.paused_since)} ago; to end it: reconciler resume"
         yield "paused", since, False
     yield "settled", f"{status.assigned:,} assigned, {status.closed:,} closed", True
-    yield "accounts", f"{status.due:,} due, {status.leased:,} being looked at", True
+    owing = f", {status.without_token:,} waiting for an access token" if status.without_token else ""
+    yield "accounts", f"{status.due:,} due, {status.leased:,} being looked at{owing}", not owing
     yield "budget", *_budget(status)
     refused = f", {status.mail_refused:,} refused" if status.mail_refused else ""
     yield "mail", f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}", not refused

@@ -28,6 +28,7 @@ OUTCOMES = {
     OutcomeType.CLOSED: "closed",
     OutcomeType.ACCOUNT_LOST: "account lost",
     OutcomeType.ACCOUNT_CONNECTED: "account connected",
+    OutcomeType.TOKEN_NEEDED: "next access token needed",
 }
 
 
@@ -119,6 +120,9 @@ def _attention(status: Status, settings: Settings) -> list[str]:
         found.append(f"Last sweep: {status.last_sweep}. Is beat running?")
     if not status.workers:
         found.append("No worker was seen in the last 30 s.")
+    if status.without_token:
+        waiting = amount(status.without_token, "account waits", "accounts wait")
+        found.append(f"{waiting} for an access token: the application has to give the next one.")
     if status.dead_letters:
         found.append(f"{amount(status.dead_letters, 'dead letter')} to look at: reconciler dead-letters.")
     if status.mail_refused:
