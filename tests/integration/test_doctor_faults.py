@@ -12,7 +12,6 @@ from config.celery import INTAKE, LOOKS, MAIL, QUEUES, URGENT
 from tests.integration.checked_fleet import AWAY, CheckedFleet
 from worker.cronofy.budget import Budget
 from worker.doctor.finding import Health
-from worker.ledger.figures import announce
 from worker.ledger.records import to_ms
 
 
@@ -25,12 +24,7 @@ def _refused_client(fleet: CheckedFleet) -> None:
 
 def only(*queues: str) -> Callable[[CheckedFleet], None]:
     """One worker, which consumes only these queues."""
-
-    def announced(fleet: CheckedFleet) -> None:
-        fleet.forget_workers()
-        announce(fleet.redis, fleet.ledger.keys, "one@host", queues)
-
-    return announced
+    return lambda fleet: fleet.has_workers({"one@host": queues})
 
 
 def setting(**values: Any) -> Callable[[CheckedFleet], None]:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from socket import gethostname
 from urllib.parse import urlsplit
 
 import httpx
 from redis.exceptions import RedisError
 
+from config.celery import INTAKE, LOOKS, MAIL, URGENT
 from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
-from worker.cronofy.errors import CronofyError, OutOfBudget
+from worker.cronofy.errors import CronofyError, OutOfBudget, Unreachable
 from worker.cronofy.http import Deadline
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.ledger.connection import connect_once
-from worker.ledger.figures import origins_asked
+from worker.ledger.figures import origins_asked, read_figures
+from worker.ledger.keys import Keys
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
 
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
 NOBODYS_TOKEN = "reconciler-doctor-asks-whether-its-client-is-known"  # noqa: S105 - not a secret
+
+#: The queues whose tasks call Cronofy: only to send mail takes none.
+ASKING = (URGENT, INTAKE, LOOKS)
+ELSEWHERE = "run the doctor on the host of such a worker, too"
 
 CREDENTIALS = "correct RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET"
 
@@ -70,6 +77,9 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
         yield skipped("cronofy", f"{host} not asked: {refused.reason}")
         return
     except CronofyError as error:
+        if isinstance(error, Unreachable) and _done_elsewhere(services.settings, ASKING):
+            yield warning("cronofy", f"{host}: {error.reason} Other hosts' workers call it", ELSEWHERE)
+            return
         fix = "check Cronofy's status page, and any proxies and firewalls on the way"
         yield wrong("cronofy", f"{host}: {error.reason}", fix)
         return
@@ -115,9 +125,12 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
     except ValueError:
         yield skipped("mail", "RECONCILER_SMTP_URL is invalid")
     except MailError as error:
-        yield wrong(
-            "mail", str(error).partition(";")[0], "correct RECONCILER_SMTP_URL, or fix the mail server"
-        )
+        what = str(error).partition(";")[0]
+        # A fault of the configuration, such as a wrong password, is one everywhere.
+        if error.retry_after is None and _done_elsewhere(settings, (MAIL,)):
+            yield warning("mail", f"{what}; other hosts' workers send the mail", ELSEWHERE)
+        else:
+            yield wrong("mail", what, "correct RECONCILER_SMTP_URL, or fix the mail server")
     else:
         yield ok("mail", "the server answers and accepts our login")
 
@@ -132,6 +145,8 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
         place = place.parent
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         yield ok("data directory", f"{settings.data_dir} is writable")
+    elif _done_elsewhere(settings, (MAIL,)):
+        yield ok("data directory", "not needed here: other hosts' workers send the mail")
     else:
         what = f"{settings.data_dir} is not writable"
         yield wrong("data directory", what, "set RECONCILER_DATA_DIR to a directory this user can write")
@@ -156,3 +171,14 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
         yield ok("webhook", "answers")
     else:
         yield wrong("webhook", f"answers {status}, so it is not reconciler serve", fix)
+
+
+def _done_elsewhere(settings: Settings, queues: Iterable[str]) -> bool:
+    """Whether workers take from these queues, and none of them on this host; False if nobody can tell."""
+    try:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
+            consumers = read_figures(redis, Keys(settings.key_prefix)).consumers
+    except RedisError:
+        return False
+    hosts = {host for queue in queues for host in consumers.get(queue, ())}
+    return bool(hosts) and gethostname() not in hosts
