@@ -130,6 +130,7 @@ def test_a_worker_of_the_image_answers_and_ends_when_told(
         running = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         worker = wait_until(lambda: _unprivileged(running.pid), 30, what="the worker")
+        assert worker is not None
         caller = Caller(redis_url)
         try:
             ids = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
