@@ -34,7 +34,7 @@ from benchmarks.stage import (
     settings_for,
     until,
 )
-from config.celery import LOOKS
+from config.celery import Queues
 from worker.ledger import tallies
 from worker.ledger.ledger import Ledger
 
@@ -107,7 +107,7 @@ def _worker(
     settings: dict[str, Any], redis_url: str, ledger: Ledger, size: int, looks: int
 ) -> dict[str, Value]:
     command = [sys.executable, "-m", "worker.cli", "worker", "--concurrency", str(size)]
-    with process(command, environment(settings)) as running, caller(redis_url) as asking:
+    with process(command, environment(settings)) as running, caller(settings, redis_url) as asking:
         ask_all_processes(asking, size)
 
         def work() -> None:
@@ -119,9 +119,10 @@ def _worker(
 
 
 def _beat(settings: dict[str, Any], ledger: Ledger) -> dict[str, Value]:
+    queue = Queues.of(ledger.prefix).looks
     with process([sys.executable, "-m", "worker.cli", "beat"], environment(settings)) as running:
-        until(lambda: ledger.redis.llen(LOOKS), "beat's first tick")
-        return _row("beat", running.pid, lambda: until(lambda: ledger.redis.llen(LOOKS) > 20, "more ticks"))
+        until(lambda: ledger.redis.llen(queue), "beat's first tick")
+        return _row("beat", running.pid, lambda: until(lambda: ledger.redis.llen(queue) > 20, "more ticks"))
 
 
 def _serve(settings: dict[str, Any]) -> dict[str, Value]:

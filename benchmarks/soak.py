@@ -49,7 +49,7 @@ def run(quick: bool) -> Report:
         command = [sys.executable, "-m", "worker.cli", "worker", "--concurrency", str(PROCESSES)]
         with closing(services(settings)) as work:
             fill(work, control, ACCOUNTS, 1, stuck=True)
-            with process(command, environment(settings)) as running, caller(redis_url) as asking:
+            with process(command, environment(settings)) as running, caller(settings, redis_url) as asking:
                 ask_all_processes(asking, PROCESSES)
                 with beat(settings):
                     samples = _watch(work.ledger, running.pid, warm_up, looks)

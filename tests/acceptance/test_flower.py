@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from tests.acceptance.harness import Fleet, zoom
 from tests.ports import free_port
 from tests.waiting import wait_until
 
+CONFIG = Path(__file__).parents[2] / "deploy/flower"
 QUEUES = {"reconciler.intake", "reconciler.urgent", "reconciler.looks", "reconciler.mail"}
 
 
@@ -21,11 +23,11 @@ QUEUES = {"reconciler.intake", "reconciler.urgent", "reconciler.looks", "reconci
 def flower(fleet: Fleet) -> Iterator[httpx.Client]:
     """Flower as docker-compose.yml starts it, on a free port."""
     port = free_port()
-    command = [sys.executable, "-m", "celery", "flower", "--address=127.0.0.1", f"--port={port}"]
+    command = [sys.executable, "-m", "celery", "--config", "celeryconfig", "flower"]
     given = {"CELERY_BROKER_URL": fleet.redis_url, "FLOWER_BASIC_AUTH": "operator:secret"}
     process = subprocess.Popen(
-        command,
-        cwd=fleet.home,
+        [*command, "--address=127.0.0.1", f"--port={port}"],
+        cwd=CONFIG,
         env={**os.environ, **given},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ from cryptography.fernet import Fernet
 from redis import Redis
 from redis.exceptions import AuthenticationError, ConnectionError
 
-from config.celery import QUEUES
+from config.celery import Queues
 from config.settings import PREFIX, Settings, load_settings
 from sandbox.server import RunningSandbox
 from tests.contract.commands import COMMANDS
@@ -90,7 +90,7 @@ def _queues(service: dict[str, Any]) -> list[str]:
     if service["command"][0] != "worker":
         return []
     named = celery_options(service["command"]).get("queues")
-    return named.split(",") if named else list(QUEUES)
+    return named.split(",") if named else list(Queues.of("reconciler"))
 
 
 def _seconds(text: str) -> timedelta:
@@ -211,7 +211,7 @@ def test_the_roles_together_do_all_the_work() -> None:
     """Together they consume each queue once, and there is a beat."""
     consumed = [queue for service in ROLES.values() for queue in _queues(service)]
 
-    assert sorted(consumed) == sorted(QUEUES)
+    assert sorted(consumed) == sorted(Queues.of("reconciler"))
     assert [service["command"][0] for service in ROLES.values()].count("beat") == 1
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.celery import QUEUES
+from config.celery import Queues
 from config.settings import Settings, load_settings
 from sandbox.server import RunningSandbox
 from tests.integration.ledgers import an_event
@@ -60,10 +60,10 @@ class CheckedFleet:
         self.redis.delete(self.ledger.keys.workers)
 
     def has_workers(self, workers: Mapping[str, Iterable[str]]) -> None:
-        """As if these had been seen just now and no others, each with its queues."""
+        """As if these had been seen just now and no others, each with some of our queues."""
         self.forget_workers()
         for name, queues in workers.items():
-            announce(self.redis, self.ledger.keys, name, queues)
+            announce(self.redis, self.ledger.keys, name, [f"{self.prefix}.{queue}" for queue in queues])
 
     def configure(self, name: str, value: object) -> None:
         """Change the server's configuration until the end of the test."""
@@ -94,7 +94,7 @@ def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path)
         ledger.track("acc", an_event(due=False))
         ledger.promote(1)
         fleet = CheckedFleet(redis, ledger, running, values)
-        fleet.has_workers({f"worker@{gethostname()}": QUEUES})
+        fleet.has_workers({f"worker@{gethostname()}": Queues._fields})
         yield fleet
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from config.celery import INTAKE, LOOKS, MAIL, QUEUES
+from config.celery import Queues
 from config.settings import Settings, SettingsError, load_settings
 from tests.integration.checked_fleet import AWAY, CheckedFleet
 from tests.integration.served import serving
@@ -28,7 +28,7 @@ def test_a_healthy_fleet_has_nothing_wrong(fleet: CheckedFleet) -> None:
     assert [finding for finding in findings if finding.health is not Health.OK] == []
     assert [finding.name for finding in findings] == [
         "settings",
-        *("redis", "redis latency", "redis clock", "broker"),
+        *("redis", "redis latency", "redis clock", "broker", "neighbours"),
         *("workers", "queues", "beat", "pause", "dead letters"),
         *("vault keys", "cronofy", "mail", "data directory", "webhook"),
     ]
@@ -65,10 +65,10 @@ def test_each_invalid_setting_is_reported() -> None:
 #: ends where other hosts take the rest.
 CONFINED: dict[str, tuple[dict[str, str | None], str, str, Health]] = {
     "write emails as files": (
-        *({"smtp_url": None, "data_dir": __file__ + "/mail"}, "data directory", INTAKE, Health.OK),
+        *({"smtp_url": None, "data_dir": __file__ + "/mail"}, "data directory", "intake", Health.OK),
     ),
-    "reach the mail server": ({"smtp_url": f"smtp://{AWAY}"}, "mail", LOOKS, Health.WARNING),
-    "reach Cronofy": ({"cronofy_api_url": f"http://{AWAY}"}, "cronofy", MAIL, Health.WARNING),
+    "reach the mail server": ({"smtp_url": f"smtp://{AWAY}"}, "mail", "looks", Health.WARNING),
+    "reach Cronofy": ({"cronofy_api_url": f"http://{AWAY}"}, "cronofy", "mail", Health.WARNING),
 }
 
 
@@ -79,17 +79,20 @@ def test_a_role_need_not_be_able_to_do_what_it_never_does(
     """Not wrong where only other hosts' workers do it; wrong on a host that does, and where none does."""
     here = f"worker@{gethostname()}"
     fleet.values |= values
-    fleet.has_workers({"worker@elsewhere": QUEUES, here: [queue]})
+    fleet.has_workers({"worker@elsewhere": Queues._fields, here: [queue]})
     assert fleet.findings(check)[-1].health is elsewhere
 
-    for workers in ({"worker@elsewhere": QUEUES, here: QUEUES}, {"worker@elsewhere": [queue]}):
+    for workers in (
+        {"worker@elsewhere": Queues._fields, here: Queues._fields},
+        {"worker@elsewhere": [queue]},
+    ):
         fleet.has_workers(workers)
         assert fleet.findings(check)[-1].health is Health.WRONG
 
 
 def test_a_login_that_is_refused_is_wrong_wherever_it_is_tried(fleet: CheckedFleet) -> None:
     """It would be refused on the host that sends mail, too."""
-    fleet.has_workers({"worker@elsewhere": QUEUES})
+    fleet.has_workers({"worker@elsewhere": Queues._fields})
     with mail_server(Inbox(), authenticator=check_login, auth_require_tls=False) as port:
         fleet.values["smtp_url"] = f"smtp://user%40example.org:hunter3@127.0.0.1:{port}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from socket import gethostname
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from redis.exceptions import RedisError
 
-from config.celery import INTAKE, LOOKS, MAIL, URGENT
+from config.celery import Queues
 from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
@@ -29,8 +29,8 @@ PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
 NOBODYS_TOKEN = "reconciler-doctor-asks-whether-its-client-is-known"  # noqa: S105 - not a secret
 
-#: The queues whose tasks call Cronofy: only to send mail takes none.
-ASKING = (URGENT, INTAKE, LOOKS)
+#: The queues whose tasks call Cronofy: only to send mail takes no call.
+CALLING = ("urgent", "intake", "looks")
 ELSEWHERE = "run the doctor on the host of such a worker, too"
 
 CREDENTIALS = "correct RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET"
@@ -77,7 +77,7 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
         yield skipped("cronofy", f"{host} not asked: {refused.reason}")
         return
     except CronofyError as error:
-        if isinstance(error, Unreachable) and _done_elsewhere(services.settings, ASKING):
+        if isinstance(error, Unreachable) and _done_elsewhere(services.settings, *CALLING):
             yield warning("cronofy", f"{host}: {error.reason} Other hosts' workers call it", ELSEWHERE)
             return
         fix = "check Cronofy's status page, and any proxies and firewalls on the way"
@@ -127,7 +127,7 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
     except MailError as error:
         what = str(error).partition(";")[0]
         # A fault of the configuration, such as a wrong password, is one everywhere.
-        if error.retry_after is None and _done_elsewhere(settings, (MAIL,)):
+        if error.retry_after is None and _done_elsewhere(settings, "mail"):
             yield warning("mail", f"{what}; other hosts' workers send the mail", ELSEWHERE)
         else:
             yield wrong("mail", what, "correct RECONCILER_SMTP_URL, or fix the mail server")
@@ -145,7 +145,7 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
         place = place.parent
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         yield ok("data directory", f"{settings.data_dir} is writable")
-    elif _done_elsewhere(settings, (MAIL,)):
+    elif _done_elsewhere(settings, "mail"):
         yield ok("data directory", "not needed here: other hosts' workers send the mail")
     else:
         what = f"{settings.data_dir} is not writable"
@@ -173,12 +173,13 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
         yield wrong("webhook", f"answers {status}, so it is not reconciler serve", fix)
 
 
-def _done_elsewhere(settings: Settings, queues: Iterable[str]) -> bool:
-    """Whether workers take from these queues, and none of them on this host; False if nobody can tell."""
+def _done_elsewhere(settings: Settings, *queues: str) -> bool:
+    """Whether workers take from these of our queues, and none on this host; False if nobody can tell."""
     try:
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             consumers = read_figures(redis, Keys(settings.key_prefix)).consumers
     except RedisError:
         return False
-    hosts = {host for queue in queues for host in consumers.get(queue, ())}
+    names = [getattr(Queues.of(settings.key_prefix), queue) for queue in queues]
+    hosts = {host for name in names for host in consumers.get(name, ())}
     return bool(hosts) and gethostname() not in hosts
