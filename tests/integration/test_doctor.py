@@ -90,6 +90,18 @@ def test_a_role_need_not_be_able_to_do_what_it_never_does(
         assert fleet.findings(check)[-1].health is Health.WRONG
 
 
+def test_a_role_need_not_have_the_secrets_that_it_does_not_use(fleet: CheckedFleet) -> None:
+    """Beat has neither the client nor a vault key: a warning each, as long as workers run elsewhere."""
+    for name in ("cronofy_client_id", "vault_keys"):
+        del fleet.values[name]
+    fleet.has_workers({"worker@elsewhere": Queues._fields})
+    assert [f.health for f in fleet.complaints() if f.name == "settings"] == [Health.WARNING] * 2
+    assert Health.WRONG not in {finding.health for finding in fleet.findings()}
+
+    fleet.forget_workers()
+    assert [f.health for f in fleet.complaints() if f.name == "settings"] == [Health.WRONG] * 2
+
+
 def test_a_login_that_is_refused_is_wrong_wherever_it_is_tried(fleet: CheckedFleet) -> None:
     """It would be refused on the host that sends mail, too."""
     fleet.has_workers({"worker@elsewhere": Queues._fields})

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from socket import gethostname
 from urllib.parse import urlsplit
 
 import httpx
 from redis.exceptions import RedisError
 
-from config.celery import Queues
 from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
@@ -19,19 +17,15 @@ from worker.cronofy.callbacks import PATH, origin_of
 from worker.cronofy.errors import CronofyError, OutOfBudget, Unreachable
 from worker.cronofy.http import Deadline
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
+from worker.doctor.hosts import CALLING, ELSEWHERE, done_elsewhere
 from worker.ledger.connection import connect_once
-from worker.ledger.figures import origins_asked, read_figures
-from worker.ledger.keys import Keys
+from worker.ledger.figures import origins_asked
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
 
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
 NOBODYS_TOKEN = "reconciler-doctor-asks-whether-its-client-is-known"  # noqa: S105 - not a secret
-
-#: The queues whose tasks call Cronofy: only to send mail takes no call.
-CALLING = ("urgent", "intake", "looks")
-ELSEWHERE = "run the doctor on the host of such a worker, too"
 
 CREDENTIALS = "correct RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET"
 
@@ -77,7 +71,7 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
         yield skipped("cronofy", f"{host} not asked: {refused.reason}")
         return
     except CronofyError as error:
-        if isinstance(error, Unreachable) and _done_elsewhere(services.settings, *CALLING):
+        if isinstance(error, Unreachable) and done_elsewhere(services.settings, *CALLING):
             yield warning("cronofy", f"{host}: {error.reason} Other hosts' workers call it", ELSEWHERE)
             return
         fix = "check Cronofy's status page, and any proxies and firewalls on the way"
@@ -127,7 +121,7 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
     except MailError as error:
         what = str(error).partition(";")[0]
         # A fault of the configuration, such as a wrong password, is one everywhere.
-        if error.retry_after is None and _done_elsewhere(settings, "mail"):
+        if error.retry_after is None and done_elsewhere(settings, "mail"):
             yield warning("mail", f"{what}; other hosts' workers send the mail", ELSEWHERE)
         else:
             yield wrong("mail", what, "correct RECONCILER_SMTP_URL, or fix the mail server")
@@ -145,7 +139,7 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
         place = place.parent
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         yield ok("data directory", f"{settings.data_dir} is writable")
-    elif _done_elsewhere(settings, "mail"):
+    elif done_elsewhere(settings, "mail"):
         yield ok("data directory", "not needed here: other hosts' workers send the mail")
     else:
         what = f"{settings.data_dir} is not writable"
@@ -171,15 +165,3 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
         yield ok("webhook", "answers")
     else:
         yield wrong("webhook", f"answers {status}, so it is not reconciler serve", fix)
-
-
-def _done_elsewhere(settings: Settings, *queues: str) -> bool:
-    """Whether workers take from these of our queues, and none on this host; False if nobody can tell."""
-    try:
-        with connect_once(settings.ledger_url, PATIENCE) as redis:
-            consumers = read_figures(redis, Keys(settings.key_prefix)).consumers
-    except RedisError:
-        return False
-    names = [getattr(Queues.of(settings.key_prefix), queue) for queue in queues]
-    hosts = {host for name in names for host in consumers.get(name, ())}
-    return bool(hosts) and gethostname() not in hosts
