@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 
-from config.celery import check_outcome_queue
+from config.celery import Queues, check_outcome_queue
 from config.settings import (
     Settings,
     SettingsError,
@@ -17,6 +17,7 @@ from config.settings import (
 from worker.bootstrap import check_addresses, check_way_out, make_mailer
 from worker.doctor.finding import Finding, ok, warning, wrong
 from worker.doctor.fleet import examine_fleet
+from worker.doctor.hosts import done_elsewhere
 from worker.doctor.neighbours import examine_neighbours
 from worker.doctor.outside import (
     examine_cronofy,
@@ -58,14 +59,20 @@ CHECKS: dict[str, Check] = {
 
 def settings_findings(settings: Settings) -> Iterator[Finding]:
     """Everything a worker would complain about at its start, all at once."""
-    faults = []
+    complete = True
     for require in REQUIREMENTS:
         try:
             require(settings)
         except SettingsError as error:
-            faults.append(str(error))
-    yield from (_fault(sentence) for sentence in faults)
-    if not faults:
+            complete = False
+            # Beat, for one, is given neither.
+            if require in {require_cronofy, require_vault} and done_elsewhere(settings, *Queues._fields):
+                yield warning(
+                    "settings", str(error).rstrip("."), "give it to workers and serve; others do without"
+                )
+            else:
+                yield _fault(str(error))
+    if complete:
         yield ok("settings", "complete")
     for name, meant in misspelt_settings(settings).items():
         yield warning("settings", f"{name} is not a setting", f"did you mean {meant}?")
