@@ -77,8 +77,9 @@ def _sentence(error: Exception) -> str | None:
     from redis.exceptions import RedisError  # noqa: PLC0415 - `healthcheck` needs neither import
 
     from config.settings import SettingsError  # noqa: PLC0415 - as above
+    from worker.ledger.layout import NewerLedger  # noqa: PLC0415 - as above
 
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | NewerLedger):
         return str(error)
     if isinstance(error, RedisError):
         return (

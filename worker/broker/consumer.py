@@ -16,7 +16,8 @@ from typing import Any
 
 import structlog
 from celery.exceptions import InvalidTaskError
-from celery.worker import consumer
+from celery.platforms import EX_FAILURE
+from celery.worker import consumer, state
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import ContentDisallowed, DecodeError
 from redis.exceptions import RedisError
@@ -26,6 +27,7 @@ from worker.host.liveness import EVERY_SECONDS, report_while_connecting, reporte
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
+from worker.ledger.layout import NewerLedger, settle
 
 #: How often a worker reports to the ledger.
 ANNOUNCE_SECONDS = 10.0
@@ -121,10 +123,17 @@ class Consumer(consumer.Consumer):
         return connect_once(self.app.settings.ledger_url, ANNOUNCE_PATIENCE)
 
     def _announce(self) -> None:
-        queues = self.app.amqp.queues.consume_from
+        queues, keys = self.app.amqp.queues.consume_from, Keys(self.app.settings.key_prefix)
         # An outage of Redis is reported elsewhere, and the next try is soon.
         with suppress(RedisError):
-            announce(self._redis, Keys(self.app.settings.key_prefix), self.hostname, queues)
+            try:
+                settle(self._redis, keys)
+            except NewerLedger as newer:
+                # It was away when this worker started, or a newer version has just been at it.
+                log.error("ledger.newer", reason=str(newer))
+                state.should_stop = EX_FAILURE  # type: ignore[assignment]
+            else:
+                announce(self._redis, keys, self.hostname, queues)
 
 
 def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:

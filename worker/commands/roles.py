@@ -12,7 +12,7 @@ import click
 
 from config.celery import QUEUES
 from worker.app import configure
-from worker.commands.setup import check, optional, settings_for_all, settings_of_role
+from worker.commands.setup import check, check_layout, optional, settings_for_all, settings_of_role
 from worker.host.supervisor import Crew
 
 #: With fewer, one long batch could keep urgent requests waiting; a waiting process costs no CPU.
@@ -50,6 +50,7 @@ def worker(context: click.Context) -> None:
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY; several beats do no harm."""
     settings = settings_of_role()
+    check_layout(settings)
     app = configure(settings)
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
 
@@ -60,6 +61,7 @@ def beat(context: click.Context) -> None:
 def serve(host: str, port: int) -> None:
     """Serve the board, the webhook for Cronofy's notifications, the metrics and the probes."""
     settings = settings_of_role()
+    check_layout(settings)
     optional("worker.web.server", "web").run(settings, host, port)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -14,6 +14,9 @@ from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
 from worker.bootstrap import bootstrap, weaknesses
 from worker.host import embedded
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.keys import Keys
+from worker.ledger.layout import layout_of, settle
 
 log = structlog.get_logger()
 
@@ -42,6 +45,14 @@ def settings_of_role() -> Settings:
     return embedded.with_embedded_keys(settings.model_copy(update={"redis_url": url}))
 
 
+def settings_of_command() -> Settings:
+    """The same for a command that reads or writes the ledger; NewerLedger, or RedisError, if it cannot."""
+    settings = settings_of_role()
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+        layout_of(redis, Keys(settings.key_prefix))
+    return settings
+
+
 @contextmanager
 def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
     """The settings of `up`, and the environment for its children."""
@@ -57,10 +68,11 @@ def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
 
 
 def check(settings: Settings) -> None:
-    """Fail early on bad settings; an unfit Redis only causes a warning."""
+    """Fail early on bad settings or a newer ledger; an unfit Redis only causes a warning."""
     configure_logging(settings)
     services = bootstrap(settings)
     try:
+        settle(services.ledger.redis, services.ledger.keys)
         for weakness in weaknesses(services.ledger.redis):
             log.warning("redis.unfit", reason=weakness)
     except RedisError as error:
@@ -68,3 +80,9 @@ def check(settings: Settings) -> None:
         log.warning("redis.unreachable", reason=type(error).__name__)
     finally:
         services.close()
+
+
+def check_layout(settings: Settings) -> None:
+    """NewerLedger if this program does not know the ledger's layout; Redis may be away and come up later."""
+    with suppress(RedisError), connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+        layout_of(redis, Keys(settings.key_prefix))
