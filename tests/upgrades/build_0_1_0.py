@@ -242,6 +242,10 @@ class Story:
         former.pause(None)
         former.refuse_client()
         ledger.set_paused(True)
+        # What lives for a second or two lives until it is dumped, which rounds it up to as much.
+        for key in ledger.redis.scan_iter(f"{PREFIX}:*"):
+            if 0 < ledger.redis.pttl(key) < 8_000:
+                ledger.redis.pexpire(key, 8_000)
 
     def nudge(self, sub: str, event_id: str = "first") -> None:
         self.ledger.nudge(sub, EventKey(calendar_of(sub), event_id))

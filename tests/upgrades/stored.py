@@ -14,6 +14,8 @@ from typing import Any
 
 from redis import Redis
 
+#: What an expiry is a multiple of: of the first, if it is less than the second.
+SECONDS_MS, HOUR_MS = 8_000, 3_600_000
 #: The prefix that stands in values, too.
 PREFIX = "reconciler"
 V0_1_0 = Path(__file__).with_name("ledger-0.1.0.json")
@@ -76,7 +78,7 @@ def _dumped(redis: Any, key: bytes) -> dict[str, Any]:
             value = {_text(entry_id): _texts(fields) for entry_id, fields in redis.xrange(key)}
     left = redis.pttl(key)
     # Rounded up, since making it takes some seconds of its own.
-    unit = 1_000 if left < 60_000 else 60_000
+    unit = SECONDS_MS if left < HOUR_MS else HOUR_MS
     return {"type": kind, "value": value} | ({"expires_in_ms": ceil(left / unit) * unit} if left > 0 else {})
 
 

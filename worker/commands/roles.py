@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from celery.worker import state
 
 from config.celery import QUEUES
 from worker.app import configure
@@ -43,6 +44,8 @@ def worker(context: click.Context) -> None:
     argv += ["--loglevel", settings.log_level, "--concurrency", str(processes)]
     argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(QUEUES)]
     app.worker_main([*argv, *context.args])
+    # Celery does not pass on with which code it ends.
+    sys.exit(state.should_stop or 0)
 
 
 @click.command(context_settings=PASS_ON, short_help="Run beat, which starts the sweeps.")

@@ -16,7 +16,7 @@ from worker.bootstrap import bootstrap, weaknesses
 from worker.host import embedded
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.keys import Keys
-from worker.ledger.layout import layout_of, settle
+from worker.ledger.layout import layout_of
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ def check(settings: Settings) -> None:
     configure_logging(settings)
     services = bootstrap(settings)
     try:
-        settle(services.ledger.redis, services.ledger.keys)
+        layout_of(services.ledger.redis, services.ledger.keys)
         for weakness in weaknesses(services.ledger.redis):
             log.warning("redis.unfit", reason=weakness)
     except RedisError as error:
