@@ -1,7 +1,7 @@
 """Makes `ledger-0.1.0.json` with the code of version 0.1.0: `python -m tests.upgrades.make`.
 
 The file stands as it is: nothing that this version does can change what 0.1.0 left behind. Making it again
-gives the same file, except for what depends on the versions of libraries.
+gives the same file, except for when keys expire, and for what depends on the versions of libraries.
 """
 
 from __future__ import annotations
