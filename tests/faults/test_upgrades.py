@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,8 @@ class Roll:
         self.new: list[Child] = []
         #: Accounts that a killed worker may have been looking at.
         self.held: set[str] = set()
+        #: The messages that 0.1.0's names held after the last kill.
+        self.left: set[bytes] = set()
         self.kills = 0
 
     def start(self, workers: list[Child], role: str = "worker") -> Child:
@@ -62,15 +65,27 @@ class Roll:
         assert workers.pop(0).end(60) == 0
 
     def kill(self, workers: list[Child], population: Population) -> None:
-        """The eldest and its pool die while they work."""
+        """The eldest and its pool die while they work and hold messages."""
+        redis: Any = self._fleet.redis
         victim = workers.pop(0)
         pool = children_of(victim.pid)
+        self._fleet.control.add_fault("slow", match={"path_prefix": "/v1/events"}, seconds=0.5)
+        wait_until(population.leased, 30, what="looks to start")
+        if workers is self.old:
+            wait_until(lambda: redis.hlen("unacked"), 30, what="messages to be held")
         self.held.update(population.leased())
         for pid in self._dice.sample([victim.pid, *pool], len(pool) + 1):
             os.kill(pid, signal.SIGKILL)
         victim.process.wait(5)
         self.held.update(population.leased())
+        self.left = set(redis.hkeys("unacked"))
+        self._fleet.control.clear_faults()
         self.kills += 1
+
+    def wait_until_given_back(self) -> None:
+        """Wait until the remaining workers took up what the last one that was killed held."""
+        redis: Any = self._fleet.redis
+        wait_until(lambda: not self.left.intersection(redis.hkeys("unacked")), 40, what="messages given back")
 
 
 @pytest.fixture
@@ -114,7 +129,8 @@ def test_a_fleet_is_upgraded_and_rolled_back_under_load(roll: tuple[Fleet, Roll]
     phase("Rolling out", lambda _: workers.start(new_ones), lambda people: workers.kill(old_ones, people))
     next_beat = workers.start(new_ones, "beat")
     beat.end()
-    phase("Rolling out, on", lambda _: workers.start(new_ones), lambda _: workers.stop(old_ones))
+    phase("Rolling out, on", lambda _: workers.start(new_ones), lambda people: workers.kill(old_ones, people))
+    workers.wait_until_given_back()
     phase(
         "After the upgrade", lambda people: workers.kill(new_ones, people), lambda _: workers.start(new_ones)
     )
