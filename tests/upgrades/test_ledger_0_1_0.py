@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from config.celery import INTAKE, URGENT
 from config.logging import redaction_of
 from config.settings import load_settings
 from sandbox.world.accounts import Account, Calendar, CalendarProfile
@@ -208,7 +207,7 @@ def test_dead_letters_are_replayed(redis: Redis, server: str, monkeypatch: pytes
     """Each task goes back to its queue, with what was sealed; none is left."""
     _run(server, monkeypatch, "dead-letters replay --all")
 
-    assert (redis.llen(INTAKE), redis.llen(URGENT)) == (3, 1)
+    assert (redis.llen("reconciler.intake"), redis.llen("reconciler.urgent")) == (3, 1)
     assert redis.xlen(f"{stored.PREFIX}:dead-letters") == 0
 
 

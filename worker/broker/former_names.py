@@ -1,28 +1,29 @@
 """What a killed worker of version 0.1.0 held comes back: it recorded that under names without a prefix.
 
 Any Celery on the same database uses these names, so only messages for our own queues are touched. When no
-0.1.0 is upgraded any more, delete this module and its use in `redis_transport`, and `~unacked*` from the
-rights in docs/security.md.
+0.1.0 is upgraded any more, delete this module, its use in `redis_transport`, and its test.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from math import inf
 from time import monotonic, time
 from typing import Any, Final
 
 from kombu.transport import redis
 from redis.exceptions import NoPermissionError
 
-from config.celery import QUEUES
+from config.celery import Queues
 
 #: How often to look.
 EVERY_SECONDS: Final = 10.0
 #: How many records to read at a time: another program's may be many, and are never removed.
 PAGE: Final = 500
-#: A record is the JSON list [message, exchange, routing key]; all of our routing keys are queues' names.
-_OURS: Final = tuple(f'"{queue}"]'.encode() for queue in QUEUES)
+#: A record is the JSON list [message, exchange, routing key]. Our routing keys are queues' names, which in
+#: 0.1.0 had this prefix whatever the ledger's.
+_OURS: Final = tuple(f'"{queue}"]'.encode() for queue in Queues.of("reconciler"))
 
 
 class FormerQoS(redis.QoS):
@@ -42,11 +43,12 @@ class FormerQoS(redis.QoS):
         """Requeue our messages that were held for too long; does nothing if it did so a moment ago."""
         if monotonic() < self._next:
             return
-        self._next = monotonic() + EVERY_SECONDS
-        # Rights to these names may have been taken away once no 0.1.0 was left.
+        # A user with few rights has these only during an upgrade: without them, this was the last look.
+        self._next = inf
         with suppress(NoPermissionError), self.channel.conn_or_acquire() as client:
             for tag in self._overdue(client):
                 self.restore_by_tag(tag, client)
+            self._next = monotonic() + EVERY_SECONDS
 
     def _overdue(self, client: Any) -> Iterator[str]:
         tags = client.zrange(self.unacked_index_key, 0, time() - self.visibility_timeout, byscore=True)

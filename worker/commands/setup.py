@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
 from worker.bootstrap import bootstrap, weaknesses
+from worker.broker.served import check_unserved
 from worker.host import embedded
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.keys import Keys
@@ -80,6 +81,7 @@ def check(settings: Settings) -> None:
         log.warning("redis.unreachable", reason=type(error).__name__)
     finally:
         services.close()
+    check_unserved(settings)
 
 
 def check_layout(settings: Settings) -> None:
