@@ -7,6 +7,9 @@ from importlib import import_module
 
 import click
 
+from worker.broker.environment import forget_celerys_variables
+from worker.commands.output import escape_the_unshowable
+
 #: Each command and its module in `worker.commands`.
 COMMANDS = {
     "demo": "roles",
@@ -16,6 +19,7 @@ COMMANDS = {
     "serve": "roles",
     "sandbox": "roles",
     "track": "events",
+    "connect": "events",
     "untrack": "events",
     "forget": "events",
     "explain": "events",
@@ -49,12 +53,14 @@ class Commands(click.Group):
 def cli() -> None:
     """Finds calendar events whose conferencing link never came, diagnoses why, and fixes what it can.
 
-    Settings are environment variables that begin with RECONCILER_, or in a .env file: see .env.example.
+    Settings are environment variables that begin with RECONCILER_, or in .env, or files: see .env.example.
     """
 
 
 def main() -> None:
     """The console script."""
+    forget_celerys_variables()
+    escape_the_unshowable()
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:

@@ -19,6 +19,7 @@ from worker.ledger.ledger import Ledger
 COMMANDS = {
     **{name: name for name in ("up", "worker", "beat", "serve", "status", "pause", "resume")},
     "track": "track events.jsonl",
+    "connect": "connect events.jsonl",
     "untrack": "untrack acc cal event",
     "forget": "forget acc --yes",
     "explain": "explain acc cal event",

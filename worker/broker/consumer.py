@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from math import inf
 from time import sleep
@@ -30,6 +30,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
 from worker.ledger.layout import NewerLedger, settle
+from worker.ledger.wakeups import LONGEST_WAKE
 
 #: How often a worker reports to the ledger.
 ANNOUNCE_SECONDS = 10.0
@@ -106,7 +107,7 @@ class Consumer(consumer.Consumer):
         super().update_strategies()
         for name, strategy in list(self.strategies.items()):
             at_once = getattr(self.app.tasks[name], "runs_at_once", False)
-            self.strategies[name] = _tolerant(_without_eta(strategy) if at_once else strategy)
+            self.strategies[name] = _tolerant(_without_eta(strategy) if at_once else _soon(strategy))
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Drop a message of an unknown protocol."""
@@ -184,6 +185,19 @@ def _without_eta(strategy: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(place, dict) and place.get("eta") is not None:
                 place["eta"] = None
                 message.headers[HAD_ETA] = True
+        return strategy(message, payload, *args, **kwargs)
+
+    return take
+
+
+def _soon(strategy: Callable[..., Any]) -> Callable[..., Any]:
+    """Bound how long a message of our own waits here: its ETA is by the clock of another host."""
+
+    def take(message: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
+        eta = message.headers.get("eta")
+        if isinstance(eta, str):
+            latest = datetime.now(UTC) + LONGEST_WAKE
+            message.headers["eta"] = min(datetime.fromisoformat(eta), latest).isoformat()
         return strategy(message, payload, *args, **kwargs)
 
     return take

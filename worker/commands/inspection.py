@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 
@@ -10,6 +9,7 @@ import click
 from rich.console import Console
 
 from config.settings import SettingsError
+from worker.commands.output import json_text
 from worker.commands.setup import check_layout, settings_of_command, settings_of_role
 from worker.doctor.examination import examine, misread, unreadable
 from worker.doctor.finding import Health
@@ -38,7 +38,7 @@ def status(watch: bool, as_json: bool) -> None:
 
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         if as_json:
-            click.echo(json.dumps(read().as_json, ensure_ascii=False, indent=2))
+            click.echo(json_text(read().as_json, indent=2))
         elif watch:
             watch_status(read, settings.sweep_every, console)
         else:
@@ -62,7 +62,7 @@ def doctor(as_json: bool) -> None:
     except NewerLedger as newer:
         findings = [misread(newer)]
     if as_json:
-        click.echo(json.dumps([finding.as_json for finding in findings], ensure_ascii=False, indent=2))
+        click.echo(json_text([finding.as_json for finding in findings], indent=2))
     else:
         show(findings, Console())
     if any(finding.health is Health.WRONG for finding in findings):

@@ -61,6 +61,7 @@ class Keys:
     leases = _Key("leases")
     starts = _Key("starts")
     oldest = _Key("oldest")
+    owing = _Key("owing")
 
     # What goes out.
     outcomes = _Key("outcomes")
