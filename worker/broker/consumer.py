@@ -29,7 +29,7 @@ from worker.host.liveness import EVERY_SECONDS, report_while_connecting, reporte
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
-from worker.ledger.layout import NewerLedger, settle
+from worker.ledger.layout import NewerLedger, identity_of, settle
 from worker.ledger.wakeups import LONGEST_WAKE
 
 #: How often a worker reports to the ledger.
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 @inspect_command(name=COMMAND)
 def whose(state: Any) -> dict[str, Any]:
     """Remote control: whose worker this is."""
-    return owner(state.app.settings)
+    return owner(state.app.settings, state.consumer.ledger_id)
 
 
 class Strategies(dict[Any, Any]):
@@ -76,6 +76,8 @@ class Consumer(consumer.Consumer):
         super().__init__(*args, **kwargs)
         self._report = reporter("worker")
         self._entries: list[Any] = []
+        #: Which ledger this worker uses; None until it has reached it.
+        self.ledger_id: str | None = None
 
     def connect(self) -> Any:
         """Connect, and wait until the server accepts writes."""
@@ -147,6 +149,7 @@ class Consumer(consumer.Consumer):
                 state.should_stop = EX_FAILURE  # type: ignore[assignment]
             else:
                 announce(self._redis, keys, self.hostname, queues)
+                self.ledger_id = identity_of(self._redis, keys)
 
 
 def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
