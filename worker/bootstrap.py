@@ -19,6 +19,7 @@ from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
 from worker.cronofy.http import HttpClient
 from worker.diagnosis.model import Policy
+from worker.ledger.connection import connect
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
@@ -57,15 +58,9 @@ class Services:
 
 def connect_redis(settings: Settings) -> Redis:
     """A client for the ledger's Redis that rides out short outages, but never waits forever."""
-    return Redis.from_url(
-        settings.ledger_url,
-        socket_timeout=60,
-        socket_connect_timeout=5,
-        socket_keepalive=True,
-        health_check_interval=15,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=8),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-    )
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=8)
+    retry.update_supported_errors([RedisConnectionError, RedisTimeoutError])
+    return connect(settings.ledger_url, connect_seconds=5, answer_seconds=60, retry=retry)
 
 
 def weaknesses(redis: Redis) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ _CODES: Final = {
     "MASTERDOWN": "it is a replica that lost its primary",
     "UNBLOCKED": "its role has changed",
 }
+#: The errors of a server that is not the primary any more.
+_MOVED: Final = frozenset({_READ_ONLY, _CODES["MASTERDOWN"], _CODES["UNBLOCKED"]})
 # Anywhere in the text: in a pipeline, the client puts the command in front.
 _CODE: Final = re.compile(rf"\b({'|'.join(_CODES)})\b")
 
@@ -57,6 +59,11 @@ def why(error: BaseException) -> str | None:
             return reason
     code = _CODE.search(str(error)) if isinstance(error, ResponseError) else None
     return _CODES[code[1]] if code else None
+
+
+def says_it_moved(error: BaseException) -> bool:
+    """Whether the server says that it is not the primary, or no longer."""
+    return why(error) in _MOVED
 
 
 class BrokerAway(Exception):

@@ -11,7 +11,8 @@ from uuid import uuid4
 from kombu import Connection
 from redis.exceptions import RedisError
 
-from config.celery import QUEUES, is_redis, redis_client_url
+from config.celery import QUEUES
+from config.redis_url import is_redis
 from config.settings import Settings
 from worker.ledger.connection import connect_once
 from worker.outage import BrokerAway
@@ -59,7 +60,7 @@ def known_queue_lengths(settings: Settings) -> Mapping[str, int | None]:
 
 def _of_redis(settings: Settings) -> dict[str, int]:
     try:
-        client = connect_once(redis_client_url(settings.broker), PATIENCE)
+        client = connect_once(settings.broker, PATIENCE)
         with closing(client), client.pipeline(transaction=False) as pipeline:
             for queue in QUEUES:
                 for priority in _PRIORITIES:

@@ -11,7 +11,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from config.celery import is_redis, redis_client_url
+from config.redis_url import is_redis
 from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.broker.queues import queue_lengths, try_to_publish
@@ -50,7 +50,7 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
     try:
         queue_lengths(settings)
         if is_redis(settings.broker):
-            with connect_once(redis_client_url(settings.broker), PATIENCE) as redis:
+            with connect_once(settings.broker, PATIENCE) as redis:
                 yield from _fitness("broker", redis)
         else:
             try_to_publish(settings.broker)
