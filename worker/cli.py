@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
@@ -56,6 +57,7 @@ def cli() -> None:
 def main() -> None:
     """The console script."""
     try:
+        _check_encoding(sys.argv[1:])
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -70,6 +72,14 @@ def main() -> None:
             raise
         click.echo(f"reconciler: {sentence}", err=True)
         sys.exit(1)
+
+
+def _check_encoding(arguments: Sequence[str]) -> None:
+    for place, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"Argument {place} is not UTF-8.") from None
 
 
 def _sentence(error: Exception) -> str | None:

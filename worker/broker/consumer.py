@@ -31,7 +31,6 @@ from worker.ledger.keys import Keys
 ANNOUNCE_SECONDS = 10.0
 #: The longest that the loop waits for the ledger.
 ANNOUNCE_PATIENCE = timedelta(seconds=1)
-
 log = structlog.get_logger()
 
 
@@ -70,6 +69,9 @@ class Consumer(consumer.Consumer):
         while isinstance(transport, Transport) and not transport.takes_writes(connection.default_channel):
             maybe_shutdown()
             sleep(PROBE_SECONDS)
+        # For whoever asks workers over the broker: Celery removes the one password, but not those in here.
+        shown = {**connection.info(), "alternates": [], "transport_options": {}}
+        connection.info = lambda: dict(shown)
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:

@@ -12,6 +12,7 @@ import click
 
 from config.celery import QUEUES
 from worker.app import configure
+from worker.bootstrap import refuse_cluster
 from worker.commands.setup import check, optional, settings_for_all, settings_of_role
 from worker.host.supervisor import Crew
 
@@ -50,6 +51,7 @@ def worker(context: click.Context) -> None:
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY; several beats do no harm."""
     settings = settings_of_role()
+    refuse_cluster(settings)
     app = configure(settings)
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
 
@@ -60,6 +62,7 @@ def beat(context: click.Context) -> None:
 def serve(host: str, port: int) -> None:
     """Serve the board, the webhook for Cronofy's notifications, the metrics and the probes."""
     settings = settings_of_role()
+    refuse_cluster(settings)
     optional("worker.web.server", "web").run(settings, host, port)
 
 

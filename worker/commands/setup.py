@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
-from worker.bootstrap import bootstrap, weaknesses
+from worker.bootstrap import bootstrap, refuse_cluster, weaknesses
 from worker.host import embedded
 
 log = structlog.get_logger()
@@ -57,8 +57,9 @@ def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
 
 
 def check(settings: Settings) -> None:
-    """Fail early on bad settings; an unfit Redis only causes a warning."""
+    """Fail early on bad settings or a Redis Cluster; a Redis unfit otherwise only causes a warning."""
     configure_logging(settings)
+    refuse_cluster(settings)
     services = bootstrap(settings)
     try:
         for weakness in weaknesses(services.ledger.redis):
