@@ -84,8 +84,8 @@ class RedisUrl:
 
 
 def is_redis(url: str) -> bool:
-    """Whether the URL is one of a Redis."""
-    return url.partition("://")[0].lower() in SCHEMES
+    """Whether the URL means a Redis, be it well formed or not."""
+    return url.partition("://")[0].lower().startswith(("redis", "unix", "socket", "sentinel"))
 
 
 def parse(url: str) -> RedisUrl:
@@ -152,7 +152,7 @@ def _options(query: str) -> dict[str, str]:
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in options:
-            raise ValueError(f"has the option {_shown(name)} twice")
+            raise ValueError(f"has {_shown(name)} twice")
         options[name] = value
     return options
 
@@ -182,14 +182,15 @@ def _tls(used: bool, options: dict[str, str]) -> dict[str, Any] | None:
             raise ValueError("has an ssl_check_hostname that is neither true nor false")
         found["ssl_check_hostname"] = check == "true"
     for name in options:
-        raise ValueError(f"has the option {_shown(name)}, which is not taken")
+        raise ValueError(f"has {_shown(name)}, which is not taken")
     if found and not used:
         raise ValueError(f"has the option {next(iter(found))}, which needs TLS: begin it with rediss")
     return {"ssl_cert_reqs": "required", **found} if used else None
 
 
 def _shown(name: str) -> str:
-    return name if re.fullmatch(r"[a-z_]{1,40}", name) else "of a strange name"
+    # Anything else might be part of a password.
+    return f"the option {name}" if re.fullmatch(r"[a-z_]{1,40}", name) else "an option of a strange name"
 
 
 def _quoted(text: str | None) -> str:

@@ -42,8 +42,8 @@ THREADS = 8
 OLDEST_REDIS = 7
 #: Even if all its slots are on one node.
 CLUSTER = (
-    "it is part of a Redis Cluster, which refuses commands on keys of several slots, as ours are: use a server "
-    "with cluster-enabled no, and Sentinel for high availability"
+    "it is part of a Redis Cluster, which refuses commands on keys of several slots, such as ours: "
+    "use a server with cluster-enabled no, and Sentinel for high availability"
 )
 
 

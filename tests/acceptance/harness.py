@@ -289,8 +289,8 @@ def running_fleet(
     """Start the command on a server, a sandbox and a mailbox of its own; these settings override QUICK.
 
     `ledger` and `broker` are the URLs of servers that run already; `smtp_login` is user:password for the mail
-    server; `callers` is the broker's URL as callers are given it, if that is another; `redis` and `caller` are
-    clients of a ledger that needs more than a URL.
+    server; `callers` is the broker's URL as callers are given it, if that is another; `redis` and `caller`
+    are clients of a ledger that needs more than a URL.
     """
     with ExitStack() as stack:
         url = ledger or stack.enter_context(embedded_server(home / "redis"))

@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Pair:
         with suppress(RedisError):
             theirs: Any = self.replica.client.info("replication")
             linked = theirs["role"] == "slave" and theirs["master_link_status"] == "up"
-            return linked and theirs["master_port"] == self.primary.port
+            return bool(linked and theirs["master_port"] == self.primary.port)
         return False
 
 
@@ -75,17 +75,18 @@ class Sentinels:
     """Three sentinels that watch a pair."""
 
     ports: list[int]
+    #: A client of all three.
     asked: Any
-    password: str = ""
     tls: Certificate | None = None
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def url(self, login: str = "", db: int = 0) -> str:
+    def url(self, login: str = "", sentinel_login: tuple[str, str] | None = None) -> str:
+        """The setting; `login` ends with @ if there is one."""
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
-        entry = [f"sentinel_password={self.password}"] if self.password else []
-        entry += [f"ssl_ca_certs={self.tls.path}"] if self.tls else []
+        options = [f"ssl_ca_certs={self.tls.path}"] if self.tls else []
+        if sentinel_login:
+            options += ["sentinel_username={}&sentinel_password={}".format(*sentinel_login)]
         scheme = "rediss+sentinel" if self.tls else "redis+sentinel"
-        return f"{scheme}://{login}{hosts}/{SERVICE}/{db}?{'&'.join(entry)}".rstrip("?")
+        return f"{scheme}://{login}{hosts}/{SERVICE}/0?{'&'.join(options)}".rstrip("?")
 
     @property
     def celery_url(self) -> str:
@@ -111,11 +112,15 @@ def watched(
 ) -> Iterator[Sentinels]:
     """Start three sentinels; `password` is that of servers and sentinels."""
     ports = [free_port() for _ in range(3)]
-    options: dict[str, Any] = {"socket_timeout": 1, "retry": Retry(NoBackoff(), 0), "password": password or None}
+    options: dict[str, Any] = {
+        "socket_timeout": 1,
+        "retry": Retry(NoBackoff(), 0),
+        "password": password or None,
+    }
     if tls:
         options |= {"ssl": True, "ssl_ca_certs": str(tls.path)}
     asked = Sentinel([("127.0.0.1", port) for port in ports], sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-    sentinels = Sentinels(ports, asked, password, tls)
+    sentinels = Sentinels(ports, asked, tls)
     with ExitStack() as stack:
         stack.callback(asked.close)
         for port in ports:
@@ -143,9 +148,7 @@ def _sentinel(
     config = home / "sentinel.conf"
     config.write_text("\n".join([*lines, ""]))
     with (home / "sentinel.log").open("wb") as log:
-        return subprocess.Popen(
-            [binary or find_binary(), str(config), "--sentinel"], stdout=log, stderr=log
-        )
+        return subprocess.Popen([binary or find_binary(), str(config), "--sentinel"], stdout=log, stderr=log)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,7 @@ def test_sentinel_moves_the_primary_under_a_half_busy_fleet(
         _check_log(fleet)
 
 
-def test_the_primary_moves_behind_one_name(
-    tmp_path: Path, long: bool, seed: int, record: Record
-) -> None:
+def test_the_primary_moves_behind_one_name(tmp_path: Path, long: bool, seed: int, record: Record) -> None:
     """The old primary lives on as a replica, with all connections to it; the fleet leaves it all the same."""
     dice = random.Random(seed)
     people, events, moves = (12, 10, 10) if long else (4, 4, 1)
@@ -126,7 +124,9 @@ def test_the_primary_moves_behind_one_name(
         population.send_again()
         result = population.settle(120)
 
-        result.enter(record, "The primary moves behind one name (the old one stays up)", moves, len(population))
+        result.enter(
+            record, "The primary moves behind one name (the old one stays up)", moves, len(population)
+        )
         print(f"{len(population)} events, {result}")
         assert all(back < LONGEST for back, _ in table)
         assert (result.lost, result.doubled) == (0, 0)
@@ -151,6 +151,9 @@ def _move(pair: Pair, name: Name) -> None:
 def _check_log(fleet: Fleet) -> None:
     """A server that takes no writes is an outage, not an error."""
     check_all_run(fleet)
-    assert not fleet.logged("look.crashed")
-    assert not fleet.logged("mail.crashed")
-    assert "Traceback" not in fleet.log.read_text() or True
+    lines = [json.loads(line) for line in fleet.log.read_text().splitlines() if line.startswith("{")]
+    # Celery says of each try to connect that it failed.
+    wrong = [
+        line for line in lines if line["level"] in {"error", "critical"} and "connect to" not in line["event"]
+    ]
+    assert wrong == []
