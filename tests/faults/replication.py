@@ -21,10 +21,9 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tests.certificates import Certificate
-from tests.faults.server import Server
+from tests.faults.server import Server, server_binary
 from tests.ports import free_port
 from tests.waiting import wait_until
-from worker.host.embedded import find_binary
 
 SERVICE = "primary"
 
@@ -148,7 +147,9 @@ def _sentinel(
     config = home / "sentinel.conf"
     config.write_text("\n".join([*lines, ""]))
     with (home / "sentinel.log").open("wb") as log:
-        return subprocess.Popen([binary or find_binary(), str(config), "--sentinel"], stdout=log, stderr=log)
+        return subprocess.Popen(
+            [binary or server_binary(), str(config), "--sentinel"], stdout=log, stderr=log
+        )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

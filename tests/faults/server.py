@@ -20,6 +20,11 @@ from tests.ports import free_port
 from worker.host.embedded import find_binary
 
 
+def server_binary() -> str:
+    """The server under test: the embedded one's, or what TEST_SERVER names."""
+    return os.environ.get("TEST_SERVER") or find_binary()
+
+
 class Server:
     """One server in a directory; `client` is a client of it that does not wait."""
 
@@ -34,7 +39,7 @@ class Server:
         """`config`: directives of its configuration, with underscores; starts nothing yet."""
         home.mkdir(parents=True)
         self._home = home
-        self._binary = binary or find_binary()
+        self._binary = binary or server_binary()
         self.port = free_port()
         directives = {
             "bind": "127.0.0.1",

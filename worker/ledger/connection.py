@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection
 from redis.exceptions import ResponseError
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelManagedConnection
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from config.redis_url import RedisUrl, parse
 from worker.outage import says_it_moved
@@ -59,10 +59,25 @@ class TlsConnection(Following, SSLConnection):
 
 
 class SentinelConnection(Following, SentinelManagedConnection):
-    """To the primary that sentinels name."""
+    """To the primary that sentinels name, whom each new connection asks."""
+
+    def connect(self) -> None:
+        """Connect to the primary."""
+        try:
+            super().connect()  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:
+            # Not with redis-py's text, a page on each sentinel's connections.
+            raise MasterNotFoundError("no sentinel names a primary") from None
+
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        """Send a command; by default, a closed connection is opened to the same server without asking."""
+        if self._moved:
+            self.disconnect()
+        self.connect()
+        super().send_packed_command(*args, **kwargs)
 
 
-class SentinelTlsConnection(Following, SentinelManagedConnection, SSLConnection):
+class SentinelTlsConnection(SentinelConnection, SSLConnection):
     """The same over TLS."""
 
 
