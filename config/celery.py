@@ -121,10 +121,10 @@ def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]
 def _results(url: str) -> dict[str, Any]:
     """Results go into the ledger's Redis."""
     redis = parse(url)
-    _, _, url = redis.for_celery.rpartition("redis+")
     kind = "SentinelResults" if redis.service else "Results"
     return {
-        "result_backend": f"worker.broker.results:{kind}+{url}",
+        # Celery takes what is before the + for the backend's class.
+        "result_backend": f"worker.broker.results:{kind}+{redis.for_celery.removeprefix('redis+')}",
         "redis_backend_use_ssl": redis.tls or {},
         "result_backend_transport_options": _sentinel_options(redis),
         # A Unix socket has no such option.

@@ -38,6 +38,12 @@ class Pair:
     def swap(self) -> None:
         self.primary, self.replica = self.replica, self.primary
 
+    def is_led_by(self, port: int | None) -> bool:
+        """Whether this server is the primary, and the other one follows; a busy machine may have moved it."""
+        if port == self.replica.port:
+            self.swap()
+        return self.is_followed()
+
     def is_followed(self) -> bool:
         """Whether the replica has everything that the primary has."""
         with suppress(RedisError):
@@ -138,7 +144,7 @@ def _sentinel(
         lines += [f"tls-ca-cert-file {tls.path}", "tls-auth-clients no", "tls-replication yes"]
     lines += [
         f"sentinel monitor {SERVICE} 127.0.0.1 {pair.primary.port} 2",
-        f"sentinel down-after-milliseconds {SERVICE} 1000",
+        f"sentinel down-after-milliseconds {SERVICE} 2000",
         f"sentinel failover-timeout {SERVICE} 3000",
     ]
     if password:

@@ -132,7 +132,9 @@ def test_sentinel_moves_the_primary_under_a_half_busy_fleet(
             back = moved + _until_answered(fleet)
 
             pair.replica.start()
-            wait_until(pair.is_followed, 60, 0.1, what="the old primary as a replica")
+            wait_until(
+                lambda: pair.is_led_by(sentinels.primary_port()), 60, 0.1, what="the old primary as a replica"
+            )
             for person in slow:
                 person.outcome("assigned", "slow", 60)
             moves.over(moved, back)
@@ -147,17 +149,19 @@ def test_the_primary_moves_behind_one_name(tmp_path: Path, long: bool, seed: int
         replicated(tmp_path / "servers") as pair,
         contextlib.closing(Name(pair.primary.port)) as name,
         fleet_of_roles(tmp_path / "fleet", ledger=name.url) as fleet,
+        contextlib.ExitStack() as callers,
     ):
         moves = Moves(Population.of(fleet, people, events), times)
-        for _ in range(times):
+        for number in range(times):
             moves.send_half()
             slow = half_busy(fleet, dice.randint(1, 3))
             moves.send_half()
 
             _move(pair, name)
-            # A caller has a Celery of its own, which would stay where it is.
-            fleet.caller.close()
-            fleet.caller = Caller(name.url)
+            # A caller has its own Celery, which stays where it is, and other pools under another name.
+            options = {"client_name": f"caller-{number}"}
+            fleet.caller = Caller(name.url, broker_transport_options=options)
+            callers.callback(fleet.caller.close)
             back = _until_answered(fleet)
 
             wait_until(pair.is_followed, 20, 0.1, what="the old primary as a replica")

@@ -42,6 +42,8 @@ class Following(AbstractConnection):
         """Send a command, over a new connection if the primary has moved."""
         if self._moved:
             self.disconnect()
+        # By default, Sentinel's connections would reopen to the same server, without asking.
+        self.connect()
         super().send_packed_command(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
@@ -68,13 +70,6 @@ class SentinelConnection(Following, SentinelManagedConnection):
         except MasterNotFoundError:
             # Not with redis-py's text, a page on each sentinel's connections.
             raise MasterNotFoundError("no sentinel names a primary") from None
-
-    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
-        """Send a command; by default, a closed connection is opened to the same server without asking."""
-        if self._moved:
-            self.disconnect()
-        self.connect()
-        super().send_packed_command(*args, **kwargs)
 
 
 class SentinelTlsConnection(SentinelConnection, SSLConnection):
