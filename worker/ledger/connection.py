@@ -43,7 +43,7 @@ class Following(AbstractConnection):
         if self._moved:
             self.disconnect()
         # By default, Sentinel's connections would reopen to the same server, without asking.
-        self.connect()
+        self.connect()  # type: ignore[no-untyped-call]
         super().send_packed_command(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
