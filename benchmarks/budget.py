@@ -56,7 +56,6 @@ from benchmarks.stage import (
     services,
     settings_for,
 )
-from config.celery import URGENT
 from sandbox.control.control import Control
 from worker.bootstrap import THREADS
 
@@ -182,7 +181,7 @@ def _ask(caller: Celery, accounts: Sequence[Filled], done: Event) -> list[Answer
             "calendar_id": account.calendar_id,
             "event_id": account.event_ids[0],
         }
-        answer = caller.send_task("conferencing.reconcile_event", kwargs=event, queue=URGENT).get(timeout=60)
+        answer = caller.send_task("conferencing.reconcile_event", kwargs=event).get(timeout=60)
         answers.append(Answered((time.monotonic() - turn) * 1000, answer["state"] == "assigned"))
     if accounts and not done.is_set():
         raise SystemExit("There were too few questions for all of the time that the sweep took.")

@@ -17,7 +17,7 @@ from redis import Redis
 from rich.progress import Progress
 
 from benchmarks.stage import environment, process
-from config.celery import URGENT
+from config.celery import routes
 
 #: Cronofy's limits for an application, and our share.
 PER_SECOND, PER_MINUTE, SHARE = 50, 500, 0.8
@@ -36,14 +36,15 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def worker(settings: dict[str, Any], redis_url: str) -> Iterator[Celery]:
     """A worker whose processes have all handled a task; yields a caller that knows only the broker's URL."""
     command = [sys.executable, "-m", "worker.cli", "worker", "--concurrency", str(PROCESSES)]
-    with process(command, environment(settings)), _caller(redis_url) as caller:
+    with process(command, environment(settings)), _caller(settings, redis_url) as caller:
         _ask_all_processes(caller)
         yield caller
 
 
 @contextmanager
-def _caller(redis_url: str) -> Iterator[Celery]:
+def _caller(settings: dict[str, Any], redis_url: str) -> Iterator[Celery]:
     caller = Celery("caller", broker=redis_url, backend=redis_url)
+    caller.conf.task_routes = routes(settings["key_prefix"])
     try:
         yield caller
     finally:
@@ -57,9 +58,7 @@ def _caller(redis_url: str) -> Iterator[Celery]:
 def _ask_all_processes(caller: Celery) -> None:
     """Wait for enough concurrent answers that each process gives one; they cost no call to Cronofy."""
     nobody = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
-    asked = [
-        caller.send_task("conferencing.explain", kwargs=nobody, queue=URGENT) for _ in range(4 * PROCESSES)
-    ]
+    asked = [caller.send_task("conferencing.explain", kwargs=nobody) for _ in range(4 * PROCESSES)]
     for question in asked:
         question.get(timeout=60)
 

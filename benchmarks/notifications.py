@@ -39,7 +39,6 @@ from benchmarks.stage import (
     services,
     settings_for,
 )
-from config.celery import INTAKE
 from sandbox.control.control import Control
 from worker.cronofy.signature import signature_of
 
@@ -174,7 +173,6 @@ def _notify(
             caller.send_task(
                 "conferencing.receive_notification",
                 kwargs={"body": body, "signature": signature_of(body.encode(), CLIENT_SECRET)},
-                queue=INTAKE,
                 ignore_result=True,
             )
     return sent

@@ -34,6 +34,7 @@ from redis import Redis
 
 from benchmarks import naive, stage
 from benchmarks.report import Report, Value
+from config.celery import Queues
 from sandbox.control.control import Control
 from worker.bootstrap import THREADS
 from worker.cronofy.errors import Unreachable
@@ -167,10 +168,10 @@ def _ours(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
         for event in case.events:
             ours.ledger.track(case.account.sub, event)
     command = [sys.executable, "-m", "worker.cli", "worker", "--concurrency", str(PROCESSES)]
-    app = Celery(broker=redis_url, set_as_current=False)
+    app, queues = Celery(broker=redis_url, set_as_current=False), Queues.of(settings["key_prefix"])
     with stage.process(command, stage.environment(settings)) as worker:
         nobody = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
-        _wait_until_up(ours.ledger.redis, app, "conferencing.explain", "reconciler.urgent", **nobody)
+        _wait_until_up(ours.ledger.redis, app, "conferencing.explain", queues.urgent, **nobody)
         before, begun, swept = _cpu_seconds(worker.pid), time.monotonic(), 0.0
 
         def swept_clean() -> bool:
@@ -178,7 +179,7 @@ def _ours(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
             if time.monotonic() - swept >= SWEEP_EVERY:
                 swept = time.monotonic()
                 # As beat does.
-                app.send_task("conferencing.sweep", queue="reconciler.looks", expires=SWEEP_EVERY)
+                app.send_task("conferencing.sweep", queue=queues.looks, expires=SWEEP_EVERY)
             return ours.ledger.counters().get("outcome:assigned", 0) >= events
 
         stage.until(swept_clean, "ours to settle every event")

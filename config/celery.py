@@ -5,36 +5,47 @@ It departs from Celery's defaults only where measurements on a Redis broker show
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from kombu import Exchange, Queue
 
 from config.redis_url import RedisUrl, is_redis, parse
 from config.settings import Settings
 
-INTAKE, URGENT, LOOKS, MAIL = (
-    "reconciler.intake",
-    "reconciler.urgent",
-    "reconciler.looks",
-    "reconciler.mail",
-)
-#: The order in which a worker that consumes several takes from them.
-QUEUES = (URGENT, INTAKE, MAIL, LOOKS)
+
+class Queues(NamedTuple):
+    """The names of our queues, in the order in which a worker that consumes several takes from them."""
+
+    urgent: str
+    intake: str
+    mail: str
+    looks: str
+
+    @classmethod
+    def of(cls, prefix: str) -> Queues:
+        """The queues of the fleet with this ``RECONCILER_KEY_PREFIX``."""
+        return cls(*(f"{prefix}.{name}" for name in cls._fields))
+
 
 TASK_MODULES = ("tasks.intake", "tasks.urgent", "tasks.notifications", "tasks.internal")
 
-#: For internal tasks, and for public ones whose callers name no queue.
+#: Which queue each task goes to, where its sender names none.
 ROUTES = {
-    "conferencing.sweep": LOOKS,
-    "conferencing.look_at_ready": LOOKS,
-    "conferencing.look_at_account": URGENT,
-    "conferencing.send_mail": MAIL,
-    "conferencing.deliver_outcomes": MAIL,
-    "conferencing.reconcile_event": URGENT,
-    "conferencing.reconcile_account": URGENT,
-    "conferencing.explain": URGENT,
-    "conferencing.*": INTAKE,
+    "conferencing.sweep": "looks",
+    "conferencing.look_at_ready": "looks",
+    "conferencing.look_at_account": "urgent",
+    "conferencing.send_mail": "mail",
+    "conferencing.deliver_outcomes": "mail",
+    "conferencing.reconcile_event": "urgent",
+    "conferencing.reconcile_account": "urgent",
+    "conferencing.explain": "urgent",
+    "conferencing.*": "intake",
 }
+
+
+def routes(prefix: str) -> dict[str, dict[str, str]]:
+    """Celery's ``task_routes`` for the fleet with this ``RECONCILER_KEY_PREFIX``."""
+    return {task: {"queue": getattr(Queues.of(prefix), queue)} for task, queue in ROUTES.items()}
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -42,9 +53,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     visibility = settings.visibility_timeout.total_seconds()
     limit = settings.task_time_limit.total_seconds()
     every = settings.sweep_every.total_seconds()
+    prefix = settings.key_prefix
+    queues = Queues.of(prefix)
     return {
         **_broker(settings.broker),
-        "broker_transport_options": _transport_options(settings.broker, visibility),
+        "broker_transport_options": _transport_options(settings.broker, visibility, prefix),
         # Workers and beat survive a broker outage of any length.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -58,11 +71,15 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",
-        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
-        "task_default_queue": INTAKE,
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in queues],
+        "task_default_queue": queues.intake,
         "task_create_missing_queues": False,
-        "task_routes": {name: {"queue": queue} for name, queue in ROUTES.items()},
+        "task_routes": routes(prefix),
         "task_ignore_result": True,
+        # Remote control and monitors of another Celery on this broker do not reach our workers.
+        "control_exchange": prefix,
+        "event_exchange": f"{prefix}.events",
+        "event_queue_prefix": f"{prefix}.events",
         # A dead worker's task goes back on the queue, and a worker hoards no messages.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
@@ -84,7 +101,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
                 "task": "conferencing.sweep",
                 "schedule": settings.sweep_every,
                 # A missed tick is not worth keeping or retrying: the next one does the same.
-                "options": {"queue": LOOKS, "expires": every, "retry_policy": {"max_retries": 1}},
+                "options": {"queue": queues.looks, "expires": every, "retry_policy": {"max_retries": 1}},
             }
         },
     }
@@ -97,7 +114,7 @@ def _broker(url: str) -> dict[str, Any]:
     return {"broker_url": redis.for_celery, "broker_use_ssl": redis.tls or False}
 
 
-def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]:
+def _transport_options(broker: str, visibility_seconds: float, prefix: str) -> dict[str, Any]:
     if not is_redis(broker):
         # Otherwise RabbitMQ confirms nothing, and loses messages not yet on disk when it dies. Other
         # transports ignore the option.
@@ -105,6 +122,10 @@ def _transport_options(broker: str, visibility_seconds: float) -> dict[str, Any]
     return {
         # A killed worker's messages come back after this; it is above any task's time limit.
         "visibility_timeout": visibility_seconds,
+        # Under Kombu's own names, we would give back what another Celery's workers hold, and they ours.
+        "unacked_key": f"{prefix}.unacked",
+        "unacked_index_key": f"{prefix}.unacked_index",
+        "unacked_mutex_key": f"{prefix}.unacked_mutex",
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "queue_order_strategy": "priority",

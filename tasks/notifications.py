@@ -7,14 +7,14 @@ from typing import Any
 from celery import Task
 
 from tasks.internal import look_at_account
-from tasks.payload import PUBLIC, handle
+from tasks.payload import INTAKE, handle
 from worker.app import app
 from worker.bootstrap import Services
 from worker.intake import accept
 from worker.intake.payloads import ReceiveNotification
 
 
-@app.task(name="conferencing.receive_notification", **PUBLIC)
+@app.task(name="conferencing.receive_notification", **INTAKE)
 def receive_notification(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Verify a notification and look at what it is about; false if it was refused."""
 

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from worker import outage
 from worker.app import services
 from worker.bootstrap import Services
+from worker.broker.consumer import HAD_ETA
 from worker.intake.payloads import BadPayload, Payload, parse
 from worker.outage import BROKER, LEDGER
 
@@ -24,7 +25,12 @@ R = TypeVar("R")
 
 
 class PublicTask(Task):  # type: ignore[type-arg]
-    """A task that takes any keyword, so that one from Celery's own signature is refused like any other."""
+    """A task that takes any keyword, so that one from Celery's own signature is refused like any other.
+
+    It never waits for a countdown or an ETA.
+    """
+
+    runs_at_once = True
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
@@ -38,6 +44,9 @@ PUBLIC: dict[str, Any] = {
     "ignore_result": False,
     "throws": (BadPayload,),
 }
+#: Options of public tasks that bring something new, which nobody else may have: when the ledger hangs until
+#: the time limit ends the task, its message comes back. (A task that fails has kept its payload itself.)
+INTAKE: dict[str, Any] = {**PUBLIC, "acks_on_failure_or_timeout": False}
 
 #: How long to wait before giving back a message that cannot be worked on now.
 REST_SECONDS = 1.0
@@ -58,9 +67,11 @@ def handle(
     """
     with bound_to(task):
         try:
+            if (task.request.headers or {}).get(HAD_ETA):
+                raise BadPayload("A countdown or ETA is not accepted: send the task when it is due.")
             payload = parse(model, args, kwargs)
         except BadPayload as error:
-            services().dead_letters.keep(task.name, str(error), args, kwargs)
+            _keep(task, str(error), args, kwargs)
             log.warning("payload.refused", reason=str(error))
             raise
         try:
@@ -68,8 +79,24 @@ def handle(
         except Exception as error:
             if outage.why(error) is None:
                 reason = f"It failed unexpectedly ({type(error).__name__})."
-                services().dead_letters.keep(task.name, reason, args, kwargs)
+                _keep(task, reason, args, kwargs)
             raise
+
+
+def _keep(task: Task[..., Any], reason: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Keep the payload as a dead letter; if that fails, whatever it is, the message comes back."""
+    try:
+        services().dead_letters.keep(task.name, reason, args, kwargs)
+    except Exception as error:
+        if outage.why(error) is None:
+            log.exception("payload.not_kept", reason=reason)
+        raise _redelivery(error) from None
+
+
+def _redelivery(error: Exception) -> Reject:
+    # Wait first, or the message would loop without pause.
+    time.sleep(REST_SECONDS)
+    return Reject(type(error).__name__, requeue=True)
 
 
 def delivered_again(task: Task[..., Any]) -> bool:
@@ -90,8 +117,6 @@ def bound_to(task: Task[..., Any]) -> Iterator[None]:
             server = BROKER if isinstance(error, OperationalError) else LEDGER
             if not server.began(error):
                 raise
-            # Wait first, or the message would loop without pause.
-            time.sleep(REST_SECONDS)
-            raise Reject(type(error).__name__, requeue=True) from None
+            raise _redelivery(error) from None
         else:
             LEDGER.over()

@@ -11,10 +11,17 @@ from typing import Final
 import structlog
 from kombu.exceptions import OperationalError
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterError,
+    DataError,
+    MasterDownError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -24,27 +31,38 @@ _AWAY: Final = "it does not answer"
 _READ_ONLY: Final = "it is a read-only replica: name the primary in the URL"
 _FULL: Final = "it is out of memory: raise maxmemory, or free some"
 _FORBIDDEN: Final = "its ACL does not let this user in, or lacks rights that we need: see docs/security.md"
+_ORPHAN: Final = "it is a replica that lost its primary"
+_CLUSTER: Final = "it is a Redis Cluster, which is not supported"
 
-#: The first match decides. Other errors of the server mostly have no class of their own.
+#: The first match decides.
 _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ReadOnlyError, _READ_ONLY),
     (OutOfMemoryError, _FULL),
     (NoPermissionError, _FORBIDDEN),
     (AuthenticationError, _FORBIDDEN),
+    (MasterDownError, _ORPHAN),
+    (ClusterError, _CLUSTER),
+    (AskError, _CLUSTER),
+    (ClusterCrossSlotError, _CLUSTER),
     (RedisConnectionError, _AWAY),
     (RedisTimeoutError, _AWAY),
 )
-#: Redis's error codes, for errors without a class of their own.
+#: Redis's codes for errors that have no class of their own.
 _CODES: Final = {
+    "BUSY": "it is busy with somebody's script",
     "NOREPLICAS": "it has too few replicas for min-replicas-to-write",
     "MISCONF": "it cannot write to its disk",
-    "MASTERDOWN": "it is a replica that lost its primary",
     "UNBLOCKED": "its role has changed",
 }
-#: The errors of a server that is not the primary any more.
-_MOVED: Final = frozenset({_READ_ONLY, _CODES["MASTERDOWN"], _CODES["UNBLOCKED"]})
-# Anywhere in the text: in a pipeline, the client puts the command in front.
-_CODE: Final = re.compile(rf"\b({'|'.join(_CODES)})\b")
+#: The reasons of a server that is not the primary, or no longer.
+_MOVED: Final = frozenset({_READ_ONLY, _ORPHAN, _CODES["UNBLOCKED"]})
+#: A command of ours was wrong, and would be again. Every other error is the server's refusal, whatever its
+#: code, and not the fault of the work at hand.
+_OUR_FAULT: Final = (DataError, NoScriptError)
+_OUR_CODES: Final = frozenset({"ERR", "WRONGTYPE"})
+#: A code is a word in capitals; errors of scripts have none. In a pipeline, the client puts the command in
+#: front.
+_CODE: Final = re.compile(r"(?:Command # .* caused error: )?([A-Z]{2,}) ", re.DOTALL)
 
 log = structlog.get_logger()
 
@@ -57,8 +75,14 @@ def why(error: BaseException) -> str | None:
     for kind, reason in _KINDS:
         if isinstance(error, kind):
             return reason
-    code = _CODE.search(str(error)) if isinstance(error, ResponseError) else None
-    return _CODES[code[1]] if code else None
+    if not isinstance(error, RedisError) or isinstance(error, _OUR_FAULT):
+        return None
+    if type(error) is not ResponseError:
+        return f"it refuses our commands ({type(error).__name__})"
+    code = _CODE.match(str(error))
+    if code is None or code[1] in _OUR_CODES:
+        return None
+    return _CODES.get(code[1], f"it refuses our commands ({code[1]})")
 
 
 def says_it_moved(error: BaseException) -> bool:

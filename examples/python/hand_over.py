@@ -16,7 +16,7 @@ from celery import Celery
 BROKER_URL = os.environ.get("BROKER_URL", "redis://localhost:6379/0")
 
 # Results are in the ledger's Redis, which is also the broker here.
-reconciler = Celery(broker=BROKER_URL, backend=BROKER_URL)
+reconciler = Celery(broker=BROKER_URL, backend=BROKER_URL, set_as_current=False)
 
 
 def hand_over(sub: str, calendar_id: str, event: dict[str, object]) -> object:

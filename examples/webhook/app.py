@@ -18,7 +18,7 @@ BROKER_URL = os.environ.get("BROKER_URL", "redis://localhost:6379/0")
 
 app = Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 32 * 1024
-reconciler = Celery(broker=BROKER_URL)
+reconciler = Celery(broker=BROKER_URL, set_as_current=False)
 
 
 @app.post("/cronofy")

@@ -58,7 +58,10 @@ QUICK = {
 class Caller:
     """Another service: it has Celery, the broker's URL, and the names in the contract."""
 
-    def __init__(self, url: str, results: str | None = None, **config: Any) -> None:
+    def __init__(
+        self, url: str, results: str | None = None, prefix: str = "reconciler", **config: Any
+    ) -> None:
+        self._prefix = prefix
         self._app = Celery(broker=url, backend=results or url, set_as_current=False)
         # Without results there is no need for a backend.
         self._teller = Celery(broker=url, set_as_current=False)
@@ -99,7 +102,7 @@ class Caller:
         app: Celery | None = None,
         **options: Any,
     ) -> Any:
-        queue = URGENT if task in QUESTIONS else INTAKE
+        queue = f"{self._prefix}.{'urgent' if task in QUESTIONS else 'intake'}"
         return (app or self._app).send_task(
             f"conferencing.{task}", args=list(args), kwargs=dict(kwargs), queue=queue, **options
         )
@@ -196,7 +199,7 @@ class Fleet:
     def drained(self) -> bool:
         """Whether no message is waiting or in a worker's hands."""
         queues: Any = [self.broker.llen(name) for name in (INTAKE, URGENT)]
-        return not any(queues) and not self.broker.hlen("unacked")
+        return not any(queues) and not self.broker.hlen("reconciler.unacked")
 
     def person(self, *profiles: Json, **fields: Any) -> Person:
         """Somebody at Cronofy with these conferencing profiles, whose account is connected here."""

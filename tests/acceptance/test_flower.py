@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from tests.acceptance.harness import Fleet, zoom
 from tests.ports import free_port
 from tests.waiting import wait_until
 
+CONFIG = Path(__file__).parents[2] / "deploy/flower"
 QUEUES = {"reconciler.intake", "reconciler.urgent", "reconciler.looks", "reconciler.mail"}
 
 
@@ -20,10 +22,19 @@ QUEUES = {"reconciler.intake", "reconciler.urgent", "reconciler.looks", "reconci
 def flower(fleet: Fleet) -> Iterator[httpx.Client]:
     """Flower as docker-compose.yml starts it, on a free port."""
     port = free_port()
-    command = [sys.executable, "-m", "celery", "--broker", fleet.redis_url, "flower"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "--broker",
+        fleet.redis_url,
+        "--config",
+        "celeryconfig",
+        "flower",
+    ]
     process = subprocess.Popen(
         [*command, "--address=127.0.0.1", f"--port={port}", "--basic-auth=operator:secret"],
-        cwd=fleet.home,
+        cwd=CONFIG,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from kombu import Connection
@@ -13,6 +14,7 @@ from tests.acceptance.conftest import OUTCOME_QUEUE
 from tests.acceptance.harness import CLIENT_SECRET, INTAKE, Fleet, Person, running_fleet, zoom
 from tests.acceptance.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 from tests.acceptance.served import Served
+from tests.acceptance.test_neighbours import said_by_another_client
 from tests.waiting import wait_until
 
 pytestmark = needs_rabbitmq
@@ -76,6 +78,10 @@ def _settle(person: Person, event_ids: list[str]) -> None:
         person.stick(event_id, on=False)
     for event_id in event_ids:
         person.outcome("assigned", event_id, 60)
+
+
+def test_a_fleet_does_not_start_where_another_serves_its_queues(fleet: Fleet, tmp_path: Path) -> None:
+    assert "are served by workers with another client id" in said_by_another_client(fleet, tmp_path)
 
 
 def test_everything_works(fleet: Fleet, broker: RabbitMQ) -> None:

@@ -15,7 +15,7 @@ import yaml
 from celery.bin.beat import beat as celery_beat
 from celery.bin.worker import worker as celery_worker
 
-from config.celery import QUEUES
+from config.celery import Queues
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
 from tests.contract.documents import ROOT, text_of
@@ -70,7 +70,7 @@ def _queues(service: dict[str, Any]) -> list[str]:
     if service["command"][0] != "worker":
         return []
     named = celery_options(service["command"]).get("queues")
-    return named.split(",") if named else list(QUEUES)
+    return named.split(",") if named else list(Queues.of("reconciler"))
 
 
 def _seconds(text: str) -> timedelta:
@@ -163,7 +163,7 @@ def test_the_roles_together_do_all_the_work() -> None:
     """Together they consume each queue once, and there is a beat."""
     consumed = [queue for service in ROLES.values() for queue in _queues(service)]
 
-    assert sorted(consumed) == sorted(QUEUES)
+    assert sorted(consumed) == sorted(Queues.of("reconciler"))
     assert [service["command"][0] for service in ROLES.values()].count("beat") == 1
 
 

@@ -13,7 +13,7 @@ from typing import get_args
 
 import pytest
 
-from config.celery import QUEUES, ROUTES, TASK_MODULES, celery_config
+from config.celery import TASK_MODULES, Queues, celery_config, routes
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
 from tests.contract.documents import DOCUMENTS, ROOT, all_tables, code, firsts, table, tables, text_of
@@ -83,7 +83,19 @@ def test_tasks_are_on_the_queues_that_the_tables_name() -> None:
     named = {code(row[0])[0]: code(row[2])[0] for row in public}
     named |= {code(row[0])[0]: code(row[1])[0] for row in internal}
 
-    assert named == {name: ROUTES.get(name, ROUTES["conferencing.*"]) for name in named}
+    routed = routes("reconciler")
+    assert named == {name: routed.get(name, routed["conferencing.*"])["queue"] for name in named}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "docs/beside-your-celery.md", "examples/python/hand_over.py", "examples/webhook/app.py"],
+)
+def test_examples_leave_a_callers_current_application_alone(name: str) -> None:
+    """Otherwise the caller's `shared_task`s would go to our broker."""
+    made = re.findall(r"= Celery\(([^)]+)\)", text_of(name))
+    assert made
+    assert all("set_as_current=False" in words for words in made)
 
 
 WORDS = {"state": State, "certainty": Certainty, "cause": Cause, "remedy": Remedy, "type": OutcomeType}
@@ -223,7 +235,7 @@ def test_the_map_of_the_readme_leads_to_every_package() -> None:
 
 def test_every_queue_is_described() -> None:
     """The table lists the queues in the order in which a worker consumes them."""
-    assert firsts(table("docs/operations.md", "queue")) == list(QUEUES)
+    assert firsts(table("docs/operations.md", "queue")) == list(Queues.of("reconciler"))
 
 
 def test_every_direct_dependency_has_its_reason() -> None:
@@ -259,4 +271,4 @@ def test_the_python_of_the_readme_compiles() -> None:
 
     assert blocks
     assert {s for s in strings if s.startswith("conferencing.")} <= set(PAYLOADS)
-    assert {s for s in strings if s.startswith("reconciler.")} <= set(QUEUES)
+    assert {s for s in strings if s.startswith("reconciler.")} <= set(Queues.of("reconciler"))

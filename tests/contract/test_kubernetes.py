@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from config.celery import QUEUES
+from config.celery import Queues
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
 from tests.contract.documents import ROOT
@@ -35,7 +35,9 @@ def test_the_containers_together_do_all_the_work() -> None:
     named = [celery_options(words).get("queues") for words in commands]
 
     assert {words[0] for words in commands} == {"worker", "beat", "serve"}
-    assert sorted(queue for queues in named if queues for queue in queues.split(",")) == sorted(QUEUES)
+    assert sorted(queue for queues in named if queues for queue in queues.split(",")) == sorted(
+        Queues.of("reconciler")
+    )
 
 
 @pytest.mark.parametrize("deployment", EACH)

@@ -8,15 +8,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tests.certificates import Certificate
 from tests.ports import free_port
+from tests.waiting import wait_until
 from worker.host.embedded import find_binary
 
 
@@ -94,6 +96,50 @@ class Server:
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait(5)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It keeps its connections and answers nothing until the block ends."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
+    def occupy(self) -> None:
+        """Have somebody's script run on it, so that it answers every command with BUSY."""
+        self.set(busy_reply_threshold=10)
+
+        def run() -> None:
+            with Redis.from_url(self.url) as client, suppress(RedisError):
+                client.eval("while true do end", 0)
+
+        self._script = Thread(target=run, daemon=True)
+        self._script.start()
+        wait_until(lambda: isinstance(self._refusal(), ResponseError), 5, 0.05, what="a busy server")
+
+    def release(self) -> None:
+        """End that script."""
+        with suppress(ResponseError):  # none runs
+            self.client.script_kill()
+            self._script.join(5)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """It answers BUSY until the block ends."""
+        self.occupy()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def _refusal(self) -> RedisError | None:
+        try:
+            self.client.ping()
+        except RedisError as refusal:
+            return refusal
+        return None
+
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
@@ -104,10 +150,7 @@ class Server:
             self.client.config_set(name.replace("_", "-"), value)
 
     def _answers(self) -> bool:
-        try:
-            return bool(self.client.ping())
-        except RedisError:
-            return False
+        return self._refusal() is None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ import msgpack
 import pytest
 from celery.result import AsyncResult
 
-from tests.acceptance.harness import INTAKE, Fleet, running_fleet, zoom
+from tests.acceptance.harness import INTAKE, Caller, Fleet, running_fleet, zoom
 from tests.faults.hostile_messages import MESSAGES
 from tests.faults.record import Record
 from tests.waiting import wait_until
@@ -127,6 +128,19 @@ def test_no_message_ends_the_worker_or_comes_back(fleet: Fleet, record: Record) 
         person.outcome("assigned", event_id, seconds=PATIENCE)
     record("Hostile messages", injected=len(MESSAGES), events=len(good))
     assert fleet.up.role("worker") == worker
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_a_countdown_is_refused_at_once(fleet: Fleet, protocol: int) -> None:
+    """A worker that waited for it would hold the message beyond the visibility timeout, and others get it."""
+    before = kept_dead_letters(fleet)
+    with closing(Caller(fleet.redis_url)) as caller:
+        caller._app.conf.task_protocol = protocol
+        sent = caller._send("forget_account", (), {"sub": "acc_later"}, countdown=600)
+        refused = sent.get(timeout=PATIENCE, propagate=False)
+    assert str(refused) == "A countdown or ETA is not accepted: send the task when it is due."
+    assert kept_dead_letters(fleet) - before == {("conferencing.forget_account", str(refused)): 1}
+    wait_until(fleet.drained, PATIENCE, what="the message to be acknowledged")
 
 
 def kept_dead_letters(fleet: Fleet) -> Counter[tuple[str, str]]:

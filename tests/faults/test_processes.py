@@ -88,7 +88,7 @@ def test_a_worker_asked_to_end_finishes_its_work(fleet: Fleet, record: Record) -
     leaving = fleet.children[0]
     leaving.process.send_signal(signal.SIGTERM)
     code = leaving.process.wait(20)
-    held, unacked = population.leased(), fleet.redis.hlen("unacked")
+    held, unacked = population.leased(), fleet.redis.hlen("reconciler.unacked")
     fleet.control.clear_faults()
     fleet.children[0] = _start_worker(fleet)
     population.relink()

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
@@ -119,7 +118,12 @@ def _alone(server: Server) -> None:
     server.set(min_replicas_to_write=1)
 
 
+def _busy(server: Server) -> None:
+    server.occupy()
+
+
 def _fix(server: Server) -> None:
+    server.release()
     server.set(maxmemory=0, min_replicas_to_write=0)
     server.client.replicaof("no", "one")
 
@@ -129,6 +133,7 @@ def _fix(server: Server) -> None:
     [
         pytest.param(_read_only, "it is a read-only replica", id="a replica"),
         pytest.param(_full, "it is out of memory", id="full"),
+        pytest.param(_busy, "it is busy with somebody's script", id="busy"),
         pytest.param(_alone, "it has too few replicas for min-replicas-to-write", id="too few replicas"),
     ],
 )
@@ -177,38 +182,91 @@ def test_work_pauses_while_redis_takes_no_writes(
     assert (result.lost, result.doubled) == (0, 0)
 
 
-def test_ledger_and_broker_may_fail_one_without_the_other(tmp_path: Path, record: Record) -> None:
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The ledger's server, where the broker has its own."""
+    with running_server(tmp_path_factory.mktemp("ledger") / "redis") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("broker") / "redis") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fleet_on_two(tmp_path_factory: pytest.TempPathFactory, ledger: Server, broker: Server) -> Iterator[Fleet]:
+    home = tmp_path_factory.mktemp("two")
+    with fleet_of_roles(home, ledger=ledger.url, broker=broker.url) as running:
+        yield running
+
+
+def test_ledger_and_broker_may_fail_one_without_the_other(
+    fleet_on_two: Fleet, ledger: Server, broker: Server, record: Record
+) -> None:
     """On two servers, either may be killed: the other keeps its data, and all resumes afterwards."""
-    with (
-        running_server(tmp_path / "ledger") as ledger,
-        running_server(tmp_path / "broker") as broker,
-        fleet_of_roles(tmp_path / "fleet", ledger=ledger.url, broker=broker.url) as fleet,
-    ):
-        population = Population.of(fleet, 3, 6)
-        tracking = population.track()
-        for _ in range(len(population) // 3):
-            next(tracking)
-        broker.kill()
-        time.sleep(1)
-        broker.start()
-        for _ in range(len(population) // 3):
-            next(tracking)
-        ledger.kill()
-        # Callers need only the broker.
-        list(tracking)
+    fleet = fleet_on_two
+    population = Population.of(fleet, 3, 6)
+    tracking = population.track()
+    for _ in range(len(population) // 3):
+        next(tracking)
+    broker.kill()
+    time.sleep(1)
+    broker.start()
+    for _ in range(len(population) // 3):
+        next(tracking)
+    ledger.kill()
+    # Callers need only the broker.
+    list(tracking)
+    wait_until(
+        lambda: "ledger" in {line["server"] for line in fleet.logged("redis.unavailable")},
+        60,
+        0.25,
+        what="an outage that the client cannot bridge",
+    )
+    ledger.start()
+
+    again = population.send_again()
+    population.relink()
+    result = population.settle(120)
+
+    result.enter(record, "Ledger and broker on two servers: either is killed", 2, len(population))
+    check_all_run(fleet)
+    # The broker died once: the message that it had just handed to a worker is lost.
+    assert again <= 1
+    assert (result.lost, result.doubled) == (0, 0)
+
+
+def test_intake_outlives_a_ledger_that_hangs(fleet_on_two: Fleet, ledger: Server, record: Record) -> None:
+    """A task that its time limit ends meanwhile is not acknowledged: its message comes back."""
+    began = len(fleet_on_two.log.read_bytes())
+    population = Population.of(fleet_on_two, 3, 2)
+    with ledger.frozen():
+        list(population.track())
         wait_until(
-            lambda: "ledger" in {line["server"] for line in fleet.logged("redis.unavailable")},
-            60,
+            lambda: b"Hard time limit" in fleet_on_two.log.read_bytes()[began:],
+            30,
             0.25,
-            what="an outage that the client cannot bridge",
+            what="a task ended by its limit",
         )
-        ledger.start()
+    _check_nothing_was_lost(population, record, "The ledger hangs for longer than a task may run")
 
-        again = population.send_again()
-        population.relink()
-        result = population.settle(120)
 
-        result.enter(record, "Ledger and broker on two servers: either is killed", 2, len(population))
-        check_all_run(fleet)
-        assert again <= 2
-        assert (result.lost, result.doubled) == (0, 0)
+def test_intake_outlives_a_ledger_that_refuses(fleet_on_two: Fleet, ledger: Server, record: Record) -> None:
+    """Whatever the refusal: here somebody's script keeps the server busy."""
+    population = Population.of(fleet_on_two, 3, 20)
+    with ledger.busy():
+        list(population.track())
+        time.sleep(2)
+    _check_nothing_was_lost(population, record, "The ledger is busy with somebody's script")
+    assert fleet_on_two.redis.xlen("reconciler:dead-letters") == 0
+
+
+def _check_nothing_was_lost(population: Population, record: Record, fault: str) -> None:
+    again = population.send_again()
+    population.relink()
+    result = population.settle(120)
+    result.enter(record, fault, 1, len(population))
+    assert again == 0
+    assert (result.lost, result.doubled) == (0, 0)

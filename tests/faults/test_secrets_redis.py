@@ -96,9 +96,14 @@ LEDGER = (
 BROKER = (
     "LRANGE reconciler.intake 0 -1; RPOP reconciler.intake; LPUSH reconciler.looks x; DEL reconciler:outbox"
 )
-CELERY = "GET unacked; HGETALL unacked; SET celery-task-meta-x x; PSUBSCRIBE *; PUBLISH celery-task-meta-x x"
+CELERY = (
+    "HGETALL reconciler.unacked; HGETALL unacked; SET celery-task-meta-x x; PSUBSCRIBE *; "
+    "PUBLISH celery-task-meta-x x"
+)
 SERVER = "KEYS *; SCAN 0; EVAL return(1) 0; FLUSHALL; CONFIG GET *"
-OTHERS = "FLUSHALL; KEYS *; CONFIG GET *; ACL LIST; SHUTDOWN; SET billing x; GET billing; MONITOR"
+OTHERS = (
+    "FLUSHALL; KEYS *; CONFIG GET *; ACL LIST; SHUTDOWN; SET billing x; GET billing; HGETALL unacked; MONITOR"
+)
 
 
 DENIED = {

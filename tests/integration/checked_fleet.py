@@ -12,7 +12,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.celery import QUEUES
+from config.celery import Queues
 from config.settings import Settings, load_settings
 from sandbox.server import RunningSandbox
 from tests.integration.ledgers import an_event
@@ -86,7 +86,7 @@ def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path)
         ledger.connect("acc", Credentials("refresh", "access"), "us", None, None)
         ledger.track("acc", an_event(due=False))
         ledger.promote(1)
-        announce(redis, ledger.keys, "worker@host", QUEUES)
+        announce(redis, ledger.keys, "worker@host", Queues.of(prefix))
         yield CheckedFleet(redis, ledger, running, values)
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")

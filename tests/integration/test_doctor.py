@@ -25,7 +25,7 @@ def test_a_healthy_fleet_has_nothing_wrong(fleet: CheckedFleet) -> None:
     assert [finding for finding in findings if finding.health is not Health.OK] == []
     assert [finding.name for finding in findings] == [
         "settings",
-        *("redis", "redis latency", "redis clock", "broker"),
+        *("redis", "redis latency", "redis clock", "broker", "neighbours"),
         *("workers", "queues", "beat", "pause", "dead letters"),
         *("vault keys", "cronofy", "mail", "data directory", "webhook"),
     ]

@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection
 from redis import Redis
 
-from config.celery import INTAKE, QUEUES
+from config.celery import Queues
 from config.settings import Settings, load_settings
 from tests.integration.ledgers import NOW, an_event, claim, later, outcome
 from tests.waiting import wait_until
@@ -88,7 +88,7 @@ def test_an_empty_ledger_has_a_status(redis: Redis, settings: Settings) -> None:
 
     assert status["events"] == {"pending": 0, "assigned": 0, "closed": 0}
     assert status["causes"] == {cause.value: 0 for cause in Cause}
-    assert status["queues"] == dict.fromkeys(QUEUES, 0)
+    assert status["queues"] == dict.fromkeys(Queues.of(settings.key_prefix), 0)
     assert {status[name] for name in ("due", "leased", "dead_letters", "workers")} == {0}
     absent = ("oldest_pending_seconds", "soonest_start", "last_sweep_at", "paused_since")
     assert {status[name] for name in absent} == {None}
@@ -201,17 +201,18 @@ def test_queues_are_counted_at_the_broker(redis: Redis, settings: Settings, redi
     elsewhere = settings.model_copy(update={"broker_url": redis_url.removesuffix("/0") + "/3"})
     in_memory = settings.model_copy(update={"broker_url": "memory://localhost"})
     away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+    queues = Queues.of(settings.key_prefix)
     with (
         Redis.from_url(elsewhere.broker) as broker,
         Connection(in_memory.broker) as connection,
-        connection.SimpleQueue(INTAKE) as queue,
+        connection.SimpleQueue(queues.intake) as queue,
     ):
-        broker.rpush(INTAKE, "m", "m")
-        broker.rpush(f"{INTAKE}\x06\x166", "m")
+        broker.rpush(queues.intake, "m", "m")
+        broker.rpush(f"{queues.intake}\x06\x166", "m")
         queue.put({})
         found = [read_status(redis, each).queues for each in (elsewhere, in_memory, away)]
         broker.flushdb()
         queue.clear()
 
-    nothing = dict.fromkeys(QUEUES, 0)
-    assert found == [{**nothing, INTAKE: 3}, {**nothing, INTAKE: 1}, dict.fromkeys(QUEUES)]
+    nothing = dict.fromkeys(queues, 0)
+    assert found == [{**nothing, queues.intake: 3}, {**nothing, queues.intake: 1}, dict.fromkeys(queues)]

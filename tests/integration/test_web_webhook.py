@@ -16,7 +16,6 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.celery import INTAKE
 from tests.faults.server import running_server
 from tests.integration.served import HEADER, OLD_SECRET, SECRET, notify, serving
 from tests.waiting import wait_until
@@ -54,7 +53,7 @@ def broker(broker_url: str) -> Iterator[Redis]:
 
 def _messages(broker: Redis) -> list[dict[str, Any]]:
     """The keyword arguments of the waiting messages, oldest first."""
-    raw: Any = broker.lrange(INTAKE, 0, -1)
+    raw: Any = broker.lrange("web.intake", 0, -1)
     bodies = [json.loads(base64.b64decode(json.loads(message)["body"])) for message in reversed(raw)]
     return [kwargs for _, kwargs, _ in bodies]
 

@@ -6,9 +6,13 @@ import pytest
 from kombu.exceptions import OperationalError
 from redis.exceptions import (
     AuthenticationError,
+    ClusterCrossSlotError,
+    DataError,
+    MasterDownError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -31,7 +35,16 @@ BY_THE_BROKER.__cause__ = ReadOnlyError("x")
         pytest.param(AuthenticationError("no"), "its ACL does not let", id="password"),
         pytest.param(ResponseError("NOREPLICAS Not enough"), "it has too few replicas", id="no replicas"),
         pytest.param(ResponseError("MISCONF Redis is configured"), "it cannot write to its disk", id="disk"),
-        pytest.param(ResponseError("Command # 1 (SET a secret) caused: MASTERDOWN x"), "it is a", id="pipe"),
+        pytest.param(ResponseError("BUSY Redis is busy"), "it is busy with somebody's script", id="busy"),
+        pytest.param(MasterDownError("Link with MASTER"), "it is a replica that lost", id="orphan"),
+        pytest.param(ClusterCrossSlotError("x"), "it is a Redis Cluster", id="cluster"),
+        pytest.param(ResponseError("NEWCODE x"), "it refuses our commands (NEWCODE)", id="unknown code"),
+        pytest.param(RedisError("secret"), "it refuses our commands (RedisError)", id="unknown kind"),
+        pytest.param(
+            ResponseError("Command # 1 (SET a secret) of pipeline caused error: MISCONF x"),
+            "it cannot write to its disk",
+            id="in a pipeline",
+        ),
         pytest.param(BY_THE_BROKER, "it is a read-only", id="the broker's replica"),
         pytest.param(OperationalError("amqp"), "it does not answer", id="another broker"),
     ],
@@ -50,6 +63,8 @@ def test_an_unavailable_server_is_distinguished_from_our_errors(error: Exception
     [
         pytest.param(ResponseError("WRONGTYPE Operation against a key"), id="a wrong command"),
         pytest.param(ResponseError("user_script:3: attempt to index nil"), id="a fault of a script"),
+        pytest.param(ResponseError("value is not an integer or out of range"), id="a wrong argument"),
+        pytest.param(DataError("Invalid input"), id="what Redis cannot store"),
         pytest.param(ValueError("READONLY"), id="not Redis's"),
     ],
 )

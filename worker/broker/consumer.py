@@ -17,11 +17,13 @@ from typing import Any
 import structlog
 from celery.exceptions import InvalidTaskError
 from celery.worker import consumer
+from celery.worker.control import inspect_command
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import ContentDisallowed, DecodeError
 from redis.exceptions import RedisError
 
 from worker.broker.redis_transport import PROBE_SECONDS, Transport
+from worker.broker.served import COMMAND, owner
 from worker.host.liveness import EVERY_SECONDS, report_while_connecting, reporter
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
@@ -31,7 +33,17 @@ from worker.ledger.keys import Keys
 ANNOUNCE_SECONDS = 10.0
 #: The longest that the loop waits for the ledger.
 ANNOUNCE_PATIENCE = timedelta(seconds=1)
+
+#: The header of a message whose countdown or ETA was taken off.
+HAD_ETA = "reconciler_had_eta"
+
 log = structlog.get_logger()
+
+
+@inspect_command(name=COMMAND)
+def whose(state: Any) -> dict[str, Any]:
+    """Remote control: whose worker this is."""
+    return owner(state.app.settings)
 
 
 class Strategies(dict[Any, Any]):
@@ -94,7 +106,8 @@ class Consumer(consumer.Consumer):
         """Wrap each task's handler, so that no malformed message gets past it."""
         super().update_strategies()
         for name, strategy in list(self.strategies.items()):
-            self.strategies[name] = _tolerant(strategy)
+            at_once = getattr(self.app.tasks[name], "runs_at_once", False)
+            self.strategies[name] = _tolerant(_without_eta(strategy) if at_once else strategy)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Drop a message of an unknown protocol."""
@@ -148,6 +161,24 @@ def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except Exception as error:
             raise InvalidTaskError(type(error).__name__) from None
+
+    return take
+
+
+def _without_eta(strategy: Callable[..., Any]) -> Callable[..., Any]:
+    """Hand a message over at once even if it has a countdown or ETA, and tell the task.
+
+    Waiting for it, a worker would hold the message unacknowledged beyond the visibility timeout, and other
+    workers would each get it again.
+    """
+
+    def take(message: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
+        # Protocol 1 has it in the body.
+        for place in (message.headers, payload, message.payload):
+            if isinstance(place, dict) and place.get("eta") is not None:
+                place["eta"] = None
+                message.headers[HAD_ETA] = True
+        return strategy(message, payload, *args, **kwargs)
 
     return take
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from kombu import Connection
 from redis.exceptions import RedisError
 
-from config.celery import QUEUES
+from config.celery import Queues
 from config.redis_url import is_redis
 from config.settings import Settings
 from worker.ledger.connection import connect_once
@@ -25,9 +25,10 @@ _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
 def queue_lengths(settings: Settings) -> dict[str, int]:
     """Messages waiting on each of our queues, not counting those a worker holds; or BrokerAway."""
+    names = Queues.of(settings.key_prefix)
     if is_redis(settings.broker):
-        return _of_redis(settings)
-    return _of_kombu(settings.broker)
+        return _of_redis(settings.broker, names)
+    return _of_kombu(settings.broker, names)
 
 
 def try_to_publish(url: str) -> None:
@@ -55,28 +56,28 @@ def known_queue_lengths(settings: Settings) -> Mapping[str, int | None]:
     try:
         return queue_lengths(settings)
     except BrokerAway:
-        return dict.fromkeys(QUEUES)
+        return dict.fromkeys(Queues.of(settings.key_prefix))
 
 
-def _of_redis(settings: Settings) -> dict[str, int]:
+def _of_redis(url: str, names: Queues) -> dict[str, int]:
     try:
-        client = connect_once(settings.broker, PATIENCE)
+        client = connect_once(url, PATIENCE)
         with closing(client), client.pipeline(transaction=False) as pipeline:
-            for queue in QUEUES:
+            for queue in names:
                 for priority in _PRIORITIES:
                     pipeline.llen(queue + priority)
             lengths: list[int] = pipeline.execute()
     except (RedisError, ValueError) as error:
         raise BrokerAway(type(error).__name__) from None
     width = len(_PRIORITIES)
-    return {queue: sum(lengths[n * width : (n + 1) * width]) for n, queue in enumerate(QUEUES)}
+    return {queue: sum(lengths[n * width : (n + 1) * width]) for n, queue in enumerate(names)}
 
 
-def _of_kombu(url: str) -> dict[str, int]:
+def _of_kombu(url: str, names: Queues) -> dict[str, int]:
     try:
         with Connection(url, connect_timeout=PATIENCE.total_seconds()) as connection:
             connection.connect()
-            return {queue: _length(connection, queue) for queue in QUEUES}
+            return {queue: _length(connection, queue) for queue in names}
     except Exception as error:  # each transport has its own errors
         raise BrokerAway(type(error).__name__) from None
 

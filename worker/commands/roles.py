@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from config.celery import QUEUES
+from config.celery import Queues
 from worker.app import configure
 from worker.bootstrap import refuse_cluster
 from worker.commands.setup import check, optional, settings_for_all, settings_of_role
@@ -42,7 +42,7 @@ def worker(context: click.Context) -> None:
     # Quiet, since its banner does not belong in a log, and `worker.ready` says the same.
     argv = ["--quiet", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     argv += ["--loglevel", settings.log_level, "--concurrency", str(processes)]
-    argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(QUEUES)]
+    argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(Queues.of(settings.key_prefix))]
     app.worker_main([*argv, *context.args])
 
 

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
 from worker.bootstrap import bootstrap, refuse_cluster, weaknesses
+from worker.broker.served import check_unserved
 from worker.host import embedded
 
 log = structlog.get_logger()
@@ -69,3 +70,4 @@ def check(settings: Settings) -> None:
         log.warning("redis.unreachable", reason=type(error).__name__)
     finally:
         services.close()
+    check_unserved(settings)

@@ -16,6 +16,7 @@ from config.settings import (
 from worker.bootstrap import check_addresses, make_mailer
 from worker.doctor.finding import Finding, ok, warning, wrong
 from worker.doctor.fleet import examine_fleet
+from worker.doctor.neighbours import examine_neighbours
 from worker.doctor.outside import (
     examine_cronofy,
     examine_files,
@@ -34,6 +35,7 @@ Check = Callable[[Settings], Iterable[Finding]]
 CHECKS: dict[str, Check] = {
     "redis": examine_redis,
     "broker": examine_broker,
+    "neighbours": examine_neighbours,
     "fleet": examine_fleet,
     "vault keys": examine_vault,
     "cronofy": examine_cronofy,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from redis.exceptions import RedisError
 
-from config.celery import LOOKS, QUEUES
+from config.celery import Queues
 from config.settings import Settings
+from worker.broker.served import other_owners
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.doctor.outside import CREDENTIALS
 from worker.doctor.servers import PATIENCE
@@ -26,6 +27,7 @@ def examine_fleet(settings: Settings) -> Iterator[Finding]:
             yield skipped(name, "Redis is unavailable")
         return
     yield _workers(status)
+    yield from _others(settings)
     yield from _queues(status)
     yield _beat(status, settings)
     if status.budget.client_refused:
@@ -41,11 +43,19 @@ def _workers(status: Status) -> Finding:
     return wrong("workers", "none seen in the last 30 s", "start one: reconciler worker")
 
 
+def _others(settings: Settings) -> Iterator[Finding]:
+    """Workers of another application, which take what is meant for ours."""
+    others = other_owners(settings)
+    if others:
+        what = f"others, with the client id {', '.join(others)}, consume from our queues"
+        yield wrong("workers", what, "give each application a RECONCILER_KEY_PREFIX of its own")
+
+
 def _queues(status: Status) -> Iterator[Finding]:
     if None in status.queues.values():
         yield skipped("queues", "the broker does not report their lengths")
         return
-    unconsumed = [queue for queue in QUEUES if queue not in status.consumed]
+    unconsumed = [queue for queue in status.queues if queue not in status.consumed]
     for queue in unconsumed:
         waiting = status.queues[queue] or 0
         fix = f"start a worker for it: reconciler worker -Q {queue}"
@@ -62,8 +72,9 @@ def _queues(status: Status) -> Iterator[Finding]:
 
 def _beat(status: Status, settings: Settings) -> Finding:
     fix = "start one: reconciler beat"
-    if LOOKS not in status.consumed:
-        fix += f", and a worker that consumes {LOOKS}"
+    looks = Queues.of(settings.key_prefix).looks
+    if looks not in status.consumed:
+        fix += f", and a worker that consumes {looks}"
     if status.last_sweep_seconds is None:
         return wrong("beat", "there has never been a sweep", fix)
     last = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from config.celery import INTAKE
+from config.celery import Queues
 from config.settings import Settings
 from worker.cronofy.callbacks import PATH, read_callback_key
 from worker.cronofy.signature import is_signed
@@ -46,6 +46,7 @@ class Webhook:
         self._secrets = [secret.get_secret_value() for secret in settings.cronofy_client_secret]
         self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
         self._publisher = publisher
+        self._queue = Queues.of(settings.key_prefix).intake
         self._counting = Counting(settings)
 
     def routes(self) -> list[Route]:
@@ -81,7 +82,7 @@ class Webhook:
             log.warning("notification.refused", reason="too_large")
             return _answer(413, str(bad))
         try:
-            await self._publisher.publish(TASK, kwargs, INTAKE)
+            await self._publisher.publish(TASK, kwargs, self._queue)
         except BrokerAway as away:
             log.warning("notification.put_off", reason=str(away))
             return _answer(503, "Try again later.", headers={"Retry-After": RETRY_AFTER_SECONDS})

@@ -1,0 +1,157 @@
+"""What else may live on the same Redis database: a stock Celery application, and a second fleet."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from tests.acceptance.harness import Caller, Fleet, running_fleet, zoom
+from tests.acceptance.processes import Child, run_command
+from tests.waiting import wait_until
+
+#: Short, so that messages of others would soon be taken for those of a dead worker of ours.
+LIMITS = {"LOOK_TIMEOUT": "2", "HTTP_TIMEOUT": "2", "TASK_TIME_LIMIT": "3", "VISIBILITY_TIMEOUT": "4"}
+
+SHOP = """
+import os, time
+from celery import Celery
+
+app = Celery("shop", broker=os.environ["URL"], backend=os.environ["URL"])
+app.conf.beat_schedule = {"tick": {"task": "shop.note", "schedule": 1.0, "args": ["beat"]}}
+
+def write(what, task):
+    with open("ran", "a") as file:
+        file.write(f"{what} {task.request.id} {task.request.retries}\\n")
+
+@app.task(name="shop.note", bind=True)
+def note(self, what):
+    write(what, self)
+
+@app.task(name="shop.slow", bind=True, acks_late=True)
+def slow(self):
+    write("slow", self)
+    time.sleep(10)
+
+@app.task(name="shop.retried", bind=True)
+def retried(self):
+    write("retried", self)
+    if not self.request.retries:
+        raise self.retry(countdown=9)
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with running_fleet(tmp_path_factory.mktemp("fleet"), settings=LIMITS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shop(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home of a stock Celery application, with worker and beat on the fleet's database."""
+    home = tmp_path_factory.mktemp("shop")
+    (home / "shop.py").write_text(SHOP)
+    with (home / "log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "shop", "worker", "--beat", "--concurrency", "4"],
+            cwd=home,
+            env=os.environ | {"URL": fleet.redis_url},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(lambda: "beat" in _ran(home), 30, 0.1, what="the shop's worker and beat")
+        yield home
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+def _ran(home: Path) -> str:
+    return (home / "ran").read_text() if (home / "ran").exists() else ""
+
+
+def test_a_stock_celery_on_the_same_database_runs_each_of_its_tasks_once(fleet: Fleet, shop: Path) -> None:
+    """A countdown, a late acknowledgement and a retry, each longer than our visibility timeout."""
+    with Celery("shop", broker=fleet.redis_url, set_as_current=False) as app:
+        app.send_task("shop.note", ["countdown"], countdown=10)
+        app.send_task("shop.slow")
+        app.send_task("shop.retried")
+    person = fleet.person(zoom("pro_zoom"))
+    person.write_and_track("ours", "pro_zoom")
+    person.outcome("assigned", "ours")
+
+    done = ("countdown", "slow", "retried")
+    # The countdown ends last, after the slow task and the retry would have come back.
+    wait_until(lambda: "countdown" in _ran(shop), 30, 0.25, what="the countdown")
+    wait_until(lambda: fleet.redis.hlen("unacked") == 0, 30, 0.25, what="the shop to be idle")
+    lines = Counter(_ran(shop).splitlines())
+    assert set(lines.values()) == {1}, lines
+    assert Counter(line.split()[0] for line in lines if not line.startswith("beat")) == {
+        **dict.fromkeys(done, 1),
+        "retried": 2,
+    }
+
+
+def test_remote_control_reaches_only_ones_own_workers(fleet: Fleet, shop: Path) -> None:
+    with (
+        Celery("shop", broker=fleet.redis_url, set_as_current=False) as stock,
+        Celery("operator", broker=fleet.redis_url, set_as_current=False) as ours,
+    ):
+        ours.conf.control_exchange = "reconciler"
+        theirs = stock.control.inspect(timeout=2).ping() or {}
+        assert {name.partition("@")[0] for name in theirs} == {"celery"}
+        answered = ours.control.inspect(timeout=2).ping() or {}
+        assert {name.partition("-")[0] for name in answered} == {"reconciler"}
+
+
+def test_doctor_names_what_else_lives_on_the_database(fleet: Fleet, shop: Path) -> None:
+    fleet.redis.mset({"session:1": "x", "session:2": "x", "cache:1": "x"})
+    findings = {f["name"]: f for f in json.loads(fleet.run("doctor", "--json").stdout)}
+    found = findings["neighbours"]
+    assert found["state"] == "ok"
+    assert "another Celery" in found["what"]
+    assert "queue celery" in found["what"]
+    assert "session:* (2)" in found["what"]
+
+
+def test_two_fleets_with_different_key_prefixes_share_a_database(fleet: Fleet, tmp_path: Path) -> None:
+    env = {**fleet.env, "RECONCILER_KEY_PREFIX": "second"}
+    second = Child(tmp_path, env, tmp_path / "log", "worker")
+    caller = Caller(fleet.redis_url, prefix="second")
+    try:
+        caller.call("connect_account", sub="acc_second", refresh_token="secret")
+    finally:
+        caller.close()
+        second.end()
+    assert fleet.redis.exists("second:account:acc_second")
+    assert not fleet.redis.exists("reconciler:account:acc_second")
+    assert not fleet.redis.exists("reconciler:dead_letters")
+
+
+def said_by_another_client(fleet: Fleet, home: Path) -> str:
+    """What a worker with another client id says on the fleet's queues; it must end by itself."""
+    env = {**fleet.env, "RECONCILER_CRONOFY_CLIENT_ID": "another-client"}
+    other = Child(home, env, home / "log", "worker")
+    try:
+        assert other.process.wait(20) == 1
+    finally:
+        other.end()
+    return (home / "log").read_text()
+
+
+def test_a_fleet_does_not_start_where_another_serves_its_queues(fleet: Fleet, tmp_path: Path) -> None:
+    """Two applications of Cronofy's on one set of queues would mix their accounts."""
+    said = said_by_another_client(fleet, tmp_path)
+    assert "are served by workers with another client id" in said
+    assert "RECONCILER_KEY_PREFIX" in said
+    env = {**fleet.env, "RECONCILER_CRONOFY_CLIENT_ID": "another-client"}
+    assert "consume from our queues" in run_command(tmp_path, env, "doctor").stdout
