@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from celery.backends.redis import RedisBackend, SentinelBackend
+from redis.backoff import NoBackoff
+from redis.exceptions import MasterDownError, ReadOnlyError
+from redis.retry import Retry
 
 from worker.ledger.connection import (
     PlainConnection,
@@ -22,8 +25,7 @@ class Results(RedisBackend):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "path" not in self.connparams:
-            tls = "ssl_cert_reqs" in self.connparams
-            self.connparams["connection_class"] = TlsConnection if tls else PlainConnection
+            self.connparams |= _following(self.connparams, PlainConnection, TlsConnection)
 
 
 class SentinelResults(SentinelBackend):
@@ -33,5 +35,13 @@ class SentinelResults(SentinelBackend):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        tls = "ssl_cert_reqs" in self.connparams
-        self.connparams["connection_class"] = SentinelTlsConnection if tls else SentinelConnection
+        self.connparams |= _following(self.connparams, SentinelConnection, SentinelTlsConnection)
+
+
+def _following(options: dict[str, Any], plain: type[Any], tls: type[Any]) -> dict[str, Any]:
+    return {
+        "connection_class": tls if "ssl_cert_reqs" in options else plain,
+        # Otherwise a task that was done would be reported as failed, after a primary has moved.
+        "retry": Retry(NoBackoff(), 1),
+        "retry_on_error": [ReadOnlyError, MasterDownError],
+    }
