@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from kombu import Exchange, Queue
 
 from config.redis_url import RedisUrl, is_redis, parse
-from config.settings import Settings
+from config.settings import Settings, SettingsError
 
 
 class Queues(NamedTuple):
@@ -100,11 +100,21 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "sweep": {
                 "task": "conferencing.sweep",
                 "schedule": settings.sweep_every,
-                # A missed tick is not worth keeping or retrying: the next one does the same.
-                "options": {"queue": queues.looks, "expires": every, "retry_policy": {"max_retries": 1}},
+                # A missed tick is not worth retrying: the next one does the same. None expires, which
+                # would compare the clocks of two hosts; a sweep that comes late finds its slot taken.
+                "options": {"queue": queues.looks, "retry_policy": {"max_retries": 1}},
             }
         },
     }
+
+
+def check_outcome_queue(settings: Settings) -> None:
+    """Raise SettingsError if outcomes would go to a queue of ours, whose workers would drop them."""
+    if settings.outcome_queue in Queues.of(settings.key_prefix):
+        raise SettingsError(
+            f"RECONCILER_OUTCOME_QUEUE names {settings.outcome_queue}, a queue of our own, where every "
+            "outcome would be lost: name the queue of the program that takes them."
+        )
 
 
 def _broker(url: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from config.celery import check_outcome_queue
 from config.logging import redaction_of
 from config.redis_url import is_redis
 from config.settings import BatchCost, Settings, SettingsError, require_cronofy, require_vault
@@ -21,6 +22,7 @@ from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
 from worker.cronofy.http import HttpClient
+from worker.cronofy.way_out import http_client
 from worker.diagnosis.model import Policy
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect, connect_once
 from worker.ledger.dead_letters import DeadLetters
@@ -128,6 +130,7 @@ def bootstrap(settings: Settings) -> Services:
     """All services; SettingsError if a required setting is missing."""
     require_cronofy(settings)
     check_addresses(settings)
+    check_outcome_queue(settings)
     ledger = open_ledger(settings)
     policy = policy_of(settings)
     cronofy = _cronofy(settings, ledger)
@@ -165,6 +168,11 @@ def check_addresses(settings: Settings) -> None:
                 mailbox(address)
         except ValueError as error:
             raise SettingsError(f"RECONCILER_{name.upper()} is invalid: {error}.") from None
+
+
+def check_way_out(_: Settings) -> None:
+    """Raise SettingsError if the environment's proxies or certificates cannot be used."""
+    http_client().close()
 
 
 def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:

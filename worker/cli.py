@@ -8,6 +8,9 @@ from importlib import import_module
 
 import click
 
+from worker.broker.environment import forget_celerys_variables
+from worker.commands.output import escape_the_unshowable
+
 #: Each command and its module in `worker.commands`.
 COMMANDS = {
     "demo": "roles",
@@ -17,6 +20,7 @@ COMMANDS = {
     "serve": "roles",
     "sandbox": "roles",
     "track": "events",
+    "connect": "events",
     "untrack": "events",
     "forget": "events",
     "explain": "events",
@@ -50,12 +54,14 @@ class Commands(click.Group):
 def cli() -> None:
     """Finds calendar events whose conferencing link never came, diagnoses why, and fixes what it can.
 
-    Settings are environment variables that begin with RECONCILER_, or in a .env file: see .env.example.
+    Settings are environment variables that begin with RECONCILER_, or in .env, or files: see .env.example.
     """
 
 
 def main() -> None:
     """The console script."""
+    forget_celerys_variables()
+    escape_the_unshowable()
     try:
         _check_encoding(sys.argv[1:])
         cli(standalone_mode=False)
@@ -87,8 +93,9 @@ def _sentence(error: Exception) -> str | None:
     from redis.exceptions import RedisError  # noqa: PLC0415 - `healthcheck` needs neither import
 
     from config.settings import SettingsError  # noqa: PLC0415 - as above
+    from worker.ledger.layout import NewerLedger  # noqa: PLC0415 - as above
 
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | NewerLedger):
         return str(error)
     if isinstance(error, RedisError):
         return (

@@ -288,12 +288,14 @@ def running_fleet(
     callers: str | None = None,
     redis: Redis | None = None,
     caller: Caller | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Fleet]:
     """Start the command on a server, a sandbox and a mailbox of its own; these settings override QUICK.
 
     `ledger` and `broker` are the URLs of servers that run already; `smtp_login` is user:password for the mail
     server; `callers` is the broker's URL as callers are given it, if that is another; `redis` and `caller`
-    are clients of a ledger that needs more than a URL.
+    are clients of a ledger that needs more than a URL. `more` is added to
+    the command's environment.
     """
     with ExitStack() as stack:
         url = ledger or stack.enter_context(embedded_server(home / "redis"))
@@ -318,7 +320,7 @@ def running_fleet(
         log = home / "processes.log"
         fleet = Fleet(home, environment(**values), redis, queues, url, sandbox.control, caller, webhook, log)
         stack.callback(fleet.end)
-        fleet.start(command)
+        fleet.children.append(Child(home, {**fleet.env, **(more or {})}, log, command))
         fleet.answers()
         yield fleet
 

@@ -61,8 +61,8 @@ def replicated(
     more = {"masterauth": password} if password else {}
     if tls:
         more["tls_replication"] = "yes"
-    primary = Server(home / "one", binary, password, tls, **more)
-    replica = Server(home / "two", binary, password, tls, **more, replicaof=f"127.0.0.1 {primary.port}")
+    primary = Server(home / "one", binary, password, tls, None, **more)
+    replica = Server(home / "two", binary, password, tls, None, **more, replicaof=f"127.0.0.1 {primary.port}")
     pair = Pair(primary, replica)
     try:
         primary.start()

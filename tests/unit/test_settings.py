@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from config.celery import Queues, check_outcome_queue
 from config.settings import (
     BatchCost,
     ReplacementPolicy,
@@ -247,6 +248,15 @@ def test_the_broker_is_the_ledgers_redis_unless_another_is_named() -> None:
         _ = load_settings().broker
 
 
+@pytest.mark.parametrize("queue", Queues.of("theirs"))
+def test_outcomes_are_not_sent_to_a_queue_of_ours(queue: str) -> None:
+    """Our own workers would take them and drop them."""
+    with pytest.raises(SettingsError, match=r"^RECONCILER_OUTCOME_QUEUE .* our own"):
+        check_outcome_queue(load_settings(key_prefix="theirs", outcome_queue=queue))
+
+    check_outcome_queue(load_settings(outcome_queue=queue))
+
+
 def test_settings_do_not_change() -> None:
     """Read once, the same for everyone; and a lease leaves a look time for its commit."""
     settings = load_settings()
@@ -263,7 +273,7 @@ def test_a_misspelt_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RECONCILER_SERVE_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("RECONCILER_SERVE_PORT", "tcp://10.0.0.1:8000")
 
-    assert misspelt_settings() == {
+    assert misspelt_settings(load_settings()) == {
         "RECONCILER_SMPT_URL": "RECONCILER_SMTP_URL",
         "RECONCILER_VAULT_KEY": "RECONCILER_VAULT_KEYS",
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from time import time
 from typing import Any, ClassVar, Final
 
@@ -21,6 +22,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import dumps
 from redis.exceptions import DataError, OutOfMemoryError, RedisError, ResponseError
 
+from worker.broker.former_names import FormerQoS
 from worker.ledger.connection import (
     PlainConnection,
     SentinelConnection,
@@ -47,6 +49,11 @@ class QoS(redis.QoS):
     """Kombu's record of unacknowledged messages, but it loses none when the server refuses writes."""
 
     channel: Channel
+
+    @cached_property
+    def former(self) -> FormerQoS:
+        """The same record under the names of version 0.1.0."""
+        return FormerQoS(self.channel)
 
     def can_consume(self) -> bool:
         """Whether to take one more message."""
@@ -93,6 +100,7 @@ class QoS(redis.QoS):
         if BROKER.reason is None:
             with tolerating_refusal():
                 super().restore_visible(*args, **kwargs)
+                self.former.give_back()
 
     def restore_unacked(self, client: Any = None) -> None:
         """At shutdown, requeue what this worker holds."""
