@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
@@ -62,6 +63,7 @@ def main() -> None:
     forget_celerys_variables()
     escape_the_unshowable()
     try:
+        _check_encoding(sys.argv[1:])
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -76,6 +78,14 @@ def main() -> None:
             raise
         click.echo(f"reconciler: {sentence}", err=True)
         sys.exit(1)
+
+
+def _check_encoding(arguments: Sequence[str]) -> None:
+    for place, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"Argument {place} is not UTF-8.") from None
 
 
 def _sentence(error: Exception) -> str | None:

@@ -13,6 +13,7 @@ from celery.worker import state
 
 from config.celery import Queues
 from worker.app import configure
+from worker.bootstrap import refuse_cluster
 from worker.commands.setup import check, check_layout, optional, settings_for_all, settings_of_role
 from worker.host.capacity import default_processes
 from worker.host.supervisor import Crew
@@ -53,6 +54,7 @@ def worker(context: click.Context) -> None:
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY; several beats do no harm."""
     settings = settings_of_role()
+    refuse_cluster(settings)
     check_layout(settings)
     app = configure(settings)
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
@@ -64,6 +66,7 @@ def beat(context: click.Context) -> None:
 def serve(host: str, port: int) -> None:
     """Serve the board, the webhook for Cronofy's notifications, the metrics and the probes."""
     settings = settings_of_role()
+    refuse_cluster(settings)
     check_layout(settings)
     optional("worker.web.server", "web").run(settings, host, port)
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
-from worker.bootstrap import bootstrap, weaknesses
+from worker.bootstrap import bootstrap, refuse_cluster, weaknesses
 from worker.broker.served import check_unserved
 from worker.host import embedded
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
@@ -69,8 +69,9 @@ def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
 
 
 def check(settings: Settings) -> None:
-    """Fail early on bad settings or a newer ledger; an unfit Redis only causes a warning."""
+    """Fail early on bad settings, a newer ledger or a Redis Cluster; an unfit Redis is a warning."""
     configure_logging(settings)
+    refuse_cluster(settings)
     services = bootstrap(settings)
     try:
         layout_of(services.ledger.redis, services.ledger.keys)
