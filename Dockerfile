@@ -1,7 +1,7 @@
 # One image for every role of a fleet: `docker run IMAGE worker`, `beat`, `serve`, `explain SUB CALENDAR EVENT`.
 # What it needs of secrets comes in as files or environment variables; none is built in.
 #
-#   docker build --build-arg REVISION="$(git rev-parse HEAD)" --tag conferencing-reconciler:0.1.0 .
+#   docker build --build-arg REVISION="$(git rev-parse HEAD)" --tag conferencing-reconciler:0.2.0 .
 #
 # The stand-in for Cronofy and the embedded server, for `sandbox`, `demo` and `up` without a Redis, are only in
 # an image that is built with --build-arg SANDBOX=yes.
@@ -30,7 +30,7 @@ RUN if [ "$SANDBOX" != yes ]; then rm -r sandbox; fi \
  && pip --python /opt/venv/bin/python install --no-deps dist/*.whl
 
 FROM python:3.13-slim
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=
 LABEL org.opencontainers.image.title="conferencing-reconciler" \
       org.opencontainers.image.description="Notices calendar events whose conference never came through Cronofy, finds out why, and mends what can be mended." \

@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 from config.durations import parse_duration
 from config.files import SecretFiles, UnreadableFileError, check_dotenv, file_names
+from config.redis_url import is_redis, parse
 
 PREFIX = "RECONCILER_"
 DOTENV = ".env"
@@ -97,30 +98,59 @@ def _token(value: Any) -> Any:
     return value
 
 
-def _url(*schemes: str) -> BeforeValidator:
-    def check(value: Any) -> Any:
-        try:
-            parts = urlsplit(str(value))
-            _ = parts.port
-        except ValueError:
-            # Python's own message would quote the URL, password included.
-            raise PydanticCustomError("url", "is not a URL, or its port is not a number", {}) from None
-        if len(str(value).splitlines()) > 1:
-            # Python drops line breaks from a URL.
-            raise PydanticCustomError("url", "must be one line", {})
-        if schemes and parts.scheme not in schemes:
-            wanted = ", ".join(f"{scheme}://" for scheme in schemes)
-            raise PydanticCustomError("url", "must start with one of {wanted}", {"wanted": wanted})
-        if parts.scheme != "unix" and not parts.hostname:
-            raise PydanticCustomError("url", "has no host", {})
-        return value
+def _checked_url(value: Any, *schemes: str) -> Any:
+    try:
+        parts = urlsplit(str(value))
+        _ = parts.port
+    except ValueError:
+        # Python's own message would quote the URL, password included.
+        raise PydanticCustomError("url", "is not a URL, or its port is not a number", {}) from None
+    if len(str(value).splitlines()) > 1:
+        # Python drops line breaks from a URL.
+        raise PydanticCustomError("url", "must be one line", {})
+    if schemes and parts.scheme not in schemes:
+        wanted = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise PydanticCustomError("url", "must start with one of {wanted}", {"wanted": wanted})
+    if not parts.hostname:
+        raise PydanticCustomError("url", "has no host", {})
+    return value
 
-    return BeforeValidator(check)
+
+def _url(*schemes: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: _checked_url(value, *schemes))
+
+
+def _redis_url(value: Any) -> Any:
+    try:
+        parse(str(value))
+    except ValueError as error:
+        raise PydanticCustomError("url", "{reason}", {"reason": str(error)}) from None
+    return value
+
+
+def _broker_url(value: Any) -> Any:
+    if is_redis(str(value)):
+        return _redis_url(value)
+    # Only now, since importing it takes as long as all the rest.
+    from kombu.transport import TRANSPORT_ALIASES  # noqa: PLC0415
+
+    if str(value).partition("://")[0].partition("+")[0] not in TRANSPORT_ALIASES:
+        reason = "must start with redis://, amqp:// or another scheme that Celery knows"
+        raise PydanticCustomError("url", "{reason}", {"reason": reason})
+    return _checked_url(value)
+
+
+def _host_names(value: Any) -> Any:
+    hosts = _words(value)
+    if not all(re.fullmatch(r"[^\s/:*@?#]+", host) for host in hosts):
+        reason = "must be host names alone, such as cronofy.com: no scheme, port, path or star"
+        raise PydanticCustomError("hosts", "{reason}", {"reason": reason})
+    return hosts
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Durations = Annotated[tuple[timedelta, ...], NoDecode, BeforeValidator(_durations)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
 VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
@@ -134,8 +164,8 @@ class Settings(BaseSettings):
     )
 
     # Where the ledger and the broker are.
-    redis_url: Annotated[str, _url("redis", "rediss", "unix")] | None = Field(None, repr=False)
-    broker_url: Annotated[str, _url()] | None = Field(None, repr=False)
+    redis_url: Annotated[str, BeforeValidator(_redis_url)] | None = Field(None, repr=False)
+    broker_url: Annotated[str, BeforeValidator(_broker_url)] | None = Field(None, repr=False)
     key_prefix: str = Field("reconciler", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")
     data_dir: Path = Path("reconciler-data")
     secrets_dir: Path | None = None
@@ -165,7 +195,7 @@ class Settings(BaseSettings):
 
     # Mail.
     relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
-    relink_hosts: Words = ("cronofy.com",)
+    relink_hosts: HostNames = ("cronofy.com",)
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] | None = None
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
     mail_reply_to: str | None = None

@@ -20,6 +20,13 @@ PACKAGES = ("config", "worker", "tasks", "sandbox")
 CLOSE_PINS = {"celery": ">=5.6.3,<5.7", "kombu": ">=5.7,<5.8"}
 
 
+def test_the_changes_begin_with_this_version() -> None:
+    """The version is in pyproject.toml; the list of changes names the same one first."""
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == PROJECT["project"]["version"]
+
+
 def _name(requirement: str) -> str:
     """A requirement's distribution name, normalised as in locks."""
     found = re.match(r"[A-Za-z0-9._-]+", requirement)

@@ -22,6 +22,11 @@ from tests.waiting import wait_until
 from worker.host.embedded import find_binary
 
 
+def server_binary() -> str:
+    """The server under test: the embedded one's, or what TEST_SERVER names."""
+    return os.environ.get("TEST_SERVER") or find_binary()
+
+
 class Server:
     """One server in a directory; `client` is a client of it that does not wait."""
 
@@ -38,7 +43,7 @@ class Server:
         self._env = env
         home.mkdir(parents=True)
         self._home = home
-        self._binary = binary or find_binary()
+        self._binary = binary or server_binary()
         self.port = free_port()
         directives = {
             "bind": "127.0.0.1",

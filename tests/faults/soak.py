@@ -286,7 +286,7 @@ def main() -> int:
     seed = options.seed or random.SystemRandom().randrange(1, 1_000_000)
     console = Console(width=150)
     # End everything that was started, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     home = Path(tempfile.mkdtemp(prefix="soak-"))
     console.print(f"{options.minutes} faults, --seed {seed}; files in {home}", highlight=False)
     with running(home, seed, options.every) as soak:
@@ -318,4 +318,7 @@ def _line(number: int, soak: Soak, minute: Minute) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; everything that was started has been ended.")

@@ -48,6 +48,7 @@ GOOD = [
     ("RELINK_REMINDERS", "P1D, P2D", "relink_reminders", (timedelta(days=1), timedelta(days=2))),
     ("RELINK_REMINDERS", " 60 ,", "relink_reminders", (timedelta(minutes=1),)),
     ("RELINK_HOSTS", "a.example, b.example", "relink_hosts", ("a.example", "b.example")),
+    ("RELINK_HOSTS", ".a.example", "relink_hosts", (".a.example",)),
     ("LOG_LEVEL", "WARNING", "log_level", "warning"),
     ("DRY_RUN", "true", "dry_run", True),
     ("DRY_RUN", "1", "dry_run", True),
@@ -83,7 +84,11 @@ BAD = [
     *((name, value) for name in ("API_PER_SECOND", "API_PER_MINUTE") for value in ("0", "-3", "many", "1.5")),
     *(("API_SHARE", value) for value in ("0", "1.01", "-0.1", "nan", "all")),
     *(("REDIS_URL", value) for value in ("host:6379", "http://host", "redis://", "redis://h:x", "local")),
-    *(("BROKER_URL", value) for value in ("broker", "amqp://", "amqp://h:x")),
+    *(("BROKER_URL", value) for value in ("broker", "amqp://", "amqp://h:x", "foo://host")),
+    *(
+        ("RELINK_HOSTS", value)
+        for value in ("https://a.example", "*.a.example", "a.example:443", "a.example/b")
+    ),
     *(("CRONOFY_API_URL", value) for value in ("api.example", "ftp://api.example", "https://")),
     *(("WEBHOOK_URL", value) for value in ("hook", "ftp://hook.example")),
     *(("SMTP_URL", value) for value in ("mail.example", "http://mail.example", "smtp://", "smtp://h:x")),

@@ -16,7 +16,8 @@ from typing import Any
 
 import structlog
 from celery.exceptions import InvalidTaskError
-from celery.worker import consumer
+from celery.platforms import EX_FAILURE
+from celery.worker import consumer, state
 from celery.worker.control import inspect_command
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import ContentDisallowed, DecodeError
@@ -28,6 +29,7 @@ from worker.host.liveness import EVERY_SECONDS, report_while_connecting, reporte
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
+from worker.ledger.layout import NewerLedger, identity_of, settle
 from worker.ledger.wakeups import LONGEST_WAKE
 
 #: How often a worker reports to the ledger.
@@ -44,7 +46,7 @@ log = structlog.get_logger()
 @inspect_command(name=COMMAND)
 def whose(state: Any) -> dict[str, Any]:
     """Remote control: whose worker this is."""
-    return owner(state.app.settings)
+    return owner(state.app.settings, state.consumer.ledger_id)
 
 
 class Strategies(dict[Any, Any]):
@@ -74,6 +76,8 @@ class Consumer(consumer.Consumer):
         super().__init__(*args, **kwargs)
         self._report = reporter("worker")
         self._entries: list[Any] = []
+        #: Which ledger this worker uses; None until it has reached it.
+        self.ledger_id: str | None = None
 
     def connect(self) -> Any:
         """Connect, and wait until the server accepts writes."""
@@ -82,6 +86,9 @@ class Consumer(consumer.Consumer):
         while isinstance(transport, Transport) and not transport.takes_writes(connection.default_channel):
             maybe_shutdown()
             sleep(PROBE_SECONDS)
+        # For whoever asks workers over the broker: Celery removes the one password, but not those in here.
+        shown = {**connection.info(), "alternates": [], "transport_options": {}}
+        connection.info = lambda: dict(shown)  # type: ignore[method-assign]
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -134,10 +141,18 @@ class Consumer(consumer.Consumer):
         return connect_once(self.app.settings.ledger_url, ANNOUNCE_PATIENCE)
 
     def _announce(self) -> None:
-        queues = self.app.amqp.queues.consume_from
+        queues, keys = self.app.amqp.queues.consume_from, Keys(self.app.settings.key_prefix)
         # An outage of Redis is reported elsewhere, and the next try is soon.
         with suppress(RedisError):
-            announce(self._redis, Keys(self.app.settings.key_prefix), self.hostname, queues)
+            try:
+                settle(self._redis, keys)
+            except NewerLedger as newer:
+                # It was away when this worker started, or a newer version has just been at it.
+                log.error("ledger.newer", reason=str(newer))
+                state.should_stop = EX_FAILURE  # type: ignore[assignment]
+            else:
+                announce(self._redis, keys, self.hostname, queues)
+                self.ledger_id = identity_of(self._redis, keys)
 
 
 def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:

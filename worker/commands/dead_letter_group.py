@@ -20,7 +20,7 @@ from config.settings import Settings
 from worker.app import app, configure
 from worker.bootstrap import open_ledger
 from worker.commands.output import json_text
-from worker.commands.setup import settings_of_role
+from worker.commands.setup import settings_of_command
 from worker.intake import replay as operation
 from worker.intake.replay import Correction
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
@@ -148,7 +148,7 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
 
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
-    settings = settings_of_role()
+    settings = settings_of_command()
     ledger = open_ledger(settings, connect_once(settings.ledger_url, A_PERSONS_PATIENCE))
     try:
         yield settings, ledger.dead_letters

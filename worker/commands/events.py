@@ -14,7 +14,7 @@ from rich.console import Console
 from config.logging import configure_logging
 from worker.bootstrap import Services, bootstrap, keyless_ledger
 from worker.commands.output import json_text
-from worker.commands.setup import settings_of_role
+from worker.commands.setup import settings_of_command
 from worker.explain.case import Case
 from worker.explain.explanation import ask, show
 from worker.explain.suggestions import nearest, nearest_accounts
@@ -53,7 +53,7 @@ def connect(file: BinaryIO) -> None:
 
 
 def _import(file: BinaryIO, model: type[P], take: Callable[[Services, P], object]) -> None:
-    imported, refused = import_lines(settings_of_role(), file, model, take, Console(stderr=True))
+    imported, refused = import_lines(settings_of_command(), file, model, take, Console(stderr=True))
     click.echo(f"{imported} imported, {refused} refused")
     if refused:
         sys.exit(1)
@@ -67,7 +67,7 @@ def _import(file: BinaryIO, model: type[P], take: Callable[[Services, P], object
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
     """Say why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
-    found = ask(settings_of_role(), sub, EventKey(calendar, event), live=not offline)
+    found = ask(settings_of_command(), sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
         click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         _suggest(found)
@@ -84,7 +84,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 @click.argument("event")
 def untrack(sub: str, calendar: str, event: str) -> None:
     """Stop tracking one event. Nothing changes at Cronofy."""
-    key, settings = EventKey(calendar, event), settings_of_role()
+    key, settings = EventKey(calendar, event), settings_of_command()
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
         if ledger.untrack(sub, key):
@@ -100,7 +100,7 @@ def untrack(sub: str, calendar: str, event: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(sub: str, yes: bool) -> None:
     """Delete everything kept about an account: credentials, events, history and unsent emails."""
-    settings = settings_of_role()
+    settings = settings_of_command()
     # The command itself prints what it did.
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     with closing(bootstrap(settings)) as services:

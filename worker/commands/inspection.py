@@ -10,11 +10,12 @@ from rich.console import Console
 
 from config.settings import SettingsError
 from worker.commands.output import json_text
-from worker.commands.setup import settings_of_role
-from worker.doctor.examination import examine, unreadable
+from worker.commands.setup import check_layout, settings_of_command, settings_of_role
+from worker.doctor.examination import examine, misread, unreadable
 from worker.doctor.finding import Health
 from worker.doctor.report import show
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.layout import NewerLedger
 from worker.status.snapshot import Status, read_status
 from worker.status.table import status_table
 from worker.status.table import watch as watch_status
@@ -30,7 +31,7 @@ def status(watch: bool, as_json: bool) -> None:
         raise click.UsageError("--watch and --json cannot be combined.")
     if watch and not console.is_terminal:
         raise click.UsageError("--watch needs a terminal.")
-    settings = settings_of_role()
+    settings = settings_of_command()
 
     def read() -> Status:
         return read_status(redis, settings)
@@ -53,9 +54,13 @@ def doctor(as_json: bool) -> None:
     """
     logging.disable(logging.CRITICAL)
     try:
-        findings = examine(settings_of_role())
+        settings = settings_of_role()
+        check_layout(settings)
+        findings = examine(settings)
     except SettingsError as error:
         findings = unreadable(error)
+    except NewerLedger as newer:
+        findings = [misread(newer)]
     if as_json:
         click.echo(json_text([finding.as_json for finding in findings], indent=2))
     else:

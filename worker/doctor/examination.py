@@ -27,6 +27,7 @@ from worker.doctor.outside import (
 )
 from worker.doctor.secrets import examine_vault
 from worker.doctor.servers import examine_broker, examine_redis
+from worker.ledger.layout import NewerLedger
 
 #: Every check bounds its own waits; this bounds them all.
 DEADLINE_SECONDS = 12.0
@@ -83,6 +84,12 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
 def unreadable(error: SettingsError) -> list[Finding]:
     """One finding per fault in settings that do not load."""
     return [_fault(sentence) for sentence in str(error).splitlines()]
+
+
+def misread(newer: NewerLedger) -> Finding:
+    """The finding for a ledger that this version would misread, so that nothing else is checked."""
+    what, _, fix = str(newer).partition(". ")
+    return wrong("ledger", what, fix.rstrip("."))
 
 
 def _fault(sentence: str) -> Finding:

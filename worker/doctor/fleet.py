@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from config.celery import Queues
 from config.settings import Settings
-from worker.broker.served import other_owners
+from worker.broker.served import strangers
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.doctor.outside import CREDENTIALS
 from worker.doctor.servers import PATIENCE
@@ -46,10 +46,10 @@ def _workers(status: Status) -> Finding:
 
 def _others(settings: Settings) -> Iterator[Finding]:
     """Workers of another application, which take what is meant for ours."""
-    others = other_owners(settings)
+    others = strangers(settings)
     if others:
-        what = f"others, with the client id {', '.join(others)}, consume from our queues"
-        yield wrong("workers", what, "give each application a RECONCILER_KEY_PREFIX of its own")
+        what = f"some with {' and '.join(others)} consume from our queues"
+        yield wrong("workers", what, "give each fleet a RECONCILER_KEY_PREFIX of its own")
 
 
 def _queues(status: Status) -> Iterator[Finding]:

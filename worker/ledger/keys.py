@@ -36,6 +36,9 @@ class Keys:
 
     prefix: str
 
+    # The ledger itself.
+    about = _Key("about")
+
     # By account.
     account = _KeyOf("account")
     events = _KeyOf("events")

@@ -4,6 +4,8 @@
 -- P is RECONCILER_KEY_PREFIX. SUB is an account's id, unchanged and always last, so that no two ids share a key.
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
 --
+--   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger,
+--                              random). Written by workers; never changed, but for a newer layout.
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), last_notice (when a notification was last about one of its events),
