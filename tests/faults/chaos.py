@@ -59,7 +59,7 @@ class Fault:
     label: str
     #: Applies it until the block ends.
     lay: Lay
-    #: How long the block lasts.
+    #: How long the block lasts at least.
     seconds: float
     #: Whether it may lose a message in the moment that docs/reliability.md describes: a worker or the broker
     #: dies, or its answer does, between handing out a message and recording that.
@@ -130,11 +130,18 @@ def _scripts_forgotten(site: Site, _: random.Random) -> Iterator[None]:
     yield
 
 
+OFF_BY = (-3600, -30, 6, 3600)
+
+
 def _clock(role: str) -> Lay:
+    """It is wrong in each of these ways for some seconds, then right."""
+
     @contextmanager
     def lay(site: Site, dice: random.Random) -> Iterator[None]:
-        site.clocks.set(role, dice.choice([-3600, -30, 6, 3600]))
         try:
+            for seconds in dice.sample(OFF_BY, len(OFF_BY)):
+                site.clocks.set(role, seconds)
+                time.sleep(5)
             yield
         finally:
             site.clocks.set(role, 0)
@@ -247,9 +254,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("All connections to both servers are closed", _cut_off, 2.0, loses_messages=True),
     Fault("The server's scripts are forgotten (SCRIPT FLUSH)", _scripts_forgotten, 2.0),
-    Fault("The clock of a worker's host is wrong, then right", _clock("worker"), 15.0),
-    Fault("The clock of beat's host is wrong, then right", _clock("beat"), 15.0),
-    Fault("The clock of the servers is wrong, then right", _clock("server"), 15.0, needs=LIBRARY),
+    Fault("The clock of a worker's host is set four times", _clock("worker"), 0.0),
+    Fault("The clock of beat's host is set four times", _clock("beat"), 0.0),
+    Fault("The clock of both servers is set four times", _clock("server"), 0.0, needs=LIBRARY),
     Fault("A worker is killed (SIGKILL)", _signalled("worker one", signal.SIGKILL), 3.0, loses_messages=True),
     Fault("A worker is asked to end (SIGTERM)", _signalled("worker one", signal.SIGTERM), 3.0),
     Fault("A worker's terminal is gone (SIGHUP)", _signalled("worker one", signal.SIGHUP), 3.0),

@@ -321,4 +321,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("Interrupted; everything that was started has been ended.")
+        sys.exit(130)
