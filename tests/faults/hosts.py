@@ -30,6 +30,8 @@ _KINDS = "tests/faults/test_redis_kinds.py"
 _FILES = "tests/unit/test_settings_files.py"
 _NEIGHBOURS = "tests/acceptance/test_neighbours.py"
 _URL = "tests/unit/test_redis_url.py"
+_REPLIES = "tests/integration/test_mail_replies.py"
+_ADDRESSES = "tests/integration/test_mail_addresses.py"
 _EMBEDDED = "tests/integration/test_embedded.py"
 
 ROWS: tuple[Row, ...] = (
@@ -51,7 +53,8 @@ ROWS: tuple[Row, ...] = (
     Row(
         "A clock is wrong or is set: of a worker's host, of beat's, of the Redis server",
         "beat stood still until a clock set back had caught up; sweeps expired by another host's clock",
-        "work goes on within seconds: only the server's clock counts, and that may be set back",
+        "work goes on within seconds; but what was planned by a server's clock that is then set back waits as "
+        "much longer, unless Cronofy notifies us of it",
         ("tests/faults/test_clocks.py::test_events_are_settled_whatever_a_clock_says",),
     ),
     Row(
@@ -185,16 +188,19 @@ ROWS: tuple[Row, ...] = (
         "A mail server that wants a full name in EHLO, or only knows HELO",
         "it was told the host's bare name, and refused every email",
         "it is told the sender's domain; HELO is tried as well",
+        (f"{_REPLIES}::test_the_server_is_told_a_name_with_a_dot", f"{_REPLIES}::test_an_old_server_that_only_knows_helo_gets_the_email",),
     ),
     Row(
         "A mail server refuses",
         "neither step nor code was told for some of its answers",
         "log, outcome and `doctor` tell the step and the code, never the text",
+        (f"{_REPLIES}::test_a_refusal_is_logged_and_published_with_its_step_and_code", f"{_REPLIES}::test_doctor_tells_step_and_code_of_a_refusal",),
     ),
     Row(
         "An email address beyond ASCII",
         "its email could not be sent",
         "the domain is sent as IDNA, the name as UTF-8 if the server takes it; else a sentence says why not",
+        (f"{_ADDRESSES}::test_an_email_to_an_address_beyond_ascii_arrives", f"{_ADDRESSES}::test_only_a_name_beyond_ascii_needs_smtputf8",),
     ),
 )
 
