@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, time, tzinfo
 from email.headerregistry import Address
 from zoneinfo import ZoneInfo
 
+import idna
+
 #: Cronofy's names of providers, and what people call them.
 _PROVIDERS = {
     "apple": "iCloud",
@@ -64,6 +66,14 @@ def header(text: str, limit: int) -> str:
     An encoded word can contain a newline, and the standard library decodes it when writing the header.
     """
     return line(line(text, limit).replace("=?", "= ?"), limit)
+
+
+def ascii_domain(domain: str) -> str:
+    """Return a domain or host name in ASCII; ValueError if one beyond ASCII has no such form.
+
+    Python's own codec is IDNA 2003, which turns `straße` into `strasse`, a domain that may be another's.
+    """
+    return domain if domain.isascii() else idna.encode(domain, uts46=True).decode("ascii")
 
 
 def address(text: str, name: str | None = None) -> Address:
