@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from config.settings import load_settings
+from tests.integration.checked_fleet import CheckedFleet
 from tests.integration.test_relink_smtp import SECRETS, Script, scripted_server
 from tests.integration.world import Begin
 from tests.unit.emails import ENVELOPE, RELINK
@@ -101,10 +101,12 @@ def test_a_refusal_is_logged_and_published_with_its_step_and_code(
 
 
 @pytest.mark.parametrize(("step", "reply", "reason", "told"), FIRST.values(), ids=FIRST)
-def test_doctor_tells_step_and_code_of_a_refusal(step: bytes, reply: bytes, reason: str, told: str) -> None:
+def test_doctor_tells_step_and_code_of_a_refusal(
+    fleet: CheckedFleet, step: bytes, reply: bytes, reason: str, told: str
+) -> None:
     with scripted_server(answering(step, reply)) as port:
-        url = f"smtp://user:hunter2@127.0.0.1:{port}"
-        (finding,) = examine_mail(load_settings(smtp_url=url, mail_from="no-reply@example.org"))
+        fleet.values["smtp_url"] = f"smtp://user:hunter2@127.0.0.1:{port}"
+        (finding,) = examine_mail(fleet.settings)
 
     assert finding.what == reason.format(told).partition(";")[0]
 
