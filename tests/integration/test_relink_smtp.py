@@ -94,7 +94,7 @@ def scripted_server(script: Script) -> Iterator[int]:
         except OSError:  # the client is gone, which some scripts wait for
             pass
 
-    thread = threading.Thread(target=play)
+    thread = threading.Thread(target=play, daemon=True)
     thread.start()
     try:
         yield listener.getsockname()[1]
