@@ -56,7 +56,10 @@ def running_shop(home: Path, url: str) -> Iterator[Path]:
         yield home
     finally:
         worker.terminate()
-        worker.wait(30)
+        try:
+            worker.wait(30)
+        finally:
+            worker.kill()
 
 
 def ran(home: Path) -> str:

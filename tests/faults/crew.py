@@ -82,9 +82,11 @@ class Crew:
                 if self._ending.wait(RESTART_SECONDS):
                     return
                 with self._lock:
-                    _kill_all_of(self._children[name])
-                self.start(name)
-                self.restarts += 1
+                    child = self._children.get(name)
+                if child is not None:
+                    _kill_all_of(child)
+                    self.start(name)
+                    self.restarts += 1
             if time.monotonic() - probed > PROBE_SECONDS:
                 self._probe()
                 probed = time.monotonic()

@@ -53,8 +53,8 @@ ROWS: tuple[Row, ...] = (
     Row(
         "A clock is wrong or is set: of a worker's host, of beat's, of the Redis server",
         "beat stood still until a clock set back had caught up; sweeps expired by another host's clock",
-        "work goes on within seconds; but what was planned by a server's clock that is then set back waits as "
-        "much longer, unless Cronofy notifies us of it",
+        "work goes on within seconds; but what was planned by a server's clock that is then set back "
+        "waits as much longer, unless Cronofy notifies us of it",
         ("tests/faults/test_clocks.py::test_events_are_settled_whatever_a_clock_says",),
     ),
     Row(
@@ -104,7 +104,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "A proxy or a bundle of certificates that cannot be used",
-        "a traceback, or every call failed without a word on the cause",
+        "a traceback, or an advice to look at Cronofy's status page",
         "one sentence names the variable, at the start and in `doctor`",
         (
             "tests/integration/test_way_out.py::test_a_variable_that_cannot_be_used_is_named",
@@ -185,22 +185,28 @@ ROWS: tuple[Row, ...] = (
         "refused, with the pid of the first",
     ),
     Row(
-        "A mail server that wants a full name in EHLO, or only knows HELO",
-        "it was told the host's bare name, and refused every email",
-        "it is told the sender's domain; HELO is tried as well",
-        (f"{_REPLIES}::test_the_server_is_told_a_name_with_a_dot", f"{_REPLIES}::test_an_old_server_that_only_knows_helo_gets_the_email",),
+        "A mail server that wants a full name in EHLO",
+        "it was told the host's own name, or 127.0.0.1 if that has no dot",
+        "it is told the sender's domain",
+        (f"{_REPLIES}::test_the_server_is_told_a_name_with_a_dot",),
     ),
     Row(
         "A mail server refuses",
-        "neither step nor code was told for some of its answers",
+        "the code was told with a coarse step, without the enhanced code",
         "log, outcome and `doctor` tell the step and the code, never the text",
-        (f"{_REPLIES}::test_a_refusal_is_logged_and_published_with_its_step_and_code", f"{_REPLIES}::test_doctor_tells_step_and_code_of_a_refusal",),
+        (
+            f"{_REPLIES}::test_a_refusal_is_logged_and_published_with_its_step_and_code",
+            f"{_REPLIES}::test_doctor_tells_step_and_code_of_a_refusal",
+        ),
     ),
     Row(
         "An email address beyond ASCII",
         "its email could not be sent",
         "the domain is sent as IDNA, the name as UTF-8 if the server takes it; else a sentence says why not",
-        (f"{_ADDRESSES}::test_an_email_to_an_address_beyond_ascii_arrives", f"{_ADDRESSES}::test_only_a_name_beyond_ascii_needs_smtputf8",),
+        (
+            f"{_ADDRESSES}::test_an_email_to_an_address_beyond_ascii_arrives",
+            f"{_ADDRESSES}::test_only_a_name_beyond_ascii_needs_smtputf8",
+        ),
     ),
 )
 
