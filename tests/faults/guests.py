@@ -79,6 +79,7 @@ class Guests:
         self._dice = random.Random(seed)
         self._ledger = Redis.from_url(ledger_url, socket_timeout=2)
         self._broker = Redis.from_url(broker_url, socket_timeout=2)
+        self._numbers = itertools.count()
         self.guests: list[Guest] = []
         self._by_sub: dict[str, Guest] = {}
         #: Messages by task that the broker has not taken yet.
@@ -125,7 +126,7 @@ class Guests:
 
     def come(self, kind: Kind) -> Guest:
         """Somebody new connects."""
-        sub = f"acc_{kind}_{len(self.guests)}"
+        sub = f"acc_{kind}_{next(self._numbers)}"
         profile = zoom("pro_new" if kind == "moved" else "pro_zoom", connected=kind != "asked")
         person = Person(
             self._fleet, sub, [profile], {"removed_profiles": ["pro_old"] if kind == "moved" else []}
