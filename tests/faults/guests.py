@@ -29,8 +29,9 @@ EVENTS_EACH = 4
 PERSON_EVERY = 2.0
 #: Between two events of one person.
 EVENT_EVERY = 3.0
-#: What nobody knows of after this, while nothing is queued, was lost on the way.
-UNKNOWN_SECONDS = 20.0
+#: What nobody knows of after this, while nothing is queued, was lost on the way: what a dead worker held has
+#: come back by then.
+UNKNOWN_SECONDS = 25.0
 
 
 @dataclass(slots=True)
@@ -232,7 +233,7 @@ class Guests:
         """As a caller would, send again what the ledger does not know although nothing is queued."""
         try:
             queues: Any = [self._broker.llen(name) for name in (INTAKE, URGENT)]
-            if any(queues) or self._broker.hlen("reconciler.unacked") or self._outgoing:
+            if any(queues) or self._outgoing:
                 return
             lost = [each for each in self.waiting() if self._is_unknown(*each)]
             forgotten = {
