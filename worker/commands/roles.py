@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from config.celery import Queues
 from worker.app import configure
+from worker.broker.program import LAST_SECONDS
 from worker.commands.setup import check, optional, settings_for_all, settings_of_role
 from worker.host.supervisor import Crew
 
@@ -24,9 +26,11 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 @click.command(short_help="Run worker and beat, with an embedded Redis if none is set.")
 def up() -> None:
     """Run worker and beat, with an embedded Redis if no URL is set."""
+    # Until the processes run: a server with much to load takes its time.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with settings_for_all() as (settings, environment):
         check(settings)
-        patience = settings.task_time_limit + timedelta(seconds=5)
+        patience = settings.task_time_limit + timedelta(seconds=LAST_SECONDS + 3)
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
 
