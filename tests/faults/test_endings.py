@@ -22,6 +22,7 @@ from cryptography.fernet import Fernet
 from redis import Redis
 
 from tests.acceptance.processes import RECONCILER, children_of, environment, runs
+from tests.faults.server import running_server
 from tests.waiting import wait_until
 
 LIMIT = 3
@@ -192,6 +193,28 @@ def test_a_closed_terminal_ends_up(host: Host, long: bool, terminal: bool) -> No
     assert up.wait(15) == 0
     assert [pid for pid in processes if runs(pid)] == []
     assert len(host.lines("worker.ready")) == (0 if terminal else 1)
+
+
+def test_a_busy_server_is_waited_out_by_what_starts_and_by_what_ends(
+    host: Host, tmp_path: Path, long: bool
+) -> None:
+    """Somebody's script runs for seconds: worker and beat start once it is over, and end while it lasts."""
+    with running_server(tmp_path / "busy") as server:
+        host.env["RECONCILER_REDIS_URL"] = server.url
+        with server.busy():
+            processes = [host.start(str(RECONCILER), role) for role in ("worker", "beat")]
+            host.appears("redis.unreachable")
+            time.sleep(15 if long else 1)
+            assert [process.poll() for process in processes] == [None, None], host.log
+        host.appears("worker.ready")
+        swept = f"{host.env['RECONCILER_KEY_PREFIX']}:swept"
+        wait_until(lambda: server.client.exists(swept), 20, what="a sweep")
+        with server.busy():
+            time.sleep(12 if long else 1)
+            assert [process.poll() for process in processes] == [None, None], host.log
+            for process in processes:
+                process.terminate()
+            assert [process.wait(LIMIT + LAST + 5) for process in processes] == [0, 0], host.log
 
 
 def test_up_reaps_what_others_leave_behind(host: Host) -> None:
