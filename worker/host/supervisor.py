@@ -120,6 +120,8 @@ class Crew:
 
     def _reap_orphans(self) -> None:
         """As a container's first process, this one inherits children that others leave behind."""
+        if sys.platform != "linux":
+            return
         ours = {child.pid for child in self._children.values()}
         with contextlib.suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
