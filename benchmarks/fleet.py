@@ -36,29 +36,30 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def worker(settings: dict[str, Any], redis_url: str) -> Iterator[Celery]:
     """A worker whose processes have all handled a task; yields a caller that knows only the broker's URL."""
     command = [sys.executable, "-m", "worker.cli", "worker", "--concurrency", str(PROCESSES)]
-    with process(command, environment(settings)), _caller(settings, redis_url) as caller:
-        _ask_all_processes(caller)
-        yield caller
+    with process(command, environment(settings)), caller(settings, redis_url) as asking:
+        ask_all_processes(asking, PROCESSES)
+        yield asking
 
 
 @contextmanager
-def _caller(settings: dict[str, Any], redis_url: str) -> Iterator[Celery]:
-    caller = Celery("caller", broker=redis_url, backend=redis_url)
-    caller.conf.task_routes = routes(settings["key_prefix"])
+def caller(settings: dict[str, Any], redis_url: str) -> Iterator[Celery]:
+    """A caller that knows only the broker's URL and the queues' names."""
+    app = Celery("caller", broker=redis_url, backend=redis_url)
+    app.conf.task_routes = routes(settings["key_prefix"])
     try:
-        yield caller
+        yield app
     finally:
         # Results unsubscribe when they are freed, which needs a running server.
         gc.collect()
-        backend: Any = caller.backend
+        backend: Any = app.backend
         backend.result_consumer.stop()
-        caller.close()
+        app.close()
 
 
-def _ask_all_processes(caller: Celery) -> None:
+def ask_all_processes(caller: Celery, processes: int) -> None:
     """Wait for enough concurrent answers that each process gives one; they cost no call to Cronofy."""
     nobody = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
-    asked = [caller.send_task("conferencing.explain", kwargs=nobody) for _ in range(4 * PROCESSES)]
+    asked = [caller.send_task("conferencing.explain", kwargs=nobody) for _ in range(4 * processes)]
     for question in asked:
         question.get(timeout=60)
 

@@ -6,11 +6,11 @@ It departs from Celery's defaults only where measurements on a Redis broker show
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from kombu import Exchange, Queue
 
-from config.settings import Settings
+from config.redis_url import RedisUrl, is_redis, parse
+from config.settings import Settings, SettingsError
 
 
 class Queues(NamedTuple):
@@ -56,17 +56,16 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     prefix = settings.key_prefix
     queues = Queues.of(prefix)
     return {
-        "broker_url": _celery_url(settings.broker),
+        **_broker(settings.broker),
         "broker_transport_options": _transport_options(settings.broker, visibility, prefix),
         # Workers and beat survive a broker outage of any length.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_limit": 4,
-        "result_backend": _result_backend(settings),
+        **_results(settings.ledger_url),
         "result_expires": 600,
         "redis_socket_timeout": 30.0,
         "redis_socket_connect_timeout": 5.0,
-        "redis_socket_keepalive": True,
         "redis_backend_health_check_interval": 15,
         # JSON only: nothing is ever unpickled.
         "accept_content": ["json"],
@@ -101,21 +100,28 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "sweep": {
                 "task": "conferencing.sweep",
                 "schedule": settings.sweep_every,
-                # A missed tick is not worth keeping or retrying: the next one does the same.
-                "options": {"queue": queues.looks, "expires": every, "retry_policy": {"max_retries": 1}},
+                # A missed tick is not worth retrying: the next one does the same. None expires, which
+                # would compare the clocks of two hosts; a sweep that comes late finds its slot taken.
+                "options": {"queue": queues.looks, "retry_policy": {"max_retries": 1}},
             }
         },
     }
 
 
-def is_redis(broker: str) -> bool:
-    """Whether the broker is a Redis."""
-    return urlsplit(broker).scheme.startswith(("redis", "unix", "socket"))
+def check_outcome_queue(settings: Settings) -> None:
+    """Raise SettingsError if outcomes would go to a queue of ours, whose workers would drop them."""
+    if settings.outcome_queue in Queues.of(settings.key_prefix):
+        raise SettingsError(
+            f"RECONCILER_OUTCOME_QUEUE names {settings.outcome_queue}, a queue of our own, where every "
+            "outcome would be lost: name the queue of the program that takes them."
+        )
 
 
-def redis_client_url(broker: str) -> str:
-    """The URL of a Redis broker as a Redis client takes it: Celery spells a Unix socket its own way."""
-    return broker.replace("redis+socket://", "unix://", 1)
+def _broker(url: str) -> dict[str, Any]:
+    if not is_redis(url):
+        return {"broker_url": url}
+    redis = parse(url)
+    return {"broker_url": redis.for_celery, "broker_use_ssl": redis.tls or False}
 
 
 def _transport_options(broker: str, visibility_seconds: float, prefix: str) -> dict[str, Any]:
@@ -139,15 +145,25 @@ def _transport_options(broker: str, visibility_seconds: float, prefix: str) -> d
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,
         "health_check_interval": 15,
+        **_sentinel_options(parse(broker)),
     }
 
 
-def _result_backend(settings: Settings) -> str:
-    return _celery_url(settings.redis_url or settings.broker)
+def _results(url: str) -> dict[str, Any]:
+    """Results go into the ledger's Redis."""
+    redis = parse(url)
+    kind = "SentinelResults" if redis.service else "Results"
+    return {
+        # Celery takes what is before the + for the backend's class.
+        "result_backend": f"worker.broker.results:{kind}+{redis.for_celery.removeprefix('redis+')}",
+        "redis_backend_use_ssl": redis.tls or {},
+        "result_backend_transport_options": _sentinel_options(redis),
+        # A Unix socket has no such option.
+        "redis_socket_keepalive": not redis.socket,
+    }
 
 
-def _celery_url(url: str) -> str:
-    """The URL as Celery takes it: a Unix socket under its own scheme, and TLS verified."""
-    if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
-        return url + ("&" if urlsplit(url).query else "?") + "ssl_cert_reqs=required"
-    return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+def _sentinel_options(redis: RedisUrl) -> dict[str, Any]:
+    if not redis.service:
+        return {}
+    return {"master_name": redis.service, "sentinel_kwargs": redis.sentinel_entry}

@@ -1,7 +1,7 @@
 """Settings: environment variables that begin with ``RECONCILER_``, read once and checked as a whole.
 
 Public names and defaults follow ``docs/contract.md`` §4; the few others are for tuning a fleet. Nothing here
-touches the network, or any file but ``.env``.
+touches the network, or any file but ``.env`` and the secrets'.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
@@ -23,12 +24,16 @@ from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
     NoDecode,
+    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from config.durations import parse_duration
+from config.files import SecretFiles, UnreadableFileError, check_dotenv, file_names
+from config.redis_url import is_redis, parse
 
 PREFIX = "RECONCILER_"
+DOTENV = ".env"
 
 
 class SettingsError(Exception):
@@ -63,9 +68,9 @@ def _duration(value: Any) -> timedelta:
 
 
 def _words(value: Any) -> Any:
-    """Split a comma-separated list, dropping blanks and empty items."""
+    """Split a list at its commas and lines, dropping blanks and empty items."""
     if isinstance(value, str):
-        return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+        return tuple(word for word in (part.strip() for part in re.split(r"[,\n]", value)) if word)
     return value
 
 
@@ -93,27 +98,59 @@ def _token(value: Any) -> Any:
     return value
 
 
-def _url(*schemes: str) -> BeforeValidator:
-    def check(value: Any) -> Any:
-        try:
-            parts = urlsplit(str(value))
-            _ = parts.port
-        except ValueError:
-            # Python's own message would quote the URL, password included.
-            raise PydanticCustomError("url", "is not a URL, or its port is not a number", {}) from None
-        if schemes and parts.scheme not in schemes:
-            wanted = ", ".join(f"{scheme}://" for scheme in schemes)
-            raise PydanticCustomError("url", "must start with one of {wanted}", {"wanted": wanted})
-        if parts.scheme != "unix" and not parts.hostname:
-            raise PydanticCustomError("url", "has no host", {})
-        return value
+def _checked_url(value: Any, *schemes: str) -> Any:
+    try:
+        parts = urlsplit(str(value))
+        _ = parts.port
+    except ValueError:
+        # Python's own message would quote the URL, password included.
+        raise PydanticCustomError("url", "is not a URL, or its port is not a number", {}) from None
+    if len(str(value).splitlines()) > 1:
+        # Python drops line breaks from a URL.
+        raise PydanticCustomError("url", "must be one line", {})
+    if schemes and parts.scheme not in schemes:
+        wanted = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise PydanticCustomError("url", "must start with one of {wanted}", {"wanted": wanted})
+    if not parts.hostname:
+        raise PydanticCustomError("url", "has no host", {})
+    return value
 
-    return BeforeValidator(check)
+
+def _url(*schemes: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: _checked_url(value, *schemes))
+
+
+def _redis_url(value: Any) -> Any:
+    try:
+        parse(str(value))
+    except ValueError as error:
+        raise PydanticCustomError("url", "{reason}", {"reason": str(error)}) from None
+    return value
+
+
+def _broker_url(value: Any) -> Any:
+    if is_redis(str(value)):
+        return _redis_url(value)
+    # Only now, since importing it takes as long as all the rest.
+    from kombu.transport import TRANSPORT_ALIASES  # noqa: PLC0415
+
+    if str(value).partition("://")[0].partition("+")[0] not in TRANSPORT_ALIASES:
+        reason = "must start with redis://, amqp:// or another scheme that Celery knows"
+        raise PydanticCustomError("url", "{reason}", {"reason": reason})
+    return _checked_url(value)
+
+
+def _host_names(value: Any) -> Any:
+    hosts = _words(value)
+    if not all(re.fullmatch(r"[^\s/:*@?#]+", host) for host in hosts):
+        reason = "must be host names alone, such as cronofy.com: no scheme, port, path or star"
+        raise PydanticCustomError("hosts", "{reason}", {"reason": reason})
+    return hosts
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Durations = Annotated[tuple[timedelta, ...], NoDecode, BeforeValidator(_durations)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
 VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
@@ -123,14 +160,15 @@ class Settings(BaseSettings):
     """All settings, validated; ``docs/contract.md`` §4 says what each one means."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix=PREFIX, env_file=DOTENV, env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     # Where the ledger and the broker are.
-    redis_url: Annotated[str, _url("redis", "rediss", "unix")] | None = Field(None, repr=False)
-    broker_url: Annotated[str, _url()] | None = Field(None, repr=False)
+    redis_url: Annotated[str, BeforeValidator(_redis_url)] | None = Field(None, repr=False)
+    broker_url: Annotated[str, BeforeValidator(_broker_url)] | None = Field(None, repr=False)
     key_prefix: str = Field("reconciler", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")
     data_dir: Path = Path("reconciler-data")
+    secrets_dir: Path | None = None
     vault_keys: VaultKeys = ()
 
     # Cronofy.
@@ -157,7 +195,7 @@ class Settings(BaseSettings):
 
     # Mail.
     relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
-    relink_hosts: Words = ("cronofy.com",)
+    relink_hosts: HostNames = ("cronofy.com",)
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] | None = None
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
     mail_reply_to: str | None = None
@@ -178,6 +216,20 @@ class Settings(BaseSettings):
     # Celery's own limits, tied to each other below.
     task_time_limit: Duration = timedelta(seconds=45)
     visibility_timeout: Duration = timedelta(seconds=55)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from, the strongest first; the directory of secrets is itself a setting."""
+        strong = (init_settings, env_settings, dotenv_settings)
+        places = [given["secrets_dir"] for given in (source() for source in strong) if "secrets_dir" in given]
+        return *strong, SecretFiles(settings_cls, places[0] if places else None)
 
     @property
     def lease(self) -> timedelta:
@@ -237,25 +289,31 @@ def _contradiction(reason: str) -> PydanticCustomError:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the environment and ``.env``; `overrides`, by lower-case name, win over both.
+    """Read the environment, ``.env`` and the secrets' files; `overrides`, by lower-case name, win over all.
 
     SettingsError has one sentence per fault, and never repeats a value, since it may be a secret.
     """
     try:
+        check_dotenv(Path(DOTENV).absolute(), PREFIX)
         return Settings(**overrides)
+    except UnreadableFileError as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from None
 
 
-def misspelt_settings() -> dict[str, str]:
-    """Unknown names in the environment and ``.env``, each with the setting it resembles.
+def misspelt_settings(settings: Settings) -> dict[str, str]:
+    """Unknown names in the environment, ``.env`` and among the secrets, each with the setting it resembles.
 
     Other names with our prefix are ignored: Kubernetes sets some for each service.
     """
-    given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
-    unknown = (name for name in map(str.upper, given) if name.startswith(PREFIX))
+    place = settings.secrets_dir
+    files = {name.upper() for name in file_names(place.expanduser())} if place else set()
+    given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars, *files}
     known = [_name(field) for field in Settings.model_fields]
-    near = {name: get_close_matches(name, known, 1, 0.9) for name in unknown if name not in known}
+    unknown = {name for name in map(str.upper, given) if name.startswith(PREFIX)}.difference(known)
+    near = {name: get_close_matches(name, known, 1, 0.9) for name in unknown}
+    near |= {name: [PREFIX + name] for name in files if PREFIX + name in known}
     return {name: found[0] for name, found in sorted(near.items()) if found}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from celery import Task
@@ -10,6 +11,7 @@ from kombu import Exchange, Queue
 
 from tasks.payload import bound_to
 from worker.app import app, services
+from worker.ledger.wakeups import LONGEST_WAKE
 from worker.run import delivery as outgoing
 from worker.run import looks
 from worker.run.sweep import BATCH_SIZE
@@ -21,9 +23,11 @@ def sweep(self: Task[..., Any]) -> None:
     """Make ready what is due, and wake the batches to look at it."""
     with bound_to(self):
         batches = take_sweep(services())
+        every = max(services().settings.sweep_every, timedelta(seconds=1))
+        # A wake-up that nobody took before the next sweep is useless.
+        headers = services().ledger.wakeups.valid_for(every) if batches else {}
         for _ in range(batches):
-            # A wake-up that nobody took before the next sweep is useless.
-            look_at_ready.apply_async(expires=max(1.0, services().settings.sweep_every.total_seconds()))
+            look_at_ready.apply_async(headers=headers)
         wake_outgoing()
 
 
@@ -31,15 +35,20 @@ def sweep(self: Task[..., Any]) -> None:
 def look_at_ready(self: Task[..., Any]) -> None:
     """Look at ready accounts, soonest meeting first."""
     with bound_to(self):
+        if services().ledger.wakeups.is_late(self.request.headers or {}):
+            return
         result = looks.look_at_ready(services(), BATCH_SIZE)
         if result.looked_at:
             wake_outgoing()
         for sub in result.alone:
             look_at_account.delay(sub=sub)
         rest, wakeups = result.resume_after, services().ledger.wakeups
-        if rest and rest < services().settings.sweep_every and wakeups.take_resumption(rest):
+        if rest and rest < services().settings.sweep_every:
             # Nothing depends on it: the next sweep would do the same, only later.
-            look_at_ready.apply_async(countdown=rest.total_seconds(), expires=rest.total_seconds() + 5)
+            rest = min(rest, LONGEST_WAKE)
+            if wakeups.take_resumption(rest):
+                headers = wakeups.valid_for(rest + LONGEST_WAKE)
+                look_at_ready.apply_async(countdown=rest.total_seconds(), headers=headers)
 
 
 @app.task(name="conferencing.look_at_account", bind=True)

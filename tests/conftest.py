@@ -38,7 +38,7 @@ def _no_settings_from_outside(
     """Neither the developer's environment nor a .env file reaches a test."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     for name in list(os.environ):
-        if name.startswith("RECONCILER_"):
+        if name.startswith(("RECONCILER_", "SSL_CERT_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from functools import cached_property
@@ -12,6 +13,7 @@ from celery import Celery
 from celery.signals import (
     beat_init,
     setup_logging,
+    worker_before_create_process,
     worker_init,
     worker_process_init,
     worker_process_shutdown,
@@ -101,6 +103,13 @@ def _beating(**_: Any) -> None:
 @worker_init.connect
 def _before_forks(**_: Any) -> None:
     tracing.prepare()
+
+
+@worker_before_create_process.connect
+def _at_fork(**_: Any) -> None:
+    """Leave what is there out of garbage collection, which would write to it and so copy it in each child."""
+    gc.collect()
+    gc.freeze()
 
 
 @worker_process_init.connect

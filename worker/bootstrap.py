@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +10,21 @@ from cryptography.fernet import Fernet
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from config.celery import check_outcome_queue
 from config.logging import redaction_of
+from config.redis_url import is_redis
 from config.settings import BatchCost, Settings, SettingsError, require_cronofy, require_vault
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
 from worker.cronofy.http import HttpClient
+from worker.cronofy.way_out import http_client
 from worker.diagnosis.model import Policy
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect, connect_once
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
@@ -36,6 +42,11 @@ from worker.text.wording import mailbox
 THREADS = 8
 #: Our Lua scripts need this version.
 OLDEST_REDIS = 7
+#: Even if all its slots are on one node.
+CLUSTER = (
+    "it is part of a Redis Cluster, which refuses commands on keys of several slots, such as ours: "
+    "use a server with cluster-enabled no, and Sentinel for high availability"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +68,24 @@ class Services:
 
 def connect_redis(settings: Settings) -> Redis:
     """A client for the ledger's Redis that rides out short outages, but never waits forever."""
-    return Redis.from_url(
-        settings.ledger_url,
-        socket_timeout=60,
-        socket_connect_timeout=5,
-        socket_keepalive=True,
-        health_check_interval=15,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=8),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-    )
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=8)
+    retry.update_supported_errors([RedisConnectionError, RedisTimeoutError])
+    return connect(settings.ledger_url, connect_seconds=5, answer_seconds=60, retry=retry)
+
+
+def refuse_cluster(settings: Settings) -> None:
+    """Raise SettingsError if ledger or broker is a Redis Cluster; one that does not answer is let through."""
+    urls = {"REDIS_URL": settings.ledger_url, "BROKER_URL": settings.broker_url}
+    for name, url in urls.items():
+        if url is not None and is_redis(url):
+            with connect_once(url, A_PERSONS_PATIENCE) as redis, suppress(RedisError):
+                if is_cluster(redis.info()):
+                    raise SettingsError(f"RECONCILER_{name} leads to a server that is unfit: {CLUSTER}.")
+
+
+def is_cluster(info: dict[str, Any]) -> bool:
+    """Whether a server with this INFO is part of a Redis Cluster."""
+    return bool(info.get("cluster_enabled"))
 
 
 def weaknesses(redis: Redis) -> tuple[str, ...]:
@@ -78,6 +98,8 @@ def weaknesses(redis: Redis) -> tuple[str, ...]:
     major = str(info.get("redis_version", "")).partition(".")[0]
     if major.isdigit() and int(major) < OLDEST_REDIS:
         found.append(f"version {info['redis_version']} is too old: use {OLDEST_REDIS}.0 or newer")
+    if is_cluster(info):
+        found.append(CLUSTER)
     if not info.get("aof_enabled"):
         found.append("writes are not kept on disk: set appendonly yes")
     policy = info.get("maxmemory_policy", "noeviction")
@@ -108,6 +130,7 @@ def bootstrap(settings: Settings) -> Services:
     """All services; SettingsError if a required setting is missing."""
     require_cronofy(settings)
     check_addresses(settings)
+    check_outcome_queue(settings)
     ledger = open_ledger(settings)
     policy = policy_of(settings)
     cronofy = _cronofy(settings, ledger)
@@ -145,6 +168,11 @@ def check_addresses(settings: Settings) -> None:
                 mailbox(address)
         except ValueError as error:
             raise SettingsError(f"RECONCILER_{name.upper()} is invalid: {error}.") from None
+
+
+def check_way_out(_: Settings) -> None:
+    """Raise SettingsError if the environment's proxies or certificates cannot be used."""
+    http_client().close()
 
 
 def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
+
+from worker.broker.environment import forget_celerys_variables
+from worker.commands.output import escape_the_unshowable
 
 #: Each command and its module in `worker.commands`.
 COMMANDS = {
@@ -16,6 +20,7 @@ COMMANDS = {
     "serve": "roles",
     "sandbox": "roles",
     "track": "events",
+    "connect": "events",
     "untrack": "events",
     "forget": "events",
     "explain": "events",
@@ -49,13 +54,16 @@ class Commands(click.Group):
 def cli() -> None:
     """Finds calendar events whose conferencing link never came, diagnoses why, and fixes what it can.
 
-    Settings are environment variables that begin with RECONCILER_, or in a .env file: see .env.example.
+    Settings are environment variables that begin with RECONCILER_, or in .env, or files: see .env.example.
     """
 
 
 def main() -> None:
     """The console script."""
+    forget_celerys_variables()
+    escape_the_unshowable()
     try:
+        _check_encoding(sys.argv[1:])
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -72,13 +80,22 @@ def main() -> None:
         sys.exit(1)
 
 
+def _check_encoding(arguments: Sequence[str]) -> None:
+    for place, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"Argument {place} is not UTF-8.") from None
+
+
 def _sentence(error: Exception) -> str | None:
     """The message for an error that needs no traceback; None for any other."""
     from redis.exceptions import RedisError  # noqa: PLC0415 - `healthcheck` needs neither import
 
     from config.settings import SettingsError  # noqa: PLC0415 - as above
+    from worker.ledger.layout import NewerLedger  # noqa: PLC0415 - as above
 
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | NewerLedger):
         return str(error)
     if isinstance(error, RedisError):
         return (

@@ -54,6 +54,8 @@ _CODES: Final = {
     "MISCONF": "it cannot write to its disk",
     "UNBLOCKED": "its role has changed",
 }
+#: The reasons of a server that is not the primary, or no longer.
+_MOVED: Final = frozenset({_READ_ONLY, _ORPHAN, _CODES["UNBLOCKED"]})
 #: A command of ours was wrong, and would be again. Every other error is the server's refusal, whatever its
 #: code, and not the fault of the work at hand.
 _OUR_FAULT: Final = (DataError, NoScriptError)
@@ -81,6 +83,11 @@ def why(error: BaseException) -> str | None:
     if code is None or code[1] in _OUR_CODES:
         return None
     return _CODES.get(code[1], f"it refuses our commands ({code[1]})")
+
+
+def says_it_moved(error: BaseException) -> bool:
+    """Whether the server says that it is not the primary, or no longer."""
+    return why(error) in _MOVED
 
 
 class BrokerAway(Exception):

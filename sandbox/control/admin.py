@@ -139,6 +139,13 @@ class Admin:
         """Expire all access tokens of the account now."""
         self.sandbox.world.registry.expire_access_tokens(sub)
 
+    @_verb("POST", f"{ACCOUNT}/refresh_access_token")
+    def refresh_access_token(self, sub: str) -> Json:
+        """The application refreshes the token itself; returns the account with it."""
+        registry = self.sandbox.world.registry
+        registry.refresh(registry.account(sub))
+        return registry.account(sub).model_dump()
+
     @_verb("POST", f"{ACCOUNT}/revoke_refresh_token")
     def revoke_refresh_token(self, sub: str) -> None:
         """Revoke the refresh token; access tokens stay valid until they expire."""

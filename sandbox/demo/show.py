@@ -6,6 +6,7 @@ a caller that has only Celery.
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
@@ -93,6 +94,9 @@ def stage(speed: float) -> Iterator[Stage]:
         # Ignore settings of a real installation, from the environment or a .env file.
         stack.enter_context(chdir(home))
         clear_environment()
+        # Nor does a proxy lead to this machine's own loopback.
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            del os.environ[name]
         redis_url = stack.enter_context(embedded_server(home))
         options = SandboxOptions(
             client_id="demo",

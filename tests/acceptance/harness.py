@@ -58,11 +58,15 @@ QUICK = {
 class Caller:
     """Another service: it has Celery, the broker's URL, and the names in the contract."""
 
-    def __init__(self, url: str, results: str | None = None, prefix: str = "reconciler") -> None:
+    def __init__(
+        self, url: str, results: str | None = None, prefix: str = "reconciler", **config: Any
+    ) -> None:
         self._prefix = prefix
         self._app = Celery(broker=url, backend=results or url, set_as_current=False)
         # Without results there is no need for a backend.
         self._teller = Celery(broker=url, set_as_current=False)
+        self._app.conf.update(config)
+        self._teller.conf.update(config)
 
     def close(self) -> None:
         """Close all connections while the server still runs: results unsubscribe when they are freed."""
@@ -282,18 +286,23 @@ def running_fleet(
     broker: str | None = None,
     smtp_login: str = "",
     callers: str | None = None,
+    redis: Redis | None = None,
+    caller: Caller | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Fleet]:
     """Start the command on a server, a sandbox and a mailbox of its own; these settings override QUICK.
 
     `ledger` and `broker` are the URLs of servers that run already; `smtp_login` is user:password for the mail
-    server; `callers` is the broker's URL as callers are given it, if that is another.
+    server; `callers` is the broker's URL as callers are given it, if that is another; `redis` and `caller`
+    are clients of a ledger that needs more than a URL. `more` is added to
+    the command's environment.
     """
     with ExitStack() as stack:
         url = ledger or stack.enter_context(embedded_server(home / "redis"))
         sandbox = stack.enter_context(running_sandbox())
-        redis = stack.enter_context(Redis.from_url(url))
+        redis = stack.enter_context(redis or Redis.from_url(url))
         queues = stack.enter_context(Redis.from_url(broker)) if broker and "redis" in broker else redis
-        caller = Caller(callers or broker or url, callers or url)
+        caller = caller or Caller(callers or broker or url, callers or url)
         stack.callback(caller.close)
         values = {
             "REDIS_URL": url,
@@ -311,7 +320,7 @@ def running_fleet(
         log = home / "processes.log"
         fleet = Fleet(home, environment(**values), redis, queues, url, sandbox.control, caller, webhook, log)
         stack.callback(fleet.end)
-        fleet.start(command)
+        fleet.children.append(Child(home, {**fleet.env, **(more or {})}, log, command))
         fleet.answers()
         yield fleet
 

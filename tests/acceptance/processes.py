@@ -21,10 +21,19 @@ def environment(**settings: str) -> dict[str, str]:
     return outer | {f"RECONCILER_{name}": value for name, value in settings.items()}
 
 
-def run_command(home: Path, env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    """Run a `reconciler` command to its end, within two minutes."""
+def run_command(
+    home: Path, env: Mapping[str, str], *args: str, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a `reconciler` command to its end, within two minutes; `given` is piped to its standard input."""
     return subprocess.run(
-        [RECONCILER, *args], cwd=home, env=env, capture_output=True, text=True, timeout=120, check=False
+        [RECONCILER, *args],
+        cwd=home,
+        env=env,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -103,7 +112,8 @@ def running_demo(home: Path, elsewhere: Path, *options: str) -> Iterator[Demo]:
         process = subprocess.Popen(
             [RECONCILER, "demo", "--speed", "2", *options],
             cwd=home,
-            env=environment() | {"COLUMNS": "160"},
+            # A proxy that could not be used, as on machines that reach the world only through one.
+            env=environment() | {"COLUMNS": "160", "HTTP_PROXY": "http://127.0.0.1:1"},
             stdout=file,
             stderr=file,
             start_new_session=True,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -49,6 +51,50 @@ def test_a_file_is_imported(quiet_fleet: Fleet, tmp_path: Path, bad: list[str]) 
         names = {"sub": "acc_imported", "calendar_id": "cal", "event_id": event_id}
         assert quiet_fleet.caller.call("explain", **names)["state"] == "pending"
         assert quiet_fleet.caller.call("untrack", **names) is True
+
+
+@pytest.mark.parametrize("how", ["-", "/dev/stdin", "a pipe's name"])
+def test_a_pipe_is_imported(quiet_fleet: Fleet, tmp_path: Path, how: str) -> None:
+    """What can be read only once is read once: standard input, and a pipe as `<(…)` names it."""
+    piped, lines = how, "\n".join(GOOD)
+    if how == "a pipe's name":
+        piped = str(tmp_path / "fifo")
+        os.mkfifo(piped)
+        writer = Thread(target=Path(piped).write_text, args=(lines,))
+        writer.start()
+
+    run = run_command(quiet_fleet.home, quiet_fleet.env, "track", piped, given=lines)
+
+    assert (run.returncode, run.stdout) == (0, "2 imported, 0 refused\n")
+    for event_id in ("first", "last"):
+        names = {"sub": "acc_imported", "calendar_id": "cal", "event_id": event_id}
+        assert quiet_fleet.caller.call("untrack", **names) is True
+
+
+def test_accounts_are_connected_from_a_file(quiet_fleet: Fleet, tmp_path: Path) -> None:
+    """As with events; no token is printed, wherever in a bad line it stands."""
+    secret = "9f3TokenOf_Dana"
+    good = [
+        {"sub": "acc_bulk_1", "refresh_token": secret, "email": "dana@example.org"},
+        {"sub": "acc_bulk_2", "refresh_token": secret, "data_center": "de"},
+    ]
+    bad = [
+        {"refresh_token": secret},
+        {"sub": "a", "refresh_token": [secret]},
+        {"sub": "a", secret: "refresh_token"},
+        {"sub": "a", "refresh_token": secret, "data_center": secret},
+    ]
+    file = tmp_path / "accounts.jsonl"
+    file.write_text("\n".join([f'{{"sub": "a", "{secret}', *map(json.dumps, [*good, *bad])]))
+
+    run = quiet_fleet.run("connect", str(file))
+
+    assert (run.returncode, run.stdout) == (1, "2 imported, 5 refused\n")
+    assert re.findall(r"line (\d+):", run.stderr) == ["1", "4", "5", "6", "7"]
+    assert secret not in run.stderr
+    assert "Traceback" not in run.stderr
+    for account in good:
+        assert quiet_fleet.outcome("account_connected", account["sub"], None)
 
 
 def test_a_bad_setting_stops_a_worker_at_its_start(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,19 +23,12 @@ QUEUES = {"reconciler.intake", "reconciler.urgent", "reconciler.looks", "reconci
 def flower(fleet: Fleet) -> Iterator[httpx.Client]:
     """Flower as docker-compose.yml starts it, on a free port."""
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "--broker",
-        fleet.redis_url,
-        "--config",
-        "celeryconfig",
-        "flower",
-    ]
+    command = [sys.executable, "-m", "celery", "--config", "celeryconfig", "flower"]
+    given = {"CELERY_BROKER_URL": fleet.redis_url, "FLOWER_BASIC_AUTH": "operator:secret"}
     process = subprocess.Popen(
-        [*command, "--address=127.0.0.1", f"--port={port}", "--basic-auth=operator:secret"],
+        [*command, "--address=127.0.0.1", f"--port={port}"],
         cwd=CONFIG,
+        env={**os.environ, **given},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -45,6 +39,12 @@ def flower(fleet: Fleet) -> Iterator[httpx.Client]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def test_flower_lets_nobody_in_without_the_password(flower: httpx.Client) -> None:
+    """Whoever gets in can enqueue tasks."""
+    assert httpx.get(flower.base_url.join("/api/workers")).status_code == 401
+    assert httpx.get(flower.base_url.join("/api/workers"), auth=("operator", "")).status_code == 401
 
 
 def _answers(client: httpx.Client) -> bool:

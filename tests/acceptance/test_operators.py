@@ -23,8 +23,18 @@ from tests.waiting import wait_until
 
 #: The fields in the contract.
 FIELDS = {
-    *("events", "causes", "unseen", "parked", "due", "leased", "dead_letters", "oldest_pending_seconds"),
-    *("soonest_start", "soonest", "budget", "mail", "paused", "paused_since", "queues", "workers"),
+    *("events", "causes", "unseen", "parked", "due", "leased", "without_token", "dead_letters"),
+    *(
+        "oldest_pending_seconds",
+        "soonest_start",
+        "soonest",
+        "budget",
+        "mail",
+        "paused",
+        "paused_since",
+        "queues",
+        "workers",
+    ),
     *("last_sweep_at", "at"),
 }
 

@@ -14,7 +14,7 @@ from tests.acceptance.conftest import OUTCOME_QUEUE
 from tests.acceptance.harness import CLIENT_SECRET, INTAKE, Fleet, Person, running_fleet, zoom
 from tests.acceptance.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 from tests.acceptance.served import Served
-from tests.acceptance.test_neighbours import said_by_another_client
+from tests.acceptance.test_neighbours import ANOTHER, said_by_another_fleet
 from tests.waiting import wait_until
 
 pytestmark = needs_rabbitmq
@@ -81,7 +81,7 @@ def _settle(person: Person, event_ids: list[str]) -> None:
 
 
 def test_a_fleet_does_not_start_where_another_serves_its_queues(fleet: Fleet, tmp_path: Path) -> None:
-    assert "are served by workers with another client id" in said_by_another_client(fleet, tmp_path)
+    assert "are served by workers with another client id" in said_by_another_fleet(fleet, tmp_path, **ANOTHER)
 
 
 def test_everything_works(fleet: Fleet, broker: RabbitMQ) -> None:

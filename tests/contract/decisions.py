@@ -34,7 +34,7 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Cause, Missing, Observation, Profiles, Request, Unauthorized
+from worker.diagnosis.model import Cause, Missing, Observation, Profiles, Request, TokenOwed, Unauthorized
 
 README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
 
@@ -65,6 +65,12 @@ class Situation:
 #: In the order of the diagnosis: a row applies if none above it does.
 SITUATIONS = (
     Situation("Cronofy refuses the account", request(), Unauthorized("The grant is gone.")),
+    Situation("the application owes an access token", request(), TokenOwed(NOW - MINUTE)),
+    Situation(
+        "the same past GRACE, with less than ESCALATE_BEFORE left to its start",
+        request(age=HOUR, start=at(NOW + 30 * MINUTE)),
+        TokenOwed(NOW - HOUR),
+    ),
     Situation("two reads, the second one wider, do not show the event", request(), Missing()),
     Situation("the event is deleted", request(), seen(deleted=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),

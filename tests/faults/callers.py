@@ -50,6 +50,14 @@ class Callers:
         token = self.cronofy.account(sub).refresh_token or "revoked"
         accept.connect_account(self.simulation.services, ConnectAccount(sub=sub, refresh_token=token))
 
+    def lend(self, sub: str) -> None:
+        """The program gets an access token alone, which is good for an hour."""
+        if self.cronofy.account(sub).refresh_token is None:
+            self.cronofy.world.registry.authorize(sub)
+        token = self.cronofy.account(sub).access_token
+        payload = ConnectAccount(sub=sub, access_token=token, expires_in=3600)
+        accept.connect_account(self.simulation.services, payload)
+
     def revoke(self, sub: str) -> None:
         self.cronofy.world.registry.revoke_refresh_token(sub)
         self.expire(sub)

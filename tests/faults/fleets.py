@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.acceptance.harness import Fleet, running_fleet
+from redis import Redis
+
+from tests.acceptance.harness import Caller, Fleet, running_fleet
 
 #: What a dead process held is soon free; nothing is escalated and nobody reminded during a test.
 SETTINGS = {
@@ -29,12 +31,14 @@ def fleet_of_roles(
     broker: str | None = None,
     smtp_login: str = "",
     callers: str | None = None,
+    redis: Redis | None = None,
+    caller: Caller | None = None,
     **settings: str,
 ) -> Iterator[Fleet]:
     """A worker and beat, each a separate process that nothing restarts; Cronofy has no limits."""
     home.mkdir(parents=True, exist_ok=True)
     with running_fleet(
-        home, "worker", {**SETTINGS, **settings}, ledger, broker, smtp_login, callers
+        home, "worker", {**SETTINGS, **settings}, ledger, broker, smtp_login, callers, redis, caller
     ) as fleet:
         fleet.control.set_settings(per_second=0)
         fleet.start("beat")

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -22,6 +22,11 @@ from tests.waiting import wait_until
 from worker.host.embedded import find_binary
 
 
+def server_binary() -> str:
+    """The server under test: the embedded one's, or what TEST_SERVER names."""
+    return os.environ.get("TEST_SERVER") or find_binary()
+
+
 class Server:
     """One server in a directory; `client` is a client of it that does not wait."""
 
@@ -31,12 +36,14 @@ class Server:
         binary: str | None = None,
         password: str = "",
         tls: Certificate | None = None,
+        env: Mapping[str, str] | None = None,
         **config: str,
     ) -> None:
         """`config`: directives of its configuration, with underscores; starts nothing yet."""
+        self._env = env
         home.mkdir(parents=True)
         self._home = home
-        self._binary = binary or find_binary()
+        self._binary = binary or server_binary()
         self.port = free_port()
         directives = {
             "bind": "127.0.0.1",
@@ -75,7 +82,7 @@ class Server:
         """Start it; returns once it takes commands, with all its data."""
         with (self._home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binary, str(self._home / "server.conf")], stdout=log, stderr=log
+                [self._binary, str(self._home / "server.conf")], stdout=log, stderr=log, env=self._env
             )
         deadline = time.monotonic() + 15
         while not self._answers():
@@ -150,10 +157,15 @@ class Server:
 
 @contextmanager
 def running_server(
-    home: Path, binary: str | None = None, password: str = "", tls: Certificate | None = None, **config: str
+    home: Path,
+    binary: str | None = None,
+    password: str = "",
+    tls: Certificate | None = None,
+    env: Mapping[str, str] | None = None,
+    **config: str,
 ) -> Iterator[Server]:
     """Start a server in `home`; it ends with the block."""
-    server = Server(home, binary, password, tls, **config)
+    server = Server(home, binary, password, tls, env, **config)
     try:
         server.start()
         yield server

@@ -25,7 +25,7 @@ def test_a_month_of_life(
     simulation: Simulation, long: bool, seed: int, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The invariants hold every hour, and once all faults are gone every event ends assigned or closed."""
-    dice, accounts = random.Random(seed), 40 if long else 8
+    dice, accounts = random.Random(seed), 40 if long else 10
     callers = Callers(simulation)
     for number in range(accounts):
         callers.join(f"acc{number}")
@@ -100,7 +100,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.move(someone(), event(), later()),
         lambda: callers.delete(someone(), event()),
         lambda: callers.stick(someone(), event()),
-        *[lambda: callers.outage(someone(), event())] * 2,
+        *[lambda: callers.outage(someone(), event())] * 3,
         lambda: callers.notify(someone(), event(), "conferencing_failing", "profile_missing"),
         lambda: callers.notify(someone(), event(), "conferencing_assigned", None),
         *[lambda: callers.lose(someone(), profile())] * 2,
@@ -108,5 +108,6 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.remove(someone(), profile()),
         lambda: callers.revoke(someone()),
         *[lambda: callers.connect(someone())] * 2,
+        lambda: callers.lend(someone()),
         refuse,
     ]

@@ -33,7 +33,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[
         yield running
 
 
-def _check_all_run(fleet: Fleet) -> None:
+def check_all_run(fleet: Fleet) -> None:
     ended = [child.process.args for child in fleet.children if child.process.poll() is not None]
     assert not ended, (
         f"With Celery {version('celery')} and Kombu {version('kombu')}, these ended when Redis did: {ended}. "
@@ -42,7 +42,7 @@ def _check_all_run(fleet: Fleet) -> None:
     )
 
 
-def _half_busy(fleet: Fleet, people: int) -> list[Person]:
+def half_busy(fleet: Fleet, people: int) -> list[Person]:
     """Some of the pool's processes are in a look that takes seconds, the others are idle."""
     busy = [fleet.person(zoom("pro_zoom")) for _ in range(people)]
     for person in busy:
@@ -57,7 +57,7 @@ def _half_busy(fleet: Fleet, people: int) -> list[Person]:
     return busy
 
 
-def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
+def test_redis_is_killed_and_restarted_under_ahalf_busy_worker(
     fleet: Fleet, server: Server, long: bool, seed: int, record: Record
 ) -> None:
     """Worker and beat carry on, and everything Redis acknowledged is restored from its AOF."""
@@ -70,7 +70,7 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
     for _ in range(kills):
         for _ in range(len(population) // kills):
             next(tracking, None)
-        slow += _half_busy(fleet, dice.randint(1, 3))
+        slow += half_busy(fleet, dice.randint(1, 3))
         known = set(server.client.scan_iter("reconciler:account:*"))
 
         server.kill()
@@ -79,7 +79,7 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
 
         assert set(server.client.scan_iter("reconciler:account:*")) == known
         wait_until(lambda: _answers(fleet), 60, 0.1, what="a worker that answers")
-        _check_all_run(fleet)
+        check_all_run(fleet)
     list(tracking)
     population.relink()
     again = population.send_again()
@@ -87,7 +87,7 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
     for person in slow:
         person.outcome("assigned", "slow", 60)
 
-    _check_all_run(fleet)
+    check_all_run(fleet)
     assert [child.pid for child in fleet.children] == pids
     result.enter(
         record, "Redis is killed (kill -9) and restarted from its AOF", kills, len(population) + len(slow)
@@ -99,7 +99,7 @@ def test_redis_is_killed_and_restarted_under_a_half_busy_worker(
 
 def _answers(fleet: Fleet) -> bool:
     """Whether a worker answers a question soon."""
-    _check_all_run(fleet)
+    check_all_run(fleet)
     task_id = fleet.caller.begin("explain", sub="nobody", calendar_id="none", event_id="none")
     with contextlib.suppress(AssertionError):
         return wait_until(lambda: fleet.answered(task_id), 3, 0.1)
@@ -167,7 +167,7 @@ def test_work_pauses_while_redis_takes_no_writes(
     result = population.settle(120)
 
     result.enter(record, "Redis takes no writes (read-only, full, too few replicas)", 1, len(population))
-    _check_all_run(fleet)
+    check_all_run(fleet)
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     logged = [entry for entry in lines if entry["event"] == "redis.unavailable"]
     assert {entry["reason"].partition(":")[0] for entry in logged} == {reason}
@@ -232,7 +232,7 @@ def test_ledger_and_broker_may_fail_one_without_the_other(
     result = population.settle(120)
 
     result.enter(record, "Ledger and broker on two servers: either is killed", 2, len(population))
-    _check_all_run(fleet)
+    check_all_run(fleet)
     # The broker died once: the message that it had just handed to a worker is lost.
     assert again <= 1
     assert (result.lost, result.doubled) == (0, 0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -58,6 +59,12 @@ class CheckedFleet:
         """As if no worker had been seen for a while."""
         self.redis.delete(self.ledger.keys.workers)
 
+    def has_workers(self, workers: Mapping[str, Iterable[str]]) -> None:
+        """As if these had been seen just now and no others, each with some of our queues."""
+        self.forget_workers()
+        for name, queues in workers.items():
+            announce(self.redis, self.ledger.keys, name, [f"{self.prefix}.{queue}" for queue in queues])
+
     def configure(self, name: str, value: object) -> None:
         """Change the server's configuration until the end of the test."""
         self.redis.config_set(name, str(value))
@@ -86,8 +93,9 @@ def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path)
         ledger.connect("acc", Credentials("refresh", "access"), "us", None, None)
         ledger.track("acc", an_event(due=False))
         ledger.promote(1)
-        announce(redis, ledger.keys, "worker@host", Queues.of(prefix))
-        yield CheckedFleet(redis, ledger, running, values)
+        fleet = CheckedFleet(redis, ledger, running, values)
+        fleet.has_workers({f"worker@{gethostname()}": Queues._fields})
+        yield fleet
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")
         redis.config_set("maxmemory", "0")

@@ -1,4 +1,4 @@
-"""A worker whose host's clock is years off: leases, looks and the budget use the server's clock."""
+"""Clocks that are wrong or are set: leases, looks, sweeps and the budget use the server's, beat none."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from typing import Any, Self
 
 import pytest
 
+from config.settings import load_settings
 from tests.integration.ledgers import SHORT, claim
 from tests.integration.world import Begin
 from tests.waiting import wait_until
+from worker.cronofy.budget import Budget
 from worker.cronofy.http import parse_retry_after
 from worker.ledger.leases import Held
+from worker.ledger.ledger import Ledger
+from worker.ledger.records import to_ms
 from worker.run import looks
+from worker.status.snapshot import read_status
 
 JUMPS = {
     "ten years ahead": 3650.0,
@@ -137,3 +142,50 @@ def test_a_retry_after_date_is_relative_to_the_answers_date(jump: Callable[[floa
     jump(-3650)
 
     assert parse_retry_after(*header) == timedelta(seconds=40)
+
+
+def _set_back(ledger: Ledger, key: str, by: timedelta) -> None:
+    """What a slot looks like after the server's clock was set back: it ends that much later."""
+    ends: Any = ledger.redis.get(key)
+    left: Any = ledger.redis.pttl(key)
+    late = int(by.total_seconds() * 1000)
+    ledger.redis.set(key, int(ends) + late, px=left + late)
+
+
+def test_a_sweep_follows_at_once_after_the_servers_clock_was_set_back(ledger: Ledger) -> None:
+    """Its slot would otherwise last as much longer."""
+    every = timedelta(seconds=30)
+    assert ledger.wakeups.take_sweep(every)
+    assert not ledger.wakeups.take_sweep(every)
+
+    _set_back(ledger, ledger.keys.slot, timedelta(hours=1))
+
+    assert ledger.wakeups.take_sweep(every)
+    assert not ledger.wakeups.take_sweep(every)
+
+
+def test_the_budget_is_not_spent_by_calls_of_a_time_to_come(ledger: Ledger) -> None:
+    """After the server's clock was set back, the calls of the last minute count as made now."""
+    budget = Budget(ledger.redis, ledger.keys.prefix, "client@origin", per_second=10, per_minute=10, share=1)
+    budget.take()
+    calls: Any = ledger.redis.zrange(ledger.keys.budget("client@origin"), 0, -1, withscores=True)
+    [(call, at)] = calls
+    ledger.redis.zadd(ledger.keys.budget("client@origin"), {call: at + 3_600_000})
+
+    assert budget.room(timedelta(seconds=61)) > 0
+
+
+def test_a_late_wake_up_is_known_by_the_servers_clock(ledger: Ledger) -> None:
+    headers = ledger.wakeups.valid_for(timedelta(milliseconds=50))
+    assert not ledger.wakeups.is_late(headers)
+    wait_until(lambda: ledger.wakeups.is_late(headers), 5, 0.02, what="the end of the wake-up's time")
+    assert not ledger.wakeups.is_late({})
+
+
+def test_a_sweep_ahead_of_the_servers_clock_is_called_wrong(ledger: Ledger, redis_url: str) -> None:
+    ledger.promote(1)
+    ledger.redis.set(ledger.keys.swept, to_ms(ledger.now() + timedelta(minutes=59, seconds=59.5)))
+    status = read_status(ledger.redis, load_settings(redis_url=redis_url, key_prefix=ledger.keys.prefix))
+
+    assert status.sweep_is_late(timedelta(seconds=5))
+    assert status.last_sweep == "59 min 59 s ahead of the server's clock, which was set back"

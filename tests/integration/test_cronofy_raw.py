@@ -154,7 +154,6 @@ def test_the_environments_proxy_is_used(
     """If the environment names a proxy, calls to Cronofy use it too."""
     with RawServer(sends(http("503 Service Unavailable"))) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        monkeypatch.delenv("NO_PROXY", raising=False)
         with caller_at(running, ledger, "http://api.cronofy.example") as caller:
             read(caller)
     assert proxy.received[0].startswith(b"GET http://api.cronofy.example/v1/events?")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from socket import gethostname
+from typing import Any
 
 import pytest
 
+from config.celery import Queues
 from config.settings import Settings, SettingsError, load_settings
 from tests.integration.checked_fleet import AWAY, CheckedFleet
 from tests.integration.served import serving
@@ -26,7 +29,7 @@ def test_a_healthy_fleet_has_nothing_wrong(fleet: CheckedFleet) -> None:
     assert [finding.name for finding in findings] == [
         "settings",
         *("redis", "redis latency", "redis clock", "broker", "neighbours"),
-        *("workers", "queues", "beat", "pause", "dead letters"),
+        *("workers", "queues", "beat", "pause", "access tokens", "dead letters"),
         *("vault keys", "cronofy", "mail", "data directory", "webhook"),
     ]
     assert not any(finding.fix for finding in findings)
@@ -56,6 +59,56 @@ def test_each_invalid_setting_is_reported() -> None:
     assert {f.what.split()[0] for f in findings} == {"RECONCILER_GRACE", "RECONCILER_API_SHARE"}
     assert {f.health for f in findings} == {Health.WRONG}
     assert "s3cret" not in str(findings)
+
+
+#: What a role's host cannot do, the check that tries it, a queue whose tasks do without it, and how the check
+#: ends where other hosts take the rest.
+CONFINED: dict[str, tuple[dict[str, str | None], str, str, Health]] = {
+    "write emails as files": (
+        *({"smtp_url": None, "data_dir": __file__ + "/mail"}, "data directory", "intake", Health.OK),
+    ),
+    "reach the mail server": ({"smtp_url": f"smtp://{AWAY}"}, "mail", "looks", Health.WARNING),
+    "reach Cronofy": ({"cronofy_api_url": f"http://{AWAY}"}, "cronofy", "mail", Health.WARNING),
+}
+
+
+@pytest.mark.parametrize(("values", "check", "queue", "elsewhere"), CONFINED.values(), ids=CONFINED)
+def test_a_role_need_not_be_able_to_do_what_it_never_does(
+    fleet: CheckedFleet, values: dict[str, Any], check: str, queue: str, elsewhere: Health
+) -> None:
+    """Not wrong where only other hosts' workers do it; wrong on a host that does, and where none does."""
+    here = f"worker@{gethostname()}"
+    fleet.values |= values
+    fleet.has_workers({"worker@elsewhere": Queues._fields, here: [queue]})
+    assert fleet.findings(check)[-1].health is elsewhere
+
+    for workers in (
+        {"worker@elsewhere": Queues._fields, here: Queues._fields},
+        {"worker@elsewhere": [queue]},
+    ):
+        fleet.has_workers(workers)
+        assert fleet.findings(check)[-1].health is Health.WRONG
+
+
+def test_a_role_need_not_have_the_secrets_that_it_does_not_use(fleet: CheckedFleet) -> None:
+    """Beat has neither the client nor a vault key: a warning each, as long as workers run elsewhere."""
+    for name in ("cronofy_client_id", "vault_keys"):
+        del fleet.values[name]
+    fleet.has_workers({"worker@elsewhere": Queues._fields})
+    assert [f.health for f in fleet.complaints() if f.name == "settings"] == [Health.WARNING] * 2
+    assert Health.WRONG not in {finding.health for finding in fleet.findings()}
+
+    fleet.forget_workers()
+    assert [f.health for f in fleet.complaints() if f.name == "settings"] == [Health.WRONG] * 2
+
+
+def test_a_login_that_is_refused_is_wrong_wherever_it_is_tried(fleet: CheckedFleet) -> None:
+    """It would be refused on the host that sends mail, too."""
+    fleet.has_workers({"worker@elsewhere": Queues._fields})
+    with mail_server(Inbox(), authenticator=check_login, auth_require_tls=False) as port:
+        fleet.values["smtp_url"] = f"smtp://user%40example.org:hunter3@127.0.0.1:{port}"
+
+        assert fleet.findings("mail")[-1].health is Health.WRONG
 
 
 def test_an_outage_of_redis_skips_what_needs_it(fleet: CheckedFleet) -> None:

@@ -11,7 +11,6 @@ from cryptography.fernet import Fernet
 from tests.integration.checked_fleet import AWAY, CheckedFleet
 from worker.cronofy.budget import Budget
 from worker.doctor.finding import Health
-from worker.ledger.figures import announce
 from worker.ledger.records import to_ms
 
 
@@ -24,12 +23,7 @@ def _refused_client(fleet: CheckedFleet) -> None:
 
 def only(*queues: str) -> Callable[[CheckedFleet], None]:
     """One worker, which consumes only these of our queues."""
-
-    def announced(fleet: CheckedFleet) -> None:
-        fleet.forget_workers()
-        announce(fleet.redis, fleet.ledger.keys, "one@host", [f"{fleet.prefix}.{queue}" for queue in queues])
-
-    return announced
+    return lambda fleet: fleet.has_workers({"one@host": queues})
 
 
 def setting(**values: Any) -> Callable[[CheckedFleet], None]:

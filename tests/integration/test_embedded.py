@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 import socketserver
 import stat
@@ -19,7 +21,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from config.settings import SettingsError, load_settings
+from config.settings import Settings, SettingsError, load_settings
 from tests.waiting import wait_until
 from worker.host import embedded
 from worker.host.embedded import embedded_server, running_url, with_embedded_keys
@@ -260,3 +262,80 @@ def test_a_vault_key_is_made_once(data_dir: Path) -> None:
     first, second = (with_embedded_keys(load_settings(data_dir=data_dir)) for _ in range(2))
     assert first.vault_keys == second.vault_keys
     assert [len(key.get_secret_value()) for key in first.vault_keys] == [44]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Files may be made, but not one byte written to them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_no_empty_key(data_dir: Path) -> None:
+    """One sentence; once there is room, the next start makes the key."""
+    data_dir.mkdir(parents=True)
+    settings = load_settings(data_dir=data_dir)
+
+    with full_disk(), pytest.raises(SettingsError, match=rf"^{re.escape(str(data_dir))} cannot be used: "):
+        with_embedded_keys(settings)
+
+    assert list(data_dir.iterdir()) == []
+    assert len(with_embedded_keys(settings).vault_keys) == 1
+
+
+def test_a_full_disk_keeps_a_server_from_starting(data_dir: Path) -> None:
+    """In the same sentence, with nothing left behind that a later start would take for its own."""
+    data_dir.mkdir(parents=True)
+
+    with (
+        full_disk(),
+        pytest.raises(SettingsError, match=r"cannot be used: .*RECONCILER_DATA_DIR"),
+        embedded_server(data_dir),
+    ):
+        pass
+
+    assert running_url(data_dir) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"c2hvcnQ=", b"\xff\xfe\x00"], ids=repr)
+def test_a_broken_key_is_named_and_left_alone(data_dir: Path, content: bytes) -> None:
+    """Another key would open nothing of what is stored, so none is made."""
+    data_dir.mkdir(parents=True)
+    key = data_dir / "vault.key"
+    key.write_bytes(content)
+
+    with pytest.raises(SettingsError, match=rf"^{re.escape(str(key))} holds no vault key") as caught:
+        with_embedded_keys(load_settings(data_dir=data_dir))
+
+    assert "c2hvcnQ" not in str(caught.value)
+    assert key.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ['with "quotes"', "it's", "two\nlines", "back\\slash", "ü ☕", "a # b"])
+def test_a_server_starts_in_a_directory_of_any_name(tmp_path: Path, stack: ExitStack, name: str) -> None:
+    """Its data is there, and nowhere else."""
+    url = stack.enter_context(embedded_server(tmp_path / name))
+
+    assert client(stack, url).ping()
+    assert (tmp_path / name / "appendonlydir").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("place", ["file", "file/data", "/proc/nowhere", "/proc"], ids=str)
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path, place: str) -> None:
+    """A file, something below one, and where nobody may write."""
+    (tmp_path / "file").write_text("x")
+    data_dir = tmp_path / place
+
+    for use in (lambda: embedded_server(data_dir).__enter__(), lambda: with_embedded_keys(of(data_dir))):
+        with pytest.raises(SettingsError, match=rf"^{data_dir} cannot be used: .*RECONCILER_DATA_DIR"):
+            use()
+
+
+def of(data_dir: Path) -> Settings:
+    """The settings with this directory."""
+    return load_settings(data_dir=data_dir)

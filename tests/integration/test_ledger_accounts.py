@@ -55,6 +55,24 @@ def test_a_connected_account_is_read_back_whole(ledger: Ledger) -> None:
     assert (first["type"], first["sub"], first["event_id"]) == ("account_connected", SUB, None)
 
 
+def test_connecting_again_without_email_or_name_keeps_them(ledger: Ledger) -> None:
+    """What is not given stays; what is given, even if empty, replaces it; a damaged profile does no harm."""
+    connect(ledger)
+
+    def reconnect(email: str | None, name: str | None) -> tuple[str | None, str | None]:
+        ledger.connect(SUB, Credentials("refresh-2"), "de", email, name)
+        account = ledger.account(SUB)
+        assert account.unreadable == ()
+        return account.email, account.name
+
+    assert reconnect(None, None) == ("dana@example.org", "Dana")
+    assert reconnect("d@example.org", None) == ("d@example.org", "Dana")
+    assert reconnect(None, "Dänä 日本" * 40) == ("d@example.org", "Dänä 日本" * 40)
+    assert reconnect("", None) == ("", "Dänä 日本" * 40)
+    ledger.redis.hset(ledger.keys.account(SUB), "profile", b"\xc1 damaged")
+    assert reconnect(None, "Dana") == (None, "Dana")
+
+
 def test_a_lost_account_is_not_scheduled_and_wakes_on_connect(ledger: Ledger) -> None:
     """Its events stay tracked; nothing makes them due until it is connected, which is published again."""
     connect(ledger)

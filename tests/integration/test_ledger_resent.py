@@ -12,10 +12,12 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.settings import load_settings
-from tests.integration.ledgers import LONG, an_event
+from tests.integration.ledgers import LONG, an_event, claim
 from worker.bootstrap import connect_redis
-from worker.ledger.leases import Lease
+from worker.ledger.leases import Change, Lease
 from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.records import AccessToken
 from worker.ledger.vault import Vault
 
 
@@ -66,3 +68,16 @@ def test_tokens_that_are_kept_again_are_kept(ledger: Ledger) -> None:
 
     assert sealed is not None
     assert ledger.account("acc").credentials == sealed
+
+
+def test_an_access_token_is_asked_for_once(ledger: Ledger) -> None:
+    """The second command finds that the first one asked, while the look goes on."""
+    ledger.connect("acc", Credentials(access_token="access"), "us", None, None, LONG)
+    lease = claim(ledger)
+    needed = Outcome(OutcomeType.TOKEN_NEEDED, "acc", lease.now)
+
+    with one_answer_lost(ledger.redis):
+        committed = ledger.commit(lease, Change(token=AccessToken(1), outcomes=[needed]), done=False)
+
+    assert (committed.void, ledger.account("acc").token) == (False, AccessToken(1))
+    assert [each["type"] for each in ledger.outcomes.newest()].count("token_needed") == 1

@@ -141,7 +141,7 @@ def test_emails_dead_letters_sweeps_and_a_pause_are_shown(ledger: Ledger, settin
     ledger.track("acc", an_event())
     ledger.commit(claim(ledger), Change(mails=[Mail("one", b"1"), Mail("two", b"2"), Mail("three", b"3")]))
     Outbox(ledger).sent("one")
-    Outbox(ledger).refused("two", outcome(kind=OutcomeType.ESCALATED))
+    Outbox(ledger).refused("two", outcome(kind=OutcomeType.ESCALATED), "dana@example.org")
     ledger.dead_letters.keep("conferencing.track", "bad", (), {})
     ledger.promote(10)
     ledger.set_paused(True)

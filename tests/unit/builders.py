@@ -21,6 +21,7 @@ from worker.diagnosis.model import (
     Profiles,
     Request,
     Seen,
+    TokenOwed,
     Unauthorized,
 )
 from worker.diagnosis.times import EventTime, parse_event_time
@@ -179,7 +180,7 @@ def concluded(
     return conclude(SUB, found, now, POLICY, write, relink)
 
 
-Sighting = Seen | Missing | Unauthorized
+Sighting = Seen | Missing | Unauthorized | TokenOwed
 URL = "https://zoom.example/j/1"
 CONNECTED = userinfo(profile("pro_a"))
 EXPIRED = userinfo(lapsed("pro_a"))

@@ -23,6 +23,7 @@ from tests.unit.builders import (
 )
 from tests.unit.cases import asked, case, looked_at
 from tests.unit.test_reply import ROWS
+from worker.diagnosis.model import Cause, TokenOwed
 from worker.explain.case import Case, Delivery
 from worker.explain.chronicle import following, history, operator_can, support_can
 from worker.explain.explanation import show
@@ -101,6 +102,17 @@ def test_a_lost_account_closes_no_event() -> None:
     lost = replace(OLD, history=((to_ms(NOW), "account_unauthorized", "close"),))
 
     assert history(case(lost))[-1].text == "no access to the account: no calls until it is connected"
+
+
+def test_a_parked_event_is_not_blamed_on_a_token_that_came_since() -> None:
+    """Its last diagnosis was made while the application owed one; the account is not lost."""
+    owed = looked_at(OLD, TokenOwed(NOW))
+    parked = case(replace(owed, parked="Parked: 5 looks in a row failed.", next_look=None))
+
+    assert case(owed).lacks_token
+    assert history(case(owed))[-1].text == "no access to the account: waited"
+    assert (parked.lacks_token, parked.cause) == (False, Cause.GENERATING)
+    assert "dead-letters" in operator_can(parked)
 
 
 def test_repeated_looks_are_one_line() -> None:

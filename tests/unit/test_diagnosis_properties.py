@@ -25,6 +25,7 @@ from worker.diagnosis.model import (
     Request,
     Seen,
     State,
+    TokenOwed,
     Unauthorized,
 )
 
@@ -98,7 +99,12 @@ reads = st.builds(
     provider_name=providers,
     pending=st.booleans(),
 )
-sightings = st.one_of(reads, reads, reads, st.just(Missing()), st.just(Unauthorized("The grant is gone.")))
+unread = st.one_of(
+    st.just(Missing()),
+    st.just(Unauthorized("The grant is gone.")),
+    spans.map(lambda span: TokenOwed(NOW - span)),
+)
+sightings = st.one_of(reads, reads, reads, unread)
 observations = st.builds(Observation, sightings, st.one_of(st.none(), userinfos, userinfos))
 policies = st.sampled_from(
     [replace(POLICY, replacement=word) for word in ("same_provider", "any_connected", "never")]

@@ -29,7 +29,7 @@ from tests.unit.builders import (
     userinfo,
 )
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Missing, Observation, Profiles, Request, Unauthorized
+from worker.diagnosis.model import Missing, Observation, Profiles, Request, TokenOwed, Unauthorized
 
 ABSENT = "Conferencing was asked for, but Cronofy shows none on the event."
 LICENCE = "The licence or setting has to be fixed at the provider."
@@ -38,6 +38,8 @@ WAITING = "Conferencing has been pending for 1 minute."
 RECONNECT = "Cronofy creates the conferencing once the user has reconnected the profile."
 EXPIRY = "disconnected: its credentials have expired."
 FUTURE = "Cronofy only creates conferencing for future events."
+NO_TOKEN = "The account's access token lapsed, or Cronofy refused it, at 2026-12-01 12:00 UTC."
+NOTHING_READ = "Nothing can be read until the application gives another one (conferencing.connect_account)."
 UNLISTED = "The event asked for profile pro_a, which UserInfo no longer lists."
 OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", "google")),))
 SWITCHED_OFF = userinfo(calendars=(calendar(integrated=False),))
@@ -51,6 +53,21 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             "account refused",
             (request(), Unauthorized("The grant is gone."), None),
             ("The grant is gone.", "Nothing can be checked until the account is connected again."),
+        ),
+        ("a token owed", (request(), TokenOwed(NOW), None), (NO_TOKEN, NOTHING_READ)),
+        (
+            "a token owed, soon to start",
+            (request(age=HOUR, start=at(NOW + MINUTE)), TokenOwed(NOW - HOUR), None),
+            (NO_TOKEN.replace("12:", "11:"), NOTHING_READ, "The event starts at 2026-12-01 12:01 UTC."),
+        ),
+        (
+            "a token owed for days",
+            (request(age=2 * DAY), TokenOwed(NOW - 2 * DAY), None),
+            (
+                NO_TOKEN.replace("12-01", "11-29"),
+                NOTHING_READ,
+                "It was asked for one, and has given none for over 1 day.",
+            ),
         ),
         (
             "missing",

@@ -55,6 +55,7 @@ ZONED = {"time": "2026-12-01T09:00:00+01:00", "tzid": "Europe/Paris"}
 GOOD: list[tuple[str, type[Payload], dict[str, Any]]] = [
     ("connect", ConnectAccount, CONNECT),
     ("connect, all given", ConnectAccount, {**CONNECT, **ALL}),
+    ("connect with an access token", ConnectAccount, {"sub": "acc", "access_token": "a", "expires_in": 0.5}),
     ("connect, nulls", ConnectAccount, {**CONNECT, "access_token": None, "email": None, "expires_in": None}),
     ("forget", AccountOnly, {"sub": "acc"}),
     ("track", TrackEvent, TRACK),
@@ -98,6 +99,8 @@ def test_the_event_says_what_was_asked_for() -> None:
 
 
 PROFILE = "event.conferencing.profile_id"
+NO_TOKEN = "Either refresh_token must be given, or access_token with expires_in."
+ACCESS = {"sub": "acc", "access_token": PLANTED}
 BAD = [
     # label, model, arguments, how the reason begins
     ("nothing", TrackEvent, {}, "sub: "),
@@ -108,7 +111,12 @@ BAD = [
     ("an unknown argument", AccountOnly, {"sub": "acc", "force": PLANTED}, "force: "),
     ("a sub too long", AccountOnly, {"sub": PLANTED * 100}, "sub: is longer than 1024 bytes"),
     ("too long in UTF-8", AccountOnly, {"sub": "ü" * 513}, "sub: is longer than 1024 bytes"),
-    ("no refresh token", ConnectAccount, {"sub": "acc"}, "refresh_token: "),
+    ("no token", ConnectAccount, {"sub": "acc"}, NO_TOKEN),
+    ("an access token without its expiry", ConnectAccount, {"sub": "acc", "access_token": PLANTED}, NO_TOKEN),
+    ("an expiry without a token", ConnectAccount, {"sub": "acc", "expires_in": 3600}, NO_TOKEN),
+    ("an access token that expired", ConnectAccount, {**ACCESS, "expires_in": 0}, "expires_in must be above"),
+    ("an expiry in milliseconds", ConnectAccount, {**ACCESS, "expires_in": 3.6e9}, "expires_in must be"),
+    ("a value for a name", AccountOnly, {"sub": "acc", f"{PLANTED}9": "force"}, "An argument is unknown."),
     ("an empty refresh token", ConnectAccount, {**CONNECT, "refresh_token": ""}, "refresh_token: "),
     ("a token too long", ConnectAccount, {**CONNECT, "refresh_token": PLANTED * 700}, "refresh_token: "),
     ("an empty access token", ConnectAccount, {**CONNECT, "access_token": ""}, "access_token: "),

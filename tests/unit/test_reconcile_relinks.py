@@ -83,6 +83,7 @@ def plan(
     now: datetime = NOW,
     rules: RelinkRules = RULES,
     dry_run: bool = False,
+    undelivered: Sequence[str] = (),
 ) -> Planned:
     """The plan of a look at `now` that judged `events` and knows of `others`."""
     account = Account(SUB, None, lost=False, name="Dana", memo=Memo(episodes or {}))
@@ -94,7 +95,9 @@ def plan(
     ]
     concerned += [affected(event) for event in others]
     back = reconnected(account.memo, profiles)
-    made = plan_relinks(account, concerned, profiles, back, address, now, rules, dry_run=dry_run)
+    made = plan_relinks(
+        account, concerned, profiles, back, address, now, rules, dry_run=dry_run, undelivered=undelivered
+    )
     verdicts = [conclude(SUB, each, now, POLICY, None, made.notes.get(each.key)) for each in found]
     return Planned(made, tuple(verdicts))
 
@@ -181,6 +184,31 @@ def test_later_events_cause_no_second_first_email() -> None:
 
     assert (result.emails, result.outcomes, result.escalations) == ((), (), {})
     assert result.episodes == running()
+
+
+@pytest.mark.parametrize(
+    ("after", "sent", "mails"),
+    labelled(
+        ("at once", HOUR, 1, 1),
+        ("when a reminder is due as well", 2 * DAY, 1, 2),
+        ("after the last reminder", 20 * DAY, 4, 4),
+    ),
+)
+def test_what_another_address_refused_is_sent_once_more(after: timedelta, sent: int, mails: int) -> None:
+    """As a first email, published again; reminders go on as they were timed, and none follows at once."""
+    episodes, newest = running(sent), f"mail_{sent - 1}"
+    events = [tracked("a", start=FAR), tracked("b", start=FAR)]
+
+    result = plan(events, episodes=episodes, undelivered=["another", newest], now=NOW + after)
+
+    ((mail_id, email),) = result.emails
+    assert (email.to, email.reminder, result.listed) == (ADDRESS, 0, [("a", "b")])
+    assert [outcome.type for outcome in result.outcomes] == [OutcomeType.RELINK_REQUESTED]
+    begun, episode = episodes["pro_a"], result.episodes["pro_a"]
+    assert (episode.started_at, episode.mails) == (begun.started_at, mails)
+    assert episode.mail_ids == (*begun.mail_ids, mail_id)
+    later = plan(events, episodes=result.episodes, undelivered=[newest], now=NOW + after + SECOND)
+    assert later.emails == ()
 
 
 def with_url(url: str | None) -> Profiles:

@@ -27,7 +27,7 @@ from tests.unit.builders import (
 )
 from tests.unit.cases import RULES, asked, case, live, looked_at
 from worker.diagnosis.cause_table import TABLE
-from worker.diagnosis.model import Cause, Missing, Unauthorized
+from worker.diagnosis.model import Cause, Missing, TokenOwed, Unauthorized
 from worker.explain.case import Case, Delivery
 from worker.explain.reply import BUILDERS, reply
 from worker.ledger.records import Obstacle, Write, to_ms
@@ -260,6 +260,12 @@ ROWS: list[tuple[str, Case, str, str]] = [
         f"Nothing needs to be done, as it is tried again until it works; {SOONEST}",
     ),
     ("account lost", case(OLD, lost=True), *NO_ACCESS),
+    (
+        "access token owed",
+        case(looked_at(OLD, TokenOwed(NOW))),
+        "Our access to this account's calendar has to be renewed, so we cannot check this meeting now.",
+        "Nothing needs to be done on your side, as the meeting is picked up automatically once it is.",
+    ),
     ("account found refused", case(looked_at(OLD, Unauthorized("The grant is gone."))), *NO_ACCESS),
     ("deleted", case(looked_at(OLD, seen(deleted=True))), *NO_LONGER_THERE),
     ("not to be found", case(looked_at(OLD, Missing())), *NO_LONGER_THERE),

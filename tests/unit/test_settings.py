@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from config.celery import Queues, check_outcome_queue
 from config.settings import (
     BatchCost,
     ReplacementPolicy,
@@ -47,6 +48,7 @@ GOOD = [
     ("RELINK_REMINDERS", "P1D, P2D", "relink_reminders", (timedelta(days=1), timedelta(days=2))),
     ("RELINK_REMINDERS", " 60 ,", "relink_reminders", (timedelta(minutes=1),)),
     ("RELINK_HOSTS", "a.example, b.example", "relink_hosts", ("a.example", "b.example")),
+    ("RELINK_HOSTS", ".a.example", "relink_hosts", (".a.example",)),
     ("LOG_LEVEL", "WARNING", "log_level", "warning"),
     ("DRY_RUN", "true", "dry_run", True),
     ("DRY_RUN", "1", "dry_run", True),
@@ -82,7 +84,11 @@ BAD = [
     *((name, value) for name in ("API_PER_SECOND", "API_PER_MINUTE") for value in ("0", "-3", "many", "1.5")),
     *(("API_SHARE", value) for value in ("0", "1.01", "-0.1", "nan", "all")),
     *(("REDIS_URL", value) for value in ("host:6379", "http://host", "redis://", "redis://h:x", "local")),
-    *(("BROKER_URL", value) for value in ("broker", "amqp://", "amqp://h:x")),
+    *(("BROKER_URL", value) for value in ("broker", "amqp://", "amqp://h:x", "foo://host")),
+    *(
+        ("RELINK_HOSTS", value)
+        for value in ("https://a.example", "*.a.example", "a.example:443", "a.example/b")
+    ),
     *(("CRONOFY_API_URL", value) for value in ("api.example", "ftp://api.example", "https://")),
     *(("WEBHOOK_URL", value) for value in ("hook", "ftp://hook.example")),
     *(("SMTP_URL", value) for value in ("mail.example", "http://mail.example", "smtp://", "smtp://h:x")),
@@ -242,6 +248,15 @@ def test_the_broker_is_the_ledgers_redis_unless_another_is_named() -> None:
         _ = load_settings().broker
 
 
+@pytest.mark.parametrize("queue", Queues.of("theirs"))
+def test_outcomes_are_not_sent_to_a_queue_of_ours(queue: str) -> None:
+    """Our own workers would take them and drop them."""
+    with pytest.raises(SettingsError, match=r"^RECONCILER_OUTCOME_QUEUE .* our own"):
+        check_outcome_queue(load_settings(key_prefix="theirs", outcome_queue=queue))
+
+    check_outcome_queue(load_settings(outcome_queue=queue))
+
+
 def test_settings_do_not_change() -> None:
     """Read once, the same for everyone; and a lease leaves a look time for its commit."""
     settings = load_settings()
@@ -258,7 +273,7 @@ def test_a_misspelt_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RECONCILER_SERVE_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("RECONCILER_SERVE_PORT", "tcp://10.0.0.1:8000")
 
-    assert misspelt_settings() == {
+    assert misspelt_settings(load_settings()) == {
         "RECONCILER_SMPT_URL": "RECONCILER_SMTP_URL",
         "RECONCILER_VAULT_KEY": "RECONCILER_VAULT_KEYS",
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from math import inf
 from time import sleep
@@ -16,7 +16,8 @@ from typing import Any
 
 import structlog
 from celery.exceptions import InvalidTaskError
-from celery.worker import consumer
+from celery.platforms import EX_FAILURE
+from celery.worker import consumer, state
 from celery.worker.control import inspect_command
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import ContentDisallowed, DecodeError
@@ -28,6 +29,8 @@ from worker.host.liveness import EVERY_SECONDS, report_while_connecting, reporte
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
+from worker.ledger.layout import NewerLedger, identity_of, settle
+from worker.ledger.wakeups import LONGEST_WAKE
 
 #: How often a worker reports to the ledger.
 ANNOUNCE_SECONDS = 10.0
@@ -43,7 +46,7 @@ log = structlog.get_logger()
 @inspect_command(name=COMMAND)
 def whose(state: Any) -> dict[str, Any]:
     """Remote control: whose worker this is."""
-    return owner(state.app.settings)
+    return owner(state.app.settings, state.consumer.ledger_id)
 
 
 class Strategies(dict[Any, Any]):
@@ -73,6 +76,8 @@ class Consumer(consumer.Consumer):
         super().__init__(*args, **kwargs)
         self._report = reporter("worker")
         self._entries: list[Any] = []
+        #: Which ledger this worker uses; None until it has reached it.
+        self.ledger_id: str | None = None
 
     def connect(self) -> Any:
         """Connect, and wait until the server accepts writes."""
@@ -81,6 +86,9 @@ class Consumer(consumer.Consumer):
         while isinstance(transport, Transport) and not transport.takes_writes(connection.default_channel):
             maybe_shutdown()
             sleep(PROBE_SECONDS)
+        # For whoever asks workers over the broker: Celery removes the one password, but not those in here.
+        shown = {**connection.info(), "alternates": [], "transport_options": {}}
+        connection.info = lambda: dict(shown)  # type: ignore[method-assign]
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -104,7 +112,7 @@ class Consumer(consumer.Consumer):
         super().update_strategies()
         for name, strategy in list(self.strategies.items()):
             at_once = getattr(self.app.tasks[name], "runs_at_once", False)
-            self.strategies[name] = _tolerant(_without_eta(strategy) if at_once else strategy)
+            self.strategies[name] = _tolerant(_without_eta(strategy) if at_once else _soon(strategy))
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Drop a message of an unknown protocol."""
@@ -133,10 +141,18 @@ class Consumer(consumer.Consumer):
         return connect_once(self.app.settings.ledger_url, ANNOUNCE_PATIENCE)
 
     def _announce(self) -> None:
-        queues = self.app.amqp.queues.consume_from
+        queues, keys = self.app.amqp.queues.consume_from, Keys(self.app.settings.key_prefix)
         # An outage of Redis is reported elsewhere, and the next try is soon.
         with suppress(RedisError):
-            announce(self._redis, Keys(self.app.settings.key_prefix), self.hostname, queues)
+            try:
+                settle(self._redis, keys)
+            except NewerLedger as newer:
+                # It was away when this worker started, or a newer version has just been at it.
+                log.error("ledger.newer", reason=str(newer))
+                state.should_stop = EX_FAILURE  # type: ignore[assignment]
+            else:
+                announce(self._redis, keys, self.hostname, queues)
+                self.ledger_id = identity_of(self._redis, keys)
 
 
 def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
@@ -175,6 +191,19 @@ def _without_eta(strategy: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(place, dict) and place.get("eta") is not None:
                 place["eta"] = None
                 message.headers[HAD_ETA] = True
+        return strategy(message, payload, *args, **kwargs)
+
+    return take
+
+
+def _soon(strategy: Callable[..., Any]) -> Callable[..., Any]:
+    """Bound how long a message of our own waits here: its ETA is by the clock of another host."""
+
+    def take(message: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
+        eta = message.headers.get("eta")
+        if isinstance(eta, str):
+            latest = datetime.now(UTC) + LONGEST_WAKE
+            message.headers["eta"] = min(datetime.fromisoformat(eta), latest).isoformat()
         return strategy(message, payload, *args, **kwargs)
 
     return take

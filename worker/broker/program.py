@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import structlog
 from celery.apps import worker
+from celery.platforms import EX_FAILURE, EX_OK
 from celery.signals import worker_shutting_down
-from celery.worker import state
 
 from worker.host.supervisor import is_ignored
 
@@ -26,17 +26,17 @@ class Worker(worker.Worker):
     app: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._ending = False
+        self._ending = self._asked = False
         super().__init__(*args, **kwargs)
 
     def start(self) -> None:
         """Run until the end; exits with 0 if it was asked for, otherwise with 1."""
         # Celery's signal handlers print there first, and do nothing else if the terminal is gone.
         sys.__stdout__ = None  # type: ignore[misc]
-        worker_shutting_down.connect(self._asked, weak=False)
+        worker_shutting_down.connect(self._ask, weak=False)
         super().start()
-        asked = (state.should_stop, state.should_terminate) != (None, None) or self.exitcode == 0
-        sys.exit(0 if asked else 1)
+        # Celery's own code is 1 after Ctrl-C, too, and 0 if remote control asked.
+        sys.exit(EX_OK if self._asked or self.exitcode == EX_OK else EX_FAILURE)
 
     def install_platform_tweaks(self, worker: Any) -> None:
         """Handle signals as Celery does, but SIGHUP as SIGTERM: a worker does not start itself again."""
@@ -54,7 +54,8 @@ class Worker(worker.Worker):
         self._limit()
         super().terminate(*args, **kwargs)
 
-    def _asked(self, sig: str, how: str, **_: Any) -> None:
+    def _ask(self, sig: str, how: str, **_: Any) -> None:
+        self._asked = True
         log.info("worker.ending", signal=sig, how=how.lower())
         self._limit()
 

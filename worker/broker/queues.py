@@ -11,7 +11,8 @@ from uuid import uuid4
 from kombu import Connection
 from redis.exceptions import RedisError
 
-from config.celery import Queues, is_redis, redis_client_url
+from config.celery import Queues
+from config.redis_url import is_redis
 from config.settings import Settings
 from worker.ledger.connection import connect_once
 from worker.outage import BrokerAway
@@ -60,7 +61,7 @@ def known_queue_lengths(settings: Settings) -> Mapping[str, int | None]:
 
 def _of_redis(url: str, names: Queues) -> dict[str, int]:
     try:
-        client = connect_once(redis_client_url(url), PATIENCE)
+        client = connect_once(url, PATIENCE)
         with closing(client), client.pipeline(transaction=False) as pipeline:
             for queue in names:
                 for priority in _PRIORITIES:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from time import time
 from typing import Any, ClassVar, Final
 
@@ -21,6 +22,13 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import dumps
 from redis.exceptions import DataError, OutOfMemoryError, RedisError, ResponseError
 
+from worker.broker.former_names import FormerQoS
+from worker.ledger.connection import (
+    PlainConnection,
+    SentinelConnection,
+    SentinelTlsConnection,
+    TlsConnection,
+)
 from worker.outage import BROKER
 
 #: How often to test a server that refuses writes.
@@ -41,6 +49,11 @@ class QoS(redis.QoS):
     """Kombu's record of unacknowledged messages, but it loses none when the server refuses writes."""
 
     channel: Channel
+
+    @cached_property
+    def former(self) -> FormerQoS:
+        """The same record under the names of version 0.1.0."""
+        return FormerQoS(self.channel)
 
     def can_consume(self) -> bool:
         """Whether to take one more message."""
@@ -87,6 +100,7 @@ class QoS(redis.QoS):
         if BROKER.reason is None:
             with tolerating_refusal():
                 super().restore_visible(*args, **kwargs)
+                self.former.give_back()
 
     def restore_unacked(self, client: Any = None) -> None:
         """At shutdown, requeue what this worker holds."""
@@ -109,6 +123,8 @@ class Channel(redis.Channel):
     """Kombu's channel, but it drops items that are not messages, and waits out refusals."""
 
     QoS = QoS
+    connection_class: type[Any] = PlainConnection
+    connection_class_ssl: type[Any] = TlsConnection
     #: Missing from Kombu's stubs.
     _q_for_pri: Callable[[str, int], str]
 
@@ -116,6 +132,8 @@ class Channel(redis.Channel):
         try:
             with tolerating_refusal():
                 return super()._brpop_read(**options)  # type: ignore[misc]
+            # Now rather than before the next command: the loop must get to know the new connection.
+            self.client.connection.disconnect()
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, DataError) as error:
             # The item is already off the list, and could not be delivered.
             log.error("message.dropped", reason="not_a_message", error=type(error).__name__)
@@ -173,10 +191,25 @@ class Transport(redis.Transport):
         return BROKER.reason is None
 
 
+class SentinelChannel(Channel, redis.SentinelChannel):
+    """The same channel to the primary that sentinels name."""
+
+    connection_class = SentinelConnection
+    connection_class_ssl = SentinelTlsConnection
+
+
+class SentinelTransport(Transport):
+    """The same transport for Sentinel."""
+
+    Channel = SentinelChannel
+    default_port = redis.SentinelTransport.default_port
+
+
 def install() -> None:
-    """Make Celery use this transport for Redis brokers."""
+    """Make Celery use these transports for Redis brokers."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
+from time import monotonic
 from typing import Any
 
 import structlog
 from celery import beat
+from celery.schedules import schedstate
 
 from worker.host.liveness import report_while_connecting, reporter
 from worker.outage import BROKER
@@ -15,13 +17,17 @@ log = structlog.get_logger()
 
 
 class Scheduler(beat.Scheduler):
-    """Celery's scheduler, without a file, since an interval needs no memory."""
+    """Celery's scheduler, by the monotonic clock, and without a file, since an interval needs no memory.
+
+    By the host's clock, beat would stand still after that was set back, until it has caught up.
+    """
 
     app: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._report = reporter("beat")
+        self._last = monotonic()
 
     @cached_property
     def connection(self) -> Any:
@@ -34,6 +40,15 @@ class Scheduler(beat.Scheduler):
         """Send what is due; return the seconds until the next tick."""
         self._report()
         return super().tick(*args, **kwargs)
+
+    def is_due(self, entry: Any) -> schedstate:
+        """Whether to send the tick now, and how many seconds until the next."""
+        every = entry.schedule.run_every.total_seconds()
+        left = self._last + every - monotonic()
+        if left > 0:
+            return schedstate(is_due=False, next=left)
+        self._last = monotonic()
+        return schedstate(is_due=True, next=every)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send a tick, or skip it: the next one does the same."""

@@ -1,14 +1,20 @@
-"""Whose workers serve our queues: two applications on one set of queues would mix their accounts."""
+"""Whose workers serve our queues: two fleets on one set of queues would mix their accounts."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from celery import Celery
+from redis.exceptions import RedisError
 
 from config.celery import celery_config
 from config.settings import Settings, SettingsError
 from worker.broker.redis_transport import install
+from worker.ledger.connection import connect_once
+from worker.ledger.keys import Keys
+from worker.ledger.layout import identity_of
 from worker.outage import why
 
 #: The remote-control command by which each worker says whose it is.
@@ -19,16 +25,13 @@ ANSWER_SECONDS = 0.5
 PATIENCE_SECONDS = 2
 
 
-def owner(settings: Settings) -> dict[str, Any]:
-    """What workers of one fleet have in common."""
-    return {"client_id": settings.cronofy_client_id}
+def owner(settings: Settings, ledger_id: str | None) -> dict[str, Any]:
+    """What the workers of one fleet have in common; the ledger's id is None while it is away."""
+    return {"client_id": settings.cronofy_client_id, "ledger": ledger_id}
 
 
-def other_owners(settings: Settings) -> list[str]:
-    """The client ids of other applications whose workers consume from our queues.
-
-    None are found while the broker is away.
-    """
+def strangers(settings: Settings) -> list[str]:
+    """What is another than ours with workers that consume from our queues; none while the broker is away."""
     # Kombu keeps the transport that it loads first.
     install()
     config = celery_config(settings)
@@ -47,16 +50,33 @@ def other_owners(settings: Settings) -> list[str]:
         if why(error) is None and not isinstance(error, OSError):
             raise
         return []
-    owners = [whose for answer in answers or () for whose in answer.values() if whose != owner(settings)]
-    return sorted({str(whose.get("client_id")) for whose in owners if isinstance(whose, dict)})
+    ours = owner(settings, _ledger_id(settings))
+    others = [whose for answer in answers or () for whose in answer.values() if isinstance(whose, dict)]
+    return sorted({difference for whose in others if (difference := _difference(ours, whose))})
+
+
+def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str | None:
+    if theirs.get("client_id") != ours["client_id"]:
+        return f"another client id ({theirs.get('client_id')})"
+    if ours["ledger"] and theirs.get("ledger") and theirs["ledger"] != ours["ledger"]:
+        return "another ledger"
+    return None
+
+
+def _ledger_id(settings: Settings) -> str | None:
+    with (
+        suppress(RedisError),
+        connect_once(settings.ledger_url, timedelta(seconds=PATIENCE_SECONDS)) as redis,
+    ):
+        return identity_of(redis, Keys(settings.key_prefix))
+    return None
 
 
 def check_unserved(settings: Settings) -> None:
-    """Raise SettingsError if another application's workers consume from our queues."""
-    others = other_owners(settings)
+    """Raise SettingsError if another fleet's workers consume from our queues."""
+    others = strangers(settings)
     if others:
         raise SettingsError(
-            f"The queues {settings.key_prefix}.* are served by workers with another client id "
-            f"({', '.join(others)}): give each application a RECONCILER_KEY_PREFIX of its own, "
-            "or stop the other workers first."
+            f"The queues {settings.key_prefix}.* are served by workers with {' and '.join(others)}: "
+            "give each fleet a RECONCILER_KEY_PREFIX of its own, or stop the other workers first."
         )

@@ -19,7 +19,8 @@ from config.logging import redaction_of
 from config.settings import Settings
 from worker.app import app, configure
 from worker.bootstrap import open_ledger
-from worker.commands.setup import settings_of_role
+from worker.commands.output import json_text
+from worker.commands.setup import settings_of_command
 from worker.intake import replay as operation
 from worker.intake.replay import Correction
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
@@ -75,13 +76,13 @@ def show(letter_id: str, as_json: bool) -> None:
     record = kept.letter.record
     if as_json:
         encoded = None if record is None else base64.b64encode(record).decode()
-        click.echo(_dumped({**shown, "traceback": traceback, "record": encoded}, indent=2))
+        click.echo(json_text({**shown, "traceback": traceback, "record": encoded}, indent=2))
         return
     for name in ("id", "task", "at", "reason"):
         click.echo(f"{name:8}{_printable(shown[name])}")
     if record is not None:
         click.echo(f"record  {len(record)} unreadable bytes; --json shows them in base64")
-    click.echo(f"\n{_dumped(shown['kwargs'], indent=2)}")
+    click.echo(f"\n{json_text(shown['kwargs'], indent=2)}")
     if traceback:
         click.echo(f"\n{_printable(traceback.rstrip())}")
 
@@ -147,7 +148,7 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
 
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
-    settings = settings_of_role()
+    settings = settings_of_command()
     ledger = open_ledger(settings, connect_once(settings.ledger_url, A_PERSONS_PATIENCE))
     try:
         yield settings, ledger.dead_letters
@@ -189,7 +190,7 @@ def _print_json(settings: Settings, letters: DeadLetters) -> None:
     """Print a JSON list one dead letter at a time, since there may be many."""
     redaction, before = redaction_of(settings), "["
     for kept in letters:
-        click.echo(f"{before}\n{_dumped(operation.as_json(kept, redaction))}", nl=False)
+        click.echo(f"{before}\n{json_text(operation.as_json(kept, redaction))}", nl=False)
         before = ","
     click.echo("[]" if before == "[" else "\n]")
 
@@ -211,16 +212,6 @@ def _print_table(settings: Settings, letters: DeadLetters, limit: int) -> None:
     if len(letters) > len(shown):
         click.echo(f"\n{len(letters)} in all; use --limit to show more.")
     click.echo("\n`reconciler dead-letters show ID` shows one, `replay ID` sends it again.")
-
-
-def _dumped(value: Any, indent: int | None = None) -> str:
-    """JSON for any terminal: escaped to ASCII if anything in it is not valid text."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return text if text.isascii() or _is_valid(text) else json.dumps(value, indent=indent)
-
-
-def _is_valid(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _printable(text: str) -> str:

@@ -1,41 +1,59 @@
-"""The commands about single events and accounts: track, explain, untrack, forget."""
+"""The commands about events and accounts: track, connect, explain, untrack, forget."""
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import click
 from rich.console import Console
 
 from config.logging import configure_logging
-from worker.bootstrap import bootstrap, keyless_ledger
-from worker.commands.setup import settings_of_role
+from worker.bootstrap import Services, bootstrap, keyless_ledger
+from worker.commands.output import json_text
+from worker.commands.setup import settings_of_command
 from worker.explain.case import Case
 from worker.explain.explanation import ask, show
 from worker.explain.suggestions import nearest, nearest_accounts
-from worker.intake.accept import forget_account
+from worker.intake import accept
 from worker.intake.bulk import import_lines
-from worker.intake.payloads import AccountOnly
+from worker.intake.payloads import AccountOnly, ConnectAccount, Payload, TrackEvent
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.lookup import is_known
 from worker.ledger.records import EventKey
 from worker.text.wording import line
 
+P = TypeVar("P", bound=Payload)
+
+_LINES = click.argument("file", type=click.File("rb"))
+
 
 @click.command(short_help="Import events to track from a file.")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def track(file: Path) -> None:
+@_LINES
+def track(file: BinaryIO) -> None:
     """Track many events: FILE has one JSON object {"sub", "calendar_id", "event"} per line.
 
-    Bad lines are reported by number and skipped; the rest are imported.
+    If FILE is -, standard input is read. Bad lines are reported by number and skipped; the rest are imported.
     """
-    settings = settings_of_role()
-    imported, refused = import_lines(settings, file, Console(stderr=True))
+    _import(file, TrackEvent, accept.track)
+
+
+@click.command(short_help="Connect accounts from a file.")
+@_LINES
+def connect(file: BinaryIO) -> None:
+    """Connect many accounts: FILE has the arguments of conferencing.connect_account, one object per line.
+
+    If FILE is -, standard input is read. Bad lines are reported by number and skipped; the rest are imported.
+    No token is printed.
+    """
+    _import(file, ConnectAccount, accept.connect_account)
+
+
+def _import(file: BinaryIO, model: type[P], take: Callable[[Services, P], object]) -> None:
+    imported, refused = import_lines(settings_of_command(), file, model, take, Console(stderr=True))
     click.echo(f"{imported} imported, {refused} refused")
     if refused:
         sys.exit(1)
@@ -49,13 +67,13 @@ def track(file: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
     """Say why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
-    found = ask(settings_of_role(), sub, EventKey(calendar, event), live=not offline)
+    found = ask(settings_of_command(), sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
         click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         _suggest(found)
         sys.exit(1)
     if as_json:
-        click.echo(json.dumps(found.answer, ensure_ascii=False, indent=2))
+        click.echo(json_text(found.answer, indent=2))
     else:
         show(found, Console())
 
@@ -66,7 +84,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
 @click.argument("event")
 def untrack(sub: str, calendar: str, event: str) -> None:
     """Stop tracking one event. Nothing changes at Cronofy."""
-    key, settings = EventKey(calendar, event), settings_of_role()
+    key, settings = EventKey(calendar, event), settings_of_command()
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
         if ledger.untrack(sub, key):
@@ -82,7 +100,7 @@ def untrack(sub: str, calendar: str, event: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(sub: str, yes: bool) -> None:
     """Delete everything kept about an account: credentials, events, history and unsent emails."""
-    settings = settings_of_role()
+    settings = settings_of_command()
     # The command itself prints what it did.
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     with closing(bootstrap(settings)) as services:
@@ -96,7 +114,7 @@ def forget(sub: str, yes: bool) -> None:
             if not sys.stdin.isatty():
                 raise click.UsageError(f"There is no terminal to ask on: add --yes to forget {sub}.")
             click.confirm(f"Forget {what}? This cannot be undone", abort=True, err=True)
-        forget_account(services, AccountOnly(sub=sub))
+        accept.forget_account(services, AccountOnly(sub=sub))
         click.echo(f"Forgot {what}.")
 
 

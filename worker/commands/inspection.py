@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 
@@ -10,11 +9,13 @@ import click
 from rich.console import Console
 
 from config.settings import SettingsError
-from worker.commands.setup import settings_of_role
-from worker.doctor.examination import examine, unreadable
+from worker.commands.output import json_text
+from worker.commands.setup import check_layout, settings_of_command, settings_of_role
+from worker.doctor.examination import examine, misread, unreadable
 from worker.doctor.finding import Health
 from worker.doctor.report import show
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.layout import NewerLedger
 from worker.status.snapshot import Status, read_status
 from worker.status.table import status_table
 from worker.status.table import watch as watch_status
@@ -30,14 +31,14 @@ def status(watch: bool, as_json: bool) -> None:
         raise click.UsageError("--watch and --json cannot be combined.")
     if watch and not console.is_terminal:
         raise click.UsageError("--watch needs a terminal.")
-    settings = settings_of_role()
+    settings = settings_of_command()
 
     def read() -> Status:
         return read_status(redis, settings)
 
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         if as_json:
-            click.echo(json.dumps(read().as_json, ensure_ascii=False, indent=2))
+            click.echo(json_text(read().as_json, indent=2))
         elif watch:
             watch_status(read, settings.sweep_every, console)
         else:
@@ -53,11 +54,15 @@ def doctor(as_json: bool) -> None:
     """
     logging.disable(logging.CRITICAL)
     try:
-        findings = examine(settings_of_role())
+        settings = settings_of_role()
+        check_layout(settings)
+        findings = examine(settings)
     except SettingsError as error:
         findings = unreadable(error)
+    except NewerLedger as newer:
+        findings = [misread(newer)]
     if as_json:
-        click.echo(json.dumps([finding.as_json for finding in findings], ensure_ascii=False, indent=2))
+        click.echo(json_text([finding.as_json for finding in findings], indent=2))
     else:
         show(findings, Console())
     if any(finding.health is Health.WRONG for finding in findings):

@@ -13,12 +13,11 @@ import click
 
 from config.celery import Queues
 from worker.app import configure
+from worker.bootstrap import refuse_cluster
 from worker.broker.program import LAST_SECONDS
-from worker.commands.setup import check, optional, settings_for_all, settings_of_role
+from worker.commands.setup import check, check_layout, optional, settings_for_all, settings_of_role
+from worker.host.capacity import default_processes
 from worker.host.supervisor import Crew
-
-#: With fewer, one long batch could keep urgent requests waiting; a waiting process costs no CPU.
-LEAST_PROCESSES = 4
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 
@@ -37,14 +36,16 @@ def up() -> None:
 @click.command(context_settings=PASS_ON, short_help="Run a worker of a fleet.")
 @click.pass_context
 def worker(context: click.Context) -> None:
-    """Run a worker. Other arguments go to Celery: -Q reconciler.mail, --concurrency 8, …"""
+    """Run a worker. Other arguments go to Celery: -Q reconciler.mail, --concurrency 8, …
+
+    Without --concurrency it has four to eight processes, within the cores and the memory of its container.
+    """
     settings = settings_of_role()
     check(settings)
     app = configure(settings)
-    processes = max(LEAST_PROCESSES, os.cpu_count() or 1)
     # Quiet, since its banner does not belong in a log, and `worker.ready` says the same.
     argv = ["--quiet", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    argv += ["--loglevel", settings.log_level, "--concurrency", str(processes)]
+    argv += ["--loglevel", settings.log_level, "--concurrency", str(default_processes())]
     argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(Queues.of(settings.key_prefix))]
     app.worker_main([*argv, *context.args])
 
@@ -54,6 +55,8 @@ def worker(context: click.Context) -> None:
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY; several beats do no harm."""
     settings = settings_of_role()
+    refuse_cluster(settings)
+    check_layout(settings)
     app = configure(settings)
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
 
@@ -64,6 +67,8 @@ def beat(context: click.Context) -> None:
 def serve(host: str, port: int) -> None:
     """Serve the board, the webhook for Cronofy's notifications, the metrics and the probes."""
     settings = settings_of_role()
+    refuse_cluster(settings)
+    check_layout(settings)
     optional("worker.web.server", "web").run(settings, host, port)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -12,9 +12,12 @@ from redis.exceptions import RedisError
 
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError, load_settings, require_cronofy
-from worker.bootstrap import bootstrap, weaknesses
+from worker.bootstrap import bootstrap, refuse_cluster, weaknesses
 from worker.broker.served import check_unserved
 from worker.host import embedded
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.keys import Keys
+from worker.ledger.layout import layout_of
 
 log = structlog.get_logger()
 
@@ -43,6 +46,14 @@ def settings_of_role() -> Settings:
     return embedded.with_embedded_keys(settings.model_copy(update={"redis_url": url}))
 
 
+def settings_of_command() -> Settings:
+    """The same for a command that reads or writes the ledger; NewerLedger, or RedisError, if it cannot."""
+    settings = settings_of_role()
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+        layout_of(redis, Keys(settings.key_prefix))
+    return settings
+
+
 @contextmanager
 def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
     """The settings of `up`, and the environment for its children."""
@@ -58,10 +69,12 @@ def settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
 
 
 def check(settings: Settings) -> None:
-    """Fail early on bad settings; an unfit Redis only causes a warning."""
+    """Fail early on bad settings, a newer ledger or a Redis Cluster; an unfit Redis is a warning."""
     configure_logging(settings)
+    refuse_cluster(settings)
     services = bootstrap(settings)
     try:
+        layout_of(services.ledger.redis, services.ledger.keys)
         for weakness in weaknesses(services.ledger.redis):
             log.warning("redis.unfit", reason=weakness)
     except RedisError as error:
@@ -70,3 +83,9 @@ def check(settings: Settings) -> None:
     finally:
         services.close()
     check_unserved(settings)
+
+
+def check_layout(settings: Settings) -> None:
+    """NewerLedger if this program does not know the ledger's layout; Redis may be away and come up later."""
+    with suppress(RedisError), connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+        layout_of(redis, Keys(settings.key_prefix))

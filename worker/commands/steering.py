@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from worker.bootstrap import keyless_ledger
-from worker.commands.setup import settings_of_role
+from worker.commands.setup import settings_of_command
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 
 
@@ -24,6 +24,6 @@ def resume() -> None:
 
 
 def _set_paused(paused: bool) -> None:
-    settings = settings_of_role()
+    settings = settings_of_command()
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         keyless_ledger(redis, settings).set_paused(paused)

@@ -62,6 +62,8 @@ if verb == 'end' then
 end
 
 redis.call('ZREMRANGEBYSCORE', calls, '-inf', now - MINUTE)
+-- Calls of a time to come: the server's clock was set back.
+for _, call in ipairs(redis.call('ZRANGE', calls, '(' .. now, '+inf', 'BYSCORE')) do redis.call('ZADD', calls, now, call) end
 
 local function reduced(limit)
   local kept = redis.call('EXISTS', calls .. ':urgent') == 1 and RESERVE or RESERVE - LENT

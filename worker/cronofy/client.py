@@ -1,7 +1,8 @@
 """The Cronofy API as the reconciler uses it: one session for each look.
 
-A session refreshes the account's token when Cronofy refuses it. Only the holder of the account's lease has a
-session, so there is never more than one refresh at a time (contract §6).
+A session refreshes the account's token when Cronofy refuses it, unless the application gives its tokens. Only
+the holder of the account's lease has a session, so there is never more than one refresh at a time (contract
+§6).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from worker.cronofy.errors import (
     Malformed,
     RateLimited,
     Refused,
+    TokenNeeded,
     TokenRefused,
 )
 from worker.cronofy.http import Answer, Deadline, HttpClient, describe_errors
@@ -39,7 +41,7 @@ from worker.cronofy.wire import (
     read_userinfo,
 )
 from worker.ledger.ledger import Credentials, Ledger
-from worker.ledger.records import Account, EventKey
+from worker.ledger.records import Account, EventKey, to_ms
 from worker.ledger.tallies import add, look_tally
 from worker.ledger.vault import VaultError
 
@@ -47,6 +49,7 @@ from worker.ledger.vault import VaultError
 BATCH_SIZE = 50
 #: A read with more pages than this is a loop, not a calendar.
 MOST_PAGES = 200
+_OWED = "The application has to give the account's next access token."
 
 log = structlog.get_logger()
 
@@ -121,7 +124,9 @@ class Session:
         self._credentials: Credentials | None = None
         self._origin = cronofy.origin(account.data_center)
         self._budget = cronofy.budget(self._origin)
-        self._spending = Spending(self._budget, expected, urgent=urgent)
+        # Only a refresh needs our client secret, or can tell whether it is accepted again.
+        given = account.token is not None
+        self._spending = Spending(self._budget, expected, urgent=urgent, probing=given)
         self._deadline = Deadline(cronofy.look_timeout)
         self._begun = time.monotonic()
         #: Pages of events read so far.
@@ -271,7 +276,10 @@ class Session:
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
     ) -> Answer:
-        """Call with the account's token; if Cronofy refuses it, refresh it and try once more."""
+        """Call with the account's token; if Cronofy refuses it, refresh it and try once more.
+
+        TokenNeeded if only the application could: without any call if the token has lapsed.
+        """
         fresh = False
         while True:
             if self._credentials is None:
@@ -306,11 +314,16 @@ class Session:
             raise CronofyError("The stored credentials are damaged: connect the account again.") from None
         if credentials is None:
             raise GrantRefused("The account was never connected: we have no credentials for it.")
+        token = self._account.token
+        if token is not None and token.lapses_at <= to_ms(self._cronofy.ledger.now()):
+            raise TokenNeeded(_OWED)
         return credentials
 
     def _refresh(self) -> None:
         """Get a new access token, and store it along with the new refresh token if there is one."""
         credentials = self._credentials or self._open_credentials()
+        if credentials.refresh_token is None:
+            raise TokenNeeded(_OWED, status=401)
         access_token, refresh_token = self._ask_for_token(credentials.refresh_token)
         self._budget.accept_client()
         self._credentials = Credentials(refresh_token or credentials.refresh_token, access_token)

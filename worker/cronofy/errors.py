@@ -34,6 +34,10 @@ class TimedOut(Unreachable):
     """No answer, or not a complete one, in time."""
 
 
+class Untrusted(Unreachable):
+    """The certificate that answered is signed by nobody we trust, or does not fit."""
+
+
 class ServerFault(CronofyError):
     """Cronofy answered with a 5xx status."""
 
@@ -52,6 +56,10 @@ class TokenRefused(CronofyError):
 
 class ProbeTurn(TokenRefused):
     """Not a fault: our client credentials were refused, and this look is to retry them by a refresh."""
+
+
+class TokenNeeded(CronofyError):
+    """The account's access token lapsed or is refused, and only the application can give the next."""
 
 
 class Locked(CronofyError):
@@ -86,5 +94,5 @@ class OutOfBudget(CronofyError):
 
 #: The call was not made and will be made later; this says nothing about the account.
 PUT_OFF = (OutOfBudget, RateLimited, ClientRefused)
-#: Cronofy refuses the account itself (contract §6).
-ACCOUNT_REFUSED = (GrantRefused, ScopeRefused)
+#: Cronofy refuses the account itself, or would without another token (contract §6).
+ACCOUNT_REFUSED = (GrantRefused, ScopeRefused, TokenNeeded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,9 @@ from worker.cronofy.errors import (
     TimedOut,
     TokenRefused,
     Unreachable,
+    Untrusted,
 )
+from worker.cronofy.way_out import http_client
 from worker.ledger.tallies import call_name
 
 #: Larger than any page of events; an endless answer must not fill memory.
@@ -79,9 +82,12 @@ class HttpClient:
     """A pooled HTTP client. One per process, made after the fork; safe to share between threads."""
 
     def __init__(self, timeout: timedelta, connections: int) -> None:
-        """`timeout` bounds each wait of an exchange, and reading its whole body."""
+        """`timeout` bounds each wait of an exchange, and reading its whole body.
+
+        SettingsError names a variable of the environment's proxies or certificates that cannot be used.
+        """
         self._timeout = timeout
-        self._http = httpx.Client(
+        self._http = http_client(
             limits=httpx.Limits(
                 max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0
             ),
@@ -167,11 +173,23 @@ class HttpClient:
                 return answer, parse_retry_after(asked, at)
         except httpx.TimeoutException as error:
             raise TimedOut(f"Cronofy could not be reached ({type(error).__name__}).") from None
+        except httpx.ProxyError:
+            raise Unreachable("The proxy on the way to Cronofy refuses the connection.") from None
         except httpx.HTTPError as error:
+            distrust = _distrust(error)
+            if distrust:
+                raise Untrusted(f"Cronofy's certificate is not trusted: {distrust}.") from None
             # Its message may quote the URL, so only the type is passed on.
             raise Unreachable(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except (httpx.InvalidURL, UnicodeError):
             raise Refused("The request does not make a valid URL.") from None
+
+
+def _distrust(error: BaseException | None) -> str | None:
+    """Why TLS did not trust the other side, if that is the error's cause."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error.verify_message.rstrip(".") if error else None
 
 
 def parse_retry_after(value: str | None, date: str | None = None) -> timedelta | None:

@@ -104,11 +104,11 @@ TABLE: Mapping[Cause, Row] = {
     Cause.ACCOUNT_UNAUTHORIZED: Row(
         number=7,
         label="no access to the account",
-        wrong="Cronofy refuses the account",
+        wrong="Cronofy refuses the account, or the application owes its next access token",
         done="makes no more calls for the account until it is connected again",
         support="Send the customer through your application's connect page again.",
         operator="Send conferencing.connect_account new tokens once the user has authorised again.",
-        person="the user authorises again; `conferencing.connect_account` gets the new tokens",
+        person="the user authorises again, or the application gives a token: `conferencing.connect_account`",
         reply=(
             "We have no access to this account's calendar, so we cannot check this meeting or its link.",
             "Please connect the account, and we will pick up its meetings automatically.",

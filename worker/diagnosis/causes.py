@@ -22,6 +22,7 @@ from worker.diagnosis.model import (
     Request,
     Seen,
     State,
+    TokenOwed,
     Unauthorized,
 )
 from worker.diagnosis.replacement import choose_replacement
@@ -46,6 +47,8 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
             sighting.reason,
             "Nothing can be checked until the account is connected again.",
         )
+    if isinstance(sighting, TokenOwed):
+        return _without_token(request, sighting.since, now, policy)
     if isinstance(sighting, Missing):
         return _closed(
             Cause.EVENT_GONE,
@@ -75,6 +78,24 @@ def is_overdue(asked_at: datetime, start: datetime | None, now: datetime, policy
     age = now - asked_at
     near = start is not None and start - now < policy.escalate_before
     return age > policy.escalate_after or (age >= policy.grace and near)
+
+
+def _without_token(request: Request, since: datetime, now: datetime, policy: Policy) -> Diagnosis:
+    """The application owes an access token; a person is told if that lasts until the event is overdue."""
+    evidence = [
+        f"The account's access token lapsed, or Cronofy refused it, at {_shown(since)}.",
+        "Nothing can be read until the application gives another one (conferencing.connect_account).",
+    ]
+    remedy, start = Remedy.WAIT, request.start
+    waiting, instant = max(since, request.asked_at), start.instant if start else None
+    if (instant is None or instant > now) and is_overdue(waiting, instant, now, policy):
+        remedy = Remedy.ESCALATE
+        evidence.append(
+            f"It was asked for one, and has given none for over {_length(policy.escalate_after)}."
+            if start is None or now - waiting > policy.escalate_after
+            else f"The event starts at {_shown(start.local)}."
+        )
+    return _pending(Cause.ACCOUNT_UNAUTHORIZED, remedy, *evidence, since=since.isoformat())
 
 
 def _diagnose_pending(

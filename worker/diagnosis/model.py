@@ -131,6 +131,14 @@ class Unauthorized:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenOwed:
+    """Nothing can be read until the application gives another access token."""
+
+    #: When the last one lapsed or was refused.
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A conferencing or calendar profile, as UserInfo lists it.
 
@@ -190,7 +198,7 @@ class Observation:
     `profiles` is None if UserInfo was not needed, as when the read settles everything.
     """
 
-    sighting: Seen | Missing | Unauthorized
+    sighting: Seen | Missing | Unauthorized | TokenOwed
     profiles: Profiles | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.diagnosis.model import Cause, Diagnosis, Policy, State
+from worker.diagnosis.model import Diagnosis, Policy, Remedy, State
 
 #: The longest wait after a failed look.
 LONGEST_RETRY = timedelta(minutes=10)
@@ -52,7 +52,7 @@ def next_look(
     It is at most a quarter of the time left to `start` away, and at least ``RECHECK_MIN``. A lost account is
     not looked at until it is reconnected.
     """
-    if diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED:
+    if diagnosis.state is not State.PENDING or diagnosis.remedy is Remedy.CLOSE:
         return None
     if start is not None and start > now:
         interval = min(interval, (start - now) / 4)

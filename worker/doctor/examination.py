@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 
+from config.celery import Queues, check_outcome_queue
 from config.settings import (
     Settings,
     SettingsError,
@@ -13,9 +14,10 @@ from config.settings import (
     require_cronofy,
     require_vault,
 )
-from worker.bootstrap import check_addresses, make_mailer
+from worker.bootstrap import check_addresses, check_way_out, make_mailer
 from worker.doctor.finding import Finding, ok, warning, wrong
 from worker.doctor.fleet import examine_fleet
+from worker.doctor.hosts import done_elsewhere
 from worker.doctor.neighbours import examine_neighbours
 from worker.doctor.outside import (
     examine_cronofy,
@@ -25,9 +27,20 @@ from worker.doctor.outside import (
 )
 from worker.doctor.secrets import examine_vault
 from worker.doctor.servers import examine_broker, examine_redis
+from worker.ledger.layout import NewerLedger
 
 #: Every check bounds its own waits; this bounds them all.
 DEADLINE_SECONDS = 12.0
+
+#: What `worker` refuses to start without.
+REQUIREMENTS = (
+    require_cronofy,
+    require_vault,
+    check_addresses,
+    check_outcome_queue,
+    make_mailer,
+    check_way_out,
+)
 
 Check = Callable[[Settings], Iterable[Finding]]
 
@@ -47,16 +60,22 @@ CHECKS: dict[str, Check] = {
 
 def settings_findings(settings: Settings) -> Iterator[Finding]:
     """Everything a worker would complain about at its start, all at once."""
-    faults = []
-    for require in (require_cronofy, require_vault, check_addresses, make_mailer):
+    complete = True
+    for require in REQUIREMENTS:
         try:
             require(settings)
         except SettingsError as error:
-            faults.append(str(error))
-    yield from (_fault(sentence) for sentence in faults)
-    if not faults:
+            complete = False
+            # Beat, for one, is given neither.
+            if require in {require_cronofy, require_vault} and done_elsewhere(settings, *Queues._fields):
+                yield warning(
+                    "settings", str(error).rstrip("."), "give it to workers and serve; others do without"
+                )
+            else:
+                yield _fault(str(error))
+    if complete:
         yield ok("settings", "complete")
-    for name, meant in misspelt_settings().items():
+    for name, meant in misspelt_settings(settings).items():
         yield warning("settings", f"{name} is not a setting", f"did you mean {meant}?")
     if settings.dry_run:
         yield warning("settings", "dry run: nothing is written to Cronofy", "unset RECONCILER_DRY_RUN")
@@ -67,8 +86,14 @@ def unreadable(error: SettingsError) -> list[Finding]:
     return [_fault(sentence) for sentence in str(error).splitlines()]
 
 
+def misread(newer: NewerLedger) -> Finding:
+    """The finding for a ledger that this version would misread, so that nothing else is checked."""
+    what, _, fix = str(newer).partition(". ")
+    return wrong("ledger", what, fix.rstrip("."))
+
+
 def _fault(sentence: str) -> Finding:
-    return wrong("settings", sentence.rstrip("."), "correct it in the environment or in .env")
+    return wrong("settings", sentence.rstrip("."), "correct it in the environment, in .env or in its file")
 
 
 def examine(settings: Settings, checks: dict[str, Check] = CHECKS) -> list[Finding]:

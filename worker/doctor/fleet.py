@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from config.celery import Queues
 from config.settings import Settings
-from worker.broker.served import other_owners
+from worker.broker.served import strangers
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.doctor.outside import CREDENTIALS
 from worker.doctor.servers import PATIENCE
@@ -18,12 +18,12 @@ from worker.text.amounts import amount, spoken
 
 
 def examine_fleet(settings: Settings) -> Iterator[Finding]:
-    """Workers, queues, beat, pause and dead letters."""
+    """Workers, queues, beat, pause, access tokens and dead letters."""
     try:
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             status = read_status(redis, settings)
     except RedisError:
-        for name in ("workers", "queues", "beat", "pause", "dead letters"):
+        for name in ("workers", "queues", "beat", "pause", "access tokens", "dead letters"):
             yield skipped(name, "Redis is unavailable")
         return
     yield _workers(status)
@@ -34,6 +34,7 @@ def examine_fleet(settings: Settings) -> Iterator[Finding]:
         what = "Cronofy refuses our client: only one refresh a minute, until one is accepted"
         yield wrong("client", what, f"{CREDENTIALS}, and restart the workers")
     yield _pause(status)
+    yield _tokens(status)
     yield _letters(status)
 
 
@@ -45,10 +46,10 @@ def _workers(status: Status) -> Finding:
 
 def _others(settings: Settings) -> Iterator[Finding]:
     """Workers of another application, which take what is meant for ours."""
-    others = other_owners(settings)
+    others = strangers(settings)
     if others:
-        what = f"others, with the client id {', '.join(others)}, consume from our queues"
-        yield wrong("workers", what, "give each application a RECONCILER_KEY_PREFIX of its own")
+        what = f"some with {' and '.join(others)} consume from our queues"
+        yield wrong("workers", what, "give each fleet a RECONCILER_KEY_PREFIX of its own")
 
 
 def _queues(status: Status) -> Iterator[Finding]:
@@ -77,7 +78,7 @@ def _beat(status: Status, settings: Settings) -> Finding:
         fix += f", and a worker that consumes {looks}"
     if status.last_sweep_seconds is None:
         return wrong("beat", "there has never been a sweep", fix)
-    last = f"the last sweep was {spoken(status.last_sweep_seconds)} ago"
+    last = f"the last sweep was {status.last_sweep}"
     if status.sweep_is_late(settings.sweep_every):
         return wrong("beat", f"{last}, and one is due every {spoken(settings.sweep_every)}", fix)
     return ok("beat", last)
@@ -89,6 +90,14 @@ def _pause(status: Status) -> Finding:
     since = spoken(status.at - status.paused_since)
     what = f"an operator paused the fleet {since} ago: no calls to Cronofy, no emails"
     return warning("pause", what, "end it: reconciler resume")
+
+
+def _tokens(status: Status) -> Finding:
+    if not status.without_token:
+        return ok("access tokens", "no account waits for one")
+    what = f"{amount(status.without_token, 'account waits', 'accounts wait')} for one from the application"
+    fix = "have the application answer token_needed with conferencing.connect_account"
+    return warning("access tokens", what, fix)
 
 
 def _letters(status: Status) -> Finding:

@@ -10,7 +10,7 @@ from itertools import islice
 from redis import Redis
 from redis.exceptions import RedisError
 
-from config.celery import is_redis, redis_client_url
+from config.redis_url import is_redis
 from config.settings import Settings
 from worker.doctor.finding import Finding, ok, skipped
 from worker.doctor.servers import PATIENCE
@@ -33,7 +33,7 @@ def examine_neighbours(settings: Settings) -> Iterator[Finding]:
     """What is on the ledger's and the broker's databases besides our keys."""
     places = {"neighbours": settings.ledger_url}
     if settings.broker_url and is_redis(settings.broker):
-        places["broker neighbours"] = redis_client_url(settings.broker)
+        places["broker neighbours"] = settings.broker
     for name, url in places.items():
         try:
             with connect_once(url, PATIENCE) as redis:

@@ -14,9 +14,11 @@ from config.settings import Settings, SettingsError
 from worker.bootstrap import Services, bootstrap
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
-from worker.cronofy.errors import CronofyError, OutOfBudget
+from worker.cronofy.errors import CronofyError, OutOfBudget, Unreachable, Untrusted
 from worker.cronofy.http import Deadline
+from worker.cronofy.way_out import http_client
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
+from worker.doctor.hosts import CALLING, ELSEWHERE, done_elsewhere
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
 from worker.ledger.records import DATA_CENTERS
@@ -69,7 +71,14 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
     except OutOfBudget as refused:
         yield skipped("cronofy", f"{host} not asked: {refused.reason}")
         return
+    except Untrusted as error:
+        fix = "if a proxy or an authority of your own issued it, name that one's certificate in SSL_CERT_FILE"
+        yield wrong("cronofy", f"{host}: {error.reason}", fix)
+        return
     except CronofyError as error:
+        if isinstance(error, Unreachable) and done_elsewhere(services.settings, *CALLING):
+            yield warning("cronofy", f"{host}: {error.reason} Other hosts' workers call it", ELSEWHERE)
+            return
         fix = "check Cronofy's status page, and any proxies and firewalls on the way"
         yield wrong("cronofy", f"{host}: {error.reason}", fix)
         return
@@ -115,9 +124,12 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
     except ValueError:
         yield skipped("mail", "RECONCILER_SMTP_URL is invalid")
     except MailError as error:
-        yield wrong(
-            "mail", str(error).partition(";")[0], "correct RECONCILER_SMTP_URL, or fix the mail server"
-        )
+        what = str(error).partition(";")[0]
+        # A fault of the configuration, such as a wrong password, is one everywhere.
+        if error.retry_after is None and done_elsewhere(settings, "mail"):
+            yield warning("mail", f"{what}; other hosts' workers send the mail", ELSEWHERE)
+        else:
+            yield wrong("mail", what, "correct RECONCILER_SMTP_URL, or fix the mail server")
     else:
         yield ok("mail", "the server answers and accepts our login")
 
@@ -132,6 +144,8 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
         place = place.parent
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         yield ok("data directory", f"{settings.data_dir} is writable")
+    elif done_elsewhere(settings, "mail"):
+        yield ok("data directory", "not needed here: other hosts' workers send the mail")
     else:
         what = f"{settings.data_dir} is not writable"
         yield wrong("data directory", what, "set RECONCILER_DATA_DIR to a directory this user can write")
@@ -146,8 +160,11 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
     fix = "start reconciler serve, and point RECONCILER_WEBHOOK_URL at it"
     try:
         # Only the status is read: a body may have any length.
-        with httpx.stream("GET", url, timeout=PATIENCE.total_seconds()) as answer:
+        with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
             status = answer.status_code
+    except SettingsError:
+        yield skipped("webhook", "not asked: the environment's proxies or certificates cannot be used")
+        return
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield warning("webhook", f"cannot be reached from here ({type(error).__name__})", fix)
         return

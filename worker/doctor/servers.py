@@ -11,11 +11,11 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from config.celery import is_redis, redis_client_url
+from config.redis_url import is_redis
 from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.broker.queues import queue_lengths, try_to_publish
-from worker.doctor.finding import Finding, ok, warning, wrong
+from worker.doctor.finding import Finding, Health, ok, warning, wrong
 from worker.ledger.connection import connect_once
 from worker.outage import BrokerAway
 from worker.text.amounts import spoken
@@ -48,11 +48,15 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
         yield ok("broker", "the ledger's Redis")
         return
     try:
-        queue_lengths(settings)
         if is_redis(settings.broker):
-            with connect_once(redis_client_url(settings.broker), PATIENCE) as redis:
-                yield from _fitness("broker", redis)
+            with connect_once(settings.broker, PATIENCE) as redis:
+                # First, as it knows better why the queues cannot be read.
+                fitness = list(_fitness("broker", redis))
+            if all(finding.health is Health.OK for finding in fitness):
+                queue_lengths(settings)
+            yield from fitness
         else:
+            queue_lengths(settings)
             try_to_publish(settings.broker)
             yield ok("broker", "answers and accepts messages")
     except (BrokerAway, RedisError) as error:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from worker.diagnosis.causes import INDIRECT
-from worker.diagnosis.model import Cause, State
+from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import Account, Episode, TrackedEvent, Write, from_ms
 from worker.reconcile.relinks import next_reminder
 from worker.text.wording import line, provider, when
@@ -68,6 +68,12 @@ class Case:
         """No look has made a diagnosis yet."""
         refused = self.answer["cause"] == Cause.ACCOUNT_UNAUTHORIZED
         return self.event.last is None and not self.live and not refused and not self.event.parked
+
+    @property
+    def lacks_token(self) -> bool:
+        """The application owes an access token: the account is not lost, but waits."""
+        refused = self.answer["cause"] == Cause.ACCOUNT_UNAUTHORIZED
+        return bool(refused and self.answer["remedy"] != Remedy.CLOSE)
 
     @property
     def likely(self) -> bool:

@@ -73,7 +73,7 @@ def _entries(case: Case) -> Iterator[Entry]:
             yield Entry(from_ms(at), _TROUBLE[what], line(done))
         else:
             text = _DONE.get(done, line(done))
-            if what == Cause.ACCOUNT_UNAUTHORIZED:
+            if what == Cause.ACCOUNT_UNAUTHORIZED and done == Remedy.CLOSE:
                 # The remedy "close" is about the account, not the event.
                 text = "no calls until it is connected"
             yield Entry(from_ms(at), _SEEN.get(what, line(what)), text)
@@ -92,6 +92,8 @@ def following(case: Case) -> list[str]:
     """What happens next, and when."""
     if case.state is not State.PENDING:
         return ["Nothing. The event is settled, and kept until its history expires."]
+    if case.lacks_token:
+        return ["No call to Cronofy until the application gives an access token; then a look right away."]
     if case.cause is Cause.ACCOUNT_UNAUTHORIZED:
         return ["No look until the account is connected; then right away."]
     if case.event.parked:
@@ -141,6 +143,8 @@ def support_can(case: Case) -> str:
         return "Nothing more. The link is in the calendar entry."
     if case.event.parked and case.cause is not Cause.ACCOUNT_UNAUTHORIZED:
         return "Send the answer above, and ask the operator when it will be fixed."
+    if case.lacks_token:
+        return "Nothing the customer can do: ask the operator why the application gives no access token."
     return TABLE[case.cause].support if case.cause else "Wait for the first look."
 
 
@@ -155,6 +159,8 @@ def operator_can(case: Case) -> str:
             return "End the pause with `reconciler resume`."
     if case.cause is None:
         return "Wait. If looks are late, check `reconciler status`: is there a worker, and beat?"
+    if case.lacks_token:
+        return "Send conferencing.connect_account the account's next access_token, with its expires_in."
     return TABLE[case.cause].operator
 
 

@@ -16,6 +16,10 @@ from worker.ledger.records import Obstacle, from_ms
 
 Reply = tuple[str, str]
 
+_LACKS_TOKEN = (
+    "Our access to this account's calendar has to be renewed, so we cannot check this meeting now.",
+    "Nothing needs to be done on your side, as the meeting is picked up automatically once it is.",
+)
 _THEN = "the meeting link is then created automatically"
 
 
@@ -28,6 +32,8 @@ def reply(case: Case) -> Reply:
         return _parked(case)
     if case.cause is None:
         return _unseen(case)
+    if case.lacks_token:
+        return _LACKS_TOKEN
     fixed = TABLE[case.cause].reply
     if fixed is None:
         return BUILDERS[case.cause](case)

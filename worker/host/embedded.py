@@ -71,38 +71,39 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
 
     Its data survives a restart. SettingsError if it does not start, or if one runs there already.
     """
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    binary = find_binary()
     with _held(data_dir) as lock:
-        yield from _serve(data_dir, lock)
+        yield from _serve(binary, data_dir, lock)
 
 
-def _serve(data_dir: Path, lock: int) -> Iterator[str]:
+def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
     port, password = _free_port(), secrets.token_urlsafe(24)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
-    config = data_dir / "embedded.conf"
-    _write_private(
-        config,
-        "\n".join(
-            [
-                "bind 127.0.0.1",
-                f"port {port}",
-                f"requirepass {password}",
-                f'dir "{data_dir.resolve()}"',
-                "appendonly yes",
-                "appendfsync everysec",
-                'save ""',
-                "maxmemory-policy noeviction",
-                "",
-            ]
-        ),
-    )
-    address = data_dir / "embedded.url"
-    # One that a killed `up` left behind.
-    address.unlink(missing_ok=True)
-    log = (data_dir / "embedded.log").open("ab")
+    config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
+    with _naming(data_dir):
+        _write_private(
+            config,
+            "\n".join(
+                [
+                    "bind 127.0.0.1",
+                    f"port {port}",
+                    f"requirepass {password}",
+                    "appendonly yes",
+                    "appendfsync everysec",
+                    'save ""',
+                    "maxmemory-policy noeviction",
+                    "",
+                ]
+            ),
+        )
+        # One that a killed `up` left behind.
+        address.unlink(missing_ok=True)
+        log = (data_dir / "embedded.log").open("ab")
     # In its own session: Ctrl-C is for the workers, which still need the server to finish.
     process = subprocess.Popen(  # noqa: S603 - our own binary and file
-        [find_binary(), str(config.resolve())],
+        [binary, str(config.resolve())],
+        # It keeps its data where it is started: the path need not be quoted.
+        cwd=data_dir,
         stdout=log,
         stderr=log,
         start_new_session=True,
@@ -110,8 +111,9 @@ def _serve(data_dir: Path, lock: int) -> Iterator[str]:
         preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
     )
     log.close()
-    os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
     try:
+        with _naming(data_dir):
+            os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
         _wait_for(url, process, data_dir, address)
         yield url
     finally:
@@ -120,15 +122,39 @@ def _serve(data_dir: Path, lock: int) -> Iterator[str]:
 
 
 def with_embedded_keys(settings: Settings) -> Settings:
-    """The settings with a vault key; if none is set, one is generated once and kept beside the data."""
+    """The settings with a vault key; if none is set, one is generated once and kept beside the data.
+
+    SettingsError if it cannot be read or kept.
+    """
     if settings.vault_keys:
         return settings
     path = settings.data_dir / "vault.key"
-    if not path.exists():
+    with _naming(settings.data_dir):
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_private(path, Fernet.generate_key().decode())
-    key = path.read_text().strip()
+        if not path.exists():
+            _write_private(path, Fernet.generate_key().decode())
+        content = path.read_bytes()
+    try:
+        key = content.decode().strip()
+        Fernet(key)
+    except ValueError:
+        raise SettingsError(
+            f"{path} holds no vault key: put back a copy of it, or if nothing was ever stored with it, "
+            "delete it, and another is made."
+        ) from None
     return settings.model_copy(update={"vault_keys": (SecretStr(key),)})
+
+
+@contextlib.contextmanager
+def _naming(data_dir: Path) -> Iterator[None]:
+    """Turn a fault of the directory or its disk into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"{data_dir} cannot be used: {error.strerror}. Free space on its disk, or set "
+            "RECONCILER_DATA_DIR to a directory that this user can write."
+        ) from None
 
 
 def _free_port() -> int:
@@ -138,12 +164,23 @@ def _free_port() -> int:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, from the first byte on."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        # An existing file may have been readable by others.
-        path.chmod(0o600)
-        file.write(text)
+    """Write a file that only its owner can read: all of it and on the disk, or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        beside.rename(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextlib.contextmanager
@@ -152,7 +189,9 @@ def _held(data_dir: Path) -> Iterator[int]:
 
     The server inherits the lock. So what outlives a killed `up` still holds the directory until it has ended.
     """
-    lock = os.open(data_dir / "embedded.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    with _naming(data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(data_dir / "embedded.lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LEFT_OVER_SECONDS
     try:
         while not _locks(lock):
@@ -164,8 +203,9 @@ def _held(data_dir: Path) -> Iterator[int]:
                     "another RECONCILER_DATA_DIR."
                 )
             time.sleep(0.05)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        with _naming(data_dir):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield lock
     finally:
         os.close(lock)
@@ -216,7 +256,8 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, addres
         while process.poll() is None and time.monotonic() < deadline:
             answer = _answer(client)
             if answer and not address.exists():
-                _write_private(address, url)
+                with _naming(data_dir):
+                    _write_private(address, url)
             if answer == "ready":
                 return
             if answer == "loading":

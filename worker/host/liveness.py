@@ -23,6 +23,8 @@ EVERY_SECONDS = 2.0
 #: A process silent for longer is stuck. One waiting for a Redis that accepts connections but never answers is
 #: not stuck, yet may be silent for half a minute.
 STALE_SECONDS = 90.0
+#: The longest that a process waits before it tries its broker again.
+LONGEST_PAUSE_SECONDS = 4.0
 
 
 def liveness_dir() -> Path:
@@ -91,7 +93,7 @@ def reporter(role: str) -> Callable[[], None]:
 
 
 def report_while_connecting(connection: Any, report: Callable[[], None]) -> None:
-    """Make a Kombu connection report every second while it retries."""
+    """Make a Kombu connection report every second while it retries, which it does every few seconds."""
     connect = connection.ensure_connection
 
     def patiently(*args: Any, callback: Callable[[], None] | None = None, **kwargs: Any) -> Any:
@@ -100,7 +102,8 @@ def report_while_connecting(connection: Any, report: Callable[[], None]) -> None
             if callback is not None:
                 callback()
 
-        return connect(*args, callback=waiting, **kwargs)
+        # By default the pause grows to half a minute, however soon the broker is back.
+        return connect(*args, callback=waiting, **{"interval_max": LONGEST_PAUSE_SECONDS, **kwargs})
 
     connection.ensure_connection = patiently
 

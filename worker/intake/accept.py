@@ -24,13 +24,21 @@ log = structlog.get_logger()
 
 
 def connect_account(services: Services, account: ConnectAccount, *, again: bool = False) -> bool:
-    """Store the account's credentials, and wake it if it was lost."""
+    """Store the account's credentials, and wake it if it was lost or waits for them."""
     if again and _holds(services, account):
         return True
+    channels = services.looker.channels
+    # Other credentials may have another channel, or none; the next access token of an account has the same.
+    known = services.ledger.account(account.sub) if channels and account.refresh_token is None else None
+    is_next = known is not None and bool(known.token and known.channel and not known.lost)
     credentials = Credentials(account.refresh_token, account.access_token)
-    services.ledger.connect(account.sub, credentials, account.data_center, account.email, account.name)
-    if services.looker.channels is not None:
-        # Other credentials may have another channel, or none.
+    expires_in = None
+    if account.refresh_token is None and account.expires_in is not None:
+        expires_in = timedelta(seconds=account.expires_in)
+    services.ledger.connect(
+        account.sub, credentials, account.data_center, account.email, account.name, expires_in
+    )
+    if channels is not None and not is_next:
         services.ledger.check_channel(account.sub)
     log.info("account.stored", sub=account.sub)
     return True
@@ -115,7 +123,10 @@ def _holds(services: Services, account: ConnectAccount) -> bool:
     """Whether these credentials are stored, and Cronofy has not refused them."""
     stored = services.ledger.account(account.sub)
     credentials = services.ledger.open_credentials(stored)
-    return not stored.lost and credentials is not None and credentials.refresh_token == account.refresh_token
+    if stored.lost or credentials is None or credentials.refresh_token != account.refresh_token:
+        return False
+    # An access token that came with a refresh token may have been replaced by now.
+    return account.refresh_token is not None or credentials.access_token == account.access_token
 
 
 def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]:

@@ -6,7 +6,9 @@ A bad payload raises `BadPayload`, whose reason says what is wrong and where, an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -27,6 +29,8 @@ from worker.ledger.records import DataCenter
 LARGEST_PAYLOAD = 64 * 1024
 #: Ids are opaque, but limited to this many bytes of UTF-8.
 LONGEST_ID = 1024
+#: No access token is good for longer; a larger number is in another unit.
+LONGEST_TOKEN = timedelta(days=3653)
 #: Deeper nesting than any event body has.
 DEEPEST = 32
 
@@ -56,15 +60,28 @@ class Payload(BaseModel):
 
 
 class ConnectAccount(Payload):
-    """``conferencing.connect_account``: `expires_in` is accepted but unused: a 401 is enough."""
+    """``conferencing.connect_account``: with a refresh token, `expires_in` is unused, as a 401 is enough."""
 
     sub: Id
-    refresh_token: Token
+    refresh_token: Token | None = None
     access_token: Token | None = None
     expires_in: Annotated[float, Field(strict=True)] | None = None
     data_center: DataCenter = "us"
     email: Text | None = None
     name: Text | None = None
+
+    @model_validator(mode="after")
+    def _tokens_are_usable(self) -> Self:
+        if self.refresh_token is None:
+            if self.access_token is None or self.expires_in is None:
+                raise PydanticCustomError(
+                    "tokens", "Either refresh_token must be given, or access_token with expires_in.", {}
+                )
+            if not 0 < self.expires_in <= LONGEST_TOKEN.total_seconds():
+                raise PydanticCustomError(
+                    "expires_in", "expires_in must be above 0 and at most ten years, in seconds.", {}
+                )
+        return self
 
 
 class AccountOnly(Payload):
@@ -140,6 +157,10 @@ P = TypeVar("P", bound=Payload)
 _FAULTS = {"missing": "is missing", "extra_forbidden": "is unknown", "string_type": "must be a string"}
 
 
+#: What an argument's name looks like, even a misspelt one's.
+_NAME = re.compile(r"[A-Za-z_]{1,30}")
+
+
 def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
     """Check a task's arguments against its model; BadPayload names the first error and where it is."""
     if args:
@@ -151,6 +172,9 @@ def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
         fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:80] for part in fault["loc"])
         reason = _FAULTS.get(fault["type"], fault["msg"])
+        if fault["type"] == "extra_forbidden" and not _NAME.fullmatch(place):
+            # It may be a value that stands where a name belongs.
+            raise BadPayload("An argument is unknown.") from None
         raise BadPayload(f"{place}: {reason}" if place else reason) from None
 
 

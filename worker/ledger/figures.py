@@ -57,6 +57,8 @@ class Figures:
     due: int
     #: Accounts that a worker is looking at.
     leased: int
+    #: Accounts that wait for an access token from the application.
+    without_token: int
     dead_letters: int
     #: When the pending event that has been tracked longest was tracked.
     oldest_tracked_at: datetime | None
@@ -66,10 +68,16 @@ class Figures:
     #: When an operator paused the fleet.
     paused_since: datetime | None
     last_sweep_at: datetime | None
-    #: Workers that reported within `SEEN_WITHIN`, and the queues they take from.
+    #: Workers that reported within `SEEN_WITHIN`.
     workers: int
-    consumed: frozenset[str]
+    #: The queues they take from, each with their hosts.
+    consumers: Mapping[str, frozenset[str]]
     spent: tuple[Spent, ...]
+
+    @property
+    def consumed(self) -> frozenset[str]:
+        """The queues that a worker takes from."""
+        return frozenset(self.consumers)
 
     @property
     def pending(self) -> int:
@@ -123,6 +131,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         counters=read_counters(zip(counters[::2], counters[1::2], strict=True)),
         due=found["due"],
         leased=found["leased"],
+        without_token=found["without_token"],
         dead_letters=found["dead_letters"],
         oldest_tracked_at=_moment(oldest[1] if oldest else None),
         soonest=tuple(_starting(found["soonest"])),
@@ -130,7 +139,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         paused_since=_moment(found["paused"]),
         last_sweep_at=_moment(found["swept"]),
         workers=len(workers),
-        consumed=frozenset(queue for report in workers for queue in json.loads(report)["queues"]),
+        consumers=_consumers(json.loads(report) for report in workers),
         spent=tuple(_spent(keys, budget, at) for budget in sorted(found["budgets"])),
     )
 
@@ -138,6 +147,15 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
 def read_counters(stored: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
     """The gauges and totals in the counters hash."""
     return {name.decode(): int(value) for name, value in stored}
+
+
+def _consumers(reports: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
+    """The hosts that take from each queue; Celery names a worker NAME@HOST."""
+    hosts: dict[str, frozenset[str]] = {}
+    for report in reports:
+        for queue in report["queues"]:
+            hosts[queue] = hosts.get(queue, frozenset()) | {report["name"].rpartition("@")[2]}
+    return hosts
 
 
 def _moment(ms: bytes | None) -> datetime | None:

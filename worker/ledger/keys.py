@@ -36,6 +36,9 @@ class Keys:
 
     prefix: str
 
+    # The ledger itself.
+    about = _Key("about")
+
     # By account.
     account = _KeyOf("account")
     events = _KeyOf("events")
@@ -58,6 +61,7 @@ class Keys:
     leases = _Key("leases")
     starts = _Key("starts")
     oldest = _Key("oldest")
+    owing = _Key("owing")
 
     # What goes out.
     outcomes = _Key("outcomes")

@@ -10,7 +10,7 @@ from functools import cached_property
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import Damaged, pack_event, stored_as
-from worker.ledger.records import Account, EventKey, Memo, Stored, TrackedEvent
+from worker.ledger.records import AccessToken, Account, EventKey, Memo, Stored, TrackedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ class Change:
     memo: Memo | None = None
     #: Cronofy refuses the account.
     lost: bool = False
+    #: What is now known of the access token that the application gave, if that changes.
+    token: AccessToken | None = None
     outcomes: Sequence[Outcome] = ()
     mails: Sequence[Mail] = ()
     cancel: Sequence[str] = ()
@@ -102,7 +104,7 @@ class Committed:
 
     #: Events that were tracked again or untracked since the claim.
     changed: frozenset[EventKey] = frozenset()
-    #: Nothing was written: Cronofy refused the account, but it was connected again meanwhile.
+    #: Nothing was written: it was about credentials, but the account was connected again meanwhile.
     void: bool = False
 
 

@@ -19,6 +19,7 @@ from redis import Redis
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.keys import Keys
+from worker.ledger.layout import identity_of
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
@@ -27,11 +28,13 @@ from worker.ledger.packing import (
     pack_channel,
     pack_event,
     pack_memo,
+    pack_token,
     readable_events,
     unpack_account,
 )
 from worker.ledger.records import (
     DATA_CENTERS,
+    AccessToken,
     Account,
     EventKey,
     NotificationChannel,
@@ -47,9 +50,13 @@ from worker.ledger.wakeups import Wakeups
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An account's OAuth tokens; without a given access token, it is None until the first refresh."""
+    """An account's OAuth tokens.
 
-    refresh_token: str
+    Without a given access token, it is None until the first refresh. Without a refresh token, the application
+    gives the access tokens (`Account.token`).
+    """
+
+    refresh_token: str | None = None
     access_token: str | None = None
 
     def __repr__(self) -> str:
@@ -77,10 +84,11 @@ class Ledger:
         self.prefix = prefix
         self.keys = Keys(prefix)
         self.vault = vault
-        self.run = Scripts(redis, self.keys).run
+        scripts = Scripts(redis, self.keys)
+        self.run = scripts.run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
         self.outcomes = OutcomeStream(redis, self.keys)
-        self.wakeups = Wakeups(redis, self.keys)
+        self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
 
@@ -89,16 +97,30 @@ class Ledger:
         seconds, micros = self.redis.time()
         return from_ms(seconds * 1000 + micros / 1000)
 
+    def identity(self) -> str:
+        """The ledger's random id, made when it is first asked for; it never changes."""
+        return identity_of(self.redis, self.keys)
+
     # Intake.
 
     def connect(
-        self, sub: str, credentials: Credentials, data_center: str, email: str | None, name: str | None
+        self,
+        sub: str,
+        credentials: Credentials,
+        data_center: str,
+        email: str | None,
+        name: str | None,
+        expires_in: timedelta | None = None,
     ) -> None:
-        """Store an account's credentials, replacing older ones; wake it if it was lost."""
-        profile = msgpack.packb({"email": email, "name": name})
-        outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, self.now())
+        """Store an account's credentials, replacing older ones; wake it if it was lost or waits for them.
+
+        An `email` or `name` of None keeps the earlier one. Without a refresh token, `expires_in` is needed.
+        """
+        profile, now = msgpack.packb({"email": email, "name": name}), self.now()
+        outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
         sealed = self.seal_credentials(credentials)
-        self.run("connect", sub, profile, data_center, sealed, outcome.to_json(), self.outcomes_keep)
+        token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
+        self.run("connect", sub, profile, data_center, sealed, outcome.to_json(), self.outcomes_keep, token)
 
     def forget(self, sub: str) -> None:
         """Erase an account with its credentials, events and unsent mail."""
@@ -202,6 +224,7 @@ class Ledger:
 
         Returns what was not written. Raises LeaseLost, with nothing written at all.
         """
+        credentials = lease.account.credentials or b""
         packed = msgpack.packb(
             {
                 "done": done,
@@ -220,7 +243,9 @@ class Ledger:
                     for event in change.events
                 ],
                 "memo": pack_memo(change.memo) if change.memo else False,
-                "lost": fingerprint(lease.account.credentials or b"") if change.lost else False,
+                "about": fingerprint(credentials) if change.lost or change.token else False,
+                "lost": change.lost,
+                "token": pack_token(change.token, credentials) if change.token else False,
                 "outcomes": _packed(change.outcomes),
                 "mails": [[mail.mail_id, self.vault.seal(mail.message)] for mail in change.mails],
                 "cancel": list(change.cancel),
@@ -275,6 +300,9 @@ class Ledger:
     def seal_credentials(self, credentials: Credentials) -> bytes:
         """The tokens, encrypted by the vault."""
         plain = {"refresh_token": credentials.refresh_token, "access_token": credentials.access_token}
+        if credentials.refresh_token is None:
+            # Releases that know only refresh tokens take this for damaged: they neither refresh nor lose it.
+            del plain["refresh_token"]
         return self.vault.seal(json.dumps(plain).encode())
 
     # Steering.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome
+from worker.ledger.packing import fingerprint
 from worker.ledger.records import to_ms
 
 #: How long a worker may take over an email before another tries: longer than the SMTP deadline.
@@ -59,13 +62,35 @@ class Outbox:
         """Remove an email that the mail server took."""
         self._finish(mail_id, "sent")
 
-    def refused(self, mail_id: str, outcome: Outcome) -> None:
-        """Remove an email that was refused for good; `outcome` reports it."""
-        self._finish(mail_id, "refused", outcome=outcome.to_json())
+    def refused(self, mail_id: str, outcome: Outcome, address: str) -> None:
+        """Remove an email that was refused for good at this address; `outcome` reports it."""
+        self._finish(mail_id, "refused", outcome=outcome.to_json(), refused_by=_named(address))
 
     def later(self, mail_id: str, wait: timedelta) -> None:
         """Try again after `wait`."""
         self._finish(mail_id, "later", int(wait.total_seconds() * 1000))
 
-    def _finish(self, mail_id: str, how: str, wait_ms: int = 0, outcome: str = "") -> None:
-        self._ledger.run("finish_mail", mail_id, how, wait_ms, outcome, self._ledger.outcomes_keep)
+    def _finish(
+        self, mail_id: str, how: str, wait_ms: int = 0, outcome: str = "", refused_by: str = ""
+    ) -> None:
+        keep = self._ledger.outcomes_keep
+        self._ledger.run("finish_mail", mail_id, how, wait_ms, outcome, keep, refused_by)
+
+
+def refused_elsewhere(ledger: Ledger, mail_ids: Sequence[str], address: str) -> frozenset[str]:
+    """Those of these emails that a mail server refused for good at another address than this one."""
+    if not mail_ids:
+        return frozenset()
+    found = cast("list[bytes | None]", ledger.redis.mget([ledger.keys.refused(each) for each in mail_ids]))
+    here = _named(address)
+    # Earlier releases kept the time instead, which says nothing about the address.
+    return frozenset(
+        mail_id
+        for mail_id, by in zip(mail_ids, found, strict=True)
+        if by is not None and len(by) == len(here) and by.decode() != here
+    )
+
+
+def _named(address: str) -> str:
+    """What is kept of an address: enough to tell it from another."""
+    return fingerprint(address.encode())

@@ -39,6 +39,8 @@ class OutcomeType(StrEnum):
     ACCOUNT_LOST = "account_lost"
     #: The account was connected, for the first time or again.
     ACCOUNT_CONNECTED = "account_connected"
+    #: The application should give the account's next access token.
+    TOKEN_NEEDED = "token_needed"  # noqa: S105 - not a secret
 
 
 @dataclass(frozen=True, slots=True)

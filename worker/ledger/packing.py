@@ -20,6 +20,7 @@ import msgpack
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause
 from worker.ledger.records import (
+    AccessToken,
     Account,
     Episode,
     EventKey,
@@ -201,6 +202,22 @@ def pack_channel(channel: NotificationChannel) -> bytes:
     return bytes(msgpack.packb([channel.channel_id, channel.callback_url, channel.refused, channel.failures]))
 
 
+def pack_token(token: AccessToken, credentials: bytes) -> bytes:
+    """The ledger's value for the access token in these credentials, in a form that scripts can read.
+
+    It says which credentials it is about, so that it means nothing once others are stored.
+    """
+    asked = "" if token.ask_at is None else token.ask_at
+    return f"{fingerprint(credentials)} {token.lapses_at} {asked}".encode()
+
+
+def _unpack_token(value: bytes, credentials: bytes) -> AccessToken | None:
+    of, lapses_at, ask_at = value.decode().split(" ")
+    if of != fingerprint(credentials):
+        return None
+    return AccessToken(int(lapses_at), int(ask_at) if ask_at else None)
+
+
 def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
     """Read an account's hash; an empty one means that the account was never connected.
 
@@ -231,6 +248,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         channel=part("channel", _unpack_channel, None),
         channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),
         channel_due=part("channel_due", lambda value: int(float(value)), None),
+        token=part("token", lambda value: _unpack_token(value, stored.get(b"credentials", b"")), None),
         unreadable=tuple(unreadable),
     )
 

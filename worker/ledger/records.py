@@ -294,6 +294,28 @@ class NotificationChannel:
     failures: int = 0
 
 
+#: How long before an access token lapses the application is asked for the next: enough for one that reads its
+#: outcomes every few minutes, but at most this part of the token's time, so that short ones are not asked for
+#: at once.
+ASKED_AHEAD, ASKED_AT_MOST = timedelta(minutes=10), 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What is known of the access token of an account whose application keeps the refresh token."""
+
+    #: When it lapses, or was found refused.
+    lapses_at: int
+    #: When to ask the application for the next one; None once it was asked.
+    ask_at: int | None = None
+
+    @classmethod
+    def given(cls, now: datetime, expires_in: timedelta) -> AccessToken:
+        """One that was given just now."""
+        lapses_at = now + expires_in
+        return cls(to_ms(lapses_at), to_ms(lapses_at - min(ASKED_AHEAD, expires_in * ASKED_AT_MOST)))
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account as a look finds it; `credentials` stay encrypted until needed."""
@@ -314,6 +336,8 @@ class Account:
     channel_seen: datetime | None = None
     #: When to check the channel, whatever its events need.
     channel_due: int | None = None
+    #: None if we refresh its tokens ourselves.
+    token: AccessToken | None = None
     #: The parts of the stored account that could not be read and count as missing.
     unreadable: tuple[str, ...] = ()
 

@@ -5,17 +5,22 @@ Losing one costs little, since the next sweep does the same, so short-lived keys
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from redis import Redis
 
 from worker.ledger.keys import Keys
+from worker.ledger.lua import Scripts
 
 #: Notifications about an account within this time share their looks.
 WAKE_WINDOW = timedelta(seconds=1.5)
-#: An urgent look that the budget refused is retried at least this often.
+#: The longest that a wake-up waits. An urgent look that the budget refused is retried at least this often.
 LONGEST_WAKE = timedelta(seconds=5)
+#: The header that says until when a wake-up is of use, in ms of the server's clock.
+VALID_UNTIL = "reconciler_valid_until"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,7 @@ class Wakeups:
 
     redis: Redis
     keys: Keys
+    scripts: Scripts
 
     def after_notification(self, sub: str) -> timedelta | None:
         """When to look at an account that a notification is about: now, soon, or None (already planned).
@@ -50,7 +56,23 @@ class Wakeups:
         """Whether to wake the looks that the budget broke off in `after`; false if someone else will."""
         return self._is_first(self.keys.resuming, after)
 
+    def valid_for(self, time: timedelta) -> dict[str, str]:
+        """The headers of a wake-up that is useless after this time, by the server's clock.
+
+        Celery's own expiry would compare the clocks of two hosts.
+        """
+        return {VALID_UNTIL: str(self._now_ms() + int(time.total_seconds() * 1000))}
+
+    def is_late(self, headers: Mapping[str, Any]) -> bool:
+        """Whether a wake-up with these headers came too late to be of use."""
+        until = str(headers.get(VALID_UNTIL, ""))
+        return until.isdecimal() and self._now_ms() > int(until)
+
+    def _now_ms(self) -> int:
+        seconds, micros = self.redis.time()
+        return int(seconds * 1000 + micros // 1000)
+
     def _is_first(self, key: str, window: timedelta) -> bool:
         """Whether nobody took this key within the last `window`, which is at least a millisecond."""
         window_ms = max(1, int(window.total_seconds() * 1000))
-        return bool(self.redis.set(key, 1, nx=True, px=window_ms))
+        return bool(self.scripts.run("take_slot", key, window_ms))

@@ -116,6 +116,11 @@ def read_back(content: bytes) -> EmailMessage:
     return cast("EmailMessage", message)
 
 
+def recipient_of(message: EmailMessage) -> str:
+    """The address that a message composed here goes to, without a name."""
+    return str(message["To"].addresses[0].addr_spec)
+
+
 def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
     """Return the relink email: what expired, the one link to follow, the waiting meetings, soonest first.
 

@@ -38,6 +38,9 @@ def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]
     settled = event.last is not None and event.last["state"] != State.PENDING.value
     last = event.last or _UNSEEN
     if event.parked:
+        if not lost and last["cause"] == _LOST["cause"]:
+            # The account was connected since, or got its token; no look has said more of the event.
+            last = _UNSEEN
         last = {**last, "certainty": Certainty.LIKELY.value, "evidence": [event.parked, PARKED_NOTE]}
         last["remedy"] = Remedy.ESCALATE.value
     if lost and last["cause"] != _LOST["cause"] and not settled:
@@ -55,7 +58,7 @@ def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]
 
 def live_answer(sub: str, event: TrackedEvent, diagnosis: Diagnosis) -> dict[str, Any]:
     """A fresh diagnosis that changed nothing, so the next look stays as planned."""
-    over = diagnosis.state is not State.PENDING or diagnosis.cause is Cause.ACCOUNT_UNAUTHORIZED
+    over = diagnosis.state is not State.PENDING or diagnosis.remedy is Remedy.CLOSE
     return {
         "sub": sub,
         "calendar_id": event.key.calendar_id,

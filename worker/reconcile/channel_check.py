@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy, Session
-from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
+from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused, TokenNeeded
 from worker.cronofy.wire import OpenChannel
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Ledger
@@ -54,14 +54,14 @@ class Channels:
         """Find or open the account's channel, and close any others of ours.
 
         Returns the channel to record, and the wait until it must be checked even without the events
-        (None: never). Spends none of the reserve, and never waits for budget. Raises GrantRefused and
-        `PUT_OFF`; the returned channel records any other failure.
+        (None: never). Spends none of the reserve, and never waits for budget. Raises GrantRefused,
+        TokenNeeded and `PUT_OFF`; the returned channel records any other failure.
         """
         before = account.channel or NotificationChannel(None, self.callbacks.of(account.sub))
         with self.cronofy.session(account, CALLS) as session:
             try:
                 found = self._settle(session, account.sub, before)
-            except (*PUT_OFF, GrantRefused):
+            except (*PUT_OFF, GrantRefused, TokenNeeded):
                 raise
             except Refused as error:
                 # The plan, scope or kind of token rules it out; the account's events do not need it.
@@ -120,7 +120,7 @@ class Channels:
 def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> CronofyError | None:
     """Check the account's channel if due, and end the lease; returns what put it off, if anything.
 
-    Raises GrantRefused, with the lease still held.
+    Raises GrantRefused and TokenNeeded, with the lease still held.
     """
     due = lease.account.channel_due
     if due is None or due > to_ms(lease.now):

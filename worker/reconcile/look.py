@@ -16,11 +16,12 @@ import structlog
 from redis.exceptions import RedisError
 
 from worker.cronofy.client import Cronofy, Session
-from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused
+from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused, TokenNeeded
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, Unauthorized
+from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, TokenOwed, Unauthorized
 from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Ledger
+from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey, LastRead, Memo, Stored, to_ms
 from worker.reconcile.channel_check import Channels, check_channel
@@ -49,6 +50,7 @@ from worker.reconcile.relinks import (
     plan_relinks,
     reconnected,
 )
+from worker.reconcile.tokens import asked_in_time, found_useless
 from worker.reconcile.verdict import Judged, Verdict, WriteEnd, WriteResult, conclude, is_news, judge
 
 P = ParamSpec("P")
@@ -105,6 +107,7 @@ class Looker:
             # An earlier look found the account lost, and reported it.
             self.ledger.release(lease)
             return LookResult()
+        lease = self._with_token_asked_for(lease)
         if lease.account.unreadable:
             log.error("account.unreadable", sub=lease.sub, parts=lease.account.unreadable)
         if lease.damaged:
@@ -133,7 +136,7 @@ class Looker:
             try:
                 readings = self._observe(session, lease, chosen, plan)
             except ACCOUNT_REFUSED as error:
-                return self._lose(replace(lease, account=session.account), error)
+                return self._refused(replace(lease, account=session.account), error, chosen.due)
             except PUT_OFF as error:
                 # What is not settled stays due.
                 log_error(lease.sub, error)
@@ -161,8 +164,17 @@ class Looker:
         relinks = RelinkPlan(account.memo.episodes)
         if profiles:
             events = self._affected(work)
+            asked = [mail_id for e in account.memo.episodes.values() for mail_id in e.mail_ids[-1:]]
             relinks = plan_relinks(
-                account, events, profiles, back, address, now, self.rules, dry_run=self.dry_run
+                account,
+                events,
+                profiles,
+                back,
+                address,
+                now,
+                self.rules,
+                dry_run=self.dry_run,
+                undelivered=refused_elsewhere(self.ledger, asked, address or ""),
             )
         verdicts: list[Verdict] = []
         for judged in work.judged:
@@ -275,30 +287,50 @@ class Looker:
         failure = error.reason if error else next((f.reason for f in work.failures), None)
         return LookResult(tuple(verdicts), failure, error if isinstance(error, PUT_OFF) else None)
 
-    def _lose(self, lease: Lease, error: CronofyError) -> LookResult:
-        """Cronofy refuses the account: no more calls for it until it is connected again."""
-        observation = Observation(Unauthorized(error.reason))
-        now, verdicts = lease.now, []
+    def _with_token_asked_for(self, lease: Lease) -> Lease:
+        """Ask the application for the account's next access token, if it is time to."""
+        step = asked_in_time(lease)
+        if step is None:
+            return lease
+        change = Change(token=step.token, outcomes=step.outcomes)
+        if not self.ledger.commit(lease, change, done=False).void:
+            log_account(step.outcomes)
+        return replace(lease, account=replace(lease.account, token=step.token))
+
+    def _refused(self, lease: Lease, error: CronofyError, due: Sequence[Stored] = ()) -> LookResult:
+        """Cronofy refuses the account: no more calls for it until it is connected again.
+
+        If only the application's next access token is missing, the account is not lost but waits.
+        """
+        if isinstance(error, TokenNeeded):
+            step = found_useless(lease)
+            observation, outcomes = Observation(TokenOwed(step.since)), step.outcomes
+        else:
+            step, observation = None, Observation(Unauthorized(error.reason))
+            detail = {"reason": error.reason}
+            cause = Cause.ACCOUNT_UNAUTHORIZED
+            outcomes = (Outcome(OutcomeType.ACCOUNT_LOST, lease.sub, lease.now, cause=cause, detail=detail),)
+        now, verdicts, keys = lease.now, [], {stored.event.key for stored in due}
         for stored in lease.events:
             # For an event that cannot even be judged, the account's standing says enough.
             with suppress(Exception):
-                if stored.event.parked is None:
-                    diagnosis = diagnose(stored.event.request, observation, now, self.policy)
+                diagnosis = diagnose(stored.event.request, observation, now, self.policy)
+                is_new = stored.event.key in keys or stored.event.last != diagnosis.as_json
+                if stored.event.parked is None and is_new:
                     judged = Judged(stored, stored.event, diagnosis)
                     verdicts.append(conclude(lease.sub, judged, now, self.policy))
-        lost = Outcome(
-            OutcomeType.ACCOUNT_LOST,
-            lease.sub,
-            now,
-            cause=Cause.ACCOUNT_UNAUTHORIZED,
-            detail={"reason": error.reason},
+        change = Change(
+            events=[verdict.change for verdict in verdicts],
+            lost=step is None,
+            token=step.token if step else None,
+            outcomes=outcomes,
+            mails=self._escalations(lease, lease.account.email, verdicts),
         )
-        change = Change(events=[verdict.change for verdict in verdicts], lost=True, outcomes=[lost])
         committed = self.ledger.commit(lease, change)
         if committed.void:
             # The account was connected again meanwhile: the next look tries the new credentials.
             return LookResult(failure=error.reason)
-        log_account([lost])
+        log_account(outcomes)
         log_verdicts(lease.sub, verdicts, committed)
         return LookResult(tuple(verdicts))
 
@@ -363,8 +395,8 @@ class Looker:
         """No event is due, but the account's notification channel may be."""
         try:
             put_off = check_channel(self.channels, self.ledger, lease)
-        except GrantRefused as error:
-            return self._lose(lease, error)
+        except (GrantRefused, TokenNeeded) as error:
+            return self._refused(lease, error)
         return LookResult(failure=put_off.reason if put_off else None, put_off=put_off)
 
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
@@ -377,8 +409,9 @@ class Looker:
             try:
                 readings = self._observe(session, lease, Chosen((stored,)), plan)
             except ACCOUNT_REFUSED as error:
-                refused = Observation(Unauthorized(error.reason))
-                return diagnose(stored.event.request, refused, lease.now, self.policy)
+                owed = isinstance(error, TokenNeeded)
+                refused = TokenOwed(found_useless(lease).since) if owed else Unauthorized(error.reason)
+                return diagnose(stored.event.request, Observation(refused), lease.now, self.policy)
         profiles = readings.profiles
         back = reconnected(lease.account.memo, profiles) if profiles else frozenset()
         return judge(lease, stored, readings, back, self.policy).diagnosis

@@ -10,7 +10,7 @@ import structlog
 
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
-from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused
+from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused, TokenNeeded
 from worker.diagnosis.model import Profiles
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
@@ -92,7 +92,7 @@ def _result(
         provider_name = profile.provider_name if profile else None
         accepted = replace(write, accepted=True)
         return WriteResult(WriteEnd.ACCEPTED, to, before, accepted, provider_name=provider_name)
-    if isinstance(error, (*PUT_OFF, GrantRefused)):
+    if isinstance(error, (*PUT_OFF, GrantRefused, TokenNeeded)):
         log.info("update.put_off", **about, reason=error.reason)
         return WriteResult(WriteEnd.PUT_OFF, to, before, reason=error.reason)
     log.warning("update.failed", **about, reason=error.reason, status=error.status)

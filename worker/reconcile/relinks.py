@@ -6,7 +6,7 @@ once the profile is connected, or without an upcoming event (contract §2 and §
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -96,11 +96,13 @@ def plan_relinks(
     rules: RelinkRules,
     *,
     dry_run: bool,
+    undelivered: Collection[str] = (),
 ) -> RelinkPlan:
     """Decide on emails and episodes once the events are judged.
 
     `events`: all of the account's pending ones. `back`: the profiles that were connected again. `address`:
-    the user's, if known. Without UserInfo no episode begins or ends.
+    the user's, if known. `undelivered`: emails that another address refused for good. Without UserInfo no
+    episode begins or ends.
     """
     episodes = dict(account.memo.episodes)
     outcomes = [
@@ -120,7 +122,9 @@ def plan_relinks(
         found = [event for event in waiting if event.found]
         if found:
             upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
-            step = _step(account, profile, found, upcoming, episodes.get(pid), address, now, rules)
+            step = _step(
+                account, profile, found, upcoming, episodes.get(pid), address, now, rules, undelivered
+            )
             episodes[pid] = step.episode
             emails += step.emails
             outcomes += step.outcomes
@@ -150,8 +154,9 @@ def _step(
     address: str | None,
     now: datetime,
     rules: RelinkRules,
+    undelivered: Collection[str],
 ) -> _ProfileStep:
-    """The first email, a reminder, an escalation, or nothing yet."""
+    """The first email, once more to another address, a reminder, an escalation, or nothing yet."""
     about, event_ids = profile.profile_id, [event.key.event_id for event in upcoming]
     obstacle = _obstacle(profile, address, rules)
     if obstacle:
@@ -171,6 +176,12 @@ def _step(
         outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
         begun = Episode(to_ms(now), 1, (mail_id,), _keys(upcoming))
         return _ProfileStep(begun, ((mail_id, email),), (outcome,))
+    if episode.mail_ids and episode.mail_ids[-1] in undelivered:
+        # A reminder that is due now has nothing to remind of.
+        reminders = max(episode.mails - 1, _reminders_due(episode, rules, now))
+        email = _email(account, profile, address or "", upcoming, 0)
+        outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
+        return _ProfileStep(_reminded(episode, mail_id, reminders, upcoming), ((mail_id, email),), (outcome,))
     due = next_reminder(episode, rules.reminders)
     if due is None:
         reason = "The user was asked to connect the profile again, and reminded, before this event came."

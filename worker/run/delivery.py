@@ -12,7 +12,7 @@ from worker.bootstrap import Services
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
 from worker.ledger.vault import VaultError
-from worker.mail.compose import read_back
+from worker.mail.compose import read_back, recipient_of
 from worker.mail.smtp import MailError
 
 #: How long one task sends emails; the rest wait for the next wake-up.
@@ -44,8 +44,9 @@ def send_mails(services: Services) -> int:
 
 
 def _send(services: Services, mail: QueuedMail) -> bool:
+    message = read_back(mail.message)
     try:
-        services.mailer.send(read_back(mail.message))
+        services.mailer.send(message)
     except MailError as error:
         if error.permanent:
             reason = f"An email could not be delivered: {error}"
@@ -55,7 +56,7 @@ def _send(services: Services, mail: QueuedMail) -> bool:
                 services.ledger.now(),
                 detail={"reason": reason, "mail_id": mail.mail_id},
             )
-            services.outbox.refused(mail.mail_id, outcome)
+            services.outbox.refused(mail.mail_id, outcome, recipient_of(message))
             log.error("mail.refused", mail_id=mail.mail_id, sub=mail.sub, reason=str(error))
             return False
         wait = error.retry_after or min(

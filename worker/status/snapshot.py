@@ -14,6 +14,7 @@ from worker.broker.queues import known_queue_lengths
 from worker.diagnosis.model import Cause
 from worker.ledger.figures import Figures, Spent, Starting, read_figures
 from worker.ledger.keys import Keys
+from worker.text.amounts import spoken
 
 #: A sweep is late when this many intervals plus this much time have passed since the last one.
 LATE_SWEEPS, LATE_BY = 3, timedelta(seconds=10)
@@ -71,12 +72,23 @@ class Status(Figures):
 
     @property
     def last_sweep_seconds(self) -> float | None:
-        """How long ago the last sweep was."""
+        """How long ago the last sweep was; below 0 if the server's clock was set back since."""
         return _seconds_since(self.last_sweep_at, self.at)
 
     def sweep_is_late(self, every: timedelta) -> bool:
-        """Whether beat, or a worker for its ticks, is missing."""
-        return self.last_sweep_at is None or self.at - self.last_sweep_at > LATE_SWEEPS * every + LATE_BY
+        """Whether beat, or a worker for its ticks, is missing; no age can be below 0."""
+        ago = self.last_sweep_seconds
+        return ago is None or not -1 <= ago <= (LATE_SWEEPS * every + LATE_BY).total_seconds()
+
+    @property
+    def last_sweep(self) -> str:
+        """When the last sweep was, in words."""
+        ago = self.last_sweep_seconds
+        if ago is None:
+            return "never"
+        if ago < -1:
+            return f"{spoken(-ago)} ahead of the server's clock, which was set back"
+        return f"{spoken(max(0.0, ago))} ago"
 
     @property
     def by_cause(self) -> Mapping[Cause, int]:
@@ -95,6 +107,7 @@ class Status(Figures):
             "parked": self.parked,
             "due": self.due,
             "leased": self.leased,
+            "without_token": self.without_token,
             "dead_letters": self.dead_letters,
             "oldest_pending_seconds": self.oldest_pending_seconds,
             "soonest_start": _rfc3339(self.soonest_start),
@@ -149,7 +162,7 @@ def _starting(starting: Starting) -> dict[str, Any]:
 
 
 def _seconds_since(moment: datetime | None, now: datetime) -> float | None:
-    return None if moment is None else max(0.0, (now - moment).total_seconds())
+    return None if moment is None else (now - moment).total_seconds()
 
 
 def _rfc3339(moment: datetime | None) -> str | None:

@@ -56,7 +56,8 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
         since = f"by an operator {spoken(status.at - status.paused_since)} ago; to end it: reconciler resume"
         yield "paused", since, False
     yield "settled", f"{status.assigned:,} assigned, {status.closed:,} closed", True
-    yield "accounts", f"{status.due:,} due, {status.leased:,} being looked at", True
+    owing = f", {status.without_token:,} waiting for an access token" if status.without_token else ""
+    yield "accounts", f"{status.due:,} due, {status.leased:,} being looked at{owing}", not owing
     yield "budget", *_budget(status)
     refused = f", {status.mail_refused:,} refused" if status.mail_refused else ""
     yield "mail", f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}", not refused
@@ -86,10 +87,8 @@ def _budget(status: Status) -> tuple[str, bool]:
 
 
 def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
-    if status.last_sweep_seconds is None:
-        return "never: is beat running?", False
     late = status.sweep_is_late(sweep_every)
-    return f"{spoken(status.last_sweep_seconds)} ago" + (": is beat running?" if late else ""), not late
+    return status.last_sweep + (": is beat running?" if late else ""), not late
 
 
 def _next(status: Status) -> Iterator[Text]:

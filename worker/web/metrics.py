@@ -109,6 +109,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
         ("budget_paused_seconds", "Time left of a pause after a 429.", paused),
         ("due_accounts", "Accounts with something to look at now.", status.due),
         ("leased_accounts", "Accounts being looked at.", status.leased),
+        ("accounts_without_token", "Accounts that wait for an access token.", status.without_token),
         ("oldest_pending_seconds", "Age of the oldest pending event.", status.oldest_pending_seconds),
         ("soonest_start_seconds", "Time until the next start among pending events.", soonest),
         ("dead_letters", "Dead letters kept.", status.dead_letters),

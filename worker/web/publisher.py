@@ -9,7 +9,8 @@ from typing import Any
 
 from celery import Celery
 
-from config.celery import celery_config, is_redis
+from config.celery import celery_config
+from config.redis_url import is_redis
 from config.settings import Settings
 from worker.outage import BrokerAway, why
 

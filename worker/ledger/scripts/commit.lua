@@ -4,8 +4,10 @@
 --   events     { field, next look and SHA-1 of the record as claimed, 'keep', 'settle' or 'drop', new value,
 --              outcomes, the notice that the look used ('' for none) or false if it left notices alone,
 --              dead letter or false, { counter of how long it took, milliseconds } if settled or false }...
---   lost       SHA-1 of the credentials that Cronofy refused, if it did: if the account was connected again
+--   about      SHA-1 of the credentials that the change is about, if it is: if the account was connected again
 --              meanwhile, the whole change is void
+--   lost       true if Cronofy refused them
+--   token      what is now known of the access token in them, if that changes
 --   memo       of the account, if it changes
 --   check_channel  true to check its notification channel next
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
@@ -17,8 +19,8 @@ local sub, token, change = ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])
 if redis.call('HGET', LEASES, sub) ~= token then return false end
 local now, account, settled, refused = now_ms(), account_key(sub), settled_key(sub), {}
 
-if change.lost and redis.sha1hex(redis.call('HGET', account, 'credentials') or '') ~= change.lost then
-  end_lease(sub, now)
+if change.about and redis.sha1hex(redis.call('HGET', account, 'credentials') or '') ~= change.about then
+  if change.done then end_lease(sub, now) end
   return { {}, 1 }
 end
 
@@ -32,6 +34,11 @@ local function publish(outcomes)
 end
 
 if change.lost then redis.call('HSET', account, 'standing', 'lost') end
+if change.token then
+  -- Already stored: the answer was lost, and the client sent the command again, which must not ask twice.
+  if redis.call('HGET', account, 'token') == change.token then change.outcomes = {} end
+  redis.call('HSET', account, 'token', change.token)
+end
 if change.memo then redis.call('HSET', account, 'memo', change.memo) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
 publish(change.outcomes)

@@ -4,13 +4,17 @@
 -- P is RECONCILER_KEY_PREFIX. SUB is an account's id, unchanged and always last, so that no two ids share a key.
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
 --
+--   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger,
+--                              random). Written by workers; never changed, but for a newer layout.
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), last_notice (when a notification was last about one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
 --                              the channel was last known to be as recorded), channel_due (when to check it;
---                              absent if that happens only with the events).
---                              Written by connect; memo and standing by commit; credentials also by a
+--                              absent if that happens only with the events), token (of an account whose
+--                              application gives its access tokens: SHA-1 of the credentials, when it
+--                              lapses, when to ask for the next or nothing once asked; between spaces).
+--                              Written by connect; memo, standing and token by commit; credentials also by a
 --                              token refresh; last_notice by nudge; the channel fields by channel, check_channel
 --                              and commit, and by notification when one came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
@@ -32,29 +36,32 @@
 --   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed
 --                              stays until the next sweep.
 --   P:oldest           zset    SUB by when its oldest pending event was tracked
+--   P:owing            zset    SUB by when its access token lapsed: it has something to look at, and the application
+--                              was asked for the next token
 --   P:leases           hash    SUB -> the token of its lease; absent while it is handed over to a task
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
 --   P:freed:SUB        list    one entry for each of them once the lease has ended; a minute
---   P:woken:SUB        string  an urgent look at the account was woken a moment ago; 1.5 s
---   P:waking:SUB       string  another one comes when this expires; seconds
+--   P:woken:SUB        string  until when no other urgent look at the account is woken; 1.5 s
+--   P:waking:SUB       string  when another one comes; seconds
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
 --   P:outbox           zset    mail id by when to send it (or try again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
---   P:refused:ID       string  when a mail server refused an email for good, so that explain can say so; 30 days
+--   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
+--                              explain can say so and another address can get it; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault). Never trimmed; until replayed or dropped.
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some
 --                              named in worker/ledger/tallies.py
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
---   P:slot             string  a sweep ran a moment ago; nearly one tick
+--   P:slot             string  when the slot ends that a sweep took; nearly one tick
 --   P:swept            string  when the last sweep moved what was due
 --   P:backlog          stream  pending events by cause, every five minutes for a day (fields: each cause's number,
 --                              unless its count is 0, and pending for the total). Written and trimmed by sweeps.
 --   P:sampled          string  the newest sample is less than five minutes old; until it is not
 --   P:workers          zset    a worker's report (JSON: name, queues) by when it last came; a minute
---   P:resuming         string  looks that the budget broke off will be woken in a moment; until then
+--   P:resuming         string  when looks that the budget broke off will be woken; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, to one application (client id) at
 --                              one origin; worker/cronofy/budget.lua lists the related keys
 --   P:budgets          set     the P:budget:PLACE of every place that was ever called
@@ -84,7 +91,7 @@ local COUNTERS = P .. ':counters'
 local function notices_key(sub) return P .. ':notices:' .. sub end
 local function letters_key(sub) return P .. ':letters:' .. sub end
 
-local STARTS, OLDEST = P .. ':starts', P .. ':oldest'
+local STARTS, OLDEST, OWING = P .. ':starts', P .. ':oldest', P .. ':owing'
 
 -- Next look, start, when it was tracked, cause. A damaged value is due at once, so that a look sets it aside.
 local function header(value)
@@ -185,7 +192,16 @@ local function index(key, sub, at)
   if at < FAR then redis.call('ZADD', key, at, sub) else redis.call('ZREM', key, sub) end
 end
 
--- Update the indexes of starts and ages. Returns the nearest next look, and the soonest start of a due event.
+-- When the access token that the application gave lapses, and when to ask for the next (nil once asked). Nothing if
+-- other credentials were stored since.
+local function token_times(sub, token)
+  local of, lapses, asks = string.match(token or '', '^(%x+) (%d+) (%d*)$')
+  if of and of == redis.sha1hex(redis.call('HGET', account_key(sub), 'credentials') or '') then
+    return tonumber(lapses), tonumber(asks)
+  end
+end
+
+-- Update the indexes of starts and ages. Returns the nearest next look, the soonest start of a due event, and of any.
 local function reindex(sub, now)
   local nearest, soonest, starts, oldest = FAR, FAR, FAR, FAR
   for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
@@ -198,16 +214,29 @@ local function reindex(sub, now)
   end
   index(STARTS, sub, starts)
   index(OLDEST, sub, oldest)
-  return nearest, soonest
+  return nearest, soonest, starts
 end
 
 -- Put an account that nobody holds where its events say it belongs: waiting, ready or neither.
 local function place(sub, now)
   displace(sub)
-  local nearest, soonest = reindex(sub, now)
+  local nearest, soonest, starts = reindex(sub, now)
   if is_lost(sub) then return end
+  local channel_due, token = unpack(redis.call('HMGET', account_key(sub), 'channel_due', 'token'))
+  local lapses, asks
+  if token then
+    lapses, asks = token_times(sub, token)
+    local lapsed = lapses and lapses <= now
+    index(OWING, sub, lapsed and not asks and nearest < FAR and lapses or FAR)
+    -- A channel cannot be checked without a token.
+    if lapsed then channel_due = nil end
+  end
+  -- The next token is asked for only while something needs it; then it is as urgent as what it is for.
+  if asks and nearest < FAR then
+    nearest = math.min(nearest, asks)
+    if asks <= now then soonest = starts end
+  end
   -- A channel is never urgent: it is checked when no meeting is waiting.
-  local channel_due = redis.call('HGET', account_key(sub), 'channel_due')
   if channel_due then nearest = math.min(nearest, tonumber(channel_due)) end
   if nearest <= now then
     local at = soonest < FAR and turn(soonest, nearest) or nearest + DAY

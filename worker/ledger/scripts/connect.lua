@@ -1,20 +1,47 @@
--- Store an account's credentials, and wake it if it was lost.
--- ARGV: P, sub, profile, data centre, credentials, outcome, keep
+-- Store an account's credentials, and wake it if it was lost, or waited for the application's next access token or
+-- for a user whose address is another now.
+-- ARGV: P, sub, profile (what is not given is nil, and stays as it was), data centre, credentials, outcome, keep,
+-- token or ''
 local sub, key = ARGV[2], account_key(ARGV[2])
 local now, standing, center = now_ms(), redis.call('HGET', key, 'standing'), center_of(sub)
 if center ~= ARGV[4] then displace(sub) end
-redis.call('HSET', key, 'profile', ARGV[3], 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
-if standing ~= 'active' then
-  local events = events_key(sub)
-  -- Events tracked before the first connect keep their planned first look.
-  if standing == 'lost' then
-    local all = redis.call('HGETALL', events)
-    for i = 1, #all, 2 do
-      if not is_parked(all[i + 1]) then redis.call('HSET', events, all[i], due_at(all[i + 1], now)) end
-    end
+local lapsed, asks = token_times(sub, redis.call('HGET', key, 'token'))
+local waited = lapsed and lapsed <= now and not asks
+
+local former = redis.call('HGET', key, 'profile')
+local readable, known = pcall(cmsgpack.unpack, former or '')
+local given = cmsgpack.unpack(ARGV[3])
+if readable and type(known) == 'table' then
+  for _, name in ipairs({ 'email', 'name' }) do
+    if given[name] == nil then given[name] = known[name] end
   end
+end
+-- Written out, since a table would drop what is nil.
+local profile = '\130' .. cmsgpack.pack('email', given.email, 'name', given.name)
+-- Users who were asked to connect a profile may not have been reached at the former address.
+local read, memo = pcall(cmsgpack.unpack, redis.call('HGET', key, 'memo') or '')
+local asked = read and type(memo) == 'table' and type(memo[1]) == 'table' and next(memo[1])
+local readdressed = asked and readable and type(known) == 'table' and given.email ~= known.email
+redis.call('HSET', key, 'profile', profile, 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
+if ARGV[8] ~= '' then
+  redis.call('HSET', key, 'token', ARGV[8])
+else
+  redis.call('HDEL', key, 'token')
+  redis.call('ZREM', OWING, sub)
+end
+-- Events tracked before the first connect keep their planned first look.
+if standing == 'lost' or waited or readdressed then
+  local events = events_key(sub)
+  local all = redis.call('HGETALL', events)
+  for i = 1, #all, 2 do
+    if not is_parked(all[i + 1]) then redis.call('HSET', events, all[i], due_at(all[i + 1], now)) end
+  end
+end
+if standing ~= 'active' then
   add_outcome(ARGV[6], ARGV[7])
   count('outcome:account_connected', 1)
 end
-if standing ~= 'active' or center ~= ARGV[4] then place_unless_leased(sub, now) end
+if standing ~= 'active' or center ~= ARGV[4] or lapsed or ARGV[8] ~= '' or readdressed then
+  place_unless_leased(sub, now)
+end
 return 1

@@ -46,6 +46,7 @@ return {
   { 'at', now },
   { 'counters', redis.call('HGETALL', COUNTERS) },
   { 'due', due() },
+  { 'without_token', redis.call('ZCARD', OWING) },
   { 'leased', redis.call('ZCOUNT', LEASED, '(' .. now, '+inf') },
   { 'dead_letters', redis.call('XLEN', LETTERS) },
   { 'oldest', redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES') },

@@ -9,6 +9,7 @@ end
 displace(sub)
 redis.call('ZREM', STARTS, sub)
 redis.call('ZREM', OLDEST, sub)
+redis.call('ZREM', OWING, sub)
 redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
 redis.call('HDEL', CLAIMS, sub)

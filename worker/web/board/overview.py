@@ -28,6 +28,7 @@ OUTCOMES = {
     OutcomeType.CLOSED: "closed",
     OutcomeType.ACCOUNT_LOST: "account lost",
     OutcomeType.ACCOUNT_CONNECTED: "account connected",
+    OutcomeType.TOKEN_NEEDED: "next access token needed",
 }
 
 
@@ -116,11 +117,12 @@ def _attention(status: Status, settings: Settings) -> list[str]:
         left = spoken(status.budget.paused_until - status.at)
         found.append(f"Cronofy asked for a pause: no calls for {left}.")
     if status.sweep_is_late(settings.sweep_every):
-        ago = status.last_sweep_seconds
-        last = f"The last sweep was {spoken(ago)} ago" if ago is not None else "There has never been a sweep"
-        found.append(f"{last}: is beat running?")
+        found.append(f"Last sweep: {status.last_sweep}. Is beat running?")
     if not status.workers:
         found.append("No worker was seen in the last 30 s.")
+    if status.without_token:
+        waiting = amount(status.without_token, "account waits", "accounts wait")
+        found.append(f"{waiting} for an access token: the application has to give the next one.")
     if status.dead_letters:
         found.append(f"{amount(status.dead_letters, 'dead letter')} to look at: reconciler dead-letters.")
     if status.mail_refused:

@@ -1,0 +1,25 @@
+"""What commands print, on any terminal or pipe."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import Any
+
+
+def escape_the_unshowable() -> None:
+    """Let both streams escape what their encoding does not have, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON as readable as standard output can show it: escaped to ASCII if anything in it cannot be."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text

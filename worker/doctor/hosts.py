@@ -1,0 +1,31 @@
+"""Which hosts do what, so that a host is not blamed for what it never does."""
+
+from __future__ import annotations
+
+from socket import gethostname
+
+from redis.exceptions import RedisError
+
+from config.celery import Queues
+from config.settings import Settings
+from worker.doctor.servers import PATIENCE
+from worker.ledger.connection import connect_once
+from worker.ledger.figures import read_figures
+from worker.ledger.keys import Keys
+
+#: The queues whose tasks call Cronofy: only to send mail takes no call.
+CALLING = ("urgent", "intake", "looks")
+#: What to do about a warning that is one only because of `done_elsewhere`.
+ELSEWHERE = "run the doctor on the host of such a worker, too"
+
+
+def done_elsewhere(settings: Settings, *queues: str) -> bool:
+    """Whether workers take from these of our queues, and none on this host; False if nobody can tell."""
+    try:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
+            consumers = read_figures(redis, Keys(settings.key_prefix)).consumers
+    except RedisError:
+        return False
+    names = [getattr(Queues.of(settings.key_prefix), queue) for queue in queues]
+    hosts = {host for name in names for host in consumers.get(name, ())}
+    return bool(hosts) and gethostname() not in hosts
