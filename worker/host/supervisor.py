@@ -73,7 +73,7 @@ class Crew:
     def run(self) -> None:
         """Start every child, restart any that dies or is stuck, and stop all when a signal asks for it."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-            if not is_ignored(number):
+            if number != signal.SIGHUP or not is_ignored(number):
                 signal.signal(number, self._end)
         try:
             self.start()
