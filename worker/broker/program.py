@@ -8,6 +8,7 @@ import sys
 from typing import Any, Final
 
 import structlog
+from billiard import pool
 from celery.apps import worker
 from celery.platforms import EX_FAILURE, EX_OK
 from celery.signals import worker_shutting_down
@@ -16,6 +17,10 @@ from worker.host.supervisor import is_ignored
 
 #: How long the end of a worker may take beyond the time limit of a task.
 LAST_SECONDS: Final = 5.0
+
+#: After a lost connection, a process of the pool may wait at its end for word that its results arrived,
+#: which never comes: by default for half a minute.
+pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
 
 log = structlog.get_logger()
 
