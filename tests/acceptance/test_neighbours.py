@@ -16,6 +16,7 @@ from tests.acceptance.processes import Child, run_command
 from tests.acceptance.shop import ran, running_shop
 from tests.waiting import wait_until
 
+CONFIG = Path(__file__).parents[2] / "deploy/flower"
 #: Short, so that messages of others would soon be taken for those of a dead worker of ours.
 LIMITS = {"LOOK_TIMEOUT": "2", "HTTP_TIMEOUT": "2", "TASK_TIME_LIMIT": "3", "VISIBILITY_TIMEOUT": "4"}
 
@@ -55,16 +56,22 @@ def test_a_stock_celery_on_the_same_database_runs_each_of_its_tasks_once(fleet: 
     }
 
 
+def _inspected(fleet: Fleet, home: Path, *options: str) -> set[str]:
+    """The first parts of the names of the workers that answer `celery inspect ping`."""
+    command = [sys.executable, "-m", "celery", "--broker", fleet.redis_url, *options, "inspect", "ping"]
+
+    def answered() -> list[str]:
+        found = subprocess.run([*command, "--json"], cwd=home, capture_output=True, text=True, check=False)
+        return list(json.loads(found.stdout or "{}"))
+
+    # A busy machine may need more than one question.
+    workers = wait_until(answered, 30, 0, what="an answer") or []
+    return {re.split("[@-]", worker)[0] for worker in workers}
+
+
 def test_remote_control_reaches_only_ones_own_workers(fleet: Fleet, shop: Path) -> None:
-    with (
-        Celery("shop", broker=fleet.redis_url, set_as_current=False) as stock,
-        Celery("operator", broker=fleet.redis_url, set_as_current=False) as ours,
-    ):
-        ours.conf.control_exchange = "reconciler"
-        for app, names in ((stock, {"celery"}), (ours, {"reconciler"})):
-            # A busy machine may need more than one question.
-            answered = wait_until(app.control.inspect(timeout=2).ping, 30, 0, what="an answer") or {}
-            assert {re.split("[@-]", name)[0] for name in answered} == names
+    assert _inspected(fleet, shop) == {"celery"}
+    assert _inspected(fleet, CONFIG, "--config", "celeryconfig") == {"reconciler"}
 
 
 def test_doctor_names_what_else_lives_on_the_database(fleet: Fleet, shop: Path) -> None:
