@@ -32,6 +32,7 @@ _NEIGHBOURS = "tests/acceptance/test_neighbours.py"
 _URL = "tests/unit/test_redis_url.py"
 _REPLIES = "tests/integration/test_mail_replies.py"
 _ADDRESSES = "tests/integration/test_mail_addresses.py"
+_ENDINGS = "tests/faults/test_endings.py"
 _EMBEDDED = "tests/integration/test_embedded.py"
 
 ROWS: tuple[Row, ...] = (
@@ -158,31 +159,40 @@ ROWS: tuple[Row, ...] = (
         "A worker ends because of an error",
         "exit code 0, so that a supervisor which restarts on failure left it",
         "exit code 1",
+        (f"{_ENDINGS}::test_a_worker_that_fails_says_so_by_its_exit_code",),
     ),
     Row(
         "A terminal is closed (SIGHUP)",
         "the worker started itself again, out of reach of what had started it",
         "as SIGTERM: it finishes its tasks and ends with exit code 0",
+        (
+            f"{_ENDINGS}::test_a_worker_asked_to_end_exits_with_0",
+            f"{_ENDINGS}::test_a_closed_terminal_ends_up",
+        ),
     ),
     Row(
         "A worker is asked to end while a process of its pool hangs",
         "it waited for ever",
         "it ends soon after the tasks' time limit, with exit code 1 and the place where it hung",
+        (f"{_ENDINGS}::test_a_worker_that_cannot_end_is_ended",),
     ),
     Row(
         "A process of `up` hangs",
         "it stayed",
         "it is killed and started again",
+        (f"{_ENDINGS}::test_up_restarts_what_is_stuck",),
     ),
     Row(
         "`up` is a container's first process and a worker is killed",
         "its pool's processes stayed as zombies",
         "they are reaped",
+        (f"{_ENDINGS}::test_up_reaps_what_others_leave_behind",),
     ),
     Row(
         "A second `up` in the same data directory",
         "it worked on the first one's server, which ended with the first",
         "refused, with the pid of the first",
+        (f"{_EMBEDDED}::test_a_second_start_is_refused",),
     ),
     Row(
         "A mail server that wants a full name in EHLO",
