@@ -73,6 +73,7 @@ SITUATIONS = (
     ),
     Situation("two reads, the second one wider, do not show the event", request(), Missing()),
     Situation("the event is deleted", request(), seen(deleted=True)),
+    Situation("the event is cancelled", request(), seen(cancelled=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
     Situation("its start has passed", request(), seen(at(NOW - MINUTE))),
     Situation("its profile is in UserInfo, disconnected", request(), seen(), EXPIRED),

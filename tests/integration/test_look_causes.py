@@ -122,3 +122,25 @@ def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: 
     assert ["include_deleted" in q for q in queries] == [False, True]
     assert ["from=" in q for q in queries] == [True, False]
     assert world.writes() == []
+
+
+@pytest.mark.parametrize("trouble", [None, "removed", "disconnected"])
+def test_a_cancelled_event_is_closed_and_left_alone(begin: Begin, trouble: str | None) -> None:
+    """Whatever is wrong with its profile, it is not written, and no email mentions it."""
+    world = begin(escalation_email="ops@example.org")
+    world.track("off")
+    world.control.cancel_event(world.calendar_id, "off")
+    if trouble == "removed":
+        world.control.remove_profile(world.sub, world.profiles[0])
+    if trouble == "disconnected":
+        world.track("on")
+        world.control.disconnect_profile(world.sub, world.profiles[0])
+        assert world.look("on")["cause"] == "credentials_expired"
+
+    answer = world.look("off")
+
+    assert (answer["state"], answer["cause"], answer["certainty"]) == ("closed", "event_gone", "certain")
+    assert answer["evidence"] == ["Cronofy shows the event as cancelled."]
+    assert world.types() == ["relink_requested"] * (trouble == "disconnected") + ["closed"]
+    assert world.writes() == []
+    assert all(b"Interview off" not in mail.message for mail in world.mails())

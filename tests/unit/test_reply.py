@@ -74,8 +74,8 @@ NO_ACCESS = (
     "Please connect the account, and we will pick up its meetings automatically.",
 )
 NO_LONGER_THERE = (
-    "This meeting is no longer in the calendar, so no link is created for it.",
-    "If it is still going to happen, please create it again.",
+    "This meeting was cancelled or is no longer in the calendar, so no link is created for it.",
+    "If it is still going to happen, please restore it or create it again.",
 )
 OVERDUE = (
     "The Zoom link for this meeting has been in preparation since Mon 30 Nov 2026, 06:00 (UTC), and we have "

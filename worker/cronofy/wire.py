@@ -41,6 +41,8 @@ class _Event(_Wire):
     end: Any = None
     summary: StrictStr | None = None
     deleted: StrictBool = False
+    #: Of its values only ``cancelled`` matters, and nothing says that there will be no others.
+    status: Any = None
     conferencing: _Conferencing | None = None
     created: StrictStr | None = None
     event_uid: StrictStr | None = None
@@ -121,6 +123,7 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
             end=parse_event_time(event.end, tzid),
             summary=event.summary,
             deleted=event.deleted,
+            cancelled=event.status == "cancelled",
             join_url=conferencing.join_url or None,
             provider_name=conferencing.provider_name,
             pending=conferencing.pending,

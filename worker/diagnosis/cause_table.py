@@ -117,12 +117,12 @@ TABLE: Mapping[Cause, Row] = {
     Cause.EVENT_GONE: Row(
         number=8,
         label="event is gone",
-        wrong="the event was deleted or cannot be found",
+        wrong="the event was deleted or cancelled, or cannot be found",
         done="closes it; never creates it again",
         support="Ask whether the meeting was cancelled.",
         reply=(
-            "This meeting is no longer in the calendar, so no link is created for it.",
-            "If it is still going to happen, please create it again.",
+            "This meeting was cancelled or is no longer in the calendar, so no link is created for it.",
+            "If it is still going to happen, please restore it or create it again.",
         ),
     ),
     Cause.UNEXPLAINED: Row(

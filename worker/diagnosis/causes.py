@@ -57,6 +57,8 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
         )
     if sighting.deleted:
         return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
+    if sighting.cancelled:
+        return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as cancelled.")
     if sighting.join_url:
         return _assigned(sighting)
     start = sighting.start or request.start

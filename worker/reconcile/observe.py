@@ -105,6 +105,6 @@ def _take(
 
 def undecided(sighting: Seen | Missing, now: datetime) -> bool:
     """Whether the read alone leaves the event undecided, so UserInfo is needed."""
-    if isinstance(sighting, Missing) or sighting.deleted or sighting.join_url:
+    if isinstance(sighting, Missing) or sighting.deleted or sighting.cancelled or sighting.join_url:
         return False
     return sighting.start is None or sighting.start.instant > now
