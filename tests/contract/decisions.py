@@ -83,6 +83,12 @@ SITUATIONS = (
     Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),
     Situation("UserInfo lists no conferencing profiles at all", request(), seen(), userinfo(listed=False)),
     Situation("`conferencing_failing` was notified, without a subtype", FAILING, seen(), CONNECTED),
+    Situation(
+        "the same past GRACE, with less than ESCALATE_BEFORE left to its start, or past ESCALATE_AFTER",
+        request(age=HOUR, notice=failing()),
+        SOON,
+        CONNECTED,
+    ),
     Situation("`conferencing_failing` was notified with `missing_meeting_url`", NO_URL, seen(), CONNECTED),
     Situation(
         "it asked for `integrated`; its calendar's own profile is disconnected", OWN, seen(), OWN_LAPSED

@@ -259,6 +259,14 @@ ROWS: list[tuple[str, Case, str, str]] = [
         "yet.",
         f"Nothing needs to be done, as it is tried again until it works; {SOONEST}",
     ),
+    (
+        "an outage that lasts",
+        case(looked_at(tracked(age=30 * HOUR), profiles=CONNECTED, notice=failing())),
+        "Zoom has been unable to create links since Tue 1 Dec 2026, 11:55 (UTC), so this meeting has none "
+        "yet.",
+        "It is tried again until it works, and our team is alerted; please have another way to meet ready in "
+        "case there is no link by Fri 11 Dec 2026, 12:00 (UTC).",
+    ),
     ("account lost", case(OLD, lost=True), *NO_ACCESS),
     (
         "access token owed",

@@ -97,9 +97,10 @@ TABLE: Mapping[Cause, Row] = {
         number=6,
         label="service is failing",
         wrong="the conferencing service is failing; Cronofy keeps trying",
-        done="waits",
+        done="waits; escalates once if it lasts too long or the event is about to start",
         support="Point the customer to the service's status page. Nothing else helps.",
-        operator="Nothing: Cronofy keeps trying.",
+        operator="Nothing: Cronofy keeps trying. If the service works again, ask Cronofy's support.",
+        person="nothing; once it is escalated, offers another way to meet",
     ),
     Cause.ACCOUNT_UNAUTHORIZED: Row(
         number=7,

@@ -233,6 +233,8 @@ def conclude(
         draft.add_outcome(OutcomeType.CLOSED, {})
     elif diagnosis.cause is Cause.PROVIDER_OUTAGE:
         draft.notify_once(OutcomeType.DELAYED, diagnosis.detail)
+        if diagnosis.remedy is Remedy.ESCALATE:
+            draft.escalate_once(" ".join(diagnosis.evidence), "overdue")
     elif diagnosis.remedy is Remedy.ESCALATE:
         draft.escalate_once(" ".join(diagnosis.evidence))
     if write:
