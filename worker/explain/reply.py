@@ -13,6 +13,7 @@ from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.explain.case import Case, Delivery
 from worker.ledger.records import Obstacle, from_ms
+from worker.reconcile.relinks import is_postponed
 
 Reply = tuple[str, str]
 
@@ -76,6 +77,11 @@ def _expired(case: Case) -> Reply:
             return why, _waiting(case, "Nothing needs to be done, as the link is created automatically")
         sending = f"Our next check will email a link to reconnect {service}"
         return why, _waiting(case, sending, "it is due")
+    if is_postponed(episode):
+        return why, (
+            "Several such emails were sent within a day, so the one with a link to reconnect "
+            f"{service} follows as soon as a day has passed."
+        )
     if episode.obstacle:
         return why, _UNSENDABLE[episode.obstacle].format(service=service)
     if case.delivery is Delivery.REFUSED:

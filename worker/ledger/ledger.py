@@ -27,6 +27,7 @@ from worker.ledger.packing import (
     fingerprint,
     pack_channel,
     pack_event,
+    pack_mailed,
     pack_memo,
     pack_token,
     readable_events,
@@ -243,6 +244,7 @@ class Ledger:
                     for event in change.events
                 ],
                 "memo": pack_memo(change.memo) if change.memo else False,
+                "mailed": pack_mailed(change.mailed) if change.mailed else False,
                 "about": fingerprint(credentials) if change.lost or change.token else False,
                 "lost": change.lost,
                 "token": pack_token(change.token, credentials) if change.token else False,

@@ -254,13 +254,23 @@ class Episode:
     """A profile's time of being disconnected, from the first relink email until it is connected again."""
 
     started_at: int
-    #: Emails so far, counting the first one and missed reminders; 0 if none could be sent.
+    #: Emails so far, counting the first one and missed reminders; 0 if none could be sent, or none yet.
     mails: int
     mail_ids: tuple[str, ...]
     #: The events that the emails listed: (calendar_id, event_id).
     events: tuple[tuple[str, str], ...]
     #: Why no email could be sent.
     obstacle: Obstacle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mailed:
+    """The relink emails that an account's user got lately, whatever became of their episodes."""
+
+    #: (at, profile_id) of each, oldest first.
+    sent: tuple[tuple[int, str], ...] = ()
+    #: The episodes that ended, by profile: one that lapses again soon goes on in the same.
+    over: Mapping[str, Episode] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +338,7 @@ class Account:
     email: str | None = None
     name: str | None = None
     memo: Memo = Memo()
+    mailed: Mailed = Mailed()
     #: When a notification was last about one of its events.
     last_notice_at: datetime | None = None
     #: None if never checked.

@@ -161,7 +161,7 @@ class Looker:
         account = replace(session.account, memo=_remember(lease.account.memo, profiles, readings.read))
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         # Nothing begins or ends without a UserInfo.
-        relinks = RelinkPlan(account.memo.episodes)
+        relinks = RelinkPlan(account.memo.episodes, account.mailed)
         if profiles:
             events = self._affected(work)
             asked = [mail_id for e in account.memo.episodes.values() for mail_id in e.mail_ids[-1:]]
@@ -192,6 +192,7 @@ class Looker:
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
             memo=replace(account.memo, episodes=relinks.episodes),
+            mailed=relinks.mailed if relinks.mailed != account.mailed else None,
             outcomes=relinks.outcomes,
             mails=mails,
             cancel=relinks.cancel,
