@@ -16,7 +16,8 @@ from worker.diagnosis.schedule import first_look
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
 from worker.intake.push_notifications import PushNotification, read_notification
 from worker.ledger.leases import Lease
-from worker.ledger.ledger import Credentials
+from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.lookup import events_of
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 
@@ -144,7 +145,14 @@ def _make_due(
     if push.interaction is not None:
         notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
     if calendar_id is not None:
-        return ledger.nudge(sub, EventKey(calendar_id, event_id), notice)
-    keys = [stored.event.key for stored in ledger.pending(sub) if stored.event.key.event_id == event_id]
-    taken = [ledger.nudge(sub, key, notice) for key in keys]
+        keys = [EventKey(calendar_id, event_id)]
+    else:
+        keys = [key for key in events_of(ledger, sub) if key.event_id == event_id]
+    taken = [_taken_up(ledger, sub, key, notice) for key in keys]
     return any(taken)
+
+
+def _taken_up(ledger: Ledger, sub: str, key: EventKey, notice: bytes) -> bool:
+    """Make the event due, also if it was closed: it may have been moved or restored."""
+    ledger.reopen(sub, key)
+    return ledger.nudge(sub, key, notice)

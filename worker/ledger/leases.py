@@ -30,6 +30,8 @@ class Lease:
     unended: int = 0
     #: Stored values that are not records.
     damaged: tuple[Damaged, ...] = ()
+    #: Settled events that were closed as past within a day; one may have been moved to the future.
+    past: tuple[Stored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

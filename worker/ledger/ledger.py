@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgpack
 from redis import Redis
 
+from worker.diagnosis.model import Seen
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.keys import Keys
@@ -157,6 +158,14 @@ class Ledger:
         """Make a parked event due again as `event`; false if it changed meanwhile."""
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
 
+    def reopen(self, sub: str, key: EventKey, seen: Seen | None = None) -> bool:
+        """Take up a closed event again, as just `seen`, due at once; false if it is not closed."""
+        closed = self.find_closed(sub, key)
+        if closed is None:
+            return False
+        event = closed.event.reopened(self.now(), seen)
+        return bool(self.run("reopen", sub, key.field, closed.fingerprint, pack_event(event)))
+
     # Reading.
 
     def account(self, sub: str) -> Account:
@@ -178,6 +187,11 @@ class Ledger:
     def find_pending(self, sub: str, key: EventKey) -> Stored | None:
         """A pending event of the account; None if it is settled or not tracked."""
         return self._find(self.keys.events(sub), key)
+
+    def find_closed(self, sub: str, key: EventKey) -> Stored | None:
+        """A closed event of the account; None if it is assigned, pending or not tracked."""
+        settled = None if self.find_pending(sub, key) else self._find(self.keys.settled(sub), key)
+        return settled if settled and settled.event.was_closed else None
 
     def stored_value(self, sub: str, key: EventKey) -> bytes | None:
         """A pending event's stored value, readable or not."""
@@ -239,7 +253,9 @@ class Ledger:
                         _packed(event.outcomes),
                         lease.notices.get(event.field, b"") if event.notice_taken else False,
                         event.dead_letter.packed(self.vault) if event.dead_letter else False,
-                        SETTLES.entry(to_ms(lease.now) - event.after.tracked_at) if event.settle else False,
+                        SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
+                        if event.settle and not event.before.event.was_closed
+                        else False,
                     ]
                     for event in change.events
                 ],
@@ -350,11 +366,13 @@ class Ledger:
         return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, notices, claims = answer
+        now, sub_bytes, account, events, notices, claims, closed = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
-        return Lease(sub, token, from_ms(now), stored, pending, dict(_pairs(notices)), claims - 1, damaged)
+        past, _ = readable_events(_pairs(closed))
+        noticed = dict(_pairs(notices))
+        return Lease(sub, token, from_ms(now), stored, pending, noticed, claims - 1, damaged, past)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal, get_args
 
 from worker.diagnosis.causes import INDIRECT
-from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, Notice, Request, Seen
+from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, Notice, Request, Seen, State
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
@@ -148,6 +148,11 @@ class TrackedEvent:
         return Cause(name) if name else None
 
     @property
+    def was_closed(self) -> bool:
+        """The last look found it past or gone; if it is pending, somebody asked about it since."""
+        return self.last is not None and self.last["state"] == State.CLOSED
+
+    @property
     def waits_for(self) -> str | None:
         """The profile it waits for: the one that the last look blamed, or the one it asked for."""
         if self.cause is Cause.CREDENTIALS_EXPIRED and self.last:
@@ -216,6 +221,11 @@ class TrackedEvent:
     def asked_again(self, now: datetime) -> TrackedEvent:
         """This record with the wait restarted: another profile was set, or its own was connected again."""
         return replace(self, asked_at=to_ms(now), interval=None, notice=None, notified=())
+
+    def reopened(self, now: datetime, seen: Seen | None = None) -> TrackedEvent:
+        """This closed record, taken up again as just `seen`: its wait restarts, and it is due at once."""
+        event = self.saw(seen, now) if seen else self
+        return replace(event.asked_again(now), next_look=to_ms(now))
 
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
         """This record with what a notification said; a repeat keeps the first one's time.

@@ -20,6 +20,8 @@ class Readings:
     """What a look read; an event in neither `sightings` nor `problems` was not read."""
 
     sightings: dict[EventKey, Seen | Missing] = field(default_factory=dict)
+    #: All that the first read showed, as on the wire.
+    shown: Mapping[EventKey, dict[str, Any]] = field(default_factory=dict)
     #: None if the events were not read: the sightings are then what we remembered.
     read: LastRead | None = None
     #: Events that could not be read, and why.
@@ -53,7 +55,7 @@ def observe(
         if plan.waited_for <= set(readings.userinfo.profiles.disconnected):
             readings.sightings = {event.key: event.remembered for event in due}
             return readings
-    items = _read(session, due, plan, readings)
+    items = readings.shown = _read(session, due, plan, readings)
     unseen = [event for event in due if event.key not in items]
     _take(readings, items, [event for event in due if event.key in items])
     _take(readings, items, [event for event in others if event.key in items])

@@ -227,10 +227,13 @@ def conclude(
     pause = next_pause(interval_of(event), policy, notices_arrive=notices_arrive)
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
     draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at))
+    if event.was_closed and judged.seen and diagnosis.state is not State.CLOSED:
+        draft.add_outcome(OutcomeType.REOPENED, {})
     if diagnosis.state is State.ASSIGNED:
         _add_assigned(draft, event)
     elif diagnosis.state is State.CLOSED:
-        draft.add_outcome(OutcomeType.CLOSED, {})
+        if not event.was_closed:
+            draft.add_outcome(OutcomeType.CLOSED, {})
     elif diagnosis.cause is Cause.PROVIDER_OUTAGE:
         draft.notify_once(OutcomeType.DELAYED, diagnosis.detail)
         if diagnosis.remedy is Remedy.ESCALATE:

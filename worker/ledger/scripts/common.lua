@@ -19,10 +19,12 @@
 --                              token refresh; last_notice by nudge; the channel fields by channel, check_channel
 --                              and commit, and by notification when one came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
---                              value: HEADER .. packed record, deflated. Written by track and commit;
+--                              value: HEADER .. packed record, deflated. Written by track, reopen and commit;
 --                              nudge only brings the next look forward.
 --   P:settled:SUB      hash    assigned and closed events, in the same form; the header's next look is when
 --                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
+--   P:past:SUB         zset    the settled events that were closed as past within a day, by when: looks that read anyway
+--                              see whether one was moved to the future. Written by commit; a day.
 --   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by
 --                              the event's field. Written by nudge, removed by the next look's commit.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
@@ -73,6 +75,8 @@
 local P = ARGV[1]
 local HEADER = 25
 local FAR = 9e15
+-- The number of the cause `event_in_past`.
+local IN_PAST = 4
 -- The "next look" of a parked event, which has none and gets none from notifications.
 local PARKED = 9.1e15
 
@@ -84,6 +88,7 @@ end
 local function account_key(sub) return P .. ':account:' .. sub end
 local function events_key(sub) return P .. ':events:' .. sub end
 local function settled_key(sub) return P .. ':settled:' .. sub end
+local function past_key(sub) return P .. ':past:' .. sub end
 
 local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
 local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'

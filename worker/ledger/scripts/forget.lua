@@ -13,5 +13,5 @@ redis.call('ZREM', OWING, sub)
 redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
 redis.call('HDEL', CLAIMS, sub)
-redis.call('DEL', account_key(sub), settled_key(sub), notices_key(sub), letters_key(sub))
+redis.call('DEL', account_key(sub), settled_key(sub), past_key(sub), notices_key(sub), letters_key(sub))
 return 1
