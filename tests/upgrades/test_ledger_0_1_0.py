@@ -106,7 +106,7 @@ def test_all_that_is_sealed_can_be_opened(ledger: Ledger, server: str) -> None:
     settings = load_settings(redis_url=server, **SETTINGS)
     opened = {sub: ledger.open_credentials(ledger.account(sub)) for sub in READ["tokens"]}
     waiting: Any = ledger.redis.zrange(ledger.keys.outbox, 0, -1)
-    mails = [read_back(ledger.vault.open(_message(ledger, mail.decode()))) for mail in waiting]
+    mails = [read_back(ledger.vault.open(_message(ledger, mail.decode()), "mail")) for mail in waiting]
     letters = [as_json(kept, redaction_of(settings)) for kept in ledger.dead_letters]
     [finding] = examine(settings, {"vault keys": CHECKS["vault keys"]})[-1:]
 

@@ -71,6 +71,7 @@ class Keys:
     mail = _KeyOf("mail")
     refused = _KeyOf("refused")  # by mail
     dead_letters = _Key("dead-letters")
+    forgotten = _Key("forgotten")
 
     # The fleet.
     counters = _Key("counters")

@@ -18,6 +18,7 @@ from redis import Redis
 
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
+from worker.ledger.forgotten import Tombstones
 from worker.ledger.keys import Keys
 from worker.ledger.layout import identity_of
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
@@ -43,6 +44,7 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
+from worker.ledger.sealed import place_of_credentials, place_of_mail
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 from worker.ledger.wakeups import Wakeups
@@ -87,6 +89,7 @@ class Ledger:
         scripts = Scripts(redis, self.keys)
         self.run = scripts.run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
+        self.forgotten = Tombstones(redis, self.keys, vault)
         self.outcomes = OutcomeStream(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
@@ -118,7 +121,7 @@ class Ledger:
         """
         profile, now = msgpack.packb({"email": email, "name": name}), self.now()
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
-        sealed = self.seal_credentials(credentials)
+        sealed = self.seal_credentials(sub, credentials)
         token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
         self.run("connect", sub, profile, data_center, sealed, outcome.to_json(), self.outcomes_keep, token)
 
@@ -247,7 +250,10 @@ class Ledger:
                 "lost": change.lost,
                 "token": pack_token(change.token, credentials) if change.token else False,
                 "outcomes": _packed(change.outcomes),
-                "mails": [[mail.mail_id, self.vault.seal(mail.message)] for mail in change.mails],
+                "mails": [
+                    [mail.mail_id, self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub))]
+                    for mail in change.mails
+                ],
                 "cancel": list(change.cancel),
                 "check_channel": change.check_channel,
                 "keep_ms": self._keep_ms,
@@ -289,21 +295,21 @@ class Ledger:
         """The account's tokens, decrypted; None if it was never connected."""
         if account.credentials is None:
             return None
-        return Credentials(**json.loads(self.vault.open(account.credentials)))
+        return Credentials(**json.loads(self.vault.open(account.credentials, *place_of_credentials(account.sub))))
 
     def keep_credentials(self, account: Account, credentials: Credentials) -> bytes | None:
         """Store refreshed tokens; returns them sealed; None if the account was connected again meanwhile."""
-        sealed = self.seal_credentials(credentials)
+        sealed = self.seal_credentials(account.sub, credentials)
         kept = self.run("credentials", account.sub, fingerprint(account.credentials or b""), sealed)
         return sealed if kept else None
 
-    def seal_credentials(self, credentials: Credentials) -> bytes:
-        """The tokens, encrypted by the vault."""
+    def seal_credentials(self, sub: str, credentials: Credentials) -> bytes:
+        """The account's tokens, encrypted by the vault."""
         plain = {"refresh_token": credentials.refresh_token, "access_token": credentials.access_token}
         if credentials.refresh_token is None:
             # Releases that know only refresh tokens take this for damaged: they neither refresh nor lose it.
             del plain["refresh_token"]
-        return self.vault.seal(json.dumps(plain).encode())
+        return self.vault.seal(json.dumps(plain).encode(), *place_of_credentials(sub))
 
     # Steering.
 

@@ -49,22 +49,6 @@ def events(ledger: Ledger) -> Iterator[list[tuple[str, EventKey]]]:
             ]
 
 
-def some_sealed(ledger: Ledger, most: int) -> list[bytes]:
-    """A sample of what the vault sealed: the credentials of up to `most` accounts, and one email.
-
-    The accounts that have waited longest are the likeliest to be sealed with an old key.
-    """
-    keys = ledger.keys
-    subs = cast("list[bytes]", ledger.redis.zrange(keys.oldest, 0, most - 1))
-    mails = cast("list[bytes]", ledger.redis.zrange(keys.outbox, 0, 0))
-    with ledger.redis.pipeline(transaction=False) as pipeline:
-        for sub in subs:
-            pipeline.hget(keys.account(sub.decode()), "credentials")
-        for mail in mails:
-            pipeline.hget(keys.mail(mail.decode()), "message")
-        return [value for value in pipeline.execute() if value is not None]
-
-
 def _ids(ledger: Ledger, key_of: Callable[[str], str]) -> Iterator[list[str]]:
     """The ids that have such a key, one step of the server's scan at a time."""
     cursor, head = 0, key_of("")

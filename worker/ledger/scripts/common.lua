@@ -5,7 +5,8 @@
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
 --
 --   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger,
---                              random). Written by workers; never changed, but for a newer layout.
+--                              random). Written by workers; never changed, but for a newer layout. Also tombstones:
+--                              the key of P:forgotten, sealed by the vault.
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), last_notice (when a notification was last about one of its events),
@@ -51,7 +52,9 @@
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
---                              the vault). Never trimmed; until replayed or dropped.
+--                              the vault; at, when it was kept, if it was sealed anew since). Never trimmed;
+--                              until replayed or dropped, or the account is forgotten.
+--   P:forgotten        zset    a keyed hash of each forgotten account's SUB by when that was; a year
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some
 --                              named in worker/ledger/tallies.py
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
