@@ -147,7 +147,7 @@ def _fill(size: Size) -> None:
 
     for chunk in progress(_chunks(size), f"Connecting {size.accounts:,} accounts", transient=True):
         # A pipeline, which the ledger itself does not use: filling is not measured.
-        _run_many(size, "connect", map(connected, chunk))
+        _run_many(size, "connect", [connected(n) for n in chunk])
     with_accounts = _used_memory(size)
     far = datetime.now(UTC) + 6 * RECHECK
     for chunk in progress(_chunks(size), f"Filling {what}", transient=True):

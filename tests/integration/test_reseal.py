@@ -1,4 +1,4 @@
-"""Vault keys can be taken away: everything is sealed anew, and doctor knows when nothing needs the old one."""
+"""Vault keys can be taken away: all is sealed anew, and doctor knows when nothing needs the old one."""
 
 from __future__ import annotations
 
@@ -120,8 +120,13 @@ def test_everything_opens_with_the_newest_key_alone(
     ran = run(redis_url, prefix, "--json")
 
     assert json.loads(ran.stdout) == {
-        **{"tombstones": 0, "emails": 1, "dead_letters": 2, "credentials": 2},
-        **{"channels": 0, "shut": 0, "busy": 0},
+        "tombstones": 0,
+        "emails": 1,
+        "dead_letters": 2,
+        "credentials": 2,
+        "channels": 0,
+        "shut": 0,
+        "busy": 0,
     }
     after = a_ledger(redis, prefix, NEW)
     assert after.open_credentials(after.account("acc")) == Credentials("refresh", "access")
@@ -136,7 +141,7 @@ def test_everything_opens_with_the_newest_key_alone(
     assert letters["bad"].letter.kwargs == {"refresh_token": "refused"}
     parked = letters["parked"]
     assert (parked.letter.traceback, parked.letter.record) == ("Traceback", b"\x00broken")
-    assert redis.hget(after.keys.letters("acc"), KEY.field.decode()) == parked.letter_id.encode()  # type: ignore[arg-type]
+    assert redis.hget(after.keys.letters("acc"), KEY.field.decode()) == parked.letter_id.encode()
 
 
 @pytest.mark.usefixtures("before")
@@ -180,7 +185,7 @@ def test_a_channels_address_is_checked_if_an_older_key_made_it(
     url = "https://hooks.example.com"
     for sub, vault in (("acc", Vault([OLD])), ("lent", Vault([NEW]))):
         channel = NotificationChannel("chn", Callbacks(url, vault).of(sub))
-        redis.hset(before.keys.account(sub), "channel", pack_channel(channel))  # type: ignore[arg-type]
+        redis.hset(before.keys.account(sub), "channel", pack_channel(channel))
 
     ran = run(redis_url, prefix, webhook_url=url)
 
@@ -208,7 +213,8 @@ def test_nothing_sealed_opens_elsewhere(before: Ledger, redis: Redis) -> None:
 
 def _of_task(redis: Redis, ledger: Ledger, task: str) -> bytes:
     """The newest letter, but of another task."""
-    [(_, fields)] = redis.xrevrange(ledger.keys.dead_letters, count=1)  # type: ignore[misc]
+    entries: Any = redis.xrevrange(ledger.keys.dead_letters, count=1)
+    [(_, fields)] = entries
     former = b"conferencing.connect_account"
     return bytes(fields[b"letter"]).replace(b"\xbc" + former, bytes([0xA0 + len(task)]) + task.encode())
 

@@ -44,7 +44,8 @@ def reseal(as_json: bool) -> None:
             nonlocal seen, channels
             seen += len(step)
             accounts = [each.name for each in step if each.kind is Kind.CREDENTIALS]
-            channels += sum(_moves(ledger, callbacks, sub) for sub in accounts) if callbacks else 0
+            if callbacks:
+                channels += sum(_moves(ledger, callbacks, sub) for sub in accounts)
             progress.update(task, advance=SCANNED_AT_A_TIME, seen=seen)
 
         done = reseal_all(ledger, settings.lease, advance)
@@ -58,7 +59,7 @@ def reseal(as_json: bool) -> None:
             click.echo(f"{amount(channels, 'notification channel')} will move to a new address.")
     if shut:
         what = "is opened by no key" if shut == 1 else "are opened by no key"
-        click.echo(f"{shut:,} {what}: put the key back that sealed them, or connect the accounts.", err=True)
+        click.echo(f"{shut:,} {what}: put that key back, or connect the accounts again.", err=True)
     if busy:
         click.echo(f"{amount(busy, 'account')} could not be sealed anew yet: repeat the command.", err=True)
     if shut or busy:
@@ -70,7 +71,7 @@ def _callbacks(settings: Settings, ledger: Ledger) -> Callbacks | None:
 
 
 def _moves(ledger: Ledger, callbacks: Callbacks, sub: str) -> bool:
-    """Have the account's channel checked if its address was made with an older key; returns whether it was."""
+    """Have the account's channel checked if an older key made its address; returns whether one did."""
     channel = ledger.account(sub).channel
     if channel is None or channel.channel_id is None or channel.callback_url == callbacks.of(sub):
         return False

@@ -1,7 +1,7 @@
 """Tombstones: which accounts were forgotten, without saying who they were.
 
-Each is a keyed hash of the account's id. The key is random, and sealed by the vault, so that it outlives any vault
-key; without it nobody can try ids against the hashes.
+Each is a keyed hash of the account's id. The key is random, and sealed by the vault, so that it outlives any
+vault key; without it nobody can try ids against the hashes.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 from redis import Redis
 
 from worker.ledger.keys import Keys
+from worker.ledger.records import to_ms
 from worker.ledger.vault import Vault, VaultError
 
 #: How long a tombstone is kept.
@@ -31,17 +32,15 @@ class Tombstones:
     keys: Keys
     vault: Vault
 
-    def add(self, sub: str) -> None:
-        """Note that this account was forgotten, now."""
-        seconds, micros = cast("tuple[int, int]", self.redis.time())
-        now = seconds * 1000 + micros // 1000
+    def add(self, sub: str, now: datetime) -> None:
+        """Note that this account was forgotten now, and remove what is older than `KEPT_FOR`."""
         with self.redis.pipeline() as pipeline:
-            pipeline.zadd(self.keys.forgotten, {self._hash(sub, self._key() or self._new_key()): now})
-            pipeline.zremrangebyscore(self.keys.forgotten, "-inf", now - KEPT_FOR.total_seconds() * 1000)
+            pipeline.zadd(self.keys.forgotten, {self._hash(sub, self._key() or self._new_key()): to_ms(now)})
+            pipeline.zremrangebyscore(self.keys.forgotten, "-inf", to_ms(now - KEPT_FOR))
             pipeline.execute()
 
     def has(self, sub: str) -> bool:
-        """Whether this account was forgotten within `KEPT_FOR`; false, too, if no vault key can tell any more."""
+        """Whether this account was forgotten; false, too, if no vault key can tell any more."""
         key = self._key()
         return key is not None and self.redis.zscore(self.keys.forgotten, self._hash(sub, key)) is not None
 

@@ -44,6 +44,7 @@ class Keys:
     events = _KeyOf("events")
     settled = _KeyOf("settled")
     notices = _KeyOf("notices")
+    heard = _KeyOf("heard")
     letters = _KeyOf("letters")
     wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")

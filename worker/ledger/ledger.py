@@ -23,7 +23,7 @@ from worker.ledger.keys import Keys
 from worker.ledger.layout import identity_of
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
 from worker.ledger.lua import Scripts
-from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
     pack_channel,
@@ -48,6 +48,9 @@ from worker.ledger.sealed import place_of_credentials, place_of_mail
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 from worker.ledger.wakeups import Wakeups
+
+#: A notification that came before, longer ago than this, says nothing new: somebody replays it.
+REPLAYED_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,14 @@ class Ledger:
         token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
         self.run("connect", sub, profile, data_center, sealed, outcome.to_json(), self.outcomes_keep, token)
 
-    def forget(self, sub: str) -> None:
-        """Erase an account with its credentials, events and unsent mail."""
-        self.run("forget", sub)
+    def forget(self, sub: str, outcome: str = "") -> None:
+        """Erase an account with its credentials, events and unsent mail; `outcome` (JSON) reports it."""
+        self.run("forget", sub, outcome, self.outcomes_keep)
+
+    def report_erasure(self, sub: str, channel_id: str) -> None:
+        """Report, once, that the account's erasure was requested over this channel, and not carried out."""
+        outcome = erasure_requested(sub, self.now(), forgotten=False)
+        self.run("erasure", sub, channel_id, outcome.to_json(), self.outcomes_keep)
 
     def track(self, sub: str, event: TrackedEvent) -> None:
         """Start watching an event; tracking it again replaces the record."""
@@ -137,12 +145,16 @@ class Ledger:
         """Stop watching an event; returns whether it was known."""
         return bool(self.run("untrack", sub, key.field))
 
-    def nudge(self, sub: str, key: EventKey, notice: bytes = b"") -> bool:
+    def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
 
-        `notice` is what a notification said about it (`pack_notice`), kept for the look.
+        `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
+        `body` first came more than `REPLAYED_AFTER` ago.
         """
-        return bool(self.run("nudge", sub, key.field, notice))
+        heard = fingerprint(body.encode())[:16]
+        return bool(
+            self.run("nudge", sub, key.field, notice, heard, int(REPLAYED_AFTER.total_seconds() * 1000))
+        )
 
     def take_notification(self, sub: str, channel_id: str | None = None, *, due: bool = True) -> bool:
         """Take a notification about a whole account; with `due`, all its pending events become due now.
@@ -295,7 +307,9 @@ class Ledger:
         """The account's tokens, decrypted; None if it was never connected."""
         if account.credentials is None:
             return None
-        return Credentials(**json.loads(self.vault.open(account.credentials, *place_of_credentials(account.sub))))
+        return Credentials(
+            **json.loads(self.vault.open(account.credentials, *place_of_credentials(account.sub)))
+        )
 
     def keep_credentials(self, account: Account, credentials: Credentials) -> bytes | None:
         """Store refreshed tokens; returns them sealed; None if the account was connected again meanwhile."""

@@ -10,6 +10,8 @@ from worker.ledger.records import EventKey
 
 #: How many keys the server scans in one step of a search.
 SCANNED_AT_A_TIME = 2000
+#: How Celery's keys for results begin, in the ledger's Redis.
+RESULT = "celery-task-meta-"
 
 
 def is_known(ledger: Ledger, sub: str) -> bool:
@@ -49,12 +51,23 @@ def events(ledger: Ledger) -> Iterator[list[tuple[str, EventKey]]]:
             ]
 
 
+def results(ledger: Ledger) -> Iterator[list[bytes]]:
+    """The keys of all tasks' results, in steps like those of `accounts`."""
+    yield from _scan(ledger, f"{RESULT}*")
+
+
 def _ids(ledger: Ledger, key_of: Callable[[str], str]) -> Iterator[list[str]]:
     """The ids that have such a key, one step of the server's scan at a time."""
-    cursor, head = 0, key_of("")
+    head = key_of("")
+    for found in _scan(ledger, key_of("*")):
+        yield [key.decode().removeprefix(head) for key in found]
+
+
+def _scan(ledger: Ledger, pattern: str) -> Iterator[list[bytes]]:
+    cursor = 0
     while True:
-        after, found = ledger.redis.scan(cursor, match=key_of("*"), count=SCANNED_AT_A_TIME)
-        yield [key.decode().removeprefix(head) for key in cast("list[bytes]", found)]
+        after, found = ledger.redis.scan(cursor, match=pattern, count=SCANNED_AT_A_TIME)
+        yield cast("list[bytes]", found)
         cursor = int(after)
         if cursor == 0:
             return

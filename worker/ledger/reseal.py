@@ -80,8 +80,8 @@ def reseal(ledger: Ledger, patience: timedelta, advance: Callable[[list[Sealed]]
     """Seal everything with the newest key and for its place; returns how many of each kind were.
 
     Also counted are "shut" (no key opens it, or not there) and "busy" (the account was held by looks, or
-    changed, for all of `patience`): those are left. What is done already is skipped, so a run that was ended can
-    simply be repeated. `advance` is told of each step.
+    changed, for all of `patience`): those are left. What is done already is skipped, so a run that was ended
+    can simply be repeated. `advance` is told of each step.
     """
     done: Counter[str] = Counter()
     busy: dict[str, Sealed] = {}

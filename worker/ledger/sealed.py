@@ -14,5 +14,5 @@ def place_of_mail(mail_id: str, sub: str) -> tuple[str, ...]:
 
 
 def place_in_letter(task: str, part: str) -> tuple[str, ...]:
-    """A part of a dead letter ("kwargs", "traceback" or "record"): its payload can be sent to this task alone."""
+    """A part of a dead letter ("kwargs", "traceback" or "record"): it can be replayed only to this task."""
     return "letter", task, part

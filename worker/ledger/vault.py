@@ -1,9 +1,9 @@
 """The vault: encrypts secrets before they reach Redis (Fernet, with rotatable keys).
 
-What is sealed is bound to its place, such as an account and a field, so that whoever can write to Redis cannot
-move it to another. A Fernet token has eight signed bytes for the time of sealing, which nobody here needs: they
-hold a keyed hash of the place. Releases that bind nothing open such a token all the same, and a token of theirs,
-known by a real time in these bytes, opens in any place.
+What is sealed is bound to its place, such as an account and a field, so that whoever can write to Redis
+cannot move it to another. A Fernet token has eight signed bytes for the time of sealing, which nobody here
+needs: they hold a keyed hash of the place. Releases that bind nothing open such a token all the same, and a
+token of theirs, known by a real time in these bytes, opens in any place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BOUND = 1 << 63
 
 
 class VaultError(Exception):
-    """A sealed value cannot be opened with any vault key that is set, or not here; `permanent` until it can."""
+    """A sealed value cannot be opened: no vault key that is set fits, or its place does not."""
 
     permanent = True
     retry_after = None
@@ -79,12 +79,14 @@ class Vault:
             except InvalidToken:
                 continue
             if mark & _BOUND and mark != key.mark(place):
-                raise VaultError("A stored secret is not where it was sealed: somebody moved it within Redis.")
+                raise VaultError(
+                    "A stored secret is not where it was sealed: somebody moved it within Redis."
+                )
             return plain
         raise VaultError(
             "A stored secret cannot be read with any key in RECONCILER_VAULT_KEYS: "
             "put back the key that was in use when it was stored."
-        )
+        ) from None
 
     def fit(self, sealed: bytes, *place: str) -> Fit:
         """How a sealed value stands to the keys and to this place, without decrypting it."""

@@ -14,7 +14,8 @@
 --                              the channel was last known to be as recorded), channel_due (when to check it;
 --                              absent if that happens only with the events), token (of an account whose
 --                              application gives its access tokens: SHA-1 of the credentials, when it
---                              lapses, when to ask for the next or nothing once asked; between spaces).
+--                              lapses, when to ask for the next or nothing once asked; between spaces),
+--                              erasure (the channel over which its erasure was requested and reported).
 --                              Written by connect; memo, standing and token by commit; credentials also by a
 --                              token refresh; last_notice by nudge; the channel fields by channel, check_channel
 --                              and commit, and by notification when one came over it. Until forgotten.
@@ -25,6 +26,9 @@
 --                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
 --   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by
 --                              the event's field. Written by nudge, removed by the next look's commit.
+--   P:heard:SUB        hash    when each notification about a pending event was first heard (packed: milliseconds by
+--                              the start of the body's SHA-1), by the event's field. Written by nudge; kept with
+--                              the events.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Written by commit;
 --                              kept with the events.
@@ -92,6 +96,7 @@ local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
 local COUNTERS = P .. ':counters'
 
 local function notices_key(sub) return P .. ':notices:' .. sub end
+local function heard_key(sub) return P .. ':heard:' .. sub end
 local function letters_key(sub) return P .. ':letters:' .. sub end
 
 local STARTS, OLDEST, OWING = P .. ':starts', P .. ':oldest', P .. ':owing'
@@ -157,6 +162,7 @@ local function put_event(sub, field, value, old)
   elseif old then
     redis.call('HDEL', key, field)
     redis.call('HDEL', notices_key(sub), field)
+    redis.call('HDEL', heard_key(sub), field)
     redis.call('HDEL', letters_key(sub), field)
     left_calendars[calendar_of(field)] = true
   end
