@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from redis import Redis
 from structlog.testing import capture_logs
 
+from tests.acceptance.processes import environment, run_command
 from tests.integration.ledgers import claim
 from tests.integration.world import Begin, World
-from worker.cli import cli
 from worker.diagnosis.model import Cause
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, ConnectAccount
@@ -246,7 +245,7 @@ def test_a_tombstone_names_nobody_and_outlives_its_vault_key(world: World) -> No
 
 @pytest.mark.parametrize("connected_again", [False, True])
 def test_replaying_a_letter_of_a_forgotten_account_asks_first(
-    world: World, redis_url: str, prefix: str, connected_again: bool
+    world: World, redis_url: str, prefix: str, tmp_path: Path, connected_again: bool
 ) -> None:
     """It would bring the account back; if the application has done so already, nothing is asked."""
     ledger = world.services.ledger
@@ -256,21 +255,19 @@ def test_replaying_a_letter_of_a_forgotten_account_asks_first(
     if connected_again:
         accept.connect_account(world.services, ConnectAccount(sub=world.sub, refresh_token="r"))
     [key] = world.services.settings.vault_keys
-    env = {
-        "RECONCILER_REDIS_URL": redis_url,
-        "RECONCILER_KEY_PREFIX": prefix,
-        "RECONCILER_VAULT_KEYS": key.get_secret_value(),
-    }
+    env = environment(REDIS_URL=redis_url, KEY_PREFIX=prefix, VAULT_KEYS=key.get_secret_value())
 
-    def replay(*args: str) -> Any:
-        return CliRunner().invoke(cli, ["dead-letters", "replay", letter_id, *args], env=env)
+    def replay(*args: str) -> tuple[int, str, int]:
+        # In a process of its own, since the command configures Celery's application for good.
+        ran = run_command(tmp_path, env, "dead-letters", "replay", letter_id, *args)
+        return ran.returncode, ran.stderr, len(ledger.dead_letters)
 
     asked = replay()
 
     if connected_again:
-        assert (asked.exit_code, len(ledger.dead_letters)) == (0, 0), asked.output
+        assert asked == (0, "", 0)
         return
-    assert (asked.exit_code, len(ledger.dead_letters)) == (1, 1)
-    assert f"{world.sub} was forgotten" in asked.stderr
-    assert "--even-forgotten" in asked.stderr
-    assert (replay("--even-forgotten").exit_code, len(ledger.dead_letters)) == (0, 0)
+    assert asked[::2] == (1, 1)
+    assert f"{world.sub} was forgotten" in asked[1]
+    assert "--even-forgotten" in asked[1]
+    assert replay("--even-forgotten") == (0, "", 0)

@@ -13,11 +13,14 @@ from redis import Redis
 
 from config.settings import load_settings
 from tests.integration.ledgers import an_event, claim
+from tests.integration.world import Begin
 from worker.cli import cli
 from worker.cronofy.callbacks import Callbacks
 from worker.doctor import secrets
 from worker.doctor.examination import CHECKS
 from worker.doctor.finding import Finding, Health
+from worker.intake import accept
+from worker.intake.payloads import ConnectAccount
 from worker.ledger import reseal as resealing
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import Change, EventChange, Mail
@@ -192,6 +195,18 @@ def test_a_channels_address_is_checked_if_an_older_key_made_it(
     assert "1 notification channel will move" in ran.stdout
     assert before.account("acc").channel_due is not None
     assert before.account("lent").channel_due is None
+
+
+def test_connecting_again_replaces_what_cannot_be_opened(begin: Begin) -> None:
+    """Even if the message is delivered twice."""
+    world = begin()
+    ledger = world.services.ledger
+    ledger.redis.hset(ledger.keys.account(world.sub), "credentials", Fernet(OLD).encrypt(b"{}"))
+    account = ConnectAccount(sub=world.sub, refresh_token="again")
+
+    accept.connect_account(world.services, account, again=True)
+
+    assert ledger.open_credentials(ledger.account(world.sub)) == Credentials("again")
 
 
 def test_nothing_sealed_opens_elsewhere(before: Ledger, redis: Redis) -> None:

@@ -22,6 +22,7 @@ from worker.ledger.ledger import REPLAYED_AFTER, Credentials
 from worker.ledger.outcomes import erasure_requested
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
+from worker.ledger.vault import VaultError
 
 log = structlog.get_logger()
 
@@ -146,7 +147,10 @@ def _account_named(services: Services, push: PushNotification) -> str | None:
 def _holds(services: Services, account: ConnectAccount) -> bool:
     """Whether these credentials are stored, and Cronofy has not refused them."""
     stored = services.ledger.account(account.sub)
-    credentials = services.ledger.open_credentials(stored)
+    try:
+        credentials = services.ledger.open_credentials(stored)
+    except VaultError:
+        return False
     if stored.lost or credentials is None or credentials.refresh_token != account.refresh_token:
         return False
     # An access token that came with a refresh token may have been replaced by now.
