@@ -56,5 +56,8 @@ class Tombstones:
 
     def _new_key(self) -> bytes:
         """A key for a ledger that has none, or whose key was lost with a vault key."""
-        self.redis.hset(self.keys.about, "tombstones", self.vault.seal(secrets.token_bytes(32), *PLACE))
+        sealed = self.vault.seal(secrets.token_bytes(32), *PLACE)
+        # Another process may just have made one.
+        if not self.redis.hsetnx(self.keys.about, "tombstones", sealed) and self._key() is None:
+            self.redis.hset(self.keys.about, "tombstones", sealed)
         return cast("bytes", self._key())

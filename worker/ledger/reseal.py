@@ -84,33 +84,31 @@ def reseal(ledger: Ledger, patience: timedelta, advance: Callable[[list[Sealed]]
     can simply be repeated. `advance` is told of each step.
     """
     done: Counter[str] = Counter()
-    busy: dict[str, Sealed] = {}
+    busy: set[str] = set()
     for step in sealed_values(ledger):
-        for each in step:
-            fit = each.fit(ledger)
-            if fit is Fit.SHUT:
-                done["shut"] += 1
-            elif fit is not Fit.CURRENT:
-                if _replace(ledger, each):
-                    done[each.kind] += 1
-                elif each.kind is Kind.CREDENTIALS:
-                    busy[each.name] = each
+        busy |= {each.name for each in step if not _settle(ledger, each, done)}
         advance(step)
     end = time.monotonic() + patience.total_seconds()
     while busy and time.monotonic() < end:
-        for each in _credentials(ledger, list(busy)):
-            if each.fit(ledger) is Fit.CURRENT:
-                del busy[each.name]
-            elif _replace(ledger, each):
-                del busy[each.name]
-                done[each.kind] += 1
-        gone = set(busy) - {each.name for each in _credentials(ledger, list(busy))}
-        for sub in gone:
-            del busy[sub]
-        if busy:
-            time.sleep(PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS)
+        # One that was forgotten meanwhile is not among them.
+        again = _credentials(ledger, list(busy))
+        busy = {each.name for each in again if not _settle(ledger, each, done)}
     done["busy"] += len(busy)
     return done
+
+
+def _settle(ledger: Ledger, each: Sealed, done: Counter[str]) -> bool:
+    """Seal it anew if need be; false if that has to be tried again."""
+    fit = each.fit(ledger)
+    if fit is Fit.SHUT:
+        done["shut"] += 1
+    elif fit is not Fit.CURRENT:
+        if not _replace(ledger, each):
+            # Anything else is gone: only credentials are held, or change.
+            return each.kind is not Kind.CREDENTIALS
+        done[each.kind] += 1
+    return True
 
 
 def _replace(ledger: Ledger, each: Sealed) -> bool:
