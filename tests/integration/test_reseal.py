@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -167,6 +170,36 @@ def test_what_a_look_holds_waits_for_it(before: Ledger, redis: Redis, prefix: st
     assert (held["busy"], after["busy"], after["credentials"]) == (1, 0, 1)
     new = a_ledger(redis, prefix, NEW)
     assert new.open_credentials(new.account("acc")) == Credentials("refresh-2", "access-2")
+
+
+def test_no_token_is_lost_beside_looks_that_refresh(
+    begin: Begin, redis: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refresh gives another refresh token, so one that was lost would lose the account."""
+    monkeypatch.setattr(resealing, "PAUSE_SECONDS", 0.001)
+    world = begin(vault_keys=f"{OLD},{NEW}")
+    world.control.set_settings(rotate_refresh_tokens=True)
+    world.track()
+    both = a_ledger(redis, prefix, NEW, OLD)
+    over = threading.Event()
+    resealed: Counter[str] = Counter()
+
+    def keep_resealing() -> None:
+        while not over.is_set():
+            resealed.update(resealing.reseal(both, timedelta(seconds=5), lambda _: None))
+
+    with ThreadPoolExecutor(1) as beside:
+        running = beside.submit(keep_resealing)
+        try:
+            for _ in range(10):
+                world.control.expire_access_token(world.sub)
+                assert world.look()["cause"] == "generating"
+        finally:
+            over.set()
+        running.result(30)
+
+    assert (resealed["credentials"] > 3, resealed["busy"], resealed["shut"]) == (True, 0, 0)
+    assert not world.services.ledger.account(world.sub).lost
 
 
 @pytest.mark.usefixtures("before")
