@@ -80,9 +80,9 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
     port, password = _free_port(), secrets.token_urlsafe(24)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     config = data_dir / "embedded.conf"
-    with _naming(data_dir):
+    with naming(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_private(
+        write_private(
             config,
             "\n".join(
                 [
@@ -112,8 +112,8 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
     address = data_dir / "embedded.url"
     try:
         _wait_for(url, process, data_dir)
-        with _naming(data_dir):
-            _write_private(address, url)
+        with naming(data_dir):
+            write_private(address, url)
         yield url
     finally:
         address.unlink(missing_ok=True)
@@ -128,10 +128,10 @@ def with_embedded_keys(settings: Settings) -> Settings:
     if settings.vault_keys:
         return settings
     path = settings.data_dir / "vault.key"
-    with _naming(settings.data_dir):
+    with naming(settings.data_dir):
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
-            _write_private(path, Fernet.generate_key().decode())
+            write_private(path, Fernet.generate_key().decode())
         content = path.read_bytes()
     try:
         key = content.decode().strip()
@@ -145,7 +145,7 @@ def with_embedded_keys(settings: Settings) -> Settings:
 
 
 @contextlib.contextmanager
-def _naming(data_dir: Path) -> Iterator[None]:
+def naming(data_dir: Path) -> Iterator[None]:
     """Turn a fault of the directory or its disk into a sentence."""
     try:
         yield
@@ -162,7 +162,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read: all of it and on the disk, or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
