@@ -35,7 +35,7 @@ def guarded(redis_url: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "board.example.org"])
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "board.example.org", "[evil", ""])
 def test_loopback_opens_nothing(unset: str, path: str, host: str) -> None:
     """A proxy calls from here, by the name that it was given, and need not say for whom."""
     address = httpx.URL(unset)

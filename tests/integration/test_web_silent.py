@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 from tests.integration.served import notify, serving
 from tests.waiting import wait_until
 from worker.web import connection, crowd
+from worker.web.server import allow_open_files
 
 KEYS = Fernet.generate_key().decode()
 HEAD = b"POST /webhooks/cronofy HTTP/1.1\r\nHost: here\r\nContent-Length: 60000\r\n"
@@ -30,7 +31,8 @@ STOPPED = {
 
 @pytest.fixture(scope="module")
 def url(redis_url: str) -> Iterator[str]:
-    """The URL of what is served."""
+    """The URL of what is served, in a process that may have as many connections as the command's."""
+    allow_open_files()
     with serving(redis_url=redis_url, vault_keys=KEYS, key_prefix="silent") as url:
         yield url
 

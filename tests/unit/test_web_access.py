@@ -100,6 +100,14 @@ def test_a_browser_stays_signed_in_for_a_time(access: Access, clock: Clock) -> N
     assert access.board(signed_in) == 401
 
 
+def test_a_password_for_a_proxy_harms_nobody_who_is_signed_in(access: Access) -> None:
+    """Proxies pass on what was meant for them; it is no wrong token then."""
+    asked = request(cookie=f"{COOKIE}={access.session()}", authorization=basic("the proxy's own password"))
+
+    assert [access.board(asked) for _ in range(2 * TRIES)] == [None] * 2 * TRIES
+    assert access.sign_in(request(), TOKEN) is None
+
+
 @pytest.mark.parametrize(
     "forge",
     [
@@ -137,6 +145,15 @@ def test_tries_from_one_network_count_together(access: Access) -> None:
 
     assert answers == [401] * TRIES + [429]
     assert access.sign_in(request("2001:db8:0:1::1"), TOKEN) is None
+
+
+def test_ipv4_addresses_do_not_count_together(access: Access) -> None:
+    """Not even where they come in over IPv6."""
+    for _ in range(TRIES):
+        access.sign_in(request("::ffff:10.0.0.8"), "a wrong one")
+
+    assert [access.sign_in(request(f"::ffff:10.0.0.{n}"), TOKEN) for n in (8, 9)] == [429, None]
+    assert access.sign_in(request("10.0.0.8"), TOKEN) == 429
 
 
 def test_addresses_are_remembered_within_bounds(access: Access) -> None:

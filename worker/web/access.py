@@ -56,10 +56,11 @@ class Access:
         return f"{until}.{self._seal(until)}"
 
     def _refusal(self, request: Request, tokens: list[str]) -> int | None:
+        # First, since what else a browser sends may be meant for a proxy before us.
+        if self._is_session(request.cookies.get(COOKIE, "")):
+            return None
         given = _credentials(request)
-        if given is not None:
-            return self._try(request, given, tokens)
-        return None if self._is_session(request.cookies.get(COOKIE, "")) else 401
+        return 401 if given is None else self._try(request, given, tokens)
 
     def _try(self, request: Request, given: str, tokens: list[str]) -> int | None:
         address, now = _address(request), self._clock()
@@ -124,7 +125,9 @@ def _address(request: Request) -> str:
         found = ip_address(host)
     except ValueError:
         return host
-    return str(int(found) >> 64) if isinstance(found, IPv6Address) else host
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
+    return host
 
 
 def _text(token: SecretStr | None) -> str:

@@ -48,7 +48,7 @@ def run(settings: Settings, host: str, port: int) -> None:
         # After its shutdown, uvicorn raises the signal again, which must then not kill us before we log.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        _allow_open_files()
+        allow_open_files()
         server(app).run(sockets=[bound])
     log.info("serve.ended")
 
@@ -64,7 +64,7 @@ def _show_link(settings: Settings, host: str, port: int) -> None:
         log.info("serve.token_kept", file=str(file_of(settings.data_dir).absolute()))
 
 
-def _allow_open_files() -> None:
+def allow_open_files() -> None:
     """Take as many open files as we may have: many systems begin with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY:

@@ -65,8 +65,9 @@ class SignIn:
 
 def not_signed_in(status: int, request: Request) -> Response:
     """What is shown in place of a page: the form, with the page as where it leads."""
-    query = f"?{request.url.query}" if request.url.query else ""
-    return _form(status, request.url.path + query, WRONG[status] if status != 401 else "")
+    # Not from its URL, which begins with whatever host the request names.
+    path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+    return _form(status, f"{path}?{query}", WRONG[status] if status != 401 else "")
 
 
 def _form(status: int, then: str, wrong: str = "") -> Response:
