@@ -68,8 +68,11 @@ def healthy(url: str) -> bool:
 
 
 @pytest.mark.parametrize("sent", STOPPED.values(), ids=STOPPED)
-def test_others_are_served_beside_many_that_stopped(url: str, sent: bytes) -> None:
-    """The webhook and the probe, at once, although there are far more than requests at a time."""
+def test_others_are_served_beside_many_that_stopped(
+    url: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The webhook and the probe, at once, although there are far more than there may be."""
+    monkeypatch.setattr(connection, "MOST_CONNECTIONS", 512)
     with callers(url, 1200, sent):
         begun = time.monotonic()
         answers = [notify(url, json.dumps({"n": n}).encode()).status_code for n in range(20)]
@@ -116,6 +119,16 @@ def test_a_late_body_is_answered(url: str, monkeypatch: pytest.MonkeyPatch) -> N
         answer = caller.recv(65536)
 
     assert re.match(rb"HTTP/1.1 408 .*\r\nconnection: close\r\n", answer, re.DOTALL)
+
+
+def test_too_many_bodies_on_their_way_end_the_oldest(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are what takes memory. A whole one is taken all the same."""
+    monkeypatch.setattr(crowd, "MOST_BODIES", 2)
+    with callers(url, 3, STOPPED["half a body"]) as there:
+        wait_until(lambda: ended(there[0]), what="the end of the oldest")
+
+        assert [ended(caller) for caller in there] == [True, False, False]
+        assert notify(url, b"{}").status_code == 204
 
 
 def test_who_takes_no_answer_is_sent_away(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_SECONDS = 5.0
 #: The time for a client to take what it is sent, once the system's buffers are full.
 TAKE_SECONDS = 5.0
-#: With a body half sent in each, they take some 100 MiB.
-MOST_CONNECTIONS = 1024
+#: With half a head in each, they take some 70 MiB.
+MOST_CONNECTIONS = 2048
 #: How many go at once, since the search for them looks at all.
 AT_ONCE = 64
 #: Nobody goes earlier: what has been sent may not have been read yet.
@@ -46,19 +46,18 @@ class Worth(IntEnum):
 class _Deadline:
     """Ends a connection unless it is called off in time."""
 
-    def __init__(self, connection: Connection, seconds: float) -> None:
-        self._connection, self._seconds = connection, seconds
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
 
     def __bool__(self) -> bool:
         return self._timer is not None
 
-    def start(self) -> None:
+    def start(self, transport: asyncio.Transport) -> None:
         """Begin, unless it has begun before."""
         if self._timer is None:
             # Not closed in good order, for which the client would have to take what it was sent.
-            abort = self._connection.transport.abort
-            self._timer = self._connection.loop.call_later(self._seconds, abort)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
 
     def call_off(self) -> None:
         """End it, if it has begun."""
@@ -78,8 +77,8 @@ class Connection(H11Protocol):
         #: When it came, spoke first, or spoke after it was idle: on the loop's clock.
         self.since = self.loop.time()
         self._is_silent = True
-        self._head, self._take = _Deadline(self, HEAD_SECONDS), _Deadline(self, TAKE_SECONDS)
-        self._head.start()
+        self._head, self._take = _Deadline(HEAD_SECONDS), _Deadline(TAKE_SECONDS)
+        self._head.start(self.transport)
         if len(self.connections) > MOST_CONNECTIONS:
             self._make_room()
 
@@ -96,11 +95,11 @@ class Connection(H11Protocol):
         if self._is_in_request():
             self._head.call_off()
         else:
-            self._head.start()
+            self._head.start(self.transport)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._take.start()
+        self._take.start(self.transport)
 
     def resume_writing(self) -> None:
         self._take.call_off()

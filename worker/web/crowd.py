@@ -19,6 +19,8 @@ from worker.web.probes import HEALTH
 MOST_AT_A_TIME = 256
 #: The time for a body, from the end of the head.
 BODY_SECONDS = 5.0
+#: So many bodies may be on their way; one more, and the oldest is given up. What they hold is memory.
+MOST_BODIES = 512
 #: No task takes more.
 LARGEST_BODY = LARGEST_PAYLOAD
 #: Cronofy is not known to honour it, but a proxy or a person may.
@@ -35,6 +37,8 @@ class Crowd:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._inside = 0
+        #: The time of each body that is on its way, the oldest first.
+        self._bodies: dict[asyncio.Timeout, None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Whoever asks whether we live is never turned away, and has no body that we read.
@@ -42,8 +46,8 @@ class Crowd:
             await self._app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await _body(Request(scope, receive))
+            async with asyncio.timeout(BODY_SECONDS) as limit:
+                body = await self._whole_body(Request(scope, receive), limit)
         except ClientDisconnect:
             return
         except _TooLarge:
@@ -61,6 +65,20 @@ class Crowd:
             await self._app(scope, _given(body, receive), send)
         finally:
             self._inside -= 1
+
+    async def _whole_body(self, request: Request, limit: asyncio.Timeout) -> bytes:
+        """The body; too many at a time end the `limit` of the oldest."""
+        self._bodies[limit] = None
+        if len(self._bodies) > MOST_BODIES:
+            oldest = next(iter(self._bodies))
+            del self._bodies[oldest]
+            # One whose time is over cannot be given up again.
+            if not oldest.expired():
+                oldest.reschedule(0)
+        try:
+            return await _body(request)
+        finally:
+            self._bodies.pop(limit, None)
 
 
 async def _body(request: Request) -> bytes:

@@ -20,6 +20,7 @@ from worker.web.connection import Connection
 
 #: Longer than proxies usually keep an idle connection, so that none uses one that is closing.
 KEEP_ALIVE_SECONDS = 75
+LONGEST_HEAD = 32 * 1024
 #: For requests under way at SIGTERM; an answer takes a second or two at most.
 GRACE_SECONDS = 5
 #: Room for connections that come in all at once, before the oldest of them go.
@@ -86,6 +87,8 @@ def server(app: ASGIApp) -> uvicorn.Server:
             # Do not trust what a client says about its origin.
             proxy_headers=False,
             ws="none",
+            # For a head: each may take as much memory. The longest address has three ids.
+            h11_max_incomplete_event_size=LONGEST_HEAD,
             lifespan="on",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
