@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import resource
 import sys
 import time
@@ -38,6 +39,7 @@ PER_SECOND = 50
 HEALTH_EVERY = 0.1
 #: What a probe of a supervisor waits for at least.
 HEALTH_SECONDS = 1.0
+#: On average; each time another one, or all would come at once.
 BACK_AFTER = 1.0
 #: Longer than Cronofy waits.
 ANSWER_SECONDS = 10.0
@@ -171,6 +173,8 @@ async def _ask(url: str, sent: bytes, seconds: float) -> int:
 
 async def _stay(url: str, sent: bytes) -> None:
     """Open a connection, send this and no more, and open another one whenever it ends."""
+    # Not all at once, as they would not from as many machines.
+    await asyncio.sleep(random.uniform(0, 1.5))  # noqa: S311
     while True:
         with contextlib.suppress(OSError):
             reader, writer = await connect(url)
@@ -179,7 +183,7 @@ async def _stay(url: str, sent: bytes) -> None:
                 await reader.read()
             finally:
                 writer.close()
-        await asyncio.sleep(BACK_AFTER)
+        await asyncio.sleep(random.uniform(0.5, 1.5) * BACK_AFTER)  # noqa: S311
 
 
 async def _be_silent(url: str, silent: int, half_sent: int) -> None:
