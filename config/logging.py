@@ -83,8 +83,7 @@ class Redaction:
 def redaction_of(settings: Settings) -> Redaction:
     """Masks these settings' secrets and anything that looks like a secret."""
     secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
-    if settings.board_token is not None:
-        secrets.append(settings.board_token)
+    secrets += [token for token in (settings.board_token, settings.metrics_token) if token is not None]
     return Redaction([secret.get_secret_value() for secret in secrets])
 
 

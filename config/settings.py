@@ -159,6 +159,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Durations = Annotated[tuple[timedelta, ...], NoDecode, BeforeValidator(_durations)]
 HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
+Token = Annotated[SecretStr, BeforeValidator(_token)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
 VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
 
@@ -215,7 +216,8 @@ class Settings(BaseSettings):
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
-    board_token: Annotated[SecretStr, BeforeValidator(_token)] | None = None
+    board_token: Token | None = None
+    metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)

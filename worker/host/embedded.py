@@ -80,8 +80,8 @@ def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
     port, password = _free_port(), secrets.token_urlsafe(24)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
-    with _naming(data_dir):
-        _write_private(
+    with naming(data_dir):
+        write_private(
             config,
             "\n".join(
                 [
@@ -112,7 +112,7 @@ def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
     )
     log.close()
     try:
-        with _naming(data_dir):
+        with naming(data_dir):
             os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
         _wait_for(url, process, data_dir, address)
         yield url
@@ -129,10 +129,10 @@ def with_embedded_keys(settings: Settings) -> Settings:
     if settings.vault_keys:
         return settings
     path = settings.data_dir / "vault.key"
-    with _naming(settings.data_dir):
+    with naming(settings.data_dir):
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
-            _write_private(path, Fernet.generate_key().decode())
+            write_private(path, Fernet.generate_key().decode())
         content = path.read_bytes()
     try:
         key = content.decode().strip()
@@ -146,7 +146,7 @@ def with_embedded_keys(settings: Settings) -> Settings:
 
 
 @contextlib.contextmanager
-def _naming(data_dir: Path) -> Iterator[None]:
+def naming(data_dir: Path) -> Iterator[None]:
     """Turn a fault of the directory or its disk into a sentence."""
     try:
         yield
@@ -163,7 +163,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read: all of it and on the disk, or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -189,7 +189,7 @@ def _held(data_dir: Path) -> Iterator[int]:
 
     The server inherits the lock. So what outlives a killed `up` still holds the directory until it has ended.
     """
-    with _naming(data_dir):
+    with naming(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(data_dir / "embedded.lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LEFT_OVER_SECONDS
@@ -203,7 +203,7 @@ def _held(data_dir: Path) -> Iterator[int]:
                     "another RECONCILER_DATA_DIR."
                 )
             time.sleep(0.05)
-        with _naming(data_dir):
+        with naming(data_dir):
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield lock
@@ -256,8 +256,8 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, addres
         while process.poll() is None and time.monotonic() < deadline:
             answer = _answer(client)
             if answer and not address.exists():
-                with _naming(data_dir):
-                    _write_private(address, url)
+                with naming(data_dir):
+                    write_private(address, url)
             if answer == "ready":
                 return
             if answer == "loading":

@@ -25,11 +25,17 @@ from worker.ledger.connection import connect_once
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES
 from worker.status.snapshot import Status, read_status
-from worker.web.access import refusal
+from worker.web.access import Access
 
 #: The time for each step of Redis in a scrape; Prometheus waits 10 s by default.
 PATIENCE = timedelta(seconds=3)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+REFUSALS = {
+    401: "Send the value of RECONCILER_METRICS_TOKEN or RECONCILER_BOARD_TOKEN as a bearer token.",
+    429: "Too many wrong tokens came from this address. Wait a minute.",
+}
+REFUSED = {"WWW-Authenticate": 'Bearer realm="reconciler"'}
 
 #: Totals by the values of their labels.
 _Totals = Mapping[tuple[str, ...], int]
@@ -40,8 +46,9 @@ log = structlog.get_logger()
 class Metrics:
     """Answers scrapes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, access: Access) -> None:
         self._settings = settings
+        self._access = access
         self._redis = connect_once(settings.ledger_url, PATIENCE)
         # One thread, so that concurrent scrapes queue up instead of burdening the ledger.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
@@ -57,9 +64,9 @@ class Metrics:
 
     async def scrape(self, request: Request) -> Response:
         """The current figures, for whoever may read them; 503 if the ledger is unavailable."""
-        refused = refusal(request, self._settings)
+        refused = self._access.metrics(request)
         if refused is not None:
-            return refused
+            return PlainTextResponse(REFUSALS[refused] + "\n", refused, REFUSED)
         try:
             text = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
         except RedisError as error:
