@@ -17,6 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from config.terminal import shown
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.ledger.figures import Starting
@@ -104,7 +105,7 @@ def _next(status: Status) -> Iterator[Text]:
 
 def _ids(starting: Starting) -> str:
     """The ids as arguments of `reconciler explain`."""
-    return shlex.join((starting.sub, starting.calendar_id, starting.event_id))
+    return shown(shlex.join((starting.sub, starting.calendar_id, starting.event_id)))
 
 
 def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) -> None:
