@@ -137,8 +137,14 @@ def test_an_email_that_may_still_arrive_is_kept_until_it_does(
     assert email.world.types() == ["relink_requested"]
 
 
-@pytest.mark.parametrize("step", ["recipient", "message"])
-def test_an_email_refused_for_good_is_published(email: QueuedEmail, record: Record, step: Any) -> None:
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [("recipient", "at the recipient (RCPT)"), ("message", "at the end of the message")],
+    ids=["recipient", "message"],
+)
+def test_an_email_refused_for_good_is_published(
+    email: QueuedEmail, record: Record, step: str, told: str
+) -> None:
     """It leaves the outbox, and an outcome says so: nobody waits for a user who was never emailed."""
     email.world.control.set_mailbox(refuse_status=550, refuse_at=step, refuse_times=1)
 
@@ -150,7 +156,7 @@ def test_an_email_refused_for_good_is_published(email: QueuedEmail, record: Reco
     assert (requested["type"], refused["type"]) == ("relink_requested", "escalated")
     assert refused["sub"] == email.world.sub
     assert refused["detail"]["mail_id"] == email.mail_id.decode() == requested["detail"]["mail_id"]
-    assert f"permanently refused the email with 550, at the {step}" in refused["detail"]["reason"]
+    assert f"permanently refused the email with 550, {told}" in refused["detail"]["reason"]
     assert email.ledger.redis.keys(f"{email.ledger.prefix}:mail:*") == []
 
 

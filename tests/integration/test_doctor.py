@@ -172,7 +172,7 @@ def test_a_wrong_host_clock_is_reported(
 
 LOGINS = {
     "the right login": ("smtp://user%40example.org:hunter2%2F%3A@", None),
-    "a wrong password": ("smtp://user%40example.org:hunter3@", "it answered 535 at login"),
+    "a wrong password": ("smtp://user%40example.org:hunter3@", "it answered 535 5.7.8 at login"),
     "no TLS": ("smtp+starttls://user%40example.org:hunter2%2F%3A@", "does not support what the SMTP URL"),
 }
 
@@ -181,7 +181,7 @@ LOGINS = {
 def test_the_mail_server_is_tried_with_the_login_and_sent_nothing(
     fleet: CheckedFleet, address: str, complaint: str | None
 ) -> None:
-    """Connect, log in, nothing more; without STARTTLS the login is not sent in plain text."""
+    """Connect, log in, name the sender; without STARTTLS the login is not sent in plain text."""
     inbox = Inbox()
     with mail_server(inbox, authenticator=check_login, auth_require_tls=False) as port:
         fleet.values["smtp_url"] = f"{address}127.0.0.1:{port}"

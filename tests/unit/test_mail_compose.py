@@ -250,12 +250,13 @@ def test_names_of_every_script_keep_their_blanks(text: str) -> None:
     assert read(relink, "To") == f"{text} <dana@example.org>"
 
 
-#: No domain, no local part, more than an address, or not plain ASCII.
+#: No domain, no local part, more than an address, or with characters that no address may have.
 UNFIT = [
     *("", "dana", "dana@", "@example.org", "dana @example.org", "dana@-example.org", "d..a@example.org"),
     *("dana@example.org\r\nBcc: eve@example.org", "dana@example.org\n", "dana@example.org, eve@example.org"),
     *("Dana <dana@example.org>", '"da na"@example.org', "dana(eve)@example.org", "=?utf-8?q?x?=@example.org"),
-    *("dana@[127.0.0.1]", "dänä@example.org", "d" * 65 + "@example.org", "dana@" + "e" * 250),
+    *("dana@[127.0.0.1]", "dana@b_ü.example", "dana@ü..de", "dana@☃.example"),
+    *("d" * 65 + "@example.org", "ü" * 33 + "@example.org", "dana@" + "e" * 250),
 ]
 
 
@@ -267,6 +268,14 @@ def test_unfit_address_is_refused_by_name(address: str) -> None:
 
     assert str(refused.value).isprintable()
     assert address[:20].partition("\r")[0].strip() in str(refused.value)
+
+
+@pytest.mark.parametrize("character", ["\u00a0", "\u200b", "\u202e", "\ud800", "\x85"], ids=ascii)
+@pytest.mark.parametrize("place", ["d{}ü@example.org", "dana@ü{}.example"], ids=["name", "domain"])
+def test_an_address_with_an_invisible_character_is_refused(character: str, place: str) -> None:
+    """Beyond ASCII too, what is written must be seen."""
+    with pytest.raises(ValueError, match="not a plain email address"):
+        compose_relink(replace(RELINK, to=place.format(character)), ENVELOPE)
 
 
 def test_emails_that_cannot_be_right_are_refused() -> None:

@@ -36,6 +36,7 @@ def mail(message_id: str = "<mail-1@example.org>", text: str = "Hello\n") -> Ema
         ),
         pytest.param("smtps://u:a+b:c@mail", SmtpTarget("tls", "mail", 465, "u", "a+b:c"), id="plus, colon"),
         pytest.param("smtps://bücher.example", SmtpTarget("tls", "xn--bcher-kva.example", 465), id="IDNA"),
+        pytest.param("smtps://straße.example", SmtpTarget("tls", "xn--strae-oqa.example", 465), id="ß"),
     ],
 )
 def test_smtp_url_is_parsed(url: str, target: SmtpTarget) -> None:

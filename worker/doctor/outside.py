@@ -23,6 +23,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
+from worker.text.wording import mailbox
 
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
@@ -114,24 +115,26 @@ def _ask(services: Services, origin: str, secret: str) -> str:
 
 
 def examine_mail(settings: Settings) -> Iterator[Finding]:
-    """The mail server is reachable, with TLS if the URL says so, and accepts the login; nothing is sent."""
+    """The mail server is reachable, with TLS if the URL says so, and accepts our login and sender."""
     if settings.smtp_url is None:
         yield ok("mail", f"no server is set: emails go to files in {settings.data_dir / 'mail'}")
         return
     try:
         mailer = SmtpMailer(settings.smtp_url.get_secret_value(), timeout=PATIENCE)
-        mailer.try_login()
+        ours = (settings.mail_from, settings.mail_reply_to, settings.escalation_email)
+        mailer.check(*(mailbox(address) for address in ours if address))
     except ValueError:
-        yield skipped("mail", "RECONCILER_SMTP_URL is invalid")
+        yield skipped("mail", "RECONCILER_SMTP_URL or one of our addresses is invalid")
     except MailError as error:
         what = str(error).partition(";")[0]
         # A fault of the configuration, such as a wrong password, is one everywhere.
         if error.retry_after is None and done_elsewhere(settings, "mail"):
             yield warning("mail", f"{what}; other hosts' workers send the mail", ELSEWHERE)
         else:
-            yield wrong("mail", what, "correct RECONCILER_SMTP_URL, or fix the mail server")
+            fix = "correct RECONCILER_SMTP_URL or RECONCILER_MAIL_FROM, or fix the mail server"
+            yield wrong("mail", what, fix)
     else:
-        yield ok("mail", "the server answers and accepts our login")
+        yield ok("mail", "the server answers and accepts our login and sender")
 
 
 def examine_files(settings: Settings) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.parser import BytesParser
+from email.parser import Parser
 from email.policy import SMTP, EmailPolicy
 from typing import Final, cast
 from urllib.parse import quote
@@ -94,7 +94,7 @@ class _SubjectPolicy(EmailPolicy):
         return f"{name}: {folded}{self.linesep}"
 
     def fold_binary(self, name: str, value: str) -> bytes:
-        return self.fold(name, value).encode("ascii")
+        return self.fold(name, value).encode("utf-8" if self.utf8 else "ascii")
 
 
 _POLICY: Final = _SubjectPolicy(linesep=SMTP.linesep)
@@ -112,7 +112,8 @@ def message_id(mail_id: str, sender: str) -> str:
 
 def read_back(content: bytes) -> EmailMessage:
     """Parse a message that was composed here and stored as bytes."""
-    message = BytesParser(EmailMessage, policy=_POLICY).parsebytes(content)
+    policy = _POLICY.clone(utf8=not content.isascii())
+    message = Parser(EmailMessage, policy=policy).parsestr(content.decode())
     return cast("EmailMessage", message)
 
 
@@ -175,11 +176,14 @@ def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> Em
     def render(part: str) -> str:
         return _templates.get_template(f"{kind}.{part}").render(values)
 
-    message = EmailMessage(policy=_POLICY)
-    message["From"] = wording.mailbox(envelope.sender)
-    message["To"] = to
+    addresses = {"From": wording.mailbox(envelope.sender), "To": to}
     if envelope.reply_to:
-        message["Reply-To"] = wording.mailbox(envelope.reply_to)
+        addresses["Reply-To"] = wording.mailbox(envelope.reply_to)
+    # ASCII wherever it can be: not every server offers SMTPUTF8.
+    is_ascii = all(address.username.isascii() for address in addresses.values())
+    message = EmailMessage(policy=_POLICY.clone(utf8=not is_ascii))
+    for name, address in addresses.items():
+        message[name] = address
     message["Subject"] = wording.header(render("subject.txt"), _SUBJECT_LIMIT)
     message["Date"] = envelope.date
     message["Message-ID"] = envelope.message_id

@@ -6,7 +6,9 @@ Message-ID lets the recipient's side recognise the duplicate.
 
 from __future__ import annotations
 
+import binascii
 import os
+import re
 import smtplib
 import socket
 import ssl
@@ -14,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from email.headerregistry import Address
 from email.message import EmailMessage
 from enum import StrEnum
 from pathlib import Path
@@ -33,12 +36,15 @@ _LOGIN_FAULTS: Final = frozenset({530, 534, 535, 538})
 #: Between attempts with a faulty configuration: many servers lock an account after too many failed logins.
 _CONFIGURATION_PAUSE: Final = timedelta(minutes=5)
 
+#: The enhanced status code (RFC 3463) before a reply's text.
+_ENHANCED_CODE: Final = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}(?!\S)")
+
 
 class MailError(Exception):
     """This email was not sent, or may not have been.
 
-    The message names the server's fault and the step, never credentials, addresses or content; nor does it
-    quote the server, which might.
+    The message names the step and the server's code, never credentials, addresses or content; nor does it
+    quote the server's text, which might.
     """
 
     def __init__(self, reason: str, *, permanent: bool = False, retry_after: timedelta | None = None) -> None:
@@ -87,17 +93,35 @@ class _Step(StrEnum):
     """A step of an SMTP conversation, as a reason names it."""
 
     CONNECT = "while connecting"
-    LOGIN = "at login"
-    SENDER = "at the sender"
-    RECIPIENT = "at the recipient"
-    CONTENT = "at the message"
+    GREETING = "at the greeting"
+    EHLO = "at EHLO"
+    STARTTLS = "at STARTTLS"
+    LOGIN = "at login (AUTH)"
+    SENDER = "at the sender (MAIL)"
+    RECIPIENT = "at the recipient (RCPT)"
+    CONTENT = "at the message (DATA)"
+    END = "at the end of the message"
+
+
+class _Smtp(smtplib.SMTP):
+    """Remembers the last reply: smtplib forgets why a login was refused if the server then hangs up."""
+
+    last_reply = (0, b"")
+
+    def getreply(self) -> tuple[int, bytes]:
+        self.last_reply = super().getreply()
+        return self.last_reply
+
+
+class _SmtpOverTls(_Smtp, smtplib.SMTP_SSL):
+    pass
 
 
 @dataclass(slots=True)
 class _Conversation:
     """An open connection, its current step, and its deadline."""
 
-    smtp: smtplib.SMTP
+    smtp: _Smtp
     ends: float
     step: _Step = _Step.CONNECT
 
@@ -106,6 +130,20 @@ class _Conversation:
         if monotonic() > self.ends:
             raise TimeoutError
         self.step = step
+
+    def say_hello(self) -> None:
+        """Say EHLO, and learn what the server offers."""
+        self.begin(_Step.EHLO)
+        reply = self.smtp.ehlo()
+        if reply[0] in {500, 502}:  # an old server, which only knows HELO
+            reply = self.smtp.helo()
+        _expect_success(reply)
+
+    def name_sender(self, sender: Address, *, in_utf8: bool) -> None:
+        """Begin an email; `in_utf8`: its addresses and headers are, rather than in ASCII."""
+        self.begin(_Step.SENDER)
+        options = ("SMTPUTF8", "BODY=8BITMIME") if in_utf8 else ()
+        _expect_success(self.smtp.mail(sender.addr_spec, options))
 
 
 class SmtpMailer:
@@ -129,65 +167,86 @@ class SmtpMailer:
         until they are fixed. If the connection ends after the message was sent, it may have been accepted;
         that is not permanent either.
         """
-        sender = message["From"].addresses[0].addr_spec
-        recipient = message["To"].addresses[0].addr_spec
+        sender, recipient = (message[name].addresses[0] for name in ("From", "To"))
         content = _on_the_wire(message)
-        with self._conversation() as talk:
-            talk.begin(_Step.SENDER)
-            _expect_success(talk.smtp.mail(sender))
+        in_utf8 = not content.isascii()
+        with self._conversation(sender) as talk:
+            if in_utf8 and not talk.smtp.has_extn("SMTPUTF8"):
+                raise _no_utf8(ours=recipient.username.isascii())
+            talk.name_sender(sender, in_utf8=in_utf8)
             talk.begin(_Step.RECIPIENT)
-            _expect_success(talk.smtp.rcpt(recipient))
+            _expect_success(talk.smtp.rcpt(recipient.addr_spec))
             talk.begin(_Step.CONTENT)
-            _expect_success(talk.smtp.data(content))
+            reply = talk.smtp.data(content)  # raises if the command itself is refused
+            talk.step = _Step.END
+            _expect_success(reply)
 
-    def try_login(self) -> None:
-        """Connect and log in as the URL says, but send nothing; MailError as in `send`."""
-        with self._conversation() as talk:
-            _expect_success(talk.smtp.noop())
+    def check(self, sender: Address, *others: Address) -> None:
+        """Do all that comes before a recipient is named, so that nothing is sent; MailError as in `send`.
+
+        `others`: further addresses that emails of ours will carry.
+        """
+        with self._conversation(sender) as talk:
+            is_ascii = all(address.username.isascii() for address in (sender, *others))
+            if not is_ascii and not talk.smtp.has_extn("SMTPUTF8"):
+                raise _no_utf8(ours=True)
+            talk.name_sender(sender, in_utf8=not is_ascii)
 
     @contextmanager
-    def _conversation(self) -> Iterator[_Conversation]:
+    def _conversation(self, sender: Address) -> Iterator[_Conversation]:
         """A logged-in connection; an error's meaning depends on the step where it happens."""
         ends = monotonic() + 3 * self._timeout.total_seconds()
         talk = None
         try:
-            with closing(self._connect()) as smtp:
+            with closing(self._connect(sender)) as smtp:
                 talk = _Conversation(smtp, ends)
+                talk.say_hello()
                 if self._target.security == "starttls":
+                    talk.begin(_Step.STARTTLS)
                     smtp.starttls(context=self._tls)
-                smtp.ehlo_or_helo_if_needed()
+                    talk.say_hello()
                 talk.begin(_Step.LOGIN)
                 if self._target.user is not None and self._target.password is not None:
                     smtp.login(self._target.user, self._target.password)
                 yield talk
                 with suppress(OSError):  # the server has the email, so a failed QUIT does not matter
                     smtp.quit()
-        except OSError as error:  # includes smtplib's, whose text may quote addresses and goes no further
+        # OSError includes smtplib's, whose text may quote addresses and goes no further; binascii.Error is a
+        # challenge at login that cannot be decoded.
+        except (OSError, binascii.Error) as error:
+            if isinstance(error, smtplib.SMTPServerDisconnected) and talk and talk.smtp.last_reply[0] >= 400:
+                error = smtplib.SMTPResponseException(*talk.smtp.last_reply)
             raise self._judge(talk.step if talk else _Step.CONNECT, error) from None
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self, sender: Address) -> _Smtp:
         host, port, timeout = self._target.host, self._target.port, self._timeout.total_seconds()
-        # smtplib would look its own name up in the DNS, without a timeout.
-        name = socket.gethostname()
-        local = name if "." in name else "[127.0.0.1]"
+        # Relays refuse a name without a dot, and many look for it in the DNS, where a container's own name is
+        # not. smtplib would look its own name up there too, without a timeout.
+        names = (sender.domain, socket.gethostname())
+        local = next((name for name in names if "." in name), "[127.0.0.1]")
         if self._target.security == "tls":
-            return smtplib.SMTP_SSL(host, port, local, timeout=timeout, context=self._tls)
-        return smtplib.SMTP(host, port, local, timeout=timeout)
+            return _SmtpOverTls(host, port, local, timeout=timeout, context=self._tls)
+        return _Smtp(host, port, local, timeout=timeout)
 
-    def _judge(self, step: _Step, error: OSError) -> MailError:
+    def _judge(self, step: _Step, error: OSError | binascii.Error) -> MailError:
+        if isinstance(error, smtplib.SMTPConnectError):
+            step = _Step.GREETING
         if isinstance(error, smtplib.SMTPResponseException):
-            return _refused(step, error.smtp_code)
+            return _refused(step, error.smtp_code, error.smtp_error)
         if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, OSError):
             error = error.__context__  # smtplib reports a timeout as "disconnected" too
         if isinstance(error, ssl.SSLCertVerificationError):
             return _misconfigured(f"its certificate was not accepted ({error.verify_message})")
-        if isinstance(error, smtplib.SMTPNotSupportedError):
+        # The plain SMTPException: the server offers no way to log in that smtplib knows.
+        if isinstance(error, smtplib.SMTPNotSupportedError) or type(error) is smtplib.SMTPException:
             return _misconfigured(f"it does not support what the SMTP URL asks for {step}")
         if step is _Step.CONTENT:
             return MailError(
                 "the connection to the mail server ended at the message, which may or may not have arrived"
             )
-        if isinstance(error, TimeoutError):
+        if isinstance(error, binascii.Error):
+            what = "gave an invalid answer"
+        elif isinstance(error, TimeoutError):
             what = "did not answer in time"
         elif isinstance(error, ConnectionRefusedError):
             what = "refused the connection"
@@ -204,14 +263,31 @@ def _expect_success(reply: tuple[int, bytes]) -> None:
         raise smtplib.SMTPResponseException(code, text)
 
 
-def _refused(step: _Step, code: int) -> MailError:
+def _refused(step: _Step, code: int, text: bytes | str) -> MailError:
+    enhanced = _ENHANCED_CODE.match(text) if isinstance(text, bytes) else None
+    said = f"{code} {enhanced[0].decode()}" if enhanced else f"{code}"
     if 400 <= code < 500:
-        return MailError(f"the mail server postponed the email with {code}, {step}")
+        return MailError(f"the mail server refused for now with {said}, {step}")
     if not 500 <= code < 600:
-        return MailError(f"the mail server gave an invalid answer, {step}")
-    if code in _LOGIN_FAULTS or step not in {_Step.RECIPIENT, _Step.CONTENT}:
-        return _misconfigured(f"it answered {code} {step}")
-    return MailError(f"the mail server permanently refused the email with {code}, {step}", permanent=True)
+        answer = f"an invalid answer ({said})" if code > 0 else "an invalid answer"
+        return MailError(f"the mail server gave {answer}, {step}")
+    if code in _LOGIN_FAULTS or step not in {_Step.RECIPIENT, _Step.CONTENT, _Step.END}:
+        return _misconfigured(f"it answered {said} {step}")
+    return MailError(f"the mail server permanently refused the email with {said}, {step}", permanent=True)
+
+
+def _no_utf8(*, ours: bool) -> MailError:
+    """The server does not take an address beyond ASCII: one in our settings, or else the recipient's."""
+    if ours:
+        return _misconfigured(
+            "it does not offer SMTPUTF8, which one of our addresses needs (RECONCILER_MAIL_FROM, "
+            "RECONCILER_MAIL_REPLY_TO or RECONCILER_ESCALATION_EMAIL is not ASCII before the @)"
+        )
+    return MailError(
+        "the mail server does not offer SMTPUTF8, which the recipient's address needs: it is not ASCII "
+        "before the @",
+        permanent=True,
+    )
 
 
 def _misconfigured(what: str) -> MailError:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from worker.text.wording import ascii_domain
+
 Security = Literal["none", "starttls", "tls"]
 
 #: For each scheme, how the connection is secured and the default port.
@@ -38,7 +40,8 @@ def parse_smtp_url(url: str) -> SmtpTarget:
     try:
         parts = urlsplit(url)
         port = parts.port
-        host = (parts.hostname or "").encode("idna").decode("ascii")
+        # The codec refuses empty and overlong labels, as it would when connecting.
+        host = ascii_domain(parts.hostname or "").encode("idna").decode("ascii")
     except ValueError:  # its text quotes the URL; the usual cause is an unescaped character in the password
         raise ValueError(
             "The SMTP URL has a malformed host or port; special characters in user and password must be "
