@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
 
+from config.settings import SettingsError
 from tests.integration.checked_fleet import AWAY, CheckedFleet
 from worker.cronofy.budget import Budget
-from worker.doctor.finding import Health
+from worker.doctor.examination import examine, unreadable
+from worker.doctor.finding import Health, wrong
 from worker.ledger.records import to_ms
 
 
@@ -154,3 +157,53 @@ def test_a_fault_has_its_line_and_its_fix(
     assert what in finding.what
     assert fix in finding.fix
     assert "s3cret" not in str(finding)
+
+
+USER, PASSWORD = "planted-user", "planted-passw0rd"
+LOGIN = f"{USER}:{PASSWORD}"
+#: URLs with a login, for servers that are away, that answer, and for more than one server.
+LOGINS: dict[str, dict[str, Any]] = {
+    "Redis is away": {"redis_url": f"redis://{LOGIN}@{AWAY}/0"},
+    "sentinels are away": {
+        "redis_url": f"redis+sentinel://{LOGIN}@{AWAY}/mymaster/0"
+        f"?sentinel_username={USER}&sentinel_password={PASSWORD}"
+    },
+    "Redis is another": {"redis_url": f"redis://{LOGIN}@HERE/0"},
+    "the broker is away": {"broker_url": f"amqp://{LOGIN}@{AWAY}//"},
+    "brokers are away": {"broker_url": f"amqp://{LOGIN}@{AWAY}//;amqp://{LOGIN}@{AWAY}//"},
+    "a Redis broker is away": {"broker_url": f"redis://{LOGIN}@{AWAY}/0"},
+    "a Redis broker is another": {"broker_url": f"redis://{LOGIN}@HERE/0"},
+    "Cronofy is away": {"cronofy_api_url": f"http://{LOGIN}@{AWAY}"},
+    "Cronofy is the sandbox": {"cronofy_api_url": f"http://{LOGIN}@SANDBOX"},
+    "the mail server is away": {"smtp_url": f"smtp+starttls://{LOGIN}@{AWAY}"},
+    "the mail server is no mail server": {"smtp_url": f"smtp+starttls://{LOGIN}@SANDBOX"},
+    "the webhook is away": {"webhook_url": f"http://{LOGIN}@{AWAY}"},
+    "the webhook is the sandbox": {"webhook_url": f"http://{LOGIN}@SANDBOX"},
+    "a user and a host only": {"cronofy_api_url": f"http://{PASSWORD}@{AWAY}"},
+}
+
+
+@pytest.mark.parametrize("urls", LOGINS.values(), ids=LOGINS)
+def test_no_finding_shows_the_login_of_a_url(fleet: CheckedFleet, urls: dict[str, Any]) -> None:
+    """Neither user nor password, whatever answers there, or where settings do not load."""
+    here = urlsplit(fleet.values["redis_url"]).netloc.rpartition("@")[2]
+    sandbox = urlsplit(fleet.sandbox.url).netloc
+    fleet.values |= {n: url.replace("HERE", here).replace("SANDBOX", sandbox) for n, url in urls.items()}
+
+    try:
+        findings = fleet.findings()
+    except SettingsError as error:
+        findings = unreadable(error)
+
+    assert findings
+    assert [found for found in findings if USER in str(found) or PASSWORD in str(found)] == []
+
+
+def test_a_login_is_masked_in_any_finding(fleet: CheckedFleet) -> None:
+    """Also by a check that knows no better, such as one that repeats an error's words."""
+    findings = examine(
+        fleet.settings, {"x": lambda _: [wrong("x", f"http://{LOGIN}@host", f"at a://{USER}@b")]}
+    )
+
+    [found] = [found for found in findings if found.name == "x"]
+    assert (found.what, found.fix) == ("http://***@host", "at a://***@b")
