@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,13 @@ def _refused_client(fleet: CheckedFleet) -> None:
     budget = Budget(fleet.redis, fleet.prefix, place, per_second=50, per_minute=500, share=1)
     budget.take()
     budget.refuse_client()
+
+
+def _mail_in_the_open(fleet: CheckedFleet) -> None:
+    directory: Path = fleet.values["data_dir"] / "mail"
+    directory.mkdir()
+    directory.chmod(0o755)
+    fleet.values.update(smtp_url=None)
 
 
 def only(*queues: str) -> Callable[[CheckedFleet], None]:
@@ -128,6 +136,10 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     "a data directory that is a file": (
         lambda p: p.values.update(smtp_url=None, data_dir=__file__ + "/mail"),
         *("data directory", Health.WRONG, "data directory", "is not writable", "RECONCILER_DATA_DIR"),
+    ),
+    "kept mail that others may read": (
+        _mail_in_the_open,
+        *("data directory", Health.WARNING, "data directory", "may look into", "chmod 700 "),
     ),
     "a webhook that leads elsewhere": (
         lambda p: p.values.update(webhook_url=p.sandbox.url),

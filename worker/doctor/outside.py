@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from worker.cronofy.http import Deadline
 from worker.cronofy.way_out import http_client
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.doctor.hosts import CALLING, ELSEWHERE, done_elsewhere
+from worker.host.private import is_open
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
 from worker.ledger.records import DATA_CENTERS
@@ -145,7 +147,12 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
     place = settings.data_dir
     while not place.exists() and place != place.parent:
         place = place.parent
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+    used = [settings.data_dir] if settings.redis_url is None else [settings.data_dir / "mail"]
+    readable = [directory for directory in used if is_open(directory)]
+    if readable:
+        what = f"others than its owner may look into {readable[0]}"
+        yield warning("data directory", what, f"chmod 700 {shlex.quote(str(readable[0]))}, as its owner")
+    elif place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         yield ok("data directory", f"{settings.data_dir} is writable")
     elif done_elsewhere(settings, "mail"):
         yield ok("data directory", "not needed here: other hosts' workers send the mail")

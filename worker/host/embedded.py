@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from config.settings import Settings, SettingsError
+from worker.host.private import make_private
 from worker.host.supervisor import end_with_parent
 
 START_SECONDS = 15.0
@@ -72,6 +74,8 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
     Its data survives a restart. A server already running there, because the program that started it was
     killed, is used and left running. SettingsError if none starts.
     """
+    with _naming(data_dir):
+        make_private(data_dir)
     left_over = running_url(data_dir)
     if left_over:
         yield left_over
@@ -81,7 +85,6 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     config = data_dir / "embedded.conf"
     with _naming(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_private(
             config,
             "\n".join(
@@ -97,7 +100,7 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
                 ]
             ),
         )
-        log = (data_dir / "embedded.log").open("ab")
+        log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
     # In its own session: Ctrl-C is for the workers, which still need the server to finish.
     process = subprocess.Popen(  # noqa: S603 - our own binary and file
         [binary, str(config.resolve())],
@@ -106,6 +109,8 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
         stdout=log,
         stderr=log,
         start_new_session=True,
+        # Its files are for this user, wherever they are.
+        umask=0o077,
         preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
     )
     log.close()
@@ -129,7 +134,7 @@ def with_embedded_keys(settings: Settings) -> Settings:
         return settings
     path = settings.data_dir / "vault.key"
     with _naming(settings.data_dir):
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(settings.data_dir)
         if not path.exists():
             _write_private(path, Fernet.generate_key().decode())
         content = path.read_bytes()
