@@ -68,7 +68,7 @@ def server() -> Iterator[RawServer]:
 def test_events_that_nobody_tracks_are_dropped_as_they_are_parsed(
     running: RunningSandbox, ledger: Ledger, server: RawServer
 ) -> None:
-    """Eight pages of 2.6 MB take little more than a page as bytes and as text, and its answer while it arrives."""
+    """Eight pages of 2.6 MB take no more than a few times the size of one."""
     wanted = {EventKey("cal", f"e{page}-7") for page in range(1, PAGES + 1)}
     with caller_at(running, ledger, server.url, timeout=20) as caller:
         tracemalloc.start()

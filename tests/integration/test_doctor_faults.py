@@ -15,6 +15,7 @@ from tests.integration.checked_fleet import AWAY, CheckedFleet
 from worker.cronofy.budget import Budget
 from worker.doctor.examination import examine, unreadable
 from worker.doctor.finding import Health, wrong
+from worker.ledger.dead_letters import MOST
 from worker.ledger.records import to_ms
 
 
@@ -104,6 +105,10 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     "dead letters": (
         lambda p: p.ledger.dead_letters.keep("conferencing.track", "bad", (), {}),
         *("fleet", Health.WARNING, "dead letters", "1 letter", "reconciler dead-letters"),
+    ),
+    "no room for dead letters": (
+        lambda p: [p.redis.xadd(p.ledger.keys.dead_letters, {"x": "x"}) for _ in range(MOST)],
+        *("fleet", Health.WRONG, "dead letters", "full: 5,000 kept, and 0 payloads dropped", "dead-letters"),
     ),
     "another vault key": (
         setting(vault_keys=Fernet.generate_key().decode()),

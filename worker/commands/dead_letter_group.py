@@ -86,6 +86,8 @@ def show(letter_id: str, as_json: bool) -> None:
         say(f"{name:8}{letter[name]}")
     if record is not None:
         say(f"record  {len(record)} unreadable bytes; --json shows them in base64")
+    if kept.letter.cut is not None:
+        say(f"payload {kept.letter.cut} bytes, of which only the head is kept")
     click.echo(f"\n{json_text(letter['kwargs'], indent=2)}")
     if traceback:
         say_lines(f"\n{traceback.rstrip()}")
@@ -114,9 +116,9 @@ def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], 
             app.send_task(task, args=list(args), kwargs=kwargs, ignore_result=True)
 
         for kept in operation.chosen(letters, letter_ids, every=every):
-            if kept.sealed:
+            if kept.obstacle:
                 left += 1
-                say(f"{kept.letter_id} left: {kept.sealed}", err=True)
+                say(f"{kept.letter_id} left: {kept.obstacle}", err=True)
                 continue
             try:
                 operation.replay(letters, kept, corrections, send)

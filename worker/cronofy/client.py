@@ -165,8 +165,8 @@ class Session:
         """The managed events of these calendars in the window (without one, of all time), by key.
 
         Only those in `wanted`, if it is given: a calendar may hold far more than anybody tracks, and the
-        others are dropped while a page is parsed. If Cronofy does not accept one of the calendar ids, all calendars
-        are read. A read is complete or an error. Events are as on the wire, with the fields that
+        others are dropped while a page is parsed. If Cronofy does not accept one of the calendar ids, all
+        calendars are read. A read is complete or an error. Events are as on the wire, with the fields that
         `worker.cronofy.wire.read_event` reads.
         """
         params = [

@@ -74,7 +74,9 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
     )
     yield "last sweep", *_sweep(status, sweep_every)
     parked = f", {amount(status.parked, 'event')} parked" if status.parked else ""
-    yield "dead letters", f"{status.dead_letters:,}{parked}", not status.dead_letters
+    dropped = sum(status.letters_dropped.values())
+    lost = f", {dropped:,} more dropped" if dropped else ""
+    yield "dead letters", f"{status.dead_letters:,}{parked}{lost}", not (status.dead_letters or dropped)
 
 
 def _budget(status: Status) -> tuple[str, bool]:
