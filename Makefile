@@ -3,7 +3,7 @@
 #
 #   make PYTHON=/path/to/python3.12 test    picks the Python for .venv
 
-.PHONY: help demo test faults mutants check bench screenshots sbom setup clean
+.PHONY: help demo test faults soak mutants check bench screenshots sbom setup clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -16,6 +16,7 @@ help:
 	@echo 'make demo    show the whole system on this machine, with a stand-in for Cronofy'
 	@echo 'make test    all checks, then all tests'
 	@echo 'make faults  the long form of the fault tests, and the image built and run (with buildah)'
+	@echo 'make soak    a real fleet under a fault a minute, for an hour'
 	@echo 'make mutants mutation testing of the diagnosis and the schedule (minutes)'
 	@echo 'make check   lint, formatting, types and import rules'
 	@echo 'make bench   benchmarks: tables on screen, figures as JSON in benchmarks/results'
@@ -30,9 +31,15 @@ demo: setup
 test: check
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-# A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one.
+# A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one. With the tests of the table
+# of host faults that are elsewhere.
 faults: setup
-	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py --long $(SIDE_BY_SIDE) $(FLAGS)
+	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py $$($(BIN)/python -m tests.faults.hosts) \
+	  --long $(SIDE_BY_SIDE) $(FLAGS)
+
+# FLAGS='--minutes 10 --seed N' for another length, or to repeat a schedule.
+soak: setup
+	$(BIN)/python -m tests.faults.soak $(FLAGS)
 
 # tests/mutants.py says how many must be killed, pyproject.toml what is mutated.
 mutants: setup

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -24,6 +26,7 @@ from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from worker.bootstrap import Services, bootstrap
 from worker.broker.redis_transport import install
+from worker.host.supervisor import is_ignored
 
 log = structlog.get_logger()
 
@@ -32,6 +35,11 @@ class Application(Celery):
     """Celery's application, with our settings."""
 
     settings: Settings | None = None
+
+    @cached_property
+    def Worker(self) -> Any:
+        """The class of a worker."""
+        return self.subclass_with_self("worker.broker.program:Worker")  # type: ignore[arg-type]
 
 
 app = Application(
@@ -87,6 +95,8 @@ def _ready(sender: Any = None, **_: Any) -> None:
 
 @beat_init.connect
 def _beating(**_: Any) -> None:
+    if not is_ignored(signal.SIGHUP):
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     log.info("beat.ready", sweep_every=current_settings().sweep_every.total_seconds())
 
 
@@ -104,6 +114,8 @@ def _at_fork(**_: Any) -> None:
 
 @worker_process_init.connect
 def _after_fork(**_: Any) -> None:
+    # A closed terminal reaches every process of its group, but the pool is to finish its tasks.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tracing.start(current_settings())
 
 

@@ -39,7 +39,10 @@ def _up(home: Path, env: dict[str, str]) -> Iterator[tuple[str, int]]:
 
 
 def test_up_brings_its_own_server(tmp_path: Path) -> None:
-    """Other commands find it while it runs; after SIGTERM it is gone, and they say what is missing."""
+    """Other commands find it while it runs; after SIGTERM it is gone, and they say what is missing.
+
+    A second `up` in its directory is refused.
+    """
     question = ("explain", "acc", "cal", "evt", "--offline", "--json")
     with running_sandbox() as sandbox:
         settings = {"DATA_DIR": str(tmp_path / "data"), "RECHECK_MIN": "300", **cronofy_settings(sandbox)}
@@ -53,6 +56,10 @@ def test_up_brings_its_own_server(tmp_path: Path) -> None:
         finally:
             caller.close()
         assert json.loads(run_command(tmp_path, env, *question).stdout)["state"] == "pending"
+        second = run_command(tmp_path, env, "up")
+        assert (second.returncode, second.stdout) == (1, "")
+        assert "data already has an embedded server (pid " in second.stderr
+        assert runs(server)
 
     assert not runs(server)
     alone = run_command(tmp_path, env, *question)

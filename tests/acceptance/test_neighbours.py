@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,37 +15,12 @@ from celery import Celery
 
 from tests.acceptance.harness import Caller, Fleet, running_fleet, zoom
 from tests.acceptance.processes import Child, run_command
+from tests.acceptance.shop import ran, running_shop
 from tests.waiting import wait_until
 
+CONFIG = Path(__file__).parents[2] / "deploy/flower"
 #: Short, so that messages of others would soon be taken for those of a dead worker of ours.
 LIMITS = {"LOOK_TIMEOUT": "2", "HTTP_TIMEOUT": "2", "TASK_TIME_LIMIT": "3", "VISIBILITY_TIMEOUT": "4"}
-
-SHOP = """
-import os, time
-from celery import Celery
-
-app = Celery("shop", broker=os.environ["URL"], backend=os.environ["URL"])
-app.conf.beat_schedule = {"tick": {"task": "shop.note", "schedule": 1.0, "args": ["beat"]}}
-
-def write(what, task):
-    with open("ran", "a") as file:
-        file.write(f"{what} {task.request.id} {task.request.retries}\\n")
-
-@app.task(name="shop.note", bind=True)
-def note(self, what):
-    write(what, self)
-
-@app.task(name="shop.slow", bind=True, acks_late=True)
-def slow(self):
-    write("slow", self)
-    time.sleep(10)
-
-@app.task(name="shop.retried", bind=True)
-def retried(self):
-    write("retried", self)
-    if not self.request.retries:
-        raise self.retry(countdown=9)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -58,26 +32,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture(scope="module")
 def shop(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The home of a stock Celery application, with worker and beat on the fleet's database."""
-    home = tmp_path_factory.mktemp("shop")
-    (home / "shop.py").write_text(SHOP)
-    with (home / "log").open("wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "shop", "worker", "--beat", "--concurrency", "4"],
-            cwd=home,
-            env=os.environ | {"URL": fleet.redis_url},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_until(lambda: "beat" in _ran(home), 30, 0.1, what="the shop's worker and beat")
+    with running_shop(tmp_path_factory.mktemp("shop"), fleet.redis_url) as home:
         yield home
-    finally:
-        worker.terminate()
-        worker.wait(30)
-
-
-def _ran(home: Path) -> str:
-    return (home / "ran").read_text() if (home / "ran").exists() else ""
 
 
 def test_a_stock_celery_on_the_same_database_runs_each_of_its_tasks_once(fleet: Fleet, shop: Path) -> None:
@@ -92,9 +48,9 @@ def test_a_stock_celery_on_the_same_database_runs_each_of_its_tasks_once(fleet: 
 
     done = ("countdown", "slow", "retried")
     # The countdown ends last, after the slow task and the retry would have come back.
-    wait_until(lambda: "countdown" in _ran(shop), 30, 0.25, what="the countdown")
+    wait_until(lambda: "countdown" in ran(shop), 30, 0.25, what="the countdown")
     wait_until(lambda: fleet.redis.hlen("unacked") == 0, 30, 0.25, what="the shop to be idle")
-    lines = Counter(_ran(shop).splitlines())
+    lines = Counter(ran(shop).splitlines())
     assert set(lines.values()) == {1}, lines
     assert Counter(line.split()[0] for line in lines if not line.startswith("beat")) == {
         **dict.fromkeys(done, 1),
@@ -102,16 +58,22 @@ def test_a_stock_celery_on_the_same_database_runs_each_of_its_tasks_once(fleet: 
     }
 
 
+def _inspected(fleet: Fleet, home: Path, *options: str) -> set[str]:
+    """The first parts of the names of the workers that answer `celery inspect ping`."""
+    command = [sys.executable, "-m", "celery", "--broker", fleet.redis_url, *options, "inspect", "ping"]
+
+    def answered() -> list[str]:
+        found = subprocess.run([*command, "--json"], cwd=home, capture_output=True, text=True, check=False)
+        return list(json.loads(found.stdout or "{}"))
+
+    # A busy machine may need more than one question.
+    workers = wait_until(answered, 30, 0, what="an answer") or []
+    return {re.split("[@-]", worker)[0] for worker in workers}
+
+
 def test_remote_control_reaches_only_ones_own_workers(fleet: Fleet, shop: Path) -> None:
-    with (
-        Celery("shop", broker=fleet.redis_url, set_as_current=False) as stock,
-        Celery("operator", broker=fleet.redis_url, set_as_current=False) as ours,
-    ):
-        ours.conf.control_exchange = "reconciler"
-        for app, names in ((stock, {"celery"}), (ours, {"reconciler"})):
-            # A busy machine may need more than one question.
-            answered = wait_until(app.control.inspect(timeout=2).ping, 30, 0, what="an answer") or {}
-            assert {re.split("[@-]", name)[0] for name in answered} == names
+    assert _inspected(fleet, shop) == {"celery"}
+    assert _inspected(fleet, CONFIG, "--config", "celeryconfig") == {"reconciler"}
 
 
 def test_doctor_names_what_else_lives_on_the_database(fleet: Fleet, shop: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +71,16 @@ class Run:
     long: bool
     seed: int
     rows: dict[str, Row]
+    #: How each test ended, by its id without parameters: failed if any did, left out if all were skipped.
+    results: dict[str, str] = field(default_factory=dict)
+
+    def note(self, report: pytest.TestReport) -> None:
+        """Note how one phase of a test ended."""
+        test = report.nodeid.partition("[")[0]
+        if report.failed:
+            self.results[test] = "failed"
+        elif report.when == "call" and report.passed:
+            self.results.setdefault(test, "passed")
 
     def take(self, properties: Iterable[tuple[str, object]]) -> None:
         """Add what one test recorded, from its report's properties."""
@@ -105,7 +115,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults", "the fault tests")
     group.addoption("--long", action="store_true", help="the long form of the fault tests")
     group.addoption("--seed", type=int, metavar="N", help="repeat the fault tests of a run with this seed")
-    group.addoption("--document", type=Path, metavar="FILE", help="put the table of faults into a document")
+    group.addoption("--document", type=Path, metavar="FILE", help="put the tables of faults into a document")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -138,13 +148,15 @@ class _Reports:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test's last report has everything it recorded."""
+        self._run.note(report)
         if report.when == "teardown":
             self._run.take(report.user_properties)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the table, write it as JSON, and put it into a document if one was named."""
-    report = config.stash[_RUN].report()
+    run = config.stash[_RUN]
+    report = run.report()
     if not report.rows:
         return
     console = Console(width=120)
@@ -157,9 +169,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not document:
         return
     # Imported here, since all tests load this module.
-    from tests.faults import trouble  # noqa: PLC0415
+    from tests.faults import hosts, trouble  # noqa: PLC0415
 
-    for table in (report, trouble.report()):
+    for table in (report, trouble.report(), hosts.report(run.results)):
         if not put(config.invocation_params.dir / document, table.name, table.markdown()):
             raise pytest.UsageError(f"{document} has no marks for {table.name}.")
 

@@ -6,7 +6,12 @@ import os
 import re
 import resource
 import signal
+import socketserver
 import stat
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -91,12 +96,12 @@ def _holds_the_token(path: Path) -> bool:
 
 def test_data_survives_kill_9(data_dir: Path, stack: ExitStack) -> None:
     """At most a second's writes may be lost; synced data is there."""
-    first = stack.enter_context(embedded_server(data_dir))
-    redis = client(stack, first)
-    redis.set("key", "kept")
-    assert redis.execute_command("WAITAOF", 1, 0, 5000)[0] == 1  # type: ignore[no-untyped-call]
-    os.kill(int(redis.info("server")["process_id"]), signal.SIGKILL)
-    wait_until(lambda: running_url(data_dir) is None, what="the server to be dead")
+    with embedded_server(data_dir) as first:
+        redis = client(stack, first)
+        redis.set("key", "kept")
+        assert redis.execute_command("WAITAOF", 1, 0, 5000)[0] == 1  # type: ignore[no-untyped-call]
+        os.kill(int(redis.info("server")["process_id"]), signal.SIGKILL)
+        wait_until(lambda: running_url(data_dir) is None, what="the server to be dead")
 
     second = stack.enter_context(embedded_server(data_dir))
 
@@ -105,17 +110,128 @@ def test_data_survives_kill_9(data_dir: Path, stack: ExitStack) -> None:
     assert running_url(data_dir) == second
 
 
-def test_a_second_start_adopts_the_running_one(data_dir: Path, stack: ExitStack) -> None:
-    """One server per data directory: the second start leaves it running; its address goes with the first."""
+def test_a_second_start_is_refused(data_dir: Path, stack: ExitStack) -> None:
+    """One server per data directory: a sentence names the process that holds it, and its server goes on."""
     first = stack.enter_context(embedded_server(data_dir))
 
-    with embedded_server(data_dir) as second:
-        assert second == first
+    with pytest.raises(
+        SettingsError, match=rf"{data_dir} already has an embedded server \(pid {os.getpid()}\)"
+    ):
+        embedded_server(data_dir).__enter__()
 
     assert client(stack, first).ping()
     assert running_url(data_dir) == first
     stack.close()
     assert (running_url(data_dir), (data_dir / "embedded.url").exists()) == (None, False)
+
+
+_STARTER = """
+import sys, time
+from pathlib import Path
+from worker.host.embedded import embedded_server
+with embedded_server(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def another_process(data_dir: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A process that runs the server of this directory; killed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _STARTER, str(data_dir)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().decode().strip()
+        finally:
+            process.kill()
+
+
+def test_the_server_of_a_killed_process_keeps_the_directory_until_it_has_ended(
+    data_dir: Path, stack: ExitStack
+) -> None:
+    """The next start waits for it, since it still writes its file, and takes over its data."""
+    with another_process(data_dir) as (process, url):
+        redis = client(stack, url)
+        redis.set("key", "kept")
+        server = int(redis.info("server")["process_id"])
+        # It cannot end yet.
+        os.kill(server, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+    go_on = threading.Timer(1, os.kill, (server, signal.SIGCONT))
+    go_on.start()
+    began = time.monotonic()
+
+    second = stack.enter_context(embedded_server(data_dir))
+
+    assert time.monotonic() - began > 0.9
+    assert client(stack, second).get("key") == b"kept"
+    assert second != url
+
+
+@pytest.mark.parametrize(
+    ("answer", "runs"),
+    [
+        pytest.param("-LOADING Redis is loading the dataset in memory", True, id="LOADING"),
+        pytest.param("-MISCONF Errors writing to the AOF file", True, id="MISCONF"),
+        pytest.param("-BUSY Redis is busy running a script.", True, id="BUSY"),
+        pytest.param("-WRONGPASS invalid username-password pair", False, id="not ours"),
+    ],
+)
+def test_any_answer_means_that_the_server_runs(data_dir: Path, answer: str, runs: bool) -> None:
+    """Even if it refuses commands, only not our password: then it is somebody else's on that port."""
+    data_dir.mkdir(parents=True)
+
+    class Server(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline():
+                if line.startswith(b"*"):
+                    self.wfile.write(answer.encode() + b"\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+        (data_dir / "embedded.url").write_text(url)
+        found = running_url(data_dir)
+        server.shutdown()
+
+    assert found == (url if runs else None)
+
+
+def test_a_server_may_load_for_longer_than_it_may_take_to_start(
+    data_dir: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it loads, other commands find it, and a second start is refused."""
+    with embedded_server(data_dir) as url, client(stack, url).pipeline(transaction=False) as pipeline:
+        for number in range(20_000):
+            pipeline.set(f"key:{number}", "value")
+        pipeline.execute()
+    monkeypatch.setattr(embedded, "START_SECONDS", 1.0)
+    slow = data_dir / "slowly"
+    slow.write_text(f'#!/bin/sh\nexec "{embedded.find_binary()}" "$@" --key-load-delay 100\n')
+    slow.chmod(0o700)
+    monkeypatch.setattr(embedded, "find_binary", lambda: str(slow))
+    seen: list[float] = []
+
+    def watch() -> None:
+        wait_until(lambda: running_url(data_dir), 10)
+        with pytest.raises(SettingsError, match=f"pid {os.getpid()}"):
+            embedded_server(data_dir).__enter__()
+        seen.append(time.monotonic())
+
+    watching = threading.Thread(target=watch)
+    began = time.monotonic()
+    watching.start()
+
+    loaded = stack.enter_context(embedded_server(data_dir))
+
+    ready = time.monotonic()
+    watching.join()
+    assert ready - began > 2 * embedded.START_SECONDS
+    assert seen[0] < ready
+    assert client(stack, loaded).dbsize() == 20_000
 
 
 @pytest.mark.parametrize(

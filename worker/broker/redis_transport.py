@@ -139,6 +139,21 @@ class Channel(redis.Channel):
             log.error("message.dropped", reason="not_a_message", error=type(error).__name__)
         return True
 
+    def _receive(self) -> Any:
+        """Read what came for remote control; a subscription that was refused is made again later."""
+        try:
+            return super()._receive()  # type: ignore[misc]
+        except ResponseError as refused:
+            if not BROKER.began(refused):
+                raise
+            Transport.owed.append(lambda _: self._subscribe_again())
+            return False
+
+    def _subscribe_again(self) -> None:
+        # If it was closed meanwhile, its successor has subscribed.
+        if not self.closed:
+            self._subscribe()  # type: ignore[attr-defined]
+
     def maybe_refresh_binding_expiry(self) -> None:
         """Renew the bindings of expiring queues, unless the server refuses writes."""
         if BROKER.reason is None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-from celery.worker import state
 
 from config.celery import Queues
 from worker.app import configure
 from worker.bootstrap import refuse_cluster
+from worker.broker.program import LAST_SECONDS
 from worker.commands.setup import check, check_layout, optional, settings_for_all, settings_of_role
 from worker.host.capacity import default_processes
 from worker.host.supervisor import Crew
@@ -24,9 +25,11 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 @click.command(short_help="Run worker and beat, with an embedded Redis if none is set.")
 def up() -> None:
     """Run worker and beat, with an embedded Redis if no URL is set."""
+    # Until the processes run: a server with much to load takes its time.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with settings_for_all() as (settings, environment):
         check(settings)
-        patience = settings.task_time_limit + timedelta(seconds=5)
+        patience = settings.task_time_limit + timedelta(seconds=LAST_SECONDS + 3)
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
 
@@ -45,8 +48,6 @@ def worker(context: click.Context) -> None:
     argv += ["--loglevel", settings.log_level, "--concurrency", str(default_processes())]
     argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(Queues.of(settings.key_prefix))]
     app.worker_main([*argv, *context.args])
-    # Celery does not pass on with which code it ends.
-    sys.exit(state.should_stop or 0)
 
 
 @click.command(context_settings=PASS_ON, short_help="Run beat, which starts the sweeps.")

@@ -8,6 +8,7 @@ file there, so that other commands find the running server.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -23,13 +24,15 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from config.settings import Settings, SettingsError
 from worker.host.private import make_private
 from worker.host.supervisor import end_with_parent
 
 START_SECONDS = 15.0
+#: How long the server of a killed `up` may take to end.
+LEFT_OVER_SECONDS = 10.0
 
 
 def find_binary() -> str:
@@ -54,36 +57,31 @@ def running_url(data_dir: Path) -> str | None:
     """The URL of the embedded server running in this data directory, if one answers."""
     try:
         url = (data_dir / "embedded.url").read_text().strip()
-        client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
+        client = _client(url)
     except (OSError, ValueError):
         # None was started here, or the file is damaged.
         return None
     try:
-        client.ping()
-    except RedisError:
-        return None
+        return url if _answer(client) else None
     finally:
         client.close()
-    return url
 
 
 @contextlib.contextmanager
 def embedded_server(data_dir: Path) -> Iterator[str]:
     """Run a server in `data_dir`, creating it if needed; yield its URL, and stop it on exit.
 
-    Its data survives a restart. A server already running there, because the program that started it was
-    killed, is used and left running. SettingsError if none starts.
+    Its data survives a restart. SettingsError if it does not start, or if one runs there already.
     """
-    with _naming(data_dir):
-        make_private(data_dir)
-    left_over = running_url(data_dir)
-    if left_over:
-        yield left_over
-        return
     binary = find_binary()
+    with _held(data_dir) as lock:
+        yield from _serve(binary, data_dir, lock)
+
+
+def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
     port, password = _free_port(), secrets.token_urlsafe(24)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
-    config = data_dir / "embedded.conf"
+    config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
     with _naming(data_dir):
         _write_private(
             config,
@@ -100,6 +98,8 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
                 ]
             ),
         )
+        # One that a killed `up` left behind.
+        address.unlink(missing_ok=True)
         log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
     # In its own session: Ctrl-C is for the workers, which still need the server to finish.
     process = subprocess.Popen(  # noqa: S603 - our own binary and file
@@ -109,16 +109,16 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
         stdout=log,
         stderr=log,
         start_new_session=True,
+        pass_fds=[lock],
         # Its files are for this user, wherever they are.
         umask=0o077,
         preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
     )
     log.close()
-    address = data_dir / "embedded.url"
     try:
-        _wait_for(url, process, data_dir)
         with _naming(data_dir):
-            _write_private(address, url)
+            os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
+        _wait_for(url, process, data_dir, address)
         yield url
     finally:
         address.unlink(missing_ok=True)
@@ -187,18 +187,86 @@ def _write_private(path: Path, text: str) -> None:
         os.close(directory)
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path) -> None:
-    """Wait until the server answers: it may have a long append-only file to load."""
+@contextlib.contextmanager
+def _held(data_dir: Path) -> Iterator[int]:
+    """Hold the data directory: two servers would append to one file. SettingsError if somebody else holds it.
+
+    The server inherits the lock. So what outlives a killed `up` still holds the directory until it has ended.
+    """
+    with _naming(data_dir):
+        make_private(data_dir)
+        lock = os.open(data_dir / "embedded.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LEFT_OVER_SECONDS
+    try:
+        while not _locks(lock):
+            starter, *server = [int(pid) for pid in os.pread(lock, 50, 0).split()] or [0]
+            if _lives(starter) or time.monotonic() > deadline:
+                pid = next(filter(_lives, [starter, *server]), "unknown")
+                raise SettingsError(
+                    f"{data_dir} already has an embedded server (pid {pid}): end that process first, or set "
+                    "another RECONCILER_DATA_DIR."
+                )
+            time.sleep(0.05)
+        with _naming(data_dir):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _locks(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return pid > 0
+
+
+def _client(url: str) -> Redis:
+    return Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2, retry=None)
+
+
+def _answer(client: Redis) -> str | None:
+    """What our server says: "loading", or "ready", even if it refuses commands; None if there is none."""
+    try:
+        client.ping()
+    except BusyLoadingError:
+        return "loading"
+    except AuthenticationError:
+        return None
+    except ResponseError:
+        return "ready"
+    except RedisError:
+        return None
+    return "ready"
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, address: Path) -> None:
+    """Wait until the server answers, note its address, and wait until its data are loaded, however much."""
     deadline = time.monotonic() + START_SECONDS
-    client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
+    client = _client(url)
     try:
         while process.poll() is None and time.monotonic() < deadline:
-            try:
-                client.ping()
-            except RedisError:
-                time.sleep(0.02)
-            else:
+            answer = _answer(client)
+            if answer and not address.exists():
+                with _naming(data_dir):
+                    _write_private(address, url)
+            if answer == "ready":
                 return
+            if answer == "loading":
+                deadline = time.monotonic() + START_SECONDS
+            time.sleep(0.02)
     finally:
         client.close()
     raise SettingsError(

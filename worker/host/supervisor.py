@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -15,8 +16,12 @@ from typing import BinaryIO
 
 import structlog
 
+from worker.host.liveness import STALE_SECONDS, living
+
 #: The delay before a dead child is restarted.
 RESTART_SECONDS = 1.0
+#: How often to look for children that are stuck.
+LOOK_SECONDS = 5.0
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,6 +34,11 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def is_ignored(number: int) -> bool:
+    """Whether this process was told to ignore the signal, as `nohup` does."""
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
 class Crew:
     """Named child processes, each a command of this program."""
 
@@ -38,10 +48,12 @@ class Crew:
         environment: Mapping[str, str],
         patience: timedelta,
         output: BinaryIO | None = None,
+        stale_seconds: float = STALE_SECONDS,
     ) -> None:
-        """`commands` has the arguments of `reconciler` for each name.
+        """`commands` has the arguments of `reconciler` for each name, a role of `healthcheck`.
 
-        On shutdown, each child has `patience` to finish. `output` receives what they print.
+        On shutdown, each child has `patience` to finish. `output` receives what they print. One whose loop is
+        silent for longer than `stale_seconds` is stuck.
         """
         self._commands = commands
         self._environment = {**os.environ, **environment}
@@ -49,6 +61,9 @@ class Crew:
         self._output = output
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = False
+        self._stale_seconds = stale_seconds
+        self._next_look = 0.0
+        self._suspects: set[int] = set()
 
     def start(self) -> None:
         """Start every child."""
@@ -56,18 +71,21 @@ class Crew:
             self._start(name)
 
     def run(self) -> None:
-        """Start every child, restart any that dies, and stop all on SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
+        """Start every child, restart any that dies or is stuck, and stop all when a signal asks for it."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            if number != signal.SIGHUP or not is_ignored(number):
+                signal.signal(number, self._end)
         try:
             self.start()
             while not self._ending:
                 time.sleep(0.2)
+                self._kill_stuck()
                 for name, child in list(self._children.items()):
                     if child.poll() is not None and not self._ending:
                         log.error("process.died", process=name, status=child.returncode)
                         time.sleep(RESTART_SECONDS)
                         self._start(name)
+                self._reap_orphans()
         finally:
             self.end()
 
@@ -83,6 +101,34 @@ class Crew:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+    def _kill_stuck(self) -> None:
+        """Kill what `healthcheck` calls stuck at two looks in a row: after one, all of us may just have been
+        frozen together, and no other loop has run again yet."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        stuck = set()
+        for name, child in self._children.items():
+            for each in living(name):
+                if each.pid == child.pid and each.age_seconds > self._stale_seconds:
+                    stuck.add(child.pid)
+                    if child.pid in self._suspects:
+                        log.error("process.stuck", process=name, seconds=round(each.age_seconds))
+                        child.kill()
+        self._suspects = stuck
+
+    def _reap_orphans(self) -> None:
+        """As a container's first process, this one inherits children that others leave behind."""
+        if sys.platform != "linux":
+            return
+        ours = {child.pid for child in self._children.values()}
+        with contextlib.suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in ours:
+                    # Its turn comes in `run`, which wants its status.
+                    return
+                os.waitpid(ended.si_pid, 0)
 
     def _start(self, name: str) -> None:
         if not self._ending:
