@@ -173,7 +173,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
     tables = (report, trouble.report(), hosts.report(run.results), attempts.report(run.results))
     place = config.invocation_params.dir / document
-    if not any([put(place, table.name, table.markdown()) for table in tables]):
+    written = [put(place, table.name, table.markdown()) for table in tables]
+    if not any(written):
         raise pytest.UsageError(f"{document} has no marks for any of the tables.")
 
 
