@@ -33,12 +33,10 @@ SECRET_FIELDS = frozenset(
 #: long text would take hours.
 _ADDRESS = re.compile(r"https?:/(/[^\s\"'<>\\]*+)", re.IGNORECASE)
 _RELINK = "/relink/"
-#: Bearer tokens, user and password in a URL, and secret fields in the text of a JSON object.
-_SECRET_TEXTS = (
-    (re.compile(r"(?<=Bearer )[^\s\"'\\]++", re.IGNORECASE), MASK),
-    (re.compile(r"(?<=://)[^/\s\"'\\]+(?=@)"), MASK),
-    (re.compile(rf'("(?:{"|".join(sorted(SECRET_FIELDS))})" ?: ?")[^"\\]*+'), rf"\1{MASK}"),
-)
+_LOGIN = re.compile(r"(?<=://)[^/\s\"'\\]+(?=@)")
+_BEARER = re.compile(r"(?<=Bearer )[^\s\"'\\]++", re.IGNORECASE)
+#: A secret field in the text of a JSON object.
+_FIELD = re.compile(rf'("(?:{"|".join(sorted(SECRET_FIELDS))})" ?: ?")[^"\\]*+')
 
 
 #: What a line begins and ends with; everything else goes in between, in the order given.
@@ -81,11 +79,13 @@ class Redaction:
         """The text without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        if "://" in text or '":' in text or '" :' in text or "bearer " in text.lower():
-            # Skips the patterns for most texts: none of them could match.
-            text = _ADDRESS.sub(_without_relink, text)
-            for pattern, masked in _SECRET_TEXTS:
-                text = pattern.sub(masked, text)
+        # Most texts have none of it, and there are many: looking for a word first is far cheaper.
+        if "://" in text:
+            text = _LOGIN.sub(MASK, _ADDRESS.sub(_without_relink, text))
+        if "bearer " in text.lower():
+            text = _BEARER.sub(MASK, text)
+        if any(name in text for name in SECRET_FIELDS):
+            text = _FIELD.sub(rf"\1{MASK}", text)
         return text
 
 

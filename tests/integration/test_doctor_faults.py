@@ -26,11 +26,16 @@ def _refused_client(fleet: CheckedFleet) -> None:
     budget.refuse_client()
 
 
+def _in_the_open(fleet: CheckedFleet) -> Path:
+    home: Path = fleet.values["data_dir"]
+    home.chmod(0o755)
+    return home
+
+
 def _mail_in_the_open(fleet: CheckedFleet) -> None:
-    directory: Path = fleet.values["data_dir"] / "mail"
-    directory.mkdir()
-    directory.chmod(0o755)
-    fleet.values.update(smtp_url=None)
+    mail = _in_the_open(fleet) / "mail"
+    mail.mkdir()
+    mail.chmod(0o755)
 
 
 def only(*queues: str) -> Callable[[CheckedFleet], None]:
@@ -144,6 +149,10 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "kept mail that others may read": (
         _mail_in_the_open,
+        *("data directory", Health.WARNING, "data directory", "may look into", "chmod 700 "),
+    ),
+    "an embedded server's data that others may read": (
+        lambda p: (_in_the_open(p) / "embedded.conf").touch(),
         *("data directory", Health.WARNING, "data directory", "may look into", "chmod 700 "),
     ),
     "a webhook that leads elsewhere": (

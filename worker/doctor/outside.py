@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -141,24 +142,32 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
 
 def examine_files(settings: Settings) -> Iterator[Finding]:
     """The directory for emails without a mail server, and for the embedded server."""
+    exposed = _exposed(settings.data_dir)
+    if exposed is not None:
+        what = f"others than its owner may look into {exposed}"
+        yield warning("data directory", what, f"chmod 700 {shlex.quote(str(exposed))}, as its owner")
+        return
     if settings.smtp_url is not None and settings.redis_url is not None:
         yield ok("data directory", "not needed with these settings")
         return
     place = settings.data_dir
     while not place.exists() and place != place.parent:
         place = place.parent
-    used = [settings.data_dir] if settings.redis_url is None else [settings.data_dir / "mail"]
-    readable = [directory for directory in used if is_open(directory)]
-    if readable:
-        what = f"others than its owner may look into {readable[0]}"
-        yield warning("data directory", what, f"chmod 700 {shlex.quote(str(readable[0]))}, as its owner")
-    elif place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         yield ok("data directory", f"{settings.data_dir} is writable")
     elif done_elsewhere(settings, "mail"):
         yield ok("data directory", "not needed here: other hosts' workers send the mail")
     else:
         what = f"{settings.data_dir} is not writable"
         yield wrong("data directory", what, "set RECONCILER_DATA_DIR to a directory this user can write")
+
+
+def _exposed(data_dir: Path) -> Path | None:
+    """A directory that others may look into though it holds an embedded server's data, or emails."""
+    mail = data_dir / "mail"
+    if is_open(data_dir) and os.path.lexists(data_dir / "embedded.conf"):
+        return data_dir
+    return mail if is_open(data_dir) and is_open(mail) else None
 
 
 def examine_webhook(settings: Settings) -> Iterator[Finding]:

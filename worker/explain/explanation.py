@@ -95,8 +95,8 @@ def show(case: Case, console: Console) -> None:
     for title, rows in sections(case):
         console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
         for name, text in rows:
-            for line_of_it in _wrapped(text, console.width, f"  {name} "):
-                console.print(Text(line_of_it), soft_wrap=True)
+            for part in _wrapped(text, console.width, f"  {name} "):
+                console.print(Text(part), soft_wrap=True)
 
 
 def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:

@@ -112,7 +112,7 @@ def _ids(starting: Starting) -> str:
 
 def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) -> None:
     """Refresh the table every two seconds until q or Ctrl-C; it shows and waits out an outage of Redis."""
-    shown: RenderableType = ""
+    table: RenderableType = ""
     with (
         suppress(KeyboardInterrupt),
         _keys() as pressed,
@@ -120,14 +120,14 @@ def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) 
     ):
         while True:
             try:
-                shown = status_table(read(), sweep_every)
-                live.update(Group(shown, Text("\nq to quit", style="dim")), refresh=True)
+                table = status_table(read(), sweep_every)
+                live.update(Group(table, Text("\nq to quit", style="dim")), refresh=True)
             except RedisError as error:
                 away = Text(f"Redis is unavailable ({type(error).__name__}); retrying.", style="red")
-                live.update(Group(away, Text(), shown), refresh=True)
+                live.update(Group(away, Text(), table), refresh=True)
             if pressed(REFRESH_SECONDS) in ("q", "Q"):
                 break
-    console.print(shown)
+    console.print(table)
 
 
 @contextmanager
