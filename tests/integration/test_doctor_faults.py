@@ -202,7 +202,6 @@ LOGINS: dict[str, dict[str, Any]] = {
     "Cronofy is away": {"cronofy_api_url": f"http://{LOGIN}@{AWAY}"},
     "Cronofy is the sandbox": {"cronofy_api_url": f"http://{LOGIN}@SANDBOX"},
     "the mail server is away": {"smtp_url": f"smtp+starttls://{LOGIN}@{AWAY}"},
-    "the mail server is no mail server": {"smtp_url": f"smtp+starttls://{LOGIN}@SANDBOX"},
     "the webhook is away": {"webhook_url": f"http://{LOGIN}@{AWAY}"},
     "the webhook is the sandbox": {"webhook_url": f"http://{LOGIN}@SANDBOX"},
     "a user and a host only": {"cronofy_api_url": f"http://{PASSWORD}@{AWAY}"},
