@@ -211,6 +211,27 @@ ROWS: tuple[Row, ...] = (
             f"{_DOCTOR}::test_no_finding_shows_the_login_of_a_url",
         ),
     ),
+    Row(
+        NETWORK,
+        "a signed notification at another account's address, or replayed",
+        "only the ids that are signed count; what is heard again says nothing",
+        (
+            "tests/integration/test_signed_ids.py::test_a_notification_at_anothers_address_touches_nobody",
+            "tests/integration/test_signed_ids.py::test_a_body_heard_more_than_a_day_ago_only_makes_due",
+        ),
+    ),
+    Row(
+        BROKER,
+        "to put what is sealed for one account, email or task in the place of another",
+        "it does not open there",
+        ("tests/integration/test_reseal.py::test_nothing_sealed_opens_elsewhere",),
+    ),
+    Row(
+        BROKER,
+        "to find anything of a forgotten account",
+        "nothing is left of it",
+        ("tests/integration/test_forget.py::test_nothing_of_a_forgotten_account_can_be_found",),
+    ),
 )
 
 #: Rows whose tests are not in this tree yet: once they are, they go up.
@@ -235,27 +256,6 @@ LATER: tuple[Row, ...] = (
             "tests/integration/test_web_silent.py::test_a_byte_now_and_then_buys_no_time",
             "tests/integration/test_web_silent.py::test_health_is_answered_while_too_many_requests_are_open",
         ),
-    ),
-    Row(
-        NETWORK,
-        "a signed notification at another account's address, or replayed",
-        "only the ids that are signed count; what is heard again says nothing",
-        (
-            "tests/integration/test_signed_ids.py::test_a_notification_at_anothers_address_touches_nobody",
-            "tests/integration/test_signed_ids.py::test_a_body_heard_more_than_a_day_ago_only_makes_due",
-        ),
-    ),
-    Row(
-        BROKER,
-        "to put what is sealed for one account, email or task in the place of another",
-        "it does not open there",
-        ("tests/integration/test_reseal.py::test_nothing_sealed_opens_elsewhere",),
-    ),
-    Row(
-        BROKER,
-        "to find anything of a forgotten account",
-        "nothing is left of it",
-        ("tests/integration/test_forget.py::test_nothing_of_a_forgotten_account_can_be_found",),
     ),
 )
 

@@ -12,6 +12,7 @@ from config.logging import MASK, Redaction
 from tasks import payload
 from tests.integration.ledgers import an_event, claim, later
 from tests.integration.world import Begin
+from worker.intake.forget import _erase_letters
 from worker.intake.payloads import AccountOnly, BadPayload
 from worker.intake.replay import as_json
 from worker.ledger import dead_letters
@@ -39,6 +40,17 @@ def test_a_payload_that_nobody_may_send_is_kept_as_its_head_and_size(ledger: Led
     assert kept[HEAD].startswith('{"sub": "acc", "event": {"description": "xxx')
     assert len(kept[HEAD]) == HEAD_LENGTH
     assert cast("int", ledger.redis.memory_usage(ledger.keys.dead_letters)) < 5 * HEAD_LENGTH
+
+
+def test_a_head_goes_with_the_account_that_it_names(ledger: Ledger) -> None:
+    """Others stay."""
+    long = {"event": {"description": "x" * LARGEST}}
+    for sub in ("acc", "acc2"):
+        ledger.dead_letters.keep(TRACK, "bad", (), {"sub": sub, **long})
+
+    _erase_letters(ledger, "acc", {"acc"})
+
+    assert ['"sub": "acc2"' in kept.letter.kwargs[HEAD] for kept in ledger.dead_letters] == [True]
 
 
 def test_the_head_shows_no_secret(ledger: Ledger) -> None:

@@ -51,6 +51,7 @@ WALK = {
     "doctor": [["doctor"], ["doctor", "--json"]],
     "pause": [["pause"], ["pause", ACTING]],
     "resume": [["resume"]],
+    "reseal": [["reseal"], ["reseal", "--json"]],
     "healthcheck": [["healthcheck", ACTING], ["healthcheck", "worker"]],
 }
 

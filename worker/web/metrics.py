@@ -134,7 +134,8 @@ def _counters(status: Status) -> Iterator[Metric]:
     mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused")}
     yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
     notifications: _Totals = {
-        (result,): counters.get(f"notifications:{result}", 0) for result in ("taken", "bad_signature")
+        (result,): counters.get(f"notifications:{result}", 0)
+        for result in ("taken", "bad_signature", "misdirected")
     }
     dropped: _Totals = {(why,): n for why, n in status.letters_dropped.items()}
     yield _total("reconciler_dead_letters_dropped", "Payloads not kept.", ["reason"], dropped)
