@@ -127,6 +127,13 @@ def _url(*schemes: str) -> BeforeValidator:
     return BeforeValidator(lambda value: _checked_url(value, *schemes))
 
 
+def _api_url(value: Any) -> Any:
+    if "@" in urlsplit(str(_checked_url(value, "http", "https"))).netloc:
+        # It would go out instead of the account's token, and stand wherever the origin is named.
+        raise PydanticCustomError("url", "must not have a user or a password", {})
+    return value
+
+
 def _redis_url(value: Any) -> Any:
     try:
         parse(str(value))
@@ -182,7 +189,7 @@ class Settings(BaseSettings):
     # Cronofy.
     cronofy_client_id: str | None = None
     cronofy_client_secret: Secrets = ()
-    cronofy_api_url: Annotated[str, _url("http", "https")] | None = None
+    cronofy_api_url: Annotated[str, BeforeValidator(_api_url)] | None = None
     api_per_second: int = Field(50, ge=1)
     api_per_minute: int = Field(500, ge=1)
     api_share: float = Field(0.8, gt=0, le=1)

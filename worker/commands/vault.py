@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from config.settings import Settings
 from worker.bootstrap import open_ledger
-from worker.commands.output import json_text
+from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command
 from worker.cronofy.callbacks import Callbacks
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
@@ -54,14 +54,14 @@ def reseal(as_json: bool) -> None:
     if as_json:
         click.echo(json_text(counts, indent=2))
     else:
-        click.echo(f"{amount(done.total(), 'value')} of {seen:,} sealed anew.")
+        say(f"{amount(done.total(), 'value')} of {seen:,} sealed anew.")
         if channels:
-            click.echo(f"{amount(channels, 'notification channel')} will move to a new address.")
+            say(f"{amount(channels, 'notification channel')} will move to a new address.")
     if shut:
         what = "is opened by no key" if shut == 1 else "are opened by no key"
-        click.echo(f"{shut:,} {what}: put that key back, or connect the accounts again.", err=True)
+        say(f"{shut:,} {what}: put that key back, or connect the accounts again.", err=True)
     if busy:
-        click.echo(f"{amount(busy, 'account')} could not be sealed anew yet: repeat the command.", err=True)
+        say(f"{amount(busy, 'account')} could not be sealed anew yet: repeat the command.", err=True)
     if shut or busy:
         sys.exit(1)
 

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from config.settings import Settings, SettingsError
+from worker.host.private import make_private
 from worker.host.supervisor import end_with_parent
 
 START_SECONDS = 15.0
@@ -98,7 +100,7 @@ def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
         )
         # One that a killed `up` left behind.
         address.unlink(missing_ok=True)
-        log = (data_dir / "embedded.log").open("ab")
+        log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
     # In its own session: Ctrl-C is for the workers, which still need the server to finish.
     process = subprocess.Popen(  # noqa: S603 - our own binary and file
         [binary, str(config.resolve())],
@@ -108,6 +110,8 @@ def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
         stderr=log,
         start_new_session=True,
         pass_fds=[lock],
+        # Its files are for this user, wherever they are.
+        umask=0o077,
         preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
     )
     log.close()
@@ -130,7 +134,7 @@ def with_embedded_keys(settings: Settings) -> Settings:
         return settings
     path = settings.data_dir / "vault.key"
     with naming(settings.data_dir):
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(settings.data_dir)
         if not path.exists():
             write_private(path, Fernet.generate_key().decode())
         content = path.read_bytes()
@@ -190,7 +194,7 @@ def _held(data_dir: Path) -> Iterator[int]:
     The server inherits the lock. So what outlives a killed `up` still holds the directory until it has ended.
     """
     with naming(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(data_dir)
         lock = os.open(data_dir / "embedded.lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LEFT_OVER_SECONDS
     try:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import structlog
 
 from worker.bootstrap import Services
+from worker.ledger.dead_letters import HEAD
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import events_of, results
@@ -63,6 +64,10 @@ def _erase_letters(ledger: Ledger, sub: str, names: set[str]) -> None:
         whose = kept.letter.kwargs.get("sub")
         # Without an account's id, one of the other names tells.
         about = whose == sub if isinstance(whose, str) else not names.isdisjoint(_texts(kept.letter.kwargs))
+        if kept.letter.cut is not None:
+            # The head of a payload is no JSON any more.
+            head = str(kept.letter.kwargs.get(HEAD))
+            about = any(json.dumps(name, ensure_ascii=False) in head for name in names)
         if about:
             ledger.dead_letters.remove(kept.letter_id)
 

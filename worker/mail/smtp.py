@@ -28,6 +28,7 @@ from time import monotonic, time
 from typing import Final, Protocol
 from urllib.parse import quote
 
+from worker.host.private import make_private
 from worker.mail.smtp_url import SmtpTarget, parse_smtp_url
 
 __all__ = ["FileMailer", "MailError", "Mailer", "SmtpMailer", "SmtpTarget", "parse_smtp_url"]
@@ -90,7 +91,7 @@ class FileMailer:
             message[ACCOUNT] = quote(sub, safe="")
         name = quote(message["Message-ID"].strip("<>"), safe="@") + ".eml"
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._directory)
             with ExitStack() as on_failure:
                 with NamedTemporaryFile(dir=self._directory, prefix=".", suffix=".tmp", delete=False) as file:
                     temporary = Path(file.name)

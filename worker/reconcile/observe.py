@@ -53,14 +53,15 @@ def observe(
         if plan.waited_for <= set(readings.userinfo.profiles.disconnected):
             readings.sightings = {event.key: event.remembered for event in due}
             return readings
-    items = _read(session, due, plan, readings)
+    tracked = {event.key for event in (*due, *others)}
+    items = _read(session, due, tracked, plan, readings)
     unseen = [event for event in due if event.key not in items]
     _take(readings, items, [event for event in due if event.key in items])
     _take(readings, items, [event for event in others if event.key in items])
     if unseen:
         try:
             items = session.read_events(
-                {event.key.calendar_id for event in unseen}, None, include_deleted=True
+                {event.key.calendar_id for event in unseen}, None, include_deleted=True, wanted=tracked
             )
         except ACCOUNT_REFUSED:
             raise
@@ -80,12 +81,16 @@ def observe(
 
 
 def _read(
-    session: Session, due: Collection[TrackedEvent], plan: ReadingPlan, readings: Readings
+    session: Session,
+    due: Collection[TrackedEvent],
+    tracked: Collection[EventKey],
+    plan: ReadingPlan,
+    readings: Readings,
 ) -> dict[EventKey, dict[str, Any]]:
-    """All managed events in the plan's windows; records how many pages that took."""
+    """The tracked events in the plan's windows; records how many pages that took."""
     items: dict[EventKey, dict[str, Any]] = {}
     for window in plan.windows:
-        items |= session.read_events({event.key.calendar_id for event in due}, window)
+        items |= session.read_events({event.key.calendar_id for event in due}, window, wanted=tracked)
     days = [(window.last - window.first).days for window in plan.windows if window]
     readings.read = LastRead(session.pages, sum(days) or None)
     return items

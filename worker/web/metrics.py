@@ -89,7 +89,7 @@ class _Moment:
     def collect(self) -> Iterable[Metric]:
         """All metrics."""
         yield from _gauges(self._status)
-        yield from _counters(self._status.counters)
+        yield from _counters(self._status)
         for name, meaning, kept in (
             ("look", "Looks, from the first call to Cronofy to the commit.", LOOKS),
             ("settle", "Events, from tracked to settled.", SETTLES),
@@ -130,7 +130,8 @@ def _gauges(status: Status) -> Iterator[Metric]:
             yield GaugeMetricFamily(f"reconciler_{name}", meaning, value=float(value))
 
 
-def _counters(counters: Mapping[str, int]) -> Iterator[Metric]:
+def _counters(status: Status) -> Iterator[Metric]:
+    counters = status.counters
     outcomes = {kind.value: counters.get(f"outcome:{kind.value}", 0) for kind in OutcomeType}
     yield _total("reconciler_outcomes", "Outcomes by type.", ["type"], {(k,): n for k, n in outcomes.items()})
     calls: _Totals = {
@@ -143,6 +144,8 @@ def _counters(counters: Mapping[str, int]) -> Iterator[Metric]:
         (result,): counters.get(f"notifications:{result}", 0)
         for result in ("taken", "bad_signature", "misdirected")
     }
+    dropped: _Totals = {(why,): n for why, n in status.letters_dropped.items()}
+    yield _total("reconciler_dead_letters_dropped", "Payloads not kept.", ["reason"], dropped)
     yield _total("reconciler_notifications", "Notifications by result.", ["result"], notifications)
 
 
