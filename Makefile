@@ -3,7 +3,7 @@
 #
 #   make PYTHON=/path/to/python3.12 test    picks the Python for .venv
 
-.PHONY: help demo test faults soak mutants check bench screenshots setup clean
+.PHONY: help demo test faults soak mutants check bench screenshots sbom setup clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -21,6 +21,7 @@ help:
 	@echo 'make check   lint, formatting, types and import rules'
 	@echo 'make bench   benchmarks: tables on screen, figures as JSON in benchmarks/results'
 	@echo 'make screenshots  retake the pictures in the README, with Chromium'
+	@echo 'make sbom    what the image consists of in Python, with licences: build/sbom.cdx.json (CycloneDX)'
 	@echo 'make clean   remove .venv, all caches, and the data of an embedded server (reconciler-data)'
 
 demo: setup
@@ -55,6 +56,19 @@ bench: setup
 
 screenshots: setup
 	$(BIN)/python docs/screenshots.py
+
+# From what the lock installs, since the lock itself names no licences. The tool has its own environment: neither
+# the program nor its tests need it.
+sbom: setup
+	rm -rf build/sbom
+	$(BIN)/python -m venv build/sbom/tool
+	$(BIN)/python -m venv --without-pip build/sbom/image
+	build/sbom/tool/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-sbom.lock
+	build/sbom/tool/bin/python -m pip --disable-pip-version-check --quiet --python build/sbom/image/bin/python \
+	  install --require-hashes -r requirements.lock
+	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.cdx.json build/sbom/image/bin/python
+	$(BIN)/python docs/licences.py build/sbom.cdx.json
 
 setup: $(STAMP)
 

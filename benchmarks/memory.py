@@ -129,13 +129,15 @@ def _serve(settings: dict[str, Any]) -> dict[str, Value]:
     [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "worker.cli", "serve", "--port", str(port)]
-    with process(command, environment(settings)) as running:
+    token = "a-token-of-the-board"
+    bearer = {"Authorization": f"Bearer {token}"}
+    with process(command, environment(settings | {"board_token": token})) as running:
         until(lambda: _answers(f"{url}/readyz"), "serve")
 
         def work() -> None:
             for _ in range(PAGES):
-                httpx.get(f"{url}/", timeout=10).raise_for_status()
-                httpx.get(f"{url}/metrics", timeout=10).raise_for_status()
+                httpx.get(f"{url}/", headers=bearer, timeout=10).raise_for_status()
+                httpx.get(f"{url}/metrics", headers=bearer, timeout=10).raise_for_status()
 
         return _row("serve", running.pid, work)
 

@@ -94,14 +94,14 @@ def _measure(redis_url: str, api_url: str, load: Load) -> dict[str, Value]:
         worker(settings, redis_url),
         process(served, environment(settings)),
     ):
-        until(lambda: _is_ready(url), "serve", 30)
+        until(lambda: is_ready(url), "serve", 30)
         counters = f"{settings['key_prefix']}:counters"
         answers = asyncio.run(_send(f"{url}/webhooks/cronofy", load))
         ended = time.monotonic()
         taken = sum(200 <= answer.status < 300 for answer in answers)
-        until(lambda: _count(redis, counters) >= taken, "the ledger to have them all", 120)
+        until(lambda: count(redis, counters) >= taken, "the ledger to have them all", 120)
         drained = time.monotonic() - ended
-        kept = _count(redis, counters)
+        kept = count(redis, counters)
     times = [answer.ms for answer in answers]
     return {
         "a second": load.per_second,
@@ -116,34 +116,36 @@ def _measure(redis_url: str, api_url: str, load: Load) -> dict[str, Value]:
     }
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether what is served there reaches ledger and broker."""
     try:
         return httpx.get(f"{url}/readyz", timeout=2).is_success
     except httpx.HTTPError:
         return False
 
 
-def _count(redis: Redis, key: str) -> int:
+def count(redis: Redis, key: str) -> int:
+    """How many notifications the ledger has counted as accepted; `key` is that of its counters."""
     found: Any = redis.hget(key, "notifications:taken")
     return int(found or 0)
 
 
 async def _send(url: str, load: Load) -> Sequence[Answered]:
     """Send on schedule, over a few persistent connections, as a real sender would."""
-    bodies = [_signed(n) for n in range(load.per_second * load.seconds)]
+    bodies = [signed(n) for n in range(load.per_second * load.seconds)]
     due: asyncio.Queue[tuple[float, bytes, str]] = asyncio.Queue()
     answers: list[Answered] = []
 
     async def work() -> None:
-        reader, writer = await _connect(url)
+        reader, writer = await connect(url)
         while True:
             at, body, signature = await due.get()
             if at < 0:
                 writer.close()
                 return
-            writer.write(_request(url, body, signature))
-            status = await _status(reader)
-            answers.append(Answered(status, (time.monotonic() - at) * 1000))
+            writer.write(request(url, body, signature))
+            answered = await status(reader)
+            answers.append(Answered(answered, (time.monotonic() - at) * 1000))
 
     begun = time.monotonic() + 0.5
     workers = [asyncio.create_task(work()) for _ in range(CONNECTIONS)]
@@ -157,7 +159,8 @@ async def _send(url: str, load: Load) -> Sequence[Answered]:
     return answers
 
 
-def _signed(n: int) -> tuple[bytes, str]:
+def signed(n: int) -> tuple[bytes, str]:
+    """The body of a notification of this number, and its signature."""
     event = {"event_id": f"event-{n}", "calendar_id": "cal_none", "summary": "Interview with the candidate"}
     notification = {"type": "event_subscription", "interactions": [{"type": "conferencing_assigned"}]}
     body = json.dumps({"notification": notification, "event": event}).encode()
@@ -167,12 +170,14 @@ def _signed(n: int) -> tuple[bytes, str]:
 # A pure-Python HTTP client would use more CPU than what is measured.
 
 
-async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A new connection."""
     address = httpx.URL(url)
     return await asyncio.open_connection(address.host, address.port)
 
 
-def _request(url: str, body: bytes, signature: str) -> bytes:
+def request(url: str, body: bytes, signature: str) -> bytes:
+    """The bytes of a request that brings it."""
     address = httpx.URL(url)
     head = (
         f"POST {address.path} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\n"
@@ -182,7 +187,8 @@ def _request(url: str, body: bytes, signature: str) -> bytes:
     return head.encode() + body
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
+async def status(reader: asyncio.StreamReader) -> int:
+    """The status of an answer, all of which is read."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     lengths = [line.split(":")[1] for line in head.lower().splitlines() if line.startswith("content-length:")]
     if lengths:

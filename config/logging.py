@@ -6,11 +6,14 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping, Sequence
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import ExcInfo
 
 from config.settings import Settings
+from config.terminal import shown, shown_lines
 
 MASK = "***"
 #: Fields whose values are never written, however deeply nested.
@@ -25,12 +28,15 @@ SECRET_FIELDS = frozenset(
         "vault_keys",
     }
 )
-#: Relink URLs (Cronofy API reference §5), bearer tokens, and passwords in URLs.
-_SECRET_TEXTS = (
-    re.compile(r"https?://[^\s\"'<>\\]*/relink/[^\s\"'<>\\]*", re.IGNORECASE),
-    re.compile(r"(?<=Bearer )[^\s\"'\\]+", re.IGNORECASE),
-    re.compile(r"(?<=://)[^/\s\"'@\\]*:[^/\s\"'@\\]*(?=@)"),
-)
+#: An address, as long as it may be: it is a relink URL (Cronofy API reference §5) if it has `_RELINK` in it.
+#: Here and below, each match takes all that could belong to it and none is tried from within another, or a
+#: long text would take hours.
+_ADDRESS = re.compile(r"https?:/(/[^\s\"'<>\\]*+)", re.IGNORECASE)
+_RELINK = "/relink/"
+_LOGIN = re.compile(r"(?<=://)[^/\s\"'\\]+(?=@)")
+_BEARER = re.compile(r"(?<=Bearer )[^\s\"'\\]++", re.IGNORECASE)
+#: A secret field in the text of a JSON object.
+_FIELD = re.compile(rf'("(?:{"|".join(sorted(SECRET_FIELDS))})" ?: ?")[^"\\]*+')
 
 
 #: What a line begins and ends with; everything else goes in between, in the order given.
@@ -73,18 +79,24 @@ class Redaction:
         """The text without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        if "://" in text or "bearer " in text.lower():
-            # Skips the patterns for most texts: none of them could match.
-            for pattern in _SECRET_TEXTS:
-                text = pattern.sub(MASK, text)
+        # Most texts have none of it, and there are many: looking for a word first is far cheaper.
+        if "://" in text:
+            text = _LOGIN.sub(MASK, _ADDRESS.sub(_without_relink, text))
+        if "bearer " in text.lower():
+            text = _BEARER.sub(MASK, text)
+        if any(name in text for name in SECRET_FIELDS):
+            text = _FIELD.sub(rf"\1{MASK}", text)
         return text
+
+
+def _without_relink(address: re.Match[str]) -> str:
+    return MASK if _RELINK in address[1].lower() else address[0]
 
 
 def redaction_of(settings: Settings) -> Redaction:
     """Masks these settings' secrets and anything that looks like a secret."""
     secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
-    if settings.board_token is not None:
-        secrets.append(settings.board_token)
+    secrets += [token for token in (settings.board_token, settings.metrics_token) if token is not None]
     return Redaction([secret.get_secret_value() for secret in secrets])
 
 
@@ -104,8 +116,7 @@ def configure_logging(settings: Settings) -> None:
     if console:
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            # The pretty tracebacks show local variables.
-            exception_formatter=structlog.dev.plain_traceback,
+            exception_formatter=_traceback,
             sort_keys=False,
             pad_event_to=_EVENT_WIDTH,
         )
@@ -113,6 +124,7 @@ def configure_logging(settings: Settings) -> None:
     else:
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
         final = [structlog.processors.format_exc_info, redaction, _in_order, renderer, redaction.mask_line]
+        final.append(lambda _logger, _method, line: shown(line))
     structlog.configure(
         processors=[
             # First, so that dropped lines cost nothing.
@@ -175,11 +187,25 @@ def _in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mu
 
 
 def _for_people(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The line for a terminal: time of day only, no empty fields, short task names."""
-    kept = {name: value for name, value in event.items() if value not in (None, [], ())}
+    """The line for a terminal: time of day only, no empty fields, short task names, nothing that acts on it.
+
+    What is no text is rendered as Python writes it, which escapes too.
+    """
+    kept = {
+        name: (shown_lines if name == "stack" else shown)(value) if isinstance(value, str) else value
+        for name, value in event.items()
+        if value not in (None, [], ())
+    }
     if isinstance(kept.get("timestamp"), str):
         # 2026-11-25T08:56:11.642912Z, to the millisecond.
         kept["timestamp"] = kept["timestamp"][11:23] + "Z"
     if isinstance(kept.get("task"), str):
         kept["task"] = kept["task"].removeprefix("conferencing.")
     return _in_order(logger, method, kept)
+
+
+def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """A traceback for a terminal; a pretty one would show local variables."""
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(shown_lines(text.getvalue()))

@@ -60,6 +60,13 @@ class BatchCost(StrEnum):
     CALL = "call"
 
 
+class GdprRequest(StrEnum):
+    """What to do when a user wants their data erased at Cronofy."""
+
+    TELL = "tell"
+    FORGET = "forget"
+
+
 def _duration(value: Any) -> timedelta:
     try:
         return parse_duration(value)
@@ -120,6 +127,13 @@ def _url(*schemes: str) -> BeforeValidator:
     return BeforeValidator(lambda value: _checked_url(value, *schemes))
 
 
+def _api_url(value: Any) -> Any:
+    if "@" in urlsplit(str(_checked_url(value, "http", "https"))).netloc:
+        # It would go out instead of the account's token, and stand wherever the origin is named.
+        raise PydanticCustomError("url", "must not have a user or a password", {})
+    return value
+
+
 def _redis_url(value: Any) -> Any:
     try:
         parse(str(value))
@@ -152,6 +166,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Durations = Annotated[tuple[timedelta, ...], NoDecode, BeforeValidator(_durations)]
 HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
+Token = Annotated[SecretStr, BeforeValidator(_token)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
 VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
 
@@ -174,7 +189,7 @@ class Settings(BaseSettings):
     # Cronofy.
     cronofy_client_id: str | None = None
     cronofy_client_secret: Secrets = ()
-    cronofy_api_url: Annotated[str, _url("http", "https")] | None = None
+    cronofy_api_url: Annotated[str, BeforeValidator(_api_url)] | None = None
     api_per_second: int = Field(50, ge=1)
     api_per_minute: int = Field(500, ge=1)
     api_share: float = Field(0.8, gt=0, le=1)
@@ -207,8 +222,10 @@ class Settings(BaseSettings):
     outcome_task: str | None = None
     outcome_queue: str | None = None
     history_keep: Duration = timedelta(days=7)
+    on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
-    board_token: Annotated[SecretStr, BeforeValidator(_token)] | None = None
+    board_token: Token | None = None
+    metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)

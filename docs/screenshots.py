@@ -39,6 +39,7 @@ from worker.ledger.records import EventKey, to_ms
 from worker.status.snapshot import read_status
 from worker.status.table import status_table
 
+TOKEN = "a-token-of-the-board"  # noqa: S105
 FOLDER = Path(__file__).parent / "images"
 FLAGS = [
     "--headless=new",
@@ -146,7 +147,8 @@ def _served(running: Stage) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "worker.cli", "serve", "--port", str(port)]
-    with subprocess.Popen(command, env={**os.environ, **running.environment}) as process:  # noqa: S603
+    environment = {**os.environ, **running.environment, "RECONCILER_BOARD_TOKEN": TOKEN}
+    with subprocess.Popen(command, env=environment) as process:  # noqa: S603
         try:
             url, end = f"http://127.0.0.1:{port}", time.monotonic() + 20
             while time.monotonic() < end:
@@ -169,6 +171,7 @@ def _shoot_board(browser: Browser, url: str) -> None:
         ("board-event", event, "light", {**WIDE, "height": 800}),
     ]:
         page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)  # type: ignore[arg-type]
+        page.context.request.post(f"{url}/board/sign-in", form={"token": TOKEN}, max_redirects=0)
         page.goto(address)
         page.screenshot(path=FOLDER / f"{name}.png")
         page.close()

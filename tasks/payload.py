@@ -18,6 +18,7 @@ from worker.app import services
 from worker.bootstrap import Services
 from worker.broker.consumer import HAD_ETA
 from worker.intake.payloads import BadPayload, Payload, parse
+from worker.ledger.dead_letters import Full
 from worker.outage import BROKER, LEDGER
 
 P = TypeVar("P", bound=Payload)
@@ -79,14 +80,26 @@ def handle(
         except Exception as error:
             if outage.why(error) is None:
                 reason = f"It failed unexpectedly ({type(error).__name__})."
-                _keep(task, reason, args, kwargs)
+                _keep(task, reason, args, kwargs, failed=True)
             raise
 
 
-def _keep(task: Task[..., Any], reason: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Keep the payload as a dead letter; if that fails, whatever it is, the message comes back."""
+def _keep(
+    task: Task[..., Any],
+    reason: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    failed: bool = False,
+) -> None:
+    """Keep the payload as a dead letter; if that fails, whatever it is, the message comes back.
+
+    If there are too many letters it is dropped: a message that came back would come again and again.
+    """
     try:
-        services().dead_letters.keep(task.name, reason, args, kwargs)
+        services().dead_letters.keep(task.name, reason, args, kwargs, failed=failed)
+    except Full:
+        log.error("payload.dropped", reason=reason)
     except Exception as error:
         if outage.why(error) is None:
             log.exception("payload.not_kept", reason=reason)

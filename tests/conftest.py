@@ -64,6 +64,7 @@ def _logging_restored() -> Iterator[None]:
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level, raising = root.handlers, root.level, logging.raiseExceptions
     yield
+    logging.disable(logging.NOTSET)
     logging.raiseExceptions = raising
     root.handlers = handlers
     root.setLevel(level)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from io import StringIO
 
 import click
 
+from config.terminal import shown
 from worker.broker.environment import forget_celerys_variables
-from worker.commands.output import escape_the_unshowable
+from worker.commands.output import escape_the_unshowable, say_lines
 
 #: Each command and its module in `worker.commands`.
 COMMANDS = {
@@ -30,6 +33,7 @@ COMMANDS = {
     "dead-letters": "dead_letter_group",
     "pause": "steering",
     "resume": "steering",
+    "reseal": "vault",
 }
 
 
@@ -66,7 +70,9 @@ def main() -> None:
         _check_encoding(sys.argv[1:])
         cli(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        usage = StringIO()
+        error.show(usage)
+        say_lines(usage.getvalue().rstrip(), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         # End the line of the prompt, or of "^C".
@@ -74,9 +80,7 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         sentence = _sentence(error)
-        if sentence is None:
-            raise
-        click.echo(f"reconciler: {sentence}", err=True)
+        say_lines(_traceback() if sentence is None else f"reconciler: {sentence}", err=True)
         sys.exit(1)
 
 
@@ -99,10 +103,17 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, RedisError):
         return (
-            f"Redis is unavailable ({type(error).__name__}): {str(error).rstrip('.')}.\n"
+            f"Redis is unavailable ({type(error).__name__}): {shown(str(error)).rstrip('.')}.\n"
             "Start it, or correct RECONCILER_REDIS_URL; run `reconciler doctor` for details."
         )
     return None
+
+
+def _traceback() -> str:
+    """The error's traceback, without secrets."""
+    from config.logging import Redaction  # noqa: PLC0415 - as above
+
+    return Redaction(()).mask(traceback.format_exc().rstrip())
 
 
 if __name__ == "__main__":

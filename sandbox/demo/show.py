@@ -367,7 +367,7 @@ def _keep(stage: Stage, console: Console) -> None:
         "reconciler status",
         "reconciler doctor",
         f"reconciler explain {asked.sub} {asked.calendar_id} {asked.name}",
-        "reconciler serve  # and open http://127.0.0.1:8000",
+        "reconciler serve  # and open the link that it shows",
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
     try:

@@ -16,6 +16,7 @@ from tests.acceptance.processes import Child, environment
 from tests.acceptance.served import Served
 from tests.integration.world import World, beginning
 
+TOKEN = "a-token-of-the-board"
 FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -49,7 +50,7 @@ def world(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def board(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of `reconciler serve` for it, open to this machine."""
+    """The address of `reconciler serve` for it."""
     settings, home = world.services.settings, tmp_path_factory.mktemp("serve")
     env = environment(
         REDIS_URL=settings.redis_url or "",
@@ -58,6 +59,7 @@ def board(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         CRONOFY_CLIENT_ID=settings.cronofy_client_id or "",
         CRONOFY_CLIENT_SECRET=settings.cronofy_client_secret[0].get_secret_value(),
         CRONOFY_API_URL=settings.cronofy_api_url or "",
+        BOARD_TOKEN=TOKEN,
     )
     served = Served(partial(Child, home, env, home / "serve.log"))
     yield served.url
@@ -81,14 +83,16 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture
-def browse(chromium: Browser) -> Iterator[Open]:
-    """Open an address in a new browser; at the end no page may have logged an error."""
+def browse(chromium: Browser, board: str) -> Iterator[Open]:
+    """Open an address in a new browser, signed in unless told otherwise; no page may log an error."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def open_page(url: str, **options: Any) -> Page:
+    def open_page(url: str, signed_in: bool = True, **options: Any) -> Page:
         context = chromium.new_context(**options)
         contexts.append(context)
+        if signed_in:
+            context.request.post(f"{board}/board/sign-in", form={"token": TOKEN}, max_redirects=0)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -98,5 +102,6 @@ def browse(chromium: Browser) -> Iterator[Open]:
     yield open_page
     for context in contexts:
         context.close()
-    # A page that is not found is expected to log that.
-    assert [line for line in complaints if "404 (Not Found)" not in line] == []
+    # A page that is not found, or not shown, is expected to log that.
+    expected = ("404 (Not Found)", "401 (Unauthorized)")
+    assert [line for line in complaints if not any(words in line for words in expected)] == []

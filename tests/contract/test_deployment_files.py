@@ -251,7 +251,7 @@ def test_prometheus_and_grafana_find_what_is_mounted() -> None:
 
     assert job["static_configs"] == [{"targets": [f"{name}:{port}"]}]
     assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
-    assert MONITORING["secrets"][secret] == {"environment": "RECONCILER_BOARD_TOKEN"}
+    assert MONITORING["secrets"][secret] == {"environment": "RECONCILER_METRICS_TOKEN"}
     assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]
     assert mounts[f"./{provisioning}"] == "/etc/grafana/provisioning"
 

@@ -241,7 +241,7 @@ def test_every_queue_is_described() -> None:
 def test_every_direct_dependency_has_its_reason() -> None:
     """The three tables list pyproject's dependencies, extras and development group."""
     project = tomllib.loads(text_of("pyproject.toml"))
-    program, extras, development = [table[1:] for table in tables(text_of("docs/dependencies.md"))]
+    program, extras, development, parts = [table[1:] for table in tables(text_of("docs/dependencies.md"))]
     wanted = [
         (_distribution(need), extra)
         for extra, needs in project["project"]["optional-dependencies"].items()
@@ -251,6 +251,7 @@ def test_every_direct_dependency_has_its_reason() -> None:
     assert firsts(program) == [_distribution(need) for need in project["project"]["dependencies"]]
     assert [(code(row[0])[0], code(row[1])[0]) for row in extras] == wanted
     assert firsts(development) == [_distribution(need) for need in project["dependency-groups"]["dev"]]
+    assert firsts(parts) == [_distribution(need) for need in project["dependency-groups"]["sbom"]]
     assert all(row[-1] for row in [*program, *extras, *development])
 
 

@@ -1,14 +1,17 @@
-"""The table of host faults and the tests that it names match."""
+"""The tables of host faults and of attempts match the tests that they name."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.contract.documents import text_of
-from tests.faults import hosts
+from tests.faults import attempts, hosts
+
+TESTS = [test for row in hosts.ROWS for test in row.tests]
+TESTS += [test for row in attempts.ROWS for test in row.tests]
 
 
-@pytest.mark.parametrize("test", [test for row in hosts.ROWS for test in row.tests])
+@pytest.mark.parametrize("test", TESTS)
 def test_what_shows_a_row_exists(test: str) -> None:
     """By its file and its name."""
     file, _, name = test.partition("::")

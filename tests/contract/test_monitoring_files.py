@@ -80,9 +80,9 @@ def test_the_dashboard_names_no_datasource_of_ours() -> None:
 def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     """Its syntax, its rules, and the token file, which the deployment puts elsewhere."""
     shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
-    token, file = tmp_path / "board-token", tmp_path / "prometheus" / "prometheus.yml"
+    token, file = tmp_path / "metrics-token", tmp_path / "prometheus" / "prometheus.yml"
     token.write_text("token")
-    file.write_text(file.read_text().replace("/run/secrets/board-token", str(token)))
+    file.write_text(file.read_text().replace("/run/secrets/metrics-token", str(token)))
 
     assert "SUCCESS" in _promtool("check", "config", "prometheus.yml", cwd=tmp_path / "prometheus")
 

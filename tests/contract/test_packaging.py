@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -53,15 +56,23 @@ FLEET = [*PROJECT["project"]["dependencies"], *EXTRAS["web"], *EXTRAS["otel"]]
 DEVELOPMENT = [*FLEET, *EXTRAS["sandbox"], *EXTRAS["embedded"], *PROJECT["dependency-groups"]["dev"]]
 
 
+#: The tool of `make sbom`, which neither of them installs.
+SBOM = PROJECT["dependency-groups"]["sbom"]
+
+
 @pytest.mark.parametrize(
     ("lock", "needs"),
-    [("requirements.lock", FLEET), ("requirements-dev.lock", DEVELOPMENT)],
-    ids=["fleet", "development"],
+    [
+        ("requirements.lock", FLEET),
+        ("requirements-dev.lock", DEVELOPMENT),
+        ("requirements-sbom.lock", SBOM),
+    ],
+    ids=["fleet", "development", "sbom"],
 )
 def test_every_requirement_is_pinned_with_hashes(lock: str, needs: list[str]) -> None:
     """Each requirement in pyproject.toml is in the lock at one version, with its hashes."""
     for need in needs:
-        first, *hashes = LOCKS[lock][_name(need)]
+        first, *hashes = _pins(lock)[_name(need)]
         assert re.match(r"[a-z0-9-]+==[0-9]", first)
         assert hashes
         assert all("--hash=sha256:" in line for line in hashes if line.strip())
@@ -78,7 +89,33 @@ def test_the_locks_agree_and_name_no_address() -> None:
     runtime, development = ({name: lines[0] for name, lines in pins.items()} for pins in LOCKS.values())
 
     assert runtime.items() <= development.items()
-    assert [lock for lock in LOCKS if "://" in (ROOT / lock).read_text(encoding="utf-8")] == []
+    locks = [*LOCKS, "requirements-sbom.lock"]
+    assert [lock for lock in locks if "://" in (ROOT / lock).read_text(encoding="utf-8")] == []
+
+
+def test_the_list_of_parts_names_each_licence(tmp_path: Path) -> None:
+    """As the metadata has it, an SPDX name before others; a part without one is not passed over."""
+    licences: list[list[dict[str, Any]]] = [
+        [{"expression": "MIT OR Apache-2.0"}],
+        [{"license": {"id": "MPL-2.0"}}, {"license": {"name": "License :: OSI Approved :: Mozilla"}}],
+        [{"license": {"name": "License :: OSI Approved :: BSD License"}}],
+        [],
+    ]
+    parts = [
+        {"name": name, "version": "1.0", "licenses": each}
+        for name, each in zip("abcd", licences, strict=True)
+    ]
+    (tmp_path / "bom.json").write_text(json.dumps({"components": parts}))
+
+    command: list[str | Path] = [sys.executable, ROOT / "docs" / "licences.py", tmp_path / "bom.json"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert [line.split("1.0")[1].strip() for line in printed.splitlines()] == [
+        "MIT OR Apache-2.0",
+        "MPL-2.0",
+        "BSD License",
+        "not in its metadata: see its project",
+    ]
 
 
 @pytest.mark.parametrize(("name", "wanted"), CLOSE_PINS.items(), ids=CLOSE_PINS)

@@ -6,7 +6,7 @@ program, this prints those outside `tests/faults`, for `make faults`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import Report
@@ -225,16 +225,17 @@ def report(results: Mapping[str, str]) -> Report:
     """The table for the documentation. `results` has "passed" for each test that passed."""
     rows: list[dict[str, str]] = []
     for row in ROWS:
-        shown = all(results.get(test) == "passed" for test in row.tests)
-        files = ", ".join(dict.fromkeys(f"`{test.partition('::')[0]}`" for test in row.tests))
-        cells = (
-            (row.fault, row.before, row.now, files)
-            if shown
-            else (row.fault, row.before, "", "not in this run")
-        )
+        cells = (row.fault, row.before, *shown_by(row.tests, row.now, results))
         if row.tests:
             rows.append(dict(zip(HEADINGS, cells, strict=True)))
     return Report("hosts", "Faults of the host", HEADINGS, rows)
+
+
+def shown_by(tests: Sequence[str], claim: str, results: Mapping[str, str]) -> tuple[str, str]:
+    """The claim and the files of the tests that show it, or neither unless all of them passed."""
+    if all(results.get(test) == "passed" for test in tests):
+        return claim, ", ".join(dict.fromkeys(f"`{test.partition('::')[0]}`" for test in tests))
+    return "", "not in this run"
 
 
 def elsewhere() -> list[str]:

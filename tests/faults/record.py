@@ -169,11 +169,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not document:
         return
     # Imported here, since all tests load this module.
-    from tests.faults import hosts, trouble  # noqa: PLC0415
+    from tests.faults import attempts, hosts, trouble  # noqa: PLC0415
 
-    for table in (report, trouble.report(), hosts.report(run.results)):
-        if not put(config.invocation_params.dir / document, table.name, table.markdown()):
-            raise pytest.UsageError(f"{document} has no marks for {table.name}.")
+    tables = (report, trouble.report(), hosts.report(run.results), attempts.report(run.results))
+    place = config.invocation_params.dir / document
+    written = [put(place, table.name, table.markdown()) for table in tables]
+    if not any(written):
+        raise pytest.UsageError(f"{document} has no marks for any of the tables.")
 
 
 @pytest.fixture

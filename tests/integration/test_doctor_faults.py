@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
 
+from config.settings import SettingsError
 from tests.integration.checked_fleet import AWAY, CheckedFleet
 from worker.cronofy.budget import Budget
-from worker.doctor.finding import Health
+from worker.doctor.examination import examine, unreadable
+from worker.doctor.finding import Health, wrong
+from worker.ledger.dead_letters import MOST
 from worker.ledger.records import to_ms
 
 
@@ -19,6 +24,18 @@ def _refused_client(fleet: CheckedFleet) -> None:
     budget = Budget(fleet.redis, fleet.prefix, place, per_second=50, per_minute=500, share=1)
     budget.take()
     budget.refuse_client()
+
+
+def _in_the_open(fleet: CheckedFleet) -> Path:
+    home: Path = fleet.values["data_dir"]
+    home.chmod(0o755)
+    return home
+
+
+def _mail_in_the_open(fleet: CheckedFleet) -> None:
+    mail = _in_the_open(fleet) / "mail"
+    mail.mkdir()
+    mail.chmod(0o755)
 
 
 def only(*queues: str) -> Callable[[CheckedFleet], None]:
@@ -94,6 +111,10 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         lambda p: p.ledger.dead_letters.keep("conferencing.track", "bad", (), {}),
         *("fleet", Health.WARNING, "dead letters", "1 letter", "reconciler dead-letters"),
     ),
+    "no room for dead letters": (
+        lambda p: [p.redis.xadd(p.ledger.keys.dead_letters, {"x": "x"}) for _ in range(MOST)],
+        *("fleet", Health.WRONG, "dead letters", "full: 5,000 kept, and 0 payloads dropped", "dead-letters"),
+    ),
     "another vault key": (
         setting(vault_keys=Fernet.generate_key().decode()),
         *("vault keys", Health.WRONG, "vault keys", "1 of 1 sealed value", "RECONCILER_VAULT_KEYS"),
@@ -126,6 +147,14 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
         lambda p: p.values.update(smtp_url=None, data_dir=__file__ + "/mail"),
         *("data directory", Health.WRONG, "data directory", "is not writable", "RECONCILER_DATA_DIR"),
     ),
+    "kept mail that others may read": (
+        _mail_in_the_open,
+        *("data directory", Health.WARNING, "data directory", "may look into", "chmod 700 "),
+    ),
+    "an embedded server's data that others may read": (
+        lambda p: (_in_the_open(p) / "embedded.conf").touch(),
+        *("data directory", Health.WARNING, "data directory", "may look into", "chmod 700 "),
+    ),
     "a webhook that leads elsewhere": (
         lambda p: p.values.update(webhook_url=p.sandbox.url),
         *("webhook", Health.WRONG, "webhook", "answers 404", "reconciler serve"),
@@ -154,3 +183,52 @@ def test_a_fault_has_its_line_and_its_fix(
     assert what in finding.what
     assert fix in finding.fix
     assert "s3cret" not in str(finding)
+
+
+USER, PASSWORD = "planted-user", "planted-passw0rd"
+LOGIN = f"{USER}:{PASSWORD}"
+#: URLs with a login, for servers that are away, that answer, and for more than one server.
+LOGINS: dict[str, dict[str, Any]] = {
+    "Redis is away": {"redis_url": f"redis://{LOGIN}@{AWAY}/0"},
+    "sentinels are away": {
+        "redis_url": f"redis+sentinel://{LOGIN}@{AWAY}/mymaster/0"
+        f"?sentinel_username={USER}&sentinel_password={PASSWORD}"
+    },
+    "Redis is another": {"redis_url": f"redis://{LOGIN}@HERE/0"},
+    "the broker is away": {"broker_url": f"amqp://{LOGIN}@{AWAY}//"},
+    "brokers are away": {"broker_url": f"amqp://{LOGIN}@{AWAY}//;amqp://{LOGIN}@{AWAY}//"},
+    "a Redis broker is away": {"broker_url": f"redis://{LOGIN}@{AWAY}/0"},
+    "a Redis broker is another": {"broker_url": f"redis://{LOGIN}@HERE/0"},
+    "Cronofy is away": {"cronofy_api_url": f"http://{LOGIN}@{AWAY}"},
+    "Cronofy is the sandbox": {"cronofy_api_url": f"http://{LOGIN}@SANDBOX"},
+    "the mail server is away": {"smtp_url": f"smtp+starttls://{LOGIN}@{AWAY}"},
+    "the webhook is away": {"webhook_url": f"http://{LOGIN}@{AWAY}"},
+    "the webhook is the sandbox": {"webhook_url": f"http://{LOGIN}@SANDBOX"},
+    "a user and a host only": {"cronofy_api_url": f"http://{PASSWORD}@{AWAY}"},
+}
+
+
+@pytest.mark.parametrize("urls", LOGINS.values(), ids=LOGINS)
+def test_no_finding_shows_the_login_of_a_url(fleet: CheckedFleet, urls: dict[str, Any]) -> None:
+    """Neither user nor password, whatever answers there, or where settings do not load."""
+    here = urlsplit(fleet.values["redis_url"]).netloc.rpartition("@")[2]
+    sandbox = urlsplit(fleet.sandbox.url).netloc
+    fleet.values |= {n: url.replace("HERE", here).replace("SANDBOX", sandbox) for n, url in urls.items()}
+
+    try:
+        findings = fleet.findings()
+    except SettingsError as error:
+        findings = unreadable(error)
+
+    assert findings
+    assert [found for found in findings if USER in str(found) or PASSWORD in str(found)] == []
+
+
+def test_a_login_is_masked_in_any_finding(fleet: CheckedFleet) -> None:
+    """Also by a check that knows no better, such as one that repeats an error's words."""
+    findings = examine(
+        fleet.settings, {"x": lambda _: [wrong("x", f"http://{LOGIN}@host", f"at a://{USER}@b")]}
+    )
+
+    [found] = [found for found in findings if found.name == "x"]
+    assert (found.what, found.fix) == ("http://***@host", "at a://***@b")

@@ -68,7 +68,7 @@ def test_what_holds_the_password_is_for_its_owner_only(
 ) -> None:
     """The directory and the files in it, even one that a backup restored open to all."""
     if restored:
-        data_dir.mkdir(parents=True, mode=0o700)
+        data_dir.mkdir(parents=True, mode=0o755)
         (data_dir / "embedded.conf").touch(0o644)
     stack.enter_context(embedded_server(data_dir))
     with_embedded_keys(load_settings(data_dir=data_dir))
@@ -76,6 +76,22 @@ def test_what_holds_the_password_is_for_its_owner_only(
     files = ("embedded.conf", "embedded.url", "vault.key")
     modes = {name: stat.S_IMODE((data_dir / name).stat().st_mode) for name in (*files, ".")}
     assert modes == {**dict.fromkeys(files, 0o600), ".": 0o700}
+
+
+def test_what_the_server_writes_is_for_its_owner_only(data_dir: Path, stack: ExitStack) -> None:
+    """Whatever this process's umask is: the append-only file holds what callers send."""
+    stack.callback(os.umask, os.umask(0o022))
+    redis = client(stack, stack.enter_context(embedded_server(data_dir)))
+    redis.rpush("reconciler.intake", "planted-refresh-token")
+    wait_until(lambda: any(map(_holds_the_token, data_dir.rglob("*.aof"))), 5, what="it to be on the disk")
+
+    paths = [data_dir, *data_dir.rglob("*")]
+    assert any(path.name.endswith(".aof") for path in paths)
+    assert [path for path in paths if path.stat().st_mode & 0o077] == []
+
+
+def _holds_the_token(path: Path) -> bool:
+    return b"planted-refresh-token" in path.read_bytes()
 
 
 def test_data_survives_kill_9(data_dir: Path, stack: ExitStack) -> None:

@@ -35,7 +35,7 @@ LASTING = ("worker", "beat", "serve")
 ROLES = [row for row in ROWS if row[0].startswith(LASTING)]
 COMMANDS = [row for row in ROWS if not row[0].startswith(LASTING)]
 #: Without these a role starts all the same, and does less.
-OPTIONAL = {"RECONCILER_SMTP_URL", "RECONCILER_BOARD_TOKEN"}
+OPTIONAL = {"RECONCILER_SMTP_URL", "RECONCILER_BOARD_TOKEN", "RECONCILER_METRICS_TOKEN"}
 
 
 class Place:
@@ -49,6 +49,7 @@ class Place:
             "RECONCILER_CRONOFY_CLIENT_SECRET": "sandbox-secret",
             "RECONCILER_SMTP_URL": running.smtp_url,
             "RECONCILER_BOARD_TOKEN": "a-token-for-the-board",
+            "RECONCILER_METRICS_TOKEN": "a-token-for-the-metrics",
         }
         self.words = {"SUB": "acc", "CALENDAR": "cal", "EVENT": "e1", "FILE": str(home / "events.jsonl")}
         event = {"event_id": "e2", "start": "2035-01-01T10:00:00Z", "end": "2035-01-01T11:00:00Z"}

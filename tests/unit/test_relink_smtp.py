@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -98,6 +99,25 @@ def test_file_mailer_keeps_an_email_under_its_message_id(tmp_path: Path) -> None
     assert kept["mail-1@example.org.eml"]["To"] == "dana@example.org"
     assert kept["mail-1@example.org.eml"].get_payload() == "second\r\n"
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
+
+
+def test_kept_mail_is_for_its_owner_only(tmp_path: Path) -> None:
+    """Also in a directory that was there before, open to all: the emails hold relink links."""
+    directory = tmp_path / "mail"
+    directory.mkdir(mode=0o755)
+
+    FileMailer(directory).send(mail())
+
+    assert [path for path in (directory, *directory.iterdir()) if path.stat().st_mode & 0o077] == []
+
+
+def test_a_directory_that_others_share_is_left_as_it_is(tmp_path: Path) -> None:
+    """Such as /tmp: closing it would harm everybody else."""
+    tmp_path.chmod(0o1777)
+
+    FileMailer(tmp_path).send(mail())
+
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
 
 
 def test_file_mailer_leaves_no_partial_file(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ FILES = [
     ("SMTP_URL", "smtps://u:p@host:465\n", "smtp_url", "smtps://u:p@host:465"),
     ("BOARD_TOKEN", "a board token of some length\n", "board_token", "a board token of some length"),
     ("BOARD_TOKEN", "\n", "board_token", None),
+    ("METRICS_TOKEN", "a token of the metrics\n", "metrics_token", "a token of the metrics"),
 ]
 
 

@@ -108,9 +108,15 @@ class Consumer(consumer.Consumer):
         ]
 
     def update_strategies(self) -> None:
-        """Wrap each task's handler, so that no malformed message gets past it."""
+        """Wrap each task's handler, so that no malformed message gets past it.
+
+        Celery's own tasks, such as ``celery.map``, have none: nobody sends them, so they count as unknown.
+        """
         super().update_strategies()
         for name, strategy in list(self.strategies.items()):
+            if name.startswith("celery."):
+                del self.strategies[name]
+                continue
             at_once = getattr(self.app.tasks[name], "runs_at_once", False)
             self.strategies[name] = _tolerant(_without_eta(strategy) if at_once else _soon(strategy))
 

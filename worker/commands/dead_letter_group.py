@@ -17,14 +17,19 @@ from rich.text import Text
 
 from config.logging import redaction_of
 from config.settings import Settings
+from config.terminal import shown
 from worker.app import app, configure
 from worker.bootstrap import open_ledger
-from worker.commands.output import json_text
+from worker.commands.output import json_text, say, say_lines
 from worker.commands.setup import settings_of_command
 from worker.intake import replay as operation
 from worker.intake.replay import Correction
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
+from worker.ledger.ledger import Ledger
+
+#: How many characters of a reason the table shows.
+LONGEST = 500
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
 ALL_OPTION = click.option("--all", "every", is_flag=True, help="All dead letters.")
@@ -56,11 +61,11 @@ def dead_letters(context: click.Context, as_json: bool) -> None:
 )
 def list_letters(as_json: bool, limit: int = 50) -> None:
     """List the dead letters, oldest first; the table shows only the newest."""
-    with _opened() as (settings, letters):
+    with _opened() as (settings, ledger):
         if as_json:
-            _print_json(settings, letters)
+            _print_json(settings, ledger.dead_letters)
         else:
-            _print_table(settings, letters, limit)
+            _print_table(settings, ledger.dead_letters, limit)
 
 
 @dead_letters.command(short_help="Show one in full, with secrets masked.")
@@ -68,23 +73,25 @@ def list_letters(as_json: bool, limit: int = 50) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(letter_id: str, as_json: bool) -> None:
     """Show one dead letter in full: the payload and any traceback, with secrets masked."""
-    with _opened() as (settings, letters), _letter_errors():
-        [kept] = operation.chosen(letters, [letter_id], every=False)
+    with _opened() as (settings, ledger), _letter_errors():
+        [kept] = operation.chosen(ledger.dead_letters, [letter_id], every=False)
     redaction = redaction_of(settings)
-    shown = operation.as_json(kept, redaction)
+    letter = operation.as_json(kept, redaction)
     traceback = redaction.mask(kept.letter.traceback) if kept.letter.traceback else None
     record = kept.letter.record
     if as_json:
         encoded = None if record is None else base64.b64encode(record).decode()
-        click.echo(json_text({**shown, "traceback": traceback, "record": encoded}, indent=2))
+        click.echo(json_text({**letter, "traceback": traceback, "record": encoded}, indent=2))
         return
     for name in ("id", "task", "at", "reason"):
-        click.echo(f"{name:8}{_printable(shown[name])}")
+        say(f"{name:8}{letter[name]}")
     if record is not None:
-        click.echo(f"record  {len(record)} unreadable bytes; --json shows them in base64")
-    click.echo(f"\n{json_text(shown['kwargs'], indent=2)}")
+        say(f"record  {len(record)} unreadable bytes; --json shows them in base64")
+    if kept.letter.cut is not None:
+        say(f"payload {kept.letter.cut} bytes, of which only the head is kept")
+    click.echo(f"\n{json_text(letter['kwargs'], indent=2)}")
     if traceback:
-        click.echo(f"\n{_printable(traceback.rstrip())}")
+        say_lines(f"\n{traceback.rstrip()}")
 
 
 @dead_letters.command(short_help="Send the task again, as it was or corrected.")
@@ -98,33 +105,48 @@ def show(letter_id: str, as_json: bool) -> None:
     help="Replace an argument: event.summary='\"x\"'.",
 )
 @click.option("--unset", metavar="NAME", multiple=True, help="Remove an argument.")
-def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], unset: Sequence[str]) -> None:
-    """Send the task again, as it was or corrected, and drop the dead letter once the broker has it."""
+@click.option("--even-forgotten", is_flag=True, help="Do not ask about accounts that were forgotten.")
+def replay(
+    letter_ids: Sequence[str],
+    every: bool,
+    replacements: Sequence[str],
+    unset: Sequence[str],
+    even_forgotten: bool,
+) -> None:
+    """Send the task again, as it was or corrected, and drop the dead letter once the broker has it.
+
+    One about an account that was forgotten would bring it back, so that is asked first.
+    """
     _check_choice(letter_ids, every)
     corrections = [*map(_replacement, replacements), *map(_removal, unset)]
     left = 0
-    with _opened() as (settings, letters), _letter_errors():
+    with _opened() as (settings, ledger), _letter_errors():
+        letters = ledger.dead_letters
         configure(settings)
 
         def send(task: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
             app.send_task(task, args=list(args), kwargs=kwargs, ignore_result=True)
 
         for kept in operation.chosen(letters, letter_ids, every=every):
-            if kept.sealed:
+            if kept.obstacle:
                 left += 1
-                click.echo(f"{kept.letter_id} left: {kept.sealed}", err=True)
+                say(f"{kept.letter_id} left: {kept.obstacle}", err=True)
                 continue
             try:
+                sub = operation.forgotten_account(ledger, kept, corrections)
+                if sub is not None and not even_forgotten and not _goes_on(kept.letter_id, sub):
+                    left += 1
+                    continue
                 operation.replay(letters, kept, corrections, send)
             except operation.BadCorrection as error:
                 left += 1
-                click.echo(f"{kept.letter_id} left: {error}", err=True)
+                say(f"{kept.letter_id} left: {error}", err=True)
             except OperationalError:
                 raise click.ClickException(
                     f"The broker does not accept {kept.letter_id}: it is left, and those after it."
                 ) from None
             else:
-                click.echo(f"{kept.letter_id} {kept.letter.task} sent again")
+                say(f"{kept.letter_id} {kept.letter.task} sent again")
     sys.exit(1 if left else 0)
 
 
@@ -135,7 +157,8 @@ def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], 
 def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
     """Permanently delete dead letters."""
     _check_choice(letter_ids, every)
-    with _opened() as (_settings, letters), _letter_errors():
+    with _opened() as (_settings, ledger), _letter_errors():
+        letters = ledger.dead_letters
         number = len(letters) if every else len(set(letter_ids))
         picked = operation.chosen(letters, letter_ids, every=every)
         if not yes:
@@ -143,15 +166,25 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
                 raise click.UsageError("There is no terminal to ask on: add --yes to delete them.")
             click.confirm(f"Permanently delete {number}?", abort=True)
         dropped = sum(letters.remove(kept.letter_id) for kept in picked)
-    click.echo(f"{dropped} dropped")
+    say(f"{dropped} dropped")
+
+
+def _goes_on(letter_id: str, sub: str) -> bool:
+    """Whether to bring a forgotten account back; without a terminal to ask on, no."""
+    if sys.stdin.isatty():
+        question = f"{letter_id} is about {sub}, which was forgotten. Bring it back?"
+        return click.confirm(shown(question), err=True)
+    why = f"{sub} was forgotten, and this would bring it back; add --even-forgotten to do so"
+    say(f"{letter_id} left: {why}", err=True)
+    return False
 
 
 @contextmanager
-def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
+def _opened() -> Iterator[tuple[Settings, Ledger]]:
     settings = settings_of_command()
     ledger = open_ledger(settings, connect_once(settings.ledger_url, A_PERSONS_PATIENCE))
     try:
-        yield settings, ledger.dead_letters
+        yield settings, ledger
     finally:
         ledger.redis.close()
 
@@ -196,24 +229,23 @@ def _print_json(settings: Settings, letters: DeadLetters) -> None:
 
 
 def _print_table(settings: Settings, letters: DeadLetters, limit: int) -> None:
-    redaction, shown = redaction_of(settings), letters.newest(limit)
-    if not shown:
-        click.echo("There are no dead letters.")
+    redaction, newest = redaction_of(settings), letters.newest(limit)
+    if not newest:
+        say("There are no dead letters.")
         return
     table = Table("id", "kept at (UTC)", "task", "reason", box=None, pad_edge=False)
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    for kept in shown:
+    for kept in newest:
         task = kept.letter.task.removeprefix("conferencing.")
         reason = redaction.mask(kept.sealed or kept.letter.reason)
-        table.add_row(
-            kept.letter_id, f"{kept.at:%m-%d %H:%M:%S}", Text(_printable(task)), Text(_printable(reason))
-        )
+        texts = (Text(shown(_head(text))) for text in (task, reason))
+        table.add_row(kept.letter_id, f"{kept.at:%m-%d %H:%M:%S}", *texts)
     Console().print(table)
-    if len(letters) > len(shown):
-        click.echo(f"\n{len(letters)} in all; use --limit to show more.")
-    click.echo("\n`reconciler dead-letters show ID` shows one, `replay ID` sends it again.")
+    if len(letters) > len(newest):
+        say_lines(f"\n{len(letters)} in all; use --limit to show more.")
+    say_lines("\n`reconciler dead-letters show ID` shows one, `replay ID` sends it again.")
 
 
-def _printable(text: str) -> str:
-    """The text without terminal control characters, since reasons repeat names that callers chose."""
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+def _head(text: str) -> str:
+    """No more of a text than a table can hold: ours are short, but anyone may write to the stream."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

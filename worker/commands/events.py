@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 
 from config.logging import configure_logging
+from config.terminal import shown
 from worker.bootstrap import Services, bootstrap, keyless_ledger
-from worker.commands.output import json_text
+from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command
 from worker.explain.case import Case
 from worker.explain.explanation import ask, show
@@ -24,7 +25,6 @@ from worker.intake.payloads import AccountOnly, ConnectAccount, Payload, TrackEv
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.lookup import is_known
 from worker.ledger.records import EventKey
-from worker.text.wording import line
 
 P = TypeVar("P", bound=Payload)
 
@@ -54,7 +54,7 @@ def connect(file: BinaryIO) -> None:
 
 def _import(file: BinaryIO, model: type[P], take: Callable[[Services, P], object]) -> None:
     imported, refused = import_lines(settings_of_command(), file, model, take, Console(stderr=True))
-    click.echo(f"{imported} imported, {refused} refused")
+    say(f"{imported} imported, {refused} refused")
     if refused:
         sys.exit(1)
 
@@ -69,7 +69,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
     """Say why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
     found = ask(settings_of_command(), sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
-        click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
+        say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         _suggest(found)
         sys.exit(1)
     if as_json:
@@ -88,9 +88,9 @@ def untrack(sub: str, calendar: str, event: str) -> None:
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
         if ledger.untrack(sub, key):
-            click.echo(f"The event {event} in calendar {calendar} of {sub} is no longer tracked.")
+            say(f"The event {event} in calendar {calendar} of {sub} is no longer tracked.")
             return
-        click.echo(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
+        say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         _suggest(nearest(ledger, sub, key))
         sys.exit(1)
 
@@ -99,13 +99,13 @@ def untrack(sub: str, calendar: str, event: str) -> None:
 @click.argument("sub")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(sub: str, yes: bool) -> None:
-    """Delete everything kept about an account: credentials, events, history and unsent emails."""
+    """Delete everything kept about an account: credentials, events, history, outcomes, letters and emails."""
     settings = settings_of_command()
     # The command itself prints what it did.
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     with closing(bootstrap(settings)) as services:
         if not is_known(services.ledger, sub):
-            click.echo(f"The account {sub} is not known.", err=True)
+            say(f"The account {sub} is not known.", err=True)
             _suggest([(near,) for near in nearest_accounts(services.ledger, sub)])
             sys.exit(1)
         pending = len(services.ledger.pending(sub))
@@ -113,13 +113,13 @@ def forget(sub: str, yes: bool) -> None:
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError(f"There is no terminal to ask on: add --yes to forget {sub}.")
-            click.confirm(f"Forget {what}? This cannot be undone", abort=True, err=True)
+            click.confirm(f"Forget {shown(what)}? This cannot be undone", abort=True, err=True)
         accept.forget_account(services, AccountOnly(sub=sub))
-        click.echo(f"Forgot {what}.")
+        say(f"Forgot {what}.")
 
 
 def _suggest(nearest: Sequence[Sequence[str]]) -> None:
     if nearest:
-        click.echo("Did you mean:", err=True)
+        say("Did you mean:", err=True)
         for ids in nearest:
-            click.echo(f"  {line(shlex.join(ids), 4000)}", err=True)
+            say(f"  {shlex.join(ids)}", err=True)

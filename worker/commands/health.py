@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from worker.commands.output import say
 from worker.host.liveness import STALE_SECONDS, living
 
 
@@ -27,10 +28,10 @@ def healthcheck(role: str, stale_after: float) -> None:
     processes = living(role)
     stuck = [each for each in processes if each.age_seconds > stale_after]
     if not processes:
-        click.echo(f"No {role} of this user is running on this host.", err=True)
+        say(f"No {role} of this user is running on this host.", err=True)
         sys.exit(1)
     for each in stuck:
-        click.echo(f"The {role} with pid {each.pid} has been stuck for {each.age_seconds:.0f} s.", err=True)
+        say(f"The {role} with pid {each.pid} has been stuck for {each.age_seconds:.0f} s.", err=True)
     if stuck:
         sys.exit(1)
-    click.echo(f"{len(processes)} {role}{'s' if len(processes) > 1 else ''} well.")
+    say(f"{len(processes)} {role}{'s' if len(processes) > 1 else ''} well.")

@@ -7,6 +7,10 @@ import json
 import sys
 from typing import Any
 
+import click
+
+from config.terminal import shown, shown_lines
+
 
 def escape_the_unshowable() -> None:
     """Let both streams escape what their encoding does not have, instead of ending the command."""
@@ -15,9 +19,22 @@ def escape_the_unshowable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print one line, whatever is in it."""
+    click.echo(shown(text), err=err)
+
+
+def say_lines(text: str, *, err: bool = False) -> None:
+    """Print a text of several lines, such as a traceback."""
+    click.echo(shown_lines(text), err=err)
+
+
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON as readable as standard output can show it: escaped to ASCII if anything in it cannot be."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    """JSON as readable as standard output can show it: escaped to ASCII if anything in it cannot be.
+
+    What a terminal would act on is escaped anyway.
+    """
+    text = shown_lines(json.dumps(value, ensure_ascii=False, indent=indent))
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from worker.bootstrap import keyless_ledger
+from worker.commands.output import say
 from worker.commands.setup import settings_of_command
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 
@@ -13,14 +14,14 @@ from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 def pause() -> None:
     """Stop every call to Cronofy and every email, fleet-wide; intake continues, and nothing is lost."""
     _set_paused(True)
-    click.echo("Paused: no calls to Cronofy and no emails until `reconciler resume`.")
+    say("Paused: no calls to Cronofy and no emails until `reconciler resume`.")
 
 
 @click.command(short_help="End a pause.")
 def resume() -> None:
     """End a pause: overdue accounts are looked at, the soonest meeting first."""
     _set_paused(False)
-    click.echo("Resumed.")
+    say("Resumed.")
 
 
 def _set_paused(paused: bool) -> None:

@@ -33,12 +33,14 @@ from worker.cronofy.http import Answer, Deadline, HttpClient, describe_errors
 from worker.cronofy.wire import (
     OpenChannel,
     UserInfo,
+    is_event,
     read_batch,
     read_channel,
     read_channels,
     read_page,
     read_tokens,
     read_userinfo,
+    slim,
 )
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import Account, EventKey, to_ms
@@ -49,6 +51,8 @@ from worker.ledger.vault import VaultError
 BATCH_SIZE = 50
 #: A read with more pages than this is a loop, not a calendar.
 MOST_PAGES = 200
+#: Nor has any calendar pages that are larger in sum; what one look keeps of them must not fill memory.
+LARGEST_READING = 64 * 1024 * 1024
 _OWED = "The application has to give the account's next access token."
 
 log = structlog.get_logger()
@@ -129,8 +133,9 @@ class Session:
         self._spending = Spending(self._budget, expected, urgent=urgent, probing=given)
         self._deadline = Deadline(cronofy.look_timeout)
         self._begun = time.monotonic()
-        #: Pages of events read so far.
+        #: Pages of events read so far, and their size.
         self.pages = 0
+        self._bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -150,12 +155,19 @@ class Session:
         return self._account
 
     def read_events(
-        self, calendar_ids: Collection[str], window: Window | None, *, include_deleted: bool = False
+        self,
+        calendar_ids: Collection[str],
+        window: Window | None,
+        *,
+        include_deleted: bool = False,
+        wanted: Collection[EventKey] | None = None,
     ) -> dict[EventKey, dict[str, Any]]:
-        """All managed events of these calendars in the window (without one, of all time), by key.
+        """The managed events of these calendars in the window (without one, of all time), by key.
 
-        If Cronofy does not accept one of the calendar ids, all calendars are read. A read is complete or an
-        error. Events are as on the wire: see `worker.cronofy.wire.read_event`.
+        Only those in `wanted`, if it is given: a calendar may hold far more than anybody tracks, and the
+        others are dropped while a page is parsed. If Cronofy does not accept one of the calendar ids, all
+        calendars are read. A read is complete or an error. Events are as on the wire, with the fields that
+        `worker.cronofy.wire.read_event` reads.
         """
         params = [
             ("tzid", "Etc/UTC"),
@@ -168,14 +180,24 @@ class Session:
         if window:
             params += [("from", window.first.isoformat()), ("to", window.last.isoformat())]
         narrowed = [("calendar_ids[]", calendar_id) for calendar_id in sorted(calendar_ids)]
+
+        def only_wanted(item: dict[str, Any]) -> dict[str, Any] | None:
+            if not is_event(item):
+                return item
+            key = _key(item)
+            return slim(item) if key and (wanted is None or key in wanted) else None
+
+        pages = self._all_pages(self._first_page(params, narrowed), only_wanted)
+        return {key: item for item in pages if (key := _key(item))}
+
+    def _first_page(self, params: list[tuple[str, str]], narrowed: list[tuple[str, str]]) -> Answer:
         url = f"{self._origin}/v1/events"
         try:
-            answer = self._call("GET", url, params=params + narrowed)
+            return self._call("GET", url, params=params + narrowed)
         except Refused as error:
             if error.status not in (404, 410, 422) or not narrowed:
                 raise
-            answer = self._call("GET", url, params=params)
-        return {key: item for item in self._all_pages(answer) if (key := _key(item))}
+            return self._call("GET", url, params=params)
 
     def userinfo(self) -> UserInfo:
         """The account's current profiles."""
@@ -244,12 +266,19 @@ class Session:
             self._budget.pause(None)
         return errors
 
-    def _all_pages(self, answer: Answer) -> Iterable[dict[str, Any]]:
+    def _all_pages(
+        self, answer: Answer, keep: Callable[[dict[str, Any]], dict[str, Any] | None]
+    ) -> Iterable[dict[str, Any]]:
         seen: set[str] = set()
         while True:
-            page = read_page(answer.json_object())
             self.pages += 1
-            yield from page.events
+            self._bytes += len(answer.body)
+            if self._bytes > LARGEST_READING:
+                raise Malformed("The pages of Read Events are too large together.")
+            page = read_page(answer.json_object(keep))
+            # Before the next one comes.
+            del answer
+            yield from filter(None, page.events)
             url = page.pages.next_page
             if not url:
                 return

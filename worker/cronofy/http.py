@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -55,10 +55,14 @@ class Answer:
     status: int
     body: bytes = field(repr=False)
 
-    def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object, or Malformed."""
+    def json_object(self, keep: Callable[[dict[str, Any]], Any] | None = None) -> dict[str, Any]:
+        """The body as a JSON object, or Malformed.
+
+        `keep` may put something smaller in place of each object within, as soon as that has been parsed: a
+        large answer takes many times its size if all of it is in memory at once.
+        """
         try:
-            value = json.loads(self.body)
+            value = json.loads(self.body, object_hook=keep)
         except (ValueError, RecursionError):
             raise Malformed("Cronofy's answer is not JSON.", status=self.status) from None
         if not isinstance(value, dict):

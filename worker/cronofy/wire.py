@@ -6,6 +6,7 @@ error, never evidence (reference §2, §3, §5).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
@@ -24,10 +25,10 @@ class _Pages(_Wire):
 
 
 class EventsPage(_Wire):
-    """One page of Read Events; its events are parsed only when needed."""
+    """One page of Read Events; its events are parsed only when needed, and None if they never are."""
 
     pages: _Pages = _Pages()
-    events: list[dict[str, Any]]
+    events: list[dict[str, Any] | None]
 
 
 class _Conferencing(_Wire):
@@ -46,6 +47,9 @@ class _Event(_Wire):
     conferencing: _Conferencing | None = None
     created: StrictStr | None = None
     event_uid: StrictStr | None = None
+
+
+_KEPT = ("calendar_id", "event_id", *_Event.model_fields)
 
 
 class _Profile(_Wire):
@@ -110,6 +114,16 @@ def read_page(answer: dict[str, Any]) -> EventsPage:
         return EventsPage.model_validate(answer)
     except ValidationError as error:
         raise _malformed("Read Events", error) from None
+
+
+def is_event(item: Mapping[str, Any]) -> bool:
+    """Whether an object in a page of events is one of them, and not a part of one."""
+    return "calendar_id" in item and ("event_id" in item or "event_uid" in item)
+
+
+def slim(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An event with its ids and what `read_event` reads: the rest may be long, as descriptions are."""
+    return {name: item[name] for name in _KEPT if name in item}
 
 
 def read_event(item: dict[str, Any], tzid: str | None) -> Seen:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from threading import Thread
 
 from config.celery import Queues, check_outcome_queue
+from config.logging import redaction_of
 from config.settings import (
     Settings,
     SettingsError,
@@ -112,7 +114,9 @@ def examine(settings: Settings, checks: dict[str, Check] = CHECKS) -> list[Findi
         if thread.is_alive():
             fix = "find out what it is waiting for"
             findings.append(wrong(name, f"no answer within {DEADLINE_SECONDS:.0f} s", fix))
-    return findings
+    # None should have a secret in it; an error's words may.
+    mask = redaction_of(settings).mask
+    return [replace(found, what=mask(found.what), fix=mask(found.fix)) for found in findings]
 
 
 def _run(name: str, check: Check, settings: Settings, found: list[Finding]) -> None:

@@ -13,6 +13,7 @@ from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.doctor.outside import CREDENTIALS
 from worker.doctor.servers import PATIENCE
 from worker.ledger.connection import connect_once
+from worker.ledger.dead_letters import MOST
 from worker.status.snapshot import Status, read_status
 from worker.text.amounts import amount, spoken
 
@@ -101,6 +102,10 @@ def _tokens(status: Status) -> Finding:
 
 
 def _letters(status: Status) -> Finding:
+    if status.dead_letters >= MOST:
+        dropped = sum(status.letters_dropped.values())
+        what = f"full: {status.dead_letters:,} kept, and {amount(dropped, 'payload')} dropped so far"
+        return wrong("dead letters", what, "replay or drop them: reconciler dead-letters")
     if not status.dead_letters:
         return ok("dead letters", "none")
     kept = f"{amount(status.dead_letters, 'letter')} kept"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,6 +21,7 @@ from worker.cronofy.http import Deadline
 from worker.cronofy.way_out import http_client
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.doctor.hosts import CALLING, ELSEWHERE, done_elsewhere
+from worker.host.private import is_open
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
 from worker.ledger.records import DATA_CENTERS
@@ -139,6 +142,11 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
 
 def examine_files(settings: Settings) -> Iterator[Finding]:
     """The directory for emails without a mail server, and for the embedded server."""
+    exposed = _exposed(settings.data_dir)
+    if exposed is not None:
+        what = f"others than its owner may look into {exposed}"
+        yield warning("data directory", what, f"chmod 700 {shlex.quote(str(exposed))}, as its owner")
+        return
     if settings.smtp_url is not None and settings.redis_url is not None:
         yield ok("data directory", "not needed with these settings")
         return
@@ -152,6 +160,14 @@ def examine_files(settings: Settings) -> Iterator[Finding]:
     else:
         what = f"{settings.data_dir} is not writable"
         yield wrong("data directory", what, "set RECONCILER_DATA_DIR to a directory this user can write")
+
+
+def _exposed(data_dir: Path) -> Path | None:
+    """A directory that others may look into though it holds an embedded server's data, or emails."""
+    mail = data_dir / "mail"
+    if is_open(data_dir) and os.path.lexists(data_dir / "embedded.conf"):
+        return data_dir
+    return mail if is_open(data_dir) and is_open(mail) else None
 
 
 def examine_webhook(settings: Settings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from config.terminal import shown
 from worker.doctor.finding import Finding, Health
 from worker.text.amounts import amount
 
@@ -18,11 +19,11 @@ _MARGIN = " " * 25
 def show(findings: Sequence[Finding], console: Console) -> None:
     """Print the findings and a summary, wrapped on a terminal, otherwise one line each."""
     for finding in findings:
-        fix = f"-> {finding.fix}" if finding.fix else ""
+        what, fix = shown(finding.what), shown(f"-> {finding.fix}") if finding.fix else ""
         if console.is_terminal:
-            lines = [line for text in (finding.what, fix) for line in _wrapped(text, console.width)]
+            lines = [line for text in (what, fix) for line in _wrapped(text, console.width)]
         else:
-            lines = [f"{finding.what} {fix}".rstrip()]
+            lines = [f"{what} {fix}".rstrip()]
         head = (f"{finding.health.value:<9}", _STYLES[finding.health])
         text = Text.assemble(head, f"{finding.name:<16}", f"\n{_MARGIN}".join(lines))
         console.print(text, soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError
+from config.terminal import shown
 from worker.bootstrap import bootstrap, keyless_ledger
 from worker.explain.case import Case, Delivery, Rules
 from worker.explain.chronicle import following, history, operator_can, support_can
@@ -94,8 +95,8 @@ def show(case: Case, console: Console) -> None:
     for title, rows in sections(case):
         console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
         for name, text in rows:
-            for shown in _wrapped(text, console.width, f"  {name} "):
-                console.print(Text(shown), soft_wrap=True)
+            for part in _wrapped(text, console.width, f"  {name} "):
+                console.print(Text(part), soft_wrap=True)
 
 
 def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -130,7 +131,7 @@ def _as_of(case: Case) -> str:
 
 def _wrapped(text: str, width: int, head: str = "") -> list[str]:
     return wrap(
-        text,
+        shown(text),
         max(width, 40),
         initial_indent=head,
         subsequent_indent=" " * len(head),

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from config.settings import Settings, SettingsError
+from worker.host.private import make_private
 from worker.host.supervisor import end_with_parent
 
 START_SECONDS = 15.0
@@ -80,8 +82,8 @@ def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
     port, password = _free_port(), secrets.token_urlsafe(24)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
-    with _naming(data_dir):
-        _write_private(
+    with naming(data_dir):
+        write_private(
             config,
             "\n".join(
                 [
@@ -98,7 +100,7 @@ def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
         )
         # One that a killed `up` left behind.
         address.unlink(missing_ok=True)
-        log = (data_dir / "embedded.log").open("ab")
+        log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
     # In its own session: Ctrl-C is for the workers, which still need the server to finish.
     process = subprocess.Popen(  # noqa: S603 - our own binary and file
         [binary, str(config.resolve())],
@@ -108,11 +110,13 @@ def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
         stderr=log,
         start_new_session=True,
         pass_fds=[lock],
+        # Its files are for this user, wherever they are.
+        umask=0o077,
         preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
     )
     log.close()
     try:
-        with _naming(data_dir):
+        with naming(data_dir):
             os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
         _wait_for(url, process, data_dir, address)
         yield url
@@ -129,10 +133,10 @@ def with_embedded_keys(settings: Settings) -> Settings:
     if settings.vault_keys:
         return settings
     path = settings.data_dir / "vault.key"
-    with _naming(settings.data_dir):
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with naming(settings.data_dir):
+        make_private(settings.data_dir)
         if not path.exists():
-            _write_private(path, Fernet.generate_key().decode())
+            write_private(path, Fernet.generate_key().decode())
         content = path.read_bytes()
     try:
         key = content.decode().strip()
@@ -146,7 +150,7 @@ def with_embedded_keys(settings: Settings) -> Settings:
 
 
 @contextlib.contextmanager
-def _naming(data_dir: Path) -> Iterator[None]:
+def naming(data_dir: Path) -> Iterator[None]:
     """Turn a fault of the directory or its disk into a sentence."""
     try:
         yield
@@ -163,7 +167,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read: all of it and on the disk, or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -189,8 +193,8 @@ def _held(data_dir: Path) -> Iterator[int]:
 
     The server inherits the lock. So what outlives a killed `up` still holds the directory until it has ended.
     """
-    with _naming(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with naming(data_dir):
+        make_private(data_dir)
         lock = os.open(data_dir / "embedded.lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LEFT_OVER_SECONDS
     try:
@@ -203,7 +207,7 @@ def _held(data_dir: Path) -> Iterator[int]:
                     "another RECONCILER_DATA_DIR."
                 )
             time.sleep(0.05)
-        with _naming(data_dir):
+        with naming(data_dir):
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield lock
@@ -256,8 +260,8 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, addres
         while process.poll() is None and time.monotonic() < deadline:
             answer = _answer(client)
             if answer and not address.exists():
-                with _naming(data_dir):
-                    _write_private(address, url)
+                with naming(data_dir):
+                    write_private(address, url)
             if answer == "ready":
                 return
             if answer == "loading":

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from config.logging import configure_logging
 from config.settings import Settings
+from config.terminal import shown
 from worker.bootstrap import Services, bootstrap
 from worker.intake.payloads import BadPayload, Payload, parse
 
@@ -47,7 +48,7 @@ def import_lines(
                     imported += 1
                 except BadPayload as error:
                     refused += 1
-                    progress.console.print(f"line {number}: {error}", markup=False, highlight=False)
+                    progress.console.print(shown(f"line {number}: {error}"), markup=False, highlight=False)
             progress.update(task, advance=len(line), read=number)
     return imported, refused
 

@@ -23,10 +23,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from worker.diagnosis.times import MalformedTime, parse_event_time
+from worker.ledger.dead_letters import LARGEST
 from worker.ledger.records import DataCenter
 
 #: A task's keyword arguments may not be longer than this as JSON (contract §1).
-LARGEST_PAYLOAD = 64 * 1024
+LARGEST_PAYLOAD = LARGEST
 #: Ids are opaque, but limited to this many bytes of UTF-8.
 LONGEST_ID = 1024
 #: No access token is good for longer; a larger number is in another unit.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from worker.diagnosis.model import Interaction
@@ -20,7 +21,8 @@ _INTERACTIONS = {
     "conferencing_failing": Interaction.FAILING,
 }
 #: A channel was opened; a user wants their data erased at Cronofy.
-_NO_NEWS = ("verification", "gdpr_requested")
+GDPR_REQUESTED = "gdpr_requested"
+_NO_NEWS = ("verification", GDPR_REQUESTED)
 _LONGEST_WORD = 64
 
 
@@ -36,6 +38,10 @@ class PushNotification:
     kind: str | None = None
     #: The channel it came over; None for an event's own subscription.
     channel_id: str | None = None
+    #: The address of that channel.
+    callback_url: str | None = None
+    #: About when it was sent; only a ``change`` says so, as ``changes_since``.
+    said_at: datetime | None = None
 
     @property
     def is_news(self) -> bool:
@@ -53,10 +59,13 @@ def read_notification(body: str) -> PushNotification:
         return PushNotification()
     notification = _object(content.get("notification"))
     event = _object(content.get("event")) or _object(notification.get("event"))
+    channel = _object(content.get("channel"))
     interaction, subtype = _interaction(notification.get("interactions"))
     return PushNotification(
         kind=_word(notification.get("type")),
-        channel_id=_text(_object(content.get("channel")).get("channel_id")),
+        channel_id=_text(channel.get("channel_id")),
+        callback_url=_text(channel.get("callback_url")),
+        said_at=_moment(notification.get("changes_since")),
         calendar_id=_text(event.get("calendar_id")),
         event_id=_text(event.get("event_id")),
         interaction=interaction,
@@ -71,6 +80,14 @@ def _interaction(value: Any) -> tuple[Interaction | None, str | None]:
         if interaction:
             return interaction, _word(_object(item).get("subtype"))
     return None, None
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else None
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -1,7 +1,9 @@
 """Dead letters: what could not be carried out, kept with the reason, to be corrected and replayed.
 
 They are refused payloads, payloads on which a task failed unexpectedly, parked events and damaged records.
-None is ever trimmed: a letter stays until an operator replays or drops it.
+None is ever trimmed: a letter stays until an operator replays or drops it. But anyone who may send a task can
+have payloads refused, so those are bounded: one that no caller may send is kept as its head, and once there
+are many letters none is added. Looks add theirs all the same, as an event has one at most.
 """
 
 from __future__ import annotations
@@ -11,19 +13,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 import msgpack
 from redis import Redis
 
 from worker.ledger.keys import Keys
+from worker.ledger.sealed import place_in_letter
 from worker.ledger.vault import Vault, VaultError
 
 #: How many letters to read at a time: their payloads may be large.
 PAGE = 50
+#: With this many letters, payloads are no longer kept: together they take half a gigabyte at most.
+MOST = 5000
+#: A larger payload, in bytes of JSON, is of no use to anybody: none may be sent (contract §1).
+LARGEST = 64 * 1024
+#: How many characters are kept of it, and the keyword under which.
+HEAD_LENGTH, HEAD = 4096, "*head"
 #: The keyword under which positional arguments are kept; no task takes any.
 POSITIONAL = "*"
+#: What the vault seals of a letter.
+SEALED_PARTS = ("kwargs", "traceback", "record")
 UNREADABLE = "This stream entry is not a dead letter."
+
+
+class Full(Exception):
+    """There are too many letters to keep another payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +57,20 @@ class DeadLetter:
     traceback: str | None = None
     #: A ledger value that could not be read.
     record: bytes | None = None
+    #: The size in bytes of a payload of which only the head is kept.
+    cut: int | None = None
 
     def packed(self, vault: Vault) -> bytes:
         """The value in the stream."""
-        letter = {"task": self.task, "reason": self.reason, "kwargs": vault.seal(_as_json(self.kwargs))}
+        plain = {"kwargs": _as_text(self.kwargs).encode(errors="surrogatepass")}
         if self.traceback is not None:
-            letter["traceback"] = vault.seal(self.traceback.encode(errors="backslashreplace"))
+            plain["traceback"] = self.traceback.encode(errors="backslashreplace")
         if self.record is not None:
-            letter["record"] = vault.seal(self.record)
+            plain["record"] = self.record
+        sealed = {name: vault.seal(value, *place_in_letter(self.task, name)) for name, value in plain.items()}
+        letter: dict[str, Any] = {"task": self.task, "reason": self.reason, **sealed}
+        if self.cut is not None:
+            letter["cut"] = self.cut
         return bytes(msgpack.packb(letter, unicode_errors="surrogatepass"))
 
 
@@ -61,11 +83,25 @@ class KeptLetter:
     letter: DeadLetter
     #: Why they cannot be opened, if so.
     sealed: str | None = None
+    #: When it was kept, in milliseconds, if its id does not say: it was sealed anew since.
+    kept_ms: int | None = None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the task cannot be sent again, if so."""
+        if self.letter.cut is not None:
+            return f"its payload is {self.letter.cut} bytes long, and only the head of it is kept"
+        return self.sealed
 
     @property
     def at(self) -> datetime:
         """When it was kept, by the ledger's clock."""
-        return datetime.fromtimestamp(int(self.letter_id.partition("-")[0]) / 1000, UTC)
+        return datetime.fromtimestamp((self.kept_ms or kept_at(self.letter_id)) / 1000, UTC)
+
+
+def kept_at(letter_id: str) -> int:
+    """When the letter came to its place in the stream, in milliseconds."""
+    return int(letter_id.partition("-")[0])
 
 
 class DeadLetters:
@@ -75,6 +111,7 @@ class DeadLetters:
         self._redis = redis
         self._vault = vault
         self._key = keys.dead_letters
+        self._counters = keys.counters
 
     def __len__(self) -> int:
         return self._redis.xlen(self._key)
@@ -98,10 +135,25 @@ class DeadLetters:
         entries = cast("list[Any]", self._redis.xrange(self._key, letter_id, letter_id))
         return self._open(entries[0]) if entries else None
 
-    def keep(self, task: str, reason: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """Keep a refused payload; returns the letter's id."""
+    def keep(
+        self, task: str, reason: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, failed: bool = False
+    ) -> str:
+        """Keep a payload that was refused, or on which its task `failed`; returns the letter's id.
+
+        Full, which is counted, if there are too many letters; several processes may each add one more.
+        """
+        if len(self) >= MOST:
+            self._redis.hincrby(self._counters, dropped_name(failed=failed), 1)
+            raise Full
         content = {**kwargs, POSITIONAL: list(args)} if args else dict(kwargs)
-        packed = DeadLetter(task, reason, content).packed(self._vault)
+        text = _as_text(content)
+        size = len(text.encode(errors="surrogatepass"))
+        letter = DeadLetter(task, reason, content)
+        if size > LARGEST:
+            # Positional arguments have no names that tell which are secret.
+            head = (_as_text(kwargs) if args else text)[:HEAD_LENGTH]
+            letter = DeadLetter(task, reason, {HEAD: head}, cut=size)
+        packed = letter.packed(self._vault)
         return cast("bytes", self._redis.xadd(self._key, {"letter": packed})).decode()
 
     def remove(self, letter_id: str) -> bool:
@@ -113,31 +165,40 @@ class DeadLetters:
         try:
             packed = msgpack.unpackb(fields[b"letter"], unicode_errors="surrogatepass")
             task, reason, kwargs = packed["task"], packed["reason"], packed["kwargs"]
+            at = packed.get("at")
             if not isinstance(task, str) or not isinstance(reason, str):
                 return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
-        except (KeyError, TypeError, ValueError, msgpack.UnpackException):
+        except (AttributeError, KeyError, TypeError, ValueError, msgpack.UnpackException):
             return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
         try:
             traceback, record = (
-                self._vault.open(packed[name]) if name in packed else None for name in ("traceback", "record")
+                self._vault.open(packed[name], *place_in_letter(task, name)) if name in packed else None
+                for name in ("traceback", "record")
             )
             letter = DeadLetter(
                 task,
                 reason,
-                json.loads(self._vault.open(kwargs)),
+                json.loads(self._vault.open(kwargs, *place_in_letter(task, "kwargs"))),
                 None if traceback is None else traceback.decode(),
                 record,
+                packed.get("cut"),
             )
         except VaultError as error:
-            return KeptLetter(letter_id, DeadLetter(task, reason), str(error))
-        return KeptLetter(letter_id, letter)
+            return KeptLetter(letter_id, DeadLetter(task, reason), str(error), at)
+        return KeptLetter(letter_id, letter, kept_ms=at)
 
 
-def _as_json(kwargs: Mapping[str, Any]) -> bytes:
+def dropped_name(*, failed: bool) -> str:
+    """The counter of payloads that were not kept, by why they should have been."""
+    return f"letters-dropped:{'failed' if failed else 'refused'}"
+
+
+def _as_text(kwargs: Mapping[str, Any]) -> str:
     """Whatever was sent, as JSON; values JSON does not know are kept as text."""
+    write = partial(json.dumps, kwargs, default=repr, ensure_ascii=False)
     try:
-        return json.dumps(kwargs, default=repr).encode()
+        return write()
     except RecursionError:
         # Whatever could be read at all fits into a fresh stack.
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(json.dumps, kwargs, default=repr).result().encode()
+            return pool.submit(write).result()

@@ -11,6 +11,7 @@ from typing import Any, cast
 from redis import Redis
 
 from worker.diagnosis.model import Cause
+from worker.ledger.dead_letters import dropped_name
 from worker.ledger.keys import Keys
 from worker.ledger.lua import Scripts
 from worker.ledger.packing import CAUSES, unpack_event
@@ -108,6 +109,13 @@ class Figures:
     def closed(self) -> int:
         """Events settled as closed so far."""
         return self.counters.get("outcome:closed", 0)
+
+    @property
+    def letters_dropped(self) -> Mapping[str, int]:
+        """Payloads dropped so far, as there were too many dead letters: why they came, and how many."""
+        return {
+            why: self.counters.get(dropped_name(failed=why == "failed"), 0) for why in ("refused", "failed")
+        }
 
     @property
     def mail_sent(self) -> int:

@@ -45,6 +45,7 @@ class Keys:
     settled = _KeyOf("settled")
     past = _KeyOf("past")
     notices = _KeyOf("notices")
+    heard = _KeyOf("heard")
     letters = _KeyOf("letters")
     wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")
@@ -72,6 +73,7 @@ class Keys:
     mail = _KeyOf("mail")
     refused = _KeyOf("refused")  # by mail
     dead_letters = _Key("dead-letters")
+    forgotten = _Key("forgotten")
 
     # The fleet.
     counters = _Key("counters")

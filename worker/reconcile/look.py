@@ -439,7 +439,8 @@ class Looker:
 
     def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:
         due, others = ([stored.event for stored in part] for part in (chosen.due, chosen.others))
-        return observe(session, due, others, plan, lease.now)
+        past = [stored.event.key for stored in lease.past]
+        return observe(session, due, others, plan, lease.now, past)
 
 
 def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:

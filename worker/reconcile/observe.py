@@ -20,7 +20,7 @@ class Readings:
     """What a look read; an event in neither `sightings` nor `problems` was not read."""
 
     sightings: dict[EventKey, Seen | Missing] = field(default_factory=dict)
-    #: All that the first read showed, as on the wire.
+    #: What the first read showed of tracked events, as on the wire.
     shown: Mapping[EventKey, dict[str, Any]] = field(default_factory=dict)
     #: None if the events were not read: the sightings are then what we remembered.
     read: LastRead | None = None
@@ -42,8 +42,9 @@ def observe(
     others: Collection[TrackedEvent],
     plan: ReadingPlan,
     now: datetime,
+    past: Collection[EventKey] = (),
 ) -> Readings:
-    """Carry out the plan for the `due` events, and keep whatever it shows of `others`.
+    """Carry out the plan for the `due` events, and keep what it shows of `others`; and, unjudged, of `past`.
 
     An event missing from the first read counts as Missing only after a second one, with deleted events
     and without a window. UserInfo is read only if an event is undecided or the plan says so. Raises
@@ -55,14 +56,15 @@ def observe(
         if plan.waited_for <= set(readings.userinfo.profiles.disconnected):
             readings.sightings = {event.key: event.remembered for event in due}
             return readings
-    items = readings.shown = _read(session, due, plan, readings)
+    tracked = {event.key for event in (*due, *others)} | set(past)
+    items = readings.shown = _read(session, due, tracked, plan, readings)
     unseen = [event for event in due if event.key not in items]
     _take(readings, items, [event for event in due if event.key in items])
     _take(readings, items, [event for event in others if event.key in items])
     if unseen:
         try:
             items = session.read_events(
-                {event.key.calendar_id for event in unseen}, None, include_deleted=True
+                {event.key.calendar_id for event in unseen}, None, include_deleted=True, wanted=tracked
             )
         except ACCOUNT_REFUSED:
             raise
@@ -82,12 +84,16 @@ def observe(
 
 
 def _read(
-    session: Session, due: Collection[TrackedEvent], plan: ReadingPlan, readings: Readings
+    session: Session,
+    due: Collection[TrackedEvent],
+    tracked: Collection[EventKey],
+    plan: ReadingPlan,
+    readings: Readings,
 ) -> dict[EventKey, dict[str, Any]]:
-    """All managed events in the plan's windows; records how many pages that took."""
+    """The tracked events in the plan's windows; records how many pages that took."""
     items: dict[EventKey, dict[str, Any]] = {}
     for window in plan.windows:
-        items |= session.read_events({event.key.calendar_id for event in due}, window)
+        items |= session.read_events({event.key.calendar_id for event in due}, window, wanted=tracked)
     days = [(window.last - window.first).days for window in plan.windows if window]
     readings.read = LastRead(session.pages, sum(days) or None)
     return items

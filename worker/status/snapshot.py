@@ -109,6 +109,7 @@ class Status(Figures):
             "leased": self.leased,
             "without_token": self.without_token,
             "dead_letters": self.dead_letters,
+            "dead_letters_dropped": sum(self.letters_dropped.values()),
             "oldest_pending_seconds": self.oldest_pending_seconds,
             "soonest_start": _rfc3339(self.soonest_start),
             "soonest": [_starting(starting) for starting in self.soonest],

@@ -17,6 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from config.terminal import shown
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.ledger.figures import Starting
@@ -73,7 +74,9 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
     )
     yield "last sweep", *_sweep(status, sweep_every)
     parked = f", {amount(status.parked, 'event')} parked" if status.parked else ""
-    yield "dead letters", f"{status.dead_letters:,}{parked}", not status.dead_letters
+    dropped = sum(status.letters_dropped.values())
+    lost = f", {dropped:,} more dropped" if dropped else ""
+    yield "dead letters", f"{status.dead_letters:,}{parked}{lost}", not (status.dead_letters or dropped)
 
 
 def _budget(status: Status) -> tuple[str, bool]:
@@ -104,12 +107,12 @@ def _next(status: Status) -> Iterator[Text]:
 
 def _ids(starting: Starting) -> str:
     """The ids as arguments of `reconciler explain`."""
-    return shlex.join((starting.sub, starting.calendar_id, starting.event_id))
+    return shown(shlex.join((starting.sub, starting.calendar_id, starting.event_id)))
 
 
 def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) -> None:
     """Refresh the table every two seconds until q or Ctrl-C; it shows and waits out an outage of Redis."""
-    shown: RenderableType = ""
+    table: RenderableType = ""
     with (
         suppress(KeyboardInterrupt),
         _keys() as pressed,
@@ -117,14 +120,14 @@ def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) 
     ):
         while True:
             try:
-                shown = status_table(read(), sweep_every)
-                live.update(Group(shown, Text("\nq to quit", style="dim")), refresh=True)
+                table = status_table(read(), sweep_every)
+                live.update(Group(table, Text("\nq to quit", style="dim")), refresh=True)
             except RedisError as error:
                 away = Text(f"Redis is unavailable ({type(error).__name__}); retrying.", style="red")
-                live.update(Group(away, Text(), shown), refresh=True)
+                live.update(Group(away, Text(), table), refresh=True)
             if pressed(REFRESH_SECONDS) in ("q", "Q"):
                 break
-    console.print(shown)
+    console.print(table)
 
 
 @contextmanager

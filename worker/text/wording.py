@@ -7,13 +7,14 @@ another header, and in a body could fake a sentence of ours.
 from __future__ import annotations
 
 import re
-import unicodedata
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, tzinfo
 from email.headerregistry import Address
 from zoneinfo import ZoneInfo
 
 import idna
+
+from config.terminal import acts
 
 #: Cronofy's names of providers, and what people call them.
 _PROVIDERS = {
@@ -50,15 +51,11 @@ def line(text: str, limit: int = 500) -> str:
     Runs of white space become one space. Control, bidi and other invisible format characters and lone
     surrogates are removed; the joiners that some scripts and emoji need stay.
     """
-    kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or _is_visible(c))
+    kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or not acts(c))
     cleaned = " ".join(kept.split())
     if len(cleaned) <= limit:
         return cleaned
     return cleaned[: limit - 1].rstrip(" \u200c\u200d") + "…"
-
-
-def _is_visible(character: str) -> bool:
-    return character in "\u200c\u200d" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"}
 
 
 def header(text: str, limit: int) -> str:

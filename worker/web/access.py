@@ -1,92 +1,139 @@
-"""Who may read the board and metrics: anyone with the token, or, if none is set, only this machine."""
+"""Who may read what is served: whoever has a token, and nobody else.
+
+Where a request comes from says nothing. A proxy on this machine calls from loopback, by whatever name it was
+given, and need not say for whom.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import time
 from base64 import b64decode
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 
+from pydantic import SecretStr
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
 
 from config.settings import Settings
 
-#: Headers that proxies add: with them, a request comes from elsewhere even over a local connection.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+COOKIE = "reconciler_board"
+#: How long a browser stays signed in.
+SESSION_SECONDS = 7 * 24 * 3600
+#: So many wrong tokens from one address, then none is looked at until the time is over.
+TRIES = 10
+TRIES_SECONDS = 60
+#: How many addresses are remembered.
+MOST_ADDRESSES = 1000
 
 
-def is_loopback(host: str) -> bool:
-    """Whether this is a loopback name or address."""
-    host = host.strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+class Access:
+    """Decides who may read the board and the metrics."""
 
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        """`clock` tells the seconds since 1970. Without a token in the settings, nobody may read."""
+        self._board = _text(settings.board_token)
+        self._metrics = _text(settings.metrics_token)
+        self._clock = clock
+        self._tries = _Tries()
 
-def has_token(request: Request, settings: Settings) -> bool:
-    """Whether the request has the configured token, as a bearer token or a browser's password."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        return is_token(_password(given), settings)
-    return scheme.lower() == "bearer" and is_token(given.strip(), settings)
+    def board(self, request: Request) -> int | None:
+        """None if this request may read the board; otherwise the status of the refusal, 401 or 429."""
+        return self._refusal(request, [self._board])
 
+    def metrics(self, request: Request) -> int | None:
+        """The same for the metrics, which have a token of their own as well."""
+        return self._refusal(request, [self._board, self._metrics])
 
-def _password(credentials: str) -> str:
-    """The password in Basic credentials; the user name does not matter."""
-    try:
-        return b64decode(credentials, validate=True).decode().partition(":")[2]
-    except ValueError:
-        return ""
+    def sign_in(self, request: Request, token: str) -> int | None:
+        """The same for a token that was typed."""
+        return self._try(request, token, [self._board])
 
+    def session(self) -> str:
+        """What a browser's cookie says from now on; worthless once the time is over or the token changed."""
+        until = str(int(self._clock()) + SESSION_SECONDS)
+        return f"{until}.{self._seal(until)}"
 
-def is_token(given: str, settings: Settings) -> bool:
-    """Whether this is the configured token, compared in constant time."""
-    token = settings.board_token
-    wanted = token.get_secret_value() if token else ""
-    return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
-
-
-def comes_from_here(request: Request) -> bool:
-    """Whether the request was made on this machine, under a loopback name, and through no proxy.
-
-    Checking the name stops DNS rebinding: web pages in a local browser whose own name resolves to this
-    machine.
-    """
-    client = request.client.host if request.client else ""
-    return (
-        is_loopback(client)
-        and is_loopback(_name_in(request))
-        and not any(header in request.headers for header in _FORWARDED)
-    )
-
-
-def _name_in(request: Request) -> str:
-    """The host in the request's `Host` header; empty if there is none."""
-    try:
-        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def refusal(request: Request, settings: Settings, scheme: str = "Bearer") -> Response | None:
-    """The answer to a request that may not read; None if it may.
-
-    `scheme` is what the answer asks for: with Basic, a browser prompts. Both are accepted.
-    """
-    if settings.board_token is None:
-        if comes_from_here(request):
+    def _refusal(self, request: Request, tokens: list[str]) -> int | None:
+        # First, since what else a browser sends may be meant for a proxy before us.
+        if self._is_session(request.cookies.get(COOKIE, "")):
             return None
-        return PlainTextResponse(
-            "Until RECONCILER_BOARD_TOKEN is set, only this machine may read this.\n", status_code=403
-        )
-    if has_token(request, settings):
-        return None
-    return PlainTextResponse(
-        "Send the value of RECONCILER_BOARD_TOKEN as a bearer token or as the password.\n",
-        status_code=401,
-        headers={"WWW-Authenticate": f'{scheme} realm="reconciler"'},
-    )
+        given = _credentials(request)
+        return 401 if given is None else self._try(request, given, tokens)
+
+    def _try(self, request: Request, given: str, tokens: list[str]) -> int | None:
+        address, now = _address(request), self._clock()
+        if self._tries.are_over(address, now):
+            return 429
+        # All are compared, so that the time tells nothing.
+        if any([_same(given, token) for token in tokens]):  # noqa: C419
+            return None
+        self._tries.count(address, now)
+        return 401
+
+    def _is_session(self, cookie: str) -> bool:
+        until, _, seal = cookie.partition(".")
+        # The seal first: what follows is then our own.
+        return bool(self._board) and _same(seal, self._seal(until)) and int(until) > self._clock()
+
+    def _seal(self, until: str) -> str:
+        return hmac.new(self._board.encode(), f"{COOKIE}:{until}".encode(), hashlib.sha256).hexdigest()
+
+
+class _Tries:
+    """Counts wrong tokens by the address they came from."""
+
+    def __init__(self) -> None:
+        #: How many there were since when; the addresses in the order of their first one.
+        self._wrong: dict[str, tuple[int, float]] = {}
+
+    def are_over(self, address: str, now: float) -> bool:
+        """Whether no more tokens of this address are looked at for now."""
+        count, since = self._wrong.get(address, (0, now))
+        if now - since >= TRIES_SECONDS:
+            del self._wrong[address]
+            return False
+        return count >= TRIES
+
+    def count(self, address: str, now: float) -> None:
+        """Add one."""
+        count, since = self._wrong.get(address, (0, now))
+        self._wrong[address] = (count + 1, since)
+        if len(self._wrong) > MOST_ADDRESSES:
+            del self._wrong[next(iter(self._wrong))]
+
+
+def _credentials(request: Request) -> str | None:
+    """The bearer token, or the password of Basic, whatever the user name; None if there is neither."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return given.strip()
+        case "basic":
+            try:
+                return b64decode(given, validate=True).decode().partition(":")[2]
+            except ValueError:
+                return ""
+    return None
+
+
+def _address(request: Request) -> str:
+    """Where the request comes from; of an IPv6 address only the network, since who has one has all of it."""
+    host = request.client.host if request.client else ""
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
+    return host
+
+
+def _text(token: SecretStr | None) -> str:
+    return token.get_secret_value() if token else ""
+
+
+def _same(given: str, wanted: str) -> bool:
+    """Whether both are the same and not empty, in a time that does not tell how much of it is."""
+    return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())

@@ -6,9 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 from config.settings import Settings, require_cronofy, require_vault
+from worker.web.access import Access
 from worker.web.board.board import Board
+from worker.web.board.sign_in import SignIn
+from worker.web.crowd import Crowd
+from worker.web.headers import HEADERS, Headers
 from worker.web.metrics import Metrics
 from worker.web.probes import Probes
 from worker.web.publisher import Publisher
@@ -23,8 +30,9 @@ def build_app(settings: Settings) -> Starlette:
     require_cronofy(settings)
     require_vault(settings)
     publisher = Publisher(settings)
-    webhook, probes, metrics = Webhook(settings, publisher), Probes(settings), Metrics(settings)
-    board = Board(settings)
+    access = Access(settings)
+    webhook, probes, metrics = Webhook(settings, publisher), Probes(settings), Metrics(settings, access)
+    board = Board(settings, access)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -34,7 +42,23 @@ def build_app(settings: Settings) -> Starlette:
             for part in (webhook, probes, metrics, board, publisher):
                 part.close()
 
-    return Starlette(
-        routes=[*webhook.routes(), *probes.routes(), *metrics.routes(), *board.routes()],
+    app = Starlette(
+        routes=[
+            *webhook.routes(),
+            *probes.routes(),
+            *metrics.routes(),
+            *board.routes(),
+            *SignIn(access).routes(),
+        ],
+        middleware=[Middleware(Headers), Middleware(Crowd)],
+        exception_handlers={Exception: _failed},
         lifespan=lifespan,
     )
+    # Such a redirect would lead to whatever host the request names.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    """The answer to a request on which we failed; it is made outside of all middleware."""
+    return PlainTextResponse("Internal Server Error\n", 500, HEADERS)

@@ -25,11 +25,17 @@ from worker.ledger.connection import connect_once
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES
 from worker.status.snapshot import Status, read_status
-from worker.web.access import refusal
+from worker.web.access import Access
 
 #: The time for each step of Redis in a scrape; Prometheus waits 10 s by default.
 PATIENCE = timedelta(seconds=3)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+REFUSALS = {
+    401: "Send the value of RECONCILER_METRICS_TOKEN or RECONCILER_BOARD_TOKEN as a bearer token.",
+    429: "Too many wrong tokens came from this address. Wait a minute.",
+}
+REFUSED = {"WWW-Authenticate": 'Bearer realm="reconciler"'}
 
 #: Totals by the values of their labels.
 _Totals = Mapping[tuple[str, ...], int]
@@ -40,8 +46,9 @@ log = structlog.get_logger()
 class Metrics:
     """Answers scrapes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, access: Access) -> None:
         self._settings = settings
+        self._access = access
         self._redis = connect_once(settings.ledger_url, PATIENCE)
         # One thread, so that concurrent scrapes queue up instead of burdening the ledger.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
@@ -57,9 +64,9 @@ class Metrics:
 
     async def scrape(self, request: Request) -> Response:
         """The current figures, for whoever may read them; 503 if the ledger is unavailable."""
-        refused = refusal(request, self._settings)
+        refused = self._access.metrics(request)
         if refused is not None:
-            return refused
+            return PlainTextResponse(REFUSALS[refused] + "\n", refused, REFUSED)
         try:
             text = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
         except RedisError as error:
@@ -82,7 +89,7 @@ class _Moment:
     def collect(self) -> Iterable[Metric]:
         """All metrics."""
         yield from _gauges(self._status)
-        yield from _counters(self._status.counters)
+        yield from _counters(self._status)
         for name, meaning, kept in (
             ("look", "Looks, from the first call to Cronofy to the commit.", LOOKS),
             ("settle", "Events, from tracked to settled.", SETTLES),
@@ -123,7 +130,8 @@ def _gauges(status: Status) -> Iterator[Metric]:
             yield GaugeMetricFamily(f"reconciler_{name}", meaning, value=float(value))
 
 
-def _counters(counters: Mapping[str, int]) -> Iterator[Metric]:
+def _counters(status: Status) -> Iterator[Metric]:
+    counters = status.counters
     outcomes = {kind.value: counters.get(f"outcome:{kind.value}", 0) for kind in OutcomeType}
     yield _total("reconciler_outcomes", "Outcomes by type.", ["type"], {(k,): n for k, n in outcomes.items()})
     calls: _Totals = {
@@ -133,8 +141,11 @@ def _counters(counters: Mapping[str, int]) -> Iterator[Metric]:
     mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused")}
     yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
     notifications: _Totals = {
-        (result,): counters.get(f"notifications:{result}", 0) for result in ("taken", "bad_signature")
+        (result,): counters.get(f"notifications:{result}", 0)
+        for result in ("taken", "bad_signature", "misdirected")
     }
+    dropped: _Totals = {(why,): n for why, n in status.letters_dropped.items()}
+    yield _total("reconciler_dead_letters_dropped", "Payloads not kept.", ["reason"], dropped)
     yield _total("reconciler_notifications", "Notifications by result.", ["result"], notifications)
 
 

@@ -19,6 +19,7 @@ from worker.outage import BrokerAway, why
 
 #: The time for the ledger and the broker, asked concurrently, to answer.
 PATIENCE = timedelta(seconds=1)
+HEALTH = "/healthz"
 
 
 class Probes:
@@ -30,7 +31,7 @@ class Probes:
 
     def routes(self) -> list[Route]:
         """Both routes are public: they reveal nothing else."""
-        return [Route("/healthz", self.health), Route("/readyz", self.readiness)]
+        return [Route(HEALTH, self.health), Route("/readyz", self.readiness)]
 
     def close(self) -> None:
         """End the threads."""

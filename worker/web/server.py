@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
+import sys
 
 import structlog
 import uvicorn
@@ -11,35 +13,64 @@ from starlette.types import ASGIApp
 
 from config.logging import configure_logging
 from config.settings import Settings, SettingsError
-from worker.web.access import is_loopback
 from worker.web.app import build_app
+from worker.web.board.sign_in import PATH as SIGN_IN
+from worker.web.board_token import file_of, with_board_token
+from worker.web.connection import Connection
 
-#: More concurrent requests get an immediate 503: Cronofy sends a notification again, and an answer after more
-#: than a second is useless.
-MOST_AT_A_TIME = 256
 #: Longer than proxies usually keep an idle connection, so that none uses one that is closing.
 KEEP_ALIVE_SECONDS = 75
+LONGEST_HEAD = 32 * 1024
 #: For requests under way at SIGTERM; an answer takes a second or two at most.
 GRACE_SECONDS = 5
+#: Room for connections that come in all at once, before the oldest of them go.
+OPEN_FILES = 8192
 
 log = structlog.get_logger()
 
 
 def run(settings: Settings, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; SettingsError if the address cannot be used."""
+    given, unread = settings, ""
+    try:
+        settings = with_board_token(settings)
+    except SettingsError as error:
+        unread = str(error)
+    # After the token is known, so that no line can hold it.
     configure_logging(settings)
     app = build_app(settings)
     with listener(host, port) as bound:
-        log.info("serve.ready", host=host, port=bound.getsockname()[1])
-        if settings.board_token is None and not is_loopback(host):
-            log.warning(
-                "serve.unread", reason="RECONCILER_BOARD_TOKEN is not set: only this machine may read"
-            )
+        port = bound.getsockname()[1]
+        log.info("serve.ready", host=host, port=port)
+        if unread:
+            log.warning("serve.unread", reason=f"Nobody can read the board: no token is set. {unread}")
+        elif given.board_token is None:
+            _show_link(settings, host, port)
         # After its shutdown, uvicorn raises the signal again, which must then not kill us before we log.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+        allow_open_files()
         server(app).run(sockets=[bound])
     log.info("serve.ended")
+
+
+def _show_link(settings: Settings, host: str, port: int) -> None:
+    """Show a person at a terminal the link that signs in; what is not a terminal may be kept for years."""
+    if sys.stdout.isatty() and settings.board_token is not None:
+        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - we only read it
+        here = f"[{here}]" if ":" in here else here
+        token = settings.board_token.get_secret_value()
+        print(f"\n  The board: http://{here}:{port}{SIGN_IN}#{token}\n", flush=True)
+    else:
+        log.info("serve.token_kept", file=str(file_of(settings.data_dir).absolute()))
+
+
+def allow_open_files() -> None:
+    """Take as many open files as we may have: many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
@@ -47,6 +78,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=Connection,
             # Log through our own logging, but not every request.
             log_config=None,
             log_level="warning",
@@ -55,8 +87,9 @@ def server(app: ASGIApp) -> uvicorn.Server:
             # Do not trust what a client says about its origin.
             proxy_headers=False,
             ws="none",
+            # For a head: each may take as much memory. The longest address has three ids.
+            h11_max_incomplete_event_size=LONGEST_HEAD,
             lifespan="on",
-            limit_concurrency=MOST_AT_A_TIME,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

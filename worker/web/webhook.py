@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 from starlette.background import BackgroundTask
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -16,7 +16,7 @@ from config.celery import Queues
 from config.settings import Settings
 from worker.cronofy.callbacks import PATH, read_callback_key
 from worker.cronofy.signature import is_signed
-from worker.intake.payloads import LARGEST_PAYLOAD, BadPayload, ReceiveNotification, parse
+from worker.intake.payloads import BadPayload, ReceiveNotification, parse
 from worker.ledger.vault import Vault
 from worker.outage import BrokerAway
 from worker.web.counting import Counting
@@ -24,19 +24,12 @@ from worker.web.publisher import Publisher
 
 HEADER = "Cronofy-HMAC-SHA256"
 TASK = "conferencing.receive_notification"
-#: We read no more than this, then check the whole message against what the task accepts, so that nothing we
-#: acknowledge ends as a dead letter.
-LARGEST_BODY = LARGEST_PAYLOAD
 #: Longer than several signatures; the body's limit does not cover headers.
 LONGEST_SIGNATURE = 1024
 #: Cronofy is not known to honour it, but a proxy or a person may.
 RETRY_AFTER_SECONDS = "5"
 
 log = structlog.get_logger()
-
-
-class _TooLarge(Exception):
-    """The body is longer than any notification is."""
 
 
 class Webhook:
@@ -59,12 +52,7 @@ class Webhook:
 
     async def receive(self, request: Request) -> Response:
         """Read, verify and publish, in this order, without parsing the body."""
-        try:
-            body = await _body(request)
-        except _TooLarge:
-            return _answer(413, f"The body may have at most {LARGEST_BODY} bytes.")
-        except ClientDisconnect:
-            return _answer(400, "The body did not arrive.")
+        body = await request.body()
         signature = request.headers.get(HEADER, "")
         if len(signature) > LONGEST_SIGNATURE or not is_signed(body, signature, self._secrets):
             log.warning("notification.refused", reason="bad_signature")
@@ -77,6 +65,7 @@ class Webhook:
             return _answer(400, "The body is not UTF-8.")
         kwargs = {"body": text, "signature": signature, **self._ids(request.path_params.get("key"))}
         try:
+            # The whole message, so that nothing we acknowledge ends as a dead letter.
             parse(ReceiveNotification, (), kwargs)
         except BadPayload as bad:
             log.warning("notification.refused", reason="too_large")
@@ -101,19 +90,6 @@ class Webhook:
             return {}
         named = {"sub": callee.sub, "calendar_id": callee.calendar_id, "event_id": callee.event_id}
         return {name: value for name, value in named.items() if value is not None}
-
-
-async def _body(request: Request) -> bytes:
-    """The raw body, never holding more than the limit in memory."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > LARGEST_BODY:
-        raise _TooLarge
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise _TooLarge
-    return bytes(body)
 
 
 def _answer(

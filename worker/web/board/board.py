@@ -21,16 +21,18 @@ from worker.explain.suggestions import nearest
 from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey
-from worker.web.access import refusal
+from worker.web.access import Access
 from worker.web.board.overview import read_overview
-from worker.web.board.page import HEADERS, event_url, page
+from worker.web.board.page import event_url, page
 from worker.web.board.search import search
+from worker.web.board.sign_in import not_signed_in
 
 #: The time for each step of Redis in a page.
 PATIENCE = timedelta(seconds=3)
 STATIC = {
     "board.css": "text/css; charset=utf-8",
     "board.js": "text/javascript; charset=utf-8",
+    "sign-in.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 
@@ -40,8 +42,9 @@ log = structlog.get_logger()
 class Board:
     """Answers browsers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, access: Access) -> None:
         self._settings = settings
+        self._access = access
         self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._ledger = keyless_ledger(self._redis, settings)
         # Few threads, so that many browsers queue up instead of burdening the ledger.
@@ -111,15 +114,14 @@ class Board:
         name = request.path_params["name"]
         if name not in self._static:
             return page("trouble.html", 404, title="Not found", text="There is nothing here.")
-        kept = {**HEADERS, "Cache-Control": "no-cache"}
+        kept = {"Cache-Control": "no-cache"}
         return Response(self._static[name], media_type=STATIC[name], headers=kept)
 
     async def _answer(self, request: Request, show: Callable[[Ledger], Response]) -> Response:
         """The page from `show`, for whoever may read it; 503 if the ledger is down, 500 if `show` fails."""
-        refused = refusal(request, self._settings, "Basic")
+        refused = self._access.board(request)
         if refused is not None:
-            refused.headers.update(HEADERS)
-            return refused
+            return not_signed_in(refused, request)
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._pool, show, self._ledger)

@@ -1,4 +1,4 @@
-"""Renders the board's pages, and sets headers that keep them private."""
+"""Renders the board's pages."""
 
 from __future__ import annotations
 
@@ -15,26 +15,13 @@ from worker.explain.reply import reply
 from worker.text.amounts import second, spoken
 from worker.text.wording import line, provider
 
-#: Nothing loads from elsewhere, no inline code runs, no page may frame ours, nothing is cached.
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 #: Longer than any of our sentences, and any URL with three ids.
 LONGEST = 20_000
 
 
 def page(template: str, status_code: int = 200, **shown: Any) -> Response:
     """A page from its template; whatever it shows is escaped, and cannot reorder the text around it."""
-    return HTMLResponse(_TEMPLATES.get_template(template).render(**shown), status_code, HEADERS)
+    return HTMLResponse(_TEMPLATES.get_template(template).render(**shown), status_code)
 
 
 def _plain(value: Any) -> Any:

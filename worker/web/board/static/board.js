@@ -18,6 +18,8 @@
     if (!running || document.hidden || live.contains(document.activeElement)) return;
     try {
       const answer = await fetch(live.dataset.source);
+      // No longer signed in: the form stands where the page was.
+      if (answer.status === 401) return location.reload();
       if (!answer.ok) throw new Error(String(answer.status));
       const text = await answer.text();
       if (!running || live.contains(document.activeElement)) return;
