@@ -37,6 +37,10 @@ class SandboxOptions:
     per_minute: int = Field(default=500, ge=0)
     #: Whether a batch counts as its items or as one call: Cronofy does not say.
     batch_cost: Literal["items", "call"] = "items"
+    #: Whether a batch decodes `%` in the addresses of its entries, as a server does (§4).
+    batch_urls: Literal["decoded", "raw"] = "decoded"
+    #: The status of a batch's answer: the SDKs expect 207, and take 200 (§4).
+    batch_status: Literal[200, 207] = 207
     #: The format of a 429's Retry-After: Cronofy does not say (§8).
     retry_after: Literal["none", "seconds", "date"] = "none"
     #: Events per page of Read Events (§2).
