@@ -97,7 +97,7 @@ def test_a_refused_batch_entry_does_not_affect_the_others(caller: Caller) -> Non
     assert written(caller) == [("good", "batch"), ("fine", "batch")]
 
 
-def answers(*entries: dict[str, Any]) -> dict[str, Any]:
+def answers(*entries: Any) -> dict[str, Any]:
     """A fault that answers a batch with these entries."""
     return {"kind": "wrong_shape", "body": {"batch": entries}}
 
@@ -110,6 +110,11 @@ ANSWERS = [
     ("a server's fault", answers({"status": 500}, {"status": 503}), [CronofyError, CronofyError]),
     ("locked", answers({"status": 423}, {"status": 202}), [CronofyError, None]),
     ("forbidden", answers({"status": 403}, {"status": 202}), [Refused, None]),
+    ("statuses in words", answers({"status": "202"}, {"status": "422"}), [None, Refused]),
+    ("one status is missing", answers({"status": 202}, {}), [None, Malformed]),
+    ("one status is no status", answers({"status": True}, {"status": 202}), [Malformed, None]),
+    ("one status is none of HTTP's", answers({"status": 202}, {"status": 9999}), [None, Malformed]),
+    ("one entry is no object", answers({"status": 202}, None), [None, Malformed]),
     ("odd data", answers(*ODD), [Refused, Refused]),
     ("too few", answers({"status": 202}), [Malformed, Malformed]),
     ("the batch fails", {"kind": "status", "status": 500}, [ServerFault, ServerFault]),
@@ -173,6 +178,18 @@ def test_what_is_not_found_is_not_refused_for_good(caller: Caller) -> None:
     """A 404 may concern the address alone, so it settles nothing, unlike a 422."""
     (error,) = caller.session().update([Update(EventKey("cal_gone", "lost"), a_body("lost"))])
     assert (type(error), error and error.permanent) == (NotFound, False)
+
+
+@pytest.mark.parametrize("status", [200, 207])
+def test_a_batch_is_answered_200_or_207(caller: Caller, status: int) -> None:
+    """Either says no more than that each entry has its own answer."""
+    caller.control.set_settings(batch_status=status)
+    accepted, refused = caller.session().update(
+        [Update(caller.key("good"), a_body("good")), Update(caller.key("bad"), a_body("bad", summary=""))]
+    )
+    assert accepted is None
+    assert isinstance(refused, Refused)
+    assert [r["status"] for r in caller.control.requests("/v1/batch")] == [status]
 
 
 def test_ids_are_quoted_into_the_path(caller: Caller) -> None:

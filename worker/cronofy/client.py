@@ -32,6 +32,7 @@ from worker.cronofy.errors import (
 )
 from worker.cronofy.http import Answer, Deadline, HttpClient, describe_errors
 from worker.cronofy.wire import (
+    BatchEntry,
     OpenChannel,
     UserInfo,
     read_batch,
@@ -406,17 +407,17 @@ def _same_origin(url: str, origin: str) -> bool:
     return place == (here.scheme, here.hostname, here.port, None)
 
 
-def _entry_error(entry: Mapping[str, Any]) -> CronofyError | None:
+def _entry_error(entry: BatchEntry) -> CronofyError | None:
     """The error in a batch's entry, or None."""
-    status = entry["status"]
-    if 200 <= status < 300:
+    status = entry.status
+    if status is None or status < 200 or 300 <= status < 400:
+        return Malformed("An entry of the batch's answer has no status that we know.")
+    if status < 300:
         return None
     if status == 429:
         return RateLimited("Cronofy's rate limit was used up within a batch.", status=status)
     if status >= 500 or status in (401, 423):
         return CronofyError(f"Cronofy answered {status} to one request of a batch.", status=status)
-    data = entry.get("data")
     if status in (404, 410):
         return NotFound(f"Cronofy cannot find it ({status}).", status=status)
-    keys = describe_errors(data.get("errors") if isinstance(data, dict) else None)
-    return Refused(f"Cronofy refuses the update ({keys or status}).", status=status)
+    return Refused(f"Cronofy refuses the update ({describe_errors(entry.errors) or status}).", status=status)

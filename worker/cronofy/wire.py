@@ -6,6 +6,7 @@ error, never evidence (reference §2, §3, §5).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
@@ -93,6 +94,14 @@ class _Channel(_Wire):
 
 class _Channels(_Wire):
     channels: list[OpenChannel]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEntry:
+    """The answer to one request of a batch: its status, None if there is none, and a 422's `errors`."""
+
+    status: int | None
+    errors: Any = None
 
 
 class UserInfo(_Wire):
@@ -187,15 +196,20 @@ def read_channels(answer: dict[str, Any]) -> list[OpenChannel]:
         raise _malformed("The list of channels", error) from None
 
 
-def read_batch(answer: dict[str, Any], length: int) -> list[dict[str, Any]]:
-    """The entries of a batch's answer, one per request in order; or Malformed."""
+def read_batch(answer: dict[str, Any], length: int) -> list[BatchEntry]:
+    """The entries of a batch's answer, one per request in order; Malformed if they are more or fewer."""
     entries = answer.get("batch")
     if not isinstance(entries, list) or len(entries) != length:
         raise Malformed("The batch's answer does not have one entry for each request.")
-    for entry in entries:
-        if not isinstance(entry, dict) or type(entry.get("status")) is not int:
-            raise Malformed("An entry of the batch's answer has no status.")
-    return entries
+    return [_batch_entry(entry) if isinstance(entry, dict) else BatchEntry(None) for entry in entries]
+
+
+def _batch_entry(entry: dict[str, Any]) -> BatchEntry:
+    status, data = entry.get("status"), entry.get("data")
+    if isinstance(status, str) and len(status) == 3 and status.isdecimal():
+        status = int(status)
+    known = type(status) is int and 100 <= status < 600
+    return BatchEntry(status if known else None, data.get("errors") if isinstance(data, dict) else None)
 
 
 def _profile(profile: _Profile) -> Profile:
