@@ -10,6 +10,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 AfterFailure = Literal["pending", "absent"]
+#: The first two are `notification.interactions`, then `notification.interaction`, the interaction's own words
+#: in `notification`, and `interactions` at the top or in `subscription`.
+InteractionShape = Literal["array", "object", "singular", "type", "top", "subscription"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -56,8 +59,8 @@ class SandboxOptions:
     #: What a read shows after a final failure: Cronofy does not say (§3).
     after_failure: AfterFailure = "pending"
 
-    #: How callbacks write `notification.interactions`: an array is the best guess (§6a).
-    interactions: Literal["array", "object"] = "array"
+    #: How callbacks say what became of an event: an array in `notification` is the best guess (§6a).
+    interactions: InteractionShape = "array"
     #: Delivery attempts per notification, including the first.
     notify_attempts: int = Field(default=3, ge=1)
     #: Extra copies of each notification; nothing guarantees a single delivery (§6c).

@@ -6,6 +6,7 @@ import pytest
 
 from tests.integration.world import Begin, World
 from worker.cronofy.errors import OutOfBudget
+from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import OneEvent, ReceiveNotification, TrackEvent
 from worker.run import looks
@@ -161,6 +162,36 @@ def test_a_notification_outlives_a_look_that_failed(begin: Begin, path: str) -> 
     world.look()
 
     assert (world.look()["cause"], world.types()) == ("provider_outage", ["delayed"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("no JSON", id="no JSON"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"notification": 7}', id="a number"),
+        pytest.param('{"notification": {"type": "tea_time"}}', id="an unknown type"),
+        pytest.param('{"event": {"event_id": 7, "calendar_id": null}}', id="ids of the wrong type"),
+        pytest.param(
+            '{"notification": {"interactions": [{"type": "delighted"}]}, "event": {"event_id": "e1"}}',
+            id="an unknown interaction",
+        ),
+    ],
+)
+@pytest.mark.parametrize("own", [False, True], ids=["account's", "event's own"])
+def test_a_notification_that_is_not_understood_makes_the_event_due(
+    begin: Begin, body: str, own: bool
+) -> None:
+    """The address it came to says enough: the facts are read from Cronofy in any case."""
+    world = begin()
+    world.track()
+    key = {"calendar_id": world.calendar_id, "event_id": "e1"} if own else {}
+    signature = signature_of(body.encode(), "sandbox-secret")
+    notification = ReceiveNotification(body=body, signature=signature, sub=world.sub, **key)
+
+    assert accept.receive_notification(world.services, notification)
+
+    assert world.standing() == {"ready"}
 
 
 def test_a_notification_with_a_bad_signature_is_counted_and_dropped(begin: Begin) -> None:
