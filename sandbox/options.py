@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -48,6 +48,8 @@ class SandboxOptions:
     retry_after: Literal["none", "seconds", "date"] = "none"
     #: Events per page of Read Events (§2).
     page_size: int = Field(default=100, ge=1)
+    #: What all events of a read have in place of their own fields, such as a `created` in the year 0 (§2).
+    event_fields: Mapping[str, Any] = Field(default_factory=dict)
 
     #: From the write to the first attempt at a conference, and between attempts.
     generation_seconds: float = Field(default=2.0, ge=0)

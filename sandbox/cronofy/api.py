@@ -90,7 +90,8 @@ class Api:
             # Absolute, and on the origin that the client called.
             token = page_token(account.sub, query_string, number + 1)
             pages["next_page"] = str(request.base_url.replace(path=f"/v1/events/pages/{token}"))
-        return JSONResponse({"pages": pages, "events": shown})
+        events = [{**event, **self.sandbox.options.event_fields} for event in shown]
+        return JSONResponse({"pages": pages, "events": events})
 
     async def write_event(self, request: Request, account: Account, call: Call) -> Response:
         """Create or Update Event, and Delete Event: 202 with an empty body."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.world import Begin, World
+from tests.waiting import wait_until
 from worker.cronofy.errors import OutOfBudget
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
@@ -149,6 +150,26 @@ def test_an_impossible_start_harms_no_other_event(begin: Begin) -> None:
 
     closed = {o["event_id"]: o["cause"] for o in world.outcomes()}
     assert closed == {"fine": "event_in_past", "first": "event_gone", "last": "event_gone"}
+
+
+def test_a_created_in_the_year_0_hides_no_event(begin: Begin) -> None:
+    """As in the C# client's tests: the link is found, and a pending event is waited for."""
+    world = begin()
+    world.track("linked")
+    world.track("waiting")
+    world.control.set_stuck(world.calendar_id, "waiting", True)
+    never = "0000-12-29T00:00:00Z"
+    world.control.set_settings(generation_seconds=0, event_fields={"created": never, "updated": never})
+    world.control.create_event(world.sub, world.calendar_id, world.body("linked"))
+    wait_until(
+        lambda: "join_url" in world.control.event(world.calendar_id, "linked")["conferencing"],
+        what="the link",
+    )
+
+    answers = {a["event_id"]: a["cause"] for a in looks.reconcile_account(world.services, world.sub)}
+
+    assert answers == {"linked": None, "waiting": "generating"}
+    assert world.types() == ["assigned"]
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/userinfo"])
