@@ -272,7 +272,7 @@ def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy:
     if result.end is WriteEnd.NOT_FOUND:
         draft.after = _written_later(after, result, before, now, policy)
         if draft.after.failures >= NOTIFIED_AFTER:
-            draft.escalate_once(f"Setting the profile {to} keeps failing: {result.reason}", to)
+            draft.escalate_once(f"Setting the profile {to} keeps failing: {result.reason}", f"{to}:404")
         return
     if result.write is None:
         # It was not sent: the event stays due, and its writes stay as they were.
