@@ -138,12 +138,16 @@ def _fill(size: Size) -> None:
     ledger, what = size.services.ledger, f"{size.events:,} events, {size.per_account} an account"
     at_first = _used_memory(size)
     profile = msgpack.packb({"email": "someone@example.com", "name": "Someone"})
-    # One sealed value for all: the cost of sealing is not measured here.
-    sealed = ledger.seal_credentials(Credentials("refresh-token-" + "r" * 32, "access-token-" + "a" * 32))
-    connected = '{"type": "account_connected"}'
+    tokens = Credentials("refresh-token-" + "r" * 32, "access-token-" + "a" * 32)
+
+    def connected(number: int) -> tuple[Any, ...]:
+        sub = _sub(number)
+        sealed = ledger.seal_credentials(sub, tokens)
+        return sub, profile, "us", sealed, '{"type": "account_connected"}', 100
+
     for chunk in progress(_chunks(size), f"Connecting {size.accounts:,} accounts", transient=True):
         # A pipeline, which the ledger itself does not use: filling is not measured.
-        _run_many(size, "connect", [(_sub(n), profile, "us", sealed, connected, 100) for n in chunk])
+        _run_many(size, "connect", [connected(n) for n in chunk])
     with_accounts = _used_memory(size)
     far = datetime.now(UTC) + 6 * RECHECK
     for chunk in progress(_chunks(size), f"Filling {what}", transient=True):

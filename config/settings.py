@@ -60,6 +60,13 @@ class BatchCost(StrEnum):
     CALL = "call"
 
 
+class GdprRequest(StrEnum):
+    """What to do when a user wants their data erased at Cronofy."""
+
+    TELL = "tell"
+    FORGET = "forget"
+
+
 def _duration(value: Any) -> timedelta:
     try:
         return parse_duration(value)
@@ -206,6 +213,7 @@ class Settings(BaseSettings):
     outcome_task: str | None = None
     outcome_queue: str | None = None
     history_keep: Duration = timedelta(days=7)
+    on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
     board_token: Annotated[SecretStr, BeforeValidator(_token)] | None = None
     log_format: Literal["console", "json"] | None = None

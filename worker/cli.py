@@ -30,6 +30,7 @@ COMMANDS = {
     "dead-letters": "dead_letter_group",
     "pause": "steering",
     "resume": "steering",
+    "reseal": "vault",
 }
 
 

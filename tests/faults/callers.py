@@ -13,6 +13,8 @@ from tests.faults.simulation import Message, Simulation
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
+from worker.ledger.packing import pack_channel
+from worker.ledger.records import NotificationChannel
 from worker.run import looks
 
 #: Everybody has these: two of the same provider, and one of another.
@@ -110,7 +112,21 @@ class Callers:
     def notify(self, sub: str, event_id: str, interaction: str, subtype: str | None) -> None:
         """Cronofy's notification arrives: true or not, on time or late, once or again."""
         entry = {"type": interaction} | ({"subtype": subtype} if subtype else {})
-        body = json.dumps({"notification": {"interactions": [entry]}, "event": {"event_id": event_id}})
+        event = {"event_id": event_id, "calendar_id": calendar_of(sub)}
+        body = json.dumps({"notification": {"interactions": [entry]}, "event": event})
+        self._receive(body, sub)
+
+    def ask_for_erasure(self, sub: str) -> None:
+        """A user wants to be erased at Cronofy, which tells us over the account's channel."""
+        ledger, address = self.simulation.services.ledger, "https://hooks.example.org"
+        # The simulation has no webhook, so nobody opened it.
+        ledger.redis.hset(
+            ledger.keys.account(sub), "channel", pack_channel(NotificationChannel(f"chn-{sub}", address))
+        )
+        about = {"channel_id": f"chn-{sub}", "callback_url": address}
+        self._receive(json.dumps({"notification": {"type": "gdpr_requested"}, "channel": about}), sub)
+
+    def _receive(self, body: str, sub: str) -> None:
         notification = ReceiveNotification(body=body, signature=signature_of(body.encode(), SECRET), sub=sub)
         due = accept.receive_notification(self.simulation.services, notification)
         self.simulation.bag += [Message("look_at_account", name) for name, _ in due or ()]

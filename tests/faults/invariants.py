@@ -17,6 +17,7 @@ from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, sent_about
 from worker.ledger.packing import CAUSES, unpack_event
+from worker.ledger.sealed import place_of_mail
 from worker.mail.compose import read_back
 
 #: Emails for one disconnection: the first, and these after it.
@@ -188,8 +189,9 @@ class Invariants:
             name = mail_id.decode()
             if name in self.mails:
                 continue
-            sealed = cast("bytes", ledger.redis.hget(f"{ledger.prefix}:mail:{name}", "message"))
-            message = read_back(ledger.vault.open(sealed))
+            kept = ledger.redis.hmget(ledger.keys.mail(name), "message", "sub")
+            sealed, sub = cast("list[bytes]", kept)
+            message = read_back(ledger.vault.open(sealed, *place_of_mail(name, sub.decode())))
             about = self.mails[name] = sent_about(message)
             if about is not None:
                 self._composed(about, message["Date"].datetime)

@@ -88,11 +88,15 @@ class MailServer:
         #: Called with each email as it is sent.
         self.watch: Callable[[EmailMessage], None] = lambda _: None
 
-    def send(self, message: EmailMessage) -> None:
+    def send(self, message: EmailMessage, _sub: str = "") -> None:
         if self.refusals:
             raise self.refusals.pop(0)
         self.watch(message)
         self.taken.append(message)
+
+    def erase(self, *_: object) -> int:
+        """What was sent is not here any more."""
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

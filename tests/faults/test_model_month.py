@@ -109,5 +109,6 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.revoke(someone()),
         *[lambda: callers.connect(someone())] * 2,
         lambda: callers.lend(someone()),
+        lambda: callers.ask_for_erasure(someone()),
         refuse,
     ]

@@ -52,7 +52,8 @@ def age(world: World, **ago: float) -> None:
 def notify(world: World, kind: str, channel_id: str | None = None) -> tuple[str, ...]:
     """Receive a notification of the account's channel; returns the accounts to look at."""
     channel = {"channel_id": channel_id or world.control.channels(world.sub)[0]["channel_id"]}
-    body = json.dumps({"notification": {"type": kind}, "channel": channel})
+    since = {"changes_since": world.services.ledger.now().isoformat()} if kind == "change" else {}
+    body = json.dumps({"notification": {"type": kind, **since}, "channel": channel})
     signature = signature_of(body.encode(), "sandbox-secret")
     taken = accept.receive_notification(
         world.services, ReceiveNotification(body=body, signature=signature, sub=world.sub)

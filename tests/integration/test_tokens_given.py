@@ -312,7 +312,8 @@ def test_refresh_tokens_end_the_wait(begin: Begin) -> None:
     pass_time(world, -HOUR, None)
     account = world.control.account(world.sub)
     ledger = world.services.ledger
-    sealed = ledger.seal_credentials(Credentials(account["refresh_token"], account["access_token"]))
+    tokens = Credentials(account["refresh_token"], account["access_token"])
+    sealed = ledger.seal_credentials(world.sub, tokens)
     ledger.redis.hset(ledger.keys.account(world.sub), "credentials", sealed)
     assert (world.look()["cause"], waiting(world)) == ("generating", 0)
 

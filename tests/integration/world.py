@@ -91,7 +91,8 @@ class World:
     ) -> tuple[str, ...]:
         """Receive Cronofy's notification about an event."""
         entry = {"type": interaction} | ({"subtype": subtype} if subtype else {})
-        body = json.dumps({"notification": {"interactions": [entry]}, "event": {"event_id": event_id}})
+        event = {"event_id": event_id, "calendar_id": self.calendar_id}
+        body = json.dumps({"notification": {"interactions": [entry]}, "event": event})
         signature = signature_of(body.encode(), secret)
         taken = accept.receive_notification(
             self.services, ReceiveNotification(body=body, signature=signature, sub=self.sub)

@@ -25,6 +25,7 @@ from worker.intake import replay as operation
 from worker.intake.replay import Correction
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
+from worker.ledger.ledger import Ledger
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
 ALL_OPTION = click.option("--all", "every", is_flag=True, help="All dead letters.")
@@ -56,11 +57,11 @@ def dead_letters(context: click.Context, as_json: bool) -> None:
 )
 def list_letters(as_json: bool, limit: int = 50) -> None:
     """List the dead letters, oldest first; the table shows only the newest."""
-    with _opened() as (settings, letters):
+    with _opened() as (settings, ledger):
         if as_json:
-            _print_json(settings, letters)
+            _print_json(settings, ledger.dead_letters)
         else:
-            _print_table(settings, letters, limit)
+            _print_table(settings, ledger.dead_letters, limit)
 
 
 @dead_letters.command(short_help="Show one in full, with secrets masked.")
@@ -68,8 +69,8 @@ def list_letters(as_json: bool, limit: int = 50) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(letter_id: str, as_json: bool) -> None:
     """Show one dead letter in full: the payload and any traceback, with secrets masked."""
-    with _opened() as (settings, letters), _letter_errors():
-        [kept] = operation.chosen(letters, [letter_id], every=False)
+    with _opened() as (settings, ledger), _letter_errors():
+        [kept] = operation.chosen(ledger.dead_letters, [letter_id], every=False)
     redaction = redaction_of(settings)
     shown = operation.as_json(kept, redaction)
     traceback = redaction.mask(kept.letter.traceback) if kept.letter.traceback else None
@@ -98,12 +99,23 @@ def show(letter_id: str, as_json: bool) -> None:
     help="Replace an argument: event.summary='\"x\"'.",
 )
 @click.option("--unset", metavar="NAME", multiple=True, help="Remove an argument.")
-def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], unset: Sequence[str]) -> None:
-    """Send the task again, as it was or corrected, and drop the dead letter once the broker has it."""
+@click.option("--even-forgotten", is_flag=True, help="Do not ask about accounts that were forgotten.")
+def replay(
+    letter_ids: Sequence[str],
+    every: bool,
+    replacements: Sequence[str],
+    unset: Sequence[str],
+    even_forgotten: bool,
+) -> None:
+    """Send the task again, as it was or corrected, and drop the dead letter once the broker has it.
+
+    One about an account that was forgotten would bring it back, so that is asked first.
+    """
     _check_choice(letter_ids, every)
     corrections = [*map(_replacement, replacements), *map(_removal, unset)]
     left = 0
-    with _opened() as (settings, letters), _letter_errors():
+    with _opened() as (settings, ledger), _letter_errors():
+        letters = ledger.dead_letters
         configure(settings)
 
         def send(task: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
@@ -115,6 +127,10 @@ def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], 
                 click.echo(f"{kept.letter_id} left: {kept.sealed}", err=True)
                 continue
             try:
+                sub = operation.forgotten_account(ledger, kept, corrections)
+                if sub is not None and not even_forgotten and not _goes_on(kept.letter_id, sub):
+                    left += 1
+                    continue
                 operation.replay(letters, kept, corrections, send)
             except operation.BadCorrection as error:
                 left += 1
@@ -135,7 +151,8 @@ def replay(letter_ids: Sequence[str], every: bool, replacements: Sequence[str], 
 def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
     """Permanently delete dead letters."""
     _check_choice(letter_ids, every)
-    with _opened() as (_settings, letters), _letter_errors():
+    with _opened() as (_settings, ledger), _letter_errors():
+        letters = ledger.dead_letters
         number = len(letters) if every else len(set(letter_ids))
         picked = operation.chosen(letters, letter_ids, every=every)
         if not yes:
@@ -146,12 +163,21 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
     click.echo(f"{dropped} dropped")
 
 
+def _goes_on(letter_id: str, sub: str) -> bool:
+    """Whether to bring a forgotten account back; without a terminal to ask on, no."""
+    if sys.stdin.isatty():
+        return click.confirm(f"{letter_id} is about {sub}, which was forgotten. Bring it back?", err=True)
+    why = f"{sub} was forgotten, and this would bring it back; add --even-forgotten to do so"
+    click.echo(f"{letter_id} left: {why}", err=True)
+    return False
+
+
 @contextmanager
-def _opened() -> Iterator[tuple[Settings, DeadLetters]]:
+def _opened() -> Iterator[tuple[Settings, Ledger]]:
     settings = settings_of_command()
     ledger = open_ledger(settings, connect_once(settings.ledger_url, A_PERSONS_PATIENCE))
     try:
-        yield settings, ledger.dead_letters
+        yield settings, ledger
     finally:
         ledger.redis.close()
 

@@ -99,7 +99,7 @@ def untrack(sub: str, calendar: str, event: str) -> None:
 @click.argument("sub")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(sub: str, yes: bool) -> None:
-    """Delete everything kept about an account: credentials, events, history and unsent emails."""
+    """Delete everything kept about an account: credentials, events, history, outcomes, letters and emails."""
     settings = settings_of_command()
     # The command itself prints what it did.
     configure_logging(settings.model_copy(update={"log_level": "warning"}))

@@ -45,6 +45,13 @@ def read_callback_key(vault: Vault, key: str) -> Callee | None:
     return None if plain is None else Callee(*msgpack.unpackb(plain))
 
 
+def account_of(vault: Vault, address: str) -> str | None:
+    """The account that a callback URL of ours names, below any public URL; None for others' URLs."""
+    before, path, key = address.rpartition(f"{PATH}/")
+    callee = read_callback_key(vault, key) if before and path else None
+    return callee.sub if callee else None
+
+
 def origin_of(url: str) -> str:
     """The public URL without the webhook's path; `url` may have it or not."""
     return url.rstrip("/").removesuffix(PATH)
@@ -68,6 +75,4 @@ class Callbacks:
 
     def account_of(self, address: str) -> str | None:
         """The account that a URL of ours names, even below another public URL; None for others' URLs."""
-        before, path, key = address.rpartition(f"{PATH}/")
-        callee = read_callback_key(self._vault, key) if before and path else None
-        return callee.sub if callee else None
+        return account_of(self._vault, address)

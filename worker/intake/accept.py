@@ -10,15 +10,19 @@ from datetime import timedelta
 
 import structlog
 
+from config.settings import GdprRequest
 from worker.bootstrap import Services
+from worker.cronofy.callbacks import account_of
 from worker.cronofy.signature import is_signed
 from worker.diagnosis.schedule import first_look
+from worker.intake.forget import forget
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
-from worker.intake.push_notifications import PushNotification, read_notification
-from worker.ledger.leases import Lease
-from worker.ledger.ledger import Credentials
+from worker.intake.push_notifications import GDPR_REQUESTED, PushNotification, read_notification
+from worker.ledger.ledger import REPLAYED_AFTER, Credentials
+from worker.ledger.outcomes import erasure_requested
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
+from worker.ledger.vault import VaultError
 
 log = structlog.get_logger()
 
@@ -46,14 +50,7 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
 
 def forget_account(services: Services, account: AccountOnly) -> bool:
     """Erase all we know of the account, and close its notification channel if possible."""
-    channels = services.looker.channels
-    if channels is not None:
-        # Skipped, not waited for, while a look is in progress: only the lease's holder may refresh tokens.
-        lease = services.ledger.claim_account(account.sub, services.settings.lease)
-        if isinstance(lease, Lease):
-            channels.close(lease.account)
-    services.ledger.forget(account.sub)
-    log.info("account.forgotten", sub=account.sub)
+    forget(services, account.sub)
     return True
 
 
@@ -90,19 +87,24 @@ def receive_notification(
 ) -> tuple[tuple[str, timedelta], ...] | None:
     """Take a push notification: the events it is about become due now.
 
-    Returns the accounts to look at, each with the wait until then; None if the signature is wrong: such
-    notifications are counted, logged and dropped (contract §6).
+    Returns the accounts to look at, each with the wait until then; None if the signature is wrong, or the
+    notification came to another's address: such ones are counted, logged and dropped (contract §6).
     """
     secrets = [secret.get_secret_value() for secret in services.settings.cronofy_client_secret]
     if not is_signed(notification.body.encode(), notification.signature, secrets):
-        services.ledger.count("notifications:bad_signature")
-        log.warning("notification.refused", reason="bad_signature")
+        _refuse(services, "bad_signature")
         return None
     push = read_notification(notification.body)
+    if _is_misdirected(services, notification, push):
+        _refuse(services, "misdirected")
+        return None
     calendar_id = notification.calendar_id or push.calendar_id
     event_id = notification.event_id or push.event_id
     accounts = [notification.sub] if notification.sub else _accounts_of(services, calendar_id)
-    due = tuple(sub for sub in accounts if _make_due(services, sub, calendar_id, event_id, push))
+    key = EventKey(calendar_id, event_id) if calendar_id and event_id else None
+    due = tuple(sub for sub in accounts if _make_due(services, sub, key, event_id, push, notification.body))
+    if push.kind == GDPR_REQUESTED:
+        _take_gdpr_request(services, notification.sub or _account_named(services, push), push)
     services.ledger.count("notifications:taken")
     interaction = push.interaction.value if push.interaction else None
     log.info(
@@ -119,10 +121,36 @@ def receive_notification(
     return tuple((sub, wait) for sub, wait in waits if wait is not None)
 
 
+def _refuse(services: Services, reason: str) -> None:
+    services.ledger.count(f"notifications:{reason}")
+    log.warning("notification.refused", reason=reason)
+
+
+def _is_misdirected(services: Services, notification: ReceiveNotification, push: PushNotification) -> bool:
+    """Whether the body, which is signed, names other ids than the address that it came to, which is not."""
+    named = {
+        (notification.calendar_id, push.calendar_id),
+        (notification.event_id, push.event_id),
+        (notification.sub, _account_named(services, push)),
+    }
+    if any(unsigned and signed and unsigned != signed for unsigned, signed in named):
+        return True
+    owners = _accounts_of(services, push.calendar_id)
+    return bool(notification.sub and owners and notification.sub not in owners)
+
+
+def _account_named(services: Services, push: PushNotification) -> str | None:
+    """The account whose channel the body names by our own address."""
+    return account_of(services.ledger.vault, push.callback_url) if push.callback_url else None
+
+
 def _holds(services: Services, account: ConnectAccount) -> bool:
     """Whether these credentials are stored, and Cronofy has not refused them."""
     stored = services.ledger.account(account.sub)
-    credentials = services.ledger.open_credentials(stored)
+    try:
+        credentials = services.ledger.open_credentials(stored)
+    except VaultError:
+        return False
     if stored.lost or credentials is None or credentials.refresh_token != account.refresh_token:
         return False
     # An access token that came with a refresh token may have been replaced by now.
@@ -134,17 +162,42 @@ def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]
 
 
 def _make_due(
-    services: Services, sub: str, calendar_id: str | None, event_id: str | None, push: PushNotification
+    services: Services,
+    sub: str,
+    key: EventKey | None,
+    event_id: str | None,
+    push: PushNotification,
+    body: str,
 ) -> bool:
     """Make due the events it may mean: without an event id, all of the account's."""
     ledger = services.ledger
     if event_id is None:
-        return ledger.take_notification(sub, push.channel_id, due=push.is_news)
-    notice = b""
-    if push.interaction is not None:
-        notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
-    if calendar_id is not None:
-        return ledger.nudge(sub, EventKey(calendar_id, event_id), notice)
+        # Only one that says when it was sent, lately, shows that the channel is open: others may be replayed.
+        is_new = push.said_at is not None and ledger.now() - push.said_at < REPLAYED_AFTER
+        return ledger.take_notification(sub, push.channel_id if is_new else None, due=push.is_news)
+    if key is not None:
+        notice = b""
+        # A look believes only what is signed together with the event's ids.
+        if push.interaction is not None and key == EventKey(push.calendar_id or "", push.event_id or ""):
+            notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
+        return ledger.nudge(sub, key, notice, body)
     keys = [stored.event.key for stored in ledger.pending(sub) if stored.event.key.event_id == event_id]
-    taken = [ledger.nudge(sub, key, notice) for key in keys]
+    taken = [ledger.nudge(sub, each) for each in keys]
     return any(taken)
+
+
+def _take_gdpr_request(services: Services, sub: str | None, push: PushNotification) -> None:
+    """Report that a user wants to be erased, or erase them; only if it came over the account's own channel.
+
+    Such a body is always the same, so one from a former channel may be a replay.
+    """
+    channel = services.ledger.account(sub).channel if sub else None
+    if sub is None or channel is None or push.channel_id is None or channel.channel_id != push.channel_id:
+        log.warning("notification.unproven", sub=sub, kind=push.kind)
+        return
+    forgotten = services.settings.on_gdpr_request is GdprRequest.FORGET
+    if forgotten:
+        forget(services, sub, erasure_requested(sub, services.ledger.now(), forgotten=True))
+    else:
+        services.ledger.report_erasure(sub, push.channel_id)
+    log.info("account.erasure_requested", sub=sub, forgotten=forgotten)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from worker.diagnosis.model import Interaction
@@ -20,7 +21,8 @@ _INTERACTIONS = {
     "conferencing_failing": Interaction.FAILING,
 }
 #: A channel was opened; a user wants their data erased at Cronofy.
-_NO_NEWS = ("verification", "gdpr_requested")
+GDPR_REQUESTED = "gdpr_requested"
+_NO_NEWS = ("verification", GDPR_REQUESTED)
 _LONGEST_WORD = 64
 
 
@@ -36,6 +38,10 @@ class PushNotification:
     kind: str | None = None
     #: The channel it came over; None for an event's own subscription.
     channel_id: str | None = None
+    #: The address of that channel.
+    callback_url: str | None = None
+    #: About when it was sent; only a ``change`` says so, as ``changes_since``.
+    said_at: datetime | None = None
 
     @property
     def is_news(self) -> bool:
@@ -52,6 +58,7 @@ def read_notification(body: str) -> PushNotification:
     if not isinstance(content, Mapping):
         return PushNotification()
     notification = _object(content.get("notification"))
+    channel = _object(content.get("channel"))
     said = (notification, content)
     # Last, since it may only repeat what was subscribed to.
     subscriptions = [_object(place.get("subscription")) for place in said]
@@ -60,7 +67,9 @@ def read_notification(body: str) -> PushNotification:
     interaction, subtype = _interaction(said) or _interaction(subscriptions) or (None, None)
     return PushNotification(
         kind=_word(notification.get("type")),
-        channel_id=_text(_object(content.get("channel")).get("channel_id")),
+        channel_id=_text(channel.get("channel_id")),
+        callback_url=_text(channel.get("callback_url")),
+        said_at=_moment(notification.get("changes_since")),
         calendar_id=_text(event.get("calendar_id")),
         event_id=_text(event.get("event_id")),
         interaction=interaction,
@@ -84,6 +93,14 @@ def _interaction(places: Iterable[Mapping[str, Any]]) -> tuple[Interaction, str 
                     known.append((interaction, subtype))
     assigned = (each for each in known if each[0] is Interaction.ASSIGNED)
     return next(assigned, known[0] if known else None)
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else None
 
 
 def _object(value: Any) -> Mapping[str, Any]:

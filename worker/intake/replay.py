@@ -12,6 +12,8 @@ from typing import Any
 from config.logging import MASK, Redaction
 from worker.intake.payloads import ConnectAccount
 from worker.ledger.dead_letters import POSITIONAL, DeadLetters, KeptLetter
+from worker.ledger.ledger import Ledger
+from worker.ledger.lookup import is_known
 
 #: Sends a task: its name, positional and keyword arguments. Raises if the broker does not take it.
 Send = Callable[[str, Sequence[Any], dict[str, Any]], None]
@@ -90,6 +92,14 @@ def replay(letters: DeadLetters, kept: KeptLetter, corrections: Iterable[Correct
     args = kwargs.pop(POSITIONAL, ())
     send(kept.letter.task, args, kwargs)
     letters.remove(kept.letter_id)
+
+
+def forgotten_account(ledger: Ledger, kept: KeptLetter, corrections: Iterable[Correction]) -> str | None:
+    """The account that replaying this letter would bring back after it was forgotten, if any."""
+    sub = corrected(kept, corrections).get("sub")
+    if not isinstance(sub, str) or not ledger.forgotten.has(sub):
+        return None
+    return None if is_known(ledger, sub) else sub
 
 
 def corrected(kept: KeptLetter, corrections: Iterable[Correction]) -> dict[str, Any]:

@@ -17,12 +17,15 @@ import msgpack
 from redis import Redis
 
 from worker.ledger.keys import Keys
+from worker.ledger.sealed import place_in_letter
 from worker.ledger.vault import Vault, VaultError
 
 #: How many letters to read at a time: their payloads may be large.
 PAGE = 50
 #: The keyword under which positional arguments are kept; no task takes any.
 POSITIONAL = "*"
+#: What the vault seals of a letter.
+SEALED_PARTS = ("kwargs", "traceback", "record")
 UNREADABLE = "This stream entry is not a dead letter."
 
 
@@ -44,11 +47,13 @@ class DeadLetter:
 
     def packed(self, vault: Vault) -> bytes:
         """The value in the stream."""
-        letter = {"task": self.task, "reason": self.reason, "kwargs": vault.seal(_as_json(self.kwargs))}
+        plain = {"kwargs": _as_json(self.kwargs)}
         if self.traceback is not None:
-            letter["traceback"] = vault.seal(self.traceback.encode(errors="backslashreplace"))
+            plain["traceback"] = self.traceback.encode(errors="backslashreplace")
         if self.record is not None:
-            letter["record"] = vault.seal(self.record)
+            plain["record"] = self.record
+        sealed = {name: vault.seal(value, *place_in_letter(self.task, name)) for name, value in plain.items()}
+        letter = {"task": self.task, "reason": self.reason, **sealed}
         return bytes(msgpack.packb(letter, unicode_errors="surrogatepass"))
 
 
@@ -61,11 +66,18 @@ class KeptLetter:
     letter: DeadLetter
     #: Why they cannot be opened, if so.
     sealed: str | None = None
+    #: When it was kept, in milliseconds, if its id does not say: it was sealed anew since.
+    kept_ms: int | None = None
 
     @property
     def at(self) -> datetime:
         """When it was kept, by the ledger's clock."""
-        return datetime.fromtimestamp(int(self.letter_id.partition("-")[0]) / 1000, UTC)
+        return datetime.fromtimestamp((self.kept_ms or kept_at(self.letter_id)) / 1000, UTC)
+
+
+def kept_at(letter_id: str) -> int:
+    """When the letter came to its place in the stream, in milliseconds."""
+    return int(letter_id.partition("-")[0])
 
 
 class DeadLetters:
@@ -113,24 +125,26 @@ class DeadLetters:
         try:
             packed = msgpack.unpackb(fields[b"letter"], unicode_errors="surrogatepass")
             task, reason, kwargs = packed["task"], packed["reason"], packed["kwargs"]
+            at = packed.get("at")
             if not isinstance(task, str) or not isinstance(reason, str):
                 return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
-        except (KeyError, TypeError, ValueError, msgpack.UnpackException):
+        except (AttributeError, KeyError, TypeError, ValueError, msgpack.UnpackException):
             return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
         try:
             traceback, record = (
-                self._vault.open(packed[name]) if name in packed else None for name in ("traceback", "record")
+                self._vault.open(packed[name], *place_in_letter(task, name)) if name in packed else None
+                for name in ("traceback", "record")
             )
             letter = DeadLetter(
                 task,
                 reason,
-                json.loads(self._vault.open(kwargs)),
+                json.loads(self._vault.open(kwargs, *place_in_letter(task, "kwargs"))),
                 None if traceback is None else traceback.decode(),
                 record,
             )
         except VaultError as error:
-            return KeptLetter(letter_id, DeadLetter(task, reason), str(error))
-        return KeptLetter(letter_id, letter)
+            return KeptLetter(letter_id, DeadLetter(task, reason), str(error), at)
+        return KeptLetter(letter_id, letter, kept_ms=at)
 
 
 def _as_json(kwargs: Mapping[str, Any]) -> bytes:

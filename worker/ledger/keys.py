@@ -44,6 +44,7 @@ class Keys:
     events = _KeyOf("events")
     settled = _KeyOf("settled")
     notices = _KeyOf("notices")
+    heard = _KeyOf("heard")
     letters = _KeyOf("letters")
     wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")
@@ -71,6 +72,7 @@ class Keys:
     mail = _KeyOf("mail")
     refused = _KeyOf("refused")  # by mail
     dead_letters = _Key("dead-letters")
+    forgotten = _Key("forgotten")
 
     # The fleet.
     counters = _Key("counters")

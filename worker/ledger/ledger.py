@@ -18,11 +18,12 @@ from redis import Redis
 
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
+from worker.ledger.forgotten import Tombstones
 from worker.ledger.keys import Keys
 from worker.ledger.layout import identity_of
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
 from worker.ledger.lua import Scripts
-from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
     pack_channel,
@@ -43,9 +44,13 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
+from worker.ledger.sealed import place_of_credentials, place_of_mail
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 from worker.ledger.wakeups import Wakeups
+
+#: A notification that came before, longer ago than this, says nothing new: somebody replays it.
+REPLAYED_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class Ledger:
         scripts = Scripts(redis, self.keys)
         self.run = scripts.run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
+        self.forgotten = Tombstones(redis, self.keys, vault)
         self.outcomes = OutcomeStream(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
@@ -118,13 +124,18 @@ class Ledger:
         """
         profile, now = msgpack.packb({"email": email, "name": name}), self.now()
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
-        sealed = self.seal_credentials(credentials)
+        sealed = self.seal_credentials(sub, credentials)
         token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
         self.run("connect", sub, profile, data_center, sealed, outcome.to_json(), self.outcomes_keep, token)
 
-    def forget(self, sub: str) -> None:
-        """Erase an account with its credentials, events and unsent mail."""
-        self.run("forget", sub)
+    def forget(self, sub: str, outcome: str = "") -> None:
+        """Erase an account with its credentials, events and unsent mail; `outcome` (JSON) reports it."""
+        self.run("forget", sub, outcome, self.outcomes_keep)
+
+    def report_erasure(self, sub: str, channel_id: str) -> None:
+        """Report, once, that the account's erasure was requested over this channel, and not carried out."""
+        outcome = erasure_requested(sub, self.now(), forgotten=False)
+        self.run("erasure", sub, channel_id, outcome.to_json(), self.outcomes_keep)
 
     def track(self, sub: str, event: TrackedEvent) -> None:
         """Start watching an event; tracking it again replaces the record."""
@@ -134,12 +145,16 @@ class Ledger:
         """Stop watching an event; returns whether it was known."""
         return bool(self.run("untrack", sub, key.field))
 
-    def nudge(self, sub: str, key: EventKey, notice: bytes = b"") -> bool:
+    def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
 
-        `notice` is what a notification said about it (`pack_notice`), kept for the look.
+        `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
+        `body` first came more than `REPLAYED_AFTER` ago.
         """
-        return bool(self.run("nudge", sub, key.field, notice))
+        heard = fingerprint(body.encode())[:16]
+        return bool(
+            self.run("nudge", sub, key.field, notice, heard, int(REPLAYED_AFTER.total_seconds() * 1000))
+        )
 
     def take_notification(self, sub: str, channel_id: str | None = None, *, due: bool = True) -> bool:
         """Take a notification about a whole account; with `due`, all its pending events become due now.
@@ -247,7 +262,10 @@ class Ledger:
                 "lost": change.lost,
                 "token": pack_token(change.token, credentials) if change.token else False,
                 "outcomes": _packed(change.outcomes),
-                "mails": [[mail.mail_id, self.vault.seal(mail.message)] for mail in change.mails],
+                "mails": [
+                    [mail.mail_id, self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub))]
+                    for mail in change.mails
+                ],
                 "cancel": list(change.cancel),
                 "check_channel": change.check_channel,
                 "keep_ms": self._keep_ms,
@@ -289,21 +307,23 @@ class Ledger:
         """The account's tokens, decrypted; None if it was never connected."""
         if account.credentials is None:
             return None
-        return Credentials(**json.loads(self.vault.open(account.credentials)))
+        return Credentials(
+            **json.loads(self.vault.open(account.credentials, *place_of_credentials(account.sub)))
+        )
 
     def keep_credentials(self, account: Account, credentials: Credentials) -> bytes | None:
         """Store refreshed tokens; returns them sealed; None if the account was connected again meanwhile."""
-        sealed = self.seal_credentials(credentials)
+        sealed = self.seal_credentials(account.sub, credentials)
         kept = self.run("credentials", account.sub, fingerprint(account.credentials or b""), sealed)
         return sealed if kept else None
 
-    def seal_credentials(self, credentials: Credentials) -> bytes:
-        """The tokens, encrypted by the vault."""
+    def seal_credentials(self, sub: str, credentials: Credentials) -> bytes:
+        """The account's tokens, encrypted by the vault."""
         plain = {"refresh_token": credentials.refresh_token, "access_token": credentials.access_token}
         if credentials.refresh_token is None:
             # Releases that know only refresh tokens take this for damaged: they neither refresh nor lose it.
             del plain["refresh_token"]
-        return self.vault.seal(json.dumps(plain).encode())
+        return self.vault.seal(json.dumps(plain).encode(), *place_of_credentials(sub))
 
     # Steering.
 

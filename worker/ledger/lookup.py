@@ -10,6 +10,8 @@ from worker.ledger.records import EventKey
 
 #: How many keys the server scans in one step of a search.
 SCANNED_AT_A_TIME = 2000
+#: How Celery's keys for results begin, in the ledger's Redis.
+RESULT = "celery-task-meta-"
 
 
 def is_known(ledger: Ledger, sub: str) -> bool:
@@ -49,28 +51,23 @@ def events(ledger: Ledger) -> Iterator[list[tuple[str, EventKey]]]:
             ]
 
 
-def some_sealed(ledger: Ledger, most: int) -> list[bytes]:
-    """A sample of what the vault sealed: the credentials of up to `most` accounts, and one email.
-
-    The accounts that have waited longest are the likeliest to be sealed with an old key.
-    """
-    keys = ledger.keys
-    subs = cast("list[bytes]", ledger.redis.zrange(keys.oldest, 0, most - 1))
-    mails = cast("list[bytes]", ledger.redis.zrange(keys.outbox, 0, 0))
-    with ledger.redis.pipeline(transaction=False) as pipeline:
-        for sub in subs:
-            pipeline.hget(keys.account(sub.decode()), "credentials")
-        for mail in mails:
-            pipeline.hget(keys.mail(mail.decode()), "message")
-        return [value for value in pipeline.execute() if value is not None]
+def results(ledger: Ledger) -> Iterator[list[bytes]]:
+    """The keys of all tasks' results, in steps like those of `accounts`."""
+    yield from _scan(ledger, f"{RESULT}*")
 
 
 def _ids(ledger: Ledger, key_of: Callable[[str], str]) -> Iterator[list[str]]:
     """The ids that have such a key, one step of the server's scan at a time."""
-    cursor, head = 0, key_of("")
+    head = key_of("")
+    for found in _scan(ledger, key_of("*")):
+        yield [key.decode().removeprefix(head) for key in found]
+
+
+def _scan(ledger: Ledger, pattern: str) -> Iterator[list[bytes]]:
+    cursor = 0
     while True:
-        after, found = ledger.redis.scan(cursor, match=key_of("*"), count=SCANNED_AT_A_TIME)
-        yield [key.decode().removeprefix(head) for key in cast("list[bytes]", found)]
+        after, found = ledger.redis.scan(cursor, match=pattern, count=SCANNED_AT_A_TIME)
+        yield cast("list[bytes]", found)
         cursor = int(after)
         if cursor == 0:
             return

@@ -11,6 +11,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import fingerprint
 from worker.ledger.records import to_ms
+from worker.ledger.sealed import place_of_mail
 
 #: How long a worker may take over an email before another tries: longer than the SMTP deadline.
 SEND_LEASE = timedelta(seconds=50)
@@ -41,7 +42,8 @@ class Outbox:
         if not answer:
             return None
         mail_id, sealed, sub, attempts = answer
-        return QueuedMail(mail_id.decode(), self._ledger.vault.open(sealed), sub.decode(), attempts)
+        place = place_of_mail(mail_id.decode(), sub.decode())
+        return QueuedMail(mail_id.decode(), self._ledger.vault.open(sealed, *place), sub.decode(), attempts)
 
     def has_due(self) -> bool:
         """Whether an email is due; never while the fleet is paused."""

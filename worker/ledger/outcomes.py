@@ -15,6 +15,9 @@ from redis import Redis
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 
+#: How many outcomes are read at a time to find an account's.
+ERASED_AT_A_TIME = 1000
+
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -41,6 +44,8 @@ class OutcomeType(StrEnum):
     ACCOUNT_CONNECTED = "account_connected"
     #: The application should give the account's next access token.
     TOKEN_NEEDED = "token_needed"  # noqa: S105 - not a secret
+    #: A user wants their data erased at Cronofy.
+    ERASURE_REQUESTED = "erasure_requested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,11 @@ class Outcome:
         )
 
 
+def erasure_requested(sub: str, at: datetime, *, forgotten: bool) -> Outcome:
+    """A user wants their data erased at Cronofy; `forgotten` says whether we did so at once."""
+    return Outcome(OutcomeType.ERASURE_REQUESTED, sub, at, detail={"forgotten": forgotten})
+
+
 @dataclass(frozen=True, slots=True)
 class OutcomeStream:
     """A ledger's outcomes, and how far they were delivered to `RECONCILER_OUTCOME_TASK`."""
@@ -85,14 +95,36 @@ class OutcomeStream:
 
     def has_undelivered(self) -> bool:
         """Whether any outcome is undelivered."""
-        newest = [entry_id for entry_id, _ in _read(self.redis.xrevrange(self.keys.outcomes, count=1))]
-        return newest not in ([], [self._delivered()])
+        return next(self.undelivered(1), None) is not None
 
     def undelivered(self, most: int) -> Iterator[tuple[bytes, str]]:
         """Up to `most` undelivered outcomes, oldest first: each entry's id and the outcome's JSON."""
         last = self._delivered()
         start = f"({last.decode()}" if last else "-"
         return _read(self.redis.xrange(self.keys.outcomes, min=start, count=most))
+
+    def erase(self, sub: str, since: bytes | None = None, but: str = "") -> set[str]:
+        """Erase an account's outcomes, or those after the entry `since`, a page at a time.
+
+        The outcome `but` (JSON) stays. Returns the ids of the emails that the erased ones named.
+        """
+        start, mail_ids = f"({since.decode()}" if since else "-", set()
+        named = _to_json(sub)
+        while page := list(_read(self.redis.xrange(self.keys.outcomes, min=start, count=ERASED_AT_A_TIME))):
+            # Reading them all as JSON would take most of the time.
+            found = [(entry_id, json.loads(text)) for entry_id, text in page if named in text and text != but]
+            ours = [(entry_id, outcome) for entry_id, outcome in found if outcome.get("sub") == sub]
+            mail_ids |= {str(outcome["detail"]["mail_id"]) for _, outcome in ours if _has_mail(outcome)}
+            if ours:
+                self.redis.xdel(self.keys.outcomes, *(entry_id for entry_id, _ in ours))
+            start = f"({page[-1][0].decode()}"
+        return mail_ids
+
+    def newest_id(self) -> bytes | None:
+        """The id of the newest entry; None if there is none."""
+        return next(
+            (entry_id for entry_id, _ in _read(self.redis.xrevrange(self.keys.outcomes, count=1))), None
+        )
 
     def delivered(self, entry_id: bytes) -> None:
         """Record that all outcomes up to this entry are delivered."""
@@ -108,6 +140,10 @@ class OutcomeStream:
 
     def _delivered(self) -> bytes | None:
         return cast("bytes | None", self.redis.get(self.keys.outcomes_sent))
+
+
+def _has_mail(outcome: Mapping[str, Any]) -> bool:
+    return isinstance(outcome.get("detail"), dict) and "mail_id" in outcome["detail"]
 
 
 def _read(entries: Any) -> Iterator[tuple[bytes, str]]:

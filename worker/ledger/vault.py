@@ -1,20 +1,62 @@
-"""The vault: encrypts secrets before they reach Redis (Fernet, with rotatable keys)."""
+"""The vault: encrypts secrets before they reach Redis (Fernet, with rotatable keys).
+
+What is sealed is bound to its place, such as an account and a field, so that whoever can write to Redis
+cannot move it to another. A Fernet token has eight signed bytes for the time of sealing, which nobody here
+needs: they hold a keyed hash of the place. Releases that bind nothing open such a token all the same, and a
+token of theirs, known by a real time in these bytes, opens in any place.
+"""
 
 from __future__ import annotations
 
 import hmac
+import json
 from collections.abc import Sequence
+from enum import IntEnum
 
 from cryptography.exceptions import InvalidTag
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+#: Set in the mark of every place, and in no time before the sun is gone.
+_BOUND = 1 << 63
 
 
 class VaultError(Exception):
-    """A sealed value cannot be opened with any vault key that is set; `permanent` until one fits."""
+    """A sealed value cannot be opened: no vault key that is set fits, or its place does not."""
 
     permanent = True
     retry_after = None
+
+
+class Fit(IntEnum):
+    """How a sealed value stands to the keys and to its place, the best first."""
+
+    #: Sealed with the newest key, for this place.
+    CURRENT = 0
+    #: Sealed with the newest key by a release that did not bind values to a place.
+    UNBOUND = 1
+    #: Only an older key opens it.
+    OLDER = 2
+    #: No key opens it, or it was sealed for another place.
+    SHUT = 3
+
+
+class _Key:
+    """One key, and the keys derived from it: each use needs its own."""
+
+    def __init__(self, key: str) -> None:
+        self._secret = key.encode()
+        self.fernet = Fernet(key)
+        self.namer = AESSIV(self._derived(b"names in addresses"))
+        self._marks = self._derived(b"places of sealed values")
+
+    def _derived(self, use: bytes) -> bytes:
+        return hmac.digest(self._secret, use, "sha256")
+
+    def mark(self, place: Sequence[str]) -> int:
+        """What stands for a place in the token's time."""
+        named = json.dumps(list(place)).encode()
+        return int.from_bytes(hmac.digest(self._marks, named, "sha256")[:8]) | _BOUND
 
 
 class Vault:
@@ -22,33 +64,53 @@ class Vault:
 
     def __init__(self, keys: Sequence[str]) -> None:
         """`keys`: Fernet keys, newest first (``RECONCILER_VAULT_KEYS``)."""
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
-        # A second use needs its own key, derived from the same secret.
-        self._namers = [AESSIV(hmac.digest(key.encode(), b"names in addresses", "sha256")) for key in keys]
+        self._keys = [_Key(key) for key in keys]
 
-    def seal(self, plain: bytes) -> bytes:
-        """Encrypt and sign."""
-        return self._fernet.encrypt(plain)
+    def seal(self, plain: bytes, *place: str) -> bytes:
+        """Encrypt and sign for this place: its kind, then what tells it from others of its kind."""
+        newest = self._keys[0]
+        return newest.fernet.encrypt_at_time(plain, newest.mark(place))
 
-    def open(self, sealed: bytes) -> bytes:
-        """Decrypt; raises VaultError if no key fits."""
-        try:
-            return self._fernet.decrypt(sealed)
-        except InvalidToken:
-            raise VaultError(
-                "A stored secret cannot be read with any key in RECONCILER_VAULT_KEYS: "
-                "put back the key that was in use when it was stored."
-            ) from None
+    def open(self, sealed: bytes, *place: str) -> bytes:
+        """Decrypt what was sealed for this place; raises VaultError if no key fits, or the place does not."""
+        for key in self._keys:
+            try:
+                plain, mark = key.fernet.decrypt(sealed), key.fernet.extract_timestamp(sealed)
+            except InvalidToken:
+                continue
+            if mark & _BOUND and mark != key.mark(place):
+                raise VaultError(
+                    "A stored secret is not where it was sealed: somebody moved it within Redis."
+                )
+            return plain
+        raise VaultError(
+            "A stored secret cannot be read with any key in RECONCILER_VAULT_KEYS: "
+            "put back the key that was in use when it was stored."
+        ) from None
+
+    def fit(self, sealed: bytes, *place: str) -> Fit:
+        """How a sealed value stands to the keys and to this place, without decrypting it."""
+        for number, key in enumerate(self._keys):
+            try:
+                mark = key.fernet.extract_timestamp(sealed)
+            except InvalidToken:
+                continue
+            if mark & _BOUND and mark != key.mark(place):
+                return Fit.SHUT
+            if number:
+                return Fit.OLDER
+            return Fit.CURRENT if mark & _BOUND else Fit.UNBOUND
+        return Fit.SHUT
 
     def seal_name(self, plain: bytes) -> bytes:
         """Encrypt and sign what goes into a URL: short, and always the same (AES-SIV)."""
-        return self._namers[0].encrypt(plain, None)
+        return self._keys[0].namer.encrypt(plain, None)
 
     def open_name(self, sealed: bytes) -> bytes | None:
         """Open what `seal_name` sealed; None if no key fits."""
-        for namer in self._namers:
+        for key in self._keys:
             try:
-                return namer.decrypt(sealed, None)
+                return key.namer.decrypt(sealed, None)
             except (InvalidTag, ValueError):
                 continue
         return None

@@ -12,16 +12,19 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import SMTP
 from enum import StrEnum
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from time import monotonic
+from time import monotonic, time
 from typing import Final, Protocol
 from urllib.parse import quote
 
@@ -38,6 +41,11 @@ _CONFIGURATION_PAUSE: Final = timedelta(minutes=5)
 
 #: The enhanced status code (RFC 3463) before a reply's text.
 _ENHANCED_CODE: Final = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}(?!\S)")
+
+#: In an email kept as a file: which account it is about, so that it can be erased with it.
+ACCOUNT: Final = "X-Reconciler-Account"
+#: No process takes this long to write an email.
+_STALE_SECONDS: Final = 300
 
 
 class MailError(Exception):
@@ -58,7 +66,11 @@ class MailError(Exception):
 class Mailer(Protocol):
     """Anything that accepts an email for good, or raises MailError."""
 
-    def send(self, message: EmailMessage) -> None: ...
+    def send(self, message: EmailMessage, sub: str = "") -> None:
+        """Send it; `sub` is the account that it is about."""
+
+    def erase(self, sub: str, address: str | None, mail_ids: Collection[str]) -> int:
+        """Erase the emails about an account that are kept here; returns how many there were."""
 
 
 def _on_the_wire(message: EmailMessage) -> bytes:
@@ -71,8 +83,11 @@ class FileMailer:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def send(self, message: EmailMessage) -> None:
+    def send(self, message: EmailMessage, sub: str = "") -> None:
         """Write `message` to its file atomically; MailError (not permanent) if that fails."""
+        if sub:
+            message = deepcopy(message)
+            message[ACCOUNT] = quote(sub, safe="")
         name = quote(message["Message-ID"].strip("<>"), safe="@") + ".eml"
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,6 +102,34 @@ class FileMailer:
                 on_failure.pop_all()
         except OSError as error:
             raise MailError(f"the email could not be written to a file: {error.strerror}") from error
+
+    def erase(self, sub: str, address: str | None, mail_ids: Collection[str]) -> int:
+        """Erase an account's emails: by their header, or if earlier releases wrote them, by what they say."""
+        erased = 0
+        # What a process left that died while it wrote may be about anyone, and nobody needs it.
+        for path in self._directory.glob(".*.tmp"):
+            with suppress(OSError):
+                if time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
+        for path in self._directory.glob("*.eml"):
+            with suppress(OSError):
+                message = BytesParser(EmailMessage, policy=SMTP).parsebytes(path.read_bytes())
+                if _is_about(message, sub, address, mail_ids):
+                    path.unlink()
+                    erased += 1
+        return erased
+
+
+def _is_about(message: EmailMessage, sub: str, address: str | None, mail_ids: Collection[str]) -> bool:
+    if ACCOUNT in message:
+        return bool(message[ACCOUNT] == quote(sub, safe=""))
+    mail_id = str(message["Message-ID"]).strip("<>").rpartition("@")[0]
+    if mail_id in {quote(each, safe="") for each in mail_ids}:
+        return True
+    if message["To"] and any(each.addr_spec == address for each in message["To"].addresses):
+        return True
+    body = message.get_body(("plain",))
+    return body is not None and sub in body.get_content().split()
 
 
 class _Step(StrEnum):
@@ -159,7 +202,7 @@ class SmtpMailer:
         self._timeout = timeout
         self._tls = None if self._target.security == "none" else ssl.create_default_context()
 
-    def send(self, message: EmailMessage) -> None:
+    def send(self, message: EmailMessage, sub: str = "") -> None:  # noqa: ARG002 - nothing is kept here
         """Return once the server has accepted `message` for its one recipient, otherwise raise MailError.
 
         Only a 5xx answer to the recipient or the message is permanent. Anything else may pass: a 4xx, a
@@ -180,6 +223,10 @@ class SmtpMailer:
             reply = talk.smtp.data(content)  # raises if the command itself is refused
             talk.step = _Step.END
             _expect_success(reply)
+
+    def erase(self, sub: str, address: str | None, mail_ids: Collection[str]) -> int:  # noqa: ARG002
+        """Nothing is kept here."""
+        return 0
 
     def check(self, sender: Address, *others: Address) -> None:
         """Do all that comes before a recipient is named, so that nothing is sent; MailError as in `send`.

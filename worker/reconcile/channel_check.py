@@ -96,7 +96,8 @@ class Channels:
     def _settle(self, session: Session, sub: str, before: NotificationChannel) -> OpenChannel:
         listed = session.channels()
         ours = [c for c in listed if c.channel_id == before.channel_id or self._names(c, sub)]
-        current = [c for c in ours if self.callbacks.leads_here(c.callback_url) and self._names(c, sub)]
+        # An address that names the account by an older vault key is replaced while we can read it.
+        current = [c for c in ours if c.callback_url == self.callbacks.of(sub)]
         # Keep the one we know; failing that, every check keeps the same one.
         current.sort(key=lambda c: (c.channel_id != before.channel_id, c.channel_id))
         if current:

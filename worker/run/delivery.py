@@ -46,7 +46,7 @@ def send_mails(services: Services) -> int:
 def _send(services: Services, mail: QueuedMail) -> bool:
     message = read_back(mail.message)
     try:
-        services.mailer.send(message)
+        services.mailer.send(message, mail.sub)
     except MailError as error:
         if error.permanent:
             reason = f"An email could not be delivered: {error}"

@@ -133,7 +133,8 @@ def _counters(counters: Mapping[str, int]) -> Iterator[Metric]:
     mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused")}
     yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
     notifications: _Totals = {
-        (result,): counters.get(f"notifications:{result}", 0) for result in ("taken", "bad_signature")
+        (result,): counters.get(f"notifications:{result}", 0)
+        for result in ("taken", "bad_signature", "misdirected")
     }
     yield _total("reconciler_notifications", "Notifications by result.", ["result"], notifications)
 

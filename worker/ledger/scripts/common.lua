@@ -5,7 +5,8 @@
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
 --
 --   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger,
---                              random). Written by workers; never changed, but for a newer layout.
+--                              random). Written by workers; never changed, but for a newer layout. Also tombstones:
+--                              the key of P:forgotten, sealed by the vault.
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), last_notice (when a notification was last about one of its events),
@@ -13,7 +14,8 @@
 --                              the channel was last known to be as recorded), channel_due (when to check it;
 --                              absent if that happens only with the events), token (of an account whose
 --                              application gives its access tokens: SHA-1 of the credentials, when it
---                              lapses, when to ask for the next or nothing once asked; between spaces).
+--                              lapses, when to ask for the next or nothing once asked; between spaces),
+--                              erasure (the channel over which its erasure was requested and reported).
 --                              Written by connect; memo, standing and token by commit; credentials also by a
 --                              token refresh; last_notice by nudge; the channel fields by channel, check_channel
 --                              and commit, and by notification when one came over it. Until forgotten.
@@ -24,6 +26,9 @@
 --                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
 --   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by
 --                              the event's field. Written by nudge, removed by the next look's commit.
+--   P:heard:SUB        hash    when each notification about a pending event was first heard (packed: milliseconds by
+--                              the start of the body's SHA-1), by the event's field. Written by nudge; kept with
+--                              the events.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Written by commit;
 --                              kept with the events.
@@ -51,7 +56,9 @@
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
---                              the vault). Never trimmed; until replayed or dropped.
+--                              the vault; at, when it was kept, if it was sealed anew since). Never trimmed;
+--                              until replayed or dropped, or the account is forgotten.
+--   P:forgotten        zset    a keyed hash of each forgotten account's SUB by when that was; a year
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some
 --                              named in worker/ledger/tallies.py
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
@@ -89,6 +96,7 @@ local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
 local COUNTERS = P .. ':counters'
 
 local function notices_key(sub) return P .. ':notices:' .. sub end
+local function heard_key(sub) return P .. ':heard:' .. sub end
 local function letters_key(sub) return P .. ':letters:' .. sub end
 
 local STARTS, OLDEST, OWING = P .. ':starts', P .. ':oldest', P .. ':owing'
@@ -154,6 +162,7 @@ local function put_event(sub, field, value, old)
   elseif old then
     redis.call('HDEL', key, field)
     redis.call('HDEL', notices_key(sub), field)
+    redis.call('HDEL', heard_key(sub), field)
     redis.call('HDEL', letters_key(sub), field)
     left_calendars[calendar_of(field)] = true
   end

@@ -1,4 +1,5 @@
--- Erase an account with its credentials, events and unsent mail. ARGV: P, sub
+-- Erase an account with its credentials, events and unsent mail.
+-- ARGV: P, sub, outcome that says so or '', keep
 local sub = ARGV[2]
 for _, letter in ipairs(redis.call('HVALS', letters_key(sub))) do redis.call('XDEL', LETTERS, letter) end
 for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do put_event(sub, field, nil) end
@@ -13,5 +14,10 @@ redis.call('ZREM', OWING, sub)
 redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
 redis.call('HDEL', CLAIMS, sub)
-redis.call('DEL', account_key(sub), settled_key(sub), notices_key(sub), letters_key(sub))
+redis.call('DEL', account_key(sub), settled_key(sub), notices_key(sub), letters_key(sub), heard_key(sub))
+for _, name in ipairs({ 'wanted', 'freed', 'woken', 'waking' }) do redis.call('DEL', P .. ':' .. name .. ':' .. sub) end
+if ARGV[3] ~= '' then
+  add_outcome(ARGV[3], ARGV[4])
+  count('outcome:erasure_requested', 1)
+end
 return 1

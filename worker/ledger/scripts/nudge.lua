@@ -1,13 +1,25 @@
 -- Make a pending event due now, and keep what a notification said about it for the look.
--- ARGV: P, sub, field, packed notice or ''. Returns 1 if done, 0 if the event is not pending or is parked.
-local sub, field, now = ARGV[2], ARGV[3], now_ms()
+-- ARGV: P, sub, field, packed notice or '', what tells the notification's body from others, age in ms from which a
+-- repeated body is a replay. Returns 1 if done, 0 if the event is not pending or is parked.
+local sub, field, notice, now = ARGV[2], ARGV[3], ARGV[4], now_ms()
 local value = redis.call('HGET', events_key(sub), field)
-if ARGV[4] ~= '' and (value or redis.call('HEXISTS', settled_key(sub), field) == 1) then
+if value and notice ~= '' then
+  -- A body does not say how old it is, but the same one, heard again much later, says nothing new.
+  local packed = redis.call('HGET', heard_key(sub), field)
+  local heard = packed and cmsgpack.unpack(packed) or {}
+  if not heard[ARGV[5]] then
+    heard[ARGV[5]] = now
+    redis.call('HSET', heard_key(sub), field, cmsgpack.pack(heard))
+  elseif now - heard[ARGV[5]] > tonumber(ARGV[6]) then
+    notice = ''
+  end
+end
+if notice ~= '' and (value or redis.call('HEXISTS', settled_key(sub), field) == 1) then
   -- Notifications about this account do arrive, so its events need less polling.
   redis.call('HSET', account_key(sub), 'last_notice', now)
 end
 if not value then return 0 end
-if ARGV[4] ~= '' then redis.call('HSET', notices_key(sub), field, ARGV[4]) end
+if notice ~= '' then redis.call('HSET', notices_key(sub), field, notice) end
 -- A parked event fails whatever a notification says: it waits for a person.
 if is_parked(value) then return 0 end
 redis.call('HSET', events_key(sub), field, due_at(value, now))

@@ -29,6 +29,7 @@ OUTCOMES = {
     OutcomeType.ACCOUNT_LOST: "account lost",
     OutcomeType.ACCOUNT_CONNECTED: "account connected",
     OutcomeType.TOKEN_NEEDED: "next access token needed",
+    OutcomeType.ERASURE_REQUESTED: "a user wants to be erased",
 }
 
 

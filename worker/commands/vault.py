@@ -1,0 +1,79 @@
+"""The command that lets vault keys go: reseal."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from config.settings import Settings
+from worker.bootstrap import open_ledger
+from worker.commands.output import json_text
+from worker.commands.setup import settings_of_command
+from worker.cronofy.callbacks import Callbacks
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.ledger import Ledger
+from worker.ledger.lookup import SCANNED_AT_A_TIME
+from worker.ledger.reseal import Kind, Sealed
+from worker.ledger.reseal import reseal as reseal_all
+from worker.text.amounts import amount
+
+
+@click.command(short_help="Seal everything with the newest vault key, so that older ones may go.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def reseal(as_json: bool) -> None:
+    """Seal everything stored encrypted with the newest vault key, so that older ones may go.
+
+    Safe beside a running fleet, and may be ended and repeated at any time. Exits with 1 if anything is left.
+    """
+    settings = settings_of_command()
+    console = Console(stderr=True)
+    columns = (TextColumn("Resealing, {task.fields[seen]:,} values"), BarColumn(), TaskProgressColumn())
+    with (
+        connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        ledger = open_ledger(settings, redis)
+        channels, callbacks = 0, _callbacks(settings, ledger)
+        task = progress.add_task("", total=redis.dbsize(), seen=0)
+        seen = 0
+
+        def advance(step: list[Sealed]) -> None:
+            nonlocal seen, channels
+            seen += len(step)
+            accounts = [each.name for each in step if each.kind is Kind.CREDENTIALS]
+            if callbacks:
+                channels += sum(_moves(ledger, callbacks, sub) for sub in accounts)
+            progress.update(task, advance=SCANNED_AT_A_TIME, seen=seen)
+
+        done = reseal_all(ledger, settings.lease, advance)
+    shut, busy = done.pop("shut", 0), done.pop("busy", 0)
+    counts = {kind.value: done[kind] for kind in Kind} | {"channels": channels, "shut": shut, "busy": busy}
+    if as_json:
+        click.echo(json_text(counts, indent=2))
+    else:
+        click.echo(f"{amount(done.total(), 'value')} of {seen:,} sealed anew.")
+        if channels:
+            click.echo(f"{amount(channels, 'notification channel')} will move to a new address.")
+    if shut:
+        what = "is opened by no key" if shut == 1 else "are opened by no key"
+        click.echo(f"{shut:,} {what}: put that key back, or connect the accounts again.", err=True)
+    if busy:
+        click.echo(f"{amount(busy, 'account')} could not be sealed anew yet: repeat the command.", err=True)
+    if shut or busy:
+        sys.exit(1)
+
+
+def _callbacks(settings: Settings, ledger: Ledger) -> Callbacks | None:
+    return Callbacks(settings.webhook_url, ledger.vault) if settings.webhook_url else None
+
+
+def _moves(ledger: Ledger, callbacks: Callbacks, sub: str) -> bool:
+    """Have the account's channel checked if an older key made its address; returns whether one did."""
+    channel = ledger.account(sub).channel
+    if channel is None or channel.channel_id is None or channel.callback_url == callbacks.of(sub):
+        return False
+    ledger.check_channel(sub)
+    return True

@@ -1,0 +1,193 @@
+"""Everything that the vault sealed: which keys it needs, and sealing it anew with the newest one.
+
+A value is replaced only if it is still the one that was read, so a running fleet loses nothing. An account's
+tokens are left alone while a look holds it, which may be refreshing them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, cast
+
+import msgpack
+
+from worker.ledger.dead_letters import PAGE, SEALED_PARTS, kept_at
+from worker.ledger.forgotten import PLACE as PLACE_OF_TOMBSTONES
+from worker.ledger.ledger import Ledger
+from worker.ledger.lookup import accounts
+from worker.ledger.packing import fingerprint
+from worker.ledger.records import EventKey
+from worker.ledger.sealed import place_in_letter, place_of_credentials, place_of_mail
+from worker.ledger.vault import Fit
+
+#: How many accounts' or emails' values are read at a time.
+STEP = 500
+#: Between two tries at an account that a look holds.
+PAUSE_SECONDS = 0.2
+
+Place = tuple[str, ...]
+
+
+class Kind(StrEnum):
+    """What is sealed."""
+
+    TOMBSTONES = "tombstones"
+    MAILS = "emails"
+    LETTERS = "dead_letters"
+    CREDENTIALS = "credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One thing as it is stored: an account's tokens, an email or a dead letter."""
+
+    kind: Kind
+    #: The account, the email or the letter.
+    name: str
+    #: Each sealed value of it, with its place, by its field.
+    values: dict[str, tuple[bytes, Place]]
+    #: A letter as it is packed.
+    letter: dict[str, Any] | None = None
+
+    def fit(self, ledger: Ledger) -> Fit:
+        """How it stands to the vault's keys: as its worst value does."""
+        return max(ledger.vault.fit(value, *place) for value, place in self.values.values())
+
+
+def sealed_values(ledger: Ledger) -> Iterator[list[Sealed]]:
+    """Everything sealed, in steps, so that the caller may stop in between; the accounts come last.
+
+    A step may be empty, and an account may come twice.
+    """
+    key = cast("bytes | None", ledger.redis.hget(ledger.keys.about, "tombstones"))
+    if key is not None:
+        yield [Sealed(Kind.TOMBSTONES, "", {"tombstones": (key, PLACE_OF_TOMBSTONES)})]
+    ids = [each.decode() for each in cast("list[bytes]", ledger.redis.zrange(ledger.keys.outbox, 0, -1))]
+    for at in range(0, len(ids), STEP):
+        yield _mails(ledger, ids[at : at + STEP])
+    yield from _letters(ledger)
+    for subs in accounts(ledger):
+        for at in range(0, max(1, len(subs)), STEP):
+            yield _credentials(ledger, subs[at : at + STEP])
+
+
+def reseal(ledger: Ledger, patience: timedelta, advance: Callable[[list[Sealed]], None]) -> Counter[str]:
+    """Seal everything with the newest key and for its place; returns how many of each kind were.
+
+    Also counted are "shut" (no key opens it, or not there) and "busy" (the account was held by looks, or
+    changed, for all of `patience`): those are left. What is done already is skipped, so a run that was ended
+    can simply be repeated. `advance` is told of each step.
+    """
+    done: Counter[str] = Counter()
+    busy: set[str] = set()
+    for step in sealed_values(ledger):
+        busy |= {each.name for each in step if not _settle(ledger, each, done)}
+        advance(step)
+    end = time.monotonic() + patience.total_seconds()
+    while busy and time.monotonic() < end:
+        time.sleep(PAUSE_SECONDS)
+        # One that was forgotten meanwhile is not among them.
+        again = _credentials(ledger, list(busy))
+        busy = {each.name for each in again if not _settle(ledger, each, done)}
+    done["busy"] += len(busy)
+    return done
+
+
+def _settle(ledger: Ledger, each: Sealed, done: Counter[str]) -> bool:
+    """Seal it anew if need be; false if that has to be tried again."""
+    fit = each.fit(ledger)
+    if fit is Fit.SHUT:
+        done["shut"] += 1
+    elif fit is not Fit.CURRENT:
+        if not _replace(ledger, each):
+            # Anything else is gone: only credentials are held, or change.
+            return each.kind is not Kind.CREDENTIALS
+        done[each.kind] += 1
+    return True
+
+
+def _replace(ledger: Ledger, each: Sealed) -> bool:
+    """Seal it anew; false if it is held, changed or gone."""
+    anew = {
+        field: ledger.vault.seal(ledger.vault.open(value, *place), *place)
+        for field, (value, place) in each.values.items()
+    }
+    if each.letter is not None:
+        return _replace_letter(ledger, each.name, {**each.letter, **anew})
+    [field] = anew
+    former = fingerprint(each.values[field][0])
+    key = {Kind.CREDENTIALS: ledger.keys.account, Kind.MAILS: ledger.keys.mail}.get(each.kind)
+    sub = each.name if each.kind is Kind.CREDENTIALS else ""
+    where = key(each.name) if key else ledger.keys.about
+    return bool(ledger.run("reseal", where, field, former, anew[field], sub))
+
+
+def _replace_letter(ledger: Ledger, letter_id: str, letter: dict[str, Any]) -> bool:
+    """Put the letter back at the end of the stream, since an entry cannot be changed; its time stays."""
+    letter.setdefault("at", kept_at(letter_id))
+    packed = msgpack.packb(letter, unicode_errors="surrogatepass")
+    # A parked event names its letter.
+    opened = ledger.dead_letters.find(letter_id)
+    kwargs = opened.letter.kwargs if opened else {}
+    event = kwargs.get("event")
+    event_id = event.get("event_id") if isinstance(event, dict) else kwargs.get("event_id")
+    names = kwargs.get("sub"), kwargs.get("calendar_id"), event_id
+    sub, field = "", b""
+    if all(isinstance(name, str) for name in names):
+        sub, calendar_id, event_id = cast("tuple[str, str, str]", names)
+        field = EventKey(calendar_id, event_id).field
+    return bool(ledger.run("reseal_letter", letter_id, packed, sub, field))
+
+
+def _credentials(ledger: Ledger, subs: list[str]) -> list[Sealed]:
+    with ledger.redis.pipeline(transaction=False) as pipeline:
+        for sub in subs:
+            pipeline.hget(ledger.keys.account(sub), "credentials")
+        found = zip(subs, pipeline.execute(), strict=True)
+    return [
+        Sealed(Kind.CREDENTIALS, sub, {"credentials": (value, place_of_credentials(sub))})
+        for sub, value in found
+        if value is not None
+    ]
+
+
+def _mails(ledger: Ledger, ids: list[str]) -> list[Sealed]:
+    with ledger.redis.pipeline(transaction=False) as pipeline:
+        for mail_id in ids:
+            pipeline.hmget(ledger.keys.mail(mail_id), "message", "sub")
+        found = zip(ids, pipeline.execute(), strict=True)
+    return [
+        Sealed(Kind.MAILS, mail_id, {"message": (message, place_of_mail(mail_id, sub.decode()))})
+        for mail_id, (message, sub) in found
+        if message is not None and sub is not None
+    ]
+
+
+def _letters(ledger: Ledger) -> Iterator[list[Sealed]]:
+    """The dead letters that there are now: what is put back goes to the end."""
+    newest = cast("list[Any]", ledger.redis.xrevrange(ledger.keys.dead_letters, count=1))
+    if not newest:
+        return
+    start, last = "-", newest[0][0]
+    while page := cast("list[Any]", ledger.redis.xrange(ledger.keys.dead_letters, start, last, count=PAGE)):
+        yield [each for each in map(_letter, page) if each is not None]
+        start = f"({page[-1][0].decode()}"
+
+
+def _letter(entry: tuple[bytes, dict[bytes, bytes]]) -> Sealed | None:
+    letter_id, fields = entry
+    try:
+        packed = msgpack.unpackb(fields[b"letter"], unicode_errors="surrogatepass")
+        values = {
+            part: (bytes(packed[part]), place_in_letter(packed["task"], part))
+            for part in SEALED_PARTS
+            if part in packed
+        }
+    except (KeyError, TypeError, ValueError, msgpack.UnpackException):
+        return None
+    return Sealed(Kind.LETTERS, letter_id.decode(), values, packed) if values else None
