@@ -19,7 +19,11 @@ from worker.diagnosis.times import LONGEST_TIME, EventTime, MalformedTime, parse
 
 def _text(value: Any) -> str | None:
     """A text that can be stored, or None: a lone surrogate cannot be written as UTF-8."""
-    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
         return None
     return value
 
