@@ -75,7 +75,7 @@ def _logging_restored() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_outage_from_before() -> None:
-    """A server that another test took away is there again: our transport takes no messages during an outage."""
+    """No outage of an earlier test goes on, during which our transport would take no messages."""
     for outage in (BROKER, LEDGER):
         outage.reason = None
     Transport.owed.clear()
