@@ -15,9 +15,11 @@ import structlog
 from cryptography.fernet import Fernet
 from redis import Redis
 
+from worker.broker.redis_transport import Transport
 from worker.host.embedded import embedded_server
 from worker.ledger.ledger import Ledger
 from worker.ledger.vault import Vault
+from worker.outage import BROKER, LEDGER
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -69,6 +71,14 @@ def _logging_restored() -> Iterator[None]:
     root.handlers = handlers
     root.setLevel(level)
     structlog.configure(**before)
+
+
+@pytest.fixture(autouse=True)
+def _no_outage_from_before() -> None:
+    """No outage of an earlier test goes on, during which our transport would take no messages."""
+    for outage in (BROKER, LEDGER):
+        outage.reason = None
+    Transport.owed.clear()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -89,7 +90,8 @@ class Api:
             # Absolute, and on the origin that the client called.
             token = page_token(account.sub, query_string, number + 1)
             pages["next_page"] = str(request.base_url.replace(path=f"/v1/events/pages/{token}"))
-        return JSONResponse({"pages": pages, "events": shown})
+        events = [{**event, **self.sandbox.options.event_fields} for event in shown]
+        return JSONResponse({"pages": pages, "events": events})
 
     async def write_event(self, request: Request, account: Account, call: Call) -> Response:
         """Create or Update Event, and Delete Event: 202 with an empty body."""
@@ -138,7 +140,8 @@ class Api:
         if len(entries) > BATCH_MOST:
             too_long = error("errors.too_long", f"batch must have at most {BATCH_MOST} entries")
             return unprocessable({"batch": too_long})
-        return JSONResponse({"batch": [self._batched(account, entry) for entry in entries]})
+        answers = [self._batched(account, entry) for entry in entries]
+        return JSONResponse({"batch": answers}, status_code=self.sandbox.options.batch_status)
 
     def _batched(self, account: Account, entry: Any) -> dict[str, Any]:
         if not isinstance(entry, dict) or not isinstance(entry.get("data"), dict):
@@ -150,7 +153,10 @@ class Api:
             return {"status": 404}
         if not account.allows(scopes[method]):
             return {"status": 403}
-        status, errors = self._write(account, method, target["calendar_id"], entry["data"], "batch")
+        calendar_id = target["calendar_id"]
+        if self.sandbox.options.batch_urls == "decoded":
+            calendar_id = unquote(calendar_id)
+        status, errors = self._write(account, method, calendar_id, entry["data"], "batch")
         return {"status": status, "data": {"errors": errors}} if errors else {"status": status}
 
     # -- identity -----------------------------------------------------------------------------------

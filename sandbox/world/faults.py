@@ -148,9 +148,10 @@ class Fault(BaseModel):
         if not isinstance(entries, list) or self.entry >= len(entries):
             return await produce()
         entries[self.entry] = None
-        answer = json.loads(bytes((await produce()).body))
+        response = await produce()
+        answer = json.loads(bytes(response.body))
         answer["batch"][self.entry] = {"status": self.status or 503}
-        return JSONResponse(answer)
+        return JSONResponse(answer, status_code=response.status_code)
 
     def _retry_after(self) -> dict[str, str]:
         if self.retry_after is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sandbox.options import AfterFailure, SandboxOptions
+from sandbox.options import AfterFailure, InteractionShape, SandboxOptions
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
 from sandbox.world.conferencing import attempt
 from sandbox.world.events import PENDING, Event, render, write
@@ -31,6 +31,24 @@ Notify = Callable[[str, dict[str, Any]], None]
 def utc_now() -> datetime:
     """Return the current time."""
     return datetime.now(UTC)
+
+
+def interaction_body(interaction: dict[str, str], shape: InteractionShape) -> dict[str, Any]:
+    """Return a callback's body about this interaction, without the event (§6a)."""
+    kind = {"type": "event_subscription"}
+    match shape:
+        case "array":
+            return {"notification": {**kind, "interactions": [interaction]}}
+        case "object":
+            return {"notification": {**kind, "interactions": interaction}}
+        case "singular":
+            return {"notification": {**kind, "interaction": interaction}}
+        case "type":
+            return {"notification": interaction}
+        case "top":
+            return {"notification": kind, "interactions": [interaction]}
+        case "subscription":
+            return {"notification": kind, "subscription": {"type": "webhook", "interactions": [interaction]}}
 
 
 @dataclass(slots=True)
@@ -258,14 +276,8 @@ class World:
 
     def _notify_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
         account = self.registry.account(event.sub)
-        shape = self._options().interactions
-        body = {
-            "notification": {
-                "type": "event_subscription",
-                "interactions": [interaction] if shape == "array" else interaction,
-            },
-            "event": render(event, account),
-        }
+        said = interaction_body(interaction, self._options().interactions)
+        body = {**said, "event": render(event, account)}
         for subscription in event.subscriptions:
             if any(i.get("type") == interaction["type"] for i in subscription.get("interactions") or []):
                 self._notify(str(subscription.get("uri")), body)

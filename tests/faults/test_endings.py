@@ -73,7 +73,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, redis_url: str, prefix: str) -> Iterator[Host]:
-    """A host whose tasks may take three seconds; at the end, no process of it is left."""
+    """At its end, no process of it is left."""
     settings = {
         "REDIS_URL": redis_url,
         "KEY_PREFIX": prefix,
@@ -85,7 +85,8 @@ def host(tmp_path: Path, redis_url: str, prefix: str) -> Iterator[Host]:
         "SWEEP_EVERY": "0.5",
         "HTTP_TIMEOUT": "1",
         "LOOK_TIMEOUT": "2",
-        "TASK_TIME_LIMIT": str(LIMIT),
+        # On a busy machine an end takes longer than it does elsewhere.
+        "TASK_TIME_LIMIT": "25",
     }
     host = Host(tmp_path, {**environment(**settings), "TMPDIR": str(tmp_path)})
     try:
@@ -110,7 +111,7 @@ def test_a_worker_that_fails_says_so_by_its_exit_code(host: Host, redis: Redis, 
 
     redis.delete(f"{prefix}.urgent")
     redis.set(f"{prefix}.urgent", "junk")
-    code = worker.wait(LIMIT + LAST + 10)
+    code = worker.wait(30)
 
     assert code == 1, host.log
     assert "Unrecoverable error" in host.log
@@ -127,7 +128,7 @@ def test_a_worker_asked_to_end_exits_with_0(host: Host, long: bool, number: sign
 
     os.killpg(worker.pid, number)
 
-    assert worker.wait(10) == 0, host.log
+    assert worker.wait(30) == 0, host.log
     assert [pid for pid in pool if runs(pid)] == []
     assert len(host.lines("worker.ready")) == 1
     # The pool itself did not act on it: it was to finish its tasks.
@@ -148,11 +149,12 @@ def test_nohup_is_respected(host: Host, long: bool) -> None:
 
     assert worker.poll() is None
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait(30) == 0
 
 
 def test_a_worker_that_cannot_end_is_ended(host: Host) -> None:
     """A process of its pool hangs: soon after the time limit it exits with 1, and says where it hung."""
+    host.env["RECONCILER_TASK_TIME_LIMIT"] = str(LIMIT)
     worker = host.start(str(RECONCILER), "worker")
     host.appears("worker.ready")
     pool = children_of(worker.pid)
@@ -160,7 +162,7 @@ def test_a_worker_that_cannot_end_is_ended(host: Host) -> None:
     began = time.monotonic()
 
     worker.terminate()
-    code = worker.wait(LIMIT + LAST + 5)
+    code = worker.wait(LIMIT + LAST + 20)
 
     assert code == 1
     assert time.monotonic() - began > LIMIT
@@ -190,7 +192,7 @@ def test_a_closed_terminal_ends_up(host: Host, long: bool, terminal: bool) -> No
 
     os.close(ours)
 
-    assert up.wait(15) == 0
+    assert up.wait(40) == 0
     assert [pid for pid in processes if runs(pid)] == []
     assert len(host.lines("worker.ready")) == (0 if terminal else 1)
 
@@ -243,7 +245,7 @@ def test_up_reaps_what_others_leave_behind(host: Host) -> None:
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pool), 5, what="no zombies")
     assert [line["status"] for line in host.lines("process.died")] == [-signal.SIGKILL]
     up.terminate()
-    assert up.wait(15) == 0
+    assert up.wait(40) == 0
 
 
 _QUICK_TO_SUSPECT = """
@@ -266,7 +268,7 @@ def test_up_restarts_what_is_stuck(host: Host) -> None:
     assert not runs(stuck)
     assert "process.stuck" in host.log
     crew.terminate()
-    assert crew.wait(10) == 0
+    assert crew.wait(30) == 0
 
 
 def test_up_tolerates_a_freeze_of_the_whole_host(host: Host, long: bool) -> None:

@@ -229,7 +229,15 @@ ROWS: tuple[Trouble, ...] = (
     ),
     Trouble(
         "Update Event",
-        _statuses(UPDATE, 402, 403, 404, 422),
+        _statuses(UPDATE, 404),
+        "nothing was written, and the address alone may be at fault; it is sent again",
+        ("write_failed", "Cronofy cannot find"),
+        ["update.failed"],
+        later="`escalated` with the reason, once, if three looks in a row failed so",
+    ),
+    Trouble(
+        "Update Event",
+        _statuses(UPDATE, 402, 403, 422),
         "this profile is never set on this event again; a person has to decide",
         ("write_refused", "(Our )?Cronofy"),
         ["update.failed"],
@@ -237,7 +245,7 @@ ROWS: tuple[Trouble, ...] = (
     ),
     Trouble(
         "an entry of a batch",
-        _entries(402, 403, 404, 422),
+        _entries(402, 403, 422),
         "the same, for its event alone",
         ("write_refused", "(Our )?Cronofy"),
         ["update.failed"],

@@ -16,6 +16,7 @@ from worker.cronofy.errors import (
     CronofyError,
     GrantRefused,
     Malformed,
+    NotFound,
     OutOfBudget,
     RateLimited,
     Refused,
@@ -90,13 +91,13 @@ def test_a_refused_batch_entry_does_not_affect_the_others(caller: Caller) -> Non
 
     results = caller.session().update(updates)
 
-    assert [type(error) for error in results] == [type(None), Refused, Refused, type(None)]
+    assert [type(error) for error in results] == [type(None), Refused, NotFound, type(None)]
     assert [getattr(error, "status", None) for error in results] == [None, 422, 404, None]
     assert "summary: errors.required" in str(results[1])
     assert written(caller) == [("good", "batch"), ("fine", "batch")]
 
 
-def answers(*entries: dict[str, Any]) -> dict[str, Any]:
+def answers(*entries: Any) -> dict[str, Any]:
     """A fault that answers a batch with these entries."""
     return {"kind": "wrong_shape", "body": {"batch": entries}}
 
@@ -109,6 +110,11 @@ ANSWERS = [
     ("a server's fault", answers({"status": 500}, {"status": 503}), [CronofyError, CronofyError]),
     ("locked", answers({"status": 423}, {"status": 202}), [CronofyError, None]),
     ("forbidden", answers({"status": 403}, {"status": 202}), [Refused, None]),
+    ("statuses in words", answers({"status": "202"}, {"status": "422"}), [None, Refused]),
+    ("one status is missing", answers({"status": 202}, {}), [None, Malformed]),
+    ("one status is no status", answers({"status": True}, {"status": 202}), [Malformed, None]),
+    ("one status is none of HTTP's", answers({"status": 202}, {"status": 9999}), [None, Malformed]),
+    ("one entry is no object", answers({"status": 202}, None), [None, Malformed]),
     ("odd data", answers(*ODD), [Refused, Refused]),
     ("too few", answers({"status": 202}), [Malformed, Malformed]),
     ("the batch fails", {"kind": "status", "status": 500}, [ServerFault, ServerFault]),
@@ -125,6 +131,65 @@ def test_a_batchs_answer_is_read_entry_by_entry(
     assert [type(error) if error else None for error in results] == errors
     assert all(error.permanent == isinstance(error, Refused) for error in results if error)
     assert len(caller.calls()) == 1
+
+
+IDS = [
+    pytest.param("cal_U9uuErStTG@EAAAB_IsAsykA2DBTWqQTf-f0kJw", id="as Cronofy documents them"),
+    pytest.param("cal_a-b.c~d+e=f:g,h!i;j'k(l)m*n&o$p", id="every sign that an address may have"),
+    pytest.param("cal_größe_会議", id="beyond ASCII"),
+    pytest.param("cal_50% of all", id="signs that an address may not have"),
+    pytest.param("cal_%40", id="what looks encoded"),
+]
+
+
+@pytest.mark.parametrize("batch_urls", ["decoded", "raw"])
+@pytest.mark.parametrize("calendar_id", IDS)
+def test_any_calendar_id_is_found(caller: Caller, calendar_id: str, batch_urls: str) -> None:
+    """Alone and in a batch, whether or not Cronofy decodes the addresses in a batch, and in a read."""
+    caller.control.set_settings(batch_urls=batch_urls)
+    calendars = [{"provider_name": "google", "calendars": [{"calendar_id": calendar_id}]}]
+    caller.account = caller.control.create_account(calendar_profiles=calendars)
+    caller.connect(access_token=caller.account["access_token"])
+
+    assert caller.update("alone") == [None]
+    assert caller.update("e1", "e2", "e3") == [None] * 3
+
+    assert {w["calendar_id"] for w in caller.control.writes()} == {calendar_id}
+    assert caller.read() == {"alone", "e1", "e2", "e3"}
+    assert caller.queries()[-1]["calendar_ids[]"] == [calendar_id]
+
+
+def test_a_batch_is_sent_for_documented_ids(caller: Caller) -> None:
+    """Only an id whose address needs decoding costs a call of its own."""
+    updates = [Update(EventKey(name, "e"), a_body("e")) for name in ("cal_a@b", "cal_ü", "cal_c@d", "cal_e")]
+    assert [error.status for error in caller.session().update(updates) if error] == [404] * 4
+    batched = [r["cost"] for r in caller.control.requests("/v1/batch")]
+    assert batched == [3]
+
+
+def test_an_entry_that_a_batch_does_not_find_is_sent_alone(caller: Caller) -> None:
+    """Only the batch may have misread its address, so the calendar is asked for by a call of its own."""
+    caller.control.add_fault("batch_entry", status=404, entry=1, match={"path_prefix": "/v1/batch"})
+    assert caller.update("e1", "e2", "e3") == [None] * 3
+    assert sorted(written(caller)) == [("e1", "batch"), ("e2", "event"), ("e3", "batch")]
+
+
+def test_what_is_not_found_is_not_refused_for_good(caller: Caller) -> None:
+    """A 404 may concern the address alone, so it settles nothing, unlike a 422."""
+    (error,) = caller.session().update([Update(EventKey("cal_gone", "lost"), a_body("lost"))])
+    assert (type(error), error and error.permanent) == (NotFound, False)
+
+
+@pytest.mark.parametrize("status", [200, 207])
+def test_a_batch_is_answered_200_or_207(caller: Caller, status: int) -> None:
+    """Either says no more than that each entry has its own answer."""
+    caller.control.set_settings(batch_status=status)
+    accepted, refused = caller.session().update(
+        [Update(caller.key("good"), a_body("good")), Update(caller.key("bad"), a_body("bad", summary=""))]
+    )
+    assert accepted is None
+    assert isinstance(refused, Refused)
+    assert [r["status"] for r in caller.control.requests("/v1/batch")] == [status]
 
 
 def test_ids_are_quoted_into_the_path(caller: Caller) -> None:

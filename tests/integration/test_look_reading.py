@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.world import Begin, World
+from tests.waiting import wait_until
 from worker.cronofy.errors import OutOfBudget
+from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import OneEvent, ReceiveNotification, TrackEvent
 from worker.run import looks
@@ -150,6 +152,26 @@ def test_an_impossible_start_harms_no_other_event(begin: Begin) -> None:
     assert closed == {"fine": "event_in_past", "first": "event_gone", "last": "event_gone"}
 
 
+def test_a_created_in_the_year_0_hides_no_event(begin: Begin) -> None:
+    """As in the C# client's tests: the link is found, and a pending event is waited for."""
+    world = begin()
+    world.track("linked")
+    world.track("waiting")
+    world.control.set_stuck(world.calendar_id, "waiting", True)
+    never = "0000-12-29T00:00:00Z"
+    world.control.set_settings(generation_seconds=0, event_fields={"created": never, "updated": never})
+    world.control.create_event(world.sub, world.calendar_id, world.body("linked"))
+    wait_until(
+        lambda: "join_url" in world.control.event(world.calendar_id, "linked")["conferencing"],
+        what="the link",
+    )
+
+    answers = {a["event_id"]: a["cause"] for a in looks.reconcile_account(world.services, world.sub)}
+
+    assert answers == {"linked": None, "waiting": "generating"}
+    assert world.types() == ["assigned"]
+
+
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/userinfo"])
 def test_a_notification_outlives_a_look_that_failed(begin: Begin, path: str) -> None:
     """Cronofy notifies only once: an error in between does not lose the notice."""
@@ -161,6 +183,36 @@ def test_a_notification_outlives_a_look_that_failed(begin: Begin, path: str) -> 
     world.look()
 
     assert (world.look()["cause"], world.types()) == ("provider_outage", ["delayed"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("no JSON", id="no JSON"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"notification": 7}', id="a number"),
+        pytest.param('{"notification": {"type": "tea_time"}}', id="an unknown type"),
+        pytest.param('{"event": {"event_id": 7, "calendar_id": null}}', id="ids of the wrong type"),
+        pytest.param(
+            '{"notification": {"interactions": [{"type": "delighted"}]}, "event": {"event_id": "e1"}}',
+            id="an unknown interaction",
+        ),
+    ],
+)
+@pytest.mark.parametrize("own", [False, True], ids=["account's", "event's own"])
+def test_a_notification_that_is_not_understood_makes_the_event_due(
+    begin: Begin, body: str, own: bool
+) -> None:
+    """The address it came to says enough: the facts are read from Cronofy in any case."""
+    world = begin()
+    world.track()
+    key = {"calendar_id": world.calendar_id, "event_id": "e1"} if own else {}
+    signature = signature_of(body.encode(), "sandbox-secret")
+    notification = ReceiveNotification(body=body, signature=signature, sub=world.sub, **key)
+
+    assert accept.receive_notification(world.services, notification)
+
+    assert world.standing() == {"ready"}
 
 
 def test_a_notification_with_a_bad_signature_is_counted_and_dropped(begin: Begin) -> None:

@@ -113,6 +113,24 @@ def test_a_refused_update_is_escalated_once_and_never_sent_again(
     assert world.stored().event.cause == "profile_removed"
 
 
+@ONE_OR_MORE
+def test_an_update_that_is_not_found_is_sent_again_and_told_at_the_third(
+    begin: Begin, events: tuple[str, ...]
+) -> None:
+    """A 404 may concern the address alone: nothing is refused for good, and a person knows of it."""
+    world = removed(begin, *events, escalation_email="ops@example.org")
+    world.control.add_fault("status", status=404, match=POST)
+
+    for _ in range(4):
+        looks.reconcile_account(world.services, world.sub)
+    assert (world.types(), len(world.mails())) == (["escalated"] * len(events), 1)
+    world.control.clear_faults()
+    looks.reconcile_account(world.services, world.sub)
+
+    assert sorted(w["event_id"] for w in world.writes()) == sorted(events)
+    assert world.types() == ["escalated"] * len(events) + ["reassigned"] * len(events)
+
+
 def test_an_update_whose_answer_was_lost_is_published_once_seen_in_effect(begin: Begin) -> None:
     """It did arrive: the next look finds the link, writes nothing, and publishes both outcomes."""
     world = removed(begin, http_timeout=0.3)

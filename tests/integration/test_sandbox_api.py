@@ -194,8 +194,21 @@ def test_batch_answers_each_entry(caller: Caller, control: Control) -> None:
     assert answers[0] == {"status": 202}
     assert answers[1]["data"]["errors"]["summary"][0]["key"] == "errors.required"
     assert [w["via"] for w in control.writes()] == ["batch"]
-    assert caller.http.post("/v1/batch", json={"batch": [entries[3]] * 50}).status_code == 200
+    assert caller.http.post("/v1/batch", json={"batch": [entries[3]] * 50}).status_code == 207
     assert caller.http.post("/v1/batch", json={"batch": [entries[3]] * 51}).status_code == 422
+
+
+@pytest.mark.parametrize(("reading", "statuses"), [("decoded", [202, 202]), ("raw", [202, 404])])
+def test_batch_addresses_are_decoded_or_not(
+    caller: Caller, control: Control, reading: str, statuses: list[int]
+) -> None:
+    """Cronofy does not say whether a batch decodes the addresses of its entries."""
+    control.set_settings(batch_urls=reading, batch_status=200)
+    urls = [f"/v1/calendars/{name}/events" for name in (caller.calendar_id, f"%63{caller.calendar_id[1:]}")]
+    entries = [{"method": "POST", "relative_url": url, "data": an_event()} for url in urls]
+    answer = caller.http.post("/v1/batch", json={"batch": entries})
+    assert answer.status_code == 200
+    assert [entry["status"] for entry in answer.json()["batch"]] == statuses
 
 
 def test_bulk_delete_takes_all_managed_events(caller: Caller) -> None:

@@ -13,6 +13,8 @@ from sandbox.demo.receiver import receiver
 from sandbox.world.courier import sign
 from tests.integration.sandbox_caller import Caller
 from tests.waiting import wait_until
+from worker.diagnosis.model import Interaction
+from worker.intake.push_notifications import read_notification
 
 SECRETS = ("new-secret", "old-secret")
 
@@ -52,14 +54,31 @@ def person(control: Control) -> Iterator[Person]:
         yield person
 
 
-@pytest.mark.parametrize("shape", ["array", "object"])
-def test_callback_says_what_became_of_the_event(control: Control, person: Person, shape: str) -> None:
+ASSIGNED = {"type": "conferencing_assigned"}
+KIND = {"type": "event_subscription"}
+SHAPES: dict[str, dict[str, Any]] = {
+    "array": {"notification": {**KIND, "interactions": [ASSIGNED]}},
+    "object": {"notification": {**KIND, "interactions": ASSIGNED}},
+    "singular": {"notification": {**KIND, "interaction": ASSIGNED}},
+    "type": {"notification": ASSIGNED},
+    "top": {"notification": KIND, "interactions": [ASSIGNED]},
+    "subscription": {
+        "notification": KIND,
+        "subscription": {"type": "webhook", "interactions": [ASSIGNED]},
+    },
+}
+
+
+@pytest.mark.parametrize(("shape", "said"), SHAPES.items(), ids=SHAPES)
+def test_callback_says_what_became_of_the_event(
+    control: Control, person: Person, shape: str, said: dict[str, Any]
+) -> None:
     """A callback has the event's ids and conference, the configured form, and a signature per secret."""
     control.set_settings(interactions=shape)
     person.book()
     [body] = person.received(1)
-    interaction = {"type": "conferencing_assigned"}
-    assert body["notification"]["interactions"] == ([interaction] if shape == "array" else interaction)
+    assert {name: body[name] for name in body if name != "event"} == said
+    assert read_notification(person.got[0][0]).interaction is Interaction.ASSIGNED
     assert (body["event"]["calendar_id"], body["event"]["event_id"]) == (person.calendar_id, "e1")
     assert body["event"]["conferencing"]["join_url"].startswith("https://zoom.example/")
     raw, signature = person.got[0]

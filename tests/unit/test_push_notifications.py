@@ -26,6 +26,13 @@ def a_body(interactions: Any, event: Any = EVENT) -> dict[str, Any]:
 
 FAILING = {"type": "conferencing_failing"}
 ASSIGNED = {"type": "conferencing_assigned"}
+MISSING = {**FAILING, "subtype": "profile_missing"}
+SUBSCRIPTION = {"type": "webhook", "uri": "https://app.example/hook", "interactions": [FAILING]}
+
+
+def of_event(notification: dict[str, Any]) -> dict[str, Any]:
+    """A callback's body with this notification."""
+    return {"notification": notification, "event": EVENT}
 
 
 def failing(subtype: Any) -> dict[str, Any]:
@@ -48,10 +55,42 @@ SHAPES: list[tuple[str, Any, Push]] = [
     ("the old word", a_body([{"type": "conferencing_success"}]), Push(*IDS, Interaction.ASSIGNED)),
     ("an object for the array", a_body(FAILING), Push(*IDS, Interaction.FAILING)),
     ("an unknown one before", a_body([{"type": "x"}, 7, FAILING]), Push(*IDS, Interaction.FAILING)),
-    ("the first of two", a_body([ASSIGNED, FAILING]), Push(*IDS, Interaction.ASSIGNED)),
+    ("both", a_body([ASSIGNED, FAILING]), Push(*IDS, Interaction.ASSIGNED)),
+    ("both, the other way round", a_body([FAILING, ASSIGNED]), Push(*IDS, Interaction.ASSIGNED)),
+    ("a single one", of_event({"interaction": MISSING}), Push(*IDS, Interaction.FAILING, "profile_missing")),
+    (
+        "a single one in a word",
+        of_event({"interaction": "conferencing_failing", "subtype": "profile_missing"}),
+        Push(*IDS, Interaction.FAILING, "profile_missing"),
+    ),
+    ("as the type", of_event(MISSING), Push(*IDS, Interaction.FAILING, "profile_missing")),
+    ("beside the event", {"event": EVENT, "interactions": [FAILING]}, Push(*IDS, Interaction.FAILING)),
+    (
+        "a single one beside the event",
+        {"event": EVENT, "interaction": ASSIGNED},
+        Push(*IDS, Interaction.ASSIGNED),
+    ),
+    ("as the type beside the event", {"event": EVENT, **ASSIGNED}, Push(*IDS, Interaction.ASSIGNED)),
+    ("in a subscription", {"event": EVENT, "subscription": SUBSCRIPTION}, Push(*IDS, Interaction.FAILING)),
+    (
+        "in a notification's subscription",
+        of_event({"type": "event_subscription", "subscription": SUBSCRIPTION}),
+        Push(*IDS, Interaction.FAILING),
+    ),
+    (
+        "the event in a subscription",
+        {"subscription": {**SUBSCRIPTION, "event": EVENT}},
+        Push(*IDS, Interaction.FAILING),
+    ),
+    (
+        "beside what was subscribed to",
+        {**a_body([FAILING]), "subscription": {"interactions": [ASSIGNED, FAILING]}},
+        Push(*IDS, Interaction.FAILING),
+    ),
+    ("in two places", {**a_body([FAILING]), "interaction": ASSIGNED}, Push(*IDS, Interaction.ASSIGNED)),
     ("an unknown interaction", a_body([{"type": "conferencing_delighted"}]), Push(*IDS)),
     ("no interactions", a_body([]), Push(*IDS)),
-    ("interactions in words", a_body("conferencing_failing"), Push(*IDS)),
+    ("interactions in words", a_body("conferencing_failing"), Push(*IDS, Interaction.FAILING)),
     ("a type that is a list", a_body([{"type": ["conferencing_failing"]}]), Push(*IDS)),
     ("no event", a_body([FAILING], None), Push(None, None, Interaction.FAILING)),
     ("an event that is a list", a_body([FAILING], [EVENT]), Push(None, None, Interaction.FAILING)),
@@ -81,7 +120,7 @@ SHAPES: list[tuple[str, Any, Push]] = [
 
 @pytest.mark.parametrize(("body", "notice"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
 def test_a_body_is_parsed(body: Any, notice: Push) -> None:
-    """Ids from the event, and the first known interaction."""
+    """Ids from the event, and the interaction wherever it is; assigned beats an earlier failure."""
     assert replace(read_notification(json.dumps(body)), kind=None) == notice
 
 
@@ -126,7 +165,18 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["notification", "event", "interactions", "type", "subtype", "event_id"])
+            st.sampled_from(
+                [
+                    "notification",
+                    "event",
+                    "subscription",
+                    "interactions",
+                    "interaction",
+                    "type",
+                    "subtype",
+                    "event_id",
+                ]
+            )
             | st.text(max_size=5),
             inner,
             max_size=4,

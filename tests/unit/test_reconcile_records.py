@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.builders import CALENDAR, DAY, NOW, event_body, failing, seen, tracked
+from tests.unit.builders import CALENDAR, DAY, HOUR, NOW, event_body, failing, seen, tracked
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Interaction
 from worker.ledger.packing import CAUSES, fingerprint, pack_event, pack_memo, unpack_event, unpack_memo
@@ -168,12 +169,18 @@ def test_zone_of_a_record(body: dict[str, Any], tzid: str | None) -> None:
 def test_waiting_counts_from_created() -> None:
     """An event created after it was tracked waits from its creation; only its first read counts."""
     event = tracked()
-    late = event.saw(seen(created=NOW + DAY), NOW)
+    late = event.saw(seen(created=NOW + HOUR), NOW + DAY)
     early = event.saw(seen(created=NOW - 30 * DAY), NOW)
 
-    assert late.asked_at == to_ms(NOW + DAY)
+    assert late.asked_at == to_ms(NOW + HOUR)
     assert early.asked_at == event.asked_at
     assert early.saw(seen(created=NOW + DAY), NOW).asked_at == event.asked_at
+
+
+def test_waiting_never_counts_from_the_future() -> None:
+    """An event that says it was created in the year 9999 is overdue as soon as any other."""
+    never = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert tracked().saw(seen(created=never), NOW + HOUR).asked_at == to_ms(NOW + HOUR)
 
 
 def test_the_same_word_keeps_its_first_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,13 @@ def test_a_persons_changes_are_kept(body: dict[str, Any], shown: Any, sent: Any)
     block = {"start": sent[0], "end": sent[1], "summary": sent[2], "conferencing": {"profile_id": NEW}}
 
     assert written(body, read(*shown)) == {**body, **block}
+
+
+@pytest.mark.parametrize("name", ["start", "end", "summary"])
+def test_what_could_not_be_read_is_not_written_over(name: str) -> None:
+    """A person may have changed it, so the event is not written at all."""
+    with pytest.raises(IncompleteRecord, match=f"cannot be read as {name}"):
+        written(BODY, replace(read(*AS_WRITTEN), unreadable=(name,)))
 
 
 OURS = "https://hooks.example.com/webhooks/cronofy/key"

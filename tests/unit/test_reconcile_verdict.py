@@ -276,6 +276,20 @@ def test_unanswered_write(failures: int, away: timedelta) -> None:
 
 
 @pytest.mark.parametrize(
+    ("failures", "told"), [pytest.param(0, False, id="first"), pytest.param(2, True, id="third")]
+)
+def test_a_write_that_was_not_found(failures: int, told: bool) -> None:
+    """It is known not to have arrived, and is sent again; a person is told at the third in a row."""
+    verdict = written(WriteEnd.NOT_FOUND, reason="Cronofy cannot find it (404).", failures=failures)
+
+    assert bool(verdict.escalation) is told
+    assert (verdict.after.failures, verdict.after.writes) == (failures + 1, {})
+    assert verdict.after.history[-1] == (to_ms(NOW), "write_failed", "Cronofy cannot find it (404).")
+    later = again(verdict, NOW + MINUTE, userinfo(profile("pro_b")))
+    assert (later.diagnosis.remedy.value, later.outcomes) == ("reassign_profile", ())
+
+
+@pytest.mark.parametrize(
     ("write", "sighting", "expected"),
     labelled(
         ("no answer, seen in effect", INTENT, seen(join_url=URL), ["reassigned", "assigned"]),

@@ -24,6 +24,7 @@ from worker.cronofy.errors import (
     CronofyError,
     GrantRefused,
     Malformed,
+    NotFound,
     RateLimited,
     Refused,
     TokenNeeded,
@@ -31,6 +32,7 @@ from worker.cronofy.errors import (
 )
 from worker.cronofy.http import Answer, Deadline, HttpClient, describe_errors
 from worker.cronofy.wire import (
+    BatchEntry,
     OpenChannel,
     UserInfo,
     is_event,
@@ -53,6 +55,8 @@ BATCH_SIZE = 50
 MOST_PAGES = 200
 #: Nor has any calendar pages that are larger in sum; what one look keeps of them must not fill memory.
 LARGEST_READING = 64 * 1024 * 1024
+#: What an address may have as it is, beside letters and digits (RFC 3986, pchar).
+_PLAIN = "-._~!$&'()*+,;=:@"
 _OWED = "The application has to give the account's next access token."
 
 log = structlog.get_logger()
@@ -217,7 +221,7 @@ class Session:
     def close_channel(self, channel_id: str) -> None:
         """Close one of the account's channels; an already closed one is not an error."""
         try:
-            self._call("DELETE", f"{self._origin}/v1/channels/{quote(channel_id, safe='')}")
+            self._call("DELETE", f"{self._origin}/v1/channels/{_segment(channel_id)}")
         except Refused as error:
             if error.status not in (404, 410):
                 raise
@@ -225,10 +229,20 @@ class Session:
     def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         """Send Update Events; for each, return None if Cronofy accepted it, or its error.
 
-        Two or more go through Batch (contract §6), as many per call as Cronofy and the budget allow.
+        Two or more go through Batch (contract §6). An id whose address has to be encoded goes alone: only
+        there is it known that Cronofy decodes it (reference §4). So does what a batch did not find.
         """
-        if len(updates) == 1:
-            return [self._settled(lambda: self._upsert(updates[0]))]
+        together = [n for n, update in enumerate(updates) if _is_plain(update.key.calendar_id)]
+        if len(together) == 1:
+            together = []
+        errors = dict(zip(together, self._batches([updates[n] for n in together]), strict=True))
+        for n, update in enumerate(updates):
+            if n not in errors or isinstance(errors[n], NotFound):
+                errors[n] = self._alone(update)
+        return [errors[n] for n in range(len(updates))]
+
+    def _batches(self, updates: Sequence[Update]) -> list[CronofyError | None]:
+        """As many updates per call as Cronofy and the budget allow."""
         # Half of what can be granted at once, so that a batch fits beside the look's own reads.
         fitting = max(1, self._budget.largest // 2) if self._cronofy.batch_counts_items else BATCH_SIZE
         size = min(BATCH_SIZE, fitting)
@@ -241,18 +255,15 @@ class Session:
                 results += [error] * len(chunk)
         return results
 
-    def _settled(self, call: Callable[[], object]) -> CronofyError | None:
+    def _alone(self, update: Update) -> CronofyError | None:
         try:
-            call()
+            answer = self._call("POST", self._origin + _events_path(update.key), body=update.body)
+            if answer.body.strip():
+                # Cronofy accepts without a body; a proxy's HTML page is not an acceptance.
+                answer.json_object()
         except CronofyError as error:
             return error
         return None
-
-    def _upsert(self, update: Update) -> None:
-        answer = self._call("POST", self._origin + _events_path(update.key), body=update.body)
-        if answer.body.strip():
-            # Cronofy accepts without a body; a proxy's HTML page is not an acceptance.
-            answer.json_object()
 
     def _batch(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         entries = [
@@ -394,7 +405,17 @@ class Session:
 
 
 def _events_path(key: EventKey) -> str:
-    return f"/v1/calendars/{quote(key.calendar_id, safe='')}/events"
+    return f"/v1/calendars/{_segment(key.calendar_id)}/events"
+
+
+def _segment(name: str) -> str:
+    """An id in an address: as it is, like the official clients write it, wherever an address allows that."""
+    return quote(name, safe=_PLAIN)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether an id has the same address for a server that decodes it and for one that does not."""
+    return _segment(name) == name
 
 
 def _key(item: Mapping[str, Any]) -> EventKey | None:
@@ -415,15 +436,17 @@ def _same_origin(url: str, origin: str) -> bool:
     return place == (here.scheme, here.hostname, here.port, None)
 
 
-def _entry_error(entry: Mapping[str, Any]) -> CronofyError | None:
+def _entry_error(entry: BatchEntry) -> CronofyError | None:
     """The error in a batch's entry, or None."""
-    status = entry["status"]
-    if 200 <= status < 300:
+    status = entry.status
+    if status is None or status < 200 or 300 <= status < 400:
+        return Malformed("An entry of the batch's answer has no status that we know.")
+    if status < 300:
         return None
     if status == 429:
         return RateLimited("Cronofy's rate limit was used up within a batch.", status=status)
     if status >= 500 or status in (401, 423):
         return CronofyError(f"Cronofy answered {status} to one request of a batch.", status=status)
-    data = entry.get("data")
-    keys = describe_errors(data.get("errors") if isinstance(data, dict) else None)
-    return Refused(f"Cronofy refuses the update ({keys or status}).", status=status)
+    if status in (404, 410):
+        return NotFound(f"Cronofy cannot find it ({status}).", status=status)
+    return Refused(f"Cronofy refuses the update ({describe_errors(entry.errors) or status}).", status=status)

@@ -67,9 +67,15 @@ class Locked(CronofyError):
 
 
 class Refused(CronofyError):
-    """Cronofy understood the request and refuses it: 400, 402, 404, 410, 422 and the like."""
+    """Cronofy understood the request and refuses it: 400, 402, 422 and the like."""
 
     permanent = True
+
+
+class NotFound(Refused):
+    """404 or 410, which may concern the address alone, so another call may well succeed."""
+
+    permanent = False
 
 
 class ScopeRefused(Refused):

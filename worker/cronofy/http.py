@@ -20,6 +20,7 @@ from worker.cronofy.errors import (
     CronofyError,
     Locked,
     Malformed,
+    NotFound,
     RateLimited,
     Refused,
     ScopeRefused,
@@ -233,7 +234,7 @@ def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:
     if status >= 500:
         return ServerFault(f"Cronofy answered {status}.", status=status, retry_after=retry_after)
     if status in (404, 410):
-        return Refused(f"Cronofy cannot find it ({status}).", status=status)
+        return NotFound(f"Cronofy cannot find it ({status}).", status=status)
     if status == 402:
         return Refused("Our Cronofy plan does not include this (402).", status=status)
     if status == 422:

@@ -1,19 +1,40 @@
 """Parses Cronofy's answers, leniently where they may grow and strictly where they are evidence.
 
-Unknown fields and values are fine. If a value we rely on is invalid, whatever it describes is Malformed: an
-error, never evidence (reference §2, §3, §5).
+Unknown fields and values are fine. If a value that decides is invalid, whatever it describes is Malformed: an
+error, never evidence. Any other counts as missing, so that it hides nothing (reference §2, §3, §5).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from worker.cronofy.errors import Malformed
 from worker.diagnosis.model import Calendar, Profile, Profiles, Seen
-from worker.diagnosis.times import MalformedTime, parse_event_time, parse_instant
+from worker.diagnosis.times import LONGEST_TIME, EventTime, MalformedTime, parse_event_time, parse_instant
+
+
+def _text(value: Any) -> str | None:
+    """A text that can be stored, or None: a lone surrogate cannot be written as UTF-8."""
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+#: What only informs: missing if it cannot be read.
+_Text = Annotated[str | None, BeforeValidator(_text)]
 
 
 class _Wire(BaseModel):
@@ -31,38 +52,24 @@ class EventsPage(_Wire):
     events: list[dict[str, Any] | None]
 
 
-class _Conferencing(_Wire):
-    pending: StrictBool = False
-    join_url: StrictStr | None = None
-    provider_name: StrictStr | None = None
-
-
-class _Event(_Wire):
-    start: Any = None
-    end: Any = None
-    summary: StrictStr | None = None
-    deleted: StrictBool = False
-    #: Of its values only ``cancelled`` matters, and nothing says that there will be no others.
-    status: Any = None
-    conferencing: _Conferencing | None = None
-    created: StrictStr | None = None
-    event_uid: StrictStr | None = None
-
-
-_KEPT = ("calendar_id", "event_id", *_Event.model_fields)
+#: What `read_event` reads of an event, and its ids.
+_KEPT = (
+    *("calendar_id", "event_id", "event_uid", "created", "deleted", "status"),
+    *("start", "end", "summary", "conferencing"),
+)
 
 
 class _Profile(_Wire):
     profile_id: Annotated[StrictStr, Field(min_length=1)]
     profile_connected: StrictBool
-    provider_name: StrictStr | None = None
-    profile_name: StrictStr | None = None
-    profile_relink_url: StrictStr | None = None
+    provider_name: _Text = None
+    profile_name: _Text = None
+    profile_relink_url: _Text = None
 
 
 class _Calendar(_Wire):
     calendar_id: StrictStr
-    calendar_integrated_conferencing_available: StrictBool | None = None
+    calendar_integrated_conferencing_available: Annotated[bool | None, BeforeValidator(_flag)] = None
 
 
 class _CalendarProfile(_Profile):
@@ -76,8 +83,8 @@ class _Data(_Wire):
 
 class _UserInfo(_Wire):
     sub: StrictStr
-    email: StrictStr | None = None
-    type: StrictStr | None = Field(None, alias="cronofy.type")
+    email: _Text = None
+    type: _Text = Field(None, alias="cronofy.type")
     data: _Data = Field(alias="cronofy.data")
 
 
@@ -99,6 +106,14 @@ class _Channel(_Wire):
 
 class _Channels(_Wire):
     channels: list[OpenChannel]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEntry:
+    """The answer to one request of a batch: its status, None if there is none, and a 422's `errors`."""
+
+    status: int | None
+    errors: Any = None
 
 
 class UserInfo(_Wire):
@@ -127,27 +142,64 @@ def slim(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
-    """One event of a page, or Malformed; `tzid` is the zone for times without one."""
+    """One event of a page; `tzid` is the zone for times without one.
+
+    Malformed if what decides about it cannot be read: whether it is deleted; else its link; else its start.
+    One with the status ``cancelled`` is decided; any other status says nothing.
+    Any other value that cannot be read counts as missing.
+    """
+    conferencing = item.get("conferencing")
+    found = conferencing if isinstance(conferencing, dict) else {}
+    join_url = _text(found.get("join_url")) or None
+    start, start_is_odd = _time(item.get("start"), tzid)
+    end, end_is_odd = _time(item.get("end"), tzid)
+    deleted, summary = item.get("deleted"), item.get("summary")
+    cancelled = item.get("status") == "cancelled"
+    unclear = {
+        "deleted": deleted not in (None, False),
+        "conferencing": conferencing is not None and not isinstance(conferencing, dict),
+        "conferencing.join_url": found.get("join_url") not in (None, ""),
+        "start": start is None and start_is_odd,
+    }
+    if deleted is not True and not cancelled and join_url is None and any(unclear.values()):
+        place = next(name for name in unclear if unclear[name])
+        raise Malformed(f"An event in Read Events is not as documented at {place}.")
+    lost = {
+        "start": start_is_odd,
+        "end": end_is_odd,
+        "summary": summary is not None and _text(summary) is None,
+    }
+    return Seen(
+        start=start,
+        end=end,
+        summary=_text(summary),
+        deleted=deleted is True,
+        cancelled=cancelled,
+        join_url=join_url,
+        provider_name=_text(found.get("provider_name")),
+        pending=bool(found.get("pending")),
+        created=_instant(item.get("created")),
+        event_uid=_text(item.get("event_uid")),
+        unreadable=tuple(name for name in lost if lost[name]),
+    )
+
+
+def _time(value: Any, tzid: str | None) -> tuple[EventTime | None, bool]:
+    """A start or end, None if it is missing or cannot be read; and whether a part of it cannot be read."""
+    zone = value.get("tzid") if isinstance(value, dict) else None
+    if zone is not None and not (isinstance(zone, str) and zone.isprintable()):
+        return _time({**value, "tzid": None}, tzid)[0], True
     try:
-        event = _Event.model_validate(item)
-        created = parse_instant(event.created) if event.created else None
-        conferencing = event.conferencing or _Conferencing()
-        return Seen(
-            start=parse_event_time(event.start, tzid),
-            end=parse_event_time(event.end, tzid),
-            summary=event.summary,
-            deleted=event.deleted,
-            cancelled=event.status == "cancelled",
-            join_url=conferencing.join_url or None,
-            provider_name=conferencing.provider_name,
-            pending=conferencing.pending,
-            created=created,
-            event_uid=event.event_uid,
-        )
-    except ValidationError as error:
-        raise _malformed("An event in Read Events", error) from None
-    except (MalformedTime, ValueError, OverflowError):
-        raise Malformed("An event in Read Events has a time that cannot be read.") from None
+        return parse_event_time(value, tzid), False
+    except MalformedTime:
+        return None, True
+
+
+def _instant(value: Any) -> datetime | None:
+    try:
+        return parse_instant(value) if isinstance(value, str) and len(value) <= LONGEST_TIME else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
@@ -204,15 +256,20 @@ def read_channels(answer: dict[str, Any]) -> list[OpenChannel]:
         raise _malformed("The list of channels", error) from None
 
 
-def read_batch(answer: dict[str, Any], length: int) -> list[dict[str, Any]]:
-    """The entries of a batch's answer, one per request in order; or Malformed."""
+def read_batch(answer: dict[str, Any], length: int) -> list[BatchEntry]:
+    """The entries of a batch's answer, one per request in order; Malformed if they are more or fewer."""
     entries = answer.get("batch")
     if not isinstance(entries, list) or len(entries) != length:
         raise Malformed("The batch's answer does not have one entry for each request.")
-    for entry in entries:
-        if not isinstance(entry, dict) or type(entry.get("status")) is not int:
-            raise Malformed("An entry of the batch's answer has no status.")
-    return entries
+    return [_batch_entry(entry) if isinstance(entry, dict) else BatchEntry(None) for entry in entries]
+
+
+def _batch_entry(entry: dict[str, Any]) -> BatchEntry:
+    status, data = entry.get("status"), entry.get("data")
+    if isinstance(status, str) and len(status) == 3 and status.isdecimal():
+        status = int(status)
+    known = type(status) is int and 100 <= status < 600
+    return BatchEntry(status if known else None, data.get("errors") if isinstance(data, dict) else None)
 
 
 def _profile(profile: _Profile) -> Profile:

@@ -117,6 +117,8 @@ class Seen:
     pending: bool = True
     created: datetime | None = None
     event_uid: str | None = None
+    #: Which of start, end and summary are there, but could not be read in full: a write would change them.
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+LONGEST_TIME = 64
+
 
 class MalformedTime(ValueError):
     """Not a valid time."""
@@ -58,7 +60,7 @@ def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
         if own is not None and not (isinstance(own, str) and own.isprintable()):
             raise MalformedTime("a tzid that is not text")
         value = {"time": text} if own is None else {"time": text, "tzid": own}
-    if not isinstance(text, str) or len(text) > 64:
+    if not isinstance(text, str) or len(text) > LONGEST_TIME:
         raise MalformedTime("a time that is not text")
     tzid = own or tzid
     text = text.strip()

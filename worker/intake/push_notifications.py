@@ -7,7 +7,7 @@ from Cronofy.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,9 +58,13 @@ def read_notification(body: str) -> PushNotification:
     if not isinstance(content, Mapping):
         return PushNotification()
     notification = _object(content.get("notification"))
-    event = _object(content.get("event")) or _object(notification.get("event"))
     channel = _object(content.get("channel"))
-    interaction, subtype = _interaction(notification.get("interactions"))
+    said = (notification, content)
+    # Last, since it may only repeat what was subscribed to.
+    subscriptions = [_object(place.get("subscription")) for place in said]
+    events = [_object(place.get("event")) for place in (content, notification, *subscriptions)]
+    event = next(filter(None, events), {})
+    interaction, subtype = _interaction(said) or _interaction(subscriptions) or (None, None)
     return PushNotification(
         kind=_word(notification.get("type")),
         channel_id=_text(channel.get("channel_id")),
@@ -73,13 +77,22 @@ def read_notification(body: str) -> PushNotification:
     )
 
 
-def _interaction(value: Any) -> tuple[Interaction | None, str | None]:
-    """The first known interaction of an array, or of one object in its place."""
-    for item in value if isinstance(value, list) else [value]:
-        interaction = _INTERACTIONS.get(str(_object(item).get("type")))
-        if interaction:
-            return interaction, _word(_object(item).get("subtype"))
-    return None, None
+def _interaction(places: Iterable[Mapping[str, Any]]) -> tuple[Interaction, str | None] | None:
+    """What these places say: `interactions`, `interaction` or `type`, as a list, an object or a word.
+
+    If they say both, the conference is there: an earlier failure is over.
+    """
+    known = []
+    for place in places:
+        for value in (place.get("interactions"), place.get("interaction"), place):
+            for item in value if isinstance(value, list) else [value]:
+                word = item if isinstance(item, str) else _object(item).get("type")
+                interaction = _INTERACTIONS.get(word) if isinstance(word, str) else None
+                if interaction:
+                    subtype = _word(_object(item).get("subtype")) or _word(place.get("subtype"))
+                    known.append((interaction, subtype))
+    assigned = (each for each in known if each[0] is Interaction.ASSIGNED)
+    return next(assigned, known[0] if known else None)
 
 
 def _moment(value: Any) -> datetime | None:

@@ -209,7 +209,8 @@ class TrackedEvent:
         }
         asked_at = self.asked_at
         if seen.created is not None and not self.seen:
-            asked_at = max(asked_at, to_ms(seen.created))
+            # Not in the future: the wait would never be over.
+            asked_at = max(asked_at, min(to_ms(seen.created), to_ms(now)))
         known = {name: value for name, value in wire.items() if value is not None}
         return replace(self, seen={**self.seen, **known}, asked_at=asked_at, read_at=to_ms(now))
 

@@ -10,7 +10,7 @@ import structlog
 
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
-from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused, TokenNeeded
+from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, NotFound, Refused, TokenNeeded
 from worker.diagnosis.model import Profiles
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
@@ -96,6 +96,8 @@ def _result(
         log.info("update.put_off", **about, reason=error.reason)
         return WriteResult(WriteEnd.PUT_OFF, to, before, reason=error.reason)
     log.warning("update.failed", **about, reason=error.reason, status=error.status)
+    if isinstance(error, NotFound):
+        return WriteResult(WriteEnd.NOT_FOUND, to, before, reason=error.reason)
     if isinstance(error, Refused):
         refused = Write(write.at, refused=error.reason)
         return WriteResult(WriteEnd.REFUSED, to, before, refused, error.reason)

@@ -25,9 +25,13 @@ def update_body(
     """The whole event as it should stand, with `profile_id` as its conferencing profile.
 
     `seen` is what was just read; notifications about the conference go to `callback`. Raises
-    IncompleteRecord if a field that Cronofy requires is in neither the record nor the read, or if the
-    event would end before it starts.
+    IncompleteRecord if a field that Cronofy requires is in neither the record nor the read, if the read has
+    it in a form that would be lost, or if the event would end before it starts.
     """
+    if seen.unreadable:
+        raise IncompleteRecord(
+            f"Cronofy shows a value that cannot be read as {' and '.join(seen.unreadable)}."
+        )
     body = {name: value for name, value in event.body.items() if name != "attendees"}
     body["event_id"] = event.key.event_id
     body["conferencing"] = {"profile_id": profile_id}

@@ -32,6 +32,7 @@ from worker.ledger.packing import unpack_notice
 from worker.ledger.records import Account, EventKey, Memo, Stored, TrackedEvent, Write, interval_of, to_ms
 from worker.mail.compose import Escalation
 from worker.reconcile.emails import escalation_of
+from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
 
@@ -133,6 +134,8 @@ class WriteEnd(Enum):
     ACCEPTED = auto()
     #: Cronofy refused it for good.
     REFUSED = auto()
+    #: Not carried out: Cronofy did not find the calendar, or the address.
+    NOT_FOUND = auto()
     #: It may or may not have arrived.
     UNANSWERED = auto()
     #: Not sent, for reasons that have nothing to do with the event.
@@ -271,6 +274,11 @@ def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy:
     if result.end is WriteEnd.INCOMPLETE:
         draft.escalate_once(result.reason, "incomplete")
         return
+    if result.end is WriteEnd.NOT_FOUND:
+        draft.after = _written_later(after, result, before, now, policy)
+        if draft.after.failures >= NOTIFIED_AFTER:
+            draft.escalate_once(f"Setting the profile {to} keeps failing: {result.reason}", f"{to}:404")
+        return
     if result.write is None:
         # It was not sent: the event stays due, and its writes stay as they were.
         draft.after = replace(after, next_look=to_ms(now))
@@ -291,10 +299,16 @@ def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy:
         draft.escalate_once(f"Setting the profile {to} failed: {result.reason}", to)
     else:
         # It may have arrived: a later look finds out, and sends it again only if it must.
-        failures = before.failures + 1
-        look_at = retry_look(failures, after.starts_at, now, policy)
-        after = after.noted(now, "write_failed", result.reason)
-        draft.after = replace(after, failures=failures, next_look=to_ms(look_at))
+        draft.after = _written_later(after, result, before, now, policy)
+
+
+def _written_later(
+    after: TrackedEvent, result: WriteResult, before: TrackedEvent, now: datetime, policy: Policy
+) -> TrackedEvent:
+    failures = before.failures + 1
+    look_at = retry_look(failures, after.starts_at, now, policy)
+    after = after.noted(now, "write_failed", result.reason)
+    return replace(after, failures=failures, next_look=to_ms(look_at))
 
 
 def _add_relink(draft: _Draft, note: RelinkNote) -> None:
