@@ -229,8 +229,10 @@ def test_a_busy_server_does_not_keep_what_ends(host: Host, tmp_path: Path, long:
             assert [process.wait(20 + LAST) for process in processes] == [0, 0], host.log
 
 
-def test_up_reaps_what_others_leave_behind(host: Host) -> None:
+def test_up_reaps_what_others_leave_behind(host: Host, long: bool) -> None:
     """As a container's first process it inherits the orphans: here the pool of a worker that was killed."""
+    if not long:
+        pytest.skip("this belongs to the long form")
 
     def like_process_1() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -256,8 +258,10 @@ supervisor.Crew({"beat": ["beat"]}, {}, timedelta(seconds=5), stale_seconds=4).r
 """
 
 
-def test_up_restarts_what_is_stuck(host: Host) -> None:
+def test_up_restarts_what_is_stuck(host: Host, long: bool) -> None:
     """What `healthcheck` calls stuck is killed and started again; here after four seconds, not 90."""
+    if not long:
+        pytest.skip("this belongs to the long form")
     crew = host.start(sys.executable, "-c", _QUICK_TO_SUSPECT)
     host.appears("beat.ready")
     [stuck] = children_of(crew.pid)
