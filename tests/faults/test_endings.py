@@ -42,7 +42,13 @@ class Host:
     def start(
         self, *command: str, log: int | None = None, prepare: Callable[[], Any] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a session of its own."""
+        """Start a program in a session of its own. It heeds SIGHUP, even if this test was started by nohup."""
+
+        def fresh() -> None:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            if prepare:
+                prepare()
+
         with (self.home / "log").open("ab") as file:
             output = file if log is None else log
             process = subprocess.Popen(
@@ -52,7 +58,7 @@ class Host:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=prepare,  # noqa: PLW1509 - what it calls takes no lock
+                preexec_fn=fresh,  # noqa: PLW1509 - what it calls takes no lock
             )
         self.running.append(process)
         return process

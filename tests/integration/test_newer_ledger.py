@@ -22,6 +22,7 @@ COMMANDS = {
     "connect": "connect events.jsonl",
     "untrack": "untrack acc cal event",
     "forget": "forget acc --yes",
+    "reseal": "reseal",
     "explain": "explain acc cal event",
     "explain --offline": "explain acc cal event --offline",
     "dead-letters": "dead-letters",
