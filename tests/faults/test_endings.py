@@ -42,7 +42,7 @@ class Host:
     def start(
         self, *command: str, log: int | None = None, prepare: Callable[[], Any] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a session of its own. It heeds SIGHUP, even if this test was started by nohup."""
+        """Start a program in a session of its own. It heeds SIGHUP, even if nohup started the tests."""
 
         def fresh() -> None:
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
