@@ -173,7 +173,7 @@ def test_a_worker_that_cannot_end_is_ended(host: Host) -> None:
     assert code == 1
     assert time.monotonic() - began > LIMIT
     assert "Timeout" in host.log
-    wait_until(lambda: not any(map(runs, pool)), 5, what="the end of its pool")
+    wait_until(lambda: not any(map(runs, pool)), 30, what="the end of its pool")
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["output in a file", "output on the terminal"])
