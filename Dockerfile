@@ -33,7 +33,7 @@ FROM python:3.13-slim
 ARG VERSION=0.2.0
 ARG REVISION=
 LABEL org.opencontainers.image.title="conferencing-reconciler" \
-      org.opencontainers.image.description="Notices calendar events whose conference never came through Cronofy, finds out why, and mends what can be mended." \
+      org.opencontainers.image.description="Notices calendar events whose conference never came through Cronofy, finds out why, and fixes what can be fixed." \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"

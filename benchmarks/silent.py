@@ -10,30 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import resource
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from redis import Redis
-
-from benchmarks.fleet import percentile, worker
 from benchmarks.report import Report, Value
 from benchmarks.stage import (
-    environment,
-    free_ports,
     process,
     redis_server,
     sandbox_process,
     settings_for,
-    until,
 )
-from benchmarks.webhooks import Answered, connect, count, is_ready, request, signed, status
+from benchmarks.webhooks import Answered, connect, figures, request, served, signed, status
 
 PER_SECOND = 50
 HEALTH_EVERY = 0.1
@@ -91,36 +83,18 @@ def run(quick: bool) -> Report:
 
 
 def _measure(redis_url: str, api_url: str, beside: Beside) -> dict[str, Value]:
-    [port] = free_ports(1)
     settings = settings_for(redis_url, api_url, board_token="a-token-of-the-board")
-    url = f"http://127.0.0.1:{port}"
-    served = [sys.executable, "-m", "worker.cli", "serve", "--port", str(port)]
-    with (
-        Redis.from_url(redis_url) as redis,
-        worker(settings, redis_url),
-        process(served, environment(settings)),
-    ):
-        until(lambda: is_ready(url), "serve", 30)
-        counters = f"{settings['key_prefix']}:counters"
+    with served(redis_url, settings) as (url, kept):
         with _others(url, beside):
             answers, health = asyncio.run(_send(url, beside.seconds))
-        taken = sum(200 <= answer.status < 300 for answer in answers)
-        until(lambda: count(redis, counters) >= taken, "the ledger to have them all", 120)
-        kept = count(redis, counters)
-    times = [answer.ms for answer in answers]
+        row = figures(answers, kept)
     return {
         "silent": beside.silent,
         "half-sent": beside.half_sent,
         "a second": PER_SECOND,
-        "sent": len(answers),
-        "2xx": taken,
-        "in the ledger": kept,
-        "p50 ms": percentile(times, 50),
-        "p99 ms": percentile(times, 99),
-        "max ms": max(times),
+        **row,
         "health asked": len(health),
         "healthy": sum(health),
-        "statuses": json.dumps(Counter(answer.status for answer in answers)),
     }
 
 

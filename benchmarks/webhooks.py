@@ -13,7 +13,8 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,38 +86,46 @@ def run(quick: bool) -> Report:
 
 
 def _measure(redis_url: str, api_url: str, load: Load) -> dict[str, Value]:
+    with served(redis_url, settings_for(redis_url, api_url)) as (url, kept):
+        answers = asyncio.run(_send(f"{url}/webhooks/cronofy", load))
+        ended = time.monotonic()
+        row = figures(answers, kept)
+        drained = time.monotonic() - ended
+    return {"a second": load.per_second, **row, "drained after s": drained}
+
+
+@contextmanager
+def served(redis_url: str, settings: dict[str, Any]) -> Iterator[tuple[str, Callable[[], int]]]:
+    """`serve` and a worker; yields its URL, and a count of the notifications that the ledger has accepted."""
     [port] = free_ports(1)
-    settings = settings_for(redis_url, api_url)
     url = f"http://127.0.0.1:{port}"
-    served = [sys.executable, "-m", "worker.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "worker.cli", "serve", "--port", str(port)]
     with (
         Redis.from_url(redis_url) as redis,
         worker(settings, redis_url),
-        process(served, environment(settings)),
+        process(command, environment(settings)),
     ):
-        until(lambda: is_ready(url), "serve", 30)
-        counters = f"{settings['key_prefix']}:counters"
-        answers = asyncio.run(_send(f"{url}/webhooks/cronofy", load))
-        ended = time.monotonic()
-        taken = sum(200 <= answer.status < 300 for answer in answers)
-        until(lambda: count(redis, counters) >= taken, "the ledger to have them all", 120)
-        drained = time.monotonic() - ended
-        kept = count(redis, counters)
+        until(lambda: _is_ready(url), "serve", 30)
+        yield url, lambda: _count(redis, f"{settings['key_prefix']}:counters")
+
+
+def figures(answers: Sequence[Answered], kept: Callable[[], int]) -> dict[str, Value]:
+    """What came of the notifications, once the ledger has all that were accepted."""
+    taken = sum(200 <= answer.status < 300 for answer in answers)
+    until(lambda: kept() >= taken, "the ledger to have them all", 120)
     times = [answer.ms for answer in answers]
     return {
-        "a second": load.per_second,
         "sent": len(answers),
         "2xx": taken,
-        "in the ledger": kept,
+        "in the ledger": kept(),
         "p50 ms": percentile(times, 50),
         "p99 ms": percentile(times, 99),
         "max ms": max(times),
-        "drained after s": drained,
         "statuses": json.dumps(Counter(answer.status for answer in answers)),
     }
 
 
-def is_ready(url: str) -> bool:
+def _is_ready(url: str) -> bool:
     """Whether what is served there reaches ledger and broker."""
     try:
         return httpx.get(f"{url}/readyz", timeout=2).is_success
@@ -124,7 +133,7 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def count(redis: Redis, key: str) -> int:
+def _count(redis: Redis, key: str) -> int:
     """How many notifications the ledger has counted as accepted; `key` is that of its counters."""
     found: Any = redis.hget(key, "notifications:taken")
     return int(found or 0)

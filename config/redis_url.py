@@ -174,7 +174,7 @@ def _tls(used: bool, options: dict[str, str]) -> dict[str, Any] | None:
     if "ssl_cert_reqs" in options:
         reqs = _CERT_REQS.get(options.pop("ssl_cert_reqs"))
         if reqs is None:
-            raise ValueError("has an ssl_cert_reqs that is none of required, optional and none")
+            raise ValueError("has an ssl_cert_reqs other than required, optional and none")
         found["ssl_cert_reqs"] = reqs
     if "ssl_check_hostname" in options:
         check = options.pop("ssl_check_hostname").lower()

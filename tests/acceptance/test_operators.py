@@ -24,6 +24,7 @@ from tests.waiting import wait_until
 #: The fields in the contract.
 FIELDS = {
     *("events", "causes", "unseen", "parked", "due", "leased", "without_token", "dead_letters"),
+    "dead_letters_dropped",
     *(
         "oldest_pending_seconds",
         "soonest_start",

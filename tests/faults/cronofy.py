@@ -38,7 +38,7 @@ OPTIONS = SandboxOptions(
 )
 HALF_AN_HOUR = timedelta(minutes=30)
 #: Statuses the program may cause; any other is the program's fault. 400: revoked.
-EXPECTED = frozenset({200, 202, 400, 401})
+EXPECTED = frozenset({200, 202, 207, 400, 401})
 
 
 class Death(BaseException):

@@ -116,15 +116,18 @@ class Server:
             with Redis.from_url(self.url) as client, suppress(RedisError):
                 client.eval("while true do end", 0)
 
-        self._script = Thread(target=run, daemon=True)
-        self._script.start()
+        Thread(target=run, daemon=True).start()
         wait_until(lambda: isinstance(self._refusal(), ResponseError), 5, 0.05, what="a busy server")
 
     def release(self) -> None:
         """End that script."""
-        with suppress(ResponseError):  # none runs
-            self.client.script_kill()
-            self._script.join(5)
+
+        def ended() -> bool:
+            with suppress(ResponseError):  # none runs
+                self.client.script_kill()
+            return self._refusal() is None
+
+        wait_until(ended, 10, 0.1, what="the end of the script")
 
     @contextmanager
     def busy(self) -> Iterator[None]:

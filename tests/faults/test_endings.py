@@ -42,7 +42,13 @@ class Host:
     def start(
         self, *command: str, log: int | None = None, prepare: Callable[[], Any] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a session of its own."""
+        """Start a program in a session of its own. It heeds SIGHUP, even if nohup started the tests."""
+
+        def fresh() -> None:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            if prepare:
+                prepare()
+
         with (self.home / "log").open("ab") as file:
             output = file if log is None else log
             process = subprocess.Popen(
@@ -52,7 +58,7 @@ class Host:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=prepare,  # noqa: PLW1509 - what it calls takes no lock
+                preexec_fn=fresh,  # noqa: PLW1509 - what it calls takes no lock
             )
         self.running.append(process)
         return process
@@ -167,7 +173,7 @@ def test_a_worker_that_cannot_end_is_ended(host: Host) -> None:
     assert code == 1
     assert time.monotonic() - began > LIMIT
     assert "Timeout" in host.log
-    wait_until(lambda: not any(map(runs, pool)), 5, what="the end of its pool")
+    wait_until(lambda: not any(map(runs, pool)), 30, what="the end of its pool")
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["output in a file", "output on the terminal"])
@@ -229,8 +235,10 @@ def test_a_busy_server_does_not_keep_what_ends(host: Host, tmp_path: Path, long:
             assert [process.wait(20 + LAST) for process in processes] == [0, 0], host.log
 
 
-def test_up_reaps_what_others_leave_behind(host: Host) -> None:
+def test_up_reaps_what_others_leave_behind(host: Host, long: bool) -> None:
     """As a container's first process it inherits the orphans: here the pool of a worker that was killed."""
+    if not long:
+        pytest.skip("this belongs to the long form")
 
     def like_process_1() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -256,8 +264,10 @@ supervisor.Crew({"beat": ["beat"]}, {}, timedelta(seconds=5), stale_seconds=4).r
 """
 
 
-def test_up_restarts_what_is_stuck(host: Host) -> None:
+def test_up_restarts_what_is_stuck(host: Host, long: bool) -> None:
     """What `healthcheck` calls stuck is killed and started again; here after four seconds, not 90."""
+    if not long:
+        pytest.skip("this belongs to the long form")
     crew = host.start(sys.executable, "-c", _QUICK_TO_SUSPECT)
     host.appears("beat.ready")
     [stuck] = children_of(crew.pid)

@@ -100,7 +100,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.move(someone(), event(), later()),
         lambda: callers.delete(someone(), event()),
         lambda: callers.stick(someone(), event()),
-        *[lambda: callers.outage(someone(), event())] * 3,
+        *[lambda: callers.outage(someone(), event())] * 6,
         lambda: callers.notify(someone(), event(), "conferencing_failing", "profile_missing"),
         lambda: callers.notify(someone(), event(), "conferencing_assigned", None),
         *[lambda: callers.lose(someone(), profile())] * 2,

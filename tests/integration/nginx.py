@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.integration.served import is_healthy
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -36,15 +36,8 @@ def nginx_before(url: str, home: Path) -> Iterator[str]:
         )
     try:
         before = f"http://127.0.0.1:{port}"
-        wait_until(lambda: _answers(before), what="nginx to answer")
+        wait_until(lambda: is_healthy(before), what="nginx to answer")
         yield before
     finally:
         running.terminate()
         running.wait(10)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", trust_env=False).is_success
-    except httpx.TransportError:
-        return False

@@ -37,6 +37,14 @@ def serving(**settings: Any) -> Iterator[str]:
             assert not thread.is_alive()
 
 
+def is_healthy(url: str) -> bool:
+    """Whether `serve` answers there."""
+    try:
+        return httpx.get(f"{url}/healthz", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
 def notify(url: str, body: bytes, secret: str = SECRET, path: str = "/webhooks/cronofy") -> httpx.Response:
     """A notification as Cronofy sends it."""
     headers = {HEADER: signature_of(body, secret), "Content-Type": "application/json; charset=utf-8"}

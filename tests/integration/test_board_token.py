@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet
 
 from config.settings import SettingsError, load_settings
 from tests.acceptance.processes import environment
+from tests.integration.served import is_healthy
 from tests.ports import free_port
 from tests.waiting import wait_until
 from worker.web.board_token import file_of, with_board_token
@@ -73,18 +74,11 @@ def serve(home: Path, redis_url: str, output: int, **settings: str) -> Iterator[
     running = subprocess.Popen(command, env=env, cwd=home, stdout=output, stderr=output)
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: _answers(url), 30, 0.1, what="serve to answer")
+        wait_until(lambda: is_healthy(url), 30, 0.1, what="serve to answer")
         yield url
     finally:
         running.terminate()
         running.wait(20)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_a_person_at_a_terminal_is_shown_a_link(redis_url: str, tmp_path: Path) -> None:

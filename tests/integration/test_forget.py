@@ -230,7 +230,7 @@ def test_erased_outcomes_leave_nothing_undelivered(world: World) -> None:
 
 
 def test_a_tombstone_names_nobody_and_outlives_its_vault_key(world: World) -> None:
-    """It is a keyed hash; the key is sealed, and sealed anew with the rest."""
+    """It is a keyed hash; the key is sealed, and resealed with the rest."""
     ledger = world.services.ledger
     accept.forget_account(world.services, AccountOnly(sub=world.sub))
 

@@ -1,4 +1,4 @@
-"""Vault keys can be taken away: all is sealed anew, and doctor knows when nothing needs the old one."""
+"""Vault keys can be taken away: all is resealed, and doctor knows when nothing needs the old one."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_second_run_has_nothing_to_do(redis_url: str, prefix: str) -> None:
     """So one that was ended is simply repeated."""
     first, second = run(redis_url, prefix), run(redis_url, prefix)
 
-    assert (first.stdout, second.stdout) == ("5 values of 5 sealed anew.\n", "0 values of 5 sealed anew.\n")
+    assert (first.stdout, second.stdout) == ("5 values of 5 resealed.\n", "0 values of 5 resealed.\n")
 
 
 def test_what_a_look_holds_waits_for_it(before: Ledger, redis: Redis, prefix: str) -> None:
@@ -204,13 +204,13 @@ def test_no_token_is_lost_beside_looks_that_refresh(
 
 @pytest.mark.usefixtures("before")
 def test_what_no_key_opens_is_left_and_said(redis: Redis, redis_url: str, prefix: str) -> None:
-    """With exit code 1, and everything else is sealed anew."""
+    """With exit code 1, and everything else is resealed."""
     stranger = a_ledger(redis, prefix, Fernet.generate_key().decode())
     stranger.connect("lost", Credentials("refresh"), "us", None, None)
 
     ran = run(redis_url, prefix)
 
-    assert (ran.exit_code, ran.stdout) == (1, "5 values of 6 sealed anew.\n")
+    assert (ran.exit_code, ran.stdout) == (1, "5 values of 6 resealed.\n")
     assert "1 is opened by no key" in ran.stderr
 
 
@@ -278,6 +278,6 @@ def test_the_upgrade_binds_what_was_not(redis: Redis, redis_url: str, prefix: st
     ran = run(redis_url, prefix)
 
     assert (unbound.health, "binds 1 to their place" in unbound.what) == (Health.OK, True)
-    assert ran.stdout == "1 value of 1 sealed anew.\n"
+    assert ran.stdout == "1 value of 1 resealed.\n"
     assert "binds" not in vault_line(redis_url, prefix, NEW).what
     assert ledger.open_credentials(ledger.account("acc")) == Credentials("refresh")

@@ -37,7 +37,7 @@ def test_an_earlier_release_opens_what_is_bound() -> None:
 
 @pytest.mark.parametrize("at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)])
 def test_what_an_earlier_release_sealed_opens(at: datetime) -> None:
-    """In any place, until it is sealed anew."""
+    """In any place, until it is resealed."""
     sealed = Fernet(OLD).encrypt_at_time(b"token", int(at.timestamp()))
 
     assert Vault([NEW, OLD]).open(sealed, *PLACE) == b"token"

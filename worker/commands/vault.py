@@ -54,14 +54,14 @@ def reseal(as_json: bool) -> None:
     if as_json:
         click.echo(json_text(counts, indent=2))
     else:
-        say(f"{amount(done.total(), 'value')} of {seen:,} sealed anew.")
+        say(f"{amount(done.total(), 'value')} of {seen:,} resealed.")
         if channels:
             say(f"{amount(channels, 'notification channel')} will move to a new address.")
     if shut:
         what = "is opened by no key" if shut == 1 else "are opened by no key"
         say(f"{shut:,} {what}: put that key back, or connect the accounts again.", err=True)
     if busy:
-        say(f"{amount(busy, 'account')} could not be sealed anew yet: repeat the command.", err=True)
+        say(f"{amount(busy, 'account')} could not be resealed yet: repeat the command.", err=True)
     if shut or busy:
         sys.exit(1)
 

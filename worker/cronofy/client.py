@@ -53,7 +53,7 @@ from worker.ledger.vault import VaultError
 BATCH_SIZE = 50
 #: A read with more pages than this is a loop, not a calendar.
 MOST_PAGES = 200
-#: Nor has any calendar pages that are larger in sum; what one look keeps of them must not fill memory.
+#: No calendar's pages are larger in sum. What one look keeps of them must not fill memory.
 LARGEST_READING = 64 * 1024 * 1024
 #: What an address may have as it is, beside letters and digits (RFC 3986, pchar).
 _PLAIN = "-._~!$&'()*+,;=:@"

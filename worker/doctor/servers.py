@@ -16,7 +16,7 @@ from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.broker.queues import queue_lengths, try_to_publish
 from worker.doctor.finding import Finding, Health, ok, warning, wrong
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import connect_once, server_time
 from worker.outage import BrokerAway
 from worker.text.amounts import spoken
 
@@ -104,9 +104,9 @@ def _distance(redis: Redis) -> Iterator[Finding]:
 
 def _clock(redis: Redis) -> Iterator[Finding]:
     before = time.time()
-    seconds, micros = redis.time()
+    there = server_time(redis).timestamp()
     # The server read its clock in between, so the midpoint is off by at most half the round trip.
-    skew = timedelta(seconds=seconds + micros / 1e6 - (before + time.time()) / 2)
+    skew = timedelta(seconds=there - (before + time.time()) / 2)
     if abs(skew) > MOST_SKEW:
         ahead = "ahead of" if skew > timedelta(0) else "behind"
         what = f"the server's clock is {spoken(abs(skew))} {ahead} this host's"

@@ -7,7 +7,7 @@ the next one goes where the URL leads then.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
@@ -94,6 +94,12 @@ def connect(url: str, connect_seconds: float, answer_seconds: float, retry: Retr
     sentinels: Any = Sentinel(redis.addresses, sentinel_kwargs=redis.sentinel_entry)  # type: ignore[no-untyped-call]
     client: Redis = sentinels.master_for(redis.service, **options)
     return client
+
+
+def server_time(redis: Redis) -> datetime:
+    """What the server's clock says."""
+    seconds, micros = redis.time()
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
 
 
 def connection_class(redis: RedisUrl) -> type[AbstractConnection]:

@@ -83,7 +83,7 @@ class KeptLetter:
     letter: DeadLetter
     #: Why they cannot be opened, if so.
     sealed: str | None = None
-    #: When it was kept, in milliseconds, if its id does not say: it was sealed anew since.
+    #: When it was kept, in milliseconds, if its id does not say: it was resealed since.
     kept_ms: int | None = None
 
     @property

@@ -17,11 +17,11 @@ import msgpack
 from redis import Redis
 
 from worker.diagnosis.model import Seen
+from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.keys import Keys
-from worker.ledger.layout import identity_of
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
@@ -102,12 +102,7 @@ class Ledger:
 
     def now(self) -> datetime:
         """The ledger's time."""
-        seconds, micros = self.redis.time()
-        return from_ms(seconds * 1000 + micros / 1000)
-
-    def identity(self) -> str:
-        """The ledger's random id, made when it is first asked for; it never changes."""
-        return identity_of(self.redis, self.keys)
+        return server_time(self.redis)
 
     # Intake.
 

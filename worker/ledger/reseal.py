@@ -1,4 +1,4 @@
-"""Everything that the vault sealed: which keys it needs, and sealing it anew with the newest one.
+"""Everything that the vault sealed: which keys it needs, and resealing it with the newest one.
 
 A value is replaced only if it is still the one that was read, so a running fleet loses nothing. An account's
 tokens are left alone while a look holds it, which may be refreshing them.
@@ -99,7 +99,7 @@ def reseal(ledger: Ledger, patience: timedelta, advance: Callable[[list[Sealed]]
 
 
 def _settle(ledger: Ledger, each: Sealed, done: Counter[str]) -> bool:
-    """Seal it anew if need be; false if that has to be tried again."""
+    """Reseal it if need be; false if that has to be tried again."""
     fit = each.fit(ledger)
     if fit is Fit.SHUT:
         done["shut"] += 1
@@ -112,19 +112,19 @@ def _settle(ledger: Ledger, each: Sealed, done: Counter[str]) -> bool:
 
 
 def _replace(ledger: Ledger, each: Sealed) -> bool:
-    """Seal it anew; false if it is held, changed or gone."""
-    anew = {
+    """Reseal it; false if it is held, changed or gone."""
+    resealed = {
         field: ledger.vault.seal(ledger.vault.open(value, *place), *place)
         for field, (value, place) in each.values.items()
     }
     if each.letter is not None:
-        return _replace_letter(ledger, each.name, {**each.letter, **anew})
-    [field] = anew
+        return _replace_letter(ledger, each.name, {**each.letter, **resealed})
+    [field] = resealed
     former = fingerprint(each.values[field][0])
     key = {Kind.CREDENTIALS: ledger.keys.account, Kind.MAILS: ledger.keys.mail}.get(each.kind)
     sub = each.name if each.kind is Kind.CREDENTIALS else ""
     where = key(each.name) if key else ledger.keys.about
-    return bool(ledger.run("reseal", where, field, former, anew[field], sub))
+    return bool(ledger.run("reseal", where, field, former, resealed[field], sub))
 
 
 def _replace_letter(ledger: Ledger, letter_id: str, letter: dict[str, Any]) -> bool:

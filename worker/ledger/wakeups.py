@@ -12,8 +12,10 @@ from typing import Any
 
 from redis import Redis
 
+from worker.ledger.connection import server_time
 from worker.ledger.keys import Keys
 from worker.ledger.lua import Scripts
+from worker.ledger.records import to_ms
 
 #: Notifications about an account within this time share their looks.
 WAKE_WINDOW = timedelta(seconds=1.5)
@@ -61,16 +63,12 @@ class Wakeups:
 
         Celery's own expiry would compare the clocks of two hosts.
         """
-        return {VALID_UNTIL: str(self._now_ms() + int(time.total_seconds() * 1000))}
+        return {VALID_UNTIL: str(to_ms(server_time(self.redis) + time))}
 
     def is_late(self, headers: Mapping[str, Any]) -> bool:
         """Whether a wake-up with these headers came too late to be of use."""
         until = str(headers.get(VALID_UNTIL, ""))
-        return until.isdecimal() and self._now_ms() > int(until)
-
-    def _now_ms(self) -> int:
-        seconds, micros = self.redis.time()
-        return int(seconds * 1000 + micros // 1000)
+        return until.isdecimal() and to_ms(server_time(self.redis)) > int(until)
 
     def _is_first(self, key: str, window: timedelta) -> bool:
         """Whether nobody took this key within the last `window`, which is at least a millisecond."""

@@ -21,7 +21,7 @@ from config.settings import Settings
 COOKIE = "reconciler_board"
 #: How long a browser stays signed in.
 SESSION_SECONDS = 7 * 24 * 3600
-#: So many wrong tokens from one address, then none is looked at until the time is over.
+#: After this many wrong tokens from one address, none is looked at until the time is over.
 TRIES = 10
 TRIES_SECONDS = 60
 #: How many addresses are remembered.

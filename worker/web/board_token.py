@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from config.settings import Settings, SettingsError
 from worker.host.embedded import naming, write_private
+from worker.host.private import make_private
 
 #: A token that is set has at least as many characters.
 SHORTEST = 16
@@ -27,7 +28,7 @@ def with_board_token(settings: Settings) -> Settings:
         return settings
     path = file_of(settings.data_dir)
     with naming(settings.data_dir):
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(settings.data_dir)
         if not path.exists():
             _make(path)
         # A copy that was put back may have other rights.

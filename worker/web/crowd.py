@@ -19,7 +19,7 @@ from worker.web.probes import HEALTH
 MOST_AT_A_TIME = 256
 #: The time for a body, from the end of the head.
 BODY_SECONDS = 5.0
-#: So many bodies may be on their way; one more, and the oldest is given up. What they hold is memory.
+#: How many bodies may be on their way, as each holds memory. One more, and the oldest is given up.
 MOST_BODIES = 512
 #: No task takes more.
 LARGEST_BODY = LARGEST_PAYLOAD

@@ -59,7 +59,7 @@
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
---                              the vault; at, when it was kept, if it was sealed anew since). Never trimmed;
+--                              the vault; at, when it was kept, if it was resealed since). Never trimmed;
 --                              until replayed or dropped, or the account is forgotten.
 --   P:forgotten        zset    a keyed hash of each forgotten account's SUB by when that was; a year
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some
