@@ -22,6 +22,7 @@ from tests.unit.builders import (
     at,
     calendar,
     concluded,
+    judged,
     labelled,
     lapsed,
     profile,
@@ -35,7 +36,7 @@ from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, TrackedEvent, Write, from_ms, to_ms
 from worker.reconcile.failure import unread
 from worker.reconcile.relinks import RelinkNote
-from worker.reconcile.verdict import Verdict, WriteEnd, WriteResult
+from worker.reconcile.verdict import Verdict, WriteEnd, WriteResult, conclude
 
 LONG_AGO = to_ms(NOW - 2 * DAY)
 FAILING = ("conferencing_failing", None, to_ms(NOW - 5 * MINUTE))
@@ -340,3 +341,17 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expecte
     assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == expected
     assert (first.after.last, first.after.failures) == (event.last, failures + 1)
     assert NOW < from_ms(first.after.next_look or 0) <= NOW + HOUR / 6
+
+
+def test_a_closed_event_that_is_asked_about_stays_closed_until_it_is_read() -> None:
+    """What is only remembered says nothing; what is read then is told once."""
+    closed = concluded(tracked(), Missing()).after
+    asked = judged(closed.reopened(NOW + MINUTE), None, CONNECTED, NOW + MINUTE)
+
+    remembered = conclude(SUB, replace(asked, seen=None), NOW + MINUTE, POLICY)
+    gone_still = concluded(remembered.after, Missing(), None, NOW + 2 * MINUTE)
+    restored = concluded(remembered.after, seen(at(NOW + DAY)), CONNECTED, NOW + 2 * MINUTE)
+
+    assert (remembered.outcomes, remembered.change.settle) == ((), False)
+    assert (gone_still.outcomes, gone_still.change.settle) == ((), True)
+    assert [outcome.type for outcome in restored.outcomes] == [OutcomeType.REOPENED]
