@@ -210,6 +210,7 @@ class Settings(BaseSettings):
 
     # Mail.
     relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
+    relink_again: Duration = timedelta(days=1)
     relink_hosts: HostNames = ("cronofy.com",)
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] | None = None
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"

@@ -138,7 +138,9 @@ def bootstrap(settings: Settings) -> Services:
         ledger=ledger,
         cronofy=cronofy,
         policy=policy,
-        rules=RelinkRules(settings.relink_reminders, settings.relink_hosts, settings.cronofy_api_url),
+        rules=RelinkRules(
+            settings.relink_reminders, settings.relink_hosts, settings.cronofy_api_url, settings.relink_again
+        ),
         emails=Emails(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
         failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,

@@ -219,6 +219,16 @@ class Admin:
         """The person deletes the event from their calendar."""
         return self._described(self.sandbox.world.delete_by_owner(calendar_id, event_id))
 
+    @_verb("POST", f"{EVENT}/cancel")
+    def cancel_event(self, calendar_id: str, event_id: str) -> Json:
+        """The person cancels the event; reads go on showing it, with `status: cancelled`."""
+        return self._described(self.sandbox.world.cancel(calendar_id, event_id))
+
+    @_verb("POST", f"{EVENT}/restore")
+    def restore_event(self, calendar_id: str, event_id: str) -> Json:
+        """The person undoes a deletion or cancellation."""
+        return self._described(self.sandbox.world.restore(calendar_id, event_id))
+
     @_verb("POST", f"{EVENT}/stuck")
     def set_stuck(self, calendar_id: str, event_id: str, on: bool = True) -> None:
         """Keep an event, even one not yet written, pending without reason or notification; or stop that."""

@@ -49,6 +49,7 @@ class Event:
     updated: datetime
     event_uid: str = ""
     deleted: bool = False
+    cancelled: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
     attendees: list[dict[str, str]] = field(default_factory=list)
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
@@ -193,7 +194,7 @@ def render(event: Event, account: Account, *, localized: bool = False, geo: bool
         "attendees": event.attendees,
         "organizer": {"email": account.email, "display_name": account.name},
         "transparency": "transparent" if all_day else "opaque",
-        "status": "confirmed",
+        "status": "cancelled" if event.cancelled else "confirmed",
         "categories": [],
         "recurring": False,
         "event_private": False,

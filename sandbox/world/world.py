@@ -176,6 +176,22 @@ class World:
         self._notify_change(event)
         return event
 
+    def cancel(self, calendar_id: str, event_id: str) -> Event:
+        """The person cancels the event, which stays in the calendar as cancelled."""
+        event = self.event(calendar_id, event_id)
+        event.cancelled, event.updated = True, self.now()
+        self._notify_change(event)
+        return event
+
+    def restore(self, calendar_id: str, event_id: str) -> Event:
+        """The person undoes a deletion or cancellation; a pending conference is tried again."""
+        event = self.event(calendar_id, event_id)
+        event.deleted, event.cancelled, event.updated = False, False, self.now()
+        if event.pending:
+            self._request_conference(event)
+        self._notify_change(event)
+        return event
+
     def set_stuck(self, calendar_id: str, event_id: str, stuck: bool) -> None:
         """Keep an event, even a future one, pending without a reason or a notification; or stop doing so."""
         key = (calendar_id, event_id)
@@ -226,7 +242,7 @@ class World:
 
     def _attempt(self, event: Event, generation: int) -> None:
         key = (event.calendar_id, event.event_id or "")
-        if event.generation != generation or event.deleted or key in self.stuck:
+        if event.generation != generation or event.deleted or event.cancelled or key in self.stuck:
             return
         result = attempt(event, self.registry.account(event.sub), self.outages, self.now())
         if result.conferencing is not None:

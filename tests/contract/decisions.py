@@ -73,6 +73,7 @@ SITUATIONS = (
     ),
     Situation("two reads, the second one wider, do not show the event", request(), Missing()),
     Situation("the event is deleted", request(), seen(deleted=True)),
+    Situation("the event is cancelled", request(), seen(cancelled=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
     Situation("its start has passed", request(), seen(at(NOW - MINUTE))),
     Situation("its profile is in UserInfo, disconnected", request(), seen(), EXPIRED),
@@ -82,6 +83,12 @@ SITUATIONS = (
     Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),
     Situation("UserInfo lists no conferencing profiles at all", request(), seen(), userinfo(listed=False)),
     Situation("`conferencing_failing` was notified, without a subtype", FAILING, seen(), CONNECTED),
+    Situation(
+        "the same past GRACE, with less than ESCALATE_BEFORE left to its start, or past ESCALATE_AFTER",
+        request(age=HOUR, notice=failing()),
+        SOON,
+        CONNECTED,
+    ),
     Situation("`conferencing_failing` was notified with `missing_meeting_url`", NO_URL, seen(), CONNECTED),
     Situation(
         "it asked for `integrated`; its calendar's own profile is disconnected", OWN, seen(), OWN_LAPSED

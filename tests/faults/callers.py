@@ -99,6 +99,13 @@ class Callers:
             end = (start + HALF_AN_HOUR).isoformat()
             self.cronofy.world.move(calendar_of(sub), event_id, start=start.isoformat(), end=end)
 
+    def bring_back(self, sub: str, event_id: str, away: timedelta) -> None:
+        """A closed event is moved to the future, and somebody asks about it."""
+        self.move(sub, event_id, away)
+        self.reconcile(sub, event_id)
+        # What is told now is true now.
+        self.invariants.check()
+
     def delete(self, sub: str, event_id: str) -> None:
         if self.cronofy.event(sub, event_id):
             self.cronofy.world.delete_by_owner(calendar_of(sub), event_id)

@@ -142,6 +142,11 @@ class Invariants:
         event = self.simulation.cronofy.event(sub, outcome["event_id"])
         if watched is None or event is None:
             return "an outcome of an event that is not tracked"
+        if kind == "reopened":
+            before = watched.final
+            self._trackings += 1
+            self.watched[sub, outcome["event_id"]] = Watched(self._trackings)
+            return None if before == "closed" and not event.deleted else f"reopened after {before}"
         if watched.final:
             return f"an outcome after {watched.final}"
         if kind in ("assigned", "closed"):
@@ -249,7 +254,9 @@ class Invariants:
             if found == ["waiting"] and places["waiting"][sub] > min(looks):
                 self.wrongs.append(f"{sub} waits for longer than its next look")
             tracked = {(s, e) for (s, e), w in self.watched.items() if s == sub and w.final is None}
-            held = {(sub, stored.event.key.event_id) for stored in pending}
+            # A closed one that somebody asked about is held until it was read again.
+            closed = {key for key, w in self.watched.items() if w.final == "closed"}
+            held = {(sub, stored.event.key.event_id) for stored in pending} - closed
             if held != tracked:
                 self.wrongs.append(f"{sub} has {held} pending, not {tracked}")
 

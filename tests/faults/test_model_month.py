@@ -89,6 +89,11 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
     def later() -> timedelta:
         return dice.choice([timedelta(minutes=5), HOUR, 30 * HOUR, 200 * HOUR, 500 * HOUR])
 
+    def one_that(final: str | None) -> tuple[str, str]:
+        """An event that is pending or closed, if there is one."""
+        watched = callers.invariants.watched
+        return dice.choice([key for key in watched if watched[key].final == final] or [(someone(), event())])
+
     def refuse() -> None:
         permanent = dice.random() < 0.2
         callers.simulation.mail_server.refusals.append(MailError("no", permanent=permanent))
@@ -100,7 +105,8 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.move(someone(), event(), later()),
         lambda: callers.delete(someone(), event()),
         lambda: callers.stick(someone(), event()),
-        *[lambda: callers.outage(someone(), event())] * 6,
+        lambda: callers.bring_back(*one_that("closed"), later()),
+        *[lambda: callers.outage(*one_that(None))] * 3,
         lambda: callers.notify(someone(), event(), "conferencing_failing", "profile_missing"),
         lambda: callers.notify(someone(), event(), "conferencing_assigned", None),
         *[lambda: callers.lose(someone(), profile())] * 2,

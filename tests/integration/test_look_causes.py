@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 
 from sandbox.server import RunningSandbox
-from tests.integration.world import Begin
+from tests.integration.world import Begin, World
+from worker.explain.explanation import recorded_case
+from worker.explain.reply import Reply, reply
 from worker.run import looks
+
+
+def reply_to(world: World, event_id: str) -> Reply:
+    """What a customer is told."""
+    case = recorded_case(world.services.ledger, world.services.settings, world.sub, world.key(event_id))
+    assert case is not None
+    return reply(case)
 
 
 def test_an_assigned_event_is_settled(begin: Begin, running: RunningSandbox) -> None:
@@ -51,6 +60,39 @@ def test_expired_credentials_ask_the_user_once(begin: Begin) -> None:
     world.look("e2")
     assert world.types() == ["relink_requested", "relinked"]
     assert world.writes() == []
+
+
+def test_a_profile_that_flaps_causes_one_email(begin: Begin) -> None:
+    """However often it lapses within a day; each time that it is back is published."""
+    world = begin()
+    world.track()
+    for _ in range(3):
+        world.control.disconnect_profile(world.sub, world.profiles[0])
+        assert world.look()["cause"] == "credentials_expired"
+        world.control.reconnect_profile(world.sub, world.profiles[0])
+        assert world.look()["cause"] == "generating"
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    world.look()
+
+    assert world.types() == ["relink_requested", "relinked", "relinked", "relinked"]
+    [asked, *_] = world.outcomes()
+    episode = world.services.ledger.account(world.sub).memo.episodes[world.profiles[0]]
+    assert (episode.mails, episode.mail_ids) == (1, (asked["detail"]["mail_id"],))
+
+
+def test_a_user_gets_three_emails_a_day(begin: Begin) -> None:
+    """The fourth profile's email waits for a day; if its event does not, a person knows."""
+    world = begin(4)
+    for number, profile in enumerate(world.profiles):
+        world.track(f"e{number}", profile=profile, hours=20 if number == 3 else 48)
+        world.control.disconnect_profile(world.sub, profile)
+        assert world.look(f"e{number}")["remedy"] == "relink_email"
+    world.look("e3")
+
+    assert world.types() == ["relink_requested"] * 3 + ["escalated"]
+    assert world.outcomes()[-1]["event_id"] == "e3"
+    assert len(world.mails()) == 3
+    assert "as soon as a day has passed" in " ".join(reply_to(world, "e3"))
 
 
 def test_a_removed_profile_is_replaced(begin: Begin) -> None:
@@ -122,3 +164,25 @@ def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: 
     assert ["include_deleted" in q for q in queries] == [False, True]
     assert ["from=" in q for q in queries] == [True, False]
     assert world.writes() == []
+
+
+@pytest.mark.parametrize("trouble", [None, "removed", "disconnected"])
+def test_a_cancelled_event_is_closed_and_left_alone(begin: Begin, trouble: str | None) -> None:
+    """Whatever is wrong with its profile, it is not written, and no email mentions it."""
+    world = begin(escalation_email="ops@example.org")
+    world.track("off")
+    world.control.cancel_event(world.calendar_id, "off")
+    if trouble == "removed":
+        world.control.remove_profile(world.sub, world.profiles[0])
+    if trouble == "disconnected":
+        world.track("on")
+        world.control.disconnect_profile(world.sub, world.profiles[0])
+        assert world.look("on")["cause"] == "credentials_expired"
+
+    answer = world.look("off")
+
+    assert (answer["state"], answer["cause"], answer["certainty"]) == ("closed", "event_gone", "certain")
+    assert answer["evidence"] == ["Cronofy shows the event as cancelled."]
+    assert world.types() == ["relink_requested"] * (trouble == "disconnected") + ["closed"]
+    assert world.writes() == []
+    assert all(b"Interview off" not in mail.message for mail in world.mails())

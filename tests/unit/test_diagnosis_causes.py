@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -67,6 +68,7 @@ def generating(certainty: Certainty = CERTAIN) -> Want:
 
 UNEXPLAINED = Want(Cause.UNEXPLAINED, LIKELY, Remedy.ESCALATE)
 OUTAGE = Want(Cause.PROVIDER_OUTAGE, CERTAIN, Remedy.WAIT, {"since": "2026-12-01T11:55:00+00:00"})
+LONG_OUTAGE = replace(OUTAGE, remedy=Remedy.ESCALATE)
 NO_URL_NOTIFIED = Want(
     Cause.MISSING_MEETING_URL, CERTAIN, Remedy.ESCALATE, {"since": "2026-12-01T11:55:00+00:00"}
 )
@@ -122,6 +124,9 @@ PAST_BY_RECORD = request(start=at(NOW - DAY), notice=failing())
         ("deleted", request(), seen(deleted=True), None, gone(CERTAIN)),
         ("deleted with its link", request(), seen(deleted=True, join_url=URL), None, gone(CERTAIN)),
         ("deleted and past", request(), seen(at(NOW - DAY), deleted=True), EXPIRED, gone(CERTAIN)),
+        ("cancelled", request(), seen(cancelled=True), None, gone(CERTAIN)),
+        ("cancelled with its link", request(), seen(cancelled=True, join_url=URL), None, gone(CERTAIN)),
+        ("cancelled and past", request(), seen(at(NOW - DAY), cancelled=True), EXPIRED, gone(CERTAIN)),
         ("missing", request(), Missing(), EXPIRED, gone(LIKELY)),
         ("missing, past by its record", PAST_BY_RECORD, Missing(), None, gone(LIKELY)),
         ("account refused", request(), REFUSED, None, UNAUTHORIZED),
@@ -241,7 +246,8 @@ def test_the_named_profile(asked: Request, profiles: Profiles, want: Want) -> No
 @pytest.mark.parametrize(
     ("asked", "profiles", "want"),
     labelled(
-        ("outage, old", request(notice=failing(), age=30 * DAY), CONNECTED, OUTAGE),
+        ("outage, a day", request(notice=failing(), age=DAY), CONNECTED, OUTAGE),
+        ("outage, longer", request(notice=failing(), age=DAY + TICK), CONNECTED, LONG_OUTAGE),
         ("outage, default", request("default", notice=failing()), CONNECTED, OUTAGE),
         ("outage, UserInfo not asked", request(notice=failing()), None, OUTAGE),
         ("outage, yet disconnected", request(notice=failing()), EXPIRED, expired()),
@@ -265,6 +271,20 @@ OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", "google")),))
 AVAILABLE, UNAVAILABLE, UNSAID = (
     userinfo(lapsed(), calendars=(calendar(integrated=integrated),)) for integrated in (True, False, None)
 )
+
+
+@pytest.mark.parametrize(
+    ("age", "left", "want"),
+    labelled(
+        ("at ESCALATE_BEFORE", HOUR, HOUR, OUTAGE),
+        ("nearer", HOUR, HOUR - TICK, LONG_OUTAGE),
+        ("nearer, younger than GRACE", 2 * MINUTE - TICK, 10 * MINUTE, OUTAGE),
+        ("nearer, at GRACE", 2 * MINUTE, 10 * MINUTE, LONG_OUTAGE),
+    ),
+)
+def test_an_outage_near_the_start(age: timedelta, left: timedelta, want: Want) -> None:
+    """It is waited out, but a person knows of it before the meeting starts."""
+    verify(request(age=age, notice=failing()), seen(at(NOW + left)), CONNECTED, want)
 
 
 @pytest.mark.parametrize(

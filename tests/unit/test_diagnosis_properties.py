@@ -95,6 +95,7 @@ reads = st.builds(
     start=starts,
     end=st.none(),
     deleted=st.sampled_from([False, False, False, True]),
+    cancelled=st.sampled_from([False, False, False, True]),
     join_url=st.sampled_from([None, None, None, "", "https://zoom.example/j/1"]),
     provider_name=providers,
     pending=st.booleans(),

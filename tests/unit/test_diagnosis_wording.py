@@ -15,6 +15,7 @@ from tests.unit.builders import (
     NOW,
     POLICY,
     SECOND,
+    TICK,
     URL,
     Sighting,
     at,
@@ -125,6 +126,22 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             "outage",
             (request(notice=failing()), seen(pending=False), CONNECTED),
             (ABSENT, f"{NOTIFIED} that the conferencing service is failing; it keeps trying."),
+        ),
+        (
+            "outage, a day",
+            (request(notice=failing(), age=DAY + TICK), seen(), CONNECTED),
+            (
+                f"{NOTIFIED} that the conferencing service is failing; it keeps trying.",
+                "It has been pending for over 1 day.",
+            ),
+        ),
+        (
+            "outage, close to the start",
+            (request(notice=failing(), age=3 * MINUTE), seen(at(NOW + 20 * MINUTE)), CONNECTED),
+            (
+                f"{NOTIFIED} that the conferencing service is failing; it keeps trying.",
+                "It starts in 20 minutes.",
+            ),
         ),
         (
             "no meeting URL, notified",

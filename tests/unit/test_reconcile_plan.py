@@ -22,7 +22,7 @@ from tests.unit.builders import (
     userinfo,
 )
 from worker.cronofy.client import Window
-from worker.ledger.records import Episode, LastRead, Memo, TrackedEvent, to_ms
+from worker.ledger.records import Episode, LastRead, Memo, Obstacle, TrackedEvent, to_ms
 from worker.reconcile.plan import ReadingPlan, plan_reading, windows_for
 
 
@@ -126,6 +126,7 @@ def waiting_for_user(ago: timedelta = MINUTE, **fields: Any) -> TrackedEvent:
     return concluded(event, seen(event.start), userinfo(lapsed()), now=NOW - ago).after
 
 
+POSTPONED = Memo({"pro_a": Episode(to_ms(NOW - HOUR), 0, (), ())})
 REMINDER_DUE = Memo({"pro_a": Episode(to_ms(NOW - DAY), 1, ("mail",), ())})
 ASKED = Memo({"pro_a": Episode(to_ms(NOW - HOUR), 1, ("mail",), ())})
 
@@ -148,6 +149,7 @@ def test_userinfo_comes_first_while_the_user_is_waited_for() -> None:
         pytest.param([waiting_for_user()], Memo(), False, id="the user was not asked yet"),
         # It may only name what was just read.
         pytest.param([waiting_for_user()], REMINDER_DUE, False, id="a reminder is due"),
+        pytest.param([waiting_for_user()], POSTPONED, False, id="the first email was put off"),
     ],
 )
 def test_the_event_itself_is_read_where_it_matters(
@@ -162,7 +164,9 @@ def test_the_event_itself_is_read_where_it_matters(
     [
         pytest.param(Episode(to_ms(NOW - DAY + TICK * 1000), 1, ("mail",), ()), id="a reminder is due soon"),
         pytest.param(Episode(to_ms(NOW - 9 * DAY), 4, ("mail",), ()), id="all reminders went out"),
-        pytest.param(Episode(to_ms(NOW - 9 * DAY), 0, (), ()), id="no email could be sent"),
+        pytest.param(
+            Episode(to_ms(NOW - 9 * DAY), 0, (), (), Obstacle.NO_ADDRESS), id="no email could be sent"
+        ),
     ],
 )
 def test_userinfo_alone_is_enough_where_no_reminder_is_due(episode: Episode) -> None:

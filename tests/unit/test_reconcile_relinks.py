@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -31,13 +32,14 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import Account, Episode, Memo, TrackedEvent, to_ms
+from worker.ledger.records import Account, Episode, Mailed, Memo, TrackedEvent, to_ms
 from worker.mail.compose import RelinkEmail
 from worker.reconcile.relinks import RelinkPlan, RelinkRules, affected, plan_relinks, reconnected
 from worker.reconcile.verdict import Verdict, conclude
 
 ADDRESS = "dana@example.org"
 FAR = NOW + 30 * DAY
+NOT_LATELY = Mailed()
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,10 @@ def plan(
     rules: RelinkRules = RULES,
     dry_run: bool = False,
     undelivered: Sequence[str] = (),
+    mailed: Mailed = NOT_LATELY,
 ) -> Planned:
     """The plan of a look at `now` that judged `events` and knows of `others`."""
-    account = Account(SUB, None, lost=False, name="Dana", memo=Memo(episodes or {}))
+    account = Account(SUB, None, lost=False, name="Dana", memo=Memo(episodes or {}), mailed=mailed)
     found = [judged(event, profiles=profiles, now=now) for event in events]
     concerned = [
         affected(each.diagnosed, found=True)
@@ -439,6 +442,81 @@ def test_disconnected_again() -> None:
 
     assert [email.reminder for _, email in again.emails] == [0]
     assert again.episodes["pro_a"].started_at == to_ms(NOW + 9 * DAY)
+
+
+def flap(
+    times: Sequence[datetime], rules: RelinkRules = RULES, events: Sequence[TrackedEvent] | None = None
+) -> list[tuple[datetime, int]]:
+    """When emails are sent, and as which reminder, if the profile lapses at these times and comes back."""
+    episodes: dict[str, Episode] = {}
+    mailed, sent = NOT_LATELY, []
+    for now in times:
+        for profiles in (EXPIRED, userinfo(profile("pro_a"))):
+            result = plan(
+                events or [tracked("a", start=FAR)],
+                profiles,
+                episodes=episodes,
+                now=now,
+                rules=rules,
+                mailed=mailed,
+            )
+            episodes, mailed = result.episodes, result.plan.mailed
+            sent += [(now, email.reminder) for _, email in result.emails]
+    return sent
+
+
+def test_a_profile_that_flaps() -> None:
+    """Within RELINK_AGAIN of its last email it goes on in the same episode: reminders, and no first email."""
+    seconds = [NOW + n * SECOND for n in range(4)]
+    hours = [NOW + n * HOUR for n in range(24 * 6)]
+
+    assert flap(seconds) == [(NOW, 0)]
+    assert flap(hours) == [(NOW + n * DAY, 0) for n in range(6)]
+    assert flap([NOW, NOW + DAY - SECOND, NOW + DAY]) == [(NOW, 0), (NOW + DAY, 0)]
+    assert flap(hours, replace(RULES, again=9 * DAY)) == [(NOW, 0), (NOW + DAY, 1), (NOW + 3 * DAY, 2)]
+    assert flap(seconds, replace(RULES, again=timedelta(0))) == [(NOW, 0)]
+
+
+def test_a_profile_that_flaps_without_an_address() -> None:
+    """A person is told once, too."""
+    first = plan([tracked("a", start=FAR)], address=None)
+    over = plan([], userinfo(profile("pro_a")), episodes=first.episodes, mailed=first.plan.mailed)
+    again = plan([tracked("a", start=FAR)], address=None, now=NOW + HOUR, mailed=over.plan.mailed)
+
+    assert [outcome.type for outcome in first.outcomes] == [OutcomeType.ESCALATED]
+    assert (again.outcomes, again.plan.notes.keys() - first.plan.notes.keys()) == ((), set())
+
+
+def test_three_emails_a_day() -> None:
+    """A user whose profiles lapse one after the other gets the fourth email when the first is a day old."""
+    lapsing = [f"pro_{letter}" for letter in "abcd"]
+    events = [tracked(pid, profile_id=pid, start=FAR) for pid in lapsing]
+    soon = tracked("soon", profile_id="pro_d", start=NOW + 5 * HOUR)
+    gone = userinfo(*map(lapsed, lapsing))
+
+    first = plan([*events, soon], gone)
+    later: dict[str, Any] = {"episodes": first.episodes, "mailed": first.plan.mailed}
+    second = plan(events, gone, now=NOW + DAY - SECOND, **later)
+    third = plan(events[3:], gone, now=NOW + DAY, **later)
+
+    assert first.listed == [("pro_a",), ("pro_b",), ("pro_c",)]
+    assert list(first.escalations) == ["soon"]
+    assert "as many emails as we send in a day" in first.escalations["soon"]
+    assert first.plan.notes[events[3].key].look_by == NOW + DAY
+    assert second.emails == ()
+    assert (third.listed, third.episodes["pro_d"].started_at) == ([("pro_d",)], to_ms(NOW + DAY))
+    back = plan([], userinfo(*map(profile, lapsing)), now=NOW + HOUR, **later)
+    assert [outcome.detail["profile_id"] for outcome in back.outcomes] == lapsing[:3]
+
+
+@pytest.mark.parametrize(
+    ("reminders", "apart"),
+    [((DAY, 3 * DAY), DAY), ((), DAY), ((HOUR, DAY), HOUR), ((2 * DAY, 2 * DAY + HOUR), HOUR)],
+)
+def test_reminders_closer_than_a_day_are_sent(reminders: tuple[timedelta, ...], apart: timedelta) -> None:
+    """Whoever asks for them gets them; otherwise a user gets one email a day about a profile."""
+    rules = replace(RULES, reminders=reminders)
+    assert rules.apart == apart
 
 
 def test_removed_ends_silently() -> None:

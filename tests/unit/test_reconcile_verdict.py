@@ -22,6 +22,7 @@ from tests.unit.builders import (
     at,
     calendar,
     concluded,
+    judged,
     labelled,
     lapsed,
     profile,
@@ -35,8 +36,9 @@ from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, TrackedEvent, Write, from_ms, to_ms
 from worker.reconcile.failure import unread
 from worker.reconcile.relinks import RelinkNote
-from worker.reconcile.verdict import Verdict, WriteEnd, WriteResult
+from worker.reconcile.verdict import Verdict, WriteEnd, WriteResult, conclude
 
+LONG_AGO = to_ms(NOW - 2 * DAY)
 FAILING = ("conferencing_failing", None, to_ms(NOW - 5 * MINUTE))
 NO_URL = ("conferencing_failing", "missing_meeting_url", to_ms(NOW - 5 * MINUTE))
 
@@ -136,9 +138,25 @@ def test_delayed_once() -> None:
     assert third.diagnosis.cause is Cause.PROVIDER_OUTAGE
 
 
+def test_an_outage_that_lasts_is_escalated_once() -> None:
+    """At first it only delays; a person is told once it has lasted too long or the meeting is near."""
+    event = tracked(notice=FAILING, start=NOW + 2 * HOUR)
+    looks = [first := concluded(event, None, CONNECTED)]
+    looks += [last := again(first, NOW + HOUR + MINUTE), again(last, NOW + HOUR + 50 * MINUTE)]
+    at_once = concluded(tracked(notice=FAILING, age=2 * DAY), seen(), CONNECTED)
+
+    delayed, escalated = OutcomeType.DELAYED, OutcomeType.ESCALATED
+    assert [[o.type for o in look.outcomes] for look in looks] == [[delayed], [escalated], []]
+    assert [bool(look.escalation) for look in looks] == [False, True, False]
+    assert "failing; it keeps trying. It starts in 59 minutes." in reason_of(looks[1])
+    assert [o.type for o in at_once.outcomes] == [delayed, escalated]
+    assert again(at_once, NOW + DAY).outcomes == ()
+
+
 def test_each_cause_is_reported() -> None:
     """Having reported one cause does not suppress another."""
-    outage = concluded(tracked(notice=FAILING, age=2 * DAY), seen(), CONNECTED)
+    outage = concluded(tracked(notice=FAILING), seen(), CONNECTED)
+    outage = replace(outage, change=replace(outage.change, after=replace(outage.after, asked_at=LONG_AGO)))
     unexplained = concluded(replace(outage.after, notice=None), seen(), CONNECTED)
 
     assert [outcome.type for outcome in outage.outcomes] == [OutcomeType.DELAYED]
@@ -323,3 +341,17 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expecte
     assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == expected
     assert (first.after.last, first.after.failures) == (event.last, failures + 1)
     assert NOW < from_ms(first.after.next_look or 0) <= NOW + HOUR / 6
+
+
+def test_a_closed_event_that_is_asked_about_stays_closed_until_it_is_read() -> None:
+    """What is only remembered says nothing; what is read then is told once."""
+    closed = concluded(tracked(), Missing()).after
+    asked = judged(closed.reopened(NOW + MINUTE), None, CONNECTED, NOW + MINUTE)
+
+    remembered = conclude(SUB, replace(asked, seen=None), NOW + MINUTE, POLICY)
+    gone_still = concluded(remembered.after, Missing(), None, NOW + 2 * MINUTE)
+    restored = concluded(remembered.after, seen(at(NOW + DAY)), CONNECTED, NOW + 2 * MINUTE)
+
+    assert (remembered.outcomes, remembered.change.settle) == ((), False)
+    assert (gone_still.outcomes, gone_still.change.settle) == ((), True)
+    assert [outcome.type for outcome in restored.outcomes] == [OutcomeType.REOPENED]

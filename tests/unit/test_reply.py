@@ -74,8 +74,8 @@ NO_ACCESS = (
     "Please connect the account, and we will pick up its meetings automatically.",
 )
 NO_LONGER_THERE = (
-    "This meeting is no longer in the calendar, so no link is created for it.",
-    "If it is still going to happen, please create it again.",
+    "This meeting was cancelled or is no longer in the calendar, so no link is created for it.",
+    "If it is still going to happen, please restore it or create it again.",
 )
 OVERDUE = (
     "The Zoom link for this meeting has been in preparation since Mon 30 Nov 2026, 06:00 (UTC), and we have "
@@ -258,6 +258,14 @@ ROWS: list[tuple[str, Case, str, str]] = [
         "Zoom has been unable to create links since Tue 1 Dec 2026, 11:55 (UTC), so this meeting has none "
         "yet.",
         f"Nothing needs to be done, as it is tried again until it works; {SOONEST}",
+    ),
+    (
+        "an outage that lasts",
+        case(looked_at(tracked(age=30 * HOUR), profiles=CONNECTED, notice=failing())),
+        "Zoom has been unable to create links since Tue 1 Dec 2026, 11:55 (UTC), so this meeting has none "
+        "yet.",
+        "It is tried again until it works, and our team is alerted; please have another way to meet ready in "
+        "case there is no link by Fri 11 Dec 2026, 12:00 (UTC).",
     ),
     ("account lost", case(OLD, lost=True), *NO_ACCESS),
     (

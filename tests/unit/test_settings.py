@@ -22,7 +22,7 @@ from config.settings import (
 
 DURATIONS = """
     HTTP_TIMEOUT LOOK_TIMEOUT SWEEP_EVERY GRACE RECHECK_MIN RECHECK_MAX ESCALATE_AFTER ESCALATE_BEFORE
-    HISTORY_KEEP TASK_TIME_LIMIT VISIBILITY_TIMEOUT
+    RELINK_AGAIN HISTORY_KEEP TASK_TIME_LIMIT VISIBILITY_TIMEOUT
 """
 #: The same in each process that runs these tests: their ids contain a part of it.
 KEY = urlsafe_b64encode(bytes(range(32))).decode()

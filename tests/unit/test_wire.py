@@ -260,6 +260,15 @@ def zoom_of(fields: dict[str, Any]) -> Any:
     return profiles_of({"conferencing_profiles": [{**ZOOM, **fields}]})
 
 
+@pytest.mark.parametrize(
+    ("status", "cancelled"),
+    [("confirmed", False), ("cancelled", True), ("a word to come", False), (None, False), (7, False)],
+)
+def test_only_one_status_says_that_an_event_is_cancelled(status: Any, cancelled: bool) -> None:
+    """Any other value, even one that is not documented, says nothing."""
+    assert read_event(an_event(status=status), None).cancelled is cancelled
+
+
 def batch_of(entries: Any) -> Any:
     """Read the answer to a batch of one."""
     return read_batch({"batch": entries}, 1)

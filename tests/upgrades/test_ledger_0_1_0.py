@@ -138,6 +138,21 @@ def test_every_account_is_readable(ledger: Ledger) -> None:
     assert ledger.account("due").data_center == "au"
 
 
+@pytest.mark.parametrize("sub", ["past", "gone"])
+def test_what_it_closed_can_be_taken_up_again(ledger: Ledger, sub: str) -> None:
+    """With all that was known of it."""
+    key = EventKey(calendar_of(sub), "first")
+    closed = ledger.find_closed(sub, key)
+    assert closed is not None
+
+    assert ledger.reopen(sub, key)
+
+    reopened = ledger.find_pending(sub, key)
+    assert reopened is not None
+    assert (reopened.event.body, reopened.event.history) == (closed.event.body, closed.event.history)
+    assert ledger.find_closed(sub, key) is None
+
+
 def test_the_status_is_the_same(ledger: Ledger, server: str) -> None:
     """All figures that do not depend on the time."""
     status = read_status(ledger.redis, load_settings(redis_url=server)).as_json

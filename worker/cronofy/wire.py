@@ -54,7 +54,7 @@ class EventsPage(_Wire):
 
 #: What `read_event` reads of an event, and its ids.
 _KEPT = (
-    *("calendar_id", "event_id", "event_uid", "created", "deleted"),
+    *("calendar_id", "event_id", "event_uid", "created", "deleted", "status"),
     *("start", "end", "summary", "conferencing"),
 )
 
@@ -145,6 +145,7 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
     """One event of a page; `tzid` is the zone for times without one.
 
     Malformed if what decides about it cannot be read: whether it is deleted; else its link; else its start.
+    One with the status ``cancelled`` is decided; any other status says nothing.
     Any other value that cannot be read counts as missing.
     """
     conferencing = item.get("conferencing")
@@ -153,13 +154,14 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
     start, start_is_odd = _time(item.get("start"), tzid)
     end, end_is_odd = _time(item.get("end"), tzid)
     deleted, summary = item.get("deleted"), item.get("summary")
+    cancelled = item.get("status") == "cancelled"
     unclear = {
         "deleted": deleted not in (None, False),
         "conferencing": conferencing is not None and not isinstance(conferencing, dict),
         "conferencing.join_url": found.get("join_url") not in (None, ""),
         "start": start is None and start_is_odd,
     }
-    if deleted is not True and join_url is None and any(unclear.values()):
+    if deleted is not True and not cancelled and join_url is None and any(unclear.values()):
         place = next(name for name in unclear if unclear[name])
         raise Malformed(f"An event in Read Events is not as documented at {place}.")
     lost = {
@@ -172,6 +174,7 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
         end=end,
         summary=_text(summary),
         deleted=deleted is True,
+        cancelled=cancelled,
         join_url=join_url,
         provider_name=_text(found.get("provider_name")),
         pending=bool(found.get("pending")),

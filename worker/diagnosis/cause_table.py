@@ -97,9 +97,10 @@ TABLE: Mapping[Cause, Row] = {
         number=6,
         label="service is failing",
         wrong="the conferencing service is failing; Cronofy keeps trying",
-        done="waits",
+        done="waits; escalates once if it lasts too long or the event is about to start",
         support="Point the customer to the service's status page. Nothing else helps.",
-        operator="Nothing: Cronofy keeps trying.",
+        operator="Nothing: Cronofy keeps trying. If the service works again, ask Cronofy's support.",
+        person="nothing; once it is escalated, offers another way to meet",
     ),
     Cause.ACCOUNT_UNAUTHORIZED: Row(
         number=7,
@@ -117,12 +118,12 @@ TABLE: Mapping[Cause, Row] = {
     Cause.EVENT_GONE: Row(
         number=8,
         label="event is gone",
-        wrong="the event was deleted or cannot be found",
+        wrong="the event was deleted or cancelled, or cannot be found",
         done="closes it; never creates it again",
         support="Ask whether the meeting was cancelled.",
         reply=(
-            "This meeting is no longer in the calendar, so no link is created for it.",
-            "If it is still going to happen, please create it again.",
+            "This meeting was cancelled or is no longer in the calendar, so no link is created for it.",
+            "If it is still going to happen, please restore it or create it again.",
         ),
     ),
     Cause.UNEXPLAINED: Row(

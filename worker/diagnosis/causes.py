@@ -57,6 +57,8 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
         )
     if sighting.deleted:
         return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
+    if sighting.cancelled:
+        return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as cancelled.")
     if sighting.join_url:
         return _assigned(sighting)
     start = sighting.start or request.start
@@ -106,7 +108,7 @@ def _diagnose_pending(
         found = _named_profile(request, request.profile_id, profiles, policy, shown)
         if found:
             return found
-    found = _notified(request, shown)
+    found = _notified(request, seen, now, policy, shown)
     if found:
         return found
     if profiles is not None:
@@ -145,18 +147,23 @@ def _named_profile(
     )
 
 
-def _notified(request: Request, shown: tuple[str, ...]) -> Diagnosis | None:
+def _notified(
+    request: Request, seen: Seen, now: datetime, policy: Policy, shown: tuple[str, ...]
+) -> Diagnosis | None:
     """What a ``conferencing_failing`` notification explains."""
     notice = request.notice
     if notice is None or notice.interaction is not Interaction.FAILING:
         return None
     since = _shown(notice.at)
     if notice.subtype is None:
+        # Cronofy says this once, and never that it is over: it must not keep us silent until the start.
+        overdue = _overdue(request, seen, now, policy)
         return _pending(
             Cause.PROVIDER_OUTAGE,
-            Remedy.WAIT,
+            Remedy.ESCALATE if overdue else Remedy.WAIT,
             *shown,
             f"Cronofy notified us at {since} that the conferencing service is failing; it keeps trying.",
+            *([f"{overdue}."] if overdue else []),
             since=notice.at.isoformat(),
         )
     if notice.subtype == "missing_meeting_url":
@@ -211,13 +218,9 @@ def _nothing_wrong(
     ]
     if profiles is not None and _subtype(request) is not None:
         evidence.append(f'Cronofy notified us of "{_subtype(request)}", which UserInfo does not confirm.')
-    start = seen.start or request.start
-    if is_overdue(request.asked_at, start.instant if start else None, now, policy):
-        evidence.append(
-            f"It has been pending for over {_length(policy.escalate_after)} with no visible reason."
-            if age > policy.escalate_after or start is None
-            else f"It starts in {_length(start.instant - now)}."
-        )
+    overdue = _overdue(request, seen, now, policy)
+    if overdue:
+        evidence.append(overdue + (" with no visible reason." if age > policy.escalate_after else "."))
         return _pending(Cause.UNEXPLAINED, Remedy.ESCALATE, *evidence, certainty=Certainty.LIKELY)
     certain = age < policy.grace and request.profile_id not in INDIRECT and request.profile_id is not None
     return _pending(
@@ -226,6 +229,16 @@ def _nothing_wrong(
         *evidence,
         certainty=Certainty.CERTAIN if certain else Certainty.LIKELY,
     )
+
+
+def _overdue(request: Request, seen: Seen, now: datetime, policy: Policy) -> str | None:
+    """Why a person should know that the event is still pending, without a full stop; None if not yet."""
+    start = seen.start or request.start
+    if not is_overdue(request.asked_at, start.instant if start else None, now, policy):
+        return None
+    if start is None or now - request.asked_at > policy.escalate_after:
+        return f"It has been pending for over {_length(policy.escalate_after)}"
+    return f"It starts in {_length(start.instant - now)}"
 
 
 def _about_profile(request: Request, profiles: Profiles | None) -> list[str]:

@@ -110,6 +110,7 @@ class Seen:
     end: EventTime | None
     summary: str | None = None
     deleted: bool = False
+    cancelled: bool = False
     join_url: str | None = None
     provider_name: str | None = None
     #: True for ``{"pending": true}``; False if the read shows no conferencing at all.

@@ -13,6 +13,7 @@ from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.explain.case import Case, Delivery
 from worker.ledger.records import Obstacle, from_ms
+from worker.reconcile.relinks import is_postponed
 
 Reply = tuple[str, str]
 
@@ -76,6 +77,11 @@ def _expired(case: Case) -> Reply:
             return why, _waiting(case, "Nothing needs to be done, as the link is created automatically")
         sending = f"Our next check will email a link to reconnect {service}"
         return why, _waiting(case, sending, "it is due")
+    if is_postponed(episode):
+        return why, (
+            "Several such emails were sent within a day, so the one with a link to reconnect "
+            f"{service} follows as soon as a day has passed."
+        )
     if episode.obstacle:
         return why, _UNSENDABLE[episode.obstacle].format(service=service)
     if case.delivery is Delivery.REFUSED:
@@ -154,6 +160,11 @@ def _outage(case: Case) -> Reply:
     service = case.service or "The conferencing service"
     since = _notified_at(case, "since")
     why = f"{service} has been unable to create links{since}, so this meeting has none yet."
+    if case.answer["remedy"] == Remedy.ESCALATE:
+        return why, (
+            "It is tried again until it works, and our team is alerted; please have another way to meet "
+            f"ready in case there is no link {_by_start(case)}."
+        )
     return why, _waiting(case, "Nothing needs to be done, as it is tried again until it works")
 
 
@@ -165,8 +176,13 @@ def _unexplained(case: Case) -> Reply:
     )
     since = case.since(Cause.UNEXPLAINED)
     alerted = f"Our team was alerted on {case.at(since)}" if since else "Our next check alerts our team"
-    when = f"by {case.start}" if case.event.starts_at is not None else "in time"
-    return why, f"{alerted}; please have another way to meet ready in case there is no link {when}."
+    return why, (
+        f"{alerted}; please have another way to meet ready in case there is no link {_by_start(case)}."
+    )
+
+
+def _by_start(case: Case) -> str:
+    return f"by {case.start}" if case.event.starts_at is not None else "in time"
 
 
 def _parked(case: Case) -> Reply:

@@ -19,6 +19,7 @@ from worker.intake.forget import forget
 from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
 from worker.intake.push_notifications import GDPR_REQUESTED, PushNotification, read_notification
 from worker.ledger.ledger import REPLAYED_AFTER, Credentials
+from worker.ledger.lookup import events_of
 from worker.ledger.outcomes import erasure_requested
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
@@ -180,9 +181,11 @@ def _make_due(
         # A look believes only what is signed together with the event's ids.
         if push.interaction is not None and key == EventKey(push.calendar_id or "", push.event_id or ""):
             notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
+        # One that was closed may have been moved or restored.
+        ledger.reopen(sub, key)
         return ledger.nudge(sub, key, notice, body)
-    keys = [stored.event.key for stored in ledger.pending(sub) if stored.event.key.event_id == event_id]
-    taken = [ledger.nudge(sub, each) for each in keys]
+    named = [each for each in events_of(ledger, sub) if each.event_id == event_id]
+    taken = [ledger.reopen(sub, each) or ledger.nudge(sub, each) for each in named]
     return any(taken)
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import Damaged, pack_event, stored_as
-from worker.ledger.records import AccessToken, Account, EventKey, Memo, Stored, TrackedEvent
+from worker.ledger.records import AccessToken, Account, EventKey, Mailed, Memo, Stored, TrackedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Lease:
     unended: int = 0
     #: Stored values that are not records.
     damaged: tuple[Damaged, ...] = ()
+    #: Settled events that were closed as past within a day; one may have been moved to the future.
+    past: tuple[Stored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Change:
 
     events: Sequence[EventChange] = ()
     memo: Memo | None = None
+    mailed: Mailed | None = None
     #: Cronofy refuses the account.
     lost: bool = False
     #: What is now known of the access token that the application gave, if that changes.

@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgpack
 from redis import Redis
 
+from worker.diagnosis.model import Seen
 from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
@@ -28,6 +29,7 @@ from worker.ledger.packing import (
     fingerprint,
     pack_channel,
     pack_event,
+    pack_mailed,
     pack_memo,
     pack_token,
     readable_events,
@@ -166,6 +168,14 @@ class Ledger:
         """Make a parked event due again as `event`; false if it changed meanwhile."""
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
 
+    def reopen(self, sub: str, key: EventKey, seen: Seen | None = None) -> bool:
+        """Take up a closed event again, as just `seen`, due at once; false if it is not closed."""
+        closed = self.find_closed(sub, key)
+        if closed is None:
+            return False
+        event = closed.event.reopened(self.now(), seen)
+        return bool(self.run("reopen", sub, key.field, closed.fingerprint, pack_event(event)))
+
     # Reading.
 
     def account(self, sub: str) -> Account:
@@ -187,6 +197,11 @@ class Ledger:
     def find_pending(self, sub: str, key: EventKey) -> Stored | None:
         """A pending event of the account; None if it is settled or not tracked."""
         return self._find(self.keys.events(sub), key)
+
+    def find_closed(self, sub: str, key: EventKey) -> Stored | None:
+        """A closed event of the account; None if it is assigned, pending or not tracked."""
+        settled = None if self.find_pending(sub, key) else self._find(self.keys.settled(sub), key)
+        return settled if settled and settled.event.was_closed else None
 
     def stored_value(self, sub: str, key: EventKey) -> bytes | None:
         """A pending event's stored value, readable or not."""
@@ -248,11 +263,14 @@ class Ledger:
                         _packed(event.outcomes),
                         lease.notices.get(event.field, b"") if event.notice_taken else False,
                         event.dead_letter.packed(self.vault) if event.dead_letter else False,
-                        SETTLES.entry(to_ms(lease.now) - event.after.tracked_at) if event.settle else False,
+                        SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
+                        if event.settle and not event.before.event.was_closed
+                        else False,
                     ]
                     for event in change.events
                 ],
                 "memo": pack_memo(change.memo) if change.memo else False,
+                "mailed": pack_mailed(change.mailed) if change.mailed else False,
                 "about": fingerprint(credentials) if change.lost or change.token else False,
                 "lost": change.lost,
                 "token": pack_token(change.token, credentials) if change.token else False,
@@ -363,11 +381,13 @@ class Ledger:
         return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, notices, claims = answer
+        now, sub_bytes, account, events, notices, claims, closed = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
-        return Lease(sub, token, from_ms(now), stored, pending, dict(_pairs(notices)), claims - 1, damaged)
+        past, _ = readable_events(_pairs(closed))
+        noticed = dict(_pairs(notices))
+        return Lease(sub, token, from_ms(now), stored, pending, noticed, claims - 1, damaged, past)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

@@ -38,6 +38,8 @@ class OutcomeType(StrEnum):
     ESCALATED = "escalated"
     #: The event is past or gone.
     CLOSED = "closed"
+    #: A closed event is to happen after all.
+    REOPENED = "reopened"
     #: Cronofy refuses the account.
     ACCOUNT_LOST = "account_lost"
     #: The account was connected, for the first time or again.

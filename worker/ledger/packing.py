@@ -25,6 +25,7 @@ from worker.ledger.records import (
     Episode,
     EventKey,
     LastRead,
+    Mailed,
     Memo,
     NotificationChannel,
     Obstacle,
@@ -162,9 +163,18 @@ def fingerprint(value: bytes) -> str:
 
 def pack_memo(memo: Memo) -> bytes:
     """The ledger's value for what looks remember about an account."""
-    episodes = {pid: _packable(episode) for pid, episode in memo.episodes.items()}
+    episodes = _pack_episodes(memo.episodes)
     last_read = [memo.last_read.pages, memo.last_read.days] if memo.last_read else None
     return bytes(msgpack.packb([episodes, dict(memo.providers), last_read]))
+
+
+def pack_mailed(mailed: Mailed) -> bytes:
+    """The ledger's value for the relink emails that an account's user got lately."""
+    return bytes(msgpack.packb([mailed.sent, _pack_episodes(mailed.over)]))
+
+
+def _pack_episodes(episodes: Mapping[str, Episode]) -> dict[str, Any]:
+    return {pid: _packable(episode) for pid, episode in episodes.items()}
 
 
 def pack_notice(interaction: str, subtype: str | None, at: int) -> bytes:
@@ -181,20 +191,25 @@ def unpack_notice(value: bytes) -> tuple[str, str | None, int]:
 def unpack_memo(value: bytes) -> Memo:
     """Read a value that `pack_memo` made."""
     episodes, providers, last_read = msgpack.unpackb(value, strict_map_key=False)
-    return Memo(
-        {
-            pid: Episode(
-                started_at=packed["started_at"],
-                mails=packed.get("mails", 0),
-                mail_ids=tuple(packed.get("mail_ids", ())),
-                events=tuple((calendar, event) for calendar, event in packed.get("events", ())),
-                obstacle=Obstacle(packed["obstacle"]) if "obstacle" in packed else None,
-            )
-            for pid, packed in episodes.items()
-        },
-        providers,
-        LastRead(*last_read) if last_read else None,
-    )
+    return Memo(_unpack_episodes(episodes), providers, LastRead(*last_read) if last_read else None)
+
+
+def _unpack_mailed(value: bytes) -> Mailed:
+    sent, over = msgpack.unpackb(value)
+    return Mailed(tuple((at, pid) for at, pid in sent), _unpack_episodes(over))
+
+
+def _unpack_episodes(episodes: Mapping[str, Any]) -> dict[str, Episode]:
+    return {
+        pid: Episode(
+            started_at=packed["started_at"],
+            mails=packed.get("mails", 0),
+            mail_ids=tuple(packed.get("mail_ids", ())),
+            events=tuple((calendar, event) for calendar, event in packed.get("events", ())),
+            obstacle=Obstacle(packed["obstacle"]) if "obstacle" in packed else None,
+        )
+        for pid, packed in episodes.items()
+    }
 
 
 def pack_channel(channel: NotificationChannel) -> bytes:
@@ -235,6 +250,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
 
     email, name = part("profile", _unpack_profile, (None, None))
     memo = part("memo", unpack_memo, Memo())
+    mailed = part("mailed", _unpack_mailed, Mailed())
     last_notice_at = part("last_notice", lambda value: from_ms(float(value)), None)
     return Account(
         sub=sub,
@@ -244,6 +260,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         email=email,
         name=name,
         memo=memo,
+        mailed=mailed,
         last_notice_at=last_notice_at,
         channel=part("channel", _unpack_channel, None),
         channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),

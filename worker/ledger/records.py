@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal, get_args
 
 from worker.diagnosis.causes import INDIRECT
-from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, Notice, Request, Seen
+from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, Notice, Request, Seen, State
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
@@ -148,6 +148,11 @@ class TrackedEvent:
         return Cause(name) if name else None
 
     @property
+    def was_closed(self) -> bool:
+        """The last look found it past or gone; if it is pending, somebody asked about it since."""
+        return self.last is not None and self.last["state"] == State.CLOSED
+
+    @property
     def waits_for(self) -> str | None:
         """The profile it waits for: the one that the last look blamed, or the one it asked for."""
         if self.cause is Cause.CREDENTIALS_EXPIRED and self.last:
@@ -218,6 +223,11 @@ class TrackedEvent:
         """This record with the wait restarted: another profile was set, or its own was connected again."""
         return replace(self, asked_at=to_ms(now), interval=None, notice=None, notified=())
 
+    def reopened(self, now: datetime, seen: Seen | None = None) -> TrackedEvent:
+        """This closed record, taken up again as just `seen`: its wait restarts, and it is due at once."""
+        event = self.saw(seen, now) if seen else self
+        return replace(event.asked_again(now), next_look=to_ms(now))
+
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
         """This record with what a notification said; a repeat keeps the first one's time.
 
@@ -255,13 +265,23 @@ class Episode:
     """A profile's time of being disconnected, from the first relink email until it is connected again."""
 
     started_at: int
-    #: Emails so far, counting the first one and missed reminders; 0 if none could be sent.
+    #: Emails so far, counting the first one and missed reminders; 0 if none could be sent, or none yet.
     mails: int
     mail_ids: tuple[str, ...]
     #: The events that the emails listed: (calendar_id, event_id).
     events: tuple[tuple[str, str], ...]
     #: Why no email could be sent.
     obstacle: Obstacle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mailed:
+    """The relink emails that an account's user got lately, whatever became of their episodes."""
+
+    #: (at, profile_id) of each, oldest first.
+    sent: tuple[tuple[int, str], ...] = ()
+    #: The episodes that ended, by profile: one that lapses again soon goes on in the same.
+    over: Mapping[str, Episode] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +349,7 @@ class Account:
     email: str | None = None
     name: str | None = None
     memo: Memo = Memo()
+    mailed: Mailed = Mailed()
     #: When a notification was last about one of its events.
     last_notice_at: datetime | None = None
     #: None if never checked.

@@ -156,7 +156,8 @@ def revived(event: TrackedEvent, now: datetime, limit: int) -> TrackedEvent:
 def unread(sub: str, stored: Stored, reason: str, now: datetime, policy: Policy, *, alone: bool) -> Failure:
     """A look that failed from outside: it concludes nothing, and the event is looked at again.
 
-    If that lasts until the event is overdue, a person is notified once: otherwise nobody would know.
+    If that lasts until the event is overdue, a person is notified once: otherwise nobody would know. Not of
+    a closed one that somebody asked about: all that we know of it is that it needs nobody.
     """
     event = uncounted(stored).after if alone else stored.event
     start = _or_none(lambda: event.starts_at)
@@ -165,7 +166,7 @@ def unread(sub: str, stored: Stored, reason: str, now: datetime, policy: Policy,
     cause = _or_none(lambda: event.cause)
     mark = f"{cause or ''}:unread"
     overdue = _or_none(lambda: is_overdue(from_ms(event.asked_at), start, now, policy))
-    if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified:
+    if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified or event.was_closed:
         return Failure(EventChange(stored, after), evidence)
     after = replace(after, notified=(*after.notified, mark))
     outcome = _escalated(sub, after, evidence, now)

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused, TokenNeeded
+from worker.cronofy.wire import read_event
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, TokenOwed, Unauthorized
 from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
@@ -156,12 +157,13 @@ class Looker:
         profiles = readings.profiles
         back = reconnected(lease.account.memo, profiles) if profiles else frozenset[str]()
         self._judge(work, back)
+        self._reopen(work)
         self._restart_waiting(work, back)
         writes = {} if self.dry_run else self._reassign(session, work)
         account = replace(session.account, memo=_remember(lease.account.memo, profiles, readings.read))
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         # Nothing begins or ends without a UserInfo.
-        relinks = RelinkPlan(account.memo.episodes)
+        relinks = RelinkPlan(account.memo.episodes, account.mailed)
         if profiles:
             events = self._affected(work)
             asked = [mail_id for e in account.memo.episodes.values() for mail_id in e.mail_ids[-1:]]
@@ -192,6 +194,7 @@ class Looker:
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
             memo=replace(account.memo, episodes=relinks.episodes),
+            mailed=relinks.mailed if relinks.mailed != account.mailed else None,
             outcomes=relinks.outcomes,
             mails=mails,
             cancel=relinks.cancel,
@@ -217,6 +220,17 @@ class Looker:
                     judged = judge(lease, stored, readings, back, self.policy)
                     if is_news(judged):
                         work.judged.append(judged)
+
+    def _reopen(self, work: _Work) -> None:
+        """Take up again what was closed as past, if the read shows that it was moved: a look follows."""
+        lease = work.lease
+        for stored in lease.past:
+            key = stored.event.key
+            with suppress(Exception):
+                seen = read_event(work.readings.shown[key], stored.event.tzid)
+                ahead = seen.start is not None and seen.start.instant > lease.now
+                if ahead and not (seen.deleted or seen.cancelled):
+                    self.ledger.reopen(lease.sub, key, seen)
 
     def _restart_waiting(self, work: _Work, back: frozenset[str]) -> None:
         """Restart the wait of unjudged events whose profile was connected again."""
@@ -425,7 +439,8 @@ class Looker:
 
     def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:
         due, others = ([stored.event for stored in part] for part in (chosen.due, chosen.others))
-        return observe(session, due, others, plan, lease.now)
+        past = [stored.event.key for stored in lease.past]
+        return observe(session, due, others, plan, lease.now, past)
 
 
 def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:

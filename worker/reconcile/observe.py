@@ -20,6 +20,8 @@ class Readings:
     """What a look read; an event in neither `sightings` nor `problems` was not read."""
 
     sightings: dict[EventKey, Seen | Missing] = field(default_factory=dict)
+    #: What the first read showed of tracked events, as on the wire.
+    shown: Mapping[EventKey, dict[str, Any]] = field(default_factory=dict)
     #: None if the events were not read: the sightings are then what we remembered.
     read: LastRead | None = None
     #: Events that could not be read, and why.
@@ -40,8 +42,9 @@ def observe(
     others: Collection[TrackedEvent],
     plan: ReadingPlan,
     now: datetime,
+    past: Collection[EventKey] = (),
 ) -> Readings:
-    """Carry out the plan for the `due` events, and keep whatever it shows of `others`.
+    """Carry out the plan for the `due` events, and keep what it shows of `others`; and, unjudged, of `past`.
 
     An event missing from the first read counts as Missing only after a second one, with deleted events
     and without a window. UserInfo is read only if an event is undecided or the plan says so. Raises
@@ -53,8 +56,8 @@ def observe(
         if plan.waited_for <= set(readings.userinfo.profiles.disconnected):
             readings.sightings = {event.key: event.remembered for event in due}
             return readings
-    tracked = {event.key for event in (*due, *others)}
-    items = _read(session, due, tracked, plan, readings)
+    tracked = {event.key for event in (*due, *others)} | set(past)
+    items = readings.shown = _read(session, due, tracked, plan, readings)
     unseen = [event for event in due if event.key not in items]
     _take(readings, items, [event for event in due if event.key in items])
     _take(readings, items, [event for event in others if event.key in items])
@@ -110,6 +113,6 @@ def _take(
 
 def undecided(sighting: Seen | Missing, now: datetime) -> bool:
     """Whether the read alone leaves the event undecided, so UserInfo is needed."""
-    if isinstance(sighting, Missing) or sighting.deleted or sighting.join_url:
+    if isinstance(sighting, Missing) or sighting.deleted or sighting.cancelled or sighting.join_url:
         return False
     return sighting.start is None or sighting.start.instant > now

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from worker.cronofy.client import Window
 from worker.diagnosis.model import Cause
 from worker.ledger.records import LastRead, Memo, TrackedEvent, from_ms
-from worker.reconcile.relinks import RelinkRules, next_reminder
+from worker.reconcile.relinks import RelinkRules, is_postponed, next_reminder
 
 #: Cronofy reads at most 42 days back and 201 ahead (reference §2); near those limits we give no window.
 READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)
@@ -79,7 +79,7 @@ def _waited_for(
         profiles.add(profile_id)
     for profile_id in profiles:
         episode = memo.episodes.get(profile_id)
-        if episode is None:
+        if episode is None or is_postponed(episode):
             return frozenset()
         reminder = next_reminder(episode, rules.reminders)
         if reminder is not None and now >= reminder:

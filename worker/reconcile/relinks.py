@@ -1,7 +1,8 @@
 """Relink episodes: from the email that asks a user to connect a profile again, until they do. Pure.
 
 One email per account and profile, not per event. Reminders are timed from the first email; none is sent
-once the profile is connected, or without an upcoming event (contract §2 and §6).
+once the profile is connected, or without an upcoming event. However often profiles come and go, their user
+gets few emails (contract §2 and §6).
 """
 
 from __future__ import annotations
@@ -9,15 +10,29 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from uuid import uuid4
 
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import Account, Episode, EventKey, Memo, Obstacle, TrackedEvent, from_ms, to_ms
+from worker.ledger.records import (
+    Account,
+    Episode,
+    EventKey,
+    Mailed,
+    Memo,
+    Obstacle,
+    TrackedEvent,
+    from_ms,
+    to_ms,
+)
 from worker.mail.compose import Meeting, RelinkEmail
 from worker.mail.relink_links import refusal
 from worker.reconcile.emails import meeting_of
 from worker.text.wording import address as mail_address
+
+#: How many relink emails a user gets within `RelinkRules.apart`, about all profiles.
+MOST_EMAILS = 3
 
 #: What the operator is told about each obstacle; no sentence holds a URL.
 OBSTACLES: Mapping[Obstacle, str] = {
@@ -36,6 +51,14 @@ class RelinkRules:
     hosts: tuple[str, ...]
     #: The configured API URL; links to its host are allowed too.
     trusted_origin: str | None
+    #: A profile that lapses again within this of its last email goes on in the same episode.
+    again: timedelta = timedelta(days=1)
+
+    @property
+    def apart(self) -> timedelta:
+        """How far apart emails about one profile are: a day, unless reminders are set closer together."""
+        steps = (later - earlier for earlier, later in pairwise((timedelta(0), *self.reminders)))
+        return min([timedelta(days=1), *steps])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +85,7 @@ class RelinkNote:
 
     #: Why its user cannot be asked, if that is escalated now.
     obstacle: str | None = None
-    #: Why a person is notified of the event: all reminders went out before it came.
+    #: Why a person is notified of the event: it came after all reminders, or no email may go in time.
     late: str | None = None
     #: Looks send the reminders, so one must come by then.
     look_by: datetime | None = None
@@ -73,6 +96,7 @@ class RelinkPlan:
     """What to send, report and remember."""
 
     episodes: Mapping[str, Episode]
+    mailed: Mailed = field(default_factory=Mailed)
     emails: tuple[tuple[str, RelinkEmail], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     #: Emails not to send any more.
@@ -110,11 +134,14 @@ def plan_relinks(
             OutcomeType.RELINKED, account.sub, pid, (event_id for _, event_id in episodes[pid].events), now
         )
         for pid in sorted(back)
+        if not is_postponed(episodes[pid])
     ]
-    over = [pid for pid in episodes if pid not in profiles.disconnected]
-    cancel = tuple(mail_id for pid in over for mail_id in episodes.pop(pid).mail_ids)
+    ended = {pid: episodes.pop(pid) for pid in account.memo.episodes if pid not in profiles.disconnected}
+    cancel = tuple(mail_id for episode in ended.values() for mail_id in episode.mail_ids)
+    mailed = _lately(replace(account.mailed, over={**account.mailed.over, **ended}), now, rules)
     if dry_run:
-        return RelinkPlan(episodes, outcomes=tuple(outcomes), cancel=cancel)
+        return RelinkPlan(episodes, mailed, outcomes=tuple(outcomes), cancel=cancel)
+    over, sent = dict(mailed.over), list(mailed.sent)
     emails: list[tuple[str, RelinkEmail]] = []
     notes: dict[EventKey, RelinkNote] = {}
     for pid, profile in profiles.disconnected.items():
@@ -122,17 +149,55 @@ def plan_relinks(
         found = [event for event in waiting if event.found]
         if found:
             upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
-            step = _step(
-                account, profile, found, upcoming, episodes.get(pid), address, now, rules, undelivered
-            )
+            episode, may_at = episodes.get(pid) or over.pop(pid, None), _may_mail_at(sent, pid, now, rules)
+            step = _step(account, profile, found, upcoming, episode, address, now, rules, undelivered, may_at)
             episodes[pid] = step.episode
             emails += step.emails
+            latest = next((each for each in reversed(sent) if each[1] == pid), None)
+            if step.instead and latest:
+                # Nobody got that one.
+                sent.remove(latest)
+            sent += [(to_ms(now), pid) for _ in step.emails]
             outcomes += step.outcomes
             notes |= step.notes
-            look_by = next_reminder(step.episode, rules.reminders)
+            look_by = may_at if is_postponed(step.episode) else next_reminder(step.episode, rules.reminders)
             if look_by:
+                look_by = max(look_by, _may_mail_at(sent, pid, now, rules))
                 notes |= {e.key: replace(notes.get(e.key, RelinkNote()), look_by=look_by) for e in found}
-    return RelinkPlan(episodes, tuple(emails), tuple(outcomes), cancel, notes)
+    return RelinkPlan(episodes, Mailed(tuple(sent), over), tuple(emails), tuple(outcomes), cancel, notes)
+
+
+def is_postponed(episode: Episode) -> bool:
+    """Whether the first email has to wait, since the user got as many as they may about other profiles."""
+    return not episode.mails and episode.obstacle is None
+
+
+def _lately(mailed: Mailed, now: datetime, rules: RelinkRules) -> Mailed:
+    """What still counts: emails that others must keep apart from, and episodes that may go on."""
+    latest = {pid: from_ms(at) for at, pid in mailed.sent}
+    over = {
+        pid: episode
+        for pid, episode in mailed.over.items()
+        if now - latest.get(pid, _last_due(episode, rules)) < rules.again
+    }
+    longest = max(rules.apart, rules.again)
+    return Mailed(tuple((at, pid) for at, pid in mailed.sent if now - from_ms(at) < longest), over)
+
+
+def _last_due(episode: Episode, rules: RelinkRules) -> datetime:
+    """When its last email was due: close to when it was sent, if nobody noted that."""
+    waits = (timedelta(0), *rules.reminders)
+    return from_ms(episode.started_at) + waits[max(0, min(episode.mails, len(waits)) - 1)]
+
+
+def _may_mail_at(
+    sent: Sequence[tuple[int, str]], profile_id: str, now: datetime, rules: RelinkRules
+) -> datetime:
+    """When the user may get an email about this profile: now, or once earlier ones are long enough ago."""
+    latest = [at for at, pid in sent if pid == profile_id][-1:]
+    if len(sent) >= MOST_EMAILS:
+        latest.append(sent[-MOST_EMAILS][0])
+    return max([now, *(from_ms(at) + rules.apart for at in latest)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +208,8 @@ class _ProfileStep:
     emails: tuple[tuple[str, RelinkEmail], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
+    #: The email stands for the profile's last one, which nobody got.
+    instead: bool = False
 
 
 def _step(
@@ -155,12 +222,13 @@ def _step(
     now: datetime,
     rules: RelinkRules,
     undelivered: Collection[str],
+    may_at: datetime,
 ) -> _ProfileStep:
     """The first email, once more to another address, a reminder, an escalation, or nothing yet."""
     about, event_ids = profile.profile_id, [event.key.event_id for event in upcoming]
     obstacle = _obstacle(profile, address, rules)
     if obstacle:
-        if episode is not None:
+        if episode is not None and not is_postponed(episode):
             return _ProfileStep(episode)
         reason = OBSTACLES[obstacle]
         if obstacle is Obstacle.LINK_REFUSED:
@@ -171,6 +239,11 @@ def _step(
         begun = Episode(to_ms(now), 0, (), _keys(upcoming), obstacle)
         return _ProfileStep(begun, outcomes=(outcome,), notes=notes)
     mail_id = uuid4().hex
+    if (episode is None or not episode.mails) and now < may_at:
+        reason = "The user got as many emails as we send in a day, so this event starts before the next one."
+        begun = Episode(to_ms(now), 0, (), ())
+        soon = [event for event in found if event.starts_at is not None and event.starts_at < may_at]
+        return _ProfileStep(begun, notes={event.key: RelinkNote(late=reason) for event in soon})
     if episode is None or not episode.mails:
         email = _email(account, profile, address or "", upcoming, 0)
         outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
@@ -181,13 +254,15 @@ def _step(
         reminders = max(episode.mails - 1, _reminders_due(episode, rules, now))
         email = _email(account, profile, address or "", upcoming, 0)
         outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
-        return _ProfileStep(_reminded(episode, mail_id, reminders, upcoming), ((mail_id, email),), (outcome,))
+        return _ProfileStep(
+            _reminded(episode, mail_id, reminders, upcoming), ((mail_id, email),), (outcome,), instead=True
+        )
     due = next_reminder(episode, rules.reminders)
     if due is None:
         reason = "The user was asked to connect the profile again, and reminded, before this event came."
         new = [event for event in found if _key(event) not in episode.events]
         return _ProfileStep(episode, notes={event.key: RelinkNote(late=reason) for event in new})
-    if now < due:
+    if now < max(due, may_at):
         return _ProfileStep(episode)
     number = _reminders_due(episode, rules, now)
     email = _email(account, profile, address or "", upcoming, number)

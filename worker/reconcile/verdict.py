@@ -230,12 +230,21 @@ def conclude(
     pause = next_pause(interval_of(event), policy, notices_arrive=notices_arrive)
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
     draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at))
+    if event.was_closed and diagnosis.state is not State.CLOSED:
+        if judged.seen is None:
+            # Nothing shows that it is to happen after all: it stays closed until it was read.
+            after = replace(draft.after, last=event.last)
+            return _verdict(diagnosis, EventChange(judged.before, after))
+        draft.add_outcome(OutcomeType.REOPENED, {})
     if diagnosis.state is State.ASSIGNED:
         _add_assigned(draft, event)
     elif diagnosis.state is State.CLOSED:
-        draft.add_outcome(OutcomeType.CLOSED, {})
+        if not event.was_closed:
+            draft.add_outcome(OutcomeType.CLOSED, {})
     elif diagnosis.cause is Cause.PROVIDER_OUTAGE:
         draft.notify_once(OutcomeType.DELAYED, diagnosis.detail)
+        if diagnosis.remedy is Remedy.ESCALATE:
+            draft.escalate_once(" ".join(diagnosis.evidence), "overdue")
     elif diagnosis.remedy is Remedy.ESCALATE:
         draft.escalate_once(" ".join(diagnosis.evidence))
     if write:
@@ -246,9 +255,13 @@ def conclude(
     settled = diagnosis.state is not State.PENDING
     taken = judged.seen is not None
     change = EventChange(before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken)
+    return _verdict(diagnosis, change, _escalation(draft))
+
+
+def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation | None = None) -> Verdict:
     # Pack now, so that a failure counts against this event.
     _ = change.value
-    return Verdict(diagnosis, change, _escalation(draft))
+    return Verdict(diagnosis, change, escalation)
 
 
 def _add_assigned(draft: _Draft, event: TrackedEvent) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ import structlog
 
 from worker.bootstrap import THREADS, Services
 from worker.cronofy.errors import CronofyError, OutOfBudget
+from worker.diagnosis.model import Remedy, State
 from worker.ledger.leases import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.outage import why
@@ -136,8 +137,10 @@ def look_at_account(services: Services, sub: str) -> BatchResult:
 def reconcile_event(services: Services, sub: str, key: EventKey) -> dict[str, Any] | None:
     """Re-read, diagnose and act on one event now; returns the diagnosis, or None if it is not tracked.
 
-    A parked event is taken up again: even if it cannot be looked at now, it is due from now on.
+    A parked or closed event is taken up again: even if it cannot be looked at now, it is due from now on.
     """
+    if not services.ledger.account(sub).lost:
+        services.ledger.reopen(sub, key)
     stored = services.ledger.find_pending(sub, key)
     if stored and stored.event.parked:
         event = revived(stored.event, services.ledger.now(), services.settings.max_attempts)
@@ -165,11 +168,11 @@ class Explained:
 def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
     """Diagnose the event by a live read, changing nothing; None if it is not tracked.
 
-    An event that is settled, parked or of a lost account is answered from the ledger. So is one that cannot
-    be read at Cronofy now; the answer then says so.
+    An event that is assigned, parked or of a lost account is answered from the ledger. So is one that cannot
+    be read at Cronofy now; the answer then says so. A closed one that is to happen after all is taken up.
     """
     ledger = services.ledger
-    stored = ledger.find_pending(sub, key)
+    stored = ledger.find_pending(sub, key) or ledger.find_closed(sub, key)
     account = ledger.account(sub)
     if stored is None or account.lost or stored.event.parked:
         stored = stored or ledger.find(sub, key)
@@ -184,11 +187,15 @@ def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
         return recorded("Another look at this account is in progress.")
     try:
         present = next((s for s in lease.events if s.event.key == key), None)
+        if present is None and (closed := ledger.find_closed(sub, key)):
+            present = replace(closed, event=closed.event.reopened(lease.now))
         if present is None or lease.account.lost:
             # It was settled or untracked, or the account was lost, meanwhile.
             present = present or ledger.find(sub, key)
             return Explained(recorded_answer(sub, present.event, lease.account.lost)) if present else None
         diagnosis = services.looker.diagnose_only(lease, present)
+        if diagnosis.state is not State.CLOSED and diagnosis.remedy is not Remedy.CLOSE:
+            ledger.reopen(sub, key)
         return Explained(live_answer(sub, present.event, diagnosis), live=True)
     except CronofyError as error:
         return recorded(f"Not re-read: {error.reason}")

@@ -1,7 +1,8 @@
 -- Lease an account: the named one, or the ready one whose turn it is.
 -- ARGV: P, lease in ms, token, sub or '' for any, the data centres to take from
 -- Returns {} if none is ready, { ms } if someone else holds the named one for that much longer,
--- or { now, sub, account fields and values, event fields and values, notice fields and values, claims in a row }.
+-- or { now, sub, account fields and values, event fields and values, notice fields and values, claims in a row,
+-- fields and values of settled events that were closed as past within a day, the newest hundred }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
 
 -- The ready account whose turn comes first, and when that is.
@@ -38,6 +39,14 @@ else
     return { tonumber(expiry) - now }
   end
 end
+local closed = {}
+for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', past_key(sub), '+inf', now - DAY, 'LIMIT', 0, 100)) do
+  local value = redis.call('HGET', settled_key(sub), field)
+  if value then
+    closed[#closed + 1] = field
+    closed[#closed + 1] = value
+  end
+end
 displace(sub)
 redis.call('ZADD', LEASED, now + length, sub)
 redis.call('HSET', LEASES, sub, token)
@@ -48,4 +57,5 @@ return {
   redis.call('HGETALL', events_key(sub)),
   redis.call('HGETALL', notices_key(sub)),
   redis.call('HINCRBY', CLAIMS, sub, 1),
+  closed,
 }

@@ -3,12 +3,13 @@
 --   done       true ends the lease; false keeps it (an intent, recorded before a write)
 --   events     { field, next look and SHA-1 of the record as claimed, 'keep', 'settle' or 'drop', new value,
 --              outcomes, the notice that the look used ('' for none) or false if it left notices alone,
---              dead letter or false, { counter of how long it took, milliseconds } if settled or false }...
+--              dead letter or false, { counter of how long it took, milliseconds } if settled for the first time
+--              or false }...
 --   about      SHA-1 of the credentials that the change is about, if it is: if the account was connected again
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
 --   token      what is now known of the access token in them, if that changes
---   memo       of the account, if it changes
+--   memo, mailed   of the account, if they change
 --   check_channel  true to check its notification channel next
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
 --   mails      { id, encrypted message }...; cancel: ids of mails not to send any more
@@ -40,6 +41,7 @@ if change.token then
   redis.call('HSET', account, 'token', change.token)
 end
 if change.memo then redis.call('HSET', account, 'memo', change.memo) end
+if change.mailed then redis.call('HSET', account, 'mailed', change.mailed) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
 publish(change.outcomes)
 
@@ -66,10 +68,18 @@ for _, event in ipairs(change.events) do
     end
     if verb == 'settle' then
       settles = true
-      count(event[9][1], 1)
-      count('settle:ms', event[9][2])
+      if event[9] then
+        count(event[9][1], 1)
+        count('settle:ms', event[9][2])
+      end
       put_event(sub, field, nil, present)
       redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
+      local _, _, _, cause = header(value)
+      if cause == IN_PAST then
+        redis.call('ZADD', past_key(sub), now, field)
+        redis.call('ZREMRANGEBYSCORE', past_key(sub), '-inf', now - DAY)
+        redis.call('PEXPIRE', past_key(sub), DAY)
+      end
     else
       put_event(sub, field, verb == 'keep' and value or nil, present)
     end

@@ -9,21 +9,24 @@
 --                              the key of P:forgotten, sealed by the vault.
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
---                              the account), last_notice (when a notification was last about one of its events),
+--                              the account), mailed (packed: the relink emails of the last days, with the
+--                              episodes that ended), last_notice (when a notification was last about one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
 --                              the channel was last known to be as recorded), channel_due (when to check it;
 --                              absent if that happens only with the events), token (of an account whose
 --                              application gives its access tokens: SHA-1 of the credentials, when it
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
 --                              erasure (the channel over which its erasure was requested and reported).
---                              Written by connect; memo, standing and token by commit; credentials also by a
+--                              Written by connect; memo, mailed, standing and token by commit; credentials also by a
 --                              token refresh; last_notice by nudge; the channel fields by channel, check_channel
 --                              and commit, and by notification when one came over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
---                              value: HEADER .. packed record, deflated. Written by track and commit;
+--                              value: HEADER .. packed record, deflated. Written by track, reopen and commit;
 --                              nudge only brings the next look forward.
 --   P:settled:SUB      hash    assigned and closed events, in the same form; the header's next look is when
 --                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
+--   P:past:SUB         zset    the settled events that were closed as past within a day, by when: looks that read anyway
+--                              see whether one was moved to the future. Written by commit; a day.
 --   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by
 --                              the event's field. Written by nudge, removed by the next look's commit.
 --   P:heard:SUB        hash    when each notification about a pending event was first heard (packed: milliseconds by
@@ -79,6 +82,8 @@
 local P = ARGV[1]
 local HEADER = 25
 local FAR = 9e15
+-- The number of the cause `event_in_past`.
+local IN_PAST = 4
 -- The "next look" of a parked event, which has none and gets none from notifications.
 local PARKED = 9.1e15
 
@@ -90,6 +95,7 @@ end
 local function account_key(sub) return P .. ':account:' .. sub end
 local function events_key(sub) return P .. ':events:' .. sub end
 local function settled_key(sub) return P .. ':settled:' .. sub end
+local function past_key(sub) return P .. ':past:' .. sub end
 
 local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
 local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'

@@ -4,6 +4,7 @@ local replaced = put_event(sub, field, value)
 local next_look, start, tracked = header(value)
 redis.call('HDEL', notices_key(sub), field)
 redis.call('HDEL', settled_key(sub), field)
+redis.call('ZREM', past_key(sub), field)
 -- A new event can only bring the next look, the soonest start and the oldest event forward, so a bulk import need not
 -- reindex the whole account.
 if replaced then
