@@ -1,11 +1,14 @@
-"""Which profile may replace a removed one: only ever when exactly one fits."""
+"""Which profile may replace a removed one: the only one that fits, or the one that a person chose."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from worker.diagnosis.model import Profile
+from worker.diagnosis.model import Chosen, Profile, Profiles
+
+#: What a person may choose besides a profile: the calendar's own conferencing, or Cronofy's choice.
+WITHOUT_PROFILE = ("integrated", "default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +54,23 @@ def choose_replacement(
     if only in wrote:
         return Replacement(None, f"The only {kind}, {only}, was already tried on this event.", candidates)
     return Replacement(only, f"The account's only other {kind} is {only}.", candidates)
+
+
+def possible_choices(profiles: Profiles, calendar_id: str | None = None) -> tuple[str, ...]:
+    """What a person may choose now for events of the calendar, or of any calendar if that is None."""
+    connected = [profile.profile_id for profile in profiles.conferencing if profile.connected]
+    calendars = [c for c in profiles.calendars if calendar_id in (None, c.calendar_id)]
+    none_has_it = bool(calendars) and all(c.integrated_available is False for c in calendars)
+    return (*connected, *(each for each in WITHOUT_PROFILE if each != "integrated" or not none_has_it))
+
+
+def chosen_replacement(
+    chosen: Chosen, profiles: Profiles, calendar_id: str, wrote: Collection[str]
+) -> Replacement:
+    """The profile that a person chose, if it may be set now on an event that had `wrote` set already."""
+    to, possible = chosen.to_profile_id, possible_choices(profiles, calendar_id)
+    if to in wrote:
+        return Replacement(None, f"{chosen.by} chose {to}, which was already tried on this event.", possible)
+    if to not in possible:
+        return Replacement(None, f"{chosen.by} chose {to}, which is not available now.", possible)
+    return Replacement(to, f"{chosen.by} chose {to} instead.", possible)
