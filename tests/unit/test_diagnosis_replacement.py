@@ -62,6 +62,7 @@ DANA, LEE = "dana@example.org", "lee@example.org"
 LEE_FOR_DANA = f'named "{LEE}", while the removed one was named "{DANA}"'
 DANA_FOR_LEE = f'named "{DANA}", while the removed one was named "{LEE}"'
 NAMELESS = "which has no name"
+NEITHER = f"{NAMELESS}; the removed one's was never seen"
 NEVER_SEEN = "the removed one's name was never seen, and this"
 NOT_THE_EMAIL = f"{NEVER_SEEN} is not the account's email address"
 NO_EMAIL = f"{NEVER_SEEN} is not known to be the account's email address"
@@ -83,9 +84,9 @@ NO_EMAIL = f"{NEVER_SEEN} is not known to be the account's email address"
         ("never seen, another email", None, DANA, LEE, f'named "{LEE}"; {NOT_THE_EMAIL}'),
         ("never seen, a name that is no email", None, DANA, "Dana", f'named "Dana"; {NOT_THE_EMAIL}'),
         ("never seen, and no email", None, None, DANA, f'named "{DANA}"; {NO_EMAIL}'),
-        ("neither has a name", None, DANA, None, f"{NAMELESS}; {NOT_THE_EMAIL}"),
-        ("nothing is known", None, None, None, f"{NAMELESS}; {NO_EMAIL}"),
-        ("blank all over", " ", "", " ", f"{NAMELESS}; {NO_EMAIL}"),
+        ("neither has a name", None, DANA, None, NEITHER),
+        ("nothing is known", None, None, None, NEITHER),
+        ("blank all over", " ", " ", " ", NEITHER),
         (
             "a long name",
             "d" * 101,

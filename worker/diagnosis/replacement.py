@@ -70,7 +70,9 @@ def _doubt(request: Request, candidate: Profile) -> str | None:
     called = f'named "{_shown(name)}"' if name else "which has no name"
     if removed:
         return f'{called}, while the removed one was named "{_shown(removed)}"'
-    known = "is not known to be" if not email else "is not"
+    if not name:
+        return f"{called}; the removed one's was never seen"
+    known = "is not" if email else "is not known to be"
     return f"{called}; the removed one's name was never seen, and this {known} the account's email address"
 
 
