@@ -132,13 +132,10 @@ def _named_profile(
         evidence.append("UserInfo lists no conferencing profiles for this account.")
     if notified:
         evidence.append("Cronofy notified us that the profile is missing.")
-    chosen = request.chosen
     replacement = (
-        chosen_replacement(chosen, profiles, request.calendar_id, request.wrote)
-        if chosen
-        else choose_replacement(
-            request.provider_name, profiles.conferencing, request.wrote, policy.replacement
-        )
+        chosen_replacement(request.chosen, request, profiles)
+        if request.chosen
+        else choose_replacement(request, profiles.conferencing, policy.replacement)
     )
     evidence.append(replacement.reason)
     return _pending(
@@ -149,7 +146,7 @@ def _named_profile(
         profile_id=profile_id,
         to_profile_id=replacement.profile_id,
         candidates=list(replacement.candidates),
-        chosen_by=chosen.by if chosen else None,
+        chosen_by=request.chosen.by if request.chosen else None,
     )
 
 

@@ -101,6 +101,8 @@ class Request:
     ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the
     later of `track` and `created`, or a later change of the profile or its connection. `wrote` has the
     profiles we already set on this event; `chosen` is what a person wants instead of `profile_id`.
+    `profile_name` is what UserInfo last named the requested profile, or None if no look ever saw it;
+    `account_email` is what the application gave with the account.
     """
 
     profile_id: str | None
@@ -111,6 +113,8 @@ class Request:
     wrote: frozenset[str] = frozenset()
     notice: Notice | None = None
     chosen: Chosen | None = None
+    profile_name: str | None = None
+    account_email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class Change:
 
     events: Sequence[EventChange] = ()
     memo: Memo | None = None
+    profile_names: Mapping[str, str] | None = None
     mailed: Mailed | None = None
     #: All that stand, if they change.
     choices: Sequence[Choice] | None = None

@@ -361,6 +361,8 @@ class Account:
     email: str | None = None
     name: str | None = None
     memo: Memo = Memo()
+    #: profile_id -> the latest name of every conferencing profile ever listed with one. Personal data.
+    profile_names: Mapping[str, str] = field(default_factory=dict, repr=False)
     mailed: Mailed = Mailed()
     #: At most one about each profile, and one about each profile of each event.
     choices: tuple[Choice, ...] = ()

@@ -97,7 +97,7 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
     if event.waits_for in back:
         event = event.asked_again(now)
     choice = lease.account.choice_about(event)
-    diagnosis = _diagnose(event, sighting, profiles, lease.account, now, policy)
+    diagnosis = _diagnose(event, sighting, profiles, lease.account, choice, now, policy)
     return Judged(stored, event, diagnosis, seen, _notices_arrive(lease.account, now), choice)
 
 
@@ -117,13 +117,16 @@ def _diagnose(
     sighting: Seen | Missing,
     profiles: Profiles | None,
     account: Account,
+    choice: Choice | None,
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
-    request, choice = event.request, account.choice_about(event)
-    if request.provider_name is None and request.profile_id is not None:
-        # We still know the provider of a profile that was listed once and is gone.
-        request = replace(request, provider_name=account.memo.providers.get(request.profile_id))
+    request = replace(event.request, account_email=account.email)
+    if request.profile_id is not None:
+        # We still know the provider and the name of a profile that was listed once and is gone.
+        provider_name = request.provider_name or account.memo.providers.get(request.profile_id)
+        name = account.profile_names.get(request.profile_id)
+        request = replace(request, provider_name=provider_name, profile_name=name)
     if choice:
         request = replace(request, chosen=Chosen(choice.to_profile_id, choice.by))
     return diagnose(request, Observation(sighting, profiles), now, policy)
