@@ -34,7 +34,16 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Cause, Missing, Observation, Profiles, Request, TokenOwed, Unauthorized
+from worker.diagnosis.model import (
+    Cause,
+    Chosen,
+    Missing,
+    Observation,
+    Profiles,
+    Request,
+    TokenOwed,
+    Unauthorized,
+)
 
 README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
 
@@ -47,6 +56,7 @@ OFF = userinfo(calendars=(calendar(integrated=False),))
 OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", provider="google")),))
 SOON = seen(at(NOW + 30 * MINUTE))
 TRIED = request(wrote=frozenset({"pro_b"}))
+CHOSEN = request(chosen=Chosen("pro_c", "Dana"))
 FAILING, NO_URL, NO_PROFILE = (
     request(notice=failing(subtype)) for subtype in (None, "missing_meeting_url", "profile_missing")
 )
@@ -85,6 +95,7 @@ SITUATIONS = (
     Situation("its profile is not in UserInfo; two others fit", request(), seen(), TWO),
     Situation("its profile is not in UserInfo; none fits", request(), seen(), NONE_LEFT),
     Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),
+    Situation("its profile is not in UserInfo; two others fit, and a person chose one", CHOSEN, seen(), TWO),
     Situation("UserInfo lists no conferencing profiles at all", request(), seen(), userinfo(listed=False)),
     Situation("`conferencing_failing` was notified, without a subtype", FAILING, seen(), CONNECTED),
     Situation(
