@@ -120,15 +120,16 @@ def _between(effects: Sequence[str], glitch: Glitch, begins: Collection[str], en
 
 
 def _sample(glitches: Sequence[Glitch], effects: Sequence[str], dice: random.Random) -> list[Glitch]:
-    """The first, the last, those after each call, email, commit and publish, and some others.
+    """The first, the last, those after the first of each call, email, commit and publish, and some others.
 
     What happens before a side effect is nearly always what happens after the one before it.
     """
     key = ("HTTP", "SMTP data", "Redis commit", "Redis finish_mail", f"publish {OUTCOME_TASK}")
+    firsts = {effects.index(name) + 1 for name in effects if name.startswith(key)}
     return [
         glitch
         for glitch in glitches
         if glitch.number in (1, len(effects))
-        or (glitch.after and effects[glitch.number - 1].startswith(key))
-        or dice.random() < 0.05
+        or (glitch.after and glitch.number in firsts)
+        or dice.random() < 0.04
     ]

@@ -61,8 +61,8 @@ class Worker(worker.Worker):
 
     def _ask(self, sig: str, how: str, **_: Any) -> None:
         self._asked = True
-        log.info("worker.ending", signal=sig, how=how.lower())
         self._limit()
+        log.info("worker.ending", signal=sig, how=how.lower())
 
     def _limit(self) -> None:
         """Bound the time that the end takes from now on, even if the loop or a process of the pool hangs.
