@@ -38,7 +38,9 @@ class Host:
 
     def becomes(self, role: str, code: int) -> None:
         """Wait until the probe has this exit code."""
-        wait_until(lambda: self.check(role)[0] == code, STALE + 30, 0.5, what=f"{code} of the probe of {role}")
+        wait_until(
+            lambda: self.check(role)[0] == code, STALE + 30, 0.5, what=f"{code} of the probe of {role}"
+        )
 
 
 @pytest.fixture(scope="module")
