@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": "events",
     "status": "inspection",
     "doctor": "inspection",
+    "probe": "probing",
     "healthcheck": "health",
     "dead-letters": "dead_letter_group",
     "pause": "steering",
