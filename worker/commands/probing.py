@@ -90,12 +90,9 @@ def _survey(
         if target is None:
             raise CannotProbe("UserInfo lists no calendar that can be written: add --reads-only.")
         if not yes:
-            what = (
-                f'Make the event "{SUMMARY}", {DAYS_AHEAD} days ahead and without attendees, in the calendar '
-            )
-            click.confirm(
-                what + shown(f'"{target[1]}" ({target[0]}), and delete it again'), abort=True, err=True
-            )
+            place = shown(f'"{target[1]}" ({target[0]})')
+            what = f'Make the event "{SUMMARY}", {DAYS_AHEAD} days ahead, without attendees, in {place}'
+            click.confirm(f"{what}, and delete it again", abort=True, err=True)
     today = datetime.now(UTC).date()
     say("Reading…", err=True)
     survey, replies = survey_reads(asking, sub, account, target[0] if target else None, today)

@@ -1,4 +1,4 @@
-"""How the probe asks Cronofy: with the account's stored tokens and the fleet's budget, or with a given token."""
+"""How the probe asks: with the account's stored tokens and the fleet's budget, or with a given token."""
 
 from __future__ import annotations
 

@@ -33,18 +33,18 @@ BY_HAND: tuple[ByHand, ...] = (
     ByHand(
         "§3",
         "What a read shows after profile_missing, and of an event in the past",
-        "As a test user, ask for a Zoom profile during an outage of it or with a lapsed login, remove the profile, "
-        "and read; write an event that began an hour ago with a conferencing block, and read.",
+        "As a test user, ask for a profile whose login has lapsed, remove it, and read; write an event that began "
+        "an hour ago with a conferencing block, and read.",
     ),
     ByHand(
         "§3",
         "How often and for how long Cronofy retries",
-        "Let a test user's profile lapse, write an event with both interactions, and note when callbacks come.",
+        "Let a test user's profile lapse, write an event with both interactions, note when callbacks come.",
     ),
     ByHand(
         "§3",
         "Whether another profile on a pending event makes two meetings",
-        "Set a second Zoom profile on an event that pends for the first, reconnect both, and look into both Zooms.",
+        "Set a second profile on an event that pends for the first, reconnect both, look into both services.",
     ),
     ByHand(
         "§4",
@@ -64,17 +64,17 @@ BY_HAND: tuple[ByHand, ...] = (
     ByHand(
         "§6c",
         "When a channel's deliveries are repeated, and what a 410 does",
-        "Point a channel at an address that answers 503, then one that answers 410; note the times, list channels.",
+        "Point a channel at an address that answers 503, then 410; note the times, and list the channels.",
     ),
     ByHand(
         "§7",
-        "Whether revoking a calendar profile removes conferencing profiles, and what calls on its calendar then give",
+        "Whether revoking a calendar profile removes conferencing ones, and what its calendar then gives",
         "Revoke a test user's calendar profile; read UserInfo, and events narrowed to its calendar.",
     ),
     ByHand(
         "§7",
         "Whether a removed profile gets its id back, and how soon UserInfo shows a reconnected one",
-        "Remove a test user's Zoom and authorise it again, then lapse and relink it; read UserInfo each second.",
+        "Remove a test user's Zoom and authorise it again; let it lapse and relink it; read UserInfo.",
     ),
     ByHand(
         "§8",
@@ -84,6 +84,6 @@ BY_HAND: tuple[ByHand, ...] = (
     ByHand(
         "§9",
         "Conferencing for all-day and recurring events, and for free/busy accounts",
-        "Write each as a test user with profile_id default, and read it until it is assigned or an hour has passed.",
+        "Write each as a test user with profile_id default, and read it until it is assigned, for an hour.",
     ),
 )

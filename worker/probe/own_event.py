@@ -9,6 +9,8 @@ from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
+from redis.exceptions import RedisError
+
 from worker.cronofy.errors import CronofyError
 from worker.probe.asking import Asking, Reply, ask
 from worker.probe.reads import LOCALIZED, OWN, OWN_EVENT, UTC_ZONE, as_it_is, flags
@@ -96,8 +98,8 @@ class OwnEvent:
         while not self.deleted:
             try:
                 reply = self._delete()
-            except CronofyError as error:
-                reply = Reply(0, failed=error.reason)
+            except (CronofyError, RedisError) as error:
+                reply = Reply(0, failed=str(error))
             self.replies["delete"] = reply
             # 404 too: the calendar itself is gone.
             self.deleted = not reply.failed and (reply.status < 300 or reply.status in (404, 410))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from worker.probe.finding import Question, Record, Unsettled
@@ -118,18 +117,6 @@ def _zone(record: Record) -> tuple[str, str]:
 def _tzid(event: dict[str, Any]) -> Any:
     start = event.get("start")
     return start.get("tzid") if isinstance(start, dict) else None
-
-
-def _plain_times(record: Record) -> tuple[str, str]:
-    start = record.own("plain times").get("start")
-    if not isinstance(start, str):
-        return "object", f"Fields: {names(start) if isinstance(start, dict) else text(type(start).__name__)}."
-    try:
-        offset = datetime.fromisoformat(start).utcoffset()
-    except ValueError:
-        return "other", "It cannot be read as a time."
-    word = "no zone" if offset is None else "local" if offset else "utc"
-    return word, f"Written in {ZONE}."
 
 
 def _block_omitted(record: Record) -> tuple[str, str]:
@@ -290,7 +277,7 @@ OWN_EVENT: tuple[Question, ...] = (
         "update.zone",
         "§4",
         "Does an update in UTC without a zone change the event's zone?",
-        "It does, so the zone is sent as read.",
+        "It may, so the zone is sent as read.",
         _zone,
     ),
     _question(
@@ -339,13 +326,6 @@ OWN_EVENT: tuple[Question, ...] = (
         "Does the profile id none remove the conference?",
         "Unknown, so it is never sent.",
         _none,
-    ),
-    _question(
-        "events.plain_times",
-        "§2",
-        "How is a time in another zone shown without localized_times?",
-        "Not read so.",
-        _plain_times,
     ),
     _question(
         "events.managed_window",

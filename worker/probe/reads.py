@@ -191,35 +191,42 @@ def _email(record: Record) -> tuple[str, str]:
 
 def _all_day(record: Record) -> tuple[str, str]:
     starts = [event.get("start") for event in record.events("events")]
-    days = [each for each in starts if isinstance(each, str) and len(each) == 10]
-    others = [each for each in starts if not isinstance(each, str)]
-    if others:
-        return "other", f"{amount(len(others), 'start')} of {len(starts)} not a string."
+    days = [each for each in starts if _is_date(each)]
     if not days:
-        raise Unsettled(f"None of {amount(len(starts), 'event')} on the first page is all-day.")
+        raise Unsettled(f"None of {amount(len(starts), 'event')} on the first page begins with a date.")
     return "date", f"{amount(len(days), 'start')} of {len(starts)} on the first page."
 
 
 def _times(record: Record) -> tuple[str, str]:
-    starts = [event.get("start") for event in record.events("events")]
-    times = [each for each in starts if isinstance(each, str) and len(each) > 10]
+    times = [each for each in _starts(record, "events", "plain times") if not _is_date(each)]
     if not times:
-        raise Unsettled("The first page has no event with a time.")
+        raise Unsettled("The reads have no event with a time.")
+    if not all(isinstance(each, str) for each in times):
+        return "other", "Not all are strings."
     utc = sum(each.endswith("Z") for each in times)
     word = "utc" if utc == len(times) else "local" if not utc else "mixed"
     return word, f"{utc} of {amount(len(times), 'start')} end in Z."
 
 
 def _localized(record: Record) -> tuple[str, str]:
-    starts = [event.get("start") for event in record.events("localized")]
-    timed = [each for each in starts if not (isinstance(each, str) and len(each) == 10)]
+    timed = [each for each in _starts(record, "localized", "pending") if not _is_date(each)]
     if not timed:
-        raise Unsettled("The first page has no event with a time.")
+        raise Unsettled("The reads have no event with a time.")
     objects = [each for each in timed if isinstance(each, dict) and "time" in each and "tzid" in each]
     word = "objects" if len(objects) == len(timed) else "some" if objects else "strings"
     zones = {str(each["tzid"]) for each in objects}
     what = f"{len(objects)} of {amount(len(timed), 'start')} have time and tzid"
     return word, f"{what}, in {amount(len(zones), 'zone')}."
+
+
+def _starts(record: Record, name: str, own: str) -> list[Any]:
+    """The starts in a read, and in one of the probe's own event."""
+    events = record.events(name) + (record.events(own) if own in record.replies else [])
+    return [event.get("start") for event in events]
+
+
+def _is_date(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 10
 
 
 def _series(record: Record) -> tuple[str, str]:
@@ -342,10 +349,11 @@ def _found(record: Record, unknown: int, known: int) -> tuple[str, str]:
 
 def _statuses(reply: Reply) -> list[int]:
     entries = reply.body.get("batch") if isinstance(reply.body, dict) else None
-    statuses = [entry.get("status") for entry in entries_of(entries)]
-    if len(statuses) != 3 or not all(isinstance(each, int) for each in statuses):
+    found = [entry.get("status") for entry in entries_of(entries)]
+    statuses = [each for each in found if isinstance(each, int)]
+    if len(statuses) != len(found) or len(found) != 3:
         raise Unsettled(f"The batch was answered {reply.status}, without a status for each entry.")
-    return [int(each) for each in statuses]
+    return statuses
 
 
 def _batch_status(record: Record) -> tuple[str, str]:

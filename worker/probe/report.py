@@ -16,7 +16,7 @@ from worker.text.amounts import amount
 
 
 def show(survey: Survey, console: Console) -> None:
-    """Each question with its answer, what the program assumes, and the evidence; then what is left to people."""
+    """Each question with answer, assumption and evidence; then what is left to people."""
     for finding in survey.findings:
         _print(
             console, f"{finding.word:<16} {finding.question.section} {finding.question.asks}", _style(finding)

@@ -32,7 +32,7 @@ class Account:
     writable: tuple[tuple[str, str], ...]
 
     def calendar(self, wanted: str | None) -> tuple[str, str] | None:
-        """The named calendar, else the first, with its name; CannotProbe if the named one cannot be written."""
+        """The named calendar, else the first, with its name; CannotProbe if that one cannot be written."""
         if wanted is None:
             return self.writable[0] if self.writable else None
         for calendar_id, name in self.writable:
@@ -143,8 +143,8 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
 def leftover(calendar_id: str, event_id: str) -> str:
     """What to say of an event that could not be deleted."""
     return (
-        f"The probe's event could not be deleted. Delete it by hand: event {event_id} in calendar {calendar_id}, "
-        "in the calendar itself or by Delete Event."
+        "The probe's event could not be deleted. Delete it by hand, in the calendar itself or by Delete Event: "
+        f"event {event_id} in calendar {calendar_id}."
     )
 
 
