@@ -33,8 +33,8 @@ BY_HAND: tuple[ByHand, ...] = (
     ByHand(
         "§3",
         "What a read shows after profile_missing, and of an event in the past",
-        "As a test user, ask for a profile whose login has lapsed, remove it, and read; write an event that began "
-        "an hour ago with a conferencing block, and read.",
+        "As a test user, ask for a profile whose login has lapsed, remove it, and read; write an event that "
+        "began an hour ago with a conferencing block, and read.",
     ),
     ByHand(
         "§3",

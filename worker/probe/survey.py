@@ -143,7 +143,7 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
 def leftover(calendar_id: str, event_id: str) -> str:
     """What to say of an event that could not be deleted."""
     return (
-        "The probe's event could not be deleted. Delete it by hand, in the calendar itself or by Delete Event: "
+        "The probe's event could not be deleted. Delete it by hand, in the calendar or by Delete Event: "
         f"event {event_id} in calendar {calendar_id}."
     )
 
