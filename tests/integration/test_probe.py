@@ -21,6 +21,7 @@ from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker.cli import cli, main
 from worker.cronofy.errors import OutOfBudget
+from worker.probe import own_event
 from worker.probe.asking import Pace
 from worker.probe.own_event import SUMMARY
 from worker.probe.own_questions import OWN_EVENT
@@ -204,6 +205,30 @@ def test_an_event_that_cannot_be_deleted_is_named(prober: Prober, tmp_path: Path
     [event_id] = prober.standing()
     assert f"event {event_id} in calendar cal_Ab@Cd_1" in complaint
     assert child.returncode == 130
+
+
+def test_an_event_that_is_still_shown_is_named(prober: Prober, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion that is accepted and not carried out; the exit code is 1."""
+    monkeypatch.setattr(own_event, "VISIBLE_SECONDS", 1.0)
+    prober.control.add_fault("status", match={"method": "DELETE"}, status=202)
+
+    ran = prober.run("--json")
+
+    [event_id] = prober.standing()
+    left = {"calendar_id": "cal_Ab@Cd_1", "event_id": event_id}
+    assert (ran.exit_code, json.loads(ran.stdout)["left_over"]) == (1, left)
+    assert f"event {event_id} in calendar cal_Ab@Cd_1" in ran.stderr
+
+
+def test_a_dry_run_makes_no_event(
+    prober: Prober, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reads are allowed, if they are asked for."""
+    monkeypatch.setenv("RECONCILER_DRY_RUN", "true")
+
+    assert _main(monkeypatch, prober, *prober.arguments[1:]) == 1
+    assert "--reads-only" in capsys.readouterr().err
+    assert prober.control.writes() == []
 
 
 def _begun(prober: Prober, home: Path) -> subprocess.Popen[str]:

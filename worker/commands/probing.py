@@ -33,7 +33,13 @@ SOME_OPEN = 3
 @click.argument("sub")
 @click.option("--calendar", help="Where the probe's own event goes; by default the primary calendar.")
 @click.option("--profile", default="default", show_default=True, help="What that event asks for.")
-@click.option("--wait", default=120.0, show_default=True, help="Seconds to wait for its conference.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=120.0,
+    show_default=True,
+    help="Seconds to wait for its conference.",
+)
 @click.option("--reads-only", is_flag=True, help="Make no event.")
 @click.option("--yes", is_flag=True, help="Do not ask; needs --calendar.")
 @click.option("--access-token-file", type=click.File(), help="Use the token in this file, and no ledger.")
@@ -60,7 +66,7 @@ def probe(
     if not reads_only and not yes and not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on: add --yes and --calendar, or --reads-only.")
     try:
-        asking = _given(access_token_file, data_center) if access_token_file else _stored(sub)
+        asking = _asking(sub, access_token_file, data_center, event=not reads_only)
         try:
             survey = _survey(asking, sub, calendar, profile, wait, event=not reads_only, yes=yes)
         finally:
@@ -102,10 +108,16 @@ def _survey(
     return survey_event(sub, own, replies)
 
 
-def _stored(sub: str) -> Asking:
-    settings = settings_of_command()
+def _asking(sub: str, token_file: TextIO | None, data_center: str, *, event: bool) -> Asking:
+    settings = load_settings() if token_file else settings_of_command()
+    if settings.dry_run and event:
+        raise SettingsError("RECONCILER_DRY_RUN is set, so no event is made: add --reads-only.")
     # What the client logs is no answer.
     configure_logging(settings.model_copy(update={"log_level": "error"}))
+    return _given(settings, token_file, data_center) if token_file else _stored(settings, sub)
+
+
+def _stored(settings: Settings, sub: str) -> Asking:
     services = bootstrap(settings)
     ledger = services.ledger
     reason = None
@@ -121,9 +133,7 @@ def _stored(sub: str) -> Asking:
     return Stored(services, sub)
 
 
-def _given(file: TextIO, data_center: str) -> Asking:
-    settings: Settings = load_settings()
-    configure_logging(settings.model_copy(update={"log_level": "error"}))
+def _given(settings: Settings, file: TextIO, data_center: str) -> Asking:
     token = file.read(10_000).strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError("The file of --access-token-file must have one access token, and nothing else.")

@@ -50,12 +50,16 @@ class OwnEvent:
     replies: dict[str, Reply] = field(default_factory=dict)
     #: The deletion was accepted, or there is nothing to delete.
     deleted: bool = True
+    _delete_tried: bool = False
     _step: int = 1
 
     def check_deletable(self) -> None:
-        """NotMade if Cronofy would not let us delete the event again: tried while there is none."""
+        """NotMade if Cronofy would not let us delete the event again: tried while there is none.
+
+        404 and 422 may say just that.
+        """
         reply = self._delete()
-        if reply.failed or reply.status >= 300:
+        if reply.failed or (reply.status >= 300 and reply.status not in (404, 410, 422)):
             said = reply.failed or f"answered {reply.status}"
             raise NotMade(f"No event was made, since a deletion is not accepted on that calendar ({said}).")
 
@@ -91,26 +95,28 @@ class OwnEvent:
         }
 
     def delete(self) -> None:
-        """Delete the event, and see that it is gone; tried for a while, whatever comes in between."""
-        if self.deleted:
+        """Delete the event: tried once, for a while, whatever comes in between."""
+        if self.deleted or self._delete_tried:
             return
+        self._delete_tried = True
+        create = self.replies.get("create")
+        refused = create is not None and not create.failed and create.status >= 300
         end = time.monotonic() + DELETING_SECONDS
-        while not self.deleted:
+        while True:
             try:
                 reply = self._delete()
             except (CronofyError, RedisError) as error:
                 reply = Reply(0, failed=str(error))
-            self.replies["delete"] = reply
-            # 404 too: the calendar itself is gone.
-            self.deleted = not reply.failed and (reply.status < 300 or reply.status in (404, 410))
-            if not self.deleted:
-                if time.monotonic() > end or 400 <= reply.status < 500:
-                    return
-                time.sleep(1.0)
+            # 404 if there is nothing; but a write that was accepted may come to be later.
+            gone = reply.status < 300 or (reply.status in (404, 410) and refused)
+            self.deleted = not reply.failed and gone
+            if self.deleted or reply.status in (400, 403, 422) or time.monotonic() > end:
+                return
+            time.sleep(1.0)
 
     def see_deleted(self) -> None:
-        """What reads show once it is deleted."""
-        self._wait("gone", lambda event: event is None, VISIBLE_SECONDS)
+        """What reads show once it is deleted; if they still show it, it is not."""
+        self.deleted = self._wait("gone", lambda event: event is None, VISIBLE_SECONDS)
         self.replies["deleted"] = self._read(("include_deleted", "true"))
 
     # -- steps --------------------------------------------------------------------------------------

@@ -128,8 +128,10 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
                 own.delete()
                 if not own.deleted:
                     own.say(leftover(own.calendar_id, own.event_id))
-            if own.deleted and not trouble:
+            if own.deleted and not trouble and not stop.asked:
                 own.see_deleted()
+                if not own.deleted:
+                    own.say(leftover(own.calendar_id, own.event_id))
     except CronofyError as error:
         own.say(error.reason)
     if stop.asked:
@@ -143,7 +145,7 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
 def leftover(calendar_id: str, event_id: str) -> str:
     """What to say of an event that could not be deleted."""
     return (
-        "The probe's event could not be deleted. Delete it by hand, in the calendar or by Delete Event: "
+        "The probe's event could not be deleted, or is still shown. Delete it by hand, in the calendar: "
         f"event {event_id} in calendar {calendar_id}."
     )
 
