@@ -109,6 +109,17 @@ def test_what_the_sandbox_can_say_is_answered_and_nothing_is_left(prober: Prober
     assert first["start"]["time"][:10] > f"{datetime.now(UTC) + timedelta(days=50):%Y-%m-%d}"
 
 
+def test_an_account_that_shows_everything_leaves_no_question_open(prober: Prober) -> None:
+    """The exit code is 0. What differs from what is assumed is marked, here the relink links' host."""
+    prober.control.set_settings(page_size=3, event_fields={"recurring": True})
+
+    ran = prober.run()
+
+    assert (ran.exit_code, "1 not as assumed, 0 open." in ran.stdout) == (0, True)
+    [marked] = [line for line in ran.stdout.splitlines() if line.endswith("NOT SO.")]
+    assert "https at cronofy.com" in marked
+
+
 def test_nothing_secret_or_private_is_printed(prober: Prober) -> None:
     """No token, relink URL or address of a person, and no title of anybody's event."""
     account = prober.control.account(prober.sub)
@@ -177,14 +188,16 @@ def test_no_event_is_made_that_could_not_be_deleted(prober: Prober) -> None:
     assert (ran.exit_code, json.loads(ran.stdout)["left_over"]) == (3, None)
 
 
-@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGHUP])
 def test_a_probe_that_is_stopped_deletes_its_event(
     prober: Prober, tmp_path: Path, way: signal.Signals
 ) -> None:
-    """While it waits for the conference; the exit code is 130."""
+    """In the middle of a call, whose connection is lost with it; the exit code is 130."""
     prober.control.set_settings(generation_seconds=3600)
     with _begun(prober, tmp_path) as child:
         wait_until(prober.made, timeout=30)
+        prober.control.add_fault("hang", match={"method": "GET", "path_prefix": "/v1/events"})
+        wait_until(lambda: prober.control.requests()[-1]["status"] == 0, timeout=30)
         child.send_signal(way)
         _, complaint = child.communicate(timeout=30)
 

@@ -138,4 +138,5 @@ def _given(settings: Settings, file: TextIO, data_center: str) -> Asking:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError("The file of --access-token-file must have one access token, and nothing else.")
     origin = origin_of(settings.cronofy_api_url, data_center)
-    return Given(HttpClient(settings.http_timeout, connections=1), origin, token, settings.http_timeout)
+    # One that a signal breaks off stays lost to the pool: the deletion needs another.
+    return Given(HttpClient(settings.http_timeout, connections=8), origin, token, settings.http_timeout)
