@@ -27,6 +27,7 @@ COMMANDS = {
     "untrack": "events",
     "forget": "events",
     "explain": "events",
+    "choose": "choosing",
     "status": "inspection",
     "doctor": "inspection",
     "probe": "probing",
