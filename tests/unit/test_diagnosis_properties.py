@@ -159,3 +159,15 @@ def test_relinks_only_what_is_disconnected(
     elif found.remedy is Remedy.RELINK_EMAIL:
         known = observation.profiles.listed_anywhere
         assert any(p.profile_id == found.detail["profile_id"] and not p.connected for p in known)
+
+
+@given(requests, st.one_of(st.none(), userinfos), policies)
+@many
+def test_nothing_is_gone_unless_its_calendar_is_connected(
+    request: Request, profiles: Profiles | None, policy: Policy
+) -> None:
+    """A read that does not show an event proves nothing by itself."""
+    found = diagnose(request, Observation(Missing(), profiles), NOW, policy)
+
+    calendar = profiles.calendar(CALENDAR) if profiles else None
+    assert (found.cause is Cause.EVENT_GONE) == (calendar is not None and calendar.profile.connected)

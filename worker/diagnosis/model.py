@@ -153,6 +153,8 @@ class Profile:
     name: str | None
     connected: bool
     relink_url: str | None = field(default=None, repr=False)
+    #: The profile of a calendar, not of a conferencing service.
+    is_calendar: bool = False
 
 
 @dataclass(frozen=True, slots=True)

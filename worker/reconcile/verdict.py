@@ -91,7 +91,8 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.noticed(*unpack_notice(notice))
     if seen:
         event = event.saw(seen, now)
-    if event.waits_for in back:
+    if event.waits_for in back or (seen and event.lacks_calendar and event.waits_for is None):
+        # The second: its calendar, which UserInfo did not list, is read again.
         event = event.asked_again(now)
     diagnosis = _diagnose(event, sighting, profiles, lease.account.memo, now, policy)
     return Judged(stored, event, diagnosis, seen, notices_arrive=_notices_arrive(lease.account, now))
