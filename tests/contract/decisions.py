@@ -79,6 +79,12 @@ SITUATIONS = (
         HOME,
     ),
     Situation(
+        "the same, but its calendar was connected again less than GRACE ago",
+        request(lacked_calendar=True),
+        Missing(),
+        HOME,
+    ),
+    Situation(
         "the same, but its calendar's profile is disconnected, and by its record its start has passed",
         request(start=at(NOW - MINUTE)),
         Missing(),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from sandbox.server import RunningSandbox
@@ -227,6 +230,32 @@ def test_a_revoked_calendar_is_escalated_once_until_it_is_connected_again(begin:
     after = world.stored().event
     assert (after.asked_at > before.asked_at, after.notified) == (True, ())
     assert world.types() == ["escalated"]
+
+
+@pytest.mark.parametrize("gone", ["removed", "disconnected"])
+def test_an_event_is_not_gone_the_moment_its_calendar_is_connected_again(begin: Begin, gone: str) -> None:
+    """Reads may lag behind: only after the grace, counted from then, is it gone."""
+    world = begin()
+    home = world.account["calendar_profiles"][0]["profile_id"]
+    world.track(write=False)
+    if gone == "removed":
+        world.control.remove_profile(world.sub, home)
+    else:
+        world.control.disconnect_profile(world.sub, home)
+    assert world.look()["cause"] == "credentials_expired"
+
+    if gone == "removed":
+        world.control.add_calendar_profile(world.sub, calendars=[{"calendar_id": world.calendar_id}])
+    else:
+        world.control.reconnect_profile(world.sub, home)
+    first, second = world.look(), world.look()
+
+    assert [(a["state"], a["cause"]) for a in (first, second)] == [("pending", "generating")] * 2
+    assert "closed" not in world.types()
+    looker = world.services.looker
+    policy = replace(looker.policy, grace=timedelta(0))
+    world.services = replace(world.services, looker=replace(looker, policy=policy))
+    assert world.look()["cause"] == "event_gone"
 
 
 def test_no_event_is_gone_while_userinfo_fails(begin: Begin) -> None:

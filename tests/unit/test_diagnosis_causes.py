@@ -51,6 +51,7 @@ from worker.diagnosis.model import (
 )
 from worker.diagnosis.times import parse_event_time
 
+GRACE = 2 * MINUTE
 CERTAIN, LIKELY = Certainty.CERTAIN, Certainty.LIKELY
 
 
@@ -155,6 +156,7 @@ def calendar_lapsed(provider: str = "google") -> Want:
 
 
 UNLISTED = Want(Cause.CREDENTIALS_EXPIRED, LIKELY, Remedy.ESCALATE, {"calendar_id": CALENDAR})
+LATE_READ = replace(generating(LIKELY), detail={"calendar_id": CALENDAR})
 ALL_LAPSED = userinfo(lapsed(), calendars=CALENDAR_LAPSED.calendars)
 NO_CALENDAR_LINK = userinfo(
     calendars=(calendar(replace(lapsed("pro_google", "google"), relink_url=None)),),
@@ -171,6 +173,13 @@ AHEAD = request(start=at(NOW + TICK))
             "connected, though its own profile is not",
             AHEAD,
             userinfo(lapsed(), calendars=HOME.calendars),
+            gone(LIKELY),
+        ),
+        ("connected again just now", replace(AHEAD, lacked_calendar=True), HOME, LATE_READ),
+        (
+            "connected again, at GRACE",
+            replace(AHEAD, lacked_calendar=True, asked_at=NOW - GRACE),
+            HOME,
             gone(LIKELY),
         ),
         ("calendar disconnected", AHEAD, CALENDAR_LAPSED, calendar_lapsed()),
@@ -260,9 +269,6 @@ def test_ends_of_time(text: str, tzid: str | None) -> None:
     found = diagnose(request(start=start), Observation(Seen(start, None), CONNECTED), NOW, POLICY)
 
     assert found.cause is (Cause.EVENT_IN_PAST if text < "2026" else Cause.GENERATING)
-
-
-GRACE = 2 * MINUTE
 
 
 @pytest.mark.parametrize(

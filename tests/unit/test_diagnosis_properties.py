@@ -89,6 +89,7 @@ requests = st.builds(
     start=starts,
     wrote=st.frozensets(ids),
     notice=st.one_of(st.none(), notices),
+    lacked_calendar=st.booleans(),
 )
 reads = st.builds(
     Seen,
@@ -166,8 +167,8 @@ def test_relinks_only_what_is_disconnected(
 def test_nothing_is_gone_unless_its_calendar_is_connected(
     request: Request, profiles: Profiles | None, policy: Policy
 ) -> None:
-    """A read that does not show an event proves nothing by itself."""
+    """A read that does not show an event proves nothing by itself, nor right after it was connected again."""
     found = diagnose(request, Observation(Missing(), profiles), NOW, policy)
 
-    calendar = profiles.calendar(CALENDAR) if profiles else None
-    assert (found.cause is Cause.EVENT_GONE) == (calendar is not None and calendar.profile.connected)
+    late = request.lacked_calendar and NOW - request.asked_at < policy.grace
+    assert (found.cause is Cause.EVENT_GONE) == bool(profiles and profiles.reaches(CALENDAR) and not late)

@@ -80,6 +80,14 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             (UNSEEN, "UserInfo has to say whether its calendar is connected."),
         ),
         (
+            "missing, calendar connected again",
+            (request(lacked_calendar=True), Missing(), HOME),
+            (
+                UNSEEN,
+                "Its calendar was connected again at 2026-12-01 11:59 UTC; reads may not show it yet.",
+            ),
+        ),
+        (
             "missing, calendar disconnected",
             (request(), Missing(), CALENDAR_LAPSED),
             (UNSEEN, f"The google profile pro_google of the event's calendar is {EXPIRY}", NO_CALENDAR),

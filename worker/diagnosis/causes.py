@@ -51,7 +51,7 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
     if isinstance(sighting, TokenOwed):
         return _without_token(request, sighting.since, now, policy)
     if isinstance(sighting, Missing):
-        return _missing(request, observation.profiles, now)
+        return _missing(request, observation.profiles, now, policy)
     if sighting.deleted:
         return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
     if sighting.cancelled:
@@ -69,7 +69,7 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
     return _diagnose_pending(request, sighting, observation.profiles, now, policy)
 
 
-def _missing(request: Request, profiles: Profiles | None, now: datetime) -> Diagnosis:
+def _missing(request: Request, profiles: Profiles | None, now: datetime, policy: Policy) -> Diagnosis:
     """Why two reads did not show the event: it is gone, unless its calendar cannot be read."""
     unseen = "Two reads, the second one wider, did not find the event, even among deleted ones."
     if profiles is None:
@@ -80,8 +80,16 @@ def _missing(request: Request, profiles: Profiles | None, now: datetime) -> Diag
             "UserInfo has to say whether its calendar is connected.",
             certainty=Certainty.LIKELY,
         )
-    calendar = profiles.calendar(request.calendar_id)
-    if calendar is not None and calendar.profile.connected:
+    if profiles.reaches(request.calendar_id):
+        if request.lacked_calendar and now - request.asked_at < policy.grace:
+            return _pending(
+                Cause.GENERATING,
+                Remedy.WAIT,
+                unseen,
+                f"Its calendar was connected again at {_shown(request.asked_at)}; reads may not show it yet.",
+                certainty=Certainty.LIKELY,
+                calendar_id=request.calendar_id,
+            )
         return _closed(Cause.EVENT_GONE, Certainty.LIKELY, unseen)
     if request.start is not None and request.start.instant <= now:
         return _closed(
@@ -90,6 +98,7 @@ def _missing(request: Request, profiles: Profiles | None, now: datetime) -> Diag
             unseen,
             f"By its record, its start, {_shown(request.start.local)}, has passed.",
         )
+    calendar = profiles.calendar(request.calendar_id)
     if calendar is not None:
         return _expired(calendar.profile, Certainty.LIKELY, (unseen,), request.calendar_id)
     return _pending(

@@ -100,6 +100,8 @@ class Request:
     start: EventTime | None = None
     wrote: frozenset[str] = frozenset()
     notice: Notice | None = None
+    #: The last look found that its calendar was not connected, or only just.
+    lacked_calendar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,11 @@ class Profiles:
     def calendar(self, calendar_id: str) -> Calendar | None:
         """The calendar with this id, if UserInfo lists it."""
         return next((c for c in self.calendars if c.calendar_id == calendar_id), None)
+
+    def reaches(self, calendar_id: str) -> bool:
+        """Whether UserInfo lists the calendar under a connected profile."""
+        calendar = self.calendar(calendar_id)
+        return calendar is not None and calendar.profile.connected
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,8 +153,8 @@ class TrackedEvent:
         return self.last is not None and self.last["state"] == State.CLOSED
 
     @property
-    def lacks_calendar(self) -> bool:
-        """The last look found that its calendar is not connected."""
+    def lacked_calendar(self) -> bool:
+        """The last look found that its calendar was not connected, or only just."""
         return self.last is not None and "calendar_id" in self.last["detail"]
 
     @property
@@ -167,7 +167,7 @@ class TrackedEvent:
             blamed = self.last["detail"].get("profile_id")
             if isinstance(blamed, str):
                 return blamed
-            if self.lacks_calendar:
+            if self.lacked_calendar:
                 return None
         return self.profile_id if self.profile_id not in INDIRECT else None
 
@@ -186,6 +186,7 @@ class TrackedEvent:
             start=self.start,
             wrote=frozenset(pid for pid, write in self.writes.items() if write.accepted or write.refused),
             notice=notice,
+            lacked_calendar=self.lacked_calendar,
         )
 
     def diagnosed(

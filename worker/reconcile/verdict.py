@@ -91,11 +91,16 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.noticed(*unpack_notice(notice))
     if seen:
         event = event.saw(seen, now)
-    if event.waits_for in back or (seen and event.lacks_calendar and event.waits_for is None):
-        # The second: its calendar, which UserInfo did not list, is read again.
+    if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
     diagnosis = _diagnose(event, sighting, profiles, lease.account.memo, now, policy)
     return Judged(stored, event, diagnosis, seen, notices_arrive=_notices_arrive(lease.account, now))
+
+
+def _has_calendar_again(event: TrackedEvent, profiles: Profiles | None) -> bool:
+    """Whether its calendar was not connected at the last look, and is now; its profile may be another."""
+    waited = event.cause is Cause.CREDENTIALS_EXPIRED and event.lacked_calendar
+    return waited and profiles is not None and profiles.reaches(event.key.calendar_id)
 
 
 def is_news(judged: Judged) -> bool:
