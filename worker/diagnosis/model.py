@@ -90,7 +90,8 @@ class Request:
     `profile_id` is what was last requested, by the caller or our reassignment: a profile's id, ``default``,
     ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the
     later of `track` and `created`, or a later change of the profile or its connection. `wrote` has the
-    profiles we already set on this event.
+    profiles we already set on this event. `profile_name` is what UserInfo last named the requested profile,
+    or None if no look ever saw it; `account_email` is what the application gave with the account.
     """
 
     profile_id: str | None
@@ -100,6 +101,8 @@ class Request:
     start: EventTime | None = None
     wrote: frozenset[str] = frozenset()
     notice: Notice | None = None
+    profile_name: str | None = None
+    account_email: str | None = None
     #: The last look found that its calendar was not connected, or only just.
     lacked_calendar: bool = False
 
