@@ -47,6 +47,7 @@ class Keys:
     notices = _KeyOf("notices")
     heard = _KeyOf("heard")
     letters = _KeyOf("letters")
+    listed = _KeyOf("listed")
     wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")
     woken = _KeyOf("woken")
@@ -64,6 +65,7 @@ class Keys:
     starts = _Key("starts")
     oldest = _Key("oldest")
     owing = _Key("owing")
+    list = _KeyOf("list")  # by name
 
     # What goes out.
     outcomes = _Key("outcomes")

@@ -23,6 +23,7 @@ from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.keys import Keys
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
+from worker.ledger.lists import Lists, lists_of
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
@@ -96,6 +97,7 @@ class Ledger:
         self.dead_letters = DeadLetters(redis, self.keys, vault)
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.lists = Lists(redis, self.keys, scripts)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
@@ -136,7 +138,7 @@ class Ledger:
 
     def track(self, sub: str, event: TrackedEvent) -> None:
         """Start watching an event; tracking it again replaces the record."""
-        self.run("track", sub, event.key.field, pack_event(event))
+        self.run("track", sub, event.key.field, *_value(event))
 
     def untrack(self, sub: str, key: EventKey) -> bool:
         """Stop watching an event; returns whether it was known."""
@@ -166,7 +168,7 @@ class Ledger:
 
     def revive(self, sub: str, parked: Stored, event: TrackedEvent) -> bool:
         """Make a parked event due again as `event`; false if it changed meanwhile."""
-        return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
+        return bool(self.run("revive", sub, event.key.field, parked.fingerprint, *_value(event)))
 
     def reopen(self, sub: str, key: EventKey, seen: Seen | None = None) -> bool:
         """Take up a closed event again, as just `seen`, due at once; false if it is not closed."""
@@ -174,7 +176,7 @@ class Ledger:
         if closed is None:
             return False
         event = closed.event.reopened(self.now(), seen)
-        return bool(self.run("reopen", sub, key.field, closed.fingerprint, pack_event(event)))
+        return bool(self.run("reopen", sub, key.field, closed.fingerprint, *_value(event)))
 
     # Reading.
 
@@ -266,6 +268,7 @@ class Ledger:
                         SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
                         if event.settle and not event.before.event.was_closed
                         else False,
+                        () if event.dropped else lists_of(event.after),
                     ]
                     for event in change.events
                 ],
@@ -392,6 +395,11 @@ class Ledger:
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _value(event: TrackedEvent) -> tuple[bytes, bytes]:
+    """An event's value, and the lists that it is in."""
+    return pack_event(event), msgpack.packb(lists_of(event))
 
 
 def _packed(outcomes: Sequence[Outcome]) -> list[list[str]]:

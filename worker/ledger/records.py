@@ -16,6 +16,8 @@ from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, No
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
+#: What is in `TrackedEvent.notified` once an outage was published: that is news, and asks nobody for help.
+DELAYED = f"{Cause.PROVIDER_OUTAGE}:"
 
 #: Where Cronofy keeps accounts (reference §1).
 DataCenter = Literal["us", "au", "ca", "de", "sg", "uk"]
@@ -151,6 +153,18 @@ class TrackedEvent:
     def was_closed(self) -> bool:
         """The last look found it past or gone; if it is pending, somebody asked about it since."""
         return self.last is not None and self.last["state"] == State.CLOSED
+
+    @property
+    def escalated(self) -> bool:
+        """A person was told of it as it stands, and has to help."""
+        told = (mark for mark in self.notified if mark != DELAYED)
+        return self.parked is not None or any(mark.startswith(f"{self.cause or ''}:") for mark in told)
+
+    @property
+    def provider(self) -> str | None:
+        """The conferencing service that the last diagnosis names, otherwise the one asked for."""
+        named = self.last["detail"].get("provider_name") if self.last and self.last.get("detail") else None
+        return named if isinstance(named, str) and named else self.provider_name
 
     @property
     def waits_for(self) -> str | None:

@@ -3,6 +3,8 @@
 local sub = ARGV[2]
 for _, letter in ipairs(redis.call('HVALS', letters_key(sub))) do redis.call('XDEL', LETTERS, letter) end
 for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do put_event(sub, field, nil) end
+-- What an older version removed is still listed.
+for _, field in ipairs(redis.call('HKEYS', listed_key(sub))) do put_in_lists(sub, field, {}) end
 leave_calendars(sub)
 for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
   if redis.call('HGET', P .. ':mail:' .. id, 'sub') == sub then drop_mail(id) end

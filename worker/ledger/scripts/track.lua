@@ -1,6 +1,7 @@
--- Start watching an event, or replace its record. ARGV: P, sub, field, value
+-- Start watching an event, or replace its record. ARGV: P, sub, field, value, the lists that it is in
+-- (packed)
 local sub, field, value = ARGV[2], ARGV[3], ARGV[4]
-local replaced = put_event(sub, field, value)
+local replaced = put_event(sub, field, value, cmsgpack.unpack(ARGV[5]))
 local next_look, start, tracked = header(value)
 redis.call('HDEL', notices_key(sub), field)
 redis.call('HDEL', settled_key(sub), field)
