@@ -16,7 +16,7 @@ from typing import Any, cast
 from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, sent_about
-from worker.ledger.lists import lists_of
+from worker.ledger.lists import names_of
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.sealed import place_of_mail
 from worker.mail.compose import read_back
@@ -285,7 +285,7 @@ class Invariants:
         for sub in self.simulation.cronofy.subs():
             for stored in ledger.pending(sub):
                 start, place = stored.event.starts_at, b"%d:%b" % (len(sub.encode()), sub.encode())
-                for name in lists_of(stored.event):
+                for name in names_of(stored.event, ledger.acknowledgement(sub, stored.event.key)):
                     entries = wanted.setdefault(name, {})
                     entries[place + stored.event.key.field] = start.timestamp() * 1000 if start else 9e15
         head = ledger.keys.list("")

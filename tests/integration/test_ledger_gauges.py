@@ -16,9 +16,10 @@ from redis import Redis
 
 from tests.integration.ledgers import NOW, an_event, claim, later, outcome, outcome_count, standing
 from worker.diagnosis.model import Cause
+from worker.intake.acknowledge import acknowledge, withdraw
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Credentials, Ledger
-from worker.ledger.lists import lists_of
+from worker.ledger.lists import names_of
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, TrackedEvent, from_ms, to_ms
@@ -30,7 +31,7 @@ CAUSE_NAMES = [None, Cause.GENERATING.value, Cause.PROFILE_REMOVED.value]
 TOLD = "profile_removed:pro_1"
 
 VERBS = (
-    *("track", "untrack", "nudge", "forget", "connect"),
+    *("track", "untrack", "nudge", "forget", "connect", "acknowledge", "withdraw"),
     *("claim", "keep", "intend", "settle", "release", "lose"),
 )
 STEPS = st.tuples(
@@ -85,6 +86,10 @@ class Model:
                 ledger.track(sub, replace(event, tracked_at=next(self.moments)))
             case "untrack":
                 ledger.untrack(sub, key)
+            case "acknowledge":
+                acknowledge(ledger, sub, key, "", "PT1H", "op")
+            case "withdraw":
+                withdraw(ledger, sub, key)
             case "nudge":
                 ledger.nudge(sub, key)
             case "forget":
@@ -98,7 +103,12 @@ class Model:
                 ledger.release(self.leases.pop(sub))
             case "keep" | "intend" | "settle" | "lose" if lease:
                 changes = [
-                    EventChange(s, looked_at(later(s), cause, hours), settle=verb == "settle")
+                    EventChange(
+                        s,
+                        looked_at(later(s), cause, hours),
+                        settle=verb == "settle",
+                        unacknowledged=hours == -1,
+                    )
                     for s in lease.events
                     if s.event.key.calendar_id == calendar_id or not due
                 ]
@@ -120,7 +130,7 @@ class Model:
             (name, sub, s.event.key.field, s.event.starts_at)
             for sub in SUBS
             for s in events[sub]
-            for name in lists_of(s.event)
+            for name in names_of(s.event, ledger.acknowledgement(sub, s.event.key))
         }
         for calendar_id in CALENDARS:
             holders = {sub for sub in SUBS for s in events[sub] if s.event.key.calendar_id == calendar_id}

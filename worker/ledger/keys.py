@@ -48,6 +48,7 @@ class Keys:
     heard = _KeyOf("heard")
     letters = _KeyOf("letters")
     listed = _KeyOf("listed")
+    acknowledged = _KeyOf("acknowledged")
     wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")
     woken = _KeyOf("woken")

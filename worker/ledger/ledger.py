@@ -28,6 +28,7 @@ from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
+    pack_acknowledgement,
     pack_channel,
     pack_event,
     pack_mailed,
@@ -35,11 +36,13 @@ from worker.ledger.packing import (
     pack_token,
     readable_events,
     unpack_account,
+    unpack_acknowledgement,
 )
 from worker.ledger.records import (
     DATA_CENTERS,
     AccessToken,
     Account,
+    Acknowledgement,
     EventKey,
     NotificationChannel,
     Stored,
@@ -170,6 +173,29 @@ class Ledger:
         """Make a parked event due again as `event`; false if it changed meanwhile."""
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, *_value(event)))
 
+    def acknowledge(self, sub: str, stored: Stored, given: Acknowledgement | None) -> bool:
+        """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile."""
+        key, now = stored.event.key, self.now()
+        detail: dict[str, Any] = {"withdrawn": True}
+        if given is not None:
+            until = None if given.until is None else from_ms(given.until).isoformat(timespec="milliseconds")
+            detail = {"by": given.by, "note": given.note, "until": until}
+        kind, cause = OutcomeType.ACKNOWLEDGED, stored.event.cause
+        outcome = Outcome(kind, sub, now, key.calendar_id, key.event_id, cause, detail)
+        return bool(
+            self.run(
+                "acknowledge",
+                sub,
+                key.field,
+                stored.fingerprint,
+                pack_acknowledgement(given) if given else b"",
+                "" if given is None or given.until is None else given.until,
+                msgpack.packb(lists_of(stored.event)),
+                outcome.to_json(),
+                self.outcomes_keep,
+            )
+        )
+
     def reopen(self, sub: str, key: EventKey, seen: Seen | None = None) -> bool:
         """Take up a closed event again, as just `seen`, due at once; false if it is not closed."""
         closed = self.find_closed(sub, key)
@@ -204,6 +230,11 @@ class Ledger:
         """A closed event of the account; None if it is assigned, pending or not tracked."""
         settled = None if self.find_pending(sub, key) else self._find(self.keys.settled(sub), key)
         return settled if settled and settled.event.was_closed else None
+
+    def acknowledgement(self, sub: str, key: EventKey) -> Acknowledgement | None:
+        """Who answers for a pending event, if anybody."""
+        packed = self._value(self.keys.acknowledged(sub), key)
+        return unpack_acknowledgement(packed) if packed else None
 
     def stored_value(self, sub: str, key: EventKey) -> bytes | None:
         """A pending event's stored value, readable or not."""
@@ -269,6 +300,7 @@ class Ledger:
                         if event.settle and not event.before.event.was_closed
                         else False,
                         () if event.dropped else lists_of(event.after),
+                        lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                     ]
                     for event in change.events
                 ],
@@ -384,13 +416,24 @@ class Ledger:
         return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, notices, claims, closed = answer
+        now, sub_bytes, account, events, notices, claims, closed, acknowledged = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
         past, _ = readable_events(_pairs(closed))
         noticed = dict(_pairs(notices))
-        return Lease(sub, token, from_ms(now), stored, pending, noticed, claims - 1, damaged, past)
+        return Lease(
+            sub,
+            token,
+            from_ms(now),
+            stored,
+            pending,
+            noticed,
+            claims - 1,
+            damaged,
+            past,
+            dict(_pairs(acknowledged)),
+        )
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

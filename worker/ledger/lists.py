@@ -19,10 +19,10 @@ from redis import Redis
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.lua import Scripts
-from worker.ledger.packing import CAUSES, readable_events
-from worker.ledger.records import TrackedEvent
+from worker.ledger.packing import CAUSES, readable_events, unpack_acknowledgement
+from worker.ledger.records import Acknowledgement, TrackedEvent, from_ms
 
-ESCALATED = "escalated"
+ESCALATED, ACKNOWLEDGED = "escalated", "acknowledged"
 #: How many entries are read in one step.
 STEP = 100
 #: After checking this many entries, a page ends, however few of them fit.
@@ -39,7 +39,7 @@ class BadCursor(Exception):
 
 
 def lists_of(event: TrackedEvent) -> tuple[str, ...]:
-    """The names of the lists that a pending event is in."""
+    """The names of the lists that a pending event is in, if nobody answers for it."""
     waits = event.cause in (None, Cause.GENERATING)
     if waits and not event.escalated:
         return ()
@@ -48,6 +48,12 @@ def lists_of(event: TrackedEvent) -> tuple[str, ...]:
         *((ESCALATED,) if event.escalated else ()),
         *((_provider_list(event.provider),) if event.provider else ()),
     )
+
+
+def names_of(event: TrackedEvent, given: Acknowledgement | None) -> frozenset[str]:
+    """The names of the lists that a pending event is in: once acknowledged, not `escalated` any more."""
+    names = frozenset(lists_of(event))
+    return names - {ESCALATED} | {ACKNOWLEDGED} if given else names
 
 
 def _cause_list(cause: Cause | None) -> str:
@@ -64,8 +70,10 @@ class Wanted:
 
     #: With `Cause.GENERATING` also those that no look has reached yet.
     cause: Cause | None = None
-    #: A person was told, and has to help.
+    #: A person was told, and has to help; not those that are acknowledged.
     escalated: bool = False
+    #: Somebody answers for it.
+    acknowledged: bool = False
     #: The conferencing service. Unless a cause is wanted, too, not those that merely generate.
     provider: str | None = None
     account: str | None = None
@@ -74,11 +82,12 @@ class Wanted:
     @property
     def lists(self) -> tuple[str, ...]:
         """The lists that each of them is in."""
+        told = (*([ESCALATED] * self.escalated), *([ACKNOWLEDGED] * self.acknowledged))
         if self._generating:
-            return (ESCALATED,) if self.escalated else ()
+            return told
         return (
             *((_cause_list(self.cause),) if self.cause else ()),
-            *((ESCALATED,) if self.escalated else ()),
+            *told,
             *((_provider_list(self.provider),) if self.provider else ()),
         )
 
@@ -86,15 +95,15 @@ class Wanted:
     def _generating(self) -> bool:
         return self.cause is Cause.GENERATING
 
-    def fits(self, event: TrackedEvent) -> bool:
-        """Whether a pending event is one of them."""
+    def fits(self, event: TrackedEvent, given: Acknowledgement | None) -> bool:
+        """Whether a pending event, acknowledged by `given`, is one of them."""
         if self._generating and event.cause not in (None, Cause.GENERATING):
             return False
         if self._generating and self.provider and event.provider != self.provider:
             return False
         if self.starts_before and not (event.starts_at and event.starts_at < self.starts_before):
             return False
-        return set(self.lists) <= set(lists_of(event))
+        return names_of(event, given).issuperset(self.lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,29 @@ class Listed:
 
     sub: str
     event: TrackedEvent
+    acknowledged: Acknowledgement | None = None
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The event as in the contract (§6)."""
+        event, given = self.event, self.acknowledged
+        return {
+            "sub": self.sub,
+            "calendar_id": event.key.calendar_id,
+            "event_id": event.key.event_id,
+            "start": event.starts_at.isoformat() if event.starts_at else None,
+            "cause": (event.cause or Cause.GENERATING).value,
+            "provider_name": event.provider,
+            "escalated": event.escalated,
+            "acknowledged": {
+                "by": given.by,
+                "note": given.note,
+                "at": from_ms(given.at).isoformat(),
+                "until": from_ms(given.until).isoformat() if given.until is not None else None,
+            }
+            if given
+            else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +176,7 @@ class Lists:
                 return Page(tuple(found), _encoded(last) if last else None)
             if wanted.starts_before and position[0] >= wanted.starts_before.timestamp() * 1000:
                 break
-            if listed is not None and wanted.fits(listed.event):
+            if listed is not None and wanted.fits(listed.event, listed.acknowledged):
                 found.append(listed)
             last = position
         return Page(tuple(found), None)
@@ -158,11 +190,14 @@ class Lists:
 
     def _of_account(self, sub: str, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
         """The account's own pending events."""
-        values = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.events(sub)))
+        with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(self.keys.events(sub))
+            pipeline.hgetall(self.keys.acknowledged(sub))
+            values, acknowledged = pipeline.execute()
         placed = [(_score(s.event), s.event.key.field, s.event) for s in readable_events(values.items())[0]]
         for score, field, event in sorted(placed, key=lambda each: each[:2]):
             if start is None or (score, field) > start[:2]:
-                yield (score, field), Listed(sub, event)
+                yield (score, field), Listed(sub, event, _given(acknowledged.get(field)))
 
     def _of_list(self, name: str, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
         """A list's events; None in place of one that is not pending any more."""
@@ -172,13 +207,18 @@ class Lists:
             with self.redis.pipeline(transaction=False) as pipeline:
                 for sub, field in places:
                     pipeline.hget(self.keys.events(sub), field)
-                values = pipeline.execute()
+                    pipeline.hget(self.keys.acknowledged(sub), field)
+                answers = pipeline.execute()
+            values, acknowledged = answers[::2], answers[1::2]
             gone = [place for place, value in zip(places, values, strict=True) if value is None]
             if gone:
                 self.scripts.run("unlist", *(part for place in gone for part in place))
-            for (sub, field), (member, score), value in zip(places, some, values, strict=True):
+            for (sub, field), (member, score), value, packed in zip(
+                places, some, values, acknowledged, strict=True
+            ):
                 readable = readable_events([(field, value)])[0] if value else ()
-                yield (score, member), Listed(sub, readable[0].event) if readable else None
+                found = Listed(sub, readable[0].event, _given(packed)) if readable else None
+                yield (score, member), found
 
     def _of_all(self, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
         """All events, account by account: these by their soonest start to come."""
@@ -224,6 +264,10 @@ class Lists:
             [found] = cast("list[bytes]", self.redis.zrange(key, middle, middle)) or [b""]
             low, high = (middle + 1, high) if found <= member else (low, middle)
         return low
+
+
+def _given(packed: bytes | None) -> Acknowledgement | None:
+    return unpack_acknowledgement(packed) if packed else None
 
 
 def _score(event: TrackedEvent) -> float:

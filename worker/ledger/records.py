@@ -259,6 +259,28 @@ class TrackedEvent:
         return (*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:]
 
 
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Somebody answers for an event with this cause: nobody is told of it again while that holds."""
+
+    at: int
+    by: str
+    note: str = ""
+    #: When it ends, if it does not last as long as the cause.
+    until: int | None = None
+    #: The event's cause at the time.
+    cause: str | None = None
+
+    def holds(self, cause: Cause | None, now: datetime) -> bool:
+        """Whether it still holds for the event, which has this cause now."""
+        return self.cause == cause and (self.until is None or to_ms(now) < self.until)
+
+    @property
+    def text(self) -> str:
+        """Who, and why."""
+        return f"by {self.by}" + (f": {self.note}" if self.note else "")
+
+
 def bare(key: EventKey) -> TrackedEvent:
     """A record with nothing but the ids."""
     return TrackedEvent(key, {}, None, 0, 0, None, None)

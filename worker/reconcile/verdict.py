@@ -29,7 +29,17 @@ from worker.diagnosis.schedule import next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
-from worker.ledger.records import Account, EventKey, Memo, Stored, TrackedEvent, Write, interval_of, to_ms
+from worker.ledger.records import (
+    Account,
+    Acknowledgement,
+    EventKey,
+    Memo,
+    Stored,
+    TrackedEvent,
+    Write,
+    interval_of,
+    to_ms,
+)
 from worker.mail.compose import Escalation
 from worker.reconcile.emails import escalation_of
 from worker.reconcile.failure import NOTIFIED_AFTER
@@ -52,6 +62,8 @@ class Judged:
     seen: Seen | None = None
     #: Cronofy's notifications about the event are known to reach us.
     notices_arrive: bool = False
+    #: Who answers for the event, if anybody.
+    acknowledged: Acknowledgement | None = None
 
     @property
     def key(self) -> EventKey:
@@ -94,7 +106,14 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
     if event.waits_for in back:
         event = event.asked_again(now)
     diagnosis = _diagnose(event, sighting, profiles, lease.account.memo, now, policy)
-    return Judged(stored, event, diagnosis, seen, notices_arrive=_notices_arrive(lease.account, now))
+    return Judged(
+        stored,
+        event,
+        diagnosis,
+        seen,
+        notices_arrive=_notices_arrive(lease.account, now),
+        acknowledged=lease.acknowledgement(event.key),
+    )
 
 
 def is_news(judged: Judged) -> bool:
@@ -191,6 +210,8 @@ class _Draft:
     after: TrackedEvent
     outcomes: list[Outcome] = field(default_factory=list)
     escalated: str | None = None
+    #: Somebody answers for the event, so nobody is told of it.
+    quiet: bool = False
 
     def add_outcome(self, kind: OutcomeType, detail: Mapping[str, Any], cause: Cause | None = None) -> None:
         """Add an outcome of the event."""
@@ -210,8 +231,8 @@ class _Draft:
         return True
 
     def escalate_once(self, reason: str, about: str = "") -> None:
-        """Notify a person, once per cause (and `about`)."""
-        if self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
+        """Notify a person, once per cause (and `about`), unless somebody answers for the event."""
+        if not self.quiet and self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
             self.escalated = reason
 
 
@@ -236,6 +257,7 @@ def conclude(
             after = replace(draft.after, last=event.last)
             return _verdict(diagnosis, EventChange(judged.before, after))
         draft.add_outcome(OutcomeType.REOPENED, {})
+    over = _acknowledged(draft, judged.acknowledged)
     if diagnosis.state is State.ASSIGNED:
         _add_assigned(draft, event)
     elif diagnosis.state is State.CLOSED:
@@ -254,7 +276,9 @@ def conclude(
     before = write.before if write else judged.before
     settled = diagnosis.state is not State.PENDING
     taken = judged.seen is not None
-    change = EventChange(before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken)
+    change = EventChange(
+        before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
+    )
     return _verdict(diagnosis, change, _escalation(draft))
 
 
@@ -262,6 +286,20 @@ def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation |
     # Pack now, so that a failure counts against this event.
     _ = change.value
     return Verdict(diagnosis, change, escalation)
+
+
+def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
+    """Mind who answers for the event; returns whether that is over, so that people are told again."""
+    if given is None:
+        return False
+    after, now = draft.after, draft.now
+    if given.holds(draft.diagnosis.cause, now):
+        draft.quiet = True
+        if given.until is not None and after.next_look is not None:
+            draft.after = replace(after, next_look=min(after.next_look, given.until))
+        return False
+    draft.after = replace(after.noted(now, "acknowledged", given.text), notified=())
+    return True
 
 
 def _add_assigned(draft: _Draft, event: TrackedEvent) -> None:
@@ -323,7 +361,7 @@ def _add_relink(draft: _Draft, note: RelinkNote) -> None:
     """Add what was decided about the relink email for the event's profile."""
     if note.late:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
-    elif note.obstacle:
+    elif note.obstacle and not draft.quiet:
         # The outcome is about the profile; the email to the operator lists its events.
         draft.escalated = note.obstacle
     if note.look_by and draft.after.next_look is not None:

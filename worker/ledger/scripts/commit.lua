@@ -4,7 +4,7 @@
 --   events     { field, next look and SHA-1 of the record as claimed, 'keep', 'settle' or 'drop', new value,
 --              outcomes, the notice that the look used ('' for none) or false if it left notices alone,
 --              dead letter or false, { counter of how long it took, milliseconds } if settled for the first time
---              or false, the lists that it is in if kept }...
+--              or false, the lists that it is in if kept, the acknowledgement that is over or false }...
 --   about      SHA-1 of the credentials that the change is about, if it is: if the account was connected again
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
@@ -56,6 +56,9 @@ for _, event in ipairs(change.events) do
     if notice_taken and notice == notice_taken then
       redis.call('HDEL', notices_key(sub), field)
       notice = false
+    end
+    if event[11] and redis.call('HGET', acknowledged_key(sub), field) == event[11] then
+      redis.call('HDEL', acknowledged_key(sub), field)
     end
     if event[8] then
       local former = redis.call('HGET', letters_key(sub), field)

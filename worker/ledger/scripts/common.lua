@@ -34,6 +34,9 @@
 --                              the events.
 --   P:listed:SUB       hash    the names of the lists that a pending event is in (packed), by the event's field; none if
 --                              it merely generates. Written wherever a pending event is written or removed.
+--   P:acknowledged:SUB hash    who answers for a pending event, and until when (packed, see worker/ledger/packing.py), by the
+--                              event's field. Written by acknowledge; removed by the commit of the look that finds it
+--                              over. Not in the event's record, which an older version could not read then.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Written by commit;
 --                              kept with the events.
@@ -54,8 +57,8 @@
 --   P:woken:SUB        string  until when no other urgent look at the account is woken; 1.5 s
 --   P:waking:SUB       string  when another one comes; seconds
 --   P:list:NAME        zset    pending events that have something in common, by start: <bytes in SUB>:<SUB><field>. NAME is
---                              cause:NUMBER, escalated or provider:PROVIDER. Written as P:listed:SUB is. An older version
---                              does not write it, so readers check each entry.
+--                              cause:NUMBER, provider:PROVIDER, escalated, or instead of that acknowledged. Written as
+--                              P:listed:SUB is. An older version does not write it, so readers check each entry.
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
@@ -110,6 +113,7 @@ local function notices_key(sub) return P .. ':notices:' .. sub end
 local function heard_key(sub) return P .. ':heard:' .. sub end
 local function letters_key(sub) return P .. ':letters:' .. sub end
 local function listed_key(sub) return P .. ':listed:' .. sub end
+local function acknowledged_key(sub) return P .. ':acknowledged:' .. sub end
 local function list_key(name) return P .. ':list:' .. name end
 
 local STARTS, OLDEST, OWING = P .. ':starts', P .. ':oldest', P .. ':owing'
@@ -154,10 +158,15 @@ local function leave_calendars(sub)
   for calendar in pairs(left_calendars) do redis.call('SREM', P .. ':calendar:' .. calendar, sub) end
 end
 
--- Put an event into these lists, by its start, and out of all others.
-local function put_in_lists(sub, field, names, start)
-  local member, listed = #sub .. ':' .. sub .. field, {}
+-- Put an event into these lists, by its start, and out of all others. One that is acknowledged is not in `escalated`.
+local function put_in_lists(sub, field, wanted, start)
+  local member, names, listed = #sub .. ':' .. sub .. field, {}, {}
   local former = redis.call('HGET', listed_key(sub), field)
+  local acknowledged = start and redis.call('HEXISTS', acknowledged_key(sub), field) == 1
+  for _, name in ipairs(wanted) do
+    if not (acknowledged and name == 'escalated') then names[#names + 1] = name end
+  end
+  if acknowledged then names[#names + 1] = 'acknowledged' end
   for _, name in ipairs(names) do
     listed[name] = true
     redis.call('ZADD', list_key(name), start, member)
@@ -199,6 +208,7 @@ local function put_event(sub, field, value, names, old)
     redis.call('HDEL', notices_key(sub), field)
     redis.call('HDEL', heard_key(sub), field)
     redis.call('HDEL', letters_key(sub), field)
+    redis.call('HDEL', acknowledged_key(sub), field)
     left_calendars[calendar_of(field)] = true
   end
   return old
