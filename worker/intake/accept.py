@@ -92,7 +92,7 @@ def untrack(services: Services, event: OneEvent) -> bool:
 
 
 def acknowledge(services: Services, given: AcknowledgeEvent) -> bool:
-    """Somebody answers for an event, or does no longer; false if it is not pending, or was not acknowledged."""
+    """Somebody answers for an event, or takes that back; false if there is nothing to do so for."""
     ledger, key = services.ledger, EventKey(given.calendar_id, given.event_id)
     if given.withdraw:
         done = acknowledging.withdraw(ledger, given.sub, key)

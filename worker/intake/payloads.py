@@ -145,7 +145,7 @@ class OneEvent(Payload):
 
 
 class AcknowledgeEvent(OneEvent):
-    """``conferencing.acknowledge``: `until` is a time, or a duration from now on; `withdraw` takes it back."""
+    """``conferencing.acknowledge``: `until` is a time, or a duration from now on."""
 
     note: Text = ""
     until: Text | None = None

@@ -23,12 +23,15 @@ local function soonest(most)
     for i = 1, #events, 2 do
       local _, start = header(events[i + 1])
       if start > now and start < FAR then
-        found[#found + 1] = { start, sub, events[i + 1], redis.call('HEXISTS', acknowledged_key(sub), events[i]) }
+        found[#found + 1] = { start, sub, events[i + 1], events[i] }
       end
     end
   end
   table.sort(found, function(a, b) return a[1] < b[1] end)
-  for n = 1, math.min(most, #found) do first[n] = { found[n][2], found[n][3], found[n][4] } end
+  for n = 1, math.min(most, #found) do
+    local _, sub, value, field = unpack(found[n])
+    first[n] = { sub, value, redis.call('HEXISTS', acknowledged_key(sub), field) }
+  end
   return first
 end
 
