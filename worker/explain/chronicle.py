@@ -80,6 +80,8 @@ def _entries(case: Case) -> Iterator[Entry]:
     for profile_id, write in event.writes.items():
         if write.accepted:
             yield Entry(from_ms(write.at), "Update Event was accepted", f"profile {line(profile_id)} set")
+    if case.acknowledged:
+        yield Entry(from_ms(case.acknowledged.at), "acknowledged", case.acknowledged.text)
     if event.notice:
         word, subtype, at = event.notice
         yield Entry(from_ms(at), f"notified: {word}" + (f" ({line(subtype)})" if subtype else ""), "noted")
@@ -96,9 +98,17 @@ def following(case: Case) -> list[str]:
         return ["No call to Cronofy until the application gives an access token; then a look right away."]
     if case.cause is Cause.ACCOUNT_UNAUTHORIZED:
         return ["No look until the account is connected; then right away."]
+    answered = list(_answered(case))
     if case.event.parked:
-        return ["No look until it is replayed or asked for."]
-    return list(_plans(case))
+        return ["No look until it is replayed or asked for.", *answered]
+    return [*_plans(case), *answered]
+
+
+def _answered(case: Case) -> Iterator[str]:
+    given = case.acknowledged
+    if given is not None:
+        until = f"{_utc(from_ms(given.until))}, or until " if given.until is not None else ""
+        yield f"Nobody is told of it again until {until}its cause changes: it was acknowledged {given.text}."
 
 
 def _plans(case: Case) -> Iterator[str]:

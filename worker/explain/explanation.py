@@ -70,6 +70,7 @@ def recorded_case(
         delivery=_delivery(ledger, account, stored.event, answer),
         paused_since=ledger.paused_since(),
         live=found is not None and found.live,
+        acknowledged=ledger.acknowledgement(sub, key),
     )
 
 
