@@ -43,6 +43,7 @@ class Keys:
     account = _KeyOf("account")
     events = _KeyOf("events")
     settled = _KeyOf("settled")
+    untracked = _KeyOf("untracked")
     past = _KeyOf("past")
     notices = _KeyOf("notices")
     heard = _KeyOf("heard")

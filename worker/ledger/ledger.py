@@ -47,6 +47,7 @@ from worker.ledger.records import (
     NotificationChannel,
     Stored,
     TrackedEvent,
+    Untracked,
     from_ms,
     to_ms,
 )
@@ -140,12 +141,18 @@ class Ledger:
         self.run("erasure", sub, channel_id, outcome.to_json(), self.outcomes_keep)
 
     def track(self, sub: str, event: TrackedEvent) -> None:
-        """Start watching an event; tracking it again replaces the record."""
-        self.run("track", sub, event.key.field, *_value(event))
+        """Start watching an event; tracking it again replaces the record, whose history goes on."""
+        field, written, former = event.key.field, event, ""
+        while answer := self.run("track", sub, field, *_value(written), former):
+            value, untracked_at = answer
+            readable, damaged = readable_events([(field, value)])
+            known = readable[0] if readable else damaged[0].stored
+            written = event.following(known.event, untracked_at) if readable else event
+            former = known.fingerprint
 
     def untrack(self, sub: str, key: EventKey) -> bool:
         """Stop watching an event; returns whether it was known."""
-        return bool(self.run("untrack", sub, key.field))
+        return bool(self.run("untrack", sub, key.field, self._keep_ms))
 
     def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
@@ -225,6 +232,12 @@ class Ledger:
     def find_pending(self, sub: str, key: EventKey) -> Stored | None:
         """A pending event of the account; None if it is settled or not tracked."""
         return self._find(self.keys.events(sub), key)
+
+    def find_untracked(self, sub: str, key: EventKey) -> Untracked | None:
+        """An event that was untracked within `history_keep`; None if there is none."""
+        value = self._value(self.keys.untracked(sub), key)
+        readable = () if value is None else readable_events([(key.field, value)])[0]
+        return Untracked(readable[0].event, from_ms(readable[0].next_look)) if readable else None
 
     def find_closed(self, sub: str, key: EventKey) -> Stored | None:
         """A closed event of the account; None if it is assigned, pending or not tracked."""

@@ -16,6 +16,8 @@ from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, No
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
+#: The line of history of an event that a caller untracked.
+UNTRACKED = ("untracked", "not watched any more")
 #: What is in `TrackedEvent.notified` once an outage was published: that is news, and asks nobody for help.
 DELAYED = f"{Cause.PROVIDER_OUTAGE}:"
 
@@ -242,6 +244,12 @@ class TrackedEvent:
         event = self.saw(seen, now) if seen else self
         return replace(event.asked_again(now), next_look=to_ms(now))
 
+    def following(self, former: TrackedEvent, untracked_at: int = 0) -> TrackedEvent:
+        """This new record, with the history of the former one, which perhaps was untracked."""
+        began, ended = (former.tracked_at, "received", "tracked"), (untracked_at, *UNTRACKED)
+        lines = {*former.history, began, *([ended] if untracked_at else []), *self.history}
+        return replace(self, history=tuple(sorted(lines)[-HISTORY_LENGTH:]))
+
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
         """This record with what a notification said; a repeat keeps the first one's time.
 
@@ -257,6 +265,14 @@ class TrackedEvent:
 
     def _history_with(self, now: datetime, what: str, done: str) -> tuple[tuple[int, str, str], ...]:
         return (*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:]
+
+
+@dataclass(frozen=True, slots=True)
+class Untracked:
+    """An event that is not tracked any more, as it was, and since when."""
+
+    event: TrackedEvent
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

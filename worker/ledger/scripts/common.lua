@@ -25,6 +25,8 @@
 --                              nudge only brings the next look forward.
 --   P:settled:SUB      hash    assigned and closed events, in the same form; the header's next look is when
 --                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
+--   P:untracked:SUB    hash    events that a caller untracked, pending or settled, in the same form; the header's next look is
+--                              when that was. Written by untrack; expires HISTORY_KEEP after the last one.
 --   P:past:SUB         zset    the settled events that were closed as past within a day, by when: looks that read anyway
 --                              see whether one was moved to the future. Written by commit; a day.
 --   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by
@@ -103,6 +105,7 @@ end
 local function account_key(sub) return P .. ':account:' .. sub end
 local function events_key(sub) return P .. ':events:' .. sub end
 local function settled_key(sub) return P .. ':settled:' .. sub end
+local function untracked_key(sub) return P .. ':untracked:' .. sub end
 local function past_key(sub) return P .. ':past:' .. sub end
 
 local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'

@@ -21,8 +21,7 @@ from starlette.routing import Route
 from config.celery import Queues
 from config.settings import Settings
 from worker.bootstrap import keyless_ledger
-from worker.explain.explanation import recorded_case
-from worker.explain.suggestions import nearest
+from worker.explain.explanation import not_tracked, recorded_case
 from worker.intake.payloads import AcknowledgeEvent, BadPayload, parse
 from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
@@ -124,9 +123,8 @@ class Board:
             key = EventKey(calendar_id, event_id)
             case = recorded_case(ledger, self._settings, sub, key)
             if case is None:
-                return page(
-                    "untracked.html", 404, ids=(sub, calendar_id, event_id), near=nearest(ledger, sub, key)
-                )
+                ids = sub, calendar_id, event_id
+                return page("untracked.html", 404, ids=ids, found=not_tracked(ledger, sub, key))
             sent = "sent" in request.query_params
             return page("event.html", case=case, sent=sent, form=self._access.form(request))
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from worker.diagnosis.cause_table import UNSEEN
+from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
@@ -52,6 +53,7 @@ _TEMPLATES.globals |= {
     "event_url": event_url,
     "events_url": events_url,
     "from_ms": from_ms,
+    "history_of": history_of,
     "reply": reply,
     "sections": sections,
     "CAUSES": CAUSES,
