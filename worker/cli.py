@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": "events",
     "list": "listing",
     "acknowledge": "listing",
+    "choose": "choosing",
     "status": "inspection",
     "doctor": "inspection",
     "healthcheck": "health",

@@ -23,6 +23,7 @@ from worker.intake.payloads import (
     AccountOnly,
     AcknowledgeEvent,
     BadPayload,
+    ChooseProfile,
     ConnectAccount,
     OneEvent,
     Payload,
@@ -42,6 +43,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "conferencing.reconcile_event": OneEvent,
     "conferencing.reconcile_account": AccountOnly,
     "conferencing.explain": OneEvent,
+    "conferencing.choose_profile": ChooseProfile,
     "conferencing.receive_notification": ReceiveNotification,
 }
 

@@ -14,6 +14,7 @@ from worker.ledger.records import (
     AccessToken,
     Account,
     Acknowledgement,
+    Choice,
     EventKey,
     Mailed,
     Memo,
@@ -107,7 +108,10 @@ class Change:
 
     events: Sequence[EventChange] = ()
     memo: Memo | None = None
+    profile_names: Mapping[str, str] | None = None
     mailed: Mailed | None = None
+    #: All that stand, if they change.
+    choices: Sequence[Choice] | None = None
     #: Cronofy refuses the account.
     lost: bool = False
     #: What is now known of the access token that the application gave, if that changes.
