@@ -18,6 +18,7 @@ from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, sent_about
 from worker.ledger.lists import names_of
 from worker.ledger.packing import CAUSES, unpack_event
+from worker.ledger.records import from_ms
 from worker.ledger.sealed import place_of_mail
 from worker.mail.compose import read_back
 
@@ -156,6 +157,16 @@ class Invariants:
             self._trackings += 1
             self.watched[sub, outcome["event_id"]] = Watched(self._trackings)
             return None if before == "closed" and not event.deleted else f"reopened after {before}"
+        if kind == "acknowledged":
+            # Once that is over, people are told again.
+            watched.reported.clear()
+            return None
+        if kind == "escalated":
+            given = self.simulation.services.ledger.acknowledgement(
+                sub, self.simulation.key(sub, outcome["event_id"])
+            )
+            if given and datetime.fromisoformat(outcome["at"]) > from_ms(given.at):
+                return "told although it is acknowledged"
         if watched.final:
             return f"an outcome after {watched.final}"
         if kind in ("assigned", "closed"):

@@ -31,6 +31,7 @@ from worker.ledger.leases import EventChange, Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
 from worker.ledger.records import (
+    DELAYED,
     Account,
     Acknowledgement,
     Choice,
@@ -308,7 +309,8 @@ def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
         if given.until is not None and after.next_look is not None:
             draft.after = replace(after, next_look=min(after.next_look, given.until))
         return False
-    draft.after = replace(after.noted(now, "acknowledged", given.text), notified=())
+    news = tuple(mark for mark in after.notified if mark == DELAYED)
+    draft.after = replace(after.noted(now, "acknowledged", given.text), notified=news)
     return True
 
 
