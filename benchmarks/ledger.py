@@ -31,6 +31,7 @@ from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Observation, Profile, Profiles, Seen
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Credentials
+from worker.ledger.lists import lists_of
 from worker.ledger.lua import source
 from worker.ledger.packing import pack_event
 from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
@@ -232,7 +233,7 @@ def _track(size: Size, accounts: Sequence[int], next_look: datetime) -> None:
         _run_many(size, "track", [arguments for n in chunk for arguments in _events(size, n, next_look)])
 
 
-def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, bytes, bytes]]:
+def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, bytes, bytes, bytes, str]]:
     """The arguments of the script `track` for each event of an account."""
     now = datetime.now(UTC).replace(microsecond=0)
     profile_id = f"pro_{n:09}"
@@ -247,7 +248,7 @@ def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, byte
             profile_id=profile_id,
             next_look=to_ms(next_look),
         )
-        yield _sub(n), event.key.field, pack_event(event)
+        yield _sub(n), event.key.field, pack_event(event), msgpack.packb(lists_of(event)), ""
 
 
 def _run_many(size: Size, script: str, calls: Sequence[tuple[Any, ...]]) -> None:

@@ -15,8 +15,16 @@ from worker.bootstrap import Services
 from worker.cronofy.callbacks import account_of
 from worker.cronofy.signature import is_signed
 from worker.diagnosis.schedule import first_look
+from worker.intake import acknowledge as acknowledging
 from worker.intake.forget import forget
-from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
+from worker.intake.payloads import (
+    AccountOnly,
+    AcknowledgeEvent,
+    ConnectAccount,
+    OneEvent,
+    ReceiveNotification,
+    TrackEvent,
+)
 from worker.intake.push_notifications import GDPR_REQUESTED, PushNotification, read_notification
 from worker.ledger.ledger import REPLAYED_AFTER, Credentials
 from worker.ledger.lookup import events_of
@@ -81,6 +89,25 @@ def untrack(services: Services, event: OneEvent) -> bool:
     services.ledger.untrack(event.sub, EventKey(event.calendar_id, event.event_id))
     log.info("event.untracked", sub=event.sub, calendar_id=event.calendar_id, event_id=event.event_id)
     return True
+
+
+def acknowledge(services: Services, given: AcknowledgeEvent) -> bool:
+    """Somebody answers for an event, or takes that back; false if there is nothing to do so for."""
+    ledger, key = services.ledger, EventKey(given.calendar_id, given.event_id)
+    if given.withdraw:
+        done = acknowledging.withdraw(ledger, given.sub, key)
+    else:
+        done = acknowledging.acknowledge(ledger, given.sub, key, given.note, given.until, given.by)
+    log.info(
+        "event.acknowledged",
+        sub=given.sub,
+        calendar_id=given.calendar_id,
+        event_id=given.event_id,
+        by=given.by,
+        withdrawn=given.withdraw,
+        done=done,
+    )
+    return done
 
 
 def receive_notification(
