@@ -216,6 +216,7 @@ class Settings(BaseSettings):
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
     mail_reply_to: str | None = None
     escalation_email: str | None = None
+    escalation_digest: Duration = timedelta(minutes=15)
 
     # Outcomes, history and logs.
     outcomes_keep: int = Field(100_000, ge=1)
@@ -224,6 +225,7 @@ class Settings(BaseSettings):
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
+    board_url: Annotated[str, _url("http", "https")] | None = None
     board_token: Token | None = None
     metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
@@ -290,8 +292,9 @@ class Settings(BaseSettings):
             raise _contradiction(
                 f"{_name('outcome_queue')} must name a queue when {_name('outcome_task')} is set"
             )
-        if self.webhook_url and set(self.webhook_url) & set("?#"):
-            raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
+        for field in ("webhook_url", "board_url"):
+            if set(getattr(self, field) or "") & set("?#"):
+                raise _contradiction(f"{_name(field)} must not have a query or a fragment")
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
             raise _contradiction(f"{_name('relink_reminders')} must be durations in ascending order")
         return self

@@ -33,7 +33,7 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from worker.diagnosis.model import Cause, Missing, Profiles, Unauthorized
+from worker.diagnosis.model import Cause, Missing, Profiles, Remedy, Unauthorized
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, TrackedEvent, Write, from_ms, to_ms
 from worker.reconcile.failure import unread
@@ -62,8 +62,9 @@ DELAYED = outcome(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": "2026-12
 
 def reason_of(verdict: Verdict) -> str:
     """The reason given to a person."""
-    assert verdict.escalation is not None
-    return verdict.escalation.reason
+    assert verdict.change.news
+    said = [done for _, what, done in verdict.after.history if what == "escalated"]
+    return said[-1] if said else " ".join(verdict.diagnosis.evidence)
 
 
 def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED) -> Verdict:
@@ -98,7 +99,7 @@ def test_outcomes_of_each_state(
     assert verdict.change.outcomes == outcomes
     final = {OutcomeType.ASSIGNED, OutcomeType.CLOSED}
     assert verdict.change.settle is any(outcome.type in final for outcome in outcomes)
-    assert verdict.escalation is None
+    assert bool(verdict.change.news) is (verdict.diagnosis.remedy is Remedy.CLOSE and not outcomes)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, s
     for later in (MINUTE, HOUR, 3 * DAY):
         second = again(first, NOW + later, profiles)
         assert second.diagnosis.cause is cause
-        assert (second.outcomes, second.escalation) == ((), None)
+        assert (second.outcomes, bool(second.change.news)) == ((), False)
         assert second.after.next_look is not None
 
 
@@ -150,7 +151,7 @@ def test_an_outage_that_lasts_is_escalated_once() -> None:
 
     delayed, escalated = OutcomeType.DELAYED, OutcomeType.ESCALATED
     assert [[o.type for o in look.outcomes] for look in looks] == [[delayed], [escalated], []]
-    assert [bool(look.escalation) for look in looks] == [False, True, False]
+    assert [bool(look.change.news) for look in looks] == [False, True, False]
     assert "failing; it keeps trying. It starts in 59 minutes." in reason_of(looks[1])
     assert [o.type for o in at_once.outcomes] == [delayed, escalated]
     assert again(at_once, NOW + DAY).outcomes == ()
@@ -286,9 +287,9 @@ def test_a_write_that_was_not_found(failures: int, told: bool) -> None:
     """It is known not to have arrived, and is sent again; a person is told at the third in a row."""
     verdict = written(WriteEnd.NOT_FOUND, reason="Cronofy cannot find it (404).", failures=failures)
 
-    assert bool(verdict.escalation) is told
+    assert bool(verdict.change.news) is told
     assert (verdict.after.failures, verdict.after.writes) == (failures + 1, {})
-    assert verdict.after.history[-1] == (to_ms(NOW), "write_failed", "Cronofy cannot find it (404).")
+    assert (to_ms(NOW), "write_failed", "Cronofy cannot find it (404).") in verdict.after.history
     later = again(verdict, NOW + MINUTE, userinfo(profile("pro_b")))
     assert (later.diagnosis.remedy.value, later.outcomes) == ("reassign_profile", ())
 

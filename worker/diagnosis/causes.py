@@ -26,7 +26,7 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.diagnosis.replacement import choose_replacement, chosen_replacement
+from worker.diagnosis.replacement import choose_replacement, chosen_replacement, possible_choices
 
 #: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
 INDIRECT = frozenset({"default", "integrated", "explicit", "none"})
@@ -188,6 +188,8 @@ def _named_profile(
         profile_id=profile_id,
         to_profile_id=replacement.profile_id,
         candidates=list(replacement.candidates),
+        provider_name=request.provider_name,
+        possible=list(possible_choices(profiles, request.calendar_id)),
         chosen_by=request.chosen.by if request.chosen else None,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Literal
 
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome
@@ -84,6 +85,20 @@ class EventChange:
     def value(self) -> bytes:
         """The value to store. Raises if the record cannot be packed."""
         return b"" if self.dropped else pack_event(self.after)
+
+    @property
+    def news(self) -> Literal["new", "again"] | None:
+        """Whether a person is to be told of the event: for the first time, or again.
+
+        Again if nobody answers for it any more, or what a person chose did not help.
+        """
+        if self.dropped:
+            return "new"
+        group = self.after.group
+        if group is None or (not self.unacknowledged and self.before.event.group == group):
+            return None
+        chosen = any(what == "chosen" for _, what, _ in self.before.event.history)
+        return "again" if chosen or self.unacknowledged else "new"
 
     @property
     def stored(self) -> Stored:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 import msgpack
@@ -21,8 +21,9 @@ from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
+from worker.ledger.incidents import Incident, Incidents
 from worker.ledger.keys import Keys
-from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
+from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
@@ -104,6 +105,7 @@ class Ledger:
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.outcomes = OutcomeStream(redis, self.keys)
         self.lists = Lists(redis, self.keys, scripts)
+        self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
@@ -316,6 +318,7 @@ class Ledger:
                         else False,
                         () if event.dropped else lists_of(event.after),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
+                        event.news or False,
                     ]
                     for event in change.events
                 ],
@@ -367,6 +370,39 @@ class Ledger:
         )
         if not kept:
             raise LeaseLost("The lease of this account expired before its channel was recorded.")
+
+    # Incidents.
+
+    def tell(
+        self,
+        incident: Incident,
+        verb: Literal["tell", "close", "later"],
+        again: timedelta,
+        mail: Mail | None = None,
+        named: Iterable[str] = (),
+        outcome: Outcome | None = None,
+    ) -> bool:
+        """Mark an incident as told or closed, with the email that says so; or have it seen to `again` later.
+
+        `named` are the accounts that the email names. Does nothing, and returns false, if something joined
+        the incident since it was read, or it was told or closed meanwhile.
+        """
+        sealed = self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")) if mail else b""
+        return bool(
+            self.run(
+                "tell",
+                incident.incident_id,
+                verb,
+                incident.total,
+                max(0, int(again.total_seconds() * 1000)),
+                mail.mail_id if mail else "",
+                sealed,
+                msgpack.packb(sorted(set(named)), use_bin_type=False),
+                outcome.to_json() if outcome else "",
+                self.outcomes_keep,
+                self._keep_ms,
+            )
+        )
 
     # Credentials.
 

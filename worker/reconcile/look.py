@@ -20,7 +20,7 @@ from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantR
 from worker.cronofy.wire import read_event
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, TokenOwed, Unauthorized
-from worker.ledger.leases import Change, EventChange, Lease, LeaseLost, Mail
+from worker.ledger.leases import Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
@@ -191,7 +191,6 @@ class Looker:
                 verdicts.append(verdict)
         conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
         mails = [self.emails.relink(mail_id, email, now) for mail_id, email in relinks.emails]
-        mails += self._escalations(lease, address, conclusions)
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
             memo=replace(account.memo, episodes=relinks.episodes),
@@ -341,7 +340,6 @@ class Looker:
             lost=step is None,
             token=step.token if step else None,
             outcomes=outcomes,
-            mails=self._escalations(lease, lease.account.email, verdicts),
         )
         committed = self.ledger.commit(lease, change)
         if committed.void:
@@ -382,13 +380,11 @@ class Looker:
             )
             for stored in due
         ]
-        mails = self._escalations(lease, lease.account.email, failures)
-        self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails))
+        self.ledger.commit(lease, Change([failure.change for failure in failures]))
         return LookResult(failure=reason)
 
     def _commit_failures(self, lease: Lease, failures: Sequence[Failure], *, done: bool = True) -> None:
-        mails = self._escalations(lease, lease.account.email, failures)
-        self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails), done)
+        self.ledger.commit(lease, Change([failure.change for failure in failures]), done)
         log_failures(lease.sub, failures)
 
     def _rewritten(self, lease: Lease, changes: Sequence[EventChange]) -> Lease:
@@ -409,15 +405,6 @@ class Looker:
         gone |= {failure.change.after.key for failure in failures}
         kept = tuple(new.get(s.event.key, s) for s in lease.events if s.event.key not in gone)
         return replace(lease, events=kept)
-
-    def _escalations(
-        self, lease: Lease, address: str | None, conclusions: Sequence[Verdict | Failure]
-    ) -> list[Mail]:
-        """The email to the operator about what only a person can fix; none in a dry run."""
-        events = [each.escalation for each in conclusions if each.escalation]
-        if self.dry_run or not events:
-            return []
-        return self.emails.escalation(lease.account, address, events, lease.now)
 
     def _check_channel(self, lease: Lease) -> LookResult:
         """No event is due, but the account's notification channel may be."""

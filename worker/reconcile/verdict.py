@@ -42,12 +42,12 @@ from worker.ledger.records import (
     interval_of,
     to_ms,
 )
-from worker.mail.compose import Escalation
-from worker.reconcile.emails import escalation_of
 from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
 
+#: What we remember of having notified a person that a user cannot be asked.
+UNASKED = "unasked"
 #: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
 
@@ -203,8 +203,6 @@ class Verdict:
 
     diagnosis: Diagnosis
     change: EventChange
-    #: For the operator, if notified now.
-    escalation: Escalation | None = None
 
     @property
     def after(self) -> TrackedEvent:
@@ -226,7 +224,6 @@ class _Draft:
     diagnosis: Diagnosis
     after: TrackedEvent
     outcomes: list[Outcome] = field(default_factory=list)
-    escalated: str | None = None
     #: Somebody answers for the event, so nobody is told of it.
     quiet: bool = False
 
@@ -250,7 +247,12 @@ class _Draft:
     def escalate_once(self, reason: str, about: str = "") -> None:
         """Notify a person, once per cause (and `about`), unless somebody answers for the event."""
         if not self.quiet and self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
-            self.escalated = reason
+            self.note_reason(reason)
+
+    def note_reason(self, reason: str) -> None:
+        """Keep why a person is told, unless the evidence says so."""
+        if reason != " ".join(self.diagnosis.evidence):
+            self.after = self.after.noted(self.now, "escalated", reason)
 
 
 def conclude(
@@ -296,13 +298,13 @@ def conclude(
     change = EventChange(
         before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
     )
-    return _verdict(diagnosis, change, _escalation(draft))
+    return _verdict(diagnosis, change)
 
 
-def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation | None = None) -> Verdict:
+def _verdict(diagnosis: Diagnosis, change: EventChange) -> Verdict:
     # Pack now, so that a failure counts against this event.
     _ = change.value
-    return Verdict(diagnosis, change, escalation)
+    return Verdict(diagnosis, change)
 
 
 def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
@@ -387,9 +389,15 @@ def _add_relink(draft: _Draft, note: RelinkNote) -> None:
     """Add what was decided about the relink email for the event's profile."""
     if note.late:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
-    elif note.obstacle and not draft.quiet:
-        # The outcome is about the profile; the email to the operator lists its events.
-        draft.escalated = note.obstacle
+    unasked = f"{draft.diagnosis.cause or ''}:{UNASKED}"
+    if note.obstacle and not draft.quiet:
+        # The outcome is about the profile; its events join an incident.
+        draft.after = replace(draft.after, notified=(*draft.after.notified, unasked))
+        draft.note_reason(note.obstacle)
+    elif note.look_by and unasked in draft.after.notified:
+        # The user is asked after all.
+        others = tuple(mark for mark in draft.after.notified if mark != unasked)
+        draft.after = replace(draft.after, notified=others)
     if note.look_by and draft.after.next_look is not None:
         next_look_ms = min(draft.after.next_look, to_ms(note.look_by))
         draft.after = replace(draft.after, next_look=next_look_ms)
@@ -398,12 +406,3 @@ def _add_relink(draft: _Draft, note: RelinkNote) -> None:
 def mark_of(diagnosis: Diagnosis, about: str = "") -> str:
     """What we remember of having notified a person."""
     return f"{diagnosis.cause or ''}:{about or diagnosis.detail.get('profile_id', '')}"
-
-
-def _escalation(draft: _Draft) -> Escalation | None:
-    if draft.escalated is None:
-        return None
-    evidence = draft.diagnosis.evidence
-    return escalation_of(
-        draft.after, draft.escalated, () if draft.escalated == " ".join(evidence) else evidence
-    )
