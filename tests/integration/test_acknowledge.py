@@ -12,7 +12,7 @@ from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker.cli import cli
 from worker.intake import accept
-from worker.intake.payloads import AcknowledgeEvent, BadPayload, parse
+from worker.intake.payloads import AcknowledgeEvent, BadPayload, ConnectAccount, parse
 from worker.ledger.lists import Wanted
 
 ESCALATED, ACKNOWLEDGED = Wanted(escalated=True), Wanted(acknowledged=True)
@@ -130,6 +130,35 @@ def test_of_looks_that_fail_nobody_is_told_either(begin: Begin, known: bool) -> 
         world.look()
 
     assert world.types() == before + ([] if known else ["escalated"])
+
+
+def test_events_whose_user_cannot_be_asked_are_escalated_until_that_is_possible(begin: Begin) -> None:
+    """Those found later, too, although a person is told once for each profile."""
+    world = begin()
+
+    def connect(email: str) -> None:
+        account = world.control.account(world.sub)
+        tokens = {name: account[name] for name in ("refresh_token", "access_token")}
+        accept.connect_account(world.services, ConnectAccount(sub=world.sub, email=email, **tokens))
+
+    def look(*event_ids: str) -> None:
+        for event_id in event_ids:
+            world.look(event_id)
+
+    connect("not an address")
+    world.track()
+    world.track("later")
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    look("e1", "later")
+    assert world.types() == ["escalated"]
+    assert listed(world, ESCALATED) == ["e1", "later"]
+
+    connect("dana@example.org")
+    look("e1", "later")
+
+    assert world.types() == ["escalated", "relink_requested"]
+    assert listed(world, ESCALATED) == []
+    assert world.services.ledger.lists.size("cause:2") == 2
 
 
 @pytest.mark.parametrize(

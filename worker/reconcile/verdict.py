@@ -51,6 +51,9 @@ from worker.reconcile.relinks import RelinkNote
 #: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
 
+#: What we remember of an event whose user cannot be asked to connect its profile again.
+UNSENDABLE = f"{Cause.CREDENTIALS_EXPIRED}:unsendable"
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -379,6 +382,9 @@ def _written_later(
 
 def _add_relink(draft: _Draft, note: RelinkNote) -> None:
     """Add what was decided about the relink email for the event's profile."""
+    # The outcome is about the profile, but each of its events needs a person as long as nobody can be asked.
+    others = tuple(mark for mark in draft.after.notified if mark != UNSENDABLE)
+    draft.after = replace(draft.after, notified=(*others, UNSENDABLE) if note.unsendable else others)
     if note.late:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
     elif note.obstacle and not draft.quiet:
