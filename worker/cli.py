@@ -32,6 +32,7 @@ COMMANDS = {
     "choose": "choosing",
     "status": "inspection",
     "doctor": "inspection",
+    "probe": "probing",
     "healthcheck": "health",
     "dead-letters": "dead_letter_group",
     "pause": "steering",
