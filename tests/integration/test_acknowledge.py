@@ -62,6 +62,18 @@ def test_it_moves_from_the_escalated_to_the_acknowledged(world: World) -> None:
     assert not acknowledge(world, withdraw=True)
 
 
+def test_a_message_that_is_delivered_again_changes_nothing(world: World) -> None:
+    """One outcome, and the end that the first delivery set."""
+    acknowledge(world, until="P3D")
+    before = world.services.ledger.acknowledgement(world.sub, world.key())
+
+    kwargs = {"sub": world.sub, "calendar_id": world.calendar_id, "event_id": "e1", "until": "P3D"}
+    assert accept.acknowledge(world.services, parse(AcknowledgeEvent, (), kwargs), again=True)
+
+    assert world.services.ledger.acknowledgement(world.sub, world.key()) == before
+    assert world.types() == ["escalated", "acknowledged"]
+
+
 def test_nobody_is_told_again_meanwhile(world: World) -> None:
     """Not even if it is tracked again, which starts everything over; it is looked at as usual."""
     acknowledge(world)
