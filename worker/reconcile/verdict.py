@@ -17,10 +17,8 @@ from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Cause,
     Diagnosis,
-    Missing,
     Observation,
     Policy,
-    Profiles,
     Remedy,
     Seen,
     State,
@@ -35,6 +33,7 @@ from worker.reconcile.emails import escalation_of
 from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
+from worker.reconcile.update import why_not_written
 
 #: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
@@ -93,7 +92,9 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.saw(seen, now)
     if event.waits_for in back:
         event = event.asked_again(now)
-    diagnosis = _diagnose(event, sighting, profiles, lease.account.memo, now, policy)
+    unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
+    observation = Observation(sighting, profiles, unwritable)
+    diagnosis = _diagnose(event, observation, lease.account.memo, now, policy)
     return Judged(stored, event, diagnosis, seen, notices_arrive=_notices_arrive(lease.account, now))
 
 
@@ -109,18 +110,13 @@ def is_news(judged: Judged) -> bool:
 
 
 def _diagnose(
-    event: TrackedEvent,
-    sighting: Seen | Missing,
-    profiles: Profiles | None,
-    memo: Memo,
-    now: datetime,
-    policy: Policy,
+    event: TrackedEvent, observation: Observation, memo: Memo, now: datetime, policy: Policy
 ) -> Diagnosis:
     request = event.request
     if request.provider_name is None and request.profile_id is not None:
         # We still know the provider of a profile that was listed once and is gone.
         request = replace(request, provider_name=memo.providers.get(request.profile_id))
-    return diagnose(request, Observation(sighting, profiles), now, policy)
+    return diagnose(request, observation, now, policy)
 
 
 def _notices_arrive(account: Account, now: datetime) -> bool:
@@ -140,8 +136,6 @@ class WriteEnd(Enum):
     UNANSWERED = auto()
     #: Not sent, for reasons that have nothing to do with the event.
     PUT_OFF = auto()
-    #: Not sent: the record lacks what an update needs.
-    INCOMPLETE = auto()
     #: Not sent: the event was tracked again or untracked meanwhile.
     CHANGED = auto()
 
@@ -279,9 +273,6 @@ def _add_assigned(draft: _Draft, event: TrackedEvent) -> None:
 def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy: Policy) -> None:
     """Add the result of the Update Event that sets another profile."""
     to, now, after = result.to_profile_id, draft.now, draft.after
-    if result.end is WriteEnd.INCOMPLETE:
-        draft.escalate_once(result.reason, "incomplete")
-        return
     if result.end is WriteEnd.NOT_FOUND:
         draft.after = _written_later(after, result, before, now, policy)
         if draft.after.failures >= NOTIFIED_AFTER:
