@@ -190,8 +190,8 @@ def shown(day: int, uid: str = "evt_1", **fields: Any) -> dict[str, Any]:
     return an_event(event_uid=uid, **times, **fields)
 
 
-RECURS = {"recurring": True}
-LINKED = {"conferencing": {"join_url": LINK}}
+RECURS: dict[str, Any] = {"recurring": True}
+LINKED: dict[str, Any] = {"conferencing": {"join_url": LINK}}
 
 
 @pytest.mark.parametrize(
