@@ -34,7 +34,16 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Cause, Missing, Observation, Profiles, Request, TokenOwed, Unauthorized
+from worker.diagnosis.model import (
+    Cause,
+    Missing,
+    Observation,
+    Profiles,
+    Request,
+    Seen,
+    TokenOwed,
+    Unauthorized,
+)
 
 README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
 
@@ -60,6 +69,7 @@ class Situation:
     asked: Request
     sighting: Sighting
     profiles: Profiles | None = None
+    unwritable: str | None = None
 
 
 #: In the order of the diagnosis: a row applies if none above it does.
@@ -76,8 +86,21 @@ SITUATIONS = (
     Situation("the event is cancelled", request(), seen(cancelled=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
     Situation("its start has passed", request(), seen(at(NOW - MINUTE))),
+    Situation(
+        "it is a series, and of its occurrences only one that is over is ever shown",
+        request(start=at(NOW - DAY)),
+        Seen(None, None, series=True),
+        CONNECTED,
+    ),
     Situation("its profile is in UserInfo, disconnected", request(), seen(), EXPIRED),
     Situation("its profile is not in UserInfo; exactly one other fits the policy", request(), seen(), OTHER),
+    Situation(
+        "the same, but the event is one of a series, or a write might undo a later change",
+        request(),
+        seen(),
+        OTHER,
+        "The event is one of a series.",
+    ),
     Situation("its profile is not in UserInfo; two others fit", request(), seen(), TWO),
     Situation("its profile is not in UserInfo; none fits", request(), seen(), NONE_LEFT),
     Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),
@@ -124,7 +147,8 @@ def decisions() -> str:
     """What is known of an event, and its diagnosis."""
     rows = []
     for situation in SITUATIONS:
-        found = diagnose(situation.asked, Observation(situation.sighting, situation.profiles), NOW, POLICY)
+        observation = Observation(situation.sighting, situation.profiles, situation.unwritable)
+        found = diagnose(situation.asked, observation, NOW, POLICY)
         cause = f"`{found.cause}`" if found.cause else f"none: `{found.state}`"
         rows.append((situation.words, cause, found.certainty, f"`{found.remedy}`"))
     return _markdown(("what is known", "cause", "certainty", "remedy"), rows)
