@@ -206,7 +206,6 @@ def test_templates_stay_the_callers(name: str, wrote: str, shown: str | None) ->
         ("a removed one on the map", "location", THERE, {}, "where on the map"),
         ("a link as location", "location", ROOM, {"description": LINK}, "with a link that is not"),
         ("a link as the first location", "location", GONE, {"description": LINK}, "with a link that is not"),
-        ("another form", "reminders", [{"minutes": 5}], {"minutes": 5}, "reminders in another form"),
     ),
 )
 def test_what_cannot_be_told_apart_is_not_written(name: str, wrote: Any, shown: Any, why: str) -> None:

@@ -254,6 +254,14 @@ def test_refused_write() -> None:
     assert (later.diagnosis.remedy.value, later.outcomes) == ("escalate", ())
 
 
+def test_a_person_is_told_again_of_a_profile_that_fits_but_may_not_be_set() -> None:
+    """Told before that none fits, they may have connected it, and would wait."""
+    verdict = concluded(tracked(), SERIES, userinfo())
+    later = concluded(verdict.after, SERIES, userinfo(profile("pro_b")))
+
+    assert ["one of a series" in reason_of(each) for each in (verdict, later)] == [False, True]
+
+
 def test_an_event_that_cannot_be_written_whole() -> None:
     """It is escalated once, with the sentence that says why, and its looks continue."""
     verdict = concluded(tracked(), SERIES, userinfo(profile("pro_b")))

@@ -242,6 +242,8 @@ def test_a_series_ends_with_its_last_occurrence() -> None:
         pytest.param({"location": "Room 1"}, [], ("location",), id="a location in another form"),
         pytest.param({"description": "\ud800"}, [], ("description",), id="a text that cannot be sent"),
         pytest.param({"reminders": [{"minutes": float("nan")}]}, [], ("reminders",), id="no number"),
+        pytest.param({"reminders": {"minutes": 5}}, [], ("reminders",), id="reminders in another form"),
+        pytest.param({"location": {"description": 5}}, [], ("location",), id="a location that is no text"),
         pytest.param({"attendees": [], "organizer": {}, "options": {}}, [], (), id="never written"),
     ],
 )

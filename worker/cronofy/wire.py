@@ -60,12 +60,14 @@ class EventsPage(_Wire):
     events: list[dict[str, Any] | None]
 
 
-#: What a write may have beside times and summary, and a read may show. `attendees` is a delta there, and
-#: `attachments` are ids: neither can be sent as read.
-_WRITTEN = (
-    *("description", "location", "url", "transparency", "extended_transparency", "event_private"),
-    *("color", "reminders", "locale", "categories"),
-)
+#: What a write may have beside times and summary, and a read may show: each with its type. `attendees` is a
+#: delta in a write, and `attachments` are ids: neither can be sent as read.
+_WRITTEN: Mapping[str, type] = {
+    **dict.fromkeys(("description", "url", "transparency", "extended_transparency", "color", "locale"), str),
+    **dict.fromkeys(("reminders", "categories"), list),
+    "location": dict,
+    "event_private": bool,
+}
 #: What shows that an event is one of a series.
 _SERIES = ("recurring", "series_identifier", "recurrence")
 #: What `read_sighting` reads of an event, and its ids.
@@ -240,17 +242,11 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
     )
 
 
-#: Those that another type would hide.
-_TYPES = {
-    **dict.fromkeys(("description", "url", "transparency", "extended_transparency"), str),
-    "location": dict,
-    "event_private": bool,
-}
-
-
 def _can_be_sent(name: str, value: Any) -> bool:
-    """Whether a field has the type it is documented with, and can be written as JSON."""
-    if not isinstance(value, _TYPES.get(name, object)):
+    """Whether a field has its type, and can be written as JSON."""
+    if isinstance(value, dict) and not isinstance(value.get("description", ""), str | None):
+        return False
+    if not isinstance(value, _WRITTEN[name]):
         return False
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()

@@ -145,8 +145,6 @@ def _plain(name: str, written: Any, shown: Any, fields: Mapping[str, Any]) -> An
         if name == "extended_transparency":
             return shown if shown != fields.get("transparency") else None
         return (shown or None) if name in _ALSO_UNASKED else None
-    if type(shown) is not type(written):
-        raise IncompleteRecord(f"Cronofy shows {name} in another form than it was written in.")
     return shown
 
 

@@ -240,7 +240,9 @@ def conclude(
         if diagnosis.remedy is Remedy.ESCALATE:
             draft.escalate_once(" ".join(diagnosis.evidence), "overdue")
     elif diagnosis.remedy is Remedy.ESCALATE:
-        draft.escalate_once(" ".join(diagnosis.evidence))
+        # A person may have been told before that no profile fits; now one does, and may not be set.
+        about = "incomplete" if "to_profile_id" in diagnosis.detail else ""
+        draft.escalate_once(" ".join(diagnosis.evidence), about)
     if write:
         _add_write(draft, write, judged.before.event, policy)
     if relink:
