@@ -52,7 +52,8 @@ def test_occurrences_with_one_id_are_judged_by_the_next_and_never_written(
     world = begin()
     without_profile(world)
     reads = shown(world, *(on_day(days) for days in order))
-    answers(world, reads, reads)
+    # Each look reads twice: an event that moves between two pages may also be there twice.
+    answers(world, reads, reads, reads, reads)
 
     answer = [world.look(), world.look()][1]
 
@@ -101,8 +102,9 @@ def test_a_series_of_which_only_the_first_is_ever_shown_stays_open(begin: Begin)
     world = begin()
     world.track(hours=-1)
     first = shown(world, on_day(-1 / 24, recurring=True))
-    answers(world, first, first)
-    assert world.look()["state"] == "pending"
+    for second in (first, shown(world)):
+        answers(world, first, second)
+        assert world.look()["state"] == "pending"
 
     answers(world, first, shown(world, on_day(-8), on_day(-1 / 24)))
     assert world.look()["cause"] == "event_in_past"

@@ -47,9 +47,9 @@ def observe(
     """Carry out the plan for the `due` events, and keep what it shows of `others`; and, unjudged, of `past`.
 
     An event missing from the first read counts as Missing only after a second one, with deleted events
-    and without a window, which also looks for what is to come of a series that seems over. UserInfo is read
-    only if an event is undecided or the plan says so. Raises CronofyError if nothing was learnt, and one of
-    `ACCOUNT_REFUSED` whenever Cronofy refuses the account.
+    and without a window. That one also decides about a series that seems over, or was shown more than once.
+    UserInfo is read only if an event is undecided or the plan says so. Raises CronofyError if nothing was
+    learnt, and one of `ACCOUNT_REFUSED` whenever Cronofy refuses the account.
     """
     readings = Readings()
     if plan.waited_for:
@@ -60,15 +60,17 @@ def observe(
     tracked = {event.key for event in (*due, *others)} | set(past)
     items = readings.shown = _read(session, due, tracked, plan, readings)
     _take(readings, items, [event for event in (*due, *others) if event.key in items], now)
-    unseen = [event for event in due if event.key not in items]
-    if None not in plan.windows:
-        cut_off = {key for key, sighting in readings.sightings.items() if _may_go_on(sighting, now)}
-        unseen += [event for event in due if event.key in cut_off]
-        for key in cut_off:
-            del readings.sightings[key]
+    unclear = {
+        key
+        for key, sighting in readings.sightings.items()
+        if _is_unclear(sighting, len(items[key]), now, everything=None in plan.windows)
+    }
+    for key in unclear:
+        del readings.sightings[key]
+    unseen = [event for event in due if event.key not in items or event.key in unclear]
     if unseen:
         try:
-            items = session.read_events(
+            found = session.read_events(
                 {event.key.calendar_id for event in unseen}, None, include_deleted=True, wanted=tracked
             )
         except ACCOUNT_REFUSED:
@@ -76,7 +78,8 @@ def observe(
         except CronofyError as error:
             readings.problems.update({event.key: error for event in unseen})
         else:
-            _take(readings, items, unseen, now)
+            # What was shown once is not gone.
+            _take(readings, {key: items[key] for key in unclear} | found, unseen, now)
     needed = plan.ask_userinfo or any(undecided(seen, now) for seen in readings.sightings.values())
     if needed and readings.userinfo is None:
         try:
@@ -123,9 +126,15 @@ def _take(
             readings.problems[event.key] = error
 
 
-def _may_go_on(sighting: Seen | Missing, now: datetime) -> bool:
-    """Whether it is a series that seems over, but may go on beyond the window."""
+def _is_unclear(sighting: Seen | Missing, times: int, now: datetime, *, everything: bool) -> bool:
+    """Whether a series takes a second read: it was shown several `times`, as an event is that moves from one
+    page to the next meanwhile; or it seems over, and the read did not show `everything`.
+    """
     if isinstance(sighting, Missing) or not sighting.series or sighting.join_url:
+        return False
+    if times > 1:
+        return True
+    if everything:
         return False
     over = sighting.start is None or sighting.start.instant <= now
     return over or sighting.deleted or sighting.cancelled
