@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.unit.builders import labelled, tracked
+from tests.unit.builders import NOW, labelled, tracked
+from worker.cronofy.wire import read_sighting
 from worker.diagnosis.model import Seen
 from worker.diagnosis.times import parse_event_time
 from worker.reconcile.update import IncompleteRecord, update_body, why_not_written
@@ -322,3 +326,39 @@ def test_the_callers_body_is_not_touched() -> None:
     sent["start"]["tzid"] = "changed"
 
     assert body == before
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("description", "location", "url", "transparency", "extended_transparency", "event_private")
+written_fields = st.dictionaries(
+    st.sampled_from([*FIELDS, "color", "reminders", "categories", "locale", "summary", "end", "tzid"]),
+    JSON | st.sampled_from([TEMPLATE, ROOM, THERE, LINKED, LINK, "unknown", PARIS, "2026-12-11"]),
+    max_size=4,
+)
+
+
+@given(written_fields, written_fields)
+@settings(deadline=None, derandomize=True, max_examples=300)
+def test_whatever_a_read_shows_is_written_as_json_or_not_at_all(
+    wrote: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    """Either there is a sentence that says why not, or a body that can be sent."""
+    body = json.loads(json.dumps({**BODY, **wrote, "end": BODY["end"]}))
+    pending = {"calendar_id": "cal", "event_id": "booking-1", "conferencing": {"pending": True}}
+    event = tracked("booking-1", body=body)
+    seen = read_sighting([{**pending, "start": BODY["start"], **shown}], event.tzid, NOW)
+
+    why = why_not_written(event, seen)
+
+    if why is None:
+        sent = update_body(event, seen, NEW)
+        json.dumps(
+            {name: sent[name] for name in sent.keys() & seen.fields.keys()}, ensure_ascii=False
+        ).encode()
+        assert all(sent[name] is not None for name in ("summary", "start", "end"))
+    else:
+        assert why.endswith(".")
