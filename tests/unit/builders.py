@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,7 +84,8 @@ def lapsed(profile_id: str = "pro_a", provider: str | None = "zoom") -> Profile:
 
 
 def calendar(owner: Profile | None = None, integrated: bool | None = None) -> Calendar:
-    return Calendar(CALENDAR, owner or profile("pro_google", provider="google"), integrated)
+    owner = owner or profile("pro_google", provider="google")
+    return Calendar(CALENDAR, replace(owner, is_calendar=True), integrated)
 
 
 def userinfo(*conferencing: Profile, calendars: tuple[Calendar, ...] = (), listed: bool = True) -> Profiles:
@@ -108,6 +110,7 @@ def request(profile_id: str | None = "pro_a", age: timedelta = MINUTE, **changed
         "provider_name": "zoom",
         "calendar_id": CALENDAR,
         "asked_at": NOW - age,
+        "profile_name": "dana",
     }
     return Request(**(fields | changed))
 
@@ -163,7 +166,9 @@ def judged(
     read = sighting if isinstance(sighting, Seen) else None
     event = event.saw(read, now) if read else event
     unwritable = why_not_written(event, read) if read else None
-    diagnosis = diagnose(event.request, Observation(sighting, profiles, unwritable), now, POLICY)
+    # An earlier look saw what its profile is named.
+    asked = replace(event.request, profile_name="dana")
+    diagnosis = diagnose(asked, Observation(sighting, profiles, unwritable), now, POLICY)
     return Judged(before, event, diagnosis, read, notices_arrive)
 
 
@@ -186,6 +191,9 @@ Sighting = Seen | Missing | Unauthorized | TokenOwed
 URL = "https://zoom.example/j/1"
 CONNECTED = userinfo(profile("pro_a"))
 EXPIRED = userinfo(lapsed("pro_a"))
+#: The event's calendar is connected too, or is the only one that is not.
+HOME = userinfo(profile("pro_a"), calendars=(calendar(),))
+CALENDAR_LAPSED = userinfo(profile("pro_a"), calendars=(calendar(lapsed("pro_google", provider="google")),))
 
 
 def labelled(*rows: tuple[Any, ...]) -> list[ParameterSet]:

@@ -54,13 +54,14 @@ starts = st.one_of(
     ),
     st.sampled_from([day("2026-12-01", "UTC"), day("2026-12-02", "Pacific/Auckland")]),
 )
+names = st.sampled_from([None, "dana", "lee"])
 profiles = st.builds(
     lambda profile_id, provider, name, connected: Profile(
         profile_id, provider, name, connected, relink_url(profile_id)
     ),
     ids,
     providers,
-    st.sampled_from([None, "dana"]),
+    names,
     st.booleans(),
 )
 userinfos = st.builds(
@@ -89,6 +90,9 @@ requests = st.builds(
     start=starts,
     wrote=st.frozensets(ids),
     notice=st.one_of(st.none(), notices),
+    lacked_calendar=st.booleans(),
+    profile_name=names,
+    account_email=names,
 )
 reads = st.builds(
     Seen,
@@ -151,6 +155,8 @@ def test_reassigns_to_one_that_works(
         assert profiles.conferencing_profile(request.profile_id or "") is None
         assert policy.replacement != "never"
         assert policy.replacement == "any_connected" or to.provider_name == request.provider_name
+        assert to.name is not None
+        assert to.name == (request.profile_name or request.account_email)
 
 
 @given(requests, observations, policies)
@@ -166,3 +172,15 @@ def test_relinks_only_what_is_disconnected(
     elif found.remedy is Remedy.RELINK_EMAIL:
         known = observation.profiles.listed_anywhere
         assert any(p.profile_id == found.detail["profile_id"] and not p.connected for p in known)
+
+
+@given(requests, st.one_of(st.none(), userinfos), policies)
+@many
+def test_nothing_is_gone_unless_its_calendar_is_connected(
+    request: Request, profiles: Profiles | None, policy: Policy
+) -> None:
+    """A read that does not show an event proves nothing by itself, nor right after it was connected again."""
+    found = diagnose(request, Observation(Missing(), profiles), NOW, policy)
+
+    late = request.lacked_calendar and NOW - request.asked_at < policy.grace
+    assert (found.cause is Cause.EVENT_GONE) == bool(profiles and profiles.reaches(CALENDAR) and not late)
