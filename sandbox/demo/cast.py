@@ -35,6 +35,8 @@ class Part:
     #: From now until it starts.
     hours: int = 48
     all_day: bool = False
+    #: It recurs.
+    is_series: bool = False
 
     @property
     def calendar_id(self) -> str:
@@ -66,6 +68,8 @@ class Part:
             "conferencing": {"profile_id": self.profile_id},
             "subscriptions": [{"type": "webhook", "uri": subscription, "interactions": interactions}],
         }
+        if self.is_series:
+            body["recurrence"] = {"rules": [{"frequency": "weekly", "interval": 1, "count": 6}]}
         if not self.all_day:
             body["attendees"] = {"invite": [{"email": f"guest-of-{self.name}@example.org"}]}
         return body
@@ -117,6 +121,14 @@ CAST: tuple[Part, ...] = (
     Part("customer-call", "eli", "pro_eli_old", "the same, but a person moved it", _REASSIGNED),
     Part(
         "board-meeting", "fay", "pro_fay_old", "its profile was removed, two could replace it", _NOT_REPLACED
+    ),
+    Part(
+        "team-weekly",
+        "eli",
+        "pro_eli_old",
+        "the same, but it recurs, so it is never written",
+        _NOT_REPLACED,
+        is_series=True,
     ),
     Part("yesterdays-sync", "gus", "pro_gus", "it began before its conference was made", _PAST, hours=-20),
     Part("called-off", "gus", "pro_gus", "its owner deleted it", _GONE),
