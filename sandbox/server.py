@@ -22,8 +22,11 @@ from sandbox.cronofy.gate import Gate
 from sandbox.cronofy.oauth import OAuth
 from sandbox.cronofy.pages import Pages
 from sandbox.options import SandboxOptions
+from sandbox.personality import described_traits, personality_of
 from sandbox.state import Sandbox
 from sandbox.world.registry import Unknown
+
+__all__ = ["RunningSandbox", "SandboxOptions", "build_app", "described_traits", "personality_of", "run"]
 
 
 def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> ASGIApp:

@@ -243,7 +243,7 @@ def test_an_expired_token_is_refreshed_once_and_the_new_one_kept(caller: Caller)
 
 def test_a_rotated_refresh_token_is_kept(caller: Caller) -> None:
     """The old one no longer works, so losing the new one would lose the account."""
-    caller.control.set_settings(rotate_refresh_tokens=True)
+    caller.control.set_personality(rotate_refresh_tokens="yes")
     for _ in range(2):
         before = caller.credentials().refresh_token
         caller.control.expire_access_token(caller.sub)

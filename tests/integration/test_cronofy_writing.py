@@ -146,7 +146,7 @@ IDS = [
 @pytest.mark.parametrize("calendar_id", IDS)
 def test_any_calendar_id_is_found(caller: Caller, calendar_id: str, batch_urls: str) -> None:
     """Alone and in a batch, whether or not Cronofy decodes the addresses in a batch, and in a read."""
-    caller.control.set_settings(batch_urls=batch_urls)
+    caller.control.set_personality(batch_urls=batch_urls)
     calendars = [{"provider_name": "google", "calendars": [{"calendar_id": calendar_id}]}]
     caller.account = caller.control.create_account(calendar_profiles=calendars)
     caller.connect(access_token=caller.account["access_token"])
@@ -183,7 +183,7 @@ def test_what_is_not_found_is_not_refused_for_good(caller: Caller) -> None:
 @pytest.mark.parametrize("status", [200, 207])
 def test_a_batch_is_answered_200_or_207(caller: Caller, status: int) -> None:
     """Either says no more than that each entry has its own answer."""
-    caller.control.set_settings(batch_status=status)
+    caller.control.set_personality(batch_status=status)
     accepted, refused = caller.session().update(
         [Update(caller.key("good"), a_body("good")), Update(caller.key("bad"), a_body("bad", summary=""))]
     )

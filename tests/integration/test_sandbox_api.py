@@ -203,7 +203,7 @@ def test_batch_addresses_are_decoded_or_not(
     caller: Caller, control: Control, reading: str, statuses: list[int]
 ) -> None:
     """Cronofy does not say whether a batch decodes the addresses of its entries."""
-    control.set_settings(batch_urls=reading, batch_status=200)
+    control.set_personality(batch_urls=reading, batch_status=200)
     urls = [f"/v1/calendars/{name}/events" for name in (caller.calendar_id, f"%63{caller.calendar_id[1:]}")]
     entries = [{"method": "POST", "relative_url": url, "data": an_event()} for url in urls]
     answer = caller.http.post("/v1/batch", json={"batch": entries})
