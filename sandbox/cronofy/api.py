@@ -141,10 +141,14 @@ class Api:
         self.sandbox.world.upsert(account, calendar_id, body, via)
         return 202, {}
 
-    async def delete_events(self, _request: Request, account: Account, call: Call) -> Response:
+    async def delete_events(self, request: Request, account: Account, call: Call) -> Response:
         """Bulk Delete of the application's events, `delete_all` or by `calendar_ids`."""
-        own = account.calendar_ids()
-        wanted = own if call.body.get("delete_all") else call.body.get("calendar_ids")
+        own, asked = account.calendar_ids(), request.query_params
+        # The Python SDK asks in the query, the others in the body.
+        everything = call.body.get("delete_all") or asked.get("delete_all", "").lower() == "true"
+        wanted = (
+            own if everything else call.body.get("calendar_ids") or asked.getlist("calendar_ids[]") or None
+        )
         if not isinstance(wanted, list) or not set(wanted) <= set(own):
             invalid = error("errors.invalid_calendar_ids", "calendar_ids are not valid")
             return unprocessable({"calendar_ids": invalid})
