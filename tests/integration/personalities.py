@@ -263,15 +263,6 @@ def outcomes() -> dict[tuple[str, Any], str]:
     return found
 
 
-def traits() -> str:
-    """The table of traits: made from the code alone."""
-    rows = [
-        (f"`{t.name}`", ", ".join(f"`{value}`" for value in t.values), t.question, t.source)
-        for t in TRAITS.values()
-    ]
-    return markdown(("trait", "values, the default first", "what is unknown", "source"), rows)
-
-
 def trials(found: dict[tuple[str, Any], str]) -> str:
     """The table of outcomes: values that come to the same share a line."""
     rows = []
@@ -285,5 +276,4 @@ def trials(found: dict[tuple[str, Any], str]) -> str:
 
 
 if __name__ == "__main__":
-    put(MANUAL, "traits", traits())
     put(MANUAL, "personalities", trials(outcomes()))

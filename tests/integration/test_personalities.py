@@ -8,8 +8,8 @@ import pytest
 
 from sandbox.personality import TRAITS
 from sandbox.server import RunningSandbox
-from tests.contract.documents import code, table, text_of
-from tests.integration.personalities import CASES, TRIALS, played, traits
+from tests.contract.documents import code, table
+from tests.integration.personalities import CASES, TRIALS, played
 from tests.integration.world import Begin
 
 
@@ -26,7 +26,6 @@ def test_outcome_is_the_one_in_the_manual(
     assert played(begin, running, name, value) == outcome
 
 
-def test_every_trait_has_a_trial_and_a_line() -> None:
-    """No trait is left out, and the table of traits is the code's."""
+def test_every_trait_has_a_trial() -> None:
+    """No trait is left out."""
     assert list(TRIALS) == list(TRAITS)
-    assert f"<!-- traits -->\n\n{traits()}\n<!-- /traits -->" in text_of("docs/sandbox.md")
