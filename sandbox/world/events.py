@@ -170,9 +170,10 @@ def write(event: Event, body: dict[str, Any], personality: Personality) -> list[
     kept = OPTIONAL if personality.omitted_fields == "kept" else ("url",)
     event.fields = {name: value for name, value in event.fields.items() if name in kept}
     event.fields.update({name: body[name] for name in OPTIONAL if name in body})
-    if body.get("recurrence") is not None:
+    rules = (body.get("recurrence") or {}).get("rules")
+    if rules is not None:
         # Only an empty list ends a series; omitted, it goes on (§4).
-        event.rule = next(iter(body["recurrence"].get("rules") or []), None)
+        event.rule = next(iter(rules), None)
     if body.get("subscriptions") is not None:
         event.subscriptions = list(body["subscriptions"])
     sent = []
