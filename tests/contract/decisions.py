@@ -34,11 +34,21 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Cause, Missing, Observation, Profiles, Request, TokenOwed, Unauthorized
+from worker.diagnosis.model import (
+    Cause,
+    Chosen,
+    Missing,
+    Observation,
+    Profiles,
+    Request,
+    TokenOwed,
+    Unauthorized,
+)
 
 README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
 
 OTHER = userinfo(profile("pro_b"))
+ANOTHERS = userinfo(profile("pro_b", name="lee"))
 TWO = userinfo(profile("pro_b"), profile("pro_c"))
 NONE_LEFT = userinfo(lapsed("pro_b"))
 ONE_LAPSED = userinfo(profile("pro_a"), lapsed("pro_b"))
@@ -46,6 +56,7 @@ OFF = userinfo(calendars=(calendar(integrated=False),))
 OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", provider="google")),))
 SOON = seen(at(NOW + 30 * MINUTE))
 TRIED = request(wrote=frozenset({"pro_b"}))
+CHOSEN = request(chosen=Chosen("pro_c", "Dana"))
 FAILING, NO_URL, NO_PROFILE = (
     request(notice=failing(subtype)) for subtype in (None, "missing_meeting_url", "profile_missing")
 )
@@ -78,9 +89,13 @@ SITUATIONS = (
     Situation("its start has passed", request(), seen(at(NOW - MINUTE))),
     Situation("its profile is in UserInfo, disconnected", request(), seen(), EXPIRED),
     Situation("its profile is not in UserInfo; exactly one other fits the policy", request(), seen(), OTHER),
+    Situation(
+        "its profile is not in UserInfo; the one that fits has another name", request(), seen(), ANOTHERS
+    ),
     Situation("its profile is not in UserInfo; two others fit", request(), seen(), TWO),
     Situation("its profile is not in UserInfo; none fits", request(), seen(), NONE_LEFT),
     Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),
+    Situation("its profile is not in UserInfo; two others fit, and a person chose one", CHOSEN, seen(), TWO),
     Situation("UserInfo lists no conferencing profiles at all", request(), seen(), userinfo(listed=False)),
     Situation("`conferencing_failing` was notified, without a subtype", FAILING, seen(), CONNECTED),
     Situation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -12,10 +13,17 @@ from tests.faults.invariants import Invariants
 from tests.faults.simulation import Message, Simulation
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
-from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
+from worker.intake.payloads import (
+    AccountOnly,
+    ChooseProfile,
+    ConnectAccount,
+    OneEvent,
+    ReceiveNotification,
+    TrackEvent,
+)
 from worker.ledger.packing import pack_channel
 from worker.ledger.records import NotificationChannel
-from worker.run import looks
+from worker.run import choices, looks
 
 #: Everybody has these: two of the same provider, and one of another.
 PROFILES = {"z1": "zoom", "z2": "zoom", "t1": "teams"}
@@ -49,8 +57,10 @@ class Callers:
 
     def hand_over(self, sub: str) -> None:
         """The program gets the tokens as they are, valid or not."""
-        token = self.cronofy.account(sub).refresh_token or "revoked"
-        accept.connect_account(self.simulation.services, ConnectAccount(sub=sub, refresh_token=token))
+        account = self.cronofy.account(sub)
+        token = account.refresh_token or "revoked"
+        payload = ConnectAccount(sub=sub, refresh_token=token, email=account.email)
+        accept.connect_account(self.simulation.services, payload)
 
     def lend(self, sub: str) -> None:
         """The program gets an access token alone, which is good for an hour."""
@@ -83,7 +93,7 @@ class Callers:
         if event is None or event.profile_id is None:
             return
         body = body_of(event_id, event.start.instant(), event.profile_id)
-        provider = PROFILES[event.profile_id]
+        provider = PROFILES.get(event.profile_id)
         tracked = TrackEvent(sub=sub, calendar_id=calendar_of(sub), event=body, provider_name=provider)
         accept.track(self.simulation.services, tracked)
         self.invariants.tracked(sub, event_id)
@@ -151,6 +161,13 @@ class Callers:
             looks.reconcile_event(self.simulation.services, sub, self.simulation.key(sub, event_id))
         except Death:
             return
+
+    def choose(self, sub: str, profile_id: str, to: str) -> None:
+        """A person decides what takes the place of a profile; the worker may die doing it."""
+        choice = ChooseProfile(sub=sub, profile_id=profile_id, to_profile_id=to)
+        with suppress(Death):
+            choices.choose_profile(self.simulation.services, choice)
+        self.invariants.chosen(sub)
 
     # Profiles.
 

@@ -23,6 +23,7 @@ from sandbox.world.events import Event
 from sandbox.world.moments import Moment, utc_text
 from sandbox.world.registry import Unknown
 from sandbox.world.world import World
+from worker.diagnosis.replacement import WITHOUT_PROFILE
 
 ORIGIN = "https://api.cronofy.test"
 SECRET = "simulated-secret"
@@ -39,6 +40,15 @@ OPTIONS = SandboxOptions(
 HALF_AN_HOUR = timedelta(minutes=30)
 #: Statuses the program may cause; any other is the program's fault. 400: revoked.
 EXPECTED = frozenset({200, 202, 207, 400, 401})
+
+
+#: On these accounts, this profile is another person's, as when two people linked theirs in one browser.
+LINKED = {"bob": "z2", "acc1": "z2"}
+
+
+def name_of(sub: str, profile_id: str) -> str:
+    """What a conferencing profile is named: its owner's email address."""
+    return "lee@example.org" if LINKED.get(sub) == profile_id else "dana@example.org"
 
 
 class Death(BaseException):
@@ -111,7 +121,10 @@ class Cronofy:
     def connect(self, sub: str, profile_id: str, provider: str) -> None:
         """Add a conferencing profile whose relink URL names its owner; events that asked for it get it."""
         profile = ConferencingProfile(
-            profile_id=profile_id, provider_name=provider, relink_token=f"{sub}.{profile_id}"
+            profile_id=profile_id,
+            provider_name=provider,
+            profile_name=name_of(sub, profile_id),
+            relink_token=f"{sub}.{profile_id}",
         )
         self.world.registry.add_profile(sub, profile)
         for event in self.events(sub):
@@ -189,8 +202,12 @@ class Cronofy:
             self.wrongs.append(f"{name} was written with attendees")
         if self.profile(account.sub, event.profile_id or "") and not self._repeated(name, profile_id):
             self.wrongs.append(f"{name} was written, whose profile is there")
-        if not self.works(account.sub, profile_id):
+        # A person may also have chosen that no profile is named.
+        if not self.works(account.sub, profile_id) and profile_id not in WITHOUT_PROFILE:
             self.wrongs.append(f"{name} was given {profile_id}, which does not work")
+        former = name_of(account.sub, event.profile_id or "")
+        if name_of(account.sub, profile_id) not in (account.email, former):
+            self.wrongs.append(f"{name} was given {profile_id}, which is another person's")
         self.written.append(Written(account.sub, body["event_id"], profile_id))
 
     def _repeated(self, name: str, profile_id: str) -> bool:

@@ -67,10 +67,10 @@ TABLE: Mapping[Cause, Row] = {
         done="sets the one profile that fits; otherwise escalates",
         support="Ask which conferencing the meeting should use, and set it in your application.",
         operator=(
-            "Write the event with another profile and track it again. RECONCILER_REPLACEMENT says which "
-            "profiles are set automatically."
+            "Choose another profile with `reconciler choose`, for all events or for one. "
+            "RECONCILER_REPLACEMENT says which are set automatically."
         ),
-        person="chooses a profile and writes the event with it",
+        person="chooses another profile (`reconciler choose`)",
     ),
     Cause.EVENT_IN_PAST: Row(
         number=4,

@@ -25,7 +25,7 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.diagnosis.replacement import choose_replacement
+from worker.diagnosis.replacement import choose_replacement, chosen_replacement
 
 #: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
 INDIRECT = frozenset({"default", "integrated", "explicit", "none"})
@@ -132,18 +132,21 @@ def _named_profile(
         evidence.append("UserInfo lists no conferencing profiles for this account.")
     if notified:
         evidence.append("Cronofy notified us that the profile is missing.")
-    choice = choose_replacement(
-        request.provider_name, profiles.conferencing, request.wrote, policy.replacement
+    replacement = (
+        chosen_replacement(request.chosen, request, profiles)
+        if request.chosen
+        else choose_replacement(request, profiles.conferencing, policy.replacement)
     )
-    evidence.append(choice.reason)
+    evidence.append(replacement.reason)
     return _pending(
         Cause.PROFILE_REMOVED,
-        Remedy.REASSIGN_PROFILE if choice.profile_id else Remedy.ESCALATE,
+        Remedy.REASSIGN_PROFILE if replacement.profile_id else Remedy.ESCALATE,
         *evidence,
         certainty=Certainty.CERTAIN if profiles.listed or notified else Certainty.LIKELY,
         profile_id=profile_id,
-        to_profile_id=choice.profile_id,
-        candidates=list(choice.candidates),
+        to_profile_id=replacement.profile_id,
+        candidates=list(replacement.candidates),
+        chosen_by=request.chosen.by if request.chosen else None,
     )
 
 

@@ -84,13 +84,25 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a person chose to take the place of a removed profile."""
+
+    #: A profile's id, ``default`` or ``integrated``.
+    to_profile_id: str
+    #: Who chose it, for people.
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What was asked for on an event, by the caller's record.
 
     `profile_id` is what was last requested, by the caller or our reassignment: a profile's id, ``default``,
     ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the
     later of `track` and `created`, or a later change of the profile or its connection. `wrote` has the
-    profiles we already set on this event.
+    profiles we already set on this event; `chosen` is what a person wants instead of `profile_id`.
+    `profile_name` is what UserInfo last named the requested profile, or None if no look ever saw it;
+    `account_email` is what the application gave with the account.
     """
 
     profile_id: str | None
@@ -100,6 +112,9 @@ class Request:
     start: EventTime | None = None
     wrote: frozenset[str] = frozenset()
     notice: Notice | None = None
+    chosen: Chosen | None = None
+    profile_name: str | None = None
+    account_email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,14 @@ _DONE: Mapping[str, str] = {
     Remedy.ESCALATE.value: "left to a person, who is told once",
     Remedy.CLOSE.value: "closed",
 }
-_TROUBLE: Mapping[str, str] = {
+#: Of these a history has more than a word on what was done.
+_SAID: Mapping[str, str] = {
     "look_failed": "look failed",
     "write_failed": "Update Event got no answer",
     "write_refused": "Update Event was refused",
     "parked": "parked",
+    "chosen": "a person chose",
+    "choice_withdrawn": "the choice was withdrawn",
 }
 
 
@@ -69,8 +72,8 @@ def _entries(case: Case) -> Iterator[Entry]:
     if event.tracked_at:
         yield Entry(from_ms(event.tracked_at), "received", "tracked")
     for at, what, done in event.history:
-        if what in _TROUBLE:
-            yield Entry(from_ms(at), _TROUBLE[what], line(done))
+        if what in _SAID:
+            yield Entry(from_ms(at), _SAID[what], line(done))
         else:
             text = _DONE.get(done, line(done))
             if what == Cause.ACCOUNT_UNAUTHORIZED and done == Remedy.CLOSE:

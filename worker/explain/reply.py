@@ -120,11 +120,15 @@ def _removed(case: Case) -> Reply:
     choose = f"Please open the meeting and choose which conferencing it should use; {_THEN}."
     if case.answer["remedy"] == Remedy.REASSIGN_PROFILE:
         return f"{why}.", choose if case.rules.dry_run else _switching(case)
+    if case.detail.get("chosen_by"):
+        return f"{why}, and what our team chose instead cannot be used now.", choose
     if case.rules.replacement == "never" or (service is None and case.rules.replacement == "same_provider"):
         return f"{why}, and we do not replace it automatically.", choose
     count = len(case.detail.get("candidates", ()))
     if count > 1:
         return f"{why}, and the account has {count} others, so we cannot tell which one to use.", choose
+    if count == 1 and not case.event.writes.keys() & set(case.detail["candidates"]):
+        return f"{why}, and the account's other {connection} may be another person's.", choose
     if count == 1:
         return f"{why}, and switching to the account's other {connection} did not work.", choose
     return (

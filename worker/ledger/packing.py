@@ -22,6 +22,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.records import (
     AccessToken,
     Account,
+    Choice,
     Episode,
     EventKey,
     LastRead,
@@ -168,9 +169,29 @@ def pack_memo(memo: Memo) -> bytes:
     return bytes(msgpack.packb([episodes, dict(memo.providers), last_read]))
 
 
+def pack_profile_names(names: Mapping[str, str]) -> bytes:
+    """The ledger's value for the names of an account's profiles.
+
+    Apart from the memo, whose list 0.1.0 could not read if it were longer.
+    """
+    return bytes(msgpack.packb(dict(names)))
+
+
 def pack_mailed(mailed: Mailed) -> bytes:
     """The ledger's value for the relink emails that an account's user got lately."""
     return bytes(msgpack.packb([mailed.sent, _pack_episodes(mailed.over)]))
+
+
+def pack_choices(choices: Iterable[Choice]) -> bytes:
+    """The ledger's value for what people chose for an account."""
+    return bytes(msgpack.packb([[d.profile_id, d.to_profile_id, d.at, d.by, d.event] for d in choices]))
+
+
+def _unpack_choices(value: bytes) -> tuple[Choice, ...]:
+    return tuple(
+        Choice(profile_id, to, at, by, tuple(event) if event else None)
+        for profile_id, to, at, by, event in msgpack.unpackb(value)
+    )
 
 
 def _pack_episodes(episodes: Mapping[str, Episode]) -> dict[str, Any]:
@@ -192,6 +213,11 @@ def unpack_memo(value: bytes) -> Memo:
     """Read a value that `pack_memo` made."""
     episodes, providers, last_read = msgpack.unpackb(value, strict_map_key=False)
     return Memo(_unpack_episodes(episodes), providers, LastRead(*last_read) if last_read else None)
+
+
+def _unpack_profile_names(value: bytes) -> dict[str, str]:
+    names = msgpack.unpackb(value)
+    return {str(profile_id): str(name) for profile_id, name in names.items()}
 
 
 def _unpack_mailed(value: bytes) -> Mailed:
@@ -250,6 +276,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
 
     email, name = part("profile", _unpack_profile, (None, None))
     memo = part("memo", unpack_memo, Memo())
+    profile_names = part("profile_names", _unpack_profile_names, {})
     mailed = part("mailed", _unpack_mailed, Mailed())
     last_notice_at = part("last_notice", lambda value: from_ms(float(value)), None)
     return Account(
@@ -260,7 +287,9 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         email=email,
         name=name,
         memo=memo,
+        profile_names=profile_names,
         mailed=mailed,
+        choices=part("choices", _unpack_choices, ()),
         last_notice_at=last_notice_at,
         channel=part("channel", _unpack_channel, None),
         channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),

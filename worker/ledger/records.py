@@ -303,6 +303,18 @@ class Memo:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """A person's choice of what takes the place of a removed profile."""
+
+    profile_id: str
+    to_profile_id: str
+    at: int
+    by: str
+    #: (calendar_id, event_id) if it is for one event alone.
+    event: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationChannel:
     """An account's notification channel at Cronofy, as last found."""
 
@@ -349,7 +361,11 @@ class Account:
     email: str | None = None
     name: str | None = None
     memo: Memo = Memo()
+    #: profile_id -> the latest name of every conferencing profile ever listed with one. Personal data.
+    profile_names: Mapping[str, str] = field(default_factory=dict, repr=False)
     mailed: Mailed = Mailed()
+    #: At most one about each profile, and one about each profile of each event.
+    choices: tuple[Choice, ...] = ()
     #: When a notification was last about one of its events.
     last_notice_at: datetime | None = None
     #: None if never checked.
@@ -362,6 +378,11 @@ class Account:
     token: AccessToken | None = None
     #: The parts of the stored account that could not be read and count as missing.
     unreadable: tuple[str, ...] = ()
+
+    def choice_about(self, event: TrackedEvent) -> Choice | None:
+        """What a person chose instead of the event's profile: for this event, or else for all."""
+        about = {c.event: c for c in self.choices if c.profile_id == event.profile_id}
+        return about.get((event.key.calendar_id, event.key.event_id)) or about.get(None)
 
 
 @dataclass(frozen=True, slots=True)

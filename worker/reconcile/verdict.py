@@ -16,6 +16,7 @@ from worker.cronofy.errors import CronofyError
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Cause,
+    Chosen,
     Diagnosis,
     Missing,
     Observation,
@@ -29,7 +30,7 @@ from worker.diagnosis.schedule import next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
-from worker.ledger.records import Account, EventKey, Memo, Stored, TrackedEvent, Write, interval_of, to_ms
+from worker.ledger.records import Account, Choice, EventKey, Stored, TrackedEvent, Write, interval_of, to_ms
 from worker.mail.compose import Escalation
 from worker.reconcile.emails import escalation_of
 from worker.reconcile.failure import NOTIFIED_AFTER
@@ -52,6 +53,8 @@ class Judged:
     seen: Seen | None = None
     #: Cronofy's notifications about the event are known to reach us.
     notices_arrive: bool = False
+    #: What a person chose in place of its profile.
+    choice: Choice | None = None
 
     @property
     def key(self) -> EventKey:
@@ -93,8 +96,9 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.saw(seen, now)
     if event.waits_for in back:
         event = event.asked_again(now)
-    diagnosis = _diagnose(event, sighting, profiles, lease.account.memo, now, policy)
-    return Judged(stored, event, diagnosis, seen, notices_arrive=_notices_arrive(lease.account, now))
+    choice = lease.account.choice_about(event)
+    diagnosis = _diagnose(event, sighting, profiles, lease.account, choice, now, policy)
+    return Judged(stored, event, diagnosis, seen, _notices_arrive(lease.account, now), choice)
 
 
 def is_news(judged: Judged) -> bool:
@@ -112,14 +116,19 @@ def _diagnose(
     event: TrackedEvent,
     sighting: Seen | Missing,
     profiles: Profiles | None,
-    memo: Memo,
+    account: Account,
+    choice: Choice | None,
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
-    request = event.request
-    if request.provider_name is None and request.profile_id is not None:
-        # We still know the provider of a profile that was listed once and is gone.
-        request = replace(request, provider_name=memo.providers.get(request.profile_id))
+    request = replace(event.request, account_email=account.email)
+    if request.profile_id is not None:
+        # We still know the provider and the name of a profile that was listed once and is gone.
+        provider_name = request.provider_name or account.memo.providers.get(request.profile_id)
+        name = account.profile_names.get(request.profile_id)
+        request = replace(request, provider_name=provider_name, profile_name=name)
+    if choice:
+        request = replace(request, chosen=Chosen(choice.to_profile_id, choice.by))
     return diagnose(request, Observation(sighting, profiles), now, policy)
 
 
@@ -237,7 +246,7 @@ def conclude(
             return _verdict(diagnosis, EventChange(judged.before, after))
         draft.add_outcome(OutcomeType.REOPENED, {})
     if diagnosis.state is State.ASSIGNED:
-        _add_assigned(draft, event)
+        _add_assigned(draft, event, judged.choice)
     elif diagnosis.state is State.CLOSED:
         if not event.was_closed:
             draft.add_outcome(OutcomeType.CLOSED, {})
@@ -248,7 +257,7 @@ def conclude(
     elif diagnosis.remedy is Remedy.ESCALATE:
         draft.escalate_once(" ".join(diagnosis.evidence))
     if write:
-        _add_write(draft, write, judged.before.event, policy)
+        _add_write(draft, write, judged.before.event, policy, judged.choice)
     if relink:
         _add_relink(draft, relink)
     before = write.before if write else judged.before
@@ -264,11 +273,11 @@ def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation |
     return Verdict(diagnosis, change, escalation)
 
 
-def _add_assigned(draft: _Draft, event: TrackedEvent) -> None:
+def _add_assigned(draft: _Draft, event: TrackedEvent, choice: Choice | None) -> None:
     """It has its link; if a write's answer was lost, the link shows that it worked (contract §6)."""
     for profile_id, write in event.writes.items():
         if not write.accepted and not write.refused:
-            detail = {"from_profile_id": event.profile_id, "to_profile_id": profile_id}
+            detail = _reassignment(event.profile_id, profile_id, choice)
             draft.add_outcome(OutcomeType.REASSIGNED, detail, Cause.PROFILE_REMOVED)
             break
     diagnosis = draft.diagnosis
@@ -276,7 +285,15 @@ def _add_assigned(draft: _Draft, event: TrackedEvent) -> None:
     draft.add_outcome(OutcomeType.ASSIGNED, detail)
 
 
-def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy: Policy) -> None:
+def _reassignment(before: str | None, to: str, choice: Choice | None) -> dict[str, Any]:
+    """The detail of the outcome `reassigned`."""
+    chosen_by = {"chosen_by": choice.by} if choice and choice.to_profile_id == to else {}
+    return {"from_profile_id": before, "to_profile_id": to, **chosen_by}
+
+
+def _add_write(
+    draft: _Draft, result: WriteResult, before: TrackedEvent, policy: Policy, choice: Choice | None
+) -> None:
     """Add the result of the Update Event that sets another profile."""
     to, now, after = result.to_profile_id, draft.now, draft.after
     if result.end is WriteEnd.INCOMPLETE:
@@ -299,7 +316,7 @@ def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy:
             provider_name=result.provider_name,
             next_look=to_ms(now + policy.recheck_min),
         )
-        draft.add_outcome(OutcomeType.REASSIGNED, {"from_profile_id": after.profile_id, "to_profile_id": to})
+        draft.add_outcome(OutcomeType.REASSIGNED, _reassignment(after.profile_id, to, choice))
     elif result.end is WriteEnd.REFUSED:
         # The next look finds no profile left to try: by then that is old news.
         notified = (*after.notified, mark_of(draft.diagnosis))
