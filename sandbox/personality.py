@@ -59,6 +59,9 @@ class Personality(BaseModel):
     localized_times: Literal["local", "utc"] = _trait(
         "local", "a time in such a read, which is best effort: in the event's zone, or in UTC", "§2"
     )
+    disconnected_calendars: Literal["shown", "hidden"] = _trait(
+        "shown", "the events of a calendar whose profile is disconnected, in a read", "§5"
+    )
     after_failure: AfterFailure = _trait(
         "pending", "the `conferencing` of an event whose failure is final: still pending, or absent", "§3"
     )

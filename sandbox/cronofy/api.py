@@ -104,6 +104,8 @@ class Api:
         except Invalid as invalid:
             return unprocessable(invalid.errors)
         options = self.sandbox.options
+        if options.personality.disconnected_calendars == "hidden":
+            query = query.connected(account)
         shown, total = page_of(
             self.sandbox.world, account, options.personality, query, number, options.page_size
         )

@@ -159,6 +159,14 @@ def localized_times(begin: Begin, _value: object) -> str:
     return _kept_time(begin, start="2027-07-01T10:00:00", end="2027-07-01T11:00:00")
 
 
+def disconnected_calendars(begin: Begin, _value: object) -> str:
+    """The profile of the event's calendar is disconnected."""
+    world = begin(grace=0)
+    world.track(hours=0.5)
+    world.control.disconnect_profile(world.sub, world.account["calendar_profiles"][0]["profile_id"])
+    return f"`{world.look()['cause']}`, {_came_of_it(world)}"
+
+
 def after_failure(begin: Begin, _value: object) -> str:
     """The failure of an event whose profile was removed is final before anybody looks."""
     world = begin()
@@ -231,6 +239,7 @@ TRIALS: dict[str, Trial] = {
     "series": series,
     "all_day": all_day,
     "localized_times": localized_times,
+    "disconnected_calendars": disconnected_calendars,
     "after_failure": after_failure,
     "service_account": service_account,
     "rotate_refresh_tokens": rotate_refresh_tokens,

@@ -70,6 +70,20 @@ def test_location_of_an_event_with_a_conference(
     assert event.get("location") == (location or filled)
 
 
+@pytest.mark.parametrize(("value", "found"), [("shown", ["e1"]), ("hidden", [])])
+def test_events_of_a_disconnected_calendar(
+    caller: Caller, control: Control, value: str, found: list[str]
+) -> None:
+    """A read shows them or not; once the profile is connected again, it does."""
+    control.set_personality(disconnected_calendars=value)
+    caller.write()
+    profile_id = caller.account["calendar_profiles"][0]["profile_id"]
+    control.disconnect_profile(caller.account["sub"], profile_id)
+    assert caller.ids(only_managed="true") == found
+    control.reconnect_profile(caller.account["sub"], profile_id)
+    assert caller.ids(only_managed="true") == ["e1"]
+
+
 PARIS = {"tzid": "Europe/Paris", "start": "2027-07-01T10:00:00", "end": "2027-07-01T11:00:00"}
 ALL_DAY = {"tzid": "Europe/Paris", "start": "2027-07-01", "end": "2027-07-02"}
 
