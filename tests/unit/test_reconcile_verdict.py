@@ -10,8 +10,10 @@ import pytest
 
 from tests.unit.builders import (
     CALENDAR,
+    CALENDAR_LAPSED,
     CONNECTED,
     DAY,
+    HOME,
     HOUR,
     MINUTE,
     NOW,
@@ -75,7 +77,8 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
         ("assigned", tracked(), seen(join_url=URL, provider_name="zoom"), None, assigned("zoom")),
         ("assigned, provider not said", tracked(), seen(join_url=URL), None, assigned(None)),
         ("past", tracked(), seen(at(NOW)), None, outcome(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {})),
-        ("missing", tracked(), Missing(), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
+        ("missing", tracked(), Missing(), HOME, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
+        ("missing, calendar disconnected: told once per profile", tracked(), Missing(), CALENDAR_LAPSED, ()),
         ("deleted", tracked(), seen(deleted=True), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
         ("outage", tracked(notice=FAILING), seen(), CONNECTED, DELAYED),
         ("generating", tracked(), seen(), CONNECTED, ()),
@@ -301,7 +304,7 @@ def test_a_write_that_was_not_found(failures: int, told: bool) -> None:
 )
 def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expected: list[str]) -> None:
     """It is reported as soon as the link exists, before the link; other writes were reported earlier."""
-    verdict = concluded(tracked(writes={"pro_b": write}), sighting, None, NOW + HOUR)
+    verdict = concluded(tracked(writes={"pro_b": write}), sighting, HOME, NOW + HOUR)
 
     assert [outcome.type.value for outcome in verdict.outcomes] == expected
     if expected[0] == "reassigned":
@@ -345,11 +348,11 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expecte
 
 def test_a_closed_event_that_is_asked_about_stays_closed_until_it_is_read() -> None:
     """What is only remembered says nothing; what is read then is told once."""
-    closed = concluded(tracked(), Missing()).after
+    closed = concluded(tracked(), Missing(), HOME).after
     asked = judged(closed.reopened(NOW + MINUTE), None, CONNECTED, NOW + MINUTE)
 
     remembered = conclude(SUB, replace(asked, seen=None), NOW + MINUTE, POLICY)
-    gone_still = concluded(remembered.after, Missing(), None, NOW + 2 * MINUTE)
+    gone_still = concluded(remembered.after, Missing(), HOME, NOW + 2 * MINUTE)
     restored = concluded(remembered.after, seen(at(NOW + DAY)), CONNECTED, NOW + 2 * MINUTE)
 
     assert (remembered.outcomes, remembered.change.settle) == ((), False)

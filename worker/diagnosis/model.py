@@ -115,6 +115,8 @@ class Request:
     chosen: Chosen | None = None
     profile_name: str | None = None
     account_email: str | None = None
+    #: The last look found that its calendar was not connected, or only just.
+    lacked_calendar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ class Profile:
     name: str | None
     connected: bool
     relink_url: str | None = field(default=None, repr=False)
+    #: The profile of a calendar, not of a conferencing service.
+    is_calendar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,11 @@ class Profiles:
     def calendar(self, calendar_id: str) -> Calendar | None:
         """The calendar with this id, if UserInfo lists it."""
         return next((c for c in self.calendars if c.calendar_id == calendar_id), None)
+
+    def reaches(self, calendar_id: str) -> bool:
+        """Whether UserInfo lists the calendar under a connected profile."""
+        calendar = self.calendar(calendar_id)
+        return calendar is not None and calendar.profile.connected
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,8 @@ def operator_can(case: Case) -> str:
         return "Wait. If looks are late, check `reconciler status`: is there a worker, and beat?"
     if case.lacks_token:
         return "Send conferencing.connect_account the account's next access_token, with its expires_in."
-    return TABLE[case.cause].operator
+    row = TABLE[case.cause]
+    return f"{row.operator} Possible reasons: {row.perhaps}." if row.perhaps else row.operator
 
 
 def _utc(moment: datetime) -> str:

@@ -67,8 +67,15 @@ def _generating(case: Case) -> Reply:
 
 def _expired(case: Case) -> Reply:
     perhaps = "has probably expired" if case.likely else "has expired"
-    why = f"This account's {_connection(case)} {perhaps}, so no link can be created for this meeting."
-    episode, service = case.episode, case.service or "the conferencing service"
+    connection = f"{case.calendar} connection" if case.calendar else _connection(case)
+    if case.answer["remedy"] == Remedy.ESCALATE:
+        return (
+            f"This account's {connection} seems to have been removed, so this meeting cannot be checked.",
+            "Please connect the calendar to the account again; the meeting is then picked up automatically.",
+        )
+    why = f"This account's {connection} {perhaps}, so no link can be created for this meeting."
+    service = f"the {case.calendar}" if case.calendar else case.service or "the conferencing service"
+    episode = case.episode
     if case.rules.dry_run:
         return why, f"Please reconnect {service}; {_THEN}."
     if episode is None:
@@ -108,7 +115,10 @@ _UNSENDABLE: Mapping[Obstacle, str] = {
     Obstacle.BAD_ADDRESS: (
         "The email address for the link to reconnect {service} is not valid, so please give us another one."
     ),
-    Obstacle.NO_LINK: _NOT_EMAILED,
+    Obstacle.NO_LINK: (
+        "There is no link to reconnect {service} with, so an administrator of your organisation may have to "
+        "do it, and our team has been told."
+    ),
     Obstacle.LINK_REFUSED: _NOT_EMAILED,
 }
 

@@ -153,12 +153,22 @@ class TrackedEvent:
         return self.last is not None and self.last["state"] == State.CLOSED
 
     @property
+    def lacked_calendar(self) -> bool:
+        """The last look found that its calendar was not connected, or only just."""
+        return self.last is not None and "calendar_id" in self.last["detail"]
+
+    @property
     def waits_for(self) -> str | None:
-        """The profile it waits for: the one that the last look blamed, or the one it asked for."""
+        """The profile it waits for: the one that the last look blamed, or the one it asked for.
+
+        None if it waits for a calendar that UserInfo does not list.
+        """
         if self.cause is Cause.CREDENTIALS_EXPIRED and self.last:
             blamed = self.last["detail"].get("profile_id")
             if isinstance(blamed, str):
                 return blamed
+            if self.lacked_calendar:
+                return None
         return self.profile_id if self.profile_id not in INDIRECT else None
 
     @property
@@ -176,6 +186,7 @@ class TrackedEvent:
             start=self.start,
             wrote=frozenset(pid for pid, write in self.writes.items() if write.accepted or write.refused),
             notice=notice,
+            lacked_calendar=self.lacked_calendar,
         )
 
     def diagnosed(

@@ -94,11 +94,17 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.noticed(*unpack_notice(notice))
     if seen:
         event = event.saw(seen, now)
-    if event.waits_for in back:
+    if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
     choice = lease.account.choice_about(event)
     diagnosis = _diagnose(event, sighting, profiles, lease.account, choice, now, policy)
     return Judged(stored, event, diagnosis, seen, _notices_arrive(lease.account, now), choice)
+
+
+def _has_calendar_again(event: TrackedEvent, profiles: Profiles | None) -> bool:
+    """Whether its calendar was not connected at the last look, and is now; its profile may be another."""
+    waited = event.cause is Cause.CREDENTIALS_EXPIRED and event.lacked_calendar
+    return waited and profiles is not None and profiles.reaches(event.key.calendar_id)
 
 
 def is_news(judged: Judged) -> bool:
