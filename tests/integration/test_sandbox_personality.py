@@ -7,10 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from sandbox.control.control import Control
 from sandbox.personality import TRAITS, Personality, personality_of
 from sandbox.server import RunningSandbox
+from tests.contract.commands import COMMANDS
 from tests.contract.documents import text_of
 from tests.integration.sandbox_caller import Caller
 
@@ -245,6 +247,21 @@ def test_bad_choice_is_a_sentence(choice: str, sentence: str) -> None:
     """It names what is wrong, and what there is."""
     with pytest.raises(ValueError, match=sentence):
         personality_of([choice])
+
+
+def test_command_lists_the_traits() -> None:
+    """`--traits` shows each with its values, its question and its source, and serves nothing."""
+    ran = CliRunner().invoke(COMMANDS["sandbox"], ["--traits"])
+    assert ran.exit_code == 0
+    for name, trait in TRAITS.items():
+        values = "|".join(str(value) for value in trait.values)
+        assert f"{name}={values}\n    {trait.question} ({trait.source})\n" in ran.output
+
+
+def test_command_refuses_a_bad_choice() -> None:
+    """Wrong usage: 2, and the sentence."""
+    ran = CliRunner().invoke(COMMANDS["sandbox"], ["--personality", "batch_status=300"])
+    assert (ran.exit_code, "batch_status is 207 or 200, not '300'." in ran.output) == (2, True)
 
 
 @pytest.mark.parametrize("traits", [{"serious": "own_ids"}, {"series": "none"}], ids=str)
