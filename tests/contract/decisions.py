@@ -43,6 +43,7 @@ from worker.diagnosis.model import (
     Observation,
     Profiles,
     Request,
+    Seen,
     TokenOwed,
     Unauthorized,
 )
@@ -72,6 +73,7 @@ class Situation:
     asked: Request
     sighting: Sighting
     profiles: Profiles | None = None
+    unwritable: str | None = None
 
 
 #: In the order of the diagnosis: a row applies if none above it does.
@@ -114,8 +116,21 @@ SITUATIONS = (
     Situation("the event is cancelled", request(), seen(cancelled=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
     Situation("its start has passed", request(), seen(at(NOW - MINUTE))),
+    Situation(
+        "it is a series, and of its occurrences only one that is over is ever shown",
+        request(start=at(NOW - DAY)),
+        Seen(None, None, series=True),
+        CONNECTED,
+    ),
     Situation("its profile is in UserInfo, disconnected", request(), seen(), EXPIRED),
     Situation("its profile is not in UserInfo; exactly one other fits the policy", request(), seen(), OTHER),
+    Situation(
+        "the same, but the event is one of a series, or a write might undo a later change",
+        request(),
+        seen(),
+        OTHER,
+        "The event is one of a series.",
+    ),
     Situation(
         "its profile is not in UserInfo; the one that fits has another name", request(), seen(), ANOTHERS
     ),
@@ -169,7 +184,8 @@ def decisions() -> str:
     """What is known of an event, and its diagnosis."""
     rows = []
     for situation in SITUATIONS:
-        found = diagnose(situation.asked, Observation(situation.sighting, situation.profiles), NOW, POLICY)
+        observation = Observation(situation.sighting, situation.profiles, situation.unwritable)
+        found = diagnose(situation.asked, observation, NOW, POLICY)
         cause = f"`{found.cause}`" if found.cause else f"none: `{found.state}`"
         rows.append((situation.words, cause, found.certainty, f"`{found.remedy}`"))
     return markdown(("what is known", "cause", "certainty", "remedy"), rows)

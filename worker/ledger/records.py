@@ -116,10 +116,15 @@ class TrackedEvent:
 
     @property
     def tzid(self) -> str | None:
-        """The zone that the caller wrote the event in, for times without one."""
+        """The zone that the caller wrote the event in."""
         start = self.body.get("start")
-        tzid = self.body.get("tzid") or (start.get("tzid") if isinstance(start, Mapping) else None)
+        tzid = (start.get("tzid") if isinstance(start, Mapping) else None) or self.body.get("tzid")
         return tzid if isinstance(tzid, str) else None
+
+    @property
+    def series(self) -> bool:
+        """Whether the caller wrote it as one that recurs."""
+        return bool(self.body.get("recurrence"))
 
     @property
     def summary(self) -> str:
