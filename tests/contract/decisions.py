@@ -112,6 +112,9 @@ SITUATIONS = (
         Missing(),
         CONNECTED,
     ),
+    Situation(
+        "two reads do not show a series, and its calendar is connected", request(series=True), Missing(), HOME
+    ),
     Situation("the event is deleted", request(), seen(deleted=True)),
     Situation("the event is cancelled", request(), seen(cancelled=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
