@@ -112,6 +112,9 @@ SITUATIONS = (
         Missing(),
         CONNECTED,
     ),
+    Situation(
+        "two reads do not show a series, and its calendar is connected", request(series=True), Missing(), HOME
+    ),
     Situation("the event is deleted", request(), seen(deleted=True)),
     Situation("the event is cancelled", request(), seen(cancelled=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
@@ -188,22 +191,22 @@ def decisions() -> str:
         found = diagnose(situation.asked, observation, NOW, POLICY)
         cause = f"`{found.cause}`" if found.cause else f"none: `{found.state}`"
         rows.append((situation.words, cause, found.certainty, f"`{found.remedy}`"))
-    return _markdown(("what is known", "cause", "certainty", "remedy"), rows)
+    return markdown(("what is known", "cause", "certainty", "remedy"), rows)
 
 
 def causes() -> str:
     """README's table."""
     rows = [(f"`{cause}`", TABLE[cause].wrong, TABLE[cause].done) for cause in Cause]
-    return _markdown(("cause", "what is wrong", "what is done"), rows)
+    return markdown(("cause", "what is wrong", "what is done"), rows)
 
 
 def people() -> str:
     """What a person must do, and each cause's number."""
     rows = [(f"`{cause}`", f"{row.number}", row.person, row.perhaps) for cause, row in TABLE.items()]
-    return _markdown(("cause", "number", "what a person does", "what may be behind it"), rows)
+    return markdown(("cause", "number", "what a person does", "what may be behind it"), rows)
 
 
-def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     lines.insert(1, "|---" * len(head) + "|")
     return "\n".join(lines) + "\n"

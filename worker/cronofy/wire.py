@@ -102,7 +102,6 @@ class _Data(_Wire):
 class _UserInfo(_Wire):
     sub: StrictStr
     email: _Text = None
-    type: _Text = Field(None, alias="cronofy.type")
     data: _Data = Field(alias="cronofy.data")
 
 
@@ -277,12 +276,13 @@ def _instant(value: Any) -> datetime | None:
 
 def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
     """The UserInfo of the account `sub`, or Malformed."""
+    # One has no profiles, and not always the shape of a person's (reference §5).
+    if answer.get("cronofy.type") == "service_account":
+        raise Malformed("UserInfo describes a service account: connect each user's own account instead.")
     try:
         info = _UserInfo.model_validate(answer)
     except ValidationError as error:
         raise _malformed("UserInfo", error) from None
-    if info.type == "service_account":
-        raise Malformed("UserInfo describes a service account: connect each user's own account instead.")
     if info.sub != sub:
         raise Malformed("UserInfo describes a different account.")
     if info.data.profiles is None and info.data.conferencing_profiles is None:

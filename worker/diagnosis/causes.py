@@ -91,8 +91,18 @@ def _missing(request: Request, profiles: Profiles | None, now: datetime, policy:
                 certainty=Certainty.LIKELY,
                 calendar_id=request.calendar_id,
             )
+        if request.series:
+            # It is gone only if a read says so.
+            overdue = is_overdue(request.asked_at, None, now, policy)
+            return _pending(
+                Cause.UNEXPLAINED if overdue else Cause.GENERATING,
+                Remedy.ESCALATE if overdue else Remedy.WAIT,
+                unseen,
+                "It is a series, whose occurrences may be shown under ids of their own.",
+                certainty=Certainty.LIKELY,
+            )
         return _closed(Cause.EVENT_GONE, Certainty.LIKELY, unseen)
-    if request.start is not None and request.start.instant <= now:
+    if request.start is not None and request.start.instant <= now and not request.series:
         return _closed(
             Cause.EVENT_IN_PAST,
             Certainty.LIKELY,

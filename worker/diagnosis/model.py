@@ -115,6 +115,8 @@ class Request:
     chosen: Chosen | None = None
     profile_name: str | None = None
     account_email: str | None = None
+    #: The caller wrote it as one that recurs.
+    series: bool = False
     #: The last look found that its calendar was not connected, or only just.
     lacked_calendar: bool = False
 

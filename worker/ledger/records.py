@@ -207,6 +207,7 @@ class TrackedEvent:
             start=self.start,
             wrote=frozenset(pid for pid, write in self.writes.items() if write.accepted or write.refused),
             notice=notice,
+            series=self.series,
             lacked_calendar=self.lacked_calendar,
         )
 
