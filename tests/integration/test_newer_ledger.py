@@ -21,6 +21,8 @@ COMMANDS = {
     "track": "track events.jsonl",
     "connect": "connect events.jsonl",
     "untrack": "untrack acc cal event",
+    "list": "list",
+    "acknowledge": "acknowledge acc cal event",
     "forget": "forget acc --yes",
     "reseal": "reseal",
     "choose": "choose acc pro_a --to default",
