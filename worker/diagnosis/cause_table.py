@@ -37,6 +37,8 @@ class Row:
     #: For a customer: why there is no link, and what comes next. `{link}` is the service's link, `{start}`
     #: when the meeting starts. None if the words vary: `worker/explain/reply.py` builds them.
     reply: tuple[str, str] | None = None
+    #: For the account's user, where the last resort can be used: why there was no link, after "because".
+    told: str = ""
 
 
 TABLE: Mapping[Cause, Row] = {
@@ -47,6 +49,7 @@ TABLE: Mapping[Cause, Row] = {
         done="looks again at growing intervals, each at most a quarter of the time left",
         support="Wait. Send the answer above if the customer asks.",
         operator="Nothing. To have it looked at now, run conferencing.reconcile_event.",
+        told="it had not been created in time",
     ),
     Cause.CREDENTIALS_EXPIRED: Row(
         number=2,
@@ -59,6 +62,7 @@ TABLE: Mapping[Cause, Row] = {
             "conferencing.connect_account another `email`."
         ),
         person="the user reconnects the service through the link",
+        told="the connection to its conferencing service has expired",
     ),
     Cause.PROFILE_REMOVED: Row(
         number=3,
@@ -71,6 +75,7 @@ TABLE: Mapping[Cause, Row] = {
             "profiles are set automatically."
         ),
         person="chooses a profile and writes the event with it",
+        told="the connection it was set up with is no longer there",
     ),
     Cause.EVENT_IN_PAST: Row(
         number=4,
@@ -92,6 +97,7 @@ TABLE: Mapping[Cause, Row] = {
         support="Ask the customer's administrator to check the licence and the settings.",
         operator="Nothing here: the licence or setting is at the provider.",
         person="gives the user a licence, or changes the calendar's setting",
+        told="the calendar's own conferencing service gave none",
     ),
     Cause.PROVIDER_OUTAGE: Row(
         number=6,
@@ -101,6 +107,7 @@ TABLE: Mapping[Cause, Row] = {
         support="Point the customer to the service's status page. Nothing else helps.",
         operator="Nothing: Cronofy keeps trying. If the service works again, ask Cronofy's support.",
         person="nothing; once it is escalated, offers another way to meet",
+        told="the conferencing service is not working at the moment",
     ),
     Cause.ACCOUNT_UNAUTHORIZED: Row(
         number=7,
@@ -134,6 +141,7 @@ TABLE: Mapping[Cause, Row] = {
         support="Offer another way to meet, and ask the operator.",
         operator="Ask Cronofy's support, quoting the ids below and the escalation.",
         person="asks Cronofy's support, quoting the ids in the escalation",
+        told="it was not created, for a reason that we could not find",
     ),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from worker.diagnosis.model import Profile
+from worker.diagnosis.model import Profile, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,27 @@ class Replacement:
     profile_id: str | None
     reason: str
     candidates: tuple[str, ...] = ()
+
+
+def choose_among_connected(
+    request: Request, profiles: Sequence[Profile], *, failing: bool = False
+) -> Profile | None:
+    """The connected profile that the last resort sets, or None: never the event's own, nor one set before.
+
+    If there are several, one of the event's provider comes first; if that provider is `failing`, last. Then
+    the provider's name and the id decide, so that the choice is the same at every look.
+    """
+    fitting = [
+        p
+        for p in profiles
+        if p.connected and p.profile_id != request.profile_id and p.profile_id not in request.wrote
+    ]
+
+    def order(profile: Profile) -> tuple[bool, str, str]:
+        same = profile.provider_name is not None and profile.provider_name == request.provider_name
+        return same if failing else not same, profile.provider_name or "", profile.profile_id
+
+    return min(fitting, key=order, default=None)
 
 
 def choose_replacement(
