@@ -83,7 +83,7 @@ class Callers:
         if event is None or event.profile_id is None:
             return
         body = body_of(event_id, event.start.instant(), event.profile_id)
-        provider = PROFILES[event.profile_id]
+        provider = PROFILES.get(event.profile_id)
         tracked = TrackEvent(sub=sub, calendar_id=calendar_of(sub), event=body, provider_name=provider)
         accept.track(self.simulation.services, tracked)
         self.invariants.tracked(sub, event_id)

@@ -37,6 +37,8 @@ OPTIONS = SandboxOptions(
     retry_seconds=20,
 )
 HALF_AN_HOUR = timedelta(minutes=30)
+#: Where the company's own rooms are.
+ROOMS = "https://meet.example.com/{key}"
 #: Statuses the program may cause; any other is the program's fault. 400: revoked.
 EXPECTED = frozenset({200, 202, 207, 400, 401})
 
@@ -89,6 +91,10 @@ class Cronofy:
         self.written: list[Written] = []
         #: Forbidden actions that happened.
         self.wrongs: list[str] = []
+        #: How long before its start an event may get the last resort; None if that is off.
+        self.last_resort: timedelta | None = None
+        #: The room that each event was given.
+        self.rooms: dict[str, str] = {}
         self._present = self._clock()
         sandbox = Sandbox(OPTIONS)
         sandbox.world = self.world = _Watched(lambda: OPTIONS, lambda *_: None, lambda: self._present)
@@ -187,9 +193,17 @@ class Cronofy:
             self.wrongs.append(f"{name} was moved from {start} to {body['start']}")
         if "attendees" in body:
             self.wrongs.append(f"{name} was written with attendees")
-        if self.profile(account.sub, event.profile_id or "") and not self._repeated(name, profile_id):
+        near = self.last_resort is not None and start - self._present <= self.last_resort
+        there = self.profile(account.sub, event.profile_id or "")
+        if there and not near and not self._repeated(name, profile_id):
             self.wrongs.append(f"{name} was written, whose profile is there")
-        if not self.works(account.sub, profile_id):
+        if profile_id in ("explicit", "integrated"):
+            if not near:
+                self.wrongs.append(f"{name} was given {profile_id} long before it starts")
+            room = body["conferencing"].get("join_url")
+            if room and self.rooms.setdefault(name, room) != room:
+                self.wrongs.append(f"{name} was given another room: {room}")
+        elif not self.works(account.sub, profile_id):
             self.wrongs.append(f"{name} was given {profile_id}, which does not work")
         self.written.append(Written(account.sub, body["event_id"], profile_id))
 

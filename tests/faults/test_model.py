@@ -20,6 +20,7 @@ from tests.faults.callers import Callers
 from tests.faults.cronofy import Cronofy, Disturbance, answers, meanwhile, nonsense, silence
 from tests.faults.record import Record
 from tests.faults.simulation import Message, Simulation
+from worker.diagnosis.model import Rung
 from worker.mail.smtp import MailError
 
 SUBS = st.sampled_from(["ann", "bob"])
@@ -60,15 +61,18 @@ class Life(RuleBasedStateMachine):
         written=st.lists(st.tuples(SUBS, EVENTS, AWAY, PROFILES), min_size=2, max_size=6),
         lapsed=st.lists(st.tuples(SUBS, PROFILES), max_size=2),
         gone=st.lists(st.tuples(SUBS, PROFILES), max_size=2),
+        rungs=st.lists(st.sampled_from(Rung), unique=True),
     )
     def begin(
         self,
         written: list[tuple[str, str, timedelta, str]],
         lapsed: list[tuple[str, str]],
         gone: list[tuple[str, str]],
+        rungs: list[Rung],
     ) -> None:
         """Two people are connected, some of their events tracked, and some of their profiles disconnected."""
         self.simulation.begin()
+        self.simulation.set_last_resort(*rungs)
         self.callers = Callers(self.simulation)
         for sub in ("ann", "bob"):
             self.callers.join(sub)

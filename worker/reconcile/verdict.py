@@ -305,14 +305,10 @@ def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation |
 def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy) -> None:
     """It has its link; if a write's answer was lost, the link shows that it worked (contract §6)."""
     diagnosis = draft.diagnosis
-    unanswered = [
-        (profile_id, write)
-        for profile_id, write in event.writes.items()
-        if not write.accepted and not write.refused and profile_id != Rung.ANY_CONNECTED
-    ]
-    if unanswered:
-        # What was set before the last one is not in effect.
-        profile_id, write = max(unanswered, key=lambda each: each[1].at)
+    # Only the last one can be in effect. A rung that sets a profile is there under both names.
+    writes = [(pid, write) for pid, write in event.writes.items() if pid != Rung.ANY_CONNECTED]
+    profile_id, write = max(writes, key=lambda each: each[1].at, default=("", None))
+    if write is not None and not write.accepted and not write.refused:
         rung = next((rung for rung in Rung if event.writes.get(rung.value) == write), None)
         if rung is Rung.EXPLICIT and not is_room(diagnosis.join_url, policy):
             # It did not arrive: the link came on its own.
