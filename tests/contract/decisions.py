@@ -9,7 +9,7 @@ the diagnosis' own answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.report import put
@@ -34,7 +34,17 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Cause, Missing, Observation, Profiles, Request, TokenOwed, Unauthorized
+from worker.diagnosis.model import (
+    Cause,
+    Missing,
+    Observation,
+    Policy,
+    Profiles,
+    Request,
+    Rung,
+    TokenOwed,
+    Unauthorized,
+)
 
 README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
 
@@ -60,6 +70,7 @@ class Situation:
     asked: Request
     sighting: Sighting
     profiles: Profiles | None = None
+    policy: Policy = POLICY
 
 
 #: In the order of the diagnosis: a row applies if none above it does.
@@ -117,6 +128,14 @@ SITUATIONS = (
         seen(),
         ONE_LAPSED,
     ),
+    Situation(
+        "any of the pending ones above, here a disconnected profile; the last resort is on, a rung fits, and "
+        "the start is near",
+        request(),
+        seen(at(NOW + 10 * MINUTE)),
+        EXPIRED,
+        replace(POLICY, fallback=(Rung.EXPLICIT,)),
+    ),
 )
 
 
@@ -124,7 +143,8 @@ def decisions() -> str:
     """What is known of an event, and its diagnosis."""
     rows = []
     for situation in SITUATIONS:
-        found = diagnose(situation.asked, Observation(situation.sighting, situation.profiles), NOW, POLICY)
+        observation = Observation(situation.sighting, situation.profiles)
+        found = diagnose(situation.asked, observation, NOW, situation.policy)
         cause = f"`{found.cause}`" if found.cause else f"none: `{found.state}`"
         rows.append((situation.words, cause, found.certainty, f"`{found.remedy}`"))
     return _markdown(("what is known", "cause", "certainty", "remedy"), rows)

@@ -186,8 +186,9 @@ class Cronofy:
             self.wrongs.append(f"{name} was written, which is no event")
             return
         start = event.start.instant()
-        if event.deleted or join_url(event) or start <= self._present:
-            state = "deleted" if event.deleted else "assigned" if join_url(event) else "past"
+        if event.deleted or event.cancelled or join_url(event) or start <= self._present:
+            gone = "deleted" if event.deleted else "cancelled" if event.cancelled else ""
+            state = gone or ("assigned" if join_url(event) else "past")
             self.wrongs.append(f"{name} was written, which is {state}")
         if Moment.parse(body["start"], "Etc/UTC").instant() != start:
             self.wrongs.append(f"{name} was moved from {start} to {body['start']}")

@@ -197,7 +197,7 @@ class Invariants:
         if outcome["type"] == "assigned":
             return outcome["detail"]["join_url"] == join_url(event) and not event.deleted
         if outcome["cause"] == "event_gone":
-            return event.deleted
+            return event.deleted or event.cancelled
         past = event.start.instant() <= self.simulation.clock.now()
         return outcome["cause"] == "event_in_past" and past and not join_url(event) and not event.deleted
 
