@@ -167,6 +167,11 @@ def test_repeated_looks_are_one_line() -> None:
             id="no last resort",
         ),
         pytest.param(
+            case(replace(OLD, last=PLANNED), now=NOW + HOUR, rules=replace(RULES, fallback=True)),
+            "Last resort: explicit (explicit), now.",
+            id="the last resort now",
+        ),
+        pytest.param(
             case(OLD, paused_since=NOW - HOUR),
             "An operator paused the fleet at 2026-12-01 11:00:00 UTC: no looks and no email until resumed.",
             id="a pause",

@@ -71,7 +71,7 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
             "Cronofy only creates conferencing for future events.",
         )
     found = _diagnose_pending(request, sighting, observation.profiles, now, policy)
-    return with_last_resort(found, request, sighting, observation.profiles, now, policy)
+    return with_last_resort(found, request, sighting, observation, now, policy)
 
 
 def is_overdue(asked_at: datetime, start: datetime | None, now: datetime, policy: Policy) -> bool:

@@ -14,6 +14,7 @@ from worker.diagnosis.model import (
     Cause,
     Diagnosis,
     LastResort,
+    Observation,
     Policy,
     Profiles,
     Remedy,
@@ -29,7 +30,7 @@ def with_last_resort(
     diagnosis: Diagnosis,
     request: Request,
     seen: Seen,
-    profiles: Profiles | None,
+    observation: Observation,
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
@@ -37,7 +38,7 @@ def with_last_resort(
 
     Once it is time, that rung is the remedy, whatever the cause. Without UserInfo nothing is decided.
     """
-    start = seen.start or request.start
+    start, profiles = seen.start or request.start, observation.profiles
     if not policy.fallback or start is None or profiles is None or diagnosis.state is not State.PENDING:
         return diagnosis
     hurry = start.instant - _too_late(policy)

@@ -130,9 +130,9 @@ def _plans(case: Case) -> Iterator[str]:
 
 
 def _last_resort(case: Case) -> Iterator[str]:
-    if not case.rules.fallback:
-        return
     planned = case.detail.get("last_resort")
+    if not case.rules.fallback or case.unseen:
+        return
     if planned is None:
         yield "The last resort is on, but nothing of it is left that fits this event."
         return

@@ -41,9 +41,8 @@ def reply(case: Case) -> Reply:
     fixed = TABLE[case.cause].reply
     if fixed is None:
         why, following = BUILDERS[case.cause](case)
-        return why, _OTHER_LINK if case.answer[
-            "remedy"
-        ] == Remedy.FALLBACK and not case.rules.dry_run else following
+        other_link = case.answer["remedy"] == Remedy.FALLBACK and not case.rules.dry_run
+        return why, _OTHER_LINK if other_link else following
     why, following = (sentence.format(link=_link(case), start=case.start) for sentence in fixed)
     return why, following
 

@@ -58,7 +58,7 @@ class FallbackEmail:
     name: str | None
     meeting: Meeting
     why: str  #: the cause in plain words, as a part of a sentence
-    provider_name: str | None  #: of the conference it gets now, as Cronofy spells it; None if unknown
+    provider_name: str | None  #: of the conference it gets now; None if that is the calendar's own
     join_url: str | None  #: the link that it has now; None if Cronofy still makes it
 
 

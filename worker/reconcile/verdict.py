@@ -344,7 +344,7 @@ def _add_fallback(
             name=draft.user.name,
             meeting=meeting_of(draft.after),
             why=TABLE[cause or Cause.UNEXPLAINED].told,
-            provider_name=provider_name,
+            provider_name=None if rung is Rung.INTEGRATED else provider_name or "another service",
             join_url=join_url,
         )
         draft.letter = mail_id, email
