@@ -78,7 +78,8 @@ def _wire(moment: datetime, all_day: bool) -> Any:
 
 
 def _zoom(profile_id: str, **fields: Any) -> dict[str, Any]:
-    return {"profile_id": profile_id, "provider_name": "zoom", "profile_name": "Zoom", **fields}
+    # Its name is its owner's email address.
+    return {"profile_id": profile_id, "provider_name": "zoom", **fields}
 
 
 #: The people, with their conferencing profiles when the events are written.
@@ -88,7 +89,7 @@ PEOPLE: Mapping[str, Sequence[dict[str, Any]]] = {
     "fay": [_zoom("pro_fay_old"), _zoom("pro_fay_work"), _zoom("pro_fay_home")],
     "gus": [_zoom("pro_gus")],
     "hana": [],
-    "ivo": [{"profile_id": "pro_ivo", "provider_name": "go_to", "profile_name": "GoTo"}],
+    "ivo": [{"profile_id": "pro_ivo", "provider_name": "go_to"}],
     "jun": [_zoom("pro_jun")],
     "kim": [_zoom("pro_kim")],
 }

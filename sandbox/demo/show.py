@@ -178,7 +178,12 @@ def play(stage: Stage, console: Console) -> bool:
     )
     for sub, token in stage.tokens.items():
         connected = stage.send(
-            "connect_account", sub=sub, refresh_token=token, name=sub.capitalize(), ignore_result=False
+            "connect_account",
+            sub=sub,
+            refresh_token=token,
+            email=f"{sub}@example.org",
+            name=sub.capitalize(),
+            ignore_result=False,
         )
         connected.get(timeout=30)
     write_events(stage.control, stage.started, stage.subscription)

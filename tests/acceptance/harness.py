@@ -222,7 +222,8 @@ class Person:
     def connect(self) -> None:
         """Pass on the tokens, as the service that the person authorised does."""
         tokens = {"refresh_token": self.refresh_token, "access_token": self.access_token}
-        assert self.fleet.caller.call("connect_account", sub=self.sub, name="Dana", **tokens) is True
+        about = {"sub": self.sub, "email": self.email, "name": "Dana"}
+        assert self.fleet.caller.call("connect_account", **about, **tokens) is True
 
     def write(self, event_id: str, profile_id: str, start: timedelta, **fields: Any) -> Json:
         """Write an event at Cronofy as the calling service does; returns the body sent."""
@@ -274,7 +275,8 @@ class Person:
 
 
 def zoom(profile_id: str, **fields: Any) -> Json:
-    return {"profile_id": profile_id, "provider_name": "zoom", "profile_name": "Zoom", **fields}
+    """A profile of its account's owner: it bears their email address, unless named otherwise."""
+    return {"profile_id": profile_id, "provider_name": "zoom", **fields}
 
 
 @contextmanager

@@ -49,6 +49,7 @@ from worker.diagnosis.model import (
 README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
 
 OTHER = userinfo(profile("pro_b"))
+ANOTHERS = userinfo(profile("pro_b", name="lee"))
 TWO = userinfo(profile("pro_b"), profile("pro_c"))
 NONE_LEFT = userinfo(lapsed("pro_b"))
 ONE_LAPSED = userinfo(profile("pro_a"), lapsed("pro_b"))
@@ -89,6 +90,9 @@ SITUATIONS = (
     Situation("its start has passed", request(), seen(at(NOW - MINUTE))),
     Situation("its profile is in UserInfo, disconnected", request(), seen(), EXPIRED),
     Situation("its profile is not in UserInfo; exactly one other fits the policy", request(), seen(), OTHER),
+    Situation(
+        "its profile is not in UserInfo; the one that fits has another name", request(), seen(), ANOTHERS
+    ),
     Situation("its profile is not in UserInfo; two others fit", request(), seen(), TWO),
     Situation("its profile is not in UserInfo; none fits", request(), seen(), NONE_LEFT),
     Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),

@@ -49,8 +49,10 @@ class Callers:
 
     def hand_over(self, sub: str) -> None:
         """The program gets the tokens as they are, valid or not."""
-        token = self.cronofy.account(sub).refresh_token or "revoked"
-        accept.connect_account(self.simulation.services, ConnectAccount(sub=sub, refresh_token=token))
+        account = self.cronofy.account(sub)
+        token = account.refresh_token or "revoked"
+        payload = ConnectAccount(sub=sub, refresh_token=token, email=account.email)
+        accept.connect_account(self.simulation.services, payload)
 
     def lend(self, sub: str) -> None:
         """The program gets an access token alone, which is good for an hour."""

@@ -43,6 +43,15 @@ ROOMS = "https://meet.example.com/{key}"
 EXPECTED = frozenset({200, 202, 207, 400, 401})
 
 
+#: On these accounts, this profile is another person's, as when two people linked theirs in one browser.
+LINKED = {"bob": "z2", "acc1": "z2"}
+
+
+def name_of(sub: str, profile_id: str) -> str:
+    """What a conferencing profile is named: its owner's email address."""
+    return "lee@example.org" if LINKED.get(sub) == profile_id else "dana@example.org"
+
+
 class Death(BaseException):
     """The worker's process dies: nothing catches it."""
 
@@ -117,7 +126,10 @@ class Cronofy:
     def connect(self, sub: str, profile_id: str, provider: str) -> None:
         """Add a conferencing profile whose relink URL names its owner; events that asked for it get it."""
         profile = ConferencingProfile(
-            profile_id=profile_id, provider_name=provider, relink_token=f"{sub}.{profile_id}"
+            profile_id=profile_id,
+            provider_name=provider,
+            profile_name=name_of(sub, profile_id),
+            relink_token=f"{sub}.{profile_id}",
         )
         self.world.registry.add_profile(sub, profile)
         for event in self.events(sub):
@@ -206,6 +218,9 @@ class Cronofy:
                 self.wrongs.append(f"{name} was given another room: {room}")
         elif not self.works(account.sub, profile_id):
             self.wrongs.append(f"{name} was given {profile_id}, which does not work")
+        former = name_of(account.sub, event.profile_id or "")
+        if name_of(account.sub, profile_id) not in (account.email, former):
+            self.wrongs.append(f"{name} was given {profile_id}, which is another person's")
         self.written.append(Written(account.sub, body["event_id"], profile_id))
 
     def _repeated(self, name: str, profile_id: str) -> bool:

@@ -151,7 +151,8 @@ class Guests:
 
     def _connect(self, guest: Guest) -> None:
         tokens = {"refresh_token": guest.person.refresh_token, "access_token": guest.person.access_token}
-        self._outgoing.append(("connect_account", {"sub": guest.person.sub, "name": "Dana", **tokens}))
+        about = {"sub": guest.person.sub, "email": guest.person.email, "name": "Dana"}
+        self._outgoing.append(("connect_account", {**about, **tokens}))
 
     def _track(self, guest: Guest, booking: Booking) -> None:
         ids = {"sub": guest.person.sub, "calendar_id": guest.person.calendar_id}

@@ -37,6 +37,7 @@ PLANTED = {
     "join link": "https://zoom.example/j/dana-5c1",
     "relink link": "https://app.cronofy.com/relink/dana-5c1",
     "calendar": "cal_of_dana",
+    "profile name": "dana-zoom-5c1",
 }
 
 
@@ -76,12 +77,13 @@ def plant(world: World, prefix: str) -> None:
     letter = DeadLetter("conferencing.reconcile_event", "parked", kwargs, f"Traceback: {PLANTED['summary']}")
     asked = Outcome(OutcomeType.RELINK_REQUESTED, sub, now, detail={"mail_id": "m1", "profile_id": "pro_1"})
     memo = Memo({"pro_1": Episode(to_ms(now), 1, ("m1",), ((PLANTED["calendar"], "pending"),))})
+    names = {"pro_1": PLANTED["profile name"]}
     changes = [
         EventChange(stored["settled"], settled, settle=True, outcomes=(assigned,)),
         EventChange(stored["parked"], stored["parked"].event, dead_letter=letter),
     ]
     mails = [Mail(each, _mail(each, sub)) for each in ("m1", "m2")]
-    ledger.commit(lease, Change(changes, memo=memo, outcomes=(asked,), mails=mails))
+    ledger.commit(lease, Change(changes, memo=memo, profile_names=names, outcomes=(asked,), mails=mails))
     # One email is kept as a file, one was refused, one still waits.
     redis.zadd(ledger.keys.outbox, {"m2": to_ms(now) + 10**9})
     assert delivery.send_mails(services) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcome, outcome_count, standing
@@ -10,7 +12,7 @@ from worker.ledger.leases import Change, Committed, EventChange, Lease, LeaseLos
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import Episode, EventKey, Memo
+from worker.ledger.records import Episode, EventKey, LastRead, Memo
 
 SUB = "acc_who_leaves"
 ODD_IDS = [
@@ -161,6 +163,20 @@ def test_forgetting_leaves_no_trace_but_outcomes(ledger: Ledger) -> None:
     assert not Outbox(ledger).has_due()
     assert ledger.counters()["events:pending"] == 1
     assert (ledger.accounts_of("shared"), ledger.accounts_of("own")) == (("other",), ())
+
+
+def test_a_look_of_0_1_0_leaves_the_names_of_profiles(ledger: Ledger) -> None:
+    """During a roll-out both versions look at an account: the former knows its memo alone."""
+    connect(ledger)
+    ledger.track(SUB, an_event("e1"))
+    names, memo = {"pro_1": "dana@example.org"}, Memo(providers={"pro_1": "zoom"})
+
+    ledger.commit(claim(ledger, SUB), Change(memo=memo, profile_names=names))
+    ledger.commit(claim(ledger, SUB), Change(memo=replace(memo, last_read=LastRead(1, 3))))
+    connect(ledger)
+
+    account = ledger.account(SUB)
+    assert (account.profile_names, account.memo.last_read) == (names, LastRead(1, 3))
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)

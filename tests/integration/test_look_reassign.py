@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.integration.world import NOW, Begin, World
 from tests.waiting import wait_until
@@ -207,3 +208,72 @@ def test_no_write_starts_after_the_lease_was_lost(begin: Begin) -> None:
 
     world.look()
     assert (posts(world), world.types()) == (1, ["reassigned"])
+
+
+DANA, LEE = "dana@example.org", "lee@example.org"
+
+
+def linked(begin: Begin, *names: str, **settings: Any) -> World:
+    """A world whose one event asks for a profile that is gone; it and the one left have these names."""
+    world = begin(0, **settings)
+    world.profiles = [f"pro_{number}" for number in range(len(names))]
+    for profile_id, name in zip(world.profiles, names, strict=True):
+        world.control.add_conferencing_profile(
+            world.sub, provider_name="zoom", profile_id=profile_id, profile_name=name
+        )
+    world.track()
+    return world
+
+
+@pytest.mark.parametrize("policy", ["same_provider", "any_connected"])
+def test_another_persons_profile_is_never_set(begin: Begin, policy: str) -> None:
+    """Two people linked their accounts, and the one's profile is gone: a person chooses, told both names."""
+    world = linked(begin, DANA, LEE, replacement=policy, escalation_email="ops@example.org")
+    world.look()
+    world.control.remove_profile(world.sub, "pro_0")
+
+    answer = world.look()
+    world.look()
+
+    assert (world.writes(), world.types()) == ([], ["escalated"])
+    assert (answer["remedy"], answer["detail"]["candidates"]) == ("escalate", ["pro_1"])
+    assert f'pro_1, named "{LEE}", while the removed one was named "{DANA}"' in answer["evidence"][-1]
+    [mail] = world.mails()
+    assert LEE in mail.message.decode()
+
+
+def test_the_same_persons_other_profile_is_set(begin: Begin) -> None:
+    """Their names agree, though they are not the account's own email address."""
+    world = linked(begin, "Lee", "lee")
+    world.look()
+    world.control.remove_profile(world.sub, "pro_0")
+
+    world.look()
+
+    assert world.types() == ["reassigned"]
+
+
+@pytest.mark.parametrize(("left", "found"), [(DANA, ["reassigned"]), (LEE, ["escalated"])])
+def test_a_profile_that_was_never_seen(begin: Begin, left: str, found: list[str]) -> None:
+    """It was removed before the first look: the one left must be named as the account's email address."""
+    world = linked(begin, DANA, left)
+    world.control.remove_profile(world.sub, "pro_0")
+
+    answer = world.look()
+
+    assert world.types() == found
+    if left == LEE:
+        assert "the removed one's name was never seen" in answer["evidence"][-1]
+
+
+def test_the_names_seen_are_kept_and_never_logged(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
+    """Also of profiles that are gone."""
+    world = linked(begin, DANA, LEE)
+    world.look()
+    world.control.remove_profile(world.sub, "pro_0")
+    with caplog.at_level("DEBUG"), structlog.testing.capture_logs() as lines:
+        world.look()
+
+    assert world.services.ledger.account(world.sub).profile_names == {"pro_0": DANA, "pro_1": LEE}
+    assert lines
+    assert LEE not in f"{lines} {caplog.text}"

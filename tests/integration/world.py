@@ -47,6 +47,7 @@ class World:
                 sub=self.sub,
                 refresh_token=account["refresh_token"] or "revoked",
                 access_token=account["access_token"],
+                email=account["email"],
             ),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -107,6 +108,7 @@ def request(profile_id: str | None = "pro_a", age: timedelta = MINUTE, **changed
         "provider_name": "zoom",
         "calendar_id": CALENDAR,
         "asked_at": NOW - age,
+        "profile_name": "dana",
     }
     return Request(**(fields | changed))
 
@@ -161,7 +163,9 @@ def judged(
     sighting = sighting or Seen(start=event.start, end=event.end)
     read = sighting if isinstance(sighting, Seen) else None
     event = event.saw(read, now) if read else event
-    diagnosis = diagnose(event.request, Observation(sighting, profiles), now, POLICY)
+    # An earlier look saw what its profile is named.
+    asked = replace(event.request, profile_name="dana")
+    diagnosis = diagnose(asked, Observation(sighting, profiles), now, POLICY)
     return Judged(before, event, diagnosis, read, notices_arrive)
 
 

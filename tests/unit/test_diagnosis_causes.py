@@ -232,6 +232,7 @@ ASSIGNED = Notice(Interaction.ASSIGNED, None, NOW)
         ("removed, none fits", request(), userinfo(lapsed("pro_b")), removed()),
         ("removed, two fit", request(), TWO_OTHERS, removed("pro_b", "pro_c")),
         ("removed, provider unknown", request(provider_name=None), ONE_OTHER, removed("pro_b")),
+        ("removed, another's fits", request(profile_name="lee"), ONE_OTHER, removed("pro_b")),
         ("removed, tried before", request(wrote=frozenset({"pro_b"})), ONE_OTHER, removed("pro_b")),
         ("no list of profiles", request(), NO_LIST, removed(certainty=LIKELY)),
         ("no list, and notified", request(notice=MISSING), NO_LIST, removed()),

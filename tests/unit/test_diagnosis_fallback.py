@@ -157,6 +157,12 @@ def test_it_is_off_by_default() -> None:
         ("all are left", request(age=HOUR), LAPSED, (ANY, "pro_b")),
         ("the profile was tried", wrote("pro_b", ANY), LAPSED, ITS_OWN),
         ("no other is connected", request(age=HOUR), OWN_ALONE, ITS_OWN),
+        (
+            "the other may be another person's",
+            request(age=HOUR),
+            userinfo(lapsed(), profile("pro_b", name="lee"), calendars=OWN_ONE),
+            ITS_OWN,
+        ),
         ("a replacement was set", wrote("pro_b"), LAPSED, ITS_OWN),
         ("two were tried", wrote("pro_b", ANY, "integrated"), LAPSED, THE_ROOM),
         ("the calendar has none", request(age=HOUR), NONE_THERE, THE_ROOM),

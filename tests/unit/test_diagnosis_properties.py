@@ -54,13 +54,14 @@ starts = st.one_of(
     ),
     st.sampled_from([day("2026-12-01", "UTC"), day("2026-12-02", "Pacific/Auckland")]),
 )
+names = st.sampled_from([None, "dana", "lee"])
 profiles = st.builds(
     lambda profile_id, provider, name, connected: Profile(
         profile_id, provider, name, connected, relink_url(profile_id)
     ),
     ids,
     providers,
-    st.sampled_from([None, "dana"]),
+    names,
     st.booleans(),
 )
 userinfos = st.builds(
@@ -89,6 +90,8 @@ requests = st.builds(
     start=starts,
     wrote=st.frozensets(ids),
     notice=st.one_of(st.none(), notices),
+    profile_name=names,
+    account_email=names,
 )
 reads = st.builds(
     Seen,
@@ -144,6 +147,8 @@ def test_reassigns_to_one_that_works(
         assert profiles.conferencing_profile(request.profile_id or "") is None
         assert policy.replacement != "never"
         assert policy.replacement == "any_connected" or to.provider_name == request.provider_name
+        assert to.name is not None
+        assert to.name == (request.profile_name or request.account_email)
 
 
 @given(requests, observations, policies)

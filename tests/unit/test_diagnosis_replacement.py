@@ -1,10 +1,10 @@
-"""Which profile may replace a removed one: only when exactly one fits (contract §4)."""
+"""Which profile may replace a removed one: only when exactly one fits, of the same person (contract §4)."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.unit.builders import labelled, lapsed, profile
+from tests.unit.builders import labelled, lapsed, profile, request
 from worker.diagnosis.model import Profile
 from worker.diagnosis.replacement import Replacement, choose_replacement
 
@@ -53,4 +53,65 @@ def test_choice(
     policy: str, provider: str | None, profiles: list[Profile], wrote: set[str], chosen: Replacement
 ) -> None:
     """Policy and connected profiles decide, none is set twice, and any doubt is left to a person."""
-    assert choose_replacement(provider, profiles, wrote, policy) == chosen
+    asked = request(provider_name=provider, wrote=frozenset(wrote))
+
+    assert choose_replacement(asked, profiles, policy) == chosen
+
+
+DANA, LEE = "dana@example.org", "lee@example.org"
+LEE_FOR_DANA = f'named "{LEE}", while the removed one was named "{DANA}"'
+DANA_FOR_LEE = f'named "{DANA}", while the removed one was named "{LEE}"'
+NAMELESS = "which has no name"
+NEITHER = f"{NAMELESS}; the removed one's was never seen"
+NEVER_SEEN = "the removed one's name was never seen, and this"
+NOT_THE_EMAIL = f"{NEVER_SEEN} is not the account's email address"
+NO_EMAIL = f"{NEVER_SEEN} is not known to be the account's email address"
+
+
+@pytest.mark.parametrize("policy", ["same_provider", "any_connected"])
+@pytest.mark.parametrize(
+    ("removed", "email", "candidate", "doubt"),
+    labelled(
+        ("the same name", DANA, None, DANA, None),
+        ("the same name, whatever the account's email", "Dana", LEE, "Dana", None),
+        ("the same but for case and blanks", "Dana@Example.org", None, " dana@example.org", None),
+        ("another name", DANA, None, LEE, LEE_FOR_DANA),
+        ("another name, though the account's email", LEE, DANA, DANA, DANA_FOR_LEE),
+        ("no name any more", DANA, DANA, None, f'{NAMELESS}, while the removed one was named "{DANA}"'),
+        ("never seen, the account's email", None, DANA, DANA, None),
+        ("never seen, its email but for case", None, DANA, "DANA@example.org", None),
+        ("a blank name, the account's email", " ", DANA, DANA, None),
+        ("never seen, another email", None, DANA, LEE, f'named "{LEE}"; {NOT_THE_EMAIL}'),
+        ("never seen, a name that is no email", None, DANA, "Dana", f'named "Dana"; {NOT_THE_EMAIL}'),
+        ("never seen, and no email", None, None, DANA, f'named "{DANA}"; {NO_EMAIL}'),
+        ("neither has a name", None, DANA, None, NEITHER),
+        ("nothing is known", None, None, None, NEITHER),
+        ("blank all over", " ", " ", " ", NEITHER),
+        (
+            "a long name",
+            "d" * 101,
+            None,
+            "l" * 100,
+            f'named "{"l" * 100}", while the removed one was named "{"d" * 99}…"',
+        ),
+    ),
+)
+def test_two_people_on_one_account(
+    policy: str, removed: str | None, email: str | None, candidate: str | None, doubt: str | None
+) -> None:
+    """The one that fits is set only if its name agrees; otherwise a person chooses, told both names."""
+    asked = request(profile_name=removed, account_email=email)
+    kind = "connected zoom profile" if policy == "same_provider" else "connected profile"
+    chosen = only("z1", kind)
+    if doubt:
+        reason = f"The account's only other {kind} is z1, {doubt}; a person has to choose."
+        chosen = Replacement(None, reason, ("z1",))
+
+    assert choose_replacement(asked, [profile("z1", name=candidate)], policy) == chosen
+
+
+def test_names_do_not_choose_among_several() -> None:
+    """With more than one that fits, a person chooses, though only one bears the name."""
+    two = [profile("z1", name=DANA), profile("z2", name=LEE)]
+
+    assert choose_replacement(request(profile_name=DANA), two, "same_provider") == TWO_ZOOMS

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,16 @@ from hypothesis import strategies as st
 from tests.unit.builders import CALENDAR, DAY, HOUR, NOW, event_body, failing, seen, tracked
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Interaction
-from worker.ledger.packing import CAUSES, fingerprint, pack_event, pack_memo, unpack_event, unpack_memo
+from worker.ledger.packing import (
+    CAUSES,
+    fingerprint,
+    pack_event,
+    pack_memo,
+    pack_profile_names,
+    unpack_account,
+    unpack_event,
+    unpack_memo,
+)
 from worker.ledger.records import Episode, EventKey, Memo, Obstacle, TrackedEvent, Write, from_ms, to_ms
 
 many = settings(deadline=None, derandomize=True, max_examples=150)
@@ -91,6 +101,27 @@ def test_memos_round_trip(found: dict[str, Episode], providers: dict[str, str]) 
     memo = Memo(found, providers)
 
     assert unpack_memo(pack_memo(memo)) == memo
+
+
+@given(st.dictionaries(ids, texts, max_size=3))
+@many
+def test_profile_names_round_trip(names: dict[str, str]) -> None:
+    """The names of an account's profiles are read back unchanged, and its memo is as 0.1.0 knows it."""
+    memo = Memo(providers={"pro_1": "zoom"})
+    stored = {b"memo": pack_memo(memo), b"profile_names": pack_profile_names(names)}
+
+    account = unpack_account("acc_1", stored)
+
+    assert (account.profile_names, account.memo, account.unreadable) == (names, memo, ())
+    assert len(msgpack.unpackb(stored[b"memo"])) == 3
+
+
+@pytest.mark.parametrize(("stored", "unreadable"), [({}, ()), ({b"profile_names": b"?"}, ("profile_names",))])
+def test_an_account_without_names(stored: dict[bytes, bytes], unreadable: tuple[str, ...]) -> None:
+    """0.1.0 remembered none; damaged ones count as missing."""
+    account = unpack_account("acc_1", stored)
+
+    assert (account.profile_names, account.unreadable) == ({}, unreadable)
 
 
 @given(st.builds(EventKey, ids, ids), st.builds(EventKey, ids, ids))

@@ -215,6 +215,12 @@ ROWS: list[tuple[str, Case, str, str]] = [
         RECONNECT,
     ),
     (
+        "removed, the only candidate has another name",
+        case(looked_at(OLD, profiles=userinfo(profile("pro_b", name="lee")))),
+        f"{REMOVED}, and the account's other Zoom connection may be another person's.",
+        CHOOSE,
+    ),
+    (
         "removed, the only candidate was tried",
         case(looked_at(TRIED, profiles=userinfo(profile("pro_b")))),
         f"{REMOVED}, and switching to the account's other Zoom connection did not work.",

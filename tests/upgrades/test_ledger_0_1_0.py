@@ -134,6 +134,7 @@ def test_every_account_is_readable(ledger: Ledger) -> None:
     assert {sub for sub in READ["tokens"] if ledger.account(sub).memo.episodes} == {
         *("asked", "no-address", "unreachable", "refused-mail", "unsent-mail")
     }
+    assert not any(account.profile_names for account in accounts)
     assert ledger.account("asked").channel is not None
     assert ledger.account("due").data_center == "au"
 

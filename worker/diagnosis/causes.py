@@ -134,9 +134,7 @@ def _named_profile(
         evidence.append("UserInfo lists no conferencing profiles for this account.")
     if notified:
         evidence.append("Cronofy notified us that the profile is missing.")
-    choice = choose_replacement(
-        request.provider_name, profiles.conferencing, request.wrote, policy.replacement
-    )
+    choice = choose_replacement(request, profiles.conferencing, policy.replacement)
     evidence.append(choice.reason)
     return _pending(
         Cause.PROFILE_REMOVED,

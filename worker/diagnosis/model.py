@@ -103,7 +103,9 @@ class Request:
     `profile_id` is what was last requested, by the caller or our reassignment: a profile's id, ``default``,
     ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the
     later of `track` and `created`, or a later change of the profile or its connection. `wrote` has the
-    profiles we already set on this event, and the rungs of the last resort that it had.
+    profiles we already set on this event, and the rungs of the last resort that it had. `profile_name` is
+    what UserInfo last named the requested profile, or None if no look ever saw it; `account_email` is what
+    the application gave with the account.
     """
 
     profile_id: str | None
@@ -113,6 +115,8 @@ class Request:
     start: EventTime | None = None
     wrote: frozenset[str] = frozenset()
     notice: Notice | None = None
+    profile_name: str | None = None
+    account_email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

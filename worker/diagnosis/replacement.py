@@ -1,11 +1,14 @@
-"""Which profile may replace a removed one: only ever when exactly one fits."""
+"""Which profile may replace a removed one: only when exactly one fits, and its name agrees."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.diagnosis.model import Profile, Request
+
+#: How much of a name is shown: it comes from outside, and could be of any length.
+_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +23,19 @@ class Replacement:
 def choose_among_connected(
     request: Request, profiles: Sequence[Profile], *, failing: bool = False
 ) -> Profile | None:
-    """The connected profile that the last resort sets, or None: never the event's own, nor one set before.
+    """The connected profile that the last resort sets, or None.
 
-    If there are several, one of the event's provider comes first; if that provider is `failing`, last. Then
-    the provider's name and the id decide, so that the choice is the same at every look.
+    Never the event's own, one that was set before, or one that may be another person's. Of several, one of
+    the event's provider comes first, but last if that provider is `failing`; then the provider's name and the
+    id decide, so that the choice is the same at every look.
     """
     fitting = [
         p
         for p in profiles
-        if p.connected and p.profile_id != request.profile_id and p.profile_id not in request.wrote
+        if p.connected
+        and p.profile_id != request.profile_id
+        and p.profile_id not in request.wrote
+        and _doubt(request, p) is None
     ]
 
     def order(profile: Profile) -> tuple[bool, str, str]:
@@ -38,19 +45,16 @@ def choose_among_connected(
     return min(fitting, key=order, default=None)
 
 
-def choose_replacement(
-    provider_name: str | None,
-    profiles: Sequence[Profile],
-    wrote: Collection[str],
-    policy: str,
-) -> Replacement:
+def choose_replacement(request: Request, profiles: Sequence[Profile], policy: str) -> Replacement:
     """Choose among the still listed `profiles` by `policy` (contract §4, ``RECONCILER_REPLACEMENT``).
 
-    `provider_name` is the removed profile's, if the caller or an earlier look knew it. `wrote` has the
-    profiles already set on the event: none is set twice, since we write rarely.
+    Of the request, the removed profile's provider and name count, if the caller or an earlier look knew
+    them, the account's email, and what was set on the event already: nothing is set twice, since we write
+    rarely.
     """
     if policy == "never":
         return Replacement(None, "By policy, a person chooses the replacement.")
+    provider_name = request.provider_name
     fitting = [p for p in profiles if p.connected]
     if policy == "same_provider":
         if provider_name is None:
@@ -68,7 +72,34 @@ def choose_replacement(
         return Replacement(
             None, f"The account has {len(fitting)} {kind}s; a person has to choose.", candidates
         )
-    only = candidates[0]
-    if only in wrote:
-        return Replacement(None, f"The only {kind}, {only}, was already tried on this event.", candidates)
-    return Replacement(only, f"The account's only other {kind} is {only}.", candidates)
+    [only] = fitting
+    if only.profile_id in request.wrote:
+        reason = f"The only {kind}, {only.profile_id}, was already tried on this event."
+        return Replacement(None, reason, candidates)
+    reason = f"The account's only other {kind} is {only.profile_id}"
+    doubt = _doubt(request, only)
+    if doubt:
+        return Replacement(None, f"{reason}, {doubt}; a person has to choose.", candidates)
+    return Replacement(only.profile_id, f"{reason}.", candidates)
+
+
+def _doubt(request: Request, candidate: Profile) -> str | None:
+    """Why the candidate may be another person's than the removed profile, or None if nothing suggests it.
+
+    Several people's profiles can be on one account, when accounts are linked: its id alone shows nothing.
+    """
+    name, removed = (candidate.name or "").strip(), (request.profile_name or "").strip()
+    email = (request.account_email or "").strip()
+    if name and name.casefold() == (removed or email).casefold():
+        return None
+    called = f'named "{_shown(name)}"' if name else "which has no name"
+    if removed:
+        return f'{called}, while the removed one was named "{_shown(removed)}"'
+    if not name:
+        return f"{called}; the removed one's was never seen"
+    known = "is not" if email else "is not known to be"
+    return f"{called}; the removed one's name was never seen, and this {known} the account's email address"
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _SHOWN else name[: _SHOWN - 1] + "…"

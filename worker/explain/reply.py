@@ -130,6 +130,8 @@ def _removed(case: Case) -> Reply:
     count = len(case.detail.get("candidates", ()))
     if count > 1:
         return f"{why}, and the account has {count} others, so we cannot tell which one to use.", choose
+    if count == 1 and not case.event.writes.keys() & set(case.detail["candidates"]):
+        return f"{why}, and the account's other {connection} may be another person's.", choose
     if count == 1:
         return f"{why}, and switching to the account's other {connection} did not work.", choose
     return (

@@ -89,6 +89,7 @@ class Change:
 
     events: Sequence[EventChange] = ()
     memo: Memo | None = None
+    profile_names: Mapping[str, str] | None = None
     mailed: Mailed | None = None
     #: Cronofy refuses the account.
     lost: bool = False

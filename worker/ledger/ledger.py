@@ -32,6 +32,7 @@ from worker.ledger.packing import (
     pack_event,
     pack_mailed,
     pack_memo,
+    pack_profile_names,
     pack_token,
     readable_events,
     unpack_account,
@@ -277,6 +278,9 @@ class Ledger:
                     for event in change.events
                 ],
                 "memo": pack_memo(change.memo) if change.memo else False,
+                "profile_names": (
+                    False if change.profile_names is None else pack_profile_names(change.profile_names)
+                ),
                 "mailed": pack_mailed(change.mailed) if change.mailed else False,
                 "about": fingerprint(credentials) if change.lost or change.token else False,
                 "lost": change.lost,

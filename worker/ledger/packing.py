@@ -168,6 +168,14 @@ def pack_memo(memo: Memo) -> bytes:
     return bytes(msgpack.packb([episodes, dict(memo.providers), last_read]))
 
 
+def pack_profile_names(names: Mapping[str, str]) -> bytes:
+    """The ledger's value for the names of an account's profiles.
+
+    Apart from the memo, whose list 0.1.0 could not read if it were longer.
+    """
+    return bytes(msgpack.packb(dict(names)))
+
+
 def pack_mailed(mailed: Mailed) -> bytes:
     """The ledger's value for the relink emails that an account's user got lately."""
     return bytes(msgpack.packb([mailed.sent, _pack_episodes(mailed.over)]))
@@ -192,6 +200,11 @@ def unpack_memo(value: bytes) -> Memo:
     """Read a value that `pack_memo` made."""
     episodes, providers, last_read = msgpack.unpackb(value, strict_map_key=False)
     return Memo(_unpack_episodes(episodes), providers, LastRead(*last_read) if last_read else None)
+
+
+def _unpack_profile_names(value: bytes) -> dict[str, str]:
+    names = msgpack.unpackb(value)
+    return {str(profile_id): str(name) for profile_id, name in names.items()}
 
 
 def _unpack_mailed(value: bytes) -> Mailed:
@@ -250,6 +263,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
 
     email, name = part("profile", _unpack_profile, (None, None))
     memo = part("memo", unpack_memo, Memo())
+    profile_names = part("profile_names", _unpack_profile_names, {})
     mailed = part("mailed", _unpack_mailed, Mailed())
     last_notice_at = part("last_notice", lambda value: from_ms(float(value)), None)
     return Account(
@@ -260,6 +274,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         email=email,
         name=name,
         memo=memo,
+        profile_names=profile_names,
         mailed=mailed,
         last_notice_at=last_notice_at,
         channel=part("channel", _unpack_channel, None),

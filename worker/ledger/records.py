@@ -349,6 +349,8 @@ class Account:
     email: str | None = None
     name: str | None = None
     memo: Memo = Memo()
+    #: profile_id -> the latest name of every conferencing profile ever listed with one. Personal data.
+    profile_names: Mapping[str, str] = field(default_factory=dict, repr=False)
     mailed: Mailed = Mailed()
     #: When a notification was last about one of its events.
     last_notice_at: datetime | None = None

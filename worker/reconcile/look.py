@@ -7,7 +7,7 @@ fail, see `worker.reconcile.failure`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
@@ -177,6 +177,7 @@ class Looker:
         self._restart_waiting(work, back)
         writes = {} if self.dry_run else self._reassign(session, work)
         account = replace(session.account, memo=_remember(lease.account.memo, profiles, readings.read))
+        names = _names_seen(lease.account.profile_names, profiles)
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         # Nothing begins or ends without a UserInfo.
         relinks = RelinkPlan(account.memo.episodes, account.mailed)
@@ -214,6 +215,7 @@ class Looker:
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
             memo=replace(account.memo, episodes=relinks.episodes),
+            profile_names=names if names != lease.account.profile_names else None,
             mailed=relinks.mailed if relinks.mailed != account.mailed else None,
             outcomes=relinks.outcomes,
             mails=mails,
@@ -477,3 +479,9 @@ def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> M
         return memo
     listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}
     return replace(memo, providers={**memo.providers, **listed})
+
+
+def _names_seen(names: Mapping[str, str], profiles: Profiles | None) -> Mapping[str, str]:
+    """The names with those of all profiles listed now."""
+    listed = profiles.conferencing if profiles else ()
+    return {**names, **{p.profile_id: p.name for p in listed if p.name and p.name.strip()}}

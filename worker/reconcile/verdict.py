@@ -33,7 +33,7 @@ from worker.diagnosis.schedule import next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
-from worker.ledger.records import Account, EventKey, Memo, Stored, TrackedEvent, Write, interval_of, to_ms
+from worker.ledger.records import Account, EventKey, Stored, TrackedEvent, Write, interval_of, to_ms
 from worker.mail.compose import Escalation, FallbackEmail
 from worker.reconcile.emails import escalation_of, meeting_of
 from worker.reconcile.failure import NOTIFIED_AFTER
@@ -105,7 +105,7 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.saw(seen, now)
     if event.waits_for in back:
         event = event.asked_again(now)
-    diagnosis = _diagnose(event, sighting, profiles, lease.account.memo, now, policy)
+    diagnosis = _diagnose(event, sighting, profiles, lease.account, now, policy)
     return Judged(stored, event, diagnosis, seen, notices_arrive=_notices_arrive(lease.account, now))
 
 
@@ -124,14 +124,16 @@ def _diagnose(
     event: TrackedEvent,
     sighting: Seen | Missing,
     profiles: Profiles | None,
-    memo: Memo,
+    account: Account,
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
-    request = event.request
-    if request.provider_name is None and request.profile_id is not None:
-        # We still know the provider of a profile that was listed once and is gone.
-        request = replace(request, provider_name=memo.providers.get(request.profile_id))
+    request = replace(event.request, account_email=account.email)
+    if request.profile_id is not None:
+        # We still know the provider and the name of a profile that was listed once and is gone.
+        provider_name = request.provider_name or account.memo.providers.get(request.profile_id)
+        name = account.profile_names.get(request.profile_id)
+        request = replace(request, provider_name=provider_name, profile_name=name)
     return diagnose(request, Observation(sighting, profiles), now, policy)
 
 
