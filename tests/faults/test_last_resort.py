@@ -175,7 +175,7 @@ def _week(simulation: Simulation, long: bool, seed: int, *, on: bool) -> Week:
     callers = Callers(simulation)
     plans: list[tuple[datetime, int, str, Kind, timedelta]] = []
     beginning = simulation.clock.now()
-    for number, kind in enumerate([kind for kind in KINDS for _ in range(40 if long else 1)]):
+    for number, kind in enumerate([kind for kind in KINDS for _ in range(12 if long else 1)]):
         lead = dice.choice(LEADS if long else LEADS[:2])
         start = beginning + lead + dice.random() * (7 * DAY if long else HOUR)
         plans.append((start - lead, number, f"acc{number}", kind, lead))
