@@ -57,6 +57,8 @@ OWN_ALONE = userinfo(lapsed(), calendars=OWN_ONE)
 NONE_THERE = userinfo(lapsed(), calendars=(calendar(integrated=False),))
 UNSAID = userinfo(lapsed(), calendars=(calendar(),))
 CALENDAR_LAPSED = userinfo(lapsed(), calendars=(calendar(lapsed("pro_g"), integrated=True),))
+NAMELESS = userinfo(lapsed(), profile("pro_b", provider=None))
+ITS_OWN_SAID = "the calendar's own conferencing, which UserInfo says it has"
 ITS_OWN, THE_ROOM = (OWN, "integrated"), (ROOM, "explicit")
 WORKING = userinfo(profile("pro_a"), profile("pro_b"), calendars=OWN_ONE)
 
@@ -170,6 +172,18 @@ def test_it_is_off_by_default() -> None:
         ("another calendar has it", request(age=HOUR, calendar_id="cal_2"), OWN_ALONE, THE_ROOM),
         ("the calendar's profile is disconnected", request(age=HOUR), CALENDAR_LAPSED, THE_ROOM),
         ("it asked for the calendar's own", request("integrated", age=HOUR), OWN_ALONE, THE_ROOM),
+        (
+            "it asked for the calendar's own first",
+            replace(wrote("pro_b", ANY), first_asked="integrated"),
+            LAPSED,
+            THE_ROOM,
+        ),
+        (
+            "the other is what it asked for first",
+            replace(wrote("integrated"), first_asked="pro_b"),
+            LAPSED,
+            THE_ROOM,
+        ),
         ("all were tried", wrote("pro_b", ANY, "integrated", "explicit"), LAPSED, None),
     ),
 )
@@ -264,6 +278,37 @@ def test_a_removed_profile_is_replaced_first() -> None:
     assert early.last_resort is not None
     assert early.last_resort.at == NOW + 9 * MINUTE
     assert _rung(late) is ROOM
+
+
+@pytest.mark.parametrize(
+    ("left", "profiles", "length", "said"),
+    labelled(
+        ("another profile", 14 * MINUTE, LAPSED, "14 minutes", "the connected zoom profile pro_b"),
+        (
+            "of an unknown service",
+            70 * SECOND,
+            NAMELESS,
+            "1 minute",
+            "the connected conferencing profile pro_b",
+        ),
+        ("the calendar's own", 2 * MINUTE, OWN_ALONE, "2 minutes", ITS_OWN_SAID),
+        ("the room", 20 * SECOND, LAPSED, "1 minute", "the company's own room"),
+    ),
+)
+def test_a_sentence_says_what_is_set_and_why_now(
+    left: timedelta, profiles: Profiles, length: str, said: str
+) -> None:
+    """In whole minutes, at least one."""
+    assert found(left, profiles=profiles).evidence[-1] == (
+        f"It starts in {length}, so the last resort is {said}."
+    )
+
+
+def test_an_event_without_a_known_start_has_no_last_moment() -> None:
+    """Nothing says when it would be time."""
+    asked, sighting = request(age=HOUR), replace(seen(), start=None)
+
+    assert diagnose(asked, Observation(sighting, LAPSED), NOW, ALL).last_resort is None
 
 
 def test_without_userinfo_nothing_is_decided() -> None:

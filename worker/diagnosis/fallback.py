@@ -21,7 +21,6 @@ from worker.diagnosis.model import (
     Request,
     Rung,
     Seen,
-    State,
 )
 from worker.diagnosis.replacement import choose_among_connected
 
@@ -34,12 +33,12 @@ def with_last_resort(
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
-    """The diagnosis of an event just `seen` pending, with the rung that comes next and when.
+    """The `diagnosis` of an event just `seen` pending, with the rung that comes next and when.
 
     Once it is time, that rung is the remedy, whatever the cause. Without UserInfo nothing is decided.
     """
     start, profiles = seen.start or request.start, observation.profiles
-    if not policy.fallback or start is None or profiles is None or diagnosis.state is not State.PENDING:
+    if not policy.fallback or start is None or profiles is None:
         return diagnosis
     hurry = start.instant - _too_late(policy)
     found = _next_rung(diagnosis.cause, request, profiles, policy, in_a_hurry=now >= hurry)
@@ -109,5 +108,5 @@ def _has_integrated(request: Request, profiles: Profiles) -> bool:
         calendar is not None
         and calendar.integrated_available is True
         and calendar.profile.connected
-        and request.profile_id != Rung.INTEGRATED
+        and Rung.INTEGRATED not in (request.profile_id, request.first_asked)
     )

@@ -105,7 +105,7 @@ class Request:
     later of `track` and `created`, or a later change of the profile or its connection. `wrote` has the
     profiles we already set on this event, and the rungs of the last resort that it had. `profile_name` is
     what UserInfo last named the requested profile, or None if no look ever saw it; `account_email` is what
-    the application gave with the account.
+    the application gave with the account. `first_asked` is what the caller itself requested.
     """
 
     profile_id: str | None
@@ -117,6 +117,7 @@ class Request:
     notice: Notice | None = None
     profile_name: str | None = None
     account_email: str | None = None
+    first_asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def choose_among_connected(
 ) -> Profile | None:
     """The connected profile that the last resort sets, or None.
 
-    Never the event's own, one that was set before, or one that may be another person's. Of several, one of
+    Never one that the event asked for or was set on it, or that may be another person's. Of several, one of
     the event's provider comes first, but last if that provider is `failing`; then the provider's name and the
     id decide, so that the choice is the same at every look.
     """
@@ -33,8 +33,7 @@ def choose_among_connected(
         p
         for p in profiles
         if p.connected
-        and p.profile_id != request.profile_id
-        and p.profile_id not in request.wrote
+        and p.profile_id not in {*request.wrote, request.profile_id, request.first_asked}
         and _doubt(request, p) is None
     ]
 
