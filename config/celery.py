@@ -39,6 +39,7 @@ ROUTES = {
     "conferencing.reconcile_event": "urgent",
     "conferencing.reconcile_account": "urgent",
     "conferencing.explain": "urgent",
+    "conferencing.choose_profile": "urgent",
     "conferencing.*": "intake",
 }
 

@@ -48,6 +48,8 @@ class SandboxOptions:
     retry_after: Literal["none", "seconds", "date"] = "none"
     #: Events per page of Read Events (§2).
     page_size: int = Field(default=100, ge=1)
+    #: Whether reads show the events of a calendar whose profile is disconnected: Cronofy does not say (§5).
+    disconnected_calendars: Literal["shown", "hidden"] = "shown"
     #: What all events of a read have in place of their own fields, such as a `created` in the year 0 (§2).
     event_fields: Mapping[str, Any] = Field(default_factory=dict)
 

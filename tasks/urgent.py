@@ -7,12 +7,12 @@ from typing import Any
 from celery import Task
 
 from tasks.internal import wake_outgoing
-from tasks.payload import PUBLIC, handle
+from tasks.payload import INTAKE, PUBLIC, handle
 from worker.app import app
 from worker.bootstrap import Services
-from worker.intake.payloads import AccountOnly, OneEvent
+from worker.intake.payloads import AccountOnly, ChooseProfile, OneEvent
 from worker.ledger.records import EventKey
-from worker.run import looks
+from worker.run import choices, looks
 
 
 @app.task(name="conferencing.reconcile_event", **PUBLIC)
@@ -48,3 +48,15 @@ def explain(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any
         return found.answer if found else None
 
     return handle(self, OneEvent, service, args, kwargs)
+
+
+@app.task(name="conferencing.choose_profile", **INTAKE)
+def choose_profile(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Keep a person's choice of what takes the place of a removed profile, and carry it out."""
+
+    def service(services: Services, choice: ChooseProfile) -> dict[str, Any]:
+        answer = choices.choose_profile(services, choice)
+        wake_outgoing()
+        return answer
+
+    return handle(self, ChooseProfile, service, args, kwargs)

@@ -84,6 +84,8 @@ class Api:
         except Invalid as invalid:
             return unprocessable(invalid.errors)
         size = self.sandbox.options.page_size
+        if self.sandbox.options.disconnected_calendars == "hidden":
+            query = query.connected(account)
         shown, total = page_of(self.sandbox.world, account, query, number, size)
         pages: dict[str, Any] = {"current": number, "total": max(total, 1)}
         if number < total:

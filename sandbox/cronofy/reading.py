@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -83,6 +83,12 @@ class Query:
         return cls(
             tzid, calendar_ids or own, frozenset(flags), times["from"], times["to"], times["last_modified"]
         )
+
+    def connected(self, account: Account) -> Query:
+        """Return the query without the calendars whose profile is disconnected."""
+        homes = {calendar_id: account.calendar(calendar_id) for calendar_id in self.calendar_ids}
+        left = [calendar_id for calendar_id, home in homes.items() if home and home[0].connected]
+        return replace(self, calendar_ids=left)
 
     def wants(self, event: Event, now: datetime) -> bool:
         """Tell whether the answer includes the event."""

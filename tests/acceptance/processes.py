@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RECONCILER = Path(sys.executable).with_name("reconciler")
+PY_SPY = Path(sys.executable).with_name("py-spy")
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -85,10 +86,16 @@ class Child:
         self.process.terminate()
 
     def end(self, seconds: float = 20.0) -> int:
-        """SIGTERM, a bounded wait, then SIGKILL for what is left of the group; returns the exit code."""
+        """SIGTERM, a bounded wait, then SIGKILL for what is left of the group; returns the exit code.
+
+        If it does not end, the report shows where it hangs.
+        """
         self.ask_to_end()
         try:
             return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            subprocess.run([PY_SPY, "dump", "--pid", str(self.pid)], check=False)
+            raise
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

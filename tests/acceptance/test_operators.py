@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
 from tests.acceptance.harness import CAUSES, Fleet, zoom
 from tests.acceptance.processes import RECONCILER, environment, run_command
 from tests.waiting import wait_until
+from worker.cli import cli
 
 #: The fields in the contract.
 FIELDS = {
@@ -216,9 +218,9 @@ def test_mistyped_ids_get_the_nearest_known_ones(fleet: Fleet, command: str, nea
     person = fleet.person(zoom("pro_zoom"))
     person.write_and_track("evt-4711", "pro_zoom")
 
-    run = fleet.run(*command.format(sub=person.sub).split())
+    run = CliRunner().invoke(cli, command.format(sub=person.sub).split(), env=fleet.env)
 
-    assert (run.returncode, run.stdout) == (1, "")
+    assert (run.exit_code, run.stdout) == (1, "")
     assert "is not tracked." in run.stderr or "is not known." in run.stderr
     assert f"  {nearest.format(sub=person.sub)}\n" in run.stderr
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from benchmarks.report import put
 from tests.contract.documents import ROOT
 from tests.unit.builders import (
+    CALENDAR_LAPSED,
     CONNECTED,
     DAY,
     EXPIRED,
+    HOME,
     HOUR,
     MINUTE,
     NOW,
@@ -36,6 +38,7 @@ from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Cause,
+    Chosen,
     Missing,
     Observation,
     Policy,
@@ -54,13 +57,13 @@ TWO = userinfo(profile("pro_b"), profile("pro_c"))
 NONE_LEFT = userinfo(lapsed("pro_b"))
 ONE_LAPSED = userinfo(profile("pro_a"), lapsed("pro_b"))
 OFF = userinfo(calendars=(calendar(integrated=False),))
-OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", provider="google")),))
 SOON = seen(at(NOW + 30 * MINUTE))
 TRIED = request(wrote=frozenset({"pro_b"}))
+CHOSEN = request(chosen=Chosen("pro_c", "Dana"))
 FAILING, NO_URL, NO_PROFILE = (
     request(notice=failing(subtype)) for subtype in (None, "missing_meeting_url", "profile_missing")
 )
-OWN, OLD_OWN = request("integrated"), request("integrated", age=HOUR)
+OLD_OWN = request("integrated", age=HOUR)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,33 @@ SITUATIONS = (
         request(age=HOUR, start=at(NOW + 30 * MINUTE)),
         TokenOwed(NOW - HOUR),
     ),
-    Situation("two reads, the second one wider, do not show the event", request(), Missing()),
+    Situation(
+        "two reads, the second one wider, do not show the event; its calendar is in UserInfo, connected",
+        request(),
+        Missing(),
+        HOME,
+    ),
+    Situation(
+        "the same, but its calendar was connected again less than GRACE ago",
+        request(lacked_calendar=True),
+        Missing(),
+        HOME,
+    ),
+    Situation(
+        "the same, but its calendar's profile is disconnected, and by its record its start has passed",
+        request(start=at(NOW - MINUTE)),
+        Missing(),
+        CALENDAR_LAPSED,
+    ),
+    Situation(
+        "the same, but its start has not passed", request(start=at(NOW + DAY)), Missing(), CALENDAR_LAPSED
+    ),
+    Situation(
+        "two reads do not show the event, and UserInfo does not list its calendar",
+        request(),
+        Missing(),
+        CONNECTED,
+    ),
     Situation("the event is deleted", request(), seen(deleted=True)),
     Situation("the event is cancelled", request(), seen(cancelled=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
@@ -96,7 +125,14 @@ SITUATIONS = (
     Situation("its profile is not in UserInfo; two others fit", request(), seen(), TWO),
     Situation("its profile is not in UserInfo; none fits", request(), seen(), NONE_LEFT),
     Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),
+    Situation("its profile is not in UserInfo; two others fit, and a person chose one", CHOSEN, seen(), TWO),
     Situation("UserInfo lists no conferencing profiles at all", request(), seen(), userinfo(listed=False)),
+    Situation(
+        "its own profile is not at fault, or it has none; its calendar's profile is disconnected",
+        request(),
+        seen(),
+        CALENDAR_LAPSED,
+    ),
     Situation("`conferencing_failing` was notified, without a subtype", FAILING, seen(), CONNECTED),
     Situation(
         "the same past GRACE, with less than ESCALATE_BEFORE left to its start, or past ESCALATE_AFTER",
@@ -105,9 +141,6 @@ SITUATIONS = (
         CONNECTED,
     ),
     Situation("`conferencing_failing` was notified with `missing_meeting_url`", NO_URL, seen(), CONNECTED),
-    Situation(
-        "it asked for `integrated`; its calendar's own profile is disconnected", OWN, seen(), OWN_LAPSED
-    ),
     Situation(
         "it asked for `integrated`, older than GRACE; UserInfo says the calendar has none",
         OLD_OWN,
@@ -162,8 +195,8 @@ def causes() -> str:
 
 def people() -> str:
     """What a person must do, and each cause's number."""
-    rows = [(f"`{cause}`", f"{TABLE[cause].number}", TABLE[cause].person) for cause in Cause]
-    return _markdown(("cause", "number", "what a person does"), rows)
+    rows = [(f"`{cause}`", f"{row.number}", row.person, row.perhaps) for cause, row in TABLE.items()]
+    return _markdown(("cause", "number", "what a person does", "what may be behind it"), rows)
 
 
 def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -22,6 +22,7 @@ from worker.diagnosis.model import Cause, Certainty, Remedy, State
 from worker.intake.payloads import (
     AccountOnly,
     BadPayload,
+    ChooseProfile,
     ConnectAccount,
     OneEvent,
     Payload,
@@ -40,6 +41,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "conferencing.reconcile_event": OneEvent,
     "conferencing.reconcile_account": AccountOnly,
     "conferencing.explain": OneEvent,
+    "conferencing.choose_profile": ChooseProfile,
     "conferencing.receive_notification": ReceiveNotification,
 }
 

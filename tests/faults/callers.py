@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -12,10 +13,17 @@ from tests.faults.invariants import Invariants
 from tests.faults.simulation import Message, Simulation
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
-from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
+from worker.intake.payloads import (
+    AccountOnly,
+    ChooseProfile,
+    ConnectAccount,
+    OneEvent,
+    ReceiveNotification,
+    TrackEvent,
+)
 from worker.ledger.packing import pack_channel
 from worker.ledger.records import NotificationChannel
-from worker.run import looks
+from worker.run import choices, looks
 
 #: Everybody has these: two of the same provider, and one of another.
 PROFILES = {"z1": "zoom", "z2": "zoom", "t1": "teams"}
@@ -153,6 +161,13 @@ class Callers:
             looks.reconcile_event(self.simulation.services, sub, self.simulation.key(sub, event_id))
         except Death:
             return
+
+    def choose(self, sub: str, profile_id: str, to: str) -> None:
+        """A person decides what takes the place of a profile; the worker may die doing it."""
+        choice = ChooseProfile(sub=sub, profile_id=profile_id, to_profile_id=to)
+        with suppress(Death):
+            choices.choose_profile(self.simulation.services, choice)
+        self.invariants.chosen(sub)
 
     # Profiles.
 

@@ -23,6 +23,7 @@ from sandbox.world.events import Event
 from sandbox.world.moments import Moment, utc_text
 from sandbox.world.registry import Unknown
 from sandbox.world.world import World
+from worker.diagnosis.replacement import WITHOUT_PROFILE
 
 ORIGIN = "https://api.cronofy.test"
 SECRET = "simulated-secret"
@@ -210,13 +211,14 @@ class Cronofy:
         there = self.profile(account.sub, event.profile_id or "")
         if there and not near and not self._repeated(name, profile_id):
             self.wrongs.append(f"{name} was written, whose profile is there")
-        if profile_id in ("explicit", "integrated"):
+        if profile_id == "explicit":
             if not near:
-                self.wrongs.append(f"{name} was given {profile_id} long before it starts")
+                self.wrongs.append(f"{name} was given a room long before it starts")
             room = body["conferencing"].get("join_url")
             if room and self.rooms.setdefault(name, room) != room:
                 self.wrongs.append(f"{name} was given another room: {room}")
-        elif not self.works(account.sub, profile_id):
+        # A person may also have chosen that no profile is named.
+        elif not self.works(account.sub, profile_id) and profile_id not in WITHOUT_PROFILE:
             self.wrongs.append(f"{name} was given {profile_id}, which does not work")
         former = name_of(account.sub, event.profile_id or "")
         if name_of(account.sub, profile_id) not in (account.email, former):

@@ -75,6 +75,13 @@ class Invariants:
         self._read_news()
         self.watched.pop((sub, event_id), None)
 
+    def chosen(self, sub: str) -> None:
+        """A person chose a profile: what cannot be set is told again."""
+        self._read_news()
+        for (owner, _), watched in self.watched.items():
+            if owner == sub:
+                watched.reported.clear()
+
     def forgotten(self, sub: str) -> None:
         """The program was asked to forget the account: it may do everything again."""
         self._read_news()

@@ -141,6 +141,20 @@ def test_a_worker_asked_to_end_exits_with_0(host: Host, long: bool, number: sign
     assert "exited with" not in host.log
 
 
+def test_a_worker_asked_to_end_many_times_ends_once(host: Host, long: bool) -> None:
+    """Each signal may come within the handler of the one before, as from `up` and its supervisor at once."""
+    if not long:
+        pytest.skip("this belongs to the long form; one signal within another is shown by a unit test")
+    worker = host.start(str(RECONCILER), "worker")
+    host.appears("worker.ready")
+
+    for _ in range(300):
+        worker.terminate()
+        time.sleep(0.0002)
+
+    assert worker.wait(20) == 0, host.log
+
+
 def test_nohup_is_respected(host: Host, long: bool) -> None:
     """Started so that it outlives its terminal, it does."""
     if not long:

@@ -15,6 +15,7 @@ from tests.faults.cronofy import Answer, Cronofy, Disturbance, answers, nonsense
 from tests.faults.record import Record
 from tests.faults.simulation import Simulation
 from worker.diagnosis.model import Rung
+from worker.diagnosis.replacement import WITHOUT_PROFILE
 from worker.ledger.outcomes import OutcomeType
 from worker.mail.smtp import MailError
 
@@ -26,7 +27,7 @@ def test_a_month_of_life(
     simulation: Simulation, long: bool, seed: int, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The invariants hold every hour, and once all faults are gone every event ends assigned or closed."""
-    dice, accounts = random.Random(seed), 40 if long else 10
+    dice, accounts = random.Random(seed), 40 if long else 6
     callers = Callers(simulation)
     simulation.set_last_resort(*Rung)
     for number in range(accounts):
@@ -114,6 +115,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         *[lambda: callers.lose(someone(), profile())] * 2,
         *[lambda: callers.link(someone(), profile())] * 2,
         lambda: callers.remove(someone(), profile()),
+        lambda: callers.choose(someone(), profile(), dice.choice([profile(), *WITHOUT_PROFILE])),
         lambda: callers.revoke(someone()),
         *[lambda: callers.connect(someone())] * 2,
         lambda: callers.lend(someone()),

@@ -91,7 +91,7 @@ def test_a_fleet_runs_on_every_kind_of_redis(tmp_path: Path, kind: Callable[[Pat
 
 
 @pytest.mark.parametrize("setting", ["REDIS_URL", "BROKER_URL"])
-def test_a_redis_cluster_is_refused(tmp_path: Path, setting: str) -> None:
+def test_a_redis_cluster_is_refused(tmp_path: Path, setting: str, long: bool) -> None:
     """With the reason and the alternative, at the start of each role and by the doctor."""
     with (
         running_server(tmp_path / "plain") as plain,
@@ -102,7 +102,9 @@ def test_a_redis_cluster_is_refused(tmp_path: Path, setting: str) -> None:
         env = environment(
             **{**SOUND, "REDIS_URL": plain.url, "DATA_DIR": str(tmp_path), setting: cluster.url}
         )
-        for role in ROLES if setting == "REDIS_URL" else ROLES[2:3]:
+        # `up` checks as a worker does.
+        roles = ROLES if long else ROLES[1::2]
+        for role in roles if setting == "REDIS_URL" else ROLES[2:3]:
             run = run_command(tmp_path, env, role)
             assert run.returncode == 1
             [line] = run.stderr.splitlines()
@@ -116,12 +118,12 @@ def test_a_redis_cluster_is_refused(tmp_path: Path, setting: str) -> None:
         assert "Sentinel" in finding["mend"]
 
 
-def test_a_malformed_url_is_a_sentence_at_the_start(tmp_path: Path) -> None:
+def test_a_malformed_url_is_a_sentence_at_the_start(tmp_path: Path, long: bool) -> None:
     """In each role and in the doctor: the setting and the fault, no traceback and no password."""
     env = environment(
         **SOUND, REDIS_URL="redis://:planted@127.0.0.1:1/0?nonsense=1", BROKER_URL="foo://planted"
     )
-    for command in (*ROLES, "doctor"):
+    for command in (*ROLES, "doctor") if long else ("worker", "doctor"):
         run = run_command(tmp_path, env, command)
         told = run.stdout + run.stderr
         assert run.returncode == 1

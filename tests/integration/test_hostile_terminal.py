@@ -49,6 +49,7 @@ WALK = {
         ["dead-letters", "drop", f"1-1{ACTING}", "--yes"],
     ],
     "doctor": [["doctor"], ["doctor", "--json"]],
+    "probe": [["probe", SUB, "--reads-only"], ["probe", f"{SUB}x", "--reads-only"], ["probe", SUB, "--yes"]],
     "pause": [["pause"], ["pause", ACTING]],
     "resume": [["resume"]],
     "reseal": [["reseal"], ["reseal", "--json"]],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from sandbox.server import RunningSandbox
@@ -143,7 +146,7 @@ def test_what_only_a_person_can_fix_is_escalated_once(
     assert [(o["type"], o["cause"]) for o in world.outcomes()] == [("escalated", cause)]
     assert (world.writes(), world.standing()) == ([], {"waiting"})
     (mail,) = world.mails()
-    told = ("ops@example.org", world.sub, world.calendar_id, "e1", "Interview e1")
+    told = ("ops@example.org", world.sub, world.calendar_id, "e1", "Interview e1", "Possible")
     assert all(word.encode() in mail.message for word in told)
 
 
@@ -164,6 +167,108 @@ def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: 
     assert ["include_deleted" in q for q in queries] == [False, True]
     assert ["from=" in q for q in queries] == [True, False]
     assert world.writes() == []
+
+
+@pytest.mark.parametrize("how", ["shown", "hidden"])
+@pytest.mark.parametrize("profile", [None, "default"])
+def test_a_disconnected_calendar_asks_the_user(begin: Begin, how: str, profile: str | None) -> None:
+    """Whatever conferencing was asked for, and whether or not reads go on showing its events."""
+    world = begin()
+    world.control.set_settings(disconnected_calendars=how)
+    home = world.account["calendar_profiles"][0]["profile_id"]
+    world.track(profile=profile)
+    world.control.disconnect_profile(world.sub, home)
+
+    answers = [world.look() for _ in range(2)]
+
+    assert {(a["state"], a["cause"], a["certainty"], a["remedy"]) for a in answers} == {
+        ("pending", "credentials_expired", "likely", "relink_email")
+    }
+    (outcome,) = world.outcomes()
+    assert (outcome["type"], outcome["detail"]["profile_id"]) == ("relink_requested", home)
+    (mail,) = world.mails()
+    assert b"Reconnect your Google calendar" in mail.message
+    assert "Google calendar connection" in reply_to(world, "e1")[0]
+
+    world.control.reconnect_profile(world.sub, home)
+    assert (world.look()["cause"], world.types()) == ("generating", ["relink_requested", "relinked"])
+    assert world.writes() == []
+
+
+def test_a_hidden_event_of_a_disconnected_calendar_closes_when_it_has_started(begin: Begin) -> None:
+    """By its record: nobody knows whether it is gone, and no email mentions it."""
+    world = begin(escalation_email="ops@example.org")
+    world.control.set_settings(disconnected_calendars="hidden")
+    world.track(hours=-1)
+    world.control.disconnect_profile(world.sub, world.account["calendar_profiles"][0]["profile_id"])
+
+    answer = world.look()
+
+    assert (answer["state"], answer["cause"], answer["certainty"]) == ("closed", "event_in_past", "likely")
+    assert (world.types(), world.mails()) == (["closed"], [])
+
+
+def test_a_revoked_calendar_is_escalated_once_until_it_is_connected_again(begin: Begin) -> None:
+    """Its events are not gone: a person is told, and their wait begins anew once they are read again."""
+    world = begin(escalation_email="ops@example.org")
+    world.track()
+    world.control.remove_profile(world.sub, world.account["calendar_profiles"][0]["profile_id"])
+
+    answers = [world.look() for _ in range(3)]
+
+    assert {(a["state"], a["cause"], a["certainty"], a["remedy"]) for a in answers} == {
+        ("pending", "credentials_expired", "likely", "escalate")
+    }
+    assert world.types() == ["escalated"]
+    (mail,) = world.mails()
+    assert b"UserInfo does not list its calendar" in mail.message.replace(b"=\r\n", b"")
+    assert "calendar connection" in reply_to(world, "e1")[0]
+    before = world.stored().event
+
+    world.control.add_calendar_profile(world.sub, calendars=[{"calendar_id": world.calendar_id}])
+    assert world.look()["cause"] == "generating"
+    after = world.stored().event
+    assert (after.asked_at > before.asked_at, after.notified) == (True, ())
+    assert world.types() == ["escalated"]
+
+
+@pytest.mark.parametrize("gone", ["removed", "disconnected"])
+def test_an_event_is_not_gone_the_moment_its_calendar_is_connected_again(begin: Begin, gone: str) -> None:
+    """Reads may lag behind: only after the grace, counted from then, is it gone."""
+    world = begin()
+    home = world.account["calendar_profiles"][0]["profile_id"]
+    world.track(write=False)
+    if gone == "removed":
+        world.control.remove_profile(world.sub, home)
+    else:
+        world.control.disconnect_profile(world.sub, home)
+    assert world.look()["cause"] == "credentials_expired"
+
+    if gone == "removed":
+        world.control.add_calendar_profile(world.sub, calendars=[{"calendar_id": world.calendar_id}])
+    else:
+        world.control.reconnect_profile(world.sub, home)
+    first, second = world.look(), world.look()
+
+    assert [(a["state"], a["cause"]) for a in (first, second)] == [("pending", "generating")] * 2
+    assert "closed" not in world.types()
+    looker = world.services.looker
+    policy = replace(looker.policy, grace=timedelta(0))
+    world.services = replace(world.services, looker=replace(looker, policy=policy))
+    assert world.look()["cause"] == "event_gone"
+
+
+def test_no_event_is_gone_while_userinfo_fails(begin: Begin) -> None:
+    """Two reads without it settle nothing: it is looked at again."""
+    world = begin()
+    world.track(write=False)
+    world.control.add_fault("status", status=500, match={"path_prefix": "/v1/userinfo"})
+
+    world.look()
+
+    assert (world.types(), world.stored().event.failures) == ([], 1)
+    world.control.clear_faults()
+    assert world.look()["cause"] == "event_gone"
 
 
 @pytest.mark.parametrize("trouble", [None, "removed", "disconnected"])

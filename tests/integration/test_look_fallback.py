@@ -136,7 +136,7 @@ def test_a_write_without_an_answer_is_sent_again_with_the_same_link(begin: Begin
     world.control.add_fault("reset", match=POST, times=1)
     world.look()
     first = world.stored().event.writes
-    assert (set(first), set_on(world)) == ({"explicit"}, [])
+    assert (set(first), set_on(world)) == ({"explicit", "rung:explicit"}, [])
 
     world.look()
     world.look()

@@ -25,6 +25,7 @@ COMMANDS = {
     "reseal": "reseal",
     "explain": "explain acc cal event",
     "explain --offline": "explain acc cal event --offline",
+    "probe": "probe acc --reads-only",
     "dead-letters": "dead-letters",
     "dead-letters replay": "dead-letters replay --all",
     "dead-letters drop": "dead-letters drop --all --yes",

@@ -83,7 +83,8 @@ def lapsed(profile_id: str = "pro_a", provider: str | None = "zoom") -> Profile:
 
 
 def calendar(owner: Profile | None = None, integrated: bool | None = None) -> Calendar:
-    return Calendar(CALENDAR, owner or profile("pro_google", provider="google"), integrated)
+    owner = owner or profile("pro_google", provider="google")
+    return Calendar(CALENDAR, replace(owner, is_calendar=True), integrated)
 
 
 def userinfo(*conferencing: Profile, calendars: tuple[Calendar, ...] = (), listed: bool = True) -> Profiles:
@@ -188,6 +189,9 @@ Sighting = Seen | Missing | Unauthorized | TokenOwed
 URL = "https://zoom.example/j/1"
 CONNECTED = userinfo(profile("pro_a"))
 EXPIRED = userinfo(lapsed("pro_a"))
+#: The event's calendar is connected too, or is the only one that is not.
+HOME = userinfo(profile("pro_a"), calendars=(calendar(),))
+CALENDAR_LAPSED = userinfo(profile("pro_a"), calendars=(calendar(lapsed("pro_google", provider="google")),))
 
 
 def labelled(*rows: tuple[Any, ...]) -> list[ParameterSet]:

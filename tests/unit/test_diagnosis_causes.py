@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from tests.unit.builders import (
+    CALENDAR,
+    CALENDAR_LAPSED,
     CONNECTED,
     DAY,
     EXPIRED,
+    HOME,
     HOUR,
     MINUTE,
     NOW,
@@ -48,6 +51,7 @@ from worker.diagnosis.model import (
 )
 from worker.diagnosis.times import parse_event_time
 
+GRACE = 2 * MINUTE
 CERTAIN, LIKELY = Certainty.CERTAIN, Certainty.LIKELY
 
 
@@ -93,6 +97,14 @@ def removed(*candidates: str, to: str | None = None, certainty: Certainty = CERT
     return Want(Cause.PROFILE_REMOVED, certainty, remedy, detail)
 
 
+REPLACED = Want(
+    Cause.PROFILE_REMOVED,
+    CERTAIN,
+    Remedy.REASSIGN_PROFILE,
+    {"profile_id": "pro_x", "candidates": ["pro_a"], "to_profile_id": "pro_a"},
+)
+
+
 def assigned(provider: str | None = None) -> Want:
     detail = {"join_url": URL, "provider_name": provider}
     return Want(None, CERTAIN, Remedy.NONE, detail, State.ASSIGNED)
@@ -127,8 +139,6 @@ PAST_BY_RECORD = request(start=at(NOW - DAY), notice=failing())
         ("cancelled", request(), seen(cancelled=True), None, gone(CERTAIN)),
         ("cancelled with its link", request(), seen(cancelled=True, join_url=URL), None, gone(CERTAIN)),
         ("cancelled and past", request(), seen(at(NOW - DAY), cancelled=True), EXPIRED, gone(CERTAIN)),
-        ("missing", request(), Missing(), EXPIRED, gone(LIKELY)),
-        ("missing, past by its record", PAST_BY_RECORD, Missing(), None, gone(LIKELY)),
         ("account refused", request(), REFUSED, None, UNAUTHORIZED),
         ("account refused, whatever else", PAST_BY_RECORD, REFUSED, EXPIRED, UNAUTHORIZED),
     ),
@@ -138,6 +148,85 @@ def test_what_the_read_settles(
 ) -> None:
     """A link, a deletion, a missing event or a refused account decides before anything else is asked."""
     verify(asked, sighting, profiles, want)
+
+
+def calendar_lapsed(provider: str = "google") -> Want:
+    want = expired(LIKELY, "pro_google", provider)
+    return replace(want, detail={**want.detail, "calendar_id": CALENDAR})
+
+
+UNLISTED = Want(Cause.CREDENTIALS_EXPIRED, LIKELY, Remedy.ESCALATE, {"calendar_id": CALENDAR})
+LATE_READ = replace(generating(LIKELY), detail={"calendar_id": CALENDAR})
+ALL_LAPSED = userinfo(lapsed(), calendars=CALENDAR_LAPSED.calendars)
+NO_CALENDAR_LINK = userinfo(
+    calendars=(calendar(replace(lapsed("pro_google", "google"), relink_url=None)),),
+)
+AHEAD = request(start=at(NOW + TICK))
+
+
+@pytest.mark.parametrize(
+    ("asked", "profiles", "want"),
+    labelled(
+        ("calendar connected", AHEAD, HOME, gone(LIKELY)),
+        ("connected, past by its record", PAST_BY_RECORD, HOME, gone(LIKELY)),
+        (
+            "connected, though its own profile is not",
+            AHEAD,
+            userinfo(lapsed(), calendars=HOME.calendars),
+            gone(LIKELY),
+        ),
+        ("connected again just now", replace(AHEAD, lacked_calendar=True), HOME, LATE_READ),
+        (
+            "connected again, at GRACE",
+            replace(AHEAD, lacked_calendar=True, asked_at=NOW - GRACE),
+            HOME,
+            gone(LIKELY),
+        ),
+        ("calendar disconnected", AHEAD, CALENDAR_LAPSED, calendar_lapsed()),
+        ("disconnected, without a link to send", AHEAD, NO_CALENDAR_LINK, calendar_lapsed()),
+        ("disconnected, as its own profile is", AHEAD, ALL_LAPSED, calendar_lapsed()),
+        ("disconnected, no start known", request(), CALENDAR_LAPSED, calendar_lapsed()),
+        (
+            "disconnected, past by its record",
+            PAST_BY_RECORD,
+            CALENDAR_LAPSED,
+            replace(PAST, certainty=LIKELY),
+        ),
+        ("calendar not listed", AHEAD, CONNECTED, UNLISTED),
+        (
+            "another calendar listed",
+            replace(AHEAD, calendar_id="x"),
+            HOME,
+            replace(UNLISTED, detail={"calendar_id": "x"}),
+        ),
+        ("nothing listed", AHEAD, userinfo(listed=False), UNLISTED),
+        ("not listed, past by its record", PAST_BY_RECORD, CONNECTED, replace(PAST, certainty=LIKELY)),
+        ("UserInfo not asked", AHEAD, None, generating(LIKELY)),
+    ),
+)
+def test_an_event_that_two_reads_do_not_show(asked: Request, profiles: Profiles | None, want: Want) -> None:
+    """It is gone only if its calendar is connected: Cronofy may show no events of one that is not."""
+    verify(asked, Missing(), profiles, want)
+
+
+@pytest.mark.parametrize(
+    ("asked", "profiles", "want"),
+    labelled(
+        ("its own profile connected", request(), CALENDAR_LAPSED, calendar_lapsed()),
+        ("old", request(age=30 * DAY), CALENDAR_LAPSED, calendar_lapsed()),
+        ("default", request("default"), CALENDAR_LAPSED, calendar_lapsed()),
+        ("integrated", request("integrated"), CALENDAR_LAPSED, calendar_lapsed()),
+        ("explicit", request("explicit"), CALENDAR_LAPSED, calendar_lapsed()),
+        ("not on record", request(None), CALENDAR_LAPSED, calendar_lapsed()),
+        ("an outage was notified", request(notice=failing()), CALENDAR_LAPSED, calendar_lapsed()),
+        ("its own disconnected too", request(), ALL_LAPSED, expired()),
+        ("its own removed", replace(request(), profile_id="pro_x"), CALENDAR_LAPSED, REPLACED),
+        ("another calendar's", request(calendar_id="x"), CALENDAR_LAPSED, generating()),
+    ),
+)
+def test_the_calendars_own_profile(asked: Request, profiles: Profiles, want: Want) -> None:
+    """While it is disconnected Cronofy writes nothing there, whatever conferencing was asked for."""
+    verify(asked, seen(), profiles, want)
 
 
 AUCKLAND, LOS_ANGELES = "Pacific/Auckland", "America/Los_Angeles"
@@ -180,9 +269,6 @@ def test_ends_of_time(text: str, tzid: str | None) -> None:
     found = diagnose(request(start=start), Observation(Seen(start, None), CONNECTED), NOW, POLICY)
 
     assert found.cause is (Cause.EVENT_IN_PAST if text < "2026" else Cause.GENERATING)
-
-
-GRACE = 2 * MINUTE
 
 
 @pytest.mark.parametrize(
@@ -268,7 +354,6 @@ def test_notifications(asked: Request, profiles: Profiles | None, want: Want) ->
     verify(asked, seen(), profiles, want)
 
 
-OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", "google")),))
 AVAILABLE, UNAVAILABLE, UNSAID = (
     userinfo(lapsed(), calendars=(calendar(integrated=integrated),)) for integrated in (True, False, None)
 )
@@ -296,7 +381,6 @@ def test_an_outage_near_the_start(age: timedelta, left: timedelta, want: Want) -
         ("default, no list", request("default"), NO_LIST, generating(LIKELY)),
         ("default, missing", request("default", notice=MISSING), userinfo(), generating(LIKELY)),
         ("not on record", request(None), EXPIRED, generating(LIKELY)),
-        ("integrated, lapsed", request("integrated"), OWN_LAPSED, expired(LIKELY, "pro_google", "google")),
         ("integrated, available", request("integrated", 10 * MINUTE), AVAILABLE, generating(LIKELY)),
         ("unavailable, young", request("integrated", 2 * MINUTE - TICK), UNAVAILABLE, generating(LIKELY)),
         ("unavailable, at GRACE", request("integrated", 2 * MINUTE), UNAVAILABLE, NO_URL_INFERRED),

@@ -90,6 +90,7 @@ requests = st.builds(
     start=starts,
     wrote=st.frozensets(ids),
     notice=st.one_of(st.none(), notices),
+    lacked_calendar=st.booleans(),
     profile_name=names,
     account_email=names,
 )
@@ -164,3 +165,15 @@ def test_relinks_only_what_is_disconnected(
     elif found.remedy is Remedy.RELINK_EMAIL:
         known = observation.profiles.listed_anywhere
         assert any(p.profile_id == found.detail["profile_id"] and not p.connected for p in known)
+
+
+@given(requests, st.one_of(st.none(), userinfos), policies)
+@many
+def test_nothing_is_gone_unless_its_calendar_is_connected(
+    request: Request, profiles: Profiles | None, policy: Policy
+) -> None:
+    """A read that does not show an event proves nothing by itself, nor right after it was connected again."""
+    found = diagnose(request, Observation(Missing(), profiles), NOW, policy)
+
+    late = request.lacked_calendar and NOW - request.asked_at < policy.grace
+    assert (found.cause is Cause.EVENT_GONE) == bool(profiles and profiles.reaches(CALENDAR) and not late)

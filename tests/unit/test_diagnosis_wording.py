@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.builders import (
+    CALENDAR_LAPSED,
     CONNECTED,
     DAY,
     EXPIRED,
+    HOME,
     HOUR,
     MINUTE,
     NOW,
@@ -37,12 +39,13 @@ LICENCE = "The licence or setting has to be fixed at the provider."
 NOTIFIED = "Cronofy notified us at 2026-12-01 11:55 UTC"
 WAITING = "Conferencing has been pending for 1 minute."
 RECONNECT = "Cronofy creates the conferencing once the user has reconnected the profile."
+NO_CALENDAR = "Cronofy probably cannot use the calendar until the user has reconnected the profile."
+UNSEEN = "Two reads, the second one wider, did not find the event, even among deleted ones."
 EXPIRY = "disconnected: its credentials have expired."
 FUTURE = "Cronofy only creates conferencing for future events."
 NO_TOKEN = "The account's access token lapsed, or Cronofy refused it, at 2026-12-01 12:00 UTC."
 NOTHING_READ = "Nothing can be read until the application gives another one (conferencing.connect_account)."
 UNLISTED = "The event asked for profile pro_a, which UserInfo no longer lists."
-OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_google", "google")),))
 SWITCHED_OFF = userinfo(calendars=(calendar(integrated=False),))
 TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
 
@@ -70,10 +73,38 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
                 "It was asked for one, and has given none for over 1 day.",
             ),
         ),
+        ("missing", (request(), Missing(), HOME), (UNSEEN,)),
         (
-            "missing",
+            "missing, UserInfo not read",
             (request(), Missing(), None),
-            ("Two reads, the second one wider, did not find the event, even among deleted ones.",),
+            (UNSEEN, "UserInfo has to say whether its calendar is connected."),
+        ),
+        (
+            "missing, calendar connected again",
+            (request(lacked_calendar=True), Missing(), HOME),
+            (
+                UNSEEN,
+                "Its calendar was connected again at 2026-12-01 11:59 UTC; reads may not show it yet.",
+            ),
+        ),
+        (
+            "missing, calendar disconnected",
+            (request(), Missing(), CALENDAR_LAPSED),
+            (UNSEEN, f"The google profile pro_google of the event's calendar is {EXPIRY}", NO_CALENDAR),
+        ),
+        (
+            "missing, calendar disconnected, past",
+            (request(start=at(NOW)), Missing(), CALENDAR_LAPSED),
+            (UNSEEN, "By its record, its start, 2026-12-01 12:00 UTC, has passed."),
+        ),
+        (
+            "missing, calendar not listed",
+            (request(), Missing(), CONNECTED),
+            (
+                UNSEEN,
+                "UserInfo does not list its calendar: the calendar's profile was probably revoked.",
+                "The user has to connect the calendar again, and UserInfo gives no link for that.",
+            ),
         ),
         ("deleted", (request(), seen(deleted=True), None), ("Cronofy shows the event as deleted.",)),
         ("assigned", (request(), seen(join_url=URL), None), ("The event has its conferencing link.",)),
@@ -99,12 +130,13 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
         (
             "calendar disconnected",
-            (request("integrated"), seen(pending=False), OWN_LAPSED),
-            (
-                ABSENT,
-                f"The google profile pro_google is {EXPIRY} It is probably the one this event uses.",
-                RECONNECT,
-            ),
+            (request(), seen(pending=False), CALENDAR_LAPSED),
+            (ABSENT, f"The google profile pro_google of the event's calendar is {EXPIRY}", NO_CALENDAR),
+        ),
+        (
+            "calendar disconnected, of no known provider",
+            (request(), seen(), userinfo(profile(), calendars=(calendar(lapsed("pro_c", None)),))),
+            (f"The calendar profile pro_c of the event's calendar is {EXPIRY}", NO_CALENDAR),
         ),
         (
             "removed, and nothing is listed",
@@ -202,10 +234,20 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
         (
             "unexplained, old",
+            (request(age=2 * DAY), seen(), HOME),
+            (
+                "Conferencing has been pending for 2 days.",
+                "Its profile pro_a is connected.",
+                "It has been pending for over 1 day with no visible reason.",
+            ),
+        ),
+        (
+            "unexplained, its calendar not listed",
             (request(age=2 * DAY), seen(), CONNECTED),
             (
                 "Conferencing has been pending for 2 days.",
                 "Its profile pro_a is connected.",
+                "UserInfo does not list the event's calendar.",
                 "It has been pending for over 1 day with no visible reason.",
             ),
         ),

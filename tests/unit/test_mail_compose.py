@@ -97,9 +97,9 @@ def test_subject_and_first_sentence(
         pytest.param("go_to", "GoTo", id="go_to"),
         pytest.param("ms_teams", "Microsoft Teams", id="teams"),
         pytest.param("google_meet_api", "Google Meet", id="meet"),
-        pytest.param("google", "Google", id="calendar of Google"),
-        pytest.param("office365", "Microsoft 365", id="calendar of Microsoft 365"),
-        pytest.param("exchange", "Microsoft Exchange", id="calendar of Exchange"),
+        pytest.param("google", "Google", id="Google"),
+        pytest.param("office365", "Microsoft 365", id="Microsoft 365"),
+        pytest.param("exchange", "Microsoft Exchange", id="Exchange"),
         pytest.param("new\r\n_thing\u202e", "new _thing", id="unknown, on one line"),
         pytest.param(None, "conferencing", id="none"),
         pytest.param("\n", "conferencing", id="blank"),
@@ -111,6 +111,27 @@ def test_provider_has_its_display_name(provider_name: str | None, shown: str) ->
 
     assert message["Subject"] == f"Reconnect {shown}: one upcoming meeting has no link yet"
     assert f"Your {shown} connection" in prose(message)
+
+
+@pytest.mark.parametrize(
+    ("provider_name", "shown"),
+    [
+        pytest.param("google", "Google calendar", id="known"),
+        pytest.param("abacus", "abacus calendar", id="unknown"),
+        pytest.param(None, "calendar", id="none"),
+        pytest.param("\n", "calendar", id="blank"),
+    ],
+)
+def test_a_calendar_is_called_one(provider_name: str | None, shown: str) -> None:
+    """It is no conferencing service, though meetings wait for it."""
+    email = replace(RELINK, provider_name=provider_name, is_calendar=True)
+    message = compose_relink(email, ENVELOPE)
+
+    assert message["Subject"] == f"Reconnect your {shown}: one upcoming meeting has no link yet"
+    for words in (prose(message), PlainText(part(message, "html")).text):
+        assert f"Your {shown} connection (dana@work.example) has expired" in words
+        assert f"Once your {shown} is connected again" in words
+        assert "conferencing" not in words
 
 
 def test_a_profile_named_like_its_service_is_not_named_twice() -> None:

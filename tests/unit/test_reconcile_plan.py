@@ -22,6 +22,7 @@ from tests.unit.builders import (
     userinfo,
 )
 from worker.cronofy.client import Window
+from worker.diagnosis.model import Missing
 from worker.ledger.records import Episode, LastRead, Memo, Obstacle, TrackedEvent, to_ms
 from worker.reconcile.plan import ReadingPlan, plan_reading, windows_for
 
@@ -103,11 +104,17 @@ def pending(event: TrackedEvent, **userinfo_changes: Any) -> TrackedEvent:
     return concluded(event, None, userinfo(**userinfo_changes)).after
 
 
+def hidden(event: TrackedEvent) -> TrackedEvent:
+    """The event after a look that did not find it, nor its calendar."""
+    return concluded(event, Missing(), userinfo()).after
+
+
 @pytest.mark.parametrize(
     ("events", "memo", "calls"),
     [
         pytest.param([tracked()], Memo(), 1, id="first look: mostly the read settles it"),
         pytest.param([pending(tracked())], Memo(), 2, id="it was pending: UserInfo as well"),
+        pytest.param([hidden(tracked())], Memo(), 3, id="its calendar was not connected: a second read too"),
         pytest.param([tracked("b"), pending(tracked())], Memo(), 2, id="one of two was"),
         pytest.param([tracked()], Memo({"pro": Episode(0, 1, (), ())}), 2, id="a user was asked to relink"),
         pytest.param([tracked()], Memo(last_read=LastRead(6, 3)), 6, id="as many pages as last time"),

@@ -226,7 +226,7 @@ def with_url(url: str | None) -> Profiles:
         ("empty address", EXPIRED, "", "no email address"),
         ("two addresses", EXPIRED, "dana@example.org, sam@example.org", "on file is invalid"),
         ("a header in it", EXPIRED, "dana@example.org\nBcc: sam@example.org", "on file is invalid"),
-        ("no URL", with_url(None), ADDRESS, "gave no relink URL"),
+        ("no URL", with_url(None), ADDRESS, "an administrator may have to"),
         ("empty URL", with_url(""), ADDRESS, "gave no relink URL"),
         ("foreign host", with_url(f"https://evil.example/{SECRET}"), ADDRESS, "evil.example, which is not"),
         ("no https", with_url(f"http://app.cronofy.com/{SECRET}"), ADDRESS, "without https"),

@@ -10,8 +10,10 @@ import pytest
 
 from tests.unit.builders import (
     CALENDAR,
+    CALENDAR_LAPSED,
     CONNECTED,
     DAY,
+    HOME,
     HOUR,
     MINUTE,
     NOW,
@@ -75,7 +77,8 @@ def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED
         ("assigned", tracked(), seen(join_url=URL, provider_name="zoom"), None, assigned("zoom")),
         ("assigned, provider not said", tracked(), seen(join_url=URL), None, assigned(None)),
         ("past", tracked(), seen(at(NOW)), None, outcome(OutcomeType.CLOSED, Cause.EVENT_IN_PAST, {})),
-        ("missing", tracked(), Missing(), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
+        ("missing", tracked(), Missing(), HOME, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
+        ("missing, calendar disconnected: told once per profile", tracked(), Missing(), CALENDAR_LAPSED, ()),
         ("deleted", tracked(), seen(deleted=True), None, outcome(OutcomeType.CLOSED, Cause.EVENT_GONE, {})),
         ("outage", tracked(notice=FAILING), seen(), CONNECTED, DELAYED),
         ("generating", tracked(), seen(), CONNECTED, ()),
@@ -304,7 +307,7 @@ def test_a_write_that_was_not_found(failures: int, told: bool) -> None:
 )
 def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expected: list[str]) -> None:
     """It is reported as soon as the link exists, before the link; other writes were reported earlier."""
-    verdict = concluded(tracked(writes={"pro_b": write}), sighting, None, NOW + HOUR)
+    verdict = concluded(tracked(writes={"pro_b": write}), sighting, HOME, NOW + HOUR)
 
     assert [outcome.type.value for outcome in verdict.outcomes] == expected
     if expected[0] == "reassigned":
@@ -316,10 +319,25 @@ def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expect
     ("writes", "sighting", "expected"),
     labelled(
         ("one accepted since", {"pro_b": INTENT, "pro_c": LATER}, seen(join_url=URL), None),
-        ("another profile", {"pro_b": INTENT, "any_connected": INTENT}, seen(join_url=URL), "any_connected"),
-        ("the calendar's own", {"integrated": INTENT}, seen(join_url=URL), "integrated"),
-        ("the room", {"pro_b": Write(1), "explicit": INTENT}, seen(join_url=ROOM), "explicit"),
-        ("the room did not arrive", {"explicit": INTENT}, seen(join_url=URL), None),
+        (
+            "another profile",
+            {"pro_b": INTENT, "rung:any_connected": INTENT},
+            seen(join_url=URL),
+            "any_connected",
+        ),
+        (
+            "the calendar's own",
+            {"integrated": INTENT, "rung:integrated": INTENT},
+            seen(join_url=URL),
+            "integrated",
+        ),
+        (
+            "the room",
+            {"pro_b": Write(1), "explicit": INTENT, "rung:explicit": INTENT},
+            seen(join_url=ROOM),
+            "explicit",
+        ),
+        ("the room did not arrive", {"explicit": INTENT, "rung:explicit": INTENT}, seen(join_url=URL), None),
     ),
 )
 def test_only_the_last_write_can_be_in_effect(
@@ -346,7 +364,12 @@ def test_only_the_last_write_can_be_in_effect(
 
 def test_without_an_address_the_outcome_alone_tells_of_the_last_resort() -> None:
     """There is no email, so none is named."""
-    verdict = conclude(SUB, judged(tracked(writes={"integrated": INTENT}), seen(join_url=URL)), NOW, ROOMY)
+    verdict = conclude(
+        SUB,
+        judged(tracked(writes={"integrated": INTENT, "rung:integrated": INTENT}), seen(join_url=URL)),
+        NOW,
+        ROOMY,
+    )
 
     assert (verdict.letter, "mail_id" in verdict.outcomes[0].detail) == (None, False)
 
@@ -387,11 +410,11 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expecte
 
 def test_a_closed_event_that_is_asked_about_stays_closed_until_it_is_read() -> None:
     """What is only remembered says nothing; what is read then is told once."""
-    closed = concluded(tracked(), Missing()).after
+    closed = concluded(tracked(), Missing(), HOME).after
     asked = judged(closed.reopened(NOW + MINUTE), None, CONNECTED, NOW + MINUTE)
 
     remembered = conclude(SUB, replace(asked, seen=None), NOW + MINUTE, POLICY)
-    gone_still = concluded(remembered.after, Missing(), None, NOW + 2 * MINUTE)
+    gone_still = concluded(remembered.after, Missing(), HOME, NOW + 2 * MINUTE)
     restored = concluded(remembered.after, seen(at(NOW + DAY)), CONNECTED, NOW + 2 * MINUTE)
 
     assert (remembered.outcomes, remembered.change.settle) == ((), False)

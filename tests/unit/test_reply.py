@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.builders import (
+    CALENDAR_LAPSED,
     CONNECTED,
     DAY,
     EXPIRED,
+    HOME,
     HOUR,
     NOW,
     SECOND,
@@ -46,7 +48,7 @@ PARKED = replace(
     OLD, parked="Parked: 5 looks failed.", next_look=None, history=((to_ms(NOW), "parked", "KeyError"),)
 )
 MS_TEAMS = replace(INTEGRATED, provider_name="ms_teams")
-CALENDAR_LAPSED = userinfo(calendars=(calendar(lapsed("pro_a", "google")),))
+OWN_LAPSED = userinfo(calendars=(calendar(lapsed("pro_a", "google")),))
 SWITCHED_OFF = userinfo(calendars=(calendar(integrated=False),))
 PAUSE = NOW - HOUR
 
@@ -154,14 +156,18 @@ ROWS: list[tuple[str, Case, str, str]] = [
         EXPIRED_ZOOM,
         "The email address for the link to reconnect Zoom is not valid, so please give us another one.",
     ),
-    *(
-        (
-            f"expired, {obstacle}",
-            case(EXPIRY, episode=asked(0, obstacle=obstacle)),
-            EXPIRED_ZOOM,
-            "The link to reconnect Zoom could not be emailed, and our team has been told.",
-        )
-        for obstacle in (Obstacle.NO_LINK, Obstacle.LINK_REFUSED)
+    (
+        "expired, a link that may not be emailed",
+        case(EXPIRY, episode=asked(0, obstacle=Obstacle.LINK_REFUSED)),
+        EXPIRED_ZOOM,
+        "The link to reconnect Zoom could not be emailed, and our team has been told.",
+    ),
+    (
+        "expired, no link",
+        case(EXPIRY, episode=asked(0, obstacle=Obstacle.NO_LINK)),
+        EXPIRED_ZOOM,
+        "There is no link to reconnect Zoom with, so an administrator of your organisation may have to do "
+        "it, and our team has been told.",
     ),
     (
         "expired, found by this very read",
@@ -183,10 +189,18 @@ ROWS: list[tuple[str, Case, str, str]] = [
     ),
     (
         "expired, the calendar's own",
-        case(looked_at(INTEGRATED, profiles=CALENDAR_LAPSED), episode=asked(), delivery=Delivery.SENT),
-        "This account's Google connection has probably expired, so no link can be created for this meeting.",
-        "We emailed a link to reconnect Google on Mon 30 Nov 2026, 12:00 (UTC); please follow it, and "
-        f"{THEN}",
+        case(looked_at(INTEGRATED, profiles=OWN_LAPSED), episode=asked(), delivery=Delivery.SENT),
+        "This account's Google calendar connection has probably expired, so no link can be created for this "
+        "meeting.",
+        "We emailed a link to reconnect the Google calendar on Mon 30 Nov 2026, 12:00 (UTC); please follow "
+        f"it, and {THEN}",
+    ),
+    (
+        "expired, the calendar's own, of an event with a profile of its own",
+        live(OLD, CALENDAR_LAPSED),
+        "This account's Google calendar connection has probably expired, so no link can be created for this "
+        "meeting.",
+        "Our next check will email a link to reconnect the Google calendar; it is due within a minute.",
     ),
     (
         "removed, about to be replaced",
@@ -282,7 +296,13 @@ ROWS: list[tuple[str, Case, str, str]] = [
     ),
     ("account found refused", case(looked_at(OLD, Unauthorized("The grant is gone."))), *NO_ACCESS),
     ("deleted", case(looked_at(OLD, seen(deleted=True))), *NO_LONGER_THERE),
-    ("not to be found", case(looked_at(OLD, Missing())), *NO_LONGER_THERE),
+    ("not to be found", case(looked_at(OLD, Missing(), profiles=HOME)), *NO_LONGER_THERE),
+    (
+        "not to be found, nor its calendar",
+        case(looked_at(OLD, Missing(), profiles=CONNECTED)),
+        "This account's calendar connection seems to have been removed, so this meeting cannot be checked.",
+        "Please connect the calendar to the account again; the meeting is then picked up automatically.",
+    ),
     (
         "unexplained",
         case(LATE),

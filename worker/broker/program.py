@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import signal
 import sys
+from threading import RLock
 from typing import Any, Final
 
 import structlog
@@ -21,6 +22,10 @@ LAST_SECONDS: Final = 5.0
 #: After a lost connection, a process of the pool may wait at its end for word that its results arrived,
 #: which never comes: by default for half a minute.
 pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
+
+# Celery's signal handlers take this lock. A second SIGTERM within the first one's handler, as from `up` and
+# its supervisor at once, would wait for it forever: it runs on top of the one that holds it.
+worker_shutting_down.lock = RLock()  # type: ignore[attr-defined]
 
 log = structlog.get_logger()
 
@@ -61,8 +66,8 @@ class Worker(worker.Worker):
 
     def _ask(self, sig: str, how: str, **_: Any) -> None:
         self._asked = True
-        log.info("worker.ending", signal=sig, how=how.lower())
         self._limit()
+        log.info("worker.ending", signal=sig, how=how.lower())
 
     def _limit(self) -> None:
         """Bound the time that the end takes from now on, even if the loop or a process of the pool hangs.

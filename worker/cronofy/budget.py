@@ -181,6 +181,10 @@ class Spending:
         self._paid = max(self._paid, self._made + self._more)
         self._more, self._kind = 0, ""
 
+    def pause(self, asked: timedelta | None) -> None:
+        """After a 429, stop the whole fleet."""
+        self.budget.pause(asked)
+
     def end(self) -> None:
         """The look is over: return what it paid for and did not use."""
         if self._paid > self._made:

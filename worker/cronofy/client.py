@@ -55,8 +55,10 @@ BATCH_SIZE = 50
 MOST_PAGES = 200
 #: No calendar's pages are larger in sum. What one look keeps of them must not fill memory.
 LARGEST_READING = 64 * 1024 * 1024
+#: What `Session.ask` returns as an answer, besides 2xx.
+ANY_STATUS = tuple(status for status in range(300, 600) if status not in (401, 429))
 #: What an address may have as it is, beside letters and digits (RFC 3986, pchar).
-_PLAIN = "-._~!$&'()*+,;=:@"
+PLAIN = "-._~!$&'()*+,;=:@"
 _OWED = "The application has to give the account's next access token."
 
 log = structlog.get_logger()
@@ -98,7 +100,7 @@ class Cronofy:
         self.ledger = ledger
         self.client_id = client_id
         self.client_secrets = tuple(client_secrets)
-        self.api_url = api_url.rstrip("/") if api_url else None
+        self.api_url = api_url
         self.look_timeout = look_timeout
         self.batch_counts_items = batch_counts_items
         self._budget = budget
@@ -106,8 +108,7 @@ class Cronofy:
 
     def origin(self, data_center: str) -> str:
         """The API's origin for a data centre (reference §1)."""
-        suffix = "" if data_center == "us" else f"-{data_center}"
-        return self.api_url or f"https://api{suffix}.cronofy.com"
+        return origin_of(self.api_url, data_center)
 
     def budget(self, origin: str) -> Budget:
         """The budget of an origin."""
@@ -226,6 +227,20 @@ class Session:
             if error.status not in (404, 410):
                 raise
 
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Sequence[tuple[str, str]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        cost: int = 1,
+    ) -> Answer:
+        """Any one call, and its answer whatever the status; 401 and 429 are handled, or raised, as ever."""
+        if not same_origin(url, self._origin):
+            raise Malformed("That address is on another origin.")
+        return self._call(method, url, params=params, body=body, cost=cost, also=ANY_STATUS)
+
     def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         """Send Update Events; for each, return None if Cronofy accepted it, or its error.
 
@@ -296,7 +311,7 @@ class Session:
             if url in seen or len(seen) >= MOST_PAGES:
                 raise Malformed("The pages of Read Events do not end.")
             seen.add(url)
-            if not _same_origin(url, self._origin):
+            if not same_origin(url, self._origin):
                 # Never send the token to another origin, whatever the answer says.
                 raise Malformed("The next page of Read Events is on another origin.")
             try:
@@ -315,6 +330,7 @@ class Session:
         params: Sequence[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
+        also: tuple[int, ...] = (),
     ) -> Answer:
         """Call with the account's token; if Cronofy refuses it, refresh it and try once more.
 
@@ -337,6 +353,7 @@ class Session:
                     params=params,
                     body=body,
                     cost=cost,
+                    also=also,
                 )
             except TokenRefused:
                 if fresh:
@@ -404,13 +421,19 @@ class Session:
         raise ClientRefused("Cronofy refuses our client id or secret (invalid_client).", status=400)
 
 
+def origin_of(api_url: str | None, data_center: str) -> str:
+    """The API's origin for a data centre, unless one is set for all (reference §1)."""
+    suffix = "" if data_center == "us" else f"-{data_center}"
+    return api_url.rstrip("/") if api_url else f"https://api{suffix}.cronofy.com"
+
+
 def _events_path(key: EventKey) -> str:
     return f"/v1/calendars/{_segment(key.calendar_id)}/events"
 
 
 def _segment(name: str) -> str:
     """An id in an address: as it is, like the official clients write it, wherever an address allows that."""
-    return quote(name, safe=_PLAIN)
+    return quote(name, safe=PLAIN)
 
 
 def _is_plain(name: str) -> bool:
@@ -426,7 +449,8 @@ def _key(item: Mapping[str, Any]) -> EventKey | None:
     return None
 
 
-def _same_origin(url: str, origin: str) -> bool:
+def same_origin(url: str, origin: str) -> bool:
+    """Whether a URL is on this origin, and names no user: only there may a token go."""
     here = urlsplit(origin)
     try:
         there = urlsplit(url)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import httpx
 
-from worker.cronofy.budget import Spending
 from worker.cronofy.errors import (
     CronofyError,
     Locked,
@@ -55,6 +55,8 @@ class Answer:
 
     status: int
     body: bytes = field(repr=False)
+    #: The answer's headers, by their names in lower case.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def json_object(self, keep: Callable[[dict[str, Any]], Any] | None = None) -> dict[str, Any]:
         """The body as a JSON object, or Malformed.
@@ -69,6 +71,19 @@ class Answer:
         if not isinstance(value, dict):
             raise Malformed("Cronofy's answer is not a JSON object.", status=self.status)
         return value
+
+
+class Spending(Protocol):
+    """What pays for calls, as `worker.cronofy.budget.Spending` does."""
+
+    #: Calls made, by the name of their counter.
+    made: Counter[str]
+
+    def take(self, cost: int = 1, *, refresh: bool = False) -> None:
+        """Spend `cost` requests, or raise OutOfBudget."""
+
+    def pause(self, asked: timedelta | None) -> None:
+        """After a 429: spend nothing for as long as Cronofy asked, or for a time of one's own choice."""
 
 
 class Deadline:
@@ -141,7 +156,7 @@ class HttpClient:
             return answer
         error = _error(answer, retry_after)
         if isinstance(error, RateLimited):
-            spending.budget.pause(retry_after)
+            spending.pause(retry_after)
         raise error
 
     def _exchange(
@@ -173,7 +188,7 @@ class HttpClient:
                         # httpx's timeouts start again with every byte.
                         raise TimedOut(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
-                answer = Answer(response.status_code, b"".join(chunks))
+                answer = Answer(response.status_code, b"".join(chunks), dict(response.headers))
                 asked, at = (response.headers.get(name) for name in ("Retry-After", "Date"))
                 return answer, parse_retry_after(asked, at)
         except httpx.TimeoutException as error:

@@ -217,7 +217,7 @@ def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
     calendars = tuple(
         Calendar(
             calendar.calendar_id,
-            _profile(profile),
+            _profile(profile, is_calendar=True),
             calendar.calendar_integrated_conferencing_available,
         )
         for profile in info.data.profiles or []
@@ -272,13 +272,14 @@ def _batch_entry(entry: dict[str, Any]) -> BatchEntry:
     return BatchEntry(status if known else None, data.get("errors") if isinstance(data, dict) else None)
 
 
-def _profile(profile: _Profile) -> Profile:
+def _profile(profile: _Profile, *, is_calendar: bool = False) -> Profile:
     return Profile(
         profile.profile_id,
         profile.provider_name,
         profile.profile_name,
         profile.profile_connected,
         profile.profile_relink_url,
+        is_calendar,
     )
 
 

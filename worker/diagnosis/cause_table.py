@@ -34,6 +34,8 @@ class Row:
     operator: str = "Nothing. The outcome is in the stream."
     #: What a person has to do.
     person: str = "nothing"
+    #: What may be behind it, which Cronofy does not say: for the operator, also in the escalation email.
+    perhaps: str = ""
     #: For a customer: why there is no link, and what comes next. `{link}` is the service's link, `{start}`
     #: when the meeting starts. None if the words vary: `worker/explain/reply.py` builds them.
     reply: tuple[str, str] | None = None
@@ -54,14 +56,24 @@ TABLE: Mapping[Cause, Row] = {
     Cause.CREDENTIALS_EXPIRED: Row(
         number=2,
         label="profile disconnected",
-        wrong="the user's conferencing profile is disconnected",
-        done="sends the user one relink email for all affected meetings, then reminders; keeps looking",
-        support="Ask the customer to follow the link in the email, or for a working address.",
+        wrong="the conferencing profile, or the profile of the event's calendar, is disconnected",
+        done=(
+            "sends the user one relink email for all affected meetings, then reminders; escalates once if it "
+            "has no link to send; keeps looking"
+        ),
+        support=(
+            "Ask the customer to follow the link in the email, or for a working address. If the calendar is "
+            "not in the account any more, send them through your application's connect page again."
+        ),
         operator=(
             "If no email arrives, check RECONCILER_SMTP_URL with `reconciler doctor`, or give "
             "conferencing.connect_account another `email`."
         ),
-        person="the user reconnects the service through the link",
+        person="the user reconnects the profile through the link, or the calendar in the application",
+        perhaps=(
+            "the user or an administrator withdrew the access; what an administrator set up for everyone "
+            "(Enterprise Connect, Teams, Meet), the user may be unable to reconnect"
+        ),
         told="the connection to its conferencing service has expired",
     ),
     Cause.PROFILE_REMOVED: Row(
@@ -71,10 +83,11 @@ TABLE: Mapping[Cause, Row] = {
         done="sets the one profile that fits; otherwise escalates",
         support="Ask which conferencing the meeting should use, and set it in your application.",
         operator=(
-            "Write the event with another profile and track it again. RECONCILER_REPLACEMENT says which "
-            "profiles are set automatically."
+            "Choose another profile with `reconciler choose`, for all events or for one. "
+            "RECONCILER_REPLACEMENT says which are set automatically."
         ),
-        person="chooses a profile and writes the event with it",
+        person="chooses another profile (`reconciler choose`)",
+        perhaps="the user removed it by hand, or an administrator removed what they had set up for everyone",
         told="the connection it was set up with is no longer there",
     ),
     Cause.EVENT_IN_PAST: Row(
@@ -97,6 +110,7 @@ TABLE: Mapping[Cause, Row] = {
         support="Ask the customer's administrator to check the licence and the settings.",
         operator="Nothing here: the licence or setting is at the provider.",
         person="gives the user a licence, or changes the calendar's setting",
+        perhaps="a licence was withdrawn, a setting was changed, or the account at the service is a free one",
         told="the calendar's own conferencing service gave none",
     ),
     Cause.PROVIDER_OUTAGE: Row(
@@ -141,6 +155,10 @@ TABLE: Mapping[Cause, Row] = {
         support="Offer another way to meet, and ask the operator.",
         operator="Ask Cronofy's support, quoting the ids below and the escalation.",
         person="asks Cronofy's support, quoting the ids in the escalation",
+        perhaps=(
+            "the Zoom account is a free one, which no application can use, or the user removed the access by "
+            "hand at the service and Cronofy has not noticed"
+        ),
         told="it was not created, for a reason that we could not find",
     ),
 }

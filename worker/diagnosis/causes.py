@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.diagnosis.fallback import with_last_resort
 from worker.diagnosis.model import (
+    Calendar,
     Cause,
     Certainty,
     Diagnosis,
@@ -26,7 +27,7 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.diagnosis.replacement import choose_replacement
+from worker.diagnosis.replacement import choose_replacement, chosen_replacement
 
 #: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
 INDIRECT = frozenset({"default", "integrated", "explicit", "none"})
@@ -51,11 +52,7 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
     if isinstance(sighting, TokenOwed):
         return _without_token(request, sighting.since, now, policy)
     if isinstance(sighting, Missing):
-        return _closed(
-            Cause.EVENT_GONE,
-            Certainty.LIKELY,
-            "Two reads, the second one wider, did not find the event, even among deleted ones.",
-        )
+        return _missing(request, observation.profiles, now, policy)
     if sighting.deleted:
         return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
     if sighting.cancelled:
@@ -72,6 +69,49 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
         )
     found = _diagnose_pending(request, sighting, observation.profiles, now, policy)
     return with_last_resort(found, request, sighting, observation, now, policy)
+
+
+def _missing(request: Request, profiles: Profiles | None, now: datetime, policy: Policy) -> Diagnosis:
+    """Why two reads did not show the event: it is gone, unless its calendar cannot be read."""
+    unseen = "Two reads, the second one wider, did not find the event, even among deleted ones."
+    if profiles is None:
+        return _pending(
+            Cause.GENERATING,
+            Remedy.WAIT,
+            unseen,
+            "UserInfo has to say whether its calendar is connected.",
+            certainty=Certainty.LIKELY,
+        )
+    if profiles.reaches(request.calendar_id):
+        if request.lacked_calendar and now - request.asked_at < policy.grace:
+            return _pending(
+                Cause.GENERATING,
+                Remedy.WAIT,
+                unseen,
+                f"Its calendar was connected again at {_shown(request.asked_at)}; reads may not show it yet.",
+                certainty=Certainty.LIKELY,
+                calendar_id=request.calendar_id,
+            )
+        return _closed(Cause.EVENT_GONE, Certainty.LIKELY, unseen)
+    if request.start is not None and request.start.instant <= now:
+        return _closed(
+            Cause.EVENT_IN_PAST,
+            Certainty.LIKELY,
+            unseen,
+            f"By its record, its start, {_shown(request.start.local)}, has passed.",
+        )
+    calendar = profiles.calendar(request.calendar_id)
+    if calendar is not None:
+        return _expired(calendar.profile, Certainty.LIKELY, (unseen,), request.calendar_id)
+    return _pending(
+        Cause.CREDENTIALS_EXPIRED,
+        Remedy.ESCALATE,
+        unseen,
+        "UserInfo does not list its calendar: the calendar's profile was probably revoked.",
+        "The user has to connect the calendar again, and UserInfo gives no link for that.",
+        certainty=Certainty.LIKELY,
+        calendar_id=request.calendar_id,
+    )
 
 
 def is_overdue(asked_at: datetime, start: datetime | None, now: datetime, policy: Policy) -> bool:
@@ -110,12 +150,14 @@ def _diagnose_pending(
         found = _named_profile(request, request.profile_id, profiles, policy, shown)
         if found:
             return found
+    calendar = profiles.calendar(request.calendar_id) if profiles is not None else None
+    if calendar is not None and not calendar.profile.connected:
+        return _expired(calendar.profile, Certainty.LIKELY, shown, calendar.calendar_id)
     found = _notified(request, seen, now, policy, shown)
     if found:
         return found
-    if profiles is not None:
-        overdue = now - request.asked_at >= policy.grace
-        found = _integrated_profile(request, profiles, overdue, shown)
+    if calendar is not None and now - request.asked_at >= policy.grace:
+        found = _unavailable(request, calendar, shown)
         if found:
             return found
     return _nothing_wrong(request, seen, profiles, now, policy, shown)
@@ -134,16 +176,21 @@ def _named_profile(
         evidence.append("UserInfo lists no conferencing profiles for this account.")
     if notified:
         evidence.append("Cronofy notified us that the profile is missing.")
-    choice = choose_replacement(request, profiles.conferencing, policy.replacement)
-    evidence.append(choice.reason)
+    replacement = (
+        chosen_replacement(request.chosen, request, profiles)
+        if request.chosen
+        else choose_replacement(request, profiles.conferencing, policy.replacement)
+    )
+    evidence.append(replacement.reason)
     return _pending(
         Cause.PROFILE_REMOVED,
-        Remedy.REASSIGN_PROFILE if choice.profile_id else Remedy.ESCALATE,
+        Remedy.REASSIGN_PROFILE if replacement.profile_id else Remedy.ESCALATE,
         *evidence,
         certainty=Certainty.CERTAIN if profiles.listed or notified else Certainty.LIKELY,
         profile_id=profile_id,
-        to_profile_id=choice.profile_id,
-        candidates=list(choice.candidates),
+        to_profile_id=replacement.profile_id,
+        candidates=list(replacement.candidates),
+        chosen_by=request.chosen.by if request.chosen else None,
     )
 
 
@@ -179,17 +226,10 @@ def _notified(
     return None
 
 
-def _integrated_profile(
-    request: Request, profiles: Profiles, overdue: bool, shown: tuple[str, ...]
-) -> Diagnosis | None:
-    """The event asked for the calendar's own conferencing, so a cause is only likely (reference §11, 7)."""
-    calendar = profiles.calendar(request.calendar_id)
-    if request.profile_id != "integrated" or calendar is None:
-        # We cannot tell which profile `default` means, so we blame none: see `_about_profile`.
-        return None
-    if not calendar.profile.connected:
-        return _expired(calendar.profile, Certainty.LIKELY, shown)
-    if overdue and calendar.integrated_available is False:
+def _unavailable(request: Request, calendar: Calendar, shown: tuple[str, ...]) -> Diagnosis | None:
+    """The event asked for the calendar's own conferencing, and UserInfo says that there is none."""
+    # We cannot tell which profile `default` means, so we blame none: see `_about_profile`.
+    if request.profile_id == "integrated" and calendar.integrated_available is False:
         return _pending(
             Cause.MISSING_MEETING_URL,
             Remedy.ESCALATE,
@@ -220,6 +260,8 @@ def _nothing_wrong(
         evidence.append(f'Cronofy notified us of "{_subtype(request)}", which UserInfo does not confirm.')
     overdue = _overdue(request, seen, now, policy)
     if overdue:
+        if profiles is not None and profiles.calendar(request.calendar_id) is None:
+            evidence.append("UserInfo does not list the event's calendar.")
         evidence.append(overdue + (" with no visible reason." if age > policy.escalate_after else "."))
         return _pending(Cause.UNEXPLAINED, Remedy.ESCALATE, *evidence, certainty=Certainty.LIKELY)
     certain = age < policy.grace and request.profile_id not in INDIRECT and request.profile_id is not None
@@ -256,18 +298,24 @@ def _about_profile(request: Request, profiles: Profiles | None) -> list[str]:
     return lines
 
 
-def _expired(profile: Profile, certainty: Certainty, shown: tuple[str, ...]) -> Diagnosis:
-    service = profile.provider_name or "conferencing"
-    likely = "" if certainty is Certainty.CERTAIN else " It is probably the one this event uses."
+def _expired(
+    profile: Profile, certainty: Certainty, shown: tuple[str, ...], calendar_id: str | None = None
+) -> Diagnosis:
+    """The profile is disconnected: the event's own, or that of its calendar `calendar_id`."""
+    service = profile.provider_name or ("calendar" if calendar_id else "conferencing")
+    which = f"{profile.profile_id} of the event's calendar" if calendar_id else profile.profile_id
     return _pending(
         Cause.CREDENTIALS_EXPIRED,
         Remedy.RELINK_EMAIL,
         *shown,
-        f"The {service} profile {profile.profile_id} is disconnected: its credentials have expired.{likely}",
-        "Cronofy creates the conferencing once the user has reconnected the profile.",
+        f"The {service} profile {which} is disconnected: its credentials have expired.",
+        "Cronofy probably cannot use the calendar until the user has reconnected the profile."
+        if calendar_id
+        else "Cronofy creates the conferencing once the user has reconnected the profile.",
         certainty=certainty,
         profile_id=profile.profile_id,
         provider_name=profile.provider_name,
+        calendar_id=calendar_id,
     )
 
 

@@ -84,7 +84,7 @@ def _next_rung(
     cause: Cause | None, request: Request, profiles: Profiles, policy: Policy, *, in_a_hurry: bool
 ) -> tuple[Rung, str, str] | None:
     """The first rung that is left and fits: what it sets, and what that is, for people."""
-    left: Collection[Rung] = [rung for rung in policy.fallback if rung.value not in request.wrote]
+    left: Collection[Rung] = [rung for rung in policy.fallback if not {rung.mark, rung.value} & request.wrote]
     if in_a_hurry and Rung.EXPLICIT in left:
         # Only this link needs no time to be made.
         left = (Rung.EXPLICIT,)

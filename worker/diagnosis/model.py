@@ -75,6 +75,11 @@ class Rung(StrEnum):
     #: The company's own room.
     EXPLICIT = "explicit"
 
+    @property
+    def mark(self) -> str:
+        """What stands among an event's writes, beside what it set, once this rung was set."""
+        return f"rung:{self.value}"
+
 
 class Interaction(StrEnum):
     """What a notice says of an event; intake drops unknown words."""
@@ -97,15 +102,26 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a person chose to take the place of a removed profile."""
+
+    #: A profile's id, ``default`` or ``integrated``.
+    to_profile_id: str
+    #: Who chose it, for people.
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What was asked for on an event, by the caller's record.
 
     `profile_id` is what was last requested, by the caller or our reassignment: a profile's id, ``default``,
     ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the
     later of `track` and `created`, or a later change of the profile or its connection. `wrote` has the
-    profiles we already set on this event, and the rungs of the last resort that it had. `profile_name` is
-    what UserInfo last named the requested profile, or None if no look ever saw it; `account_email` is what
-    the application gave with the account. `first_asked` is what the caller itself requested.
+    profiles we already set on this event, and the marks of rungs; `chosen` is what a person wants instead of
+    `profile_id`. `profile_name` is what UserInfo last named the requested profile, or None if no look ever
+    saw it; `account_email` is what the application gave with the account. `first_asked` is what the caller
+    itself requested.
     """
 
     profile_id: str | None
@@ -115,9 +131,12 @@ class Request:
     start: EventTime | None = None
     wrote: frozenset[str] = frozenset()
     notice: Notice | None = None
+    chosen: Chosen | None = None
     profile_name: str | None = None
     account_email: str | None = None
     first_asked: str | None = None
+    #: The last look found that its calendar was not connected, or only just.
+    lacked_calendar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +190,8 @@ class Profile:
     name: str | None
     connected: bool
     relink_url: str | None = field(default=None, repr=False)
+    #: The profile of a calendar, not of a conferencing service.
+    is_calendar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +231,11 @@ class Profiles:
     def calendar(self, calendar_id: str) -> Calendar | None:
         """The calendar with this id, if UserInfo lists it."""
         return next((c for c in self.calendars if c.calendar_id == calendar_id), None)
+
+    def reaches(self, calendar_id: str) -> bool:
+        """Whether UserInfo lists the calendar under a connected profile."""
+        calendar = self.calendar(calendar_id)
+        return calendar is not None and calendar.profile.connected
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
-"""Which profile may replace a removed one: only when exactly one fits, and its name agrees."""
+"""Which profile may replace a removed one: what a person chose, or the only one that fits by name too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.diagnosis.model import Profile, Request
+from worker.diagnosis.model import Chosen, Profile, Profiles, Request
 
+#: What a person may choose besides a profile: the calendar's own conferencing, or Cronofy's choice.
+WITHOUT_PROFILE = ("integrated", "default")
 #: How much of a name is shown: it comes from outside, and could be of any length.
 _SHOWN = 100
 
@@ -80,6 +82,24 @@ def choose_replacement(request: Request, profiles: Sequence[Profile], policy: st
     if doubt:
         return Replacement(None, f"{reason}, {doubt}; a person has to choose.", candidates)
     return Replacement(only.profile_id, f"{reason}.", candidates)
+
+
+def possible_choices(profiles: Profiles, calendar_id: str | None = None) -> tuple[str, ...]:
+    """What a person may choose now for events of the calendar, or of any calendar if that is None."""
+    connected = [profile.profile_id for profile in profiles.conferencing if profile.connected]
+    calendars = [c for c in profiles.calendars if calendar_id in (None, c.calendar_id)]
+    none_has_it = bool(calendars) and all(c.integrated_available is False for c in calendars)
+    return (*connected, *(each for each in WITHOUT_PROFILE if each != "integrated" or not none_has_it))
+
+
+def chosen_replacement(chosen: Chosen, request: Request, profiles: Profiles) -> Replacement:
+    """The profile that a person chose, if it may be set now."""
+    to, possible = chosen.to_profile_id, possible_choices(profiles, request.calendar_id)
+    if to in request.wrote:
+        return Replacement(None, f"{chosen.by} chose {to}, which was already tried on this event.", possible)
+    if to not in possible:
+        return Replacement(None, f"{chosen.by} chose {to}, which is not available now.", possible)
+    return Replacement(to, f"{chosen.by} chose {to} instead.", possible)
 
 
 def _doubt(request: Request, candidate: Profile) -> str | None:

@@ -12,7 +12,7 @@ from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import Account, Episode, TrackedEvent, Write, from_ms
 from worker.reconcile.relinks import next_reminder
-from worker.text.wording import line, provider, when
+from worker.text.wording import calendar, line, provider, when
 
 
 class Delivery(StrEnum):
@@ -90,20 +90,29 @@ class Case:
 
     @property
     def profile_id(self) -> str | None:
-        """The profile that the diagnosis names, otherwise the one the event asked for."""
+        """The profile that the diagnosis names, otherwise the one the event asked for.
+
+        None if the event's calendar is not listed.
+        """
         named = self.detail.get("profile_id")
-        return named if isinstance(named, str) else self.event.profile_id
+        return named if isinstance(named, str) or self.calendar else self.event.profile_id
 
     @property
     def service(self) -> str | None:
         """What people call the conferencing service; None if it is unknown."""
-        if name := self.detail.get("provider_name"):
+        name = self.detail.get("provider_name")
+        if name and self.calendar is None:
             return provider(str(name))
         if self.state is State.ASSIGNED:
             return None
-        asked = self.profile_id
+        asked = self.event.profile_id if self.calendar else self.profile_id
         name = self.account.memo.providers.get(asked or "") or self.event.provider_name
         return provider(name) if name and asked not in INDIRECT - {"integrated"} else None
+
+    @property
+    def calendar(self) -> str | None:
+        """What people call the event's calendar, if that is what is not connected."""
+        return calendar(self.detail.get("provider_name")) if "calendar_id" in self.detail else None
 
     @property
     def episode(self) -> Episode | None:

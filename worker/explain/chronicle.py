@@ -28,11 +28,14 @@ _DONE: Mapping[str, str] = {
     Remedy.FALLBACK.value: "the last resort chosen",
     Remedy.CLOSE.value: "closed",
 }
-_TROUBLE: Mapping[str, str] = {
+#: Of these a history has more than a word on what was done.
+_SAID: Mapping[str, str] = {
     "look_failed": "look failed",
     "write_failed": "Update Event got no answer",
     "write_refused": "Update Event was refused",
     "parked": "parked",
+    "chosen": "a person chose",
+    "choice_withdrawn": "the choice was withdrawn",
 }
 
 
@@ -70,8 +73,8 @@ def _entries(case: Case) -> Iterator[Entry]:
     if event.tracked_at:
         yield Entry(from_ms(event.tracked_at), "received", "tracked")
     for at, what, done in event.history:
-        if what in _TROUBLE:
-            yield Entry(from_ms(at), _TROUBLE[what], line(done))
+        if what in _SAID:
+            yield Entry(from_ms(at), _SAID[what], line(done))
         else:
             text = _DONE.get(done, line(done))
             if what == Cause.ACCOUNT_UNAUTHORIZED and done == Remedy.CLOSE:
@@ -79,8 +82,7 @@ def _entries(case: Case) -> Iterator[Entry]:
                 text = "no calls until it is connected"
             yield Entry(from_ms(at), _SEEN.get(what, line(what)), text)
     for profile_id, write in event.writes.items():
-        # A rung that sets a profile is there under both names.
-        if write.accepted and profile_id != Rung.ANY_CONNECTED:
+        if write.accepted and profile_id not in [rung.mark for rung in Rung]:
             yield Entry(from_ms(write.at), "Update Event was accepted", f"profile {line(profile_id)} set")
     if event.notice:
         word, subtype, at = event.notice
@@ -138,7 +140,7 @@ def _last_resort(case: Case) -> Iterator[str]:
         return
     what = f"{planned['rung']} ({line(planned['to_profile_id'])})"
     at = datetime.fromisoformat(planned["at"])
-    write = case.event.writes.get(planned["rung"])
+    write = case.event.writes.get(Rung(planned["rung"]).mark)
     if write is not None and write.accepted:
         yield f"The last resort, {what}, was set at {_utc(from_ms(write.at))}; the next read confirms it."
     else:
@@ -181,7 +183,8 @@ def operator_can(case: Case) -> str:
         return "Wait. If looks are late, check `reconciler status`: is there a worker, and beat?"
     if case.lacks_token:
         return "Send conferencing.connect_account the account's next access_token, with its expires_in."
-    return TABLE[case.cause].operator
+    row = TABLE[case.cause]
+    return f"{row.operator} Possible reasons: {row.perhaps}." if row.perhaps else row.operator
 
 
 def _utc(moment: datetime) -> str:

@@ -72,8 +72,15 @@ def _generating(case: Case) -> Reply:
 
 def _expired(case: Case) -> Reply:
     perhaps = "has probably expired" if case.likely else "has expired"
-    why = f"This account's {_connection(case)} {perhaps}, so no link can be created for this meeting."
-    episode, service = case.episode, case.service or "the conferencing service"
+    connection = f"{case.calendar} connection" if case.calendar else _connection(case)
+    if case.answer["remedy"] == Remedy.ESCALATE:
+        return (
+            f"This account's {connection} seems to have been removed, so this meeting cannot be checked.",
+            "Please connect the calendar to the account again; the meeting is then picked up automatically.",
+        )
+    why = f"This account's {connection} {perhaps}, so no link can be created for this meeting."
+    service = f"the {case.calendar}" if case.calendar else case.service or "the conferencing service"
+    episode = case.episode
     if case.rules.dry_run:
         return why, f"Please reconnect {service}; {_THEN}."
     if episode is None:
@@ -113,7 +120,10 @@ _UNSENDABLE: Mapping[Obstacle, str] = {
     Obstacle.BAD_ADDRESS: (
         "The email address for the link to reconnect {service} is not valid, so please give us another one."
     ),
-    Obstacle.NO_LINK: _NOT_EMAILED,
+    Obstacle.NO_LINK: (
+        "There is no link to reconnect {service} with, so an administrator of your organisation may have to "
+        "do it, and our team has been told."
+    ),
     Obstacle.LINK_REFUSED: _NOT_EMAILED,
 }
 
@@ -125,6 +135,8 @@ def _removed(case: Case) -> Reply:
     choose = f"Please open the meeting and choose which conferencing it should use; {_THEN}."
     if case.answer["remedy"] == Remedy.REASSIGN_PROFILE:
         return f"{why}.", choose if case.rules.dry_run else _switching(case)
+    if case.detail.get("chosen_by"):
+        return f"{why}, and what our team chose instead cannot be used now.", choose
     if case.rules.replacement == "never" or (service is None and case.rules.replacement == "same_provider"):
         return f"{why}, and we do not replace it automatically.", choose
     count = len(case.detail.get("candidates", ()))

@@ -142,6 +142,32 @@ class OneEvent(Payload):
     event_id: Id
 
 
+class ChooseProfile(Payload):
+    """``conferencing.choose_profile``: for one event if it is named, else for all with the profile."""
+
+    sub: Id
+    #: The removed one.
+    profile_id: Id
+    to_profile_id: Id | None = None
+    calendar_id: Id | None = None
+    event_id: Id | None = None
+    by: Text | None = None
+    withdraw: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if self.withdraw == (self.to_profile_id is not None):
+            raise PydanticCustomError("choice", "Either to_profile_id or withdraw must be given.", {})
+        if (self.calendar_id is None) != (self.event_id is None):
+            raise PydanticCustomError("event", "calendar_id and event_id must be given together.", {})
+        return self
+
+    @property
+    def event(self) -> tuple[str, str] | None:
+        """The one event that it is for."""
+        return (self.calendar_id, self.event_id) if self.calendar_id and self.event_id else None
+
+
 class ReceiveNotification(Payload):
     """``conferencing.receive_notification``: `body` is the raw request body, `signature` the header."""
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import Damaged, pack_event, stored_as
-from worker.ledger.records import AccessToken, Account, EventKey, Mailed, Memo, Stored, TrackedEvent
+from worker.ledger.records import AccessToken, Account, Choice, EventKey, Mailed, Memo, Stored, TrackedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,8 @@ class Change:
     memo: Memo | None = None
     profile_names: Mapping[str, str] | None = None
     mailed: Mailed | None = None
+    #: All that stand, if they change.
+    choices: Sequence[Choice] | None = None
     #: Cronofy refuses the account.
     lost: bool = False
     #: What is now known of the access token that the application gave, if that changes.

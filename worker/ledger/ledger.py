@@ -29,6 +29,7 @@ from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_
 from worker.ledger.packing import (
     fingerprint,
     pack_channel,
+    pack_choices,
     pack_event,
     pack_mailed,
     pack_memo,
@@ -282,6 +283,7 @@ class Ledger:
                     False if change.profile_names is None else pack_profile_names(change.profile_names)
                 ),
                 "mailed": pack_mailed(change.mailed) if change.mailed else False,
+                "choices": False if change.choices is None else pack_choices(change.choices),
                 "about": fingerprint(credentials) if change.lost or change.token else False,
                 "lost": change.lost,
                 "token": pack_token(change.token, credentials) if change.token else False,

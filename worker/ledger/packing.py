@@ -22,6 +22,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.records import (
     AccessToken,
     Account,
+    Choice,
     Episode,
     EventKey,
     LastRead,
@@ -181,6 +182,18 @@ def pack_mailed(mailed: Mailed) -> bytes:
     return bytes(msgpack.packb([mailed.sent, _pack_episodes(mailed.over)]))
 
 
+def pack_choices(choices: Iterable[Choice]) -> bytes:
+    """The ledger's value for what people chose for an account."""
+    return bytes(msgpack.packb([[d.profile_id, d.to_profile_id, d.at, d.by, d.event] for d in choices]))
+
+
+def _unpack_choices(value: bytes) -> tuple[Choice, ...]:
+    return tuple(
+        Choice(profile_id, to, at, by, tuple(event) if event else None)
+        for profile_id, to, at, by, event in msgpack.unpackb(value)
+    )
+
+
 def _pack_episodes(episodes: Mapping[str, Episode]) -> dict[str, Any]:
     return {pid: _packable(episode) for pid, episode in episodes.items()}
 
@@ -276,6 +289,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         memo=memo,
         profile_names=profile_names,
         mailed=mailed,
+        choices=part("choices", _unpack_choices, ()),
         last_notice_at=last_notice_at,
         channel=part("channel", _unpack_channel, None),
         channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),

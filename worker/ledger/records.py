@@ -153,12 +153,22 @@ class TrackedEvent:
         return self.last is not None and self.last["state"] == State.CLOSED
 
     @property
+    def lacked_calendar(self) -> bool:
+        """The last look found that its calendar was not connected, or only just."""
+        return self.last is not None and "calendar_id" in self.last["detail"]
+
+    @property
     def waits_for(self) -> str | None:
-        """The profile it waits for: the one that the last look blamed, or the one it asked for."""
+        """The profile it waits for: the one that the last look blamed, or the one it asked for.
+
+        None if it waits for a calendar that UserInfo does not list.
+        """
         if self.cause is Cause.CREDENTIALS_EXPIRED and self.last:
             blamed = self.last["detail"].get("profile_id")
             if isinstance(blamed, str):
                 return blamed
+            if self.lacked_calendar:
+                return None
         return self.profile_id if self.profile_id not in INDIRECT else None
 
     @property
@@ -184,6 +194,7 @@ class TrackedEvent:
             wrote=frozenset(pid for pid, write in self.writes.items() if write.accepted or write.refused),
             notice=notice,
             first_asked=self.first_asked,
+            lacked_calendar=self.lacked_calendar,
         )
 
     def diagnosed(
@@ -311,6 +322,18 @@ class Memo:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """A person's choice of what takes the place of a removed profile."""
+
+    profile_id: str
+    to_profile_id: str
+    at: int
+    by: str
+    #: (calendar_id, event_id) if it is for one event alone.
+    event: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationChannel:
     """An account's notification channel at Cronofy, as last found."""
 
@@ -360,6 +383,8 @@ class Account:
     #: profile_id -> the latest name of every conferencing profile ever listed with one. Personal data.
     profile_names: Mapping[str, str] = field(default_factory=dict, repr=False)
     mailed: Mailed = Mailed()
+    #: At most one about each profile, and one about each profile of each event.
+    choices: tuple[Choice, ...] = ()
     #: When a notification was last about one of its events.
     last_notice_at: datetime | None = None
     #: None if never checked.
@@ -372,6 +397,11 @@ class Account:
     token: AccessToken | None = None
     #: The parts of the stored account that could not be read and count as missing.
     unreadable: tuple[str, ...] = ()
+
+    def choice_about(self, event: TrackedEvent) -> Choice | None:
+        """What a person chose instead of the event's profile: for this event, or else for all."""
+        about = {c.event: c for c in self.choices if c.profile_id == event.profile_id}
+        return about.get((event.key.calendar_id, event.key.event_id)) or about.get(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class RelinkEmail:
     relink_url: str = field(repr=False)  #: a secret; `relink_links.refusal` allowed it
     meetings: tuple[Meeting, ...]
     reminder: int  #: 0 for the first email, n for the nth reminder
+    is_calendar: bool = False  #: the profile of a calendar, not of a conferencing service
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
     if not email.meetings:
         raise ValueError("a relink email needs at least one affected meeting")
     meetings = sorted(email.meetings, key=_soonest_first)
-    provider = wording.provider(email.provider_name)
+    provider = (wording.calendar if email.is_calendar else wording.provider)(email.provider_name)
     profile = wording.line(email.profile_name or "", 100)
     return _compose(
         "relink",
@@ -151,6 +152,7 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
         envelope,
         name=wording.line(email.name or "", 80),
         provider=provider,
+        service=f"your {provider}" if email.is_calendar else provider,
         # Many profiles are named after their service: "Your Zoom connection (Zoom)" is redundant.
         profile="" if profile.casefold() == provider.casefold() else profile,
         relink_url=email.relink_url,

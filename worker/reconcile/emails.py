@@ -8,6 +8,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from uuid import uuid4
 
+from worker.diagnosis.cause_table import TABLE
 from worker.ledger.leases import Mail
 from worker.ledger.records import Account, TrackedEvent
 from worker.mail.compose import (
@@ -63,6 +64,9 @@ class Emails:
 def escalation_of(event: TrackedEvent, reason: str, evidence: tuple[str, ...] = ()) -> Escalation:
     """The event's entry in the email to the operator."""
     event_uid = event.seen.get("event_uid")
+    perhaps = TABLE[event.cause].perhaps if event.cause else ""
+    if perhaps:
+        evidence = (*evidence, f"Possible reasons: {perhaps}.")
     return Escalation(
         meeting=meeting_of(event),
         cause=event.cause.value if event.cause else "",

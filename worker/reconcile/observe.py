@@ -113,6 +113,9 @@ def _take(
 
 def undecided(sighting: Seen | Missing, now: datetime) -> bool:
     """Whether the read alone leaves the event undecided, so UserInfo is needed."""
-    if isinstance(sighting, Missing) or sighting.deleted or sighting.cancelled or sighting.join_url:
+    if isinstance(sighting, Missing):
+        # Cronofy may show no events of a calendar that is not connected.
+        return True
+    if sighting.deleted or sighting.cancelled or sighting.join_url:
         return False
     return sighting.start is None or sighting.start.instant > now

@@ -53,8 +53,10 @@ def plan_reading(
     ask_userinfo = bool(memo.episodes)
     # A first look usually finds the conference; an event that was pending usually still is.
     likely = ask_userinfo or any(event.last is not None for event in due)
+    # Cronofy may show no events of a calendar that is not connected, so they are read a second time.
+    hidden = any(event.lacked_calendar for event in due)
     pages = sum(_pages(window, memo.last_read) for window in windows)
-    return ReadingPlan(windows, ask_userinfo=ask_userinfo, calls=pages + likely)
+    return ReadingPlan(windows, ask_userinfo=ask_userinfo, calls=pages + likely + hidden)
 
 
 def _waited_for(

@@ -38,7 +38,10 @@ MOST_EMAILS = 3
 OBSTACLES: Mapping[Obstacle, str] = {
     Obstacle.NO_ADDRESS: "The user must reconnect the profile, but we have no email address for them.",
     Obstacle.BAD_ADDRESS: "The user must reconnect the profile, but the email address on file is invalid.",
-    Obstacle.NO_LINK: "The user must reconnect the profile, but Cronofy gave no relink URL for it.",
+    Obstacle.NO_LINK: (
+        "The profile must be reconnected, but Cronofy gave no relink URL for it: the user may be unable to, "
+        "and an administrator may have to (Enterprise Connect, Teams, Meet)."
+    ),
     Obstacle.LINK_REFUSED: "The user must reconnect the profile, but its relink URL may not be emailed.",
 }
 
@@ -324,6 +327,7 @@ def _email(
         relink_url=profile.relink_url or "",
         meetings=tuple(event.meeting for event in upcoming),
         reminder=reminder,
+        is_calendar=profile.is_calendar,
     )
 
 

@@ -19,6 +19,7 @@ from worker.diagnosis.causes import diagnose
 from worker.diagnosis.fallback import is_room
 from worker.diagnosis.model import (
     Cause,
+    Chosen,
     Diagnosis,
     Missing,
     Observation,
@@ -33,7 +34,7 @@ from worker.diagnosis.schedule import next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
-from worker.ledger.records import Account, EventKey, Stored, TrackedEvent, Write, interval_of, to_ms
+from worker.ledger.records import Account, Choice, EventKey, Stored, TrackedEvent, Write, interval_of, to_ms
 from worker.mail.compose import Escalation, FallbackEmail
 from worker.reconcile.emails import escalation_of, meeting_of
 from worker.reconcile.failure import NOTIFIED_AFTER
@@ -56,6 +57,8 @@ class Judged:
     seen: Seen | None = None
     #: Cronofy's notifications about the event are known to reach us.
     notices_arrive: bool = False
+    #: What a person chose in place of its profile.
+    choice: Choice | None = None
 
     @property
     def key(self) -> EventKey:
@@ -103,10 +106,17 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.noticed(*unpack_notice(notice))
     if seen:
         event = event.saw(seen, now)
-    if event.waits_for in back:
+    if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
-    diagnosis = _diagnose(event, sighting, profiles, lease.account, now, policy)
-    return Judged(stored, event, diagnosis, seen, notices_arrive=_notices_arrive(lease.account, now))
+    choice = lease.account.choice_about(event)
+    diagnosis = _diagnose(event, sighting, profiles, lease.account, choice, now, policy)
+    return Judged(stored, event, diagnosis, seen, _notices_arrive(lease.account, now), choice)
+
+
+def _has_calendar_again(event: TrackedEvent, profiles: Profiles | None) -> bool:
+    """Whether its calendar was not connected at the last look, and is now; its profile may be another."""
+    waited = event.cause is Cause.CREDENTIALS_EXPIRED and event.lacked_calendar
+    return waited and profiles is not None and profiles.reaches(event.key.calendar_id)
 
 
 def is_news(judged: Judged) -> bool:
@@ -125,6 +135,7 @@ def _diagnose(
     sighting: Seen | Missing,
     profiles: Profiles | None,
     account: Account,
+    choice: Choice | None,
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
@@ -134,6 +145,8 @@ def _diagnose(
         provider_name = request.provider_name or account.memo.providers.get(request.profile_id)
         name = account.profile_names.get(request.profile_id)
         request = replace(request, provider_name=provider_name, profile_name=name)
+    if choice:
+        request = replace(request, chosen=Chosen(choice.to_profile_id, choice.by))
     return diagnose(request, Observation(sighting, profiles), now, policy)
 
 
@@ -181,8 +194,8 @@ class WriteResult:
 def written(
     writes: Mapping[str, Write], to_profile_id: str, write: Write, rung: Rung | None
 ) -> dict[str, Write]:
-    """The event's writes with this one: under what it sets and, for the last resort, under its rung too."""
-    return {**writes, to_profile_id: write, **({rung.value: write} if rung else {})}
+    """The event's writes with this one: under what it sets and, for the last resort, under its mark too."""
+    return {**writes, to_profile_id: write, **({rung.mark: write} if rung else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +290,7 @@ def conclude(
             return _verdict(diagnosis, EventChange(judged.before, after))
         draft.add_outcome(OutcomeType.REOPENED, {})
     if diagnosis.state is State.ASSIGNED:
-        _add_assigned(draft, event, policy)
+        _add_assigned(draft, event, policy, judged.choice)
     elif diagnosis.state is State.CLOSED:
         if not event.was_closed:
             draft.add_outcome(OutcomeType.CLOSED, {})
@@ -288,7 +301,7 @@ def conclude(
     elif diagnosis.remedy is Remedy.ESCALATE:
         draft.escalate_once(" ".join(diagnosis.evidence))
     if write:
-        _add_write(draft, write, judged.before.event, policy)
+        _add_write(draft, write, judged.before.event, policy, judged.choice)
     if relink:
         _add_relink(draft, relink)
     before = write.before if write else judged.before
@@ -304,19 +317,20 @@ def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation |
     return Verdict(diagnosis, change, escalation)
 
 
-def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy) -> None:
+def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
     """It has its link; if a write's answer was lost, the link shows that it worked (contract §6)."""
     diagnosis = draft.diagnosis
-    # Only the last one can be in effect. A rung that sets a profile is there under both names.
-    writes = [(pid, write) for pid, write in event.writes.items() if pid != Rung.ANY_CONNECTED]
+    # Only the last one can be in effect; a rung is there under its mark, too.
+    marks = {rung.mark: rung for rung in Rung}
+    writes = [(pid, write) for pid, write in event.writes.items() if pid not in marks]
     profile_id, write = max(writes, key=lambda each: each[1].at, default=("", None))
     if write is not None and not write.accepted and not write.refused:
-        rung = next((rung for rung in Rung if event.writes.get(rung.value) == write), None)
+        rung = next((rung for mark, rung in marks.items() if event.writes.get(mark) == write), None)
         if rung is Rung.EXPLICIT and not is_room(diagnosis.join_url, policy):
             # It did not arrive: the link came on its own.
             pass
         elif rung is None:
-            detail = {"from_profile_id": event.profile_id, "to_profile_id": profile_id}
+            detail = _reassignment(event.profile_id, profile_id, choice)
             draft.add_outcome(OutcomeType.REASSIGNED, detail, Cause.PROFILE_REMOVED)
         else:
             join_url = diagnosis.join_url if rung is Rung.EXPLICIT else None
@@ -353,7 +367,15 @@ def _add_fallback(
     draft.add_outcome(OutcomeType.FALLBACK, detail, cause)
 
 
-def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy: Policy) -> None:
+def _reassignment(before: str | None, to: str, choice: Choice | None) -> dict[str, Any]:
+    """The detail of the outcome `reassigned`."""
+    chosen_by = {"chosen_by": choice.by} if choice and choice.to_profile_id == to else {}
+    return {"from_profile_id": before, "to_profile_id": to, **chosen_by}
+
+
+def _add_write(
+    draft: _Draft, result: WriteResult, before: TrackedEvent, policy: Policy, choice: Choice | None
+) -> None:
     """Add the result of the Update Event that sets another profile."""
     to, now, after = result.to_profile_id, draft.now, draft.after
     what = f"Setting the {'profile' if result.rung is None else 'last resort'} {to}"
@@ -381,8 +403,7 @@ def _add_write(draft: _Draft, result: WriteResult, before: TrackedEvent, policy:
             provider_name, cause = result.provider_name, draft.diagnosis.cause
             _add_fallback(draft, result.rung, after.profile_id, to, result.join_url, provider_name, cause)
         else:
-            detail = {"from_profile_id": after.profile_id, "to_profile_id": to}
-            draft.add_outcome(OutcomeType.REASSIGNED, detail)
+            draft.add_outcome(OutcomeType.REASSIGNED, _reassignment(after.profile_id, to, choice))
     elif result.end is WriteEnd.REFUSED:
         # The next look finds no profile left to try: by then that is old news.
         notified = (*after.notified, mark_of(draft.diagnosis))

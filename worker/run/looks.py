@@ -127,7 +127,7 @@ def guarded_look(
 
 def look_at_account(services: Services, sub: str) -> BatchResult:
     """Look at the due events of one account, once nobody else holds it."""
-    lease = _acquire(services, sub)
+    lease = acquire(services, sub)
     if lease is None:
         return BatchResult(0)
     put_off = guarded_look(services, lease, urgent=True).put_off
@@ -182,7 +182,7 @@ def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
     def recorded(note: str) -> Explained:
         return Explained(with_note(recorded_answer(sub, event, False), note))
 
-    lease = _acquire(services, sub)
+    lease = acquire(services, sub)
     if lease is None:
         return recorded("Another look at this account is in progress.")
     try:
@@ -214,7 +214,7 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
     pending = [key for key in keys if ledger.find_pending(sub, key)]
     note = None
     if pending and not ledger.account(sub).lost:
-        lease = _acquire(services, sub)
+        lease = acquire(services, sub)
         if lease is None:
             for key in pending:
                 ledger.nudge(sub, key)
@@ -231,7 +231,7 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
     return [with_note(answer, note) for answer in answers] if note else answers
 
 
-def _acquire(services: Services, sub: str) -> Lease | None:
+def acquire(services: Services, sub: str) -> Lease | None:
     """Lease this account, waiting for its holder as long as the task's time limit allows."""
     settings = services.settings
     spare = settings.task_time_limit - settings.look_timeout - timedelta(seconds=2)

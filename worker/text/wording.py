@@ -101,6 +101,11 @@ def provider(name: str | None) -> str:
     return _PROVIDERS.get(name or "") or line(name or "", 60) or "conferencing"
 
 
+def calendar(name: str | None) -> str:
+    """Return what people call a calendar of Cronofy's provider `name`: `Google calendar`."""
+    return f"{provider(name)} calendar" if line(name or "") else "calendar"
+
+
 def instant(start: datetime | date, tzid: str | None) -> datetime:
     """Return when a meeting starts; an all-day one at midnight in its zone (contract §2, `event_in_past`)."""
     if isinstance(start, datetime):

@@ -9,7 +9,7 @@
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
 --   token      what is now known of the access token in them, if that changes
---   memo, profile_names, mailed   of the account, if they change
+--   memo, profile_names, mailed, choices   of the account, if they change
 --   check_channel  true to check its notification channel next
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
 --   mails      { id, encrypted message }...; cancel: ids of mails not to send any more
@@ -41,6 +41,7 @@ if change.token then
   redis.call('HSET', account, 'token', change.token)
 end
 if change.memo then redis.call('HSET', account, 'memo', change.memo) end
+if change.choices then redis.call('HSET', account, 'choices', change.choices) end
 if change.profile_names then redis.call('HSET', account, 'profile_names', change.profile_names) end
 if change.mailed then redis.call('HSET', account, 'mailed', change.mailed) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end

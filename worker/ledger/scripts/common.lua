@@ -12,17 +12,18 @@
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), profile_names (packed: by conferencing profile, also of those
 --                              that are gone), mailed (packed: the relink emails of the last days, with the
---                              episodes that ended), last_notice (when a notification was last about one of its events),
+--                              episodes that ended), choices (packed: what people chose in place of removed
+--                              profiles), last_notice (when a notification was last about one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
 --                              the channel was last known to be as recorded), channel_due (when to check it;
 --                              absent if that happens only with the events), token (of an account whose
 --                              application gives its access tokens: SHA-1 of the credentials, when it
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
 --                              erasure (the channel over which its erasure was requested and reported).
---                              Written by connect; memo, profile_names, mailed, standing and token by commit;
---                              credentials also by a token refresh; last_notice by nudge; the channel fields by
---                              channel, check_channel and commit, and by notification when one came over it.
---                              Until forgotten.
+--                              Written by connect; memo, profile_names, mailed, choices, standing and token by
+--                              commit; credentials also by a token refresh; last_notice by nudge; the channel
+--                              fields by channel, check_channel and commit, and by notification when one came
+--                              over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track, reopen and commit;
 --                              nudge only brings the next look forward.

@@ -1,0 +1,124 @@
+"""The command with which a person decides what takes the place of a removed profile."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from config.logging import configure_logging
+from config.terminal import shown
+from worker.bootstrap import bootstrap
+from worker.commands.output import json_text, say
+from worker.commands.setup import settings_of_command
+from worker.intake.payloads import ChooseProfile
+from worker.run.choices import Options, Refused, choose_profile, options
+
+#: How many of the events are shown.
+SHOWN = 10
+
+
+@click.command(short_help="Decide what takes the place of a removed profile.")
+@click.argument("sub")
+@click.argument("profile")
+@click.option("--to", "to", help="The profile to set instead, or integrated, or default.")
+@click.option("--event", nargs=2, metavar="CALENDAR EVENT", help="Only for this event; without it, for all.")
+@click.option("--by", help="Who decided, for the history; by default your login.")
+@click.option("--withdraw", is_flag=True, help="Take an earlier choice back; what was already set stays.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def choose(
+    sub: str,
+    profile: str,
+    to: str | None,
+    event: tuple[str, str] | None,
+    by: str | None,
+    withdraw: bool,
+    as_json: bool,
+) -> None:
+    """Decide which profile takes the place of PROFILE, which was removed from the account SUB.
+
+    All events that wait for it are set at once, and later ones follow. Without --to, shows what is possible.
+    """
+    if withdraw and to:
+        raise click.UsageError("Give --to or --withdraw, not both.")
+    settings = settings_of_command()
+    configure_logging(settings.model_copy(update={"log_level": "warning"}))
+    with closing(bootstrap(settings)) as services:
+        if not to and not withdraw:
+            try:
+                found = options(services, sub, profile)
+            except Refused as refused:
+                say(refused.reason, err=True)
+                sys.exit(1)
+            _show_options(found, sub, profile, as_json=as_json)
+            return
+        calendar_id, event_id = event or (None, None)
+        result = choose_profile(
+            services,
+            ChooseProfile(
+                sub=sub,
+                profile_id=profile,
+                to_profile_id=to,
+                calendar_id=calendar_id,
+                event_id=event_id,
+                by=by or getpass.getuser(),
+                withdraw=withdraw,
+            ),
+        )
+    if as_json:
+        click.echo(json_text(result, indent=2))
+    else:
+        _tell(result, withdraw=withdraw)
+    if not (result["chosen"] or (withdraw and result["reason"] is None)):
+        sys.exit(1)
+
+
+def _tell(result: dict[str, Any], *, withdraw: bool) -> None:
+    diagnoses = result["diagnoses"]
+    events = f"{len(diagnoses):,} event{'' if len(diagnoses) == 1 else 's'}"
+    if result["chosen"]:
+        say(f"Chosen, and looked at {events} at once; later ones follow.")
+        if result["reason"]:
+            say(f"They are due, but could not be looked at now: {result['reason']}")
+        for diagnosis in diagnoses[:SHOWN]:
+            say(f"  {diagnosis['event_id']}: {' '.join(diagnosis['evidence'])}")
+        if len(diagnoses) > SHOWN:
+            say(f"  and {len(diagnoses) - SHOWN:,} more")
+    elif withdraw and result["reason"] is None:
+        say(f"Withdrawn. {events} wait for a choice again.")
+    else:
+        say(result["reason"], err=True)
+        if result["possible"]:
+            _show_possible(result["possible"])
+
+
+def _show_options(found: Options, sub: str, profile: str, *, as_json: bool) -> None:
+    if as_json:
+        events = [{"calendar_id": e.key.calendar_id, "event_id": e.key.event_id} for e in found.events]
+        click.echo(json_text({"possible": found.possible, "events": events}, indent=2))
+        return
+    count = len(found.events)
+    say(f"{count:,} event{' waits' if count == 1 else 's wait'} for {profile}, which was removed.")
+    for event in sorted(found.events, key=lambda each: str(each.starts_at))[:SHOWN]:
+        start = event.start
+        say(f"  {start.local:%Y-%m-%d %H:%M}  {event.summary}" if start else f"  {event.summary}")
+    if count > SHOWN:
+        say(f"  and {count - SHOWN:,} more")
+    say("Possible instead:")
+    _show_possible(found.possible)
+    say(f"Decide with: reconciler choose {sub} {profile} --to ...")
+
+
+def _show_possible(possible: Sequence[dict[str, Any]]) -> None:
+    table = Table("--to", "provider", "name", box=None, pad_edge=False)
+    for each in possible:
+        cells = (each["to_profile_id"], each["provider_name"] or "", each["profile_name"] or "")
+        table.add_row(*(Text(shown(cell)) for cell in cells))
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""What a real account says to what the reference marks as unknown."""

@@ -1,0 +1,123 @@
+"""What a probe concludes of one question, and what it concludes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.probe.asking import Reply
+
+#: The answer to a question that the replies do not settle.
+OPEN = "open"
+
+
+class Unsettled(Exception):
+    """The replies do not settle the question; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The replies that a run collected, by the name of the call."""
+
+    replies: Mapping[str, Reply]
+    #: What the run itself chose: the calendar, the event, what the event was given.
+    calendar_id: str = ""
+    event_id: str = ""
+    profile_id: str = ""
+    written: Mapping[str, Any] | None = None
+
+    def reply(self, name: str) -> Reply:
+        """The reply to a call; Unsettled if it was not made, or failed."""
+        reply = self.replies.get(name)
+        if reply is None:
+            raise Unsettled("Not asked.")
+        if reply.failed:
+            raise Unsettled(reply.failed)
+        return reply
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The JSON object of a 200; Unsettled otherwise."""
+        reply = self.reply(name)
+        if reply.status != 200 or not isinstance(reply.body, dict):
+            raise Unsettled(f"Answered with {reply.status}, not with a JSON object.")
+        return reply.body
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The events of a page of Read Events; Unsettled if it is none."""
+        events = self.json(name).get("events")
+        if not isinstance(events, list):
+            raise Unsettled("The answer has no list of events.")
+        return [event for event in events if isinstance(event, dict)]
+
+    def own(self, name: str) -> dict[str, Any]:
+        """The probe's own event as a read shows it; Unsettled if it does not."""
+        found = self.find_own(name)
+        if found is None:
+            raise Unsettled("No read showed the event as written in the time given.")
+        return found
+
+    def find_own(self, name: str) -> dict[str, Any] | None:
+        """The same; None if the read does not show it."""
+        mine = [event for event in self.events(name) if event.get("event_id") == self.event_id]
+        return mine[-1] if mine else None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing that the reference does not know."""
+
+    name: str
+    #: The section of docs/cronofy-api.md.
+    section: str
+    asks: str
+    #: What the program assumes meanwhile.
+    assumed: str
+    #: The word and the evidence, from the replies; pure; raises Unsettled.
+    judge: Callable[[Record], tuple[str, str]]
+    #: The words that the assumption allows for; None if any.
+    holds: frozenset[str] | None = None
+    #: It needs the probe's own event.
+    needs_event: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One question with its answer."""
+
+    question: Question
+    word: str
+    evidence: str
+
+    @property
+    def as_assumed(self) -> bool | None:
+        """Whether the program's assumption allows for the answer; None while it is open."""
+        if self.word == OPEN:
+            return None
+        return self.question.holds is None or self.word in self.question.holds
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The finding as in the contract (§6)."""
+        return {
+            "name": self.question.name,
+            "section": self.question.section,
+            "question": self.question.asks,
+            "answer": self.word,
+            "assumed": self.question.assumed,
+            "as_assumed": self.as_assumed,
+            "evidence": self.evidence,
+        }
+
+
+def judge(questions: Iterable[Question], record: Record) -> list[Finding]:
+    """The answers to these questions."""
+    return [_judged(question, record) for question in questions]
+
+
+def _judged(question: Question, record: Record) -> Finding:
+    try:
+        word, evidence = question.judge(record)
+    except Unsettled as why:
+        word, evidence = OPEN, str(why)
+    return Finding(question, word, evidence)

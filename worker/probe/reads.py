@@ -1,0 +1,592 @@
+"""The calls that change nothing, and what their answers say.
+
+Evidence is counts, statuses, and names of fields: nothing that a person wrote, no id of anybody's event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from worker.cronofy.client import PLAIN
+from worker.cronofy.http import describe_errors
+from worker.probe.asking import Asking, Reply, ask, ask_as_nobody
+from worker.probe.finding import Question, Record, Unsettled
+from worker.text.amounts import amount
+
+UTC_ZONE = ("tzid", "Etc/UTC")
+OWN = [UTC_ZONE, ("only_managed", "true"), ("include_managed", "true")]
+LOCALIZED = ("localized_times", "true")
+#: Before the name of a read that is narrowed to the probe's own event.
+OWN_EVENT = "own event, "
+#: Ids that nothing has.
+NO_CALENDAR = "cal_conferencing_reconciler_probe_has_none"
+NO_PAGE = "conferencing-reconciler-probe-has-no-such-page"
+#: As many pages are followed to see the last one.
+MOST_PAGES = 10
+
+
+def ask_reads(asking: Asking, today: date) -> dict[str, Reply]:
+    """Everything that needs no calendar."""
+    replies: dict[str, Reply] = {}
+
+    def read(name: str, *params: tuple[str, str]) -> None:
+        replies[name] = ask(asking, "GET", "/v1/events", params)
+
+    read("events", UTC_ZONE)
+    read("localized", UTC_ZONE, LOCALIZED)
+    read("far", UTC_ZONE, ("from", _day(today, -90)), ("to", _day(today, 400)))
+    read("unknown calendar", UTC_ZONE, ("calendar_ids[]", NO_CALENDAR))
+    replies["unknown page"] = ask(asking, "GET", f"/v1/events/pages/{NO_PAGE}")
+    for name, params in flags(()).items():
+        read(name, *params)
+    replies["last page"] = _last_page(asking, replies["events"])
+    replies["nobody"] = ask_as_nobody(asking, "/v1/userinfo")
+    return replies
+
+
+def flags(narrowed: tuple[tuple[str, str], ...]) -> Mapping[str, list[tuple[str, str]]]:
+    """The three ways to read managed events, each by its name in the record."""
+    ways = {
+        "without flags": [UTC_ZONE],
+        "include_managed": [UTC_ZONE, ("include_managed", "true")],
+        "only_managed": [UTC_ZONE, ("only_managed", "true")],
+    }
+    return {name: [*params, *narrowed] for name, params in ways.items()}
+
+
+def _day(today: date, days: int) -> str:
+    return (today + timedelta(days=days)).isoformat()
+
+
+def _last_page(asking: Asking, reply: Reply) -> Reply:
+    for _ in range(MOST_PAGES):
+        url = _next(reply)
+        if not url:
+            break
+        reply = ask(asking, "GET", url)
+    return reply
+
+
+def _next(reply: Reply) -> str | None:
+    pages = reply.body.get("pages") if isinstance(reply.body, dict) else None
+    url = pages.get("next_page") if isinstance(pages, dict) else None
+    return url if isinstance(url, str) else None
+
+
+def ask_addresses(asking: Asking, calendar_id: str) -> dict[str, Reply]:
+    """How ids are written in addresses, by writes that lack all fields.
+
+    Such a write can make nothing, since it has no event id. Its status tells only whether the calendar was
+    found.
+    """
+    raw, encoded, unknown = (_path(each) for each in (as_it_is(calendar_id), coded(calendar_id), NO_CALENDAR))
+    replies = {
+        "unknown, alone": ask(asking, "POST", unknown, body={}),
+        "as it is, alone": ask(asking, "POST", raw, body={}),
+        "encoded, alone": ask(asking, "POST", encoded, body={}),
+    }
+    entries = [{"method": "POST", "relative_url": path, "data": {}} for path in (unknown, raw, encoded)]
+    replies["batch"] = ask(asking, "POST", "/v1/batch", body={"batch": entries}, cost=len(entries))
+    return replies
+
+
+def _path(written: str) -> str:
+    return f"/v1/calendars/{written}/events"
+
+
+def as_it_is(calendar_id: str) -> str:
+    """The id as the worker writes it in an address."""
+    return quote(calendar_id, safe=PLAIN)
+
+
+def coded(calendar_id: str) -> str:
+    """The id with one character encoded: an ``@`` if it has one, otherwise its last."""
+    mark = "@" if "@" in calendar_id else calendar_id[-1:]
+    head, _, tail = calendar_id.rpartition(mark)
+    code = "".join(f"%{byte:02X}" for byte in mark.encode())
+    return as_it_is(head) + code + as_it_is(tail)
+
+
+# UserInfo.
+
+
+def data_of(record: Record) -> dict[str, Any]:
+    """``cronofy.data`` of UserInfo."""
+    data = record.json("userinfo").get("cronofy.data")
+    return data if isinstance(data, dict) else {}
+
+
+def entries_of(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; none if it is no list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def calendars_of(record: Record) -> list[dict[str, Any]]:
+    """All calendars that UserInfo lists."""
+    profiles = entries_of(data_of(record).get("profiles"))
+    return [each for profile in profiles for each in entries_of(profile.get("profile_calendars"))]
+
+
+def _conferencing_profiles(record: Record) -> tuple[str, str]:
+    data = data_of(record)
+    listed = data.get("conferencing_profiles")
+    if listed is None:
+        return "absent", f"Fields of cronofy.data: {names(data)}."
+    profiles = entries_of(listed)
+    sound = all(
+        isinstance(each.get("profile_id"), str) and isinstance(each.get("profile_connected"), bool)
+        for each in profiles
+    )
+    kinds = Counter(text(each.get("provider_name")) for each in profiles)
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "an empty list"
+    fields = names({name: 1 for each in profiles for name in each})
+    return ("listed" if sound else "odd"), f"{found}; fields: {fields or 'none'}."
+
+
+def _integrated(record: Record) -> tuple[str, str]:
+    calendars = calendars_of(record)
+    if not calendars:
+        raise Unsettled("UserInfo lists no calendar.")
+    said = [each.get("calendar_integrated_conferencing_available") for each in calendars]
+    told = [value for value in said if isinstance(value, bool)]
+    word = "all" if len(told) == len(said) else "some" if told else "none"
+    return word, f"{amount(len(calendars), 'calendar')}: {told.count(True)} true, {told.count(False)} false."
+
+
+def _relink(record: Record) -> tuple[str, str]:
+    data = data_of(record)
+    profiles = entries_of(data.get("profiles")) + entries_of(data.get("conferencing_profiles"))
+    lapsed = [each for each in profiles if each.get("profile_connected") is False]
+    if not lapsed:
+        raise Unsettled("No profile is disconnected: let one lapse, and ask again.")
+    places = set()
+    for each in lapsed:
+        try:
+            parts = urlsplit(str(each.get("profile_relink_url") or ""))
+            places.add((parts.scheme, parts.hostname or ""))
+        except ValueError:
+            places.add(("", ""))
+    if ("", "") in places:
+        return "missing", f"Of {amount(len(lapsed), 'disconnected profile')}, not each has one."
+    ours = all(
+        scheme == "https" and (host == "cronofy.com" or host.endswith(".cronofy.com"))
+        for scheme, host in places
+    )
+    shown = ", ".join(sorted(f"{scheme}://{host}" for scheme, host in places))
+    return ("cronofy" if ours else "elsewhere"), f"They begin with {text(shown)}."
+
+
+def _email(record: Record) -> tuple[str, str]:
+    info = record.json("userinfo")
+    given = isinstance(info.get("email"), str) and "@" in info["email"]
+    return ("yes" if given else "no"), f"Fields: {names(info)}."
+
+
+# Read Events.
+
+
+def _all_day(record: Record) -> tuple[str, str]:
+    starts = [event.get("start") for event in record.events("events")]
+    days = [each for each in starts if _is_date(each)]
+    if not days:
+        raise Unsettled(f"None of {amount(len(starts), 'event')} on the first page begins with a date.")
+    return "date", f"{amount(len(days), 'start')} of {len(starts)} on the first page."
+
+
+def _times(record: Record) -> tuple[str, str]:
+    times = [each for each in _starts(record, "events", "plain times") if not _is_date(each)]
+    if not times:
+        raise Unsettled("The reads have no event with a time.")
+    if not all(isinstance(each, str) for each in times):
+        return "other", "Not all are strings."
+    utc = sum(each.endswith("Z") for each in times)
+    word = "utc" if utc == len(times) else "local" if not utc else "mixed"
+    return word, f"{utc} of {amount(len(times), 'start')} end in Z."
+
+
+def _localized(record: Record) -> tuple[str, str]:
+    timed = [each for each in _starts(record, "localized", "pending") if not _is_date(each)]
+    if not timed:
+        raise Unsettled("The reads have no event with a time.")
+    objects = [each for each in timed if isinstance(each, dict) and "time" in each and "tzid" in each]
+    word = "objects" if len(objects) == len(timed) else "some" if objects else "strings"
+    zones = {str(each["tzid"]) for each in objects}
+    what = f"{len(objects)} of {amount(len(timed), 'start')} have time and tzid"
+    return word, f"{what}, in {amount(len(zones), 'zone')}."
+
+
+def _starts(record: Record, name: str, own: str) -> list[Any]:
+    """The starts in a read, and in one of the probe's own event."""
+    events = record.events(name) + (record.events(own) if own in record.replies else [])
+    return [event.get("start") for event in events]
+
+
+def _is_date(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 10
+
+
+def _series(record: Record) -> tuple[str, str]:
+    events = record.events("include_managed")
+    recurring = [event for event in events if event.get("recurring") is True]
+    if len(recurring) < 2:
+        raise Unsettled("The first page has not two occurrences of a recurring event.")
+    ids = Counter(
+        (str(e.get("calendar_id")), str(e.get("event_id") or e.get("event_uid"))) for e in recurring
+    )
+    shared = sum(count > 1 for count in ids.values())
+    fields = sum("series_identifier" in event for event in recurring)
+    what = f"{len(recurring)} occurrences, {len(ids)} ids; {fields} have series_identifier."
+    return ("shared" if shared else "distinct"), what
+
+
+def _last(record: Record) -> tuple[str, str]:
+    pages = record.json("last page").get("pages")
+    if not isinstance(pages, dict):
+        return "no pages", "The answer has no object named pages."
+    if pages.get("next_page"):
+        raise Unsettled(f"The last page is beyond the first {MOST_PAGES + 1}.")
+    word = "null" if "next_page" in pages else "absent"
+    return word, f"Fields of pages: {names(pages)}; total {text(pages.get('total'))}."
+
+
+def _page_size(record: Record) -> tuple[str, str]:
+    if _next(record.reply("events")) is None:
+        raise Unsettled("All events fit on one page: ask for an account with more.")
+    size = len(record.events("events"))
+    return str(size), f"The first page of {text(record.json('events')['pages'].get('total'))}."
+
+
+def _order(record: Record) -> tuple[str, str]:
+    starts = [event.get("start") for event in record.events("events")]
+    plain = [each for each in starts if isinstance(each, str)]
+    if len(set(plain)) < 3:
+        raise Unsettled("The first page has too few events to tell.")
+    return ("by start" if plain == sorted(plain) else "other"), f"{amount(len(plain), 'event')}."
+
+
+def _far(record: Record) -> tuple[str, str]:
+    reply = record.reply("far")
+    return str(reply.status), f"from 90 days ago to 400 days ahead; {faults(reply)}"
+
+
+def _unknown_calendar(record: Record) -> tuple[str, str]:
+    reply = record.reply("unknown calendar")
+    return str(reply.status), faults(reply)
+
+
+def _unknown_page(record: Record) -> tuple[str, str]:
+    reply = record.reply("unknown page")
+    return str(reply.status), faults(reply)
+
+
+def _only_managed(record: Record) -> tuple[str, str]:
+    (ours, others), (plain, _) = _counts(record, "only_managed"), _counts(record, "without flags")
+    if others:
+        return "no", f"{amount(others, 'event')} of {ours + others} without an event_id."
+    if not ours:
+        raise Unsettled("The reads have no event of the application.")
+    what = f"{ours} with an event_id and none without; {plain} with one if no flag is given."
+    return ("shown anyway" if plain else "yes"), what
+
+
+def _include_managed(record: Record) -> tuple[str, str]:
+    ours, others = _counts(record, "include_managed")
+    if ours:
+        return "yes", f"{ours} with an event_id, {others} without."
+    if _counts(record, "only_managed")[0]:
+        return "no", "only_managed shows events of the application, include_managed none."
+    raise Unsettled("The reads have no event of the application.")
+
+
+def _counts(record: Record, name: str) -> tuple[int, int]:
+    """How many events have an event_id and how many have none, here and around the probe's own event."""
+    events = record.events(name)
+    if OWN_EVENT + name in record.replies:
+        events = events + record.events(OWN_EVENT + name)
+    return _split(events)
+
+
+def _split(events: list[dict[str, Any]]) -> tuple[int, int]:
+    ours = sum(event.get("event_id") is not None for event in events)
+    return ours, len(events) - ours
+
+
+# Addresses, the batch, headers.
+
+
+def _unknown_write(record: Record) -> tuple[str, str]:
+    reply = record.reply("unknown, alone")
+    return str(reply.status), faults(reply)
+
+
+def _alone(name: str) -> Any:
+    def judge(record: Record) -> tuple[str, str]:
+        unknown, known = record.reply("unknown, alone"), record.reply(name)
+        return _found(record, unknown.status, known.status)
+
+    return judge
+
+
+def _batched(place: int) -> Any:
+    def judge(record: Record) -> tuple[str, str]:
+        statuses = _statuses(record.reply("batch"))
+        return _found(record, statuses[0], statuses[place])
+
+    return judge
+
+
+def _found(record: Record, unknown: int, known: int) -> tuple[str, str]:
+    mark = "@" if "@" in record.calendar_id else "no @, so another character was encoded"
+    what = f"A write without fields: {known}; to an unknown calendar: {unknown}; the id has {mark}."
+    if unknown in (404, 410):
+        return ("found" if known not in (404, 410) else "not found"), what
+    raise Unsettled(f"An unknown calendar is not told apart. {what}")
+
+
+def _statuses(reply: Reply) -> list[int]:
+    entries = reply.body.get("batch") if isinstance(reply.body, dict) else None
+    found = [entry.get("status") for entry in entries_of(entries)]
+    statuses = [each for each in found if isinstance(each, int)]
+    if len(statuses) != len(found) or len(found) != 3:
+        raise Unsettled(f"The batch was answered {reply.status}, without a status for each entry.")
+    return statuses
+
+
+def _batch_status(record: Record) -> tuple[str, str]:
+    reply = record.reply("batch")
+    return str(reply.status), f"Entries: {', '.join(map(str, _statuses(reply)))}."
+
+
+def _rate_headers(record: Record) -> tuple[str, str]:
+    found = {
+        name
+        for reply in record.replies.values()
+        for name in reply.headers
+        if "ratelimit" in name or "rate-limit" in name or name == "retry-after"
+    }
+    answers = sum(bool(reply.headers) for reply in record.replies.values())
+    if not answers:
+        raise Unsettled("No answer came.")
+    what = f"{amount(answers, 'answer')}: {text(', '.join(sorted(found))) or 'none'}."
+    return ("yes" if found else "no"), what
+
+
+def _www_authenticate(record: Record) -> tuple[str, str]:
+    reply = record.reply("nobody")
+    if reply.status != 401:
+        return str(reply.status), "Answered so to a token that nobody has."
+    value = reply.headers.get("www-authenticate")
+    if value is None:
+        return "none", "The 401 has no such header."
+    word = "with error" if "error=" in value else "without error"
+    return word, f"It begins with {text(value.split(' ')[0])}."
+
+
+# Words.
+
+
+def names(found: Mapping[str, Any]) -> str:
+    """The names of an object's fields, so many as fit."""
+    shown = sorted(str(name)[:40] for name in found)
+    return ", ".join(shown[:20]) + (" and more" if len(shown) > 20 else "")
+
+
+def text(value: Any) -> str:
+    """Something from an answer, cut short."""
+    return str(value)[:80]
+
+
+def faults(reply: Reply) -> str:
+    """The keys of a 422; else how many events there are, or that there is no reason."""
+    errors = reply.body.get("errors") if isinstance(reply.body, dict) else None
+    said = describe_errors(errors)
+    if said:
+        return f"{said}."
+    events = reply.body.get("events") if isinstance(reply.body, dict) else None
+    return f"{amount(len(events), 'event')}." if isinstance(events, list) else "no reason in the answer."
+
+
+def _holds(*words: str) -> frozenset[str]:
+    return frozenset(words)
+
+
+READS: tuple[Question, ...] = (
+    Question(
+        "userinfo.conferencing_profiles",
+        "§5",
+        "Does UserInfo list conferencing_profiles, each with an id and whether it is connected?",
+        "Listed; absent says nothing of a removed profile.",
+        _conferencing_profiles,
+        _holds("listed", "absent"),
+    ),
+    Question(
+        "userinfo.integrated",
+        "§5",
+        "Do calendars say calendar_integrated_conferencing_available?",
+        "Where it is missing, nothing is concluded.",
+        _integrated,
+    ),
+    Question(
+        "userinfo.relink",
+        "§5",
+        "Where do the relink URLs of disconnected profiles lead?",
+        "https at cronofy.com; others are escalated and not mailed.",
+        _relink,
+        _holds("cronofy"),
+    ),
+    Question(
+        "userinfo.email",
+        "§5",
+        "Does UserInfo give the user's email address?",
+        "If not, relink emails go to the address that connect_account gave.",
+        _email,
+    ),
+    Question(
+        "events.all_day",
+        "§2",
+        "How is the start of an all-day event shown?",
+        "As a date.",
+        _all_day,
+        _holds("date"),
+    ),
+    Question(
+        "events.times",
+        "§2",
+        "Are times in UTC without localized_times?",
+        "Read either way.",
+        _times,
+    ),
+    Question(
+        "events.localized",
+        "§2",
+        "Does localized_times give a time and its zone?",
+        "Read either way; without a zone, the event's own record says it.",
+        _localized,
+    ),
+    Question(
+        "events.series",
+        "§2",
+        "Do the occurrences of a series share their id?",
+        "A calendar and an event id name one event.",
+        _series,
+        _holds("distinct"),
+    ),
+    Question(
+        "events.last_page",
+        "§2",
+        "How does the last page say that it is the last?",
+        "next_page is absent or null.",
+        _last,
+        _holds("absent", "null"),
+    ),
+    Question("events.page_size", "§2", "How many events are on a page?", "Any number.", _page_size),
+    Question("events.order", "§2", "In which order do events come?", "Any.", _order),
+    Question(
+        "events.far_window",
+        "§2",
+        "What does a window beyond 42 days ago and 201 days ahead give?",
+        "Not asked for without only_managed.",
+        _far,
+    ),
+    Question(
+        "events.only_managed",
+        "§2",
+        "Does only_managed give the application's own events, and those alone?",
+        "Yes.",
+        _only_managed,
+        _holds("yes", "shown anyway"),
+    ),
+    Question(
+        "events.include_managed",
+        "§2",
+        "Does include_managed add the application's own events?",
+        "Yes; sent together with only_managed.",
+        _include_managed,
+    ),
+    Question(
+        "events.unknown_calendar",
+        "§2",
+        "What does a read narrowed to an unknown calendar give?",
+        "404, 410 or 422; then all calendars are read.",
+        _unknown_calendar,
+        _holds("404", "410", "422"),
+    ),
+    Question(
+        "events.unknown_page",
+        "§2",
+        "What does a page that does not exist give?",
+        "404, 410 or 422; then the next look begins at the first page.",
+        _unknown_page,
+        _holds("404", "410", "422"),
+    ),
+    Question(
+        "headers.rate",
+        "§8",
+        "Do answers tell the rate limit?",
+        "Not read; Retry-After is honoured with a 429.",
+        _rate_headers,
+    ),
+    Question(
+        "headers.www_authenticate",
+        "§7",
+        "What does a 401 say in WWW-Authenticate?",
+        "Not read; any 401 is answered with one refresh.",
+        _www_authenticate,
+        _holds("none", "with error", "without error"),
+    ),
+)
+
+#: These need a calendar that can be written.
+ADDRESSES: tuple[Question, ...] = (
+    Question(
+        "calendar.unknown",
+        "§4",
+        "What does a write to an unknown calendar give?",
+        "404 or 410.",
+        _unknown_write,
+        _holds("404", "410"),
+    ),
+    Question(
+        "ids.alone",
+        "§4",
+        "Is a calendar found whose id is in the address as it is?",
+        "Yes.",
+        _alone("as it is, alone"),
+        _holds("found"),
+    ),
+    Question(
+        "ids.encoded",
+        "§4",
+        "Is it found if a character is encoded, as %40 is for @?",
+        "Yes; sent so only where it has to be.",
+        _alone("encoded, alone"),
+        _holds("found"),
+    ),
+    Question(
+        "batch.status",
+        "§4",
+        "With which status is a batch answered?",
+        "Any 2xx.",
+        _batch_status,
+        _holds("200", "202", "207"),
+    ),
+    Question(
+        "batch.ids",
+        "§4",
+        "Does a batch find a calendar whose id is in relative_url as it is?",
+        "Yes; what a batch does not find is sent alone.",
+        _batched(1),
+        _holds("found"),
+    ),
+    Question(
+        "batch.encoded",
+        "§4",
+        "Does a batch find it if a character is encoded?",
+        "Unknown, so such an id never goes into a batch.",
+        _batched(2),
+    ),
+)

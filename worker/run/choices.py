@@ -1,0 +1,197 @@
+"""A person's choice of what takes the place of a removed profile (contract §1, ``choose_profile``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from worker.bootstrap import Services
+from worker.cronofy.errors import CronofyError
+from worker.diagnosis.model import Profile, Profiles
+from worker.diagnosis.replacement import possible_choices
+from worker.intake.payloads import ChooseProfile
+from worker.ledger.leases import Change, EventChange, Lease
+from worker.ledger.ledger import Ledger
+from worker.ledger.records import Choice, EventKey, Stored, TrackedEvent, to_ms
+from worker.reconcile.answer import recorded_answer
+from worker.run.looks import acquire, guarded_look
+
+#: Who decided, if the caller does not say.
+SOMEONE = "a person"
+BUSY = "Another look at this account is in progress. Nothing was chosen; please send it again."
+
+log = structlog.get_logger()
+
+
+class Refused(Exception):
+    """The choice cannot stand; the argument says why, and what could be chosen follows."""
+
+    def __init__(self, reason: str, possible: Sequence[str] = (), profiles: Profiles | None = None) -> None:
+        """`profiles` name what is possible."""
+        super().__init__(reason)
+        self.reason = reason
+        self.possible = [_named(each, profiles) for each in possible]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person can choose for a removed profile now, and for which events."""
+
+    events: tuple[TrackedEvent, ...]
+    possible: tuple[dict[str, Any], ...]
+
+
+def options(services: Services, sub: str, profile_id: str) -> Options:
+    """What may be chosen in place of this profile; asks Cronofy. Raises Refused if there is no choice."""
+    lease = _leased(services, sub)
+    try:
+        profiles = _profiles(services, lease)
+        _check_is_removed(profile_id, profiles)
+        possible = tuple(_named(each, profiles) for each in possible_choices(profiles))
+        return Options(tuple(s.event for s in _affected(lease, profile_id, None)), possible)
+    finally:
+        services.ledger.release(lease)
+
+
+def choose_profile(services: Services, wanted: ChooseProfile) -> dict[str, Any]:
+    """Keep the choice, and look at the events that it is for; returns the task's result."""
+    try:
+        if wanted.to_profile_id is None:
+            return _withdraw(services, wanted)
+        lease = _leased(services, wanted.sub)
+        return _choose(services, lease, wanted, wanted.to_profile_id)
+    except Refused as refused:
+        log.info("choice.refused", sub=wanted.sub, profile_id=wanted.profile_id, reason=refused.reason)
+        return {"chosen": False, "reason": refused.reason, "possible": refused.possible, "diagnoses": []}
+
+
+def _choose(services: Services, lease: Lease, wanted: ChooseProfile, to: str) -> dict[str, Any]:
+    kept = False
+    try:
+        profiles = _profiles(services, lease)
+        _check_is_removed(wanted.profile_id, profiles)
+        possible = possible_choices(profiles, wanted.calendar_id)
+        if to not in possible:
+            raise Refused(_why_not(to, profiles), possible, profiles)
+        choice = Choice(wanted.profile_id, to, to_ms(lease.now), wanted.by or SOMEONE, wanted.event)
+        lease = _keep(services.ledger, lease, wanted, choice)
+        kept = True
+    finally:
+        if not kept:
+            with suppress(Exception):
+                services.ledger.release(lease)
+    log.info("profile.chosen", sub=lease.sub, profile_id=wanted.profile_id, to_profile_id=to)
+    keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
+    result = guarded_look(services, lease, keys, urgent=True)
+    if result.put_off:
+        for key in keys:
+            services.ledger.nudge(lease.sub, key)
+    return {
+        "chosen": True,
+        "reason": result.failure,
+        "possible": [],
+        "diagnoses": _answers(services, lease.sub, keys),
+    }
+
+
+def _withdraw(services: Services, wanted: ChooseProfile) -> dict[str, Any]:
+    """Forget a choice; what was already set stays."""
+    lease = _leased(services, wanted.sub)
+    try:
+        if not any(_is_about(choice, wanted) for choice in lease.account.choices):
+            raise Refused("There is no such choice to withdraw.")
+        lease = _keep(services.ledger, lease, wanted, None)
+    finally:
+        services.ledger.release(lease)
+    keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
+    for key in keys:
+        services.ledger.nudge(lease.sub, key)
+    log.info("choice.withdrawn", sub=lease.sub, profile_id=wanted.profile_id)
+    return {"chosen": False, "reason": None, "possible": [], "diagnoses": _answers(services, lease.sub, keys)}
+
+
+def _keep(ledger: Ledger, lease: Lease, wanted: ChooseProfile, choice: Choice | None) -> Lease:
+    """Write the choice, or that it is withdrawn, and note it in the events' history; the lease goes on."""
+    others = tuple(c for c in lease.account.choices if not _is_about(c, wanted))
+    choices = (*others, choice) if choice else others
+    said = f"{choice.to_profile_id}, by {choice.by}" if choice else f"by {wanted.by or SOMEONE}"
+    changes = [
+        # A choice that cannot be carried out is told again.
+        EventChange(
+            stored,
+            replace(
+                stored.event.noted(lease.now, "chosen" if choice else "choice_withdrawn", said), notified=()
+            ),
+        )
+        for stored in _affected(lease, wanted.profile_id, wanted.event)
+    ]
+    changed = ledger.commit(lease, Change(changes, choices=choices), done=False).changed
+    new = {change.after.key: change.stored for change in changes if change.after.key not in changed}
+    events = tuple(new.get(s.event.key, s) for s in lease.events if s.event.key not in changed)
+    return replace(lease, events=events, account=replace(lease.account, choices=choices))
+
+
+def _leased(services: Services, sub: str) -> Lease:
+    account = services.ledger.account(sub)
+    if account.credentials is None:
+        raise Refused("This account is not connected, so nothing can be chosen for it.")
+    if account.lost:
+        raise Refused("Cronofy refuses this account. Once it is connected again, a choice can be made.")
+    lease = acquire(services, sub)
+    if lease is None:
+        raise Refused(BUSY)
+    return lease
+
+
+def _profiles(services: Services, lease: Lease) -> Profiles:
+    """The account's profiles, as Cronofy lists them now."""
+    try:
+        with services.looker.cronofy.session(lease.account, urgent=True) as session:
+            return session.userinfo().profiles
+    except CronofyError as error:
+        raise Refused(f"Cronofy could not be asked: {error.reason} Nothing was chosen.") from None
+
+
+def _check_is_removed(profile_id: str, profiles: Profiles) -> None:
+    if profiles.conferencing_profile(profile_id):
+        raise Refused(f"The profile {profile_id} was not removed: Cronofy lists it.")
+
+
+def _why_not(to: str, profiles: Profiles) -> str:
+    if profiles.conferencing_profile(to):
+        return f"The profile {to} is disconnected."
+    if to == "integrated":
+        return "The calendar has no conferencing of its own."
+    return f"This account has no profile {to}."
+
+
+def _affected(lease: Lease, profile_id: str, event: tuple[str, str] | None) -> list[Stored]:
+    return [
+        stored
+        for stored in lease.events
+        if stored.event.profile_id == profile_id
+        and event in (None, (stored.event.key.calendar_id, stored.event.key.event_id))
+    ]
+
+
+def _is_about(choice: Choice, wanted: ChooseProfile) -> bool:
+    return (choice.profile_id, choice.event) == (wanted.profile_id, wanted.event)
+
+
+def _answers(services: Services, sub: str, keys: Sequence[EventKey]) -> list[dict[str, Any]]:
+    found = [stored for key in keys if (stored := services.ledger.find(sub, key))]
+    return [recorded_answer(sub, stored.event, False) for stored in found]
+
+
+def _named(to: str, profiles: Profiles | None) -> dict[str, Any]:
+    """A possible wanted, as in the task's result."""
+    profile: Profile | None = profiles.conferencing_profile(to) if profiles else None
+    return {
+        "to_profile_id": to,
+        "provider_name": profile.provider_name if profile else None,
+        "profile_name": profile.name if profile else None,
+    }
