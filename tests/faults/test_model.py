@@ -98,6 +98,13 @@ class Life(RuleBasedStateMachine):
     def move(self, sub: str, event: str, away: timedelta) -> None:
         self.callers.move(sub, event, away)
 
+    @rule(sub=SUBS, event=EVENTS, profile=PROFILES, minutes=st.integers(1, 20))
+    def nearly_late(self, sub: str, event: str, profile: str, minutes: int) -> None:
+        """An event gets no conference, and starts in a minute."""
+        self.callers.write_and_track(sub, event, timedelta(minutes=minutes + 1), profile)
+        self.callers.stick(sub, event)
+        self.simulation.work(timedelta(minutes=minutes))
+
     @rule(sub=SUBS, event=EVENTS, interaction=INTERACTIONS)
     def notify(self, sub: str, event: str, interaction: tuple[str, str | None]) -> None:
         """A notification arrives, true or not."""
