@@ -305,6 +305,16 @@ def test_a_sentence_says_what_is_set_and_why_now(
     )
 
 
+@pytest.mark.parametrize(("left", "said"), [(10 * MINUTE, True), (HOUR, False)], ids=["near", "far"])
+def test_what_may_not_be_written_gets_none_and_says_why_in_time(left: timedelta, said: bool) -> None:
+    """Whatever the cause, as for every write."""
+    observation = Observation(seen(at(NOW + left)), LAPSED, "It is one of a series.")
+    diagnosis = diagnose(request(age=HOUR), observation, NOW, ALL)
+
+    assert (diagnosis.remedy, diagnosis.last_resort) == (Remedy.RELINK_EMAIL, None)
+    assert ("It is one of a series." in diagnosis.evidence) is said
+
+
 def test_an_event_without_a_known_start_has_no_last_moment() -> None:
     """Nothing says when it would be time."""
     asked, sighting = request(age=HOUR), replace(seen(), start=None)

@@ -35,11 +35,17 @@ def with_last_resort(
 ) -> Diagnosis:
     """The `diagnosis` of an event just `seen` pending, with the rung that comes next and when.
 
-    Once it is time, that rung is the remedy, whatever the cause. Without UserInfo nothing is decided.
+    Once it is time, that rung is the remedy, whatever the cause. Without UserInfo nothing is decided,
+    and what may not be written gets nothing.
     """
     start, profiles = seen.start or request.start, observation.profiles
     if not policy.fallback or start is None or profiles is None:
         return diagnosis
+    if observation.unwritable:
+        near = is_at_hand(start.instant, now, policy) and observation.unwritable not in diagnosis.evidence
+        return (
+            replace(diagnosis, evidence=(*diagnosis.evidence, observation.unwritable)) if near else diagnosis
+        )
     hurry = start.instant - _too_late(policy)
     found = _next_rung(diagnosis.cause, request, profiles, policy, in_a_hurry=now >= hurry)
     if found is None:

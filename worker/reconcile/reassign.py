@@ -17,7 +17,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey, Write, to_ms
 from worker.reconcile.lines import event_ids
 from worker.reconcile.rooms import Rooms
-from worker.reconcile.update import IncompleteRecord, update_body
+from worker.reconcile.update import update_body
 from worker.reconcile.verdict import Judged, WriteEnd, WriteResult, written
 
 log = structlog.get_logger()
@@ -44,8 +44,8 @@ def plan_update(
     now: datetime,
     callbacks: Callbacks | None = None,
     rooms: Rooms | None = None,
-) -> PlannedUpdate | WriteResult:
-    """The update that sets the event's replacement profile, or why it cannot be sent.
+) -> PlannedUpdate:
+    """The update that sets the event's replacement profile, or the last resort.
 
     `callbacks` makes the address for notifications about the conference, `rooms` that of the company's room.
     """
@@ -53,10 +53,7 @@ def plan_update(
     if to_profile_id is None or judged.seen is None:
         raise ValueError("This diagnosis does not call for another profile.")
     callback = callbacks.of(sub, key.calendar_id, key.event_id) if callbacks else None
-    try:
-        body = update_body(judged.event, judged.seen, to_profile_id, callback)
-    except IncompleteRecord as error:
-        return WriteResult(WriteEnd.INCOMPLETE, to_profile_id, judged.before, reason=str(error), rung=rung)
+    body = update_body(judged.event, judged.seen, to_profile_id, callback)
     join_url = None
     if rung is Rung.EXPLICIT:
         if rooms is None:
