@@ -154,6 +154,9 @@ class Life(RuleBasedStateMachine):
         self.simulation.cronofy.disturbances.extend([*quiet, meanwhile(self._others_go_on)])
 
     def _others_go_on(self) -> None:
+        # The answer to what it just wrote comes too late to be kept.
+        for written in self.simulation.cronofy.written[-1:]:
+            written.answered = False
         self.simulation.clock.advance(self.simulation.services.settings.lease + timedelta(seconds=1))
         self.simulation.round()
 
