@@ -41,4 +41,5 @@ def untrack(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
 @app.task(name="conferencing.acknowledge", **INTAKE)
 def acknowledge(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Somebody answers for an event; false if it is not pending."""
-    return handle(self, AcknowledgeEvent, accept.acknowledge, args, kwargs)
+    service = partial(accept.acknowledge, again=delivered_again(self))
+    return handle(self, AcknowledgeEvent, service, args, kwargs)

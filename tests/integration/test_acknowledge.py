@@ -12,7 +12,7 @@ from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker.cli import cli
 from worker.intake import accept
-from worker.intake.payloads import AcknowledgeEvent, BadPayload, parse
+from worker.intake.payloads import AcknowledgeEvent, BadPayload, ConnectAccount, parse
 from worker.ledger.lists import Wanted
 
 ESCALATED, ACKNOWLEDGED = Wanted(escalated=True), Wanted(acknowledged=True)
@@ -60,6 +60,18 @@ def test_it_moves_from_the_escalated_to_the_acknowledged(world: World) -> None:
     assert (listed(world, ESCALATED), listed(world, ACKNOWLEDGED)) == (["e1"], [])
     assert world.outcomes()[-1]["detail"] == {"withdrawn": True}
     assert not acknowledge(world, withdraw=True)
+
+
+def test_a_message_that_is_delivered_again_changes_nothing(world: World) -> None:
+    """One outcome, and the end that the first delivery set."""
+    acknowledge(world, until="P3D")
+    before = world.services.ledger.acknowledgement(world.sub, world.key())
+
+    kwargs = {"sub": world.sub, "calendar_id": world.calendar_id, "event_id": "e1", "until": "P3D"}
+    assert accept.acknowledge(world.services, parse(AcknowledgeEvent, (), kwargs), again=True)
+
+    assert world.services.ledger.acknowledgement(world.sub, world.key()) == before
+    assert world.types() == ["escalated", "acknowledged"]
 
 
 def test_nobody_is_told_again_meanwhile(world: World) -> None:
@@ -130,6 +142,35 @@ def test_of_looks_that_fail_nobody_is_told_either(begin: Begin, known: bool) -> 
         world.look()
 
     assert world.types() == before + ([] if known else ["escalated"])
+
+
+def test_events_whose_user_cannot_be_asked_are_escalated_until_that_is_possible(begin: Begin) -> None:
+    """Those found later, too, although a person is told once for each profile."""
+    world = begin()
+
+    def connect(email: str) -> None:
+        account = world.control.account(world.sub)
+        tokens = {name: account[name] for name in ("refresh_token", "access_token")}
+        accept.connect_account(world.services, ConnectAccount(sub=world.sub, email=email, **tokens))
+
+    def look(*event_ids: str) -> None:
+        for event_id in event_ids:
+            world.look(event_id)
+
+    connect("not an address")
+    world.track()
+    world.track("later")
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    look("e1", "later")
+    assert world.types() == ["escalated"]
+    assert listed(world, ESCALATED) == ["e1", "later"]
+
+    connect("dana@example.org")
+    look("e1", "later")
+
+    assert world.types() == ["escalated", "relink_requested"]
+    assert listed(world, ESCALATED) == []
+    assert world.services.ledger.lists.size("cause:2") == 2
 
 
 @pytest.mark.parametrize(

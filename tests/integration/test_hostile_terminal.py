@@ -48,6 +48,11 @@ WALK = {
         ["list", "--acknowledged"],
         ["acknowledge", SUB, CALENDAR, EVENT, "--withdraw"],
     ],
+    "choose": [
+        ["choose", SUB, f"pro{ACTING}"],
+        ["choose", SUB, f"pro{ACTING}", "--to", f"pro{ACTING}", "--by", ACTING, "--json"],
+        ["choose", f"{SUB}x", f"pro{ACTING}", "--withdraw"],
+    ],
     "untrack": [["untrack", SUB, CALENDAR, f"{EVENT}x"], ["untrack", SUB, CALENDAR, EVENT]],
     "forget": [["forget", f"{SUB}x", "--yes"], ["forget", SUB], ["forget", SUB, "--yes"]],
     "track": [["track", "lines"], ["track", f"no{ACTING}"]],

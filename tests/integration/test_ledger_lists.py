@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.ledgers import NOW, an_event, claim, later
 from worker.diagnosis.model import Cause
+from worker.intake.acknowledge import acknowledge
 from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import MOST_CHECKED, BadCursor, Page, Wanted
@@ -197,6 +198,19 @@ def test_what_an_older_version_removed_is_not_listed(ledger: Ledger) -> None:
     look(ledger, "a", "changed", EXPIRED)
 
     assert ledger.lists.size("cause:3") == 1
+
+
+def test_what_an_older_version_removed_is_not_acknowledged_once_it_is_tracked_again(ledger: Ledger) -> None:
+    """It leaves the acknowledgement behind."""
+    put(ledger, "a", "e1", told=True)
+    key = EventKey("cal", "e1")
+    assert acknowledge(ledger, "a", key, "", None, "dana")
+    ledger.redis.hdel(ledger.keys.events("a"), key.field)
+
+    put(ledger, "a", "e1", told=True)
+
+    assert ids(ledger.lists.page(Wanted(escalated=True), 10)) == ["e1"]
+    assert ledger.lists.size("acknowledged") == 0
 
 
 def test_a_page_costs_the_same_however_much_is_listed(ledger: Ledger) -> None:

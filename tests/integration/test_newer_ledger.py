@@ -25,6 +25,7 @@ COMMANDS = {
     "acknowledge": "acknowledge acc cal event",
     "forget": "forget acc --yes",
     "reseal": "reseal",
+    "choose": "choose acc pro_a --to default",
     "explain": "explain acc cal event",
     "explain --offline": "explain acc cal event --offline",
     "probe": "probe acc --reads-only",

@@ -127,6 +127,7 @@ def test_everything_opens_with_the_newest_key_alone(
 
     assert json.loads(ran.stdout) == {
         "tombstones": 0,
+        "rooms": 0,
         "emails": 1,
         "dead_letters": 2,
         "credentials": 2,
@@ -178,7 +179,7 @@ def test_no_token_is_lost_beside_looks_that_refresh(
     """Each refresh gives another refresh token, so one that was lost would lose the account."""
     monkeypatch.setattr(resealing, "PAUSE_SECONDS", 0.001)
     world = begin(vault_keys=f"{OLD},{NEW}")
-    world.control.set_settings(rotate_refresh_tokens=True)
+    world.control.set_personality(rotate_refresh_tokens="yes")
     world.track()
     both = a_ledger(redis, prefix, NEW, OLD)
     over = threading.Event()

@@ -12,6 +12,7 @@ from worker.mail.compose import (
     Affected,
     Candidate,
     Envelope,
+    FallbackEmail,
     IncidentEmail,
     Meeting,
     RelinkEmail,
@@ -35,6 +36,14 @@ RELINK = RelinkEmail(
     relink_url="https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
     meetings=(WEEKLY,),
     reminder=0,
+)
+FALLBACK = FallbackEmail(
+    to="dana@example.org",
+    name="Dana",
+    meeting=WEEKLY,
+    why="the conferencing service is not working at the moment",
+    provider_name=None,
+    join_url="https://meet.example.com/a2b3",
 )
 OPENED = datetime(2026, 11, 30, 8, 0, tzinfo=UTC)
 AFFECTED = Affected(

@@ -21,6 +21,9 @@ _LACKS_TOKEN = (
     "Our access to this account's calendar has to be renewed, so we cannot check this meeting now.",
     "Nothing needs to be done on your side, as the meeting is picked up automatically once it is.",
 )
+_OTHER_LINK = (
+    "As it starts soon, we are giving it another link, so please look at the calendar entry before it starts."
+)
 _THEN = "the meeting link is then created automatically"
 
 
@@ -37,7 +40,9 @@ def reply(case: Case) -> Reply:
         return _LACKS_TOKEN
     fixed = TABLE[case.cause].reply
     if fixed is None:
-        return BUILDERS[case.cause](case)
+        why, following = BUILDERS[case.cause](case)
+        other_link = case.answer["remedy"] == Remedy.FALLBACK and not case.rules.dry_run
+        return why, _OTHER_LINK if other_link else following
     why, following = (sentence.format(link=_link(case), start=case.start) for sentence in fixed)
     return why, following
 
@@ -130,6 +135,8 @@ def _removed(case: Case) -> Reply:
     choose = f"Please open the meeting and choose which conferencing it should use; {_THEN}."
     if case.answer["remedy"] == Remedy.REASSIGN_PROFILE:
         return f"{why}.", choose if case.rules.dry_run else _switching(case)
+    if case.detail.get("to_profile_id"):
+        return f"{why}, and this meeting is one that we cannot safely change ourselves.", choose
     if case.detail.get("chosen_by"):
         return f"{why}, and what our team chose instead cannot be used now.", choose
     if case.rules.replacement == "never" or (service is None and case.rules.replacement == "same_provider"):

@@ -1,7 +1,7 @@
 """What the intake tasks do: write what a caller says into the ledger, then answer.
 
-All are safe to repeat. `connect_account` and `track` start something over, so if the broker delivers their
-message `again`, they keep what the first delivery started.
+All are safe to repeat. `connect_account`, `track` and `acknowledge` start something over, so if the broker
+delivers their message `again`, they keep what the first delivery started.
 """
 
 from __future__ import annotations
@@ -91,9 +91,12 @@ def untrack(services: Services, event: OneEvent) -> bool:
     return True
 
 
-def acknowledge(services: Services, given: AcknowledgeEvent) -> bool:
+def acknowledge(services: Services, given: AcknowledgeEvent, *, again: bool = False) -> bool:
     """Somebody answers for an event, or takes that back; false if there is nothing to do so for."""
     ledger, key = services.ledger, EventKey(given.calendar_id, given.event_id)
+    known = ledger.acknowledgement(given.sub, key) if again else None
+    if known and not given.withdraw and (known.by, known.note) == (given.by, given.note):
+        return True
     if given.withdraw:
         done = acknowledging.withdraw(ledger, given.sub, key)
     else:

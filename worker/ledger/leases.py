@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from worker.ledger.dead_letters import DeadLetter
-from worker.ledger.outcomes import Outcome
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
     AccessToken,
@@ -90,14 +90,16 @@ class EventChange:
     def news(self) -> Literal["new", "again"] | None:
         """Whether a person is to be told of the event: for the first time, or again.
 
-        Again if nobody answers for it any more, or what a person chose did not help.
+        Again if there is something else to tell, nobody answers for it any more, or a choice did not help.
         """
         if self.dropped:
             return "new"
-        group = self.after.group
-        if group is None or (not self.unacknowledged and self.before.event.group == group):
+        before, group = self.before.event, self.after.group
+        if group is None:
             return None
-        chosen = any(what == "chosen" for _, what, _ in self.before.event.history)
+        if before.group == group and not self.unacknowledged:
+            return "again" if any(each.type is OutcomeType.ESCALATED for each in self.outcomes) else None
+        chosen = any(what == "chosen" for _, what, _ in before.history)
         return "again" if chosen or self.unacknowledged else "new"
 
     @property

@@ -136,10 +136,15 @@ class TrackedEvent:
 
     @property
     def tzid(self) -> str | None:
-        """The zone that the caller wrote the event in, for times without one."""
+        """The zone that the caller wrote the event in."""
         start = self.body.get("start")
-        tzid = self.body.get("tzid") or (start.get("tzid") if isinstance(start, Mapping) else None)
+        tzid = (start.get("tzid") if isinstance(start, Mapping) else None) or self.body.get("tzid")
         return tzid if isinstance(tzid, str) else None
+
+    @property
+    def series(self) -> bool:
+        """Whether the caller wrote it as one that recurs."""
+        return bool(self.body.get("recurrence"))
 
     @property
     def summary(self) -> str:
@@ -173,11 +178,6 @@ class TrackedEvent:
         return self.last is not None and self.last["state"] == State.CLOSED
 
     @property
-    def lacked_calendar(self) -> bool:
-        """The last look found that its calendar was not connected, or only just."""
-        return self.last is not None and "calendar_id" in self.last["detail"]
-
-    @property
     def escalated(self) -> bool:
         """A person was told of it as it stands, and has to help."""
         told = (mark for mark in self.notified if mark != DELAYED)
@@ -188,6 +188,11 @@ class TrackedEvent:
         """The conferencing service that the last diagnosis names, otherwise the one asked for."""
         named = self.last["detail"].get("provider_name") if self.last and self.last.get("detail") else None
         return named if isinstance(named, str) and named else self.provider_name
+
+    @property
+    def lacked_calendar(self) -> bool:
+        """The last look found that its calendar was not connected, or only just."""
+        return self.last is not None and "calendar_id" in self.last["detail"]
 
     @property
     def group(self) -> str | None:
@@ -226,6 +231,13 @@ class TrackedEvent:
         return self.profile_id if self.profile_id not in INDIRECT else None
 
     @property
+    def first_asked(self) -> str | None:
+        """What the caller itself asked for, whatever was set since: as `Request.profile_id`."""
+        conferencing = self.body.get("conferencing")
+        asked = conferencing.get("profile_id") if isinstance(conferencing, Mapping) else None
+        return asked if isinstance(asked, str) else None
+
+    @property
     def request(self) -> Request:
         """What the diagnosis needs from the event's record."""
         notice = None
@@ -240,6 +252,8 @@ class TrackedEvent:
             start=self.start,
             wrote=frozenset(pid for pid, write in self.writes.items() if write.accepted or write.refused),
             notice=notice,
+            first_asked=self.first_asked,
+            series=self.series,
             lacked_calendar=self.lacked_calendar,
         )
 

@@ -10,9 +10,11 @@ from worker.ledger.leases import Mail
 from worker.ledger.records import TrackedEvent
 from worker.mail.compose import (
     Envelope,
+    FallbackEmail,
     IncidentEmail,
     Meeting,
     RelinkEmail,
+    compose_fallback,
     compose_incident,
     compose_relink,
     message_id,
@@ -30,6 +32,10 @@ class Emails:
     def relink(self, mail_id: str, email: RelinkEmail, now: datetime) -> Mail:
         """The email that asks a user to connect a profile again."""
         return _mail(mail_id, compose_relink(email, self._envelope(mail_id, now)))
+
+    def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
+        """The email that tells a user of a meeting's other link."""
+        return _mail(mail_id, compose_fallback(email, self._envelope(mail_id, now)))
 
     def incident(self, mail_id: str, email: IncidentEmail, now: datetime) -> Mail:
         """The email that tells the operator of an incident, or that it is over."""

@@ -17,8 +17,9 @@ from redis.exceptions import RedisError
 
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused, TokenNeeded
-from worker.cronofy.wire import read_event
+from worker.cronofy.wire import read_sighting
 from worker.diagnosis.causes import diagnose
+from worker.diagnosis.fallback import is_at_hand
 from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, TokenOwed, Unauthorized
 from worker.ledger.leases import Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
@@ -48,11 +49,22 @@ from worker.reconcile.relinks import (
     RelinkPlan,
     RelinkRules,
     affected,
+    deliverable,
     plan_relinks,
     reconnected,
 )
+from worker.reconcile.rooms import Rooms
 from worker.reconcile.tokens import asked_in_time, found_useless
-from worker.reconcile.verdict import Judged, Verdict, WriteEnd, WriteResult, conclude, is_news, judge
+from worker.reconcile.verdict import (
+    Addressee,
+    Judged,
+    Verdict,
+    WriteEnd,
+    WriteResult,
+    conclude,
+    is_news,
+    judge,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,6 +109,8 @@ class Looker:
     dry_run: bool = False
     #: None without a webhook URL, or in a dry run.
     channels: Channels | None = None
+    #: None without a URL for them.
+    rooms: Rooms | None = None
 
     def look(self, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False) -> LookResult:
         """Look at the account's due and `forced` events, commit, and end the lease.
@@ -132,7 +146,9 @@ class Looker:
             return self._failed_as_a_whole(lease, chosen, error)
 
     def _look(self, lease: Lease, chosen: Chosen, *, force_read: bool, urgent: bool) -> LookResult:
-        plan = self._plan(lease, chosen.due, force_read=force_read)
+        at_hand = any(is_at_hand(s.event.starts_at, lease.now, self.policy) for s in chosen.due)
+        urgent = urgent or at_hand
+        plan = self._plan(lease, chosen.due, force_read=force_read or at_hand)
         with self.cronofy.session(lease.account, plan.calls, urgent=urgent) as session:
             try:
                 readings = self._observe(session, lease, chosen, plan)
@@ -179,6 +195,7 @@ class Looker:
                 dry_run=self.dry_run,
                 undelivered=refused_elsewhere(self.ledger, asked, address or ""),
             )
+        user = None if self.dry_run else _addressee(account.name, address)
         verdicts: list[Verdict] = []
         for judged in work.judged:
             write, note = writes.get(judged.key), relinks.notes.get(judged.key)
@@ -186,11 +203,14 @@ class Looker:
                 log_changed(lease.sub, judged.key)
                 continue
             before = write.before if write else judged.before
-            verdict = self._guard(work, before, conclude, lease.sub, judged, now, self.policy, write, note)
+            verdict = self._guard(
+                work, before, conclude, lease.sub, judged, now, self.policy, write, note, user
+            )
             if verdict:
                 verdicts.append(verdict)
         conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
         mails = [self.emails.relink(mail_id, email, now) for mail_id, email in relinks.emails]
+        mails += [self.emails.fallback(*verdict.letter, now) for verdict in verdicts if verdict.letter]
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
             memo=replace(account.memo, episodes=relinks.episodes),
@@ -228,7 +248,8 @@ class Looker:
         for stored in lease.past:
             key = stored.event.key
             with suppress(Exception):
-                seen = read_event(work.readings.shown[key], stored.event.tzid)
+                event = stored.event
+                seen = read_sighting(work.readings.shown[key], event.tzid, lease.now, series=event.series)
                 ahead = seen.start is not None and seen.start.instant > lease.now
                 if ahead and not (seen.deleted or seen.cancelled):
                     self.ledger.reopen(lease.sub, key, seen)
@@ -245,20 +266,18 @@ class Looker:
 
     def _reassign(self, session: Session, work: _Work) -> dict[EventKey, WriteResult]:
         """Send the updates that the diagnoses call for."""
-        lease, results = work.lease, {}
+        lease = work.lease
         callbacks = self.channels.callbacks if self.channels else None
         planned: list[PlannedUpdate] = []
         for judged in [each for each in work.judged if each.replacement]:
-            plan = self._guard(work, judged.before, plan_update, judged, lease.sub, lease.now, callbacks)
-            if isinstance(plan, PlannedUpdate):
+            plan = self._guard(
+                work, judged.before, plan_update, judged, lease.sub, lease.now, callbacks, self.rooms
+            )
+            if plan:
                 planned.append(plan)
-            elif plan:
-                results[judged.key] = plan
             else:
                 work.judged.remove(judged)
-        if planned:
-            results |= reassign(self.ledger, session, lease, planned, work.readings.profiles)
-        return results
+        return reassign(self.ledger, session, lease, planned, work.readings.profiles) if planned else {}
 
     def _affected(self, work: _Work) -> list[Affected]:
         """The events that relink emails may mention; none unless a profile was found disconnected."""
@@ -442,6 +461,11 @@ class Looker:
         due, others = ([stored.event for stored in part] for part in (chosen.due, chosen.others))
         past = [stored.event.key for stored in lease.past]
         return observe(session, due, others, plan, lease.now, past)
+
+
+def _addressee(name: str | None, address: str | None) -> Addressee | None:
+    """The account's user, if an email can be sent to them."""
+    return Addressee(address, name) if address and deliverable(address) else None
 
 
 def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:

@@ -24,6 +24,7 @@ COUNTED = 10_000
 SAME_PROVIDER = "same-provider"
 #: Start of an event that has none, in lists.
 _FAR = 9e15
+_CAUSES = frozenset(cause.value for cause in Cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,12 @@ def reason_of(event: TrackedEvent) -> str:
     if event.group == UNREAD:
         last = next((done for _, what, done in reversed(event.history) if what == "look_failed"), "")
         return f"{event.failures} looks in a row failed, the last one with: {last}"
-    said = next((done for _, what, done in reversed(event.history) if what == "escalated"), "")
+    said = ""
+    for _, what, done in reversed(event.history):
+        if what == "escalated":
+            said = done
+        if said or (what in _CAUSES and what != event.cause):
+            break
     evidence = " ".join((event.last or {}).get("evidence", ()))
     perhaps = TABLE[event.cause].perhaps if event.cause else ""
     return " ".join(

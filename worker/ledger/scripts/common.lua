@@ -5,8 +5,9 @@
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
 --
 --   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger,
---                              random). Written by workers; never changed, but for a newer layout. Also tombstones:
---                              the key of P:forgotten, sealed by the vault.
+--                              random). Written by workers; never changed, but for a newer layout. Also tombstones,
+--                              the key of P:forgotten, and rooms, which names the rooms of events; both random, and
+--                              sealed by the vault.
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), profile_names (packed: by conferencing profile, also of those
@@ -200,11 +201,12 @@ local function join_incident(group, news)
   return id
 end
 
--- The incident of a group that is among these lists, if any.
-local function incident_among(names, group)
+-- The incident of a group that is among these lists, if any, and if an event that is `news` can stay in it.
+local function incident_among(names, group, news)
   for _, name in ipairs(names) do
     local id = string.match(name, '^incident:(.*)$')
-    if id and redis.call('HGET', incident_key(id), 'group') == group then return id end
+    local its_group, told = unpack(id and redis.call('HMGET', incident_key(id), 'group', 'told') or {})
+    if its_group == group and not (told and news == 'again') then return id end
   end
 end
 
@@ -231,7 +233,7 @@ local function put_in_lists(sub, field, wanted, start, news)
     if not group then
       if not (acknowledged and name == 'escalated') then names[#names + 1] = name end
     elseif not acknowledged then
-      names[#names + 1] = 'incident:' .. (incident_among(before, group) or join_incident(group, news))
+      names[#names + 1] = 'incident:' .. (incident_among(before, group, news) or join_incident(group, news))
     end
   end
   if acknowledged then names[#names + 1] = 'acknowledged' end

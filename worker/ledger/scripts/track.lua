@@ -2,14 +2,17 @@
 -- the former record that its history goes on from, or ''
 -- Returns {}; or, with nothing written, the former record, and when that was untracked or 0.
 local sub, field, value = ARGV[2], ARGV[3], ARGV[4]
-local former = redis.call('HGET', events_key(sub), field) or redis.call('HGET', settled_key(sub), field)
+local pending = redis.call('HGET', events_key(sub), field)
+local former = pending or redis.call('HGET', settled_key(sub), field)
 local untracked = not former and redis.call('HGET', untracked_key(sub), field)
 former = former or untracked
 -- Already stored: the answer was lost, and the client sent the command again.
 if former and former ~= value and redis.sha1hex(string.sub(former, HEADER + 1)) ~= ARGV[6] then
   return { former, untracked and math.floor(header(former)) or 0 }
 end
-local replaced = put_event(sub, field, value, cmsgpack.unpack(ARGV[5]))
+-- An older version leaves it behind when it settles or untracks an event.
+if not pending then redis.call('HDEL', acknowledged_key(sub), field) end
+local replaced = put_event(sub, field, value, cmsgpack.unpack(ARGV[5]), pending)
 local next_look, start, tracked = header(value)
 redis.call('HDEL', notices_key(sub), field)
 redis.call('HDEL', settled_key(sub), field)
