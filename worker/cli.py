@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": "events",
     "list": "listing",
     "acknowledge": "listing",
+    "incidents": "incidents",
     "choose": "choosing",
     "status": "inspection",
     "doctor": "inspection",

@@ -57,6 +57,7 @@ def _conditions(command: F) -> F:
             click.option("--acknowledged", is_flag=True, help="Somebody acknowledged it."),
             click.option("--account", metavar="SUB", help="Of this account."),
             click.option("--provider", metavar="NAME", help="Of this conferencing service, such as zoom."),
+            click.option("--incident", metavar="ID", help="Of this incident (`reconciler incidents`)."),
             click.option("--starts-before", type=MOMENT, help="That start before then."),
         ]
     ):

@@ -21,6 +21,7 @@ from worker.run.looks import acquire, guarded_look
 
 #: Who decided, if the caller does not say.
 SOMEONE = "a person"
+NOT_ASKED = "Cronofy could not be asked:"
 BUSY = "Another look at this account is in progress. Nothing was chosen; please send it again."
 
 log = structlog.get_logger()
@@ -165,7 +166,7 @@ def _profiles(services: Services, lease: Lease) -> Profiles:
         with services.looker.cronofy.session(lease.account, urgent=True) as session:
             return session.userinfo().profiles
     except CronofyError as error:
-        raise Refused(f"Cronofy could not be asked: {error.reason} Nothing was chosen.") from None
+        raise Refused(f"{NOT_ASKED} {error.reason} Nothing was chosen.") from None
 
 
 def _check_is_removed(profile_id: str, profiles: Profiles) -> None:
