@@ -51,6 +51,15 @@ class ReplacementPolicy(StrEnum):
     NEVER = "never"
 
 
+class RelinkWhen(StrEnum):
+    """When a user is first asked to connect a profile again."""
+
+    #: Once an event waits for it.
+    PENDING = "pending"
+    #: Once Cronofy notifies us that it is disconnected.
+    DISCONNECTED = "disconnected"
+
+
 class BatchCost(StrEnum):
     """How a batch call counts against Cronofy's limits, which its documentation does not say."""
 
@@ -209,6 +218,7 @@ class Settings(BaseSettings):
     dry_run: bool = False
 
     # Mail.
+    relink_when: RelinkWhen = RelinkWhen.PENDING
     relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
     relink_again: Duration = timedelta(days=1)
     relink_hosts: HostNames = ("cronofy.com",)

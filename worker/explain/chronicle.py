@@ -70,7 +70,8 @@ def history(case: Case) -> list[Entry]:
 def _entries(case: Case) -> Iterator[Entry]:
     event = case.event
     if event.tracked_at:
-        yield Entry(from_ms(event.tracked_at), "received", "tracked")
+        first = ("found by a read", "adopted") if event.adopted else ("received", "tracked")
+        yield Entry(from_ms(event.tracked_at), *first)
     for at, what, done in event.history:
         if what in _SAID:
             yield Entry(from_ms(at), _SAID[what], line(done))

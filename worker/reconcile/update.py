@@ -25,9 +25,15 @@ def update_body(
     """The whole event as it should stand, with `profile_id` as its conferencing profile.
 
     `seen` is what was just read; notifications about the conference go to `callback`. Raises
-    IncompleteRecord if a field that Cronofy requires is in neither the record nor the read, if the read has
+    IncompleteRecord if the event was adopted, if a field that Cronofy requires is in neither the record nor the read, if the read has
     it in a form that would be lost, or if the event would end before it starts.
     """
+    if event.adopted:
+        raise IncompleteRecord(
+            "The event was adopted: nobody tracked the body that it was written with, and a read does not show "
+            "all of it (templates, subscriptions, reminders), so it is not written. Track it with that body, or "
+            "write it with another profile yourself."
+        )
     if seen.unreadable:
         raise IncompleteRecord(
             f"Cronofy shows a value that cannot be read as {' and '.join(seen.unreadable)}."
