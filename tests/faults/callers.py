@@ -15,7 +15,6 @@ from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import (
     AccountOnly,
-    ChooseProfile,
     ConnectAccount,
     OneEvent,
     ReceiveNotification,
@@ -164,9 +163,8 @@ class Callers:
 
     def choose(self, sub: str, profile_id: str, to: str) -> None:
         """A person decides what takes the place of a profile; the worker may die doing it."""
-        choice = ChooseProfile(sub=sub, profile_id=profile_id, to_profile_id=to)
         with suppress(Death):
-            choices.choose_profile(self.simulation.services, choice)
+            choices.choose_profile(self.simulation.services, choices.Wanted(sub, profile_id, to))
         self.invariants.chosen(sub)
 
     # Profiles.

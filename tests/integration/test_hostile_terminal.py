@@ -34,10 +34,16 @@ WALK = {
         ["explain", "--offline", SUB, CALENDAR, f"{EVENT}x"],
         ["explain", SUB, CALENDAR, EVENT],
     ],
+    "choose": [
+        ["choose", SUB, f"pro{ACTING}"],
+        ["choose", SUB, f"pro{ACTING}", "--to", f"pro{ACTING}", "--by", ACTING, "--json"],
+        ["choose", f"{SUB}x", f"pro{ACTING}", "--withdraw"],
+    ],
     "untrack": [["untrack", SUB, CALENDAR, f"{EVENT}x"], ["untrack", SUB, CALENDAR, EVENT]],
     "forget": [["forget", f"{SUB}x", "--yes"], ["forget", SUB], ["forget", SUB, "--yes"]],
     "track": [["track", "lines"], ["track", f"no{ACTING}"]],
     "connect": [["connect", "lines"]],
+    "adopt": [["adopt"], ["adopt", SUB, f"{SUB}x", "--dry-run"], ["adopt", "--json"]],
     "dead-letters": [
         ["dead-letters"],
         ["dead-letters", "--json"],

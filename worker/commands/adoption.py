@@ -43,9 +43,8 @@ def adopt(subs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
         done, stopped = _run(services, subs, dry_run=dry_run)
     counts = {name: done.counts[name] for name in COUNTS}
     if as_json:
-        click.echo(
-            json_text(counts | ({"events": [_as_json(*e) for e in done.events]} if dry_run else {}), 2)
-        )
+        events = {"events": [_as_json(*each) for each in done.events]} if dry_run else {}
+        click.echo(json_text(counts | events, indent=2))
     else:
         for sub, event in done.events:
             say(f"{sub} {event.key.calendar_id} {event.key.event_id}  {_start(event)}  {event.summary}")

@@ -130,6 +130,8 @@ def _removed(case: Case) -> Reply:
     choose = f"Please open the meeting and choose which conferencing it should use; {_THEN}."
     if case.answer["remedy"] == Remedy.REASSIGN_PROFILE:
         return f"{why}.", choose if case.rules.dry_run else _switching(case)
+    if case.detail.get("to_profile_id"):
+        return f"{why}, and this meeting is one that we cannot safely change ourselves.", choose
     if case.detail.get("chosen_by"):
         return f"{why}, and what our team chose instead cannot be used now.", choose
     if case.rules.replacement == "never" or (service is None and case.rules.replacement == "same_provider"):

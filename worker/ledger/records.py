@@ -121,10 +121,15 @@ class TrackedEvent:
 
     @property
     def tzid(self) -> str | None:
-        """The zone that the caller wrote the event in, for times without one."""
+        """The zone that the caller wrote the event in."""
         start = self.body.get("start")
-        tzid = self.body.get("tzid") or (start.get("tzid") if isinstance(start, Mapping) else None)
+        tzid = (start.get("tzid") if isinstance(start, Mapping) else None) or self.body.get("tzid")
         return tzid if isinstance(tzid, str) else None
+
+    @property
+    def series(self) -> bool:
+        """Whether the caller wrote it as one that recurs."""
+        return bool(self.body.get("recurrence"))
 
     @property
     def summary(self) -> str:
@@ -191,6 +196,7 @@ class TrackedEvent:
             start=self.start,
             wrote=frozenset(pid for pid, write in self.writes.items() if write.accepted or write.refused),
             notice=notice,
+            series=self.series,
             lacked_calendar=self.lacked_calendar,
         )
 

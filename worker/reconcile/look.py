@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused, TokenNeeded
-from worker.cronofy.wire import read_event
+from worker.cronofy.wire import read_sighting
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, TokenOwed, Unauthorized
 from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost, Mail
@@ -235,7 +235,8 @@ class Looker:
         for stored in lease.past:
             key = stored.event.key
             with suppress(Exception):
-                seen = read_event(work.readings.shown[key], stored.event.tzid)
+                event = stored.event
+                seen = read_sighting(work.readings.shown[key], event.tzid, lease.now, series=event.series)
                 ahead = seen.start is not None and seen.start.instant > lease.now
                 if ahead and not (seen.deleted or seen.cancelled):
                     self.ledger.reopen(lease.sub, key, seen)
@@ -252,20 +253,16 @@ class Looker:
 
     def _reassign(self, session: Session, work: _Work) -> dict[EventKey, WriteResult]:
         """Send the updates that the diagnoses call for."""
-        lease, results = work.lease, {}
+        lease = work.lease
         callbacks = self.channels.callbacks if self.channels else None
         planned: list[PlannedUpdate] = []
         for judged in [each for each in work.judged if each.replacement]:
             plan = self._guard(work, judged.before, plan_update, judged, lease.sub, lease.now, callbacks)
-            if isinstance(plan, PlannedUpdate):
+            if plan:
                 planned.append(plan)
-            elif plan:
-                results[judged.key] = plan
             else:
                 work.judged.remove(judged)
-        if planned:
-            results |= reassign(self.ledger, session, lease, planned, work.readings.profiles)
-        return results
+        return reassign(self.ledger, session, lease, planned, work.readings.profiles) if planned else {}
 
     def _affected(self, work: _Work) -> list[Affected]:
         """The events that relink emails may mention; none unless a profile was found disconnected."""

@@ -18,7 +18,6 @@ from worker.diagnosis.model import (
     Cause,
     Chosen,
     Diagnosis,
-    Missing,
     Observation,
     Policy,
     Profiles,
@@ -36,6 +35,7 @@ from worker.reconcile.emails import escalation_of
 from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
+from worker.reconcile.update import why_not_written
 
 #: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
@@ -96,8 +96,10 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.saw(seen, now)
     if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
+    unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
+    observation = Observation(sighting, profiles, unwritable)
     choice = lease.account.choice_about(event)
-    diagnosis = _diagnose(event, sighting, profiles, lease.account, choice, now, policy)
+    diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
     return Judged(stored, event, diagnosis, seen, _notices_arrive(lease.account, now), choice)
 
 
@@ -120,8 +122,7 @@ def is_news(judged: Judged) -> bool:
 
 def _diagnose(
     event: TrackedEvent,
-    sighting: Seen | Missing,
-    profiles: Profiles | None,
+    observation: Observation,
     account: Account,
     choice: Choice | None,
     now: datetime,
@@ -135,7 +136,7 @@ def _diagnose(
         request = replace(request, provider_name=provider_name, profile_name=name)
     if choice:
         request = replace(request, chosen=Chosen(choice.to_profile_id, choice.by))
-    return diagnose(request, Observation(sighting, profiles), now, policy)
+    return diagnose(request, observation, now, policy)
 
 
 def _notices_arrive(account: Account, now: datetime) -> bool:
@@ -155,8 +156,6 @@ class WriteEnd(Enum):
     UNANSWERED = auto()
     #: Not sent, for reasons that have nothing to do with the event.
     PUT_OFF = auto()
-    #: Not sent: the record lacks what an update needs.
-    INCOMPLETE = auto()
     #: Not sent: the event was tracked again or untracked meanwhile.
     CHANGED = auto()
 
@@ -261,7 +260,9 @@ def conclude(
         if diagnosis.remedy is Remedy.ESCALATE:
             draft.escalate_once(" ".join(diagnosis.evidence), "overdue")
     elif diagnosis.remedy is Remedy.ESCALATE:
-        draft.escalate_once(" ".join(diagnosis.evidence))
+        # A person may have been told before that no profile fits; now one does, and may not be set.
+        about = "incomplete" if "to_profile_id" in diagnosis.detail else ""
+        draft.escalate_once(" ".join(diagnosis.evidence), about)
     if write:
         _add_write(draft, write, judged.before.event, policy, judged.choice)
     if relink:
@@ -302,9 +303,6 @@ def _add_write(
 ) -> None:
     """Add the result of the Update Event that sets another profile."""
     to, now, after = result.to_profile_id, draft.now, draft.after
-    if result.end is WriteEnd.INCOMPLETE:
-        draft.escalate_once(result.reason, "incomplete")
-        return
     if result.end is WriteEnd.NOT_FOUND:
         draft.after = _written_later(after, result, before, now, policy)
         if draft.after.failures >= NOTIFIED_AFTER:

@@ -12,7 +12,7 @@ from typing import Any
 from worker.bootstrap import Services
 from worker.cronofy.client import Window
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, TokenNeeded
-from worker.cronofy.wire import read_event
+from worker.cronofy.wire import read_sighting
 from worker.diagnosis.model import Policy
 from worker.diagnosis.schedule import first_look
 from worker.ledger.lookup import accounts
@@ -95,9 +95,8 @@ def _adopt(
         try:
             items = _read(services, sub, pace, patience)
         except ACCOUNT_REFUSED as error:
-            reason = (
-                "Its application owes an access token." if isinstance(error, TokenNeeded) else error.reason
-            )
+            owed = isinstance(error, TokenNeeded)
+            reason = "Its application owes an access token." if owed else error.reason
         except CronofyError as error:
             done.counts["left"] += 1
             tell(sub, error.reason)
@@ -108,9 +107,9 @@ def _adopt(
         return
     done.counts["accounts"] += 1
     now, found = ledger.now(), []
-    for key, item in items.items():
+    for key, shown in items.items():
         try:
-            event = to_adopt(key, item, now, services.looker.policy)
+            event = to_adopt(key, shown, now, services.looker.policy)
         except (CronofyError, ValueError):
             done.counts["unreadable"] += 1
             continue
@@ -134,16 +133,15 @@ def why_skipped(account: Account) -> str | None:
     return "Cronofy refuses it until it is connected again." if account.lost else None
 
 
-def to_adopt(key: EventKey, item: dict[str, Any], now: datetime, policy: Policy) -> TrackedEvent | None:
-    """The record of an event, as read, that waits for conferencing and is to come; None for any other.
+def to_adopt(
+    key: EventKey, shown: Sequence[dict[str, Any]], now: datetime, policy: Policy
+) -> TrackedEvent | None:
+    """The record of an event without its link, if it is to come; None if not.
 
-    CronofyError or ValueError if it cannot be read.
+    `shown` is what a read showed under its id. CronofyError or ValueError if that cannot be read.
     """
-    if not item.get("conferencing"):
-        # It asked for none.
-        return None
-    seen = read_event(item, None)
-    if seen.deleted or seen.cancelled or seen.join_url:
+    seen = read_sighting(shown, None, now)
+    if seen.deleted or seen.cancelled:
         return None
     if seen.start is None:
         raise ValueError("The event has no start.")
@@ -163,8 +161,8 @@ def to_adopt(key: EventKey, item: dict[str, Any], now: datetime, policy: Policy)
     return event
 
 
-def _read(services: Services, sub: str, pace: _Pace, patience: float) -> dict[EventKey, dict[str, Any]]:
-    """The account's managed events to come, as on the wire."""
+def _read(services: Services, sub: str, pace: _Pace, patience: float) -> dict[EventKey, list[dict[str, Any]]]:
+    """What a read shows of the account's managed events to come that have no link, as on the wire."""
     end = time.monotonic() + patience
     while True:
         pace.wait()
@@ -176,7 +174,7 @@ def _read(services: Services, sub: str, pace: _Pace, patience: float) -> dict[Ev
             window = Window(today - timedelta(days=1), today + READABLE_AHEAD)
             with services.looker.cronofy.session(lease.account) as session:
                 try:
-                    return session.read_events((), window)
+                    return session.read_events((), window, without_link=True)
                 finally:
                     pace.spent(session.pages)
         except PUT_OFF as error:
