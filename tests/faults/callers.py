@@ -15,6 +15,7 @@ from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import (
     AccountOnly,
+    AcknowledgeEvent,
     ConnectAccount,
     OneEvent,
     ReceiveNotification,
@@ -96,6 +97,13 @@ class Callers:
         tracked = TrackEvent(sub=sub, calendar_id=calendar_of(sub), event=body, provider_name=provider)
         accept.track(self.simulation.services, tracked)
         self.invariants.tracked(sub, event_id)
+
+    def acknowledge(self, sub: str, event_id: str, until: timedelta = HALF_AN_HOUR) -> None:
+        """Somebody answers for an event, for a while."""
+        given = AcknowledgeEvent(
+            sub=sub, calendar_id=calendar_of(sub), event_id=event_id, until=str(until.total_seconds())
+        )
+        accept.acknowledge(self.simulation.services, given)
 
     def untrack(self, sub: str, event_id: str) -> None:
         one = OneEvent(sub=sub, calendar_id=calendar_of(sub), event_id=event_id)

@@ -17,7 +17,7 @@ from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker.cli import cli
 from worker.intake import accept
-from worker.intake.payloads import AccountOnly
+from worker.intake.payloads import AccountOnly, OneEvent
 from worker.ledger.leases import Lease
 from worker.reconcile.update import why_not_written
 from worker.run import adoption, looks
@@ -322,3 +322,29 @@ def test_looks_at_other_events_go_on(fast: Begin) -> None:
 
     assert world.standing() == {"waiting"}
     assert len(world.services.ledger.pending(world.sub)) == 2
+
+
+def test_what_a_caller_untracked_stays_untracked(fast: Begin) -> None:
+    """Somebody wanted that; a dry run says the same."""
+    world = fast()
+    world.track()
+    accept.untrack(world.services, OneEvent(sub=world.sub, calendar_id=world.calendar_id, event_id="e1"))
+
+    tried, done = run(world, "--dry-run", "--json"), run(world, "--json")
+
+    assert counts(tried) == counts(done) == {"accounts": 1, "tracked": 1}
+    assert world.services.ledger.pending(world.sub) == ()
+
+
+def test_the_history_tells_where_a_record_came_from(fast: Begin) -> None:
+    """Also after a caller tracked the event."""
+    world = fast()
+    written(world)
+    run(world)
+    adopted_record = world.stored().event.origin
+    world.track(write=False)
+
+    event = world.stored().event
+
+    assert (adopted_record, event.origin) == (("found by a read", "adopted"), ("received", "tracked"))
+    assert event.history[0][1:] == ("found by a read", "adopted")

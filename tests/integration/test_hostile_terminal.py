@@ -34,6 +34,20 @@ WALK = {
         ["explain", "--offline", SUB, CALENDAR, f"{EVENT}x"],
         ["explain", SUB, CALENDAR, EVENT],
     ],
+    "list": [
+        ["list"],
+        ["list", "--json"],
+        ["list", "--provider", ACTING],
+        ["list", "--after", ACTING],
+        ["list", "--starts-before", ACTING],
+    ],
+    "acknowledge": [
+        ["acknowledge", SUB, CALENDAR, EVENT, "--note", ACTING, "--by", ACTING],
+        ["acknowledge", SUB, CALENDAR, f"{EVENT}x"],
+        ["acknowledge", SUB, CALENDAR, EVENT, "--until", ACTING],
+        ["list", "--acknowledged"],
+        ["acknowledge", SUB, CALENDAR, EVENT, "--withdraw"],
+    ],
     "choose": [
         ["choose", SUB, f"pro{ACTING}"],
         ["choose", SUB, f"pro{ACTING}", "--to", f"pro{ACTING}", "--by", ACTING, "--json"],

@@ -22,6 +22,8 @@ COMMANDS = {
     "connect": "connect events.jsonl",
     "adopt": "adopt",
     "untrack": "untrack acc cal event",
+    "list": "list",
+    "acknowledge": "acknowledge acc cal event",
     "forget": "forget acc --yes",
     "reseal": "reseal",
     "choose": "choose acc pro_a --to default",

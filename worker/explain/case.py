@@ -10,7 +10,7 @@ from typing import Any
 
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
-from worker.ledger.records import Account, Episode, TrackedEvent, Write, from_ms
+from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, from_ms
 from worker.reconcile.relinks import next_reminder
 from worker.text.wording import calendar, line, provider, when
 
@@ -50,6 +50,8 @@ class Case:
     paused_since: datetime | None = None
     #: The diagnosis was made just now; otherwise it is the last look's.
     live: bool = False
+    #: Who answers for the event, if anybody.
+    acknowledged: Acknowledgement | None = None
 
     @property
     def cause(self) -> Cause | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.explain.case import Case, Delivery
-from worker.ledger.records import from_ms
+from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms
 from worker.reconcile.relinks import OBSTACLES
 from worker.text.amounts import second, spoken
 from worker.text.wording import line
@@ -58,8 +58,17 @@ class Entry:
 
 def history(case: Case) -> list[Entry]:
     """What was seen and done, oldest first; repetitions share a line."""
+    return _told([*_entries(case.event), *_beside(case)])
+
+
+def history_of(former: Untracked) -> list[Entry]:
+    """The same for an event that is not tracked any more."""
+    return _told([*_entries(former.event), Entry(former.at, *UNTRACKED)])
+
+
+def _told(entries: Sequence[Entry]) -> list[Entry]:
     lines: list[Entry] = []
-    for entry in sorted(_entries(case), key=lambda entry: entry.at):
+    for entry in sorted(entries, key=lambda entry: entry.at):
         if lines and (lines[-1].seen, lines[-1].done) == (entry.seen, entry.done):
             lines[-1] = replace(lines[-1], times=lines[-1].times + 1, last=entry.at)
         else:
@@ -67,11 +76,10 @@ def history(case: Case) -> list[Entry]:
     return lines
 
 
-def _entries(case: Case) -> Iterator[Entry]:
-    event = case.event
+def _entries(event: TrackedEvent) -> Iterator[Entry]:
+    """What an event's record says."""
     if event.tracked_at:
-        first = ("found by a read", "adopted") if event.adopted else ("received", "tracked")
-        yield Entry(from_ms(event.tracked_at), *first)
+        yield Entry(from_ms(event.tracked_at), *event.origin)
     for at, what, done in event.history:
         if what in _SAID:
             yield Entry(from_ms(at), _SAID[what], line(done))
@@ -87,6 +95,12 @@ def _entries(case: Case) -> Iterator[Entry]:
     if event.notice:
         word, subtype, at = event.notice
         yield Entry(from_ms(at), f"notified: {word}" + (f" ({line(subtype)})" if subtype else ""), "noted")
+
+
+def _beside(case: Case) -> Iterator[Entry]:
+    """What is known of it beside its record."""
+    if case.acknowledged:
+        yield Entry(from_ms(case.acknowledged.at), "acknowledged", case.acknowledged.text)
     if case.episode and case.episode.mail_ids:
         disconnected = TABLE[Cause.CREDENTIALS_EXPIRED].label
         yield Entry(from_ms(case.episode.started_at), disconnected, "relink email written")
@@ -100,9 +114,17 @@ def following(case: Case) -> list[str]:
         return ["No call to Cronofy until the application gives an access token; then a look right away."]
     if case.cause is Cause.ACCOUNT_UNAUTHORIZED:
         return ["No look until the account is connected; then right away."]
+    answered = list(_answered(case))
     if case.event.parked:
-        return ["No look until it is replayed or asked for."]
-    return list(_plans(case))
+        return ["No look until it is replayed or asked for.", *answered]
+    return [*_plans(case), *answered]
+
+
+def _answered(case: Case) -> Iterator[str]:
+    given = case.acknowledged
+    if given is not None:
+        until = f"{_utc(from_ms(given.until))}, or until " if given.until is not None else ""
+        yield f"Nobody is told of it again until {until}its cause changes: it was acknowledged {given.text}."
 
 
 def _plans(case: Case) -> Iterator[str]:

@@ -16,6 +16,10 @@ from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, No
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
+#: The line of history of an event that a caller untracked.
+UNTRACKED = ("untracked", "not watched any more")
+#: What is in `TrackedEvent.notified` once an outage was published: that is news, and asks nobody for help.
+DELAYED = f"{Cause.PROVIDER_OUTAGE}:"
 
 #: Where Cronofy keeps accounts (reference §1).
 DataCenter = Literal["us", "au", "ca", "de", "sg", "uk"]
@@ -104,6 +108,11 @@ class TrackedEvent:
         return "event_id" not in self.body
 
     @property
+    def origin(self) -> tuple[str, str]:
+        """The first line of its history."""
+        return ("found by a read", "adopted") if self.adopted else ("received", "tracked")
+
+    @property
     def start(self) -> EventTime | None:
         """The start as last seen, or as the caller wrote it."""
         return _event_time(self.seen.get("start", self.body.get("start")), self.tzid)
@@ -161,6 +170,18 @@ class TrackedEvent:
     def was_closed(self) -> bool:
         """The last look found it past or gone; if it is pending, somebody asked about it since."""
         return self.last is not None and self.last["state"] == State.CLOSED
+
+    @property
+    def escalated(self) -> bool:
+        """A person was told of it as it stands, and has to help."""
+        told = (mark for mark in self.notified if mark != DELAYED)
+        return self.parked is not None or any(mark.startswith(f"{self.cause or ''}:") for mark in told)
+
+    @property
+    def provider(self) -> str | None:
+        """The conferencing service that the last diagnosis names, otherwise the one asked for."""
+        named = self.last["detail"].get("provider_name") if self.last and self.last.get("detail") else None
+        return named if isinstance(named, str) and named else self.provider_name
 
     @property
     def lacked_calendar(self) -> bool:
@@ -250,6 +271,12 @@ class TrackedEvent:
         event = self.saw(seen, now) if seen else self
         return replace(event.asked_again(now), next_look=to_ms(now))
 
+    def following(self, former: TrackedEvent, untracked_at: int = 0) -> TrackedEvent:
+        """This new record, with the history of the former one, which perhaps was untracked."""
+        began, ended = (former.tracked_at, *former.origin), (untracked_at, *UNTRACKED)
+        lines = {*former.history, began, *([ended] if untracked_at else []), *self.history}
+        return replace(self, history=tuple(sorted(lines)[-HISTORY_LENGTH:]))
+
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
         """This record with what a notification said; a repeat keeps the first one's time.
 
@@ -265,6 +292,36 @@ class TrackedEvent:
 
     def _history_with(self, now: datetime, what: str, done: str) -> tuple[tuple[int, str, str], ...]:
         return (*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:]
+
+
+@dataclass(frozen=True, slots=True)
+class Untracked:
+    """An event that is not tracked any more, as it was, and since when."""
+
+    event: TrackedEvent
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Somebody answers for an event with this cause: nobody is told of it again while that holds."""
+
+    at: int
+    by: str
+    note: str = ""
+    #: When it ends, if it does not last as long as the cause.
+    until: int | None = None
+    #: The event's cause at the time.
+    cause: str | None = None
+
+    def holds(self, cause: Cause | None, now: datetime) -> bool:
+        """Whether it still holds for the event, which has this cause now."""
+        return self.cause == cause and (self.until is None or to_ms(now) < self.until)
+
+    @property
+    def text(self) -> str:
+        """Who, and why."""
+        return f"by {self.by}" + (f": {self.note}" if self.note else "")
 
 
 def bare(key: EventKey) -> TrackedEvent:

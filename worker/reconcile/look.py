@@ -336,7 +336,8 @@ class Looker:
                 diagnosis = diagnose(stored.event.request, observation, now, self.policy)
                 is_new = stored.event.key in keys or stored.event.last != diagnosis.as_json
                 if stored.event.parked is None and is_new:
-                    judged = Judged(stored, stored.event, diagnosis)
+                    given = lease.acknowledgement(stored.event.key)
+                    judged = Judged(stored, stored.event, diagnosis, acknowledged=given)
                     verdicts.append(conclude(lease.sub, judged, now, self.policy))
         change = Change(
             events=[verdict.change for verdict in verdicts],
@@ -372,7 +373,18 @@ class Looker:
 
     def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
         """The look learnt nothing: put off every event that it was for."""
-        failures = [unread(lease.sub, stored, reason, lease.now, self.policy, alone=alone) for stored in due]
+        failures = [
+            unread(
+                lease.sub,
+                stored,
+                reason,
+                lease.now,
+                self.policy,
+                alone=alone,
+                acknowledged=lease.acknowledgement(stored.event.key),
+            )
+            for stored in due
+        ]
         mails = self._escalations(lease, lease.account.email, failures)
         changes = [failure.change for failure in failures]
         self.ledger.commit(lease, Change(changes, mails=mails, ask_again=_asked_in_vain(lease)))

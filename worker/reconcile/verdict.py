@@ -29,7 +29,18 @@ from worker.diagnosis.schedule import next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
-from worker.ledger.records import Account, Choice, EventKey, Stored, TrackedEvent, Write, interval_of, to_ms
+from worker.ledger.records import (
+    DELAYED,
+    Account,
+    Acknowledgement,
+    Choice,
+    EventKey,
+    Stored,
+    TrackedEvent,
+    Write,
+    interval_of,
+    to_ms,
+)
 from worker.mail.compose import Escalation
 from worker.reconcile.emails import escalation_of
 from worker.reconcile.failure import NOTIFIED_AFTER
@@ -39,6 +50,9 @@ from worker.reconcile.update import why_not_written
 
 #: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
+
+#: What we remember of an event whose user cannot be asked to connect its profile again.
+UNSENDABLE = f"{Cause.CREDENTIALS_EXPIRED}:unsendable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,8 @@ class Judged:
     seen: Seen | None = None
     #: Cronofy's notifications about the event are known to reach us.
     notices_arrive: bool = False
+    #: Who answers for the event, if anybody.
+    acknowledged: Acknowledgement | None = None
     #: What a person chose in place of its profile.
     choice: Choice | None = None
 
@@ -100,7 +116,15 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
     observation = Observation(sighting, profiles, unwritable)
     choice = lease.account.choice_about(event)
     diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
-    return Judged(stored, event, diagnosis, seen, _notices_arrive(lease.account, now), choice)
+    return Judged(
+        stored,
+        event,
+        diagnosis,
+        seen,
+        _notices_arrive(lease.account, now),
+        lease.acknowledgement(event.key),
+        choice,
+    )
 
 
 def _has_calendar_again(event: TrackedEvent, profiles: Profiles | None) -> bool:
@@ -205,6 +229,8 @@ class _Draft:
     after: TrackedEvent
     outcomes: list[Outcome] = field(default_factory=list)
     escalated: str | None = None
+    #: Somebody answers for the event, so nobody is told of it.
+    quiet: bool = False
 
     def add_outcome(self, kind: OutcomeType, detail: Mapping[str, Any], cause: Cause | None = None) -> None:
         """Add an outcome of the event."""
@@ -224,8 +250,8 @@ class _Draft:
         return True
 
     def escalate_once(self, reason: str, about: str = "") -> None:
-        """Notify a person, once per cause (and `about`)."""
-        if self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
+        """Notify a person, once per cause (and `about`), unless somebody answers for the event."""
+        if not self.quiet and self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
             self.escalated = reason
 
 
@@ -250,6 +276,7 @@ def conclude(
             after = replace(draft.after, last=event.last)
             return _verdict(diagnosis, EventChange(judged.before, after))
         draft.add_outcome(OutcomeType.REOPENED, {})
+    over = _acknowledged(draft, judged.acknowledged)
     if diagnosis.state is State.ASSIGNED:
         _add_assigned(draft, event, judged.choice)
     elif diagnosis.state is State.CLOSED:
@@ -270,7 +297,9 @@ def conclude(
     before = write.before if write else judged.before
     settled = diagnosis.state is not State.PENDING
     taken = judged.seen is not None
-    change = EventChange(before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken)
+    change = EventChange(
+        before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
+    )
     return _verdict(diagnosis, change, _escalation(draft))
 
 
@@ -278,6 +307,21 @@ def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation |
     # Pack now, so that a failure counts against this event.
     _ = change.value
     return Verdict(diagnosis, change, escalation)
+
+
+def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
+    """Mind who answers for the event; returns whether that is over, so that people are told again."""
+    if given is None:
+        return False
+    after, now = draft.after, draft.now
+    if given.holds(draft.diagnosis.cause, now):
+        draft.quiet = True
+        if given.until is not None and after.next_look is not None:
+            draft.after = replace(after, next_look=min(after.next_look, given.until))
+        return False
+    news = tuple(mark for mark in after.notified if mark == DELAYED)
+    draft.after = replace(after.noted(now, "acknowledged", given.text), notified=news)
+    return True
 
 
 def _add_assigned(draft: _Draft, event: TrackedEvent, choice: Choice | None) -> None:
@@ -342,9 +386,12 @@ def _written_later(
 
 def _add_relink(draft: _Draft, note: RelinkNote) -> None:
     """Add what was decided about the relink email for the event's profile."""
+    # The outcome is about the profile, but each of its events needs a person as long as nobody can be asked.
+    others = tuple(mark for mark in draft.after.notified if mark != UNSENDABLE)
+    draft.after = replace(draft.after, notified=(*others, UNSENDABLE) if note.unsendable else others)
     if note.late:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
-    elif note.obstacle:
+    elif note.obstacle and not draft.quiet:
         # The outcome is about the profile; the email to the operator lists its events.
         draft.escalated = note.obstacle
     if note.look_by and draft.after.next_look is not None:

@@ -116,7 +116,11 @@ def _adopt(
         if event:
             found.append(event)
     if dry_run:
-        new = [event for event in found if ledger.find(sub, event.key) is None]
+        new = [
+            event
+            for event in found
+            if not (ledger.find(sub, event.key) or ledger.find_untracked(sub, event.key))
+        ]
         done.events += [(sub, event) for event in new]
         taken = len(new)
     else:

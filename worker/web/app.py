@@ -32,7 +32,7 @@ def build_app(settings: Settings) -> Starlette:
     publisher = Publisher(settings)
     access = Access(settings)
     webhook, probes, metrics = Webhook(settings, publisher), Probes(settings), Metrics(settings, access)
-    board = Board(settings, access)
+    board = Board(settings, access, publisher)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
