@@ -133,6 +133,19 @@ def test_an_adopted_event_is_never_written(fast: Begin) -> None:
     assert why.startswith("The event was adopted: nobody tracked the body that it was written with")
 
 
+def test_an_adopted_event_gets_no_last_resort(fast: Begin) -> None:
+    """Shortly before its start the evidence says why, and a person is told."""
+    world = fast(fallback="any_connected,integrated", fallback_before="PT2H", escalate_before="PT2H", grace=0)
+    written(world, hours=1)
+    run(world)
+
+    found = world.look()
+
+    assert (found["cause"], found["remedy"], world.writes()) == ("unexplained", "escalate", [])
+    assert any(sentence.startswith("The event was adopted") for sentence in found["evidence"])
+    assert world.types() == ["escalated"]
+
+
 def test_tracking_replaces_an_adopted_record(fast: Begin) -> None:
     """Then everything applies: another adoption leaves the caller's record alone."""
     world = fast()

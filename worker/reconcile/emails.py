@@ -15,9 +15,11 @@ from worker.mail.compose import (
     Envelope,
     Escalation,
     EscalationEmail,
+    FallbackEmail,
     Meeting,
     RelinkEmail,
     compose_escalation,
+    compose_fallback,
     compose_relink,
     message_id,
 )
@@ -34,6 +36,10 @@ class Emails:
     def relink(self, mail_id: str, email: RelinkEmail, now: datetime) -> Mail:
         """The email that asks a user to connect a profile again."""
         return _mail(mail_id, compose_relink(email, self._envelope(mail_id, now)))
+
+    def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
+        """The email that tells a user of a meeting's other link."""
+        return _mail(mail_id, compose_fallback(email, self._envelope(mail_id, now)))
 
     def escalation(
         self, account: Account, address: str | None, events: Sequence[Escalation], now: datetime

@@ -305,7 +305,7 @@ def _obstacle(profile: Profile, address: str | None, rules: RelinkRules) -> Obst
     """Why no relink email can be sent, or None."""
     if not address:
         return Obstacle.NO_ADDRESS
-    if not _deliverable(address):
+    if not deliverable(address):
         return Obstacle.BAD_ADDRESS
     if not profile.relink_url:
         return Obstacle.NO_LINK
@@ -316,7 +316,8 @@ def _refusal(profile: Profile, rules: RelinkRules) -> str | None:
     return refusal(profile.relink_url or "", rules.hosts, rules.trusted_origin)
 
 
-def _deliverable(address: str) -> bool:
+def deliverable(address: str) -> bool:
+    """Whether an email can be sent to this address."""
     try:
         mail_address(address, None)
     except ValueError:
