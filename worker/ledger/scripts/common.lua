@@ -23,8 +23,9 @@
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
 --                              erasure (the channel over which its erasure was requested and reported).
 --                              Written by connect; memo, profile_names, mailed, choices, standing and token by
---                              commit; profiles_due by notification and commit; credentials also by a token refresh; last_notice by nudge; the channel
---                              fields by channel, check_channel and commit, and by notification when one came
+--                              commit; profiles_due by notification and commit; credentials also by a token
+--                              refresh; last_notice by nudge; the channel fields by channel, check_channel and
+--                              commit, and by notification when one came
 --                              over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track, reopen and commit;
