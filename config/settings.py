@@ -51,6 +51,15 @@ class ReplacementPolicy(StrEnum):
     NEVER = "never"
 
 
+class RelinkWhen(StrEnum):
+    """When a user is first asked to connect a profile again."""
+
+    #: Once an event waits for it.
+    PENDING = "pending"
+    #: Once Cronofy notifies us that it is disconnected.
+    DISCONNECTED = "disconnected"
+
+
 class FallbackRung(StrEnum):
     """What the last resort may set on an event that is still pending shortly before its start."""
 
@@ -242,6 +251,7 @@ class Settings(BaseSettings):
     dry_run: bool = False
 
     # Mail.
+    relink_when: RelinkWhen = RelinkWhen.PENDING
     relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
     relink_again: Duration = timedelta(days=1)
     relink_hosts: HostNames = ("cronofy.com",)

@@ -316,9 +316,20 @@ def test_emails_that_cannot_be_right_are_refused() -> None:
         with pytest.raises(ValueError, match="not a plain email address"):
             compose_relink(RELINK, unfit)
     with pytest.raises(ValueError, match="at least one affected meeting"):
-        compose_relink(replace(RELINK, meetings=()), ENVELOPE)
+        compose_relink(replace(RELINK, meetings=(), reminder=1), ENVELOPE)
     with pytest.raises(ValueError, match="at least one event"):
         compose_escalation(replace(ESCALATION, entries=()), ENVELOPE)
+
+
+def test_a_relink_email_before_any_event_waits() -> None:
+    """It speaks of no meeting, in either part."""
+    message = compose_relink(replace(RELINK, meetings=()), ENVELOPE)
+
+    assert message["Subject"] == "Reconnect Zoom: the connection has expired"
+    for words in (prose(message), PlainText(part(message, "html")).text):
+        assert "has expired, so new meetings get no link until it is connected again." in words
+        assert "waiting" not in words
+        assert "0 " not in words
 
 
 def test_another_link_is_told_with_its_reason() -> None:
