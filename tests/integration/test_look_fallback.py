@@ -30,7 +30,7 @@ EVERY_RUNG = "any_connected,integrated,explicit"
 
 def soon() -> float:
     """In ten minutes, in hours from when the tests began, which may be minutes ago."""
-    return (datetime.now(UTC) + timedelta(minutes=10) - NOW) / timedelta(hours=1)
+    return (datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=10) - NOW) / timedelta(hours=1)
 
 
 def near(begin: Begin, profiles: int = 1, fallback: str = "explicit", **settings: Any) -> World:
