@@ -51,6 +51,15 @@ class ReplacementPolicy(StrEnum):
     NEVER = "never"
 
 
+class RelinkWhen(StrEnum):
+    """When a user is first asked to connect a profile again."""
+
+    #: Once an event waits for it.
+    PENDING = "pending"
+    #: Once Cronofy notifies us that it is disconnected.
+    DISCONNECTED = "disconnected"
+
+
 class FallbackRung(StrEnum):
     """What the last resort may set on an event that is still pending shortly before its start."""
 
@@ -242,6 +251,7 @@ class Settings(BaseSettings):
     dry_run: bool = False
 
     # Mail.
+    relink_when: RelinkWhen = RelinkWhen.PENDING
     relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
     relink_again: Duration = timedelta(days=1)
     relink_hosts: HostNames = ("cronofy.com",)
@@ -258,7 +268,6 @@ class Settings(BaseSettings):
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
-    board_url: Annotated[str, _url("http", "https")] | None = None
     board_token: Token | None = None
     metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
@@ -329,9 +338,8 @@ class Settings(BaseSettings):
             raise _contradiction(f"{_name('fallback')} must name nothing twice")
         if FallbackRung.EXPLICIT in self.fallback and self.fallback_url is None:
             raise _contradiction(f"{_name('fallback_url')} must be set when {_name('fallback')} has explicit")
-        for field in ("webhook_url", "board_url"):
-            if set(getattr(self, field) or "") & set("?#"):
-                raise _contradiction(f"{_name(field)} must not have a query or a fragment")
+        if self.webhook_url and set(self.webhook_url) & set("?#"):
+            raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
             raise _contradiction(f"{_name('relink_reminders')} must be durations in ascending order")
         return self

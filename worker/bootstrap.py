@@ -17,7 +17,7 @@ from redis.retry import Retry
 from config.celery import check_outcome_queue
 from config.logging import redaction_of
 from config.redis_url import is_redis
-from config.settings import BatchCost, Settings, SettingsError, require_cronofy, require_vault
+from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, require_cronofy, require_vault
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy
@@ -140,7 +140,11 @@ def bootstrap(settings: Settings) -> Services:
         cronofy=cronofy,
         policy=policy,
         rules=RelinkRules(
-            settings.relink_reminders, settings.relink_hosts, settings.cronofy_api_url, settings.relink_again
+            settings.relink_reminders,
+            settings.relink_hosts,
+            settings.cronofy_api_url,
+            settings.relink_again,
+            settings.relink_when is RelinkWhen.DISCONNECTED,
         ),
         emails=Emails(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
         failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),

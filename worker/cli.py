@@ -24,6 +24,7 @@ COMMANDS = {
     "sandbox": "roles",
     "track": "events",
     "connect": "events",
+    "adopt": "adoption",
     "untrack": "events",
     "forget": "events",
     "explain": "events",

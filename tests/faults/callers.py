@@ -21,9 +21,10 @@ from worker.intake.payloads import (
     ReceiveNotification,
     TrackEvent,
 )
+from worker.intake.push_notifications import PROFILE_DISCONNECTED
 from worker.ledger.packing import pack_channel
 from worker.ledger.records import NotificationChannel
-from worker.run import choices, looks
+from worker.run import adoption, choices, looks
 
 #: Everybody has these: two of the same provider, and one of another.
 PROFILES = {"z1": "zoom", "z2": "zoom", "t1": "teams"}
@@ -87,6 +88,31 @@ class Callers:
         body = body_of(event_id, self._in(away), profile_id)
         self.cronofy.world.upsert(self.cronofy.account(sub), calendar_of(sub), body, via="sandbox")
         self.track(sub, event_id)
+
+    def adopt(self, sub: str, event_id: str, away: timedelta, profile_id: str) -> None:
+        """An event is written that nobody tracks, and an operator has such ones taken up.
+
+        They may die doing it; while somebody holds the account, they would wait, so they do not begin.
+        """
+        ledger, key = self.simulation.services.ledger, self.simulation.key(sub, event_id)
+        if ledger.redis.zscore(ledger.keys.leased, sub) is not None or ledger.find(sub, key):
+            return
+        body = body_of(event_id, self._in(away), profile_id)
+        self.cronofy.world.upsert(self.cronofy.account(sub), calendar_of(sub), body, via="sandbox")
+        with suppress(Death, adoption.Stopped):
+            for _ in adoption.adopt(
+                self.simulation.services,
+                [sub],
+                dry_run=False,
+                resumable=False,
+                tell=lambda *_: None,
+                patience=0.0,
+            ):
+                pass
+        watched = self.invariants.watched
+        for stored in ledger.pending(sub):
+            if stored.event.adopted and (sub, stored.event.key.event_id) not in watched:
+                self.invariants.tracked(sub, stored.event.key.event_id)
 
     def track(self, sub: str, event_id: str) -> None:
         event = self.cronofy.event(sub, event_id)
@@ -183,6 +209,10 @@ class Callers:
         profile = self.cronofy.profile(sub, profile_id)
         if profile:
             profile.connected = False
+
+    def tell_of_a_lapse(self, sub: str) -> None:
+        """Cronofy says that it could not use a profile, true or not."""
+        self._receive(json.dumps({"notification": {"type": PROFILE_DISCONNECTED}}), sub)
 
     def link(self, sub: str, profile_id: str) -> None:
         """The user connects a profile again, or adds one that was removed."""

@@ -241,6 +241,7 @@ def simulated(
         api_per_minute=1_000_000,
         escalation_email="operator@example.org",
         history_keep=timedelta(days=400),
+        relink_when="disconnected",
         # No lease is waited for: time stands still meanwhile.
         look_timeout=30,
         task_time_limit=32,

@@ -92,6 +92,10 @@ class Life(RuleBasedStateMachine):
     def write_and_track(self, sub: str, event: str, away: timedelta, profile: str) -> None:
         self.callers.write_and_track(sub, event, away, profile)
 
+    @rule(sub=SUBS, event=EVENTS, away=AWAY, profile=PROFILES)
+    def adopt(self, sub: str, event: str, away: timedelta, profile: str) -> None:
+        self.callers.adopt(sub, event, away, profile)
+
     @rule(sub=SUBS, event=EVENTS, act=st.sampled_from(ABOUT_AN_EVENT))
     def about_an_event(self, sub: str, event: str, act: str) -> None:
         getattr(self.callers, act)(sub, event)
@@ -119,11 +123,14 @@ class Life(RuleBasedStateMachine):
     @rule(
         sub=SUBS,
         act=st.sampled_from(
-            ["connect", "connect", "connect", "hand_over", "expire", "expire", "revoke", "forget"]
+            [
+                *["connect", "connect", "connect", "hand_over", "expire", "expire", "revoke", "forget"],
+                "tell_of_a_lapse",
+            ]
         ),
     )
     def about_an_account(self, sub: str, act: str) -> None:
-        """The account is connected, refused from now on, or forgotten."""
+        """The account is connected, refused from now on, or forgotten; or one of its profiles lapsed."""
         getattr(self.callers, act)(sub)
 
     # Troubles.

@@ -115,6 +115,8 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.notify(someone(), event(), "conferencing_assigned", None),
         *[lambda: callers.lose(someone(), profile())] * 2,
         *[lambda: callers.link(someone(), profile())] * 2,
+        lambda: callers.tell_of_a_lapse(someone()),
+        lambda: callers.adopt(someone(), event(), later(), profile()),
         lambda: callers.remove(someone(), profile()),
         lambda: callers.choose(someone(), profile(), dice.choice([profile(), *WITHOUT_PROFILE])),
         lambda: callers.revoke(someone()),

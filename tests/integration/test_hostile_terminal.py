@@ -57,6 +57,7 @@ WALK = {
     "forget": [["forget", f"{SUB}x", "--yes"], ["forget", SUB], ["forget", SUB, "--yes"]],
     "track": [["track", "lines"], ["track", f"no{ACTING}"]],
     "connect": [["connect", "lines"]],
+    "adopt": [["adopt"], ["adopt", SUB, f"{SUB}x", "--dry-run"], ["adopt", "--json"]],
     "dead-letters": [
         ["dead-letters"],
         ["dead-letters", "--json"],

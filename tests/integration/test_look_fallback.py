@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import SMTP
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from tests.integration.world import Begin, World
+from tests.integration.world import NOW, Begin, World
 from tests.waiting import wait_until
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import QueuedMail
@@ -25,15 +25,18 @@ from worker.run.sweep import sweep
 
 URL = "https://meet.example.com/{key}"
 POST = {"method": "POST", "path_prefix": "/v1/"}
-#: Ten minutes, in hours.
-SOON = 1 / 6
 EVERY_RUNG = "any_connected,integrated,explicit"
+
+
+def soon() -> float:
+    """In ten minutes, in hours from when the tests began, which may be minutes ago."""
+    return (datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=10) - NOW) / timedelta(hours=1)
 
 
 def near(begin: Begin, profiles: int = 1, fallback: str = "explicit", **settings: Any) -> World:
     """An event that starts soon, and whose profile is disconnected."""
     world = begin(profiles, fallback=fallback, fallback_url=URL, **settings)
-    world.track(hours=SOON)
+    world.track(hours=soon())
     world.control.disconnect_profile(world.sub, world.profiles[0])
     return world
 
@@ -168,7 +171,7 @@ def test_a_link_that_came_on_its_own_is_not_called_ours(begin: Begin) -> None:
     world.look()
     world.control.set_settings(generation_seconds=0)
     world.control.reconnect_profile(world.sub, world.profiles[0])
-    world.control.create_event(world.sub, world.calendar_id, world.body(hours=SOON))
+    world.control.create_event(world.sub, world.calendar_id, world.body(hours=soon()))
 
     assert world.look()["state"] == "assigned"
     assert (set_on(world), about(world, "another link")) == ([], [])

@@ -20,6 +20,7 @@ COMMANDS = {
     **{name: name for name in ("up", "worker", "beat", "serve", "status", "pause", "resume")},
     "track": "track events.jsonl",
     "connect": "connect events.jsonl",
+    "adopt": "adopt",
     "untrack": "untrack acc cal event",
     "list": "list",
     "acknowledge": "acknowledge acc cal event",

@@ -256,7 +256,10 @@ def test_a_dry_run_makes_no_event(
 
 
 def _begun(prober: Prober, home: Path) -> subprocess.Popen[str]:
-    """The command in a process of its own, waiting long for the conference."""
+    """The command in a process of its own, waiting long for the conference.
+
+    It takes note of SIGHUP, even if nohup started the tests.
+    """
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "worker.cli", *prober.arguments, "--wait", "600"],
         cwd=home,
@@ -265,6 +268,7 @@ def _begun(prober: Prober, home: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
 
 

@@ -319,7 +319,18 @@ def test_emails_that_cannot_be_right_are_refused() -> None:
         with pytest.raises(ValueError, match="not a plain email address"):
             compose_relink(RELINK, unfit)
     with pytest.raises(ValueError, match="at least one affected meeting"):
-        compose_relink(replace(RELINK, meetings=()), ENVELOPE)
+        compose_relink(replace(RELINK, meetings=(), reminder=1), ENVELOPE)
+
+
+def test_a_relink_email_before_any_event_waits() -> None:
+    """It speaks of no meeting, in either part."""
+    message = compose_relink(replace(RELINK, meetings=()), ENVELOPE)
+
+    assert message["Subject"] == "Reconnect Zoom: the connection has expired"
+    for words in (prose(message), PlainText(part(message, "html")).text):
+        assert "has expired, so new meetings get no link until it is connected again." in words
+        assert "waiting" not in words
+        assert "0 " not in words
 
 
 def test_another_link_is_told_with_its_reason() -> None:
@@ -403,10 +414,9 @@ def test_advice_fits_the_cause() -> None:
         assert "reconciler choose" not in body
 
 
-@pytest.mark.parametrize("link", [None, "https://board.example.org/decide/token"])
-def test_a_removed_profile_has_its_candidates_by_name_and_the_commands(link: str | None) -> None:
-    """And the link, or the setting that would give one."""
-    email = replace(INCIDENT, kind="profile_removed", events=400, accounts=2, removed=(REMOVED,), link=link)
+def test_a_removed_profile_has_its_candidates_by_name_and_the_commands() -> None:
+    """One command for all of them, and one for each."""
+    email = replace(INCIDENT, kind="profile_removed", events=400, accounts=2, removed=(REMOVED,))
 
     message = compose_incident(email, ENVELOPE)
 
@@ -419,10 +429,7 @@ def test_a_removed_profile_has_its_candidates_by_name_and_the_commands(link: str
         assert "Zoom (dana@work.example) of dana@example.org" in body
         assert "lee@work.example" in body
         assert "and 399 more" in body
-        assert ("RECONCILER_BOARD_URL" in body) is (link is None)
     assert "pro_2: Zoom, lee@work.example" in text
-    assert html.targets == ([link] if link else [])
-    assert (f" {link} " in text) is bool(link)
 
 
 @pytest.mark.parametrize("acknowledged", [0, 1, 2])

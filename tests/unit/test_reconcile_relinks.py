@@ -87,6 +87,7 @@ def plan(
     dry_run: bool = False,
     undelivered: Sequence[str] = (),
     mailed: Mailed = NOT_LATELY,
+    early: bool = False,
 ) -> Planned:
     """The plan of a look at `now` that judged `events` and knows of `others`."""
     account = Account(SUB, None, lost=False, name="Dana", memo=Memo(episodes or {}), mailed=mailed)
@@ -99,7 +100,16 @@ def plan(
     concerned += [affected(event) for event in others]
     back = reconnected(account.memo, profiles)
     made = plan_relinks(
-        account, concerned, profiles, back, address, now, rules, dry_run=dry_run, undelivered=undelivered
+        account,
+        concerned,
+        profiles,
+        back,
+        address,
+        now,
+        rules,
+        dry_run=dry_run,
+        undelivered=undelivered,
+        early=early,
     )
     verdicts = [conclude(SUB, each, now, POLICY, None, made.notes.get(each.key)) for each in found]
     return Planned(made, tuple(verdicts))
@@ -557,3 +567,71 @@ def test_a_look_is_no_later_than_a_reminder(
     result = plan([tracked("a", start=start, interval=21600.0)], episodes=running(mails), now=now)
 
     assert result.verdicts[0].after.next_look == to_ms(expected)
+
+
+def test_a_user_is_asked_before_any_event_waits() -> None:
+    """One email without meetings, and one outcome; the profile is asked about when reminders would be due."""
+    result = plan([], early=True)
+
+    ((mail_id, email),) = result.emails
+    assert (email.meetings, email.reminder) == ((), 0)
+    assert [(o.type, o.detail["event_ids"]) for o in result.outcomes] == [(OutcomeType.RELINK_REQUESTED, [])]
+    assert result.episodes == {"pro_a": Episode(to_ms(NOW), 1, (mail_id,), ())}
+    assert result.plan.ask_again == NOW + DAY
+
+
+@pytest.mark.parametrize(
+    ("profiles", "address"),
+    labelled(
+        ("not wanted", EXPIRED, ADDRESS),
+        ("connected", userinfo(profile("pro_a")), ADDRESS),
+        ("a calendar's", OWN_EXPIRED, ADDRESS),
+        ("no address", EXPIRED, None),
+        ("no link", userinfo(Profile("pro_a", "zoom", None, connected=False)), ADDRESS),
+    ),
+)
+def test_nobody_is_asked_early(
+    profiles: Profiles, address: str | None, request: pytest.FixtureRequest
+) -> None:
+    """Nor is what cannot be mailed escalated before an event waits."""
+    early = "not wanted" not in request.node.name
+
+    result = plan([], profiles, address=address, early=early)
+
+    assert (result.emails, result.outcomes, result.episodes) == ((), (), {})
+    assert result.plan.ask_again is None
+
+
+@pytest.mark.parametrize(
+    ("days", "again"), labelled(("at once", 0, DAY), ("a reminder is due", 2, 3 * DAY), ("all", 9, None))
+)
+def test_no_event_no_reminder(days: int, again: timedelta | None) -> None:
+    """However often Cronofy says so; UserInfo is asked a few times more, in case the profile is back."""
+    result = plan([], episodes=running(), now=NOW + days * DAY, early=True)
+
+    assert (result.emails, result.outcomes, result.episodes) == ((), (), running())
+    assert result.plan.ask_again == (NOW + again if again else None)
+
+
+def test_an_event_that_comes_to_wait_joins_the_next_reminder() -> None:
+    """It is the episode that began without one."""
+    began = plan([], early=True)
+
+    before = plan([tracked("a", start=FAR)], episodes=began.episodes)
+    after = plan([tracked("a", start=FAR)], episodes=began.episodes, now=NOW + DAY)
+
+    assert before.emails == ()
+    assert ([email.reminder for _, email in after.emails], after.listed) == ([1], [("a",)])
+
+
+def test_early_emails_keep_to_the_limits() -> None:
+    """The fourth profile's email goes when the day is over; one that lapses again soon brings none."""
+    sent = tuple((to_ms(NOW - n * HOUR), f"pro_{n}") for n in (3, 2, 1))
+
+    result = plan([], mailed=Mailed(sent), early=True)
+    later = plan([], mailed=result.plan.mailed, episodes=result.episodes, now=NOW + 21 * HOUR, early=True)
+    lapsed_again = plan([], mailed=Mailed(((to_ms(NOW - HOUR), "pro_a"),), running()), early=True)
+
+    assert (result.emails, result.plan.ask_again) == ((), NOW + 21 * HOUR)
+    assert len(later.emails) == 1
+    assert (lapsed_again.emails, lapsed_again.episodes) == ((), running())

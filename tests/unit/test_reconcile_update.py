@@ -362,3 +362,9 @@ def test_whatever_a_read_shows_is_written_as_json_or_not_at_all(
         assert all(sent[name] is not None for name in ("summary", "start", "end"))
     else:
         assert why.endswith(".")
+
+
+def test_an_adopted_event_is_not_written() -> None:
+    """However little there is to lose: nobody gave the body that it was written with."""
+    with pytest.raises(IncompleteRecord, match="nobody tracked the body"):
+        update_body(tracked(body={}), read(*AS_WRITTEN), NEW)

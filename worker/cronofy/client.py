@@ -36,6 +36,7 @@ from worker.cronofy.wire import (
     OpenChannel,
     UserInfo,
     is_event,
+    lacks_link,
     read_batch,
     read_channel,
     read_channels,
@@ -166,14 +167,15 @@ class Session:
         *,
         include_deleted: bool = False,
         wanted: Collection[EventKey] | None = None,
+        without_link: bool = False,
     ) -> dict[EventKey, list[dict[str, Any]]]:
-        """The managed events of these calendars in the window (without one, of all time), by key.
+        """The managed events of these calendars (all, if none is named) in the window, by key.
 
-        An id may be there more than once: the occurrences of a series may share one.
-        Only those in `wanted`, if it is given: a calendar may hold far more than anybody tracks, and the
-        others are dropped while a page is parsed. If Cronofy does not accept one of the calendar ids, all
-        calendars are read. A read is complete or an error. Events are as on the wire, with the fields that
-        `worker.cronofy.wire.read_sighting` reads.
+        Without a window, they are of all time. An id may be there more than once: the occurrences of a series
+        may share one. Only those in `wanted`, if it is given, and `without_link` those that show conferencing
+        without one: a calendar may hold far more, and the others are dropped while a page is parsed. If
+        Cronofy does not accept one of the calendar ids, all calendars are read. A read is complete or an
+        error. Events are as on the wire, with the fields that `worker.cronofy.wire.read_sighting` reads.
         """
         params = [
             ("tzid", "Etc/UTC"),
@@ -191,7 +193,9 @@ class Session:
             if not is_event(item):
                 return item
             key = _key(item)
-            return slim(item) if key and (wanted is None or key in wanted) else None
+            if not key or (wanted is not None and key not in wanted):
+                return None
+            return None if without_link and not lacks_link(item) else slim(item)
 
         found: dict[EventKey, list[dict[str, Any]]] = {}
         for item in self._all_pages(self._first_page(params, narrowed), only_wanted):

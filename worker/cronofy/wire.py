@@ -153,6 +153,12 @@ def is_event(item: Mapping[str, Any]) -> bool:
     return "calendar_id" in item and ("event_id" in item or "event_uid" in item)
 
 
+def lacks_link(item: Mapping[str, Any]) -> bool:
+    """Whether an event in a page of events shows conferencing, but no link."""
+    conferencing = item.get("conferencing")
+    return bool(conferencing) and not (isinstance(conferencing, dict) and conferencing.get("join_url"))
+
+
 def slim(item: Mapping[str, Any]) -> dict[str, Any]:
     """An event with its ids and what `read_sighting` reads: the rest may be long, as attendees are."""
     return {name: item[name] for name in _KEPT if name in item}

@@ -80,7 +80,7 @@ def _told(entries: Sequence[Entry]) -> list[Entry]:
 def _entries(event: TrackedEvent) -> Iterator[Entry]:
     """What an event's record says."""
     if event.tracked_at:
-        yield Entry(from_ms(event.tracked_at), "received", "tracked")
+        yield Entry(from_ms(event.tracked_at), *event.origin)
     for at, what, done in event.history:
         if what in _SAID:
             yield Entry(from_ms(at), _SAID[what], line(done))

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 
-from config.settings import GdprRequest
+from config.settings import GdprRequest, RelinkWhen
 from worker.bootstrap import Services
 from worker.cronofy.callbacks import account_of
 from worker.cronofy.signature import is_signed
@@ -25,7 +25,12 @@ from worker.intake.payloads import (
     ReceiveNotification,
     TrackEvent,
 )
-from worker.intake.push_notifications import GDPR_REQUESTED, PushNotification, read_notification
+from worker.intake.push_notifications import (
+    GDPR_REQUESTED,
+    PROFILE_DISCONNECTED,
+    PushNotification,
+    read_notification,
+)
 from worker.ledger.ledger import REPLAYED_AFTER, Credentials
 from worker.ledger.lookup import events_of
 from worker.ledger.outcomes import erasure_requested
@@ -205,7 +210,13 @@ def _make_due(
     if event_id is None:
         # Only one that says when it was sent, lately, shows that the channel is open: others may be replayed.
         is_new = push.said_at is not None and ledger.now() - push.said_at < REPLAYED_AFTER
-        return ledger.take_notification(sub, push.channel_id if is_new else None, due=push.is_news)
+        early = services.settings.relink_when is RelinkWhen.DISCONNECTED
+        return ledger.take_notification(
+            sub,
+            push.channel_id if is_new else None,
+            due=push.is_news,
+            ask_profiles=early and push.kind == PROFILE_DISCONNECTED,
+        )
     if key is not None:
         notice = b""
         # A look believes only what is signed together with the event's ids.

@@ -22,6 +22,8 @@ _INTERACTIONS = {
 }
 #: A channel was opened; a user wants their data erased at Cronofy.
 GDPR_REQUESTED = "gdpr_requested"
+#: Cronofy could not use one of the account's conferencing profiles; it does not say which.
+PROFILE_DISCONNECTED = "conferencing_profile_disconnected"
 _NO_NEWS = ("verification", GDPR_REQUESTED)
 _LONGEST_WORD = 64
 

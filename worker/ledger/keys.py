@@ -91,6 +91,7 @@ class Keys:
     workers = _Key("workers")
     backlog = _Key("backlog")
     sampled = _Key("sampled")
+    adopting = _Key("adopting")
 
     # The budget, by place: CLIENT_ID@ORIGIN.
     budgets = _Key("budgets")

@@ -120,6 +120,13 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAgain:
+    """A look took up what `Account.profiles_due` asks for; `at` is when to ask once more, None for never."""
+
+    at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """Everything that one look at an account changes."""
 
@@ -138,6 +145,8 @@ class Change:
     cancel: Sequence[str] = ()
     #: Check the account's notification channel next.
     check_channel: bool = False
+    #: None if the look did not take up `Account.profiles_due`.
+    ask_again: AskAgain | None = None
 
 
 @dataclass(frozen=True, slots=True)

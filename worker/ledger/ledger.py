@@ -156,6 +156,26 @@ class Ledger:
             written = event.following(known.event, untracked_at) if readable else event
             former = known.fingerprint
 
+    def adopt(self, sub: str, events: Sequence[TrackedEvent]) -> int:
+        """Start watching those of these events that nobody tracked; returns how many.
+
+        Left alone are those that are pending, settled, or were untracked within `history_keep`.
+        """
+        packed = [[event.key.field, pack_event(event)] for event in events]
+        return len(self.run("adopt", sub, msgpack.packb(packed, use_bin_type=False)))
+
+    def adopted_up_to(self) -> str | None:
+        """The account that an unended run of `adopt` read last, within a day; None if there is none."""
+        sub = cast("bytes | None", self.redis.get(self.keys.adopting))
+        return sub.decode() if sub else None
+
+    def keep_adopted_up_to(self, sub: str | None) -> None:
+        """Note how far a run of `adopt` came; None: it ended."""
+        if sub is None:
+            self.redis.delete(self.keys.adopting)
+        else:
+            self.redis.set(self.keys.adopting, sub, ex=timedelta(days=1))
+
     def untrack(self, sub: str, key: EventKey) -> bool:
         """Stop watching an event; returns whether it was known."""
         return bool(self.run("untrack", sub, key.field, self._keep_ms))
@@ -171,12 +191,16 @@ class Ledger:
             self.run("nudge", sub, key.field, notice, heard, int(REPLAYED_AFTER.total_seconds() * 1000))
         )
 
-    def take_notification(self, sub: str, channel_id: str | None = None, *, due: bool = True) -> bool:
+    def take_notification(
+        self, sub: str, channel_id: str | None = None, *, due: bool = True, ask_profiles: bool = False
+    ) -> bool:
         """Take a notification about a whole account; with `due`, all its pending events become due now.
 
-        `channel_id` is the channel it came over. Returns whether any event became due.
+        `channel_id` is the channel it came over. With `ask_profiles`, UserInfo is asked for the account, even
+        if it has no event. Returns whether anything became due.
         """
-        return bool(self.run("notification", sub, channel_id or "", "1" if due else ""))
+        flags = ("1" if flag else "" for flag in (due, ask_profiles))
+        return bool(self.run("notification", sub, channel_id or "", *flags))
 
     def check_channel(self, sub: str) -> None:
         """Have the account's notification channel checked next, even if it has no event."""
@@ -345,6 +369,9 @@ class Ledger:
                 ],
                 "cancel": list(change.cancel),
                 "check_channel": change.check_channel,
+                "profiles_due": (
+                    [lease.account.profiles_due, change.ask_again.at or ""] if change.ask_again else False
+                ),
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
             },

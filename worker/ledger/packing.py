@@ -308,6 +308,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         channel=part("channel", _unpack_channel, None),
         channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),
         channel_due=part("channel_due", lambda value: int(float(value)), None),
+        profiles_due=part("profiles_due", lambda value: int(float(value)), None),
         token=part("token", lambda value: _unpack_token(value, stored.get(b"credentials", b"")), None),
         unreadable=tuple(unreadable),
     )

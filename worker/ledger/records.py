@@ -90,7 +90,7 @@ class TrackedEvent:
     """An event whose conferencing is awaited or, once settled, how that ended."""
 
     key: EventKey
-    #: The exact body that the caller sent to Create or Update Event.
+    #: The exact body that the caller sent to Create or Update Event; empty if the event was adopted.
     body: Mapping[str, Any]
     provider_name: str | None
     tracked_at: int
@@ -117,6 +117,16 @@ class TrackedEvent:
     attempts: int = 0
     #: Why it is parked, in a sentence; None if it is not.
     parked: str | None = None
+
+    @property
+    def adopted(self) -> bool:
+        """It was taken up from a read, so nobody gave its body: each that is given has an `event_id`."""
+        return "event_id" not in self.body
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """The first line of its history."""
+        return ("found by a read", "adopted") if self.adopted else ("received", "tracked")
 
     @property
     def start(self) -> EventTime | None:
@@ -309,7 +319,7 @@ class TrackedEvent:
 
     def following(self, former: TrackedEvent, untracked_at: int = 0) -> TrackedEvent:
         """This new record, with the history of the former one, which perhaps was untracked."""
-        began, ended = (former.tracked_at, "received", "tracked"), (untracked_at, *UNTRACKED)
+        began, ended = (former.tracked_at, *former.origin), (untracked_at, *UNTRACKED)
         lines = {*former.history, began, *([ended] if untracked_at else []), *self.history}
         return replace(self, history=tuple(sorted(lines)[-HISTORY_LENGTH:]))
 
@@ -489,6 +499,8 @@ class Account:
     channel_seen: datetime | None = None
     #: When to check the channel, whatever its events need.
     channel_due: int | None = None
+    #: When to ask UserInfo for disconnected profiles, whatever its events need: a notification spoke of one.
+    profiles_due: int | None = None
     #: None if we refresh its tokens ourselves.
     token: AccessToken | None = None
     #: The parts of the stored account that could not be read and count as missing.

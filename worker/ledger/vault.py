@@ -8,11 +8,9 @@ token of theirs, known by a real time in these bytes, opens in any place.
 
 from __future__ import annotations
 
-import base64
 import hmac
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from enum import IntEnum
 
 from cryptography.exceptions import InvalidTag
@@ -50,7 +48,6 @@ class _Key:
         self._secret = key.encode()
         self.fernet = Fernet(key)
         self.namer = AESSIV(self._derived(b"names in addresses"))
-        self.linker = Fernet(base64.urlsafe_b64encode(self._derived(b"links in emails")))
         self._marks = self._derived(b"places of sealed values")
 
     def _derived(self, use: bytes) -> bytes:
@@ -104,19 +101,6 @@ class Vault:
                 return Fit.OLDER
             return Fit.CURRENT if mark & _BOUND else Fit.UNBOUND
         return Fit.SHUT
-
-    def seal_link(self, plain: bytes, now: datetime) -> bytes:
-        """Encrypt and sign what goes into a link that is good for some time from `now`."""
-        return self._keys[0].linker.encrypt_at_time(plain, int(now.timestamp()))
-
-    def open_link(self, sealed: bytes, good_for: timedelta, now: datetime) -> bytes | None:
-        """Open what `seal_link` sealed no longer ago than `good_for`; None if it is older, or no key fits."""
-        for key in self._keys:
-            try:
-                return key.linker.decrypt_at_time(sealed, int(good_for.total_seconds()), int(now.timestamp()))
-            except (InvalidToken, ValueError):
-                continue
-        return None
 
     def seal_name(self, plain: bytes) -> bytes:
         """Encrypt and sign what goes into a URL: short, and always the same (AES-SIV)."""

@@ -122,7 +122,6 @@ class IncidentEmail:
     acknowledged: int
     affected: tuple[Affected, ...]  #: the soonest first, not all of many
     removed: tuple[RemovedProfile, ...] = ()
-    link: str | None = field(default=None, repr=False)  #: a secret: who has it may decide
     client_id: str = ""
     is_over: bool = False
 
@@ -180,11 +179,11 @@ def recipient_of(message: EmailMessage) -> str:
 def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
     """Return the relink email: what expired, the one link to follow, the waiting meetings, soonest first.
 
-    ValueError if an address is not plain, or no meeting is affected, as then no email is due (contract §4,
-    `RECONCILER_RELINK_REMINDERS`).
+    ValueError if an address is not plain, or no meeting is affected by what a reminder is about, as then none
+    is due (contract §4, `RECONCILER_RELINK_REMINDERS`).
     """
-    if not email.meetings:
-        raise ValueError("a relink email needs at least one affected meeting")
+    if email.reminder and not email.meetings:
+        raise ValueError("a reminder needs at least one affected meeting")
     meetings = sorted(email.meetings, key=_soonest_first)
     provider = (wording.calendar if email.is_calendar else wording.provider)(email.provider_name)
     profile = wording.line(email.profile_name or "", 100)

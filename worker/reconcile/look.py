@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
 
 import structlog
@@ -21,7 +22,7 @@ from worker.cronofy.wire import read_sighting
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.fallback import is_at_hand
 from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, TokenOwed, Unauthorized
-from worker.ledger.leases import Change, EventChange, Lease, LeaseLost
+from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
@@ -65,6 +66,9 @@ from worker.reconcile.verdict import (
     is_news,
     judge,
 )
+
+#: When UserInfo, asked since a notification spoke of a disconnected profile, gave no answer.
+ASK_PROFILES_AGAIN = timedelta(minutes=1)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,7 +140,7 @@ class Looker:
                 return LookResult(failure=counted.reason)
             lease = self._rewritten(lease, [counted])
             chosen = replace(chosen, due=tuple(s for s in lease.events if s.event.key == counted.after.key))
-        if not chosen.due:
+        if not chosen.due and not _asks_profiles(lease):
             return self._check_channel(lease)
         try:
             return self._look(lease, chosen, force_read=bool(forced), urgent=urgent)
@@ -194,6 +198,7 @@ class Looker:
                 self.rules,
                 dry_run=self.dry_run,
                 undelivered=refused_elsewhere(self.ledger, asked, address or ""),
+                early=self.rules.early and _asks_profiles(lease),
             )
         user = None if self.dry_run else _addressee(account.name, address)
         verdicts: list[Verdict] = []
@@ -220,6 +225,7 @@ class Looker:
             mails=mails,
             cancel=relinks.cancel,
             check_channel=self.channels is not None and self.channels.is_due(account, now),
+            ask_again=_asked(lease, relinks.ask_again) if profiles else _asked_in_vain(lease),
         )
         committed = self.ledger.commit(lease, change)
         log_account(relinks.outcomes)
@@ -382,7 +388,7 @@ class Looker:
             self._commit_failures(lease, [failure])
         else:
             self._rewritten(lease, [isolated(s, lease.now) for s in due])
-            self.ledger.commit(lease, Change())
+            self.ledger.commit(lease, Change(ask_again=_asked_in_vain(lease)))
         return LookResult(failure=unexpected(error))
 
     def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
@@ -399,7 +405,8 @@ class Looker:
             )
             for stored in due
         ]
-        self.ledger.commit(lease, Change([failure.change for failure in failures]))
+        changes = [failure.change for failure in failures]
+        self.ledger.commit(lease, Change(changes, ask_again=_asked_in_vain(lease)))
         return LookResult(failure=reason)
 
     def _commit_failures(self, lease: Lease, failures: Sequence[Failure], *, done: bool = True) -> None:
@@ -454,13 +461,34 @@ class Looker:
         events = [stored.event for stored in due]
         noticed = any(event.key.field in lease.notices for event in events)
         return plan_reading(
-            events, lease.account.memo, self.rules, lease.now, force_read=force_read or noticed
+            events,
+            lease.account.memo,
+            self.rules,
+            lease.now,
+            force_read=force_read or noticed,
+            ask_profiles=_asks_profiles(lease),
         )
 
     def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:
         due, others = ([stored.event for stored in part] for part in (chosen.due, chosen.others))
         past = [stored.event.key for stored in lease.past]
         return observe(session, due, others, plan, lease.now, past)
+
+
+def _asks_profiles(lease: Lease) -> bool:
+    """Whether UserInfo is to be asked, since a notification spoke of a disconnected profile."""
+    due = lease.account.profiles_due
+    return due is not None and due <= to_ms(lease.now)
+
+
+def _asked(lease: Lease, again: datetime | None) -> AskAgain | None:
+    """That UserInfo was asked, if it was to be, and when to do so again."""
+    return AskAgain(to_ms(again) if again else None) if _asks_profiles(lease) else None
+
+
+def _asked_in_vain(lease: Lease) -> AskAgain | None:
+    """That UserInfo was to be asked, and gave no answer."""
+    return _asked(lease, lease.now + ASK_PROFILES_AGAIN)
 
 
 def _addressee(name: str | None, address: str | None) -> Addressee | None:

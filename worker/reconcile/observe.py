@@ -52,6 +52,9 @@ def observe(
     learnt, and one of `ACCOUNT_REFUSED` whenever Cronofy refuses the account.
     """
     readings = Readings()
+    if not plan.windows:
+        readings.userinfo = session.userinfo()
+        return readings
     if plan.waited_for:
         readings.userinfo = session.userinfo()
         if plan.waited_for <= set(readings.userinfo.profiles.disconnected):

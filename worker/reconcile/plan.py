@@ -27,7 +27,7 @@ MARGIN_DAYS = 3
 class ReadingPlan:
     """What a look asks Cronofy, in order, and how many calls to expect."""
 
-    #: The days to read, one read per window; None is all of time.
+    #: The days to read, one read per window; None is all of time. Without any window only UserInfo is read.
     windows: tuple[Window | None, ...]
     #: UserInfo is read first; if these profiles are all still disconnected, nothing else is.
     waited_for: frozenset[str] = frozenset()
@@ -43,14 +43,20 @@ def plan_reading(
     now: datetime,
     *,
     force_read: bool = False,
+    ask_profiles: bool = False,
 ) -> ReadingPlan:
-    """Plan a look at the `due` events of an account; `force_read` never skips the events."""
+    """Plan a look at the `due` events of an account.
+
+    `force_read` never skips the events; `ask_profiles` reads UserInfo, even if there are none.
+    """
+    if not due:
+        return ReadingPlan((), ask_userinfo=True)
     windows = windows_for(due, memo.last_read, now)
     waited_for = frozenset() if force_read else _waited_for(due, memo, rules, now)
     if waited_for:
         return ReadingPlan(windows, waited_for, ask_userinfo=True, calls=1)
     # A profile that was connected again is reported once, even if its events have settled.
-    ask_userinfo = bool(memo.episodes)
+    ask_userinfo = bool(memo.episodes) or ask_profiles
     # A first look usually finds the conference; an event that was pending usually still is.
     likely = ask_userinfo or any(event.last is not None for event in due)
     # Cronofy may show no events of a calendar that is not connected, so they are read a second time.

@@ -1,8 +1,8 @@
 """Relink episodes: from the email that asks a user to connect a profile again, until they do. Pure.
 
-One email per account and profile, not per event. Reminders are timed from the first email; none is sent
-once the profile is connected, or without an upcoming event. However often profiles come and go, their user
-gets few emails (contract §2 and §6).
+One email per account and profile, not per event, and before any event waits if that is wanted. Reminders are
+timed from the first email; none is sent once the profile is connected, or without an upcoming event. However
+often profiles come and go, their user gets few emails (contract §2 and §6).
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class RelinkRules:
     trusted_origin: str | None
     #: A profile that lapses again within this of its last email goes on in the same episode.
     again: timedelta = timedelta(days=1)
+    #: A user is asked once a profile is disconnected, before an event waits for it.
+    early: bool = False
 
     @property
     def apart(self) -> timedelta:
@@ -107,6 +109,8 @@ class RelinkPlan:
     #: Emails not to send any more.
     cancel: tuple[str, ...] = ()
     notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
+    #: When to see again how the profiles stand for which no event waits.
+    ask_again: datetime | None = None
 
 
 def reconnected(memo: Memo, profiles: Profiles) -> frozenset[str]:
@@ -126,12 +130,13 @@ def plan_relinks(
     *,
     dry_run: bool,
     undelivered: Collection[str] = (),
+    early: bool = False,
 ) -> RelinkPlan:
     """Decide on emails and episodes once the events are judged.
 
     `events`: all of the account's pending ones. `back`: the profiles that were connected again. `address`:
-    the user's, if known. `undelivered`: emails that another address refused for good. Without UserInfo no
-    episode begins or ends.
+    the user's, if known. `undelivered`: emails that another address refused for good. `early`: also about a
+    conferencing profile for which no event waits yet. Without UserInfo no episode begins or ends.
     """
     episodes = dict(account.memo.episodes)
     outcomes = [
@@ -149,10 +154,12 @@ def plan_relinks(
     over, sent = dict(mailed.over), list(mailed.sent)
     emails: list[tuple[str, RelinkEmail]] = []
     notes: dict[EventKey, RelinkNote] = {}
+    again: list[datetime] = []
     for pid, profile in profiles.disconnected.items():
         waiting = [event for event in events if event.profile_id == pid]
         found = [event for event in waiting if event.found]
-        if found:
+        # What cannot be mailed can wait until an event does.
+        if found or (early and not profile.is_calendar and _obstacle(profile, address, rules) is None):
             upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
             episode, may_at = episodes.get(pid) or over.pop(pid, None), _may_mail_at(sent, pid, now, rules)
             step = _step(account, profile, found, upcoming, episode, address, now, rules, undelivered, may_at)
@@ -166,10 +173,15 @@ def plan_relinks(
             outcomes += step.outcomes
             notes |= step.notes
             look_by = may_at if is_postponed(step.episode) else next_reminder(step.episode, rules.reminders)
-            if look_by:
+            if not found:
+                times = (from_ms(step.episode.started_at) + after for after in rules.reminders)
+                again += [may_at] if is_postponed(step.episode) else [at for at in times if at > now]
+            elif look_by:
                 look_by = max(look_by, _may_mail_at(sent, pid, now, rules))
                 notes |= {e.key: replace(notes.get(e.key, RelinkNote()), look_by=look_by) for e in found}
-    return RelinkPlan(episodes, Mailed(tuple(sent), over), tuple(emails), tuple(outcomes), cancel, notes)
+    mailed = Mailed(tuple(sent), over)
+    ask_again = min(again, default=None)
+    return RelinkPlan(episodes, mailed, tuple(emails), tuple(outcomes), cancel, notes, ask_again)
 
 
 def is_postponed(episode: Episode) -> bool:
@@ -262,6 +274,9 @@ def _step(
         return _ProfileStep(
             _reminded(episode, mail_id, reminders, upcoming), ((mail_id, email),), (outcome,), instead=True
         )
+    if not found:
+        # A reminder is about events that wait.
+        return _ProfileStep(episode)
     due = next_reminder(episode, rules.reminders)
     if due is None:
         reason = "The user was asked to connect the profile again, and reminded, before this event came."

@@ -42,9 +42,16 @@ def update_body(
     """The whole event as it should stand, with `profile_id` as its conferencing profile.
 
     `seen` is what was just read; notifications about the conference go to `callback`. Raises IncompleteRecord
-    if the event is one of a series, if a field that Cronofy requires is in neither the record nor the read,
-    if record and read differ so that a value would be lost, or if the event would end before it starts.
+    if the event was adopted or is one of a series, if a field that Cronofy requires is in neither the record
+    nor the read, if record and read differ so that a value would be lost, or if the event would end before it
+    starts.
     """
+    if event.adopted:
+        raise IncompleteRecord(
+            "The event was adopted: nobody tracked the body that it was written with, and a read does not "
+            "show all of it (templates, subscriptions, reminders), so it is not written. Track it with that "
+            "body, or write it with another profile yourself."
+        )
     if event.series or seen.series:
         raise IncompleteRecord(
             "The event is one of a series: a write could move or change its other occurrences, so it is not "

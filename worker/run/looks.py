@@ -231,11 +231,11 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
     return [with_note(answer, note) for answer in answers] if note else answers
 
 
-def acquire(services: Services, sub: str) -> Lease | None:
-    """Lease this account, waiting for its holder as long as the task's time limit allows."""
+def acquire(services: Services, sub: str, patience: timedelta | None = None) -> Lease | None:
+    """Lease this account, waiting for its holder; by default as long as the task's time limit allows."""
     settings = services.settings
     spare = settings.task_time_limit - settings.look_timeout - timedelta(seconds=2)
-    end = time.monotonic() + max(0.0, spare.total_seconds())
+    end = time.monotonic() + max(0.0, (patience or spare).total_seconds())
     while True:
         claimed = services.ledger.claim_account(sub, settings.lease)
         if isinstance(claimed, Lease):

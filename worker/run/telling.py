@@ -15,7 +15,6 @@ from worker.ledger.incidents import Incident
 from worker.ledger.leases import Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.mail.compose import LISTED_AFFECTED, IncidentEmail
-from worker.mail.decision_links import decision_url
 from worker.run.incidents import Accounts, Figures, affected, figures, members, removed_profiles
 
 #: How often an incident that was told is seen to: older versions remove events without noting it.
@@ -73,9 +72,7 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     email = _email(services, incident, size, is_over=False)
     mail = None
     if email is not None:
-        url = services.settings.board_url if removed else None
-        link = decision_url(url, ledger.vault, incident.incident_id, now)
-        email = replace(email, affected=shown, removed=removed, link=link)
+        email = replace(email, affected=shown, removed=removed)
         mail = _mail(services, incident, email, now)
     named = {each.sub for each in shown} | {each.sub for each in removed[:LISTED_AFFECTED]}
     detail = {"events": size.events, "accounts": size.accounts}

@@ -13,6 +13,7 @@
 --   memo, profile_names, mailed, choices   of the account, if they change
 --   check_channel  true to check its notification channel next
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
+--   profiles_due   { when UserInfo was to be asked, as claimed, when to ask again or '' } if the look did so
 --   mails      { id, encrypted message }...; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
 -- Returns false if the lease is no longer held, otherwise { fields that changed meanwhile and were left alone,
@@ -46,6 +47,14 @@ if change.choices then redis.call('HSET', account, 'choices', change.choices) en
 if change.profile_names then redis.call('HSET', account, 'profile_names', change.profile_names) end
 if change.mailed then redis.call('HSET', account, 'mailed', change.mailed) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
+-- If another notification came meanwhile, it is asked once more.
+if change.profiles_due and tonumber(redis.call('HGET', account, 'profiles_due')) == change.profiles_due[1] then
+  if change.profiles_due[2] == '' then
+    redis.call('HDEL', account, 'profiles_due')
+  else
+    redis.call('HSET', account, 'profiles_due', change.profiles_due[2])
+  end
+end
 publish(change.outcomes)
 
 local settles = false

@@ -16,13 +16,16 @@
 --                              profiles), last_notice (when a notification was last about one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
 --                              the channel was last known to be as recorded), channel_due (when to check it;
---                              absent if that happens only with the events), token (of an account whose
+--                              absent if that happens only with the events), profiles_due (when to ask UserInfo
+--                              for disconnected profiles, as a notification said; absent if none did, or once
+--                              that is done), token (of an account whose
 --                              application gives its access tokens: SHA-1 of the credentials, when it
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
 --                              erasure (the channel over which its erasure was requested and reported).
 --                              Written by connect; memo, profile_names, mailed, choices, standing and token by
---                              commit; credentials also by a token refresh; last_notice by nudge; the channel
---                              fields by channel, check_channel and commit, and by notification when one came
+--                              commit; profiles_due by notification and commit; credentials also by a token
+--                              refresh; last_notice by nudge; the channel fields by channel, check_channel and
+--                              commit, and by notification when one came
 --                              over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track, reopen and commit;
@@ -93,6 +96,7 @@
 --                              unless its count is 0, and pending for the total). Written and trimmed by sweeps.
 --   P:sampled          string  the newest sample is less than five minutes old; until it is not
 --   P:workers          zset    a worker's report (JSON: name, queues) by when it last came; a minute
+--   P:adopting         string  the SUB that a run of `reconciler adopt`, which has not ended, read last; a day
 --   P:resuming         string  when looks that the budget broke off will be woken; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, to one application (client id) at
 --                              one origin; worker/cronofy/budget.lua lists the related keys
@@ -348,14 +352,15 @@ local function place(sub, now)
   displace(sub)
   local nearest, soonest, starts = reindex(sub, now)
   if is_lost(sub) then return end
-  local channel_due, token = unpack(redis.call('HMGET', account_key(sub), 'channel_due', 'token'))
+  local channel_due, profiles_due, token =
+    unpack(redis.call('HMGET', account_key(sub), 'channel_due', 'profiles_due', 'token'))
   local lapses, asks
   if token then
     lapses, asks = token_times(sub, token)
     local lapsed = lapses and lapses <= now
     index(OWING, sub, lapsed and not asks and nearest < FAR and lapses or FAR)
-    -- A channel cannot be checked without a token.
-    if lapsed then channel_due = nil end
+    -- Neither a channel can be checked nor UserInfo asked without a token.
+    if lapsed then channel_due, profiles_due = nil, nil end
   end
   -- The next token is asked for only while something needs it; then it is as urgent as what it is for.
   if asks and nearest < FAR then
@@ -364,6 +369,7 @@ local function place(sub, now)
   end
   -- A channel is never urgent: it is checked when no meeting is waiting.
   if channel_due then nearest = math.min(nearest, tonumber(channel_due)) end
+  if profiles_due then nearest = math.min(nearest, tonumber(profiles_due)) end
   if nearest <= now then
     local at = soonest < FAR and turn(soonest, nearest) or nearest + DAY
     redis.call('ZADD', ready_key(center_of(sub)), at, sub)

@@ -26,6 +26,7 @@ redis.call('HDEL', CLAIMS, sub)
 redis.call('DEL', account_key(sub), settled_key(sub), past_key(sub), notices_key(sub))
 redis.call('DEL', letters_key(sub), heard_key(sub), acknowledged_key(sub), untracked_key(sub))
 for _, name in ipairs({ 'wanted', 'freed', 'woken', 'waking' }) do redis.call('DEL', P .. ':' .. name .. ':' .. sub) end
+if redis.call('GET', P .. ':adopting') == sub then redis.call('DEL', P .. ':adopting') end
 if ARGV[3] ~= '' then
   add_outcome(ARGV[3], ARGV[4])
   count('outcome:erasure_requested', 1)

@@ -32,6 +32,8 @@ OUTCOMES = {
     OutcomeType.ACCOUNT_LOST: "account lost",
     OutcomeType.ACCOUNT_CONNECTED: "account connected",
     OutcomeType.TOKEN_NEEDED: "next access token needed",
+    OutcomeType.INCIDENT_OPENED: "an incident was told",
+    OutcomeType.INCIDENT_CLOSED: "an incident is over",
     OutcomeType.ERASURE_REQUESTED: "a user wants to be erased",
 }
 
@@ -55,7 +57,8 @@ class OutcomeRow:
     type: str
     text: str
     cause: str | None
-    sub: str
+    #: None if it is about several accounts.
+    sub: str | None
     calendar_id: str | None
     event_id: str | None
 
