@@ -58,8 +58,8 @@ def lists_of(event: TrackedEvent) -> tuple[str, ...]:
 
 
 def names_of(event: TrackedEvent, given: Acknowledgement | None) -> frozenset[str]:
-    """The names of the lists that a pending event is in: once acknowledged, not `escalated` any more."""
-    names = frozenset(lists_of(event))
+    """The lists that a pending event is in, but for its incident; once acknowledged, not `escalated`."""
+    names = frozenset(name for name in lists_of(event) if not name.startswith(GROUP))
     return names - {ESCALATED} | {ACKNOWLEDGED} if given else names
 
 
