@@ -81,7 +81,6 @@ def choose_profile(services: Services, wanted: Wanted) -> dict[str, Any]:
 
 
 def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[str, Any]:
-    kept = False
     try:
         profiles = _profiles(services, lease)
         _check_is_removed(wanted.profile_id, profiles)
@@ -90,11 +89,10 @@ def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[s
             raise Refused(_why_not(to, profiles), possible, profiles)
         choice = Choice(wanted.profile_id, to, to_ms(lease.now), wanted.by, wanted.event)
         lease = _keep(services.ledger, lease, wanted, choice)
-        kept = True
-    finally:
-        if not kept:
-            with suppress(Exception):
-                services.ledger.release(lease)
+    except BaseException:
+        with suppress(Exception):
+            services.ledger.release(lease)
+        raise
     log.info("profile.chosen", sub=lease.sub, profile_id=wanted.profile_id, to_profile_id=to)
     keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
     failure = look_now(services, lease, keys)
