@@ -41,7 +41,7 @@ def rule_errors(recurrence: dict[str, Any]) -> Errors:
 
 
 def starts(rule: dict[str, Any], first: Moment, until: datetime) -> list[Moment]:
-    """Return when the series begins anew, from its first start on, up to `until`.
+    """Return when each occurrence of the series begins, from its first start on, up to `until`.
 
     It keeps its time of day in the event's zone, across changes of the clock.
     """

@@ -119,6 +119,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.adopt(someone(), event(), later(), profile()),
         lambda: callers.remove(someone(), profile()),
         lambda: callers.choose(someone(), profile(), dice.choice([profile(), *WITHOUT_PROFILE])),
+        *[lambda: callers.acknowledge(*one_that(None))] * 2,
         lambda: callers.revoke(someone()),
         *[lambda: callers.connect(someone())] * 2,
         lambda: callers.lend(someone()),

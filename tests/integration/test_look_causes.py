@@ -212,7 +212,7 @@ def test_a_hidden_event_of_a_disconnected_calendar_closes_when_it_has_started(be
 
 
 def test_a_revoked_calendar_is_escalated_once_until_it_is_connected_again(begin: Begin) -> None:
-    """Its events are not gone: a person is told, and their wait begins anew once they are read again."""
+    """Its events are not gone: a person is told, and their wait begins again once they are read again."""
     world = begin(escalation_email="ops@example.org")
     world.track()
     world.control.remove_profile(world.sub, world.account["calendar_profiles"][0]["profile_id"])

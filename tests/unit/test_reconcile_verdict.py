@@ -34,8 +34,9 @@ from tests.unit.builders import (
     userinfo,
 )
 from worker.diagnosis.model import Cause, Missing, Profiles, Remedy, Rung, Unauthorized
+from worker.ledger.leases import Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import HISTORY_LENGTH, TrackedEvent, Write, from_ms, to_ms
+from worker.ledger.records import HISTORY_LENGTH, Account, TrackedEvent, Write, from_ms, to_ms
 from worker.reconcile.failure import unread
 from worker.reconcile.relinks import RelinkNote
 from worker.reconcile.verdict import Addressee, Verdict, WriteEnd, WriteResult, conclude
@@ -413,8 +414,10 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expecte
     given = stored(event)
 
     reason = "Cronofy answered 503."
-    first = unread("acc_1", given, reason, NOW, POLICY, alone=False).change
-    second = unread("acc_1", first.stored, reason, NOW + HOUR / 4, POLICY, alone=False).change
+    lease = Lease(SUB, "token", NOW, Account(SUB, b"sealed", lost=False), ())
+    first = unread(lease, given, reason, POLICY, alone=False).change
+    later = replace(lease, now=NOW + HOUR / 4)
+    second = unread(later, first.stored, reason, POLICY, alone=False).change
 
     assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == expected
     assert (first.after.last, first.after.failures) == (event.last, failures + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,8 +17,9 @@ from config.terminal import shown
 from worker.bootstrap import bootstrap
 from worker.commands.incidents import choose_for_incident
 from worker.commands.output import json_text, say
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import settings_of_command, user_of_machine
 from worker.run.choices import Options, Refused, Wanted, choose_profile, options
+from worker.text.amounts import amount
 
 #: How many of the events are shown.
 SHOWN = 10
@@ -64,7 +64,7 @@ def choose(
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     with closing(bootstrap(settings)) as services:
         if incident:
-            choose_for_incident(services, incident, to or "", by or getpass.getuser(), yes=yes)
+            choose_for_incident(services, incident, to or "", by or user_of_machine(), yes=yes)
             return
         sub, profile = ids
         if not to and not withdraw:
@@ -75,7 +75,7 @@ def choose(
                 sys.exit(1)
             _show_options(found, sub, profile, as_json=as_json)
             return
-        result = choose_profile(services, Wanted(sub, profile, to, event, by or getpass.getuser()))
+        result = choose_profile(services, Wanted(sub, profile, to, event, by or user_of_machine()))
     if as_json:
         click.echo(json_text(result, indent=2))
     else:
@@ -86,7 +86,7 @@ def choose(
 
 def _tell(result: dict[str, Any], *, withdraw: bool) -> None:
     diagnoses = result["diagnoses"]
-    events = f"{len(diagnoses):,} event{'' if len(diagnoses) == 1 else 's'}"
+    events = amount(len(diagnoses), "event")
     if result["chosen"]:
         say(f"Chosen, and looked at {events} at once; later ones follow.")
         if result["reason"]:

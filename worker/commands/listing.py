@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from rich.text import Text
 from config.terminal import shown
 from worker.bootstrap import keyless_ledger
 from worker.commands.output import json_text, say
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import settings_of_command, user_of_machine
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.intake import acknowledge as acknowledging
@@ -140,7 +139,7 @@ def acknowledge(
     def change(ledger: Ledger, sub: str, key: EventKey) -> bool:
         if withdraw:
             return acknowledging.withdraw(ledger, sub, key)
-        return acknowledging.acknowledge(ledger, sub, key, note, until, by or _user())
+        return acknowledging.acknowledge(ledger, sub, key, note, until, by or user_of_machine())
 
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
@@ -168,10 +167,3 @@ def _all(ledger: Ledger, conditions: dict[str, Any]) -> list[Listed]:
         after = page.after
         if after is None:
             return found
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "operator"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -52,6 +53,14 @@ def settings_of_command() -> Settings:
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         layout_of(redis, Keys(settings.key_prefix))
     return settings
+
+
+def user_of_machine() -> str:
+    """Who runs this command: the name in the history of what they decide, unless they give another."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "operator"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from uuid import uuid4
 import structlog
 from redis import Redis
 
-from worker.cronofy.errors import OutOfBudget, ProbeTurn
+from worker.cronofy.errors import CronofyError, OutOfBudget, ProbeTurn
 from worker.ledger.keys import Keys
 
 #: Longer values of ``Retry-After`` are cut to this (contract §6).
@@ -190,3 +190,13 @@ class Spending:
         if self._paid > self._made:
             self.budget.end(self._look, self._made, self._paid)
             self._paid = self._made
+
+
+def rest_before(end: float, error: CronofyError) -> float | None:
+    """Seconds to wait before a call that `error` put off is tried again; None if it would be after `end`.
+
+    `end` is by the monotonic clock. For commands, which may wait for minutes: never more than five seconds at
+    once, since the budget often has room sooner.
+    """
+    wait = error.retry_after.total_seconds() if error.retry_after else 1.0
+    return None if time.monotonic() + wait > end else max(0.05, min(wait, 5.0))

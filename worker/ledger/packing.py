@@ -185,7 +185,7 @@ def pack_mailed(mailed: Mailed) -> bytes:
 
 def pack_choices(choices: Iterable[Choice]) -> bytes:
     """The ledger's value for what people chose for an account."""
-    return bytes(msgpack.packb([[d.profile_id, d.to_profile_id, d.at, d.by, d.event] for d in choices]))
+    return bytes(msgpack.packb([[c.profile_id, c.to_profile_id, c.at, c.by, c.event] for c in choices]))
 
 
 def _unpack_choices(value: bytes) -> tuple[Choice, ...]:

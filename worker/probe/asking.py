@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from worker.bootstrap import Services
-from worker.cronofy.budget import Spending
+from worker.cronofy.budget import Spending, rest_before
 from worker.cronofy.client import ANY_STATUS, same_origin
 from worker.cronofy.errors import CronofyError, Malformed, OutOfBudget, RateLimited, ServerFault, Unreachable
 from worker.cronofy.http import Answer, Deadline, HttpClient
@@ -189,10 +189,10 @@ def ask(
         try:
             return reply_of(asking.call(method, url, params, body, cost))
         except (OutOfBudget, RateLimited) as error:
-            wait = error.retry_after.total_seconds() if error.retry_after else 1.0
-            if time.monotonic() + wait > end:
+            rest = rest_before(end, error)
+            if rest is None:
                 raise
-            time.sleep(max(0.05, min(wait, 5.0)))
+            time.sleep(rest)
         except (Unreachable, ServerFault, Malformed) as error:
             return Reply(0, failed=error.reason)
 

@@ -40,7 +40,6 @@ from worker.ledger.packing import Damaged
 from worker.ledger.records import (
     FAILING,
     UNREAD,
-    Acknowledgement,
     EventKey,
     Stored,
     TrackedEvent,
@@ -159,34 +158,25 @@ def revived(event: TrackedEvent, now: datetime, limit: int) -> TrackedEvent:
     return replace(event, parked=None, attempts=max(1, limit - 1), next_look=to_ms(now))
 
 
-def unread(
-    sub: str,
-    stored: Stored,
-    reason: str,
-    now: datetime,
-    policy: Policy,
-    *,
-    alone: bool,
-    acknowledged: Acknowledgement | None = None,
-) -> Failure:
+def unread(lease: Lease, stored: Stored, reason: str, policy: Policy, *, alone: bool) -> Failure:
     """A look that failed from outside: it concludes nothing, and the event is looked at again.
 
     If that lasts until the event is overdue, a person is notified once: otherwise nobody would know. Not of
     a closed one that somebody asked about: all that we know of it is that it needs nobody. Nor of one that
     somebody answers for.
     """
-    event = uncounted(stored).after if alone else stored.event
-    start = _or_none(lambda: event.starts_at)
+    event, now = uncounted(stored).after if alone else stored.event, lease.now
+    start, given = _or_none(lambda: event.starts_at), lease.acknowledgement(event.key)
     after = event.failed(reason, now, retry_look(event.failures + 1, start, now, policy))
     evidence = f"{after.failures} looks in a row failed, the last one with: {reason}"
     cause = _or_none(lambda: event.cause)
     mark = f"{cause or ''}:{UNREAD}"
     overdue = _or_none(lambda: is_overdue(from_ms(event.asked_at), start, now, policy))
-    needless = event.was_closed or (acknowledged is not None and acknowledged.holds(cause, now))
+    needless = event.was_closed or (given is not None and given.holds(cause, now))
     if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified or needless:
         return Failure(EventChange(stored, after), evidence)
     after = replace(after, notified=(*after.notified, mark))
-    outcome = _escalated(sub, after, evidence, now)
+    outcome = _escalated(lease.sub, after, evidence, now)
     return Failure(EventChange(stored, after, outcomes=(outcome,)), evidence)
 
 
@@ -207,10 +197,7 @@ class Failures:
         Re-raises an error from outside that concerns more than this event.
         """
         if isinstance(error, CronofyError):
-            given = lease.acknowledgement(stored.event.key)
-            return unread(
-                lease.sub, stored, error.reason, lease.now, self.policy, alone=alone, acknowledged=given
-            )
+            return unread(lease, stored, error.reason, self.policy, alone=alone)
         if is_from_outside(error):
             raise error
         fault = self.fault(lease, error)

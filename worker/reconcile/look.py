@@ -393,18 +393,7 @@ class Looker:
 
     def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
         """The look learnt nothing: put off every event that it was for."""
-        failures = [
-            unread(
-                lease.sub,
-                stored,
-                reason,
-                lease.now,
-                self.policy,
-                alone=alone,
-                acknowledged=lease.acknowledgement(stored.event.key),
-            )
-            for stored in due
-        ]
+        failures = [unread(lease, stored, reason, self.policy, alone=alone) for stored in due]
         changes = [failure.change for failure in failures]
         self.ledger.commit(lease, Change(changes, ask_again=_asked_in_vain(lease)))
         return LookResult(failure=reason)

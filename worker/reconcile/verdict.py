@@ -373,13 +373,11 @@ def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Ch
     profile_id, write = max(writes, key=lambda each: each[1].at, default=("", None))
     if write is not None and not write.accepted and not write.refused:
         rung = next((rung for mark, rung in marks.items() if event.writes.get(mark) == write), None)
-        if rung is Rung.EXPLICIT and not is_room(diagnosis.join_url, policy):
-            # It did not arrive: the link came on its own.
-            pass
-        elif rung is None:
+        if rung is None:
             detail = _reassignment(event.profile_id, profile_id, choice)
             draft.add_outcome(OutcomeType.REASSIGNED, detail, Cause.PROFILE_REMOVED)
-        else:
+        # With another link than the room's, that write did not arrive: the link came on its own.
+        elif rung is not Rung.EXPLICIT or is_room(diagnosis.join_url, policy):
             join_url = diagnosis.join_url if rung is Rung.EXPLICIT else None
             provider_name = diagnosis.detail.get("provider_name")
             _add_fallback(draft, rung, event.profile_id, profile_id, join_url, provider_name, event.cause)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from worker.bootstrap import Services
+from worker.cronofy.budget import rest_before
 from worker.cronofy.client import Window
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, TokenNeeded
 from worker.cronofy.wire import read_sighting
@@ -182,12 +183,12 @@ def _read(services: Services, sub: str, pace: _Pace, patience: float) -> dict[Ev
                 finally:
                     pace.spent(session.pages)
         except PUT_OFF as error:
-            wait = error.retry_after.total_seconds() if error.retry_after else 1.0
-            if time.monotonic() + wait > end:
+            rest = rest_before(end, error)
+            if rest is None:
                 raise Stopped(error.reason) from None
         finally:
             services.ledger.release(lease)
-        time.sleep(max(0.05, min(wait, 5.0)))
+        time.sleep(rest)
 
 
 class _Pace:

@@ -15,9 +15,8 @@ from worker.diagnosis.model import Profile, Profiles
 from worker.diagnosis.replacement import possible_choices
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
-from worker.ledger.records import Choice, EventKey, Stored, TrackedEvent, to_ms
-from worker.reconcile.answer import recorded_answer
-from worker.run.looks import acquire, guarded_look
+from worker.ledger.records import Choice, Stored, TrackedEvent, to_ms
+from worker.run.looks import acquire, look_now, recorded_answers
 
 #: Who decided, if the caller does not say.
 SOMEONE = "a person"
@@ -83,7 +82,6 @@ def choose_profile(services: Services, wanted: Wanted) -> dict[str, Any]:
 
 
 def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[str, Any]:
-    kept = False
     try:
         profiles = _profiles(services, lease)
         _check_is_removed(wanted.profile_id, profiles)
@@ -92,23 +90,15 @@ def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[s
             raise Refused(_why_not(to, profiles), possible, profiles)
         choice = Choice(wanted.profile_id, to, to_ms(lease.now), wanted.by, wanted.event)
         lease = _keep(services.ledger, lease, wanted, choice)
-        kept = True
-    finally:
-        if not kept:
-            with suppress(Exception):
-                services.ledger.release(lease)
+    except BaseException:
+        with suppress(Exception):
+            services.ledger.release(lease)
+        raise
     log.info("profile.chosen", sub=lease.sub, profile_id=wanted.profile_id, to_profile_id=to)
     keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
-    result = guarded_look(services, lease, keys, urgent=True)
-    if result.put_off:
-        for key in keys:
-            services.ledger.nudge(lease.sub, key)
-    return {
-        "chosen": True,
-        "reason": result.failure,
-        "possible": [],
-        "diagnoses": _answers(services, lease.sub, keys),
-    }
+    failure = look_now(services, lease, keys)
+    diagnoses = recorded_answers(services, lease.sub, keys)
+    return {"chosen": True, "reason": failure, "possible": [], "diagnoses": diagnoses}
 
 
 def _withdraw(services: Services, wanted: Wanted) -> dict[str, Any]:
@@ -124,7 +114,12 @@ def _withdraw(services: Services, wanted: Wanted) -> dict[str, Any]:
     for key in keys:
         services.ledger.nudge(lease.sub, key)
     log.info("choice.withdrawn", sub=lease.sub, profile_id=wanted.profile_id)
-    return {"chosen": False, "reason": None, "possible": [], "diagnoses": _answers(services, lease.sub, keys)}
+    return {
+        "chosen": False,
+        "reason": None,
+        "possible": [],
+        "diagnoses": recorded_answers(services, lease.sub, keys),
+    }
 
 
 def _keep(ledger: Ledger, lease: Lease, wanted: Wanted, choice: Choice | None) -> Lease:
@@ -193,11 +188,6 @@ def _affected(lease: Lease, profile_id: str, event: tuple[str, str] | None) -> l
 
 def _is_about(choice: Choice, wanted: Wanted) -> bool:
     return (choice.profile_id, choice.event) == (wanted.profile_id, wanted.event)
-
-
-def _answers(services: Services, sub: str, keys: Sequence[EventKey]) -> list[dict[str, Any]]:
-    found = [stored for key in keys if (stored := services.ledger.find(sub, key))]
-    return [recorded_answer(sub, stored.event, False) for stored in found]
 
 
 def _named(to: str, profiles: Profiles | None) -> dict[str, Any]:

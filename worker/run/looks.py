@@ -220,15 +220,26 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
                 ledger.nudge(sub, key)
             note = "Another look at this account is in progress; this event follows right after it."
         else:
-            result = guarded_look(services, lease, pending, urgent=True)
-            note = f"Not re-read: {result.failure}" if result.failure else None
-            if result.put_off:
-                for key in pending:
-                    ledger.nudge(sub, key)
-    lost = ledger.account(sub).lost
-    found = [stored for key in keys if (stored := ledger.find(sub, key))]
-    answers = [recorded_answer(sub, stored.event, lost) for stored in found]
+            failure = look_now(services, lease, pending)
+            note = f"Not re-read: {failure}" if failure else None
+    answers = recorded_answers(services, sub, keys)
     return [with_note(answer, note) for answer in answers] if note else answers
+
+
+def look_now(services: Services, lease: Lease, keys: Collection[EventKey]) -> str | None:
+    """Look at these events and end the lease; why that failed, if it did. What was put off stays due."""
+    result = guarded_look(services, lease, keys, urgent=True)
+    if result.put_off:
+        for key in keys:
+            services.ledger.nudge(lease.sub, key)
+    return result.failure
+
+
+def recorded_answers(services: Services, sub: str, keys: Collection[EventKey]) -> list[dict[str, Any]]:
+    """The diagnoses of these events as contract JSON (§1), from the ledger."""
+    lost = services.ledger.account(sub).lost
+    found = [stored for key in keys if (stored := services.ledger.find(sub, key))]
+    return [recorded_answer(sub, stored.event, lost) for stored in found]
 
 
 def acquire(services: Services, sub: str, patience: timedelta | None = None) -> Lease | None:
