@@ -268,6 +268,7 @@ class Settings(BaseSettings):
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
+    board_url: Annotated[str, _url("http", "https")] | None = None
     board_token: Token | None = None
     metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
@@ -338,8 +339,9 @@ class Settings(BaseSettings):
             raise _contradiction(f"{_name('fallback')} must name nothing twice")
         if FallbackRung.EXPLICIT in self.fallback and self.fallback_url is None:
             raise _contradiction(f"{_name('fallback_url')} must be set when {_name('fallback')} has explicit")
-        if self.webhook_url and set(self.webhook_url) & set("?#"):
-            raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
+        for field in ("webhook_url", "board_url"):
+            if set(getattr(self, field) or "") & set("?#"):
+                raise _contradiction(f"{_name(field)} must not have a query or a fragment")
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
             raise _contradiction(f"{_name('relink_reminders')} must be durations in ascending order")
         return self

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from tests.integration.test_incidents import only
 from tests.integration.world import Begin, World
 from worker.cli import cli
+from worker.run import looks
 
 Command = Callable[..., Result]
 
@@ -58,8 +59,9 @@ def test_one_choice_settles_all_accounts_of_an_incident(worlds: list[World], com
 
     assert "Will set same-provider for 2 events of 2 removed profiles:" in done.output
     assert f"{worlds[0].sub} {worlds[0].profiles[0]} -> new_0 (Zoom, Lee)" in done.output
-    assert "Chosen for 2 profiles of 2; 1 left as they are." in done.output
+    assert "Chosen for 2 removed profiles; 1 left as they are." in done.output
     assert done.exit_code == 0
+    assert looks.look_at_ready(worlds[0].services, 10).looked_at >= 2
     assert sorted(write["event_id"] for write in worlds[0].writes()) == ["e0", "e1"]
     listed = json.loads(command("list", "--incident", incident.incident_id, "--json").output)
     assert [event["event_id"] for event in listed["events"]] == ["e2"]

@@ -27,9 +27,6 @@ from worker.text.amounts import amount, second
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: How many events are acknowledged in one step.
-AT_A_TIME = 500
-
 
 class _Moment(click.ParamType[str]):
     """A time, or a duration from now on."""
@@ -144,8 +141,12 @@ def acknowledge(
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
         if not ids:
-            done = sum(change(ledger, each.sub, each.event.key) for each in _all(ledger, conditions))
-            say(f"{amount(done, 'event')} {'withdrawn' if withdraw else 'acknowledged'}.")
+            found = acknowledging.all_of(ledger, _wanted(ledger, conditions))
+            done = sum(change(ledger, each.sub, each.event.key) for each in found)
+            said = f"{amount(done, 'event')} {'withdrawn' if withdraw else 'acknowledged'}"
+            if done and conditions["incident"]:
+                ledger.note_about(conditions["incident"], by or user_of_machine(), said)
+            say(f"{said}.")
             return
         sub, calendar, event = ids
         name = f"The event {event} in calendar {calendar} of {sub}"
@@ -154,16 +155,3 @@ def acknowledge(
             return
         say(f"{name} is not {'acknowledged' if withdraw else 'pending'}.", err=True)
         sys.exit(1)
-
-
-def _all(ledger: Ledger, conditions: dict[str, Any]) -> list[Listed]:
-    """All events that fit, read before any of them is changed."""
-    wanted = _wanted(ledger, conditions)
-    found: list[Listed] = []
-    after = None
-    while True:
-        page = ledger.lists.page(wanted, AT_A_TIME, after)
-        found += page.events
-        after = page.after
-        if after is None:
-            return found

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 
 from config.durations import parse_duration
 from worker.diagnosis.times import parse_instant
 from worker.ledger.ledger import Ledger
+from worker.ledger.lists import Listed, Wanted
 from worker.ledger.records import Acknowledgement, EventKey, to_ms
 
 #: How often an event may change between reading and writing; each look does at most a few times.
 TRIES = 10
+#: How many of many events are read in one step.
+AT_A_TIME = 500
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -40,6 +44,39 @@ def acknowledge(ledger: Ledger, sub: str, key: EventKey, note: str, until: str |
         if ledger.acknowledge(sub, stored, given):
             return True
     return False
+
+
+def acknowledge_all(
+    ledger: Ledger,
+    wanted: Wanted,
+    note: str,
+    until: str | None,
+    by: str,
+    within: timedelta | None = None,
+) -> tuple[int, bool]:
+    """Acknowledge all the wanted events, or as many as the time allows.
+
+    Returns how many, and whether the time was over first. Raises ValueError for a malformed `until`.
+    """
+    end = None if within is None else time.monotonic() + within.total_seconds()
+    done = 0
+    for each in all_of(ledger, wanted):
+        if end is not None and time.monotonic() > end:
+            return done, True
+        done += acknowledge(ledger, each.sub, each.event.key, note, until, by)
+    return done, False
+
+
+def all_of(ledger: Ledger, wanted: Wanted) -> list[Listed]:
+    """All events that are wanted, read before any of them is changed."""
+    found: list[Listed] = []
+    after = None
+    while True:
+        page = ledger.lists.page(wanted, AT_A_TIME, after)
+        found += page.events
+        after = page.after
+        if after is None:
+            return found
 
 
 def withdraw(ledger: Ledger, sub: str, key: EventKey) -> bool:

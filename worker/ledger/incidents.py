@@ -6,6 +6,8 @@ An event that a person is to be told of joins the incident of its group, which t
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -16,8 +18,19 @@ from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.records import DAMAGED, TOKEN_OWED, from_ms, to_ms
 
+#: The field that says that its link was used: [when, by whom] as JSON.
+LINK_USED = "link"
 #: How many incidents are read at a time.
 AT_A_TIME = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One line of an incident's history that a person made."""
+
+    at: datetime
+    by: str
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,10 @@ class Incident:
     told_at: datetime | None = None
     mailed: bool = False
     closed_at: datetime | None = None
+    #: What people did about it, oldest first.
+    said: tuple[Said, ...] = ()
+    #: When the link of its email was used, and by whom.
+    link_used: tuple[datetime, str] | None = None
 
     @property
     def kind(self) -> str:
@@ -102,5 +119,21 @@ class Incidents:
             int(stored.get(b"acknowledged", 0)),
             b"news" in stored,
             mailed=b"mailed" in stored,
+            said=tuple(sorted(_said(stored), key=lambda each: each.at)),
+            link_used=_used(stored.get(LINK_USED.encode())),
             **fields,
         )
+
+
+def _said(stored: Mapping[bytes, bytes]) -> Iterator[Said]:
+    for name, value in stored.items():
+        kind, _, rest = name.decode().partition(":")
+        if kind == "note":
+            yield Said(from_ms(float(rest.partition(":")[0])), **json.loads(value))
+
+
+def _used(value: bytes | None) -> tuple[datetime, str] | None:
+    if value is None:
+        return None
+    at, by = json.loads(value)
+    return from_ms(at), by

@@ -21,7 +21,7 @@ from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
-from worker.ledger.incidents import Incident, Incidents
+from worker.ledger.incidents import LINK_USED, Incident, Incidents
 from worker.ledger.kept_key import KeptKey
 from worker.ledger.keys import Keys
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
@@ -437,6 +437,19 @@ class Ledger:
                 self._keep_ms,
             )
         )
+
+    def note_about(self, incident_id: str, by: str, what: str) -> None:
+        """Keep in an incident's history what somebody did about it."""
+        said = json.dumps({"by": by, "what": what})
+        self.run("note", incident_id, f"note:{to_ms(self.now())}:{uuid4().hex[:8]}", said)
+
+    def use_link(self, incident_id: str, by: str) -> bool:
+        """Use up the link with which an incident can be decided; false if it was used, or is forgotten."""
+        return bool(self.run("note", incident_id, LINK_USED, json.dumps([to_ms(self.now()), by])))
+
+    def give_link_back(self, incident_id: str) -> None:
+        """The link was used in vain: it may be used again."""
+        self.redis.hdel(self.keys.incident(incident_id), LINK_USED)
 
     # Credentials.
 

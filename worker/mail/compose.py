@@ -123,6 +123,7 @@ class IncidentEmail:
     affected: tuple[Affected, ...]  #: the soonest first, not all of many
     removed: tuple[RemovedProfile, ...] = ()
     client_id: str = ""
+    link: str | None = field(default=None, repr=False)  #: a secret: who has it may decide
     is_over: bool = False
 
 

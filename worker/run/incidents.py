@@ -12,7 +12,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.incidents import Incident
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted, incident_list
-from worker.ledger.records import UNREAD, Account, Choice, TrackedEvent, from_ms
+from worker.ledger.records import UNREAD, Account, TrackedEvent, from_ms
 from worker.mail.compose import Affected, Candidate, RemovedProfile
 from worker.reconcile.emails import meeting_of
 
@@ -20,8 +20,6 @@ from worker.reconcile.emails import meeting_of
 READ = 1000
 #: How many are counted by account.
 COUNTED = 10_000
-#: What is chosen by this word: the one other connected profile of the same service.
-SAME_PROVIDER = "same-provider"
 #: Start of an event that has none, in lists.
 _FAR = 9e15
 _CAUSES = frozenset(cause.value for cause in Cause)
@@ -35,14 +33,6 @@ class Figures:
     accounts: int
     #: The soonest start, if any is known.
     soonest: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """A removed profile of an incident, and what was chosen for it, if it was."""
-
-    removed: RemovedProfile
-    choice: Choice | None = None
 
 
 def figures(ledger: Ledger, incident: Incident) -> Figures:
@@ -76,7 +66,7 @@ def affected(listed: Sequence[Listed], accounts: Accounts) -> tuple[Affected, ..
     return tuple(_affected(each, accounts[each.sub]) for each in listed)
 
 
-def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[Decided, ...]:
+def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[RemovedProfile, ...]:
     """The removed profiles that these events asked for, the soonest meeting first."""
     found: dict[tuple[str, str], list[TrackedEvent]] = {}
     for each in listed:
@@ -97,16 +87,6 @@ class Accounts:
         if sub not in self._read:
             self._read[sub] = self._ledger.account(sub)
         return self._read[sub]
-
-
-def same_provider(removed: RemovedProfile) -> Candidate | None:
-    """The one other profile of the same service that the last look saw; None if none or several."""
-    fitting = [
-        each
-        for each in removed.candidates
-        if each.provider_name is not None and each.provider_name == removed.provider_name
-    ]
-    return fitting[0] if len(fitting) == 1 else None
 
 
 def _affected(listed: Listed, account: Account) -> Affected:
@@ -143,11 +123,11 @@ def reason_of(event: TrackedEvent) -> str:
     )
 
 
-def _removed(account: Account, profile_id: str, events: Sequence[TrackedEvent]) -> Decided:
+def _removed(account: Account, profile_id: str, events: Sequence[TrackedEvent]) -> RemovedProfile:
     providers, names = account.memo.providers, account.profile_names
     detail = _detail(events[0])
     possible = detail.get("possible", detail.get("candidates", ()))
-    removed = RemovedProfile(
+    return RemovedProfile(
         sub=account.sub,
         account_email=account.email,
         profile_id=profile_id,
@@ -157,8 +137,6 @@ def _removed(account: Account, profile_id: str, events: Sequence[TrackedEvent]) 
         soonest=meeting_of(events[0]),
         candidates=tuple(Candidate(str(to), providers.get(to), names.get(to)) for to in possible),
     )
-    choices = [c for c in account.choices if c.profile_id == profile_id and c.event is None]
-    return Decided(removed, choices[0] if choices else None)
 
 
 def _detail(event: TrackedEvent) -> dict[str, Any]:

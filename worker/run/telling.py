@@ -15,6 +15,7 @@ from worker.ledger.incidents import Incident
 from worker.ledger.leases import Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.mail.compose import LISTED_AFFECTED, IncidentEmail
+from worker.mail.decision_links import decision_url
 from worker.run.incidents import Accounts, Figures, affected, figures, members, removed_profiles
 
 #: How often an incident that was told is seen to: older versions remove events without noting it.
@@ -67,12 +68,12 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     if now < tell_at:
         return _later(services, incident, tell_at - now)
     accounts = Accounts(ledger)
-    removed = tuple(each.removed for each in removed_profiles(listed, accounts))
+    removed = removed_profiles(listed, accounts)
     shown = affected(listed[:LISTED_AFFECTED], accounts)
     email = _email(services, incident, size, is_over=False)
     mail = None
     if email is not None:
-        email = replace(email, affected=shown, removed=removed)
+        email = replace(email, affected=shown, removed=removed, link=_link(services, incident, email.to, now))
         mail = _mail(services, incident, email, now)
     named = {each.sub for each in shown} | {each.sub for each in removed[:LISTED_AFFECTED]}
     detail = {"events": size.events, "accounts": size.accounts}
@@ -83,6 +84,13 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     about = {"incident": incident.incident_id, "group": incident.group}
     log.info("incident.told", **about, mailed=mail is not None, **detail)
     return mail is not None
+
+
+def _link(services: Services, incident: Incident, address: str, now: datetime) -> str | None:
+    board_url = services.settings.board_url
+    if board_url is None or incident.is_damaged:
+        return None
+    return decision_url(board_url, services.ledger.vault, incident.incident_id, address, now)
 
 
 def _later(services: Services, incident: Incident, wait: timedelta) -> bool:

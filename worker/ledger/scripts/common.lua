@@ -71,8 +71,9 @@
 --   P:incident:ID      hash    what has one reason (worker/ledger/incidents.py): group, opened, joined (when its last
 --                              event did), total (how many ever did), acknowledged (how many left so), news (1 once
 --                              it holds anything that a person was not told of before), emptied (when its list
---                              became empty), told, mailed (1 if by email), closed. Written as lists are, and by
---                              tell. A week after it was closed it expires.
+--                              became empty), told, mailed (1 if by email), closed, note:MS:RANDOM (JSON: who did what about it
+--                              then), link (JSON: when the link of its email was used, and by whom). Written as lists
+--                              are, and by tell and note. HISTORY_KEEP after it was closed it expires.
 --   P:groups           hash    the newest incident of each group; until that is closed
 --   P:incidents        zset    the incidents that are not closed, by when to see whether something is to be told
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
