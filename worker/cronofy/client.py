@@ -36,6 +36,7 @@ from worker.cronofy.wire import (
     OpenChannel,
     UserInfo,
     is_event,
+    read_authorization,
     read_batch,
     read_channel,
     read_channels,
@@ -226,6 +227,15 @@ class Session:
         except Refused as error:
             if error.status not in (404, 410):
                 raise
+
+    def authorize_conferencing(self, provider_name: str, redirect_uri: str) -> str:
+        """Where the account's user connects this service now: a secret.
+
+        From there Cronofy leads them to `redirect_uri`.
+        """
+        url = f"{self._origin}/v1/conferencing_service_authorizations"
+        body = {"redirect_uri": redirect_uri, "provider_name": provider_name}
+        return read_authorization(self._call("POST", url, body=body).json_object())
 
     def ask(
         self,

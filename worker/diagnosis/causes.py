@@ -26,7 +26,7 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.diagnosis.replacement import choose_replacement, chosen_replacement
+from worker.diagnosis.replacement import choose_replacement, chosen_replacement, service_to_connect
 
 #: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
 INDIRECT = frozenset({"default", "integrated", "explicit", "none"})
@@ -180,14 +180,23 @@ def _named_profile(
         else choose_replacement(request, profiles.conferencing, policy.replacement)
     )
     evidence.append(replacement.reason)
+    remedy = Remedy.REASSIGN_PROFILE if replacement.profile_id else Remedy.ESCALATE
+    asked = not (replacement.profile_id or request.chosen)
+    service = service_to_connect(request, profiles.conferencing, policy.replacement) if asked else None
+    if service and policy.connect:
+        remedy = Remedy.CONNECT_EMAIL
+        evidence.append(f"The user can connect {service}, and is asked to by email.")
+    elif service:
+        evidence.append(f"With RECONCILER_WEBHOOK_URL set, the user would be asked to connect {service}.")
     return _pending(
         Cause.PROFILE_REMOVED,
-        Remedy.REASSIGN_PROFILE if replacement.profile_id else Remedy.ESCALATE,
+        remedy,
         *evidence,
         certainty=Certainty.CERTAIN if profiles.listed or notified else Certainty.LIKELY,
         profile_id=profile_id,
         to_profile_id=replacement.profile_id,
         candidates=list(replacement.candidates),
+        provider_name=service if remedy is Remedy.CONNECT_EMAIL else None,
         chosen_by=request.chosen.by if request.chosen else None,
     )
 

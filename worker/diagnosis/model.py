@@ -57,6 +57,8 @@ class Remedy(StrEnum):
     REASSIGN_PROFILE = "reassign_profile"
     #: Ask the user by email to reconnect the profile.
     RELINK_EMAIL = "relink_email"
+    #: Ask the user by email to connect a profile in place of a removed one.
+    CONNECT_EMAIL = "connect_email"
     #: Tell a person: no program can fix it.
     ESCALATE = "escalate"
     #: Stop looking.
@@ -240,6 +242,8 @@ class Policy:
     escalate_before: timedelta
     #: ``same_provider``, ``any_connected`` or ``never``.
     replacement: str = "same_provider"
+    #: Users can be asked to connect a profile: our link to do so has a public address.
+    connect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,17 @@ from functools import cached_property
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import Damaged, pack_event, stored_as
-from worker.ledger.records import AccessToken, Account, Choice, EventKey, Mailed, Memo, Stored, TrackedEvent
+from worker.ledger.records import (
+    AccessToken,
+    Account,
+    Choice,
+    Episode,
+    EventKey,
+    Mailed,
+    Memo,
+    Stored,
+    TrackedEvent,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +84,12 @@ class EventChange:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A composed email for the outbox; sealed there, since it may hold a relink URL."""
+    """A composed email for the outbox; sealed there, since it may hold a secret link."""
 
     mail_id: str
     message: bytes
+    #: When to send it; None for now.
+    due: datetime | None = None
 
     def __repr__(self) -> str:
         return f"Mail({self.mail_id!r})"
@@ -90,6 +102,8 @@ class Change:
     events: Sequence[EventChange] = ()
     memo: Memo | None = None
     profile_names: Mapping[str, str] | None = None
+    #: The episodes of connect emails that go on, if they change.
+    connects: Mapping[str, Episode] | None = None
     mailed: Mailed | None = None
     #: All that stand, if they change.
     choices: Sequence[Choice] | None = None
@@ -99,6 +113,8 @@ class Change:
     token: AccessToken | None = None
     outcomes: Sequence[Outcome] = ()
     mails: Sequence[Mail] = ()
+    #: Of `mails`, what asks the user to connect a lost account: connecting it cancels those not sent yet.
+    reconnects: Sequence[str] = ()
     cancel: Sequence[str] = ()
     #: Check the account's notification channel next.
     check_channel: bool = False

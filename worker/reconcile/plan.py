@@ -43,14 +43,18 @@ def plan_reading(
     now: datetime,
     *,
     force_read: bool = False,
+    asked: bool = False,
 ) -> ReadingPlan:
-    """Plan a look at the `due` events of an account; `force_read` never skips the events."""
+    """Plan a look at the `due` events of an account; `force_read` never skips the events.
+
+    `asked`: its user was asked to connect a service.
+    """
     windows = windows_for(due, memo.last_read, now)
     waited_for = frozenset() if force_read else _waited_for(due, memo, rules, now)
     if waited_for:
         return ReadingPlan(windows, waited_for, ask_userinfo=True, calls=1)
     # A profile that was connected again is reported once, even if its events have settled.
-    ask_userinfo = bool(memo.episodes)
+    ask_userinfo = asked or bool(memo.episodes)
     # A first look usually finds the conference; an event that was pending usually still is.
     likely = ask_userinfo or any(event.last is not None for event in due)
     # Cronofy may show no events of a calendar that is not connected, so they are read a second time.

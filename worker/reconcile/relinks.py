@@ -1,7 +1,8 @@
 """Relink episodes: from the email that asks a user to connect a profile again, until they do. Pure.
 
-One email per account and profile, not per event. Reminders are timed from the first email; none is sent
-once the profile is connected, or without an upcoming event. However often profiles come and go, their user
+So are the episodes of connect emails, which ask a user to connect a service of which no profile is left.
+One email per account and profile or service, not per event. Reminders are timed from the first email; none
+is sent once it is connected, or without an upcoming event. However often profiles come and go, their user
 gets few emails (contract §2 and §6).
 """
 
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
+from typing import Any
 from uuid import uuid4
 
-from worker.diagnosis.model import Cause, Profile, Profiles
+from worker.diagnosis.model import Cause, Profile, Profiles, Remedy
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import (
     Account,
@@ -31,7 +34,7 @@ from worker.mail.relink_links import refusal
 from worker.reconcile.emails import meeting_of
 from worker.text.wording import address as mail_address
 
-#: How many relink emails a user gets within `RelinkRules.apart`, about all profiles.
+#: How many emails a user gets within `RelinkRules.apart`, about all profiles.
 MOST_EMAILS = 3
 
 #: What the operator is told about each obstacle; no sentence holds a URL.
@@ -44,6 +47,17 @@ OBSTACLES: Mapping[Obstacle, str] = {
     ),
     Obstacle.LINK_REFUSED: "The user must reconnect the profile, but its relink URL may not be emailed.",
 }
+#: The same for a connect email.
+CONNECT_OBSTACLES: Mapping[Obstacle, str] = {
+    Obstacle.NO_ADDRESS: "The user must connect a profile, but we have no email address for them.",
+    Obstacle.BAD_ADDRESS: "The user must connect a profile, but the email address on file is invalid.",
+    Obstacle.UNSURE: (
+        "A profile was connected after the user was asked to, but not by our link, and it may be another "
+        "person's: a person has to choose."
+    ),
+}
+#: What the key of a connect email's episode begins with; no profile's id has a colon.
+_CONNECT = "connect:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,8 @@ class RelinkRules:
     trusted_origin: str | None
     #: A profile that lapses again within this of its last email goes on in the same episode.
     again: timedelta = timedelta(days=1)
+    #: The application's page for users whose account was lost; `{sub}` stands for the account's id.
+    reconnect_url: str | None = None
 
     @property
     def apart(self) -> timedelta:
@@ -66,20 +82,72 @@ class RelinkRules:
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """What relink emails need to know about an event."""
+    """What emails to users need to know about an event."""
 
     key: EventKey
-    #: The profile that it waits for.
+    #: The profile that it waits for, or the key of the episode that is to bring one.
     profile_id: str | None
     starts_at: datetime | None
     meeting: Meeting
-    #: This look found its profile disconnected.
+    #: This look found its profile disconnected, or removed.
     found: bool = False
 
 
 def affected(event: TrackedEvent, *, found: bool = False) -> Affected:
-    """The event for relink emails; `found`: this look found its profile disconnected."""
-    return Affected(event.key, event.waits_for, event.starts_at, meeting_of(event), found)
+    """The event for emails to users; `found`: this look found its profile disconnected, or removed."""
+    waits_for = connect_key(event.last) or event.waits_for
+    return Affected(event.key, waits_for, event.starts_at, meeting_of(event), found)
+
+
+def connect_key(diagnosis: Mapping[str, Any] | None) -> str | None:
+    """The key of the episode in which the user is asked to connect what an event needs; None if they aren't.
+
+    `diagnosis` is the event's, as contract JSON.
+    """
+    if not diagnosis or diagnosis["remedy"] != Remedy.CONNECT_EMAIL:
+        return None
+    return key_of_service(str(diagnosis["detail"].get("provider_name")))
+
+
+def key_of_service(provider_name: str) -> str:
+    """The key of the episode in which the user is asked to connect a service."""
+    return _CONNECT + provider_name
+
+
+def service_of(key: str) -> str:
+    """The service that an episode with this key asks for."""
+    return key.removeprefix(_CONNECT)
+
+
+def arrived(connects: Mapping[str, Episode], profiles: Profiles) -> dict[str, str]:
+    """The episodes whose service was connected since they began, each with the first such profile."""
+    return {
+        key: profile.profile_id
+        for key, episode in connects.items()
+        for profile in reversed(profiles.conferencing)
+        if profile.connected
+        and profile.provider_name == service_of(key)
+        and profile.profile_id not in episode.before
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What a user is asked for: to connect a profile again, or, with `connect`, a service."""
+
+    key: str
+    profile: Profile
+    connect: bool = False
+
+    @property
+    def requested(self) -> OutcomeType:
+        """The outcome that says so."""
+        return OutcomeType.CONNECT_REQUESTED if self.connect else OutcomeType.RELINK_REQUESTED
+
+    @property
+    def again(self) -> str:
+        """What they are asked to do, as part of a sentence."""
+        return f"connect {self.profile.provider_name}" if self.connect else "connect the profile again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +168,8 @@ class RelinkPlan:
 
     episodes: Mapping[str, Episode]
     mailed: Mailed = field(default_factory=Mailed)
+    #: The episodes of connect emails.
+    connects: Mapping[str, Episode] = field(default_factory=dict)
     emails: tuple[tuple[str, RelinkEmail], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     #: Emails not to send any more.
@@ -124,37 +194,60 @@ def plan_relinks(
     *,
     dry_run: bool,
     undelivered: Collection[str] = (),
+    wanted: Collection[str] = (),
 ) -> RelinkPlan:
     """Decide on emails and episodes once the events are judged.
 
     `events`: all of the account's pending ones. `back`: the profiles that were connected again. `address`:
-    the user's, if known. `undelivered`: emails that another address refused for good. Without UserInfo no
-    episode begins or ends.
+    the user's, if known. `undelivered`: emails that another address refused for good. `wanted`: the keys of
+    connect episodes that events still need. Without UserInfo no episode begins or ends.
     """
-    episodes = dict(account.memo.episodes)
+    episodes, connects = dict(account.memo.episodes), dict(account.connects)
+    new = arrived(connects, profiles)
+    relinked = [_Ask(pid, Profile(pid, None, None, True)) for pid in sorted(back)]
+    connected = [_ask_for_service(key) for key in sorted(connects) if key not in wanted and key in new]
     outcomes = [
-        _outcome(
-            OutcomeType.RELINKED, account.sub, pid, (event_id for _, event_id in episodes[pid].events), now
-        )
-        for pid in sorted(back)
-        if not is_postponed(episodes[pid])
+        _outcome(kind, account.sub, ask, (event_id for _, event_id in each.events), now)
+        for kind, asks in ((OutcomeType.RELINKED, relinked), (OutcomeType.CONNECTED, connected))
+        for ask in asks
+        if not is_postponed(each := (connects if ask.connect else episodes)[ask.key])
     ]
     ended = {pid: episodes.pop(pid) for pid in account.memo.episodes if pid not in profiles.disconnected}
-    cancel = tuple(mail_id for episode in ended.values() for mail_id in episode.mail_ids)
-    mailed = _lately(replace(account.mailed, over={**account.mailed.over, **ended}), now, rules)
+    for key in [key for key in connects if key not in wanted]:
+        over_now = connects.pop(key)
+        # A release before this obstacle could not read it.
+        ended[key] = replace(over_now, obstacle=None) if over_now.obstacle is Obstacle.UNSURE else over_now
+    answered = [*ended.values(), *(connects[key] for key in new if key in connects)]
+    cancel = tuple(mail_id for episode in answered for mail_id in episode.mail_ids)
+    mailed = lately(replace(account.mailed, over={**account.mailed.over, **ended}), now, rules)
     if dry_run:
-        return RelinkPlan(episodes, mailed, outcomes=tuple(outcomes), cancel=cancel)
+        return RelinkPlan(episodes, mailed, connects, outcomes=tuple(outcomes), cancel=cancel)
     over, sent = dict(mailed.over), list(mailed.sent)
     emails: list[tuple[str, RelinkEmail]] = []
     notes: dict[EventKey, RelinkNote] = {}
-    for pid, profile in profiles.disconnected.items():
+    services = {str(e.profile_id) for e in events if e.found and str(e.profile_id).startswith(_CONNECT)}
+    asks = [_Ask(pid, profile) for pid, profile in profiles.disconnected.items()]
+    for ask in [*asks, *(_ask_for_service(key) for key in sorted(services))]:
+        pid, kept = ask.key, connects if ask.connect else episodes
         waiting = [event for event in events if event.profile_id == pid]
         found = [event for event in waiting if event.found]
-        if found:
+        if found and pid in new:
+            # They did, but not in a way that says whose it is.
+            kept[pid] = replace(kept[pid], obstacle=Obstacle.UNSURE)
+            unsure = CONNECT_OBSTACLES[Obstacle.UNSURE]
+            notes |= {event.key: RelinkNote(late=unsure) for event in found}
+        elif found:
             upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
-            episode, may_at = episodes.get(pid) or over.pop(pid, None), _may_mail_at(sent, pid, now, rules)
-            step = _step(account, profile, found, upcoming, episode, address, now, rules, undelivered, may_at)
-            episodes[pid] = step.episode
+            may_at = may_mail_at(sent, pid, now, rules)
+            episode: Episode | None = kept.get(pid) or over.pop(pid, None)
+            if episode and episode.obstacle is Obstacle.UNSURE:
+                # What was connected is gone again.
+                episode = replace(episode, obstacle=None)
+            step = _step(account, ask, found, upcoming, episode, address, now, rules, undelivered, may_at)
+            kept[pid] = step.episode
+            if ask.connect:
+                since = account.connects.get(pid) or Episode(0, 0, (), (), before=_listed(profiles, pid))
+                kept[pid] = replace(step.episode, before=since.before, followed_at=since.followed_at)
             emails += step.emails
             latest = next((each for each in reversed(sent) if each[1] == pid), None)
             if step.instead and latest:
@@ -165,9 +258,19 @@ def plan_relinks(
             notes |= step.notes
             look_by = may_at if is_postponed(step.episode) else next_reminder(step.episode, rules.reminders)
             if look_by:
-                look_by = max(look_by, _may_mail_at(sent, pid, now, rules))
+                look_by = max(look_by, may_mail_at(sent, pid, now, rules))
                 notes |= {e.key: replace(notes.get(e.key, RelinkNote()), look_by=look_by) for e in found}
-    return RelinkPlan(episodes, Mailed(tuple(sent), over), tuple(emails), tuple(outcomes), cancel, notes)
+    mailed = Mailed(tuple(sent), over)
+    return RelinkPlan(episodes, mailed, connects, tuple(emails), tuple(outcomes), cancel, notes)
+
+
+def _ask_for_service(key: str) -> _Ask:
+    return _Ask(key, Profile(key, service_of(key), None, connected=False), connect=True)
+
+
+def _listed(profiles: Profiles, key: str) -> tuple[str, ...]:
+    """The profiles of the service that an episode with this key asks for."""
+    return tuple(p.profile_id for p in profiles.conferencing if p.provider_name == service_of(key))
 
 
 def is_postponed(episode: Episode) -> bool:
@@ -175,16 +278,18 @@ def is_postponed(episode: Episode) -> bool:
     return not episode.mails and episode.obstacle is None
 
 
-def _lately(mailed: Mailed, now: datetime, rules: RelinkRules) -> Mailed:
+def lately(mailed: Mailed, now: datetime, rules: RelinkRules) -> Mailed:
     """What still counts: emails that others must keep apart from, and episodes that may go on."""
-    latest = {pid: from_ms(at) for at, pid in mailed.sent}
+    # What is still to be sent is cancelled: that was for a time in which we had no access.
+    past = tuple((at, pid) for at, pid in mailed.sent if from_ms(at) <= now)
+    latest = {pid: from_ms(at) for at, pid in past}
     over = {
         pid: episode
         for pid, episode in mailed.over.items()
         if now - latest.get(pid, _last_due(episode, rules)) < rules.again
     }
     longest = max(rules.apart, rules.again)
-    return Mailed(tuple((at, pid) for at, pid in mailed.sent if now - from_ms(at) < longest), over)
+    return Mailed(tuple((at, pid) for at, pid in past if now - from_ms(at) < longest), over)
 
 
 def _last_due(episode: Episode, rules: RelinkRules) -> datetime:
@@ -193,7 +298,7 @@ def _last_due(episode: Episode, rules: RelinkRules) -> datetime:
     return from_ms(episode.started_at) + waits[max(0, min(episode.mails, len(waits)) - 1)]
 
 
-def _may_mail_at(
+def may_mail_at(
     sent: Sequence[tuple[int, str]], profile_id: str, now: datetime, rules: RelinkRules
 ) -> datetime:
     """When the user may get an email about this profile: now, or once earlier ones are long enough ago."""
@@ -217,7 +322,7 @@ class _ProfileStep:
 
 def _step(
     account: Account,
-    profile: Profile,
+    ask: _Ask,
     found: Sequence[Affected],
     upcoming: Sequence[Affected],
     episode: Episode | None,
@@ -228,17 +333,18 @@ def _step(
     may_at: datetime,
 ) -> _ProfileStep:
     """The first email, once more to another address, a reminder, an escalation, or nothing yet."""
-    about, event_ids = profile.profile_id, [event.key.event_id for event in upcoming]
-    obstacle = _obstacle(profile, address, rules)
+    profile, event_ids = ask.profile, [event.key.event_id for event in upcoming]
+    told = partial(_outcome, sub=account.sub, ask=ask, event_ids=event_ids, now=now)
+    obstacle = _obstacle(ask, address, rules)
     if obstacle:
         if episode is not None and not is_postponed(episode):
             return _ProfileStep(episode)
-        reason = OBSTACLES[obstacle]
+        reason = (CONNECT_OBSTACLES if ask.connect else OBSTACLES)[obstacle]
         if obstacle is Obstacle.LINK_REFUSED:
             reason += f" {_refusal(profile, rules)}"
         # Escalated once per profile, like the email it stands for; the operator's email lists the events.
         notes = {event.key: RelinkNote(obstacle=reason) for event in found}
-        outcome = _outcome(OutcomeType.ESCALATED, account.sub, about, event_ids, now, reason=reason)
+        outcome = told(OutcomeType.ESCALATED, reason=reason)
         begun = Episode(to_ms(now), 0, (), _keys(upcoming), obstacle)
         return _ProfileStep(begun, outcomes=(outcome,), notes=notes)
     mail_id = uuid4().hex
@@ -248,33 +354,33 @@ def _step(
         soon = [event for event in found if event.starts_at is not None and event.starts_at < may_at]
         return _ProfileStep(begun, notes={event.key: RelinkNote(late=reason) for event in soon})
     if episode is None or not episode.mails:
-        email = _email(account, profile, address or "", upcoming, 0)
-        outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
+        email = _email(account, ask, address or "", upcoming, 0)
+        outcome = told(ask.requested, mail_id=mail_id)
         begun = Episode(to_ms(now), 1, (mail_id,), _keys(upcoming))
         return _ProfileStep(begun, ((mail_id, email),), (outcome,))
     if episode.mail_ids and episode.mail_ids[-1] in undelivered:
         # A reminder that is due now has nothing to remind of.
         reminders = max(episode.mails - 1, _reminders_due(episode, rules, now))
-        email = _email(account, profile, address or "", upcoming, 0)
-        outcome = _outcome(OutcomeType.RELINK_REQUESTED, account.sub, about, event_ids, now, mail_id=mail_id)
+        email = _email(account, ask, address or "", upcoming, 0)
+        outcome = told(ask.requested, mail_id=mail_id)
         return _ProfileStep(
             _reminded(episode, mail_id, reminders, upcoming), ((mail_id, email),), (outcome,), instead=True
         )
     due = next_reminder(episode, rules.reminders)
     if due is None:
-        reason = "The user was asked to connect the profile again, and reminded, before this event came."
+        reason = f"The user was asked to {ask.again}, and reminded, before this event came."
         new = [event for event in found if _key(event) not in episode.events]
         return _ProfileStep(episode, notes={event.key: RelinkNote(late=reason) for event in new})
     if now < max(due, may_at):
         return _ProfileStep(episode)
     number = _reminders_due(episode, rules, now)
-    email = _email(account, profile, address or "", upcoming, number)
+    email = _email(account, ask, address or "", upcoming, number)
     return _ProfileStep(_reminded(episode, mail_id, number, upcoming), ((mail_id, email),))
 
 
 def next_reminder(episode: Episode, reminders: Sequence[timedelta]) -> datetime | None:
     """When an episode's next reminder is due; None if none is left or no email could be sent."""
-    if not 0 < episode.mails <= len(reminders):
+    if episode.obstacle or not 0 < episode.mails <= len(reminders):
         return None
     return from_ms(episode.started_at) + reminders[episode.mails - 1]
 
@@ -284,12 +390,15 @@ def _reminders_due(episode: Episode, rules: RelinkRules, now: datetime) -> int:
     return sum(now >= from_ms(episode.started_at) + after for after in rules.reminders)
 
 
-def _obstacle(profile: Profile, address: str | None, rules: RelinkRules) -> Obstacle | None:
-    """Why no relink email can be sent, or None."""
+def _obstacle(ask: _Ask, address: str | None, rules: RelinkRules) -> Obstacle | None:
+    """Why no email can be sent, or None."""
+    profile = ask.profile
     if not address:
         return Obstacle.NO_ADDRESS
-    if not _deliverable(address):
+    if not deliverable(address):
         return Obstacle.BAD_ADDRESS
+    if ask.connect:
+        return None
     if not profile.relink_url:
         return Obstacle.NO_LINK
     return Obstacle.LINK_REFUSED if _refusal(profile, rules) else None
@@ -299,7 +408,8 @@ def _refusal(profile: Profile, rules: RelinkRules) -> str | None:
     return refusal(profile.relink_url or "", rules.hosts, rules.trusted_origin)
 
 
-def _deliverable(address: str) -> bool:
+def deliverable(address: str) -> bool:
+    """Whether an email can go to this address at all."""
     try:
         mail_address(address, None)
     except ValueError:
@@ -308,16 +418,19 @@ def _deliverable(address: str) -> bool:
 
 
 def _outcome(
-    kind: OutcomeType, sub: str, profile_id: str, event_ids: Iterable[str], now: datetime, **detail: str
+    kind: OutcomeType, sub: str, ask: _Ask, event_ids: Iterable[str], now: datetime, **detail: str
 ) -> Outcome:
-    """An outcome about a profile as a whole, with the events it concerns."""
-    about = {**detail, "profile_id": profile_id, "event_ids": list(event_ids)}
-    return Outcome(kind, sub, now, cause=Cause.CREDENTIALS_EXPIRED, detail=about)
+    """An outcome about a profile or service as a whole, with the events it concerns."""
+    named = {"provider_name": service_of(ask.key)} if ask.connect else {"profile_id": ask.key}
+    cause = Cause.PROFILE_REMOVED if ask.connect else Cause.CREDENTIALS_EXPIRED
+    about = {**detail, **named, "event_ids": list(event_ids)}
+    return Outcome(kind, sub, now, cause=cause, detail=about)
 
 
 def _email(
-    account: Account, profile: Profile, address: str, upcoming: Sequence[Affected], reminder: int
+    account: Account, ask: _Ask, address: str, upcoming: Sequence[Affected], reminder: int
 ) -> RelinkEmail:
+    profile = ask.profile
     return RelinkEmail(
         to=address,
         name=account.name,
@@ -327,6 +440,7 @@ def _email(
         meetings=tuple(event.meeting for event in upcoming),
         reminder=reminder,
         is_calendar=profile.is_calendar,
+        kind="connect" if ask.connect else "relink",
     )
 
 

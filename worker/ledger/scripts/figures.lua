@@ -51,7 +51,8 @@ return {
   { 'dead_letters', redis.call('XLEN', LETTERS) },
   { 'oldest', redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES') },
   { 'soonest', soonest() },
-  { 'mail_queued', redis.call('ZCARD', P .. ':outbox') },
+  -- What is written for later is not waiting; what is tried again waits for at most 15 minutes.
+  { 'mail_queued', redis.call('ZCOUNT', P .. ':outbox', '-inf', now + 900000) },
   { 'paused', redis.call('GET', P .. ':paused') },
   { 'swept', redis.call('GET', P .. ':swept') },
   { 'workers', redis.call('ZRANGEBYSCORE', P .. ':workers', '(' .. now - ARGV[3], '+inf') },
