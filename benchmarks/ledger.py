@@ -31,8 +31,9 @@ from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Observation, Profile, Profiles, Seen
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Credentials
+from worker.ledger.lists import lists_of
 from worker.ledger.lua import source
-from worker.ledger.packing import pack_event
+from worker.ledger.packing import fingerprint, pack_event
 from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
 from worker.reconcile.verdict import Judged, conclude
 
@@ -44,6 +45,8 @@ LEASE = timedelta(minutes=5)
 RECHECK = timedelta(hours=1)
 #: As many as one sweep script moves.
 MOVED_AT_A_TIME = 300
+#: The bytes of an event's value before its record.
+HEADER = 25
 #: Accounts per round trip while filling.
 PIPELINED = 200
 
@@ -229,10 +232,24 @@ def _chunks(size: Size) -> list[range]:
 def _track(size: Size, accounts: Sequence[int], next_look: datetime) -> None:
     for first in range(0, len(accounts), PIPELINED):
         chunk = accounts[first : first + PIPELINED]
-        _run_many(size, "track", [arguments for n in chunk for arguments in _events(size, n, next_look)])
+        calls = [arguments for n in chunk for arguments in _events(size, n, next_look)]
+        _run_many(size, "track", _replacing(size, calls))
 
 
-def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, bytes, bytes]]:
+def _replacing(size: Size, calls: Sequence[tuple[str, bytes, bytes, bytes]]) -> list[tuple[Any, ...]]:
+    """The arguments, each with what tells the script to replace the event's former record."""
+    ledger = size.services.ledger
+    with ledger.redis.pipeline(transaction=False) as pipeline:
+        for sub, field, *_ in calls:
+            pipeline.hget(ledger.keys.events(sub), field)
+        former = pipeline.execute()
+    return [
+        (*call, fingerprint(value[HEADER:]) if value else "")
+        for call, value in zip(calls, former, strict=True)
+    ]
+
+
+def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, bytes, bytes, bytes]]:
     """The arguments of the script `track` for each event of an account."""
     now = datetime.now(UTC).replace(microsecond=0)
     profile_id = f"pro_{n:09}"
@@ -247,7 +264,7 @@ def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, byte
             profile_id=profile_id,
             next_look=to_ms(next_look),
         )
-        yield _sub(n), event.key.field, pack_event(event)
+        yield _sub(n), event.key.field, pack_event(event), msgpack.packb(lists_of(event))
 
 
 def _run_many(size: Size, script: str, calls: Sequence[tuple[Any, ...]]) -> None:

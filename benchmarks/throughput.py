@@ -38,7 +38,7 @@ from config.celery import Queues
 from sandbox.control.control import Control
 from worker.bootstrap import THREADS
 from worker.cronofy.errors import Unreachable
-from worker.cronofy.wire import read_event
+from worker.cronofy.wire import read_sighting
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
 from worker.ledger.records import Account, TrackedEvent
@@ -263,7 +263,7 @@ def _with_our_client(settings: Mapping[str, Any], cases: Sequence[Case]) -> Work
         except Unreachable:
             # Ours retries after a broken connection.
             items = ours.looker.cronofy.session(account).read_events(calendars, window)
-        if not all(read_event(items[event.key], event.tzid).join_url for event in case.events):
+        if not all(read_sighting(items[event.key], event.tzid, now).join_url for event in case.events):
             raise ValueError("An event has no conference.")
 
     return read, [(ours.ledger.account(case.account.sub), case) for case in cases]

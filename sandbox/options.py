@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-AfterFailure = Literal["pending", "absent"]
-#: The first two are `notification.interactions`, then `notification.interaction`, the interaction's own words
-#: in `notification`, and `interactions` at the top or in `subscription`.
-InteractionShape = Literal["array", "object", "singular", "type", "top", "subscription"]
+from sandbox.personality import Personality
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -32,24 +29,14 @@ class SandboxOptions:
     mail_dir: Path | None = None
     #: Lifetime of an access token (§7).
     token_seconds: float = 3600.0
-    #: Return a new refresh token at each refresh. Cronofy's documentation returns the old one (§7).
-    rotate_refresh_tokens: bool = False
+    #: What Cronofy's documentation leaves open.
+    personality: Personality = Field(default_factory=Personality)
 
     #: Rate limits of the application over any sliding second and minute (§8); 0 switches one off.
     per_second: int = Field(default=50, ge=0)
     per_minute: int = Field(default=500, ge=0)
-    #: Whether a batch counts as its items or as one call: Cronofy does not say.
-    batch_cost: Literal["items", "call"] = "items"
-    #: Whether a batch decodes `%` in the addresses of its entries, as a server does (§4).
-    batch_urls: Literal["decoded", "raw"] = "decoded"
-    #: The status of a batch's answer: the SDKs expect 207, and take 200 (§4).
-    batch_status: Literal[200, 207] = 207
-    #: The format of a 429's Retry-After: Cronofy does not say (§8).
-    retry_after: Literal["none", "seconds", "date"] = "none"
     #: Events per page of Read Events (§2).
     page_size: int = Field(default=100, ge=1)
-    #: Whether reads show the events of a calendar whose profile is disconnected: Cronofy does not say (§5).
-    disconnected_calendars: Literal["shown", "hidden"] = "shown"
     #: What all events of a read have in place of their own fields, such as a `created` in the year 0 (§2).
     event_fields: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -60,11 +47,7 @@ class SandboxOptions:
     visibility_seconds: float = Field(default=0.0, ge=0)
     #: Divides the three delays above.
     speed: float = Field(default=1.0, gt=0)
-    #: What a read shows after a final failure: Cronofy does not say (§3).
-    after_failure: AfterFailure = "pending"
 
-    #: How callbacks say what became of an event: an array in `notification` is the best guess (§6a).
-    interactions: InteractionShape = "array"
     #: Delivery attempts per notification, including the first.
     notify_attempts: int = Field(default=3, ge=1)
     #: Extra copies of each notification; nothing guarantees a single delivery (§6c).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -22,8 +23,11 @@ from sandbox.cronofy.gate import Gate
 from sandbox.cronofy.oauth import OAuth
 from sandbox.cronofy.pages import Pages
 from sandbox.options import SandboxOptions
+from sandbox.personality import described_traits, personality_of
 from sandbox.state import Sandbox
 from sandbox.world.registry import Unknown
+
+__all__ = ["RunningSandbox", "SandboxOptions", "build_app", "described_traits", "personality_of", "run"]
 
 
 def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> ASGIApp:
@@ -160,5 +164,7 @@ def run(
     sandbox = RunningSandbox(options, host=host, port=port, smtp_port=smtp_port)
     print(f"Cronofy sandbox  {sandbox.url}")
     print(f"Mailbox          {sandbox.url}/mail, {sandbox.smtp_url}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again once all is closed
+    # uvicorn raises the signal that ended it again, once all is closed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
         sandbox.serve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any
 
 from sandbox.mailbox import Mailbox
@@ -11,7 +12,7 @@ from sandbox.options import SandboxOptions
 from sandbox.world.courier import Courier
 from sandbox.world.faults import Fault
 from sandbox.world.traffic import Traffic
-from sandbox.world.world import World
+from sandbox.world.world import World, utc_now
 
 #: How often the world checks its schedule.
 TICK_SECONDS = 0.02
@@ -33,7 +34,9 @@ class Sandbox:
             self.world.close_channel(body["channel"]["channel_id"])
 
     def _begin(self) -> None:
-        self.world = World(lambda: self.options, self.courier.send)
+        #: How far the world's clock is ahead of this machine's.
+        self.ahead = timedelta(0)
+        self.world = World(lambda: self.options, self.courier.send, lambda: utc_now() + self.ahead)
         self.traffic = Traffic()
         #: The active fault rules, oldest first; the first that matches a request applies.
         self.faults: list[Fault] = []

@@ -10,7 +10,7 @@ from celery import Task
 from tasks.payload import INTAKE, delivered_again, handle
 from worker.app import app
 from worker.intake import accept
-from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, TrackEvent
+from worker.intake.payloads import AccountOnly, AcknowledgeEvent, ConnectAccount, OneEvent, TrackEvent
 
 
 @app.task(name="conferencing.connect_account", **INTAKE)
@@ -36,3 +36,10 @@ def track(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
 def untrack(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Stop watching an event."""
     return handle(self, OneEvent, accept.untrack, args, kwargs)
+
+
+@app.task(name="conferencing.acknowledge", **INTAKE)
+def acknowledge(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+    """Somebody answers for an event; false if it is not pending."""
+    service = partial(accept.acknowledge, again=delivered_again(self))
+    return handle(self, AcknowledgeEvent, service, args, kwargs)

@@ -55,7 +55,14 @@ def choose_profile(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[s
     """Keep a person's choice of what takes the place of a removed profile, and carry it out."""
 
     def service(services: Services, choice: ChooseProfile) -> dict[str, Any]:
-        answer = choices.choose_profile(services, choice)
+        wanted = choices.Wanted(
+            choice.sub,
+            choice.profile_id,
+            choice.to_profile_id,
+            choice.event,
+            choice.by or choices.SOMEONE,
+        )
+        answer = choices.choose_profile(services, wanted)
         wake_outgoing()
         return answer
 

@@ -27,6 +27,8 @@ COMMANDS = {
     "untrack": "events",
     "forget": "events",
     "explain": "events",
+    "list": "listing",
+    "acknowledge": "listing",
     "choose": "choosing",
     "status": "inspection",
     "doctor": "inspection",
@@ -51,7 +53,9 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"worker.commands.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        # `list` is a name of Python's own.
+        name = {"list": "list_events"}.get(cmd_name, cmd_name)
+        command: click.Command = getattr(module, name.replace("-", "_"))
         return command
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import validate_call
@@ -17,11 +18,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.mailbox import Manner
-from sandbox.options import AfterFailure
+from sandbox.personality import TRAITS, AfterFailure, Personality
 from sandbox.state import Sandbox
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
 from sandbox.world.events import Event, render, validate
 from sandbox.world.faults import Fault
+from sandbox.world.moments import utc_text
 from sandbox.world.registry import Unknown
 
 Json = dict[str, Any]
@@ -91,6 +93,7 @@ class Admin:
     def settings(self) -> Json:
         """Return the current options."""
         options = asdict(self.sandbox.options)
+        del options["personality"]  # which has verbs of its own
         return {**options, "mail_dir": options["mail_dir"] and str(options["mail_dir"])}
 
     @_verb("POST", "/settings")
@@ -98,6 +101,32 @@ class Admin:
         """Change options by their `SandboxOptions` name, and return all of them."""
         self.sandbox.configure(changes)
         return Admin.settings(self)
+
+    @_verb("GET", "/personality")
+    def personality(self) -> list[Json]:
+        """Return every trait: its `name`, `value`, `values` (the default first), `question` and `source`."""
+        chosen = self.sandbox.options.personality
+        return [{"value": getattr(chosen, name), **asdict(trait)} for name, trait in TRAITS.items()]
+
+    @_verb("POST", "/personality")
+    def set_personality(self, **traits: Any) -> None:
+        """Choose traits by name; the others stay."""
+        chosen = self.sandbox.options.personality.model_dump() | traits
+        self.sandbox.configure({"personality": Personality.model_validate(chosen)})
+
+    @_verb("GET", "/clock")
+    def clock(self) -> Json:
+        """Return `now`, the time in the sandbox."""
+        return {"now": utc_text(self.sandbox.world.now())}
+
+    @_verb("POST", "/clock")
+    def advance_clock(self, seconds: float) -> Json:
+        """Move the sandbox's clock ahead, do what falls due, and return `now`; a client's own clock stays."""
+        if seconds < 0:
+            raise ValueError("the clock only moves ahead")
+        self.sandbox.ahead += timedelta(seconds=seconds)
+        self.sandbox.world.advance()
+        return Admin.clock(self)
 
     # -- accounts -----------------------------------------------------------------------------------
 
@@ -151,6 +180,11 @@ class Admin:
         """Revoke the refresh token; access tokens stay valid until they expire."""
         self.sandbox.world.registry.revoke_refresh_token(sub)
 
+    @_verb("POST", f"{ACCOUNT}/authorization_code")
+    def create_code(self, sub: str, redirect_uri: str) -> Json:
+        """The person lets the application in; returns the `code` that their browser would bring."""
+        return {"code": self.sandbox.world.registry.code(sub, redirect_uri)}
+
     @_verb("POST", f"{ACCOUNT}/authorize")
     def authorize(self, sub: str) -> Json:
         """The person authorises the application again; returns the account with fresh tokens."""
@@ -193,9 +227,10 @@ class Admin:
     def create_event(self, sub: str, calendar_id: str, body: Json) -> None:
         """Write an event as the application would, with a Create or Update Event body."""
         account = self.sandbox.world.registry.account(sub)
-        if account.calendar(calendar_id) is None:
+        home = account.calendar(calendar_id)
+        if home is None:
             raise Unknown(f"calendar {calendar_id}")
-        if errors := validate(body, account):
+        if errors := validate(body, account, home[1], self.sandbox.options.personality):
             raise ValueError(errors)
         self.sandbox.world.upsert(account, calendar_id, body, via="sandbox")
 
@@ -318,7 +353,7 @@ class Admin:
         """Return the event as a read shows it, plus what only Cronofy knows."""
         account = self.sandbox.world.registry.account(event.sub)
         return {
-            **render(event, account, localized=True),
+            **render(event, account, self.sandbox.options.personality, localized=True),
             "sub": event.sub,
             "requested_profile_id": event.profile_id,
             "generation": event.generation,

@@ -13,14 +13,15 @@ from urllib.parse import unquote
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sandbox.cronofy.gate import Call, call_of
 from sandbox.cronofy.reading import Invalid, Query, page_of, page_token, read_page_token
 from sandbox.state import Sandbox
-from sandbox.world.accounts import Account, described_profiles, userinfo
-from sandbox.world.events import Errors, error, validate
+from sandbox.world.accounts import Account, Calendar, CalendarProfile, described_profiles, userinfo
+from sandbox.world.errors import Errors, error
+from sandbox.world.events import validate
 from sandbox.world.registry import Unknown
 
 #: What a batch may call (§4), and its maximum number of entries.
@@ -29,8 +30,25 @@ BATCH_MOST = 50
 #: The longest channel address that older documentation allows (§6b).
 LONGEST_CALLBACK = 128
 
+#: What a client that calls anything else is told.
+NOT_HERE = (
+    "The sandbox does not stand in for this call. It has events, calendars, channels, profiles, UserInfo and "
+    "OAuth; it has no availability, free-busy, scheduling, smart invites, application calendars, elevated "
+    "permissions, external events or delegated access."
+)
+
 Handler = Callable[[Request, Account, Call], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def listed(account: Account, profile: CalendarProfile, calendar: Calendar) -> dict[str, Any]:
+    """Return a calendar as it is listed on its own, with its profile."""
+    return {
+        "provider_name": profile.provider_name,
+        "profile_id": profile.profile_id,
+        "profile_name": profile.profile_name or account.email,
+        **calendar.described(),
+    }
 
 
 def unprocessable(errors: Errors) -> Response:
@@ -56,6 +74,7 @@ class Api:
             ("POST", "/v1/batch", self.batch, None),
             ("GET", "/v1/userinfo", self.userinfo, None),
             ("GET", "/v1/calendars", self.calendars, "list_calendars"),
+            ("POST", "/v1/calendars", self.create_calendar, "create_calendar"),
             ("GET", "/v1/profiles", self.profiles, None),
             ("GET", "/v1/account", self.account, "read_account"),
             ("POST", "/v1/channels", self.open_channel, None),
@@ -64,7 +83,8 @@ class Api:
             ("POST", "/v1/profiles/{profile_id}/revoke", self.revoke_profile, None),
             ("POST", "/v1/conferencing_service_authorizations", self.authorize_conferencing, None),
         ]
-        return [Route(path, _guarded(act, scope), methods=[method]) for method, path, act, scope in table]
+        served = [Route(path, _guarded(act, scope), methods=[method]) for method, path, act, scope in table]
+        return [*served, Route("/v1/{rest:path}", not_here, methods=["GET", "POST", "DELETE"])]
 
     # -- events -------------------------------------------------------------------------------------
 
@@ -83,16 +103,18 @@ class Api:
             query = Query.parse(given, given.getlist("calendar_ids[]"), account)
         except Invalid as invalid:
             return unprocessable(invalid.errors)
-        size = self.sandbox.options.page_size
-        if self.sandbox.options.disconnected_calendars == "hidden":
+        options = self.sandbox.options
+        if options.personality.disconnected_calendars == "hidden":
             query = query.connected(account)
-        shown, total = page_of(self.sandbox.world, account, query, number, size)
+        shown, total = page_of(
+            self.sandbox.world, account, options.personality, query, number, options.page_size
+        )
         pages: dict[str, Any] = {"current": number, "total": max(total, 1)}
         if number < total:
             # Absolute, and on the origin that the client called.
             token = page_token(account.sub, query_string, number + 1)
             pages["next_page"] = str(request.base_url.replace(path=f"/v1/events/pages/{token}"))
-        events = [{**event, **self.sandbox.options.event_fields} for event in shown]
+        events = [{**event, **options.event_fields} for event in shown]
         return JSONResponse({"pages": pages, "events": events})
 
     async def write_event(self, request: Request, account: Account, call: Call) -> Response:
@@ -116,15 +138,19 @@ class Api:
                 return 422, {"event_id": error("errors.required", "event_id must be specified")}
             self.sandbox.world.delete(account, calendar_id, str(body["event_id"]), via)
             return 202, {}
-        if errors := validate(body, account):
+        if errors := validate(body, account, home[1], self.sandbox.options.personality):
             return 422, errors
         self.sandbox.world.upsert(account, calendar_id, body, via)
         return 202, {}
 
-    async def delete_events(self, _request: Request, account: Account, call: Call) -> Response:
+    async def delete_events(self, request: Request, account: Account, call: Call) -> Response:
         """Bulk Delete of the application's events, `delete_all` or by `calendar_ids`."""
-        own = account.calendar_ids()
-        wanted = own if call.body.get("delete_all") else call.body.get("calendar_ids")
+        own, asked = account.calendar_ids(), request.query_params
+        # The Python SDK asks in the query, the others in the body.
+        everything = call.body.get("delete_all") or asked.get("delete_all", "").lower() == "true"
+        wanted = (
+            own if everything else call.body.get("calendar_ids") or asked.getlist("calendar_ids[]") or None
+        )
         if not isinstance(wanted, list) or not set(wanted) <= set(own):
             invalid = error("errors.invalid_calendar_ids", "calendar_ids are not valid")
             return unprocessable({"calendar_ids": invalid})
@@ -143,7 +169,7 @@ class Api:
             too_long = error("errors.too_long", f"batch must have at most {BATCH_MOST} entries")
             return unprocessable({"batch": too_long})
         answers = [self._batched(account, entry) for entry in entries]
-        return JSONResponse({"batch": answers}, status_code=self.sandbox.options.batch_status)
+        return JSONResponse({"batch": answers}, status_code=self.sandbox.options.personality.batch_status)
 
     def _batched(self, account: Account, entry: Any) -> dict[str, Any]:
         if not isinstance(entry, dict) or not isinstance(entry.get("data"), dict):
@@ -156,7 +182,7 @@ class Api:
         if not account.allows(scopes[method]):
             return {"status": 403}
         calendar_id = target["calendar_id"]
-        if self.sandbox.options.batch_urls == "decoded":
+        if self.sandbox.options.personality.batch_urls == "decoded":
             calendar_id = unquote(calendar_id)
         status, errors = self._write(account, method, calendar_id, entry["data"], "batch")
         return {"status": status, "data": {"errors": errors}} if errors else {"status": status}
@@ -165,21 +191,35 @@ class Api:
 
     async def userinfo(self, _request: Request, account: Account, _call: Call) -> Response:
         """UserInfo (§5)."""
-        return JSONResponse(userinfo(account, self.sandbox.options.public_url))
+        return JSONResponse(
+            userinfo(account, self.sandbox.options.public_url, self.sandbox.options.personality)
+        )
 
     async def calendars(self, _request: Request, account: Account, _call: Call) -> Response:
         """List Calendars, of all profiles."""
-        listed = [
-            {
-                "provider_name": profile.provider_name,
-                "profile_id": profile.profile_id,
-                "profile_name": profile.profile_name or account.email,
-                **calendar.described(),
-            }
-            for profile in account.calendar_profiles
-            for calendar in profile.calendars
-        ]
-        return JSONResponse({"calendars": listed})
+        calendars = [listed(account, p, c) for p in account.calendar_profiles for c in p.calendars]
+        return JSONResponse({"calendars": calendars})
+
+    async def create_calendar(self, _request: Request, account: Account, call: Call) -> Response:
+        """Create a calendar in one of the account's calendar profiles."""
+        errors = {
+            name: error("errors.required", f"{name} must be specified")
+            for name in ("profile_id", "name")
+            if not isinstance(call.body.get(name), str) or not call.body[name]
+        }
+        if errors:
+            return unprocessable(errors)
+        profile = account.calendar_profile(call.body["profile_id"])
+        if profile is None:
+            return Response(status_code=404)
+        if not profile.connected:
+            return Response(status_code=423)  # The account is locked: nothing can be written (§8).
+        if any(calendar.name == call.body["name"] for calendar in profile.calendars):
+            taken = error("errors.duplicate_calendar_name", "a calendar has this name already")
+            return unprocessable({"name": taken})
+        calendar = Calendar(name=call.body["name"], primary=False)
+        self.sandbox.world.registry.add_calendar(account, profile, calendar)
+        return JSONResponse({"calendar": listed(account, profile, calendar)})
 
     async def profiles(self, _request: Request, account: Account, _call: Call) -> Response:
         """List calendar profiles."""
@@ -241,6 +281,11 @@ class Api:
         self.sandbox.world.authorizations[token] = (account.sub, provider, redirect_uri)
         url = f"{self.sandbox.options.public_url}/conferencing_services/{token}"
         return JSONResponse({"authorization_request": {"url": url}})
+
+
+async def not_here(_request: Request) -> Response:
+    """Say what the sandbox does not stand in for."""
+    return PlainTextResponse(NOT_HERE, status_code=404)
 
 
 def _guarded(act: Handler, scope: str | None) -> Endpoint:

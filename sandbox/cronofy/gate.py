@@ -18,7 +18,7 @@ from sandbox.world.faults import retry_after_header
 from sandbox.world.traffic import LoggedRequest
 
 #: The paths of Cronofy's API; pages for people and the control plane are neither logged nor limited.
-API_PREFIXES = ("/v1/", "/oauth/")
+API_PREFIXES = ("/v1/", "/oauth/token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Gate:
         await response(scope, receive, send)
 
     async def _response(self, request: Request, call: Call, logged: LoggedRequest) -> Response:
-        if call.account is None and logged.path.startswith("/v1/"):
+        if call.account is None and logged.path.startswith("/v1/") and not self._is_api_key(request):
             return Response(status_code=401, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
         rules = self.sandbox.faults
         fault = next((f for f in rules if f.strikes(logged.method, logged.path, logged.sub)), None)
@@ -86,13 +86,18 @@ class Gate:
         if fault is None or fault.status != 401:  # Cronofy does not count 401s (§7).
             wait = self.sandbox.traffic.admit(logged, options.per_second, options.per_minute)
             if wait:
-                headers = retry_after_header(options.retry_after, min(wait, 60.0))
+                headers = retry_after_header(options.personality.retry_after, min(wait, 60.0))
                 return Response(status_code=429, headers=headers)
 
         async def produce() -> Response:
             return await _captured(self.app, request.scope)
 
         return await fault.respond(request, produce) if fault else await produce()
+
+    def _is_api_key(self, request: Request) -> bool:
+        # The key of an application, for calls that the sandbox does not have (§1).
+        key = request.headers.get("authorization", "").partition(" ")[2]
+        return key in self.sandbox.options.client_secrets
 
     def _caller(self, request: Request, body: dict[str, Any]) -> Account | None:
         registry = self.sandbox.world.registry
@@ -105,7 +110,11 @@ class Gate:
     def _cost(self, request: Request, call: Call) -> int:
         entries = call.body.get("batch")
         batch = request.url.path == "/v1/batch" and isinstance(entries, list)
-        return max(1, len(entries or [])) if batch and self.sandbox.options.batch_cost == "items" else 1
+        return (
+            max(1, len(entries or []))
+            if batch and self.sandbox.options.personality.batch_cost == "items"
+            else 1
+        )
 
 
 async def _captured(app: ASGIApp, scope: MutableMapping[str, Any]) -> Response:

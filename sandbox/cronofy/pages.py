@@ -6,12 +6,12 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 from sandbox.state import Sandbox
-from sandbox.world.accounts import ConferencingProfile
+from sandbox.world.accounts import Account, ConferencingProfile
 
 #: The services' display names.
 NAMES = {
@@ -32,6 +32,11 @@ def service_name(provider_name: str) -> str:
     return NAMES.get(provider_name, provider_name.replace("_", " ").title())
 
 
+def _redirected(redirect_uri: str, answer: dict[str, str]) -> Response:
+    joint = "&" if "?" in redirect_uri else "?"
+    return RedirectResponse(f"{redirect_uri}{joint}{urlencode(answer)}", status_code=303)
+
+
 class Pages:
     """The HTML pages; all work without JavaScript, and only POST changes anything."""
 
@@ -43,11 +48,32 @@ class Pages:
     def routes(self) -> list[Route]:
         """Return the routes; conferencing and calendar profiles have their own addresses (§5)."""
         return [
+            Route("/oauth/authorize", self.authorize, methods=["GET", "POST"]),
             Route("/v2/relink/{provider}", self.relink, methods=["GET", "POST"]),
             Route("/relink/{provider}", self.relink, methods=["GET", "POST"]),
             Route("/conferencing_services/{token}", self.connect, methods=["GET", "POST"]),
             Route("/mail", self.mail, methods=["GET"]),
         ]
+
+    async def authorize(self, request: Request) -> Response:
+        """Ask who authorises the application; POST redirects back with a code, or with a refusal (§7)."""
+        asked = request.query_params
+        redirect_uri = asked.get("redirect_uri", "")
+        if asked.get("client_id") != self.sandbox.options.client_id or not redirect_uri:
+            return PlainTextResponse("client_id is not known, or there is no redirect_uri", status_code=400)
+        registry = self.sandbox.world.registry
+        if request.method == "POST":
+            answer = {"state": asked["state"]} if "state" in asked else {}
+            if "refuse" in asked:
+                answer["error"] = "access_denied"
+            else:
+                given = {"scope": asked["scope"]} if asked.get("scope") else {}
+                sub = asked.get("sub") or registry.add_account(Account(**given)).sub
+                answer["code"] = registry.code(sub, redirect_uri)
+            return _redirected(redirect_uri, answer)
+        people = [account for account in registry.accounts() if account.type == "account"]
+        context = {"query": str(request.url.query), "people": people}
+        return self._templates.TemplateResponse(request, "authorize.html", context)
 
     async def relink(self, request: Request) -> Response:
         """Show which profile needs reconnecting; POST reconnects it under the same id (§3)."""
@@ -79,9 +105,7 @@ class Pages:
             del self.sandbox.world.authorizations[token]
             profile = ConferencingProfile(provider_name=provider)
             registry.add_profile(sub, profile)
-            joint = "&" if "?" in redirect_uri else "?"
-            query = urlencode({"last_linked_profile_id": profile.profile_id})
-            return RedirectResponse(f"{redirect_uri}{joint}{query}", status_code=303)
+            return _redirected(redirect_uri, {"last_linked_profile_id": profile.profile_id})
         context = {"service": service_name(provider), "account": registry.account(sub)}
         return self._templates.TemplateResponse(request, "connect.html", context)
 

@@ -11,8 +11,10 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sandbox.personality import Personality
 from sandbox.world.accounts import Account
-from sandbox.world.events import Errors, Event, error, render
+from sandbox.world.errors import Errors, error
+from sandbox.world.events import Event, occurrences, render
 from sandbox.world.moments import DATE, Moment, zone
 from sandbox.world.world import World
 
@@ -117,17 +119,30 @@ def _instant(text: str, home: ZoneInfo) -> datetime:
 
 
 def page_of(
-    world: World, account: Account, query: Query, number: int, size: int
+    world: World, account: Account, personality: Personality, query: Query, number: int, size: int
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the events of page `number` (from 1) and the current number of pages.
 
     The query runs again for each page, so events may move between pages while they change.
     """
     now = world.now()
-    found = [e for c in query.calendar_ids for e in world.events(c) if query.wants(e, now)]
+    until = max(query.end or now, now + AHEAD)
+    all_of_them = (
+        each
+        for c in query.calendar_ids
+        for e in world.events(c)
+        for each in occurrences(e, personality, until)
+    )
+    found = [e for e in all_of_them if query.wants(e, now)]
     found.sort(key=lambda e: (e.start.instant(query.tzid), e.event_uid))
     shown = [
-        render(e, account, localized="localized_times" in query.flags, geo="include_geo" in query.flags)
+        render(
+            e,
+            account,
+            personality,
+            localized="localized_times" in query.flags,
+            geo="include_geo" in query.flags,
+        )
         for e in found[(number - 1) * size : number * size]
     ]
     return shown, max(number, -(-len(found) // size))

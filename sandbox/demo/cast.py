@@ -35,6 +35,8 @@ class Part:
     #: From now until it starts.
     hours: int = 48
     all_day: bool = False
+    #: It recurs.
+    is_series: bool = False
 
     @property
     def calendar_id(self) -> str:
@@ -66,6 +68,8 @@ class Part:
             "conferencing": {"profile_id": self.profile_id},
             "subscriptions": [{"type": "webhook", "uri": subscription, "interactions": interactions}],
         }
+        if self.is_series:
+            body["recurrence"] = {"rules": [{"frequency": "weekly", "interval": 1, "count": 6}]}
         if not self.all_day:
             body["attendees"] = {"invite": [{"email": f"guest-of-{self.name}@example.org"}]}
         return body
@@ -92,6 +96,7 @@ PEOPLE: Mapping[str, Sequence[dict[str, Any]]] = {
     "ivo": [{"profile_id": "pro_ivo", "provider_name": "go_to"}],
     "jun": [_zoom("pro_jun")],
     "kim": [_zoom("pro_kim")],
+    "lou": [_zoom("pro_lou")],
 }
 
 _ASSIGNED = OutcomeType.ASSIGNED
@@ -100,6 +105,7 @@ _RELINKED = End(State.ASSIGNED, Cause.CREDENTIALS_EXPIRED, (_ASSIGNED,))
 _REASSIGNED = End(State.ASSIGNED, Cause.PROFILE_REMOVED, (OutcomeType.REASSIGNED, _ASSIGNED))
 _OUT_AND_BACK = End(State.ASSIGNED, Cause.PROVIDER_OUTAGE, (OutcomeType.DELAYED, _ASSIGNED))
 _PAST = End(State.CLOSED, Cause.EVENT_IN_PAST, (OutcomeType.CLOSED,))
+_POSTPONED = End(State.ASSIGNED, Cause.EVENT_IN_PAST, (OutcomeType.CLOSED, OutcomeType.REOPENED, _ASSIGNED))
 _GONE = End(State.CLOSED, Cause.EVENT_GONE, (OutcomeType.CLOSED,))
 _LOST = End(State.PENDING, Cause.ACCOUNT_UNAUTHORIZED, (OutcomeType.ACCOUNT_LOST,))
 
@@ -116,13 +122,26 @@ CAST: tuple[Part, ...] = (
     Part(
         "board-meeting", "fay", "pro_fay_old", "its profile was removed, two could replace it", _NOT_REPLACED
     ),
+    Part(
+        "team-weekly",
+        "eli",
+        "pro_eli_old",
+        "the same, but it recurs, so it is never written",
+        _NOT_REPLACED,
+        is_series=True,
+    ),
     Part("yesterdays-sync", "gus", "pro_gus", "it began before its conference was made", _PAST, hours=-20),
     Part("called-off", "gus", "pro_gus", "its owner deleted it", _GONE),
+    Part("town-hall", "gus", "pro_gus", "its organiser cancelled it", _GONE),
+    Part(
+        "retrospective", "gus", "pro_gus", "its start passed, and then it was postponed", _POSTPONED, hours=-1
+    ),
     Part("teams-briefing", "hana", "integrated", "the Teams licence is gone", _UNLICENSED),
     Part("webinar", "ivo", "pro_ivo", "GoTo is down, and comes back", _OUT_AND_BACK),
     Part("handover", "jun", "pro_jun", "the user withdrew our access", _LOST),
     Part("mystery", "kim", "pro_kim", "nothing visible is wrong, and no link comes", _UNEXPLAINED),
     Part("weekly", "kim", "pro_kim", "all is well, it only takes a moment", _GENERATED, hours=72),
+    Part("quarterly", "lou", "pro_lou", "her calendar itself was disconnected", _RELINKED),
     Part("offsite", "kim", "default", "all day, on the default profile", _GENERATED, hours=120, all_day=True),
 )
 
@@ -130,6 +149,10 @@ CAST: tuple[Part, ...] = (
 MOVED_BY = timedelta(hours=3)
 MOVED = next(part for part in CAST if part.name == "customer-call")
 DELETED = next(part for part in CAST if part.name == "called-off")
+CANCELLED = next(part for part in CAST if part.name == "town-hall")
+POSTPONED = next(part for part in CAST if part.name == "retrospective")
+#: It gets its link once its calendar is connected again.
+CUT_OFF = next(part for part in CAST if part.name == "quarterly")
 
 
 def make_people(control: Control) -> dict[str, str]:
@@ -153,6 +176,17 @@ def make_people(control: Control) -> dict[str, str]:
     return tokens
 
 
+def postpone(control: Control, now: datetime) -> None:
+    """Move the event whose start has passed to the day after tomorrow."""
+    start = (now + timedelta(hours=48)).replace(microsecond=0)
+    control.move_event(
+        POSTPONED.calendar_id,
+        POSTPONED.name,
+        start=_wire(start, False),
+        end=_wire(start + timedelta(minutes=30), False),
+    )
+
+
 def write_events(control: Control, now: datetime, subscription: str) -> None:
     """Write the events as their application would, and apply their stories."""
     control.set_default_profile("kim", "pro_kim")
@@ -160,7 +194,7 @@ def write_events(control: Control, now: datetime, subscription: str) -> None:
     control.begin_outage("go_to")
     control.set_stuck("cal_kim", "mystery")
     for part in CAST:
-        if part.is_slow:
+        if part.is_slow or part is CUT_OFF:
             control.set_stuck(part.calendar_id, part.name)
         control.create_event(part.sub, part.calendar_id, part.body(now, subscription))
     control.remove_profile("eli", "pro_eli_old")
@@ -173,5 +207,7 @@ def write_events(control: Control, now: datetime, subscription: str) -> None:
         end=_wire((start + timedelta(minutes=30)).replace(microsecond=0), False),
     )
     control.delete_event(DELETED.calendar_id, DELETED.name)
+    control.cancel_event(CANCELLED.calendar_id, CANCELLED.name)
+    control.disconnect_profile(CUT_OFF.sub, f"pro_{CUT_OFF.sub}_calendar")
     control.revoke_refresh_token("jun")
     control.expire_access_token("jun")

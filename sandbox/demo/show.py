@@ -28,7 +28,18 @@ from rich.text import Text
 
 from config.settings import clear_environment, load_settings
 from sandbox.control.control import Control
-from sandbox.demo.cast import CAST, DELETED, MOVED, MOVED_BY, Part, make_people, write_events
+from sandbox.demo.cast import (
+    CAST,
+    CUT_OFF,
+    DELETED,
+    MOVED,
+    MOVED_BY,
+    POSTPONED,
+    Part,
+    make_people,
+    postpone,
+    write_events,
+)
 from sandbox.demo.receiver import receiver
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
@@ -75,14 +86,18 @@ class Stage:
     environment: Mapping[str, str]
     #: Where notifications are sent.
     subscription: str = ""
-    relink_followed: bool = False
+    #: The people who followed the link in their relink email.
+    relinked: set[str] = field(default_factory=set)
     outage_ended: bool = False
+    postponed: bool = False
     released: set[str] = field(default_factory=set)
 
-    def send(self, task: str, *, ignore_result: bool = True, **kwargs: Any) -> AsyncResult[Any]:
+    def send(
+        self, task: str, queue: str = "intake", *, ignore_result: bool = True, **kwargs: Any
+    ) -> AsyncResult[Any]:
         """Enqueue by name without waiting, as any other service would."""
         return self.client.send_task(
-            f"conferencing.{task}", kwargs=kwargs, queue="reconciler.intake", ignore_result=ignore_result
+            f"conferencing.{task}", kwargs=kwargs, queue=f"reconciler.{queue}", ignore_result=ignore_result
         )
 
 
@@ -222,13 +237,25 @@ def play(stage: Stage, console: Console) -> bool:
 
 
 def _act(stage: Stage, views: list[_View]) -> None:
-    """What happens in the meantime: a relink link is followed, a provider recovers, slow links come."""
+    """What happens in the meantime: people follow links and move events, a provider recovers."""
     by_name = {view.part.name: view for view in views}
-    if not stage.relink_followed:
-        link = next((m for mail in _relink_mails(stage) if (m := _LINK.search(mail["text"]))), None)
-        if link:
+    for mail in _relink_mails(stage):
+        [person], link = mail["to"], _LINK.search(mail["text"])
+        if link and person not in stage.relinked:
             stage.control.follow_relink(link.group())
-            stage.relink_followed = True
+            stage.relinked.add(person)
+            if person.startswith(CUT_OFF.sub):
+                stage.control.set_stuck(CUT_OFF.calendar_id, CUT_OFF.name, False)
+    if not stage.postponed and OutcomeType.CLOSED in by_name[POSTPONED.name].outcomes:
+        postpone(stage.control, stage.started)
+        stage.send(
+            "reconcile_event",
+            "urgent",
+            sub=POSTPONED.sub,
+            calendar_id=POSTPONED.calendar_id,
+            event_id=POSTPONED.name,
+        )
+        stage.postponed = True
     if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].outcomes:
         stage.control.end_outage("go_to")
         stage.outage_ended = True
@@ -336,16 +363,19 @@ def _show_mails(stage: Stage, console: Console) -> None:
 def _checks(stage: Stage) -> list[str]:
     """Problems that the events' own states do not show."""
     problems = []
-    mails = _relink_mails(stage)
-    if len(mails) != 1:
-        problems.append(f"{len(mails)} relink emails were sent instead of one")
+    mails = {address: mail["text"] for mail in _relink_mails(stage) for address in mail["to"]}
+    people = {part.sub for part in CAST if part.end.found is Cause.CREDENTIALS_EXPIRED}
+    if len(_relink_mails(stage)) != len(people) or set(mails) != {f"{sub}@example.org" for sub in people}:
+        problems.append(f"relink emails went to {', '.join(mails) or 'nobody'}, instead of one to each")
     elif not all(
-        part.body(stage.started, "")["summary"] in mails[0]["text"] for part in CAST if part.sub == "dana"
+        part.body(stage.started, "")["summary"] in mails["dana@example.org"]
+        for part in CAST
+        if part.sub == "dana"
     ):
         problems.append("the relink email does not name both of dana's meetings")
     kinds = [outcome["type"] for outcome in _outcomes(stage)]
-    if kinds.count(OutcomeType.RELINKED) != 1:
-        problems.append("there is not exactly one `relinked` outcome")
+    if kinds.count(OutcomeType.RELINKED) != len(people):
+        problems.append("there is not exactly one `relinked` outcome for each person")
     moved = parse_event_time(stage.control.event(MOVED.calendar_id, MOVED.name)["start"])
     planned = parse_event_time(MOVED.body(stage.started, "")["start"])
     if moved is None or planned is None or moved.instant != planned.instant + MOVED_BY:

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox.personality import Personality
+
 
 def new_id(prefix: str) -> Callable[[], str]:
     """Return a function that makes fresh ids such as `cal_1f2e…`."""
@@ -121,6 +123,10 @@ class Account(_Model):
         """Return the profile with this id, calendar or conferencing, or None."""
         return next((p for p in self.profiles() if p.profile_id == profile_id), None)
 
+    def calendar_profile(self, profile_id: str) -> CalendarProfile | None:
+        """Return the calendar profile with this id, or None."""
+        return next((p for p in self.calendar_profiles if p.profile_id == profile_id), None)
+
     def conferencing_profile(self, profile_id: str) -> ConferencingProfile | None:
         """Return the conferencing profile with this id, or None."""
         return next((p for p in self.conferencing_profiles if p.profile_id == profile_id), None)
@@ -140,7 +146,7 @@ class Account(_Model):
     def allows(self, scope: str) -> bool:
         """Tell whether the granted scope, which may be composite, covers `scope` (§1)."""
         granted = set(self.scope.split())
-        writes = {"create_event", "delete_event", "list_calendars", "read_account"}
+        writes = {"create_event", "delete_event", "create_calendar", "list_calendars", "read_account"}
         if "read_write" in granted:
             return True
         if granted & {"write_only", "free_busy_write"} and scope in writes:
@@ -156,18 +162,20 @@ def described_profiles(account: Account, public_url: str) -> list[dict[str, Any]
     ]
 
 
-def userinfo(account: Account, public_url: str) -> dict[str, Any]:
+def userinfo(account: Account, public_url: str, personality: Personality) -> dict[str, Any]:
     """Return the body of `GET /v1/userinfo` (§5); relink URLs begin with `public_url`."""
     authorization = {"scope": account.scope, "status": "active"}
     body: dict[str, Any] = {"sub": account.sub, "cronofy.type": account.type}
     if account.type == "service_account":
-        # No email and no profiles: an organisation has those only through its people's accounts (§5).
+        # No profiles: an organisation has those only through its people's accounts (§5).
         domain = account.email.rpartition("@")[2]
-        body["cronofy.data"] = {
+        if personality.service_account == "flat":
+            return {**body, "cronofy.service_account.domain": domain}
+        granted = {
             "authorization": {**authorization, "delegated_scope": account.scope},
             "service_account": {"provider_name": "google", "domain": domain},
         }
-        return body
+        return {**body, "email": account.email, "cronofy.data": granted}
     data: dict[str, Any] = {
         "authorization": authorization,
         "profiles": [

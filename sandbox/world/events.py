@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sandbox.world.accounts import Account
+from sandbox.personality import Personality
+from sandbox.world.accounts import Account, Calendar
+from sandbox.world.errors import Errors, error
 from sandbox.world.moments import Moment, utc_text, zone
-
-Errors = dict[str, list[dict[str, str]]]
+from sandbox.world.rules import rule_errors, starts
 
 #: Optional fields that a write may have and a read returns unchanged.
 OPTIONAL = (
@@ -27,7 +29,13 @@ OPTIONAL = (
     "categories",
 )
 #: Fields that must be an object or a list if given.
-SHAPES: dict[str, type] = {"location": dict, "attendees": dict, "conferencing": dict, "subscriptions": list}
+SHAPES: dict[str, type] = {
+    "location": dict,
+    "attendees": dict,
+    "conferencing": dict,
+    "subscriptions": list,
+    "recurrence": dict,
+}
 #: Values of `profile_id` that name no particular profile (§3).
 WORDS = frozenset({"default", "integrated", "explicit", "none"})
 PENDING: dict[str, Any] = {"pending": True}
@@ -48,11 +56,15 @@ class Event:
     created: datetime
     updated: datetime
     event_uid: str = ""
+    #: Common to the occurrences of a series; empty for a single event.
+    series_identifier: str = ""
     deleted: bool = False
     cancelled: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
     attendees: list[dict[str, str]] = field(default_factory=list)
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
+    #: The rule of a series, as it was written; None for a single event.
+    rule: dict[str, Any] | None = None
     #: What a read shows, and the requested profile, which no read shows (§3).
     conferencing: dict[str, Any] | None = None
     profile_id: str | None = None
@@ -71,12 +83,7 @@ class Event:
         return self.conferencing == PENDING
 
 
-def error(key: str, description: str) -> list[dict[str, str]]:
-    """Return one entry of a 422 body (§4)."""
-    return [{"key": key, "description": description}]
-
-
-def validate(body: dict[str, Any], account: Account) -> Errors:
+def validate(body: dict[str, Any], account: Account, calendar: Calendar, personality: Personality) -> Errors:
     """Return what is wrong with a Create or Update Event body, by field; empty if nothing is (§4)."""
     errors: Errors = {
         name: error("errors.invalid", f"{name} must be of another type")
@@ -92,7 +99,8 @@ def validate(body: dict[str, Any], account: Account) -> Errors:
         if len(str(body.get(name) or "")) > longest:
             errors[name] = error("errors.too_long", f"{name} must be at most {longest} characters")
     errors.update(_time_errors(body))
-    errors.update(_conferencing_errors(body, account))
+    errors.update(rule_errors(body.get("recurrence") or {}))
+    errors.update(_conferencing_errors(body, account, calendar, personality))
     for n, attendee in enumerate((body.get("attendees") or {}).get("invite") or []):
         if not isinstance(attendee, dict) or "@" not in str(attendee.get("email")):
             errors[f"attendees.invite[{n}].email"] = error("errors.invalid_email", "email is not valid")
@@ -121,7 +129,9 @@ def _time_errors(body: dict[str, Any]) -> Errors:
     return errors
 
 
-def _conferencing_errors(body: dict[str, Any], account: Account) -> Errors:
+def _conferencing_errors(
+    body: dict[str, Any], account: Account, calendar: Calendar, personality: Personality
+) -> Errors:
     block = body.get("conferencing")
     if block is None:
         return {}
@@ -134,6 +144,13 @@ def _conferencing_errors(body: dict[str, Any], account: Account) -> Errors:
             for name in ("provider_description", "join_url")
             if not block.get(name)
         }
+    if (
+        profile_id == "integrated"
+        and not calendar.integrated_conferencing_available
+        and personality.integrated_unavailable == "refused"
+    ):
+        unavailable = error("errors.integrated_conferencing_not_available", "not available in this calendar")
+        return {"conferencing.profile_id": unavailable}
     # A profile removed in the meantime shows only later: `profile_missing` is asynchronous (§3).
     known = profile_id in WORDS or profile_id in account.removed_profiles
     if not known and account.conferencing_profile(profile_id) is None:
@@ -141,8 +158,8 @@ def _conferencing_errors(body: dict[str, Any], account: Account) -> Errors:
     return {}
 
 
-def write(event: Event, body: dict[str, Any]) -> list[tuple[str, str]]:
-    """Apply a valid body to the event, except its conferencing; omitted optional fields are kept (§4).
+def write(event: Event, body: dict[str, Any], personality: Personality) -> list[tuple[str, str]]:
+    """Apply a valid body to the event, except its conferencing (§4).
 
     Returns what attendees are sent: ("invited" or "removed", email).
     """
@@ -150,7 +167,13 @@ def write(event: Event, body: dict[str, Any]) -> list[tuple[str, str]]:
     event.summary = str(body["summary"])
     event.start = Moment.parse(body["start"], tzid)
     event.end = Moment.parse(body["end"], tzid)
+    kept = OPTIONAL if personality.omitted_fields == "kept" else ("url",)
+    event.fields = {name: value for name, value in event.fields.items() if name in kept}
     event.fields.update({name: body[name] for name in OPTIONAL if name in body})
+    rules = (body.get("recurrence") or {}).get("rules")
+    if rules is not None:
+        # Only an empty list ends a series; omitted, it goes on (§4).
+        event.rule = next(iter(rules), None)
     if body.get("subscriptions") is not None:
         event.subscriptions = list(body["subscriptions"])
     sent = []
@@ -161,7 +184,8 @@ def write(event: Event, body: dict[str, Any]) -> list[tuple[str, str]]:
         name = attendee.get("display_name") or ""
         event.attendees.append({"email": attendee["email"], "display_name": name, "status": "needs_action"})
         sent.append(("invited", attendee["email"]))
-    for attendee in delta.get("remove") or []:
+    # Ruby's and PHP's SDKs say `reject` (§4).
+    for attendee in [*(delta.get("remove") or []), *(delta.get("reject") or [])]:
         _leave(event, attendee["email"])
         sent.append(("removed", attendee["email"]))
     return sent
@@ -171,7 +195,27 @@ def _leave(event: Event, email: str) -> None:
     event.attendees = [a for a in event.attendees if a["email"] != email]
 
 
-def render(event: Event, account: Account, *, localized: bool = False, geo: bool = False) -> dict[str, Any]:
+def occurrences(event: Event, personality: Personality, until: datetime) -> list[Event]:
+    """Return what a read shows of the event: itself, or each time that its series happens up to `until`."""
+    if event.rule is None:
+        return [event]
+    shown = []
+    length = event.end.instant() - event.start.instant()
+    for start in starts(event.rule, event.start, until):
+        each = copy.copy(event)
+        each.start, each.end = start, start.later(length)
+        each.series_identifier = event.event_uid
+        mark = start.instant().strftime("%Y%m%dT%H%M%SZ")
+        each.event_uid = f"{event.event_uid}_{mark}"
+        if event.event_id is not None and personality.series == "own_ids":
+            each.event_id = f"{event.event_id}_{mark}"
+        shown.append(each)
+    return shown
+
+
+def render(
+    event: Event, account: Account, personality: Personality, *, localized: bool = False, geo: bool = False
+) -> dict[str, Any]:
     """Return the event as Read Events shows it (§2); templates are rendered (§9)."""
     fields = dict(event.fields)
     location = dict(fields.pop("location", None) or {})
@@ -179,14 +223,16 @@ def render(event: Event, account: Account, *, localized: bool = False, geo: bool
         location = {key: value for key, value in location.items() if key == "description"}
     if "description" in location:
         location["description"] = _rendered(location["description"], event)
+    elif personality.location == "join_url" and (url := (event.conferencing or {}).get("join_url")):
+        location["description"] = url
     managed = event.event_id is not None
     all_day = not isinstance(event.start.value, datetime)
     shown: dict[str, Any] = {
         "calendar_id": event.calendar_id,
         "event_uid": event.event_uid,
         "summary": event.summary,
-        "start": event.start.text(localized=localized),
-        "end": event.end.text(localized=localized),
+        "start": event.start.localized(personality) if localized else event.start.text(),
+        "end": event.end.localized(personality) if localized else event.end.text(),
         "deleted": event.deleted,
         "created": utc_text(event.created),
         "updated": utc_text(event.updated),
@@ -196,7 +242,7 @@ def render(event: Event, account: Account, *, localized: bool = False, geo: bool
         "transparency": "transparent" if all_day else "opaque",
         "status": "cancelled" if event.cancelled else "confirmed",
         "categories": [],
-        "recurring": False,
+        "recurring": event.rule is not None,
         "event_private": False,
         "options": {"delete": managed, "update": managed, "change_participation_status": not managed},
         **{key: value for key, value in fields.items() if value is not None},
@@ -204,6 +250,8 @@ def render(event: Event, account: Account, *, localized: bool = False, geo: bool
     }
     if managed:
         shown["event_id"] = event.event_id
+    if event.series_identifier:
+        shown["series_identifier"] = event.series_identifier
     if location:
         shown["location"] = location
     if event.conferencing is not None:

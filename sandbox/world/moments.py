@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from sandbox.personality import Personality
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -55,12 +57,22 @@ class Moment:
             return self.value
         return datetime.combine(self.value, time(), zone(tzid or self.tzid)).astimezone(UTC)
 
-    def text(self, *, localized: bool = False) -> str | dict[str, Any]:
-        """Return it as a read shows it; `localized` gives `{time, tzid}` (§2)."""
+    def later(self, length: timedelta) -> Moment:
+        """Return the moment that comes `length` after this one; for dates, in whole days."""
+        if isinstance(self.value, datetime):
+            return replace(self, value=self.value + length)
+        return replace(self, value=self.value + timedelta(days=round(length / timedelta(days=1))))
+
+    def text(self) -> str:
+        """Return it as a read shows it: a date, or a time in UTC."""
+        return utc_text(self.value) if isinstance(self.value, datetime) else self.value.isoformat()
+
+    def localized(self, personality: Personality) -> str | dict[str, Any]:
+        """Return it as a read with `localized_times` shows it: `{time, tzid}`, at best (§2)."""
         if not isinstance(self.value, datetime):
-            plain = self.value.isoformat()
-            return {"time": plain, "tzid": self.tzid} if localized else plain
-        if localized:
-            local = self.value.astimezone(zone(self.tzid)).isoformat(timespec="seconds")
-            return {"time": local.replace("+00:00", "Z"), "tzid": self.tzid}
-        return utc_text(self.value)
+            wrapped = {"time": self.text(), "tzid": self.tzid}
+            return wrapped if personality.all_day == "wrapped" else self.text()
+        if personality.localized_times == "utc":
+            return {"time": self.text(), "tzid": "Etc/UTC"}
+        local = self.value.astimezone(zone(self.tzid)).isoformat(timespec="seconds")
+        return {"time": local.replace("+00:00", "Z"), "tzid": self.tzid}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sandbox.options import SandboxOptions
-from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
+from sandbox.world.accounts import Account, Calendar, CalendarProfile, ConferencingProfile
 
 
 class Unknown(LookupError):
@@ -25,6 +25,8 @@ class Registry:
         #: By access token: its account, and when it expires.
         self._tokens: dict[str, tuple[str, datetime]] = {}
         self._refresh_tokens: dict[str, str] = {}
+        #: By authorization code: its account and the redirect address.
+        self._codes: dict[str, tuple[str, str]] = {}
         #: By a relink URL's token: its account and profile.
         self._relinks: dict[str, tuple[str, str]] = {}
         #: By calendar: its account.
@@ -63,7 +65,7 @@ class Registry:
     def refresh(self, account: Account) -> None:
         """Give the account a new access token; older ones stay valid until they expire (§7)."""
         account.access_token = secrets.token_hex(16)
-        if self._options().rotate_refresh_tokens:
+        if self._options().personality.rotate_refresh_tokens == "yes":
             self._refresh_tokens.pop(account.refresh_token or "", None)
             account.refresh_token = secrets.token_hex(16)
         self._grant(account)
@@ -85,6 +87,22 @@ class Registry:
         account = self.account(sub)
         self._refresh_tokens.pop(account.refresh_token or "", None)
         account.refresh_token = None
+
+    def add_calendar(self, account: Account, profile: CalendarProfile, calendar: Calendar) -> None:
+        """Add a calendar to one of the account's profiles."""
+        self._calendars[calendar.calendar_id] = account.sub
+        profile.calendars.append(calendar)
+
+    def code(self, sub: str, redirect_uri: str) -> str:
+        """Return a code that the application can exchange, once, with the same address, for tokens (§7)."""
+        code = secrets.token_urlsafe(18)
+        self._codes[code] = (self.account(sub).sub, redirect_uri)
+        return code
+
+    def redeem(self, code: object, redirect_uri: object) -> Account | None:
+        """Return a code's account, with fresh tokens; None if it is unknown, used or for another address."""
+        sub, address = self._codes.pop(str(code), ("", ""))
+        return self.authorize(sub) if sub in self._accounts and address == redirect_uri else None
 
     def _claim(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
         for calendar in profile.calendars if isinstance(profile, CalendarProfile) else ():

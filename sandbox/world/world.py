@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sandbox.options import AfterFailure, InteractionShape, SandboxOptions
+from sandbox.options import SandboxOptions
+from sandbox.personality import AfterFailure, InteractionShape
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
 from sandbox.world.conferencing import attempt
 from sandbox.world.events import PENDING, Event, render, write
@@ -215,7 +216,7 @@ class World:
             self._managed[key] = event
             self._events.setdefault(calendar_id, {})[event.event_uid] = event
         event.updated = now
-        for action, email in write(event, body):
+        for action, email in write(event, body, self._options().personality):
             self._log(self.invitations, calendar_id, key[1], email=email, action=action)
         block = body.get("conferencing")
         if block is None:
@@ -249,7 +250,10 @@ class World:
             event.conferencing, event.updated = result.conferencing, self.now()
             self._notify_subscribers(event, {"type": "conferencing_assigned"})
             return
-        if not result.retry and self.after_failure.get(key, self._options().after_failure) == "absent":
+        if (
+            not result.retry
+            and self.after_failure.get(key, self._options().personality.after_failure) == "absent"
+        ):
             event.conferencing = None
         if result.disconnected:
             self._notify_disconnected(event.sub, result.disconnected)
@@ -276,8 +280,9 @@ class World:
 
     def _notify_subscribers(self, event: Event, interaction: dict[str, str]) -> None:
         account = self.registry.account(event.sub)
-        said = interaction_body(interaction, self._options().interactions)
-        body = {**said, "event": render(event, account)}
+        personality = self._options().personality
+        said = interaction_body(interaction, personality.interactions)
+        body = {**said, "event": render(event, account, personality)}
         for subscription in event.subscriptions:
             if any(i.get("type") == interaction["type"] for i in subscription.get("interactions") or []):
                 self._notify(str(subscription.get("uri")), body)

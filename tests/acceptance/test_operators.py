@@ -25,7 +25,18 @@ from worker.cli import cli
 
 #: The fields in the contract.
 FIELDS = {
-    *("events", "causes", "unseen", "parked", "due", "leased", "without_token", "dead_letters"),
+    *(
+        "events",
+        "causes",
+        "unseen",
+        "parked",
+        "escalated",
+        "acknowledged",
+        "due",
+        "leased",
+        "without_token",
+        "dead_letters",
+    ),
     "dead_letters_dropped",
     *(
         "oldest_pending_seconds",
@@ -190,6 +201,23 @@ def test_the_doctors_findings_as_json(fleet: Fleet) -> None:
     assert finding["name"] == "cronofy"
     assert "RECONCILER_CRONOFY_CLIENT_SECRET" in finding["mend"]
     assert "wr0ng" not in run.stdout + run.stderr
+
+
+def test_an_event_is_listed_and_acknowledged(fleet: Fleet) -> None:
+    """By whom; a task does the same as the command."""
+    person = fleet.person(zoom("pro_expired", connected=False))
+    person.write_and_track("answered", "pro_expired")
+    person.outcome("relink_requested", None)
+    ids = {"sub": person.sub, "calendar_id": person.calendar_id, "event_id": "answered"}
+
+    taken = fleet.caller.call("acknowledge", **ids, by="shop", until="P1D")
+    listed = json.loads(
+        fleet.run("list", "--cause", "credentials_expired", "--acknowledged", "--json").stdout
+    )
+
+    assert taken is True
+    [event] = listed["events"]
+    assert (event["event_id"], event["acknowledged"]["by"], listed["next"]) == ("answered", "shop", None)
 
 
 def test_an_event_is_untracked(fleet: Fleet) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -12,6 +15,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import HOSTILE_ID, Open
 from tests.integration.world import World
+from worker.intake import accept
+from worker.intake.payloads import AcknowledgeEvent
 
 AXE = Axe()
 
@@ -28,6 +33,9 @@ def pages(board: str, world: World) -> dict[str, str]:
         "overview": board,
         "event": event_page(board, world, "expired"),
         "hostile event": event_page(board, world, HOSTILE_ID),
+        "all events": f"{board}/events",
+        "one cause": f"{board}/events?cause=profile_removed",
+        "an empty list": f"{board}/events?told=acknowledged&provider=zoom",
         "found": f"{board}/board/search?{urlencode({'q': world.sub})}",
         "not found": f"{board}/board/search?q=nothing-of-this-name",
         "not tracked": event_page(board, world, "expird"),
@@ -98,6 +106,30 @@ def test_search_finds_by_each_id(board: str, world: World, browse: Open) -> None
     page.goto(event_page(board, world, "expird"))
     page.get_by_role("link", name=re.compile("expired")).click()
     expect(page).to_have_url(event_page(board, world, "expired"))
+
+
+def test_from_a_cause_to_its_event_and_an_answer_for_it(board: str, world: World, browse: Open) -> None:
+    """Without scripts; the page says that it was sent, and later who answers."""
+    page = browse(board, java_script_enabled=False)
+    page.get_by_role("link", name="profile disconnected").click()
+    page.get_by_role("link", name="expired").click()
+    page.get_by_label("Note").fill("asked them")
+    page.get_by_label("Until").select_option("P3D")
+    page.get_by_role("button", name="Acknowledge").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Sent.")
+    queue = f"{world.services.settings.key_prefix}.intake"
+    message: Any = world.services.ledger.redis.rpop(queue)
+    [_, kwargs, _] = json.loads(base64.b64decode(json.loads(message)["body"]))
+    accept.acknowledge(world.services, AcknowledgeEvent(**kwargs))
+    try:
+        page.goto(event_page(board, world, "expired"))
+        expect(page.locator("form.conditions")).to_contain_text("Acknowledged by board: asked them, until")
+        expect(page.get_by_role("button", name="Take it back")).to_be_visible()
+        page.goto(f"{board}/events?told=acknowledged")
+        expect(page.get_by_role("row").nth(1)).to_contain_text("acknowledged by board: asked them")
+    finally:
+        accept.acknowledge(world.services, AcknowledgeEvent(**{**kwargs, "withdraw": True}))
 
 
 def test_everything_works_without_scripts(board: str, world: World, browse: Open) -> None:

@@ -43,6 +43,7 @@ from worker.diagnosis.model import (
     Observation,
     Profiles,
     Request,
+    Seen,
     TokenOwed,
     Unauthorized,
 )
@@ -72,6 +73,7 @@ class Situation:
     asked: Request
     sighting: Sighting
     profiles: Profiles | None = None
+    unwritable: str | None = None
 
 
 #: In the order of the diagnosis: a row applies if none above it does.
@@ -110,12 +112,28 @@ SITUATIONS = (
         Missing(),
         CONNECTED,
     ),
+    Situation(
+        "two reads do not show a series, and its calendar is connected", request(series=True), Missing(), HOME
+    ),
     Situation("the event is deleted", request(), seen(deleted=True)),
     Situation("the event is cancelled", request(), seen(cancelled=True)),
     Situation("the event has a join URL", request(), seen(join_url="https://zoom.example/j/1")),
     Situation("its start has passed", request(), seen(at(NOW - MINUTE))),
+    Situation(
+        "it is a series, and of its occurrences only one that is over is ever shown",
+        request(start=at(NOW - DAY)),
+        Seen(None, None, series=True),
+        CONNECTED,
+    ),
     Situation("its profile is in UserInfo, disconnected", request(), seen(), EXPIRED),
     Situation("its profile is not in UserInfo; exactly one other fits the policy", request(), seen(), OTHER),
+    Situation(
+        "the same, but the event is one of a series, or a write might undo a later change",
+        request(),
+        seen(),
+        OTHER,
+        "The event is one of a series.",
+    ),
     Situation(
         "its profile is not in UserInfo; the one that fits has another name", request(), seen(), ANOTHERS
     ),
@@ -169,25 +187,26 @@ def decisions() -> str:
     """What is known of an event, and its diagnosis."""
     rows = []
     for situation in SITUATIONS:
-        found = diagnose(situation.asked, Observation(situation.sighting, situation.profiles), NOW, POLICY)
+        observation = Observation(situation.sighting, situation.profiles, situation.unwritable)
+        found = diagnose(situation.asked, observation, NOW, POLICY)
         cause = f"`{found.cause}`" if found.cause else f"none: `{found.state}`"
         rows.append((situation.words, cause, found.certainty, f"`{found.remedy}`"))
-    return _markdown(("what is known", "cause", "certainty", "remedy"), rows)
+    return markdown(("what is known", "cause", "certainty", "remedy"), rows)
 
 
 def causes() -> str:
     """README's table."""
     rows = [(f"`{cause}`", TABLE[cause].wrong, TABLE[cause].done) for cause in Cause]
-    return _markdown(("cause", "what is wrong", "what is done"), rows)
+    return markdown(("cause", "what is wrong", "what is done"), rows)
 
 
 def people() -> str:
     """What a person must do, and each cause's number."""
     rows = [(f"`{cause}`", f"{row.number}", row.person, row.perhaps) for cause, row in TABLE.items()]
-    return _markdown(("cause", "number", "what a person does", "what may be behind it"), rows)
+    return markdown(("cause", "number", "what a person does", "what may be behind it"), rows)
 
 
-def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     lines.insert(1, "|---" * len(head) + "|")
     return "\n".join(lines) + "\n"

@@ -155,7 +155,7 @@ def _only_for(*extras: str) -> set[str]:
     needed_by = {
         block.split("==")[0]: set(re.findall(r"# +(?:via )?(\S+)$", block, re.M)) for block in blocks
     }
-    found = {re.split("[^a-z]", need)[0] for extra in extras for need in EXTRAS[extra]} - fleet
+    found = {re.split("[^a-z-]", need)[0] for extra in extras for need in EXTRAS[extra]} - fleet
     while more := {name for name, by in needed_by.items() if by & found} - fleet - found:
         found |= more
     return found

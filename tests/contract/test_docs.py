@@ -21,6 +21,7 @@ from worker.app import app
 from worker.diagnosis.model import Cause, Certainty, Remedy, State
 from worker.intake.payloads import (
     AccountOnly,
+    AcknowledgeEvent,
     BadPayload,
     ChooseProfile,
     ConnectAccount,
@@ -38,6 +39,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "conferencing.forget_account": AccountOnly,
     "conferencing.track": TrackEvent,
     "conferencing.untrack": OneEvent,
+    "conferencing.acknowledge": AcknowledgeEvent,
     "conferencing.reconcile_event": OneEvent,
     "conferencing.reconcile_account": AccountOnly,
     "conferencing.explain": OneEvent,

@@ -15,7 +15,7 @@ from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import (
     AccountOnly,
-    ChooseProfile,
+    AcknowledgeEvent,
     ConnectAccount,
     OneEvent,
     ReceiveNotification,
@@ -98,6 +98,13 @@ class Callers:
         accept.track(self.simulation.services, tracked)
         self.invariants.tracked(sub, event_id)
 
+    def acknowledge(self, sub: str, event_id: str, until: timedelta = HALF_AN_HOUR) -> None:
+        """Somebody answers for an event, for a while."""
+        given = AcknowledgeEvent(
+            sub=sub, calendar_id=calendar_of(sub), event_id=event_id, until=str(until.total_seconds())
+        )
+        accept.acknowledge(self.simulation.services, given)
+
     def untrack(self, sub: str, event_id: str) -> None:
         one = OneEvent(sub=sub, calendar_id=calendar_of(sub), event_id=event_id)
         accept.untrack(self.simulation.services, one)
@@ -164,9 +171,8 @@ class Callers:
 
     def choose(self, sub: str, profile_id: str, to: str) -> None:
         """A person decides what takes the place of a profile; the worker may die doing it."""
-        choice = ChooseProfile(sub=sub, profile_id=profile_id, to_profile_id=to)
         with suppress(Death):
-            choices.choose_profile(self.simulation.services, choice)
+            choices.choose_profile(self.simulation.services, choices.Wanted(sub, profile_id, to))
         self.invariants.chosen(sub)
 
     # Profiles.

@@ -16,7 +16,9 @@ from typing import Any, cast
 from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, sent_about
+from worker.ledger.lists import names_of
 from worker.ledger.packing import CAUSES, unpack_event
+from worker.ledger.records import from_ms
 from worker.ledger.sealed import place_of_mail
 from worker.mail.compose import read_back
 
@@ -98,6 +100,7 @@ class Invariants:
         self._check_outbox()
         self._check_standing()
         self._check_gauges()
+        self._check_lists()
         crashes = [error for error in self.simulation.errors if error["event"] == "look.crashed"]
         wrongs = [*self.wrongs, *self.simulation.cronofy.wrongs, *crashes]
         assert not wrongs, wrongs
@@ -154,6 +157,16 @@ class Invariants:
             self._trackings += 1
             self.watched[sub, outcome["event_id"]] = Watched(self._trackings)
             return None if before == "closed" and not event.deleted else f"reopened after {before}"
+        if kind == "acknowledged":
+            # Once that is over, people are told again.
+            watched.reported.clear()
+            return None
+        if kind == "escalated":
+            given = self.simulation.services.ledger.acknowledgement(
+                sub, self.simulation.key(sub, outcome["event_id"])
+            )
+            if given and datetime.fromisoformat(outcome["at"]) > from_ms(given.at):
+                return "told although it is acknowledged"
         if watched.final:
             return f"an outcome after {watched.final}"
         if kind in ("assigned", "closed"):
@@ -281,6 +294,25 @@ class Invariants:
         }
         if gauges != counted:
             self.wrongs.append(f"the gauges are {gauges}, not {dict(counted)}")
+
+    def _check_lists(self) -> None:
+        """Each list has the pending events that belong to it, by their starts, and nothing else."""
+        ledger = self.simulation.services.ledger
+        redis: Any = ledger.redis
+        wanted: dict[str, dict[bytes, float]] = {}
+        for sub in self.simulation.cronofy.subs():
+            for stored in ledger.pending(sub):
+                start, place = stored.event.starts_at, b"%d:%b" % (len(sub.encode()), sub.encode())
+                for name in names_of(stored.event, ledger.acknowledgement(sub, stored.event.key)):
+                    entries = wanted.setdefault(name, {})
+                    entries[place + stored.event.key.field] = start.timestamp() * 1000 if start else 9e15
+        head = ledger.keys.list("")
+        found = {
+            key.decode().removeprefix(head): dict(redis.zrange(key, 0, -1, withscores=True))
+            for key in redis.keys(f"{head}*")
+        }
+        if found != wanted:
+            self.wrongs.append(f"the lists are {found}, not {wanted}")
 
     def _scores(self, name: str) -> dict[str, float]:
         ledger = self.simulation.services.ledger

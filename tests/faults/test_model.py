@@ -49,6 +49,8 @@ INTERACTIONS = st.sampled_from(
     ]
 )
 
+ABOUT_AN_EVENT = ["track", "untrack", "reconcile", "delete", "stick", "acknowledge", "acknowledge"]
+
 
 class Life(RuleBasedStateMachine):
     """Two people and their events, looked after by the program."""
@@ -86,7 +88,7 @@ class Life(RuleBasedStateMachine):
     def write_and_track(self, sub: str, event: str, away: timedelta, profile: str) -> None:
         self.callers.write_and_track(sub, event, away, profile)
 
-    @rule(sub=SUBS, event=EVENTS, act=st.sampled_from(["track", "untrack", "reconcile", "delete", "stick"]))
+    @rule(sub=SUBS, event=EVENTS, act=st.sampled_from(ABOUT_AN_EVENT))
     def about_an_event(self, sub: str, event: str, act: str) -> None:
         getattr(self.callers, act)(sub, event)
 
@@ -124,7 +126,7 @@ class Life(RuleBasedStateMachine):
         calls=st.integers(0, 2),
         sub=SUBS,
         event=EVENTS,
-        act=st.sampled_from(["track", "untrack", "notify", "connect"]),
+        act=st.sampled_from(["track", "untrack", "notify", "connect", "acknowledge"]),
     )
     def something_meanwhile(self, calls: int, sub: str, event: str, act: str) -> None:
         """A caller does something during a look."""

@@ -27,6 +27,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "forget_account": {"sub": "acc_hostile"},
     "track": {"sub": "acc_hostile", "calendar_id": "cal", "event": EVENT},
     "untrack": ONE,
+    "acknowledge": ONE,
     "reconcile_event": ONE,
     "reconcile_account": {"sub": "acc_hostile"},
     "explain": ONE,

@@ -80,7 +80,7 @@ def test_twenty_workers_refresh_an_expired_token_once(
     start: Start, running: RunningSandbox, rotating: bool, record: Record
 ) -> None:
     """All meet it at the same moment; each gets its answer."""
-    running.control.set_settings(rotate_refresh_tokens=rotating)
+    running.control.set_personality(rotate_refresh_tokens="yes" if rotating else "no")
     fleet = [start() for _ in range(WORKERS)]
     world = world_of(fleet[0], running, "e1")
     running.control.expire_access_token(world.sub)

@@ -1,4 +1,4 @@
-"""A world whose users are asked to connect a service, with `serve`, and a hand that does what it publishes."""
+"""A world whose user is asked to connect a service, with `serve`, and a hand that does what it asks."""
 
 from __future__ import annotations
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import html
+import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -18,9 +22,17 @@ from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.ledger.packing import CAUSES
 from worker.web.app import build_app
+from worker.web.board.events import LISTED
 
 TOKEN = "a-token-of-the-board"
-PATHS = ["/", "/board/live", "/board/search?q=sub", "/board/event?account=a&calendar=b&event=c"]
+PATHS = [
+    "/",
+    "/events",
+    "/events?told=escalated",
+    "/board/live",
+    "/board/search?q=sub",
+    "/board/event?account=a&calendar=b&event=c",
+]
 
 
 @pytest.fixture
@@ -77,6 +89,67 @@ def test_it_only_reads(settings: Settings, ledger: Ledger) -> None:
         assert ask(settings, path, method="POST").status_code == 405
 
     assert dump(ledger) == before
+
+
+def form_of(settings: Settings, ids: dict[str, str]) -> str:
+    """What the form on an event's page says."""
+    shown = ask(settings, "/board/event", params=ids).text
+    [form] = re.findall('name="form" value="([0-9a-f]+)"', shown)
+    return str(form)
+
+
+@pytest.mark.parametrize(
+    ("data", "headers", "status"),
+    [
+        pytest.param({"note": "on it", "until": "P3D"}, {}, 303, id="our own form"),
+        pytest.param({"withdraw": "yes"}, {}, 303, id="taken back"),
+        pytest.param({"form": "guessed"}, {}, 403, id="another form"),
+        pytest.param({"form": ""}, {}, 403, id="no form"),
+        pytest.param({}, {"Sec-Fetch-Site": "cross-site"}, 403, id="another site"),
+        pytest.param({}, {"Authorization": "Bearer wrong"}, 401, id="nobody we know"),
+        pytest.param({"until": "soon"}, {}, 400, id="what no task takes"),
+    ],
+)
+def test_that_somebody_answers_for_an_event_goes_to_the_workers(
+    settings: Settings, ledger: Ledger, data: dict[str, str], headers: dict[str, str], status: int
+) -> None:
+    """If it comes from our own page: the task on its queue, by the board."""
+    ledger.track("sub", an_event("e1"))
+    ids = {"account": "sub", "calendar": "cal", "event": "e1"}
+    sent = {**ids, "form": form_of(settings, ids), **data}
+    allowed = {"Authorization": f"Bearer {TOKEN}", **headers}
+
+    answer = ask(settings, "/board/acknowledge", method="POST", data=sent, headers=allowed)
+
+    assert answer.status_code == status
+    queue = f"{settings.key_prefix}.intake"
+    message = ledger.redis.rpop(queue)
+    assert (message is not None) == (status == 303)
+    if message:
+        assert answer.headers["Location"].startswith("/board/event?account=sub&")
+        args, kwargs, _ = json.loads(base64.b64decode(json.loads(cast("bytes", message))["body"]))
+        given = {name: value for name, value in data.items() if name != "withdraw"}
+        taken_back = {"withdraw": True} if "withdraw" in data else {}
+        expected = {"sub": "sub", "calendar_id": "cal", "event_id": "e1", "by": "board"}
+        assert (args, kwargs) == ([], {**expected, **given, **taken_back})
+
+
+def test_a_list_leads_to_its_events_page_by_page(settings: Settings, ledger: Ledger) -> None:
+    """Each row leads to the event, and each page to the next; what nobody understands is left out."""
+    last = {"state": "pending", "cause": "profile_removed", "detail": {}}
+    for number in range(LISTED + 1):
+        ledger.track("sub", replace(an_event(f"e{number:03}"), last=last))
+
+    first = ask(settings, "/events?cause=profile_removed&before=nonsense&after=nonsense&colour=red")
+    [following] = re.findall('<a href="([^"]+)" rel="next">', first.text)
+    second = ask(settings, html.unescape(following))
+
+    assert "51 in all" in first.text
+    assert first.text.count("/board/event?") == LISTED
+    assert "before=" not in following
+    assert re.findall("event=(e[0-9]+)", second.text) == ["e050"]
+    assert 'rel="next"' not in second.text
+    assert "None." in ask(settings, "/events?cause=profile_removed&told=escalated").text
 
 
 def test_an_unreachable_ledger_is_reported(settings: Settings) -> None:

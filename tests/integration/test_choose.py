@@ -10,7 +10,6 @@ from click.testing import CliRunner, Result
 
 from tests.integration.world import Begin, World
 from worker.cli import cli
-from worker.intake.payloads import ChooseProfile
 from worker.run import choices, looks
 
 THIRD = "pro_third"
@@ -27,13 +26,12 @@ def undecided(begin: Begin, *event_ids: str, **settings: Any) -> World:
     return world
 
 
-def choose(world: World, to: str | None = THIRD, event_id: str | None = None, **more: Any) -> dict[str, Any]:
+def choose(world: World, to: str | None = THIRD, event_id: str | None = None) -> dict[str, Any]:
     """What the task answers."""
-    one = {"calendar_id": world.calendar_id, "event_id": event_id} if event_id else {}
-    choice = ChooseProfile(
-        sub=world.sub, profile_id=world.profiles[0], to_profile_id=to, by="Dana", **one, **more
+    event = (world.calendar_id, event_id) if event_id else None
+    return choices.choose_profile(
+        world.services, choices.Wanted(world.sub, world.profiles[0], to, event, "Dana")
     )
-    return choices.choose_profile(world.services, choice)
 
 
 def asked(world: World, *event_ids: str) -> list[str]:
@@ -102,13 +100,13 @@ def test_a_withdrawn_choice_sets_nothing_more(begin: Begin) -> None:
     world = undecided(begin)
     choose(world)
 
-    answer = choose(world, None, withdraw=True)
+    answer = choose(world, None)
     world.track("e2")
     later = world.look("e2")
 
     assert (answer["chosen"], answer["reason"]) == (False, None)
     assert (later["remedy"], asked(world, "e1")) == ("escalate", [THIRD])
-    assert choose(world, None, withdraw=True)["reason"] == "There is no such choice to withdraw."
+    assert choose(world, None)["reason"] == "There is no such choice to withdraw."
 
 
 def test_an_assigned_event_is_not_written(begin: Begin) -> None:

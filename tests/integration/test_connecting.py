@@ -15,6 +15,7 @@ from tests.integration.world import Begin, World
 from tests.waiting import wait_until
 from worker.ledger.records import to_ms
 from worker.mail.connect_links import ConnectLinks
+from worker.run.connections import authorize_connection
 
 
 def browser() -> httpx.Client:
@@ -91,7 +92,7 @@ def test_a_second_press_before_the_look_makes_no_second_profile(
     begin: Begin, redis_url: str, prefix: str
 ) -> None:
     """Cronofy is asked first whether the service is there meanwhile; if so, its events are looked at."""
-    with asked(begin, redis_url, prefix) as (world, hand), browser() as user:
+    with asked(begin, redis_url, prefix) as (world, _), browser() as user:
         link = link_in(world)
         connect_at(user, user.post(link).headers["location"])
         world.services.ledger.redis.delete(world.services.ledger.keys.asking(world.sub))
@@ -178,24 +179,19 @@ def test_without_a_worker_the_user_is_asked_to_try_again(
 
         answer = user.post(link)
         assert (answer.status_code, "Please try again" in answer.text) == (503, True)
-        world.services.looker  # noqa: B018
         assert world.calls() == before
 
 
-def test_the_address_is_never_in_redis_in_clear(
-    begin: Begin, running: RunningSandbox, redis_url: str, prefix: str
-) -> None:
-    """Nor is a link of ours: what is waiting there is sealed."""
-    seen: list[Any] = []
+def test_the_address_is_never_in_redis_in_clear(begin: Begin, redis_url: str, prefix: str) -> None:
+    """What waits there for the page is sealed."""
     with asked(begin, redis_url, prefix) as (world, hand), browser() as user:
         link = link_in(world)
         hand.end()
         ledger = world.services.ledger
         until = to_ms(ledger.now() + timedelta(seconds=10))
-        from worker.run.connections import authorize_connection  # noqa: PLC0415
 
         authorize_connection(world.services, world.sub, "zoom", "q1", until)
-        seen = ledger.redis.lrange(ledger.keys.answer("q1"), 0, -1)
+        seen: Any = ledger.redis.lrange(ledger.keys.answer("q1"), 0, -1)
         assert len(seen) == 1
         assert b"conferencing_services" not in seen[0]
         assert user.get(link).status_code == 200

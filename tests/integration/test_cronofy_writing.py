@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.server import RunningSandbox
 from tests.integration.test_cronofy_reading import Caller, a_body, caller, connected
+from tests.personalities import under
 from worker.cronofy.budget import Budget
 from worker.cronofy.client import Update
 from worker.cronofy.errors import (
@@ -142,11 +143,11 @@ IDS = [
 ]
 
 
-@pytest.mark.parametrize("batch_urls", ["decoded", "raw"])
+@under("batch_urls")
 @pytest.mark.parametrize("calendar_id", IDS)
-def test_any_calendar_id_is_found(caller: Caller, calendar_id: str, batch_urls: str) -> None:
+def test_any_calendar_id_is_found(caller: Caller, calendar_id: str, traits: dict[str, Any]) -> None:
     """Alone and in a batch, whether or not Cronofy decodes the addresses in a batch, and in a read."""
-    caller.control.set_settings(batch_urls=batch_urls)
+    caller.control.set_personality(**traits)
     calendars = [{"provider_name": "google", "calendars": [{"calendar_id": calendar_id}]}]
     caller.account = caller.control.create_account(calendar_profiles=calendars)
     caller.connect(access_token=caller.account["access_token"])
@@ -180,16 +181,16 @@ def test_what_is_not_found_is_not_refused_for_good(caller: Caller) -> None:
     assert (type(error), error and error.permanent) == (NotFound, False)
 
 
-@pytest.mark.parametrize("status", [200, 207])
-def test_a_batch_is_answered_200_or_207(caller: Caller, status: int) -> None:
+@under("batch_status")
+def test_a_batch_is_answered_200_or_207(caller: Caller, traits: dict[str, Any]) -> None:
     """Either says no more than that each entry has its own answer."""
-    caller.control.set_settings(batch_status=status)
+    caller.control.set_personality(**traits)
     accepted, refused = caller.session().update(
         [Update(caller.key("good"), a_body("good")), Update(caller.key("bad"), a_body("bad", summary=""))]
     )
     assert accepted is None
     assert isinstance(refused, Refused)
-    assert [r["status"] for r in caller.control.requests("/v1/batch")] == [status]
+    assert [r["status"] for r in caller.control.requests("/v1/batch")] == [traits.get("batch_status", 207)]
 
 
 def test_ids_are_quoted_into_the_path(caller: Caller) -> None:

@@ -13,7 +13,7 @@ from tests.integration.ledgers import dump
 from tests.integration.world import Begin, World
 from worker.cli import cli
 from worker.explain.case import Case, Delivery
-from worker.explain.explanation import ask
+from worker.explain.explanation import NotTracked, ask
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
 from worker.ledger.outcomes import Outcome, OutcomeType
@@ -178,9 +178,11 @@ def test_any_event_of_the_account_is_named_where_none_is_alike(begin: Begin) -> 
     for number in range(5):
         world.track(f"e{number}")
 
-    def nearest(sub: str, calendar_id: str) -> Case | list[Any]:
+    def nearest(sub: str, calendar_id: str) -> list[Any]:
         key = EventKey(calendar_id, "entirely-other")
-        return ask(world.services.settings, sub, key, live=False)
+        found = ask(world.services.settings, sub, key, live=False)
+        assert isinstance(found, NotTracked)
+        return found.near
 
-    assert len(nearest(world.sub, world.calendar_id)) == 3  # type: ignore[arg-type]
+    assert len(nearest(world.sub, world.calendar_id)) == 3
     assert nearest("nobody-at-all", "elsewhere") == []

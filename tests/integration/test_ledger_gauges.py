@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 from uuid import uuid4
 
 from cryptography.fernet import Fernet
@@ -15,19 +16,22 @@ from redis import Redis
 
 from tests.integration.ledgers import NOW, an_event, claim, later, outcome, outcome_count, standing
 from worker.diagnosis.model import Cause
+from worker.intake.acknowledge import acknowledge, withdraw
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.lists import names_of
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import CAUSES
-from worker.ledger.records import EventKey, TrackedEvent, to_ms
+from worker.ledger.records import EventKey, TrackedEvent, from_ms, to_ms
 from worker.ledger.vault import Vault
 
 SUBS = ["a", "a:b"]
 CALENDARS = ["x", "y"]
 CAUSE_NAMES = [None, Cause.GENERATING.value, Cause.PROFILE_REMOVED.value]
+TOLD = "profile_removed:pro_1"
 
 VERBS = (
-    *("track", "untrack", "nudge", "forget", "connect"),
+    *("track", "untrack", "nudge", "forget", "connect", "acknowledge", "withdraw"),
     *("claim", "keep", "intend", "settle", "release", "lose"),
 )
 STEPS = st.tuples(
@@ -44,7 +48,21 @@ STEPS = st.tuples(
 def looked_at(event: TrackedEvent, cause: str | None, hours: int) -> TrackedEvent:
     """The event as if its last look had found this cause, starting in this many hours."""
     seen = {"start": (NOW + timedelta(hours=hours)).isoformat()}
-    return replace(event, last={"cause": cause, "state": "pending"} if cause else None, seen=seen)
+    last = {"cause": cause, "state": "pending", "detail": {}} if cause else None
+    return replace(event, last=last, seen=seen, notified=(TOLD,) if hours == 48 else ())
+
+
+def lists(ledger: Ledger) -> set[tuple[str, str, bytes, datetime]]:
+    """Every entry of every list: the list's name, the account, the event's field and its start."""
+    redis: Any = ledger.redis
+    head = ledger.keys.list("")
+    found: set[tuple[str, str, bytes, datetime]] = set()
+    for key in redis.scan_iter(f"{head}*"):
+        for member, start in redis.zrange(key, 0, -1, withscores=True):
+            length, _, place = member.partition(b":")
+            sub, field = place[: int(length)].decode(), place[int(length) :]
+            found.add((key.decode().removeprefix(head), sub, field, from_ms(start)))
+    return found
 
 
 class Model:
@@ -68,6 +86,10 @@ class Model:
                 ledger.track(sub, replace(event, tracked_at=next(self.moments)))
             case "untrack":
                 ledger.untrack(sub, key)
+            case "acknowledge":
+                acknowledge(ledger, sub, key, "", "PT1H", "op")
+            case "withdraw":
+                withdraw(ledger, sub, key)
             case "nudge":
                 ledger.nudge(sub, key)
             case "forget":
@@ -81,7 +103,12 @@ class Model:
                 ledger.release(self.leases.pop(sub))
             case "keep" | "intend" | "settle" | "lose" if lease:
                 changes = [
-                    EventChange(s, looked_at(later(s), cause, hours), settle=verb == "settle")
+                    EventChange(
+                        s,
+                        looked_at(later(s), cause, hours),
+                        settle=verb == "settle",
+                        unacknowledged=hours == -1,
+                    )
                     for s in lease.events
                     if s.event.key.calendar_id == calendar_id or not due
                 ]
@@ -99,6 +126,12 @@ class Model:
         assert counters.get("events:pending", 0) == sum(map(len, events.values()))
         numbers = range(len(CAUSES))
         assert [counters.get(f"cause:{c}", 0) for c in numbers] == [causes[c] for c in numbers]
+        assert lists(ledger) == {
+            (name, sub, s.event.key.field, s.event.starts_at)
+            for sub in SUBS
+            for s in events[sub]
+            for name in names_of(s.event, ledger.acknowledgement(sub, s.event.key))
+        }
         for calendar_id in CALENDARS:
             holders = {sub for sub in SUBS for s in events[sub] if s.event.key.calendar_id == calendar_id}
             assert set(ledger.accounts_of(calendar_id)) == holders

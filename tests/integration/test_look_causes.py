@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.server import RunningSandbox
 from tests.integration.world import Begin, World
+from tests.personalities import under
 from worker.explain.explanation import recorded_case
 from worker.explain.reply import Reply, reply
 from worker.run import looks
@@ -169,12 +170,14 @@ def test_an_event_that_is_gone_is_closed_after_a_second_read(begin: Begin, how: 
     assert world.writes() == []
 
 
-@pytest.mark.parametrize("how", ["shown", "hidden"])
+@under("disconnected_calendars")
 @pytest.mark.parametrize("profile", [None, "default"])
-def test_a_disconnected_calendar_asks_the_user(begin: Begin, how: str, profile: str | None) -> None:
+def test_a_disconnected_calendar_asks_the_user(
+    begin: Begin, traits: dict[str, str], profile: str | None
+) -> None:
     """Whatever conferencing was asked for, and whether or not reads go on showing its events."""
     world = begin()
-    world.control.set_settings(disconnected_calendars=how)
+    world.control.set_personality(**traits)
     home = world.account["calendar_profiles"][0]["profile_id"]
     world.track(profile=profile)
     world.control.disconnect_profile(world.sub, home)
@@ -198,7 +201,7 @@ def test_a_disconnected_calendar_asks_the_user(begin: Begin, how: str, profile: 
 def test_a_hidden_event_of_a_disconnected_calendar_closes_when_it_has_started(begin: Begin) -> None:
     """By its record: nobody knows whether it is gone, and no email mentions it."""
     world = begin(escalation_email="ops@example.org")
-    world.control.set_settings(disconnected_calendars="hidden")
+    world.control.set_personality(disconnected_calendars="hidden")
     world.track(hours=-1)
     world.control.disconnect_profile(world.sub, world.account["calendar_profiles"][0]["profile_id"])
 

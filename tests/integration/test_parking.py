@@ -78,7 +78,7 @@ def test_a_poisoned_event_is_parked_without_affecting_its_neighbours(
 
 #: Where a record can make the program fail, by the name that is replaced there.
 STAGES = {
-    "its part of the answer": "worker.reconcile.observe.read_event",
+    "its part of the answer": "worker.reconcile.observe.read_sighting",
     "what is planned for the whole look": "worker.reconcile.look.plan_reading",
     "its diagnosis": "worker.reconcile.verdict.diagnose",
     "the update to be written": "worker.reconcile.reassign.update_body",

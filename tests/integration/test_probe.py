@@ -133,24 +133,35 @@ def test_nothing_secret_or_private_is_printed(prober: Prober) -> None:
 
 
 SWITCHES = [
-    ({"batch_status": 200}, "batch.status", "200"),
-    ({"batch_status": 207}, "batch.status", "207"),
-    ({"batch_urls": "raw"}, "batch.encoded", "not found"),
-    ({"batch_urls": "decoded"}, "batch.encoded", "found"),
-    ({"page_size": 2}, "events.page_size", "2"),
-    ({"event_fields": {"start": "2026-11-22T09:00:00+01:00"}}, "events.times", "local"),
+    ({"batch_status": 200}, {}, "batch.status", "200"),
+    ({"batch_status": 207}, {}, "batch.status", "207"),
+    ({"batch_urls": "raw"}, {}, "batch.encoded", "not found"),
+    ({"batch_urls": "decoded"}, {}, "batch.encoded", "found"),
+    ({}, {"page_size": 2}, "events.page_size", "2"),
+    ({}, {"event_fields": {"start": "2026-11-22T09:00:00+01:00"}}, "events.times", "local"),
 ]
 
 
-@pytest.mark.parametrize(("settings", "name", "word"), SWITCHES)
+@pytest.mark.parametrize(("traits", "settings", "name", "word"), SWITCHES)
 def test_a_read_follows_what_the_sandbox_does(
-    prober: Prober, settings: dict[str, Any], name: str, word: str
+    prober: Prober, traits: dict[str, Any], settings: dict[str, Any], name: str, word: str
 ) -> None:
     """One switch each; no event is made for it."""
+    prober.control.set_personality(**traits)
     prober.control.set_settings(**settings)
 
     assert prober.answers("--reads-only")[name] == word
     assert prober.made() == []
+
+
+@pytest.mark.parametrize("omitted", ["kept", "cleared"])
+def test_an_update_follows_what_the_sandbox_does(prober: Prober, omitted: str) -> None:
+    """What an update omits is kept or cleared."""
+    prober.control.set_personality(omitted_fields=omitted)
+
+    answers = prober.answers()
+
+    assert (answers["update.description"], answers["update.location"]) == (omitted, omitted)
 
 
 def test_a_conference_that_does_not_come_leaves_its_questions_open(prober: Prober) -> None:

@@ -178,7 +178,7 @@ def test_no_token_is_lost_beside_looks_that_refresh(
     """Each refresh gives another refresh token, so one that was lost would lose the account."""
     monkeypatch.setattr(resealing, "PAUSE_SECONDS", 0.001)
     world = begin(vault_keys=f"{OLD},{NEW}")
-    world.control.set_settings(rotate_refresh_tokens=True)
+    world.control.set_personality(rotate_refresh_tokens="yes")
     world.track()
     both = a_ledger(redis, prefix, NEW, OLD)
     over = threading.Event()

@@ -203,7 +203,7 @@ def test_batch_addresses_are_decoded_or_not(
     caller: Caller, control: Control, reading: str, statuses: list[int]
 ) -> None:
     """Cronofy does not say whether a batch decodes the addresses of its entries."""
-    control.set_settings(batch_urls=reading, batch_status=200)
+    control.set_personality(batch_urls=reading, batch_status=200)
     urls = [f"/v1/calendars/{name}/events" for name in (caller.calendar_id, f"%63{caller.calendar_id[1:]}")]
     entries = [{"method": "POST", "relative_url": url, "data": an_event()} for url in urls]
     answer = caller.http.post("/v1/batch", json={"batch": entries})
@@ -211,10 +211,17 @@ def test_batch_addresses_are_decoded_or_not(
     assert [entry["status"] for entry in answer.json()["batch"]] == statuses
 
 
-def test_bulk_delete_takes_all_managed_events(caller: Caller) -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({"json": {"delete_all": True}}, id="in the body"),
+        pytest.param({"params": {"delete_all": "True"}}, id="in the query, as Python's SDK asks"),
+    ],
+)
+def test_bulk_delete_takes_all_managed_events(caller: Caller, asked: dict[str, Any]) -> None:
     """delete_all deletes every event of the application."""
     caller.write()
-    assert caller.http.request("DELETE", "/v1/events", json={"delete_all": True}).status_code == 202
+    assert caller.http.request("DELETE", "/v1/events", **asked).status_code == 202
     assert caller.ids(only_managed="true") == []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.options import SandboxOptions
+from sandbox.personality import Personality
 from sandbox.world.accounts import Account, Calendar, CalendarProfile, ConferencingProfile
 from sandbox.world.events import PENDING, render
 from sandbox.world.world import World
@@ -64,7 +65,7 @@ class Stage:
 
     def shown(self, field: str) -> Any:
         """Return a field of the event as a read shows it."""
-        return render(self.world.event("cal", "e1"), self.account).get(field)
+        return render(self.world.event("cal", "e1"), self.account, Personality()).get(field)
 
     def notified(self) -> list[tuple[str, str | None]]:
         """Return type and subtype of what subscribers were sent, and the channel's types, in order."""
@@ -149,7 +150,7 @@ def test_failed_generation_leaves_the_event_pending(
 @pytest.mark.parametrize("removed", [True, False], ids=["profile removed", "start in the past"])
 def test_final_failure_is_shown_as_configured(option: Any, event: Any, removed: bool) -> None:
     """After a final failure a read shows the event pending, or without conferencing, as configured."""
-    stage = Stage(after_failure=option)
+    stage = Stage(personality={"after_failure": option})
     if event:
         stage.world.after_failure["cal", "e1"] = event
     if removed:

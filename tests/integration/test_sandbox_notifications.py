@@ -74,7 +74,7 @@ def test_callback_says_what_became_of_the_event(
     control: Control, person: Person, shape: str, said: dict[str, Any]
 ) -> None:
     """A callback has the event's ids and conference, the configured form, and a signature per secret."""
-    control.set_settings(interactions=shape)
+    control.set_personality(interactions=shape)
     person.book()
     [body] = person.received(1)
     assert {name: body[name] for name in body if name != "event"} == said

@@ -82,7 +82,7 @@ def test_access_token_expires() -> None:
 
 def test_refresh_tokens_end(http: httpx.Client, control: Control, account: dict[str, Any]) -> None:
     """A rotated or revoked one gets invalid_grant; what a refresh grants is not to be stored by caches."""
-    control.set_settings(rotate_refresh_tokens=True)
+    control.set_personality(rotate_refresh_tokens="yes")
     response = refresh(http, account)
     assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store")
     granted = {"token_type": "bearer", "expires_in": 3600, "scope": "read_write"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import smtplib
 import socket
 import subprocess
@@ -115,8 +116,9 @@ def test_taken_port_is_an_error() -> None:
         RunningSandbox(port=urlsplit(sandbox.url).port or 0)
 
 
-def test_command_serves_until_interrupted() -> None:
-    """`run` blocks, says where it serves, and ends cleanly on SIGINT."""
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_command_serves_until_ended(end: signal.Signals) -> None:
+    """`run` blocks, says where it serves, and ends with 0 on SIGINT and SIGTERM."""
     code = "from sandbox.server import run; run(port=0, smtp_port=0)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with process:
@@ -124,5 +126,5 @@ def test_command_serves_until_interrupted() -> None:
         url = process.stdout.readline().split()[-1]
         with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:
             assert client.get(f"{url}/sandbox/health").status_code == 200
-        process.send_signal(2)
+        process.send_signal(end)
         assert process.wait(timeout=10) == 0

@@ -69,7 +69,8 @@ def test_over_the_limit_is_429(api: httpx.Client, control: Control) -> None:
 )
 def test_retry_after_of_a_429(api: httpx.Client, control: Control, style: str, given: str) -> None:
     """A 429 has no Retry-After, or one in seconds or as a date, as configured."""
-    control.set_settings(per_minute=1, retry_after=style)
+    control.set_settings(per_minute=1)
+    control.set_personality(retry_after=style)
     api.get("/v1/userinfo")
     assert re.fullmatch(given, api.get("/v1/userinfo").headers.get("Retry-After", ""))
 
@@ -77,7 +78,8 @@ def test_retry_after_of_a_429(api: httpx.Client, control: Control, style: str, g
 @pytest.mark.parametrize(("cost", "status"), [("items", 429), ("call", 207)])
 def test_batch_counts_as_set(api: httpx.Client, control: Control, cost: str, status: int) -> None:
     """A batch of three counts as three or as one."""
-    control.set_settings(per_second=2, batch_cost=cost)
+    control.set_settings(per_second=2)
+    control.set_personality(batch_cost=cost)
     entry = {"method": "POST", "relative_url": "/v1/calendars/cal_x/events", "data": {}}
     assert api.post("/v1/batch", json={"batch": [entry] * 3}).status_code == status
 

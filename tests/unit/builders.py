@@ -29,6 +29,7 @@ from worker.diagnosis.times import EventTime, parse_event_time
 from worker.ledger.packing import pack_event, stored_as
 from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
 from worker.reconcile.relinks import RelinkNote, RelinkRules
+from worker.reconcile.update import why_not_written
 from worker.reconcile.verdict import Judged, Verdict, WriteResult, conclude
 
 #: A Tuesday at noon in UTC: already Wednesday in Auckland, still early morning in Los Angeles.
@@ -63,7 +64,7 @@ def at(moment: datetime, tzid: str | None = None) -> EventTime:
 
 
 def day(text: str, tzid: str) -> EventTime:
-    parsed = parse_event_time({"time": text, "tzid": tzid})
+    parsed = parse_event_time(text, tzid)
     assert parsed is not None
     return parsed
 
@@ -164,9 +165,10 @@ def judged(
     sighting = sighting or Seen(start=event.start, end=event.end)
     read = sighting if isinstance(sighting, Seen) else None
     event = event.saw(read, now) if read else event
+    unwritable = why_not_written(event, read) if read else None
     # An earlier look saw what its profile is named.
     asked = replace(event.request, profile_name="dana")
-    diagnosis = diagnose(asked, Observation(sighting, profiles), now, POLICY)
+    diagnosis = diagnose(asked, Observation(sighting, profiles, unwritable), now, POLICY)
     return Judged(before, event, diagnosis, read, notices_arrive)
 
 

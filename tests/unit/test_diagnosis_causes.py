@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -230,7 +230,7 @@ def test_the_calendars_own_profile(asked: Request, profiles: Profiles, want: Wan
 
 
 AUCKLAND, LOS_ANGELES = "Pacific/Auckland", "America/Los_Angeles"
-NO_START = Seen(start=None, end=None)
+NO_START, NO_NEXT = Seen(start=None, end=None), Seen(start=None, end=None, series=True)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +243,9 @@ NO_START = Seen(start=None, end=None)
         ("all day today, Auckland", request(), seen(day("2026-12-02", AUCKLAND)), PAST),
         ("all day tomorrow, Los Angeles", request(), seen(day("2026-12-02", LOS_ANGELES)), generating()),
         ("all day tomorrow, Auckland", request(), seen(day("2026-12-03", AUCKLAND)), generating()),
+        ("the first occurrence is over", request(start=at(NOW - DAY)), seen(series=True), generating()),
+        ("the first is over, the next not shown", request(start=at(NOW - DAY)), NO_NEXT, generating()),
+        ("the last occurrence is over", request(), seen(at(NOW), series=True), PAST),
         ("moved to the past: the read counts", request(start=at(NOW + DAY)), seen(at(NOW - DAY)), PAST),
         ("moved on: the read counts", request(start=at(NOW - DAY)), seen(at(NOW + DAY)), generating()),
         ("no start read: the record's", request(start=at(NOW)), NO_START, PAST),
@@ -252,6 +255,27 @@ NO_START = Seen(start=None, end=None)
 def test_starts(asked: Request, sighting: Seen, want: Want) -> None:
     """An event closes once it starts, an all-day one at midnight in its own zone."""
     verify(asked, sighting, CONNECTED, want)
+
+
+@pytest.mark.parametrize("read", ["2026-12-01", {"time": "2026-12-01", "tzid": "Etc/UTC"}], ids=str)
+@pytest.mark.parametrize(
+    ("tzid", "begins"),
+    labelled(
+        ("Los Angeles", LOS_ANGELES, "2026-12-01T08:00Z"),
+        ("UTC", "Etc/UTC", "2026-12-01T00:00Z"),
+        ("Auckland", AUCKLAND, "2026-11-30T11:00Z"),
+        ("Windows' Berlin", "W. Europe Standard Time", "2026-11-30T23:00Z"),
+        ("unknown", "Mars/Olympus", "2026-12-01T12:00Z"),
+        ("none", None, "2026-12-01T12:00Z"),
+    ),
+)
+def test_an_all_day_event_is_past_once_its_first_day_began(read: Any, tzid: str | None, begins: str) -> None:
+    """In the caller's zone, though the read is in UTC; in no zone, once it began everywhere."""
+    start, moment = parse_event_time(read, tzid), datetime.fromisoformat(begins)
+    for now, cause in ((moment - TICK, Cause.UNEXPLAINED), (moment, Cause.EVENT_IN_PAST)):
+        asked = request(asked_at=now - HOUR)
+        found = diagnose(asked, Observation(Seen(start, None), CONNECTED), now, POLICY)
+        assert found.cause is cause
 
 
 @pytest.mark.parametrize("profiles", [None, EXPIRED, userinfo(), userinfo(listed=False)])

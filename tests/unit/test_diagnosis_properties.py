@@ -103,6 +103,7 @@ reads = st.builds(
     join_url=st.sampled_from([None, None, None, "", "https://zoom.example/j/1"]),
     provider_name=providers,
     pending=st.booleans(),
+    series=st.booleans(),
 )
 unread = st.one_of(
     st.just(Missing()),
@@ -110,7 +111,8 @@ unread = st.one_of(
     spans.map(lambda span: TokenOwed(NOW - span)),
 )
 sightings = st.one_of(reads, reads, reads, unread)
-observations = st.builds(Observation, sightings, st.one_of(st.none(), userinfos, userinfos))
+reasons = st.sampled_from([None, "The event is one of a series."])
+observations = st.builds(Observation, sightings, st.one_of(st.none(), userinfos, userinfos), reasons)
 policies = st.sampled_from(
     [replace(POLICY, replacement=word) for word in ("same_provider", "any_connected", "never")]
 )
@@ -132,14 +134,19 @@ def test_every_input_has_an_answer(request: Request, observation: Observation, p
     assert SECRET not in f"{found!r} {found.evidence} {dict(found.detail)}"
 
 
-@given(requests, userinfos, reads, policies)
+@given(requests, userinfos, reads, reasons, policies)
 @many
 def test_reassigns_to_one_that_works(
-    request: Request, profiles: Profiles, read: Seen, policy: Policy
+    request: Request, profiles: Profiles, read: Seen, reason: str | None, policy: Policy
 ) -> None:
-    """Only a connected, listed profile is ever set, never the removed one, and none twice."""
-    found = diagnose(request, Observation(read, profiles), NOW, policy)
+    """Only a connected, listed profile is ever set, never the removed one, none twice, and none on an event
+    that may not be written: then a person reads why.
+    """
+    found = diagnose(request, Observation(read, profiles, reason), NOW, policy)
 
+    if reason and found.cause is Cause.PROFILE_REMOVED:
+        assert found.remedy is Remedy.ESCALATE
+        assert (found.evidence[-1] == reason) == ("to_profile_id" in found.detail)
     if found.remedy is Remedy.REASSIGN_PROFILE:
         to = profiles.conferencing_profile(found.detail["to_profile_id"])
         assert to is not None

@@ -14,6 +14,7 @@ from tests.unit.builders import labelled
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time, parse_instant, zone
 
 PARIS, AUCKLAND, SAO_PAULO = "Europe/Paris", "Pacific/Auckland", "America/Sao_Paulo"
+LA, BERLIN = "America/Los_Angeles", "W. Europe Standard Time"
 
 
 def utc(*parts: int) -> datetime:
@@ -26,6 +27,11 @@ def sent_back(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {name: value[name] for name in ("time", "tzid") if value.get(name) is not None}
+
+
+def the_day(tzid: str) -> dict[str, str]:
+    """A whole day as an object."""
+    return {"time": "2026-11-09", "tzid": tzid}
 
 
 NINE, TEN = utc(2026, 11, 9, 9), utc(2026, 11, 9, 10)
@@ -45,7 +51,56 @@ NINE, TEN = utc(2026, 11, 9, 9), utc(2026, 11, 9, 10)
         ("up to 64 characters", "2026-11-09T10:00:00Z".ljust(64), None, TEN, False, None),
         ("zoneless is UTC", "2026-11-09T10:00:00", None, TEN, False, None),
         ("in the given zone", "2026-11-09T10:00:00", PARIS, utc(2026, 11, 9, 9), False, PARIS),
-        ("day", "2026-11-09", None, utc(2026, 11, 9), True, None),
+        ("day", "2026-11-09", None, utc(2026, 11, 9, 12), True, None),
+        ("day in UTC, by the caller", "2026-11-09", "Etc/UTC", utc(2026, 11, 9), True, "Etc/UTC"),
+        (
+            "day, read in UTC",
+            {"time": "2026-11-09", "tzid": "Etc/UTC"},
+            None,
+            utc(2026, 11, 9, 12),
+            True,
+            None,
+        ),
+        (
+            "day in a zone, read in UTC",
+            {"time": "2026-11-09", "tzid": "UTC"},
+            LA,
+            utc(2026, 11, 9, 8),
+            True,
+            LA,
+        ),
+        (
+            "day in the caller's zone",
+            {"time": "2026-11-09", "tzid": PARIS},
+            LA,
+            utc(2026, 11, 9, 8),
+            True,
+            LA,
+        ),
+        (
+            "day in no known zone",
+            {"time": "2026-11-09", "tzid": "Mars"},
+            "Venus",
+            utc(2026, 11, 9, 12),
+            True,
+            None,
+        ),
+        (
+            "day in one known zone",
+            {"time": "2026-11-09", "tzid": PARIS},
+            "?",
+            utc(2026, 11, 8, 23),
+            True,
+            PARIS,
+        ),
+        ("day of 23 hours", "2026-03-08", LA, utc(2026, 3, 8, 8), True, LA),
+        ("day after 23 hours", "2026-03-09", LA, utc(2026, 3, 9, 7), True, LA),
+        ("day of 25 hours", "2026-11-01", LA, utc(2026, 11, 1, 7), True, LA),
+        ("day after 25 hours", "2026-11-02", LA, utc(2026, 11, 2, 8), True, LA),
+        ("day on Windows", "2026-11-09", BERLIN, utc(2026, 11, 8, 23), True, BERLIN),
+        ("on Windows", {"time": "2026-11-09T10:00:00", "tzid": BERLIN}, None, NINE, False, BERLIN),
+        ("read in UTC", {"time": "2026-11-09T10:00:00Z", "tzid": "Etc/UTC"}, PARIS, TEN, False, PARIS),
+        ("in UTC, no offset", {"time": "2026-11-09T10:00:00", "tzid": "Etc/UTC"}, PARIS, TEN, False, PARIS),
         ("day east", "2026-11-09", AUCKLAND, utc(2026, 11, 8, 11), True, AUCKLAND),
         ("its own zone counts", {"time": "2026-11-09 10:00", "tzid": PARIS}, AUCKLAND, NINE, False, PARIS),
         ("object with a day", {"time": "2026-11-09", "tzid": PARIS}, None, utc(2026, 11, 8, 23), True, PARIS),
@@ -55,13 +110,18 @@ NINE, TEN = utc(2026, 11, 9, 9), utc(2026, 11, 9, 10)
         ("left out in spring", "2026-03-29T02:30:00", PARIS, utc(2026, 3, 29, 1, 30), False, PARIS),
         ("twice in autumn", "2026-10-25T02:30:00", PARIS, utc(2026, 10, 25, 0, 30), False, PARIS),
         ("no midnight", "2018-11-04", SAO_PAULO, utc(2018, 11, 4, 3), True, SAO_PAULO),
-        ("unknown zone is UTC", "2026-11-09T10:00:00", "Mars/Olympus", TEN, False, "Mars/Olympus"),
+        ("in an unknown zone", "2026-11-09T10:00:00", "Mars", utc(2026, 11, 9, 22), False, "Mars"),
+        ("an offset needs no zone", "2026-11-09T10:00:00Z", "Mars", TEN, False, "Mars"),
     ),
 )
 def test_wire_forms(
     value: Any, tzid: str | None, instant: datetime, all_day: bool, own_tzid: str | None
 ) -> None:
-    """Each documented form gives its time in UTC, its zone, and the original value."""
+    """Each documented form gives its time in UTC, its zone, and the original value.
+
+    A whole day begins in the caller's zone, or else in the one that was read; if neither is one, where it
+    begins last.
+    """
     assert parse_event_time(value, tzid) == EventTime(instant, all_day, own_tzid, sent_back(value))
 
 

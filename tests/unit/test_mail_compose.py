@@ -179,7 +179,10 @@ LAST = datetime(9999, 12, 31, 23, tzinfo=UTC)
         pytest.param(LATE, "Asia/Tokyo", "Wed 2 Dec 2026, 08:30 (Asia/Tokyo)", id="another day there"),
         pytest.param(NINE, None, NINE_UTC, id="no zone: UTC"),
         pytest.param(NINE, "Etc/UTC", NINE_UTC, id="Etc/UTC"),
-        pytest.param(NINE, "Romance Standard Time", NINE_UTC, id="unknown zone"),
+        pytest.param(
+            NINE, "Romance Standard Time", "Tue 1 Dec 2026, 10:00 (Europe/Paris)", id="Windows' name"
+        ),
+        pytest.param(NINE, "Mars/Olympus", NINE_UTC, id="unknown zone"),
         pytest.param(NINE, "../x\0", NINE_UTC, id="not a zone's name"),
         pytest.param(NINE, "Europe", NINE_UTC, id="folder of zones"),
         pytest.param(date(2026, 12, 1), "Asia/Tokyo", "Tue 1 Dec 2026 (all day)", id="all day"),

@@ -180,10 +180,10 @@ def test_escalations_about_different_things() -> None:
     about = RelinkNote(late="Reminded before.")
     verdict = concluded(tracked(), seen(), userinfo(lapsed()), relink=about)
     second = concluded(verdict.after, seen(), userinfo(lapsed()), relink=about)
-    other = concluded(second.after, seen(), userinfo(profile("pro_b")), write=INCOMPLETE)
+    other = concluded(second.after, SERIES, userinfo(profile("pro_b")))
 
     assert [len(v.outcomes) for v in (verdict, second, other)] == [1, 0, 1]
-    assert reason_of(other) == "It has no end."
+    assert "one of a series" in reason_of(other)
 
 
 def test_the_record_keeps_the_diagnosis() -> None:
@@ -226,7 +226,8 @@ def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", fail
 
 
 INTENT = Write(to_ms(NOW))
-INCOMPLETE = WriteResult(WriteEnd.INCOMPLETE, "pro_b", stored(tracked()), reason="It has no end.")
+#: What a read shows of an event that may not be written.
+SERIES = seen(series=True)
 
 
 def test_reassigned() -> None:
@@ -256,11 +257,20 @@ def test_refused_write() -> None:
     assert (later.diagnosis.remedy.value, later.outcomes) == ("escalate", ())
 
 
-def test_an_event_that_cannot_be_written_whole() -> None:
-    """It is escalated once, and its looks continue."""
-    verdict = concluded(tracked(), seen(), userinfo(profile("pro_b")), write=INCOMPLETE)
+def test_a_person_is_told_again_of_a_profile_that_fits_but_may_not_be_set() -> None:
+    """Told before that none fits, they may have connected it, and would wait."""
+    verdict = concluded(tracked(), SERIES, userinfo())
+    later = concluded(verdict.after, SERIES, userinfo(profile("pro_b")))
 
-    assert reason_of(verdict) == "It has no end."
+    assert ["one of a series" in reason_of(each) for each in (verdict, later)] == [False, True]
+
+
+def test_an_event_that_cannot_be_written_whole() -> None:
+    """It is escalated once, with the sentence that says why, and its looks continue."""
+    verdict = concluded(tracked(), SERIES, userinfo(profile("pro_b")))
+
+    assert "one of a series" in reason_of(verdict)
+    assert concluded(verdict.after, SERIES, userinfo(profile("pro_b"))).outcomes == ()
     assert (verdict.after.writes, verdict.after.next_look) == ({}, to_ms(NOW + POLICY.recheck_min))
 
 

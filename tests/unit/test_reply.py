@@ -217,6 +217,12 @@ ROWS: list[tuple[str, Case, str, str]] = [
     ),
     ("removed, dry run", case(REPLACED, rules=replace(RULES, dry_run=True)), f"{REMOVED}.", CHOOSE),
     (
+        "removed, and not to be written",
+        case(looked_at(OLD, seen(series=True), profiles=userinfo(profile("pro_b")))),
+        f"{REMOVED}, and this meeting is one that we cannot safely change ourselves.",
+        CHOOSE,
+    ),
+    (
         "removed, two candidates",
         case(TWO),
         f"{REMOVED}, and the account has 2 others, so we cannot tell which one to use.",

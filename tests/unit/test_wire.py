@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.cronofy.errors import Malformed
-from worker.cronofy.wire import BatchEntry, read_batch, read_event, read_page, read_tokens, read_userinfo
+from worker.cronofy.wire import (
+    BatchEntry,
+    read_batch,
+    read_event,
+    read_page,
+    read_sighting,
+    read_tokens,
+    read_userinfo,
+    slim,
+)
 
 PLANTED = "planted-value"
 START = "2026-12-01T09:00:00Z"
@@ -72,7 +81,7 @@ TIMES = [
     ("UTC", START, None, START, False),
     ("localised", {"time": "2026-12-01T10:00:00+01:00", "tzid": PARIS}, None, START, False),
     ("all day", "2026-12-01", PARIS, "2026-11-30T23:00Z", True),
-    ("all day, localised", {"time": "2026-12-01", "tzid": "Asia/Tokyo"}, PARIS, "2026-11-30T15:00Z", True),
+    ("all day, localised", {"time": "2026-12-01", "tzid": "Asia/Tokyo"}, None, "2026-11-30T15:00Z", True),
     ("without an offset", "2026-12-01T09:00:00", PARIS, "2026-12-01T08:00Z", False),
     ("as C# writes", "2026-12-01 09:00:00Z", None, START, False),
 ]
@@ -170,6 +179,82 @@ def test_each_odd_value_leaves_each_event_visible(
         assert (seen.deleted, seen.join_url, seen.start is not None) == (deleted, link, True), repr(value)[
             :99
         ]
+
+
+NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
+def shown(day: int, uid: str = "evt_1", **fields: Any) -> dict[str, Any]:
+    """An event of half an hour at nine o'clock on this day of December."""
+    times = {name: f"2026-12-{day:02}T09:{minute}:00Z" for name, minute in (("start", "00"), ("end", "30"))}
+    return an_event(event_uid=uid, **times, **fields)
+
+
+RECURS: dict[str, Any] = {"recurring": True}
+LINKED: dict[str, Any] = {"conferencing": {"join_url": LINK}}
+
+
+@pytest.mark.parametrize(
+    ("items", "series", "day"),
+    [
+        pytest.param([shown(8)], False, 8, id="one event"),
+        pytest.param([shown(8, recurring=False, series_identifier=None)], False, 8, id="said to be one"),
+        pytest.param([shown(8), shown(8, summary="Newer")], False, 8, id="the same, on two pages"),
+        pytest.param([shown(8, "evt_0", deleted=True), shown(9)], False, 9, id="made again after a deletion"),
+        pytest.param([shown(8, **RECURS)], True, 8, id="recurring"),
+        pytest.param([shown(8, series_identifier="s1")], True, 8, id="with the name of a series"),
+        pytest.param([shown(8, recurrence={"rules": []})], True, 8, id="with a rule"),
+        pytest.param([shown(15), shown(8), shown(22)], True, 8, id="three occurrences, the next one counts"),
+        pytest.param([shown(1), shown(8), shown(15)], True, 8, id="the first is over"),
+        pytest.param([shown(8, "evt_1"), shown(8, "evt_2")], True, 8, id="two at one time"),
+        pytest.param([shown(8, status="cancelled"), shown(15)], True, 15, id="the next is cancelled"),
+        pytest.param([shown(8, deleted=True), shown(15), shown(22)], True, 15, id="the next is deleted"),
+        pytest.param([shown(1), shown(1, "evt_2")], True, 1, id="all are over"),
+        pytest.param([shown(1, **RECURS)], True, None, id="only one that is over: the first, perhaps"),
+        pytest.param([shown(1, **RECURS, **LINKED)], True, 1, id="over with a link"),
+    ],
+)
+def test_which_of_several_occurrences_counts(
+    items: list[dict[str, Any]], series: bool, day: int | None
+) -> None:
+    """The next to come, however the read orders them; and whether the event is one of a series."""
+    seen = read_sighting(items, None, NOW)
+
+    start = seen.start.instant.day if seen.start else None
+    assert (seen.series, start, seen.deleted, seen.cancelled) == (series, day, False, False)
+    assert (seen.summary == "Newer") == any(item["summary"] == "Newer" for item in items)
+    assert read_sighting(items, None, NOW, series=True).series
+
+
+def test_a_series_ends_with_its_last_occurrence() -> None:
+    """It is gone if all of it is deleted or cancelled, as one event is."""
+    assert read_sighting([shown(8, deleted=True), shown(15, deleted=True)], None, NOW).deleted
+    cancelled = [shown(8, status="cancelled"), shown(15, status="cancelled")]
+    assert read_sighting(cancelled, None, NOW).cancelled
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept", "unreadable"),
+    [
+        pytest.param({"location": {"description": "Room 1"}}, ["location"], (), id="location"),
+        pytest.param({"description": "", "url": None}, ["description"], (), id="empty and null"),
+        pytest.param({"event_private": False, "color": "red"}, ["color", "event_private"], (), id="others"),
+        pytest.param({"location": "Room 1"}, [], ("location",), id="a location in another form"),
+        pytest.param({"description": "\ud800"}, [], ("description",), id="a text that cannot be sent"),
+        pytest.param({"reminders": [{"minutes": float("nan")}]}, [], ("reminders",), id="no number"),
+        pytest.param({"reminders": {"minutes": 5}}, [], ("reminders",), id="reminders in another form"),
+        pytest.param({"location": {"description": 5}}, [], ("location",), id="a location that is no text"),
+        pytest.param({"attendees": [], "organizer": {}, "options": {}}, [], (), id="never written"),
+    ],
+)
+def test_what_a_write_would_replace_is_kept(
+    fields: dict[str, Any], kept: list[str], unreadable: tuple[str, ...]
+) -> None:
+    """As it is on the wire; what could not be sent back is named."""
+    seen = read_event(slim(an_event(**fields)), None)
+
+    assert seen.fields == {name: fields[name] for name in kept}
+    assert seen.unreadable == unreadable
 
 
 @pytest.mark.parametrize("value", ["0000-12-29T00:00:00Z", 7, "soon", {}], ids=str)

@@ -18,8 +18,7 @@ from config.terminal import shown
 from worker.bootstrap import bootstrap
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command
-from worker.intake.payloads import ChooseProfile
-from worker.run.choices import Options, Refused, choose_profile, options
+from worker.run.choices import Options, Refused, Wanted, choose_profile, options
 
 #: How many of the events are shown.
 SHOWN = 10
@@ -59,19 +58,7 @@ def choose(
                 sys.exit(1)
             _show_options(found, sub, profile, as_json=as_json)
             return
-        calendar_id, event_id = event or (None, None)
-        result = choose_profile(
-            services,
-            ChooseProfile(
-                sub=sub,
-                profile_id=profile,
-                to_profile_id=to,
-                calendar_id=calendar_id,
-                event_id=event_id,
-                by=by or getpass.getuser(),
-                withdraw=withdraw,
-            ),
-        )
+        result = choose_profile(services, Wanted(sub, profile, to, event, by or getpass.getuser()))
     if as_json:
         click.echo(json_text(result, indent=2))
     else:

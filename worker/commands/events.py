@@ -17,7 +17,7 @@ from worker.bootstrap import Services, bootstrap, keyless_ledger
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command
 from worker.explain.case import Case
-from worker.explain.explanation import ask, show
+from worker.explain.explanation import ask, show, show_former
 from worker.explain.suggestions import nearest, nearest_accounts
 from worker.intake import accept
 from worker.intake.bulk import import_lines
@@ -25,6 +25,7 @@ from worker.intake.payloads import AccountOnly, ConnectAccount, Payload, TrackEv
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.lookup import is_known
 from worker.ledger.records import EventKey
+from worker.text.amounts import second
 
 P = TypeVar("P", bound=Payload)
 
@@ -70,7 +71,11 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
     found = ask(settings_of_command(), sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
         say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
-        _suggest(found)
+        if found.former:
+            say(f"It was, until it was untracked at {second(found.former.at)} UTC.", err=True)
+        _suggest(found.near)
+        if found.former and not as_json:
+            show_former(found.former, Console(stderr=True))
         sys.exit(1)
     if as_json:
         click.echo(json_text(found.answer, indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,42 @@ def serve(host: str, port: int) -> None:
 @click.option(
     "--mail-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep emails as files here."
 )
-def sandbox(host: str, port: int, smtp_port: int, **options: Any) -> None:
-    """Run the stand-in for Cronofy and its mailbox, for anyone who builds against Cronofy."""
+@click.option(
+    "--personality",
+    "choices",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How to behave where Cronofy's documentation is silent; may be repeated.",
+)
+@click.option("--traits", is_flag=True, help="List the names and values for --personality, and end.")
+def sandbox(
+    host: str, port: int, smtp_port: int, choices: Sequence[str], traits: bool, **options: Any
+) -> None:
+    """Run the stand-in for Cronofy and its mailbox, for anyone who builds against Cronofy.
+
+    Its address takes the place of https://api.cronofy.com and https://app.cronofy.com. What a person or
+    Cronofy would do is done under /sandbox:
+
+    \b
+      curl -d '{"email": "dana@example.org"}' localhost:8080/sandbox/accounts
+      curl -X POST localhost:8080/sandbox/accounts/SUB/conferencing_profiles
+      curl -X POST localhost:8080/sandbox/accounts/SUB/profiles/ID/disconnect
+      curl -d '{"kind": "status", "status": 503, "times": 2}' localhost:8080/sandbox/faults
+      curl -d '{"seconds": 3600}' localhost:8080/sandbox/clock
+      curl -d '{"omitted_fields": "cleared"}' localhost:8080/sandbox/personality
+      curl localhost:8080/sandbox/notifications
+
+    Emails sent to its SMTP port are on the page /mail. The whole manual is docs/sandbox.md.
+    """
     server = optional("sandbox.server", "sandbox")
-    server.run(host, port, smtp_port, server.SandboxOptions(**options))
+    if traits:
+        click.echo(server.described_traits())
+        return
+    try:
+        personality = server.personality_of(choices)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong), param_hint="--personality") from None
+    server.run(host, port, smtp_port, server.SandboxOptions(personality=personality, **options))
 
 
 @click.command(short_help="Show the whole system at work on this machine.")

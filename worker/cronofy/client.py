@@ -167,13 +167,14 @@ class Session:
         *,
         include_deleted: bool = False,
         wanted: Collection[EventKey] | None = None,
-    ) -> dict[EventKey, dict[str, Any]]:
+    ) -> dict[EventKey, list[dict[str, Any]]]:
         """The managed events of these calendars in the window (without one, of all time), by key.
 
+        An id may be there more than once: the occurrences of a series may share one.
         Only those in `wanted`, if it is given: a calendar may hold far more than anybody tracks, and the
         others are dropped while a page is parsed. If Cronofy does not accept one of the calendar ids, all
         calendars are read. A read is complete or an error. Events are as on the wire, with the fields that
-        `worker.cronofy.wire.read_event` reads.
+        `worker.cronofy.wire.read_sighting` reads.
         """
         params = [
             ("tzid", "Etc/UTC"),
@@ -193,8 +194,11 @@ class Session:
             key = _key(item)
             return slim(item) if key and (wanted is None or key in wanted) else None
 
-        pages = self._all_pages(self._first_page(params, narrowed), only_wanted)
-        return {key: item for item in pages if (key := _key(item))}
+        found: dict[EventKey, list[dict[str, Any]]] = {}
+        for item in self._all_pages(self._first_page(params, narrowed), only_wanted):
+            if key := _key(item):
+                found.setdefault(key, []).append(item)
+        return found
 
     def _first_page(self, params: list[tuple[str, str]], narrowed: list[tuple[str, str]]) -> Answer:
         url = f"{self._origin}/v1/events"

@@ -6,16 +6,24 @@ error, never evidence. Any other counts as missing, so that it hides nothing (re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from worker.cronofy.errors import Malformed
 from worker.diagnosis.model import Calendar, Profile, Profiles, Seen
-from worker.diagnosis.times import LONGEST_TIME, EventTime, MalformedTime, parse_event_time, parse_instant
+from worker.diagnosis.times import (
+    LONGEST_TIME,
+    EventTime,
+    MalformedTime,
+    known_zone,
+    parse_event_time,
+    parse_instant,
+)
 
 
 def _text(value: Any) -> str | None:
@@ -52,10 +60,20 @@ class EventsPage(_Wire):
     events: list[dict[str, Any] | None]
 
 
-#: What `read_event` reads of an event, and its ids.
+#: What a write may have beside times and summary, and a read may show: each with its type. `attendees` is a
+#: delta in a write, and `attachments` are ids: neither can be sent as read.
+_WRITTEN: Mapping[str, type] = {
+    **dict.fromkeys(("description", "url", "transparency", "extended_transparency", "color", "locale"), str),
+    **dict.fromkeys(("reminders", "categories"), list),
+    "location": dict,
+    "event_private": bool,
+}
+#: What shows that an event is one of a series.
+_SERIES = ("recurring", "series_identifier", "recurrence")
+#: What `read_sighting` reads of an event, and its ids.
 _KEPT = (
     *("calendar_id", "event_id", "event_uid", "created", "deleted", "status"),
-    *("start", "end", "summary", "conferencing"),
+    *("start", "end", "summary", "conferencing", *_SERIES, *_WRITTEN),
 )
 
 
@@ -84,7 +102,6 @@ class _Data(_Wire):
 class _UserInfo(_Wire):
     sub: StrictStr
     email: _Text = None
-    type: _Text = Field(None, alias="cronofy.type")
     data: _Data = Field(alias="cronofy.data")
 
 
@@ -145,8 +162,45 @@ def is_event(item: Mapping[str, Any]) -> bool:
 
 
 def slim(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An event with its ids and what `read_event` reads: the rest may be long, as descriptions are."""
+    """An event with its ids and what `read_sighting` reads: the rest may be long, as attendees are."""
     return {name: item[name] for name in _KEPT if name in item}
+
+
+def read_sighting(
+    items: Sequence[dict[str, Any]], tzid: str | None, now: datetime, *, series: bool = False
+) -> Seen:
+    """The event with everything that a read showed under its id, at least one; Malformed as `read_event`.
+
+    It is a series if its record says so (`series`), if an item does, or if the items are different
+    occurrences. A series is judged by its next occurrence to come, or else by the last. A single one that is
+    over may be just its first: when the next one is, is then not known.
+    """
+    seen_in_turn = [read_event(item, tzid) for item in items]
+    # The same one may come again with another page or window.
+    occurrences = {(seen.event_uid, seen.start and seen.start.instant): seen for seen in seen_in_turn}
+    kept = [seen for seen in occurrences.values() if not seen.deleted]
+    series = series or len(kept) > 1 or any(_is_series(item) for item in items)
+    # What was read last is the newest.
+    found = (kept or list(occurrences.values()))[-1]
+    if not series:
+        return found
+    alive = [seen for seen in kept if not seen.cancelled]
+    ahead = [seen for seen in alive if seen.start is None or seen.start.instant > now]
+    if ahead:
+        found = min(ahead, key=_start_of)
+    elif alive:
+        found = max(alive, key=_start_of)
+        if len(kept) == 1 and not found.join_url:
+            found = replace(found, start=None, end=None)
+    return replace(found, series=True)
+
+
+def _start_of(seen: Seen) -> datetime:
+    return seen.start.instant if seen.start else datetime.max.replace(tzinfo=UTC)
+
+
+def _is_series(item: Mapping[str, Any]) -> bool:
+    return any(item.get(name) not in (None, False, "", [], {}) for name in _SERIES)
 
 
 def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
@@ -172,10 +226,12 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
     if deleted is not True and not cancelled and join_url is None and any(unclear.values()):
         place = next(name for name in unclear if unclear[name])
         raise Malformed(f"An event in Read Events is not as documented at {place}.")
+    shown = {name: item[name] for name in _WRITTEN if item.get(name) is not None}
     lost = {
         "start": start_is_odd,
         "end": end_is_odd,
         "summary": summary is not None and _text(summary) is None,
+        **{name: not _can_be_sent(name, shown[name]) for name in shown},
     }
     return Seen(
         start=start,
@@ -189,7 +245,21 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
         created=_instant(item.get("created")),
         event_uid=_text(item.get("event_uid")),
         unreadable=tuple(name for name in lost if lost[name]),
+        fields={name: value for name, value in shown.items() if not lost[name]},
     )
+
+
+def _can_be_sent(name: str, value: Any) -> bool:
+    """Whether a field has its type, and can be written as JSON."""
+    if isinstance(value, dict) and not isinstance(value.get("description", ""), str | None):
+        return False
+    if not isinstance(value, _WRITTEN[name]):
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _time(value: Any, tzid: str | None) -> tuple[EventTime | None, bool]:
@@ -197,8 +267,10 @@ def _time(value: Any, tzid: str | None) -> tuple[EventTime | None, bool]:
     zone = value.get("tzid") if isinstance(value, dict) else None
     if zone is not None and not (isinstance(zone, str) and zone.isprintable()):
         return _time({**value, "tzid": None}, tzid)[0], True
+    # One that nobody knows cannot be sent back.
+    odd = bool(zone) and known_zone(zone) is None
     try:
-        return parse_event_time(value, tzid), False
+        return parse_event_time(value, tzid), odd
     except MalformedTime:
         return None, True
 
@@ -212,12 +284,13 @@ def _instant(value: Any) -> datetime | None:
 
 def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
     """The UserInfo of the account `sub`, or Malformed."""
+    # One has no profiles, and not always the shape of a person's (reference §5).
+    if answer.get("cronofy.type") == "service_account":
+        raise Malformed("UserInfo describes a service account: connect each user's own account instead.")
     try:
         info = _UserInfo.model_validate(answer)
     except ValidationError as error:
         raise _malformed("UserInfo", error) from None
-    if info.type == "service_account":
-        raise Malformed("UserInfo describes a service account: connect each user's own account instead.")
     if info.sub != sub:
         raise Malformed("UserInfo describes a different account.")
     if info.data.profiles is None and info.data.conferencing_profiles is None:

@@ -27,6 +27,7 @@ from worker.diagnosis.model import (
     Unauthorized,
 )
 from worker.diagnosis.replacement import choose_replacement, chosen_replacement, service_to_connect
+from worker.diagnosis.times import EventTime
 
 #: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
 INDIRECT = frozenset({"default", "integrated", "explicit", "none"})
@@ -58,7 +59,7 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
         return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as cancelled.")
     if sighting.join_url:
         return _assigned(sighting)
-    start = sighting.start or request.start
+    start = _start(request, sighting)
     if start is not None and start.instant <= now:
         return _closed(
             Cause.EVENT_IN_PAST,
@@ -66,7 +67,7 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
             f"The start of the event, {_shown(start.local)}, has passed.",
             "Cronofy only creates conferencing for future events.",
         )
-    return _diagnose_pending(request, sighting, observation.profiles, now, policy)
+    return _diagnose_pending(request, sighting, observation, now, policy)
 
 
 def _missing(request: Request, profiles: Profiles | None, now: datetime, policy: Policy) -> Diagnosis:
@@ -90,8 +91,18 @@ def _missing(request: Request, profiles: Profiles | None, now: datetime, policy:
                 certainty=Certainty.LIKELY,
                 calendar_id=request.calendar_id,
             )
+        if request.series:
+            # It is gone only if a read says so.
+            overdue = is_overdue(request.asked_at, None, now, policy)
+            return _pending(
+                Cause.UNEXPLAINED if overdue else Cause.GENERATING,
+                Remedy.ESCALATE if overdue else Remedy.WAIT,
+                unseen,
+                "It is a series, whose occurrences may be shown under ids of their own.",
+                certainty=Certainty.LIKELY,
+            )
         return _closed(Cause.EVENT_GONE, Certainty.LIKELY, unseen)
-    if request.start is not None and request.start.instant <= now:
+    if request.start is not None and request.start.instant <= now and not request.series:
         return _closed(
             Cause.EVENT_IN_PAST,
             Certainty.LIKELY,
@@ -141,11 +152,12 @@ def _without_token(request: Request, since: datetime, now: datetime, policy: Pol
 
 
 def _diagnose_pending(
-    request: Request, seen: Seen, profiles: Profiles | None, now: datetime, policy: Policy
+    request: Request, seen: Seen, observation: Observation, now: datetime, policy: Policy
 ) -> Diagnosis:
+    profiles = observation.profiles
     shown = () if seen.pending else ("Conferencing was asked for, but Cronofy shows none on the event.",)
     if profiles is not None and request.profile_id and request.profile_id not in INDIRECT:
-        found = _named_profile(request, request.profile_id, profiles, policy, shown)
+        found = _named_profile(request, request.profile_id, profiles, observation.unwritable, policy, shown)
         if found:
             return found
     calendar = profiles.calendar(request.calendar_id) if profiles is not None else None
@@ -162,7 +174,12 @@ def _diagnose_pending(
 
 
 def _named_profile(
-    request: Request, profile_id: str, profiles: Profiles, policy: Policy, shown: tuple[str, ...]
+    request: Request,
+    profile_id: str,
+    profiles: Profiles,
+    unwritable: str | None,
+    policy: Policy,
+    shown: tuple[str, ...],
 ) -> Diagnosis | None:
     """The event asked for a profile by id, so UserInfo says for certain whether it is at fault."""
     profile = profiles.conferencing_profile(profile_id)
@@ -180,9 +197,11 @@ def _named_profile(
         else choose_replacement(request, profiles.conferencing, policy.replacement)
     )
     evidence.append(replacement.reason)
-    remedy = Remedy.REASSIGN_PROFILE if replacement.profile_id else Remedy.ESCALATE
-    asked = not (replacement.profile_id or request.chosen)
-    service = service_to_connect(request, profiles.conferencing, policy.replacement) if asked else None
+    remedy = Remedy.REASSIGN_PROFILE if replacement.profile_id and not unwritable else Remedy.ESCALATE
+    if replacement.profile_id and unwritable:
+        evidence.append(unwritable)
+    undecided = not (replacement.profile_id or request.chosen or unwritable)
+    service = service_to_connect(request, profiles.conferencing, policy.replacement) if undecided else None
     if service and policy.connect:
         remedy = Remedy.CONNECT_EMAIL
         evidence.append(f"The user can connect {service}, and is asked to by email.")
@@ -282,7 +301,7 @@ def _nothing_wrong(
 
 def _overdue(request: Request, seen: Seen, now: datetime, policy: Policy) -> str | None:
     """Why a person should know that the event is still pending, without a full stop; None if not yet."""
-    start = seen.start or request.start
+    start = _start(request, seen)
     if not is_overdue(request.asked_at, start.instant if start else None, now, policy):
         return None
     if start is None or now - request.asked_at > policy.escalate_after:
@@ -352,6 +371,11 @@ def _pending(
 
 def _closed(cause: Cause, certainty: Certainty, *evidence: str) -> Diagnosis:
     return Diagnosis(State.CLOSED, cause, certainty, evidence, Remedy.CLOSE)
+
+
+def _start(request: Request, seen: Seen) -> EventTime | None:
+    """When the event starts. The record of a series has only a former occurrence."""
+    return seen.start if seen.series else seen.start or request.start
 
 
 def _subtype(request: Request) -> str | None:

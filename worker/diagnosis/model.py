@@ -117,6 +117,8 @@ class Request:
     chosen: Chosen | None = None
     profile_name: str | None = None
     account_email: str | None = None
+    #: The caller wrote it as one that recurs.
+    series: bool = False
     #: The last look found that its calendar was not connected, or only just.
     lacked_calendar: bool = False
 
@@ -136,8 +138,12 @@ class Seen:
     pending: bool = True
     created: datetime | None = None
     event_uid: str | None = None
-    #: Which of start, end and summary are there, but could not be read in full: a write would change them.
+    #: What is there but could not be read in full: a write would change it.
     unreadable: tuple[str, ...] = ()
+    #: What else the read showed of the fields that a write may have, as on the wire.
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    #: It is one of several occurrences under one id: the next to come. `start` is None if that is not known.
+    series: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +235,8 @@ class Observation:
 
     sighting: Seen | Missing | Unauthorized | TokenOwed
     profiles: Profiles | None = None
+    #: Why the event may not be written, in a sentence; None if it may.
+    unwritable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

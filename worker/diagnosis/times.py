@@ -8,7 +8,13 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tzlocal.windows_tz import win_tz
+
 LONGEST_TIME = 64
+#: Where a day begins last. What is past here is past everywhere.
+WESTERNMOST = ZoneInfo("Etc/GMT+12")
+#: What Cronofy shows for a zone when nobody named one.
+_DEFAULT = frozenset({"UTC", "Etc/UTC"})
 
 
 class MalformedTime(ValueError):
@@ -40,17 +46,28 @@ class EventTime:
 
 def zone(tzid: str | None) -> ZoneInfo:
     """The named zone, or UTC (Cronofy's default) if it is unknown or missing."""
+    return known_zone(tzid) or ZoneInfo("UTC")
+
+
+def known_zone(tzid: str | None) -> ZoneInfo | None:
+    """The zone with this name, IANA's or that of Windows (`W. Europe Standard Time`), if there is one."""
     try:
-        return ZoneInfo(tzid or "UTC")
+        return ZoneInfo(win_tz.get(tzid, tzid)) if tzid else None
     except (KeyError, ValueError, OSError):
-        return ZoneInfo("UTC")
+        return None
+
+
+def names_zone(tzid: str | None) -> bool:
+    """Whether a read names a zone: UTC is what Cronofy shows where it knows of none."""
+    return bool(tzid) and tzid not in _DEFAULT
 
 
 def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
     """Read a ``start`` or ``end``: a Date, a Time, or ``{"time", "tzid"}`` holding either.
 
-    `tzid` is the zone for a value without its own; a whole day begins at midnight there. None stays None;
-    anything unreadable raises MalformedTime.
+    `tzid` is the zone that the caller wrote the event in: that of a value without its own, and of any whole
+    day, which begins at midnight there. A day whose zone nobody names begins in the westernmost one. None
+    stays None; anything unreadable raises MalformedTime.
     """
     if value is None:
         return None
@@ -62,27 +79,31 @@ def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
         value = {"time": text} if own is None else {"time": text, "tzid": own}
     if not isinstance(text, str) or len(text) > LONGEST_TIME:
         raise MalformedTime("a time that is not text")
-    tzid = own or tzid
     text = text.strip()
     try:
         if len(text) == 10:
-            day = date.fromisoformat(text)
-            midnight = datetime.combine(day, time(), tzinfo=zone(tzid))
-            return EventTime(midnight.astimezone(UTC), all_day=True, tzid=tzid, wire=value)
-        moment = parse_instant(text, tzid)
+            named = next(
+                (name for name in (tzid, own if names_zone(own) else None) if known_zone(name)), None
+            )
+            midnight = datetime.combine(date.fromisoformat(text), time(), known_zone(named) or WESTERNMOST)
+            return EventTime(midnight.astimezone(UTC), all_day=True, tzid=named, wire=value)
+        moment = parse_instant(text, own or tzid)
     except (ValueError, OverflowError):
         raise MalformedTime("a time that cannot be read") from None
-    return EventTime(moment, all_day=False, tzid=tzid, wire=value)
+    # To show it in: the caller's rather than none.
+    named = own if names_zone(own) else tzid or own
+    return EventTime(moment, all_day=False, tzid=named, wire=value)
 
 
 @lru_cache(maxsize=4096)
 def parse_instant(text: str, tzid: str | None = None) -> datetime:
     """Read an ISO 8601 time, or Cronofy's ``2014-08-05 15:30:00Z``, as an aware UTC datetime.
 
-    A time without an offset is in `tzid`. Raises ValueError or OverflowError. Cached, since looks keep
-    reading the same few times.
+    A time without an offset is in `tzid`; if that is unknown, in the westernmost zone, so that nothing counts
+    as past too early. Raises ValueError or OverflowError. Cached, since looks keep reading the same few
+    times.
     """
     moment = datetime.fromisoformat(text.replace(" UTC", "Z"))
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone(tzid))
+        moment = moment.replace(tzinfo=(known_zone(tzid) or WESTERNMOST) if tzid else UTC)
     return moment.astimezone(UTC)

@@ -10,13 +10,13 @@ from typing import Any
 
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
-from worker.ledger.records import Account, Episode, TrackedEvent, Write, from_ms
-from worker.reconcile.relinks import next_reminder
+from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, from_ms
+from worker.reconcile.relinks import connect_key, next_reminder
 from worker.text.wording import calendar, line, provider, when
 
 
 class Delivery(StrEnum):
-    """The state of an episode's newest relink email."""
+    """The state of an episode's newest email."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -50,6 +50,8 @@ class Case:
     paused_since: datetime | None = None
     #: The diagnosis was made just now; otherwise it is the last look's.
     live: bool = False
+    #: Who answers for the event, if anybody.
+    acknowledged: Acknowledgement | None = None
 
     @property
     def cause(self) -> Cause | None:
@@ -114,8 +116,10 @@ class Case:
 
     @property
     def episode(self) -> Episode | None:
-        """The profile's current episode of being disconnected, if any."""
-        return self.account.memo.episodes.get(self.profile_id or "")
+        """The current episode of being disconnected, of the profile or of the service to connect, if any."""
+        key = connect_key(self.answer)
+        account = self.account
+        return account.connects.get(key) if key else account.memo.episodes.get(self.profile_id or "")
 
     @property
     def next_reminder(self) -> datetime | None:

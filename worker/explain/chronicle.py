@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.explain.case import Case, Delivery
-from worker.ledger.records import from_ms
-from worker.reconcile.relinks import OBSTACLES
+from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms
+from worker.reconcile.relinks import CONNECT_OBSTACLES, OBSTACLES
 from worker.text.amounts import second, spoken
 from worker.text.wording import line
 
@@ -24,6 +24,7 @@ _DONE: Mapping[str, str] = {
     Remedy.WAIT.value: "waited",
     Remedy.REASSIGN_PROFILE.value: "another profile chosen",
     Remedy.RELINK_EMAIL.value: "left to the user, by email",
+    Remedy.CONNECT_EMAIL.value: "left to the user, by email",
     Remedy.ESCALATE.value: "left to a person, who is told once",
     Remedy.CLOSE.value: "closed",
 }
@@ -58,8 +59,17 @@ class Entry:
 
 def history(case: Case) -> list[Entry]:
     """What was seen and done, oldest first; repetitions share a line."""
+    return _told([*_entries(case.event), *_beside(case)])
+
+
+def history_of(former: Untracked) -> list[Entry]:
+    """The same for an event that is not tracked any more."""
+    return _told([*_entries(former.event), Entry(former.at, *UNTRACKED)])
+
+
+def _told(entries: Sequence[Entry]) -> list[Entry]:
     lines: list[Entry] = []
-    for entry in sorted(_entries(case), key=lambda entry: entry.at):
+    for entry in sorted(entries, key=lambda entry: entry.at):
         if lines and (lines[-1].seen, lines[-1].done) == (entry.seen, entry.done):
             lines[-1] = replace(lines[-1], times=lines[-1].times + 1, last=entry.at)
         else:
@@ -67,8 +77,8 @@ def history(case: Case) -> list[Entry]:
     return lines
 
 
-def _entries(case: Case) -> Iterator[Entry]:
-    event = case.event
+def _entries(event: TrackedEvent) -> Iterator[Entry]:
+    """What an event's record says."""
     if event.tracked_at:
         yield Entry(from_ms(event.tracked_at), "received", "tracked")
     for at, what, done in event.history:
@@ -86,9 +96,17 @@ def _entries(case: Case) -> Iterator[Entry]:
     if event.notice:
         word, subtype, at = event.notice
         yield Entry(from_ms(at), f"notified: {word}" + (f" ({line(subtype)})" if subtype else ""), "noted")
+
+
+def _beside(case: Case) -> Iterator[Entry]:
+    """What is known of it beside its record."""
+    if case.acknowledged:
+        yield Entry(from_ms(case.acknowledged.at), "acknowledged", case.acknowledged.text)
     if case.episode and case.episode.mail_ids:
-        disconnected = TABLE[Cause.CREDENTIALS_EXPIRED].label
-        yield Entry(from_ms(case.episode.started_at), disconnected, "relink email written")
+        asked = case.answer["remedy"] == Remedy.CONNECT_EMAIL
+        seen = TABLE[Cause.PROFILE_REMOVED if asked else Cause.CREDENTIALS_EXPIRED].label
+        written = "connect email written" if asked else "relink email written"
+        yield Entry(from_ms(case.episode.started_at), seen, written)
 
 
 def following(case: Case) -> list[str]:
@@ -99,9 +117,17 @@ def following(case: Case) -> list[str]:
         return ["No call to Cronofy until the application gives an access token; then a look right away."]
     if case.cause is Cause.ACCOUNT_UNAUTHORIZED:
         return ["No look until the account is connected; then right away."]
+    answered = list(_answered(case))
     if case.event.parked:
-        return ["No look until it is replayed or asked for."]
-    return list(_plans(case))
+        return ["No look until it is replayed or asked for.", *answered]
+    return [*_plans(case), *answered]
+
+
+def _answered(case: Case) -> Iterator[str]:
+    given = case.acknowledged
+    if given is not None:
+        until = f"{_utc(from_ms(given.until))}, or until " if given.until is not None else ""
+        yield f"Nobody is told of it again until {until}its cause changes: it was acknowledged {given.text}."
 
 
 def _plans(case: Case) -> Iterator[str]:
@@ -119,7 +145,7 @@ def _plans(case: Case) -> Iterator[str]:
         yield f"The last {looks} failed; nothing is concluded from that."
     if case.rules.dry_run:
         yield "Dry run: nothing is written to Cronofy, and nothing is sent."
-    elif case.cause is Cause.CREDENTIALS_EXPIRED:
+    elif case.cause is Cause.CREDENTIALS_EXPIRED or case.answer["remedy"] == Remedy.CONNECT_EMAIL:
         yield from _mailing(case)
     elif case.answer["remedy"] == Remedy.REASSIGN_PROFILE:
         replacement = case.detail.get("to_profile_id")
@@ -130,14 +156,17 @@ def _plans(case: Case) -> Iterator[str]:
 
 
 def _mailing(case: Case) -> Iterator[str]:
+    asked = case.answer["remedy"] == Remedy.CONNECT_EMAIL
+    kind = "connect email" if asked else "relink email"
     if case.delivery is Delivery.QUEUED:
-        yield "The latest relink email is in the outbox."
+        yield f"The latest {kind} is in the outbox."
     elif case.delivery is Delivery.REFUSED:
-        yield "The mail server refused the latest relink email for good."
+        yield f"The mail server refused the latest {kind} for good."
     if case.episode and case.episode.obstacle:
-        yield OBSTACLES[case.episode.obstacle]
+        yield (CONNECT_OBSTACLES if asked else OBSTACLES)[case.episode.obstacle]
     if case.next_reminder is not None:
-        yield f"Next reminder email: {_utc(case.next_reminder)}, unless the user reconnects first."
+        done = "connects it" if asked else "reconnects"
+        yield f"Next reminder email: {_utc(case.next_reminder)}, unless the user {done} first."
 
 
 def support_can(case: Case) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
@@ -15,21 +16,32 @@ from config.settings import Settings, SettingsError
 from config.terminal import shown
 from worker.bootstrap import bootstrap, keyless_ledger
 from worker.explain.case import Case, Delivery, Rules
-from worker.explain.chronicle import following, history, operator_can, support_can
+from worker.explain.chronicle import following, history, history_of, operator_can, support_can
 from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
-from worker.ledger.records import Account, EventKey, TrackedEvent, from_ms
+from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
 from worker.reconcile.answer import recorded_answer
+from worker.reconcile.relinks import connect_key
 from worker.run.looks import Explained, explain
 from worker.text.amounts import second
 from worker.text.wording import line
 
 
-def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | list[Ids]:
-    """The case of one event, from a live read or the ledger alone; if it is not tracked, the nearest ids.
+@dataclass(frozen=True, slots=True)
+class NotTracked:
+    """What is known of an event that is not tracked."""
+
+    #: The nearest ids that are.
+    near: list[Ids]
+    #: What it was, if a caller untracked it lately.
+    former: Untracked | None
+
+
+def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | NotTracked:
+    """The case of one event, from a live read or the ledger alone.
 
     From the ledger alone, it needs neither client credentials nor a vault key.
     """
@@ -37,7 +49,12 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | li
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
         found = _live(settings, sub, key) if live and ledger.find(sub, key) else None
-        return recorded_case(ledger, settings, sub, key, found) or nearest(ledger, sub, key)
+        return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
+
+
+def not_tracked(ledger: Ledger, sub: str, key: EventKey) -> NotTracked:
+    """What to say of an event that is not tracked."""
+    return NotTracked(nearest(ledger, sub, key), ledger.find_untracked(sub, key))
 
 
 def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
@@ -70,13 +87,16 @@ def recorded_case(
         delivery=_delivery(ledger, account, stored.event, answer),
         paused_since=ledger.paused_since(),
         live=found is not None and found.live,
+        acknowledged=ledger.acknowledgement(sub, key),
     )
 
 
 def _delivery(
     ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]
 ) -> Delivery | None:
-    episode = account.memo.episodes.get(answer["detail"].get("profile_id") or event.profile_id or "")
+    key = connect_key(answer)
+    profile_id = answer["detail"].get("profile_id") or event.profile_id or ""
+    episode = account.connects.get(key) if key else account.memo.episodes.get(profile_id)
     if episode is None or not episode.mail_ids:
         return None
     newest = episode.mail_ids[-1]
@@ -97,6 +117,14 @@ def show(case: Case, console: Console) -> None:
         for name, text in rows:
             for part in _wrapped(text, console.width, f"  {name} "):
                 console.print(Text(part), soft_wrap=True)
+
+
+def show_former(former: Untracked, console: Console) -> None:
+    """Print the history of an event that was untracked."""
+    console.print(Text("\nHistory (UTC)", "bold"), soft_wrap=True)
+    for entry in history_of(former):
+        for part in _wrapped(entry.text, console.width, f"  {second(entry.at)}  "):
+            console.print(Text(part), soft_wrap=True)
 
 
 def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -125,7 +153,7 @@ def particulars(case: Case) -> list[tuple[str, str]]:
 
 
 def _as_of(case: Case) -> str:
-    looks = [at for at, *_ in case.event.history]
+    looks = [at for at, *_ in case.event.history if at >= case.event.tracked_at]
     return f"as of the last look at {second(from_ms(looks[-1]))} UTC" if looks else "before any look"
 
 

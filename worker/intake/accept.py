@@ -1,7 +1,7 @@
 """What the intake tasks do: write what a caller says into the ledger, then answer.
 
-All are safe to repeat. `connect_account` and `track` start something over, so if the broker delivers their
-message `again`, they keep what the first delivery started.
+All are safe to repeat. `connect_account`, `track` and `acknowledge` start something over, so if the broker
+delivers their message `again`, they keep what the first delivery started.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from worker.bootstrap import Services
 from worker.cronofy.callbacks import account_of
 from worker.cronofy.signature import is_signed
 from worker.diagnosis.schedule import first_look
+from worker.intake import acknowledge as acknowledging
 from worker.intake.forget import forget
-from worker.intake.payloads import AccountOnly, ConnectAccount, OneEvent, ReceiveNotification, TrackEvent
+from worker.intake.payloads import (
+    AccountOnly,
+    AcknowledgeEvent,
+    ConnectAccount,
+    OneEvent,
+    ReceiveNotification,
+    TrackEvent,
+)
 from worker.intake.push_notifications import GDPR_REQUESTED, PushNotification, read_notification
 from worker.ledger.ledger import REPLAYED_AFTER, Credentials
 from worker.ledger.lookup import events_of
@@ -81,6 +89,28 @@ def untrack(services: Services, event: OneEvent) -> bool:
     services.ledger.untrack(event.sub, EventKey(event.calendar_id, event.event_id))
     log.info("event.untracked", sub=event.sub, calendar_id=event.calendar_id, event_id=event.event_id)
     return True
+
+
+def acknowledge(services: Services, given: AcknowledgeEvent, *, again: bool = False) -> bool:
+    """Somebody answers for an event, or takes that back; false if there is nothing to do so for."""
+    ledger, key = services.ledger, EventKey(given.calendar_id, given.event_id)
+    known = ledger.acknowledgement(given.sub, key) if again else None
+    if known and not given.withdraw and (known.by, known.note) == (given.by, given.note):
+        return True
+    if given.withdraw:
+        done = acknowledging.withdraw(ledger, given.sub, key)
+    else:
+        done = acknowledging.acknowledge(ledger, given.sub, key, given.note, given.until, given.by)
+    log.info(
+        "event.acknowledged",
+        sub=given.sub,
+        calendar_id=given.calendar_id,
+        event_id=given.event_id,
+        by=given.by,
+        withdrawn=given.withdraw,
+        done=done,
+    )
+    return done
 
 
 def receive_notification(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StringConstraints,
     ValidationError,
     model_validator,
@@ -23,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from worker.diagnosis.times import MalformedTime, parse_event_time
+from worker.intake.acknowledge import moment
 from worker.ledger.dead_letters import LARGEST
 from worker.ledger.records import DataCenter
 
@@ -140,6 +142,24 @@ class OneEvent(Payload):
     sub: Id
     calendar_id: Id
     event_id: Id
+
+
+class AcknowledgeEvent(OneEvent):
+    """``conferencing.acknowledge``: `until` is a time, or a duration from now on."""
+
+    note: Text = ""
+    until: Text | None = None
+    by: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] = "task"
+    withdraw: StrictBool = False
+
+    @model_validator(mode="after")
+    def _end_is_readable(self) -> Self:
+        try:
+            if self.until is not None:
+                moment(self.until, datetime.now(UTC))
+        except ValueError as error:
+            raise PydanticCustomError("until", "until {why}", {"why": str(error)}) from None
+        return self
 
 
 class ChooseProfile(Payload):

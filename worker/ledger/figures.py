@@ -32,6 +32,8 @@ class Starting:
     event_id: str
     start: datetime
     cause: Cause | None
+    #: Somebody answers for it.
+    acknowledged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class Figures:
     oldest_tracked_at: datetime | None
     #: Pending events that start next, soonest first; those that have started are left out.
     soonest: tuple[Starting, ...]
+    #: When the next of those that nobody answers for starts.
+    soonest_unanswered: datetime | None
+    #: Events of which a person was told and that nobody acknowledged, and those that somebody did.
+    escalated: int
+    acknowledged: int
     mail_queued: int
     #: When an operator paused the fleet.
     paused_since: datetime | None
@@ -134,6 +141,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
     answer = Scripts(redis, keys).run("figures", SOONEST, seen_ms, *DATA_CENTERS)
     found: dict[str, Any] = {name.decode(): value for name, value in answer}
     at, counters, oldest, workers = from_ms(found["at"]), found["counters"], found["oldest"], found["workers"]
+    soonest = tuple(_starting(found["soonest"]))
     return Figures(
         at=at,
         counters=read_counters(zip(counters[::2], counters[1::2], strict=True)),
@@ -142,7 +150,10 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         without_token=found["without_token"],
         dead_letters=found["dead_letters"],
         oldest_tracked_at=_moment(oldest[1] if oldest else None),
-        soonest=tuple(_starting(found["soonest"])),
+        soonest=soonest[:SOONEST],
+        soonest_unanswered=next((each.start for each in soonest if not each.acknowledged), None),
+        escalated=found["escalated"],
+        acknowledged=found["acknowledged"],
         mail_queued=found["mail_queued"],
         paused_since=_moment(found["paused"]),
         last_sweep_at=_moment(found["swept"]),
@@ -170,12 +181,13 @@ def _moment(ms: bytes | None) -> datetime | None:
     return None if ms is None else from_ms(float(ms))
 
 
-def _starting(soonest: Iterable[tuple[bytes, bytes]]) -> Iterable[Starting]:
-    for sub, value in soonest:
+def _starting(soonest: Iterable[tuple[bytes, bytes, int]]) -> Iterable[Starting]:
+    for sub, value, acknowledged in soonest:
         event = unpack_event(value).event
         if event.starts_at is not None:
             key = event.key
-            yield Starting(sub.decode(), key.calendar_id, key.event_id, event.starts_at, event.cause)
+            ids = sub.decode(), key.calendar_id, key.event_id
+            yield Starting(*ids, event.starts_at, event.cause, bool(acknowledged))
 
 
 def _spent(keys: Keys, budget: Sequence[Any], now: datetime) -> Spent:

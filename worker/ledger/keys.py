@@ -43,10 +43,13 @@ class Keys:
     account = _KeyOf("account")
     events = _KeyOf("events")
     settled = _KeyOf("settled")
+    untracked = _KeyOf("untracked")
     past = _KeyOf("past")
     notices = _KeyOf("notices")
     heard = _KeyOf("heard")
     letters = _KeyOf("letters")
+    listed = _KeyOf("listed")
+    acknowledged = _KeyOf("acknowledged")
     wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")
     woken = _KeyOf("woken")
@@ -64,6 +67,7 @@ class Keys:
     starts = _Key("starts")
     oldest = _Key("oldest")
     owing = _Key("owing")
+    list = _KeyOf("list")  # by name
 
     # What goes out.
     outcomes = _Key("outcomes")

@@ -9,10 +9,11 @@ from functools import cached_property
 
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome
-from worker.ledger.packing import Damaged, pack_event, stored_as
+from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
     AccessToken,
     Account,
+    Acknowledgement,
     Choice,
     Episode,
     EventKey,
@@ -42,6 +43,13 @@ class Lease:
     damaged: tuple[Damaged, ...] = ()
     #: Settled events that were closed as past within a day; one may have been moved to the future.
     past: tuple[Stored, ...] = ()
+    #: Who answers for its events (packed), by field.
+    acknowledged: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    def acknowledgement(self, key: EventKey) -> Acknowledgement | None:
+        """Who answers for this event, if anybody."""
+        packed = self.acknowledged.get(key.field)
+        return unpack_acknowledgement(packed) if packed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,8 @@ class EventChange:
     dead_letter: DeadLetter | None = None
     #: The field of a damaged record, which moves to the dead letter.
     dropped: bytes | None = None
+    #: Nobody answers for the event any more: the acknowledgement is over.
+    unacknowledged: bool = False
 
     @property
     def field(self) -> bytes:

@@ -23,10 +23,12 @@ from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.keys import Keys
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
+from worker.ledger.lists import Lists, lists_of
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
+    pack_acknowledgement,
     pack_channel,
     pack_choices,
     pack_connects,
@@ -37,15 +39,18 @@ from worker.ledger.packing import (
     pack_token,
     readable_events,
     unpack_account,
+    unpack_acknowledgement,
 )
 from worker.ledger.records import (
     DATA_CENTERS,
     AccessToken,
     Account,
+    Acknowledgement,
     EventKey,
     NotificationChannel,
     Stored,
     TrackedEvent,
+    Untracked,
     from_ms,
     to_ms,
 )
@@ -99,6 +104,7 @@ class Ledger:
         self.dead_letters = DeadLetters(redis, self.keys, vault)
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.lists = Lists(redis, self.keys, scripts)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
@@ -138,12 +144,18 @@ class Ledger:
         self.run("erasure", sub, channel_id, outcome.to_json(), self.outcomes_keep)
 
     def track(self, sub: str, event: TrackedEvent) -> None:
-        """Start watching an event; tracking it again replaces the record."""
-        self.run("track", sub, event.key.field, pack_event(event))
+        """Start watching an event; tracking it again replaces the record, whose history goes on."""
+        field, written, former = event.key.field, event, ""
+        while answer := self.run("track", sub, field, *_value(written), former):
+            value, untracked_at = answer
+            readable, damaged = readable_events([(field, value)])
+            known = readable[0] if readable else damaged[0].stored
+            written = event.following(known.event, untracked_at) if readable else event
+            former = known.fingerprint
 
     def untrack(self, sub: str, key: EventKey) -> bool:
         """Stop watching an event; returns whether it was known."""
-        return bool(self.run("untrack", sub, key.field))
+        return bool(self.run("untrack", sub, key.field, self._keep_ms))
 
     def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
@@ -169,7 +181,30 @@ class Ledger:
 
     def revive(self, sub: str, parked: Stored, event: TrackedEvent) -> bool:
         """Make a parked event due again as `event`; false if it changed meanwhile."""
-        return bool(self.run("revive", sub, event.key.field, parked.fingerprint, pack_event(event)))
+        return bool(self.run("revive", sub, event.key.field, parked.fingerprint, *_value(event)))
+
+    def acknowledge(self, sub: str, stored: Stored, given: Acknowledgement | None) -> bool:
+        """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile."""
+        key, now = stored.event.key, self.now()
+        detail: dict[str, Any] = {"withdrawn": True}
+        if given is not None:
+            until = None if given.until is None else from_ms(given.until).isoformat(timespec="milliseconds")
+            detail = {"by": given.by, "note": given.note, "until": until}
+        kind, cause = OutcomeType.ACKNOWLEDGED, stored.event.cause
+        outcome = Outcome(kind, sub, now, key.calendar_id, key.event_id, cause, detail)
+        return bool(
+            self.run(
+                "acknowledge",
+                sub,
+                key.field,
+                stored.fingerprint,
+                pack_acknowledgement(given) if given else b"",
+                "" if given is None or given.until is None else given.until,
+                msgpack.packb(lists_of(stored.event)),
+                outcome.to_json(),
+                self.outcomes_keep,
+            )
+        )
 
     def reopen(self, sub: str, key: EventKey, seen: Seen | None = None) -> bool:
         """Take up a closed event again, as just `seen`, due at once; false if it is not closed."""
@@ -177,7 +212,7 @@ class Ledger:
         if closed is None:
             return False
         event = closed.event.reopened(self.now(), seen)
-        return bool(self.run("reopen", sub, key.field, closed.fingerprint, pack_event(event)))
+        return bool(self.run("reopen", sub, key.field, closed.fingerprint, *_value(event)))
 
     # Reading.
 
@@ -201,10 +236,21 @@ class Ledger:
         """A pending event of the account; None if it is settled or not tracked."""
         return self._find(self.keys.events(sub), key)
 
+    def find_untracked(self, sub: str, key: EventKey) -> Untracked | None:
+        """An event that was untracked within `history_keep`; None if there is none."""
+        value = self._value(self.keys.untracked(sub), key)
+        readable = () if value is None else readable_events([(key.field, value)])[0]
+        return Untracked(readable[0].event, from_ms(readable[0].next_look)) if readable else None
+
     def find_closed(self, sub: str, key: EventKey) -> Stored | None:
         """A closed event of the account; None if it is assigned, pending or not tracked."""
         settled = None if self.find_pending(sub, key) else self._find(self.keys.settled(sub), key)
         return settled if settled and settled.event.was_closed else None
+
+    def acknowledgement(self, sub: str, key: EventKey) -> Acknowledgement | None:
+        """Who answers for a pending event, if anybody."""
+        packed = self._value(self.keys.acknowledged(sub), key)
+        return unpack_acknowledgement(packed) if packed else None
 
     def stored_value(self, sub: str, key: EventKey) -> bytes | None:
         """A pending event's stored value, readable or not."""
@@ -269,6 +315,8 @@ class Ledger:
                         SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
                         if event.settle and not event.before.event.was_closed
                         else False,
+                        () if event.dropped else lists_of(event.after),
+                        lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                     ]
                     for event in change.events
                 ],
@@ -394,17 +442,33 @@ class Ledger:
         return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, notices, claims, closed = answer
+        now, sub_bytes, account, events, notices, claims, closed, acknowledged = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
         past, _ = readable_events(_pairs(closed))
         noticed = dict(_pairs(notices))
-        return Lease(sub, token, from_ms(now), stored, pending, noticed, claims - 1, damaged, past)
+        return Lease(
+            sub,
+            token,
+            from_ms(now),
+            stored,
+            pending,
+            noticed,
+            claims - 1,
+            damaged,
+            past,
+            dict(_pairs(acknowledged)),
+        )
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _value(event: TrackedEvent) -> tuple[bytes, bytes]:
+    """An event's value, and the lists that it is in."""
+    return pack_event(event), msgpack.packb(lists_of(event))
 
 
 def _packed(outcomes: Sequence[Outcome]) -> list[list[str]]:

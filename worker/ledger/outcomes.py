@@ -40,6 +40,8 @@ class OutcomeType(StrEnum):
     CONNECTED = "connected"
     #: A person was notified of what only a person can fix.
     ESCALATED = "escalated"
+    #: Somebody answers for the event: nobody is told of it again for now.
+    ACKNOWLEDGED = "acknowledged"
     #: The event is past or gone.
     CLOSED = "closed"
     #: A closed event is to happen after all.

@@ -22,6 +22,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.records import (
     AccessToken,
     Account,
+    Acknowledgement,
     Choice,
     Episode,
     EventKey,
@@ -204,6 +205,19 @@ def _unpack_choices(value: bytes) -> tuple[Choice, ...]:
 
 def _pack_episodes(episodes: Mapping[str, Episode]) -> dict[str, Any]:
     return {pid: _packable(episode) for pid, episode in episodes.items()}
+
+
+def pack_acknowledgement(given: Acknowledgement) -> bytes:
+    """The ledger's value for an acknowledgement."""
+    return bytes(msgpack.packb([given.at, given.by, given.note, given.until, given.cause]))
+
+
+def unpack_acknowledgement(value: bytes) -> Acknowledgement | None:
+    """Read a value that `pack_acknowledgement` made; None if it is damaged."""
+    try:
+        return Acknowledgement(*msgpack.unpackb(value))
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
 
 
 def pack_notice(interaction: str, subtype: str | None, at: int) -> bytes:

@@ -16,6 +16,10 @@ from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, No
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
+#: The line of history of an event that a caller untracked.
+UNTRACKED = ("untracked", "not watched any more")
+#: What is in `TrackedEvent.notified` once an outage was published: that is news, and asks nobody for help.
+DELAYED = f"{Cause.PROVIDER_OUTAGE}:"
 
 #: Where Cronofy keeps accounts (reference §1).
 DataCenter = Literal["us", "au", "ca", "de", "sg", "uk"]
@@ -116,10 +120,15 @@ class TrackedEvent:
 
     @property
     def tzid(self) -> str | None:
-        """The zone that the caller wrote the event in, for times without one."""
+        """The zone that the caller wrote the event in."""
         start = self.body.get("start")
-        tzid = self.body.get("tzid") or (start.get("tzid") if isinstance(start, Mapping) else None)
+        tzid = (start.get("tzid") if isinstance(start, Mapping) else None) or self.body.get("tzid")
         return tzid if isinstance(tzid, str) else None
+
+    @property
+    def series(self) -> bool:
+        """Whether the caller wrote it as one that recurs."""
+        return bool(self.body.get("recurrence"))
 
     @property
     def summary(self) -> str:
@@ -151,6 +160,18 @@ class TrackedEvent:
     def was_closed(self) -> bool:
         """The last look found it past or gone; if it is pending, somebody asked about it since."""
         return self.last is not None and self.last["state"] == State.CLOSED
+
+    @property
+    def escalated(self) -> bool:
+        """A person was told of it as it stands, and has to help."""
+        told = (mark for mark in self.notified if mark != DELAYED)
+        return self.parked is not None or any(mark.startswith(f"{self.cause or ''}:") for mark in told)
+
+    @property
+    def provider(self) -> str | None:
+        """The conferencing service that the last diagnosis names, otherwise the one asked for."""
+        named = self.last["detail"].get("provider_name") if self.last and self.last.get("detail") else None
+        return named if isinstance(named, str) and named else self.provider_name
 
     @property
     def lacked_calendar(self) -> bool:
@@ -186,6 +207,7 @@ class TrackedEvent:
             start=self.start,
             wrote=frozenset(pid for pid, write in self.writes.items() if write.accepted or write.refused),
             notice=notice,
+            series=self.series,
             lacked_calendar=self.lacked_calendar,
         )
 
@@ -239,6 +261,12 @@ class TrackedEvent:
         event = self.saw(seen, now) if seen else self
         return replace(event.asked_again(now), next_look=to_ms(now))
 
+    def following(self, former: TrackedEvent, untracked_at: int = 0) -> TrackedEvent:
+        """This new record, with the history of the former one, which perhaps was untracked."""
+        began, ended = (former.tracked_at, "received", "tracked"), (untracked_at, *UNTRACKED)
+        lines = {*former.history, began, *([ended] if untracked_at else []), *self.history}
+        return replace(self, history=tuple(sorted(lines)[-HISTORY_LENGTH:]))
+
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
         """This record with what a notification said; a repeat keeps the first one's time.
 
@@ -254,6 +282,36 @@ class TrackedEvent:
 
     def _history_with(self, now: datetime, what: str, done: str) -> tuple[tuple[int, str, str], ...]:
         return (*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:]
+
+
+@dataclass(frozen=True, slots=True)
+class Untracked:
+    """An event that is not tracked any more, as it was, and since when."""
+
+    event: TrackedEvent
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Somebody answers for an event with this cause: nobody is told of it again while that holds."""
+
+    at: int
+    by: str
+    note: str = ""
+    #: When it ends, if it does not last as long as the cause.
+    until: int | None = None
+    #: The event's cause at the time.
+    cause: str | None = None
+
+    def holds(self, cause: Cause | None, now: datetime) -> bool:
+        """Whether it still holds for the event, which has this cause now."""
+        return self.cause == cause and (self.until is None or to_ms(now) < self.until)
+
+    @property
+    def text(self) -> str:
+        """Who, and why."""
+        return f"by {self.by}" + (f": {self.note}" if self.note else "")
 
 
 def bare(key: EventKey) -> TrackedEvent:

@@ -37,7 +37,16 @@ from worker.ledger.leases import EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged
-from worker.ledger.records import EventKey, Stored, TrackedEvent, bare, from_ms, interval_of, to_ms
+from worker.ledger.records import (
+    Acknowledgement,
+    EventKey,
+    Stored,
+    TrackedEvent,
+    bare,
+    from_ms,
+    interval_of,
+    to_ms,
+)
 from worker.ledger.vault import VaultError
 from worker.mail.compose import Escalation
 from worker.reconcile.emails import escalation_of
@@ -153,11 +162,21 @@ def revived(event: TrackedEvent, now: datetime, limit: int) -> TrackedEvent:
     return replace(event, parked=None, attempts=max(1, limit - 1), next_look=to_ms(now))
 
 
-def unread(sub: str, stored: Stored, reason: str, now: datetime, policy: Policy, *, alone: bool) -> Failure:
+def unread(
+    sub: str,
+    stored: Stored,
+    reason: str,
+    now: datetime,
+    policy: Policy,
+    *,
+    alone: bool,
+    acknowledged: Acknowledgement | None = None,
+) -> Failure:
     """A look that failed from outside: it concludes nothing, and the event is looked at again.
 
     If that lasts until the event is overdue, a person is notified once: otherwise nobody would know. Not of
-    a closed one that somebody asked about: all that we know of it is that it needs nobody.
+    a closed one that somebody asked about: all that we know of it is that it needs nobody. Nor of one that
+    somebody answers for.
     """
     event = uncounted(stored).after if alone else stored.event
     start = _or_none(lambda: event.starts_at)
@@ -166,7 +185,8 @@ def unread(sub: str, stored: Stored, reason: str, now: datetime, policy: Policy,
     cause = _or_none(lambda: event.cause)
     mark = f"{cause or ''}:unread"
     overdue = _or_none(lambda: is_overdue(from_ms(event.asked_at), start, now, policy))
-    if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified or event.was_closed:
+    needless = event.was_closed or (acknowledged is not None and acknowledged.holds(cause, now))
+    if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified or needless:
         return Failure(EventChange(stored, after), evidence)
     after = replace(after, notified=(*after.notified, mark))
     outcome = _escalated(sub, after, evidence, now)
@@ -190,7 +210,10 @@ class Failures:
         Re-raises an error from outside that concerns more than this event.
         """
         if isinstance(error, CronofyError):
-            return unread(lease.sub, stored, error.reason, lease.now, self.policy, alone=alone)
+            given = lease.acknowledgement(stored.event.key)
+            return unread(
+                lease.sub, stored, error.reason, lease.now, self.policy, alone=alone, acknowledged=given
+            )
         if is_from_outside(error):
             raise error
         fault = self.fault(lease, error)
@@ -257,7 +280,7 @@ class Failures:
         kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event_id": key.event_id}
         letter = DeadLetter(WAY_BACK, reason, kwargs, fault.traceback)
         outcome = _escalated(lease.sub, after, reason, lease.now)
-        change = EventChange(stored, after, outcomes=(outcome,), dead_letter=letter)
+        change = EventChange(stored, after, outcomes=(outcome,), dead_letter=letter, unacknowledged=True)
         return Failure(change, reason, _escalation(after, reason), fault)
 
     def _unpackable(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused, TokenNeeded
-from worker.cronofy.wire import read_event
+from worker.cronofy.wire import read_sighting
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Cause,
@@ -250,7 +250,8 @@ class Looker:
         for stored in lease.past:
             key = stored.event.key
             with suppress(Exception):
-                seen = read_event(work.readings.shown[key], stored.event.tzid)
+                event = stored.event
+                seen = read_sighting(work.readings.shown[key], event.tzid, lease.now, series=event.series)
                 ahead = seen.start is not None and seen.start.instant > lease.now
                 if ahead and not (seen.deleted or seen.cancelled):
                     self.ledger.reopen(lease.sub, key, seen)
@@ -270,20 +271,16 @@ class Looker:
 
     def _reassign(self, session: Session, work: _Work) -> dict[EventKey, WriteResult]:
         """Send the updates that the diagnoses call for."""
-        lease, results = work.lease, {}
+        lease = work.lease
         callbacks = self.channels.callbacks if self.channels else None
         planned: list[PlannedUpdate] = []
         for judged in [each for each in work.judged if each.replacement]:
             plan = self._guard(work, judged.before, plan_update, judged, lease.sub, lease.now, callbacks)
-            if isinstance(plan, PlannedUpdate):
+            if plan:
                 planned.append(plan)
-            elif plan:
-                results[judged.key] = plan
             else:
                 work.judged.remove(judged)
-        if planned:
-            results |= reassign(self.ledger, session, lease, planned, work.readings.profiles)
-        return results
+        return reassign(self.ledger, session, lease, planned, work.readings.profiles) if planned else {}
 
     def _affected(self, work: _Work) -> list[Affected]:
         """The events that emails to users may mention; none unless a profile was found wanting."""
@@ -364,7 +361,8 @@ class Looker:
                 diagnosis = diagnose(stored.event.request, observation, now, self.policy)
                 is_new = stored.event.key in keys or stored.event.last != diagnosis.as_json
                 if stored.event.parked is None and is_new:
-                    judged = Judged(stored, stored.event, diagnosis)
+                    given = lease.acknowledgement(stored.event.key)
+                    judged = Judged(stored, stored.event, diagnosis, acknowledged=given)
                     verdicts.append(conclude(lease.sub, judged, now, self.policy))
         change = Change(
             events=[verdict.change for verdict in verdicts],
@@ -412,7 +410,18 @@ class Looker:
 
     def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
         """The look learnt nothing: put off every event that it was for."""
-        failures = [unread(lease.sub, stored, reason, lease.now, self.policy, alone=alone) for stored in due]
+        failures = [
+            unread(
+                lease.sub,
+                stored,
+                reason,
+                lease.now,
+                self.policy,
+                alone=alone,
+                acknowledged=lease.acknowledgement(stored.event.key),
+            )
+            for stored in due
+        ]
         mails = self._escalations(lease, lease.account.email, failures)
         self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails))
         return LookResult(failure=reason)

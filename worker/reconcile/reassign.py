@@ -16,7 +16,7 @@ from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey, Write, to_ms
 from worker.reconcile.lines import event_ids
-from worker.reconcile.update import IncompleteRecord, update_body
+from worker.reconcile.update import update_body
 from worker.reconcile.verdict import Judged, WriteEnd, WriteResult
 
 log = structlog.get_logger()
@@ -34,10 +34,8 @@ class PlannedUpdate:
     intent: EventChange
 
 
-def plan_update(
-    judged: Judged, sub: str, now: datetime, callbacks: Callbacks | None = None
-) -> PlannedUpdate | WriteResult:
-    """The update that sets the event's replacement profile, or why it cannot be sent.
+def plan_update(judged: Judged, sub: str, now: datetime, callbacks: Callbacks | None = None) -> PlannedUpdate:
+    """The update that sets the event's replacement profile.
 
     `callbacks` makes the address for notifications about the conference.
     """
@@ -45,10 +43,7 @@ def plan_update(
     if to_profile_id is None or judged.seen is None:
         raise ValueError("This diagnosis does not call for another profile.")
     callback = callbacks.of(sub, key.calendar_id, key.event_id) if callbacks else None
-    try:
-        body = update_body(judged.event, judged.seen, to_profile_id, callback)
-    except IncompleteRecord as error:
-        return WriteResult(WriteEnd.INCOMPLETE, to_profile_id, judged.before, reason=str(error))
+    body = update_body(judged.event, judged.seen, to_profile_id, callback)
     write, before = Write(to_ms(now), subscribed=callback is not None), judged.before
     writes: Mapping[str, Write] = {**before.event.writes, to_profile_id: write}
     intent = EventChange(before, replace(before.event, writes=writes))

@@ -156,6 +156,8 @@ class RelinkNote:
 
     #: Why its user cannot be asked, if that is escalated now.
     obstacle: str | None = None
+    #: Its user cannot be asked, whether or not that is escalated now.
+    unsendable: bool = False
     #: Why a person is notified of the event: it came after all reminders, or no email may go in time.
     late: str | None = None
     #: Looks send the reminders, so one must come by then.
@@ -338,12 +340,12 @@ def _step(
     obstacle = _obstacle(ask, address, rules)
     if obstacle:
         if episode is not None and not is_postponed(episode):
-            return _ProfileStep(episode)
+            return _ProfileStep(episode, notes={e.key: RelinkNote(unsendable=True) for e in found})
         reason = (CONNECT_OBSTACLES if ask.connect else OBSTACLES)[obstacle]
         if obstacle is Obstacle.LINK_REFUSED:
             reason += f" {_refusal(profile, rules)}"
         # Escalated once per profile, like the email it stands for; the operator's email lists the events.
-        notes = {event.key: RelinkNote(obstacle=reason) for event in found}
+        notes = {event.key: RelinkNote(obstacle=reason, unsendable=True) for event in found}
         outcome = told(OutcomeType.ESCALATED, reason=reason)
         begun = Episode(to_ms(now), 0, (), _keys(upcoming), obstacle)
         return _ProfileStep(begun, outcomes=(outcome,), notes=notes)

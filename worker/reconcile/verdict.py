@@ -18,7 +18,6 @@ from worker.diagnosis.model import (
     Cause,
     Chosen,
     Diagnosis,
-    Missing,
     Observation,
     Policy,
     Profiles,
@@ -30,15 +29,30 @@ from worker.diagnosis.schedule import next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
-from worker.ledger.records import Account, Choice, EventKey, Stored, TrackedEvent, Write, interval_of, to_ms
+from worker.ledger.records import (
+    DELAYED,
+    Account,
+    Acknowledgement,
+    Choice,
+    EventKey,
+    Stored,
+    TrackedEvent,
+    Write,
+    interval_of,
+    to_ms,
+)
 from worker.mail.compose import Escalation
 from worker.reconcile.emails import escalation_of
 from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
+from worker.reconcile.update import why_not_written
 
 #: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
+
+#: What we remember, after the cause, of an event whose user cannot be asked to connect what it needs.
+UNSENDABLE = ":unsendable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,8 @@ class Judged:
     seen: Seen | None = None
     #: Cronofy's notifications about the event are known to reach us.
     notices_arrive: bool = False
+    #: Who answers for the event, if anybody.
+    acknowledged: Acknowledgement | None = None
     #: What a person chose in place of its profile.
     choice: Choice | None = None
 
@@ -96,9 +112,19 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.saw(seen, now)
     if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
+    unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
+    observation = Observation(sighting, profiles, unwritable)
     choice = lease.account.choice_about(event)
-    diagnosis = _diagnose(event, sighting, profiles, lease.account, choice, now, policy)
-    return Judged(stored, event, diagnosis, seen, _notices_arrive(lease.account, now), choice)
+    diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
+    return Judged(
+        stored,
+        event,
+        diagnosis,
+        seen,
+        _notices_arrive(lease.account, now),
+        lease.acknowledgement(event.key),
+        choice,
+    )
 
 
 def _has_calendar_again(event: TrackedEvent, profiles: Profiles | None) -> bool:
@@ -120,8 +146,7 @@ def is_news(judged: Judged) -> bool:
 
 def _diagnose(
     event: TrackedEvent,
-    sighting: Seen | Missing,
-    profiles: Profiles | None,
+    observation: Observation,
     account: Account,
     choice: Choice | None,
     now: datetime,
@@ -135,7 +160,7 @@ def _diagnose(
         request = replace(request, provider_name=provider_name, profile_name=name)
     if choice:
         request = replace(request, chosen=Chosen(choice.to_profile_id, choice.by))
-    return diagnose(request, Observation(sighting, profiles), now, policy)
+    return diagnose(request, observation, now, policy)
 
 
 def _notices_arrive(account: Account, now: datetime) -> bool:
@@ -155,8 +180,6 @@ class WriteEnd(Enum):
     UNANSWERED = auto()
     #: Not sent, for reasons that have nothing to do with the event.
     PUT_OFF = auto()
-    #: Not sent: the record lacks what an update needs.
-    INCOMPLETE = auto()
     #: Not sent: the event was tracked again or untracked meanwhile.
     CHANGED = auto()
 
@@ -206,6 +229,8 @@ class _Draft:
     after: TrackedEvent
     outcomes: list[Outcome] = field(default_factory=list)
     escalated: str | None = None
+    #: Somebody answers for the event, so nobody is told of it.
+    quiet: bool = False
 
     def add_outcome(self, kind: OutcomeType, detail: Mapping[str, Any], cause: Cause | None = None) -> None:
         """Add an outcome of the event."""
@@ -225,8 +250,8 @@ class _Draft:
         return True
 
     def escalate_once(self, reason: str, about: str = "") -> None:
-        """Notify a person, once per cause (and `about`)."""
-        if self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
+        """Notify a person, once per cause (and `about`), unless somebody answers for the event."""
+        if not self.quiet and self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
             self.escalated = reason
 
 
@@ -251,6 +276,7 @@ def conclude(
             after = replace(draft.after, last=event.last)
             return _verdict(diagnosis, EventChange(judged.before, after))
         draft.add_outcome(OutcomeType.REOPENED, {})
+    over = _acknowledged(draft, judged.acknowledged)
     if diagnosis.state is State.ASSIGNED:
         _add_assigned(draft, event, judged.choice)
     elif diagnosis.state is State.CLOSED:
@@ -261,7 +287,9 @@ def conclude(
         if diagnosis.remedy is Remedy.ESCALATE:
             draft.escalate_once(" ".join(diagnosis.evidence), "overdue")
     elif diagnosis.remedy is Remedy.ESCALATE:
-        draft.escalate_once(" ".join(diagnosis.evidence))
+        # A person may have been told before that no profile fits; now one does, and may not be set.
+        about = "incomplete" if "to_profile_id" in diagnosis.detail else ""
+        draft.escalate_once(" ".join(diagnosis.evidence), about)
     if write:
         _add_write(draft, write, judged.before.event, policy, judged.choice)
     if relink:
@@ -269,7 +297,9 @@ def conclude(
     before = write.before if write else judged.before
     settled = diagnosis.state is not State.PENDING
     taken = judged.seen is not None
-    change = EventChange(before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken)
+    change = EventChange(
+        before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
+    )
     return _verdict(diagnosis, change, _escalation(draft))
 
 
@@ -277,6 +307,21 @@ def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation |
     # Pack now, so that a failure counts against this event.
     _ = change.value
     return Verdict(diagnosis, change, escalation)
+
+
+def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
+    """Mind who answers for the event; returns whether that is over, so that people are told again."""
+    if given is None:
+        return False
+    after, now = draft.after, draft.now
+    if given.holds(draft.diagnosis.cause, now):
+        draft.quiet = True
+        if given.until is not None and after.next_look is not None:
+            draft.after = replace(after, next_look=min(after.next_look, given.until))
+        return False
+    news = tuple(mark for mark in after.notified if mark == DELAYED)
+    draft.after = replace(after.noted(now, "acknowledged", given.text), notified=news)
+    return True
 
 
 def _add_assigned(draft: _Draft, event: TrackedEvent, choice: Choice | None) -> None:
@@ -302,9 +347,6 @@ def _add_write(
 ) -> None:
     """Add the result of the Update Event that sets another profile."""
     to, now, after = result.to_profile_id, draft.now, draft.after
-    if result.end is WriteEnd.INCOMPLETE:
-        draft.escalate_once(result.reason, "incomplete")
-        return
     if result.end is WriteEnd.NOT_FOUND:
         draft.after = _written_later(after, result, before, now, policy)
         if draft.after.failures >= NOTIFIED_AFTER:
@@ -344,9 +386,13 @@ def _written_later(
 
 def _add_relink(draft: _Draft, note: RelinkNote) -> None:
     """Add what was decided about the relink email for the event's profile."""
+    # The outcome is about the profile, but each of its events needs a person as long as nobody can be asked.
+    others = tuple(mark for mark in draft.after.notified if not mark.endswith(UNSENDABLE))
+    marks = (f"{draft.diagnosis.cause}{UNSENDABLE}",) if note.unsendable else ()
+    draft.after = replace(draft.after, notified=(*others, *marks))
     if note.late:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
-    elif note.obstacle:
+    elif note.obstacle and not draft.quiet:
         # The outcome is about the profile; the email to the operator lists its events.
         draft.escalated = note.obstacle
     if note.look_by and draft.after.next_look is not None:

@@ -13,7 +13,6 @@ from worker.bootstrap import Services
 from worker.cronofy.errors import CronofyError
 from worker.diagnosis.model import Profile, Profiles
 from worker.diagnosis.replacement import possible_choices
-from worker.intake.payloads import ChooseProfile
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import Choice, EventKey, Stored, TrackedEvent, to_ms
@@ -57,7 +56,20 @@ def options(services: Services, sub: str, profile_id: str) -> Options:
         services.ledger.release(lease)
 
 
-def choose_profile(services: Services, wanted: ChooseProfile) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person wants: another profile in place of a removed one, or their choice taken back."""
+
+    sub: str
+    profile_id: str
+    #: None to take the choice back.
+    to_profile_id: str | None
+    #: (calendar_id, event_id) if it is for one event alone.
+    event: tuple[str, str] | None = None
+    by: str = SOMEONE
+
+
+def choose_profile(services: Services, wanted: Wanted) -> dict[str, Any]:
     """Keep the choice, and look at the events that it is for; returns the task's result."""
     try:
         if wanted.to_profile_id is None:
@@ -69,15 +81,15 @@ def choose_profile(services: Services, wanted: ChooseProfile) -> dict[str, Any]:
         return {"chosen": False, "reason": refused.reason, "possible": refused.possible, "diagnoses": []}
 
 
-def _choose(services: Services, lease: Lease, wanted: ChooseProfile, to: str) -> dict[str, Any]:
+def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[str, Any]:
     kept = False
     try:
         profiles = _profiles(services, lease)
         _check_is_removed(wanted.profile_id, profiles)
-        possible = possible_choices(profiles, wanted.calendar_id)
+        possible = possible_choices(profiles, wanted.event[0] if wanted.event else None)
         if to not in possible:
             raise Refused(_why_not(to, profiles), possible, profiles)
-        choice = Choice(wanted.profile_id, to, to_ms(lease.now), wanted.by or SOMEONE, wanted.event)
+        choice = Choice(wanted.profile_id, to, to_ms(lease.now), wanted.by, wanted.event)
         lease = _keep(services.ledger, lease, wanted, choice)
         kept = True
     finally:
@@ -98,7 +110,7 @@ def _choose(services: Services, lease: Lease, wanted: ChooseProfile, to: str) ->
     }
 
 
-def _withdraw(services: Services, wanted: ChooseProfile) -> dict[str, Any]:
+def _withdraw(services: Services, wanted: Wanted) -> dict[str, Any]:
     """Forget a choice; what was already set stays."""
     lease = _leased(services, wanted.sub)
     try:
@@ -114,11 +126,11 @@ def _withdraw(services: Services, wanted: ChooseProfile) -> dict[str, Any]:
     return {"chosen": False, "reason": None, "possible": [], "diagnoses": _answers(services, lease.sub, keys)}
 
 
-def _keep(ledger: Ledger, lease: Lease, wanted: ChooseProfile, choice: Choice | None) -> Lease:
+def _keep(ledger: Ledger, lease: Lease, wanted: Wanted, choice: Choice | None) -> Lease:
     """Write the choice, or that it is withdrawn, and note it in the events' history; the lease goes on."""
     others = tuple(c for c in lease.account.choices if not _is_about(c, wanted))
     choices = (*others, choice) if choice else others
-    said = f"{choice.to_profile_id}, by {choice.by}" if choice else f"by {wanted.by or SOMEONE}"
+    said = f"{choice.to_profile_id}, by {choice.by}" if choice else f"by {wanted.by}"
     changes = [
         # A choice that cannot be carried out is told again.
         EventChange(
@@ -178,7 +190,7 @@ def _affected(lease: Lease, profile_id: str, event: tuple[str, str] | None) -> l
     ]
 
 
-def _is_about(choice: Choice, wanted: ChooseProfile) -> bool:
+def _is_about(choice: Choice, wanted: Wanted) -> bool:
     return (choice.profile_id, choice.event) == (wanted.profile_id, wanted.event)
 
 

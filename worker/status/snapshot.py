@@ -105,6 +105,8 @@ class Status(Figures):
             "causes": {cause.value: count for cause, count in self.by_cause.items()},
             "unseen": self.unseen,
             "parked": self.parked,
+            "escalated": self.escalated,
+            "acknowledged": self.acknowledged,
             "due": self.due,
             "leased": self.leased,
             "without_token": self.without_token,

@@ -10,11 +10,11 @@ import re
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, tzinfo
 from email.headerregistry import Address
-from zoneinfo import ZoneInfo
 
 import idna
 
 from config.terminal import acts
+from worker.diagnosis.times import known_zone, names_zone
 
 #: Cronofy's names of providers, and what people call them.
 _PROVIDERS = {
@@ -135,9 +135,5 @@ def _day(day: date) -> str:
 
 
 def _zone(tzid: str | None) -> tuple[tzinfo, str]:
-    if tzid and tzid not in {"UTC", "Etc/UTC"}:
-        try:
-            return ZoneInfo(tzid), tzid
-        except (KeyError, ValueError, OSError):  # unknown, not a name, or a folder of zones
-            pass
-    return UTC, "UTC"
+    known = known_zone(tzid) if names_zone(tzid) else None
+    return (known, known.key) if known else (UTC, "UTC")

@@ -55,6 +55,14 @@ class Access:
         until = str(int(self._clock()) + SESSION_SECONDS)
         return f"{until}.{self._seal(until)}"
 
+    def form(self, request: Request) -> str:
+        """What our forms say to this browser: another site can make it send one, but not read this."""
+        return self._seal(f"form:{request.cookies.get(COOKIE, '')}")
+
+    def is_own_form(self, request: Request, given: str) -> bool:
+        """Whether a form that came is one that we gave to this browser."""
+        return _same(given, self.form(request))
+
     def _refusal(self, request: Request, tokens: list[str]) -> int | None:
         # First, since what else a browser sends may be meant for a proxy before us.
         if self._is_session(request.cookies.get(COOKIE, "")):

@@ -33,7 +33,7 @@ def build_app(settings: Settings) -> Starlette:
     publisher = Publisher(settings)
     access = Access(settings)
     webhook, probes, metrics = Webhook(settings, publisher), Probes(settings), Metrics(settings, access)
-    board, connecting = Board(settings, access), Connecting(settings, publisher)
+    board, connecting = Board(settings, access, publisher), Connecting(settings, publisher)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -103,7 +103,8 @@ class _Moment:
 def _gauges(status: Status) -> Iterator[Metric]:
     budget = status.budget
     paused = (budget.paused_until - status.at).total_seconds() if budget.paused_until else 0.0
-    soonest = (status.soonest_start - status.at).total_seconds() if status.soonest_start else None
+    next_start = status.soonest_unanswered
+    soonest = (next_start - status.at).total_seconds() if next_start else None
     pending = {"unseen": status.unseen, **{cause.value: n for cause, n in status.causes.items()}}
     yield _labelled("reconciler_pending_events", "Pending events by cause.", "cause", pending)
     queues = {queue: n for queue, n in status.queues.items() if n is not None}
@@ -118,7 +119,9 @@ def _gauges(status: Status) -> Iterator[Metric]:
         ("leased_accounts", "Accounts being looked at.", status.leased),
         ("accounts_without_token", "Accounts that wait for an access token.", status.without_token),
         ("oldest_pending_seconds", "Age of the oldest pending event.", status.oldest_pending_seconds),
-        ("soonest_start_seconds", "Time until the next start among pending events.", soonest),
+        ("soonest_start_seconds", "Time until the next start among unacknowledged events.", soonest),
+        ("escalated_events", "Events that a person was told of, and nobody acknowledged.", status.escalated),
+        ("acknowledged_events", "Events that somebody acknowledged.", status.acknowledged),
         ("dead_letters", "Dead letters kept.", status.dead_letters),
         ("mail_queued", "Emails waiting to be sent.", status.mail_queued),
         ("paused", "1 while an operator has paused the fleet.", status.paused_since is not None),

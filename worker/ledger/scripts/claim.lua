@@ -2,7 +2,8 @@
 -- ARGV: P, lease in ms, token, sub or '' for any, the data centres to take from
 -- Returns {} if none is ready, { ms } if someone else holds the named one for that much longer,
 -- or { now, sub, account fields and values, event fields and values, notice fields and values, claims in a row,
--- fields and values of settled events that were closed as past within a day, the newest hundred }.
+-- fields and values of settled events that were closed as past within a day, the newest hundred, fields and values of
+-- acknowledgements }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
 
 -- The ready account whose turn comes first, and when that is.
@@ -58,4 +59,5 @@ return {
   redis.call('HGETALL', notices_key(sub)),
   redis.call('HINCRBY', CLAIMS, sub, 1),
   closed,
+  redis.call('HGETALL', acknowledged_key(sub)),
 }

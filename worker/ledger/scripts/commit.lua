@@ -4,7 +4,7 @@
 --   events     { field, next look and SHA-1 of the record as claimed, 'keep', 'settle' or 'drop', new value,
 --              outcomes, the notice that the look used ('' for none) or false if it left notices alone,
 --              dead letter or false, { counter of how long it took, milliseconds } if settled for the first time
---              or false }...
+--              or false, the lists that it is in if kept, the acknowledgement that is over or false }...
 --   about      SHA-1 of the credentials that the change is about, if it is: if the account was connected again
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
@@ -61,6 +61,9 @@ for _, event in ipairs(change.events) do
       redis.call('HDEL', notices_key(sub), field)
       notice = false
     end
+    if event[11] and redis.call('HGET', acknowledged_key(sub), field) == event[11] then
+      redis.call('HDEL', acknowledged_key(sub), field)
+    end
     if event[8] then
       local former = redis.call('HGET', letters_key(sub), field)
       if former then redis.call('XDEL', LETTERS, former) end
@@ -76,7 +79,7 @@ for _, event in ipairs(change.events) do
         count(event[9][1], 1)
         count('settle:ms', event[9][2])
       end
-      put_event(sub, field, nil, present)
+      put_event(sub, field, nil, {}, present)
       redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
       local _, _, _, cause = header(value)
       if cause == IN_PAST then
@@ -85,7 +88,7 @@ for _, event in ipairs(change.events) do
         redis.call('PEXPIRE', past_key(sub), DAY)
       end
     else
-      put_event(sub, field, verb == 'keep' and value or nil, present)
+      put_event(sub, field, verb == 'keep' and value or nil, event[10], present)
     end
     publish(event[6])
   end

@@ -30,6 +30,8 @@
 --                              nudge only brings the next look forward.
 --   P:settled:SUB      hash    assigned and closed events, in the same form; the header's next look is when
 --                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
+--   P:untracked:SUB    hash    events that a caller untracked, pending or settled, in the same form; the header's next look is
+--                              when that was. Written by untrack; expires HISTORY_KEEP after the last one.
 --   P:past:SUB         zset    the settled events that were closed as past within a day, by when: looks that read anyway
 --                              see whether one was moved to the future. Written by commit; a day.
 --   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by
@@ -37,6 +39,11 @@
 --   P:heard:SUB        hash    when each notification about a pending event was first heard (packed: milliseconds by
 --                              the start of the body's SHA-1), by the event's field. Written by nudge; kept with
 --                              the events.
+--   P:listed:SUB       hash    the names of the lists that a pending event is in (packed), by the event's field; none if
+--                              it merely generates. Written wherever a pending event is written or removed.
+--   P:acknowledged:SUB hash    who answers for a pending event, and until when (packed, see worker/ledger/packing.py), by the
+--                              event's field. Written by acknowledge; removed by the commit of the look that finds it
+--                              over. Not in the event's record, which an older version could not read then.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Written by commit;
 --                              kept with the events.
@@ -56,6 +63,9 @@
 --   P:freed:SUB        list    one entry for each of them once the lease has ended; a minute
 --   P:woken:SUB        string  until when no other urgent look at the account is woken; 1.5 s
 --   P:waking:SUB       string  when another one comes; seconds
+--   P:list:NAME        zset    pending events that have something in common, by start: <bytes in SUB>:<SUB><field>. NAME is
+--                              cause:NUMBER, provider:PROVIDER, escalated, or instead of that acknowledged. Written as
+--                              P:listed:SUB is. An older version does not write it, so readers check each entry.
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
@@ -103,6 +113,7 @@ end
 local function account_key(sub) return P .. ':account:' .. sub end
 local function events_key(sub) return P .. ':events:' .. sub end
 local function settled_key(sub) return P .. ':settled:' .. sub end
+local function untracked_key(sub) return P .. ':untracked:' .. sub end
 local function past_key(sub) return P .. ':past:' .. sub end
 
 local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
@@ -112,6 +123,9 @@ local COUNTERS = P .. ':counters'
 local function notices_key(sub) return P .. ':notices:' .. sub end
 local function heard_key(sub) return P .. ':heard:' .. sub end
 local function letters_key(sub) return P .. ':letters:' .. sub end
+local function listed_key(sub) return P .. ':listed:' .. sub end
+local function acknowledged_key(sub) return P .. ':acknowledged:' .. sub end
+local function list_key(name) return P .. ':list:' .. name end
 
 local STARTS, OLDEST, OWING = P .. ':starts', P .. ':oldest', P .. ':owing'
 
@@ -155,9 +169,32 @@ local function leave_calendars(sub)
   for calendar in pairs(left_calendars) do redis.call('SREM', P .. ':calendar:' .. calendar, sub) end
 end
 
--- Write a pending event, or remove it if `value` is nil, keeping gauges and calendars correct. `old` is its present
--- value, if already known.
-local function put_event(sub, field, value, old)
+-- Put an event into these lists, by its start, and out of all others. One that is acknowledged is not in `escalated`.
+local function put_in_lists(sub, field, wanted, start)
+  local member, names, listed = #sub .. ':' .. sub .. field, {}, {}
+  local former = redis.call('HGET', listed_key(sub), field)
+  local acknowledged = start and redis.call('HEXISTS', acknowledged_key(sub), field) == 1
+  for _, name in ipairs(wanted) do
+    if not (acknowledged and name == 'escalated') then names[#names + 1] = name end
+  end
+  if acknowledged then names[#names + 1] = 'acknowledged' end
+  for _, name in ipairs(names) do
+    listed[name] = true
+    redis.call('ZADD', list_key(name), start, member)
+  end
+  for _, name in ipairs(former and cmsgpack.unpack(former) or {}) do
+    if not listed[name] then redis.call('ZREM', list_key(name), member) end
+  end
+  if next(listed) then
+    redis.call('HSET', listed_key(sub), field, cmsgpack.pack(names))
+  elseif former then
+    redis.call('HDEL', listed_key(sub), field)
+  end
+end
+
+-- Write a pending event, or remove it if `value` is nil, keeping gauges, lists and calendars correct. `names` are the
+-- lists that it is in from now on. `old` is its present value, if already known.
+local function put_event(sub, field, value, names, old)
   local key = events_key(sub)
   old = old or redis.call('HGET', key, field)
   if old then
@@ -167,17 +204,22 @@ local function put_event(sub, field, value, old)
     if is_parked(old) then count('events:parked', -1) end
   end
   if value then
-    local _, _, _, cause = header(value)
+    local _, start, _, cause = header(value)
     redis.call('HSET', key, field, value)
+    put_in_lists(sub, field, names, start)
     count('events:pending', 1)
     count('cause:' .. cause, 1)
     if is_parked(value) then count('events:parked', 1) end
     if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
-  elseif old then
+    return old
+  end
+  put_in_lists(sub, field, {})
+  if old then
     redis.call('HDEL', key, field)
     redis.call('HDEL', notices_key(sub), field)
     redis.call('HDEL', heard_key(sub), field)
     redis.call('HDEL', letters_key(sub), field)
+    redis.call('HDEL', acknowledged_key(sub), field)
     left_calendars[calendar_of(field)] = true
   end
   return old

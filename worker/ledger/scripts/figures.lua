@@ -2,6 +2,7 @@
 -- ARGV: P, how many of the events that start next, ms within which a worker must have reported, data centres
 -- Returns { name, value }... for `read_figures`.
 local now, most = now_ms(), tonumber(ARGV[2])
+local acknowledged = redis.call('ZCARD', list_key('acknowledged'))
 
 local function due()
   local n = redis.call('ZCOUNT', WAITING, '-inf', now) + redis.call('ZCOUNT', LEASED, '-inf', now)
@@ -9,8 +10,8 @@ local function due()
   return n
 end
 
--- { sub, value }... of the pending events that start next, soonest first.
-local function soonest()
+-- { sub, value, 1 if it is acknowledged }... of the pending events that start next, soonest first.
+local function soonest(most)
   -- An account whose soonest meeting has started since the last sweep may have others.
   local subs = redis.call('ZRANGEBYSCORE', STARTS, '-inf', now, 'LIMIT', 0, most)
   for _, sub in ipairs(redis.call('ZRANGEBYSCORE', STARTS, '(' .. now, FAR, 'LIMIT', 0, most)) do
@@ -18,13 +19,19 @@ local function soonest()
   end
   local found, first = {}, {}
   for _, sub in ipairs(subs) do
-    for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
-      local _, start = header(value)
-      if start > now and start < FAR then found[#found + 1] = { start, sub, value } end
+    local events = redis.call('HGETALL', events_key(sub))
+    for i = 1, #events, 2 do
+      local _, start = header(events[i + 1])
+      if start > now and start < FAR then
+        found[#found + 1] = { start, sub, events[i + 1], events[i] }
+      end
     end
   end
   table.sort(found, function(a, b) return a[1] < b[1] end)
-  for n = 1, math.min(most, #found) do first[n] = { found[n][2], found[n][3] } end
+  for n = 1, math.min(most, #found) do
+    local _, sub, value, field = unpack(found[n])
+    first[n] = { sub, value, redis.call('HEXISTS', acknowledged_key(sub), field) }
+  end
   return first
 end
 
@@ -50,7 +57,10 @@ return {
   { 'leased', redis.call('ZCOUNT', LEASED, '(' .. now, '+inf') },
   { 'dead_letters', redis.call('XLEN', LETTERS) },
   { 'oldest', redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES') },
-  { 'soonest', soonest() },
+  -- More of them, so that not only acknowledged ones are shown.
+  { 'soonest', soonest(most + math.min(acknowledged, 100)) },
+  { 'escalated', redis.call('ZCARD', list_key('escalated')) },
+  { 'acknowledged', acknowledged },
   -- What is written for later is not waiting; what is tried again waits for at most 15 minutes.
   { 'mail_queued', redis.call('ZCOUNT', P .. ':outbox', '-inf', now + 900000) },
   { 'paused', redis.call('GET', P .. ':paused') },

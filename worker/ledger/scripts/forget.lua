@@ -3,6 +3,8 @@
 local sub = ARGV[2]
 for _, letter in ipairs(redis.call('HVALS', letters_key(sub))) do redis.call('XDEL', LETTERS, letter) end
 for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do put_event(sub, field, nil) end
+-- What an older version removed is still listed.
+for _, field in ipairs(redis.call('HKEYS', listed_key(sub))) do put_in_lists(sub, field, {}) end
 leave_calendars(sub)
 for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
   if redis.call('HGET', P .. ':mail:' .. id, 'sub') == sub then drop_mail(id) end
@@ -15,7 +17,7 @@ redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
 redis.call('HDEL', CLAIMS, sub)
 redis.call('DEL', account_key(sub), settled_key(sub), past_key(sub), notices_key(sub))
-redis.call('DEL', letters_key(sub), heard_key(sub))
+redis.call('DEL', letters_key(sub), heard_key(sub), acknowledged_key(sub), untracked_key(sub))
 for _, name in ipairs({ 'wanted', 'freed', 'woken', 'waking' }) do redis.call('DEL', P .. ':' .. name .. ':' .. sub) end
 if ARGV[3] ~= '' then
   add_outcome(ARGV[3], ARGV[4])

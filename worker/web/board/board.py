@@ -1,4 +1,7 @@
-"""The board at `/`: the state of the fleet, and why an event has no link, in a browser. It only reads."""
+"""The board at `/`: the state of the fleet, and why an event has no link, in a browser.
+
+It only reads the ledger. That somebody answers for an event it hands to a worker, as any caller would.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib.resources import files
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -14,19 +18,26 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from config.celery import Queues
 from config.settings import Settings
 from worker.bootstrap import keyless_ledger
-from worker.explain.explanation import recorded_case
-from worker.explain.suggestions import nearest
+from worker.explain.explanation import not_tracked, recorded_case
+from worker.intake.payloads import AcknowledgeEvent, BadPayload, parse
 from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey
+from worker.outage import BrokerAway
 from worker.web.access import Access
+from worker.web.board.events import read_events
 from worker.web.board.overview import read_overview
 from worker.web.board.page import event_url, page
 from worker.web.board.search import search
-from worker.web.board.sign_in import not_signed_in
+from worker.web.board.sign_in import fields_of, is_foreign, not_signed_in
+from worker.web.publisher import Publisher
 
+TASK = "conferencing.acknowledge"
+#: Who acknowledges here: all share one token.
+BOARD = "board"
 #: The time for each step of Redis in a page.
 PATIENCE = timedelta(seconds=3)
 STATIC = {
@@ -42,9 +53,11 @@ log = structlog.get_logger()
 class Board:
     """Answers browsers."""
 
-    def __init__(self, settings: Settings, access: Access) -> None:
+    def __init__(self, settings: Settings, access: Access, publisher: Publisher) -> None:
         self._settings = settings
         self._access = access
+        self._publisher = publisher
+        self._queue = Queues.of(settings.key_prefix).intake
         self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._ledger = keyless_ledger(self._redis, settings)
         # Few threads, so that many browsers queue up instead of burdening the ledger.
@@ -56,9 +69,11 @@ class Board:
         """The pages and their static files."""
         return [
             Route("/", self.overview),
+            Route("/events", self.events, methods=["GET"]),
             Route("/board/live", self.live),
             Route("/board/search", self.found),
             Route("/board/event", self.event),
+            Route("/board/acknowledge", self.acknowledge, methods=["POST"]),
             Route("/board/static/{name}", self.static),
         ]
 
@@ -92,6 +107,12 @@ class Board:
 
         return await self._answer(request, find)
 
+    async def events(self, request: Request) -> Response:
+        """Pending events that have something in common, a page at a time."""
+        return await self._answer(
+            request, lambda ledger: page("events.html", found=read_events(ledger, request.query_params))
+        )
+
     async def event(self, request: Request) -> Response:
         """Why one event has no link, as in `explain --offline`."""
         sub, calendar_id, event_id = (
@@ -102,12 +123,38 @@ class Board:
             key = EventKey(calendar_id, event_id)
             case = recorded_case(ledger, self._settings, sub, key)
             if case is None:
-                return page(
-                    "untracked.html", 404, ids=(sub, calendar_id, event_id), near=nearest(ledger, sub, key)
-                )
-            return page("event.html", case=case)
+                ids = sub, calendar_id, event_id
+                return page("untracked.html", 404, ids=ids, found=not_tracked(ledger, sub, key))
+            sent = "sent" in request.query_params
+            return page("event.html", case=case, sent=sent, form=self._access.form(request))
 
         return await self._answer(request, show)
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Somebody answers for an event, or takes that back: on to its page once the broker has the task."""
+        refused = self._access.board(request)
+        if refused is not None:
+            return not_signed_in(refused, request)
+        given = fields_of(await request.body())
+        if is_foreign(request) or not self._access.is_own_form(request, given.get("form", "")):
+            text = "Another site sent you here, or you signed in again since. Try again on the event's page."
+            return page("trouble.html", 403, title="Not done", text=text)
+        ids = given.get("account", ""), given.get("calendar", ""), given.get("event", "")
+        kwargs: dict[str, Any] = dict(zip(("sub", "calendar_id", "event_id"), ids, strict=True), by=BOARD)
+        if "withdraw" in given:
+            kwargs["withdraw"] = True
+        else:
+            kwargs |= {name: given[name] for name in ("note", "until") if given.get(name)}
+        try:
+            parse(AcknowledgeEvent, (), kwargs)
+            await self._publisher.publish(TASK, kwargs, self._queue)
+        except BadPayload as bad:
+            return page("trouble.html", 400, title="Not done", text=str(bad))
+        except BrokerAway as away:
+            log.warning("board.put_off", reason=str(away))
+            text = "The broker is unavailable, so no worker heard of it. Try again."
+            return page("trouble.html", 503, title="Not done", text=text)
+        return RedirectResponse(event_url(*ids) + "&sent=", 303)
 
     async def static(self, request: Request) -> Response:
         """The style sheet, script and icon: public, since they reveal nothing."""

@@ -10,10 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from worker.diagnosis.cause_table import UNSEEN
+from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
+from worker.ledger.records import from_ms
 from worker.text.amounts import second, spoken
 from worker.text.wording import line, provider
+from worker.web.board.events import CAUSES, SOON, events_url
 
 #: Longer than any of our sentences, and any URL with three ids.
 LONGEST = 20_000
@@ -46,4 +49,14 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters |= {"moment": second, "spoken": spoken, "provider": provider, "shell": shlex.join}
-_TEMPLATES.globals |= {"event_url": event_url, "reply": reply, "sections": sections, "UNSEEN": UNSEEN}
+_TEMPLATES.globals |= {
+    "event_url": event_url,
+    "events_url": events_url,
+    "from_ms": from_ms,
+    "history_of": history_of,
+    "reply": reply,
+    "sections": sections,
+    "CAUSES": CAUSES,
+    "SOON": SOON,
+    "UNSEEN": UNSEEN,
+}

@@ -39,9 +39,9 @@ class SignIn:
 
     async def sign_in(self, request: Request) -> Response:
         """Give the cookie to whoever knows the token, and go on to the page that was asked for."""
-        given = _fields(await request.body())
+        given = fields_of(await request.body())
         wanted = given.get("then", "/")
-        refused = 403 if _is_foreign(request) else self._access.sign_in(request, given.get("token", ""))
+        refused = 403 if is_foreign(request) else self._access.sign_in(request, given.get("token", ""))
         if refused is not None:
             return _form(refused, wanted, WRONG[refused])
         answer = RedirectResponse(_ours(wanted), 303)
@@ -58,7 +58,7 @@ class SignIn:
     async def sign_out(self, request: Request) -> Response:
         """Take the cookie back."""
         answer = RedirectResponse(PATH, 303)
-        if not _is_foreign(request):
+        if not is_foreign(request):
             answer.delete_cookie(COOKIE, httponly=True, samesite="lax")
         return answer
 
@@ -80,7 +80,7 @@ def _form(status: int, then: str, wrong: str = "") -> Response:
     return answer
 
 
-def _fields(body: bytes) -> dict[str, str]:
+def fields_of(body: bytes) -> dict[str, str]:
     """The form's fields; none if the body is no form."""
     try:
         return {name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=10).items()}
@@ -90,10 +90,11 @@ def _fields(body: bytes) -> dict[str, str]:
 
 def _ours(path: str) -> str:
     """The path, if it is one of the board's pages; otherwise the first page."""
-    return path if path.startswith("/board/") and not path.startswith("/board/live") else "/"
+    ours = path.startswith(("/board/", "/events?"))
+    return path if ours and not path.startswith("/board/live") else "/"
 
 
-def _is_foreign(request: Request) -> bool:
+def is_foreign(request: Request) -> bool:
     """Whether another site's page makes the browser send this."""
     return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 

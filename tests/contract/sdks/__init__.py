@@ -1,0 +1,1 @@
+"""The official SDKs, each making the same calls; see ``conformance.py``."""

@@ -1,0 +1,298 @@
+"""Lists of pending events that have something in common: by cause, by conferencing service, or escalated.
+
+Each is a sorted set, by start, kept by the scripts that write events, so a page costs the same however much
+is tracked. An event that merely generates is in none: it costs nothing, and is found by its account.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import msgpack
+from redis import Redis
+
+from worker.diagnosis.model import Cause
+from worker.ledger.keys import Keys
+from worker.ledger.lua import Scripts
+from worker.ledger.packing import CAUSES, readable_events, unpack_acknowledgement
+from worker.ledger.records import Acknowledgement, TrackedEvent, from_ms
+
+ESCALATED, ACKNOWLEDGED = "escalated", "acknowledged"
+#: How many entries are read in one step.
+STEP = 100
+#: After checking this many entries, a page ends, however few of them fit.
+MOST_CHECKED = 5000
+#: Where an event without a known start stands: behind all others.
+_FAR = 9e15
+
+
+class BadCursor(Exception):
+    """This is not where a page of such a list ended."""
+
+    def __init__(self) -> None:
+        super().__init__("The cursor is not one that a page of this list ended with.")
+
+
+def lists_of(event: TrackedEvent) -> tuple[str, ...]:
+    """The names of the lists that a pending event is in, if nobody answers for it."""
+    waits = event.cause in (None, Cause.GENERATING)
+    if waits and not event.escalated:
+        return ()
+    return (
+        *(() if waits else (_cause_list(event.cause),)),
+        *((ESCALATED,) if event.escalated else ()),
+        *((_provider_list(event.provider),) if event.provider else ()),
+    )
+
+
+def names_of(event: TrackedEvent, given: Acknowledgement | None) -> frozenset[str]:
+    """The names of the lists that a pending event is in: once acknowledged, not `escalated` any more."""
+    names = frozenset(lists_of(event))
+    return names - {ESCALATED} | {ACKNOWLEDGED} if given else names
+
+
+def _cause_list(cause: Cause | None) -> str:
+    return f"cause:{CAUSES.index(cause)}"
+
+
+def _provider_list(provider: str) -> str:
+    return f"provider:{provider}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which pending events to list: those for which all of this is true."""
+
+    #: With `Cause.GENERATING` also those that no look has reached yet.
+    cause: Cause | None = None
+    #: A person was told, and has to help; not those that are acknowledged.
+    escalated: bool = False
+    #: Somebody answers for it.
+    acknowledged: bool = False
+    #: The conferencing service. Unless a cause is wanted, too, not those that merely generate.
+    provider: str | None = None
+    account: str | None = None
+    starts_before: datetime | None = None
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The lists that each of them is in."""
+        told = (*([ESCALATED] * self.escalated), *([ACKNOWLEDGED] * self.acknowledged))
+        if self._generating:
+            return told
+        return (
+            *((_cause_list(self.cause),) if self.cause else ()),
+            *told,
+            *((_provider_list(self.provider),) if self.provider else ()),
+        )
+
+    @property
+    def _generating(self) -> bool:
+        return self.cause is Cause.GENERATING
+
+    def fits(self, event: TrackedEvent, given: Acknowledgement | None) -> bool:
+        """Whether a pending event, acknowledged by `given`, is one of them."""
+        if self._generating and event.cause not in (None, Cause.GENERATING):
+            return False
+        if self._generating and self.provider and event.provider != self.provider:
+            return False
+        if self.starts_before and not (event.starts_at and event.starts_at < self.starts_before):
+            return False
+        return names_of(event, given).issuperset(self.lists)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One event of a page."""
+
+    sub: str
+    event: TrackedEvent
+    acknowledged: Acknowledgement | None = None
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The event as in the contract (§6)."""
+        event, given = self.event, self.acknowledged
+        return {
+            "sub": self.sub,
+            "calendar_id": event.key.calendar_id,
+            "event_id": event.key.event_id,
+            "start": event.starts_at.isoformat() if event.starts_at else None,
+            "cause": (event.cause or Cause.GENERATING).value,
+            "provider_name": event.provider,
+            "escalated": event.escalated,
+            "acknowledged": {
+                "by": given.by,
+                "note": given.note,
+                "at": from_ms(given.at).isoformat(),
+                "until": from_ms(given.until).isoformat() if given.until is not None else None,
+            }
+            if given
+            else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the events that were wanted, the soonest start first."""
+
+    events: tuple[Listed, ...]
+    #: The cursor of the next page; None if this is the last one.
+    after: str | None
+
+
+#: A place in a list: a start and what stands there; of a list by account, also where in the account.
+_Position = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """A ledger's lists."""
+
+    redis: Redis
+    keys: Keys
+    scripts: Scripts
+
+    def size(self, name: str) -> int:
+        """How many events are in a list."""
+        return self.redis.zcard(self.keys.list(name))
+
+    def page(self, wanted: Wanted, most: int, after: str | None = None) -> Page:
+        """Up to `most` of the wanted events, from the cursor `after` on. Raises BadCursor.
+
+        With several conditions, the smallest list is read and the others are checked. A page may hold fewer
+        events than there are, even none, and then has a cursor all the same (`MOST_CHECKED`).
+        """
+        start = _decoded(after, 2 if wanted.account is not None or wanted.lists else 4) if after else None
+        found: list[Listed] = []
+        last: _Position | None = None
+        for checked, (position, listed) in enumerate(self._walk(wanted, start)):
+            if len(found) == most or checked == MOST_CHECKED:
+                return Page(tuple(found), _encoded(last) if last else None)
+            if wanted.starts_before and position[0] >= wanted.starts_before.timestamp() * 1000:
+                break
+            if listed is not None and wanted.fits(listed.event, listed.acknowledged):
+                found.append(listed)
+            last = position
+        return Page(tuple(found), None)
+
+    def _walk(self, wanted: Wanted, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
+        if wanted.account is not None:
+            return self._of_account(wanted.account, start)
+        if wanted.lists:
+            return self._of_list(min(wanted.lists, key=self.size), start)
+        return self._of_all(start)
+
+    def _of_account(self, sub: str, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
+        """The account's own pending events."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(self.keys.events(sub))
+            pipeline.hgetall(self.keys.acknowledged(sub))
+            values, acknowledged = pipeline.execute()
+        placed = [(_score(s.event), s.event.key.field, s.event) for s in readable_events(values.items())[0]]
+        for score, field, event in sorted(placed, key=lambda each: each[:2]):
+            if start is None or (score, field) > start[:2]:
+                yield (score, field), Listed(sub, event, _given(acknowledged.get(field)))
+
+    def _of_list(self, name: str, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
+        """A list's events; None in place of one that is not pending any more."""
+        key = self.keys.list(name)
+        for some in self._entries(key, self._rank_after(key, start)):
+            places = [_place(member) for member, _ in some]
+            with self.redis.pipeline(transaction=False) as pipeline:
+                for sub, field in places:
+                    pipeline.hget(self.keys.events(sub), field)
+                    pipeline.hget(self.keys.acknowledged(sub), field)
+                answers = pipeline.execute()
+            values, acknowledged = answers[::2], answers[1::2]
+            gone = [place for place, value in zip(places, values, strict=True) if value is None]
+            if gone:
+                self.scripts.run("unlist", *(part for place in gone for part in place))
+            for (sub, field), (member, score), value, packed in zip(
+                places, some, values, acknowledged, strict=True
+            ):
+                readable = readable_events([(field, value)])[0] if value else ()
+                found = Listed(sub, readable[0].event, _given(packed)) if readable else None
+                yield (score, member), found
+
+    def _of_all(self, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
+        """All events, account by account: these by their soonest start to come."""
+        key = self.keys.starts
+        rank = 0
+        if start is not None:
+            # The rest of the account in which the last page ended, then those behind it.
+            rank = self._rank_after(key, start)
+            yield from self._in_account(cast("bytes", start[1]).decode(), start[0], start[2:])
+        for some in self._entries(key, rank):
+            for member, score in some:
+                yield from self._in_account(member.decode(), score, None)
+
+    def _in_account(
+        self, sub: str, score: float, start: _Position | None
+    ) -> Iterator[tuple[_Position, Listed | None]]:
+        for position, listed in self._of_account(sub, start):
+            yield (score, sub.encode(), *position), listed
+
+    def _entries(self, key: str, rank: int) -> Iterator[Sequence[tuple[bytes, float]]]:
+        """A sorted set from this rank on, in steps."""
+        while True:
+            some = self.redis.zrange(key, rank, rank + STEP - 1, withscores=True)
+            if some:
+                yield cast("list[tuple[bytes, float]]", some)
+            if len(cast("list[Any]", some)) < STEP:
+                return
+            rank += STEP
+
+    def _rank_after(self, key: str, start: _Position | None) -> int:
+        """The rank of what comes after a position, which may be gone by now."""
+        if start is None:
+            return 0
+        score, member = start[:2]
+        rank = cast("int | None", self.redis.zrank(key, member))
+        if rank is not None and self.redis.zscore(key, member) == score:
+            return rank + 1
+        low = self.redis.zcount(key, "-inf", f"({score!r}")
+        high = self.redis.zcount(key, "-inf", repr(score))
+        # Those of the same start are in the order of their bytes.
+        while low < high:
+            middle = (low + high) // 2
+            [found] = cast("list[bytes]", self.redis.zrange(key, middle, middle)) or [b""]
+            low, high = (middle + 1, high) if found <= member else (low, middle)
+        return low
+
+
+def _given(packed: bytes | None) -> Acknowledgement | None:
+    return unpack_acknowledgement(packed) if packed else None
+
+
+def _score(event: TrackedEvent) -> float:
+    return event.starts_at.timestamp() * 1000 if event.starts_at else _FAR
+
+
+def _place(member: bytes) -> tuple[str, bytes]:
+    """The account and the field in a list's entry."""
+    length, _, rest = member.partition(b":")
+    return rest[: int(length)].decode(), rest[int(length) :]
+
+
+def _encoded(position: _Position) -> str:
+    return base64.urlsafe_b64encode(msgpack.packb(position)).decode().rstrip("=")
+
+
+def _decoded(cursor: str, length: int) -> _Position:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        position = tuple(msgpack.unpackb(base64.b64decode(padded, "-_", validate=True)))
+        scores, members = position[::2], position[1::2]
+        if len(position) != length or not all(isinstance(each, bytes) for each in members):
+            raise BadCursor
+        if not all(isinstance(score, float) and math.isfinite(score) for score in scores):
+            raise BadCursor
+    except (ValueError, TypeError, msgpack.UnpackException):
+        raise BadCursor from None
+    return position
