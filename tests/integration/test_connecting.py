@@ -13,7 +13,9 @@ from sandbox.server import RunningSandbox
 from tests.integration.connecting import asked, link_in
 from tests.integration.world import Begin, World
 from tests.waiting import wait_until
+from worker.ledger.figures import read_figures
 from worker.ledger.records import to_ms
+from worker.mail.compose import read_back, recipient_of
 from worker.mail.connect_links import ConnectLinks
 from worker.run.connections import authorize_connection
 
@@ -195,3 +197,67 @@ def test_the_address_is_never_in_redis_in_clear(begin: Begin, redis_url: str, pr
         assert len(seen) == 1
         assert b"conferencing_services" not in seen[0]
         assert user.get(link).status_code == 200
+
+
+PAGE = "https://app.example/reconnect?account={sub}"
+
+
+def lose(world: World) -> None:
+    """Cronofy refuses the account, as a look finds out."""
+    world.control.revoke_refresh_token(world.sub)
+    world.control.expire_access_token(world.sub)
+    world.look("e1")
+
+
+def test_the_user_of_a_lost_account_is_mailed_the_applications_page(begin: Begin) -> None:
+    """The operator learns of it as ever; reminders wait for their time, and are not counted as waiting."""
+    world = begin(reconnect_url=PAGE, relink_reminders="P1D,P3D")
+    world.track("e1", hours=48)
+    world.look("e1")
+
+    lose(world)
+
+    [outcome] = world.outcomes()
+    assert (outcome["type"], outcome["cause"]) == ("account_lost", "account_unauthorized")
+    ledger = world.services.ledger
+    assert read_figures(ledger.redis, ledger.keys).mail_queued == 1
+    [mail] = world.mails()
+    assert mail.mail_id == outcome["detail"]["mail_id"]
+    message = read_back(mail.message)
+    assert recipient_of(message) == world.account["email"]
+    assert f"https://app.example/reconnect?account={world.sub}" in message.as_string()
+    world.services.outbox.sent(mail.mail_id)
+    queued: Any = ledger.redis.zrange(ledger.keys.outbox, 0, -1, withscores=True)
+    [(_, due)] = queued
+    # The second reminder would come after the event.
+    assert abs(due - to_ms(ledger.now() + timedelta(days=1))) < 10_000
+
+
+def test_connecting_the_account_cancels_what_was_not_sent(begin: Begin) -> None:
+    """The reminders, and the first email too if it is still there."""
+    world = begin(reconnect_url=PAGE)
+    world.track("e1", hours=200)
+    world.look("e1")
+    lose(world)
+    ledger = world.services.ledger
+    assert ledger.redis.zcard(ledger.keys.outbox) == 4
+
+    world.control.authorize(world.sub)
+    world.connect()
+
+    assert ledger.redis.zcard(ledger.keys.outbox) == 0
+    assert list(ledger.redis.scan_iter(ledger.keys.mail("*"))) == []
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"reconnect_url": PAGE, "dry_run": True}], ids=["no page", "dry run"]
+)
+def test_nobody_is_mailed_about_a_lost_account(begin: Begin, settings: dict[str, Any]) -> None:
+    """The outcome is all there is."""
+    world = begin(**settings)
+    world.track("e1")
+    world.look("e1")
+
+    lose(world)
+
+    assert (world.types(), world.mails()) == (["account_lost"], [])

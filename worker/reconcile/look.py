@@ -63,6 +63,7 @@ from worker.reconcile.relinks import (
     connect_key,
     plan_relinks,
     reconnected,
+    without_cancelled,
 )
 from worker.reconcile.tokens import asked_in_time, found_useless
 from worker.reconcile.verdict import Judged, Verdict, WriteEnd, WriteResult, conclude, is_news, judge
@@ -177,7 +178,8 @@ class Looker:
         writes = {} if self.dry_run else self._reassign(session, work)
         choices = lease.account.choices
         memo = _remember(lease.account.memo, profiles, readings.read)
-        account = replace(session.account, memo=memo, choices=choices)
+        mailed = without_cancelled(lease.account.mailed, now)
+        account = replace(session.account, memo=memo, choices=choices, mailed=mailed)
         names = _names_seen(lease.account.profile_names, profiles)
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         # Nothing begins or ends without a UserInfo.
@@ -216,7 +218,7 @@ class Looker:
             memo=replace(account.memo, episodes=relinks.episodes),
             profile_names=names if names != lease.account.profile_names else None,
             connects=relinks.connects if relinks.connects != account.connects else None,
-            mailed=relinks.mailed if relinks.mailed != account.mailed else None,
+            mailed=relinks.mailed if relinks.mailed != lease.account.mailed else None,
             choices=choices if choices != former else None,
             outcomes=relinks.outcomes,
             mails=mails,

@@ -14,7 +14,14 @@ from uuid import uuid4
 
 from worker.ledger.records import Account, Mailed, to_ms
 from worker.mail.compose import RelinkEmail
-from worker.reconcile.relinks import Affected, RelinkRules, deliverable, lately, may_mail_at
+from worker.reconcile.relinks import (
+    Affected,
+    RelinkRules,
+    deliverable,
+    lately,
+    may_mail_at,
+    without_cancelled,
+)
 
 #: What these emails are counted as, among those about profiles.
 KEY = "account"
@@ -41,7 +48,7 @@ def plan_reconnect(
     if rules.reconnect_url is None or not deliverable(address):
         return ReconnectPlan()
     url = rules.reconnect_url.replace("{sub}", quote(account.sub, safe=""))
-    mailed = lately(account.mailed, now, rules)
+    mailed = lately(without_cancelled(account.mailed, now), now, rules)
     emails: list[tuple[str, RelinkEmail, datetime]] = []
     sent = list(mailed.sent)
     first = may_mail_at(sent, KEY, now, rules)

@@ -229,7 +229,10 @@ def plan_relinks(
     notes: dict[EventKey, RelinkNote] = {}
     services = {str(e.profile_id) for e in events if e.found and str(e.profile_id).startswith(_CONNECT)}
     asks = [_Ask(pid, profile) for pid, profile in profiles.disconnected.items()]
-    for ask in [*asks, *(_ask_for_service(key) for key in sorted(services))]:
+    asks += [_ask_for_service(key) for key in sorted(services)]
+    # Whose first email had to wait comes before the reminders of others.
+    postponed = {key for key, each in (*episodes.items(), *connects.items()) if is_postponed(each)}
+    for ask in sorted(asks, key=lambda ask: ask.key not in postponed):
         pid, kept = ask.key, connects if ask.connect else episodes
         waiting = [event for event in events if event.profile_id == pid]
         found = [event for event in waiting if event.found]
@@ -282,16 +285,22 @@ def is_postponed(episode: Episode) -> bool:
 
 def lately(mailed: Mailed, now: datetime, rules: RelinkRules) -> Mailed:
     """What still counts: emails that others must keep apart from, and episodes that may go on."""
-    # What is still to be sent is cancelled: that was for a time in which we had no access.
-    past = tuple((at, pid) for at, pid in mailed.sent if from_ms(at) <= now)
-    latest = {pid: from_ms(at) for at, pid in past}
+    latest = {pid: from_ms(at) for at, pid in mailed.sent}
     over = {
         pid: episode
         for pid, episode in mailed.over.items()
         if now - latest.get(pid, _last_due(episode, rules)) < rules.again
     }
     longest = max(rules.apart, rules.again)
-    return Mailed(tuple((at, pid) for at, pid in past if now - from_ms(at) < longest), over)
+    return Mailed(tuple((at, pid) for at, pid in mailed.sent if now - from_ms(at) < longest), over)
+
+
+def without_cancelled(mailed: Mailed, now: datetime) -> Mailed:
+    """The emails that were sent by now.
+
+    Those to the user of a lost account are counted ahead, and cancelled when it is connected again.
+    """
+    return replace(mailed, sent=tuple((at, pid) for at, pid in mailed.sent if from_ms(at) <= now))
 
 
 def _last_due(episode: Episode, rules: RelinkRules) -> datetime:
