@@ -12,6 +12,7 @@ import pytest
 from sandbox.server import RunningSandbox
 from tests.integration.connecting import asked, link_in
 from tests.integration.world import Begin, World
+from tests.unit.emails import part
 from tests.waiting import wait_until
 from worker.ledger.figures import read_figures
 from worker.ledger.records import to_ms
@@ -225,7 +226,7 @@ def test_the_user_of_a_lost_account_is_mailed_the_applications_page(begin: Begin
     assert mail.mail_id == outcome["detail"]["mail_id"]
     message = read_back(mail.message)
     assert recipient_of(message) == world.account["email"]
-    assert f"https://app.example/reconnect?account={world.sub}" in message.as_string()
+    assert f"https://app.example/reconnect?account={world.sub}" in part(message, "plain")
     world.services.outbox.sent(mail.mail_id)
     queued: Any = ledger.redis.zrange(ledger.keys.outbox, 0, -1, withscores=True)
     [(_, due)] = queued

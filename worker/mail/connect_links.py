@@ -47,13 +47,15 @@ class ConnectLinks:
         """The link for this account and service, made now."""
         until = to_ms(now + self._lasting + LONGER)
         token = self._vault.seal(msgpack.packb([sub, provider_name, address, until]), _PLACE)
-        return f"{self._origin}{PATH}/{token.decode()}"
+        # Without its padding: mail programs may leave that out of a link.
+        return f"{self._origin}{PATH}/{token.decode().rstrip('=')}"
 
 
 def read_link(vault: Vault, token: str) -> ConnectLink | None:
     """What a link's last part says; None if we did not make it, or no vault key opens it any more."""
+    padded = token + "=" * (-len(token) % 4)
     try:
-        sub, provider_name, address, until = msgpack.unpackb(vault.open(token.encode(), _PLACE))
+        sub, provider_name, address, until = msgpack.unpackb(vault.open(padded.encode(), _PLACE))
     except (VaultError, ValueError, TypeError):
         return None
     return ConnectLink(sub, provider_name, address, from_ms(until))

@@ -48,8 +48,13 @@ ADDRESS, PATIENCE = timedelta(seconds=12), timedelta(seconds=3)
 APART_SECONDS = 5
 #: What Cronofy adds to the address that it sends a user back to (reference §7).
 LINKED, ERROR = "last_linked_profile_id", "error"
-#: Browsers hold a form's redirects to what the form may lead to, and this one leads to Cronofy and on.
-POLICY = HEADERS["Content-Security-Policy"].replace("form-action 'self'; ", "")
+#: Browsers hold a form's redirects to what the form may lead to, and this one leads to Cronofy and on. There is
+#: no picture but the empty icon.
+POLICY = (
+    HEADERS["Content-Security-Policy"]
+    .replace("form-action 'self'; ", "")
+    .replace("img-src 'self'", "img-src data:")
+)
 
 #: What a page says, by why there is nothing to do: status, title, text.
 _SAID: Final = {
