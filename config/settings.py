@@ -51,6 +51,17 @@ class ReplacementPolicy(StrEnum):
     NEVER = "never"
 
 
+class FallbackRung(StrEnum):
+    """What the last resort may set on an event that is still pending shortly before its start."""
+
+    #: Another connected conferencing profile of the account.
+    ANY_CONNECTED = "any_connected"
+    #: The calendar's own conferencing.
+    INTEGRATED = "integrated"
+    #: The company's own room, from `fallback_url`.
+    EXPLICIT = "explicit"
+
+
 class BatchCost(StrEnum):
     """How a batch call counts against Cronofy's limits, which its documentation does not say."""
 
@@ -134,6 +145,24 @@ def _api_url(value: Any) -> Any:
     return value
 
 
+def _room_url(value: Any) -> Any:
+    """A template for the addresses of rooms: ``{key}``, once, where an address keeps upper and lower case."""
+    text = str(_checked_url(value, "https"))
+    before, found, after = text.partition("{key}")
+    netloc, reason = urlsplit(text).netloc, None
+    if not text.isascii() or not text.isprintable() or " " in text:
+        reason = "must be ASCII without blanks"
+    elif not found or "{key}" in after:
+        reason = "must have {key} once: it stands for the event"
+    elif set(before + after) & set("{}"):
+        reason = "must have no braces but those of {key}"
+    elif "{" in netloc or "@" in netloc:
+        reason = "must have {key} after the host, and no user or password"
+    if reason:
+        raise PydanticCustomError("url", "{reason}", {"reason": reason})
+    return value
+
+
 def _redis_url(value: Any) -> Any:
     try:
         parse(str(value))
@@ -165,6 +194,7 @@ def _host_names(value: Any) -> Any:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Durations = Annotated[tuple[timedelta, ...], NoDecode, BeforeValidator(_durations)]
 HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
+Rungs = Annotated[tuple[FallbackRung, ...], NoDecode, BeforeValidator(_words)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
 Token = Annotated[SecretStr, BeforeValidator(_token)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
@@ -206,6 +236,9 @@ class Settings(BaseSettings):
     escalate_before: Duration = timedelta(hours=1)
     max_attempts: int = Field(5, ge=1)
     replacement: ReplacementPolicy = ReplacementPolicy.SAME_PROVIDER
+    fallback: Rungs = ()
+    fallback_before: Duration = timedelta(minutes=15)
+    fallback_url: Annotated[str, BeforeValidator(_room_url)] | None = None
     dry_run: bool = False
 
     # Mail.
@@ -285,13 +318,17 @@ class Settings(BaseSettings):
                 f"{_name('task_time_limit')} must be below {_name('visibility_timeout')}, "
                 "or a task that is still running is delivered a second time"
             )
-        for field in ("sweep_every", "recheck_min", "http_timeout", "history_keep"):
+        for field in ("sweep_every", "recheck_min", "http_timeout", "history_keep", "fallback_before"):
             if not getattr(self, field):
                 raise _contradiction(f"{_name(field)} must be above 0")
         if self.outcome_task and not self.outcome_queue:
             raise _contradiction(
                 f"{_name('outcome_queue')} must name a queue when {_name('outcome_task')} is set"
             )
+        if len(set(self.fallback)) < len(self.fallback):
+            raise _contradiction(f"{_name('fallback')} must name nothing twice")
+        if FallbackRung.EXPLICIT in self.fallback and self.fallback_url is None:
+            raise _contradiction(f"{_name('fallback_url')} must be set when {_name('fallback')} has explicit")
         if self.webhook_url and set(self.webhook_url) & set("?#"):
             raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
         if self.connect_return_url and not self.webhook_url:

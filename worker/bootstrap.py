@@ -24,7 +24,7 @@ from worker.cronofy.callbacks import Callbacks, origin_of
 from worker.cronofy.client import Cronofy
 from worker.cronofy.http import HttpClient
 from worker.cronofy.way_out import http_client
-from worker.diagnosis.model import Policy
+from worker.diagnosis.model import Policy, Rung
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect, connect_once
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
@@ -37,6 +37,7 @@ from worker.reconcile.emails import Emails
 from worker.reconcile.failure import Failures
 from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
+from worker.reconcile.rooms import Rooms
 from worker.text.wording import mailbox
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
@@ -156,6 +157,7 @@ def bootstrap(settings: Settings) -> Services:
         failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
         channels=_channels(settings, cronofy),
+        rooms=Rooms(settings.fallback_url, ledger.rooms_key) if settings.fallback_url else None,
     )
     return Services(settings, ledger, Outbox(ledger), ledger.dead_letters, looker, make_mailer(settings))
 
@@ -169,6 +171,9 @@ def policy_of(settings: Settings) -> Policy:
         escalate_after=settings.escalate_after,
         escalate_before=settings.escalate_before,
         replacement=settings.replacement.value,
+        fallback=tuple(Rung(rung.value) for rung in settings.fallback),
+        fallback_before=settings.fallback_before,
+        fallback_url=settings.fallback_url,
         connect=settings.webhook_url is not None,
     )
 

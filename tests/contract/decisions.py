@@ -9,7 +9,7 @@ the diagnosis' own answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.report import put
@@ -41,8 +41,10 @@ from worker.diagnosis.model import (
     Chosen,
     Missing,
     Observation,
+    Policy,
     Profiles,
     Request,
+    Rung,
     Seen,
     TokenOwed,
     Unauthorized,
@@ -74,6 +76,7 @@ class Situation:
     sighting: Sighting
     profiles: Profiles | None = None
     unwritable: str | None = None
+    policy: Policy = POLICY
 
 
 #: In the order of the diagnosis: a row applies if none above it does.
@@ -180,6 +183,14 @@ SITUATIONS = (
         seen(),
         ONE_LAPSED,
     ),
+    Situation(
+        "any of the pending ones above, here a disconnected profile; the last resort is on, a rung fits, and "
+        "the start is near",
+        request(),
+        seen(at(NOW + 10 * MINUTE)),
+        EXPIRED,
+        policy=replace(POLICY, fallback=(Rung.EXPLICIT,)),
+    ),
 )
 
 
@@ -188,7 +199,7 @@ def decisions() -> str:
     rows = []
     for situation in SITUATIONS:
         observation = Observation(situation.sighting, situation.profiles, situation.unwritable)
-        found = diagnose(situation.asked, observation, NOW, POLICY)
+        found = diagnose(situation.asked, observation, NOW, situation.policy)
         cause = f"`{found.cause}`" if found.cause else f"none: `{found.state}`"
         rows.append((situation.words, cause, found.certainty, f"`{found.remedy}`"))
     return markdown(("what is known", "cause", "certainty", "remedy"), rows)

@@ -38,6 +38,8 @@ OPTIONS = SandboxOptions(
     retry_seconds=20,
 )
 HALF_AN_HOUR = timedelta(minutes=30)
+#: Where the company's own rooms are.
+ROOMS = "https://meet.example.com/{key}"
 #: Statuses the program may cause; any other is the program's fault. 400: revoked.
 EXPECTED = frozenset({200, 202, 207, 400, 401})
 
@@ -99,6 +101,10 @@ class Cronofy:
         self.written: list[Written] = []
         #: Forbidden actions that happened.
         self.wrongs: list[str] = []
+        #: How long before its start an event may get the last resort; None if that is off.
+        self.last_resort: timedelta | None = None
+        #: The room that each event was given.
+        self.rooms: dict[str, str] = {}
         self._present = self._clock()
         sandbox = Sandbox(OPTIONS)
         sandbox.world = self.world = _Watched(lambda: OPTIONS, lambda *_: None, lambda: self._present)
@@ -193,17 +199,26 @@ class Cronofy:
             self.wrongs.append(f"{name} was written, which is no event")
             return
         start = event.start.instant()
-        if event.deleted or join_url(event) or start <= self._present:
-            state = "deleted" if event.deleted else "assigned" if join_url(event) else "past"
+        if event.deleted or event.cancelled or join_url(event) or start <= self._present:
+            gone = "deleted" if event.deleted else "cancelled" if event.cancelled else ""
+            state = gone or ("assigned" if join_url(event) else "past")
             self.wrongs.append(f"{name} was written, which is {state}")
         if Moment.parse(body["start"], "Etc/UTC").instant() != start:
             self.wrongs.append(f"{name} was moved from {start} to {body['start']}")
         if "attendees" in body:
             self.wrongs.append(f"{name} was written with attendees")
-        if self.profile(account.sub, event.profile_id or "") and not self._repeated(name, profile_id):
+        near = self.last_resort is not None and start - self._present <= self.last_resort
+        there = self.profile(account.sub, event.profile_id or "")
+        if there and not near and not self._repeated(name, profile_id):
             self.wrongs.append(f"{name} was written, whose profile is there")
+        if profile_id == "explicit":
+            if not near:
+                self.wrongs.append(f"{name} was given a room long before it starts")
+            room = body["conferencing"].get("join_url")
+            if room and self.rooms.setdefault(name, room) != room:
+                self.wrongs.append(f"{name} was given another room: {room}")
         # A person may also have chosen that no profile is named.
-        if not self.works(account.sub, profile_id) and profile_id not in WITHOUT_PROFILE:
+        elif not self.works(account.sub, profile_id) and profile_id not in WITHOUT_PROFILE:
             self.wrongs.append(f"{name} was given {profile_id}, which does not work")
         former = name_of(account.sub, event.profile_id or "")
         if name_of(account.sub, profile_id) not in (account.email, former):

@@ -34,7 +34,7 @@ class Watched:
     final: str | None = None
     #: The outcomes since it last began to wait.
     reported: set[tuple[Any, ...]] = field(default_factory=set)
-    #: The profiles reported as set on it.
+    #: The profiles, and rungs of the last resort, reported as set on it.
     reassigned: list[str] = field(default_factory=list)
 
 
@@ -55,6 +55,8 @@ class Invariants:
     standing: dict[str, str] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)
+    #: The emails that tell users of the last resort.
+    letters: set[str] = field(default_factory=set)
     wrongs: list[str] = field(default_factory=list)
     _read: bytes = b"-"
     _trackings: int = 0
@@ -178,10 +180,22 @@ class Invariants:
             watched.reassigned.append(to_profile_id)
             watched.reported.clear()
             return "reassigned twice" if again else None
+        if kind == "fallback":
+            return self._complaint_about_last_resort(watched, outcome["detail"])
         mark = (kind, outcome["cause"], _gist(outcome["detail"].get("reason", "")))
         again = mark in watched.reported
         watched.reported.add(mark)
         return "reported twice" if again else None
+
+    def _complaint_about_last_resort(self, watched: Watched, detail: dict[str, Any]) -> str | None:
+        names = {detail["to_profile_id"], detail["rung"]}
+        again = names & set(watched.reassigned)
+        watched.reassigned += names
+        watched.reported.clear()
+        if again or detail["mail_id"] in self.letters:
+            return "the last resort twice"
+        self.letters.add(detail["mail_id"])
+        return None if ("join_url" in detail) is (detail["rung"] == "explicit") else "the link is not told"
 
     def _complaint_about_profile(self, outcome: dict[str, Any]) -> str | None:
         kind, sub = outcome["type"], outcome["sub"]
@@ -203,7 +217,7 @@ class Invariants:
         if outcome["type"] == "assigned":
             return outcome["detail"]["join_url"] == join_url(event) and not event.deleted
         if outcome["cause"] == "event_gone":
-            return event.deleted
+            return event.deleted or event.cancelled
         past = event.start.instant() <= self.simulation.clock.now()
         return outcome["cause"] == "event_in_past" and past and not join_url(event) and not event.deleted
 
@@ -327,6 +341,6 @@ def _gist(reason: str) -> str:
     """A reason for a person, without its figures."""
     if "looks in a row failed" in reason:
         return "unread"
-    if reason.startswith("Setting the profile"):
+    if reason.startswith("Setting the "):
         return reason.partition(" failed")[0]
     return "asked before" if reason.startswith("The user was asked") else "cause"

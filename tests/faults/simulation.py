@@ -25,10 +25,12 @@ from redis import Redis
 from structlog.testing import LogCapture
 
 from config.settings import load_settings
-from tests.faults.cronofy import OPTIONS, ORIGIN, SECRET, Cronofy, Death, calendar_of
+from tests.faults.cronofy import OPTIONS, ORIGIN, ROOMS, SECRET, Cronofy, Death, calendar_of
 from worker.bootstrap import Services, bootstrap
+from worker.diagnosis.model import Rung
 from worker.ledger.records import EventKey, from_ms, to_ms
 from worker.mail.smtp import MailError
+from worker.reconcile.rooms import Rooms
 from worker.run import delivery as outgoing
 from worker.run import looks
 from worker.run.sweep import sweep
@@ -195,6 +197,19 @@ class Simulation:
     def key(self, sub: str, event_id: str) -> EventKey:
         return EventKey(calendar_of(sub), event_id)
 
+    def set_last_resort(self, *rungs: Rung) -> None:
+        """From now on these are the rungs of the last resort; none: it is off."""
+        looker = self.services.looker
+        policy = replace(looker.policy, fallback=rungs, fallback_url=ROOMS)
+        looker = replace(
+            looker,
+            policy=policy,
+            failures=replace(looker.failures, policy=policy),
+            rooms=Rooms(ROOMS, self.services.ledger.rooms_key),
+        )
+        self.services = replace(self.services, looker=looker)
+        self.cronofy.last_resort = policy.fallback_before if rungs else None
+
     def begin(self) -> None:
         ledger = self.services.ledger
         keys = list(ledger.redis.scan_iter(match=f"{ledger.prefix}:*", count=1000))
@@ -202,6 +217,7 @@ class Simulation:
             ledger.redis.delete(*keys)
         self.clock.reset()
         self.cronofy.begin()
+        self.set_last_resort()
         self.mail_server.__init__()  # type: ignore[misc]
         self.bag.clear()
         self.errors.clear()

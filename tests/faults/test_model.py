@@ -20,6 +20,7 @@ from tests.faults.callers import Callers
 from tests.faults.cronofy import Cronofy, Disturbance, answers, meanwhile, nonsense, silence
 from tests.faults.record import Record
 from tests.faults.simulation import Message, Simulation
+from worker.diagnosis.model import Rung
 from worker.mail.smtp import MailError
 
 SUBS = st.sampled_from(["ann", "bob"])
@@ -62,15 +63,18 @@ class Life(RuleBasedStateMachine):
         written=st.lists(st.tuples(SUBS, EVENTS, AWAY, PROFILES), min_size=2, max_size=6),
         lapsed=st.lists(st.tuples(SUBS, PROFILES), max_size=2),
         gone=st.lists(st.tuples(SUBS, PROFILES), max_size=2),
+        rungs=st.lists(st.sampled_from(Rung), unique=True),
     )
     def begin(
         self,
         written: list[tuple[str, str, timedelta, str]],
         lapsed: list[tuple[str, str]],
         gone: list[tuple[str, str]],
+        rungs: list[Rung],
     ) -> None:
         """Two people are connected, some of their events tracked, and some of their profiles disconnected."""
         self.simulation.begin()
+        self.simulation.set_last_resort(*rungs)
         self.callers = Callers(self.simulation)
         for sub in ("ann", "bob"):
             self.callers.join(sub)
@@ -95,6 +99,13 @@ class Life(RuleBasedStateMachine):
     @rule(sub=SUBS, event=EVENTS, away=AWAY)
     def move(self, sub: str, event: str, away: timedelta) -> None:
         self.callers.move(sub, event, away)
+
+    @rule(sub=SUBS, event=EVENTS, profile=PROFILES, minutes=st.integers(1, 20))
+    def nearly_late(self, sub: str, event: str, profile: str, minutes: int) -> None:
+        """An event gets no conference, and starts in a minute."""
+        self.callers.write_and_track(sub, event, timedelta(minutes=minutes + 1), profile)
+        self.callers.stick(sub, event)
+        self.simulation.work(timedelta(minutes=minutes))
 
     @rule(sub=SUBS, event=EVENTS, interaction=INTERACTIONS)
     def notify(self, sub: str, event: str, interaction: tuple[str, str | None]) -> None:
@@ -145,6 +156,9 @@ class Life(RuleBasedStateMachine):
         self.simulation.cronofy.disturbances.extend([*quiet, meanwhile(self._others_go_on)])
 
     def _others_go_on(self) -> None:
+        # The answer to what it just wrote comes too late to be kept.
+        for written in self.simulation.cronofy.written[-1:]:
+            written.answered = False
         self.simulation.clock.advance(self.simulation.services.settings.lease + timedelta(seconds=1))
         self.simulation.round()
 

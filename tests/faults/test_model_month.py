@@ -14,6 +14,7 @@ from tests.faults.callers import Callers
 from tests.faults.cronofy import Answer, Cronofy, Disturbance, answers, nonsense, silence
 from tests.faults.record import Record
 from tests.faults.simulation import Simulation
+from worker.diagnosis.model import Rung
 from worker.diagnosis.replacement import WITHOUT_PROFILE
 from worker.ledger.outcomes import OutcomeType
 from worker.mail.smtp import MailError
@@ -28,6 +29,7 @@ def test_a_month_of_life(
     """The invariants hold every hour, and once all faults are gone every event ends assigned or closed."""
     dice, accounts = random.Random(seed), 40 if long else 6
     callers = Callers(simulation)
+    simulation.set_last_resort(*Rung)
     for number in range(accounts):
         callers.join(f"acc{number}")
         callers.connect(f"acc{number}")

@@ -8,7 +8,14 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from html.parser import HTMLParser
 
-from worker.mail.compose import Envelope, Escalation, EscalationEmail, Meeting, RelinkEmail
+from worker.mail.compose import (
+    Envelope,
+    Escalation,
+    EscalationEmail,
+    FallbackEmail,
+    Meeting,
+    RelinkEmail,
+)
 
 ENVELOPE = Envelope(
     sender="Conferencing <no-reply@example.org>",
@@ -27,6 +34,14 @@ RELINK = RelinkEmail(
     relink_url="https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
     meetings=(WEEKLY,),
     reminder=0,
+)
+FALLBACK = FallbackEmail(
+    to="dana@example.org",
+    name="Dana",
+    meeting=WEEKLY,
+    why="the conferencing service is not working at the moment",
+    provider_name=None,
+    join_url="https://meet.example.com/a2b3",
 )
 ENTRY = Escalation(
     meeting=WEEKLY,

@@ -15,15 +15,16 @@ from tests.unit.builders import (
     HOUR,
     MINUTE,
     NOW,
+    concluded,
     event_body,
     failing,
     profile,
     tracked,
     userinfo,
 )
-from tests.unit.cases import asked, case, looked_at
+from tests.unit.cases import RULES, asked, case, looked_at
 from tests.unit.test_reply import ROWS
-from worker.diagnosis.model import Cause, TokenOwed
+from worker.diagnosis.model import Cause, LastResort, Rung, TokenOwed
 from worker.explain.case import Case, Delivery
 from worker.explain.chronicle import following, history, operator_can, support_can
 from worker.explain.explanation import show
@@ -31,6 +32,11 @@ from worker.explain.reply import reply
 from worker.ledger.records import EventKey, Write, to_ms
 
 OLD = tracked(age=3 * HOUR)
+#: What its last look found, with the last resort still ahead.
+PLANNED = replace(
+    concluded(OLD, profiles=CONNECTED).diagnosis,
+    last_resort=LastResort(Rung.EXPLICIT, "explicit", NOW + HOUR / 2),
+).as_json
 
 
 def printed(asked_about: Case, width: int = 80, *, terminal: bool = False) -> str:
@@ -149,6 +155,21 @@ def test_repeated_looks_are_one_line() -> None:
             case(replace(OLD, failures=2)),
             "The last 2 looks failed; nothing is concluded from that.",
             id="looks that failed",
+        ),
+        pytest.param(
+            case(replace(OLD, last=PLANNED), rules=replace(RULES, fallback=True)),
+            "Last resort: explicit (explicit), at 2026-12-01 12:30:00 UTC, if it still has no link.",
+            id="the last resort",
+        ),
+        pytest.param(
+            case(looked_at(OLD, profiles=CONNECTED), rules=replace(RULES, fallback=True)),
+            "The last resort is on, but nothing of it is left that fits this event.",
+            id="no last resort",
+        ),
+        pytest.param(
+            case(replace(OLD, last=PLANNED), now=NOW + HOUR, rules=replace(RULES, fallback=True)),
+            "Last resort: explicit (explicit), now.",
+            id="the last resort now",
         ),
         pytest.param(
             case(OLD, paused_since=NOW - HOUR),

@@ -17,6 +17,7 @@ from tests.unit.emails import (
     ENTRY,
     ENVELOPE,
     ESCALATION,
+    FALLBACK,
     OFFSITE,
     RELINK,
     SOMEDAY,
@@ -26,7 +27,14 @@ from tests.unit.emails import (
     prose,
     sent,
 )
-from worker.mail.compose import Escalation, Meeting, compose_escalation, compose_relink, message_id
+from worker.mail.compose import (
+    Escalation,
+    Meeting,
+    compose_escalation,
+    compose_fallback,
+    compose_relink,
+    message_id,
+)
 
 
 def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_needed() -> None:
@@ -311,6 +319,47 @@ def test_emails_that_cannot_be_right_are_refused() -> None:
         compose_relink(replace(RELINK, meetings=()), ENVELOPE)
     with pytest.raises(ValueError, match="at least one event"):
         compose_escalation(replace(ESCALATION, entries=()), ENVELOPE)
+
+
+def test_another_link_is_told_with_its_reason() -> None:
+    """The full text, once the meeting has the company's room."""
+    message = compose_fallback(FALLBACK, ENVELOPE)
+
+    assert message["Subject"] == "Your meeting has another link: Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
+    assert part(message, "plain").splitlines() == [
+        "Hello Dana,",
+        "",
+        "This meeting starts soon and had no link, because",
+        "the conferencing service is not working at the moment:",
+        "",
+        "Weekly",
+        "Tue 1 Dec 2026, 10:00 (Europe/Paris)",
+        "",
+        "So that it can take place, we gave it another link:",
+        "",
+        "https://meet.example.com/a2b3",
+        "",
+        "The link is in the calendar entry. If you told anybody how to join in another",
+        "way, please send them this link.",
+    ]
+    assert PlainText(part(message, "html")).targets == ["https://meet.example.com/a2b3"]
+
+
+@pytest.mark.parametrize(
+    ("provider_name", "shown"),
+    [
+        pytest.param("ms_teams", "with Microsoft Teams instead", id="another service"),
+        pytest.param(None, "with the calendar's own conferencing instead", id="the calendar's own"),
+    ],
+)
+def test_a_link_that_is_still_made_is_told_by_its_service(provider_name: str | None, shown: str) -> None:
+    """The email says where it will appear."""
+    message = compose_fallback(replace(FALLBACK, provider_name=provider_name, join_url=None), ENVELOPE)
+
+    assert message["Subject"].startswith("Your meeting gets another link: Weekly")
+    for text in (prose(message), PlainText(part(message, "html")).text):
+        assert shown in text
+        assert "The link appears in the calendar entry as soon as it is created" in text
 
 
 def test_escalation_holds_all_that_support_asks_for() -> None:

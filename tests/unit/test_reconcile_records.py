@@ -187,7 +187,7 @@ def test_what_was_seen_counts() -> None:
         pytest.param(
             {"start": {"time": "2026-12-02", "tzid": "Asia/Tokyo"}}, "Asia/Tokyo", id="of the start"
         ),
-        pytest.param({"tzid": "Europe/Paris", "start": {"tzid": "Asia/Tokyo"}}, "Europe/Paris", id="of both"),
+        pytest.param({"tzid": "Europe/Paris", "start": {"tzid": "Asia/Tokyo"}}, "Asia/Tokyo", id="of both"),
         pytest.param({"start": "2026-12-02"}, None, id="none"),
         pytest.param({"tzid": 5}, None, id="no text"),
     ],

@@ -33,12 +33,12 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from worker.diagnosis.model import Cause, Missing, Profiles, Unauthorized
+from worker.diagnosis.model import Cause, Missing, Profiles, Rung, Unauthorized
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, TrackedEvent, Write, from_ms, to_ms
 from worker.reconcile.failure import unread
 from worker.reconcile.relinks import RelinkNote
-from worker.reconcile.verdict import Verdict, WriteEnd, WriteResult, conclude
+from worker.reconcile.verdict import Addressee, Verdict, WriteEnd, WriteResult, conclude
 
 LONG_AGO = to_ms(NOW - 2 * DAY)
 FAILING = ("conferencing_failing", None, to_ms(NOW - 5 * MINUTE))
@@ -226,6 +226,9 @@ def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", fail
 
 
 INTENT = Write(to_ms(NOW))
+LATER = Write(to_ms(NOW) + 1, accepted=True)
+ROOM = "https://meet.example.com/abc"
+ROOMY = replace(POLICY, fallback=tuple(Rung), fallback_url="https://meet.example.com/{key}")
 #: What a read shows of an event that may not be written.
 SERIES = seen(series=True)
 
@@ -320,6 +323,65 @@ def test_a_write_whose_answer_was_never_seen(write: Write, sighting: Any, expect
     if expected[0] == "reassigned":
         assert verdict.outcomes[0].detail == {"from_profile_id": "pro_a", "to_profile_id": "pro_b"}
         assert verdict.outcomes[0].cause is Cause.PROFILE_REMOVED
+
+
+@pytest.mark.parametrize(
+    ("writes", "sighting", "expected"),
+    labelled(
+        ("one accepted since", {"pro_b": INTENT, "pro_c": LATER}, seen(join_url=URL), None),
+        (
+            "another profile",
+            {"pro_b": INTENT, "rung:any_connected": INTENT},
+            seen(join_url=URL),
+            "any_connected",
+        ),
+        (
+            "the calendar's own",
+            {"integrated": INTENT, "rung:integrated": INTENT},
+            seen(join_url=URL),
+            "integrated",
+        ),
+        (
+            "the room",
+            {"pro_b": Write(1), "explicit": INTENT, "rung:explicit": INTENT},
+            seen(join_url=ROOM),
+            "explicit",
+        ),
+        ("the room did not arrive", {"explicit": INTENT, "rung:explicit": INTENT}, seen(join_url=URL), None),
+    ),
+)
+def test_only_the_last_write_can_be_in_effect(
+    writes: dict[str, Write], sighting: Any, expected: str | None
+) -> None:
+    """Of the last resort, the outcome names the rung, and the account's user is told."""
+    found = judged(tracked(writes=writes), sighting)
+    verdict = conclude(SUB, found, NOW, ROOMY, user=Addressee("dana@example.org", "Dana"))
+
+    types = [outcome.type.value for outcome in verdict.outcomes]
+    assert types == (["assigned"] if expected is None else ["fallback", "assigned"])
+    assert bool(verdict.letter) is (expected is not None)
+    if expected is not None and verdict.letter:
+        detail = dict(verdict.outcomes[0].detail)
+        assert detail.pop("mail_id") == verdict.letter[0]
+        to = "pro_b" if expected == "any_connected" else expected
+        link = {"join_url": ROOM} if expected == "explicit" else {}
+        assert detail == {"from_profile_id": "pro_a", "to_profile_id": to, "rung": expected, **link}
+        assert (verdict.letter[1].to, verdict.letter[1].join_url) == (
+            "dana@example.org",
+            link.get("join_url"),
+        )
+
+
+def test_without_an_address_the_outcome_alone_tells_of_the_last_resort() -> None:
+    """There is no email, so none is named."""
+    verdict = conclude(
+        SUB,
+        judged(tracked(writes={"integrated": INTENT, "rung:integrated": INTENT}), seen(join_url=URL)),
+        NOW,
+        ROOMY,
+    )
+
+    assert (verdict.letter, "mail_id" in verdict.outcomes[0].detail) == (None, False)
 
 
 def test_put_off_write() -> None:

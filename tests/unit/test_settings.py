@@ -12,6 +12,7 @@ import pytest
 from config.celery import Queues, check_outcome_queue
 from config.settings import (
     BatchCost,
+    FallbackRung,
     ReplacementPolicy,
     SettingsError,
     load_settings,
@@ -22,8 +23,9 @@ from config.settings import (
 
 DURATIONS = """
     HTTP_TIMEOUT LOOK_TIMEOUT SWEEP_EVERY GRACE RECHECK_MIN RECHECK_MAX ESCALATE_AFTER ESCALATE_BEFORE
-    RELINK_AGAIN HISTORY_KEEP TASK_TIME_LIMIT VISIBILITY_TIMEOUT
+    FALLBACK_BEFORE RELINK_AGAIN HISTORY_KEEP TASK_TIME_LIMIT VISIBILITY_TIMEOUT
 """
+OWN, ANY = FallbackRung.INTEGRATED, FallbackRung.ANY_CONNECTED
 #: The same in each process that runs these tests: their ids contain a part of it.
 KEY = urlsafe_b64encode(bytes(range(32))).decode()
 
@@ -48,6 +50,9 @@ GOOD = [
     ("RELINK_REMINDERS", "P1D, P2D", "relink_reminders", (timedelta(days=1), timedelta(days=2))),
     ("RELINK_REMINDERS", " 60 ,", "relink_reminders", (timedelta(minutes=1),)),
     ("RELINK_HOSTS", "a.example, b.example", "relink_hosts", ("a.example", "b.example")),
+    ("FALLBACK", "integrated, any_connected", "fallback", (OWN, ANY)),
+    ("FALLBACK", "", "fallback", ()),
+    ("FALLBACK_URL", "https://a.example/r/{key}?x=1", "fallback_url", "https://a.example/r/{key}?x=1"),
     ("RELINK_HOSTS", ".a.example", "relink_hosts", (".a.example",)),
     ("LOG_LEVEL", "WARNING", "log_level", "warning"),
     ("DRY_RUN", "true", "dry_run", True),
@@ -89,6 +94,16 @@ BAD = [
         ("RELINK_HOSTS", value)
         for value in ("https://a.example", "*.a.example", "a.example:443", "a.example/b")
     ),
+    *(("FALLBACK", value) for value in ("zoom", "explicit,often", "integrated,integrated")),
+    *(
+        ("FALLBACK_URL", value)
+        for value in (
+            *("room/{key}", "http://a.example/{key}", "https://a.example/", "https:///{key}"),
+            *("https://a.example/{key}/{key}", "https://a.example/{sub}/{key}", "https://a.example/{key"),
+            *("https://{key}.a.example/", "https://u:p@a.example/{key}", "https://a.example/a b/{key}"),
+            *("https://a.example/ü/{key}", "https://a.example/\n{key}", "https://a.example:x/{key}"),
+        )
+    ),
     *(("CRONOFY_API_URL", value) for value in ("api.example", "ftp://api.example", "https://")),
     *(("WEBHOOK_URL", value) for value in ("hook", "ftp://hook.example")),
     *(("SMTP_URL", value) for value in ("mail.example", "http://mail.example", "smtp://", "smtp://h:x")),
@@ -96,7 +111,10 @@ BAD = [
     *(("RELINK_REMINDERS", value) for value in ("P1D,soon", "P3D,P1D", "P1D,P1D")),
     *(
         (name, "0")
-        for name in ("OUTCOMES_KEEP", "SWEEP_EVERY", "RECHECK_MIN", "HTTP_TIMEOUT", "HISTORY_KEEP")
+        for name in (
+            *("OUTCOMES_KEEP", "SWEEP_EVERY", "RECHECK_MIN", "HTTP_TIMEOUT", "HISTORY_KEEP"),
+            "FALLBACK_BEFORE",
+        )
     ),
     *(("KEY_PREFIX", value) for value in ("with blank", "x" * 65)),
     *(("REPLACEMENT", "sometimes"), ("BATCH_COST", "nothing"), ("LOG_FORMAT", "xml"), ("LOG_LEVEL", "loud")),
@@ -123,6 +141,7 @@ def test_a_bad_value_is_refused_in_one_sentence_that_names_its_variable(
         ({"HTTP_TIMEOUT": "31"}, ["HTTP_TIMEOUT", "LOOK_TIMEOUT"]),
         ({"LOOK_TIMEOUT": "46"}, ["LOOK_TIMEOUT", "TASK_TIME_LIMIT"]),
         ({"TASK_TIME_LIMIT": "55"}, ["TASK_TIME_LIMIT", "VISIBILITY_TIMEOUT"]),
+        ({"FALLBACK": "explicit"}, ["FALLBACK_URL", "FALLBACK"]),
         ({"OUTCOME_TASK": "their.task"}, ["OUTCOME_QUEUE", "OUTCOME_TASK"]),
     ],
     ids=" and ".join,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from worker.diagnosis.fallback import with_last_resort
 from worker.diagnosis.model import (
     Calendar,
     Cause,
@@ -67,7 +68,8 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
             f"The start of the event, {_shown(start.local)}, has passed.",
             "Cronofy only creates conferencing for future events.",
         )
-    return _diagnose_pending(request, sighting, observation, now, policy)
+    found = _diagnose_pending(request, sighting, observation, now, policy)
+    return with_last_resort(found, request, sighting, observation, now, policy)
 
 
 def _missing(request: Request, profiles: Profiles | None, now: datetime, policy: Policy) -> Diagnosis:

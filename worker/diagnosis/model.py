@@ -61,8 +61,26 @@ class Remedy(StrEnum):
     CONNECT_EMAIL = "connect_email"
     #: Tell a person: no program can fix it.
     ESCALATE = "escalate"
+    #: Set the next rung of the last resort by Update Event: the start is near.
+    FALLBACK = "fallback"
     #: Stop looking.
     CLOSE = "close"
+
+
+class Rung(StrEnum):
+    """What the last resort sets on an event that is still pending shortly before its start."""
+
+    #: Another connected conferencing profile of the account.
+    ANY_CONNECTED = "any_connected"
+    #: The calendar's own conferencing.
+    INTEGRATED = "integrated"
+    #: The company's own room.
+    EXPLICIT = "explicit"
+
+    @property
+    def mark(self) -> str:
+        """What stands among an event's writes, beside what it set, once this rung was set."""
+        return f"rung:{self.value}"
 
 
 class Interaction(StrEnum):
@@ -102,9 +120,10 @@ class Request:
     `profile_id` is what was last requested, by the caller or our reassignment: a profile's id, ``default``,
     ``integrated``, ``explicit``, or None if the record does not say. `asked_at` is when waiting began: the
     later of `track` and `created`, or a later change of the profile or its connection. `wrote` has the
-    profiles we already set on this event; `chosen` is what a person wants instead of `profile_id`.
-    `profile_name` is what UserInfo last named the requested profile, or None if no look ever saw it;
-    `account_email` is what the application gave with the account.
+    profiles we already set on this event, and the marks of rungs; `chosen` is what a person wants instead of
+    `profile_id`. `profile_name` is what UserInfo last named the requested profile, or None if no look ever
+    saw it; `account_email` is what the application gave with the account. `first_asked` is what the caller
+    itself requested.
     """
 
     profile_id: str | None
@@ -117,6 +136,7 @@ class Request:
     chosen: Chosen | None = None
     profile_name: str | None = None
     account_email: str | None = None
+    first_asked: str | None = None
     #: The caller wrote it as one that recurs.
     series: bool = False
     #: The last look found that its calendar was not connected, or only just.
@@ -252,6 +272,21 @@ class Policy:
     replacement: str = "same_provider"
     #: Users can be asked to connect a profile: our link to do so has a public address.
     connect: bool = False
+    #: The last resort: what is tried, in order, for an event still pending `fallback_before` its start.
+    fallback: tuple[Rung, ...] = ()
+    fallback_before: timedelta = timedelta(minutes=15)
+    #: The address of the company's own rooms, with ``{key}`` in place of what names the event.
+    fallback_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastResort:
+    """The next rung of the last resort that fits an event, and when it is set if nothing else helps."""
+
+    rung: Rung
+    #: What Update Event sets: a profile's id, ``integrated`` or ``explicit``.
+    to_profile_id: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,16 +300,26 @@ class Diagnosis:
     remedy: Remedy
     detail: Mapping[str, Any] = field(default_factory=dict)
     join_url: str | None = None
+    #: None if it is off, or nothing is left that fits.
+    last_resort: LastResort | None = None
 
     @property
     def as_json(self) -> dict[str, Any]:
         """The diagnosis as in the contract (§1), without the ids and the next look."""
+        detail = dict(self.detail)
+        if self.last_resort:
+            at = self.last_resort.at.isoformat()
+            detail["last_resort"] = {
+                "rung": self.last_resort.rung.value,
+                "to_profile_id": self.last_resort.to_profile_id,
+                "at": at,
+            }
         return {
             "state": self.state.value,
             "cause": self.cause.value if self.cause else None,
             "certainty": self.certainty.value,
             "evidence": list(self.evidence),
             "remedy": self.remedy.value,
-            "detail": dict(self.detail),
+            "detail": detail,
             "join_url": self.join_url,
         }

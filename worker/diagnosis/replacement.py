@@ -24,6 +24,30 @@ class Replacement:
     candidates: tuple[str, ...] = ()
 
 
+def choose_among_connected(
+    request: Request, profiles: Sequence[Profile], *, failing: bool = False
+) -> Profile | None:
+    """The connected profile that the last resort sets, or None.
+
+    Never one that the event asked for or was set on it, or that may be another person's. Of several, one of
+    the event's provider comes first, but last if that provider is `failing`; then the provider's name and the
+    id decide, so that the choice is the same at every look.
+    """
+    fitting = [
+        p
+        for p in profiles
+        if p.connected
+        and p.profile_id not in {*request.wrote, request.profile_id, request.first_asked}
+        and _doubt(request, p) is None
+    ]
+
+    def order(profile: Profile) -> tuple[bool, str, str]:
+        same = profile.provider_name is not None and profile.provider_name == request.provider_name
+        return same if failing else not same, profile.provider_name or "", profile.profile_id
+
+    return min(fitting, key=order, default=None)
+
+
 def choose_replacement(request: Request, profiles: Sequence[Profile], policy: str) -> Replacement:
     """Choose among the still listed `profiles` by `policy` (contract §4, ``RECONCILER_REPLACEMENT``).
 

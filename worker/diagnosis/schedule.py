@@ -49,13 +49,15 @@ def next_look(
 ) -> datetime | None:
     """When to look next, or None for never.
 
-    It is at most a quarter of the time left to `start` away, and at least ``RECHECK_MIN``. A lost account is
-    not looked at until it is reconnected.
+    It is at most a quarter of the time left to `start` away, and at least ``RECHECK_MIN``; and no later than
+    the last resort is due. A lost account is not looked at until it is reconnected.
     """
     if diagnosis.state is not State.PENDING or diagnosis.remedy is Remedy.CLOSE:
         return None
     if start is not None and start > now:
         interval = min(interval, (start - now) / 4)
+    if diagnosis.last_resort and diagnosis.last_resort.at > now:
+        interval = min(interval, diagnosis.last_resort.at - now)
     return now + min(max(interval, policy.recheck_min), policy.recheck_max)
 
 

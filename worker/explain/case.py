@@ -32,6 +32,8 @@ class Rules:
     reminders: tuple[timedelta, ...]
     replacement: str
     dry_run: bool = False
+    #: The last resort is on.
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

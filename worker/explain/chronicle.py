@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from worker.diagnosis.cause_table import TABLE
-from worker.diagnosis.model import Cause, Remedy, State
+from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.explain.case import Case, Delivery
 from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms
 from worker.reconcile.relinks import CONNECT_OBSTACLES, OBSTACLES
@@ -26,6 +26,7 @@ _DONE: Mapping[str, str] = {
     Remedy.RELINK_EMAIL.value: "left to the user, by email",
     Remedy.CONNECT_EMAIL.value: "left to the user, by email",
     Remedy.ESCALATE.value: "left to a person, who is told once",
+    Remedy.FALLBACK.value: "the last resort chosen",
     Remedy.CLOSE.value: "closed",
 }
 #: Of these a history has more than a word on what was done.
@@ -91,7 +92,7 @@ def _entries(event: TrackedEvent) -> Iterator[Entry]:
                 text = "no calls until it is connected"
             yield Entry(from_ms(at), _SEEN.get(what, line(what)), text)
     for profile_id, write in event.writes.items():
-        if write.accepted:
+        if write.accepted and profile_id not in [rung.mark for rung in Rung]:
             yield Entry(from_ms(write.at), "Update Event was accepted", f"profile {line(profile_id)} set")
     if event.notice:
         word, subtype, at = event.notice
@@ -143,6 +144,7 @@ def _plans(case: Case) -> Iterator[str]:
     if case.event.failures:
         looks = "look" if case.event.failures == 1 else f"{case.event.failures} looks"
         yield f"The last {looks} failed; nothing is concluded from that."
+    yield from _last_resort(case)
     if case.rules.dry_run:
         yield "Dry run: nothing is written to Cronofy, and nothing is sent."
     elif case.cause is Cause.CREDENTIALS_EXPIRED or case.answer["remedy"] == Remedy.CONNECT_EMAIL:
@@ -153,6 +155,23 @@ def _plans(case: Case) -> Iterator[str]:
         yield f"Profile {replacement} " + (
             "was set; the next read confirms it." if done else "will be set by Update Event."
         )
+
+
+def _last_resort(case: Case) -> Iterator[str]:
+    planned = case.detail.get("last_resort")
+    if not case.rules.fallback or case.unseen:
+        return
+    if planned is None:
+        yield "The last resort is on, but nothing of it is left that fits this event."
+        return
+    what = f"{planned['rung']} ({line(planned['to_profile_id'])})"
+    at = datetime.fromisoformat(planned["at"])
+    write = case.event.writes.get(Rung(planned["rung"]).mark)
+    if write is not None and write.accepted:
+        yield f"The last resort, {what}, was set at {_utc(from_ms(write.at))}; the next read confirms it."
+    else:
+        when = "now" if at <= case.now else f"at {_utc(at)}, if it still has no link"
+        yield f"Last resort: {what}, {when}."
 
 
 def _mailing(case: Case) -> Iterator[str]:

@@ -21,6 +21,9 @@ _LACKS_TOKEN = (
     "Our access to this account's calendar has to be renewed, so we cannot check this meeting now.",
     "Nothing needs to be done on your side, as the meeting is picked up automatically once it is.",
 )
+_OTHER_LINK = (
+    "As it starts soon, we are giving it another link, so please look at the calendar entry before it starts."
+)
 _THEN = "the meeting link is then created automatically"
 
 
@@ -37,7 +40,9 @@ def reply(case: Case) -> Reply:
         return _LACKS_TOKEN
     fixed = TABLE[case.cause].reply
     if fixed is None:
-        return BUILDERS[case.cause](case)
+        why, following = BUILDERS[case.cause](case)
+        other_link = case.answer["remedy"] == Remedy.FALLBACK and not case.rules.dry_run
+        return why, _OTHER_LINK if other_link else following
     why, following = (sentence.format(link=_link(case), start=case.start) for sentence in fixed)
     return why, following
 

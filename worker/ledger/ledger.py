@@ -21,6 +21,7 @@ from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
+from worker.ledger.kept_key import KeptKey
 from worker.ledger.keys import Keys
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
 from worker.ledger.lists import Lists, lists_of
@@ -103,6 +104,7 @@ class Ledger:
         self.run = scripts.run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
         self.forgotten = Tombstones(redis, self.keys, vault)
+        self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
         self.lists = Lists(redis, self.keys, scripts)
         self.wakeups = Wakeups(redis, self.keys, scripts)
@@ -267,6 +269,11 @@ class Ledger:
         """Move what is due to ready, and give back what expired leases held, `most` of each at a time."""
         now, due, expired, ready = self.run("promote", most, *DATA_CENTERS)
         return Promotion(from_ms(now), due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
+
+    def ready_before(self, center: str, within: timedelta) -> int:
+        """How many ready accounts of a data centre have a due event that starts within this time."""
+        now = self.now()
+        return self.redis.zcount(self.keys.ready(center), to_ms(now), to_ms(now + within))
 
     def claim(self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS) -> Lease | None:
         """Lease the ready account of these data centres whose turn is next; None if none is ready."""

@@ -30,6 +30,8 @@ class OutcomeType(StrEnum):
     ASSIGNED = "assigned"
     #: Another profile was set on the event.
     REASSIGNED = "reassigned"
+    #: A rung of the last resort was set on the event.
+    FALLBACK = "fallback"
     #: The user was asked to connect a profile again.
     RELINK_REQUESTED = "relink_requested"
     #: The user connected it.

@@ -193,6 +193,13 @@ class TrackedEvent:
         return self.profile_id if self.profile_id not in INDIRECT else None
 
     @property
+    def first_asked(self) -> str | None:
+        """What the caller itself asked for, whatever was set since: as `Request.profile_id`."""
+        conferencing = self.body.get("conferencing")
+        asked = conferencing.get("profile_id") if isinstance(conferencing, Mapping) else None
+        return asked if isinstance(asked, str) else None
+
+    @property
     def request(self) -> Request:
         """What the diagnosis needs from the event's record."""
         notice = None
@@ -207,6 +214,7 @@ class TrackedEvent:
             start=self.start,
             wrote=frozenset(pid for pid, write in self.writes.items() if write.accepted or write.refused),
             notice=notice,
+            first_asked=self.first_asked,
             series=self.series,
             lacked_calendar=self.lacked_calendar,
         )

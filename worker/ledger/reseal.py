@@ -17,12 +17,16 @@ from typing import Any, cast
 import msgpack
 
 from worker.ledger.dead_letters import PAGE, SEALED_PARTS, kept_at
-from worker.ledger.forgotten import PLACE as PLACE_OF_TOMBSTONES
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import accounts
 from worker.ledger.packing import fingerprint
 from worker.ledger.records import EventKey
-from worker.ledger.sealed import place_in_letter, place_of_credentials, place_of_mail
+from worker.ledger.sealed import (
+    place_in_letter,
+    place_of_credentials,
+    place_of_kept_key,
+    place_of_mail,
+)
 from worker.ledger.vault import Fit
 
 #: How many accounts' or emails' values are read at a time.
@@ -36,7 +40,9 @@ Place = tuple[str, ...]
 class Kind(StrEnum):
     """What is sealed."""
 
+    #: The ledger's own keys, by their names.
     TOMBSTONES = "tombstones"
+    ROOMS = "rooms"
     MAILS = "emails"
     LETTERS = "dead_letters"
     CREDENTIALS = "credentials"
@@ -64,9 +70,10 @@ def sealed_values(ledger: Ledger) -> Iterator[list[Sealed]]:
 
     A step may be empty, and an account may come twice.
     """
-    key = cast("bytes | None", ledger.redis.hget(ledger.keys.about, "tombstones"))
-    if key is not None:
-        yield [Sealed(Kind.TOMBSTONES, "", {"tombstones": (key, PLACE_OF_TOMBSTONES)})]
+    for kind in (Kind.TOMBSTONES, Kind.ROOMS):
+        key = cast("bytes | None", ledger.redis.hget(ledger.keys.about, kind.value))
+        if key is not None:
+            yield [Sealed(kind, "", {kind.value: (key, place_of_kept_key(kind.value))})]
     ids = [each.decode() for each in cast("list[bytes]", ledger.redis.zrange(ledger.keys.outbox, 0, -1))]
     for at in range(0, len(ids), STEP):
         yield _mails(ledger, ids[at : at + STEP])

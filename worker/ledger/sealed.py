@@ -13,6 +13,11 @@ def place_of_mail(mail_id: str, sub: str) -> tuple[str, ...]:
     return "mail", mail_id, sub
 
 
+def place_of_kept_key(name: str) -> tuple[str, ...]:
+    """One of the ledger's own keys."""
+    return "about", name
+
+
 def place_in_letter(task: str, part: str) -> tuple[str, ...]:
     """A part of a dead letter ("kwargs", "traceback" or "record"): it can be replayed only to this task."""
     return "letter", task, part

@@ -1,4 +1,4 @@
-"""Composes the emails: to a user, who is to connect something, and the escalation email to an operator.
+"""Composes the emails: to a user, about what to connect or another link; to an operator, escalations.
 
 Pure: the same input gives the same message. The Message-ID is derived from the email's id in the outbox, so
 an email sent twice is recognisable as one.
@@ -53,6 +53,18 @@ class RelinkEmail:
     reminder: int  #: 0 for the first email, n for the nth reminder
     is_calendar: bool = False  #: the profile of a calendar, not of a conferencing service
     kind: Literal["relink", "connect", "reconnect"] = "relink"  #: also the templates' name
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackEmail:
+    """What one user is told about a meeting that got the last resort (contract §2)."""
+
+    to: str
+    name: str | None
+    meeting: Meeting
+    why: str  #: the cause in plain words, as a part of a sentence
+    provider_name: str | None  #: of the conference it gets now; None if that is the calendar's own
+    join_url: str | None  #: the link that it has now; None if Cronofy still makes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,23 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
         meetings=meetings[:LISTED_MEETINGS],
         count=len(meetings),
         more=len(meetings) - LISTED_MEETINGS,
+    )
+
+
+def compose_fallback(email: FallbackEmail, envelope: Envelope) -> EmailMessage:
+    """Return the email about a meeting's other link: why it has one, and where it is.
+
+    ValueError if an address is not plain.
+    """
+    return _compose(
+        "fallback",
+        wording.address(email.to, email.name),
+        envelope,
+        name=wording.line(email.name or "", 80),
+        meeting=email.meeting,
+        why=email.why,
+        provider=wording.provider(email.provider_name) if email.provider_name else "",
+        join_url=email.join_url,
     )
 
 

@@ -15,9 +15,11 @@ from worker.mail.compose import (
     Envelope,
     Escalation,
     EscalationEmail,
+    FallbackEmail,
     Meeting,
     RelinkEmail,
     compose_escalation,
+    compose_fallback,
     compose_relink,
     message_id,
 )
@@ -43,6 +45,10 @@ class Emails:
                 email, relink_url=self.links.of(sub, email.provider_name or "", email.to, due or now)
             )
         return _mail(mail_id, compose_relink(email, self._envelope(mail_id, due or now)), due)
+
+    def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
+        """The email that tells a user of a meeting's other link."""
+        return _mail(mail_id, compose_fallback(email, self._envelope(mail_id, now)))
 
     def escalation(
         self, account: Account, address: str | None, events: Sequence[Escalation], now: datetime

@@ -19,6 +19,7 @@ from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused, TokenNeeded
 from worker.cronofy.wire import read_sighting
 from worker.diagnosis.causes import diagnose
+from worker.diagnosis.fallback import is_at_hand
 from worker.diagnosis.model import (
     Cause,
     Diagnosis,
@@ -61,12 +62,23 @@ from worker.reconcile.relinks import (
     affected,
     arrived,
     connect_key,
+    deliverable,
     plan_relinks,
     reconnected,
     without_cancelled,
 )
+from worker.reconcile.rooms import Rooms
 from worker.reconcile.tokens import asked_in_time, found_useless
-from worker.reconcile.verdict import Judged, Verdict, WriteEnd, WriteResult, conclude, is_news, judge
+from worker.reconcile.verdict import (
+    Addressee,
+    Judged,
+    Verdict,
+    WriteEnd,
+    WriteResult,
+    conclude,
+    is_news,
+    judge,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -111,6 +123,8 @@ class Looker:
     dry_run: bool = False
     #: None without a webhook URL, or in a dry run.
     channels: Channels | None = None
+    #: None without a URL for them.
+    rooms: Rooms | None = None
 
     def look(self, lease: Lease, forced: Collection[EventKey] = (), *, urgent: bool = False) -> LookResult:
         """Look at the account's due and `forced` events, commit, and end the lease.
@@ -146,7 +160,9 @@ class Looker:
             return self._failed_as_a_whole(lease, chosen, error)
 
     def _look(self, lease: Lease, chosen: Chosen, *, force_read: bool, urgent: bool) -> LookResult:
-        plan = self._plan(lease, chosen.due, force_read=force_read)
+        at_hand = any(is_at_hand(s.event.starts_at, lease.now, self.policy) for s in chosen.due)
+        urgent = urgent or at_hand
+        plan = self._plan(lease, chosen.due, force_read=force_read or at_hand)
         with self.cronofy.session(lease.account, plan.calls, urgent=urgent) as session:
             try:
                 readings = self._observe(session, lease, chosen, plan)
@@ -200,6 +216,7 @@ class Looker:
                 undelivered=refused_elsewhere(self.ledger, asked, address or ""),
                 wanted=_services_wanted(work),
             )
+        user = None if self.dry_run else _addressee(account.name, address)
         verdicts: list[Verdict] = []
         for judged in work.judged:
             write, note = writes.get(judged.key), relinks.notes.get(judged.key)
@@ -207,11 +224,14 @@ class Looker:
                 log_changed(lease.sub, judged.key)
                 continue
             before = write.before if write else judged.before
-            verdict = self._guard(work, before, conclude, lease.sub, judged, now, self.policy, write, note)
+            verdict = self._guard(
+                work, before, conclude, lease.sub, judged, now, self.policy, write, note, user
+            )
             if verdict:
                 verdicts.append(verdict)
         conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
         mails = [self.emails.relink(mail_id, lease.sub, email, now) for mail_id, email in relinks.emails]
+        mails += [self.emails.fallback(*verdict.letter, now) for verdict in verdicts if verdict.letter]
         mails += self._escalations(lease, address, conclusions)
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
@@ -277,7 +297,9 @@ class Looker:
         callbacks = self.channels.callbacks if self.channels else None
         planned: list[PlannedUpdate] = []
         for judged in [each for each in work.judged if each.replacement]:
-            plan = self._guard(work, judged.before, plan_update, judged, lease.sub, lease.now, callbacks)
+            plan = self._guard(
+                work, judged.before, plan_update, judged, lease.sub, lease.now, callbacks, self.rooms
+            )
             if plan:
                 planned.append(plan)
             else:
@@ -524,6 +546,11 @@ def _services_wanted(work: _Work) -> frozenset[str]:
     judged = {each.key: each.diagnosis.as_json for each in work.judged}
     diagnoses = [judged.get(s.event.key, s.event.last) for s in work.lease.events if s.event.parked is None]
     return frozenset(filter(None, map(connect_key, diagnoses)))
+
+
+def _addressee(name: str | None, address: str | None) -> Addressee | None:
+    """The account's user, if an email can be sent to them."""
+    return Addressee(address, name) if address and deliverable(address) else None
 
 
 def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:

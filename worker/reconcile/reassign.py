@@ -1,8 +1,8 @@
-"""Sets another profile on events whose own was removed: intent first, then the write, then its answer."""
+"""Sets another profile, or the last resort, on events: intent first, then the write, then its answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,13 +11,14 @@ import structlog
 from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Session, Update
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, NotFound, Refused, TokenNeeded
-from worker.diagnosis.model import Profiles
+from worker.diagnosis.model import Profiles, Rung
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey, Write, to_ms
 from worker.reconcile.lines import event_ids
+from worker.reconcile.rooms import Rooms
 from worker.reconcile.update import update_body
-from worker.reconcile.verdict import Judged, WriteEnd, WriteResult
+from worker.reconcile.verdict import Judged, WriteEnd, WriteResult, written
 
 log = structlog.get_logger()
 
@@ -32,24 +33,43 @@ class PlannedUpdate:
     write: Write
     #: Changes only the writes; the event's looks stay as planned.
     intent: EventChange
+    rung: Rung | None = None
+    #: The company's own room, if that is what is set.
+    join_url: str | None = None
 
 
-def plan_update(judged: Judged, sub: str, now: datetime, callbacks: Callbacks | None = None) -> PlannedUpdate:
-    """The update that sets the event's replacement profile.
+def plan_update(
+    judged: Judged,
+    sub: str,
+    now: datetime,
+    callbacks: Callbacks | None = None,
+    rooms: Rooms | None = None,
+) -> PlannedUpdate:
+    """The update that sets the event's replacement profile, or the last resort.
 
-    `callbacks` makes the address for notifications about the conference.
+    `callbacks` makes the address for notifications about the conference, `rooms` that of the company's room.
     """
-    key, to_profile_id = judged.key, judged.replacement
+    key, to_profile_id, rung = judged.key, judged.replacement, judged.rung
     if to_profile_id is None or judged.seen is None:
         raise ValueError("This diagnosis does not call for another profile.")
     callback = callbacks.of(sub, key.calendar_id, key.event_id) if callbacks else None
     body = update_body(judged.event, judged.seen, to_profile_id, callback)
+    join_url = None
+    if rung is Rung.EXPLICIT:
+        if rooms is None:
+            raise ValueError("The last resort is the company's own room, but there is no address for it.")
+        join_url = rooms.link(sub, key)
+        body["conferencing"] = {
+            "profile_id": to_profile_id,
+            "provider_description": rooms.host,
+            "join_url": join_url,
+        }
     write, before = Write(to_ms(now), subscribed=callback is not None), judged.before
-    writes: Mapping[str, Write] = {**before.event.writes, to_profile_id: write}
+    writes = written(before.event.writes, to_profile_id, write, rung)
     intent = EventChange(before, replace(before.event, writes=writes))
     # Pack now, so that a failure counts against this event.
     _ = intent.value
-    return PlannedUpdate(judged, to_profile_id, Update(key, body), write, intent)
+    return PlannedUpdate(judged, to_profile_id, Update(key, body), write, intent, rung, join_url)
 
 
 def reassign(
@@ -67,12 +87,13 @@ def reassign(
     sent = [plan for plan in planned if plan.judged.key not in changed]
     errors = session.update([plan.update for plan in sent]) if sent else []
     results = {
-        plan.judged.key: WriteResult(WriteEnd.CHANGED, plan.to_profile_id, plan.judged.before)
+        plan.judged.key: WriteResult(WriteEnd.CHANGED, plan.to_profile_id, plan.judged.before, rung=plan.rung)
         for plan in planned
         if plan.judged.key in changed
     }
     for plan, error in zip(sent, errors, strict=True):
-        results[plan.judged.key] = _result(lease, plan, error, profiles)
+        result = _result(lease, plan, error, profiles)
+        results[plan.judged.key] = replace(result, rung=plan.rung, join_url=plan.join_url)
     return results
 
 

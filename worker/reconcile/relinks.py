@@ -420,7 +420,7 @@ def _refusal(profile: Profile, rules: RelinkRules) -> str | None:
 
 
 def deliverable(address: str) -> bool:
-    """Whether an email can go to this address at all."""
+    """Whether an email can be sent to this address."""
     try:
         mail_address(address, None)
     except ValueError:

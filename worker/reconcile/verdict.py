@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
+from uuid import uuid4
 
 from worker.cronofy.errors import CronofyError
+from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
+from worker.diagnosis.fallback import is_room
 from worker.diagnosis.model import (
     Cause,
     Chosen,
@@ -22,6 +25,7 @@ from worker.diagnosis.model import (
     Policy,
     Profiles,
     Remedy,
+    Rung,
     Seen,
     State,
 )
@@ -41,8 +45,8 @@ from worker.ledger.records import (
     interval_of,
     to_ms,
 )
-from worker.mail.compose import Escalation
-from worker.reconcile.emails import escalation_of
+from worker.mail.compose import Escalation, FallbackEmail
+from worker.reconcile.emails import escalation_of, meeting_of
 from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
@@ -84,10 +88,18 @@ class Judged:
 
     @property
     def replacement(self) -> str | None:
-        """The profile to set on the event; only for one just seen pending."""
+        """The profile to set on the event, or what the last resort sets; only for one just seen pending."""
+        if self.rung and self.diagnosis.last_resort and self.seen is not None:
+            return self.diagnosis.last_resort.to_profile_id
         to = self.diagnosis.detail.get("to_profile_id")
         wanted = self.diagnosis.remedy is Remedy.REASSIGN_PROFILE and self.seen is not None
         return to if wanted and isinstance(to, str) else None
+
+    @property
+    def rung(self) -> Rung | None:
+        """The rung of the last resort that it is time for."""
+        last_resort = self.diagnosis.last_resort
+        return last_resort.rung if last_resort and self.diagnosis.remedy is Remedy.FALLBACK else None
 
 
 def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str], policy: Policy) -> Judged:
@@ -197,6 +209,24 @@ class WriteResult:
     reason: str = ""
     #: The provider of the profile that was set.
     provider_name: str | None = None
+    #: The rung of the last resort that it was, if any, and the company's own room.
+    rung: Rung | None = None
+    join_url: str | None = None
+
+
+def written(
+    writes: Mapping[str, Write], to_profile_id: str, write: Write, rung: Rung | None
+) -> dict[str, Write]:
+    """The event's writes with this one: under what it sets and, for the last resort, under its mark too."""
+    return {**writes, to_profile_id: write, **({rung.mark: write} if rung else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """Whose account it is: who is told that a meeting got another link."""
+
+    email: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +237,8 @@ class Verdict:
     change: EventChange
     #: For the operator, if notified now.
     escalation: Escalation | None = None
+    #: For the account's user, if the last resort was used: the email's id, and what it says.
+    letter: tuple[str, FallbackEmail] | None = None
 
     @property
     def after(self) -> TrackedEvent:
@@ -231,6 +263,8 @@ class _Draft:
     escalated: str | None = None
     #: Somebody answers for the event, so nobody is told of it.
     quiet: bool = False
+    user: Addressee | None = None
+    letter: tuple[str, FallbackEmail] | None = None
 
     def add_outcome(self, kind: OutcomeType, detail: Mapping[str, Any], cause: Cause | None = None) -> None:
         """Add an outcome of the event."""
@@ -262,14 +296,18 @@ def conclude(
     policy: Policy,
     write: WriteResult | None = None,
     relink: RelinkNote | None = None,
+    user: Addressee | None = None,
 ) -> Verdict:
-    """The verdict on a judged event, given what became of its Update Event and its relink email."""
+    """The verdict on a judged event, given what became of its Update Event and its relink email.
+
+    `user` is told if the last resort was used; None if nobody can be.
+    """
     diagnosis, event = judged.diagnosis, judged.event
     # Cronofy notifies us of what we merely wait for, but not of a profile connected again (reference §6b).
     notices_arrive = judged.notices_arrive and event.subscribed and diagnosis.remedy is Remedy.WAIT
     pause = next_pause(interval_of(event), policy, notices_arrive=notices_arrive)
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
-    draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at))
+    draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at), user=user)
     if event.was_closed and diagnosis.state is not State.CLOSED:
         if judged.seen is None:
             # Nothing shows that it is to happen after all: it stays closed until it was read.
@@ -278,12 +316,12 @@ def conclude(
         draft.add_outcome(OutcomeType.REOPENED, {})
     over = _acknowledged(draft, judged.acknowledged)
     if diagnosis.state is State.ASSIGNED:
-        _add_assigned(draft, event, judged.choice)
+        _add_assigned(draft, event, policy, judged.choice)
     elif diagnosis.state is State.CLOSED:
         if not event.was_closed:
             draft.add_outcome(OutcomeType.CLOSED, {})
     elif diagnosis.cause is Cause.PROVIDER_OUTAGE:
-        draft.notify_once(OutcomeType.DELAYED, diagnosis.detail)
+        draft.notify_once(OutcomeType.DELAYED, {"since": diagnosis.detail["since"]})
         if diagnosis.remedy is Remedy.ESCALATE:
             draft.escalate_once(" ".join(diagnosis.evidence), "overdue")
     elif diagnosis.remedy is Remedy.ESCALATE:
@@ -300,7 +338,7 @@ def conclude(
     change = EventChange(
         before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
     )
-    return _verdict(diagnosis, change, _escalation(draft))
+    return replace(_verdict(diagnosis, change, _escalation(draft)), letter=draft.letter)
 
 
 def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation | None = None) -> Verdict:
@@ -310,7 +348,7 @@ def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation |
 
 
 def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
-    """Mind who answers for the event; returns whether that is over, so that people are told again."""
+    """Take account of who answers for the event; whether that is over, so that people are told again."""
     if given is None:
         return False
     after, now = draft.after, draft.now
@@ -324,16 +362,54 @@ def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
     return True
 
 
-def _add_assigned(draft: _Draft, event: TrackedEvent, choice: Choice | None) -> None:
+def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
     """It has its link; if a write's answer was lost, the link shows that it worked (contract §6)."""
-    for profile_id, write in event.writes.items():
-        if not write.accepted and not write.refused:
+    diagnosis = draft.diagnosis
+    # Only the last one can be in effect; a rung is there under its mark, too.
+    marks = {rung.mark: rung for rung in Rung}
+    writes = [(pid, write) for pid, write in event.writes.items() if pid not in marks]
+    profile_id, write = max(writes, key=lambda each: each[1].at, default=("", None))
+    if write is not None and not write.accepted and not write.refused:
+        rung = next((rung for mark, rung in marks.items() if event.writes.get(mark) == write), None)
+        if rung is Rung.EXPLICIT and not is_room(diagnosis.join_url, policy):
+            # It did not arrive: the link came on its own.
+            pass
+        elif rung is None:
             detail = _reassignment(event.profile_id, profile_id, choice)
             draft.add_outcome(OutcomeType.REASSIGNED, detail, Cause.PROFILE_REMOVED)
-            break
-    diagnosis = draft.diagnosis
+        else:
+            join_url = diagnosis.join_url if rung is Rung.EXPLICIT else None
+            provider_name = diagnosis.detail.get("provider_name")
+            _add_fallback(draft, rung, event.profile_id, profile_id, join_url, provider_name, event.cause)
     detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
     draft.add_outcome(OutcomeType.ASSIGNED, detail)
+
+
+def _add_fallback(
+    draft: _Draft,
+    rung: Rung,
+    from_profile_id: str | None,
+    to_profile_id: str,
+    join_url: str | None,
+    provider_name: str | None,
+    cause: Cause | None,
+) -> None:
+    """A rung of the last resort is in effect: say so, and write to the account's user."""
+    detail = {"from_profile_id": from_profile_id, "to_profile_id": to_profile_id, "rung": rung.value}
+    if join_url:
+        detail["join_url"] = join_url
+    if draft.user:
+        mail_id = detail["mail_id"] = uuid4().hex
+        email = FallbackEmail(
+            to=draft.user.email,
+            name=draft.user.name,
+            meeting=meeting_of(draft.after),
+            why=TABLE[cause or Cause.UNEXPLAINED].told,
+            provider_name=None if rung is Rung.INTEGRATED else provider_name or "another service",
+            join_url=join_url,
+        )
+        draft.letter = mail_id, email
+    draft.add_outcome(OutcomeType.FALLBACK, detail, cause)
 
 
 def _reassignment(before: str | None, to: str, choice: Choice | None) -> dict[str, Any]:
@@ -347,16 +423,17 @@ def _add_write(
 ) -> None:
     """Add the result of the Update Event that sets another profile."""
     to, now, after = result.to_profile_id, draft.now, draft.after
+    what = f"Setting the {'profile' if result.rung is None else 'last resort'} {to}"
     if result.end is WriteEnd.NOT_FOUND:
         draft.after = _written_later(after, result, before, now, policy)
         if draft.after.failures >= NOTIFIED_AFTER:
-            draft.escalate_once(f"Setting the profile {to} keeps failing: {result.reason}", f"{to}:404")
+            draft.escalate_once(f"{what} keeps failing: {result.reason}", f"{to}:404")
         return
     if result.write is None:
         # It was not sent: the event stays due, and its writes stay as they were.
         draft.after = replace(after, next_look=to_ms(now))
         return
-    after = replace(after, writes={**before.writes, to: result.write})
+    after = replace(after, writes=written(before.writes, to, result.write, result.rung))
     if result.end is WriteEnd.ACCEPTED:
         draft.after = replace(
             after.asked_again(now),
@@ -364,12 +441,19 @@ def _add_write(
             provider_name=result.provider_name,
             next_look=to_ms(now + policy.recheck_min),
         )
-        draft.add_outcome(OutcomeType.REASSIGNED, _reassignment(after.profile_id, to, choice))
+        if result.rung:
+            provider_name, cause = result.provider_name, draft.diagnosis.cause
+            _add_fallback(draft, result.rung, after.profile_id, to, result.join_url, provider_name, cause)
+        else:
+            draft.add_outcome(OutcomeType.REASSIGNED, _reassignment(after.profile_id, to, choice))
     elif result.end is WriteEnd.REFUSED:
         # The next look finds no profile left to try: by then that is old news.
         notified = (*after.notified, mark_of(draft.diagnosis))
         draft.after = replace(after.noted(now, "write_refused", result.reason), notified=notified)
-        draft.escalate_once(f"Setting the profile {to} failed: {result.reason}", to)
+        if result.rung:
+            # The next rung, if any, does not wait.
+            draft.after = replace(draft.after, next_look=to_ms(now + policy.recheck_min))
+        draft.escalate_once(f"{what} failed: {result.reason}", to)
     else:
         # It may have arrived: a later look finds out, and sends it again only if it must.
         draft.after = _written_later(after, result, before, now, policy)

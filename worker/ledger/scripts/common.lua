@@ -5,8 +5,9 @@
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
 --
 --   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger,
---                              random). Written by workers; never changed, but for a newer layout. Also tombstones:
---                              the key of P:forgotten, sealed by the vault.
+--                              random). Written by workers; never changed, but for a newer layout. Also tombstones,
+--                              the key of P:forgotten, and rooms, which names the rooms of events; both random, and
+--                              sealed by the vault.
 --   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), profile_names (packed: by conferencing profile, also of those

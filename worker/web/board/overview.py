@@ -22,6 +22,7 @@ OUTCOMES = {
     OutcomeType.DELAYED: "delayed by its service",
     OutcomeType.ASSIGNED: "has its link",
     OutcomeType.REASSIGNED: "another profile set",
+    OutcomeType.FALLBACK: "last resort used",
     OutcomeType.RELINK_REQUESTED: "user asked to reconnect",
     OutcomeType.RELINKED: "user reconnected",
     OutcomeType.ESCALATED: "a person was notified",

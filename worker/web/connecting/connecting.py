@@ -48,7 +48,7 @@ ADDRESS, PATIENCE = timedelta(seconds=12), timedelta(seconds=3)
 APART_SECONDS = 5
 #: What Cronofy adds to the address that it sends a user back to (reference §7).
 LINKED, ERROR = "last_linked_profile_id", "error"
-#: Browsers hold a form's redirects to what the form may lead to, and this one leads to Cronofy and on. There is
+#: Browsers hold a form to where it may lead, redirects too, and this one leads to Cronofy and on. There is
 #: no picture but the empty icon.
 POLICY = (
     HEADERS["Content-Security-Policy"]
