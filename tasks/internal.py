@@ -74,6 +74,14 @@ def authorize_connection(
         connections.authorize_connection(services(), sub, provider_name, answer_id, until_ms)
 
 
+@app.task(name="conferencing.note_connection", bind=True)
+def note_connection(self: Task[..., Any], sub: str, provider_name: str, profile_id: str) -> None:
+    """A user came back from Cronofy with this profile: set it on the events that wait for one."""
+    with bound_to(self):
+        connections.note_connection(services(), sub, provider_name, profile_id)
+        wake_outgoing()
+
+
 @app.task(name="conferencing.send_mail", bind=True)
 def send_mail(self: Task[..., Any]) -> None:
     """Send what is due in the outbox."""

@@ -16,7 +16,7 @@ from tests.integration.served import serving
 from tests.integration.world import Begin, World
 from worker.bootstrap import Services
 from worker.mail.compose import read_back
-from worker.run import connections, looks
+from worker.run import connections
 
 
 class Hand:
@@ -48,8 +48,8 @@ class Hand:
         if task == "conferencing.authorize_connection":
             connections.authorize_connection(self._services, **kwargs)
         else:
-            assert task == "conferencing.reconcile_account"
-            looks.reconcile_account(self._services, **kwargs)
+            assert task == "conferencing.note_connection"
+            connections.note_connection(self._services, **kwargs)
         self.done.append(task)
 
 

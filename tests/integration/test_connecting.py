@@ -57,7 +57,7 @@ def test_the_user_connects_and_the_event_gets_its_link(
         user.cookies.set("reconciler_connect", away.cookies["reconciler_connect"])
         thanks = user.get(back)
         assert "Zoom is connected" in thanks.text
-        wait_until(lambda: "conferencing.reconcile_account" in hand.done, what="the look")
+        wait_until(lambda: "conferencing.note_connection" in hand.done, what="the look")
         [new] = zooms(world)
         wait_until(lambda: world.look("e1")["state"] == "assigned", 10, 0.2, what="the link")
         wait_until(lambda: world.look("e2")["state"] == "assigned", 10, 0.2, what="the link")
@@ -94,15 +94,19 @@ def test_following_the_link_alone_makes_nothing(begin: Begin, redis_url: str, pr
 def test_a_second_press_before_the_look_makes_no_second_profile(
     begin: Begin, redis_url: str, prefix: str
 ) -> None:
-    """Cronofy is asked first whether the service is there meanwhile; if so, its events are looked at."""
+    """Cronofy is asked first whether the service is there meanwhile; if so, it is looked at."""
     with asked(begin, redis_url, prefix) as (world, _), browser() as user:
         link = link_in(world)
-        connect_at(user, user.post(link).headers["location"])
+        away = user.post(link)
+        back = connect_at(user, away.headers["location"])
         world.services.ledger.redis.delete(world.services.ledger.keys.asking(world.sub))
 
         again = user.post(link)
 
         assert "Nothing is left to do" in again.text
+        assert "escalated" not in world.types()
+        user.cookies.set("reconciler_connect", away.cookies["reconciler_connect"])
+        user.get(back)
         wait_until(lambda: "reassigned" in world.types(), what="the look")
         assert world.control.event(world.calendar_id, "e1")["requested_profile_id"] == zooms(world)[0]
 

@@ -95,9 +95,9 @@ class Looks:
         self.account = replace(self.account, memo=memo, connects=made.connects, mailed=made.mailed)
         return made
 
-    def follow(self, now: datetime) -> None:
-        """The user presses the button of our page."""
-        followed = replace(self.account.connects[ZOOM], followed_at=to_ms(now))
+    def follow(self, now: datetime, linked: str | None = None) -> None:
+        """The user presses the button of our page, and comes back with a profile."""
+        followed = replace(self.account.connects[ZOOM], followed_at=to_ms(now), linked=linked)
         self.account = replace(self.account, connects={ZOOM: followed})
 
 
@@ -144,11 +144,12 @@ def test_no_more_than_three_emails_a_day_whatever_they_are_about() -> None:
     assert len(emails(next_day)) <= 3
 
 
-def test_what_was_connected_by_our_link_is_theirs() -> None:
+@pytest.mark.parametrize("linked", ["pro_new", ""], ids=["Cronofy says which", "it does not"])
+def test_what_was_connected_by_our_link_is_theirs(linked: str) -> None:
     """Even under another name; the mails that are still to go are cancelled, and a choice is kept."""
     looks = Looks()
     first = looks.look(NOW, [event("a"), event("b")])
-    looks.follow(NOW + HOUR)
+    looks.follow(NOW + HOUR, linked)
 
     plan = looks.look(NOW + 2 * HOUR, [event("a"), event("b")], userinfo(profile("pro_new", name="d.smith")))
 
@@ -159,7 +160,7 @@ def test_what_was_connected_by_our_link_is_theirs() -> None:
     assert (choice.profile_id, choice.to_profile_id, choice.by) == ("pro_gone", "pro_new", "the user")
 
 
-@pytest.mark.parametrize("followed", [None, NOW - DAY - HOUR], ids=["not by our link", "long after it"])
+@pytest.mark.parametrize("followed", [None, NOW - HOUR], ids=["not by our link", "never back from it"])
 def test_what_came_some_other_way_must_show_whose_it_is(followed: datetime | None) -> None:
     """A person chooses, who is told once; the user gets nothing more."""
     looks = Looks()
@@ -177,6 +178,32 @@ def test_what_came_some_other_way_must_show_whose_it_is(followed: datetime | Non
     assert "a person has to choose" in note.late
 
 
+def test_nobody_is_told_while_the_user_is_on_their_way_back() -> None:
+    """A look sees the profile before the browser brings its id."""
+    looks = Looks()
+    looks.look(NOW, [event()])
+    looks.follow(NOW + HOUR)
+
+    plan = looks.look(NOW + HOUR + SECOND, [event()], userinfo(OTHERS))
+
+    [note] = plan.notes.values()
+    assert (note.late, note.look_by) == (None, NOW + HOUR + timedelta(minutes=10))
+
+
+@pytest.mark.parametrize("linked", ["pro_other", "pro_unknown", ""])
+def test_of_two_that_came_only_the_one_they_came_back_with_is_theirs(linked: str) -> None:
+    """Another person connected theirs at the same time."""
+    looks = Looks()
+    looks.look(NOW, [event()])
+    looks.follow(NOW, linked)
+    both = userinfo(profile("pro_a1", name="lee"), OTHERS)
+
+    looks.look(NOW + HOUR, [event()], both)
+
+    chosen = [choice.to_profile_id for choice in looks.account.choices]
+    assert chosen == (["pro_other"] if linked == "pro_other" else [])
+
+
 def test_what_came_some_other_way_under_the_same_name_is_set() -> None:
     """As ever: its name is what the removed one's was."""
     looks = Looks()
@@ -192,7 +219,7 @@ def test_a_profile_of_another_that_was_there_before_is_never_taken_for_theirs() 
     """The user followed the link and gave up."""
     looks = Looks()
     looks.look(NOW, [event()], userinfo(OTHERS))
-    looks.follow(NOW + HOUR)
+    looks.follow(NOW + HOUR, OTHERS.profile_id)
 
     plan = looks.look(NOW + 2 * HOUR, [event()], userinfo(OTHERS))
 
@@ -258,7 +285,9 @@ def test_a_chosen_profile_that_is_not_available_is_no_reason_to_ask() -> None:
 
 def test_episodes_are_read_back_as_they_were() -> None:
     """With what is special about them."""
-    episode = Episode(to_ms(NOW), 1, ("m1",), ((CALENDAR, "a"),), before=("pro_x",), followed_at=to_ms(FAR))
+    episode = Episode(
+        to_ms(NOW), 1, ("m1",), ((CALENDAR, "a"),), before=("pro_x",), followed_at=to_ms(FAR), linked="pro_y"
+    )
 
     stored = {b"connects": pack_connects({ZOOM: episode})}
 

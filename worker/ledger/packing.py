@@ -261,6 +261,7 @@ def _unpack_episodes(episodes: Mapping[str, Any]) -> dict[str, Episode]:
             obstacle=Obstacle(packed["obstacle"]) if "obstacle" in packed else None,
             before=tuple(packed.get("before", ())),
             followed_at=packed.get("followed_at"),
+            linked=packed.get("linked"),
         )
         for pid, packed in episodes.items()
     }

@@ -356,8 +356,10 @@ class Episode:
     obstacle: Obstacle | None = None
     #: For a connect email: the profiles of its service that were listed when the episode began.
     before: tuple[str, ...] = ()
-    #: When the user last followed the connect link to its end.
+    #: When the user last went on to Cronofy from the connect link.
     followed_at: int | None = None
+    #: The profile that they came back with; empty if Cronofy did not say which, None if they did not.
+    linked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ CONNECT_OBSTACLES: Mapping[Obstacle, str] = {
         "person's: a person has to choose."
     ),
 }
+#: How long a user may take at Cronofy before what came meanwhile counts as having come some other way.
+AWAY = timedelta(minutes=10)
 #: What the key of a connect email's episode begins with; no profile's id has a colon.
 _CONNECT = "connect:"
 
@@ -119,16 +121,17 @@ def service_of(key: str) -> str:
     return key.removeprefix(_CONNECT)
 
 
-def arrived(connects: Mapping[str, Episode], profiles: Profiles) -> dict[str, str]:
-    """The episodes whose service was connected since they began, each with the first such profile."""
-    return {
-        key: profile.profile_id
+def arrived(connects: Mapping[str, Episode], profiles: Profiles) -> dict[str, tuple[str, ...]]:
+    """The episodes whose service was connected since they began, each with the profiles that came."""
+    new = {
+        key: tuple(
+            p.profile_id
+            for p in profiles.conferencing
+            if p.connected and p.provider_name == service_of(key) and p.profile_id not in episode.before
+        )
         for key, episode in connects.items()
-        for profile in reversed(profiles.conferencing)
-        if profile.connected
-        and profile.provider_name == service_of(key)
-        and profile.profile_id not in episode.before
     }
+    return {key: profile_ids for key, profile_ids in new.items() if profile_ids}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +240,8 @@ def plan_relinks(
         waiting = [event for event in events if event.profile_id == pid]
         found = [event for event in waiting if event.found]
         if found and pid in new:
-            # They did, but not in a way that says whose it is.
-            kept[pid] = replace(kept[pid], obstacle=Obstacle.UNSURE)
-            unsure = CONNECT_OBSTACLES[Obstacle.UNSURE]
-            notes |= {event.key: RelinkNote(late=unsure) for event in found}
+            kept[pid], told = _unsure(kept[pid], found, now)
+            notes |= told
         elif found:
             upcoming = [event for event in waiting if event.starts_at is None or event.starts_at > now]
             may_at = may_mail_at(sent, pid, now, rules)
@@ -251,8 +252,10 @@ def plan_relinks(
             step = _step(account, ask, found, upcoming, episode, address, now, rules, undelivered, may_at)
             kept[pid] = step.episode
             if ask.connect:
-                since = account.connects.get(pid) or Episode(0, 0, (), (), before=_listed(profiles, pid))
-                kept[pid] = replace(step.episode, before=since.before, followed_at=since.followed_at)
+                begun = account.connects.get(pid) or Episode(0, 0, (), (), before=_listed(profiles, pid))
+                kept[pid] = replace(
+                    step.episode, before=begun.before, followed_at=begun.followed_at, linked=begun.linked
+                )
             emails += step.emails
             latest = next((each for each in reversed(sent) if each[1] == pid), None)
             if step.instead and latest:
@@ -267,6 +270,21 @@ def plan_relinks(
                 notes |= {e.key: replace(notes.get(e.key, RelinkNote()), look_by=look_by) for e in found}
     mailed = Mailed(tuple(sent), over)
     return RelinkPlan(episodes, mailed, connects, tuple(emails), tuple(outcomes), cancel, notes)
+
+
+def _unsure(
+    episode: Episode, found: Sequence[Affected], now: datetime
+) -> tuple[Episode, dict[EventKey, RelinkNote]]:
+    """Nothing shows yet whose the profile is that came: a person chooses, unless the user is on their way.
+
+    They come back from Cronofy with what says which one is theirs.
+    """
+    if episode.followed_at is not None and now < from_ms(episode.followed_at) + AWAY:
+        note = RelinkNote(look_by=from_ms(episode.followed_at) + AWAY)
+    else:
+        note = RelinkNote(late=CONNECT_OBSTACLES[Obstacle.UNSURE])
+        episode = replace(episode, obstacle=Obstacle.UNSURE)
+    return episode, {event.key: note for event in found}
 
 
 def _ask_for_service(key: str) -> _Ask:

@@ -40,7 +40,7 @@ def authorize_connection(
 ) -> None:
     """Ask Cronofy for the address, and give it to the page; nothing after `until_ms`, on the ledger's clock.
 
-    That the user went there is noted in the episode: what is connected next is theirs.
+    That the user went there is noted in the episode, so that nobody is told before they are back.
     """
     answers = Answers(services.ledger.redis, services.ledger.keys, services.ledger.vault)
     until = from_ms(until_ms)
@@ -79,6 +79,19 @@ def authorize_connection(
         answers.give(answer_id, answer)
     if answer.get("said") == Said.CONNECTED:
         reconcile_account(services, sub)
+
+
+def note_connection(services: Services, sub: str, provider_name: str, profile_id: str) -> None:
+    """The user came back from Cronofy with this profile: set it on the events that wait for one.
+
+    It is empty if Cronofy did not say which: then it is the only one that came since, if there is one.
+    """
+    lease, key = acquire(services, sub), key_of_service(provider_name)
+    if lease is not None:
+        episode = lease.account.connects.get(key)
+        linked = {key: replace(episode, linked=profile_id)} if episode else {}
+        services.ledger.commit(lease, Change(connects={**lease.account.connects, **linked}))
+    reconcile_account(services, sub)
 
 
 def _asked(services: Services, lease: Lease, provider_name: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ from config.celery import Queues
 from config.settings import Settings
 from worker.bootstrap import keyless_ledger
 from worker.cronofy.callbacks import origin_of
+from worker.intake.payloads import LONGEST_ID
 from worker.ledger.answers import Answers
 from worker.ledger.connection import connect_once
 from worker.ledger.records import to_ms
@@ -38,7 +39,7 @@ from worker.text.wording import line, provider
 from worker.web.headers import HEADERS
 from worker.web.publisher import Publisher
 
-TASK = "conferencing.authorize_connection"
+TASK, NOTE = "conferencing.authorize_connection", "conferencing.note_connection"
 #: Which account and service a browser is about, while it is away at Cronofy.
 COOKIE = "reconciler_connect"
 AWAY_SECONDS = 3600
@@ -157,11 +158,11 @@ class Connecting:
         """Where Cronofy brings the user back: the meetings are looked at now, and the user is thanked."""
         token = request.cookies.get(COOKIE, "")
         link = read_link(self._vault, token) if token else None
-        failed = ERROR in request.query_params
+        failed, linked = ERROR in request.query_params, request.query_params.get(LINKED, "")[:LONGEST_ID]
         if link and not failed:
             try:
-                wake = "conferencing.reconcile_account"
-                await self._publisher.publish(wake, {"sub": link.sub}, self._queue)
+                said = {"provider_name": link.provider_name, "profile_id": linked}
+                await self._publisher.publish(NOTE, {"sub": link.sub, **said}, self._queue)
             except BrokerAway as away:
                 # The next look finds out all the same.
                 log.warning("connect.not_woken", sub=link.sub, reason=str(away))
