@@ -203,6 +203,14 @@ class Callers:
                 self.cronofy.connect(sub, profile_id, "zoom", f"login{self._own}@zoom.example")
                 connections.note_connection(services, sub, "zoom", profile_id)
 
+    def connect_instead(self, sub: str) -> None:
+        """All profiles of a service are removed, and the user is asked to connect one."""
+        for profile in list(self.cronofy.account(sub).conferencing_profiles):
+            if profile.provider_name == "zoom":
+                self.remove(sub, profile.profile_id)
+        self.simulation.work(timedelta(minutes=30))
+        self.follow(sub)
+
     def link(self, sub: str, profile_id: str) -> None:
         """The user connects a profile again, or adds one that was removed."""
         profile = self.cronofy.profile(sub, profile_id)

@@ -116,10 +116,10 @@ class Life(RuleBasedStateMachine):
     def about_a_profile(self, sub: str, profile: str, act: str) -> None:
         getattr(self.callers, act)(sub, profile)
 
-    @rule(sub=SUBS)
-    def follow(self, sub: str) -> None:
-        """A user who was asked to connect a service does."""
-        self.callers.follow(sub)
+    @rule(sub=SUBS, act=st.sampled_from(["follow", "connect_instead"]))
+    def asked_to_connect(self, sub: str, act: str) -> None:
+        """A user who was asked to connect a service does, or is asked first."""
+        getattr(self.callers, act)(sub)
 
     @rule(
         sub=SUBS,
