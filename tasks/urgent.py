@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from celery import Task
@@ -10,9 +11,13 @@ from tasks.internal import wake_outgoing
 from tasks.payload import INTAKE, PUBLIC, handle
 from worker.app import app
 from worker.bootstrap import Services
-from worker.intake.payloads import AccountOnly, ChooseProfile, OneEvent
+from worker.intake.acknowledge import acknowledge_incident
+from worker.intake.payloads import AccountOnly, ChooseProfile, DecideIncident, OneEvent
 from worker.ledger.records import EventKey
-from worker.run import choices, looks
+from worker.run import choices, deciding, looks
+
+#: How long one task works on a decision, well within the time limit.
+WITHIN = timedelta(seconds=20)
 
 
 @app.task(name="conferencing.reconcile_event", **PUBLIC)
@@ -67,3 +72,32 @@ def choose_profile(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[s
         return answer
 
     return handle(self, ChooseProfile, service, args, kwargs)
+
+
+@app.task(name="conferencing.decide_incident", **INTAKE)
+def decide_incident(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Carry out what a person decided about an incident; what the time does not allow, another one does."""
+
+    def service(services: Services, decision: DecideIncident) -> dict[str, Any]:
+        ledger = services.ledger
+        incident = ledger.incidents.find(decision.incident)
+        chosen = left = acknowledged = 0
+        reason, unfinished = None, False
+        if incident is None or incident.closed_at is not None:
+            reason = deciding.NOT_OPEN.format(decision.incident)
+        elif decision.acknowledge:
+            acknowledged, unfinished = acknowledge_incident(
+                ledger, decision.incident, decision.note, decision.until, decision.by, WITHIN
+            )
+        else:
+            named = {(each.sub, each.profile_id): each.to_profile_id for each in decision.choices}
+            plan = deciding.plan_for(ledger, incident, deciding.Picked(decision.others, named))
+            carried = deciding.carry_out(services, incident, plan, decision.by, WITHIN)
+            chosen, left, unfinished = carried.done, len(plan.left), carried.unfinished
+            reason = carried.failed[0][1] if carried.failed else None
+        if unfinished:
+            self.apply_async(kwargs=kwargs)
+        wake_outgoing()
+        return {"chosen": chosen, "acknowledged": acknowledged, "left": left, "reason": reason}
+
+    return handle(self, DecideIncident, service, args, kwargs)

@@ -19,7 +19,7 @@ from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.incidents import Incident
 from worker.mail.advice import headline
 from worker.mail.compose import Candidate
-from worker.run.deciding import Picked, Plan, carry_out, plan_for
+from worker.run.deciding import NOT_OPEN, Picked, Plan, carry_out, plan_for
 from worker.run.incidents import Figures, figures
 from worker.text.amounts import amount, second
 from worker.text.wording import provider
@@ -71,7 +71,7 @@ def choose_for_incident(services: Services, incident_id: str, to: str, by: str, 
     ledger = services.ledger
     incident = ledger.incidents.find(incident_id)
     if incident is None or incident.closed_at is not None:
-        say(f"There is no open incident {incident_id}.", err=True)
+        say(NOT_OPEN.format(incident_id), err=True)
         sys.exit(1)
     plan = plan_for(ledger, incident, Picked(to))
     _show(plan, to)

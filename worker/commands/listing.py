@@ -143,10 +143,9 @@ def acknowledge(
         if not ids:
             found = acknowledging.all_of(ledger, _wanted(ledger, conditions))
             done = sum(change(ledger, each.sub, each.event.key) for each in found)
-            said = f"{amount(done, 'event')} {'withdrawn' if withdraw else 'acknowledged'}"
-            if done and conditions["incident"]:
-                ledger.note_about(conditions["incident"], by or user_of_machine(), said)
-            say(f"{said}.")
+            if conditions["incident"] and not withdraw:
+                acknowledging.tell_done(ledger, conditions["incident"], by or user_of_machine(), done, note)
+            say(f"{amount(done, 'event')} {'withdrawn' if withdraw else 'acknowledged'}.")
             return
         sub, calendar, event = ids
         name = f"The event {event} in calendar {calendar} of {sub}"

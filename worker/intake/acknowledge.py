@@ -10,6 +10,7 @@ from worker.diagnosis.times import parse_instant
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
 from worker.ledger.records import Acknowledgement, EventKey, to_ms
+from worker.text.amounts import amount
 
 #: How often an event may change between reading and writing; each look does at most a few times.
 TRIES = 10
@@ -46,25 +47,29 @@ def acknowledge(ledger: Ledger, sub: str, key: EventKey, note: str, until: str |
     return False
 
 
-def acknowledge_all(
-    ledger: Ledger,
-    wanted: Wanted,
-    note: str,
-    until: str | None,
-    by: str,
-    within: timedelta | None = None,
+def acknowledge_incident(
+    ledger: Ledger, incident_id: str, note: str, until: str | None, by: str, within: timedelta
 ) -> tuple[int, bool]:
-    """Acknowledge all the wanted events, or as many as the time allows.
+    """Acknowledge an incident's events, as many as the time allows: how many, and whether it was over first.
 
-    Returns how many, and whether the time was over first. Raises ValueError for a malformed `until`.
+    Raises ValueError for a malformed `until`.
     """
-    end = None if within is None else time.monotonic() + within.total_seconds()
-    done = 0
-    for each in all_of(ledger, wanted):
-        if end is not None and time.monotonic() > end:
-            return done, True
+    end, done = time.monotonic() + within.total_seconds(), 0
+    events = all_of(ledger, Wanted(incident=incident_id))
+    for each in events:
         done += acknowledge(ledger, each.sub, each.event.key, note, until, by)
-    return done, False
+        if time.monotonic() > end:
+            break
+    tell_done(ledger, incident_id, by, done, note)
+    return done, done < len(events) and time.monotonic() > end
+
+
+def tell_done(ledger: Ledger, incident_id: str, by: str, done: int, note: str) -> None:
+    """Keep in an incident's history that somebody answers for so many of its events."""
+    if done:
+        ledger.note_about(
+            incident_id, by, f"acknowledged {amount(done, 'event')}" + (f": {note}" if note else "")
+        )
 
 
 def all_of(ledger: Ledger, wanted: Wanted) -> list[Listed]:

@@ -95,6 +95,10 @@ class Incidents:
         """Whether there is any of them."""
         return bool(self.redis.zcount(self.keys.incidents, "-inf", to_ms(now)))
 
+    def count(self) -> int:
+        """How many are not closed."""
+        return self.redis.zcard(self.keys.incidents)
+
     def open(self) -> list[Incident]:
         """Those that are not closed, the oldest first."""
         ids = cast("list[bytes]", self.redis.zrange(self.keys.incidents, 0, -1))

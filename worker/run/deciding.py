@@ -22,6 +22,7 @@ from worker.text.amounts import amount
 
 #: What is chosen by this word: the one other connected profile of the same service.
 SAME_PROVIDER = "same-provider"
+NOT_OPEN = "There is no open incident {}."
 #: How many of an incident's events are read for a decision; it can be repeated.
 MOST_EVENTS = 100_000
 #: How long each account is waited for while a look holds it.

@@ -123,19 +123,23 @@ def reason_of(event: TrackedEvent) -> str:
     )
 
 
-def _removed(account: Account, profile_id: str, events: Sequence[TrackedEvent]) -> RemovedProfile:
-    providers, names = account.memo.providers, account.profile_names
-    detail = _detail(events[0])
+def candidates_for(event: TrackedEvent, account: Account) -> tuple[Candidate, ...]:
+    """What the last look found possible in place of the event's removed profile."""
+    detail, providers, names = _detail(event), account.memo.providers, account.profile_names
     possible = detail.get("possible", detail.get("candidates", ()))
+    return tuple(Candidate(str(to), providers.get(to), names.get(to)) for to in possible)
+
+
+def _removed(account: Account, profile_id: str, events: Sequence[TrackedEvent]) -> RemovedProfile:
     return RemovedProfile(
         sub=account.sub,
         account_email=account.email,
         profile_id=profile_id,
-        profile_name=names.get(profile_id),
-        provider_name=providers.get(profile_id) or events[0].provider,
+        profile_name=account.profile_names.get(profile_id),
+        provider_name=account.memo.providers.get(profile_id) or events[0].provider,
         events=len(events),
         soonest=meeting_of(events[0]),
-        candidates=tuple(Candidate(str(to), providers.get(to), names.get(to)) for to in possible),
+        candidates=candidates_for(events[0], account),
     )
 
 

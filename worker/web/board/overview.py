@@ -61,6 +61,8 @@ class OutcomeRow:
     sub: str | None
     calendar_id: str | None
     event_id: str | None
+    #: The id of the incident that it is about, if it is about one.
+    incident: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Overview:
     causes: tuple[CauseRow, ...]
     absent: tuple[str, ...]
     outcomes: tuple[OutcomeRow, ...]
+    #: How many incidents are open.
+    incidents: int
 
     @property
     def oldest(self) -> str | None:
@@ -108,6 +112,7 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
         causes=tuple(sorted(rows, key=lambda row: (-row.now, -row.plot.highest))),
         absent=tuple(absent),
         outcomes=_outcomes(ledger),
+        incidents=ledger.incidents.count(),
     )
 
 
@@ -147,6 +152,7 @@ def _outcomes(ledger: Ledger) -> tuple[OutcomeRow, ...]:
             sub=outcome["sub"],
             calendar_id=outcome["calendar_id"],
             event_id=outcome["event_id"],
+            incident=outcome["detail"].get("incident"),
         )
         for outcome in ledger.outcomes.newest(RECENT)
     )
