@@ -79,25 +79,29 @@ def decide_incident(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[
     """Carry out what a person decided about an incident; what the time does not allow, another one does."""
 
     def service(services: Services, decision: DecideIncident) -> dict[str, Any]:
-        ledger = services.ledger
-        incident = ledger.incidents.find(decision.incident)
-        chosen = left = acknowledged = 0
-        reason, unfinished = None, False
-        if incident is None or incident.closed_at is not None:
-            reason = deciding.NOT_OPEN.format(decision.incident)
-        elif decision.acknowledge:
-            acknowledged, unfinished = acknowledge_incident(
-                ledger, decision.incident, decision.note, decision.until, decision.by, WITHIN
-            )
-        else:
-            named = {(each.sub, each.profile_id): each.to_profile_id for each in decision.choices}
-            plan = deciding.plan_for(ledger, incident, deciding.Picked(decision.others, named))
-            carried = deciding.carry_out(services, incident, plan, decision.by, WITHIN)
-            chosen, left, unfinished = carried.done, len(plan.left), carried.unfinished
-            reason = carried.failed[0][1] if carried.failed else None
+        answer, unfinished = decide(services, decision)
         if unfinished:
             self.apply_async(kwargs=kwargs)
         wake_outgoing()
-        return {"chosen": chosen, "acknowledged": acknowledged, "left": left, "reason": reason}
+        return answer
 
     return handle(self, DecideIncident, service, args, kwargs)
+
+
+def decide(services: Services, decision: DecideIncident) -> tuple[dict[str, Any], bool]:
+    """The task's result, and whether the time was over before all of it was done."""
+    ledger = services.ledger
+    incident = ledger.incidents.find(decision.incident)
+    answer = {"chosen": 0, "acknowledged": 0, "left": 0, "reason": None}
+    if incident is None or incident.closed_at is not None:
+        return {**answer, "reason": deciding.NOT_OPEN.format(decision.incident)}, False
+    if decision.acknowledge:
+        done, unfinished = acknowledge_incident(
+            ledger, decision.incident, decision.note, decision.until, decision.by, WITHIN
+        )
+        return {**answer, "acknowledged": done}, unfinished
+    named = {(each.sub, each.profile_id): each.to_profile_id for each in decision.choices}
+    plan = deciding.plan_for(ledger, incident, deciding.Picked(decision.others, named))
+    carried = deciding.carry_out(services, incident, plan, decision.by, WITHIN)
+    reason = carried.failed[0][1] if carried.failed else None
+    return {**answer, "chosen": carried.done, "left": len(plan.left), "reason": reason}, carried.unfinished
