@@ -275,9 +275,9 @@ class Settings(BaseSettings):
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
-    board_url: Annotated[str, BeforeValidator(_plain_url)] | None = None
     connect_return_url: Annotated[str, _url("http", "https")] | None = None
     reconnect_url: Annotated[str, _url("https")] | None = None
+    board_url: Annotated[str, BeforeValidator(_plain_url)] | None = None
     board_token: Token | None = None
     metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
