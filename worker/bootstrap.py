@@ -31,6 +31,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.vault import Vault
 from worker.mail.connect_links import ConnectLinks
+from worker.mail.letters import Letterhead, Letters, TemplateFault
 from worker.mail.smtp import FileMailer, Mailer, SmtpMailer
 from worker.reconcile.channel_check import Channels
 from worker.reconcile.emails import Emails
@@ -153,6 +154,7 @@ def bootstrap(settings: Settings) -> Services:
             settings.mail_from,
             settings.mail_reply_to,
             settings.escalation_email,
+            make_letters(settings),
             _connect_links(settings, ledger),
         ),
         failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
@@ -181,13 +183,52 @@ def policy_of(settings: Settings) -> Policy:
 
 def check_addresses(settings: Settings) -> None:
     """Raise SettingsError if one of our own addresses is invalid."""
-    for name in ("mail_from", "mail_reply_to", "escalation_email"):
+    for name in ("mail_from", "mail_reply_to", "escalation_email", "support_address"):
         address = getattr(settings, name)
         try:
             if address:
                 mailbox(address)
         except ValueError as error:
             raise SettingsError(f"RECONCILER_{name.upper()} is invalid: {error}.") from None
+
+
+def make_letters(settings: Settings) -> Letters:
+    """What writes letters to users; SettingsError if it cannot write one of them."""
+    own = settings.templates_dir.expanduser() if settings.templates_dir else None
+    if own is not None and not own.is_dir():
+        raise SettingsError(f"RECONCILER_TEMPLATES_DIR leads to {own}, which is no directory.")
+    try:
+        letters = Letters(letterhead_of(settings), settings.mail_locale, own)
+        if own is not None:
+            letters.check()
+    except TemplateFault as error:
+        raise SettingsError(f"A letter cannot be written: {error}.") from None
+    except ValueError as error:
+        raise SettingsError(f"RECONCILER_MAIL_LOCALE is {error}.") from None
+    return letters
+
+
+def letterhead_of(settings: Settings) -> Letterhead:
+    """Whose letters they are; SettingsError if mail goes out and nothing says so.
+
+    An installation from before this setting may have a name in its sender's address.
+    """
+    sender = mailbox(settings.mail_from)
+    named = sender.display_name if "mail_from" in settings.model_fields_set else ""
+    name = settings.application_name or named
+    if not name and settings.smtp_url is not None and not settings.dry_run:
+        raise SettingsError(
+            "RECONCILER_APPLICATION_NAME must be set where mail goes to users (RECONCILER_SMTP_URL is set): "
+            "the letters say whose they are. The name in RECONCILER_MAIL_FROM, as in "
+            '"Acme Hiring <reconciler@example.org>", counts as well.'
+        )
+    support = settings.support_address
+    return Letterhead(
+        name or sender.display_name or sender.domain,
+        settings.mail_logo_url,
+        settings.mail_color,
+        mailbox(support).addr_spec if support else None,
+    )
 
 
 def check_way_out(_: Settings) -> None:

@@ -496,6 +496,9 @@ class Account:
     data_center: str = "us"
     email: str | None = None
     name: str | None = None
+    #: How the user reads letters, as the application said: a language tag, and the zone for times.
+    locale: str | None = None
+    tzid: str | None = None
     memo: Memo = Memo()
     #: profile_id -> the latest name of every conferencing profile ever listed with one. Personal data.
     profile_names: Mapping[str, str] = field(default_factory=dict, repr=False)

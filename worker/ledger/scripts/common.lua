@@ -8,7 +8,7 @@
 --                              random). Written by workers; never changed, but for a newer layout. Also tombstones,
 --                              the key of P:forgotten, and rooms, which names the rooms of events; both random, and
 --                              sealed by the vault.
---   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
+--   P:account:SUB      hash    profile (packed: email, name), locale, tzid (how the user reads letters), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), profile_names (packed: by conferencing profile, also of those
 --                              that are gone), mailed (packed: the relink emails of the last days, with the
