@@ -19,6 +19,7 @@ from tests.unit.builders import (
     MINUTE,
     NOW,
     POLICY,
+    SECOND,
     TICK,
     URL,
     Sighting,
@@ -37,6 +38,7 @@ from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Cause,
     Certainty,
+    Chosen,
     Diagnosis,
     Interaction,
     Missing,
@@ -47,6 +49,7 @@ from worker.diagnosis.model import (
     Request,
     Seen,
     State,
+    TokenOwed,
     Unauthorized,
 )
 from worker.diagnosis.times import parse_event_time
@@ -95,6 +98,12 @@ def removed(*candidates: str, to: str | None = None, certainty: Certainty = CERT
     detail = {"profile_id": "pro_a", "candidates": [*candidates]} | ({"to_profile_id": to} if to else {})
     remedy = Remedy.REASSIGN_PROFILE if to else Remedy.ESCALATE
     return Want(Cause.PROFILE_REMOVED, certainty, remedy, detail)
+
+
+def by_dana(to: str | None = None) -> Want:
+    """The profile was removed, and a person chose another, which may be set or not."""
+    want = removed("pro_b", "pro_c", "integrated", "default", to=to)
+    return replace(want, detail={**want.detail, "chosen_by": "Dana"})
 
 
 REPLACED = Want(
@@ -182,6 +191,14 @@ AHEAD = request(start=at(NOW + TICK))
             HOME,
             gone(LIKELY),
         ),
+        ("connected, a series", request(series=True, age=DAY), HOME, generating(LIKELY)),
+        ("connected, a series for longer", request(series=True, age=DAY + TICK), HOME, UNEXPLAINED),
+        (
+            "connected, a series, its record near",
+            request(series=True, age=HOUR, start=at(NOW + MINUTE)),
+            HOME,
+            generating(LIKELY),
+        ),
         ("calendar disconnected", AHEAD, CALENDAR_LAPSED, calendar_lapsed()),
         ("disconnected, without a link to send", AHEAD, NO_CALENDAR_LINK, calendar_lapsed()),
         ("disconnected, as its own profile is", AHEAD, ALL_LAPSED, calendar_lapsed()),
@@ -191,6 +208,12 @@ AHEAD = request(start=at(NOW + TICK))
             PAST_BY_RECORD,
             CALENDAR_LAPSED,
             replace(PAST, certainty=LIKELY),
+        ),
+        (
+            "disconnected, a series, past by its record",
+            request(series=True, start=at(NOW - DAY)),
+            CALENDAR_LAPSED,
+            calendar_lapsed(),
         ),
         ("calendar not listed", AHEAD, CONNECTED, UNLISTED),
         (
@@ -207,6 +230,30 @@ AHEAD = request(start=at(NOW + TICK))
 def test_an_event_that_two_reads_do_not_show(asked: Request, profiles: Profiles | None, want: Want) -> None:
     """It is gone only if its calendar is connected: Cronofy may show no events of one that is not."""
     verify(asked, Missing(), profiles, want)
+
+
+@pytest.mark.parametrize(
+    ("owed", "age", "left", "remedy"),
+    labelled(
+        ("just lapsed", SECOND, DAY, 2 * DAY, Remedy.WAIT),
+        ("just lapsed, about to start", SECOND, DAY, MINUTE, Remedy.WAIT),
+        ("past GRACE, about to start", 3 * MINUTE, DAY, MINUTE, Remedy.ESCALATE),
+        ("tracked a moment ago, about to start", DAY, MINUTE, MINUTE, Remedy.WAIT),
+        ("past GRACE, starts later", HOUR, DAY, 2 * HOUR, Remedy.WAIT),
+        ("past ESCALATE_AFTER", 25 * HOUR, 2 * DAY, 10 * DAY, Remedy.ESCALATE),
+        ("past ESCALATE_AFTER, no start", 25 * HOUR, 2 * DAY, None, Remedy.ESCALATE),
+        ("past ESCALATE_AFTER, starting", 25 * HOUR, 2 * DAY, timedelta(0), Remedy.WAIT),
+        ("past ESCALATE_AFTER, started", 25 * HOUR, 2 * DAY, -MINUTE, Remedy.WAIT),
+    ),
+)
+def test_a_person_is_told_before_the_start_that_a_token_is_owed(
+    owed: timedelta, age: timedelta, left: timedelta | None, remedy: Remedy
+) -> None:
+    """The event waits, and is escalated once the token is overdue."""
+    asked = request(age=age, start=None if left is None else at(NOW + left))
+    want = Want(Cause.ACCOUNT_UNAUTHORIZED, CERTAIN, remedy, {"since": (NOW - owed).isoformat()})
+
+    verify(asked, TokenOwed(NOW - owed), None, want)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +391,8 @@ ASSIGNED = Notice(Interaction.ASSIGNED, None, NOW)
         ("removed, provider unknown", request(provider_name=None), ONE_OTHER, removed("pro_b")),
         ("removed, another's fits", request(profile_name="lee"), ONE_OTHER, removed("pro_b")),
         ("removed, tried before", request(wrote=frozenset({"pro_b"})), ONE_OTHER, removed("pro_b")),
+        ("removed, a person chose", request(chosen=Chosen("pro_c", "Dana")), TWO_OTHERS, by_dana("pro_c")),
+        ("removed, what they chose too", request(chosen=Chosen("pro_x", "Dana")), TWO_OTHERS, by_dana()),
         ("no list of profiles", request(), NO_LIST, removed(certainty=LIKELY)),
         ("no list, and notified", request(notice=MISSING), NO_LIST, removed()),
         ("only a calendar's of that id", request(), userinfo(calendars=(calendar(profile()),)), removed()),

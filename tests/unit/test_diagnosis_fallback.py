@@ -284,7 +284,13 @@ def test_a_removed_profile_is_replaced_first() -> None:
 @pytest.mark.parametrize(
     ("left", "profiles", "length", "said"),
     labelled(
-        ("another profile", 14 * MINUTE, LAPSED, "14 minutes", "the connected zoom profile pro_b"),
+        (
+            "another profile",
+            14 * MINUTE + 40 * SECOND,
+            LAPSED,
+            "15 minutes",
+            "the connected zoom profile pro_b",
+        ),
         (
             "of an unknown service",
             70 * SECOND,

@@ -47,6 +47,8 @@ NO_TOKEN = "The account's access token lapsed, or Cronofy refused it, at 2026-12
 NOTHING_READ = "Nothing can be read until the application gives another one (conferencing.connect_account)."
 UNLISTED = "The event asked for profile pro_a, which UserInfo no longer lists."
 SWITCHED_OFF = userinfo(calendars=(calendar(integrated=False),))
+#: The record, what the look saw, and why the event may not be written, if so.
+Known = tuple[Request, Sighting, Profiles | None] | tuple[Request, Sighting, Profiles | None, str]
 TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
 
 
@@ -61,12 +63,12 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ("a token owed", (request(), TokenOwed(NOW), None), (NO_TOKEN, NOTHING_READ)),
         (
             "a token owed, soon to start",
-            (request(age=HOUR, start=at(NOW + MINUTE)), TokenOwed(NOW - HOUR), None),
-            (NO_TOKEN.replace("12:", "11:"), NOTHING_READ, "The event starts at 2026-12-01 12:01 UTC."),
+            (request(age=DAY, start=at(NOW + MINUTE)), TokenOwed(NOW - DAY), None),
+            (NO_TOKEN.replace("12-01", "11-30"), NOTHING_READ, "The event starts at 2026-12-01 12:01 UTC."),
         ),
         (
             "a token owed for days",
-            (request(age=2 * DAY), TokenOwed(NOW - 2 * DAY), None),
+            (request(age=2 * DAY, start=at(NOW + DAY)), TokenOwed(NOW - 2 * DAY), None),
             (
                 NO_TOKEN.replace("12-01", "11-29"),
                 NOTHING_READ,
@@ -88,6 +90,11 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             ),
         ),
         (
+            "missing, a series",
+            (request(series=True), Missing(), HOME),
+            (UNSEEN, "It is a series, whose occurrences may be shown under ids of their own."),
+        ),
+        (
             "missing, calendar disconnected",
             (request(), Missing(), CALENDAR_LAPSED),
             (UNSEEN, f"The google profile pro_google of the event's calendar is {EXPIRY}", NO_CALENDAR),
@@ -107,6 +114,7 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             ),
         ),
         ("deleted", (request(), seen(deleted=True), None), ("Cronofy shows the event as deleted.",)),
+        ("cancelled", (request(), seen(cancelled=True), None), ("Cronofy shows the event as cancelled.",)),
         ("assigned", (request(), seen(join_url=URL), None), ("The event has its conferencing link.",)),
         (
             "past, in the event's zone",
@@ -153,6 +161,15 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             "removed, with a replacement",
             (request(), seen(), userinfo(profile("pro_b"))),
             (UNLISTED, "The account's only other connected zoom profile is pro_b."),
+        ),
+        (
+            "removed, with a replacement that may not be set",
+            (request(), seen(), userinfo(profile("pro_b")), "The event is one of a series."),
+            (
+                UNLISTED,
+                "The account's only other connected zoom profile is pro_b.",
+                "The event is one of a series.",
+            ),
         ),
         (
             "outage",
@@ -258,11 +275,11 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
     ),
 )
-def test_the_evidence(known: tuple[Request, Sighting, Profiles | None], evidence: tuple[str, ...]) -> None:
+def test_the_evidence(known: Known, evidence: tuple[str, ...]) -> None:
     """Each cause has exactly these sentences, in order."""
-    asked, sighting, profiles = known
+    asked, *observed = known
 
-    assert diagnose(asked, Observation(sighting, profiles), NOW, POLICY).evidence == evidence
+    assert diagnose(asked, Observation(*observed), NOW, POLICY).evidence == evidence
 
 
 @pytest.mark.parametrize(
