@@ -44,6 +44,7 @@ from worker.diagnosis.model import (
     Missing,
     Notice,
     Observation,
+    Policy,
     Profiles,
     Remedy,
     Request,
@@ -106,6 +107,12 @@ def by_dana(to: str | None = None) -> Want:
     return replace(want, detail={**want.detail, "chosen_by": "Dana"})
 
 
+def asked_to_connect(*candidates: str) -> Want:
+    """The profile was removed, and its user can connect one of its service."""
+    want = removed(*candidates)
+    return replace(want, remedy=Remedy.CONNECT_EMAIL, detail={**want.detail, "provider_name": "zoom"})
+
+
 REPLACED = Want(
     Cause.PROFILE_REMOVED,
     CERTAIN,
@@ -119,9 +126,11 @@ def assigned(provider: str | None = None) -> Want:
     return Want(None, CERTAIN, Remedy.NONE, detail, State.ASSIGNED)
 
 
-def verify(asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want) -> None:
+def verify(
+    asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want, policy: Policy = POLICY
+) -> None:
     """Diagnose, and compare everything but the evidence."""
-    found = diagnose(asked, Observation(sighting, profiles), NOW, POLICY)
+    found = diagnose(asked, Observation(sighting, profiles), NOW, policy)
 
     url = URL if want.state is State.ASSIGNED else None
     expected = Diagnosis(
@@ -499,3 +508,62 @@ def test_replacement_policy(policy: str, want: Want) -> None:
     found = diagnose(request(), observation, NOW, replace(POLICY, replacement=policy))
 
     assert (found.cause, found.remedy, found.detail) == (want.cause, want.remedy, want.detail)
+
+
+SAME, ANY, NEVER = (
+    replace(POLICY, connect=True, replacement=word) for word in ("same_provider", "any_connected", "never")
+)
+GO_TO, LEES_GO_TO = profile("pro_b", provider="go_to"), profile("pro_b", provider="go_to", name="lee")
+LEES = profile("pro_b", name="lee")
+TWO_LEES = userinfo(LEES, replace(LEES, profile_id="pro_c"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "profiles", "want"),
+    labelled(
+        ("none is left", SAME, request(), NO_LIST, replace(asked_to_connect(), certainty=LIKELY)),
+        ("none that is connected", SAME, request(), userinfo(lapsed("pro_b")), asked_to_connect()),
+        ("theirs is of another service", SAME, request(), userinfo(GO_TO), asked_to_connect()),
+        ("another's fits", SAME, request(), userinfo(LEES), asked_to_connect("pro_b")),
+        (
+            "two fit, neither is theirs",
+            SAME,
+            request(),
+            TWO_LEES,
+            asked_to_connect("pro_b", "pro_c"),
+        ),
+        (
+            "two fit, one is theirs",
+            SAME,
+            request(),
+            userinfo(LEES, profile("pro_c")),
+            removed("pro_b", "pro_c"),
+        ),
+        ("theirs was tried", SAME, request(wrote=frozenset({"pro_b"})), ONE_OTHER, removed("pro_b")),
+        ("any may be set, another's fits", ANY, request(), userinfo(LEES_GO_TO), asked_to_connect("pro_b")),
+        (
+            "any may be set, theirs was tried",
+            ANY,
+            request(wrote=frozenset({"pro_b"})),
+            userinfo(GO_TO),
+            removed("pro_b"),
+        ),
+        ("not a service to connect so", SAME, request(provider_name="8x8"), userinfo(), removed()),
+        ("its service is unknown", SAME, request(provider_name=None), userinfo(), removed()),
+        ("by policy a person chooses", NEVER, request(), userinfo(), removed()),
+        ("a person chose", SAME, request(chosen=Chosen("pro_c", "Dana")), TWO_OTHERS, by_dana("pro_c")),
+        (
+            "what a person chose is gone too",
+            SAME,
+            request(chosen=Chosen("pro_x", "Dana")),
+            TWO_LEES,
+            by_dana(),
+        ),
+        ("one is set without asking", SAME, request(), ONE_OTHER, removed("pro_b", to="pro_b")),
+    ),
+)
+def test_who_is_asked_to_connect_a_service(
+    policy: Policy, asked: Request, profiles: Profiles, want: Want
+) -> None:
+    """Its user, if our link can help, no profile there is known to be theirs, and no person decides."""
+    verify(asked, seen(), profiles, want, policy)

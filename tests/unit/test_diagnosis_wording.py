@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -173,6 +174,11 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             ),
         ),
         (
+            "removed, with no replacement, though none may be set",
+            (request(), seen(), userinfo(), "The event is one of a series."),
+            (UNLISTED, "The account has no other connected zoom profile."),
+        ),
+        (
             "outage",
             (request(notice=failing()), seen(pending=False), CONNECTED),
             (ABSENT, f"{NOTIFIED} that the conferencing service is failing; it keeps trying."),
@@ -281,6 +287,13 @@ def test_the_evidence(known: Known, evidence: tuple[str, ...]) -> None:
     asked, *observed = known
 
     assert diagnose(asked, Observation(*observed), NOW, POLICY).evidence == evidence
+
+
+def test_the_evidence_says_that_the_user_is_asked_to_connect_a_service() -> None:
+    """Which one."""
+    found = diagnose(request(), Observation(seen(), userinfo()), NOW, replace(POLICY, connect=True))
+
+    assert found.evidence[-1] == "The user can connect zoom, and is asked to by email."
 
 
 @pytest.mark.parametrize(
