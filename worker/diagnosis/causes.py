@@ -202,8 +202,9 @@ def _named_profile(
     remedy = Remedy.REASSIGN_PROFILE if replacement.profile_id and not unwritable else Remedy.ESCALATE
     if replacement.profile_id and unwritable:
         evidence.append(unwritable)
-    undecided = not (replacement.profile_id or request.chosen or unwritable)
-    service = service_to_connect(request, profiles.conferencing, policy.replacement) if undecided else None
+    service = None
+    if not (request.chosen or unwritable):
+        service = service_to_connect(request, profiles.conferencing, policy.replacement)
     if service and policy.connect:
         remedy = Remedy.CONNECT_EMAIL
         evidence.append(f"The user can connect {service}, and is asked to by email.")
