@@ -1,13 +1,14 @@
 """The whole system on one machine, from tracking to settled.
 
-Only Cronofy is simulated: a real Redis server, a mailbox, a worker and beat in processes of their own, and
-a caller that has only Celery.
+Only Cronofy is simulated: a real Redis server, a mailbox, a worker, beat and the pages in processes of their
+own, and a caller that has only Celery.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -53,6 +54,7 @@ from worker.host.supervisor import Crew
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
+from worker.web.board.sign_in import PATH as SIGN_IN
 
 #: The demo gives up after this; normally it takes about a third of it.
 LONGEST_SECONDS = 58.0
@@ -67,7 +69,9 @@ def run(*, speed: float, keep: bool) -> int:
     """Run the demo; returns the exit code: 0 only if every event ended as it should."""
     console = Console()
     with ExitStack() as stack:
-        with console.status("Starting a Redis server, the Cronofy sandbox, a mailbox, a worker and beat"):
+        with console.status(
+            "Starting a Redis server, the Cronofy sandbox, a mailbox, a worker, beat and the pages"
+        ):
             running = stack.enter_context(stage(speed))
         ok = play(running, console)
         if keep:
@@ -129,7 +133,8 @@ def stage(speed: float) -> Iterator[Stage]:
         )
         sandbox = stack.enter_context(RunningSandbox(options))
         port = free_port()
-        environment = _environment(redis_url, sandbox, home, speed, f"http://127.0.0.1:{port}")
+        serve_url = f"http://127.0.0.1:{port}"
+        environment = _environment(redis_url, sandbox, home, speed, serve_url)
         settings = load_settings(
             **{name.removeprefix("RECONCILER_").lower(): value for name, value in environment.items()}
         )
@@ -152,7 +157,7 @@ def stage(speed: float) -> Iterator[Stage]:
             tokens=make_people(sandbox.control),
             addresses={
                 "Cronofy sandbox": sandbox.url,
-                "board": f"http://127.0.0.1:{port}",
+                "board": f"{serve_url}{SIGN_IN}#{environment['RECONCILER_BOARD_TOKEN']}",
                 "mailbox": f"{sandbox.url}/mail (SMTP: {sandbox.smtp_url})",
                 "Redis": redis_url,
                 "log": str(log),
@@ -186,6 +191,7 @@ def _environment(
         "REDIS_URL": redis_url,
         "BROKER_URL": redis_url,
         "VAULT_KEYS": Fernet.generate_key().decode(),
+        "BOARD_TOKEN": secrets.token_urlsafe(24),
         "CRONOFY_CLIENT_ID": "demo",
         "CRONOFY_CLIENT_SECRET": "demo-secret",
         "CRONOFY_API_URL": sandbox.url,
@@ -447,7 +453,7 @@ def _keep(stage: Stage, console: Console) -> None:
         "reconciler status",
         "reconciler doctor",
         f"reconciler explain {asked.sub} {asked.calendar_id} {asked.name}",
-        "reconciler serve  # and open the link that it shows",
+        "reconciler incidents",
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
     try:
