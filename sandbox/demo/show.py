@@ -43,12 +43,12 @@ from sandbox.demo.cast import (
 from sandbox.demo.receiver import receiver
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from worker.bootstrap import open_ledger
 from worker.diagnosis.model import Cause, State
 from worker.diagnosis.times import parse_event_time
 from worker.host.embedded import embedded_server
 from worker.host.supervisor import Crew
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import open_ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
 

@@ -24,7 +24,7 @@ from worker.text.amounts import amount
 SHOWN = 10
 
 
-@click.command(short_help="Decide what takes the place of a removed profile.")
+@click.command()
 @click.argument("sub")
 @click.argument("profile")
 @click.option("--to", "to", help="The profile to set instead, or integrated, or default.")

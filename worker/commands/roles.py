@@ -12,18 +12,19 @@ from typing import Any
 
 import click
 
-from config.celery import Queues
+from config.queues import Queues
 from worker.app import configure
 from worker.bootstrap import refuse_cluster
 from worker.broker.program import LAST_SECONDS
-from worker.commands.setup import check, check_layout, optional, settings_for_all, settings_of_role
+from worker.commands.setup import check_layout, settings_of_role
+from worker.commands.startup import check, optional, settings_for_all
 from worker.host.capacity import default_processes
 from worker.host.supervisor import Crew
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 
 
-@click.command(short_help="Run worker and beat, with an embedded Redis if none is set.")
+@click.command()
 def up() -> None:
     """Run worker and beat, with an embedded Redis if no URL is set."""
     # Until the processes run: a server with much to load takes its time.
@@ -34,7 +35,7 @@ def up() -> None:
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
 
-@click.command(context_settings=PASS_ON, short_help="Run a worker of a fleet.")
+@click.command(context_settings=PASS_ON)
 @click.pass_context
 def worker(context: click.Context) -> None:
     """Run a worker. Other arguments go to Celery: -Q reconciler.mail, --concurrency 8, …
@@ -51,7 +52,7 @@ def worker(context: click.Context) -> None:
     app.worker_main([*argv, *context.args])
 
 
-@click.command(context_settings=PASS_ON, short_help="Run beat, which starts the sweeps.")
+@click.command(context_settings=PASS_ON)
 @click.pass_context
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY; several beats do no harm."""
@@ -62,7 +63,7 @@ def beat(context: click.Context) -> None:
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
 
 
-@click.command(short_help="Serve the board, the webhook, metrics and probes.")
+@click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8000, show_default=True, help="The port; 0 picks a free one.")
 def serve(host: str, port: int) -> None:
@@ -73,7 +74,7 @@ def serve(host: str, port: int) -> None:
     optional("worker.web.server", "web").run(settings, host, port)
 
 
-@click.command(short_help="Run the stand-in for Cronofy, with its mailbox.")
+@click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8080, show_default=True, help="The API's port.")
 @click.option("--smtp-port", default=8025, show_default=True, help="The mailbox's port.")
@@ -126,7 +127,7 @@ def sandbox(
     server.run(host, port, smtp_port, server.SandboxOptions(personality=personality, **options))
 
 
-@click.command(short_help="Show the whole system at work on this machine.")
+@click.command()
 @click.option("--speed", default=1.0, show_default=True, help="How much faster than usual things happen.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, and print where.")
 def demo(speed: float, keep: bool) -> None:

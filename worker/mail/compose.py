@@ -19,6 +19,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from worker.text import wording
+from worker.text.addresses import address, mailbox
 
 #: How many meetings a relink email lists, before "and N more".
 LISTED_MEETINGS: Final = 50
@@ -124,7 +125,7 @@ def message_id(mail_id: str, sender: str) -> str:
     the sender is invalid.
     """
     # quote() keeps dots, which must not come first, last or in pairs here.
-    return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{wording.mailbox(sender).domain}>"
+    return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{mailbox(sender).domain}>"
 
 
 def read_back(content: bytes) -> EmailMessage:
@@ -152,7 +153,7 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
     profile = wording.line(email.profile_name or "", 100)
     return _compose(
         email.kind,
-        wording.address(email.to, email.name),
+        address(email.to, email.name),
         envelope,
         name=wording.line(email.name or "", 80),
         provider=provider,
@@ -174,7 +175,7 @@ def compose_fallback(email: FallbackEmail, envelope: Envelope) -> EmailMessage:
     """
     return _compose(
         "fallback",
-        wording.address(email.to, email.name),
+        address(email.to, email.name),
         envelope,
         name=wording.line(email.name or "", 80),
         meeting=email.meeting,
@@ -193,7 +194,7 @@ def compose_escalation(email: EscalationEmail, envelope: Envelope) -> EmailMessa
         raise ValueError("an escalation email needs at least one event")
     return _compose(
         "escalation",
-        wording.address(email.to),
+        address(email.to),
         envelope,
         email=email,
         entries=sorted(email.entries, key=lambda entry: _soonest_first(entry.meeting)),
@@ -211,14 +212,14 @@ def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> Em
     def render(part: str) -> str:
         return _templates.get_template(f"{kind}.{part}").render(values)
 
-    addresses = {"From": wording.mailbox(envelope.sender), "To": to}
+    addresses = {"From": mailbox(envelope.sender), "To": to}
     if envelope.reply_to:
-        addresses["Reply-To"] = wording.mailbox(envelope.reply_to)
+        addresses["Reply-To"] = mailbox(envelope.reply_to)
     # ASCII wherever it can be: not every server offers SMTPUTF8.
-    is_ascii = all(address.username.isascii() for address in addresses.values())
+    is_ascii = all(each.username.isascii() for each in addresses.values())
     message = EmailMessage(policy=_POLICY.clone(utf8=not is_ascii))
-    for name, address in addresses.items():
-        message[name] = address
+    for header, value in addresses.items():
+        message[header] = value
     message["Subject"] = wording.header(render("subject.txt"), _SUBJECT_LIMIT)
     message["Date"] = envelope.date
     message["Message-ID"] = envelope.message_id
