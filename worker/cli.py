@@ -18,12 +18,12 @@ from worker.commands.output import escape_the_unshowable, say_lines
 
 #: Each command: its module in `worker.commands`, and its line in the help, for which no module is imported.
 COMMANDS = {
-    "demo": ("roles", "Show the whole system at work on this machine."),
+    "demo": ("trying", "Show the whole system at work on this machine."),
     "up": ("roles", "Run worker and beat, with an embedded Redis if none is set."),
     "worker": ("roles", "Run a worker of a fleet."),
     "beat": ("roles", "Run beat, which starts the sweeps."),
     "serve": ("roles", "Serve the board, the webhook, metrics and probes."),
-    "sandbox": ("roles", "Run the stand-in for Cronofy, with its mailbox."),
+    "sandbox": ("trying", "Run the stand-in for Cronofy, with its mailbox."),
     "track": ("importing", "Import events to track from a file."),
     "connect": ("importing", "Connect accounts from a file."),
     "adopt": ("adoption", "Take up events that wait for conferencing and that nobody tracked."),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import importlib
 from contextlib import suppress
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -12,6 +14,16 @@ from worker.host import embedded
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.keys import Keys
 from worker.ledger.layout import layout_of
+
+
+def optional(module: str, extra: str) -> Any:
+    """Import a module that needs an extra; SettingsError if that is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"This command needs {error.name}: install conferencing-reconciler[{extra}]."
+        ) from None
 
 
 def settings_of_role() -> Settings:

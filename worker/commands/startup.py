@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
 
 from config.logging import configure_logging
-from config.settings import Settings, SettingsError, load_settings, require_cronofy
+from config.settings import Settings, load_settings, require_cronofy
 from worker.bootstrap import bootstrap, refuse_cluster, weaknesses
 from worker.broker.served import check_unserved
 from worker.host import embedded
 from worker.ledger.layout import layout_of
 
 log = structlog.get_logger()
-
-
-def optional(module: str, extra: str) -> Any:
-    """Import a module that needs an extra; SettingsError if that is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"This command needs {error.name}: install conferencing-reconciler[{extra}]."
-        ) from None
 
 
 @contextmanager
