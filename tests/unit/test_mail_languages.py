@@ -36,7 +36,7 @@ def test_every_sentence_is_translated_with_its_placeholders(locale: str) -> None
 
     assert given.keys() == wanted.keys()
     assert [fault for message in given.values() for fault in _faults(message, locale)] == []
-    plurals = {len(message.string) for message in given.values() if message.pluralizable}
+    plurals = {len(message.string or ()) for message in given.values() if message.pluralizable}
     assert plurals == {catalogue.num_plurals}
 
 

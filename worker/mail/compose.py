@@ -23,6 +23,7 @@ from worker.diagnosis.model import Cause
 from worker.mail.advice import advice_on, headline
 from worker.mail.letters import Letter, Meeting
 from worker.text import wording
+from worker.text.addresses import address, mailbox
 
 #: How many events, and removed profiles, an email about an incident lists.
 LISTED_AFFECTED: Final = 20
@@ -125,14 +126,14 @@ def message_id(mail_id: str, sender: str) -> str:
     the sender is invalid.
     """
     # quote() keeps dots, which must not come first, last or in pairs here.
-    return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{wording.mailbox(sender).domain}>"
+    return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{mailbox(sender).domain}>"
 
 
 def list_id(name: str, sender: str) -> str:
     """Return the List-Id by which users' mail programs can sort our letters: `name <letters.domain>`."""
-    mailbox = wording.mailbox(sender)
-    shown = wording.address(mailbox.addr_spec, name).display_name
-    named = f"<meeting-links.{mailbox.domain}>"
+    ours = mailbox(sender)
+    shown = address(ours.addr_spec, name).display_name
+    named = f"<meeting-links.{ours.domain}>"
     return f"{shown} {named}" if shown.isascii() and shown else named
 
 
@@ -150,7 +151,7 @@ def recipient_of(message: EmailMessage) -> str:
 
 def compose_letter(letter: Letter, envelope: Envelope) -> EmailMessage:
     """Return the email with a letter to a user; ValueError if an address is not plain."""
-    to = wording.address(letter.to, wording.line(letter.name or "", 80))
+    to = address(letter.to, wording.line(letter.name or "", 80))
     return _message(to, envelope, letter.subject, letter.text, letter.html)
 
 
@@ -161,7 +162,7 @@ def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
     """
     return _compose(
         "over" if email.is_over else "incident",
-        wording.address(email.to),
+        address(email.to),
         envelope,
         email=email,
         what=headline(email.kind, email.provider_name),
@@ -180,14 +181,14 @@ def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> Em
 
 
 def _message(to: Address, envelope: Envelope, subject: str, text: str, html: str) -> EmailMessage:
-    addresses = {"From": wording.mailbox(envelope.sender), "To": to}
+    addresses = {"From": mailbox(envelope.sender), "To": to}
     if envelope.reply_to:
-        addresses["Reply-To"] = wording.mailbox(envelope.reply_to)
+        addresses["Reply-To"] = mailbox(envelope.reply_to)
     # ASCII wherever it can be: not every server offers SMTPUTF8.
-    is_ascii = all(address.username.isascii() for address in addresses.values())
+    is_ascii = all(each.username.isascii() for each in addresses.values())
     message = EmailMessage(policy=_POLICY.clone(utf8=not is_ascii))
-    for name, address in addresses.items():
-        message[name] = address
+    for header, value in addresses.items():
+        message[header] = value
     message["Subject"] = wording.header(subject, _SUBJECT_LIMIT)
     message["Date"] = envelope.date
     message["Message-ID"] = envelope.message_id

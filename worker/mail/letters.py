@@ -33,6 +33,7 @@ from markupsafe import Markup, escape
 from worker.diagnosis.model import Cause
 from worker.mail.language import Language, language, parse_locale, speaks, translated
 from worker.text import wording
+from worker.text.addresses import address as mail_address
 
 #: The letters, in the order in which they are listed, each with what it is about.
 LETTERS: Final[Mapping[str, str]] = {
@@ -194,7 +195,7 @@ class Letters:
         values = self._values(email, templates.language)
         subject = wording.header(templates.render(f"{values['letter']}.subject.txt", values), _SUBJECT_LIMIT)
         values["subject"] = subject
-        to = wording.address(email.reader.address)
+        to = mail_address(email.reader.address)
         return Letter(
             kind=values["letter"],
             locale=str(templates.language.locale),
