@@ -217,9 +217,11 @@ class Letters:
                     if not text.strip():
                         raise TemplateFault(f"{letter.kind}.{name} in {locale} is empty")
 
-    def origin(self, kind: str, part: str, locale: str) -> str:
-        """Where a part of a letter comes from: its file, or `built-in`."""
-        return self._templates(locale).origin(f"{kind}.{part}")
+    def own_files(self, kind: str) -> list[str]:
+        """The company's own files for the parts of a letter, in any language."""
+        places = [(locale, f"{kind}.{part}") for locale in self.languages for part in PARTS]
+        files = {self._templates(locale).own_file(name) for locale, name in places}
+        return sorted(file for file in files if file)
 
     def _templates(self, wanted: str | None) -> _Templates:
         locale = self._locale(wanted)
@@ -350,15 +352,18 @@ class _Templates:
         try:
             return self._environment.get_template(name).render(values)
         except TemplateSyntaxError as error:
-            raise TemplateFault(f"{error.filename or name}, line {error.lineno}: {error.message}") from None
+            raise TemplateFault(
+                f"{error.filename or name}, line {error.lineno}: {str(error.message).rstrip('.')}"
+            ) from None
         except Exception as error:
             # What a template of the company's own does wrong is as open as Python.
-            raise TemplateFault(f"{_place(error, name)}: {wording.line(str(error), 300)}") from None
+            reason = wording.line(str(error), 300).rstrip(".")
+            raise TemplateFault(f"{_place(error, name)}: {reason}") from None
 
-    def origin(self, name: str) -> str:
-        """The file of the template, or `built-in`."""
+    def own_file(self, name: str) -> str | None:
+        """The file of the template, if it is the company's."""
         file = self._environment.get_template(name).filename or ""
-        return _BUILT_IN if Path(file).is_relative_to(Path(__file__).parent) else file
+        return None if Path(file).is_relative_to(Path(__file__).parent) else file
 
     def _gettext(self) -> Callable[..., str]:
         def translate(context: EvalContext, message: str, /, **values: Any) -> str:
