@@ -337,6 +337,7 @@ class _Templates:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,  # what was checked at the start is what is used
         )
         self._environment.globals |= {"gettext": self._gettext(), "ngettext": self._ngettext()}
         self._environment.filters |= {
@@ -352,9 +353,8 @@ class _Templates:
         try:
             return self._environment.get_template(name).render(values)
         except TemplateSyntaxError as error:
-            raise TemplateFault(
-                f"{error.filename or name}, line {error.lineno}: {str(error.message).rstrip('.')}"
-            ) from None
+            reason = str(error.message).rstrip(".")
+            raise TemplateFault(f"{error.filename or name}, line {error.lineno}: {reason}") from None
         except Exception as error:
             # What a template of the company's own does wrong is as open as Python.
             reason = wording.line(str(error), 300).rstrip(".")
