@@ -1,4 +1,4 @@
-"""Takes pictures of the letters to users: `python docs/letters.py FOLDER`. Needs Chromium, as docs/screenshots.py.
+"""Takes pictures of the letters to users: `python docs/letters.py FOLDER`. Needs Chromium on PATH.
 
 Each letter in three languages, light, dark and at 320 pixels, to be looked at.
 """
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
+from screenshots import FLAGS
 
-from docs.screenshots import FLAGS
 from worker.mail.letters import Letterhead, Letters, samples
 
 LANGUAGES = ("en", "de", "ar")

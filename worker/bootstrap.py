@@ -103,7 +103,6 @@ def weaknesses(redis: Redis) -> tuple[str, ...]:
 def bootstrap(settings: Settings) -> Services:
     """All services; SettingsError if a required setting is missing."""
     require_cronofy(settings)
-    check_addresses(settings)
     check_outcome_queue(settings)
     ledger = open_ledger(settings)
     policy = policy_of(settings)
@@ -164,6 +163,7 @@ def check_addresses(settings: Settings) -> None:
 
 def make_letters(settings: Settings) -> Letters:
     """What writes letters to users; SettingsError if it cannot write one of them."""
+    check_addresses(settings)
     own = settings.templates_dir.expanduser() if settings.templates_dir else None
     if own is not None and not own.is_dir():
         raise SettingsError(f"RECONCILER_TEMPLATES_DIR leads to {own}, which is no directory.")

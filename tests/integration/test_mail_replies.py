@@ -82,7 +82,7 @@ def test_a_refusal_is_logged_and_published_with_its_step_and_code(
 ) -> None:
     """But without the server's text."""
     with scripted_server(answering(step, reply)) as port:
-        world = begin(smtp_url=f"smtp://user:hunter2@127.0.0.1:{port}", application_name="Acme Hiring")
+        world = begin(smtp_url=f"smtp://user:hunter2@127.0.0.1:{port}")
         world.control.disconnect_profile(world.sub, "pro_0")
         world.track()
         world.look()

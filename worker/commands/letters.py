@@ -14,7 +14,7 @@ from rich.table import Table
 
 from config.settings import Settings, SettingsError, load_settings
 from config.terminal import shown
-from worker.bootstrap import check_addresses, make_letters, make_mailer
+from worker.bootstrap import make_letters, make_mailer
 from worker.commands.output import json_text, say, say_lines
 from worker.commands.setup import settings_of_command
 from worker.diagnosis.model import Cause
@@ -70,7 +70,6 @@ def preview(
 ) -> None:
     """Show a letter about made-up meetings or a real event. The link in it is always made up."""
     settings = settings_of_command() if event else load_settings()
-    check_addresses(settings)
     written = make_letters(settings)
     if reminder and letter == "fallback":
         raise click.UsageError("The letter fallback has no reminder.")

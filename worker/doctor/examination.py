@@ -16,7 +16,7 @@ from config.settings import (
     require_cronofy,
     require_vault,
 )
-from worker.bootstrap import check_addresses, check_way_out, make_mailer
+from worker.bootstrap import check_way_out, make_letters, make_mailer
 from worker.doctor.finding import Finding, ok, warning, wrong
 from worker.doctor.fleet import examine_fleet
 from worker.doctor.hosts import done_elsewhere
@@ -38,7 +38,7 @@ DEADLINE_SECONDS = 12.0
 REQUIREMENTS = (
     require_cronofy,
     require_vault,
-    check_addresses,
+    make_letters,
     check_outcome_queue,
     make_mailer,
     check_way_out,
