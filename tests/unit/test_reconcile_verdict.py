@@ -212,14 +212,14 @@ def test_the_record_keeps_the_diagnosis() -> None:
 
 
 def test_history_is_bounded() -> None:
-    """Only the last lines of an event's history are kept, the newest last."""
-    verdict = concluded(tracked(), seen(), CONNECTED)
-    for minute in range(1, 30):
-        verdict = again(verdict, NOW + minute * SECOND)
+    """Only the last lines of an event's history are kept, the newest last, and since when its cause holds."""
+    event = concluded(tracked(), seen(), CONNECTED).after
+    for second in range(1, 30):
+        event = event.noted(NOW + second * SECOND, "write_failed", f"No answer {second}.")
 
-    moments = [moment for moment, _, _ in verdict.after.history]
+    moments = [moment for moment, _, _ in event.history]
     assert HISTORY_LENGTH == 20
-    assert moments == [to_ms(NOW + second * SECOND) for second in range(10, 30)]
+    assert moments == [to_ms(NOW + second * SECOND) for second in (0, *range(11, 30))]
 
 
 def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", failures: int = 0) -> Verdict:
