@@ -146,13 +146,19 @@ class Ledger:
 
     def track(self, sub: str, event: TrackedEvent) -> None:
         """Start watching an event; tracking it again replaces the record, whose history goes on."""
-        field, written, former = event.key.field, event, ""
-        while answer := self.run("track", sub, field, *_value(written), former):
-            value, untracked_at = answer
-            readable, damaged = readable_events([(field, value)])
-            known = readable[0] if readable else damaged[0].stored
-            written = event.following(known.event, untracked_at) if readable else event
-            former = known.fingerprint
+        self.track_all([(sub, event)])
+
+    def track_all(self, events: Sequence[tuple[str, TrackedEvent]]) -> None:
+        """The same for several, of any accounts, one after the other."""
+        # What is to be written, and the former record that its history goes on from.
+        left = [(sub, event, event, "") for sub, event in events]
+        while left:
+            answers = self.run("track", _packed_tracking(left))
+            left = [
+                (sub, event, *_following(event, *answer))
+                for (sub, event, *_), answer in zip(left, answers, strict=True)
+                if answer
+            ]
 
     def adopt(self, sub: str, events: Sequence[TrackedEvent]) -> int:
         """Start watching those of these events that nobody tracked; returns how many.
@@ -496,6 +502,22 @@ def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
 def _value(event: TrackedEvent) -> tuple[bytes, bytes]:
     """An event's value, and the lists that it is in."""
     return pack_event(event), msgpack.packb(lists_of(event))
+
+
+def _packed_tracking(events: Iterable[tuple[str, TrackedEvent, TrackedEvent, str]]) -> bytes:
+    packed = []
+    for sub, _, written, former in events:
+        value = pack_event(written)
+        packed.append([sub, written.key.field, value, lists_of(written), former])
+    return bytes(msgpack.packb(packed, use_bin_type=False))
+
+
+def _following(event: TrackedEvent, value: bytes, untracked_at: int) -> tuple[TrackedEvent, str]:
+    """The event with the history of its former record, and what tells that record from others."""
+    readable, damaged = readable_events([(event.key.field, value)])
+    if readable:
+        return event.following(readable[0].event, untracked_at), readable[0].fingerprint
+    return event, damaged[0].stored.fingerprint
 
 
 def _packed(outcomes: Sequence[Outcome]) -> list[list[str]]:
