@@ -75,6 +75,8 @@ class Keys:
     outcomes_lock = _Key("outcomes:lock")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
+    answer = _KeyOf("answer")  # by question
+    asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
     dead_letters = _Key("dead-letters")
     forgotten = _Key("forgotten")
