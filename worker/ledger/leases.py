@@ -137,6 +137,8 @@ class Change:
     check_channel: bool = False
     #: None if the look did not take up `Account.profiles_due`.
     ask_again: AskAgain | None = None
+    #: What is added to the counters.
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -352,7 +352,7 @@ class Ledger:
                         SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
                         if event.settle and not event.before.event.was_closed
                         else False,
-                        () if event.dropped else lists_of(event.after),
+                        () if event.dropped or event.settle else lists_of(event.after),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                     ]
                     for event in change.events
@@ -384,6 +384,7 @@ class Ledger:
                 ),
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
+                "figures": dict(change.figures),
             },
             # Lua's msgpack reader knows only one kind of string.
             use_bin_type=False,

@@ -164,14 +164,18 @@ def _diagnose(
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
-    request = replace(event.request, account_email=account.email)
+    request, provider_name, name = event.request, event.provider_name, None
     if request.profile_id is not None:
         # We still know the provider and the name of a profile that was listed once and is gone.
-        provider_name = request.provider_name or account.memo.providers.get(request.profile_id)
+        provider_name = provider_name or account.memo.providers.get(request.profile_id)
         name = account.profile_names.get(request.profile_id)
-        request = replace(request, provider_name=provider_name, profile_name=name)
-    if choice:
-        request = replace(request, chosen=Chosen(choice.to_profile_id, choice.by))
+    request = replace(
+        request,
+        account_email=account.email,
+        provider_name=provider_name,
+        profile_name=name,
+        chosen=Chosen(choice.to_profile_id, choice.by) if choice else None,
+    )
     return diagnose(request, observation, now, policy)
 
 
@@ -338,13 +342,18 @@ def conclude(
     change = EventChange(
         before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
     )
-    return replace(_verdict(diagnosis, change, _escalation(draft)), letter=draft.letter)
+    return _verdict(diagnosis, change, _escalation(draft), draft.letter)
 
 
-def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation | None = None) -> Verdict:
+def _verdict(
+    diagnosis: Diagnosis,
+    change: EventChange,
+    escalation: Escalation | None = None,
+    letter: tuple[str, FallbackEmail] | None = None,
+) -> Verdict:
     # Pack now, so that a failure counts against this event.
     _ = change.value
-    return Verdict(diagnosis, change, escalation)
+    return Verdict(diagnosis, change, escalation, letter)
 
 
 def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:

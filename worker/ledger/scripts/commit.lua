@@ -16,6 +16,7 @@
 --   mails      { id, encrypted message, when to send it or false for now }...; reconnects: the ids of those that
 --              ask the user to connect a lost account; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
+--   figures    what is added to counters, by their names
 -- Returns false if the lease is no longer held, otherwise { fields that changed meanwhile and were left alone,
 -- 1 if the whole change is void or 0 }.
 local sub, token, change = ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])
@@ -27,7 +28,7 @@ if change.about and redis.sha1hex(redis.call('HGET', account, 'credentials') or 
   return { {}, 1 }
 end
 
-tally = {}
+tally = change.figures
 
 local function publish(outcomes)
   for _, outcome in ipairs(outcomes) do
