@@ -31,11 +31,11 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost, Mail
+from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import EventKey, LastRead, Memo, Stored, to_ms
+from worker.ledger.records import EventKey, LastRead, Memo, Obstacle, Stored, to_ms
 from worker.reconcile.channel_check import Channels, check_channel
 from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.emails import Emails
@@ -237,7 +237,6 @@ class Looker:
         conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
         mails = [self.emails.relink(mail_id, lease.sub, email, now) for mail_id, email in relinks.emails]
         mails += [self.emails.fallback(*verdict.letter, now) for verdict in verdicts if verdict.letter]
-        mails += self._escalations(lease, address, conclusions)
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
             memo=replace(account.memo, episodes=relinks.episodes),
@@ -289,7 +288,10 @@ class Looker:
     def _restart_waiting(self, work: _Work, back: frozenset[str]) -> None:
         """Look soon at unjudged events whose profile was connected again, or whose service was connected."""
         now, profiles = work.lease.now, work.readings.profiles
-        new = arrived(work.lease.account.connects, profiles) if profiles else {}
+        connects = work.lease.account.connects
+        # If nothing shows whose the profile is that came, a person was asked: that is no more news.
+        awaited = {key: each for key, each in connects.items() if each.obstacle is not Obstacle.UNSURE}
+        new = arrived(awaited, profiles) if profiles else {}
         soon = to_ms(now + self.policy.recheck_min)
         for stored in self._unjudged(work) if back or new else ():
             with suppress(Exception):
@@ -402,7 +404,7 @@ class Looker:
             token=step.token if step else None,
             outcomes=outcomes,
             mailed=reconnect.mailed,
-            mails=[*mails, *self._escalations(lease, lease.account.email, verdicts)],
+            mails=mails,
             reconnects=[mail.mail_id for mail in mails],
         )
         committed = self.ledger.commit(lease, change)
@@ -443,14 +445,12 @@ class Looker:
     def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
         """The look learnt nothing: put off every event that it was for."""
         failures = [unread(lease, stored, reason, self.policy, alone=alone) for stored in due]
-        mails = self._escalations(lease, lease.account.email, failures)
         changes = [failure.change for failure in failures]
-        self.ledger.commit(lease, Change(changes, mails=mails, ask_again=_asked_in_vain(lease)))
+        self.ledger.commit(lease, Change(changes, ask_again=_asked_in_vain(lease)))
         return LookResult(failure=reason)
 
     def _commit_failures(self, lease: Lease, failures: Sequence[Failure], *, done: bool = True) -> None:
-        mails = self._escalations(lease, lease.account.email, failures)
-        self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails), done)
+        self.ledger.commit(lease, Change([failure.change for failure in failures]), done)
         log_failures(lease.sub, failures)
 
     def _rewritten(self, lease: Lease, changes: Sequence[EventChange]) -> Lease:
@@ -471,15 +471,6 @@ class Looker:
         gone |= {failure.change.after.key for failure in failures}
         kept = tuple(new.get(s.event.key, s) for s in lease.events if s.event.key not in gone)
         return replace(lease, events=kept)
-
-    def _escalations(
-        self, lease: Lease, address: str | None, conclusions: Sequence[Verdict | Failure]
-    ) -> list[Mail]:
-        """The email to the operator about what only a person can fix; none in a dry run."""
-        events = [each.escalation for each in conclusions if each.escalation]
-        if self.dry_run or not events:
-            return []
-        return self.emails.escalation(lease.account, address, events, lease.now)
 
     def _check_channel(self, lease: Lease) -> LookResult:
         """No event is due, but the account's notification channel may be."""
