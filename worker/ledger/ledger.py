@@ -396,7 +396,8 @@ class Ledger:
         if answer is None:
             raise LeaseLost("The lease of this account expired before its look was committed.")
         changed, void = answer
-        fields = {event.field: event.before.event.key for event in change.events}
+        # Seldom any.
+        fields = {event.field: event.before.event.key for event in change.events} if changed else {}
         return Committed(frozenset(fields[field] for field in changed), bool(void))
 
     def keep_channel(

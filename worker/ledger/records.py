@@ -522,6 +522,8 @@ class Account:
 
     def choice_about(self, event: TrackedEvent) -> Choice | None:
         """What a person chose instead of the event's profile: for this event, or else for all."""
+        if not self.choices:
+            return None
         about = {c.event: c for c in self.choices if c.profile_id == event.profile_id}
         return about.get((event.key.calendar_id, event.key.event_id)) or about.get(None)
 

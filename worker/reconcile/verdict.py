@@ -371,7 +371,16 @@ def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
 
 
 def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
-    """It has its link; if a write's answer was lost, the link shows that it worked (contract §6)."""
+    """It has its link."""
+    if event.writes:
+        _add_unanswered(draft, event, policy, choice)
+    diagnosis = draft.diagnosis
+    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
+    draft.add_outcome(OutcomeType.ASSIGNED, detail)
+
+
+def _add_unanswered(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
+    """If the last write's answer was lost, the link shows that it worked (contract §6)."""
     diagnosis = draft.diagnosis
     # Only the last one can be in effect; a rung is there under its mark, too.
     marks = {rung.mark: rung for rung in Rung}
@@ -387,8 +396,6 @@ def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Ch
             join_url = diagnosis.join_url if rung is Rung.EXPLICIT else None
             provider_name = diagnosis.detail.get("provider_name")
             _add_fallback(draft, rung, event.profile_id, profile_id, join_url, provider_name, event.cause)
-    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
-    draft.add_outcome(OutcomeType.ASSIGNED, detail)
 
 
 def _add_fallback(
