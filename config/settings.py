@@ -154,6 +154,28 @@ def _api_url(value: Any) -> Any:
     return value
 
 
+def _receiver_url(value: Any) -> Any:
+    """Where signed webhooks go: nobody on the way may read them."""
+    parts = urlsplit(str(_checked_url(value, "https", "http")))
+    if "@" in parts.netloc:
+        raise PydanticCustomError("url", "must not have a user or a password", {})
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        raise PydanticCustomError("url", "must start with https://, except on this machine", {})
+    return value
+
+
+def _signing_secret(value: Any) -> Any:
+    """A symmetric secret of the Standard Webhooks specification."""
+    try:
+        decoded = base64.b64decode(str(value).removeprefix("whsec_").encode(), validate=True)
+    except (ValueError, binascii.Error):
+        decoded = b""
+    if not 24 <= len(decoded) <= 64:
+        reason = "must be whsec_ and then base64 of 24 to 64 bytes"
+        raise PydanticCustomError("signing_secret", "{reason}", {"reason": reason})
+    return value
+
+
 def _room_url(value: Any) -> Any:
     """A template for the addresses of rooms: ``{key}``, once, where an address keeps upper and lower case."""
     text = str(_checked_url(value, "https"))
@@ -207,6 +229,8 @@ Rungs = Annotated[tuple[FallbackRung, ...], NoDecode, BeforeValidator(_words)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
 Token = Annotated[SecretStr, BeforeValidator(_token)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
+SigningSecret = Annotated[SecretStr, BeforeValidator(_signing_secret)]
+SigningSecrets = Annotated[tuple[SigningSecret, ...], NoDecode, BeforeValidator(_words)]
 VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
 
 
@@ -264,6 +288,8 @@ class Settings(BaseSettings):
     outcomes_keep: int = Field(100_000, ge=1)
     outcome_task: str | None = None
     outcome_queue: str | None = None
+    outcome_url: Annotated[str, BeforeValidator(_receiver_url)] | None = Field(None, repr=False)
+    outcome_secret: SigningSecrets = ()
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
@@ -406,6 +432,15 @@ def require_vault(settings: Settings) -> None:
             f"{_name('vault_keys')} must be set: credentials are only stored encrypted. "
             'Make one with: python -c "from cryptography.fernet import Fernet; '
             'print(Fernet.generate_key().decode())"'
+        )
+
+
+def require_outgoing(settings: Settings) -> None:
+    """Raise SettingsError unless the settings are enough to send what leaves the ledger."""
+    if settings.outcome_url and not settings.outcome_secret:
+        raise SettingsError(
+            f"{_name('outcome_secret')} must be set where outcomes are posted to {_name('outcome_url')}: it "
+            "signs them."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -74,24 +75,37 @@ def send_mail(self: Task[..., Any]) -> None:
 
 @app.task(name="conferencing.deliver_outcomes", bind=True)
 def deliver_outcomes(self: Task[..., Any]) -> None:
-    """Send new outcomes to the task that ``RECONCILER_OUTCOME_TASK`` names."""
+    """Send new outcomes to the task ``RECONCILER_OUTCOME_TASK`` and to ``RECONCILER_OUTCOME_URL``."""
     settings = services().settings
-    name, queue_name = settings.outcome_task, settings.outcome_queue
-    if name is None or queue_name is None:
-        return
-    # The consumer's own queue, not one we take from.
-    queue: Any = Queue(queue_name, Exchange(queue_name), queue_name)
-
-    def publish(outcome: str) -> None:
-        app.send_task(name, kwargs={"outcome": json.loads(outcome)}, queue=queue, ignore_result=True)
-
     with bound_to(self):
-        outgoing.deliver_outcomes(services().ledger.outcomes, publish)
+        if settings.outcome_task and settings.outcome_queue:
+            publish = _publisher(settings.outcome_task, settings.outcome_queue)
+            outgoing.deliver_outcomes(
+                services().ledger.outcomes, lambda outcome: publish({"outcome": json.loads(outcome)})
+            )
+        outgoing.post_outcomes(services())
 
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
     if services().outbox.has_due():
         send_mail.delay()
-    if services().settings.outcome_task and services().ledger.outcomes.has_undelivered():
+    if _has_outcomes():
         deliver_outcomes.delay()
+
+
+def _has_outcomes() -> bool:
+    settings, ledger = services().settings, services().ledger
+    if settings.outcome_task and ledger.outcomes.has_undelivered():
+        return True
+    return bool(settings.outcome_url) and ledger.posts.has_due(ledger.now())
+
+
+def _publisher(task: str, queue_name: str) -> Callable[[dict[str, Any]], None]:
+    """A function that sends another program's task, on that program's own queue."""
+    queue: Any = Queue(queue_name, Exchange(queue_name), queue_name)
+
+    def publish(kwargs: dict[str, Any]) -> None:
+        app.send_task(task, kwargs=kwargs, queue=queue, ignore_result=True)
+
+    return publish

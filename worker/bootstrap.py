@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography.fernet import Fernet
+from pydantic import SecretStr
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -37,6 +39,7 @@ from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.reconcile.rooms import Rooms
 from worker.text.wording import mailbox
+from worker.ways.signed_post import SignedPost
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
 #: showed that more threads slow each other down.
@@ -60,10 +63,14 @@ class Services:
     dead_letters: DeadLetters
     looker: Looker
     mailer: Mailer
+    #: None without a URL for outcomes.
+    outcome_receiver: SignedPost | None
 
     def close(self) -> None:
         """Close all connections."""
         self.looker.cronofy.http.close()
+        if self.outcome_receiver is not None:
+            self.outcome_receiver.close()
         self.ledger.redis.close()
 
 
@@ -152,7 +159,15 @@ def bootstrap(settings: Settings) -> Services:
         channels=_channels(settings, cronofy),
         rooms=Rooms(settings.fallback_url, ledger.rooms_key) if settings.fallback_url else None,
     )
-    return Services(settings, ledger, Outbox(ledger), ledger.dead_letters, looker, make_mailer(settings))
+    return Services(
+        settings,
+        ledger,
+        Outbox(ledger),
+        ledger.dead_letters,
+        looker,
+        make_mailer(settings),
+        receiver(settings.outcome_url, settings.outcome_secret),
+    )
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -207,6 +222,11 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
         look_timeout=settings.look_timeout,
         batch_counts_items=settings.batch_cost is BatchCost.ITEMS,
     )
+
+
+def receiver(url: str | None, secrets: Sequence[SecretStr]) -> SignedPost | None:
+    """Who takes signed webhooks at `url`; None without one, or on a host that has no secret to sign with."""
+    return SignedPost(url, [secret.get_secret_value() for secret in secrets]) if url and secrets else None
 
 
 def _channels(settings: Settings, cronofy: Cronofy) -> Channels | None:

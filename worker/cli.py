@@ -36,6 +36,7 @@ COMMANDS = {
     "probe": "probing",
     "healthcheck": "health",
     "dead-letters": "dead_letter_group",
+    "outcomes": "outcome_group",
     "pause": "steering",
     "resume": "steering",
     "reseal": "vault",

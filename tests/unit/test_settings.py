@@ -106,6 +106,11 @@ BAD = [
     ),
     *(("CRONOFY_API_URL", value) for value in ("api.example", "ftp://api.example", "https://")),
     *(("WEBHOOK_URL", value) for value in ("hook", "ftp://hook.example")),
+    *(
+        ("OUTCOME_URL", value)
+        for value in ("hook", "ftp://hook.example", "http://hook.example/a", "https://u:p@hook.example/a")
+    ),
+    *(("OUTCOME_SECRET", value) for value in ("whsec_secret", "whsec_" + "A" * 28, KEY[:-4] + "=-")),
     *(("SMTP_URL", value) for value in ("mail.example", "http://mail.example", "smtp://", "smtp://h:x")),
     *(("VAULT_KEYS", value) for value in ("x", f"{KEY},x", KEY[:-4], KEY + "AAAA", "ü" * 43)),
     *(("RELINK_REMINDERS", value) for value in ("P1D,soon", "P3D,P1D", "P1D,P1D")),

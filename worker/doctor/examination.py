@@ -14,6 +14,7 @@ from config.settings import (
     SettingsError,
     misspelt_settings,
     require_cronofy,
+    require_outgoing,
     require_vault,
 )
 from worker.bootstrap import check_addresses, check_way_out, make_mailer
@@ -25,6 +26,7 @@ from worker.doctor.outside import (
     examine_cronofy,
     examine_files,
     examine_mail,
+    examine_outcome_url,
     examine_webhook,
 )
 from worker.doctor.secrets import examine_vault
@@ -38,6 +40,7 @@ DEADLINE_SECONDS = 12.0
 REQUIREMENTS = (
     require_cronofy,
     require_vault,
+    require_outgoing,
     check_addresses,
     check_outcome_queue,
     make_mailer,
@@ -56,6 +59,7 @@ CHECKS: dict[str, Check] = {
     "cronofy": examine_cronofy,
     "mail": examine_mail,
     "data directory": examine_files,
+    "outcome URL": examine_outcome_url,
     "webhook": examine_webhook,
 }
 
@@ -73,6 +77,8 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
                 yield warning(
                     "settings", str(error).rstrip("."), "give it to workers and serve; others do without"
                 )
+            elif require is require_outgoing and done_elsewhere(settings, "mail"):
+                yield warning("settings", str(error).rstrip("."), "give it to workers of the mail queue")
             else:
                 yield _fault(str(error))
     if complete:

@@ -13,7 +13,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from config.settings import Settings, SettingsError
-from worker.bootstrap import Services, bootstrap
+from worker.bootstrap import Services, bootstrap, keyless_ledger
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
 from worker.cronofy.errors import CronofyError, OutOfBudget, Unreachable, Untrusted
@@ -26,6 +26,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
+from worker.text.amounts import amount
 from worker.text.wording import mailbox
 
 PATIENCE = timedelta(seconds=5)
@@ -168,6 +169,44 @@ def _exposed(data_dir: Path) -> Path | None:
     if is_open(data_dir) and os.path.lexists(data_dir / "embedded.conf"):
         return data_dir
     return mail if is_open(data_dir) and is_open(mail) else None
+
+
+def examine_outcome_url(settings: Settings) -> Iterator[Finding]:
+    """Whoever takes outcomes can be reached; nothing is posted. And what it did not take."""
+    if settings.outcome_url is None:
+        yield ok("outcome URL", "none is set: outcomes are read from the stream, or sent to a task")
+        return
+    yield from _reached("outcome URL", settings.outcome_url, settings)
+    try:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
+            owed, given_up = keyless_ledger(redis, settings).posts.counts()
+    except RedisError:
+        return
+    if given_up:
+        what = f"{amount(given_up, 'outcome was', 'outcomes were')} given up, as the receiver never took them"
+        yield warning("outcome URL", what, "`reconciler outcomes` says why; replay or drop them")
+    elif owed:
+        yield warning("outcome URL", f"{amount(owed, 'outcome')} not taken yet, tried again", "see the log")
+
+
+def _reached(name: str, url: str, settings: Settings) -> Iterator[Finding]:
+    """Whether anything answers at a receiver's address: a GET is no webhook, so its answer says no more."""
+    try:
+        with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
+            status = answer.status_code
+    except SettingsError:
+        yield skipped(name, "not asked: the environment's proxies or certificates cannot be used")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        what = f"cannot be reached ({type(error).__name__})"
+        if done_elsewhere(settings, "mail"):
+            yield warning(name, f"{what}; other hosts' workers post to it", ELSEWHERE)
+        else:
+            yield wrong(name, what, "start the receiver, or correct its address")
+    else:
+        if status in {502, 503, 504}:
+            yield warning(name, f"answers {status}", "find out what is wrong with the receiver")
+        else:
+            yield ok(name, "answers")
 
 
 def examine_webhook(settings: Settings) -> Iterator[Finding]:

@@ -73,6 +73,9 @@ class Figures:
     escalated: int
     acknowledged: int
     mail_queued: int
+    #: Outcomes that `RECONCILER_OUTCOME_URL` did not take: those that are tried again, and the others.
+    outcomes_owed: int
+    outcomes_given_up: int
     #: When an operator paused the fleet.
     paused_since: datetime | None
     last_sweep_at: datetime | None
@@ -155,6 +158,8 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         escalated=found["escalated"],
         acknowledged=found["acknowledged"],
         mail_queued=found["mail_queued"],
+        outcomes_owed=found["outcomes_owed"],
+        outcomes_given_up=found["outcomes_given_up"],
         paused_since=_moment(found["paused"]),
         last_sweep_at=_moment(found["swept"]),
         workers=len(workers),

@@ -73,6 +73,11 @@ class Keys:
     outcomes = _Key("outcomes")
     outcomes_sent = _Key("outcomes:sent")
     outcomes_lock = _Key("outcomes:lock")
+    outcomes_posted = _Key("outcomes:posted")
+    outcomes_posting = _Key("outcomes:posting")
+    outcomes_owed = _Key("outcomes:owed")
+    outcomes_tries = _Key("outcomes:tries")
+    outcomes_dead = _Key("outcomes:dead")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
     refused = _KeyOf("refused")  # by mail

@@ -41,6 +41,7 @@ from worker.ledger.packing import (
     unpack_account,
     unpack_acknowledgement,
 )
+from worker.ledger.posts import Posts
 from worker.ledger.records import (
     DATA_CENTERS,
     AccessToken,
@@ -105,6 +106,7 @@ class Ledger:
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.posts = Posts(redis, self.keys, self.outcomes)
         self.lists = Lists(redis, self.keys, scripts)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep

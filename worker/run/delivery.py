@@ -1,19 +1,23 @@
-"""Sends what leaves the ledger: emails from the outbox, outcomes to their task."""
+"""Sends what leaves the ledger: emails from the outbox, outcomes to their task and their URL."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
 from worker.bootstrap import Services
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
+from worker.ledger.posts import Post
+from worker.ledger.records import to_ms
 from worker.ledger.vault import VaultError
 from worker.mail.compose import read_back, recipient_of
 from worker.mail.smtp import MailError
+from worker.ways.signed_post import NotTaken
 
 #: How long one task sends emails; the rest wait for the next wake-up.
 MAIL_SECONDS = 10.0
@@ -23,6 +27,12 @@ DELIVERED_AT_A_TIME = 500
 TURN = timedelta(seconds=30)
 #: A process stops well before its turn is over, or the next one would deliver the same outcomes.
 DELIVERY_SECONDS = 15.0
+#: The same for posting, where the last one may take long.
+POST_TURN = timedelta(seconds=50)
+#: After so many failures in a row the receiver is taken for away, and gets a rest.
+FAILURES, REST = 5, timedelta(seconds=10)
+#: An outcome that was not taken is tried again after this, doubling up to the longest: for about a day.
+FIRST_WAIT, LONGEST_WAIT, MOST_TRIES = timedelta(seconds=5), timedelta(hours=1), 33
 
 log = structlog.get_logger()
 
@@ -96,3 +106,59 @@ def deliver_outcomes(outcomes: OutcomeStream, publish: Callable[[str], None]) ->
         return done
     finally:
         outcomes.end_turn()
+
+
+def post_outcomes(services: Services) -> int:
+    """Post what is due to `RECONCILER_OUTCOME_URL`; returns how many were taken.
+
+    One process posts at a time. Those about one event go in order: one that is not taken holds up the later
+    ones, and nothing else.
+    """
+    posts, receiver = services.ledger.posts, services.outcome_receiver
+    if receiver is None or not posts.take_turn(POST_TURN):
+        return 0
+    end, taken, failures = time.monotonic() + DELIVERY_SECONDS, 0, 0
+    #: When to try what must go before.
+    held: dict[tuple[Any, ...], int] = {}
+    try:
+        for post in posts.waiting(DELIVERED_AT_A_TIME):
+            if time.monotonic() > end or failures >= FAILURES:
+                break
+            # Even if that is due again by now: it was not in this turn.
+            if post.lane in held:
+                if post.is_new or post.due < held[post.lane]:
+                    posts.later(post, held[post.lane], post.tries)
+                continue
+            if post.due > to_ms(services.ledger.now()):
+                held[post.lane] = post.due
+                continue
+            try:
+                receiver.send(post.outcome["id"], post.text)
+            except NotTaken as error:
+                failures += 1
+                again = _not_taken(services, post, str(error))
+                if again is not None:
+                    held[post.lane] = again
+            else:
+                failures = 0
+                taken += 1
+                posts.taken(post)
+        return taken
+    finally:
+        posts.end_turn(REST if failures >= FAILURES else None)
+
+
+def _not_taken(services: Services, post: Post, reason: str) -> int | None:
+    """Put it off, or give it up after many tries; returns when it is due again, None if never."""
+    ledger, tries = services.ledger, post.tries + 1
+    about = {"outcome": post.outcome["id"], "sub": post.outcome["sub"], "tries": tries, "reason": reason}
+    now = ledger.now()
+    if tries >= MOST_TRIES:
+        kept = ledger.posts.give_up(post, tries, reason, now)
+        log.error("outcome.given_up", **about, kept=kept)
+        return None
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries - 1, 20))
+    due = to_ms(now + wait)
+    ledger.posts.later(post, due, tries)
+    log.warning("outcome.put_off", **about, seconds=wait.total_seconds())
+    return due

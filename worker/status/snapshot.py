@@ -117,6 +117,7 @@ class Status(Figures):
             "soonest": [_starting(starting) for starting in self.soonest],
             "budget": self.budget.as_json,
             "mail": {"queued": self.mail_queued, "sent": self.mail_sent, "refused": self.mail_refused},
+            "outcome_url": {"owed": self.outcomes_owed, "given_up": self.outcomes_given_up},
             "paused": self.paused_since is not None,
             "paused_since": _rfc3339(self.paused_since),
             "queues": dict(self.queues),

@@ -62,6 +62,9 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
     yield "budget", *_budget(status)
     refused = f", {status.mail_refused:,} refused" if status.mail_refused else ""
     yield "mail", f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}", not refused
+    if status.outcomes_owed or status.outcomes_given_up:
+        given_up = f", {status.outcomes_given_up:,} given up" if status.outcomes_given_up else ""
+        yield "outcome URL", f"{status.outcomes_owed:,} owed{given_up}: see reconciler outcomes", False
     unknown = None in status.queues.values()
     waiting = (
         f"{name.removeprefix('reconciler.')} {n:,}" for name, n in status.queues.items() if n is not None

@@ -71,6 +71,13 @@
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
+--   P:outcomes:posted  string  the stream id up to which each outcome was posted to RECONCILER_OUTCOME_URL, or is in one of
+--                              the next three
+--   P:outcomes:posting string  held by whoever posts them, and for a rest after several failures; a minute
+--   P:outcomes:owed    zset    stream id of an outcome that was not taken, or waits behind such a one, by when to try it
+--   P:outcomes:tries   hash    stream id -> how often it was tried; none if never
+--   P:outcomes:dead    hash    stream id -> an outcome that was given up (JSON: outcome, reason, tries, at). Until it is
+--                              taken, dropped or its account forgotten. What posts is worker/ledger/posts.py.
 --   P:outbox           zset    mail id by when to send it (or try again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that

@@ -62,6 +62,8 @@ return {
   { 'escalated', redis.call('ZCARD', list_key('escalated')) },
   { 'acknowledged', acknowledged },
   { 'mail_queued', redis.call('ZCARD', P .. ':outbox') },
+  { 'outcomes_owed', redis.call('ZCARD', P .. ':outcomes:owed') },
+  { 'outcomes_given_up', redis.call('HLEN', P .. ':outcomes:dead') },
   { 'paused', redis.call('GET', P .. ':paused') },
   { 'swept', redis.call('GET', P .. ':swept') },
   { 'workers', redis.call('ZRANGEBYSCORE', P .. ':workers', '(' .. now - ARGV[3], '+inf') },

@@ -129,6 +129,12 @@ def _attention(status: Status, settings: Settings) -> list[str]:
         found.append(f"{waiting} for an access token: the application has to give the next one.")
     if status.dead_letters:
         found.append(f"{amount(status.dead_letters, 'dead letter')} to look at: reconciler dead-letters.")
+    if status.outcomes_owed or status.outcomes_given_up:
+        owed = amount(status.outcomes_owed, "outcome is", "outcomes are")
+        found.append(
+            f"The outcome URL does not take all: {owed} tried again, {status.outcomes_given_up:,} given up. "
+            "See reconciler outcomes."
+        )
     if status.mail_refused:
         found.append(f"{amount(status.mail_refused, 'email was', 'emails were')} permanently refused.")
     return found
