@@ -34,6 +34,8 @@ ROUTES = {
     "conferencing.sweep": "looks",
     "conferencing.look_at_ready": "looks",
     "conferencing.look_at_account": "urgent",
+    "conferencing.authorize_connection": "urgent",
+    "conferencing.note_connection": "urgent",
     "conferencing.send_mail": "mail",
     "conferencing.deliver_outcomes": "mail",
     "conferencing.reconcile_event": "urgent",

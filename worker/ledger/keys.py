@@ -80,6 +80,8 @@ class Keys:
     outcomes_dead = _Key("outcomes:dead")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
+    answer = _KeyOf("answer")  # by question
+    asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
     dead_letters = _Key("dead-letters")
     forgotten = _Key("forgotten")

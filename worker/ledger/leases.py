@@ -15,6 +15,7 @@ from worker.ledger.records import (
     Account,
     Acknowledgement,
     Choice,
+    Episode,
     EventKey,
     Mailed,
     Memo,
@@ -93,10 +94,12 @@ class EventChange:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A composed email for the outbox; sealed there, since it may hold a relink URL."""
+    """A composed email for the outbox; sealed there, since it may hold a secret link."""
 
     mail_id: str
     message: bytes
+    #: When to send it; None for now.
+    due: datetime | None = None
 
     def __repr__(self) -> str:
         return f"Mail({self.mail_id!r})"
@@ -116,6 +119,8 @@ class Change:
     events: Sequence[EventChange] = ()
     memo: Memo | None = None
     profile_names: Mapping[str, str] | None = None
+    #: The episodes of connect emails that go on, if they change.
+    connects: Mapping[str, Episode] | None = None
     mailed: Mailed | None = None
     #: All that stand, if they change.
     choices: Sequence[Choice] | None = None
@@ -125,6 +130,8 @@ class Change:
     token: AccessToken | None = None
     outcomes: Sequence[Outcome] = ()
     mails: Sequence[Mail] = ()
+    #: Of `mails`, what asks the user to connect a lost account: connecting it cancels those not sent yet.
+    reconnects: Sequence[str] = ()
     cancel: Sequence[str] = ()
     #: Check the account's notification channel next.
     check_channel: bool = False

@@ -32,6 +32,7 @@ from worker.ledger.packing import (
     pack_acknowledgement,
     pack_channel,
     pack_choices,
+    pack_connects,
     pack_event,
     pack_mailed,
     pack_memo,
@@ -356,6 +357,7 @@ class Ledger:
                 "profile_names": (
                     False if change.profile_names is None else pack_profile_names(change.profile_names)
                 ),
+                "connects": False if change.connects is None else pack_connects(change.connects),
                 "mailed": pack_mailed(change.mailed) if change.mailed else False,
                 "choices": False if change.choices is None else pack_choices(change.choices),
                 "about": fingerprint(credentials) if change.lost or change.token else False,
@@ -363,9 +365,14 @@ class Ledger:
                 "token": pack_token(change.token, credentials) if change.token else False,
                 "outcomes": _packed(change.outcomes),
                 "mails": [
-                    [mail.mail_id, self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub))]
+                    [
+                        mail.mail_id,
+                        self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub)),
+                        to_ms(mail.due) if mail.due else False,
+                    ]
                     for mail in change.mails
                 ],
+                "reconnects": list(change.reconnects),
                 "cancel": list(change.cancel),
                 "check_channel": change.check_channel,
                 "profiles_due": (

@@ -37,6 +37,10 @@ class OutcomeType(StrEnum):
     RELINK_REQUESTED = "relink_requested"
     #: The user connected it.
     RELINKED = "relinked"
+    #: The user was asked to connect a profile in place of a removed one.
+    CONNECT_REQUESTED = "connect_requested"
+    #: The user connected one.
+    CONNECTED = "connected"
     #: A person was notified of what only a person can fix.
     ESCALATED = "escalated"
     #: Somebody answers for the event: nobody is told of it again for now.

@@ -345,11 +345,16 @@ class Obstacle(StrEnum):
     NO_LINK = "no_link"
     #: The link leads to a host that emails may not link to.
     LINK_REFUSED = "link_refused"
+    #: A profile was connected after the user was asked to, but it may be another person's.
+    UNSURE = "unsure"
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A profile's time of being disconnected, from the first relink email until it is connected again."""
+    """A profile's time of being disconnected, from the first relink email until it is connected again.
+
+    Or, for a service of which no profile is left, from the first connect email until there is one.
+    """
 
     started_at: int
     #: Emails so far, counting the first one and missed reminders; 0 if none could be sent, or none yet.
@@ -359,13 +364,19 @@ class Episode:
     events: tuple[tuple[str, str], ...]
     #: Why no email could be sent.
     obstacle: Obstacle | None = None
+    #: For a connect email: the profiles of its service that were listed when the episode began.
+    before: tuple[str, ...] = ()
+    #: When the user last went on to Cronofy from the connect link.
+    followed_at: int | None = None
+    #: The profile that they came back with; empty if Cronofy did not say which, None if they did not.
+    linked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Mailed:
-    """The relink emails that an account's user got lately, whatever became of their episodes."""
+    """The emails that an account's user got lately, whatever became of their episodes."""
 
-    #: (at, profile_id) of each, oldest first.
+    #: (at, key) of each, oldest first: a profile's id, `connect:SERVICE`, or `account` if that was lost.
     sent: tuple[tuple[int, str], ...] = ()
     #: The episodes that ended, by profile: one that lapses again soon goes on in the same.
     over: Mapping[str, Episode] = field(default_factory=dict)
@@ -450,6 +461,8 @@ class Account:
     memo: Memo = Memo()
     #: profile_id -> the latest name of every conferencing profile ever listed with one. Personal data.
     profile_names: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: The episodes of connect emails, by their key `connect:SERVICE`.
+    connects: Mapping[str, Episode] = field(default_factory=dict)
     mailed: Mailed = Mailed()
     #: At most one about each profile, and one about each profile of each event.
     choices: tuple[Choice, ...] = ()

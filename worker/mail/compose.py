@@ -1,4 +1,4 @@
-"""Composes the emails: to a user, about a profile to reconnect or another link; to an operator, escalations.
+"""Composes the emails: to a user, about what to connect or another link; to an operator, escalations.
 
 Pure: the same input gives the same message. The Message-ID is derived from the email's id in the outbox, so
 an email sent twice is recognisable as one.
@@ -13,7 +13,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.parser import Parser
 from email.policy import SMTP, EmailPolicy
-from typing import Final, cast
+from typing import Final, Literal, cast
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -39,16 +39,20 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class RelinkEmail:
-    """What one user is told about one disconnected profile (contract §2, `credentials_expired`)."""
+    """What one user is told about one disconnected profile (contract §2, `credentials_expired`).
+
+    Of another `kind`: about a service to connect in place of a removed profile, or about a lost account.
+    """
 
     to: str
     name: str | None
     provider_name: str | None  #: as Cronofy spells it: `zoom`, `go_to`
     profile_name: str | None
-    relink_url: str = field(repr=False)  #: a secret; `relink_links.refusal` allowed it
+    relink_url: str = field(repr=False)  #: a secret; of Cronofy's, `relink_links.refusal` allowed it
     meetings: tuple[Meeting, ...]
     reminder: int  #: 0 for the first email, n for the nth reminder
     is_calendar: bool = False  #: the profile of a calendar, not of a conferencing service
+    kind: Literal["relink", "connect", "reconnect"] = "relink"  #: also the templates' name
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ def recipient_of(message: EmailMessage) -> str:
 
 
 def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
-    """Return the relink email: what expired, the one link to follow, the waiting meetings, soonest first.
+    """Return the email: what is not connected, the one link to follow, the waiting meetings, soonest first.
 
     ValueError if an address is not plain, or no meeting is affected by what a reminder is about, as then none
     is due (contract §4, `RECONCILER_RELINK_REMINDERS`).
@@ -147,7 +151,7 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
     provider = (wording.calendar if email.is_calendar else wording.provider)(email.provider_name)
     profile = wording.line(email.profile_name or "", 100)
     return _compose(
-        "relink",
+        email.kind,
         wording.address(email.to, email.name),
         envelope,
         name=wording.line(email.name or "", 80),

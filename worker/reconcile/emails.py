@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import EmailMessage
 from uuid import uuid4
@@ -23,6 +23,7 @@ from worker.mail.compose import (
     compose_relink,
     message_id,
 )
+from worker.mail.connect_links import ConnectLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,18 @@ class Emails:
     sender: str
     reply_to: str | None
     escalation_email: str | None
+    #: None without a public URL: then nobody is asked to connect a service.
+    links: ConnectLinks | None = None
 
-    def relink(self, mail_id: str, email: RelinkEmail, now: datetime) -> Mail:
-        """The email that asks a user to connect a profile again."""
-        return _mail(mail_id, compose_relink(email, self._envelope(mail_id, now)))
+    def relink(
+        self, mail_id: str, sub: str, email: RelinkEmail, now: datetime, due: datetime | None = None
+    ) -> Mail:
+        """The email that asks a user to connect something, to be sent when it is `due`."""
+        if email.kind == "connect" and self.links:
+            email = replace(
+                email, relink_url=self.links.of(sub, email.provider_name or "", email.to, due or now)
+            )
+        return _mail(mail_id, compose_relink(email, self._envelope(mail_id, due or now)), due)
 
     def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
         """The email that tells a user of a meeting's other link."""
@@ -88,5 +97,5 @@ def meeting_of(event: TrackedEvent) -> Meeting:
     )
 
 
-def _mail(mail_id: str, message: EmailMessage) -> Mail:
-    return Mail(mail_id, message.as_bytes())
+def _mail(mail_id: str, message: EmailMessage, due: datetime | None = None) -> Mail:
+    return Mail(mail_id, message.as_bytes(), due)

@@ -55,8 +55,8 @@ from worker.reconcile.update import why_not_written
 #: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
 
-#: What we remember of an event whose user cannot be asked to connect its profile again.
-UNSENDABLE = f"{Cause.CREDENTIALS_EXPIRED}:unsendable"
+#: What we remember, after the cause, of an event whose user cannot be asked to connect what it needs.
+UNSENDABLE = ":unsendable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,8 +469,9 @@ def _written_later(
 def _add_relink(draft: _Draft, note: RelinkNote) -> None:
     """Add what was decided about the relink email for the event's profile."""
     # The outcome is about the profile, but each of its events needs a person as long as nobody can be asked.
-    others = tuple(mark for mark in draft.after.notified if mark != UNSENDABLE)
-    draft.after = replace(draft.after, notified=(*others, UNSENDABLE) if note.unsendable else others)
+    others = tuple(mark for mark in draft.after.notified if not mark.endswith(UNSENDABLE))
+    marks = (f"{draft.diagnosis.cause}{UNSENDABLE}",) if note.unsendable else ()
+    draft.after = replace(draft.after, notified=(*others, *marks))
     if note.late:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
     elif note.obstacle and not draft.quiet:

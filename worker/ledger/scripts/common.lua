@@ -12,7 +12,9 @@
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), profile_names (packed: by conferencing profile, also of those
 --                              that are gone), mailed (packed: the relink emails of the last days, with the
---                              episodes that ended), choices (packed: what people chose in place of removed
+--                              episodes that ended), connects (packed: the episodes of connect emails),
+--                              reconnects (the ids of the emails that ask to connect it again, once it is lost;
+--                              between spaces), choices (packed: what people chose in place of removed
 --                              profiles), last_notice (when a notification was last about one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
 --                              the channel was last known to be as recorded), channel_due (when to check it;
@@ -22,10 +24,10 @@
 --                              application gives its access tokens: SHA-1 of the credentials, when it
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
 --                              erasure (the channel over which its erasure was requested and reported).
---                              Written by connect; memo, profile_names, mailed, choices, standing and token by
---                              commit; profiles_due by notification and commit; credentials also by a token
---                              refresh; last_notice by nudge; the channel fields by channel, check_channel and
---                              commit, and by notification when one came
+--                              Written by connect; memo, profile_names, connects, reconnects, mailed, choices,
+--                              standing and token by commit; profiles_due by notification and commit; credentials
+--                              also by a token refresh; last_notice by nudge; the channel fields by channel,
+--                              check_channel and commit, and by notification when one came
 --                              over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track, reopen and commit;
@@ -80,6 +82,9 @@
 --                              taken, dropped or its account forgotten. What posts is worker/ledger/posts.py.
 --   P:outbox           zset    mail id by when to send it (or try again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
+--   P:answer:ID        list    the address at which a user connects a profile (encrypted by the vault), for the one
+--                              page that waits for it; half a minute
+--   P:asking:SUB       string  such an address was asked for just now; seconds
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
