@@ -95,8 +95,10 @@ def _without_relink(address: re.Match[str]) -> str:
 
 def redaction_of(settings: Settings) -> Redaction:
     """Masks these settings' secrets and anything that looks like a secret."""
-    secrets = [*settings.cronofy_client_secret, *settings.vault_keys, *settings.outcome_secret]
-    secrets += [token for token in (settings.board_token, settings.metrics_token) if token is not None]
+    secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
+    secrets += [*settings.outcome_secret, *settings.mail_secret]
+    single = (settings.board_token, settings.metrics_token, settings.mail_key)
+    secrets += [secret for secret in single if secret is not None]
     return Redaction([secret.get_secret_value() for secret in secrets])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -87,7 +86,7 @@ def note_connection(self: Task[..., Any], sub: str, provider_name: str, profile_
 def send_mail(self: Task[..., Any]) -> None:
     """Send what is due in the outbox."""
     with bound_to(self):
-        outgoing.send_mails(services())
+        outgoing.send_mails(services(), _publish_letter)
 
 
 @app.task(name="conferencing.deliver_outcomes", bind=True)
@@ -96,9 +95,10 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
     settings = services().settings
     with bound_to(self):
         if settings.outcome_task and settings.outcome_queue:
-            publish = _publisher(settings.outcome_task, settings.outcome_queue)
+            task, queue = settings.outcome_task, settings.outcome_queue
             outgoing.deliver_outcomes(
-                services().ledger.outcomes, lambda outcome: publish({"outcome": json.loads(outcome)})
+                services().ledger.outcomes,
+                lambda outcome: _publish(task, queue, {"outcome": json.loads(outcome)}),
             )
         outgoing.post_outcomes(services())
 
@@ -118,11 +118,12 @@ def _has_outcomes() -> bool:
     return bool(settings.outcome_url) and ledger.posts.has_due(ledger.now())
 
 
-def _publisher(task: str, queue_name: str) -> Callable[[dict[str, Any]], None]:
-    """A function that sends another program's task, on that program's own queue."""
+def _publish_letter(mail_id: str, kwargs: dict[str, Any]) -> None:
+    settings = services().settings
+    _publish(settings.mail_task or "", settings.mail_queue or "", kwargs, task_id=mail_id)
+
+
+def _publish(task: str, queue_name: str, kwargs: dict[str, Any], **options: Any) -> None:
+    """Send another program's task, on that program's own queue, not one that we take from."""
     queue: Any = Queue(queue_name, Exchange(queue_name), queue_name)
-
-    def publish(kwargs: dict[str, Any]) -> None:
-        app.send_task(task, kwargs=kwargs, queue=queue, ignore_result=True)
-
-    return publish
+    app.send_task(task, kwargs=kwargs, queue=queue, ignore_result=True, **options)

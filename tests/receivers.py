@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import httpx
 from standardwebhooks import Webhook, WebhookVerificationError
 
 #: Two secrets of the specification's form.
@@ -41,6 +42,8 @@ class Receiver:
     #: The status for each request, by its number.
     answer: Callable[[int], int]
     got: list[Got] = field(default_factory=list)
+    #: Another receiver that gets all of it first.
+    forward_to: str | None = None
 
     @property
     def taken(self) -> list[Any]:
@@ -50,7 +53,11 @@ class Receiver:
 
 @contextmanager
 def receiving(
-    answer: Callable[[int], int] = lambda _: 204, *, secret: str | None = SECRET, port: int = 0
+    answer: Callable[[int], int] = lambda _: 204,
+    *,
+    secret: str | None = SECRET,
+    port: int = 0,
+    forward_to: str | None = None,
 ) -> Iterator[Receiver]:
     """A receiver on a free port; with a `secret`, what is not signed by it is answered with 401."""
 
@@ -66,6 +73,11 @@ def receiving(
                 except WebhookVerificationError:
                     status = 401
             headers = {name.lower(): value for name, value in self.headers.items()}
+            if receiver.forward_to:
+                known = {got.headers["webhook-id"] for got in receiver.got}
+                forwarded = httpx.post(receiver.forward_to, content=body, headers=headers)
+                # The first answer about each message is lost on its way back.
+                status = forwarded.status_code if headers["webhook-id"] in known else 504
             receiver.got.append(Got(self.path, headers, body, status))
             self.send_response(status)
             self.send_header("content-length", "0")
@@ -76,7 +88,7 @@ def receiving(
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
-    receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook", answer)
+    receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook", answer, forward_to=forward_to)
     thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -20,7 +20,15 @@ from redis.retry import Retry
 from config.celery import check_outcome_queue
 from config.logging import redaction_of
 from config.redis_url import is_redis
-from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, require_cronofy, require_vault
+from config.settings import (
+    BatchCost,
+    RelinkWhen,
+    Settings,
+    SettingsError,
+    UserMail,
+    require_cronofy,
+    require_vault,
+)
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks, origin_of
 from worker.cronofy.client import Cronofy
@@ -67,12 +75,15 @@ class Services:
     mailer: Mailer
     #: None without a URL for outcomes.
     outcome_receiver: SignedPost | None
+    #: None unless letters to users are posted.
+    mail_receiver: SignedPost | None
 
     def close(self) -> None:
         """Close all connections."""
         self.looker.cronofy.http.close()
-        if self.outcome_receiver is not None:
-            self.outcome_receiver.close()
+        for each in (self.outcome_receiver, self.mail_receiver):
+            if each is not None:
+                each.close()
         self.ledger.redis.close()
 
 
@@ -175,6 +186,7 @@ def bootstrap(settings: Settings) -> Services:
         looker,
         make_mailer(settings),
         receiver(settings.outcome_url, settings.outcome_secret),
+        receiver(settings.mail_url, settings.mail_secret) if settings.user_mail is UserMail.URL else None,
     )
 
 

@@ -150,10 +150,11 @@ def test_an_email_refused_for_good_is_published(
 
     email.try_once()
 
-    requested, refused = email.world.outcomes()
+    requested, told_of, refused = email.world.outcomes()
     record("The mail server refuses for good", injected=1, events=1)
     assert (email.waits, email.arrived()) == (False, [])
-    assert (requested["type"], refused["type"]) == ("relink_requested", "escalated")
+    types = [each["type"] for each in (requested, told_of, refused)]
+    assert types == ["relink_requested", "mail_refused", "escalated"]
     assert refused["sub"] == email.world.sub
     assert refused["detail"]["mail_id"] == email.mail_id.decode() == requested["detail"]["mail_id"]
     assert f"permanently refused the email with 550, {told}" in refused["detail"]["reason"]

@@ -27,6 +27,7 @@ from worker.doctor.outside import (
     examine_files,
     examine_mail,
     examine_outcome_url,
+    examine_user_mail,
     examine_webhook,
 )
 from worker.doctor.secrets import examine_vault
@@ -58,6 +59,7 @@ CHECKS: dict[str, Check] = {
     "vault keys": examine_vault,
     "cronofy": examine_cronofy,
     "mail": examine_mail,
+    "user mail": examine_user_mail,
     "data directory": examine_files,
     "outcome URL": examine_outcome_url,
     "webhook": examine_webhook,

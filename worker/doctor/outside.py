@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 from redis.exceptions import RedisError
 
-from config.settings import Settings, SettingsError
+from config.settings import Settings, SettingsError, UserMail
 from worker.bootstrap import Services, bootstrap, keyless_ledger
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
@@ -116,6 +116,19 @@ def _ask(services: Services, origin: str, secret: str) -> str:
         also=(400, 401, 403),
     )
     return str(answer.json_object().get("error"))[:40]
+
+
+def examine_user_mail(settings: Settings) -> Iterator[Finding]:
+    """Whoever else sends letters to users can be reached; nothing is sent."""
+    name = "user mail"
+    if settings.user_mail is UserMail.SMTP:
+        yield ok(name, "sent as emails, like those to the operator")
+    elif settings.user_mail is UserMail.TASK:
+        yield ok(name, f"sent to the task {settings.mail_task} on the queue {settings.mail_queue}, sealed")
+    elif settings.user_mail is UserMail.URL:
+        yield from _reached(name, settings.mail_url or "", settings)
+    else:
+        yield ok(name, "off: outcomes of the type mail_owed say what the application is to send")
 
 
 def examine_mail(settings: Settings) -> Iterator[Finding]:

@@ -56,7 +56,7 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.ledger.sealed import place_of_credentials, place_of_mail
+from worker.ledger.sealed import place_of_credentials, place_of_mail, place_of_parts
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 from worker.ledger.wakeups import Wakeups
@@ -369,6 +369,8 @@ class Ledger:
                         mail.mail_id,
                         self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub)),
                         to_ms(mail.due) if mail.due else False,
+                        mail.parts is not None
+                        and self.vault.seal(mail.parts, *place_of_parts(mail.mail_id, lease.sub)),
                     ]
                     for mail in change.mails
                 ],

@@ -35,6 +35,10 @@ class OutcomeType(StrEnum):
     FALLBACK = "fallback"
     #: The user was asked to connect a profile again.
     RELINK_REQUESTED = "relink_requested"
+    #: A letter that the application sends its user itself.
+    MAIL_OWED = "mail_owed"
+    #: A mail server refused a letter for good.
+    MAIL_REFUSED = "mail_refused"
     #: The user connected it.
     RELINKED = "relinked"
     #: The user was asked to connect a profile in place of a removed one.

@@ -5,23 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from email.message import EmailMessage
 from typing import Any
 
 import structlog
 
+from config.settings import UserMail, require_outgoing
 from worker.bootstrap import Services
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
 from worker.ledger.posts import Post
 from worker.ledger.records import to_ms
+from worker.ledger.refusals import masked
 from worker.ledger.vault import VaultError
 from worker.mail.compose import read_back, recipient_of
+from worker.mail.letters import kind_of, letter_of, owed_by
 from worker.mail.smtp import MailError
+from worker.ways.letters import ByTask, ByUrl, Publish, Way
 from worker.ways.signed_post import NotTaken
 
 #: How long one task sends emails; the rest wait for the next wake-up.
 MAIL_SECONDS = 10.0
-LONGEST_MAIL_PAUSE = timedelta(minutes=15)
+#: How long an email that could not be sent waits, doubling up to the longest.
+FIRST_MAIL_PAUSE, LONGEST_MAIL_PAUSE = timedelta(seconds=5), timedelta(minutes=15)
 #: How many outcomes one process delivers in a turn, and how long a turn lasts.
 DELIVERED_AT_A_TIME = 500
 TURN = timedelta(seconds=30)
@@ -37,9 +43,12 @@ FIRST_WAIT, LONGEST_WAIT, MOST_TRIES = timedelta(seconds=5), timedelta(hours=1),
 log = structlog.get_logger()
 
 
-def send_mails(services: Services) -> int:
-    """Send the due emails in the outbox; returns how many. An email stays until it is sent or refused."""
-    sent, end = 0, time.monotonic() + MAIL_SECONDS
+def send_mails(services: Services, publish: Publish | None = None) -> int:
+    """Send the due emails in the outbox; returns how many. An email stays until it is sent or refused.
+
+    `publish` sends the task that takes letters, if that is how they leave.
+    """
+    way, sent, end = way_of(services, publish), 0, time.monotonic() + MAIL_SECONDS
     while time.monotonic() < end:
         try:
             mail = services.outbox.take()
@@ -49,42 +58,74 @@ def send_mails(services: Services) -> int:
             continue
         if mail is None:
             break
-        sent += _send(services, mail)
+        sent += _send(services, mail, way)
     return sent
 
 
-def _send(services: Services, mail: QueuedMail) -> bool:
-    message = read_back(mail.message)
+def way_of(services: Services, publish: Publish | None) -> Way | None:
+    """How letters to users leave, other than as email; what it lacks on this host is a SettingsError."""
+    settings = services.settings
+    if settings.user_mail in {UserMail.TASK, UserMail.URL}:
+        require_outgoing(settings)
+    if settings.user_mail is UserMail.TASK and settings.mail_key and publish:
+        return ByTask(publish, settings.mail_key.get_secret_value())
+    if settings.user_mail is UserMail.URL and services.mail_receiver:
+        return ByUrl(services.mail_receiver)
+    return None
+
+
+def _send(services: Services, mail: QueuedMail, way: Way | None) -> bool:
+    message, about = read_back(mail.message), {"sub": mail.sub, "mail_id": mail.mail_id}
+    to_user = mail.parts is not None
+    if mail.parts is not None and services.settings.user_mail is UserMail.OFF:
+        detail = owed_by(mail.mail_id, mail.parts)
+        services.outbox.owed(
+            mail.mail_id, Outcome(OutcomeType.MAIL_OWED, mail.sub, services.ledger.now(), detail=detail)
+        )
+        log.info("mail.owed", **about, kind=detail["kind"])
+        return False
     try:
-        services.mailer.send(message, mail.sub)
+        if mail.parts is not None and way is not None:
+            way.send(letter_of(mail.mail_id, mail.sub, message, mail.parts))
+        else:
+            services.mailer.send(message, mail.sub)
+    except NotTaken as error:
+        return _put_off(services, mail, str(error), None)
     except MailError as error:
         if error.permanent:
-            reason = f"An email could not be delivered: {error}"
-            outcome = Outcome(
-                OutcomeType.ESCALATED,
-                mail.sub,
-                services.ledger.now(),
-                detail={"reason": reason, "mail_id": mail.mail_id},
-            )
-            services.outbox.refused(mail.mail_id, outcome, recipient_of(message))
-            log.error("mail.refused", mail_id=mail.mail_id, sub=mail.sub, reason=str(error))
-            return False
-        wait = error.retry_after or min(
-            LONGEST_MAIL_PAUSE, timedelta(seconds=5 * 2 ** min(mail.attempts, 12))
-        )
-        services.outbox.later(mail.mail_id, wait)
-        log.warning(
-            "mail.put_off",
-            sub=mail.sub,
-            mail_id=mail.mail_id,
-            attempts=mail.attempts,
-            reason=str(error),
-            seconds=wait.total_seconds(),
-        )
-        return False
+            return _refused(services, mail, message, error)
+        return _put_off(services, mail, str(error), error.retry_after)
     services.outbox.sent(mail.mail_id)
-    log.info("mail.sent", mail_id=mail.mail_id, sub=mail.sub)
+    log.info("mail.sent", **about, by=services.settings.user_mail.value if to_user else UserMail.SMTP.value)
     return True
+
+
+def _put_off(services: Services, mail: QueuedMail, reason: str, retry_after: timedelta | None) -> bool:
+    wait = retry_after or min(LONGEST_MAIL_PAUSE, FIRST_MAIL_PAUSE * 2 ** min(mail.attempts, 12))
+    services.outbox.later(mail.mail_id, wait)
+    log.warning(
+        "mail.put_off",
+        sub=mail.sub,
+        mail_id=mail.mail_id,
+        attempts=mail.attempts,
+        reason=reason,
+        seconds=wait.total_seconds(),
+    )
+    return False
+
+
+def _refused(services: Services, mail: QueuedMail, message: EmailMessage, error: MailError) -> bool:
+    now, address = services.ledger.now(), recipient_of(message)
+    about = {"mail_id": mail.mail_id}
+    refused = {"kind": kind_of(mail.parts), "address": masked(address), "reason": str(error), **about}
+    reason = f"An email could not be delivered: {error}"
+    outcomes = (
+        Outcome(OutcomeType.MAIL_REFUSED, mail.sub, now, detail=refused),
+        Outcome(OutcomeType.ESCALATED, mail.sub, now, detail={"reason": reason, **about}),
+    )
+    services.outbox.refused(mail.mail_id, address, str(error), outcomes)
+    log.error("mail.refused", mail_id=mail.mail_id, sub=mail.sub, reason=str(error))
+    return False
 
 
 def deliver_outcomes(outcomes: OutcomeStream, publish: Callable[[str], None]) -> int:

@@ -81,12 +81,15 @@
 --   P:outcomes:dead    hash    stream id -> an outcome that was given up (JSON: outcome, reason, tries, at). Until it is
 --                              taken, dropped or its account forgotten. What posts is worker/ledger/posts.py.
 --   P:outbox           zset    mail id by when to send it (or try again)
---   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
+--   P:mail:ID          hash    message (encrypted by the vault), sub, attempts; parts, what it was composed of (encrypted),
+--                              if it is to a user. Until sent or refused.
 --   P:answer:ID        list    the address at which a user connects a profile (encrypted by the vault), for the one
 --                              page that waits for it; half a minute
 --   P:asking:SUB       string  such an address was asked for just now; seconds
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
+--   P:refusals         hash    SUB, or '' for the operator -> the latest address of theirs that a mail server refused for good
+--                              (packed, see worker/ledger/refusals.py). Until that is resolved.
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault; at, when it was kept, if it was resealed since). Never trimmed;
 --                              until replayed or dropped, or the account is forgotten.
@@ -130,6 +133,7 @@ local function past_key(sub) return P .. ':past:' .. sub end
 
 local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
 local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
+local REFUSALS = P .. ':refusals'
 local COUNTERS = P .. ':counters'
 
 local function notices_key(sub) return P .. ':notices:' .. sub end
@@ -364,4 +368,11 @@ end
 local function drop_mail(id)
   redis.call('ZREM', P .. ':outbox', id)
   return redis.call('DEL', P .. ':mail:' .. id)
+end
+
+-- The same for one that is no longer needed: what it asked for was done.
+local function cancel_mail(sub, id)
+  drop_mail(id)
+  local refusal = redis.call('HGET', REFUSALS, sub)
+  if refusal and cmsgpack.unpack(refusal).mail_id == id then redis.call('HDEL', REFUSALS, sub) end
 end

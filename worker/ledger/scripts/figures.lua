@@ -61,6 +61,9 @@ return {
   { 'soonest', soonest(most + math.min(acknowledged, 100)) },
   { 'escalated', redis.call('ZCARD', list_key('escalated')) },
   { 'acknowledged', acknowledged },
+  { 'refused_addresses', redis.call('HLEN', REFUSALS) },
+  -- Some of them; all if they are few.
+  { 'refusals', redis.call('HSCAN', REFUSALS, 0, 'COUNT', 50)[2] },
   { 'outcomes_owed', redis.call('ZCARD', P .. ':outcomes:owed') },
   { 'outcomes_given_up', redis.call('HLEN', P .. ':outcomes:dead') },
   -- What is written for later is not waiting; what is tried again waits for at most 15 minutes.

@@ -15,6 +15,8 @@ from worker.status.snapshot import Status, read_status
 from worker.text.amounts import amount, spoken
 from worker.web.board.plot import Plot, Point, hourly, plot
 
+#: How many refused addresses are named.
+REFUSALS = 5
 #: How many outcomes are shown.
 RECENT = 20
 
@@ -24,6 +26,8 @@ OUTCOMES = {
     OutcomeType.REASSIGNED: "another profile set",
     OutcomeType.FALLBACK: "last resort used",
     OutcomeType.RELINK_REQUESTED: "user asked to reconnect",
+    OutcomeType.MAIL_OWED: "user to be written to",
+    OutcomeType.MAIL_REFUSED: "address refused",
     OutcomeType.RELINKED: "user reconnected",
     OutcomeType.ESCALATED: "a person was notified",
     OutcomeType.ACKNOWLEDGED: "acknowledged",
@@ -135,8 +139,11 @@ def _attention(status: Status, settings: Settings) -> list[str]:
             f"The outcome URL does not take all: {owed} tried again, {status.outcomes_given_up:,} given up. "
             "See reconciler outcomes."
         )
-    if status.mail_refused:
-        found.append(f"{amount(status.mail_refused, 'email was', 'emails were')} permanently refused.")
+    for refusal in status.refusals[:REFUSALS]:
+        whose = f"of {refusal.sub}" if refusal.sub else "for escalations"
+        found.append(f"The address {refusal.address} {whose} was refused: {refusal.reason}.")
+    if status.refused_addresses > REFUSALS:
+        found.append(f"{amount(status.refused_addresses, 'address was', 'addresses were')} refused in all.")
     return found
 
 
