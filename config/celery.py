@@ -42,6 +42,7 @@ ROUTES = {
     "conferencing.reconcile_account": "urgent",
     "conferencing.explain": "urgent",
     "conferencing.choose_profile": "urgent",
+    "conferencing.decide_incident": "urgent",
     "conferencing.*": "intake",
 }
 

@@ -160,6 +160,13 @@ def _url(*schemes: str) -> BeforeValidator:
     return BeforeValidator(lambda value: _checked_url(value, *schemes))
 
 
+def _plain_url(value: Any) -> Any:
+    if set(str(_checked_url(value, "http", "https"))) & set("?#"):
+        # What follows would be part of it.
+        raise PydanticCustomError("url", "must not have a query or a fragment", {})
+    return value
+
+
 def _api_url(value: Any) -> Any:
     if "@" in urlsplit(str(_checked_url(value, "http", "https"))).netloc:
         # It would go out instead of the account's token, and stand wherever the origin is named.
@@ -302,6 +309,7 @@ class Settings(BaseSettings):
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
     mail_reply_to: str | None = None
     escalation_email: str | None = None
+    escalation_digest: Duration = timedelta(minutes=15)
 
     # Outcomes, history and logs.
     outcomes_keep: int = Field(100_000, ge=1)
@@ -314,6 +322,7 @@ class Settings(BaseSettings):
     webhook_url: Annotated[str, _url("http", "https")] | None = None
     connect_return_url: Annotated[str, _url("http", "https")] | None = None
     reconnect_url: Annotated[str, _url("https")] | None = None
+    board_url: Annotated[str, BeforeValidator(_plain_url)] | None = None
     board_token: Token | None = None
     metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None

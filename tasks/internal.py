@@ -16,6 +16,7 @@ from worker.run import connections, looks
 from worker.run import delivery as outgoing
 from worker.run.sweep import BATCH_SIZE
 from worker.run.sweep import sweep as take_sweep
+from worker.run.telling import has_news, tell_incidents
 
 
 @app.task(name="conferencing.sweep", bind=True)
@@ -84,8 +85,9 @@ def note_connection(self: Task[..., Any], sub: str, provider_name: str, profile_
 
 @app.task(name="conferencing.send_mail", bind=True)
 def send_mail(self: Task[..., Any]) -> None:
-    """Send what is due in the outbox."""
+    """Write what is to be told of incidents, and send what is due in the outbox."""
     with bound_to(self):
+        tell_incidents(services())
         outgoing.send_mails(services(), _publish_letter)
 
 
@@ -105,7 +107,7 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
-    if services().outbox.has_due():
+    if services().outbox.has_due() or has_news(services()):
         send_mail.delay()
     if _has_outcomes():
         deliver_outcomes.delay()

@@ -16,7 +16,7 @@ from typing import Any, cast
 from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, asks_to_connect, sent_about
-from worker.ledger.lists import names_of
+from worker.ledger.lists import incident_list, names_of
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import from_ms
 from worker.ledger.sealed import place_of_mail
@@ -61,6 +61,8 @@ class Invariants:
     ids: set[str] = field(default_factory=set)
     #: The emails that tell users of the last resort.
     letters: set[str] = field(default_factory=set)
+    #: How often each incident was told, and was over.
+    incidents: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrongs: list[str] = field(default_factory=list)
     _read: bytes = b"-"
     _trackings: int = 0
@@ -149,6 +151,12 @@ class Invariants:
     def _complaint(self, outcome: dict[str, Any]) -> str | None:
         """What is wrong with an outcome, if anything."""
         kind, sub = outcome["type"], outcome["sub"]
+        if kind in ("incident_opened", "incident_closed"):
+            # Each is told once, and is over once, after it was told.
+            told, name = self.incidents, outcome["detail"]["incident"]
+            told[kind, name] += 1
+            first = kind == "incident_opened" or told["incident_opened", name]
+            return None if told[kind, name] == 1 and first else f"{kind} out of turn"
         if kind in ("account_lost", "account_connected"):
             before = self.standing.get(sub)
             self.standing[sub] = kind
@@ -349,8 +357,24 @@ class Invariants:
             key.decode().removeprefix(head): dict(redis.zrange(key, 0, -1, withscores=True))
             for key in redis.keys(f"{head}*")
         }
+        incidents = {name: found.pop(name) for name in [*found] if name.startswith("incident:")}
         if found != wanted:
             self.wrongs.append(f"the lists are {found}, not {wanted}")
+        self._check_incidents(incidents)
+
+    def _check_incidents(self, lists: dict[str, dict[bytes, float]]) -> None:
+        """Each event that needs a person is in one incident, of its group; nothing else is in any."""
+        ledger = self.simulation.services.ledger
+        groups = {incident_list(each.incident_id): each.group for each in ledger.incidents.open()}
+        found = sorted((groups.get(name), place) for name, entries in lists.items() for place in entries)
+        wanted = sorted(
+            (stored.event.group, b"%d:%b" % (len(sub.encode()), sub.encode()) + stored.event.key.field)
+            for sub in self.simulation.cronofy.subs()
+            for stored in ledger.pending(sub)
+            if stored.event.group and not ledger.acknowledgement(sub, stored.event.key)
+        )
+        if found != wanted:
+            self.wrongs.append(f"the incidents have {found}, not {wanted}")
 
     def _scores(self, name: str) -> dict[str, float]:
         ledger = self.simulation.services.ledger

@@ -35,6 +35,7 @@ from worker.reconcile.rooms import Rooms
 from worker.run import delivery as outgoing
 from worker.run import looks
 from worker.run.sweep import sweep
+from worker.run.telling import has_news, tell_incidents
 
 BEGINNING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 PUBLIC = "https://hooks.example.org"
@@ -148,10 +149,11 @@ class Simulation:
             self.looks += looks.look_at_account(self.services, message.sub).looked_at
             self._wake_outgoing()
         elif message.task == "send_mail":
+            tell_incidents(self.services)
             outgoing.send_mails(self.services)
 
     def _wake_outgoing(self) -> None:
-        if self.services.outbox.has_due():
+        if self.services.outbox.has_due() or has_news(self.services):
             self.bag.append(Message("send_mail"))
 
     # Time.

@@ -27,7 +27,12 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.diagnosis.replacement import choose_replacement, chosen_replacement, service_to_connect
+from worker.diagnosis.replacement import (
+    choose_replacement,
+    chosen_replacement,
+    possible_choices,
+    service_to_connect,
+)
 from worker.diagnosis.times import EventTime
 
 #: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
@@ -219,7 +224,8 @@ def _named_profile(
         profile_id=profile_id,
         to_profile_id=replacement.profile_id,
         candidates=list(replacement.candidates),
-        provider_name=service if remedy is Remedy.CONNECT_EMAIL else None,
+        provider_name=request.provider_name,
+        possible=list(possible_choices(profiles, request.calendar_id)),
         chosen_by=request.chosen.by if request.chosen else None,
     )
 

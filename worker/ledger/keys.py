@@ -68,6 +68,9 @@ class Keys:
     oldest = _Key("oldest")
     owing = _Key("owing")
     list = _KeyOf("list")  # by name
+    incident = _KeyOf("incident")
+    groups = _Key("groups")
+    incidents = _Key("incidents")
 
     # What goes out.
     outcomes = _Key("outcomes")

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Literal
 
 from worker.ledger.dead_letters import DeadLetter
-from worker.ledger.outcomes import Outcome
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
     AccessToken,
@@ -85,6 +86,22 @@ class EventChange:
     def value(self) -> bytes:
         """The value to store. Raises if the record cannot be packed."""
         return b"" if self.dropped else pack_event(self.after)
+
+    @property
+    def news(self) -> Literal["new", "again"] | None:
+        """Whether a person is to be told of the event: for the first time, or again.
+
+        Again if there is something else to tell, nobody answers for it any more, or a choice did not help.
+        """
+        if self.dropped:
+            return "new"
+        before, group = self.before.event, self.after.group
+        if group is None:
+            return None
+        if before.group == group and not self.unacknowledged:
+            return "again" if any(each.type is OutcomeType.ESCALATED for each in self.outcomes) else None
+        chosen = any(what == "chosen" for _, what, _ in before.history)
+        return "again" if chosen or self.unacknowledged else "new"
 
     @property
     def stored(self) -> Stored:

@@ -12,7 +12,17 @@ from enum import StrEnum
 from typing import Any, Literal, get_args
 
 from worker.diagnosis.causes import INDIRECT
-from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, Notice, Request, Seen, State
+from worker.diagnosis.model import (
+    SUBSCRIBED,
+    Cause,
+    Diagnosis,
+    Interaction,
+    Notice,
+    Remedy,
+    Request,
+    Seen,
+    State,
+)
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
@@ -20,6 +30,12 @@ HISTORY_LENGTH = 20
 UNTRACKED = ("untracked", "not watched any more")
 #: What is in `TrackedEvent.notified` once an outage was published: that is news, and asks nobody for help.
 DELAYED = f"{Cause.PROVIDER_OUTAGE}:"
+
+#: Groups of incidents (`TrackedEvent.group`) besides the causes: looks were given up, looks keep failing, the
+#: application owes an access token, and records that cannot be read.
+PARKED, UNREAD, TOKEN_OWED, DAMAGED = "parked", "unread", "token_owed", "damaged"
+#: After as many looks in a row that failed from outside, looks keep failing.
+FAILING = 3
 
 #: Where Cronofy keeps accounts (reference §1).
 DataCenter = Literal["us", "au", "ca", "de", "sg", "uk"]
@@ -187,6 +203,28 @@ class TrackedEvent:
     def lacked_calendar(self) -> bool:
         """The last look found that its calendar was not connected, or only just."""
         return self.last is not None and "calendar_id" in self.last["detail"]
+
+    @property
+    def group(self) -> str | None:
+        """The group of incidents that it belongs to; None if nobody has to help with it.
+
+        Mostly its cause, with the conferencing service behind a colon; otherwise what keeps us from telling.
+        """
+        if self.parked is not None:
+            return PARKED
+        if self.cause is Cause.ACCOUNT_UNAUTHORIZED and self.last:
+            # A lost account's events are told of without being escalated one by one.
+            if self.last.get("remedy") == Remedy.CLOSE:
+                return Cause.ACCOUNT_UNAUTHORIZED.value
+            return TOKEN_OWED if self.escalated else None
+        if not self.escalated:
+            return None
+        cause = self.cause.value if self.cause else ""
+        marks = [mark for mark in self.notified if mark.startswith(f"{cause}:") and mark != DELAYED]
+        if all(mark == f"{cause}:{UNREAD}" for mark in marks):
+            return UNREAD if self.failures >= FAILING else None
+        cause = cause or UNREAD
+        return f"{cause}:{self.provider}" if self.provider else cause
 
     @property
     def waits_for(self) -> str | None:

@@ -31,7 +31,7 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost, Mail
+from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
@@ -237,7 +237,6 @@ class Looker:
         conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
         mails = [self.emails.relink(mail_id, lease.sub, email, now) for mail_id, email in relinks.emails]
         mails += [self.emails.fallback(*verdict.letter, now) for verdict in verdicts if verdict.letter]
-        mails += self._escalations(lease, address, conclusions)
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
             memo=replace(account.memo, episodes=relinks.episodes),
@@ -403,7 +402,7 @@ class Looker:
             token=step.token if step else None,
             outcomes=outcomes,
             mailed=reconnect.mailed,
-            mails=[*mails, *self._escalations(lease, lease.account.email, verdicts)],
+            mails=mails,
             reconnects=[mail.mail_id for mail in mails],
         )
         committed = self.ledger.commit(lease, change)
@@ -444,14 +443,12 @@ class Looker:
     def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
         """The look learnt nothing: put off every event that it was for."""
         failures = [unread(lease, stored, reason, self.policy, alone=alone) for stored in due]
-        mails = self._escalations(lease, lease.account.email, failures)
         changes = [failure.change for failure in failures]
-        self.ledger.commit(lease, Change(changes, mails=mails, ask_again=_asked_in_vain(lease)))
+        self.ledger.commit(lease, Change(changes, ask_again=_asked_in_vain(lease)))
         return LookResult(failure=reason)
 
     def _commit_failures(self, lease: Lease, failures: Sequence[Failure], *, done: bool = True) -> None:
-        mails = self._escalations(lease, lease.account.email, failures)
-        self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails), done)
+        self.ledger.commit(lease, Change([failure.change for failure in failures]), done)
         log_failures(lease.sub, failures)
 
     def _rewritten(self, lease: Lease, changes: Sequence[EventChange]) -> Lease:
@@ -472,15 +469,6 @@ class Looker:
         gone |= {failure.change.after.key for failure in failures}
         kept = tuple(new.get(s.event.key, s) for s in lease.events if s.event.key not in gone)
         return replace(lease, events=kept)
-
-    def _escalations(
-        self, lease: Lease, address: str | None, conclusions: Sequence[Verdict | Failure]
-    ) -> list[Mail]:
-        """The email to the operator about what only a person can fix; none in a dry run."""
-        events = [each.escalation for each in conclusions if each.escalation]
-        if self.dry_run or not events:
-            return []
-        return self.emails.escalation(lease.account, address, events, lease.now)
 
     def _check_channel(self, lease: Lease) -> LookResult:
         """No event is due, but the account's notification channel may be."""

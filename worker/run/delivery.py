@@ -120,8 +120,8 @@ def _refused(services: Services, mail: QueuedMail, message: EmailMessage, error:
     refused = {"kind": kind_of(mail.parts), "address": masked(address), "reason": str(error), **about}
     reason = f"An email could not be delivered: {error}"
     outcomes = (
-        Outcome(OutcomeType.MAIL_REFUSED, mail.sub, now, detail=refused),
-        Outcome(OutcomeType.ESCALATED, mail.sub, now, detail={"reason": reason, **about}),
+        Outcome(OutcomeType.MAIL_REFUSED, mail.sub or None, now, detail=refused),
+        Outcome(OutcomeType.ESCALATED, mail.sub or None, now, detail={"reason": reason, **about}),
     )
     services.outbox.refused(mail.mail_id, address, str(error), outcomes)
     log.error("mail.refused", mail_id=mail.mail_id, sub=mail.sub, reason=str(error))

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from config.settings import Settings, require_cronofy, require_vault
 from worker.web.access import Access
 from worker.web.board.board import Board
+from worker.web.board.deciding import Deciding
 from worker.web.board.sign_in import SignIn
 from worker.web.connecting.connecting import Connecting
 from worker.web.crowd import Crowd
@@ -33,6 +34,7 @@ def build_app(settings: Settings) -> Starlette:
     publisher = Publisher(settings)
     access = Access(settings)
     webhook, probes, metrics = Webhook(settings, publisher), Probes(settings), Metrics(settings, access)
+    deciding = Deciding(settings, publisher)
     board, connecting = Board(settings, access, publisher), Connecting(settings, publisher)
 
     @asynccontextmanager
@@ -40,7 +42,7 @@ def build_app(settings: Settings) -> Starlette:
         try:
             yield
         finally:
-            for part in (webhook, probes, metrics, board, connecting, publisher):
+            for part in (webhook, probes, metrics, board, connecting, deciding, publisher):
                 part.close()
 
     app = Starlette(
@@ -51,6 +53,7 @@ def build_app(settings: Settings) -> Starlette:
             *board.routes(),
             *SignIn(access).routes(),
             *connecting.routes(),
+            *deciding.routes(),
         ],
         middleware=[Middleware(Headers), Middleware(Crowd)],
         exception_handlers={Exception: _failed},

@@ -4,7 +4,8 @@
 --   events     { field, next look and SHA-1 of the record as claimed, 'keep', 'settle' or 'drop', new value,
 --              outcomes, the notice that the look used ('' for none) or false if it left notices alone,
 --              dead letter or false, { counter of how long it took, milliseconds } if settled for the first time
---              or false, the lists that it is in if kept, the acknowledgement that is over or false }...
+--              or false, the lists that it is in if kept, the acknowledgement that is over or false, what join_incident
+--              takes for news }...
 --   about      SHA-1 of the credentials that the change is about, if it is: if the account was connected again
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
@@ -97,7 +98,9 @@ for _, event in ipairs(change.events) do
         redis.call('PEXPIRE', past_key(sub), DAY)
       end
     else
-      put_event(sub, field, verb == 'keep' and value or nil, event[10], present)
+      put_event(sub, field, verb == 'keep' and value or nil, event[10], present, event[12])
+      -- Such a record is gone, so it can be in no list.
+      if verb == 'drop' and event[12] then join_incident('damaged', event[12]) end
     end
     publish(event[6])
   end
