@@ -114,6 +114,16 @@ def _words(value: Any) -> Any:
     return value
 
 
+def _addresses(value: Any) -> Any:
+    """Split a list of addresses at blanks, lines, and commas before the next one: each may have commas."""
+    if isinstance(value, str):
+        found = tuple(word for word in re.split(r"\s+|,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)", value) if word)
+        if not all(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", address) for address in found):
+            raise PydanticCustomError("url", "must be addresses that begin with a service and ://", {})
+        return found
+    return value
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -309,6 +319,7 @@ class Settings(BaseSettings):
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
     mail_reply_to: str | None = None
     escalation_email: str | None = None
+    escalation_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_addresses)] = ()
     escalation_digest: Duration = timedelta(minutes=15)
 
     # Outcomes, history and logs.

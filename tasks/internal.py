@@ -11,6 +11,7 @@ from kombu import Exchange, Queue
 
 from tasks.payload import bound_to
 from worker.app import app, services
+from worker.ledger.posts import any_due
 from worker.ledger.wakeups import LONGEST_WAKE
 from worker.run import connections, looks
 from worker.run import delivery as outgoing
@@ -88,6 +89,7 @@ def send_mail(self: Task[..., Any]) -> None:
     """Write what is to be told of incidents, and send what is due in the outbox."""
     with bound_to(self):
         tell_incidents(services())
+        outgoing.notify_operators(services())
         outgoing.send_mails(services(), _publish_letter)
 
 
@@ -107,7 +109,12 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
-    if services().outbox.has_due() or has_news(services()):
+    ledger = services().ledger
+    if (
+        services().outbox.has_due()
+        or has_news(services())
+        or any_due(ledger.redis, ledger.keys, ledger.now())
+    ):
         send_mail.delay()
     if _has_outcomes():
         deliver_outcomes.delay()

@@ -42,6 +42,8 @@ class Receiver:
     #: The status for each request, by its number.
     answer: Callable[[int], int]
     got: list[Got] = field(default_factory=list)
+    #: The body of each answer.
+    reply: str = ""
     #: Another receiver that gets all of it first.
     forward_to: str | None = None
 
@@ -80,8 +82,9 @@ def receiving(
                 status = forwarded.status_code if headers["webhook-id"] in known else 504
             receiver.got.append(Got(self.path, headers, body, status))
             self.send_response(status)
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(receiver.reply)))
             self.end_headers()
+            self.wfile.write(receiver.reply.encode())
 
         def log_message(self, *_: Any) -> None:
             """Nothing."""

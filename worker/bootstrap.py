@@ -49,6 +49,7 @@ from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.reconcile.rooms import Rooms
 from worker.text.wording import mailbox
+from worker.ways.notify import Notifier, make_notifiers
 from worker.ways.signed_post import SignedPost
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
@@ -77,6 +78,8 @@ class Services:
     outcome_receiver: SignedPost | None
     #: None unless letters to users are posted.
     mail_receiver: SignedPost | None
+    #: Where operators are told of incidents, besides by email.
+    notifiers: tuple[Notifier, ...]
 
     def close(self) -> None:
         """Close all connections."""
@@ -187,6 +190,7 @@ def bootstrap(settings: Settings) -> Services:
         make_mailer(settings),
         receiver(settings.outcome_url, settings.outcome_secret),
         receiver(settings.mail_url, settings.mail_secret) if settings.user_mail is UserMail.URL else None,
+        notifiers_of(settings),
     )
 
 
@@ -248,6 +252,12 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
 def receiver(url: str | None, secrets: Sequence[SecretStr]) -> SignedPost | None:
     """Who takes signed webhooks at `url`; None without one, or on a host that has no secret to sign with."""
     return SignedPost(url, [secret.get_secret_value() for secret in secrets]) if url and secrets else None
+
+
+def notifiers_of(settings: Settings) -> tuple[Notifier, ...]:
+    """Where operators are told of incidents; SettingsError if an address cannot be used."""
+    urls = [url.get_secret_value() for url in settings.escalation_urls]
+    return make_notifiers(urls, settings.data_dir / "notify")
 
 
 def _connect_links(settings: Settings, ledger: Ledger) -> ConnectLinks | None:

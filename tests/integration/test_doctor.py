@@ -32,7 +32,16 @@ def test_a_healthy_fleet_has_nothing_wrong(fleet: CheckedFleet) -> None:
         "settings",
         *("redis", "redis latency", "redis clock", "broker", "neighbours"),
         *("workers", "queues", "beat", "pause", "access tokens", "dead letters"),
-        *("vault keys", "cronofy", "mail", "user mail", "data directory", "outcome URL", "webhook"),
+        *(
+            "vault keys",
+            "cronofy",
+            "mail",
+            "user mail",
+            "escalations",
+            "data directory",
+            "outcome URL",
+            "webhook",
+        ),
     ]
     assert not any(finding.fix for finding in findings)
 
@@ -241,10 +250,10 @@ def test_whoever_takes_outcomes_is_reached_and_posted_nothing(fleet: CheckedFlee
         fleet.values |= {"outcome_url": f"{receiver.url}?token=s3cret", "outcome_secret": SECRET}
         assert fleet.complaints("outcome URL") == []
         dead = {"outcome": {}, "reason": "the receiver answered 500", "tries": 33, "at": 0}
-        fleet.redis.hset(fleet.ledger.keys.outcomes_dead, "1-1", json.dumps(dead))
+        fleet.redis.hset(fleet.ledger.keys.outcomes_dead("url"), "1-1", json.dumps(dead))
         [given_up] = fleet.complaints("outcome URL")
         assert receiver.got == []
-    fleet.redis.delete(fleet.ledger.keys.outcomes_dead)
+    fleet.redis.delete(fleet.ledger.keys.outcomes_dead("url"))
 
     [away] = fleet.complaints("outcome URL")
 

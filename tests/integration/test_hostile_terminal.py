@@ -111,7 +111,7 @@ def world(redis: Redis, redis_url: str, prefix: str, tmp_path: Path) -> World:
         f"task{ACTING}", f"bad{ACTING}{SURROGATE}", (), {"a": [], ACTING: f"{ACTING}{SURROGATE}"}
     )
     dead = {"outcome": {"id": ACTING, "type": ACTING, "sub": SUB}, "reason": ACTING, "tries": 3, "at": 0}
-    redis.hset(f"{prefix}:outcomes:dead", "1-1", json.dumps(dead))
+    redis.hset(f"{prefix}:outcomes:dead:url", "1-1", json.dumps(dead))
     redis.set(f"{prefix}-neighbour{ACTING}:1", 1)
     lines = [
         {"sub": SUB, "calendar_id": CALENDAR, "event": {}, ACTING: 1},

@@ -17,13 +17,14 @@ from config.settings import (
     require_outgoing,
     require_vault,
 )
-from worker.bootstrap import check_addresses, check_way_out, make_mailer
+from worker.bootstrap import check_addresses, check_way_out, make_mailer, notifiers_of
 from worker.doctor.finding import Finding, ok, warning, wrong
 from worker.doctor.fleet import examine_fleet
 from worker.doctor.hosts import done_elsewhere
 from worker.doctor.neighbours import examine_neighbours
 from worker.doctor.outside import (
     examine_cronofy,
+    examine_escalations,
     examine_files,
     examine_mail,
     examine_outcome_url,
@@ -45,6 +46,7 @@ REQUIREMENTS = (
     check_addresses,
     check_outcome_queue,
     make_mailer,
+    notifiers_of,
     check_way_out,
 )
 
@@ -60,6 +62,7 @@ CHECKS: dict[str, Check] = {
     "cronofy": examine_cronofy,
     "mail": examine_mail,
     "user mail": examine_user_mail,
+    "escalations": examine_escalations,
     "data directory": examine_files,
     "outcome URL": examine_outcome_url,
     "webhook": examine_webhook,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from config.settings import Settings, SettingsError, UserMail
-from worker.bootstrap import Services, bootstrap, keyless_ledger
+from worker.bootstrap import Services, bootstrap, keyless_ledger, notifiers_of
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
 from worker.cronofy.errors import CronofyError, OutOfBudget, Unreachable, Untrusted
@@ -129,6 +130,32 @@ def examine_user_mail(settings: Settings) -> Iterator[Finding]:
         yield from _reached(name, settings.mail_url or "", settings)
     else:
         yield ok(name, "off: outcomes of the type mail_owed say what the application is to send")
+
+
+def examine_escalations(settings: Settings) -> Iterator[Finding]:
+    """Where operators are told of incidents, besides by email; nothing is sent."""
+    name = "escalations"
+    if not settings.escalation_urls:
+        yield ok(
+            name, "told by email and in the stream" if settings.escalation_email else "in the stream alone"
+        )
+        return
+    try:
+        notifiers = notifiers_of(settings)
+    except SettingsError:
+        yield skipped(name, "not asked: an address cannot be used")
+        return
+    yield ok(name, f"told to {amount(len(notifiers), 'address', 'addresses')}, too; none is tried here")
+    try:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
+            posts = keyless_ledger(redis, settings).posts
+            for notifier in notifiers:
+                owed, _ = replace(posts, to=notifier.key).counts()
+                if owed:
+                    what = f"address {notifier.service} has not taken {amount(owed, 'notification')} yet"
+                    yield warning(name, what, "see the log, and correct RECONCILER_ESCALATION_URLS")
+    except RedisError:
+        return
 
 
 def examine_mail(settings: Settings) -> Iterator[Finding]:

@@ -171,7 +171,11 @@ def _mails(ledger: Ledger, ids: list[str]) -> list[Sealed]:
         for mail_id in ids:
             pipeline.hmget(ledger.keys.mail(mail_id), "sub", "message", "parts")
         found = zip(ids, pipeline.execute(), strict=True)
-    return [_mail(mail_id, sub.decode(), *sealed) for mail_id, (sub, *sealed) in found if sub is not None and sealed[0]]
+    return [
+        _mail(mail_id, sub.decode(), *sealed)
+        for mail_id, (sub, *sealed) in found
+        if sub is not None and sealed[0]
+    ]
 
 
 def _mail(mail_id: str, sub: str, message: bytes, parts: bytes | None) -> Sealed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -14,7 +15,7 @@ from config.settings import UserMail, require_outgoing
 from worker.bootstrap import Services
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
-from worker.ledger.posts import Post
+from worker.ledger.posts import Post, Posts
 from worker.ledger.records import to_ms
 from worker.ledger.refusals import masked
 from worker.ledger.vault import VaultError
@@ -22,6 +23,7 @@ from worker.mail.compose import read_back, recipient_of
 from worker.mail.letters import kind_of, letter_of, owed_by
 from worker.mail.smtp import MailError
 from worker.ways.letters import ByTask, ByUrl, Publish, Way
+from worker.ways.notify import TOLD, Notifier, notice_of
 from worker.ways.signed_post import NotTaken
 
 #: How long one task sends emails; the rest wait for the next wake-up.
@@ -150,13 +152,37 @@ def deliver_outcomes(outcomes: OutcomeStream, publish: Callable[[str], None]) ->
 
 
 def post_outcomes(services: Services) -> int:
-    """Post what is due to `RECONCILER_OUTCOME_URL`; returns how many were taken.
+    """Post what is due to `RECONCILER_OUTCOME_URL`; returns how many were taken."""
+    receiver = services.outcome_receiver
+    if receiver is None:
+        return 0
+    return _turn(services, services.ledger.posts, lambda post: receiver.send(post.outcome["id"], post.text))
 
-    One process posts at a time. Those about one event go in order: one that is not taken holds up the later
+
+def notify_operators(services: Services) -> int:
+    """Tell what is new of incidents to each of `RECONCILER_ESCALATION_URLS`; returns how many were taken."""
+    settings, ledger, taken = services.settings, services.ledger, 0
+    if settings.dry_run or (services.notifiers and ledger.paused_since() is not None):
+        return 0
+    for notifier in services.notifiers:
+        posts = replace(ledger.posts, to=notifier.key, wants=TOLD)
+
+        def send(post: Post, notifier: Notifier = notifier) -> None:
+            notifier.send(notice_of(post.outcome, settings.board_url))
+
+        with structlog.contextvars.bound_contextvars(service=notifier.service):
+            taken += _turn(services, posts, send)
+        posts.note_when_due()
+    return taken
+
+
+def _turn(services: Services, posts: Posts, send: Callable[[Post], None]) -> int:
+    """Send what is due; returns how many were taken.
+
+    One process sends at a time. Those about one event go in order: one that is not taken holds up the later
     ones, and nothing else.
     """
-    posts, receiver = services.ledger.posts, services.outcome_receiver
-    if receiver is None or not posts.take_turn(POST_TURN):
+    if not posts.take_turn(POST_TURN):
         return 0
     end, taken, failures = time.monotonic() + DELIVERY_SECONDS, 0, 0
     #: When to try what must go before.
@@ -174,10 +200,10 @@ def post_outcomes(services: Services) -> int:
                 held[post.lane] = post.due
                 continue
             try:
-                receiver.send(post.outcome["id"], post.text)
+                send(post)
             except NotTaken as error:
                 failures += 1
-                again = _not_taken(services, post, str(error))
+                again = _not_taken(services, posts, post, str(error))
                 if again is not None:
                     held[post.lane] = again
             else:
@@ -189,17 +215,17 @@ def post_outcomes(services: Services) -> int:
         posts.end_turn(REST if failures >= FAILURES else None)
 
 
-def _not_taken(services: Services, post: Post, reason: str) -> int | None:
+def _not_taken(services: Services, posts: Posts, post: Post, reason: str) -> int | None:
     """Put it off, or give it up after many tries; returns when it is due again, None if never."""
     ledger, tries = services.ledger, post.tries + 1
     about = {"outcome": post.outcome["id"], "sub": post.outcome["sub"], "tries": tries, "reason": reason}
     now = ledger.now()
     if tries >= MOST_TRIES:
-        kept = ledger.posts.give_up(post, tries, reason, now)
+        kept = posts.give_up(post, tries, reason, now)
         log.error("outcome.given_up", **about, kept=kept)
         return None
     wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries - 1, 20))
     due = to_ms(now + wait)
-    ledger.posts.later(post, due, tries)
+    posts.later(post, due, tries)
     log.warning("outcome.put_off", **about, seconds=wait.total_seconds())
     return due

@@ -81,13 +81,14 @@
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
---   P:outcomes:posted  string  the stream id up to which each outcome was posted to RECONCILER_OUTCOME_URL, or is in one of
---                              the next three
---   P:outcomes:posting string  held by whoever posts them, and for a rest after several failures; a minute
---   P:outcomes:owed    zset    stream id of an outcome that was not taken, or waits behind such a one, by when to try it
---   P:outcomes:tries   hash    stream id -> how often it was tried; none if never
---   P:outcomes:dead    hash    stream id -> an outcome that was given up (JSON: outcome, reason, tries, at). Until it is
---                              taken, dropped or its account forgotten. What posts is worker/ledger/posts.py.
+--   P:outcomes:posted:TO   string  the stream id up to which each outcome was posted, or is in one of the next three. TO is
+--                              url, or a hash of one of RECONCILER_ESCALATION_URLS. See worker/ledger/posts.py.
+--   P:outcomes:posting:TO  string  held by whoever posts them, and for a rest after several failures; a minute
+--   P:outcomes:owed:TO     zset    stream id of an outcome that was not taken, or waits behind such a one, by when to try it
+--   P:outcomes:tries:TO    hash    stream id -> how often it was tried; none if never
+--   P:outcomes:dead:TO     hash    stream id -> an outcome that was given up (JSON: outcome, reason, tries, at). Until it is
+--                              taken, dropped or its account forgotten.
+--   P:outcomes:again       zset    TO, of RECONCILER_ESCALATION_URLS, by when to try again what is owed to it
 --   P:outbox           zset    mail id by when to send it (or try again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts; of one to a user also parts, what it was
 --                              composed of (encrypted); of one about an incident also incident and

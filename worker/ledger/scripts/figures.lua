@@ -64,8 +64,8 @@ return {
   { 'refused_addresses', redis.call('HLEN', REFUSALS) },
   -- Some of them; all if they are few.
   { 'refusals', redis.call('HSCAN', REFUSALS, 0, 'COUNT', 50)[2] },
-  { 'outcomes_owed', redis.call('ZCARD', P .. ':outcomes:owed') },
-  { 'outcomes_given_up', redis.call('HLEN', P .. ':outcomes:dead') },
+  { 'outcomes_owed', redis.call('ZCARD', P .. ':outcomes:owed:' .. 'url') },
+  { 'outcomes_given_up', redis.call('HLEN', P .. ':outcomes:dead:' .. 'url') },
   -- What is written for later is not waiting; what is tried again waits for at most 15 minutes.
   { 'mail_queued', redis.call('ZCOUNT', P .. ':outbox', '-inf', now + 900000) },
   { 'paused', redis.call('GET', P .. ':paused') },
