@@ -23,6 +23,7 @@ from worker.ledger.reseal import Kind, sealed_values
 from worker.ledger.vault import Fit
 from worker.run import delivery
 from worker.run.delivery import send_mails
+from worker.run.telling import tell_incidents
 
 QUICK = timedelta(milliseconds=20)
 KEY = Fernet.generate_key().decode()
@@ -95,10 +96,12 @@ def test_the_operators_email_is_sent_as_ever(
     begin: Begin, running: RunningSandbox, receiver: Receiver
 ) -> None:
     """Only what goes to users takes another way."""
-    world = begin(smtp_url=running.smtp_url, escalation_email="ops@example.org", **by_url(receiver))
+    operator = {"escalation_email": "ops@example.org", "escalation_digest": 0}
+    world = begin(smtp_url=running.smtp_url, **operator, **by_url(receiver))
     world.track()
     world.notify("e1", "conferencing_failing", "missing_meeting_url")
     world.look()
+    tell_incidents(world.services)
 
     send_mails(world.services)
 
