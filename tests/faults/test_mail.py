@@ -17,6 +17,7 @@ from tests.faults.record import Record
 from tests.integration.world import Begin, World, beginning
 from worker.mail.smtp import SmtpMailer
 from worker.run.delivery import send_mails
+from worker.run.telling import tell_incidents
 
 OPERATOR = "operator@example.org"
 
@@ -173,16 +174,17 @@ def test_a_relink_url_to_another_host_is_never_emailed(
     begin: Begin, running: RunningSandbox, capfd: pytest.CaptureFixture[str], record: Record, origin: str
 ) -> None:
     """It is escalated; the user gets nothing, and the URL is shown to nobody."""
-    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR)
+    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, escalation_digest=0)
     world.control.set_settings(public_url=origin)
     world.control.disconnect_profile(world.sub, "pro_0")
     world.track()
     world.look()
+    tell_incidents(world.services)
 
     send_mails(world.services)
 
     mails = world.control.mail()
-    (outcome,) = world.outcomes()
+    outcome = world.outcomes()[0]
     record("A relink URL that leads elsewhere", injected=1, events=1, mails=len(mails))
     assert [mail["to"] for mail in mails] == [[OPERATOR]]
     assert (outcome["type"], outcome["detail"]["event_ids"]) == ("escalated", ["e1"])
@@ -194,13 +196,15 @@ def test_a_relink_url_to_another_host_is_never_emailed(
 
 def test_what_people_write_arrives_as_text(begin: Begin, running: RunningSandbox) -> None:
     """Two emails, each to its one recipient: line breaks and markup appear as text."""
-    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, escalate_after="PT0S", grace="PT0S")
+    at_once = dict.fromkeys(("escalate_after", "grace", "escalation_digest"), "PT0S")
+    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, **at_once)
     summary = "Q3\r\nBcc: eve@example.org\r\n\r\n\u202e<b onclick=x>" + "long " * 180
     world.control.disconnect_profile(world.sub, "pro_0")
     world.track("asked", summary=summary)
     world.track("stuck", summary=summary, profile="pro_1")
     for event_id in ("asked", "stuck"):
         world.look(event_id)
+    tell_incidents(world.services)
 
     send_mails(world.services)
 

@@ -15,12 +15,12 @@ from rich.text import Text
 
 from config.durations import parse_duration
 from config.terminal import shown
-from worker.bootstrap import keyless_ledger
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command
 from worker.diagnosis.times import parse_instant
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.posts import DeadPost
 from worker.text.amounts import amount, second
 
@@ -47,10 +47,7 @@ JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print all as
 IDS = click.argument("outcome_ids", metavar="[ID]...", nargs=-1)
 
 
-@click.group(
-    invoke_without_command=True,
-    short_help="What the outcome URL has not taken: list, replay, drop.",
-)
+@click.group(invoke_without_command=True)
 @JSON_OPTION
 @click.pass_context
 def outcomes(context: click.Context, as_json: bool) -> None:

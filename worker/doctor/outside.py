@@ -14,7 +14,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from config.settings import Settings, SettingsError, UserMail
-from worker.bootstrap import Services, bootstrap, keyless_ledger, notifiers_of
+from worker.bootstrap import Services, bootstrap, notifiers_of
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
 from worker.cronofy.errors import CronofyError, OutOfBudget, Unreachable, Untrusted
@@ -25,10 +25,11 @@ from worker.doctor.hosts import CALLING, ELSEWHERE, done_elsewhere
 from worker.host.private import is_open
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
+from worker.text.addresses import mailbox
 from worker.text.amounts import amount
-from worker.text.wording import mailbox
 
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
