@@ -89,8 +89,16 @@ def send_mail(self: Task[..., Any]) -> None:
     """Write what is to be told of incidents, and send what is due in the outbox."""
     with bound_to(self):
         tell_incidents(services())
-        outgoing.notify_operators(services())
+        if outgoing.has_notices(services()):
+            notify_operators.delay()
         outgoing.send_mails(services(), _publish_letter)
+
+
+@app.task(name="conferencing.notify_operators", bind=True)
+def notify_operators(self: Task[..., Any]) -> None:
+    """Tell operators what is new of incidents, at ``RECONCILER_ESCALATION_URLS``."""
+    with bound_to(self):
+        outgoing.notify_operators(services())
 
 
 @app.task(name="conferencing.deliver_outcomes", bind=True)
@@ -109,13 +117,12 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
-    ledger = services().ledger
-    if (
-        services().outbox.has_due()
-        or has_news(services())
-        or any_due(ledger.redis, ledger.keys, ledger.now())
-    ):
+    if services().outbox.has_due() or has_news(services()):
         send_mail.delay()
+    ledger = services().ledger
+    # Where to is known to the workers of that queue alone.
+    if any_due(ledger.redis, ledger.keys, ledger.now()):
+        notify_operators.delay()
     if _has_outcomes():
         deliver_outcomes.delay()
 

@@ -197,6 +197,7 @@ def test_receivers_take_every_outcome_and_letter_once_though_half_of_the_answers
         outcomes, letters = (
             stack.enter_context(receiving(forward_to=f"http://127.0.0.1:{port}/hook")) for port in ports
         )
+        operators = stack.enter_context(receiving(lambda _: 200, secret=None))
         unsigned = httpx.post(f"http://127.0.0.1:{ports[0]}/", json={"type": "assigned"})
         forged = httpx.post(f"http://127.0.0.1:{ports[1]}/", json={"kind": "relink"})
         assert (unsigned.status_code, forged.status_code) == (401, 401)
@@ -207,19 +208,25 @@ def test_receivers_take_every_outcome_and_letter_once_though_half_of_the_answers
             "MAIL_URL": letters.url,
             "MAIL_SECRET": SECRET,
             "RELINK_REMINDERS": "P1D",
+            "ESCALATION_URLS": operators.url.replace("http://", "json://"),
+            "ESCALATION_DIGEST": "0",
+            "ESCALATION_EMAIL": "",
         }
         fleet = stack.enter_context(running_fleet(tmp_path, settings=settings))
         people = [fleet.person(zoom("pro_zoom")) for _ in range(3)]
         for person in people:
             fleet.control.disconnect_profile(person.sub, "pro_zoom")
             person.write_and_track("asked", "pro_zoom")
+        removed = fleet.person(zoom("pro_zoom"))
+        removed.stick("removed")
+        removed.write_and_track("removed", "pro_zoom")
+        fleet.control.remove_profile(removed.sub, "pro_zoom")
 
         wait_until(lambda: len(_printed(letters_log)) == 3, 30, 0.1, what="a letter to each")
-        # Each account was connected, and its user asked.
-        wait_until(
-            lambda: len(_printed(outcomes_log)) == len(fleet.outcomes()) == 6, 30, 0.1, what="outcomes"
-        )
-        wait_until(lambda: len(letters.taken) == 3 and len(outcomes.taken) == 6, 30, 0.1, what="the answers")
+        # Each account was connected, three users were asked, and of one an operator is told.
+        wait_until(lambda: len(operators.got) == 1, 30, 0.1, what="the operators")
+        wait_until(lambda: len(_printed(outcomes_log)) == len(outcomes.taken) == 9, 30, 0.1, what="outcomes")
+        wait_until(lambda: len(letters.taken) == 3, 30, 0.1, what="the answers")
 
         stream = {outcome["id"]: outcome for outcome in fleet.outcomes()}
         assert {each["webhook-id"]: each["message"] for each in _printed(outcomes_log)} == stream

@@ -159,37 +159,56 @@ def post_outcomes(services: Services) -> int:
     return _turn(services, services.ledger.posts, lambda post: receiver.send(post.outcome["id"], post.text))
 
 
+def has_notices(services: Services) -> bool:
+    """Whether there is something to tell operators, as far as this host knows where."""
+    now = services.ledger.now()
+    return any(_notices(services, notifier).has_due(now) for notifier in services.notifiers)
+
+
 def notify_operators(services: Services) -> int:
     """Tell what is new of incidents to each of `RECONCILER_ESCALATION_URLS`; returns how many were taken."""
     settings, ledger, taken = services.settings, services.ledger, 0
     if settings.dry_run or (services.notifiers and ledger.paused_since() is not None):
         return 0
+    end = time.monotonic() + DELIVERY_SECONDS
     for notifier in services.notifiers:
-        posts = replace(ledger.posts, to=notifier.key, wants=TOLD)
+        posts = _notices(services, notifier)
 
         def send(post: Post, notifier: Notifier = notifier) -> None:
             notifier.send(notice_of(post.outcome, settings.board_url))
 
         with structlog.contextvars.bound_contextvars(service=notifier.service):
-            taken += _turn(services, posts, send)
+            # One that does not answer leaves time for the others.
+            taken += _turn(services, posts, send, failures=1, end=end)
         posts.note_when_due()
     return taken
 
 
-def _turn(services: Services, posts: Posts, send: Callable[[Post], None]) -> int:
-    """Send what is due; returns how many were taken.
+def _notices(services: Services, notifier: Notifier) -> Posts:
+    return replace(services.ledger.posts, to=notifier.key, wants=TOLD)
+
+
+def _turn(
+    services: Services,
+    posts: Posts,
+    send: Callable[[Post], None],
+    *,
+    failures: int = FAILURES,
+    end: float | None = None,
+) -> int:
+    """Send what is due, up to so many failures in a row; returns how many were taken.
 
     One process sends at a time. Those about one event go in order: one that is not taken holds up the later
     ones, and nothing else.
     """
     if not posts.take_turn(POST_TURN):
         return 0
-    end, taken, failures = time.monotonic() + DELIVERY_SECONDS, 0, 0
+    end, taken, failed = end or time.monotonic() + DELIVERY_SECONDS, 0, 0
     #: When to try what must go before.
     held: dict[tuple[Any, ...], int] = {}
     try:
         for post in posts.waiting(DELIVERED_AT_A_TIME):
-            if time.monotonic() > end or failures >= FAILURES:
+            if time.monotonic() > end or failed >= failures:
                 break
             # Even if that is due again by now: it was not in this turn.
             if post.lane in held:
@@ -202,17 +221,17 @@ def _turn(services: Services, posts: Posts, send: Callable[[Post], None]) -> int
             try:
                 send(post)
             except NotTaken as error:
-                failures += 1
+                failed += 1
                 again = _not_taken(services, posts, post, str(error))
                 if again is not None:
                     held[post.lane] = again
             else:
-                failures = 0
+                failed = 0
                 taken += 1
                 posts.taken(post)
         return taken
     finally:
-        posts.end_turn(REST if failures >= FAILURES else None)
+        posts.end_turn(REST if failed >= failures else None)
 
 
 def _not_taken(services: Services, posts: Posts, post: Post, reason: str) -> int | None:
