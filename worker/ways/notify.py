@@ -75,9 +75,7 @@ class Notifier:
         if re.match("pagerduty://", url, re.IGNORECASE) and "action=" not in url:
             url += ("&" if "?" in url else "?") + "action=map"
         if not self._apprise.add(url):
-            raise SettingsError(
-                f"RECONCILER_ESCALATION_URLS: address {number} is none that Apprise understands."
-            )
+            raise SettingsError(f"RECONCILER_ESCALATION_URLS: Apprise does not understand address {number}.")
         self._types = {True: apprise.NotifyType.SUCCESS, False: apprise.NotifyType.FAILURE}
         #: What it is called in logs: which service, but not whose.
         self.service = f"{number} ({', '.join(str(each.service_name) for each in self._apprise)})"
