@@ -1,200 +1,233 @@
-"""`reconciler letters`, and templates of a company's own: checked at the start, and in a sandbox."""
+"""Letters to users by the application's own means: a task, a webhook, or not at all."""
 
 from __future__ import annotations
 
+import html
 import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
-from config.settings import Settings, SettingsError, load_settings
-from tests.contract.documents import code, table
-from tests.integration.test_relink_smtp import Inbox, mail_server
-from tests.unit.emails import LETTERS, RELINK
-from worker.bootstrap import letterhead_of, make_letters
-from worker.cli import main
-from worker.mail.letters import Letterhead, Letters, samples
+from config.settings import UserMail
+from sandbox.server import RunningSandbox
+from tests.integration.ledgers import dump
+from tests.integration.world import Begin, World
+from tests.receivers import SECRET, Receiver, receiving
+from tests.waiting import wait_until
+from worker.ledger.reseal import Kind, sealed_values
+from worker.ledger.vault import Fit
+from worker.run import delivery
+from worker.run.delivery import send_mails
+from worker.run.telling import tell_incidents
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "letters"
-HEAD = Letterhead("Acme Hiring")
-Run = Callable[..., str]
+QUICK = timedelta(milliseconds=20)
+KEY = Fernet.generate_key().decode()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not taken is tried again at once."""
+    monkeypatch.setattr(delivery, "FIRST_MAIL_PAUSE", QUICK)
+    monkeypatch.setattr(delivery, "LONGEST_MAIL_PAUSE", QUICK)
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in this process, and returns what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: str, code: int = 0, **settings: str) -> str:
-        for name, value in {"APPLICATION_NAME": "Acme Hiring", **settings}.items():
-            monkeypatch.setenv(f"RECONCILER_{name}", value)
-        monkeypatch.setattr(sys, "argv", ["reconciler", "letters", *args])
-        try:
-            main()
-            ended: object = 0
-        except SystemExit as end:
-            ended = end.code
-        captured = capsys.readouterr()
-        assert ended == code, captured.err
-        return captured.out + captured.err
-
-    return run
+def receiver() -> Iterator[Receiver]:
+    """One that takes everything, unless told otherwise."""
+    with receiving() as started:
+        yield started
 
 
-def test_the_letters_are_listed_with_a_companys_own_files(run: Run) -> None:
-    listed = json.loads(run("--json", TEMPLATES_DIR=str(EXAMPLE)))
-
-    own = {row["letter"]: row["own"] for row in listed["letters"]}
-    assert own == {
-        "relink": [str(EXAMPLE / "de" / "relink.subject.txt"), str(EXAMPLE / "relink.subject.txt")],
-        "connect": [],
-        "reconnect": [],
-        "fallback": [],
-    }
-    assert len(listed["languages"]) == 10
+def asked(begin: Begin, running: RunningSandbox, **settings: Any) -> World:
+    """A world whose user is to be asked for a profile, and whose operator is told by email."""
+    world = begin(smtp_url=running.smtp_url, escalation_email="ops@example.org", **settings)
+    ask(world)
+    return world
 
 
-def test_a_preview_is_written_in_the_language_asked_for(run: Run) -> None:
-    """From the most fitting template: the language's own, the company's for all languages, or ours."""
-    german = run("preview", "relink", "--locale", "de", TEMPLATES_DIR=str(EXAMPLE))
-    assert german.startswith(
-        "Subject: Acme Hiring: bitte Zoom erneut verbinden\n\nLiebe Kollegin, lieber Kollege Dana,\n\nAcme"
-    )
-    french = run("preview", "relink", "--locale", "fr")
-    assert french.startswith("Subject: Acme Hiring: please reconnect Zoom\n\nBonjour Dana,\n\nAcme")
-    assert "1 Example Street" in run("preview", "connect", "--locale", "ja", "--html")
-    assert run("preview", "reconnect", "--reminder").startswith("Subject: Reminder: Reconnect your calendar")
-    assert "no reminder" in run("preview", "fallback", "--reminder", code=2)
+def ask(world: World) -> None:
+    """An event waits for a disconnected profile."""
+    world.track()
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    world.look()
 
 
-def test_a_preview_can_be_sent(run: Run) -> None:
-    """To whoever asks, with all headers; without a mail server a sentence says what is missing."""
-    inbox = Inbox()
-    with mail_server(inbox) as port:
-        url = f"smtp://127.0.0.1:{port}"
-        said = run("preview", "relink", "--send-to", "me@example.org", SMTP_URL=url)
-    assert said.endswith("Sent to me@example.org.\n")
-    received = inbox.received()
-    assert received["To"] == "Dana <me@example.org>"
-    assert received["List-Id"] == "Acme Hiring <meeting-links.localhost>"
-
-    assert "RECONCILER_SMTP_URL must be set" in run(
-        "preview", "relink", "--send-to", "me@example.org", code=1, SMTP_URL=""
-    )
-    assert "not a plain email address" in run("preview", "relink", "--send-to", "me", code=1)
+def by_url(receiver: Receiver) -> dict[str, Any]:
+    """The settings with which letters are posted to it."""
+    return {"user_mail": "url", "mail_url": receiver.url, "mail_secret": SECRET}
 
 
-FAULTS = {
-    "missing variable": (
-        "relink.body.txt",
-        "Hello\n{{ nome }}",
-        "relink.body.txt, line 2: 'nome' is undefined",
-    ),
-    "missing part of one": (
-        "fallback.body.html",
-        "{{ meeting.wen }}",
-        "fallback.body.html, line 1: 'dict object' has no attribute 'wen'",
-    ),
-    "syntax": ("de/connect.subject.txt", "{% if %}", "connect.subject.txt, line 1: Expected an expression"),
-    "shared by several": ("base.html", "a\nb\n{{ x.y }}", "base.html, line 3: 'x' is undefined"),
-    "only in a reminder": (
-        "relink.subject.txt",
-        "{% if is_reminder %}{{ 1 / 0 }}{% endif %}x",
-        "relink.subject.txt, line 1: division by zero",
-    ),
-    "nothing to read": ("relink.subject.txt", " ", "relink.subject.txt in en is empty"),
-    "not text": ("relink.subject.txt", "\udcff", "relink.subject.txt"),
-    "out of the sandbox": (
-        "relink.body.txt",
-        "{{ meetings.__class__.__mro__ }}",
-        "relink.body.txt, line 1: access to attribute '__class__'",
-    ),
-    "changing what it is given": ("relink.body.txt", "{{ meetings.clear() }}", "line 1: access to attribute"),
-    "out of the directory": ("relink.body.txt", "{% include '../secret' %}", "relink.body.txt"),
-}
+def relink_url(world: World) -> str:
+    """The link that the user is asked to follow."""
+    profiles = world.control.account(world.sub)["conferencing_profiles"]
+    return next(str(p["relink_url"]) for p in profiles if p["profile_id"] == world.profiles[0])
 
 
-@pytest.mark.parametrize(("name", "text", "told"), FAULTS.values(), ids=FAULTS)
-def test_a_template_that_cannot_be_used_stops_the_start(
-    tmp_path: Path, name: str, text: str, told: str
+def test_a_letter_is_posted_with_all_that_it_was_composed_of(
+    begin: Begin, running: RunningSandbox, receiver: Receiver
 ) -> None:
-    """With its file, its line, and the reason, whichever language or letter it is for."""
-    (tmp_path / "de").mkdir()
-    (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    """Signed, with its id; no email is sent to the user."""
+    world = asked(begin, running, **by_url(receiver))
 
-    with pytest.raises(SettingsError, match=r"^A letter cannot be written: ") as refused:
-        make_letters(load_settings(application_name="Acme", templates_dir=tmp_path))
+    assert send_mails(world.services) == 1
 
-    assert told in str(refused.value)
-
-
-def test_a_directory_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"RECONCILER_TEMPLATES_DIR leads to .*, which is no directory"):
-        make_letters(load_settings(application_name="Acme", templates_dir=tmp_path / "none"))
-
-
-def test_a_folder_adds_a_language(tmp_path: Path) -> None:
-    """Dates are written in it; what it does not replace is in English."""
-    (tmp_path / "sv").mkdir()
-    (tmp_path / "sv" / "relink.subject.txt").write_text("Anslut {{ service }} igen")
-    letters = Letters(HEAD, "sv", tmp_path)
-    letters.check()
-
-    letter = letters.write(RELINK)
-
-    assert (letter.locale, letter.subject) == ("sv", "Anslut Zoom igen")
-    assert "tisdag 1 december 2026" in letter.text
-    assert "creates the video links" in letter.text
+    [letter], [requested] = receiver.taken, world.outcomes()
+    assert receiver.got[0].headers["webhook-id"] == letter["id"] == requested["detail"]["mail_id"]
+    assert (letter["sub"], letter["to"]) == (world.sub, world.account["email"])
+    assert (letter["kind"], letter["reminder"], letter["locale"]) == ("relink", 0, "en")
+    [meeting] = letter["parts"]["meetings"]
+    assert (meeting["event_id"], meeting["summary"]) == ("e1", "Interview e1")
+    link, provider = letter["parts"]["link"], letter["parts"]["provider_name"]
+    assert provider == "zoom"
+    assert "Zoom" in letter["subject"]
+    assert link in letter["text"]
+    assert link in html.unescape(letter["html"])
+    assert "\r" not in letter["text"]
+    assert world.control.mail() == []
+    assert not world.services.outbox.holds(letter["id"])
 
 
-def test_templates_get_what_the_contract_names() -> None:
-    """Each variable of the documents, and no other."""
-    documented = {name for row in table("docs/contract.md", "in a template") for name in code(row[0])}
+def test_the_operators_email_is_sent_as_ever(
+    begin: Begin, running: RunningSandbox, receiver: Receiver
+) -> None:
+    """Only what goes to users takes another way."""
+    operator = {"escalation_email": "ops@example.org", "escalation_digest": 0}
+    world = begin(smtp_url=running.smtp_url, **operator, **by_url(receiver))
+    world.track()
+    world.notify("e1", "conferencing_failing", "missing_meeting_url")
+    world.look()
+    tell_incidents(world.services)
 
-    assert {name for _, email in samples() for name in LETTERS.write(email).parts} == documented
+    send_mails(world.services)
 
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [
-        ({"application_name": "Acme"}, "Acme"),
-        ({"mail_from": "Acme Hiring <no-reply@acme.example>"}, "Acme Hiring"),
-        ({"application_name": "Acme", "mail_from": "X <no-reply@acme.example>"}, "Acme"),
-    ],
-)
-def test_letters_say_whose_they_are(given: dict[str, str], name: str) -> None:
-    """By the setting, or as before it was there, by the name in the sender's address."""
-    assert letterhead_of(_settings(smtp_url="smtp://mail.example:25", **given)).application == name
+    assert [mail["to"] for mail in world.control.mail()] == [["ops@example.org"]]
+    assert receiver.got == []
 
 
-def test_where_mail_goes_to_users_a_name_is_required() -> None:
-    """One sentence says what to set; without a mail server, or in a dry run, nobody is written to."""
-    for given in ({}, {"mail_from": "no-reply@acme.example"}):
-        with pytest.raises(SettingsError, match="RECONCILER_APPLICATION_NAME must be set"):
-            letterhead_of(_settings(smtp_url="smtp://mail.example:25", **given))
-    assert letterhead_of(_settings()).application
-    assert letterhead_of(_settings(smtp_url="smtp://mail.example:25", dry_run=True)).application
+def test_a_receiver_that_fails_half_of_the_time_gets_every_letter(
+    begin: Begin, running: RunningSandbox, receiver: Receiver
+) -> None:
+    """Nothing is lost; what comes twice has the same id."""
+    dice = random.Random(3)
+    world = asked(begin, running, **by_url(receiver))
+    for _ in range(11):
+        other = world.another()
+        ask(other)
+    receiver.answer = lambda _: dice.choice([204, 503])
+    ids: Any = world.services.ledger.redis.zrange(world.services.ledger.keys.outbox, 0, -1)
+    queued = {mail_id.decode() for mail_id in ids}
+    assert len(queued) == 12
+
+    def all_sent() -> bool:
+        send_mails(world.services)
+        return not world.services.ledger.redis.zcard(world.services.ledger.keys.outbox)
+
+    wait_until(all_sent, 20, what="an empty outbox")
+
+    taken = [letter["id"] for letter in receiver.taken]
+    assert sorted(taken) == sorted(queued)
+    assert {got.headers["webhook-id"] for got in receiver.got} == queued
+    assert len(receiver.got) > len(taken)
 
 
-def _settings(**values: object) -> Settings:
-    return load_settings(**values)
+def test_a_letter_whose_user_did_it_meanwhile_is_not_posted_any_more(
+    begin: Begin, running: RunningSandbox, receiver: Receiver
+) -> None:
+    """While the receiver was away, the profile came back."""
+    receiver.answer = lambda _: 500
+    world = asked(begin, running, **by_url(receiver))
+    send_mails(world.services)
+    assert len(receiver.got) == 1
+    receiver.answer = lambda _: 204
+
+    world.control.reconnect_profile(world.sub, world.profiles[0])
+    world.look()
+    send_mails(world.services)
+
+    assert world.types() == ["relink_requested", "relinked"]
+    assert receiver.taken == []
 
 
-@pytest.mark.parametrize(
-    ("color", "words"),
-    [("#1a5fb4", "#ffffff"), ("#ffd700", "#000000"), ("#000000", "#ffffff"), ("#FFFFFF", "#000000")],
-)
-def test_words_on_the_button_stand_out(color: str, words: str) -> None:
-    assert Letterhead("Acme", color=color).on_color == words
+def test_a_letter_goes_to_the_task_sealed(begin: Begin, running: RunningSandbox) -> None:
+    """On the broker it shows neither address nor link; its key opens it."""
+    settings = {"mail_task": "crm.send", "mail_queue": "crm", "mail_key": KEY}
+    world = asked(begin, running, user_mail="task", **settings)
+    published: list[tuple[str, dict[str, Any]]] = []
+
+    assert send_mails(world.services, lambda *sent: published.append(sent)) == 1
+
+    [(task_id, kwargs)], [requested] = published, world.outcomes()
+    assert task_id == kwargs["id"] == requested["detail"]["mail_id"]
+    letter = json.loads(Fernet(KEY).decrypt(kwargs["letter"], ttl=60))
+    assert letter["id"] == task_id
+    assert letter["to"] == world.account["email"]
+    assert not any(secret in json.dumps(kwargs) for secret in (letter["to"], letter["parts"]["link"]))
 
 
-def test_what_was_checked_at_the_start_is_what_is_used(tmp_path: Path) -> None:
-    """A template that changes meanwhile is read at the next start."""
-    (tmp_path / "relink.subject.txt").write_text("as checked")
-    letters = Letters(HEAD, "en", tmp_path)
-    letters.check()
-    (tmp_path / "relink.subject.txt").write_text("{{ gone }}")
+def test_switched_off_outcomes_say_what_is_owed(begin: Begin, running: RunningSandbox) -> None:
+    """When it would have been sent, with the id of what asked for it, and without text, address or link."""
+    world = asked(begin, running, user_mail="off")
 
-    assert letters.write(RELINK).subject == "as checked"
+    assert send_mails(world.services) == 0
+
+    requested, owed = world.outcomes()
+    assert (requested["type"], owed["type"]) == ("relink_requested", "mail_owed")
+    assert owed["detail"] == {
+        "mail_id": requested["detail"]["mail_id"],
+        "kind": "relink",
+        "reminder": 0,
+        "provider_name": "zoom",
+        "event_ids": ["e1"],
+    }
+    assert world.control.mail() == []
+    assert send_mails(world.services) == 0
+    counters = world.services.ledger.counters()
+    assert (counters["mail:owed"], counters["outcome:mail_owed"]) == (1, 1)
+
+
+def test_the_way_may_change_while_a_letter_waits(
+    begin: Begin, running: RunningSandbox, receiver: Receiver
+) -> None:
+    """It takes the one that is set when it leaves; one that an earlier release wrote is sent as an email."""
+    world = asked(begin, running, **by_url(receiver))
+    other = world.another()
+    ask(other)
+    ledger = world.services.ledger
+    [requested] = world.outcomes()[:1]
+    ledger.redis.hdel(ledger.keys.mail(requested["detail"]["mail_id"]), "parts")
+    third = world.another()
+    ask(third)
+
+    send_mails(world.services)
+
+    assert sorted(letter["sub"] for letter in receiver.taken) == sorted([other.sub, third.sub])
+    assert [mail["to"] for mail in world.control.mail()] == [[world.account["email"]]]
+
+    settings = world.services.settings.model_copy(update={"user_mail": UserMail.SMTP})
+    fourth = world.another()
+    ask(fourth)
+    send_mails(replace(world.services, settings=settings))
+    assert len(receiver.taken) == 2
+    assert len(world.control.mail()) == 2
+
+
+def test_no_link_is_in_redis_in_clear_and_all_of_a_letter_is_resealed(
+    begin: Begin, running: RunningSandbox, receiver: Receiver
+) -> None:
+    """What it was composed of is sealed beside it, and for its place."""
+    world = asked(begin, running, **by_url(receiver))
+    ledger = world.services.ledger
+    [mails] = [step for step in sealed_values(ledger) if step and step[0].kind is Kind.MAILS]
+    assert set(mails[0].values) == {"message", "parts"}
+    assert mails[0].fit(ledger) is Fit.CURRENT
+
+    send_mails(world.services)
+    link = receiver.taken[0]["parts"]["link"]
+    ask(world.another())
+
+    assert not [key for key, value in dump(ledger).items() if link.encode() in (value or b"")]

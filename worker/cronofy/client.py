@@ -150,11 +150,19 @@ class Session:
     def __exit__(self, *_: object) -> None:
         """Return the unused budget, and count the calls that were made."""
         self._spending.end()
-        if self._spending.made:
-            tally = look_tally(self._spending.made, time.monotonic() - self._begun)
+        if figures := self.figures():
             # Only figures: a committed look must not fail over them.
             with suppress(RedisError):
-                add(self._cronofy.ledger.redis, self._cronofy.ledger.keys, tally)
+                add(self._cronofy.ledger.redis, self._cronofy.ledger.keys, figures)
+
+    def figures(self) -> dict[str, int]:
+        """What the calls so far, and the time since the first, add to the counters; empty without calls."""
+        made = self._spending.made
+        return look_tally(made, time.monotonic() - self._begun) if made else {}
+
+    def counted(self) -> None:
+        """The calls so far were counted: the end does not do it."""
+        self._spending.made.clear()
 
     @property
     def account(self) -> Account:

@@ -49,7 +49,7 @@ class Lease:
 
     def acknowledgement(self, key: EventKey) -> Acknowledgement | None:
         """Who answers for this event, if anybody."""
-        packed = self.acknowledged.get(key.field)
+        packed = self.acknowledged.get(key.field) if self.acknowledged else None
         return unpack_acknowledgement(packed) if packed else None
 
 
@@ -117,6 +117,8 @@ class Mail:
     message: bytes
     #: When to send it; None for now.
     due: datetime | None = None
+    #: What a letter to a user was composed of; None for an email to the operator.
+    parts: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Mail({self.mail_id!r})"
@@ -154,6 +156,8 @@ class Change:
     check_channel: bool = False
     #: None if the look did not take up `Account.profiles_due`.
     ask_again: AskAgain | None = None
+    #: What is added to the counters.
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from worker.ledger.packing import (
     unpack_account,
     unpack_acknowledgement,
 )
+from worker.ledger.posts import Posts
 from worker.ledger.records import (
     DATA_CENTERS,
     AccessToken,
@@ -56,7 +57,7 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.ledger.sealed import place_of_credentials, place_of_mail
+from worker.ledger.sealed import place_of_credentials, place_of_mail, place_of_parts
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 from worker.ledger.wakeups import Wakeups
@@ -107,6 +108,7 @@ class Ledger:
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.posts = Posts(redis, self.keys, self.outcomes)
         self.lists = Lists(redis, self.keys, scripts)
         self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
@@ -153,13 +155,19 @@ class Ledger:
 
     def track(self, sub: str, event: TrackedEvent) -> None:
         """Start watching an event; tracking it again replaces the record, whose history goes on."""
-        field, written, former = event.key.field, event, ""
-        while answer := self.run("track", sub, field, *_value(written), former):
-            value, untracked_at = answer
-            readable, damaged = readable_events([(field, value)])
-            known = readable[0] if readable else damaged[0].stored
-            written = event.following(known.event, untracked_at) if readable else event
-            former = known.fingerprint
+        self.track_all([(sub, event)])
+
+    def track_all(self, events: Sequence[tuple[str, TrackedEvent]]) -> None:
+        """The same for several, of any accounts, one after the other."""
+        # What is to be written, and the former record that its history goes on from.
+        left = [(sub, event, event, "") for sub, event in events]
+        while left:
+            answers = self.run("track", _packed_tracking(left))
+            left = [
+                (sub, event, *_following(event, *answer))
+                for (sub, event, *_), answer in zip(left, answers, strict=True)
+                if answer
+            ]
 
     def adopt(self, sub: str, events: Sequence[TrackedEvent]) -> int:
         """Start watching those of these events that nobody tracked; returns how many.
@@ -352,7 +360,7 @@ class Ledger:
                         SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
                         if event.settle and not event.before.event.was_closed
                         else False,
-                        () if event.dropped else lists_of(event.after),
+                        () if event.dropped or event.settle else lists_of(event.after),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                         event.news or False,
                     ]
@@ -374,6 +382,8 @@ class Ledger:
                         mail.mail_id,
                         self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub)),
                         to_ms(mail.due) if mail.due else False,
+                        mail.parts is not None
+                        and self.vault.seal(mail.parts, *place_of_parts(mail.mail_id, lease.sub)),
                     ]
                     for mail in change.mails
                 ],
@@ -385,6 +395,7 @@ class Ledger:
                 ),
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
+                "figures": dict(change.figures),
             },
             # Lua's msgpack reader knows only one kind of string.
             use_bin_type=False,
@@ -393,7 +404,8 @@ class Ledger:
         if answer is None:
             raise LeaseLost("The lease of this account expired before its look was committed.")
         changed, void = answer
-        fields = {event.field: event.before.event.key for event in change.events}
+        # Seldom any.
+        fields = {event.field: event.before.event.key for event in change.events} if changed else {}
         return Committed(frozenset(fields[field] for field in changed), bool(void))
 
     def keep_channel(
@@ -556,6 +568,22 @@ def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
 def _value(event: TrackedEvent) -> tuple[bytes, bytes]:
     """An event's value, and the lists that it is in."""
     return pack_event(event), msgpack.packb(lists_of(event))
+
+
+def _packed_tracking(events: Iterable[tuple[str, TrackedEvent, TrackedEvent, str]]) -> bytes:
+    packed = []
+    for sub, _, written, former in events:
+        value = pack_event(written)
+        packed.append([sub, written.key.field, value, lists_of(written), former])
+    return bytes(msgpack.packb(packed, use_bin_type=False))
+
+
+def _following(event: TrackedEvent, value: bytes, untracked_at: int) -> tuple[TrackedEvent, str]:
+    """The event with the history of its former record, and what tells that record from others."""
+    readable, damaged = readable_events([(event.key.field, value)])
+    if readable:
+        return event.following(readable[0].event, untracked_at), readable[0].fingerprint
+    return event, damaged[0].stored.fingerprint
 
 
 def _packed(outcomes: Sequence[Outcome]) -> list[list[str]]:

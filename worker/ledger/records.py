@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from worker.diagnosis.causes import INDIRECT
@@ -565,6 +566,8 @@ class Account:
 
     def choice_about(self, event: TrackedEvent) -> Choice | None:
         """What a person chose instead of the event's profile: for this event, or else for all."""
+        if not self.choices:
+            return None
         about = {c.event: c for c in self.choices if c.profile_id == event.profile_id}
         return about.get((event.key.calendar_id, event.key.event_id)) or about.get(None)
 
@@ -579,10 +582,18 @@ class Stored:
 
 
 def _event_time(value: Any, tzid: str | None) -> EventTime | None:
+    return _text_time(value, tzid) if isinstance(value, str) else _any_time(value, tzid)
+
+
+def _any_time(value: Any, tzid: str | None) -> EventTime | None:
     try:
         return parse_event_time(value, tzid)
     except MalformedTime:
         return None
+
+
+#: A look asks for the same few times again and again.
+_text_time = lru_cache(maxsize=4096)(_any_time)
 
 
 def interval_of(event: TrackedEvent) -> timedelta | None:

@@ -17,7 +17,8 @@ from worker.mail.compose import (
     message_id,
 )
 from worker.mail.connect_links import ConnectLinks
-from worker.mail.letters import FallbackEmail, Letter, Letters, Meeting, RelinkEmail
+from worker.mail.handover import parts_of
+from worker.mail.letters import FallbackEmail, Letter, Letters, Meeting, RelinkEmail, UserEmail
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,20 @@ class Emails:
             address = email.reader.address
             link = self.links.of(sub, email.provider_name or "", address, due or now)
             email = replace(email, relink_url=link)
-        return self._letter(mail_id, self.letters.write(email), due or now, due)
+        return self._letter(mail_id, email, due or now, due)
 
     def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
         """The email that tells a user of a meeting's other link."""
-        return self._letter(mail_id, self.letters.write(email), now)
+        return self._letter(mail_id, email, now)
 
     def incident(self, mail_id: str, email: IncidentEmail, now: datetime) -> Mail:
         """The email that tells the operator of an incident, or that it is over."""
         envelope = Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)
         return Mail(mail_id, compose_incident(email, envelope).as_bytes())
 
-    def _letter(self, mail_id: str, letter: Letter, now: datetime, due: datetime | None = None) -> Mail:
-        return Mail(mail_id, self.message(mail_id, letter, now).as_bytes(), due)
+    def _letter(self, mail_id: str, email: UserEmail, now: datetime, due: datetime | None = None) -> Mail:
+        letter = self.letters.write(email)
+        return Mail(mail_id, self.message(mail_id, letter, now).as_bytes(), due, parts_of(email, letter))
 
     def message(self, mail_id: str, letter: Letter, now: datetime) -> EmailMessage:
         """A letter to a user as an email."""

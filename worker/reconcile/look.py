@@ -250,8 +250,10 @@ class Looker:
             cancel=relinks.cancel,
             check_channel=self.channels is not None and self.channels.is_due(account, now),
             ask_again=_asked(lease, relinks.ask_again) if profiles else _asked_in_vain(lease),
+            figures=session.figures(),
         )
         committed = self.ledger.commit(lease, change)
+        session.counted()
         log_account(relinks.outcomes)
         log_verdicts(lease.sub, verdicts, committed)
         log_failures(lease.sub, work.failures)

@@ -163,14 +163,18 @@ def _diagnose(
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
-    request = replace(event.request, account_email=account.email)
+    request, provider_name, name = event.request, event.provider_name, None
     if request.profile_id is not None:
         # We still know the provider and the name of a profile that was listed once and is gone.
-        provider_name = request.provider_name or account.memo.providers.get(request.profile_id)
+        provider_name = provider_name or account.memo.providers.get(request.profile_id)
         name = account.profile_names.get(request.profile_id)
-        request = replace(request, provider_name=provider_name, profile_name=name)
-    if choice:
-        request = replace(request, chosen=Chosen(choice.to_profile_id, choice.by))
+    request = replace(
+        request,
+        account_email=account.email,
+        provider_name=provider_name,
+        profile_name=name,
+        chosen=Chosen(choice.to_profile_id, choice.by) if choice else None,
+    )
     return diagnose(request, observation, now, policy)
 
 
@@ -331,13 +335,15 @@ def conclude(
     change = EventChange(
         before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
     )
-    return replace(_verdict(diagnosis, change), letter=draft.letter)
+    return _verdict(diagnosis, change, draft.letter)
 
 
-def _verdict(diagnosis: Diagnosis, change: EventChange) -> Verdict:
+def _verdict(
+    diagnosis: Diagnosis, change: EventChange, letter: tuple[str, FallbackEmail] | None = None
+) -> Verdict:
     # Pack now, so that a failure counts against this event.
     _ = change.value
-    return Verdict(diagnosis, change)
+    return Verdict(diagnosis, change, letter)
 
 
 def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
@@ -356,7 +362,16 @@ def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
 
 
 def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
-    """It has its link; if a write's answer was lost, the link shows that it worked (contract §6)."""
+    """It has its link."""
+    if event.writes:
+        _add_unanswered(draft, event, policy, choice)
+    diagnosis = draft.diagnosis
+    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
+    draft.add_outcome(OutcomeType.ASSIGNED, detail)
+
+
+def _add_unanswered(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
+    """If the last write's answer was lost, the link shows that it worked (contract §6)."""
     diagnosis = draft.diagnosis
     # Only the last one can be in effect; a rung is there under its mark, too.
     marks = {rung.mark: rung for rung in Rung}
@@ -372,8 +387,6 @@ def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Ch
             join_url = diagnosis.join_url if rung is Rung.EXPLICIT else None
             provider_name = diagnosis.detail.get("provider_name")
             _add_fallback(draft, rung, event.profile_id, profile_id, join_url, provider_name, event.cause)
-    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
-    draft.add_outcome(OutcomeType.ASSIGNED, detail)
 
 
 def _add_fallback(

@@ -14,9 +14,10 @@
 --   check_channel  true to check its notification channel next
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
 --   profiles_due   { when UserInfo was to be asked, as claimed, when to ask again or '' } if the look did so
---   mails      { id, encrypted message, when to send it or false for now }...; reconnects: the ids of those that
+--   mails      { id, encrypted message, when to send it or false for now, encrypted parts or false }...; reconnects: the ids that
 --              ask the user to connect a lost account; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
+--   figures    what is added to counters, by their names
 -- Returns false if the lease is no longer held, otherwise { fields that changed meanwhile and were left alone,
 -- 1 if the whole change is void or 0 }.
 local sub, token, change = ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])
@@ -28,7 +29,7 @@ if change.about and redis.sha1hex(redis.call('HGET', account, 'credentials') or 
   return { {}, 1 }
 end
 
-tally = {}
+tally = change.figures
 
 local function publish(outcomes)
   for _, outcome in ipairs(outcomes) do
@@ -115,10 +116,11 @@ end
 leave_calendars(sub)
 for _, mail in ipairs(change.mails) do
   redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0)
+  if mail[4] then redis.call('HSET', P .. ':mail:' .. mail[1], 'parts', mail[4]) end
   redis.call('ZADD', P .. ':outbox', mail[3] or now, mail[1])
 end
 if #change.reconnects > 0 then redis.call('HSET', account, 'reconnects', table.concat(change.reconnects, ' ')) end
-for _, id in ipairs(change.cancel) do drop_mail(id) end
+for _, id in ipairs(change.cancel) do cancel_mail(sub, id) end
 write_tally()
 if change.done then
   redis.call('HDEL', CLAIMS, sub)
