@@ -87,6 +87,7 @@ def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path)
         "cronofy_api_url": running.url,
         "smtp_url": running.smtp_url,
         "application_name": "Acme Hiring",
+        "escalation_email": "ops@example.org",
     }
     with Redis.from_url(server) as redis:
         redis.flushdb()

@@ -22,7 +22,7 @@ class Delivery(StrEnum):
     SENT = "sent"
     #: The mail server refused it for good.
     REFUSED = "refused"
-    #: There was no mail server: it is a file, and reached nobody.
+    #: Nothing was sent from here: it is a file for want of a mail server, or the application sends it.
     KEPT = "kept"
 
 

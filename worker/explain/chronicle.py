@@ -182,7 +182,10 @@ def _mailing(case: Case) -> Iterator[str]:
     asked = case.answer["remedy"] == Remedy.CONNECT_EMAIL
     kind = "connect email" if asked else "relink email"
     if case.delivery is Delivery.KEPT:
-        yield f"No mail server is set: the latest {kind} was kept as a file, and reached nobody."
+        yield (
+            f"The latest {kind} was not sent from here: it is a file, for want of a mail server, or left to "
+            "the application."
+        )
     elif case.delivery is Delivery.QUEUED:
         yield f"The latest {kind} is in the outbox."
     elif case.delivery is Delivery.REFUSED:

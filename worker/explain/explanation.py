@@ -101,6 +101,8 @@ def _delivery(
     outbox = Outbox(ledger)
     if outbox.holds(newest):
         return Delivery.QUEUED
+    if outbox.went_nowhere(newest):
+        return Delivery.KEPT
     return Delivery.REFUSED if outbox.was_refused(newest) else Delivery.SENT
 
 

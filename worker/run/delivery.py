@@ -91,6 +91,10 @@ def _send(services: Services, mail: QueuedMail, way: Way | None) -> bool:
             way.send(letter_of(mail.mail_id, mail.sub, message, mail.parts))
         else:
             services.mailer.send(message, mail.sub)
+            if services.settings.smtp_url is None:
+                services.outbox.kept(mail.mail_id)
+                log.info("mail.kept", **about)
+                return True
     except NotTaken as error:
         return _put_off(services, mail, str(error), None)
     except MailError as error:

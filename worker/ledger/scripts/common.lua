@@ -98,6 +98,8 @@
 --   P:asking:SUB       string  such an address was asked for just now; seconds
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
+--   P:unsent:ID        string  why an email to a user went nowhere from here: 'owed', the application sends it; or 'kept', as
+--                              a file for want of a mail server. So that explain does not call it sent; 30 days
 --   P:refusals         hash    SUB, or '' for the operator -> the latest address of theirs that a mail server refused for good
 --                              (packed, see worker/ledger/refusals.py). Until that is resolved.
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
