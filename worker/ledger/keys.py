@@ -62,6 +62,7 @@ class Keys:
     claims = _Key("claims")
     waiting = _Key("waiting")
     ready = _KeyOf("ready")  # by data centre
+    due = _Key("due")
     leased = _Key("leased")
     leases = _Key("leases")
     starts = _Key("starts")

@@ -61,6 +61,9 @@ from worker.ledger.wakeups import Wakeups
 
 #: A notification that came before, longer ago than this, says nothing new: somebody replays it.
 REPLAYED_AFTER = timedelta(days=1)
+#: A meeting that starts within this goes before all news; `YEAR` of ``common.lua``, in milliseconds.
+SOON = timedelta(minutes=15)
+YEAR_MS = 365 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,16 +299,25 @@ class Ledger:
     def ready_before(self, center: str, within: timedelta) -> int:
         """How many ready accounts of a data centre have a due event that starts within this time."""
         now = self.now()
-        return self.redis.zcount(self.keys.ready(center), to_ms(now), to_ms(now + within))
+        # Those with news have their turn a year earlier (`common.lua`).
+        return sum(
+            self.redis.zcount(self.keys.ready(center), to_ms(now) - news, to_ms(now + within) - news)
+            for news in (0, YEAR_MS)
+        )
 
-    def claim(self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS) -> Lease | None:
-        """Lease the ready account of these data centres whose turn is next; None if none is ready."""
-        token, answer = self._claim(lease, b"", *data_centers)
+    def claim(
+        self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS, soon: timedelta = SOON
+    ) -> Lease | None:
+        """Lease the ready account of these data centres whose turn is next; None if none is ready.
+
+        The order is in ``common.lua``: meetings that start `soon` first, then news, then what merely waits.
+        """
+        token, answer = self._claim(lease, b"", str(int(soon.total_seconds() * 1000)), *data_centers)
         return self._lease(token, answer) if answer else None
 
     def claim_account(self, sub: str, lease: timedelta) -> Lease | Held:
         """Lease this account, due or not; Held if someone else holds it."""
-        token, answer = self._claim(lease, sub.encode())
+        token, answer = self._claim(lease, sub.encode(), "0")
         if len(answer) == 1:
             return Held(timedelta(milliseconds=answer[0]))
         return self._lease(token, answer)
@@ -464,9 +476,9 @@ class Ledger:
     def _value(self, events: str, key: EventKey) -> bytes | None:
         return cast("bytes | None", self.redis.hget(events, cast("str", key.field)))
 
-    def _claim(self, lease: timedelta, sub: bytes, *data_centers: str) -> tuple[str, Any]:
+    def _claim(self, lease: timedelta, sub: bytes, soon_ms: str, *data_centers: str) -> tuple[str, Any]:
         token = uuid4().hex
-        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
+        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, soon_ms, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
         now, sub_bytes, account, events, notices, claims, closed, acknowledged = answer

@@ -56,7 +56,7 @@ if change.profiles_due and tonumber(redis.call('HGET', account, 'profiles_due'))
 end
 publish(change.outcomes)
 
-local settles = false
+local settles, made_due = false, false
 for _, event in ipairs(change.events) do
   local field, next_look, expected, verb, value = event[1], event[2], event[3], event[4], event[5]
   local present = redis.call('HGET', events_key(sub), field)
@@ -78,7 +78,7 @@ for _, event in ipairs(change.events) do
     end
     if verb == 'keep' and not is_parked(value) and (header(present) ~= next_look or (notice_taken and notice)) then
       -- It was made due during this look, perhaps after being read, so it is looked at again.
-      value = due_at(value, now)
+      value, made_due = due_at(value, now), true
     end
     if verb == 'settle' then
       settles = true
@@ -116,6 +116,7 @@ for _, id in ipairs(change.cancel) do drop_mail(id) end
 write_tally()
 if change.done then
   redis.call('HDEL', CLAIMS, sub)
+  if not made_due then redis.call('HDEL', account, 'news') end
   end_lease(sub, now)
 else
   reindex(sub, now)

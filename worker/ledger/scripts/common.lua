@@ -21,9 +21,10 @@
 --                              that is done), token (of an account whose
 --                              application gives its access tokens: SHA-1 of the credentials, when it
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
+--                              news (when a notification or a person last made something due; until a look),
 --                              erasure (the channel over which its erasure was requested and reported).
 --                              Written by connect; memo, profile_names, mailed, choices, standing and token by
---                              commit; profiles_due by notification and commit; credentials also by a token
+--                              commit; news by nudge, notification and connect, and removed by commit; profiles_due by notification and commit; credentials also by a token
 --                              refresh; last_notice by nudge; the channel fields by channel, check_channel and
 --                              commit, and by notification when one came
 --                              over it. Until forgotten.
@@ -52,7 +53,8 @@
 --   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim, taken back by
 --                              release and hand_over, cleared by commit and channel.
 --   P:waiting          zset    SUB by the next look of its events
---   P:ready:CENTER     zset    a data centre's due accounts: SUB by when its turn is, see turn()
+--   P:ready:CENTER     zset    a data centre's due accounts: SUB by its turn(), a year earlier if it has news
+--   P:due              zset    the ready accounts: SUB by since when it is due. An older version does not write it.
 --   P:leased           zset    SUB by when its lease expires. An account is in one of these three, or in none
 --                              if it is lost, or has no pending event and no channel to check.
 --   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed
@@ -116,7 +118,7 @@ local function settled_key(sub) return P .. ':settled:' .. sub end
 local function untracked_key(sub) return P .. ':untracked:' .. sub end
 local function past_key(sub) return P .. ':past:' .. sub end
 
-local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
+local WAITING, LEASED, LEASES, DUE = P .. ':waiting', P .. ':leased', P .. ':leases', P .. ':due'
 local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
 local COUNTERS = P .. ':counters'
 
@@ -234,18 +236,44 @@ local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standin
 
 local DAY = 86400000
 
--- When it is the turn of an account that became due at `since` and whose soonest meeting starts at `start`: at the
--- start. But starts more than a day away are squeezed, in the same order, into the second day, so that nothing waits
--- behind newcomers for more than two days.
+-- The order of due accounts, in one place.
+--
+-- First come those whose turn is near: their meeting starts soon, or they waited for two days. Then those with news:
+-- an event that was never looked at, or one that a notification or a person made due; a look may help them at once.
+-- Then those that merely wait. Within each, the soonest turn. So the account with the least of this is next:
+--
+--   turn + YEAR * (turn <= now + soon and 0 or news and 1 or 2)
+--
+-- Nothing starves, since no turn is more than two days after it became due, and the last looks before a start are near.
+-- In the sorted set, those with news have their turn a YEAR earlier.
+local YEAR = 365 * DAY
+
+-- The turn of an account that became due at `since` and whose soonest meeting starts at `start`: at the start. But starts
+-- more than a day away are squeezed, in the same order, into the second day.
 local function turn(start, since)
   local beyond = start - since - DAY
   if beyond <= 0 then return start end
   return since + DAY + DAY * beyond / (beyond + 30 * DAY)
 end
 
+-- The ready account of a data centre that comes first, its turn, and its place in the order of all.
+local function first_of(center, now, soon)
+  local found, at, rank
+  for news, range in ipairs({ { '-inf', '(' .. now - YEAR / 2 }, { now - YEAR / 2, '+inf' } }) do
+    local head = redis.call('ZRANGE', ready_key(center), range[1], range[2], 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    if head[1] then
+      local its_turn = tonumber(head[2]) + (news == 1 and YEAR or 0)
+      local its_rank = its_turn + YEAR * (its_turn <= now + soon and 0 or news)
+      if not rank or its_rank < rank then found, at, rank = head[1], its_turn, its_rank end
+    end
+  end
+  return found, at, rank
+end
+
 local function displace(sub)
   redis.call('ZREM', WAITING, sub)
   redis.call('ZREM', ready_key(center_of(sub)), sub)
+  redis.call('ZREM', DUE, sub)
 end
 
 -- A claim whose lease is given back does not count as one that no look ended.
@@ -266,29 +294,31 @@ local function token_times(sub, token)
   end
 end
 
--- Update the indexes of starts and ages. Returns the nearest next look, the soonest start of a due event, and of any.
+-- Update the indexes of starts and ages. Returns the nearest next look, the soonest start of a due event, and of any,
+-- and whether a due event was never looked at.
 local function reindex(sub, now)
-  local nearest, soonest, starts, oldest = FAR, FAR, FAR, FAR
+  local nearest, soonest, starts, oldest, unseen = FAR, FAR, FAR, FAR, false
   for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
-    local next_look, start, tracked = header(value)
+    local next_look, start, tracked, cause = header(value)
     if next_look < nearest then nearest = next_look end
     if tracked < oldest then oldest = tracked end
     if start > now and start < starts then starts = start end
     -- A meeting that has started is past help, so it waits for those that are not.
     if next_look <= now and start > now and start < soonest then soonest = start end
+    if next_look <= now and start > now and cause == 0 then unseen = true end
   end
   index(STARTS, sub, starts)
   index(OLDEST, sub, oldest)
-  return nearest, soonest, starts
+  return nearest, soonest, starts, unseen
 end
 
 -- Put an account that nobody holds where its events say it belongs: waiting, ready or neither.
 local function place(sub, now)
   displace(sub)
-  local nearest, soonest, starts = reindex(sub, now)
+  local nearest, soonest, starts, unseen = reindex(sub, now)
   if is_lost(sub) then return end
-  local channel_due, profiles_due, token =
-    unpack(redis.call('HMGET', account_key(sub), 'channel_due', 'profiles_due', 'token'))
+  local channel_due, profiles_due, token, news =
+    unpack(redis.call('HMGET', account_key(sub), 'channel_due', 'profiles_due', 'token', 'news'))
   local lapses, asks
   if token then
     lapses, asks = token_times(sub, token)
@@ -307,7 +337,8 @@ local function place(sub, now)
   if profiles_due then nearest = math.min(nearest, tonumber(profiles_due)) end
   if nearest <= now then
     local at = soonest < FAR and turn(soonest, nearest) or nearest + DAY
-    redis.call('ZADD', ready_key(center_of(sub)), at, sub)
+    redis.call('ZADD', ready_key(center_of(sub)), at - ((unseen or news) and YEAR or 0), sub)
+    redis.call('ZADD', DUE, nearest, sub)
   elseif nearest < FAR then
     redis.call('ZADD', WAITING, nearest, sub)
   end

@@ -23,5 +23,6 @@ if notice ~= '' then redis.call('HSET', notices_key(sub), field, notice) end
 -- A parked event fails whatever a notification says: it waits for a person.
 if is_parked(value) then return 0 end
 redis.call('HSET', events_key(sub), field, due_at(value, now))
+redis.call('HSET', account_key(sub), 'news', now)
 place_unless_leased(sub, now)
 return 1
