@@ -578,7 +578,7 @@ class Day:
             self._incident(f"{what}:{meeting.provider}")
 
     def _incident(self, group: str) -> None:
-        """What joins within an hour of the last is in the same; each is told when it opens and when it ends."""
+        """What joins within an hour of the last is in the same; each is told twice."""
         if self.now - self.incidents.get(group, BEGIN - DAY) > HOUR:
             self.opened += 1
             self.mails += 2
@@ -641,9 +641,9 @@ def run(quick: bool) -> Report:
         rows=rows,
         notes=(
             "First look: minutes from tracked to the first look, of meetings whose profile lapsed or was "
-            "removed; then of those tracked while a service was down. It comes half a minute after tracking at "
+            "removed; then of those tracked while a service was down. It comes half a minute later at "
             "the soonest. While Cronofy itself is down nothing helps: hence the p99 of the best order.",
-            "Calls in outages: for meetings that a failing service keeps waiting, after their first look, that "
+            "Calls in outages: for meetings that a failing service keeps waiting, after the first look, that "
             "changed nothing. Last link: noticed after the end of an outage, the longer of the two.",
             "Emails: to the operator. At best: a schedule that knows where a look helps.",
         ),
