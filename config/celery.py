@@ -34,12 +34,15 @@ ROUTES = {
     "conferencing.sweep": "looks",
     "conferencing.look_at_ready": "looks",
     "conferencing.look_at_account": "urgent",
+    "conferencing.authorize_connection": "urgent",
+    "conferencing.note_connection": "urgent",
     "conferencing.send_mail": "mail",
     "conferencing.deliver_outcomes": "mail",
     "conferencing.reconcile_event": "urgent",
     "conferencing.reconcile_account": "urgent",
     "conferencing.explain": "urgent",
     "conferencing.choose_profile": "urgent",
+    "conferencing.decide_incident": "urgent",
     "conferencing.*": "intake",
 }
 

@@ -147,6 +147,13 @@ def _url(*schemes: str) -> BeforeValidator:
     return BeforeValidator(lambda value: _checked_url(value, *schemes))
 
 
+def _plain_url(value: Any) -> Any:
+    if set(str(_checked_url(value, "http", "https"))) & set("?#"):
+        # What follows would be part of it.
+        raise PydanticCustomError("url", "must not have a query or a fragment", {})
+    return value
+
+
 def _api_url(value: Any) -> Any:
     if "@" in urlsplit(str(_checked_url(value, "http", "https"))).netloc:
         # It would go out instead of the account's token, and stand wherever the origin is named.
@@ -259,6 +266,7 @@ class Settings(BaseSettings):
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
     mail_reply_to: str | None = None
     escalation_email: str | None = None
+    escalation_digest: Duration = timedelta(minutes=15)
 
     # Outcomes, history and logs.
     outcomes_keep: int = Field(100_000, ge=1)
@@ -267,6 +275,9 @@ class Settings(BaseSettings):
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
+    connect_return_url: Annotated[str, _url("http", "https")] | None = None
+    reconnect_url: Annotated[str, _url("https")] | None = None
+    board_url: Annotated[str, BeforeValidator(_plain_url)] | None = None
     board_token: Token | None = None
     metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
@@ -339,6 +350,12 @@ class Settings(BaseSettings):
             raise _contradiction(f"{_name('fallback_url')} must be set when {_name('fallback')} has explicit")
         if self.webhook_url and set(self.webhook_url) & set("?#"):
             raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
+        if self.connect_return_url and not self.webhook_url:
+            raise _contradiction(
+                f"{_name('connect_return_url')} needs {_name('webhook_url')}, with which our link begins"
+            )
+        if self.reconnect_url and set(self.reconnect_url.replace("{sub}", "")) & set("{}"):
+            raise _contradiction(f"{_name('reconnect_url')} may have no braces but those of {{sub}}")
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
             raise _contradiction(f"{_name('relink_reminders')} must be durations in ascending order")
         return self

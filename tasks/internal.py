@@ -12,10 +12,11 @@ from kombu import Exchange, Queue
 from tasks.payload import bound_to
 from worker.app import app, services
 from worker.ledger.wakeups import LONGEST_WAKE
+from worker.run import connections, looks
 from worker.run import delivery as outgoing
-from worker.run import looks
 from worker.run.sweep import BATCH_SIZE
 from worker.run.sweep import sweep as take_sweep
+from worker.run.telling import has_news, tell_incidents
 
 
 @app.task(name="conferencing.sweep", bind=True)
@@ -65,10 +66,28 @@ def look_at_account(self: Task[..., Any], sub: str) -> None:
                 look_at_account.apply_async(kwargs={"sub": sub}, countdown=wait.total_seconds())
 
 
+@app.task(name="conferencing.authorize_connection", bind=True)
+def authorize_connection(
+    self: Task[..., Any], sub: str, provider_name: str, answer_id: str, until_ms: int
+) -> None:
+    """Get the address at which a user connects a service, for the page that waits for it."""
+    with bound_to(self):
+        connections.authorize_connection(services(), sub, provider_name, answer_id, until_ms)
+
+
+@app.task(name="conferencing.note_connection", bind=True)
+def note_connection(self: Task[..., Any], sub: str, provider_name: str, profile_id: str) -> None:
+    """A user came back from Cronofy with this profile: set it on the events that wait for one."""
+    with bound_to(self):
+        connections.note_connection(services(), sub, provider_name, profile_id)
+        wake_outgoing()
+
+
 @app.task(name="conferencing.send_mail", bind=True)
 def send_mail(self: Task[..., Any]) -> None:
-    """Send what is due in the outbox."""
+    """Write what is to be told of incidents, and send what is due in the outbox."""
     with bound_to(self):
+        tell_incidents(services())
         outgoing.send_mails(services())
 
 
@@ -91,7 +110,7 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
-    if services().outbox.has_due():
+    if services().outbox.has_due() or has_news(services()):
         send_mail.delay()
     if services().settings.outcome_task and services().ledger.outcomes.has_undelivered():
         deliver_outcomes.delay()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from celery import Task
@@ -10,9 +11,13 @@ from tasks.internal import wake_outgoing
 from tasks.payload import INTAKE, PUBLIC, handle
 from worker.app import app
 from worker.bootstrap import Services
-from worker.intake.payloads import AccountOnly, ChooseProfile, OneEvent
+from worker.intake.acknowledge import acknowledge_incident
+from worker.intake.payloads import AccountOnly, ChooseProfile, DecideIncident, OneEvent
 from worker.ledger.records import EventKey
-from worker.run import choices, looks
+from worker.run import choices, deciding, looks
+
+#: How long one task works on a decision, well within the time limit.
+WITHIN = timedelta(seconds=20)
 
 
 @app.task(name="conferencing.reconcile_event", **PUBLIC)
@@ -67,3 +72,36 @@ def choose_profile(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[s
         return answer
 
     return handle(self, ChooseProfile, service, args, kwargs)
+
+
+@app.task(name="conferencing.decide_incident", **INTAKE)
+def decide_incident(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Carry out what a person decided about an incident; what the time does not allow, another one does."""
+
+    def service(services: Services, decision: DecideIncident) -> dict[str, Any]:
+        answer, unfinished = decide(services, decision)
+        if unfinished:
+            self.apply_async(kwargs=kwargs)
+        wake_outgoing()
+        return answer
+
+    return handle(self, DecideIncident, service, args, kwargs)
+
+
+def decide(services: Services, decision: DecideIncident) -> tuple[dict[str, Any], bool]:
+    """The task's result, and whether the time was over before all of it was done."""
+    ledger = services.ledger
+    incident = ledger.incidents.find(decision.incident)
+    answer = {"chosen": 0, "acknowledged": 0, "left": 0, "reason": None}
+    if incident is None or incident.closed_at is not None:
+        return {**answer, "reason": deciding.NOT_OPEN.format(decision.incident)}, False
+    if decision.acknowledge:
+        done, unfinished = acknowledge_incident(
+            ledger, decision.incident, decision.note, decision.until, decision.by, WITHIN
+        )
+        return {**answer, "acknowledged": done}, unfinished
+    named = {(each.sub, each.profile_id): each.to_profile_id for each in decision.choices}
+    plan = deciding.plan_for(ledger, incident, deciding.Picked(decision.others, named))
+    carried = deciding.carry_out(services, incident, plan, decision.by, WITHIN)
+    reason = carried.failed[0][1] if carried.failed else None
+    return {**answer, "chosen": carried.done, "left": len(plan.left), "reason": reason}, carried.unfinished

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -19,7 +20,7 @@ from config.logging import redaction_of
 from config.redis_url import is_redis
 from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, require_cronofy, require_vault
 from worker.cronofy.budget import Budget
-from worker.cronofy.callbacks import Callbacks
+from worker.cronofy.callbacks import Callbacks, origin_of
 from worker.cronofy.client import Cronofy
 from worker.cronofy.http import HttpClient
 from worker.cronofy.way_out import http_client
@@ -29,6 +30,7 @@ from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.vault import Vault
+from worker.mail.connect_links import ConnectLinks
 from worker.mail.smtp import FileMailer, Mailer, SmtpMailer
 from worker.reconcile.channel_check import Channels
 from worker.reconcile.emails import Emails
@@ -145,8 +147,14 @@ def bootstrap(settings: Settings) -> Services:
             settings.cronofy_api_url,
             settings.relink_again,
             settings.relink_when is RelinkWhen.DISCONNECTED,
+            settings.reconnect_url,
         ),
-        emails=Emails(settings.mail_from, settings.mail_reply_to, settings.escalation_email),
+        emails=Emails(
+            settings.mail_from,
+            settings.mail_reply_to,
+            settings.escalation_email,
+            _connect_links(settings, ledger),
+        ),
         failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
         channels=_channels(settings, cronofy),
@@ -167,6 +175,7 @@ def policy_of(settings: Settings) -> Policy:
         fallback=tuple(Rung(rung.value) for rung in settings.fallback),
         fallback_before=settings.fallback_before,
         fallback_url=settings.fallback_url,
+        connect=settings.webhook_url is not None,
     )
 
 
@@ -207,6 +216,14 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
         look_timeout=settings.look_timeout,
         batch_counts_items=settings.batch_cost is BatchCost.ITEMS,
     )
+
+
+def _connect_links(settings: Settings, ledger: Ledger) -> ConnectLinks | None:
+    if settings.webhook_url is None:
+        return None
+    reminders = settings.relink_reminders
+    lasting = reminders[-1] if reminders else timedelta(0)
+    return ConnectLinks(origin_of(settings.webhook_url), ledger.vault, lasting)
 
 
 def _channels(settings: Settings, cronofy: Cronofy) -> Channels | None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": "events",
     "list": "listing",
     "acknowledge": "listing",
+    "incidents": "incidents",
     "choose": "choosing",
     "status": "inspection",
     "doctor": "inspection",

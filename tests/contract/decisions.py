@@ -142,6 +142,13 @@ SITUATIONS = (
     ),
     Situation("its profile is not in UserInfo; two others fit", request(), seen(), TWO),
     Situation("its profile is not in UserInfo; none fits", request(), seen(), NONE_LEFT),
+    Situation(
+        "the same, with RECONCILER_WEBHOOK_URL",
+        request(),
+        seen(),
+        NONE_LEFT,
+        policy=replace(POLICY, connect=True),
+    ),
     Situation("its profile is not in UserInfo; the one that fits was tried already", TRIED, seen(), OTHER),
     Situation("its profile is not in UserInfo; two others fit, and a person chose one", CHOSEN, seen(), TWO),
     Situation("UserInfo lists no conferencing profiles at all", request(), seen(), userinfo(listed=False)),

@@ -25,6 +25,7 @@ from worker.intake.payloads import (
     BadPayload,
     ChooseProfile,
     ConnectAccount,
+    DecideIncident,
     OneEvent,
     Payload,
     ReceiveNotification,
@@ -44,6 +45,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "conferencing.reconcile_account": AccountOnly,
     "conferencing.explain": OneEvent,
     "conferencing.choose_profile": ChooseProfile,
+    "conferencing.decide_incident": DecideIncident,
     "conferencing.receive_notification": ReceiveNotification,
 }
 

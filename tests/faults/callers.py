@@ -22,9 +22,10 @@ from worker.intake.payloads import (
     TrackEvent,
 )
 from worker.intake.push_notifications import PROFILE_DISCONNECTED
+from worker.ledger.answers import Answers
 from worker.ledger.packing import pack_channel
-from worker.ledger.records import NotificationChannel
-from worker.run import adoption, choices, looks
+from worker.ledger.records import NotificationChannel, to_ms
+from worker.run import adoption, choices, connections, looks
 
 #: Everybody has these: two of the same provider, and one of another.
 PROFILES = {"z1": "zoom", "z2": "zoom", "t1": "teams"}
@@ -37,6 +38,8 @@ class Callers:
 
     simulation: Simulation
     invariants: Invariants = field(init=False)
+    #: How many profiles users connected by our link.
+    _own: int = 0
 
     def __post_init__(self) -> None:
         self.invariants = Invariants(self.simulation)
@@ -214,11 +217,35 @@ class Callers:
         """Cronofy says that it could not use a profile, true or not."""
         self._receive(json.dumps({"notification": {"type": PROFILE_DISCONNECTED}}), sub)
 
+    def follow(self, sub: str) -> None:
+        """The user presses the button of our page, and comes back from Cronofy with a profile of any name."""
+        services, ledger = self.simulation.services, self.simulation.services.ledger
+        if "connect:zoom" not in ledger.account(sub).connects:
+            return
+        answers = Answers(ledger.redis, ledger.keys, ledger.vault)
+        with suppress(Death):
+            until = to_ms(self.simulation.clock.now() + timedelta(seconds=12))
+            connections.authorize_connection(services, sub, "zoom", "question", until)
+            answer = answers.take("question", timedelta(seconds=0.01))
+            if answer and "address" in answer:
+                self._own += 1
+                profile_id = f"own{self._own}"
+                self.cronofy.connect(sub, profile_id, "zoom", f"login{self._own}@zoom.example")
+                connections.note_connection(services, sub, "zoom", profile_id)
+
+    def connect_instead(self, sub: str) -> None:
+        """All profiles of a service are removed, and the user is asked to connect one."""
+        for profile in list(self.cronofy.account(sub).conferencing_profiles):
+            if profile.provider_name == "zoom":
+                self.remove(sub, profile.profile_id)
+        self.simulation.work(timedelta(minutes=30))
+        self.follow(sub)
+
     def link(self, sub: str, profile_id: str) -> None:
         """The user connects a profile again, or adds one that was removed."""
         profile = self.cronofy.profile(sub, profile_id)
         if profile is None:
-            self.cronofy.connect(sub, profile_id, PROFILES[profile_id])
+            self.cronofy.connect(sub, profile_id, PROFILES.get(profile_id, "zoom"))
         elif profile.connected:
             return
         else:

@@ -124,12 +124,12 @@ class Cronofy:
         for profile_id, provider in profiles:
             self.connect(sub, profile_id, provider)
 
-    def connect(self, sub: str, profile_id: str, provider: str) -> None:
+    def connect(self, sub: str, profile_id: str, provider: str, name: str | None = None) -> None:
         """Add a conferencing profile whose relink URL names its owner; events that asked for it get it."""
         profile = ConferencingProfile(
             profile_id=profile_id,
             provider_name=provider,
-            profile_name=name_of(sub, profile_id),
+            profile_name=name or name_of(sub, profile_id),
             relink_token=f"{sub}.{profile_id}",
         )
         self.world.registry.add_profile(sub, profile)

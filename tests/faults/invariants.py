@@ -15,12 +15,13 @@ from typing import Any, cast
 
 from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
-from tests.faults.simulation import Simulation, sent_about
-from worker.ledger.lists import names_of
+from tests.faults.simulation import Simulation, asks_to_connect, sent_about
+from worker.ledger.lists import incident_list, names_of
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import from_ms
 from worker.ledger.sealed import place_of_mail
 from worker.mail.compose import read_back
+from worker.reconcile.relinks import MOST_EMAILS
 
 #: Emails for one disconnection: the first, and these after it.
 REMINDERS = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
@@ -51,12 +52,17 @@ class Invariants:
     episodes: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: Emails in the outbox already checked, with their profile.
     mails: dict[str, tuple[str, str] | None] = field(default_factory=dict)
+    #: The dates of the emails that each account's user got, by how often it was forgotten before.
+    got: dict[tuple[str, int], list[datetime]] = field(default_factory=dict)
+    lives: Counter[str] = field(default_factory=Counter)
     #: The accounts reported as lost or connected; a forgotten one is in neither.
     standing: dict[str, str] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)
     #: The emails that tell users of the last resort.
     letters: set[str] = field(default_factory=set)
+    #: How often each incident was told, and was over.
+    incidents: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrongs: list[str] = field(default_factory=list)
     _read: bytes = b"-"
     _trackings: int = 0
@@ -93,6 +99,7 @@ class Invariants:
             if owner == sub:
                 self.episodes[sub, profile_id] += 1
         self.standing.pop(sub, None)
+        self.lives[sub] += 1
 
     # Output.
 
@@ -144,6 +151,12 @@ class Invariants:
     def _complaint(self, outcome: dict[str, Any]) -> str | None:
         """What is wrong with an outcome, if anything."""
         kind, sub = outcome["type"], outcome["sub"]
+        if kind in ("incident_opened", "incident_closed"):
+            # Each is told once, and is over once, after it was told.
+            told, name = self.incidents, outcome["detail"]["incident"]
+            told[kind, name] += 1
+            first = kind == "incident_opened" or told["incident_opened", name]
+            return None if told[kind, name] == 1 and first else f"{kind} out of turn"
         if kind in ("account_lost", "account_connected"):
             before = self.standing.get(sub)
             self.standing[sub] = kind
@@ -261,13 +274,27 @@ class Invariants:
         # An email's date has whole seconds.
         return since - timedelta(seconds=1)
 
-    def _check_delivery(self, message: EmailMessage) -> None:
-        """No email is sent once the program reported its profile as connected again."""
+    def _check_delivery(self, message: EmailMessage, sub: str) -> None:
+        """No email is sent once what it asks for is there, and no user gets many."""
+        kind, mail_id = asks_to_connect(message), message["Message-ID"].strip("<>").partition("@")[0]
+        if kind is None:
+            return
+        account = self.simulation.services.ledger.account(sub)
+        got = self.got.setdefault((sub, self.lives[sub]), [])
+        got.append(message["Date"].datetime)
+        # An email's date has whole seconds.
+        lately = [at for at in got if got[-1] - at < timedelta(days=1) - timedelta(seconds=1)]
+        if len(lately) > MOST_EMAILS:
+            self.wrongs.append(f"{sub} got {len(lately)} emails in a day")
+        asked = {each for episode in account.connects.values() for each in episode.mail_ids}
+        if kind == "connect" and mail_id not in asked:
+            self.wrongs.append(f"a connect email to {sub} left after its episode was over")
+        if kind == "reconnect" and not account.lost:
+            self.wrongs.append(f"{sub} was asked to connect an account that is not lost")
         about = sent_about(message)
         if about is None:
             return
-        sub, profile_id = about
-        mail_id = message["Message-ID"].strip("<>").partition("@")[0]
+        _, profile_id = about
         episode = self.simulation.services.ledger.account(sub).memo.episodes.get(profile_id)
         if episode is None or mail_id not in episode.mail_ids:
             self.wrongs.append(f"an email about {about} left after its episode was over")
@@ -330,8 +357,24 @@ class Invariants:
             key.decode().removeprefix(head): dict(redis.zrange(key, 0, -1, withscores=True))
             for key in redis.keys(f"{head}*")
         }
+        incidents = {name: found.pop(name) for name in [*found] if name.startswith("incident:")}
         if found != wanted:
             self.wrongs.append(f"the lists are {found}, not {wanted}")
+        self._check_incidents(incidents)
+
+    def _check_incidents(self, lists: dict[str, dict[bytes, float]]) -> None:
+        """Each event that needs a person is in one incident, of its group; nothing else is in any."""
+        ledger = self.simulation.services.ledger
+        groups = {incident_list(each.incident_id): each.group for each in ledger.incidents.open()}
+        found = sorted((groups.get(name), place) for name, entries in lists.items() for place in entries)
+        wanted = sorted(
+            (stored.event.group, b"%d:%b" % (len(sub.encode()), sub.encode()) + stored.event.key.field)
+            for sub in self.simulation.cronofy.subs()
+            for stored in ledger.pending(sub)
+            if stored.event.group and not ledger.acknowledgement(sub, stored.event.key)
+        )
+        if found != wanted:
+            self.wrongs.append(f"the incidents have {found}, not {wanted}")
 
     def _scores(self, name: str) -> dict[str, float]:
         ledger = self.simulation.services.ledger

@@ -29,13 +29,16 @@ from tests.faults.cronofy import OPTIONS, ORIGIN, ROOMS, SECRET, Cronofy, Death,
 from worker.bootstrap import Services, bootstrap
 from worker.diagnosis.model import Rung
 from worker.ledger.records import EventKey, from_ms, to_ms
+from worker.mail.connect_links import ConnectLinks
 from worker.mail.smtp import MailError
 from worker.reconcile.rooms import Rooms
 from worker.run import delivery as outgoing
 from worker.run import looks
 from worker.run.sweep import sweep
+from worker.run.telling import has_news, tell_incidents
 
 BEGINNING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+PUBLIC = "https://hooks.example.org"
 SWEEP_EVERY = timedelta(seconds=5)
 
 
@@ -88,12 +91,12 @@ class MailServer:
         #: What happens to the next emails.
         self.refusals: list[MailError] = []
         #: Called with each email as it is sent.
-        self.watch: Callable[[EmailMessage], None] = lambda _: None
+        self.watch: Callable[[EmailMessage, str], None] = lambda *_: None
 
-    def send(self, message: EmailMessage, _sub: str = "") -> None:
+    def send(self, message: EmailMessage, sub: str = "") -> None:
         if self.refusals:
             raise self.refusals.pop(0)
-        self.watch(message)
+        self.watch(message, sub)
         self.taken.append(message)
 
     def erase(self, *_: object) -> int:
@@ -146,10 +149,11 @@ class Simulation:
             self.looks += looks.look_at_account(self.services, message.sub).looked_at
             self._wake_outgoing()
         elif message.task == "send_mail":
+            tell_incidents(self.services)
             outgoing.send_mails(self.services)
 
     def _wake_outgoing(self) -> None:
-        if self.services.outbox.has_due():
+        if self.services.outbox.has_due() or has_news(self.services):
             self.bag.append(Message("send_mail"))
 
     # Time.
@@ -253,7 +257,7 @@ def simulated(
     monkeypatch.setattr(Redis, "register_script", lambda at, text: register(at, clock.in_script(text)))
     # Single-threaded, so that a run can be repeated.
     monkeypatch.setattr(looks, "THREADS", 1)
-    services = bootstrap(settings)
+    services = _asking(bootstrap(settings))
     monkeypatch.setattr(services.ledger, "now", clock.now)
     cronofy, mail_server = Cronofy(clock.now), MailServer()
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: cronofy.handle(request))
@@ -270,6 +274,27 @@ def simulated(
         structlog.configure(**before)
         services.close()
         cronofy.close()
+
+
+def _asking(services: Services) -> Services:
+    """The services, with a public address for our links, but no channels; and a page for lost accounts."""
+    looker, settings = services.looker, services.settings
+    links = ConnectLinks(PUBLIC, services.ledger.vault, settings.relink_reminders[-1])
+    looker = replace(
+        looker,
+        policy=replace(looker.policy, connect=True),
+        rules=replace(looker.rules, reconnect_url="https://app.example.org/reconnect/{sub}"),
+        emails=replace(looker.emails, links=links),
+    )
+    return replace(services, looker=looker, settings=settings.model_copy(update={"webhook_url": PUBLIC}))
+
+
+def asks_to_connect(message: EmailMessage) -> str | None:
+    """The kind of an email that asks a user to connect something; None for any other email."""
+    body: Any = message.get_body(preferencelist=("plain",))
+    text = body.get_content()
+    marks = {"relink": "/v2/relink/", "connect": f"{PUBLIC}/connect/", "reconnect": "/reconnect/"}
+    return next((kind for kind, mark in marks.items() if mark in text), None)
 
 
 def sent_about(message: EmailMessage) -> tuple[str, str] | None:

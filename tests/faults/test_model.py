@@ -116,9 +116,14 @@ class Life(RuleBasedStateMachine):
         """A notification arrives, true or not."""
         self.callers.notify(sub, event, *interaction)
 
-    @rule(sub=SUBS, profile=PROFILES, act=st.sampled_from(["lose", "lose", "link", "remove"]))
+    @rule(sub=SUBS, profile=PROFILES, act=st.sampled_from(["lose", "lose", "link", "remove", "remove"]))
     def about_a_profile(self, sub: str, profile: str, act: str) -> None:
         getattr(self.callers, act)(sub, profile)
+
+    @rule(sub=SUBS, act=st.sampled_from(["follow", "connect_instead"]))
+    def asked_to_connect(self, sub: str, act: str) -> None:
+        """A user who was asked to connect a service does, or is asked first."""
+        getattr(self.callers, act)(sub)
 
     @rule(
         sub=SUBS,

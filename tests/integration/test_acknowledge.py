@@ -83,7 +83,7 @@ def test_nobody_is_told_again_meanwhile(world: World) -> None:
 
     assert answer["cause"] == "profile_removed"
     assert world.types() == ["escalated", "acknowledged"]
-    assert world.mails() == []
+    assert not any(b"needs a person" in mail.message for mail in world.mails())
     assert listed(world, ACKNOWLEDGED) == ["e1"]
 
 
@@ -100,7 +100,7 @@ def test_once_its_end_is_over_people_are_told_again(world: World) -> None:
     world.look()
 
     assert world.types() == ["escalated", "acknowledged", "escalated"]
-    assert len(world.mails()) == 1
+    assert [b"needs a person" in mail.message for mail in world.mails()].count(True) == 1
     assert listed(world, ESCALATED) == ["e1"]
     assert ledger.acknowledgement(world.sub, world.key()) is None
     assert "acknowledged" in [what for _, what, _ in world.stored().event.history]

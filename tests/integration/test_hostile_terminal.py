@@ -41,6 +41,7 @@ WALK = {
         ["list", "--after", ACTING],
         ["list", "--starts-before", ACTING],
     ],
+    "incidents": [["incidents"], ["incidents", "--json"], ["list", "--incident", ACTING]],
     "acknowledge": [
         ["acknowledge", SUB, CALENDAR, EVENT, "--note", ACTING, "--by", ACTING],
         ["acknowledge", SUB, CALENDAR, f"{EVENT}x"],
@@ -49,6 +50,7 @@ WALK = {
         ["acknowledge", SUB, CALENDAR, EVENT, "--withdraw"],
     ],
     "choose": [
+        ["choose", "--incident", ACTING, "--to", ACTING, "--yes"],
         ["choose", SUB, f"pro{ACTING}"],
         ["choose", SUB, f"pro{ACTING}", "--to", f"pro{ACTING}", "--by", ACTING, "--json"],
         ["choose", f"{SUB}x", f"pro{ACTING}", "--withdraw"],

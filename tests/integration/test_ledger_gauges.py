@@ -126,12 +126,25 @@ class Model:
         assert counters.get("events:pending", 0) == sum(map(len, events.values()))
         numbers = range(len(CAUSES))
         assert [counters.get(f"cause:{c}", 0) for c in numbers] == [causes[c] for c in numbers]
-        assert lists(ledger) == {
+        found = lists(ledger)
+        assert {entry for entry in found if not entry[0].startswith("incident:")} == {
             (name, sub, s.event.key.field, s.event.starts_at)
             for sub in SUBS
             for s in events[sub]
             for name in names_of(s.event, ledger.acknowledgement(sub, s.event.key))
         }
+        # Each event that needs a person is in one incident, of its group.
+        groups = {each.incident_id: each.group for each in ledger.incidents.open()}
+        assert sorted(
+            (groups[name.removeprefix("incident:")], sub, field)
+            for name, sub, field, _ in found
+            if name.startswith("incident:")
+        ) == sorted(
+            (s.event.group, sub, s.event.key.field)
+            for sub in SUBS
+            for s in events[sub]
+            if s.event.group and not ledger.acknowledgement(sub, s.event.key)
+        )
         for calendar_id in CALENDARS:
             holders = {sub for sub in SUBS for s in events[sub] if s.event.key.calendar_id == calendar_id}
             assert set(ledger.accounts_of(calendar_id)) == holders

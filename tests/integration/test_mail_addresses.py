@@ -14,6 +14,7 @@ from worker.doctor.outside import examine_mail
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
 from worker.run.delivery import send_mails
+from worker.run.telling import tell_incidents
 
 #: Who the address is of, as it was given, and as it is sent.
 ADDRESSES = {
@@ -48,6 +49,7 @@ def queued(begin: Begin, whose: str, address: str, **settings: Any) -> World:
     if whose != "operator":
         world.control.disconnect_profile(world.sub, "pro_z")
     world.look()
+    tell_incidents(world.services)
     return world
 
 

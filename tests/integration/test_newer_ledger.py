@@ -23,6 +23,7 @@ COMMANDS = {
     "adopt": "adopt",
     "untrack": "untrack acc cal event",
     "list": "list",
+    "incidents": "incidents",
     "acknowledge": "acknowledge acc cal event",
     "forget": "forget acc --yes",
     "reseal": "reseal",

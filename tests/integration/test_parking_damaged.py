@@ -47,7 +47,7 @@ def test_a_record_that_cannot_be_read_is_set_aside_at_once(
     assert kept.letter.kwargs == {"sub": world.sub, "calendar_id": world.calendar_id, "event": event}
     [outcome] = [outcome for outcome in world.outcomes() if outcome["event_id"] == "bad"]
     assert (outcome["type"], outcome["calendar_id"]) == ("escalated", world.calendar_id)
-    assert [b"bad" in mail.message for mail in world.mails()] == [True]
+    assert [b"dead-letters" in mail.message for mail in world.mails()] == [True]
     run_until(world, lambda: world.services.ledger.pending(far.sub) == (), "the other account to settle")
     accept.track(world.services, TrackEvent.model_validate(dict(kept.letter.kwargs)))
     run_until(world, lambda: state(world, "bad") == "assigned", "it to settle once it is tracked again")

@@ -21,6 +21,7 @@ from worker.intake.payloads import ConnectAccount, ReceiveNotification, TrackEve
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.records import EventKey, Stored
 from worker.run import looks
+from worker.run.telling import tell_incidents
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -125,8 +126,8 @@ class World:
         return [o for o in outcomes if o["type"] != "account_connected"]
 
     def types(self) -> list[str]:
-        """The types of the outcomes so far."""
-        return [o["type"] for o in self.outcomes()]
+        """The types of the outcomes so far, but for those of incidents."""
+        return [o["type"] for o in self.outcomes() if not o["type"].startswith("incident_")]
 
     def writes(self) -> list[dict[str, Any]]:
         """The application's writes at the sandbox, without the callers' own."""
@@ -144,7 +145,8 @@ class World:
         return {places[place] for place, score in scores.items() if score is not None}
 
     def mails(self) -> list[QueuedMail]:
-        """The emails due in the outbox; claims them."""
+        """The emails due in the outbox, those about incidents included; claims them."""
+        tell_incidents(self.services)
         return [mail for mail in iter(self.services.outbox.take, None) if mail is not None]
 
 
@@ -169,6 +171,7 @@ def beginning(
                     "cronofy_client_secret": "sandbox-secret",
                     "cronofy_api_url": running.url,
                     "http_timeout": 2,
+                    "escalation_digest": 0,
                     **settings,
                 }
             )

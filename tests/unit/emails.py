@@ -9,12 +9,14 @@ from email.policy import SMTP
 from html.parser import HTMLParser
 
 from worker.mail.compose import (
+    Affected,
+    Candidate,
     Envelope,
-    Escalation,
-    EscalationEmail,
     FallbackEmail,
+    IncidentEmail,
     Meeting,
     RelinkEmail,
+    RemovedProfile,
 )
 
 ENVELOPE = Envelope(
@@ -43,15 +45,37 @@ FALLBACK = FallbackEmail(
     provider_name=None,
     join_url="https://meet.example.com/a2b3",
 )
-ENTRY = Escalation(
+OPENED = datetime(2026, 11, 30, 8, 0, tzinfo=UTC)
+AFFECTED = Affected(
     meeting=WEEKLY,
-    cause="unexplained",
-    reason="No link 24 hours after the event was made.",
-    evidence=("the profile is connected", "no failure was notified"),
+    sub="acc_1",
+    account_email="dana@example.org",
+    data_center="us",
+    reason="Conferencing has been pending for a day with no visible reason.",
     event_uid="evt_external_1",
+    history=((OPENED, "unexplained: escalate"),),
 )
-ESCALATION = EscalationEmail(
-    to="ops@example.org", sub="acc_1", account_email="dana@example.org", data_center="us", entries=(ENTRY,)
+INCIDENT = IncidentEmail(
+    to="ops@example.org",
+    incident_id="0a1b2c3d4e",
+    kind="unexplained",
+    provider_name="zoom",
+    opened_at=OPENED,
+    events=1,
+    accounts=1,
+    acknowledged=0,
+    affected=(AFFECTED,),
+    client_id="client-1",
+)
+REMOVED = RemovedProfile(
+    sub="acc_1",
+    account_email="dana@example.org",
+    profile_id="pro_1",
+    profile_name="dana@work.example",
+    provider_name="zoom",
+    events=3,
+    soonest=WEEKLY,
+    candidates=(Candidate("pro_2", "zoom", "lee@work.example"), Candidate("default")),
 )
 
 

@@ -147,6 +147,7 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
                 "UserInfo lists no conferencing profiles for this account.",
                 "Cronofy notified us that the profile is missing.",
                 "The account has no other connected zoom profile.",
+                "With RECONCILER_WEBHOOK_URL set, the user would be asked to connect zoom.",
             ),
         ),
         (

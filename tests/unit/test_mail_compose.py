@@ -14,12 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.emails import (
-    ENTRY,
+    AFFECTED,
     ENVELOPE,
-    ESCALATION,
     FALLBACK,
+    INCIDENT,
     OFFSITE,
+    OPENED,
     RELINK,
+    REMOVED,
     SOMEDAY,
     WEEKLY,
     PlainText,
@@ -27,11 +29,12 @@ from tests.unit.emails import (
     prose,
     sent,
 )
+from worker.mail.advice import ADVICE
 from worker.mail.compose import (
-    Escalation,
+    Candidate,
     Meeting,
-    compose_escalation,
     compose_fallback,
+    compose_incident,
     compose_relink,
     message_id,
 )
@@ -270,15 +273,15 @@ def test_headers_are_complete_and_mark_the_email_as_automatic() -> None:
 def test_names_of_every_script_keep_their_blanks(text: str) -> None:
     """A name or subject split into several encoded words reads as it was written."""
     summary = f"{text} {text}"[:60].strip()
-    entry = replace(ENTRY, meeting=replace(WEEKLY, summary=summary))
-    escalation = compose_escalation(replace(ESCALATION, entries=(entry,)), ENVELOPE)
+    entry = replace(AFFECTED, meeting=replace(WEEKLY, summary=summary))
+    incident = compose_incident(replace(INCIDENT, affected=(entry,)), ENVELOPE)
     relink = compose_relink(replace(RELINK, name=text), ENVELOPE)
 
     def read(mail: EmailMessage, name: str) -> str:
         # The older parser: the newer one inserts blanks between the words of a name.
         return str(make_header(decode_header(message_from_bytes(mail.as_bytes())[name])))
 
-    assert read(escalation, "Subject").startswith(f"1 meeting needs a person: {summary}, Tue 1 Dec")
+    assert f"a person: overdue, no reason found (Zoom), {summary}, Tue 1 Dec" in read(incident, "Subject")
     assert read(relink, "To") == f"{text} <dana@example.org>"
 
 
@@ -317,8 +320,6 @@ def test_emails_that_cannot_be_right_are_refused() -> None:
             compose_relink(RELINK, unfit)
     with pytest.raises(ValueError, match="at least one affected meeting"):
         compose_relink(replace(RELINK, meetings=(), reminder=1), ENVELOPE)
-    with pytest.raises(ValueError, match="at least one event"):
-        compose_escalation(replace(ESCALATION, entries=()), ENVELOPE)
 
 
 def test_a_relink_email_before_any_event_waits() -> None:
@@ -373,53 +374,75 @@ def test_a_link_that_is_still_made_is_told_by_its_service(provider_name: str | N
         assert "The link appears in the calendar entry as soon as it is created" in text
 
 
-def test_escalation_holds_all_that_support_asks_for() -> None:
-    """The full text of an escalation."""
-    message = compose_escalation(ESCALATION, ENVELOPE)
+def test_an_incident_nobody_can_explain_has_a_text_for_cronofys_support() -> None:
+    """With every id that support asks for, absolute times, and what was seen and done."""
+    message = compose_incident(INCIDENT, ENVELOPE)
 
     assert message["To"] == "ops@example.org"
-    assert message["Subject"] == "1 meeting needs a person: Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
-    assert part(message, "plain").splitlines() == [
-        "A meeting has no conferencing link, and only a person can fix that.",
+    assert message["Subject"] == (
+        "1 meeting needs a person: overdue, no reason found (Zoom), "
+        "Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
+    )
+    lines = part(message, "plain").splitlines()
+    assert lines[lines.index("FOR CRONOFY'S SUPPORT, ready to paste") :] == [
+        "FOR CRONOFY'S SUPPORT, ready to paste",
         "",
-        "Account:      acc_1",
-        "Email:        dana@example.org",
-        "Data centre:  us",
+        "These events have asked for conferencing, and it is still pending:",
         "",
-        "1. Weekly",
+        "Client id: client-1",
         "",
-        "Starts:       Tue 1 Dec 2026, 10:00 (Europe/Paris), 2026-12-01T09:00:00+00:00",
-        "Calendar:     cal_1",
-        "Event:        evt_1",
-        "Event UID:    evt_external_1",
-        "Cause:        unexplained",
-        "Reason:       No link 24 hours after the event was made.",
-        "Evidence:",
-        "- the profile is connected",
-        "- no failure was notified",
+        "Event 1",
+        "Data centre: us",
+        "Account (sub): acc_1",
+        "Calendar: cal_1",
+        "Event id: evt_1",
+        "Event uid: evt_external_1",
+        "Starts: 2026-12-01 09:00:00 UTC",
+        "Seen: Conferencing has been pending for a day with no visible reason.",
+        "- 2026-11-30 08:00:00 UTC: unexplained: escalate",
         "",
-        "If you cannot fix this on your side, write to support@cronofy.com. They need",
-        "the account and event details above: account, data centre, calendar, event and",
-        "event UID, summary and start.",
+        "Incident 0a1b2c3d4e, since 2026-11-30 08:00:00 UTC",
     ]
 
 
-def test_escalation_of_many_counts_them_and_starts_with_the_soonest() -> None:
-    """The subject says how many and which is next; unknown values are omitted, not shown as None."""
-    bare = Escalation(OFFSITE, "profile_removed", "No clear replacement.", (), None)
-    email = replace(ESCALATION, account_email=None, entries=(replace(ENTRY, meeting=SOMEDAY), ENTRY, bare))
+def test_advice_fits_the_cause() -> None:
+    """Cronofy's support is named only where nothing is visibly wrong; profiles only where one was removed."""
+    for kind in ADVICE:
+        body = prose(compose_incident(replace(INCIDENT, kind=kind, provider_name=None), ENVELOPE))
+        assert ("support@cronofy.com" in body) is (kind == "unexplained")
+        assert ("FOR CRONOFY'S SUPPORT" in body) is (kind == "unexplained")
+        assert "reconciler choose" not in body
 
-    message = compose_escalation(email, ENVELOPE)
 
-    assert message["Subject"] == "3 meetings need a person, the soonest: Offsite, Tue 1 Dec 2026 (all day)"
+def test_a_removed_profile_has_its_candidates_by_name_and_the_commands() -> None:
+    """One command for all of them, and one for each."""
+    email = replace(INCIDENT, kind="profile_removed", events=400, accounts=2, removed=(REMOVED,))
+
+    message = compose_incident(email, ENVELOPE)
+
     text, html = prose(message), PlainText(part(message, "html"))
-    assert text.index("1. Offsite") < text.index("2. Weekly") < text.index("3. Someday")
-    assert html.text.index("Offsite") < html.text.index("Weekly") < html.text.index("Someday")
+    said = "400 meetings need a person: profile removed (Zoom), the soonest: Weekly"
+    assert message["Subject"].startswith(said)
     for body in (text, html.text):
-        assert all(event_id in body for event_id in ("evt_1", "evt_2", "evt_3"))
-        assert "None" not in body
-        assert body.count("Event UID") == 2
-    assert html.targets == ["mailto:support@cronofy.com"]
+        assert "reconciler choose --incident 0a1b2c3d4e --to same-provider" in body
+        assert "reconciler choose acc_1 pro_1 --to ..." in body
+        assert "Zoom (dana@work.example) of dana@example.org" in body
+        assert "lee@work.example" in body
+        assert "and 399 more" in body
+    assert "pro_2: Zoom, lee@work.example" in text
+
+
+@pytest.mark.parametrize("acknowledged", [0, 1, 2])
+def test_one_that_is_over_says_what_is_left(acknowledged: int) -> None:
+    """What somebody acknowledged is not settled."""
+    email = replace(INCIDENT, is_over=True, events=3, acknowledged=acknowledged, affected=())
+
+    message = compose_incident(email, ENVELOPE)
+
+    assert message["Subject"] == "Over: overdue, no reason found (Zoom), 3 meetings"
+    for body in (prose(message), PlainText(part(message, "html")).text):
+        assert "3 meetings were affected in all." in body
+        assert ("reconciler list --acknowledged" in body) is bool(acknowledged)
 
 
 @pytest.mark.parametrize(
@@ -465,12 +488,13 @@ def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provi
     meeting = replace(WEEKLY, summary=summary)
     plain = replace(RELINK, name="Dana", profile_name="Work", provider_name=provider)
     relink = replace(plain, name=name, profile_name=name, meetings=(meeting,))
-    entry = replace(ENTRY, meeting=meeting, reason=name, evidence=(name,))
-    escalation = replace(ESCALATION, entries=(entry,))
+    entry = replace(AFFECTED, meeting=meeting, reason=name, history=((OPENED, name),), account_email=name)
+    gone = replace(REMOVED, profile_name=name, soonest=meeting, candidates=(Candidate(name, name, name),))
+    incident = replace(INCIDENT, affected=(entry,), removed=(gone,), provider_name=provider)
 
     for email, message in (
         (relink, compose_relink(relink, ENVELOPE)),
-        (escalation, compose_escalation(escalation, ENVELOPE)),
+        (incident, compose_incident(incident, ENVELOPE)),
     ):
         wire, received = message.as_bytes(), sent(message)
         assert wire.isascii()

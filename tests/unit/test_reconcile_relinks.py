@@ -260,11 +260,13 @@ def test_what_may_not_be_emailed(profiles: Profiles, address: str | None, says: 
     assert (outcome.type, outcome.event_id) == (OutcomeType.ESCALATED, None)
     assert outcome.detail["event_ids"] == ["a", "b"]
     assert says in outcome.detail["reason"]
-    assert [v.escalation.reason for v in first.verdicts if v.escalation] == [outcome.detail["reason"]] * 2
-    assert (second.outcomes, [verdict.escalation for verdict in second.verdicts]) == ((), [None, None])
+    said = [done for v in first.verdicts for _, what, done in v.after.history if what == "escalated"]
+    assert said == [outcome.detail["reason"]] * 2
+    assert [bool(v.change.news) for v in first.verdicts] == [True, True]
+    assert (second.outcomes, [bool(v.change.news) for v in second.verdicts]) == ((), [False, False])
     for result in (first, second):
         assert (result.emails, result.escalations) == ((), {})
-        assert SECRET not in f"{result.outcomes} {[v.escalation for v in result.verdicts]}"
+        assert SECRET not in f"{result.outcomes} {[v.after for v in result.verdicts]}"
 
 
 def test_emailed_once_possible() -> None:

@@ -33,7 +33,7 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from worker.diagnosis.model import Cause, Missing, Profiles, Rung, Unauthorized
+from worker.diagnosis.model import Cause, Missing, Profiles, Remedy, Rung, Unauthorized
 from worker.ledger.leases import Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, Account, TrackedEvent, Write, from_ms, to_ms
@@ -63,8 +63,11 @@ DELAYED = outcome(OutcomeType.DELAYED, Cause.PROVIDER_OUTAGE, {"since": "2026-12
 
 def reason_of(verdict: Verdict) -> str:
     """The reason given to a person."""
-    assert verdict.escalation is not None
-    return verdict.escalation.reason
+    assert verdict.change.news
+    [reason] = [each.detail["reason"] for each in verdict.outcomes if each.type is OutcomeType.ESCALATED]
+    said = [done for _, what, done in verdict.after.history if what == "escalated"]
+    assert reason in (*said, " ".join(verdict.diagnosis.evidence))
+    return str(reason)
 
 
 def again(verdict: Verdict, now: datetime, profiles: Profiles | None = CONNECTED) -> Verdict:
@@ -99,7 +102,7 @@ def test_outcomes_of_each_state(
     assert verdict.change.outcomes == outcomes
     final = {OutcomeType.ASSIGNED, OutcomeType.CLOSED}
     assert verdict.change.settle is any(outcome.type in final for outcome in outcomes)
-    assert verdict.escalation is None
+    assert bool(verdict.change.news) is (verdict.diagnosis.remedy is Remedy.CLOSE and not outcomes)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ def test_escalated_once(event: TrackedEvent, profiles: Profiles, cause: Cause, s
     for later in (MINUTE, HOUR, 3 * DAY):
         second = again(first, NOW + later, profiles)
         assert second.diagnosis.cause is cause
-        assert (second.outcomes, second.escalation) == ((), None)
+        assert (second.outcomes, bool(second.change.news)) == ((), False)
         assert second.after.next_look is not None
 
 
@@ -151,7 +154,7 @@ def test_an_outage_that_lasts_is_escalated_once() -> None:
 
     delayed, escalated = OutcomeType.DELAYED, OutcomeType.ESCALATED
     assert [[o.type for o in look.outcomes] for look in looks] == [[delayed], [escalated], []]
-    assert [bool(look.escalation) for look in looks] == [False, True, False]
+    assert [bool(look.change.news) for look in looks] == [False, True, False]
     assert "failing; it keeps trying. It starts in 59 minutes." in reason_of(looks[1])
     assert [o.type for o in at_once.outcomes] == [delayed, escalated]
     assert again(at_once, NOW + DAY).outcomes == ()
@@ -300,9 +303,9 @@ def test_a_write_that_was_not_found(failures: int, told: bool) -> None:
     """It is known not to have arrived, and is sent again; a person is told at the third in a row."""
     verdict = written(WriteEnd.NOT_FOUND, reason="Cronofy cannot find it (404).", failures=failures)
 
-    assert bool(verdict.escalation) is told
+    assert bool(verdict.change.news) is told
     assert (verdict.after.failures, verdict.after.writes) == (failures + 1, {})
-    assert verdict.after.history[-1] == (to_ms(NOW), "write_failed", "Cronofy cannot find it (404).")
+    assert (to_ms(NOW), "write_failed", "Cronofy cannot find it (404).") in verdict.after.history
     later = again(verdict, NOW + MINUTE, userinfo(profile("pro_b")))
     assert (later.diagnosis.remedy.value, later.outcomes) == ("reassign_profile", ())
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from config.logging import configure_logging
 from config.terminal import shown
 from worker.bootstrap import bootstrap
+from worker.commands.incidents import choose_for_incident
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command, user_of_machine
 from worker.run.choices import Options, Refused, Wanted, choose_profile, options
@@ -25,31 +26,47 @@ SHOWN = 10
 
 
 @click.command(short_help="Decide what takes the place of a removed profile.")
-@click.argument("sub")
-@click.argument("profile")
-@click.option("--to", "to", help="The profile to set instead, or integrated, or default.")
+@click.argument("ids", metavar="[SUB PROFILE]", nargs=-1)
+@click.option("--incident", metavar="ID", help="Instead: for all removed profiles of this incident.")
+@click.option(
+    "--to",
+    "to",
+    help="The profile to set instead, integrated or default; for an incident also same-provider.",
+)
 @click.option("--event", nargs=2, metavar="CALENDAR EVENT", help="Only for this event; without it, for all.")
 @click.option("--by", help="Who decided, for the history; by default your login.")
 @click.option("--withdraw", is_flag=True, help="Take an earlier choice back; what was already set stays.")
+@click.option("--yes", is_flag=True, help="Do not ask; only for an incident.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def choose(
-    sub: str,
-    profile: str,
+    ids: tuple[str, ...],
+    incident: str | None,
     to: str | None,
     event: tuple[str, str] | None,
     by: str | None,
     withdraw: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Decide which profile takes the place of PROFILE, which was removed from the account SUB.
 
     All events that wait for it are set at once, and later ones follow. Without --to, shows what is possible.
+    With --incident, one choice is for all accounts that it is about: --to same-provider sets the one other
+    profile of the same service where there is exactly one.
     """
+    if len(ids) != (0 if incident else 2):
+        raise click.UsageError("Give SUB and PROFILE, or --incident and --to.")
+    if incident and (not to or event or withdraw or as_json):
+        raise click.UsageError("With --incident, give --to, and neither --event, --withdraw nor --json.")
     if withdraw and to:
         raise click.UsageError("Give --to or --withdraw, not both.")
     settings = settings_of_command()
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     with closing(bootstrap(settings)) as services:
+        if incident:
+            choose_for_incident(services, incident, to or "", by or user_of_machine(), yes=yes)
+            return
+        sub, profile = ids
         if not to and not withdraw:
             try:
                 found = options(services, sub, profile)

@@ -27,9 +27,6 @@ from worker.text.amounts import amount, second
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: How many events are acknowledged in one step.
-AT_A_TIME = 500
-
 
 class _Moment(click.ParamType[str]):
     """A time, or a duration from now on."""
@@ -56,6 +53,7 @@ def _conditions(command: F) -> F:
             click.option("--acknowledged", is_flag=True, help="Somebody acknowledged it."),
             click.option("--account", metavar="SUB", help="Of this account."),
             click.option("--provider", metavar="NAME", help="Of this conferencing service, such as zoom."),
+            click.option("--incident", metavar="ID", help="Of this incident (`reconciler incidents`)."),
             click.option("--starts-before", type=MOMENT, help="That start before then."),
         ]
     ):
@@ -143,7 +141,10 @@ def acknowledge(
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
         if not ids:
-            done = sum(change(ledger, each.sub, each.event.key) for each in _all(ledger, conditions))
+            found = acknowledging.all_of(ledger, _wanted(ledger, conditions))
+            done = sum(change(ledger, each.sub, each.event.key) for each in found)
+            if conditions["incident"] and not withdraw:
+                acknowledging.tell_done(ledger, conditions["incident"], by or user_of_machine(), done, note)
             say(f"{amount(done, 'event')} {'withdrawn' if withdraw else 'acknowledged'}.")
             return
         sub, calendar, event = ids
@@ -153,16 +154,3 @@ def acknowledge(
             return
         say(f"{name} is not {'acknowledged' if withdraw else 'pending'}.", err=True)
         sys.exit(1)
-
-
-def _all(ledger: Ledger, conditions: dict[str, Any]) -> list[Listed]:
-    """All events that fit, read before any of them is changed."""
-    wanted = _wanted(ledger, conditions)
-    found: list[Listed] = []
-    after = None
-    while True:
-        page = ledger.lists.page(wanted, AT_A_TIME, after)
-        found += page.events
-        after = page.after
-        if after is None:
-            return found

@@ -37,6 +37,7 @@ from worker.cronofy.wire import (
     UserInfo,
     is_event,
     lacks_link,
+    read_authorization,
     read_batch,
     read_channel,
     read_channels,
@@ -234,6 +235,15 @@ class Session:
         except Refused as error:
             if error.status not in (404, 410):
                 raise
+
+    def authorize_conferencing(self, provider_name: str, redirect_uri: str) -> str:
+        """Where the account's user connects this service now: a secret.
+
+        From there Cronofy leads them to `redirect_uri`.
+        """
+        url = f"{self._origin}/v1/conferencing_service_authorizations"
+        body = {"redirect_uri": redirect_uri, "provider_name": provider_name}
+        return read_authorization(self._call("POST", url, body=body).json_object())
 
     def ask(
         self,

@@ -121,6 +121,14 @@ class _Channel(_Wire):
     channel: OpenChannel
 
 
+class _Request(_Wire):
+    url: StrictStr
+
+
+class _Authorization(_Wire):
+    authorization_request: _Request
+
+
 class _Channels(_Wire):
     channels: list[OpenChannel]
 
@@ -325,6 +333,14 @@ def read_channel(answer: dict[str, Any]) -> OpenChannel:
         return _Channel.model_validate(answer).channel
     except ValidationError as error:
         raise _malformed("The new channel", error) from None
+
+
+def read_authorization(answer: dict[str, Any]) -> str:
+    """The address at which a user connects a conferencing service; or Malformed."""
+    try:
+        return _Authorization.model_validate(answer).authorization_request.url
+    except ValidationError as error:
+        raise _malformed("The conferencing authorization", error) from None
 
 
 def read_channels(answer: dict[str, Any]) -> list[OpenChannel]:

@@ -80,11 +80,12 @@ TABLE: Mapping[Cause, Row] = {
         number=3,
         label="profile removed",
         wrong="the requested profile no longer exists",
-        done="sets the one profile that fits; otherwise escalates",
+        done="sets the one profile that fits; otherwise asks the user to connect one, or escalates",
         support="Ask which conferencing the meeting should use, and set it in your application.",
         operator=(
             "Choose another profile with `reconciler choose`, for all events or for one. "
-            "RECONCILER_REPLACEMENT says which are set automatically."
+            "RECONCILER_REPLACEMENT says which are set automatically; with RECONCILER_WEBHOOK_URL, users are "
+            "asked to connect one."
         ),
         person="chooses another profile (`reconciler choose`)",
         perhaps="the user removed it by hand, or an administrator removed what they had set up for everyone",
@@ -127,7 +128,10 @@ TABLE: Mapping[Cause, Row] = {
         number=7,
         label="no access to the account",
         wrong="Cronofy refuses the account, or the application owes its next access token",
-        done="makes no more calls for the account until it is connected again",
+        done=(
+            "makes no more calls for the account until it is connected again; mails its user "
+            "RECONCILER_RECONNECT_URL, if set"
+        ),
         support="Send the customer through your application's connect page again.",
         operator="Send conferencing.connect_account new tokens once the user has authorised again.",
         person="the user authorises again, or the application gives a token: `conferencing.connect_account`",

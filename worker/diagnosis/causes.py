@@ -27,7 +27,12 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.diagnosis.replacement import choose_replacement, chosen_replacement
+from worker.diagnosis.replacement import (
+    choose_replacement,
+    chosen_replacement,
+    possible_choices,
+    service_to_connect,
+)
 from worker.diagnosis.times import EventTime
 
 #: Values of ``profile_id`` that leave the choice to Cronofy or the calendar (reference §3).
@@ -201,16 +206,26 @@ def _named_profile(
         else choose_replacement(request, profiles.conferencing, policy.replacement)
     )
     evidence.append(replacement.reason)
+    remedy = Remedy.REASSIGN_PROFILE if replacement.profile_id and not unwritable else Remedy.ESCALATE
     if replacement.profile_id and unwritable:
         evidence.append(unwritable)
+    undecided = not (replacement.profile_id or request.chosen or unwritable)
+    service = service_to_connect(request, profiles.conferencing, policy.replacement) if undecided else None
+    if service and policy.connect:
+        remedy = Remedy.CONNECT_EMAIL
+        evidence.append(f"The user can connect {service}, and is asked to by email.")
+    elif service:
+        evidence.append(f"With RECONCILER_WEBHOOK_URL set, the user would be asked to connect {service}.")
     return _pending(
         Cause.PROFILE_REMOVED,
-        Remedy.REASSIGN_PROFILE if replacement.profile_id and not unwritable else Remedy.ESCALATE,
+        remedy,
         *evidence,
         certainty=Certainty.CERTAIN if profiles.listed or notified else Certainty.LIKELY,
         profile_id=profile_id,
         to_profile_id=replacement.profile_id,
         candidates=list(replacement.candidates),
+        provider_name=request.provider_name,
+        possible=list(possible_choices(profiles, request.calendar_id)),
         chosen_by=request.chosen.by if request.chosen else None,
     )
 

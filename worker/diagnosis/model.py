@@ -57,6 +57,8 @@ class Remedy(StrEnum):
     REASSIGN_PROFILE = "reassign_profile"
     #: Ask the user by email to reconnect the profile.
     RELINK_EMAIL = "relink_email"
+    #: Ask the user by email to connect a profile in place of a removed one.
+    CONNECT_EMAIL = "connect_email"
     #: Tell a person: no program can fix it.
     ESCALATE = "escalate"
     #: Set the next rung of the last resort by Update Event: the start is near.
@@ -270,6 +272,8 @@ class Policy:
     escalate_before: timedelta
     #: ``same_provider``, ``any_connected`` or ``never``.
     replacement: str = "same_provider"
+    #: Users can be asked to connect a profile: our link to do so has a public address.
+    connect: bool = False
     #: The last resort: what is tried, in order, for an event still pending `fallback_before` its start.
     fallback: tuple[Rung, ...] = ()
     fallback_before: timedelta = timedelta(minutes=15)

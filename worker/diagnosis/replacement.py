@@ -9,6 +9,8 @@ from worker.diagnosis.model import Chosen, Profile, Profiles, Request
 
 #: What a person may choose besides a profile: the calendar's own conferencing, or Cronofy's choice.
 WITHOUT_PROFILE = ("integrated", "default")
+#: What Cronofy lets a user connect at an address of its own (reference §7).
+CONNECTABLE = ("zoom", "ms_teams", "go_to")
 #: How much of a name is shown: it comes from outside, and could be of any length.
 _SHOWN = 100
 
@@ -82,6 +84,20 @@ def choose_replacement(request: Request, profiles: Sequence[Profile], policy: st
     if doubt:
         return Replacement(None, f"{reason}, {doubt}; a person has to choose.", candidates)
     return Replacement(only.profile_id, f"{reason}.", candidates)
+
+
+def service_to_connect(request: Request, profiles: Sequence[Profile], policy: str) -> str | None:
+    """The service that the user could connect by our link; None if a profile of theirs may be there already.
+
+    Or if the policy leaves it to a person, or the service is unknown or not one that Cronofy connects so.
+    """
+    service = request.provider_name
+    if policy == "never" or service not in CONNECTABLE:
+        return None
+    fitting = [
+        p for p in profiles if p.connected and (policy == "any_connected" or p.provider_name == service)
+    ]
+    return None if any(_doubt(request, profile) is None for profile in fitting) else service
 
 
 def possible_choices(profiles: Profiles, calendar_id: str | None = None) -> tuple[str, ...]:

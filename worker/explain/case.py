@@ -11,12 +11,12 @@ from typing import Any
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, from_ms
-from worker.reconcile.relinks import next_reminder
+from worker.reconcile.relinks import connect_key, next_reminder
 from worker.text.wording import calendar, line, provider, when
 
 
 class Delivery(StrEnum):
-    """The state of an episode's newest relink email."""
+    """The state of an episode's newest email."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -118,8 +118,10 @@ class Case:
 
     @property
     def episode(self) -> Episode | None:
-        """The profile's current episode of being disconnected, if any."""
-        return self.account.memo.episodes.get(self.profile_id or "")
+        """The current episode of being disconnected, of the profile or of the service to connect, if any."""
+        key = connect_key(self.answer)
+        account = self.account
+        return account.connects.get(key) if key else account.memo.episodes.get(self.profile_id or "")
 
     @property
     def next_reminder(self) -> datetime | None:

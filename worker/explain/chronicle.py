@@ -10,7 +10,7 @@ from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.explain.case import Case, Delivery
 from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms
-from worker.reconcile.relinks import OBSTACLES
+from worker.reconcile.relinks import CONNECT_OBSTACLES, OBSTACLES
 from worker.text.amounts import second, spoken
 from worker.text.wording import line
 
@@ -24,6 +24,7 @@ _DONE: Mapping[str, str] = {
     Remedy.WAIT.value: "waited",
     Remedy.REASSIGN_PROFILE.value: "another profile chosen",
     Remedy.RELINK_EMAIL.value: "left to the user, by email",
+    Remedy.CONNECT_EMAIL.value: "left to the user, by email",
     Remedy.ESCALATE.value: "left to a person, who is told once",
     Remedy.FALLBACK.value: "the last resort chosen",
     Remedy.CLOSE.value: "closed",
@@ -103,8 +104,10 @@ def _beside(case: Case) -> Iterator[Entry]:
     if case.acknowledged:
         yield Entry(from_ms(case.acknowledged.at), "acknowledged", case.acknowledged.text)
     if case.episode and case.episode.mail_ids:
-        disconnected = TABLE[Cause.CREDENTIALS_EXPIRED].label
-        yield Entry(from_ms(case.episode.started_at), disconnected, "relink email written")
+        asked = case.answer["remedy"] == Remedy.CONNECT_EMAIL
+        seen = TABLE[Cause.PROFILE_REMOVED if asked else Cause.CREDENTIALS_EXPIRED].label
+        written = "connect email written" if asked else "relink email written"
+        yield Entry(from_ms(case.episode.started_at), seen, written)
 
 
 def following(case: Case) -> list[str]:
@@ -144,7 +147,7 @@ def _plans(case: Case) -> Iterator[str]:
     yield from _last_resort(case)
     if case.rules.dry_run:
         yield "Dry run: nothing is written to Cronofy, and nothing is sent."
-    elif case.cause is Cause.CREDENTIALS_EXPIRED:
+    elif case.cause is Cause.CREDENTIALS_EXPIRED or case.answer["remedy"] == Remedy.CONNECT_EMAIL:
         yield from _mailing(case)
     elif case.answer["remedy"] == Remedy.REASSIGN_PROFILE:
         replacement = case.detail.get("to_profile_id")
@@ -172,14 +175,17 @@ def _last_resort(case: Case) -> Iterator[str]:
 
 
 def _mailing(case: Case) -> Iterator[str]:
+    asked = case.answer["remedy"] == Remedy.CONNECT_EMAIL
+    kind = "connect email" if asked else "relink email"
     if case.delivery is Delivery.QUEUED:
-        yield "The latest relink email is in the outbox."
+        yield f"The latest {kind} is in the outbox."
     elif case.delivery is Delivery.REFUSED:
-        yield "The mail server refused the latest relink email for good."
+        yield f"The mail server refused the latest {kind} for good."
     if case.episode and case.episode.obstacle:
-        yield OBSTACLES[case.episode.obstacle]
+        yield (CONNECT_OBSTACLES if asked else OBSTACLES)[case.episode.obstacle]
     if case.next_reminder is not None:
-        yield f"Next reminder email: {_utc(case.next_reminder)}, unless the user reconnects first."
+        done = "connects it" if asked else "reconnects"
+        yield f"Next reminder email: {_utc(case.next_reminder)}, unless the user {done} first."
 
 
 def support_can(case: Case) -> str:

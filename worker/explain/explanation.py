@@ -24,6 +24,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
 from worker.reconcile.answer import recorded_answer
+from worker.reconcile.relinks import connect_key
 from worker.run.looks import Explained, explain
 from worker.text.amounts import second
 from worker.text.wording import line
@@ -99,7 +100,9 @@ def recorded_case(
 def _delivery(
     ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]
 ) -> Delivery | None:
-    episode = account.memo.episodes.get(answer["detail"].get("profile_id") or event.profile_id or "")
+    key = connect_key(answer)
+    profile_id = answer["detail"].get("profile_id") or event.profile_id or ""
+    episode = account.connects.get(key) if key else account.memo.episodes.get(profile_id)
     if episode is None or not episode.mail_ids:
         return None
     newest = episode.mail_ids[-1]

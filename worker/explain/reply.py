@@ -80,51 +80,56 @@ def _expired(case: Case) -> Reply:
         )
     why = f"This account's {connection} {perhaps}, so no link can be created for this meeting."
     service = f"the {case.calendar}" if case.calendar else case.service or "the conferencing service"
+    if case.episode is None and not case.rules.dry_run and not case.live:
+        why = f"{_first(service)} was disconnected from this account, but has been reconnected since."
+        return why, _waiting(case, "Nothing needs to be done, as the link is created automatically")
+    return why, _emailed(case, f"reconnect {service}")
+
+
+def _emailed(case: Case, doing: str) -> str:
+    """What became of the email with the link, to whoever is to do that."""
     episode = case.episode
     if case.rules.dry_run:
-        return why, f"Please reconnect {service}; {_THEN}."
+        return f"Please {doing}; {_THEN}."
     if episode is None:
-        if not case.live:
-            why = f"{_first(service)} was disconnected from this account, but has been reconnected since."
-            return why, _waiting(case, "Nothing needs to be done, as the link is created automatically")
-        sending = f"Our next check will email a link to reconnect {service}"
-        return why, _waiting(case, sending, "it is due")
+        return _waiting(case, f"Our next check will email a link to {doing}", "it is due")
     if is_postponed(episode):
-        return why, (
-            "Several such emails were sent within a day, so the one with a link to reconnect "
-            f"{service} follows as soon as a day has passed."
+        return (
+            f"Several such emails were sent within a day, so the one with a link to {doing} "
+            "follows as soon as a day has passed."
         )
     if episode.obstacle:
-        return why, _UNSENDABLE[episode.obstacle].format(service=service)
+        return _UNSENDABLE[episode.obstacle].format(doing=doing)
     if case.delivery is Delivery.REFUSED:
-        return why, (
-            f"Our email with a link to reconnect {service} could not be delivered, so please give us an "
-            "address that works."
+        return (
+            f"Our email with a link to {doing} could not be delivered, so please give us an address that "
+            "works."
         )
     if case.delivery is Delivery.QUEUED and len(episode.mail_ids) == 1:
-        sending = f"An email with a link to reconnect {service} is on its way, so please follow it"
-        return why, _waiting(case, sending)
+        sending = f"An email with a link to {doing} is on its way, so please follow it"
+        return _waiting(case, sending)
     sent = case.at(from_ms(episode.started_at))
     # A missed reminder counts as an email, but has no id.
     reminded = len(episode.mail_ids) - 1
     if reminded > 0:
         sent += " and a reminder since" if reminded == 1 else f" and {reminded} reminders since"
-    return why, f"We emailed a link to reconnect {service} on {sent}; please follow it, and {_THEN}."
+    return f"We emailed a link to {doing} on {sent}; please follow it, and {_THEN}."
 
 
-_NOT_EMAILED = "The link to reconnect {service} could not be emailed, and our team has been told."
+_NOT_EMAILED = "The link to {doing} could not be emailed, and our team has been told."
 _UNSENDABLE: Mapping[Obstacle, str] = {
-    Obstacle.NO_ADDRESS: (
-        "We have no email address to send the link to reconnect {service} to, so please give us one."
-    ),
+    Obstacle.NO_ADDRESS: "We have no email address to send the link to {doing} to, so please give us one.",
     Obstacle.BAD_ADDRESS: (
-        "The email address for the link to reconnect {service} is not valid, so please give us another one."
+        "The email address for the link to {doing} is not valid, so please give us another one."
     ),
     Obstacle.NO_LINK: (
-        "There is no link to reconnect {service} with, so an administrator of your organisation may have to "
-        "do it, and our team has been told."
+        "There is no link to {doing} with, so an administrator of your organisation may have to do it, and "
+        "our team has been told."
     ),
     Obstacle.LINK_REFUSED: _NOT_EMAILED,
+    Obstacle.UNSURE: (
+        "A connection was added since, but it may be another person's, so our team has been asked to choose."
+    ),
 }
 
 
@@ -137,6 +142,9 @@ def _removed(case: Case) -> Reply:
         return f"{why}.", choose if case.rules.dry_run else _switching(case)
     if case.detail.get("to_profile_id"):
         return f"{why}, and this meeting is one that we cannot safely change ourselves.", choose
+    if case.answer["remedy"] == Remedy.CONNECT_EMAIL:
+        doing = _emailed(case, f"connect {service}")
+        return f"{why}, and there is none that could replace it.", doing
     if case.detail.get("chosen_by"):
         return f"{why}, and what our team chose instead cannot be used now.", choose
     if case.rules.replacement == "never" or (service is None and case.rules.replacement == "same_provider"):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 
 from config.durations import parse_duration
 from worker.diagnosis.times import parse_instant
 from worker.ledger.ledger import Ledger
+from worker.ledger.lists import Listed, Wanted
 from worker.ledger.records import Acknowledgement, EventKey, to_ms
+from worker.text.amounts import amount
 
 #: How often an event may change between reading and writing; each look does at most a few times.
 TRIES = 10
+#: How many of many events are read in one step.
+AT_A_TIME = 500
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -40,6 +45,43 @@ def acknowledge(ledger: Ledger, sub: str, key: EventKey, note: str, until: str |
         if ledger.acknowledge(sub, stored, given):
             return True
     return False
+
+
+def acknowledge_incident(
+    ledger: Ledger, incident_id: str, note: str, until: str | None, by: str, within: timedelta
+) -> tuple[int, bool]:
+    """Acknowledge an incident's events, as many as the time allows: how many, and whether it was over first.
+
+    Raises ValueError for a malformed `until`.
+    """
+    end, done = time.monotonic() + within.total_seconds(), 0
+    events = all_of(ledger, Wanted(incident=incident_id))
+    for each in events:
+        done += acknowledge(ledger, each.sub, each.event.key, note, until, by)
+        if time.monotonic() > end:
+            break
+    tell_done(ledger, incident_id, by, done, note)
+    return done, done < len(events) and time.monotonic() > end
+
+
+def tell_done(ledger: Ledger, incident_id: str, by: str, done: int, note: str) -> None:
+    """Keep in an incident's history that somebody answers for so many of its events."""
+    if done:
+        ledger.note_about(
+            incident_id, by, f"acknowledged {amount(done, 'event')}" + (f": {note}" if note else "")
+        )
+
+
+def all_of(ledger: Ledger, wanted: Wanted) -> list[Listed]:
+    """All events that are wanted, read before any of them is changed."""
+    found: list[Listed] = []
+    after = None
+    while True:
+        page = ledger.lists.page(wanted, AT_A_TIME, after)
+        found += page.events
+        after = page.after
+        if after is None:
+            return found
 
 
 def withdraw(ledger: Ledger, sub: str, key: EventKey) -> bool:

@@ -44,7 +44,8 @@ def forget(services: Services, sub: str, outcome: Outcome | None = None) -> None
     names = {sub, *(key.calendar_id for key in events_of(ledger, sub))}
     names |= {account.email} if account.email else set()
     newest = ledger.outcomes.newest_id()
-    mail_ids = {each for episode in account.memo.episodes.values() for each in episode.mail_ids}
+    episodes = (*account.memo.episodes.values(), *account.connects.values())
+    mail_ids = {each for episode in episodes for each in episode.mail_ids}
     mail_ids |= ledger.outcomes.erase(sub)
     _erase_letters(ledger, sub, names)
     said = outcome.to_json() if outcome else ""

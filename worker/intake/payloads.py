@@ -51,6 +51,14 @@ def _short(value: str) -> str:
     return value
 
 
+def _check_end(until: str | None) -> None:
+    try:
+        if until is not None:
+            moment(until, datetime.now(UTC))
+    except ValueError as error:
+        raise PydanticCustomError("until", "until {why}", {"why": str(error)}) from None
+
+
 Id = Annotated[str, StringConstraints(min_length=1, strict=True), AfterValidator(_short)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=1024)]
 Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=8192)]
@@ -154,11 +162,7 @@ class AcknowledgeEvent(OneEvent):
 
     @model_validator(mode="after")
     def _end_is_readable(self) -> Self:
-        try:
-            if self.until is not None:
-                moment(self.until, datetime.now(UTC))
-        except ValueError as error:
-            raise PydanticCustomError("until", "until {why}", {"why": str(error)}) from None
+        _check_end(self.until)
         return self
 
 
@@ -186,6 +190,36 @@ class ChooseProfile(Payload):
     def event(self) -> tuple[str, str] | None:
         """The one event that it is for."""
         return (self.calendar_id, self.event_id) if self.calendar_id and self.event_id else None
+
+
+class ChoiceOfIncident(Payload):
+    """What was picked for one removed profile of an incident."""
+
+    sub: Id
+    profile_id: Id
+    #: None: left as it is, whatever was picked for the others.
+    to_profile_id: Id | None = None
+
+
+class DecideIncident(Payload):
+    """``conferencing.decide_incident``: what replaces its removed profiles, or somebody answers for it."""
+
+    incident: Id
+    choices: tuple[ChoiceOfIncident, ...] = ()
+    #: What was picked for the profiles that `choices` does not name.
+    others: Id | None = None
+    acknowledge: StrictBool = False
+    note: Text = ""
+    until: Text | None = None
+    by: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] = "task"
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        chosen = self.others is not None or any(each.to_profile_id for each in self.choices)
+        if chosen == self.acknowledge:
+            raise PydanticCustomError("decision", "Either choices, others or acknowledge must be given.", {})
+        _check_end(self.until)
+        return self
 
 
 class ReceiveNotification(Payload):

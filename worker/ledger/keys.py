@@ -69,6 +69,9 @@ class Keys:
     oldest = _Key("oldest")
     owing = _Key("owing")
     list = _KeyOf("list")  # by name
+    incident = _KeyOf("incident")
+    groups = _Key("groups")
+    incidents = _Key("incidents")
 
     # What goes out.
     outcomes = _Key("outcomes")
@@ -76,6 +79,8 @@ class Keys:
     outcomes_lock = _Key("outcomes:lock")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
+    answer = _KeyOf("answer")  # by question
+    asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
     dead_letters = _Key("dead-letters")
     forgotten = _Key("forgotten")

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Literal
 
 from worker.ledger.dead_letters import DeadLetter
-from worker.ledger.outcomes import Outcome
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
     AccessToken,
     Account,
     Acknowledgement,
     Choice,
+    Episode,
     EventKey,
     Mailed,
     Memo,
@@ -86,6 +88,22 @@ class EventChange:
         return b"" if self.dropped else pack_event(self.after)
 
     @property
+    def news(self) -> Literal["new", "again"] | None:
+        """Whether a person is to be told of the event: for the first time, or again.
+
+        Again if there is something else to tell, nobody answers for it any more, or a choice did not help.
+        """
+        if self.dropped:
+            return "new"
+        before, group = self.before.event, self.after.group
+        if group is None:
+            return None
+        if before.group == group and not self.unacknowledged:
+            return "again" if any(each.type is OutcomeType.ESCALATED for each in self.outcomes) else None
+        chosen = any(what == "chosen" for _, what, _ in before.history)
+        return "again" if chosen or self.unacknowledged else "new"
+
+    @property
     def stored(self) -> Stored:
         """The record once this change is written."""
         return stored_as(self.after, self.value)
@@ -93,10 +111,12 @@ class EventChange:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A composed email for the outbox; sealed there, since it may hold a relink URL."""
+    """A composed email for the outbox; sealed there, since it may hold a secret link."""
 
     mail_id: str
     message: bytes
+    #: When to send it; None for now.
+    due: datetime | None = None
 
     def __repr__(self) -> str:
         return f"Mail({self.mail_id!r})"
@@ -116,6 +136,8 @@ class Change:
     events: Sequence[EventChange] = ()
     memo: Memo | None = None
     profile_names: Mapping[str, str] | None = None
+    #: The episodes of connect emails that go on, if they change.
+    connects: Mapping[str, Episode] | None = None
     mailed: Mailed | None = None
     #: All that stand, if they change.
     choices: Sequence[Choice] | None = None
@@ -125,6 +147,8 @@ class Change:
     token: AccessToken | None = None
     outcomes: Sequence[Outcome] = ()
     mails: Sequence[Mail] = ()
+    #: Of `mails`, what asks the user to connect a lost account: connecting it cancels those not sent yet.
+    reconnects: Sequence[str] = ()
     cancel: Sequence[str] = ()
     #: Check the account's notification channel next.
     check_channel: bool = False

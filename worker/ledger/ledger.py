@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 import msgpack
@@ -21,9 +21,10 @@ from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
+from worker.ledger.incidents import LINK_USED, Incident, Incidents
 from worker.ledger.kept_key import KeptKey
 from worker.ledger.keys import Keys
-from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost
+from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.lua import Scripts
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
@@ -32,6 +33,7 @@ from worker.ledger.packing import (
     pack_acknowledgement,
     pack_channel,
     pack_choices,
+    pack_connects,
     pack_event,
     pack_mailed,
     pack_memo,
@@ -109,6 +111,7 @@ class Ledger:
         self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
         self.lists = Lists(redis, self.keys, scripts)
+        self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
@@ -359,6 +362,7 @@ class Ledger:
                         else False,
                         () if event.dropped else lists_of(event.after),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
+                        event.news or False,
                     ]
                     for event in change.events
                 ],
@@ -366,6 +370,7 @@ class Ledger:
                 "profile_names": (
                     False if change.profile_names is None else pack_profile_names(change.profile_names)
                 ),
+                "connects": False if change.connects is None else pack_connects(change.connects),
                 "mailed": pack_mailed(change.mailed) if change.mailed else False,
                 "choices": False if change.choices is None else pack_choices(change.choices),
                 "about": fingerprint(credentials) if change.lost or change.token else False,
@@ -373,9 +378,14 @@ class Ledger:
                 "token": pack_token(change.token, credentials) if change.token else False,
                 "outcomes": _packed(change.outcomes),
                 "mails": [
-                    [mail.mail_id, self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub))]
+                    [
+                        mail.mail_id,
+                        self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub)),
+                        to_ms(mail.due) if mail.due else False,
+                    ]
                     for mail in change.mails
                 ],
+                "reconnects": list(change.reconnects),
                 "cancel": list(change.cancel),
                 "check_channel": change.check_channel,
                 "profiles_due": (
@@ -413,6 +423,52 @@ class Ledger:
         )
         if not kept:
             raise LeaseLost("The lease of this account expired before its channel was recorded.")
+
+    # Incidents.
+
+    def tell(
+        self,
+        incident: Incident,
+        verb: Literal["tell", "close", "later"],
+        again: timedelta,
+        mail: Mail | None = None,
+        named: Iterable[str] = (),
+        outcome: Outcome | None = None,
+    ) -> bool:
+        """Mark an incident as told or closed, with the email that says so; or have it seen to `again` later.
+
+        `named` are the accounts that the email names. Does nothing, and returns false, if something joined
+        the incident since it was read, or it was told or closed meanwhile.
+        """
+        sealed = self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")) if mail else b""
+        return bool(
+            self.run(
+                "tell",
+                incident.incident_id,
+                verb,
+                incident.total,
+                max(0, int(again.total_seconds() * 1000)),
+                mail.mail_id if mail else "",
+                sealed,
+                msgpack.packb(sorted(set(named)), use_bin_type=False),
+                outcome.to_json() if outcome else "",
+                self.outcomes_keep,
+                self._keep_ms,
+            )
+        )
+
+    def note_about(self, incident_id: str, by: str, what: str) -> None:
+        """Keep in an incident's history what somebody did about it."""
+        said = json.dumps({"by": by, "what": what})
+        self.run("note", incident_id, f"note:{to_ms(self.now())}:{uuid4().hex[:8]}", said)
+
+    def use_link(self, incident_id: str, by: str) -> bool:
+        """Use up the link with which an incident can be decided; false if it was used, or is forgotten."""
+        return bool(self.run("note", incident_id, LINK_USED, json.dumps([to_ms(self.now()), by])))
+
+    def give_link_back(self, incident_id: str) -> None:
+        """The link was used in vain: it may be used again."""
+        self.redis.hdel(self.keys.incident(incident_id), LINK_USED)
 
     # Credentials.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -23,6 +23,8 @@ from worker.ledger.packing import CAUSES, readable_events, unpack_acknowledgemen
 from worker.ledger.records import Acknowledgement, TrackedEvent, from_ms
 
 ESCALATED, ACKNOWLEDGED = "escalated", "acknowledged"
+#: Before the name of a group: stands for the incident of that group, which the scripts know.
+GROUP = "group:"
 #: How many entries are read in one step.
 STEP = 100
 #: After checking this many entries, a page ends, however few of them fit.
@@ -39,25 +41,35 @@ class BadCursor(Exception):
 
 
 def lists_of(event: TrackedEvent) -> tuple[str, ...]:
-    """The names of the lists that a pending event is in, if nobody answers for it."""
+    """The names of the lists that a pending event is in, if nobody answers for it.
+
+    In place of its incident, the group of that.
+    """
     waits = event.cause in (None, Cause.GENERATING)
     if waits and not event.escalated:
         return ()
+    group = event.group
     return (
         *(() if waits else (_cause_list(event.cause),)),
         *((ESCALATED,) if event.escalated else ()),
+        *((f"{GROUP}{group}",) if group else ()),
         *((_provider_list(event.provider),) if event.provider else ()),
     )
 
 
 def names_of(event: TrackedEvent, given: Acknowledgement | None) -> frozenset[str]:
-    """The names of the lists that a pending event is in: once acknowledged, not `escalated` any more."""
-    names = frozenset(lists_of(event))
+    """The lists that a pending event is in, but for its incident; once acknowledged, not `escalated`."""
+    names = frozenset(name for name in lists_of(event) if not name.startswith(GROUP))
     return names - {ESCALATED} | {ACKNOWLEDGED} if given else names
 
 
 def _cause_list(cause: Cause | None) -> str:
     return f"cause:{CAUSES.index(cause)}"
+
+
+def incident_list(incident_id: str) -> str:
+    """The name of the list of an incident's events."""
+    return f"incident:{incident_id}"
 
 
 def _provider_list(provider: str) -> str:
@@ -78,10 +90,15 @@ class Wanted:
     provider: str | None = None
     account: str | None = None
     starts_before: datetime | None = None
+    #: The id of the incident that it belongs to.
+    incident: str | None = None
 
     @property
     def lists(self) -> tuple[str, ...]:
         """The lists that each of them is in."""
+        if self.incident is not None:
+            # Its record does not say so, which makes this the only list that does.
+            return (incident_list(self.incident),)
         told = (*([ESCALATED] * self.escalated), *([ACKNOWLEDGED] * self.acknowledged))
         if self._generating:
             return told
@@ -103,7 +120,10 @@ class Wanted:
             return False
         if self.starts_before and not (event.starts_at and event.starts_at < self.starts_before):
             return False
-        return names_of(event, given).issuperset(self.lists)
+        if self.incident is None:
+            return names_of(event, given).issuperset(self.lists)
+        others = replace(self, incident=None)
+        return given is None and event.group is not None and names_of(event, given).issuperset(others.lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +182,11 @@ class Lists:
         """How many events are in a list."""
         return self.redis.zcard(self.keys.list(name))
 
+    def places(self, name: str, most: int) -> list[tuple[str, float]]:
+        """The account and the start (ms) of up to `most` of a list's events, the soonest first."""
+        found = self.redis.zrange(self.keys.list(name), 0, most - 1, withscores=True)
+        return [(_place(member)[0], score) for member, score in cast("list[tuple[bytes, float]]", found)]
+
     def page(self, wanted: Wanted, most: int, after: str | None = None) -> Page:
         """Up to `most` of the wanted events, from the cursor `after` on. Raises BadCursor.
 
@@ -169,6 +194,7 @@ class Lists:
         events than there are, even none, and then has a cursor all the same (`MOST_CHECKED`).
         """
         start = _decoded(after, 2 if wanted.account is not None or wanted.lists else 4) if after else None
+        whose = wanted.account
         found: list[Listed] = []
         last: _Position | None = None
         for checked, (position, listed) in enumerate(self._walk(wanted, start)):
@@ -176,13 +202,14 @@ class Lists:
                 return Page(tuple(found), _encoded(last) if last else None)
             if wanted.starts_before and position[0] >= wanted.starts_before.timestamp() * 1000:
                 break
-            if listed is not None and wanted.fits(listed.event, listed.acknowledged):
+            fits = listed is not None and wanted.fits(listed.event, listed.acknowledged)
+            if listed is not None and fits and whose in (None, listed.sub):
                 found.append(listed)
             last = position
         return Page(tuple(found), None)
 
     def _walk(self, wanted: Wanted, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
-        if wanted.account is not None:
+        if wanted.account is not None and wanted.incident is None:
             return self._of_account(wanted.account, start)
         if wanted.lists:
             return self._of_list(min(wanted.lists, key=self.size), start)

@@ -36,6 +36,10 @@ class OutcomeType(StrEnum):
     RELINK_REQUESTED = "relink_requested"
     #: The user connected it.
     RELINKED = "relinked"
+    #: The user was asked to connect a profile in place of a removed one.
+    CONNECT_REQUESTED = "connect_requested"
+    #: The user connected one.
+    CONNECTED = "connected"
     #: A person was notified of what only a person can fix.
     ESCALATED = "escalated"
     #: Somebody answers for the event: nobody is told of it again for now.
@@ -50,6 +54,10 @@ class OutcomeType(StrEnum):
     ACCOUNT_CONNECTED = "account_connected"
     #: The application should give the account's next access token.
     TOKEN_NEEDED = "token_needed"  # noqa: S105 - not a secret
+    #: The operator is told of an incident.
+    INCIDENT_OPENED = "incident_opened"
+    #: Nobody has to help with it any more.
+    INCIDENT_CLOSED = "incident_closed"
     #: A user wants their data erased at Cronofy.
     ERASURE_REQUESTED = "erasure_requested"
 
@@ -59,7 +67,8 @@ class Outcome:
     """One entry of the outcomes stream; ids are None if it is about more than one event."""
 
     type: OutcomeType
-    sub: str
+    #: None if it is about several accounts.
+    sub: str | None
     at: datetime
     calendar_id: str | None = None
     event_id: str | None = None

@@ -183,6 +183,14 @@ def pack_mailed(mailed: Mailed) -> bytes:
     return bytes(msgpack.packb([mailed.sent, _pack_episodes(mailed.over)]))
 
 
+def pack_connects(connects: Mapping[str, Episode]) -> bytes:
+    """The ledger's value for the episodes of an account's connect emails.
+
+    Apart from the memo: a release that knows only relink emails would end them.
+    """
+    return bytes(msgpack.packb(_pack_episodes(connects)))
+
+
 def pack_choices(choices: Iterable[Choice]) -> bytes:
     """The ledger's value for what people chose for an account."""
     return bytes(msgpack.packb([[c.profile_id, c.to_profile_id, c.at, c.by, c.event] for c in choices]))
@@ -234,6 +242,10 @@ def _unpack_profile_names(value: bytes) -> dict[str, str]:
     return {str(profile_id): str(name) for profile_id, name in names.items()}
 
 
+def _unpack_connects(value: bytes) -> dict[str, Episode]:
+    return _unpack_episodes(msgpack.unpackb(value))
+
+
 def _unpack_mailed(value: bytes) -> Mailed:
     sent, over = msgpack.unpackb(value)
     return Mailed(tuple((at, pid) for at, pid in sent), _unpack_episodes(over))
@@ -247,6 +259,9 @@ def _unpack_episodes(episodes: Mapping[str, Any]) -> dict[str, Episode]:
             mail_ids=tuple(packed.get("mail_ids", ())),
             events=tuple((calendar, event) for calendar, event in packed.get("events", ())),
             obstacle=Obstacle(packed["obstacle"]) if "obstacle" in packed else None,
+            before=tuple(packed.get("before", ())),
+            followed_at=packed.get("followed_at"),
+            linked=packed.get("linked"),
         )
         for pid, packed in episodes.items()
     }
@@ -302,6 +317,7 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         name=name,
         memo=memo,
         profile_names=profile_names,
+        connects=part("connects", _unpack_connects, {}),
         mailed=mailed,
         choices=part("choices", _unpack_choices, ()),
         last_notice_at=last_notice_at,

@@ -12,7 +12,17 @@ from enum import StrEnum
 from typing import Any, Literal, get_args
 
 from worker.diagnosis.causes import INDIRECT
-from worker.diagnosis.model import SUBSCRIBED, Cause, Diagnosis, Interaction, Notice, Request, Seen, State
+from worker.diagnosis.model import (
+    SUBSCRIBED,
+    Cause,
+    Diagnosis,
+    Interaction,
+    Notice,
+    Remedy,
+    Request,
+    Seen,
+    State,
+)
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
@@ -20,6 +30,12 @@ HISTORY_LENGTH = 20
 UNTRACKED = ("untracked", "not watched any more")
 #: What is in `TrackedEvent.notified` once an outage was published: that is news, and asks nobody for help.
 DELAYED = f"{Cause.PROVIDER_OUTAGE}:"
+
+#: Groups of incidents (`TrackedEvent.group`) besides the causes: looks were given up, looks keep failing, the
+#: application owes an access token, and records that cannot be read.
+PARKED, UNREAD, TOKEN_OWED, DAMAGED = "parked", "unread", "token_owed", "damaged"
+#: After as many looks in a row that failed from outside, looks keep failing.
+FAILING = 3
 
 #: Where Cronofy keeps accounts (reference §1).
 DataCenter = Literal["us", "au", "ca", "de", "sg", "uk"]
@@ -189,6 +205,28 @@ class TrackedEvent:
         return self.last is not None and "calendar_id" in self.last["detail"]
 
     @property
+    def group(self) -> str | None:
+        """The group of incidents that it belongs to; None if nobody has to help with it.
+
+        Mostly its cause, with the conferencing service behind a colon; otherwise what keeps us from telling.
+        """
+        if self.parked is not None:
+            return PARKED
+        if self.cause is Cause.ACCOUNT_UNAUTHORIZED and self.last:
+            # A lost account's events are told of without being escalated one by one.
+            if self.last.get("remedy") == Remedy.CLOSE:
+                return Cause.ACCOUNT_UNAUTHORIZED.value
+            return TOKEN_OWED if self.escalated else None
+        if not self.escalated:
+            return None
+        cause = self.cause.value if self.cause else ""
+        marks = [mark for mark in self.notified if mark.startswith(f"{cause}:") and mark != DELAYED]
+        if all(mark == f"{cause}:{UNREAD}" for mark in marks):
+            return UNREAD if self.failures >= FAILING else None
+        cause = cause or UNREAD
+        return f"{cause}:{self.provider}" if self.provider else cause
+
+    @property
     def waits_for(self) -> str | None:
         """The profile it waits for: the one that the last look blamed, or the one it asked for.
 
@@ -345,11 +383,16 @@ class Obstacle(StrEnum):
     NO_LINK = "no_link"
     #: The link leads to a host that emails may not link to.
     LINK_REFUSED = "link_refused"
+    #: A profile was connected after the user was asked to, but it may be another person's.
+    UNSURE = "unsure"
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A profile's time of being disconnected, from the first relink email until it is connected again."""
+    """A profile's time of being disconnected, from the first relink email until it is connected again.
+
+    Or, for a service of which no profile is left, from the first connect email until there is one.
+    """
 
     started_at: int
     #: Emails so far, counting the first one and missed reminders; 0 if none could be sent, or none yet.
@@ -359,13 +402,19 @@ class Episode:
     events: tuple[tuple[str, str], ...]
     #: Why no email could be sent.
     obstacle: Obstacle | None = None
+    #: For a connect email: the profiles of its service that were listed when the episode began.
+    before: tuple[str, ...] = ()
+    #: When the user last went on to Cronofy from the connect link.
+    followed_at: int | None = None
+    #: The profile that they came back with; empty if Cronofy did not say which, None if they did not.
+    linked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Mailed:
-    """The relink emails that an account's user got lately, whatever became of their episodes."""
+    """The emails that an account's user got lately, whatever became of their episodes."""
 
-    #: (at, profile_id) of each, oldest first.
+    #: (at, key) of each, oldest first: a profile's id, `connect:SERVICE`, or `account` if that was lost.
     sent: tuple[tuple[int, str], ...] = ()
     #: The episodes that ended, by profile: one that lapses again soon goes on in the same.
     over: Mapping[str, Episode] = field(default_factory=dict)
@@ -450,6 +499,8 @@ class Account:
     memo: Memo = Memo()
     #: profile_id -> the latest name of every conferencing profile ever listed with one. Personal data.
     profile_names: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: The episodes of connect emails, by their key `connect:SERVICE`.
+    connects: Mapping[str, Episode] = field(default_factory=dict)
     mailed: Mailed = Mailed()
     #: At most one about each profile, and one about each profile of each event.
     choices: tuple[Choice, ...] = ()

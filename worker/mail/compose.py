@@ -1,4 +1,4 @@
-"""Composes the emails: to a user, about a profile to reconnect or another link; to an operator, escalations.
+"""Composes the emails: to a user, about what to connect or another link; to an operator, incidents.
 
 Pure: the same input gives the same message. The Message-ID is derived from the email's id in the outbox, so
 an email sent twice is recognisable as one.
@@ -6,6 +6,7 @@ an email sent twice is recognisable as one.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from email.header import Header
@@ -13,15 +14,20 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.parser import Parser
 from email.policy import SMTP, EmailPolicy
-from typing import Final, cast
+from typing import Final, Literal, cast
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from worker.diagnosis.model import Cause
+from worker.mail.advice import advice_on, headline
 from worker.text import wording
 
 #: How many meetings a relink email lists, before "and N more".
 LISTED_MEETINGS: Final = 50
+
+#: How many events, and removed profiles, an email about an incident lists.
+LISTED_AFFECTED: Final = 20
 
 _SUBJECT_LIMIT: Final = 149
 
@@ -39,16 +45,20 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class RelinkEmail:
-    """What one user is told about one disconnected profile (contract §2, `credentials_expired`)."""
+    """What one user is told about one disconnected profile (contract §2, `credentials_expired`).
+
+    Of another `kind`: about a service to connect in place of a removed profile, or about a lost account.
+    """
 
     to: str
     name: str | None
     provider_name: str | None  #: as Cronofy spells it: `zoom`, `go_to`
     profile_name: str | None
-    relink_url: str = field(repr=False)  #: a secret; `relink_links.refusal` allowed it
+    relink_url: str = field(repr=False)  #: a secret; of Cronofy's, `relink_links.refusal` allowed it
     meetings: tuple[Meeting, ...]
     reminder: int  #: 0 for the first email, n for the nth reminder
     is_calendar: bool = False  #: the profile of a calendar, not of a conferencing service
+    kind: Literal["relink", "connect", "reconnect"] = "relink"  #: also the templates' name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +74,61 @@ class FallbackEmail:
 
 
 @dataclass(frozen=True, slots=True)
-class Escalation:
-    """One event that only a person can fix, and what is known about it."""
+class Affected:
+    """One event of an incident, and what is known about it."""
 
     meeting: Meeting
-    cause: str
-    reason: str
-    evidence: tuple[str, ...]
-    event_uid: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class EscalationEmail:
-    """What the operator is told about one account (contract §6)."""
-
-    to: str
     sub: str
     account_email: str | None
     data_center: str
-    entries: tuple[Escalation, ...]
+    #: Why a person is told, in a sentence or two.
+    reason: str
+    event_uid: str | None = None
+    #: (when, what was seen and done), oldest first.
+    history: tuple[tuple[datetime, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What can be set in place of a removed profile."""
+
+    to_profile_id: str  #: or `default`, `integrated`
+    provider_name: str | None = None
+    profile_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedProfile:
+    """A removed profile for which a person has to choose another."""
+
+    sub: str
+    account_email: str | None
+    profile_id: str
+    profile_name: str | None
+    provider_name: str | None
+    events: int
+    #: The soonest of them.
+    soonest: Meeting
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentEmail:
+    """What the operator is told about one incident (contract §6)."""
+
+    to: str
+    incident_id: str
+    kind: str  #: a key of `ADVICE`
+    provider_name: str | None
+    opened_at: datetime
+    events: int  #: how many there are; of one that is over, how many there were
+    accounts: int
+    acknowledged: int
+    affected: tuple[Affected, ...]  #: the soonest first, not all of many
+    removed: tuple[RemovedProfile, ...] = ()
+    client_id: str = ""
+    link: str | None = field(default=None, repr=False)  #: a secret: who has it may decide
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +182,7 @@ def recipient_of(message: EmailMessage) -> str:
 
 
 def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
-    """Return the relink email: what expired, the one link to follow, the waiting meetings, soonest first.
+    """Return the email: what is not connected, the one link to follow, the waiting meetings, soonest first.
 
     ValueError if an address is not plain, or no meeting is affected by what a reminder is about, as then none
     is due (contract §4, `RECONCILER_RELINK_REMINDERS`).
@@ -147,7 +193,7 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
     provider = (wording.calendar if email.is_calendar else wording.provider)(email.provider_name)
     profile = wording.line(email.profile_name or "", 100)
     return _compose(
-        "relink",
+        email.kind,
         wording.address(email.to, email.name),
         envelope,
         name=wording.line(email.name or "", 80),
@@ -180,19 +226,21 @@ def compose_fallback(email: FallbackEmail, envelope: Envelope) -> EmailMessage:
     )
 
 
-def compose_escalation(email: EscalationEmail, envelope: Envelope) -> EmailMessage:
-    """Return the escalation email: the account and its events, soonest first, with all that support asks for.
+def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
+    """Return the email about an incident: what happened, how many, the soonest meetings, what to do.
 
-    ValueError if an address is not plain or there is no event.
+    Or, if it is over, that it is. ValueError if an address is not plain.
     """
-    if not email.entries:
-        raise ValueError("an escalation email needs at least one event")
     return _compose(
-        "escalation",
+        "over" if email.is_over else "incident",
         wording.address(email.to),
         envelope,
         email=email,
-        entries=sorted(email.entries, key=lambda entry: _soonest_first(entry.meeting)),
+        what=headline(email.kind, email.provider_name),
+        advice=advice_on(email.kind),
+        affected=email.affected[:LISTED_AFFECTED],
+        removed=email.removed[:LISTED_AFFECTED],
+        pasted=email.affected[:LISTED_AFFECTED] if email.kind == Cause.UNEXPLAINED else (),
     )
 
 
@@ -243,4 +291,21 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters |= {"line": wording.line, "when": _when}
+
+
+def _utc(moment: datetime | date | None) -> str:
+    """An absolute time for another company's support."""
+    if moment is None:
+        return "unknown"
+    if not isinstance(moment, datetime):
+        return f"{moment.isoformat()} (all day)"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+_templates.filters |= {
+    "line": wording.line,
+    "when": _when,
+    "utc": _utc,
+    "provider": wording.provider,
+    "shell": shlex.join,
+}

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import EmailMessage
-from uuid import uuid4
 
-from worker.diagnosis.cause_table import TABLE
 from worker.ledger.leases import Mail
-from worker.ledger.records import Account, TrackedEvent
+from worker.ledger.records import TrackedEvent
 from worker.mail.compose import (
     Envelope,
-    Escalation,
-    EscalationEmail,
     FallbackEmail,
+    IncidentEmail,
     Meeting,
     RelinkEmail,
-    compose_escalation,
     compose_fallback,
+    compose_incident,
     compose_relink,
     message_id,
 )
+from worker.mail.connect_links import ConnectLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,48 +29,29 @@ class Emails:
     sender: str
     reply_to: str | None
     escalation_email: str | None
+    #: None without a public URL: then nobody is asked to connect a service.
+    links: ConnectLinks | None = None
 
-    def relink(self, mail_id: str, email: RelinkEmail, now: datetime) -> Mail:
-        """The email that asks a user to connect a profile again."""
-        return _mail(mail_id, compose_relink(email, self._envelope(mail_id, now)))
+    def relink(
+        self, mail_id: str, sub: str, email: RelinkEmail, now: datetime, due: datetime | None = None
+    ) -> Mail:
+        """The email that asks a user to connect something, to be sent when it is `due`."""
+        if email.kind == "connect" and self.links:
+            email = replace(
+                email, relink_url=self.links.of(sub, email.provider_name or "", email.to, due or now)
+            )
+        return _mail(mail_id, compose_relink(email, self._envelope(mail_id, due or now)), due)
 
     def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
         """The email that tells a user of a meeting's other link."""
         return _mail(mail_id, compose_fallback(email, self._envelope(mail_id, now)))
 
-    def escalation(
-        self, account: Account, address: str | None, events: Sequence[Escalation], now: datetime
-    ) -> list[Mail]:
-        """One email to the operator about all events of a look; none if no address is set."""
-        if not self.escalation_email:
-            return []
-        mail_id = uuid4().hex
-        email = EscalationEmail(
-            to=self.escalation_email,
-            sub=account.sub,
-            account_email=address,
-            data_center=account.data_center,
-            entries=tuple(events),
-        )
-        return [_mail(mail_id, compose_escalation(email, self._envelope(mail_id, now)))]
+    def incident(self, mail_id: str, email: IncidentEmail, now: datetime) -> Mail:
+        """The email that tells the operator of an incident, or that it is over."""
+        return _mail(mail_id, compose_incident(email, self._envelope(mail_id, now)))
 
     def _envelope(self, mail_id: str, now: datetime) -> Envelope:
         return Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)
-
-
-def escalation_of(event: TrackedEvent, reason: str, evidence: tuple[str, ...] = ()) -> Escalation:
-    """The event's entry in the email to the operator."""
-    event_uid = event.seen.get("event_uid")
-    perhaps = TABLE[event.cause].perhaps if event.cause else ""
-    if perhaps:
-        evidence = (*evidence, f"Possible reasons: {perhaps}.")
-    return Escalation(
-        meeting=meeting_of(event),
-        cause=event.cause.value if event.cause else "",
-        reason=reason,
-        evidence=evidence,
-        event_uid=event_uid if isinstance(event_uid, str) else None,
-    )
 
 
 def meeting_of(event: TrackedEvent) -> Meeting:
@@ -88,5 +66,5 @@ def meeting_of(event: TrackedEvent) -> Meeting:
     )
 
 
-def _mail(mail_id: str, message: EmailMessage) -> Mail:
-    return Mail(mail_id, message.as_bytes())
+def _mail(mail_id: str, message: EmailMessage, due: datetime | None = None) -> Mail:
+    return Mail(mail_id, message.as_bytes(), due)

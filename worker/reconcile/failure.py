@@ -37,17 +37,24 @@ from worker.ledger.leases import EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged
-from worker.ledger.records import EventKey, Stored, TrackedEvent, bare, from_ms, interval_of, to_ms
+from worker.ledger.records import (
+    FAILING,
+    UNREAD,
+    EventKey,
+    Stored,
+    TrackedEvent,
+    from_ms,
+    interval_of,
+    to_ms,
+)
 from worker.ledger.vault import VaultError
-from worker.mail.compose import Escalation
-from worker.reconcile.emails import escalation_of
 
 T = TypeVar("T")
 
 #: After this many claims in a row that no look ended: a task for the account, then a look per event.
 ACCOUNT_ALONE, EVENTS_ALONE = 2, 3
 #: Looks in a row that must fail from outside before a person is notified.
-NOTIFIED_AFTER = 3
+NOTIFIED_AFTER = FAILING
 #: A longer traceback keeps its end, which shows where the error was raised.
 LONGEST_TRACEBACK = 16_000
 #: The task that a parked event's dead letter replays.
@@ -82,8 +89,6 @@ class Failure:
 
     change: EventChange
     reason: str
-    #: For the operator, if notified now.
-    escalation: Escalation | None = None
     #: What the event raised; None if the failure came from outside.
     fault: Fault | None = None
 
@@ -165,14 +170,14 @@ def unread(lease: Lease, stored: Stored, reason: str, policy: Policy, *, alone: 
     after = event.failed(reason, now, retry_look(event.failures + 1, start, now, policy))
     evidence = f"{after.failures} looks in a row failed, the last one with: {reason}"
     cause = _or_none(lambda: event.cause)
-    mark = f"{cause or ''}:unread"
+    mark = f"{cause or ''}:{UNREAD}"
     overdue = _or_none(lambda: is_overdue(from_ms(event.asked_at), start, now, policy))
     needless = event.was_closed or (given is not None and given.holds(cause, now))
     if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified or needless:
         return Failure(EventChange(stored, after), evidence)
     after = replace(after, notified=(*after.notified, mark))
     outcome = _escalated(lease.sub, after, evidence, now)
-    return Failure(EventChange(stored, after, outcomes=(outcome,)), evidence, _escalation(after, evidence))
+    return Failure(EventChange(stored, after, outcomes=(outcome,)), evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +241,7 @@ class Failures:
         change = EventChange(
             before, before.event, outcomes=(outcome,), dead_letter=letter, dropped=damaged.field
         )
-        return Failure(change, reason, _escalation(before.event, reason), fault)
+        return Failure(change, reason, fault)
 
     def fault(self, lease: Lease, error: Exception) -> Fault:
         """The error with its traceback, secrets masked."""
@@ -260,7 +265,7 @@ class Failures:
         letter = DeadLetter(WAY_BACK, reason, kwargs, fault.traceback)
         outcome = _escalated(lease.sub, after, reason, lease.now)
         change = EventChange(stored, after, outcomes=(outcome,), dead_letter=letter, unacknowledged=True)
-        return Failure(change, reason, _escalation(after, reason), fault)
+        return Failure(change, reason, fault)
 
     def _unpackable(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:
         value = self.ledger.stored_value(lease.sub, stored.event.key) or b""
@@ -295,9 +300,3 @@ def _or_none(read: Callable[[], T]) -> T | None:
 def _escalated(sub: str, event: TrackedEvent, reason: str, now: datetime) -> Outcome:
     key, cause = event.key, _or_none(lambda: event.cause)
     return Outcome(OutcomeType.ESCALATED, sub, now, key.calendar_id, key.event_id, cause, {"reason": reason})
-
-
-def _escalation(event: TrackedEvent, reason: str) -> Escalation:
-    """The event's entry in the operator's email: by its ids alone if the record itself fails."""
-    named = _or_none(lambda: escalation_of(event, reason))
-    return named or escalation_of(bare(event.key), reason)

@@ -21,13 +21,23 @@ from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantR
 from worker.cronofy.wire import read_sighting
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.fallback import is_at_hand
-from worker.diagnosis.model import Cause, Diagnosis, Observation, Policy, Profiles, TokenOwed, Unauthorized
-from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost, Mail
+from worker.diagnosis.model import (
+    Cause,
+    Diagnosis,
+    Observation,
+    Policy,
+    Profiles,
+    Remedy,
+    TokenOwed,
+    Unauthorized,
+)
+from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey, LastRead, Memo, Stored, to_ms
 from worker.reconcile.channel_check import Channels, check_channel
+from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.emails import Emails
 from worker.reconcile.failure import (
     Chosen,
@@ -45,14 +55,18 @@ from worker.reconcile.lines import log_account, log_changed, log_error, log_fail
 from worker.reconcile.observe import Readings, observe
 from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.reassign import PlannedUpdate, plan_update, reassign
+from worker.reconcile.reconnects import ReconnectPlan, plan_reconnect
 from worker.reconcile.relinks import (
     Affected,
     RelinkPlan,
     RelinkRules,
     affected,
+    arrived,
+    connect_key,
     deliverable,
     plan_relinks,
     reconnected,
+    without_cancelled,
 )
 from worker.reconcile.rooms import Rooms
 from worker.reconcile.tokens import asked_in_time, found_useless
@@ -173,21 +187,27 @@ class Looker:
 
     def _conclude(self, session: Session, work: _Work) -> LookResult:
         """Judge what was read, carry out the remedies, and commit the results."""
-        lease, readings, now = work.lease, work.readings, work.lease.now
+        readings, now = work.readings, work.lease.now
         profiles = readings.profiles
+        former = work.lease.account.choices
+        work.lease = lease = _with_users_choices(work.lease, profiles)
         back = reconnected(lease.account.memo, profiles) if profiles else frozenset[str]()
         self._judge(work, back)
         self._reopen(work)
         self._restart_waiting(work, back)
         writes = {} if self.dry_run else self._reassign(session, work)
-        account = replace(session.account, memo=_remember(lease.account.memo, profiles, readings.read))
+        choices = lease.account.choices
+        memo = _remember(lease.account.memo, profiles, readings.read)
+        mailed = without_cancelled(lease.account.mailed, now)
+        account = replace(session.account, memo=memo, choices=choices, mailed=mailed)
         names = _names_seen(lease.account.profile_names, profiles)
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         # Nothing begins or ends without a UserInfo.
-        relinks = RelinkPlan(account.memo.episodes, account.mailed)
+        relinks = RelinkPlan(account.memo.episodes, account.mailed, account.connects)
         if profiles:
             events = self._affected(work)
-            asked = [mail_id for e in account.memo.episodes.values() for mail_id in e.mail_ids[-1:]]
+            episodes = [*account.memo.episodes.values(), *account.connects.values()]
+            asked = [mail_id for each in episodes for mail_id in each.mail_ids[-1:]]
             relinks = plan_relinks(
                 account,
                 events,
@@ -199,6 +219,7 @@ class Looker:
                 dry_run=self.dry_run,
                 undelivered=refused_elsewhere(self.ledger, asked, address or ""),
                 early=self.rules.early and _asks_profiles(lease),
+                wanted=_services_wanted(work),
             )
         user = None if self.dry_run else _addressee(account.name, address)
         verdicts: list[Verdict] = []
@@ -214,14 +235,15 @@ class Looker:
             if verdict:
                 verdicts.append(verdict)
         conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
-        mails = [self.emails.relink(mail_id, email, now) for mail_id, email in relinks.emails]
+        mails = [self.emails.relink(mail_id, lease.sub, email, now) for mail_id, email in relinks.emails]
         mails += [self.emails.fallback(*verdict.letter, now) for verdict in verdicts if verdict.letter]
-        mails += self._escalations(lease, address, conclusions)
         change = Change(
             events=[*work.changes, *(each.change for each in conclusions)],
             memo=replace(account.memo, episodes=relinks.episodes),
             profile_names=names if names != lease.account.profile_names else None,
-            mailed=relinks.mailed if relinks.mailed != account.mailed else None,
+            connects=relinks.connects if relinks.connects != account.connects else None,
+            mailed=relinks.mailed if relinks.mailed != lease.account.mailed else None,
+            choices=choices if choices != former else None,
             outcomes=relinks.outcomes,
             mails=mails,
             cancel=relinks.cancel,
@@ -262,14 +284,17 @@ class Looker:
                     self.ledger.reopen(lease.sub, key, seen)
 
     def _restart_waiting(self, work: _Work, back: frozenset[str]) -> None:
-        """Restart the wait of unjudged events whose profile was connected again."""
-        now = work.lease.now
-        for stored in self._unjudged(work) if back else ():
+        """Look soon at unjudged events whose profile was connected again, or whose service was connected."""
+        now, profiles = work.lease.now, work.readings.profiles
+        new = arrived(work.lease.account.connects, profiles) if profiles else {}
+        soon = to_ms(now + self.policy.recheck_min)
+        for stored in self._unjudged(work) if back or new else ():
             with suppress(Exception):
                 if stored.event.waits_for in back:
-                    soon = to_ms(now + self.policy.recheck_min)
                     after = replace(stored.event.asked_again(now), next_look=soon)
                     work.changes.append(EventChange(stored, after))
+                elif connect_key(stored.event.last) in new and stored.next_look > soon:
+                    work.changes.append(EventChange(stored, replace(stored.event, next_look=soon)))
 
     def _reassign(self, session: Session, work: _Work) -> dict[EventKey, WriteResult]:
         """Send the updates that the diagnoses call for."""
@@ -287,9 +312,9 @@ class Looker:
         return reassign(self.ledger, session, lease, planned, work.readings.profiles) if planned else {}
 
     def _affected(self, work: _Work) -> list[Affected]:
-        """The events that relink emails may mention; none unless a profile was found disconnected."""
+        """The events that emails to users may mention; none unless a profile was found wanting."""
         found: list[Affected] = []
-        for judged in [j for j in work.judged if j.diagnosis.cause is Cause.CREDENTIALS_EXPIRED]:
+        for judged in [j for j in work.judged if _needs_the_user(j)]:
             each = self._guard(work, judged.before, affected, judged.diagnosed, found=True)
             if each:
                 found.append(each)
@@ -343,6 +368,7 @@ class Looker:
 
         If only the application's next access token is missing, the account is not lost but waits.
         """
+        reconnect = ReconnectPlan()
         if isinstance(error, TokenNeeded):
             step = found_useless(lease)
             observation, outcomes = Observation(TokenOwed(step.since)), step.outcomes
@@ -350,8 +376,14 @@ class Looker:
             step, observation = None, Observation(Unauthorized(error.reason))
             detail = {"reason": error.reason}
             cause = Cause.ACCOUNT_UNAUTHORIZED
+            reconnect = self._reconnect(lease)
+            if reconnect.emails:
+                detail["mail_id"] = reconnect.emails[0][0]
             outcomes = (Outcome(OutcomeType.ACCOUNT_LOST, lease.sub, lease.now, cause=cause, detail=detail),)
         now, verdicts, keys = lease.now, [], {stored.event.key for stored in due}
+        mails = [
+            self.emails.relink(mail_id, lease.sub, email, now, at) for mail_id, email, at in reconnect.emails
+        ]
         for stored in lease.events:
             # For an event that cannot even be judged, the account's standing says enough.
             with suppress(Exception):
@@ -366,7 +398,9 @@ class Looker:
             lost=step is None,
             token=step.token if step else None,
             outcomes=outcomes,
-            mails=self._escalations(lease, lease.account.email, verdicts),
+            mailed=reconnect.mailed,
+            mails=mails,
+            reconnects=[mail.mail_id for mail in mails],
         )
         committed = self.ledger.commit(lease, change)
         if committed.void:
@@ -375,6 +409,16 @@ class Looker:
         log_account(outcomes)
         log_verdicts(lease.sub, verdicts, committed)
         return LookResult(tuple(verdicts))
+
+    def _reconnect(self, lease: Lease) -> ReconnectPlan:
+        """The emails to the user of an account that is lost now; none in a dry run."""
+        events: list[Affected] = []
+        for stored in lease.events:
+            with suppress(Exception):
+                events.append(affected(stored.event))
+        if self.dry_run:
+            return ReconnectPlan()
+        return plan_reconnect(lease.account, events, lease.now, self.rules)
 
     def _failed_as_a_whole(self, lease: Lease, chosen: Chosen, error: Exception) -> LookResult:
         """Handle an error that no single event's guard caught."""
@@ -396,14 +440,12 @@ class Looker:
     def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
         """The look learnt nothing: put off every event that it was for."""
         failures = [unread(lease, stored, reason, self.policy, alone=alone) for stored in due]
-        mails = self._escalations(lease, lease.account.email, failures)
         changes = [failure.change for failure in failures]
-        self.ledger.commit(lease, Change(changes, mails=mails, ask_again=_asked_in_vain(lease)))
+        self.ledger.commit(lease, Change(changes, ask_again=_asked_in_vain(lease)))
         return LookResult(failure=reason)
 
     def _commit_failures(self, lease: Lease, failures: Sequence[Failure], *, done: bool = True) -> None:
-        mails = self._escalations(lease, lease.account.email, failures)
-        self.ledger.commit(lease, Change([failure.change for failure in failures], mails=mails), done)
+        self.ledger.commit(lease, Change([failure.change for failure in failures]), done)
         log_failures(lease.sub, failures)
 
     def _rewritten(self, lease: Lease, changes: Sequence[EventChange]) -> Lease:
@@ -424,15 +466,6 @@ class Looker:
         gone |= {failure.change.after.key for failure in failures}
         kept = tuple(new.get(s.event.key, s) for s in lease.events if s.event.key not in gone)
         return replace(lease, events=kept)
-
-    def _escalations(
-        self, lease: Lease, address: str | None, conclusions: Sequence[Verdict | Failure]
-    ) -> list[Mail]:
-        """The email to the operator about what only a person can fix; none in a dry run."""
-        events = [each.escalation for each in conclusions if each.escalation]
-        if self.dry_run or not events:
-            return []
-        return self.emails.escalation(lease.account, address, events, lease.now)
 
     def _check_channel(self, lease: Lease) -> LookResult:
         """No event is due, but the account's notification channel may be."""
@@ -457,6 +490,7 @@ class Looker:
                 return diagnose(stored.event.request, Observation(refused), lease.now, self.policy)
         profiles = readings.profiles
         back = reconnected(lease.account.memo, profiles) if profiles else frozenset()
+        lease = _with_users_choices(lease, profiles)
         return judge(lease, stored, readings, back, self.policy).diagnosis
 
     def _plan(self, lease: Lease, due: Sequence[Stored], *, force_read: bool) -> ReadingPlan:
@@ -469,6 +503,7 @@ class Looker:
             lease.now,
             force_read=force_read or noticed,
             ask_profiles=_asks_profiles(lease),
+            asked=bool(lease.account.connects),
         )
 
     def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:
@@ -491,6 +526,27 @@ def _asked(lease: Lease, again: datetime | None) -> AskAgain | None:
 def _asked_in_vain(lease: Lease) -> AskAgain | None:
     """That UserInfo was to be asked, and gave no answer."""
     return _asked(lease, lease.now + ASK_PROFILES_AGAIN)
+
+
+def _with_users_choices(lease: Lease, profiles: Profiles | None) -> Lease:
+    """The lease with what its user chose by connecting it through our link."""
+    if profiles is None or not lease.account.connects:
+        return lease
+    events = [stored.event for stored in lease.events]
+    choices = chosen_by_user(lease.account, events, profiles, lease.now)
+    return replace(lease, account=replace(lease.account, choices=choices))
+
+
+def _needs_the_user(judged: Judged) -> bool:
+    diagnosis = judged.diagnosis
+    return diagnosis.cause is Cause.CREDENTIALS_EXPIRED or diagnosis.remedy is Remedy.CONNECT_EMAIL
+
+
+def _services_wanted(work: _Work) -> frozenset[str]:
+    """The keys of the connect episodes that an event needs, by this look or else by its last one."""
+    judged = {each.key: each.diagnosis.as_json for each in work.judged}
+    diagnoses = [judged.get(s.event.key, s.event.last) for s in work.lease.events if s.event.parked is None]
+    return frozenset(filter(None, map(connect_key, diagnoses)))
 
 
 def _addressee(name: str | None, address: str | None) -> Addressee | None:

@@ -44,10 +44,12 @@ def plan_reading(
     *,
     force_read: bool = False,
     ask_profiles: bool = False,
+    asked: bool = False,
 ) -> ReadingPlan:
     """Plan a look at the `due` events of an account.
 
-    `force_read` never skips the events; `ask_profiles` reads UserInfo, even if there are none.
+    `force_read` never skips the events; `ask_profiles` reads UserInfo, even if there are none; `asked`: its
+    user was asked to connect a service.
     """
     if not due:
         return ReadingPlan((), ask_userinfo=True)
@@ -56,7 +58,7 @@ def plan_reading(
     if waited_for:
         return ReadingPlan(windows, waited_for, ask_userinfo=True, calls=1)
     # A profile that was connected again is reported once, even if its events have settled.
-    ask_userinfo = bool(memo.episodes) or ask_profiles
+    ask_userinfo = ask_profiles or asked or bool(memo.episodes)
     # A first look usually finds the conference; an event that was pending usually still is.
     likely = ask_userinfo or any(event.last is not None for event in due)
     # Cronofy may show no events of a calendar that is not connected, so they are read a second time.

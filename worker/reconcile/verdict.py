@@ -45,8 +45,8 @@ from worker.ledger.records import (
     interval_of,
     to_ms,
 )
-from worker.mail.compose import Escalation, FallbackEmail
-from worker.reconcile.emails import escalation_of, meeting_of
+from worker.mail.compose import FallbackEmail
+from worker.reconcile.emails import meeting_of
 from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
@@ -55,8 +55,8 @@ from worker.reconcile.update import why_not_written
 #: How long subscriptions count as live after the last notification about an account.
 NOTICES_LIVE_FOR = timedelta(days=7)
 
-#: What we remember of an event whose user cannot be asked to connect its profile again.
-UNSENDABLE = f"{Cause.CREDENTIALS_EXPIRED}:unsendable"
+#: What we remember, after the cause, of an event whose user cannot be asked to connect what it needs.
+UNSENDABLE = ":unsendable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +235,6 @@ class Verdict:
 
     diagnosis: Diagnosis
     change: EventChange
-    #: For the operator, if notified now.
-    escalation: Escalation | None = None
     #: For the account's user, if the last resort was used: the email's id, and what it says.
     letter: tuple[str, FallbackEmail] | None = None
 
@@ -260,7 +258,6 @@ class _Draft:
     diagnosis: Diagnosis
     after: TrackedEvent
     outcomes: list[Outcome] = field(default_factory=list)
-    escalated: str | None = None
     #: Somebody answers for the event, so nobody is told of it.
     quiet: bool = False
     user: Addressee | None = None
@@ -286,7 +283,12 @@ class _Draft:
     def escalate_once(self, reason: str, about: str = "") -> None:
         """Notify a person, once per cause (and `about`), unless somebody answers for the event."""
         if not self.quiet and self.notify_once(OutcomeType.ESCALATED, {"reason": reason}, about):
-            self.escalated = reason
+            self.note_reason(reason)
+
+    def note_reason(self, reason: str) -> None:
+        """Keep why a person is told, unless the evidence says so."""
+        if reason != " ".join(self.diagnosis.evidence):
+            self.after = self.after.noted(self.now, "escalated", reason)
 
 
 def conclude(
@@ -338,13 +340,13 @@ def conclude(
     change = EventChange(
         before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
     )
-    return replace(_verdict(diagnosis, change, _escalation(draft)), letter=draft.letter)
+    return replace(_verdict(diagnosis, change), letter=draft.letter)
 
 
-def _verdict(diagnosis: Diagnosis, change: EventChange, escalation: Escalation | None = None) -> Verdict:
+def _verdict(diagnosis: Diagnosis, change: EventChange) -> Verdict:
     # Pack now, so that a failure counts against this event.
     _ = change.value
-    return Verdict(diagnosis, change, escalation)
+    return Verdict(diagnosis, change)
 
 
 def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
@@ -469,13 +471,13 @@ def _written_later(
 def _add_relink(draft: _Draft, note: RelinkNote) -> None:
     """Add what was decided about the relink email for the event's profile."""
     # The outcome is about the profile, but each of its events needs a person as long as nobody can be asked.
-    others = tuple(mark for mark in draft.after.notified if mark != UNSENDABLE)
-    draft.after = replace(draft.after, notified=(*others, UNSENDABLE) if note.unsendable else others)
+    others = tuple(mark for mark in draft.after.notified if not mark.endswith(UNSENDABLE))
+    marks = (f"{draft.diagnosis.cause}{UNSENDABLE}",) if note.unsendable else ()
+    draft.after = replace(draft.after, notified=(*others, *marks))
     if note.late:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
     elif note.obstacle and not draft.quiet:
-        # The outcome is about the profile; the email to the operator lists its events.
-        draft.escalated = note.obstacle
+        draft.note_reason(note.obstacle)
     if note.look_by and draft.after.next_look is not None:
         next_look_ms = min(draft.after.next_look, to_ms(note.look_by))
         draft.after = replace(draft.after, next_look=next_look_ms)
@@ -484,12 +486,3 @@ def _add_relink(draft: _Draft, note: RelinkNote) -> None:
 def mark_of(diagnosis: Diagnosis, about: str = "") -> str:
     """What we remember of having notified a person."""
     return f"{diagnosis.cause or ''}:{about or diagnosis.detail.get('profile_id', '')}"
-
-
-def _escalation(draft: _Draft) -> Escalation | None:
-    if draft.escalated is None:
-        return None
-    evidence = draft.diagnosis.evidence
-    return escalation_of(
-        draft.after, draft.escalated, () if draft.escalated == " ".join(evidence) else evidence
-    )

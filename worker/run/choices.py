@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -80,6 +81,26 @@ def choose_profile(services: Services, wanted: Wanted) -> dict[str, Any]:
         return {"chosen": False, "reason": refused.reason, "possible": refused.possible, "diagnoses": []}
 
 
+def keep_choice(services: Services, wanted: Wanted, patience: timedelta) -> None:
+    """Keep a choice without asking Cronofy; the events that it is for are due, and looked at in their turn.
+
+    Raises Refused if the account cannot be looked at, or a look holds it for longer than `patience`.
+    """
+    if wanted.to_profile_id is None:
+        raise ValueError("a choice needs what was chosen")
+    lease = _leased(services, wanted.sub, patience)
+    try:
+        choice = Choice(wanted.profile_id, wanted.to_profile_id, to_ms(lease.now), wanted.by, wanted.event)
+        _keep(services.ledger, lease, wanted, choice, done=True)
+    except BaseException:
+        with suppress(Exception):
+            services.ledger.release(lease)
+        raise
+    log.info(
+        "profile.chosen", sub=lease.sub, profile_id=wanted.profile_id, to_profile_id=wanted.to_profile_id
+    )
+
+
 def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[str, Any]:
     try:
         profiles = _profiles(services, lease)
@@ -121,8 +142,13 @@ def _withdraw(services: Services, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _keep(ledger: Ledger, lease: Lease, wanted: Wanted, choice: Choice | None) -> Lease:
-    """Write the choice, or that it is withdrawn, and note it in the events' history; the lease goes on."""
+def _keep(
+    ledger: Ledger, lease: Lease, wanted: Wanted, choice: Choice | None, *, done: bool = False
+) -> Lease:
+    """Write the choice, or that it is withdrawn, and note it in the events' history.
+
+    The lease goes on; if this is `done` it ends, and the events are due.
+    """
     others = tuple(c for c in lease.account.choices if not _is_about(c, wanted))
     choices = (*others, choice) if choice else others
     said = f"{choice.to_profile_id}, by {choice.by}" if choice else f"by {wanted.by}"
@@ -131,24 +157,26 @@ def _keep(ledger: Ledger, lease: Lease, wanted: Wanted, choice: Choice | None) -
         EventChange(
             stored,
             replace(
-                stored.event.noted(lease.now, "chosen" if choice else "choice_withdrawn", said), notified=()
+                stored.event.noted(lease.now, "chosen" if choice else "choice_withdrawn", said),
+                notified=(),
+                next_look=to_ms(lease.now) if done else stored.event.next_look,
             ),
         )
         for stored in _affected(lease, wanted.profile_id, wanted.event)
     ]
-    changed = ledger.commit(lease, Change(changes, choices=choices), done=False).changed
+    changed = ledger.commit(lease, Change(changes, choices=choices), done=done).changed
     new = {change.after.key: change.stored for change in changes if change.after.key not in changed}
     events = tuple(new.get(s.event.key, s) for s in lease.events if s.event.key not in changed)
     return replace(lease, events=events, account=replace(lease.account, choices=choices))
 
 
-def _leased(services: Services, sub: str) -> Lease:
+def _leased(services: Services, sub: str, patience: timedelta | None = None) -> Lease:
     account = services.ledger.account(sub)
     if account.credentials is None:
         raise Refused("This account is not connected, so nothing can be chosen for it.")
     if account.lost:
         raise Refused("Cronofy refuses this account. Once it is connected again, a choice can be made.")
-    lease = acquire(services, sub)
+    lease = acquire(services, sub, patience)
     if lease is None:
         raise Refused(BUSY)
     return lease

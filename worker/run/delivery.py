@@ -52,7 +52,7 @@ def _send(services: Services, mail: QueuedMail) -> bool:
             reason = f"An email could not be delivered: {error}"
             outcome = Outcome(
                 OutcomeType.ESCALATED,
-                mail.sub,
+                mail.sub or None,
                 services.ledger.now(),
                 detail={"reason": reason, "mail_id": mail.mail_id},
             )

@@ -1,4 +1,4 @@
-"""The ASGI application of `reconciler serve`: the webhook, the metrics, the probes, the board."""
+"""The ASGI application of `reconciler serve`: webhook, metrics, probes, board, and where users connect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from starlette.responses import PlainTextResponse, Response
 from config.settings import Settings, require_cronofy, require_vault
 from worker.web.access import Access
 from worker.web.board.board import Board
+from worker.web.board.deciding import Deciding
 from worker.web.board.sign_in import SignIn
+from worker.web.connecting.connecting import Connecting
 from worker.web.crowd import Crowd
 from worker.web.headers import HEADERS, Headers
 from worker.web.metrics import Metrics
@@ -32,14 +34,15 @@ def build_app(settings: Settings) -> Starlette:
     publisher = Publisher(settings)
     access = Access(settings)
     webhook, probes, metrics = Webhook(settings, publisher), Probes(settings), Metrics(settings, access)
-    board = Board(settings, access, publisher)
+    deciding = Deciding(settings, publisher)
+    board, connecting = Board(settings, access, publisher), Connecting(settings, publisher)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            for part in (webhook, probes, metrics, board, publisher):
+            for part in (webhook, probes, metrics, board, connecting, deciding, publisher):
                 part.close()
 
     app = Starlette(
@@ -49,6 +52,8 @@ def build_app(settings: Settings) -> Starlette:
             *metrics.routes(),
             *board.routes(),
             *SignIn(access).routes(),
+            *connecting.routes(),
+            *deciding.routes(),
         ],
         middleware=[Middleware(Headers), Middleware(Crowd)],
         exception_handlers={Exception: _failed},

@@ -4,16 +4,18 @@
 --   events     { field, next look and SHA-1 of the record as claimed, 'keep', 'settle' or 'drop', new value,
 --              outcomes, the notice that the look used ('' for none) or false if it left notices alone,
 --              dead letter or false, { counter of how long it took, milliseconds } if settled for the first time
---              or false, the lists that it is in if kept, the acknowledgement that is over or false }...
+--              or false, the lists that it is in if kept, the acknowledgement that is over or false, what join_incident
+--              takes for news }...
 --   about      SHA-1 of the credentials that the change is about, if it is: if the account was connected again
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
 --   token      what is now known of the access token in them, if that changes
---   memo, profile_names, mailed, choices   of the account, if they change
+--   memo, profile_names, connects, mailed, choices   of the account, if they change
 --   check_channel  true to check its notification channel next
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
 --   profiles_due   { when UserInfo was to be asked, as claimed, when to ask again or '' } if the look did so
---   mails      { id, encrypted message }...; cancel: ids of mails not to send any more
+--   mails      { id, encrypted message, when to send it or false for now }...; reconnects: the ids of those that
+--              ask the user to connect a lost account; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
 -- Returns false if the lease is no longer held, otherwise { fields that changed meanwhile and were left alone,
 -- 1 if the whole change is void or 0 }.
@@ -44,6 +46,7 @@ end
 if change.memo then redis.call('HSET', account, 'memo', change.memo) end
 if change.choices then redis.call('HSET', account, 'choices', change.choices) end
 if change.profile_names then redis.call('HSET', account, 'profile_names', change.profile_names) end
+if change.connects then redis.call('HSET', account, 'connects', change.connects) end
 if change.mailed then redis.call('HSET', account, 'mailed', change.mailed) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
 -- If another notification came meanwhile, it is asked once more.
@@ -95,7 +98,9 @@ for _, event in ipairs(change.events) do
         redis.call('PEXPIRE', past_key(sub), DAY)
       end
     else
-      put_event(sub, field, verb == 'keep' and value or nil, event[10], present)
+      put_event(sub, field, verb == 'keep' and value or nil, event[10], present, event[12])
+      -- Such a record is gone, so it can be in no list.
+      if verb == 'drop' and event[12] then join_incident('damaged', event[12]) end
     end
     publish(event[6])
   end
@@ -110,8 +115,9 @@ end
 leave_calendars(sub)
 for _, mail in ipairs(change.mails) do
   redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0)
-  redis.call('ZADD', P .. ':outbox', now, mail[1])
+  redis.call('ZADD', P .. ':outbox', mail[3] or now, mail[1])
 end
+if #change.reconnects > 0 then redis.call('HSET', account, 'reconnects', table.concat(change.reconnects, ' ')) end
 for _, id in ipairs(change.cancel) do drop_mail(id) end
 write_tally()
 if change.done then

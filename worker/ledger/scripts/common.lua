@@ -12,7 +12,9 @@
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), profile_names (packed: by conferencing profile, also of those
 --                              that are gone), mailed (packed: the relink emails of the last days, with the
---                              episodes that ended), choices (packed: what people chose in place of removed
+--                              episodes that ended), connects (packed: the episodes of connect emails),
+--                              reconnects (the ids of the emails that ask to connect it again, once it is lost;
+--                              between spaces), choices (packed: what people chose in place of removed
 --                              profiles), last_notice (when a notification was last about one of its events),
 --                              channel (packed: its notification channel; the id first), channel_seen (when
 --                              the channel was last known to be as recorded), channel_due (when to check it;
@@ -23,10 +25,11 @@
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
 --                              news (when a notification or a person last made something due; until a look),
 --                              erasure (the channel over which its erasure was requested and reported).
---                              Written by connect; memo, profile_names, mailed, choices, standing and token by
---                              commit; news by nudge, notification and connect, and removed by commit; profiles_due by notification and commit; credentials also by a token
---                              refresh; last_notice by nudge; the channel fields by channel, check_channel and
---                              commit, and by notification when one came
+--                              Written by connect; memo, profile_names, connects, reconnects, mailed, choices,
+--                              standing and token by commit; news by nudge, notification and connect, and removed by
+--                              commit; profiles_due by notification and commit; credentials
+--                              also by a token refresh; last_notice by nudge; the channel fields by channel,
+--                              check_channel and commit, and by notification when one came
 --                              over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track, reopen and commit;
@@ -68,13 +71,25 @@
 --   P:woken:SUB        string  until when no other urgent look at the account is woken; 1.5 s
 --   P:waking:SUB       string  when another one comes; seconds
 --   P:list:NAME        zset    pending events that have something in common, by start: <bytes in SUB>:<SUB><field>. NAME is
---                              cause:NUMBER, provider:PROVIDER, escalated, or instead of that acknowledged. Written as
---                              P:listed:SUB is. An older version does not write it, so readers check each entry.
+--                              cause:NUMBER, provider:PROVIDER, escalated and incident:ID, or instead of both
+--                              acknowledged. Written as P:listed:SUB is. An older version does not write it, so readers check each entry.
+--   P:incident:ID      hash    what has one reason (worker/ledger/incidents.py): group, opened, joined (when its last
+--                              event did), total (how many ever did), acknowledged (how many left so), news (1 once
+--                              it holds anything that a person was not told of before), emptied (when its list
+--                              became empty), told, mailed (1 if by email), closed, note:MS:RANDOM (JSON: who did what about it
+--                              then), link (JSON: when the link of its email was used, and by whom). Written as lists
+--                              are, and by tell and note. HISTORY_KEEP after it was closed it expires.
+--   P:groups           hash    the newest incident of each group; until that is closed
+--   P:incidents        zset    the incidents that are not closed, by when to see whether something is to be told
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
 --   P:outbox           zset    mail id by when to send it (or try again)
---   P:mail:ID          hash    message (encrypted by the vault), sub, attempts. Until sent or refused.
+--   P:mail:ID          hash    message (encrypted by the vault), sub, attempts; of one about an incident also incident and
+--                              subs (packed: the accounts that it names; sub is empty). Until sent or refused.
+--   P:answer:ID        list    the address at which a user connects a profile (encrypted by the vault), for the one
+--                              page that waits for it; half a minute
+--   P:asking:SUB       string  such an address was asked for just now; seconds
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
@@ -171,21 +186,80 @@ local function leave_calendars(sub)
   for calendar in pairs(left_calendars) do redis.call('SREM', P .. ':calendar:' .. calendar, sub) end
 end
 
--- Put an event into these lists, by its start, and out of all others. One that is acknowledged is not in `escalated`.
-local function put_in_lists(sub, field, wanted, start)
+local INCIDENTS, GROUPS = P .. ':incidents', P .. ':groups'
+local HOUR, DAY = 3600000, 86400000
+
+local function incident_key(id) return P .. ':incident:' .. id end
+
+-- The incident that an event of this group joins: the open one, if the last one joined within an hour and the first one
+-- within a day, otherwise a new one. `news` is 'new' if a person was not told of the event before; 'again' if they have to
+-- be told again, so that it does not join one that was told; otherwise false.
+local function join_incident(group, news)
+  local now, id = now_ms(), redis.call('HGET', GROUPS, group)
+  if id then
+    local opened, joined, told = unpack(redis.call('HMGET', incident_key(id), 'opened', 'joined', 'told'))
+    if not opened or now - joined > HOUR or now - opened > DAY or (told and news == 'again') then id = nil end
+  end
+  if not id then
+    id = string.sub(redis.sha1hex(group .. ':' .. now .. (redis.call('HGET', GROUPS, group) or '')), 1, 10)
+    redis.call('HSET', incident_key(id), 'group', group, 'opened', now)
+    redis.call('HSET', GROUPS, group, id)
+  end
+  local key = incident_key(id)
+  redis.call('HSET', key, 'joined', now)
+  redis.call('HINCRBY', key, 'total', 1)
+  redis.call('HDEL', key, 'emptied')
+  if news then redis.call('HSET', key, 'news', 1) end
+  redis.call('ZADD', INCIDENTS, now, id)
+  return id
+end
+
+-- The incident of a group that is among these lists, if any, and if an event that is `news` can stay in it.
+local function incident_among(names, group, news)
+  for _, name in ipairs(names) do
+    local id = string.match(name, '^incident:(.*)$')
+    local its_group, told = unpack(id and redis.call('HMGET', incident_key(id), 'group', 'told') or {})
+    if its_group == group and not (told and news == 'again') then return id end
+  end
+end
+
+local function leave_incident(id, acknowledged)
+  local key = incident_key(id)
+  if redis.call('EXISTS', key) == 0 then return end
+  if acknowledged then redis.call('HINCRBY', key, 'acknowledged', 1) end
+  if redis.call('EXISTS', list_key('incident:' .. id)) == 0 then
+    redis.call('HSET', key, 'emptied', now_ms())
+    redis.call('ZADD', INCIDENTS, 'XX', now_ms(), id)
+  end
+end
+
+-- Put an event into these lists, by its start, and out of all others. `group:GROUP` among them stands for its incident,
+-- which it joins if it is in none of that group; `news` as for join_incident. One that is acknowledged is neither in
+-- `escalated` nor in an incident.
+local function put_in_lists(sub, field, wanted, start, news)
   local member, names, listed = #sub .. ':' .. sub .. field, {}, {}
   local former = redis.call('HGET', listed_key(sub), field)
+  local before = former and cmsgpack.unpack(former) or {}
   local acknowledged = start and redis.call('HEXISTS', acknowledged_key(sub), field) == 1
   for _, name in ipairs(wanted) do
-    if not (acknowledged and name == 'escalated') then names[#names + 1] = name end
+    local group = string.match(name, '^group:(.*)$')
+    if not group then
+      if not (acknowledged and name == 'escalated') then names[#names + 1] = name end
+    elseif not acknowledged then
+      names[#names + 1] = 'incident:' .. (incident_among(before, group, news) or join_incident(group, news))
+    end
   end
   if acknowledged then names[#names + 1] = 'acknowledged' end
   for _, name in ipairs(names) do
     listed[name] = true
     redis.call('ZADD', list_key(name), start, member)
   end
-  for _, name in ipairs(former and cmsgpack.unpack(former) or {}) do
-    if not listed[name] then redis.call('ZREM', list_key(name), member) end
+  for _, name in ipairs(before) do
+    if not listed[name] then
+      redis.call('ZREM', list_key(name), member)
+      local id = string.match(name, '^incident:(.*)$')
+      if id then leave_incident(id, acknowledged) end
+    end
   end
   if next(listed) then
     redis.call('HSET', listed_key(sub), field, cmsgpack.pack(names))
@@ -195,8 +269,8 @@ local function put_in_lists(sub, field, wanted, start)
 end
 
 -- Write a pending event, or remove it if `value` is nil, keeping gauges, lists and calendars correct. `names` are the
--- lists that it is in from now on. `old` is its present value, if already known.
-local function put_event(sub, field, value, names, old)
+-- lists that it is in from now on. `old` is its present value, if already known; `news` as for put_in_lists.
+local function put_event(sub, field, value, names, old, news)
   local key = events_key(sub)
   old = old or redis.call('HGET', key, field)
   if old then
@@ -208,7 +282,7 @@ local function put_event(sub, field, value, names, old)
   if value then
     local _, start, _, cause = header(value)
     redis.call('HSET', key, field, value)
-    put_in_lists(sub, field, names, start)
+    put_in_lists(sub, field, names, start, news)
     count('events:pending', 1)
     count('cause:' .. cause, 1)
     if is_parked(value) then count('events:parked', 1) end
@@ -233,8 +307,6 @@ local function ready_key(center) return P .. ':ready:' .. center end
 local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
 
 local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standing') == 'lost' end
-
-local DAY = 86400000
 
 -- The order of due accounts, in one place.
 --

@@ -21,7 +21,11 @@ local profile = '\130' .. cmsgpack.pack('email', given.email, 'name', given.name
 -- Users who were asked to connect a profile may not have been reached at the former address.
 local read, memo = pcall(cmsgpack.unpack, redis.call('HGET', key, 'memo') or '')
 local asked = read and type(memo) == 'table' and type(memo[1]) == 'table' and next(memo[1])
+asked = asked or redis.call('HEXISTS', key, 'connects') == 1
 local readdressed = asked and readable and type(known) == 'table' and given.email ~= known.email
+-- It is connected: nobody needs to be asked for that any more.
+for id in string.gmatch(redis.call('HGET', key, 'reconnects') or '', '%S+') do drop_mail(id) end
+redis.call('HDEL', key, 'reconnects')
 redis.call('HSET', key, 'profile', profile, 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
 if ARGV[8] ~= '' then
   redis.call('HSET', key, 'token', ARGV[8])

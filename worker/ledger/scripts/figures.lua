@@ -61,7 +61,8 @@ return {
   { 'soonest', soonest(most + math.min(acknowledged, 100)) },
   { 'escalated', redis.call('ZCARD', list_key('escalated')) },
   { 'acknowledged', acknowledged },
-  { 'mail_queued', redis.call('ZCARD', P .. ':outbox') },
+  -- What is written for later is not waiting; what is tried again waits for at most 15 minutes.
+  { 'mail_queued', redis.call('ZCOUNT', P .. ':outbox', '-inf', now + 900000) },
   { 'paused', redis.call('GET', P .. ':paused') },
   { 'swept', redis.call('GET', P .. ':swept') },
   { 'workers', redis.call('ZRANGEBYSCORE', P .. ':workers', '(' .. now - ARGV[3], '+inf') },

@@ -7,7 +7,14 @@ for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do put_event(sub, f
 for _, field in ipairs(redis.call('HKEYS', listed_key(sub))) do put_in_lists(sub, field, {}) end
 leave_calendars(sub)
 for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
-  if redis.call('HGET', P .. ':mail:' .. id, 'sub') == sub then drop_mail(id) end
+  local whose, subs, incident = unpack(redis.call('HMGET', P .. ':mail:' .. id, 'sub', 'subs', 'incident'))
+  if whose == sub then drop_mail(id) end
+  for _, named in ipairs(subs and cmsgpack.unpack(subs) or {}) do
+    -- It is composed anew, without this account.
+    if named == sub and drop_mail(id) == 1 and redis.call('HDEL', incident_key(incident), 'told', 'mailed') > 0 then
+      redis.call('ZADD', INCIDENTS, 'XX', now_ms(), incident)
+    end
+  end
 end
 displace(sub)
 redis.call('ZREM', STARTS, sub)

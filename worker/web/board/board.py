@@ -1,6 +1,6 @@
 """The board at `/`: the state of the fleet, and why an event has no link, in a browser.
 
-It only reads the ledger. That somebody answers for an event it hands to a worker, as any caller would.
+It only reads the ledger. What somebody decides it hands to a worker, as any caller would.
 """
 
 from __future__ import annotations
@@ -21,22 +21,38 @@ from starlette.routing import Route
 from config.celery import Queues
 from config.settings import Settings
 from worker.bootstrap import keyless_ledger
+from worker.diagnosis.model import Cause
 from worker.explain.explanation import not_tracked, recorded_case
-from worker.intake.payloads import AcknowledgeEvent, BadPayload, parse
+from worker.intake.payloads import (
+    AcknowledgeEvent,
+    BadPayload,
+    ChooseProfile,
+    DecideIncident,
+    Payload,
+    parse,
+)
 from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import EventKey
 from worker.outage import BrokerAway
+from worker.run.incidents import candidates_for
 from worker.web.access import Access
 from worker.web.board.events import read_events
+from worker.web.board.incidents import TASK as DECIDE
+from worker.web.board.incidents import decision_of, read_incident, read_incidents
 from worker.web.board.overview import read_overview
-from worker.web.board.page import event_url, page
+from worker.web.board.page import event_url, incident_url, page
 from worker.web.board.search import search
 from worker.web.board.sign_in import fields_of, is_foreign, not_signed_in
 from worker.web.publisher import Publisher
 
-TASK = "conferencing.acknowledge"
-#: Who acknowledges here: all share one token.
+#: What the forms hand to the workers: each task with its queue.
+TASKS: dict[type[Payload], tuple[str, str]] = {
+    AcknowledgeEvent: ("conferencing.acknowledge", "intake"),
+    ChooseProfile: ("conferencing.choose_profile", "urgent"),
+    DecideIncident: (DECIDE, "urgent"),
+}
+#: Who decides here, unless they give a name: all share one token.
 BOARD = "board"
 #: The time for each step of Redis in a page.
 PATIENCE = timedelta(seconds=3)
@@ -57,7 +73,7 @@ class Board:
         self._settings = settings
         self._access = access
         self._publisher = publisher
-        self._queue = Queues.of(settings.key_prefix).intake
+        self._queues = Queues.of(settings.key_prefix)
         self._redis = connect_once(settings.ledger_url, PATIENCE)
         self._ledger = keyless_ledger(self._redis, settings)
         # Few threads, so that many browsers queue up instead of burdening the ledger.
@@ -70,10 +86,14 @@ class Board:
         return [
             Route("/", self.overview),
             Route("/events", self.events, methods=["GET"]),
+            Route("/incidents", self.incidents, methods=["GET"]),
+            Route("/incidents/{incident}", self.incident, methods=["GET"]),
+            Route("/incidents/{incident}", self.decide, methods=["POST"]),
             Route("/board/live", self.live),
             Route("/board/search", self.found),
             Route("/board/event", self.event),
             Route("/board/acknowledge", self.acknowledge, methods=["POST"]),
+            Route("/board/choose", self.choose, methods=["POST"]),
             Route("/board/static/{name}", self.static),
         ]
 
@@ -126,35 +146,99 @@ class Board:
                 ids = sub, calendar_id, event_id
                 return page("untracked.html", 404, ids=ids, found=not_tracked(ledger, sub, key))
             sent = "sent" in request.query_params
-            return page("event.html", case=case, sent=sent, form=self._access.form(request))
+            removed = case.cause is Cause.PROFILE_REMOVED
+            return page(
+                "event.html",
+                case=case,
+                sent=sent,
+                form=self._access.form(request),
+                candidates=candidates_for(case.event, case.account) if removed else (),
+                choice=case.account.choice_about(case.event),
+            )
 
         return await self._answer(request, show)
 
+    async def incidents(self, request: Request) -> Response:
+        """What needs a person now."""
+        return await self._answer(request, lambda ledger: page("incidents.html", rows=read_incidents(ledger)))
+
+    async def incident(self, request: Request) -> Response:
+        """One incident, and what can be decided about it."""
+        incident_id = request.path_params["incident"]
+
+        def show(ledger: Ledger) -> Response:
+            shown = read_incident(ledger, incident_id)
+            if shown is None:
+                return page(
+                    "trouble.html", 404, title="Not found", text="There is no such incident any more."
+                )
+            form, action = self._access.form(request), incident_url(incident_id)
+            sent = "sent" in request.query_params
+            return page("incident.html", shown=shown, action=action, form=form, sent=sent)
+
+        return await self._answer(request, show)
+
+    async def decide(self, request: Request) -> Response:
+        """Something is decided about an incident."""
+        incident_id = request.path_params["incident"]
+        back = f"{incident_url(incident_id)}?sent="
+        return await self._send(
+            request, lambda given: (DecideIncident, decision_of(incident_id, given, _by(given)), back)
+        )
+
+    async def choose(self, request: Request) -> Response:
+        """What takes the place of an event's removed profile, for it alone or all of its account."""
+
+        def choice(given: dict[str, str]) -> tuple[type[Payload], dict[str, Any], str]:
+            ids = _ids(given)
+            kwargs = {"sub": ids[0], "profile_id": given.get("profile", ""), "by": _by(given)}
+            kwargs["to_profile_id"] = given.get("to", "")
+            if given.get("which") == "one":
+                kwargs |= {"calendar_id": ids[1], "event_id": ids[2]}
+            return ChooseProfile, kwargs, event_url(*ids) + "&sent="
+
+        return await self._send(request, choice)
+
     async def acknowledge(self, request: Request) -> Response:
-        """Somebody answers for an event, or takes that back: on to its page once the broker has the task."""
+        """Somebody answers for an event, or takes that back."""
+
+        def answer(given: dict[str, str]) -> tuple[type[Payload], dict[str, Any], str]:
+            ids = _ids(given)
+            kwargs: dict[str, Any] = dict(zip(("sub", "calendar_id", "event_id"), ids, strict=True), by=BOARD)
+            if "withdraw" in given:
+                kwargs["withdraw"] = True
+            else:
+                kwargs |= {name: given[name] for name in ("note", "until") if given.get(name)}
+            return AcknowledgeEvent, kwargs, event_url(*ids) + "&sent="
+
+        return await self._send(request, answer)
+
+    async def _send(
+        self, request: Request, read: Callable[[dict[str, str]], tuple[type[Payload], dict[str, Any], str]]
+    ) -> Response:
+        """Hand what one of our forms says to a worker: on to its page once the broker has the task.
+
+        `read` makes of its fields the task's payload and arguments, and the page's address.
+        """
         refused = self._access.board(request)
         if refused is not None:
             return not_signed_in(refused, request)
         given = fields_of(await request.body())
         if is_foreign(request) or not self._access.is_own_form(request, given.get("form", "")):
-            text = "Another site sent you here, or you signed in again since. Try again on the event's page."
+            text = "Another site sent you here, or you signed in again since. Try again on the page itself."
             return page("trouble.html", 403, title="Not done", text=text)
-        ids = given.get("account", ""), given.get("calendar", ""), given.get("event", "")
-        kwargs: dict[str, Any] = dict(zip(("sub", "calendar_id", "event_id"), ids, strict=True), by=BOARD)
-        if "withdraw" in given:
-            kwargs["withdraw"] = True
-        else:
-            kwargs |= {name: given[name] for name in ("note", "until") if given.get(name)}
+        model, kwargs, back = read(given)
         try:
-            parse(AcknowledgeEvent, (), kwargs)
-            await self._publisher.publish(TASK, kwargs, self._queue)
+            parse(model, (), kwargs)
+            task, queue = TASKS[model]
+            await self._publisher.publish(task, kwargs, getattr(self._queues, queue))
         except BadPayload as bad:
             return page("trouble.html", 400, title="Not done", text=str(bad))
         except BrokerAway as away:
             log.warning("board.put_off", reason=str(away))
             text = "The broker is unavailable, so no worker heard of it. Try again."
             return page("trouble.html", 503, title="Not done", text=text)
-        return RedirectResponse(event_url(*ids) + "&sent=", 303)
+        return RedirectResponse(back, 303)
 
     async def static(self, request: Request) -> Response:
         """The style sheet, script and icon: public, since they reveal nothing."""
@@ -181,3 +265,11 @@ class Board:
             log.exception("board.failed")
             text = "This page could not be rendered. The log says why."
             return page("trouble.html", 500, title="No answer", text=text)
+
+
+def _ids(given: dict[str, str]) -> tuple[str, str, str]:
+    return given.get("account", ""), given.get("calendar", ""), given.get("event", "")
+
+
+def _by(given: dict[str, str]) -> str:
+    return given.get("by", "").strip() or BOARD

@@ -50,7 +50,7 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> EventList:
     """The page that these parameters ask for; what is not understood in them counts as not given."""
     asked = {
         name: given[name].strip()[:1024]
-        for name in ("cause", "told", "provider", "account", "before")
+        for name in ("cause", "told", "provider", "account", "incident", "before")
         if given.get(name, "").strip()
     }
     if asked.get("cause", "") not in CAUSES:
@@ -69,6 +69,7 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> EventList:
         acknowledged=asked.get("told") == "acknowledged",
         provider=asked.get("provider"),
         account=asked.get("account"),
+        incident=asked.get("incident"),
         starts_before=before,
     )
     try:

@@ -32,6 +32,8 @@ OUTCOMES = {
     OutcomeType.ACCOUNT_LOST: "account lost",
     OutcomeType.ACCOUNT_CONNECTED: "account connected",
     OutcomeType.TOKEN_NEEDED: "next access token needed",
+    OutcomeType.INCIDENT_OPENED: "an incident was told",
+    OutcomeType.INCIDENT_CLOSED: "an incident is over",
     OutcomeType.ERASURE_REQUESTED: "a user wants to be erased",
 }
 
@@ -55,9 +57,12 @@ class OutcomeRow:
     type: str
     text: str
     cause: str | None
-    sub: str
+    #: None if it is about several accounts.
+    sub: str | None
     calendar_id: str | None
     event_id: str | None
+    #: The id of the incident that it is about, if it is about one.
+    incident: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Overview:
     causes: tuple[CauseRow, ...]
     absent: tuple[str, ...]
     outcomes: tuple[OutcomeRow, ...]
+    #: How many incidents are open.
+    incidents: int
 
     @property
     def oldest(self) -> str | None:
@@ -105,6 +112,7 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
         causes=tuple(sorted(rows, key=lambda row: (-row.now, -row.plot.highest))),
         absent=tuple(absent),
         outcomes=_outcomes(ledger),
+        incidents=ledger.incidents.count(),
     )
 
 
@@ -144,6 +152,7 @@ def _outcomes(ledger: Ledger) -> tuple[OutcomeRow, ...]:
             sub=outcome["sub"],
             calendar_id=outcome["calendar_id"],
             event_id=outcome["event_id"],
+            incident=outcome["detail"].get("incident"),
         )
         for outcome in ledger.outcomes.newest(RECENT)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
@@ -17,6 +17,7 @@ from worker.ledger.records import from_ms
 from worker.text.amounts import second, spoken
 from worker.text.wording import line, provider
 from worker.web.board.events import CAUSES, SOON, events_url
+from worker.web.board.incidents import FOR_OTHERS, picked_for
 
 #: Longer than any of our sentences, and any URL with three ids.
 LONGEST = 20_000
@@ -40,6 +41,11 @@ def event_url(sub: str, calendar_id: str, event_id: str) -> str:
     return "/board/event?" + urlencode({"account": sub, "calendar": calendar_id, "event": event_id})
 
 
+def incident_url(incident_id: str) -> str:
+    """The URL of an incident's page."""
+    return "/incidents/" + quote(incident_id, safe="")
+
+
 _TEMPLATES = Environment(
     loader=PackageLoader("worker.web.board"),
     autoescape=True,
@@ -53,6 +59,9 @@ _TEMPLATES.globals |= {
     "event_url": event_url,
     "events_url": events_url,
     "from_ms": from_ms,
+    "incident_url": incident_url,
+    "picked_for": picked_for,
+    "FOR_OTHERS": FOR_OTHERS,
     "history_of": history_of,
     "reply": reply,
     "sections": sections,

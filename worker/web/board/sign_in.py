@@ -12,6 +12,8 @@ from worker.web.access import COOKIE, SESSION_SECONDS, Access
 from worker.web.board.page import page
 
 PATH = "/board/sign-in"
+#: Three for each removed profile that an incident's page shows, and some more.
+MOST_FIELDS = 100
 WRONG = {
     401: "This is not the token.",
     403: "Another site sent you here. Sign in from this page.",
@@ -83,14 +85,16 @@ def _form(status: int, then: str, wrong: str = "") -> Response:
 def fields_of(body: bytes) -> dict[str, str]:
     """The form's fields; none if the body is no form."""
     try:
-        return {name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=10).items()}
+        return {
+            name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=MOST_FIELDS).items()
+        }
     except ValueError:
         return {}
 
 
 def _ours(path: str) -> str:
     """The path, if it is one of the board's pages; otherwise the first page."""
-    ours = path.startswith(("/board/", "/events?"))
+    ours = path.startswith(("/board/", "/events?", "/incidents"))
     return path if ours and not path.startswith("/board/live") else "/"
 
 

@@ -1,0 +1,118 @@
+"""The command about incidents, and the choice for all accounts of one."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from config.terminal import shown
+from worker.bootstrap import Services, keyless_ledger
+from worker.commands.output import json_text, say
+from worker.commands.setup import settings_of_command
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.incidents import Incident
+from worker.mail.advice import headline
+from worker.mail.compose import Candidate
+from worker.run.deciding import NOT_OPEN, Picked, Plan, carry_out, plan_for
+from worker.run.incidents import Figures, figures
+from worker.text.amounts import amount, second
+from worker.text.wording import provider
+
+#: How many lines of each kind are shown.
+SHOWN = 20
+
+
+@click.command(short_help="List what has one reason and needs a person.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def incidents(as_json: bool) -> None:
+    """List the open incidents, the oldest first. Changes nothing."""
+    settings = settings_of_command()
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+        ledger = keyless_ledger(redis, settings)
+        found = [(each, figures(ledger, each)) for each in ledger.incidents.open()]
+    if as_json:
+        click.echo(json_text({"incidents": [_as_json(*each) for each in found]}, indent=2))
+        return
+    console = Console()
+    for incident, size in found:
+        told = f"told {second(incident.told_at)} UTC" if incident.told_at else "not told yet"
+        soonest = f", the soonest {second(size.soonest)} UTC" if size.soonest else ""
+        what = headline(incident.kind, incident.provider)
+        console.print(Text(shown(f"{incident.incident_id}  {what}")), soft_wrap=True)
+        counts = f"{amount(size.events, 'event')} of {amount(size.accounts, 'account')}{soonest}"
+        since = f"since {second(incident.opened_at)} UTC, {told}"
+        console.print(Text(f"  {counts}; {since}", style="dim"), soft_wrap=True)
+    if not found:
+        say("None.")
+
+
+def _as_json(incident: Incident, size: Figures) -> dict[str, Any]:
+    return {
+        "id": incident.incident_id,
+        "cause": incident.cause.value if incident.cause else None,
+        "kind": incident.kind,
+        "provider_name": incident.provider,
+        "accounts": size.accounts,
+        "events": size.events,
+        "soonest": size.soonest.isoformat() if size.soonest else None,
+        "since": incident.opened_at.isoformat(),
+        "told": incident.told_at.isoformat() if incident.told_at else None,
+    }
+
+
+def choose_for_incident(services: Services, incident_id: str, to: str, by: str, *, yes: bool) -> None:
+    """Choose for every removed profile of an incident; shows first what will happen, and asks."""
+    ledger = services.ledger
+    incident = ledger.incidents.find(incident_id)
+    if incident is None or incident.closed_at is not None:
+        say(NOT_OPEN.format(incident_id), err=True)
+        sys.exit(1)
+    plan = plan_for(ledger, incident, Picked(to))
+    _show(plan, to)
+    if not plan.chosen:
+        say("This is possible for none of them. Choose for one account with: reconciler choose", err=True)
+        sys.exit(1)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("There is no terminal to ask on: add --yes to choose.")
+        click.confirm("Choose this?", abort=True)
+    carried = carry_out(services, incident, plan, by)
+    profiles = amount(carried.done, "removed profile")
+    say(f"Chosen for {profiles}; {len(plan.left):,} left as they are. Their meetings are looked at next.")
+    for removed, reason in carried.failed[:SHOWN]:
+        say(f"  {removed.sub} {removed.profile_id}: {reason}", err=True)
+    if carried.failed:
+        say(f"{len(carried.failed):,} failed. Run it again: what is settled is skipped.", err=True)
+        sys.exit(1)
+
+
+def _show(plan: Plan, to: str) -> None:
+    events = sum(removed.events for removed, _ in plan.chosen)
+    say(f"Will set {to} for {amount(events, 'event')} of {amount(len(plan.chosen), 'removed profile')}:")
+    for removed, candidate in plan.chosen[:SHOWN]:
+        ids = shlex.join((removed.sub, removed.profile_id))
+        say(f"  {ids} -> {candidate.to_profile_id}{_named(candidate)}")
+    _more(plan.chosen)
+    if plan.left:
+        say("Left as they are, as this is not possible for them, or not the only one of its service:")
+        for removed in plan.left[:SHOWN]:
+            say(f"  {shlex.join((removed.sub, removed.profile_id))}")
+        _more(plan.left)
+
+
+def _named(candidate: Candidate) -> str:
+    if candidate.provider_name is None:
+        return ""
+    name = f", {candidate.profile_name}" if candidate.profile_name else ""
+    return f" ({provider(candidate.provider_name)}{name})"
+
+
+def _more(lines: Sequence[Any]) -> None:
+    if len(lines) > SHOWN:
+        say(f"  and {len(lines) - SHOWN:,} more")

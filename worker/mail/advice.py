@@ -1,0 +1,67 @@
+"""What an operator is told about each kind of incident: in a few words, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from worker.diagnosis.cause_table import TABLE
+from worker.diagnosis.model import Cause
+from worker.ledger.records import DAMAGED, PARKED, TOKEN_OWED, UNREAD
+from worker.text import wording
+
+_HEADLINES: Mapping[str, str] = {
+    PARKED: "looks were given up",
+    UNREAD: "looks keep failing",
+    TOKEN_OWED: "access token is missing",
+    DAMAGED: "record cannot be read",
+}
+ADVICE: Mapping[str, str] = {
+    Cause.PROFILE_REMOVED: (
+        "Decide what takes the place of the removed profile. One decision settles all meetings of an "
+        "account, also later ones."
+    ),
+    Cause.CREDENTIALS_EXPIRED: (
+        "The user could not be asked to connect the profile again, or did not in time. Give "
+        "conferencing.connect_account a working address, or have an administrator connect what they had set "
+        "up for everyone."
+    ),
+    Cause.MISSING_MEETING_URL: (
+        "The calendar's own service gave no link. Ask an administrator there to check the user's licence and "
+        "the calendar's settings."
+    ),
+    Cause.PROVIDER_OUTAGE: (
+        "The service has been failing for long. It is tried again all the time; offer another way to meet to "
+        "those who meet soon."
+    ),
+    Cause.ACCOUNT_UNAUTHORIZED: (
+        "Access to the account is refused, so nothing is checked any more. Send the user through your "
+        "application's connect page again: conferencing.connect_account ends this."
+    ),
+    TOKEN_OWED: (
+        "Your application has not given the account's next access token. Send it with "
+        "conferencing.connect_account."
+    ),
+    Cause.UNEXPLAINED: (
+        "Nothing is visibly wrong. Offer another way to meet to those who meet soon, and ask Cronofy's "
+        "support (support@cronofy.com); the text below is ready to paste."
+    ),
+    PARKED: (
+        "These events make their own looks fail, so they are not looked at any more. `reconciler "
+        "dead-letters` has the reasons, and replays them once they are mended."
+    ),
+    UNREAD: "Looks at these events fail again and again. `reconciler doctor` shows what is wrong here.",
+    DAMAGED: (
+        "`reconciler dead-letters` keeps the record, with the reason; replaying it tracks the event again."
+    ),
+}
+
+
+def headline(kind: str, provider_name: str | None) -> str:
+    """What happened, in a few words."""
+    words = _HEADLINES.get(kind) or (TABLE[Cause(kind)].label if kind in set(Cause) else kind)
+    return f"{words} ({wording.provider(provider_name)})" if provider_name else words
+
+
+def advice_on(kind: str) -> str:
+    """What to do about it."""
+    return ADVICE.get(kind) or (TABLE[Cause(kind)].operator if kind in set(Cause) else "")

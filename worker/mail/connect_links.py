@@ -1,0 +1,61 @@
+"""Our own links to connect a service: they name an account and a service, and nobody else can make one.
+
+What Cronofy asks a user at is a secret of a few minutes, so an email cannot have it: it has one of these,
+and `reconciler serve` gets the other when the user follows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgpack
+
+from worker.ledger.records import from_ms, to_ms
+from worker.ledger.vault import Vault, VaultError
+
+#: Where `reconciler serve` has the page.
+PATH = "/connect"
+#: Where Cronofy sends the user afterwards.
+DONE = f"{PATH}/done"
+#: A link is good for this much longer than the last reminder is away.
+LONGER = timedelta(days=7)
+_PLACE = "connect link"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectLink:
+    """What a link says."""
+
+    sub: str
+    provider_name: str
+    #: Where the email with it went: whose connection it is about.
+    address: str
+    until: datetime
+
+
+class ConnectLinks:
+    """Makes links below one public URL."""
+
+    def __init__(self, origin: str, vault: Vault, lasting: timedelta) -> None:
+        """`origin`: the public URL of `reconciler serve`, without a path of its own."""
+        self._origin = origin
+        self._vault = vault
+        self._lasting = lasting
+
+    def of(self, sub: str, provider_name: str, address: str, now: datetime) -> str:
+        """The link for this account and service, made now."""
+        until = to_ms(now + self._lasting + LONGER)
+        token = self._vault.seal(msgpack.packb([sub, provider_name, address, until]), _PLACE)
+        # Without its padding: mail programs may leave that out of a link.
+        return f"{self._origin}{PATH}/{token.decode().rstrip('=')}"
+
+
+def read_link(vault: Vault, token: str) -> ConnectLink | None:
+    """What a link's last part says; None if we did not make it, or no vault key opens it any more."""
+    padded = token + "=" * (-len(token) % 4)
+    try:
+        sub, provider_name, address, until = msgpack.unpackb(vault.open(padded.encode(), _PLACE))
+    except (VaultError, ValueError, TypeError):
+        return None
+    return ConnectLink(sub, provider_name, address, from_ms(until))

@@ -1,0 +1,71 @@
+"""What the user of a lost account is mailed: the application's own page to connect it again. Pure.
+
+Nothing is looked at while an account is lost, so all reminders are written at once, for when they are due;
+connecting the account cancels those that were not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import quote
+from uuid import uuid4
+
+from worker.ledger.records import Account, Mailed, to_ms
+from worker.mail.compose import RelinkEmail
+from worker.reconcile.relinks import (
+    Affected,
+    RelinkRules,
+    deliverable,
+    lately,
+    may_mail_at,
+    without_cancelled,
+)
+
+#: What these emails are counted as, among those about profiles.
+KEY = "account"
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectPlan:
+    """What to write now, and what to remember."""
+
+    #: Each with its id and when to send it.
+    emails: tuple[tuple[str, RelinkEmail, datetime], ...] = ()
+    mailed: Mailed | None = None
+
+
+def plan_reconnect(
+    account: Account, events: Sequence[Affected], now: datetime, rules: RelinkRules
+) -> ReconnectPlan:
+    """The emails to the user of an account that was just lost.
+
+    None without a page to lead to, an address that the application gave, or an upcoming event. Each lists
+    the events that are still to come when it is sent.
+    """
+    address = account.email or ""
+    if rules.reconnect_url is None or not deliverable(address):
+        return ReconnectPlan()
+    url = rules.reconnect_url.replace("{sub}", quote(account.sub, safe=""))
+    mailed = lately(without_cancelled(account.mailed, now), now, rules)
+    emails: list[tuple[str, RelinkEmail, datetime]] = []
+    sent = list(mailed.sent)
+    first = may_mail_at(sent, KEY, now, rules)
+    for number, after in enumerate((timedelta(0), *rules.reminders)):
+        due = max(first + after, may_mail_at(sent, KEY, now, rules))
+        ahead = [e.meeting for e in events if e.starts_at is None or e.starts_at > due]
+        if ahead:
+            email = RelinkEmail(
+                to=address,
+                name=account.name,
+                provider_name=None,
+                profile_name=None,
+                relink_url=url,
+                meetings=tuple(ahead),
+                reminder=number,
+                kind="reconnect",
+            )
+            emails.append((uuid4().hex, email, due))
+            sent.append((to_ms(due), KEY))
+    return ReconnectPlan(tuple(emails), Mailed(tuple(sent), mailed.over) if emails else None)

@@ -1,0 +1,115 @@
+"""Gets the address at which a user connects a service, for the page that waits for it (contract §6)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from enum import StrEnum
+
+import structlog
+
+from worker.bootstrap import Services
+from worker.cronofy.callbacks import origin_of
+from worker.cronofy.errors import ACCOUNT_REFUSED, CronofyError, Refused
+from worker.ledger.answers import Answers
+from worker.ledger.leases import Change, Lease, LeaseLost
+from worker.ledger.records import from_ms, to_ms
+from worker.mail.connect_links import DONE
+from worker.mail.relink_links import refusal
+from worker.reconcile.relinks import arrived, key_of_service
+from worker.run.looks import acquire, reconcile_account
+
+log = structlog.get_logger()
+
+
+class Said(StrEnum):
+    """What the page is told besides the address."""
+
+    #: There is nothing left to connect.
+    CONNECTED = "connected"
+    #: The account is not connected to us.
+    NO_ACCESS = "no_access"
+    #: Not now: it may be tried again.
+    LATER = "later"
+    #: Cronofy does not let this user connect this service.
+    REFUSED = "refused"
+
+
+def authorize_connection(
+    services: Services, sub: str, provider_name: str, answer_id: str, until_ms: int
+) -> None:
+    """Ask Cronofy for the address, and give it to the page; nothing after `until_ms`, on the ledger's clock.
+
+    That the user went there is noted in the episode, so that nobody is told before they are back.
+    """
+    answers = Answers(services.ledger.redis, services.ledger.keys, services.ledger.vault)
+    until = from_ms(until_ms)
+    if services.ledger.now() > until:
+        return
+    account, key = services.ledger.account(sub), key_of_service(provider_name)
+    said = None
+    if account.lost or account.credentials is None:
+        said = Said.NO_ACCESS
+    elif key not in account.connects:
+        said = Said.CONNECTED
+    elif services.settings.webhook_url is None or services.settings.dry_run:
+        said = Said.LATER
+    if said:
+        answers.give(answer_id, {"said": said})
+        return
+    lease = acquire(services, sub)
+    if lease is None or services.ledger.now() > until:
+        if lease:
+            services.ledger.release(lease)
+        answers.give(answer_id, {"said": Said.LATER})
+        return
+    answer = {"said": str(Said.LATER)}
+    try:
+        answer = _asked(services, lease, provider_name)
+    except LeaseLost:
+        log.warning("connect.put_off", sub=sub, reason="lease_lost")
+    except CronofyError as error:
+        log.warning("connect.put_off", sub=sub, reason=error.reason, status=error.status)
+        if isinstance(error, Refused) and not isinstance(error, ACCOUNT_REFUSED):
+            answer = {"said": Said.REFUSED}
+    finally:
+        # Whatever was committed ended the lease already.
+        with suppress(Exception):
+            services.ledger.release(lease)
+        answers.give(answer_id, answer)
+    if answer.get("said") == Said.CONNECTED:
+        reconcile_account(services, sub)
+
+
+def note_connection(services: Services, sub: str, provider_name: str, profile_id: str) -> None:
+    """The user came back from Cronofy with this profile: set it on the events that wait for one.
+
+    It is empty if Cronofy did not say which: then it is the only one that came since, if there is one.
+    """
+    lease, key = acquire(services, sub), key_of_service(provider_name)
+    if lease is not None:
+        episode = lease.account.connects.get(key)
+        linked = {key: replace(episode, linked=profile_id)} if episode else {}
+        services.ledger.commit(lease, Change(connects={**lease.account.connects, **linked}))
+    reconcile_account(services, sub)
+
+
+def _asked(services: Services, lease: Lease, provider_name: str) -> dict[str, str]:
+    account, looker, key = lease.account, services.looker, key_of_service(provider_name)
+    episode = account.connects.get(key)
+    if episode is None:
+        return {"said": Said.CONNECTED}
+    with looker.cronofy.session(account, 2, urgent=True) as session:
+        if key in arrived(account.connects, session.userinfo().profiles):
+            return {"said": Said.CONNECTED}
+        address = session.authorize_conferencing(
+            provider_name, origin_of(services.settings.webhook_url or "") + DONE
+        )
+    refused = refusal(address, looker.rules.hosts, looker.rules.trusted_origin)
+    if refused:
+        log.error("connect.refused", sub=lease.sub, reason=refused.replace("relink", "connect"))
+        return {"said": Said.REFUSED}
+    followed = replace(episode, followed_at=to_ms(lease.now))
+    services.ledger.commit(lease, Change(connects={**account.connects, key: followed}))
+    log.info("connect.followed", sub=lease.sub, provider_name=provider_name)
+    return {"address": address}

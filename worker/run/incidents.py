@@ -1,0 +1,147 @@
+"""What an incident is about, read from its events' records: for the email, the commands and the board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from worker.diagnosis.cause_table import TABLE
+from worker.diagnosis.model import Cause
+from worker.ledger.incidents import Incident
+from worker.ledger.ledger import Ledger
+from worker.ledger.lists import Listed, Wanted, incident_list
+from worker.ledger.records import UNREAD, Account, TrackedEvent, from_ms
+from worker.mail.compose import Affected, Candidate, RemovedProfile
+from worker.reconcile.emails import meeting_of
+
+#: How many of an incident's events are read to tell of it; all are counted.
+READ = 1000
+#: How many are counted by account.
+COUNTED = 10_000
+#: Start of an event that has none, in lists.
+_FAR = 9e15
+_CAUSES = frozenset(cause.value for cause in Cause)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How large an incident is now."""
+
+    events: int
+    accounts: int
+    #: The soonest start, if any is known.
+    soonest: datetime | None
+
+
+def figures(ledger: Ledger, incident: Incident) -> Figures:
+    """Count an incident's events and accounts; of a huge one at least that many accounts."""
+    if incident.is_damaged:
+        return Figures(incident.total, 0, None)
+    name = incident_list(incident.incident_id)
+    places = ledger.lists.places(name, COUNTED)
+    soonest = places[0][1] if places else _FAR
+    accounts = len({sub for sub, _ in places})
+    return Figures(ledger.lists.size(name), accounts, from_ms(soonest) if soonest < _FAR else None)
+
+
+def members(ledger: Ledger, incident: Incident, most: int = READ) -> list[Listed]:
+    """Up to `most` of an incident's events, the soonest first."""
+    return [each for page in _pages(ledger, incident, most) for each in page][:most]
+
+
+def _pages(ledger: Ledger, incident: Incident, most: int) -> Iterator[Sequence[Listed]]:
+    after, found = None, 0
+    while found < most:
+        page = ledger.lists.page(Wanted(incident=incident.incident_id), min(READ, most), after)
+        yield page.events
+        found, after = found + len(page.events), page.after
+        if after is None:
+            return
+
+
+def affected(listed: Sequence[Listed], accounts: Accounts) -> tuple[Affected, ...]:
+    """These events as an email shows them."""
+    return tuple(_affected(each, accounts[each.sub]) for each in listed)
+
+
+def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[RemovedProfile, ...]:
+    """The removed profiles that these events asked for, the soonest meeting first."""
+    found: dict[tuple[str, str], list[TrackedEvent]] = {}
+    for each in listed:
+        profile_id = _detail(each.event).get("profile_id")
+        if each.event.cause is Cause.PROFILE_REMOVED and isinstance(profile_id, str):
+            found.setdefault((each.sub, profile_id), []).append(each.event)
+    return tuple(_removed(accounts[sub], pid, events) for (sub, pid), events in found.items())
+
+
+class Accounts:
+    """An incident's accounts, each read once."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._read: dict[str, Account] = {}
+
+    def __getitem__(self, sub: str) -> Account:
+        if sub not in self._read:
+            self._read[sub] = self._ledger.account(sub)
+        return self._read[sub]
+
+
+def _affected(listed: Listed, account: Account) -> Affected:
+    event = listed.event
+    event_uid = event.seen.get("event_uid")
+    return Affected(
+        meeting=meeting_of(event),
+        sub=listed.sub,
+        account_email=account.email,
+        data_center=account.data_center,
+        reason=reason_of(event),
+        event_uid=event_uid if isinstance(event_uid, str) else None,
+        history=tuple((from_ms(at), f"{what}: {done}") for at, what, done in event.history),
+    )
+
+
+def reason_of(event: TrackedEvent) -> str:
+    """Why a person is told of the event, and what may be behind it."""
+    if event.parked:
+        return event.parked
+    if event.group == UNREAD:
+        last = next((done for _, what, done in reversed(event.history) if what == "look_failed"), "")
+        return f"{event.failures} looks in a row failed, the last one with: {last}"
+    said = ""
+    for _, what, done in reversed(event.history):
+        if what == "escalated":
+            said = done
+        if said or (what in _CAUSES and what != event.cause):
+            break
+    evidence = " ".join((event.last or {}).get("evidence", ()))
+    perhaps = TABLE[event.cause].perhaps if event.cause else ""
+    return " ".join(
+        part for part in (said, evidence, f"Possible reasons: {perhaps}." if perhaps else "") if part
+    )
+
+
+def candidates_for(event: TrackedEvent, account: Account) -> tuple[Candidate, ...]:
+    """What the last look found possible in place of the event's removed profile."""
+    detail, providers, names = _detail(event), account.memo.providers, account.profile_names
+    possible = detail.get("possible", detail.get("candidates", ()))
+    return tuple(Candidate(str(to), providers.get(to), names.get(to)) for to in possible)
+
+
+def _removed(account: Account, profile_id: str, events: Sequence[TrackedEvent]) -> RemovedProfile:
+    return RemovedProfile(
+        sub=account.sub,
+        account_email=account.email,
+        profile_id=profile_id,
+        profile_name=account.profile_names.get(profile_id),
+        provider_name=account.memo.providers.get(profile_id) or events[0].provider,
+        events=len(events),
+        soonest=meeting_of(events[0]),
+        candidates=candidates_for(events[0], account),
+    )
+
+
+def _detail(event: TrackedEvent) -> dict[str, Any]:
+    return dict((event.last or {}).get("detail") or {})

@@ -1,0 +1,144 @@
+"""Tells the operator of incidents: one email when one opened, and one when it is over.
+
+An email and the mark that it was written are one step, so a process that dies in between tells nothing twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from worker.bootstrap import Services
+from worker.ledger.incidents import Incident
+from worker.ledger.leases import Mail
+from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.mail.compose import LISTED_AFFECTED, IncidentEmail
+from worker.mail.decision_links import decision_url
+from worker.run.incidents import Accounts, Figures, affected, figures, members, removed_profiles
+
+#: How often an incident that was told is seen to: older versions remove events without noting it.
+AGAIN = timedelta(hours=1)
+
+log = structlog.get_logger()
+
+
+def tell_incidents(services: Services) -> int:
+    """Write the emails about incidents that are due now; returns how many."""
+    ledger = services.ledger
+    if ledger.paused_since() is not None:
+        return 0
+    now, written = ledger.now(), 0
+    for incident_id in ledger.incidents.due(now):
+        incident = ledger.incidents.find(incident_id)
+        if incident is None:
+            ledger.redis.zrem(ledger.keys.incidents, incident_id)
+        else:
+            written += _see_to(services, incident, now)
+    return written
+
+
+def has_news(services: Services) -> bool:
+    """Whether it is time to see to an incident; never while the fleet is paused."""
+    ledger = services.ledger
+    return ledger.paused_since() is None and ledger.incidents.has_due(ledger.now())
+
+
+def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
+    """Tell of one incident what is due; returns whether an email was written."""
+    ledger, digest = services.ledger, services.settings.escalation_digest
+    # Reading its events drops those that are gone.
+    listed = [] if incident.is_damaged else members(ledger, incident)
+    size = figures(ledger, incident)
+    if not size.events:
+        if incident.told_at is None:
+            return _closed(services, incident, size, now)
+        over_at = (incident.emptied_at or now) + digest
+        if now < over_at:
+            return _later(services, incident, over_at - now)
+        return _closed(services, incident, size, now)
+    if incident.told_at is not None or not incident.news:
+        if incident.is_damaged:
+            return _closed(services, incident, size, now)
+        return _later(services, incident, AGAIN)
+    tell_at = incident.opened_at + digest
+    if size.soonest is not None:
+        tell_at = min(tell_at, size.soonest - 2 * digest)
+    if now < tell_at:
+        return _later(services, incident, tell_at - now)
+    accounts = Accounts(ledger)
+    removed = removed_profiles(listed, accounts)
+    shown = affected(listed[:LISTED_AFFECTED], accounts)
+    email = _email(services, incident, size, is_over=False)
+    mail = None
+    if email is not None:
+        email = replace(email, affected=shown, removed=removed, link=_link(services, incident, email.to, now))
+        mail = _mail(services, incident, email, now)
+    named = {each.sub for each in shown} | {each.sub for each in removed[:LISTED_AFFECTED]}
+    detail = {"events": size.events, "accounts": size.accounts}
+    outcome = _outcome(OutcomeType.INCIDENT_OPENED, incident, now, **detail)
+    again = timedelta(0) if incident.is_damaged else AGAIN
+    if not ledger.tell(incident, "tell", again, mail, named, outcome):
+        return False
+    about = {"incident": incident.incident_id, "group": incident.group}
+    log.info("incident.told", **about, mailed=mail is not None, **detail)
+    return mail is not None
+
+
+def _link(services: Services, incident: Incident, address: str, now: datetime) -> str | None:
+    board_url = services.settings.board_url
+    if board_url is None or incident.is_damaged:
+        return None
+    return decision_url(board_url, services.ledger.vault, incident.incident_id, address, now)
+
+
+def _later(services: Services, incident: Incident, wait: timedelta) -> bool:
+    services.ledger.tell(incident, "later", wait)
+    return False
+
+
+def _closed(services: Services, incident: Incident, size: Figures, now: datetime) -> bool:
+    """Close it; whoever was told that it opened is told that it is over."""
+    email = None
+    if incident.mailed and not incident.is_damaged:
+        email = _email(services, incident, size, is_over=True)
+    mail = _mail(services, incident, email, now) if email else None
+    told = incident.told_at is not None
+    detail = {"events": incident.total, "acknowledged": incident.acknowledged}
+    outcome = _outcome(OutcomeType.INCIDENT_CLOSED, incident, now, **detail) if told else None
+    if not services.ledger.tell(incident, "close", timedelta(0), mail, (), outcome):
+        return False
+    log.info("incident.closed", incident=incident.incident_id, group=incident.group, mailed=mail is not None)
+    return mail is not None
+
+
+def _email(services: Services, incident: Incident, size: Figures, *, is_over: bool) -> IncidentEmail | None:
+    """The email without its lists; None if nobody gets one."""
+    settings = services.settings
+    if settings.dry_run or not settings.escalation_email:
+        return None
+    return IncidentEmail(
+        to=settings.escalation_email,
+        incident_id=incident.incident_id,
+        kind=incident.kind,
+        provider_name=incident.provider,
+        opened_at=incident.opened_at,
+        events=incident.total if is_over else size.events,
+        accounts=size.accounts,
+        acknowledged=incident.acknowledged,
+        affected=(),
+        client_id=settings.cronofy_client_id or "",
+        is_over=is_over,
+    )
+
+
+def _mail(services: Services, incident: Incident, email: IncidentEmail, now: datetime) -> Mail:
+    # Always the same id, so that an email sent twice is recognisable as one.
+    mail_id = f"{incident.incident_id}-{'over' if email.is_over else 'opened'}"
+    return services.looker.emails.incident(mail_id, email, now)
+
+
+def _outcome(kind: OutcomeType, incident: Incident, now: datetime, **detail: int) -> Outcome:
+    about = {"incident": incident.incident_id, "provider_name": incident.provider, **detail}
+    return Outcome(kind, None, now, cause=incident.cause, detail={"reason": incident.kind, **about})

@@ -1,0 +1,154 @@
+"""`/decide/TOKEN`: where the link in an email about an incident leads, without signing in.
+
+Whoever has the link may decide about that incident, once, for a week. Opening it changes nothing, since mail
+scanners follow every link; its form hands the decision to a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from config.celery import Queues
+from config.settings import Settings
+from worker.bootstrap import keyless_ledger
+from worker.intake.payloads import BadPayload, DecideIncident, parse
+from worker.ledger.connection import connect_once
+from worker.ledger.vault import Vault
+from worker.mail.decision_links import PATH, DecisionLink, read_link
+from worker.outage import BrokerAway
+from worker.web.board.incidents import TASK, IncidentPage, decision_of, read_incident
+from worker.web.board.page import page
+from worker.web.board.sign_in import fields_of, is_foreign
+from worker.web.publisher import Publisher
+
+#: The time for each step of Redis.
+PATIENCE = timedelta(seconds=3)
+#: Longer than any name.
+LONGEST_NAME = 100
+
+#: What a page says, by why there is nothing to decide: status, title, text.
+_SAID: Final = {
+    "changed": (404, "This link does not work", "Open it again from the email, in full. Nothing was done."),
+    "old": (410, "This link is too old", "It was good for a week. Nothing was done."),
+    "unknown": (410, "This incident is not known any more", "It has been over for long. Nothing was done."),
+    "over": (410, "This incident is over", "Nobody has to help with it any more. Nothing was done."),
+}
+
+USED_UP = "The link is used up: it does nothing more."
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Deciding:
+    """Answers whoever follows the link of an incident."""
+
+    def __init__(self, settings: Settings, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._queue = Queues.of(settings.key_prefix).urgent
+        self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
+        self._redis = connect_once(settings.ledger_url, PATIENCE)
+        self._ledger = keyless_ledger(self._redis, settings)
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="decide")
+
+    def routes(self) -> list[Route]:
+        """The page and its form."""
+        return [
+            Route(PATH + "/{token}", self.show, methods=["GET"]),
+            Route(PATH + "/{token}", self.decide, methods=["POST"]),
+        ]
+
+    def close(self) -> None:
+        """End the threads and close the connections."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._redis.close()
+
+    async def show(self, request: Request) -> Response:
+        """The incident, and what will happen; or why there is nothing to decide."""
+        try:
+            _, found = await self._opened(request)
+        except RedisError as error:
+            return _unavailable(error)
+        if isinstance(found, Response):
+            return found
+        return page("decide.html", shown=found, action=request.url.path, form="")
+
+    async def decide(self, request: Request) -> Response:
+        """Use the link up, and hand the decision to a worker."""
+        try:
+            link, found = await self._opened(request)
+            if link is None or isinstance(found, Response):
+                return found if isinstance(found, Response) else _said("changed")
+            if is_foreign(request):
+                text = "Another site sent you here. Open the link from the email."
+                return page("trouble.html", 403, title="Not done", text=text)
+            return await self._decide(link, fields_of(await request.body()))
+        except RedisError as error:
+            return _unavailable(error)
+
+    async def _decide(self, link: DecisionLink, given: dict[str, str]) -> Response:
+        incident_id = link.incident_id
+        by = f"{given.get('by', '').strip()[:LONGEST_NAME] or link.address[:LONGEST_NAME]}, by link"
+        kwargs = decision_of(incident_id, given, by)
+        try:
+            # The link is still good after what no task takes.
+            parse(DecideIncident, (), kwargs)
+        except BadPayload as bad:
+            return page("trouble.html", 400, title="Not done", text=str(bad))
+        if not await self._run(self._ledger.use_link, incident_id, by):
+            return _used(await self._run(read_incident, self._ledger, incident_id), 409)
+        try:
+            await self._publisher.publish(TASK, kwargs, self._queue)
+        except BrokerAway as away:
+            log.warning("decision.put_off", reason=str(away))
+            await self._run(self._ledger.give_link_back, incident_id)
+            text = "The broker is unavailable, so no worker heard of it. Try again."
+            return page("trouble.html", 503, title="Not done", text=text)
+        log.info("incident.decided", incident=incident_id)
+        found = await self._run(read_incident, self._ledger, incident_id)
+        return page(
+            "decided.html", title="Decided", text=f"A worker carries it out now. {USED_UP}", shown=found
+        )
+
+    async def _opened(self, request: Request) -> tuple[DecisionLink | None, IncidentPage | Response]:
+        """The link and the incident's page, or the answer that says why there is nothing to decide."""
+        link = read_link(self._vault, request.path_params["token"])
+        if link is None:
+            return None, _said("changed")
+        now = await self._run(self._ledger.now)
+        found = await self._run(read_incident, self._ledger, link.incident_id)
+        if now > link.until:
+            return link, _said("old")
+        if found is None:
+            return link, _said("unknown")
+        if found.incident.link_used:
+            return link, _used(found, 200 if request.method == "GET" else 409)
+        return link, found if found.is_open else _said("over")
+
+    async def _run(self, step: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, step, *args)
+
+
+def _said(why: str) -> Response:
+    status, title, text = _SAID[why]
+    return page("decided.html", status, title=title, text=text, shown=None)
+
+
+def _used(found: IncidentPage | None, status: int) -> Response:
+    text = f"This link was used before; nothing was done now. {USED_UP}"
+    return page("decided.html", status, title="Decided already", text=text, shown=found)
+
+
+def _unavailable(error: RedisError) -> Response:
+    log.warning("board.unreadable", reason=type(error).__name__)
+    return page("trouble.html", 503, title="No answer", text="The ledger is unavailable. Try again later.")

@@ -1,0 +1,123 @@
+"""An incident's page, and what its form says: what a person decides about all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from worker.ledger.incidents import Incident
+from worker.ledger.ledger import Ledger
+from worker.ledger.lists import Listed
+from worker.mail.advice import advice_on, headline
+from worker.mail.compose import RemovedProfile
+from worker.run.deciding import SAME_PROVIDER, same_provider
+from worker.run.incidents import Accounts, Figures, figures, members, removed_profiles
+
+#: How many events, and removed profiles, a page shows.
+SHOWN = 20
+#: The task that carries a decision out.
+TASK = "conferencing.decide_incident"
+#: What can be picked for the profiles that a page does not show.
+FOR_OTHERS = {
+    "": "leave them as they are",
+    SAME_PROVIDER: "their only other profile of the same service",
+    "integrated": "the calendar's own conferencing",
+    "default": "what Cronofy takes by default",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One incident of the list."""
+
+    incident: Incident
+    size: Figures
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """One incident."""
+
+    incident: Incident
+    size: Figures
+    what: str
+    advice: str
+    #: The soonest of its events.
+    events: tuple[Listed, ...]
+    removed: tuple[RemovedProfile, ...]
+    #: How many more removed profiles there are.
+    more: int
+    #: When, who and what, oldest first.
+    history: tuple[tuple[datetime, str], ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can be decided about it."""
+        return self.incident.closed_at is None and not self.incident.is_damaged
+
+
+def read_incidents(ledger: Ledger) -> list[Row]:
+    """The open incidents, the oldest first."""
+    return [
+        Row(each, figures(ledger, each), headline(each.kind, each.provider))
+        for each in ledger.incidents.open()
+    ]
+
+
+def read_incident(ledger: Ledger, incident_id: str) -> IncidentPage | None:
+    """An incident that is open, or was within `RECONCILER_HISTORY_KEEP`; None if there is none."""
+    incident = ledger.incidents.find(incident_id)
+    if incident is None:
+        return None
+    listed = [] if incident.is_damaged else members(ledger, incident)
+    removed = removed_profiles(listed, Accounts(ledger))
+    return IncidentPage(
+        incident,
+        figures(ledger, incident),
+        headline(incident.kind, incident.provider),
+        advice_on(incident.kind),
+        tuple(listed[:SHOWN]),
+        removed[:SHOWN],
+        max(0, len(removed) - SHOWN),
+        tuple(_history(incident)),
+    )
+
+
+def picked_for(removed: RemovedProfile) -> str:
+    """What the form offers for a removed profile: the one other of the same service, or to leave it."""
+    candidate = same_provider(removed)
+    return candidate.to_profile_id if candidate else ""
+
+
+def decision_of(incident_id: str, given: Mapping[str, str], by: str) -> dict[str, Any]:
+    """The task's arguments that a form stands for."""
+    decision: dict[str, Any] = {"incident": incident_id, "by": by}
+    if given.get("what") == "acknowledge":
+        decision |= {name: given[name] for name in ("note", "until") if given.get(name)}
+        return {**decision, "acknowledge": True}
+    named = [number for number in range(SHOWN) if given.get(f"profile{number}")]
+    decision["choices"] = [
+        {
+            "sub": given.get(f"account{number}", ""),
+            "profile_id": given[f"profile{number}"],
+            "to_profile_id": given.get(f"to{number}") or None,
+        }
+        for number in named
+    ]
+    return {**decision, "others": given.get("others") or None}
+
+
+def _history(incident: Incident) -> list[tuple[datetime, str]]:
+    lines = [(incident.opened_at, "the first of its events needed a person")]
+    if incident.told_at:
+        lines.append((incident.told_at, "told, by email" if incident.mailed else "told, in the stream"))
+    lines += [(said.at, f"{said.by} {said.what}") for said in incident.said]
+    if incident.link_used:
+        at, by = incident.link_used
+        lines.append((at, f"the link of its email was used, by {by}"))
+    if incident.closed_at:
+        lines.append((incident.closed_at, "over"))
+    return sorted(lines, key=lambda each: each[0])

@@ -1,0 +1,1 @@
+"""The pages where a user connects a service that their meetings need."""

@@ -1,0 +1,258 @@
+"""`/connect/…`: where our emails lead a user who is to connect a service, and where Cronofy brings them back.
+
+Only the button makes Cronofy's address, since mail scanners follow every link. A worker makes it, as only
+they call Cronofy: it waits for the account's lease, and pays from the budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
+
+import structlog
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from config.celery import Queues
+from config.settings import Settings
+from worker.bootstrap import keyless_ledger
+from worker.cronofy.callbacks import origin_of
+from worker.intake.payloads import LONGEST_ID
+from worker.ledger.answers import Answers
+from worker.ledger.connection import connect_once
+from worker.ledger.records import to_ms
+from worker.ledger.vault import Vault, VaultError
+from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
+from worker.outage import BrokerAway
+from worker.reconcile.relinks import key_of_service
+from worker.run.connections import Said
+from worker.text.wording import line, provider
+from worker.web.headers import HEADERS
+from worker.web.publisher import Publisher
+
+TASK, NOTE = "conferencing.authorize_connection", "conferencing.note_connection"
+#: Which account and service a browser is about, while it is away at Cronofy.
+COOKIE = "reconciler_connect"
+AWAY_SECONDS = 3600
+#: How long a user waits for the address, and for each step of Redis.
+ADDRESS, PATIENCE = timedelta(seconds=12), timedelta(seconds=3)
+#: An account's user gets another address no sooner than this.
+APART_SECONDS = 5
+#: What Cronofy adds to the address that it sends a user back to (reference §7).
+LINKED, ERROR = "last_linked_profile_id", "error"
+#: Browsers hold a form to where it may lead, redirects too, and this one leads to Cronofy and on. There is
+#: no picture but the empty icon.
+POLICY = (
+    HEADERS["Content-Security-Policy"]
+    .replace("form-action 'self'; ", "")
+    .replace("img-src 'self'", "img-src data:")
+)
+
+#: What a page says, by why there is nothing to do: status, title, text.
+_SAID: Final = {
+    "changed": (404, "This link does not work", "Please open it again from the email, in full."),
+    "old": (
+        410,
+        "This link is too old",
+        "If your meetings still have no link, a newer email has a newer one.",
+    ),
+    Said.CONNECTED: (
+        200,
+        "Nothing is left to do",
+        "{service} is not needed any more, or is connected already.",
+    ),
+    Said.NO_ACCESS: (
+        409,
+        "Your calendar is not connected",
+        "Please connect your calendar to the application again first.",
+    ),
+    Said.LATER: (503, "Please try again", "This did not work just now. Go back, and try again in a minute."),
+    Said.REFUSED: (
+        502,
+        "This cannot be connected here",
+        "{service} cannot be connected this way. Please connect it in the application itself.",
+    ),
+    "hurry": (
+        429,
+        "One moment",
+        "You asked for this page just now. Go back, and try again in a few seconds.",
+    ),
+}
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Connecting:
+    """Answers users who follow our links."""
+
+    def __init__(self, settings: Settings, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._queue = Queues.of(settings.key_prefix).urgent
+        self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
+        self._redis = connect_once(settings.ledger_url, PATIENCE)
+        self._waiting = connect_once(settings.ledger_url, ADDRESS + PATIENCE)
+        self._ledger = keyless_ledger(self._redis, settings)
+        self._answers = Answers(self._waiting, self._ledger.keys, self._vault)
+        self._return_url = settings.connect_return_url
+        home = urlsplit(origin_of(settings.webhook_url or ""))
+        self._cookie: dict[str, Any] = {
+            "path": home.path + PATH,
+            "httponly": True,
+            # Not strict: it has to come along when Cronofy leads back.
+            "samesite": "lax",
+            "secure": home.scheme == "https",
+        }
+        # Whoever waits for an address holds a thread; readers have their own.
+        self._reading = ThreadPoolExecutor(2, thread_name_prefix="connect")
+        self._asking = ThreadPoolExecutor(8, thread_name_prefix="connect-wait")
+        self._style = (files("worker.web.connecting") / "static" / "style.css").read_bytes()
+
+    def routes(self) -> list[Route]:
+        """The page, where Cronofy leads back to, and how both look. All are public."""
+        return [
+            Route(DONE, self.done),
+            Route(f"{PATH}/style.css", self.style),
+            Route(PATH + "/{token}", self.show, methods=["GET"]),
+            Route(PATH + "/{token}", self.go, methods=["POST"]),
+        ]
+
+    def close(self) -> None:
+        """End the threads and close the connections."""
+        for pool in (self._reading, self._asking):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._redis.close()
+        self._waiting.close()
+
+    async def show(self, request: Request) -> Response:
+        """Whose connection it is and to which service, with the button; or why there is nothing to do."""
+        link, why = await self._opened(request.path_params["token"])
+        if link is None or why:
+            return _said(why, link)
+        return _page("connect.html", 200, service=provider(link.provider_name), address=link.address)
+
+    async def go(self, request: Request) -> Response:
+        """Lead to Cronofy, at an address of its own for this user."""
+        token = request.path_params["token"]
+        link, why = await self._opened(token)
+        if link is None or why:
+            return _said(why, link)
+        answer = await self._address(link)
+        if "address" not in answer:
+            return _said(answer["said"], link)
+        leading = RedirectResponse(answer["address"], 303)
+        leading.set_cookie(COOKIE, token, max_age=AWAY_SECONDS, **self._cookie)
+        leading.headers["Content-Security-Policy"] = POLICY
+        return leading
+
+    async def done(self, request: Request) -> Response:
+        """Where Cronofy brings the user back: the meetings are looked at now, and the user is thanked."""
+        token = request.cookies.get(COOKIE, "")
+        link = read_link(self._vault, token) if token else None
+        failed, linked = ERROR in request.query_params, request.query_params.get(LINKED, "")[:LONGEST_ID]
+        if link and not failed:
+            try:
+                said = {"provider_name": link.provider_name, "profile_id": linked}
+                await self._publisher.publish(NOTE, {"sub": link.sub, **said}, self._queue)
+            except BrokerAway as away:
+                # The next look finds out all the same.
+                log.warning("connect.not_woken", sub=link.sub, reason=str(away))
+        service = provider(link.provider_name) if link else ""
+        if self._return_url:
+            given = {n: request.query_params[n] for n in (LINKED, ERROR) if n in request.query_params}
+            joint = "&" if urlsplit(self._return_url).query else "?"
+            answer: Response = RedirectResponse(
+                self._return_url + (joint + urlencode(given) if given else ""), 303
+            )
+        else:
+            again = token if link and failed else ""
+            answer = _page("done.html", 200, service=service, failed=failed, again=again)
+        if not failed:
+            answer.delete_cookie(COOKIE, **self._cookie)
+        return answer
+
+    async def style(self, _: Request) -> Response:
+        """The style sheet."""
+        return Response(self._style, media_type="text/css", headers={"Cache-Control": "no-cache"})
+
+    async def _opened(self, token: str) -> tuple[ConnectLink | None, str]:
+        """What the link says, and why there is nothing to do about it."""
+        link = read_link(self._vault, token)
+        if link is None:
+            return None, "changed"
+        try:
+            return link, await self._run(self._reading, self._why_not, link)
+        except RedisError as error:
+            log.warning("connect.unreadable", reason=type(error).__name__)
+            return link, Said.LATER
+
+    def _why_not(self, link: ConnectLink) -> str:
+        if self._ledger.now() > link.until:
+            return "old"
+        account = self._ledger.account(link.sub)
+        if account.lost or account.credentials is None:
+            return Said.NO_ACCESS
+        return "" if key_of_service(link.provider_name) in account.connects else Said.CONNECTED
+
+    async def _address(self, link: ConnectLink) -> dict[str, str]:
+        """What a worker says: the address, or why there is none."""
+        answer_id = uuid4().hex
+        try:
+            until_ms = await self._run(self._reading, self._slot, link)
+            if until_ms is None:
+                return {"said": "hurry"}
+            kwargs = {
+                "sub": link.sub,
+                "provider_name": link.provider_name,
+                "answer_id": answer_id,
+                "until_ms": until_ms,
+            }
+            await self._publisher.publish(TASK, kwargs, self._queue)
+            answer = await self._run(self._asking, self._answers.take, answer_id, ADDRESS)
+        except (RedisError, BrokerAway, VaultError) as error:
+            log.warning("connect.put_off", sub=link.sub, reason=type(error).__name__)
+            answer = None
+        return dict(answer or {"said": Said.LATER})
+
+    def _slot(self, link: ConnectLink) -> int | None:
+        """Until when an answer is of use; None if its user asked just now."""
+        taken = self._redis.set(self._ledger.keys.asking(link.sub), 1, nx=True, ex=APART_SECONDS)
+        return to_ms(self._ledger.now() + ADDRESS) if taken else None
+
+    async def _run(self, pool: ThreadPoolExecutor, step: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, step, *args)
+
+
+def _said(why: str, link: ConnectLink | None) -> Response:
+    status, title, text = _SAID[why]
+    service = provider(link.provider_name) if link else ""
+    return _page("said.html", status, title=title, text=text.format(service=service))
+
+
+def _page(template: str, status: int, **shown: Any) -> Response:
+    headers = {"Content-Security-Policy": POLICY}
+    return HTMLResponse(_TEMPLATES.get_template(template).render(**shown), status, headers)
+
+
+def _plain(value: Any) -> Any:
+    """What a template prints, on one line and without control and bidi characters."""
+    return line(value, 4096) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("worker.web.connecting"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    finalize=_plain,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
