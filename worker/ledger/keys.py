@@ -68,6 +68,9 @@ class Keys:
     starts = _Key("starts")
     oldest = _Key("oldest")
     owing = _Key("owing")
+    outages = _Key("outages")
+    reports = _KeyOf("reports")  # by outage
+    canaries = _Key("canaries")
     list = _KeyOf("list")  # by name
     incident = _KeyOf("incident")
     groups = _Key("groups")

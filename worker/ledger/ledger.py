@@ -16,7 +16,7 @@ from uuid import uuid4
 import msgpack
 from redis import Redis
 
-from worker.diagnosis.model import Seen
+from worker.diagnosis.model import Interaction, Seen
 from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
@@ -42,6 +42,7 @@ from worker.ledger.packing import (
     readable_events,
     unpack_account,
     unpack_acknowledgement,
+    unpack_notice,
 )
 from worker.ledger.records import (
     DATA_CENTERS,
@@ -187,13 +188,15 @@ class Ledger:
     def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
 
+        So does one that is held, if the notice says only that its service fails, which is known.
+
         `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
         `body` first came more than `REPLAYED_AFTER` ago.
         """
         heard = fingerprint(body.encode())[:16]
-        return bool(
-            self.run("nudge", sub, key.field, notice, heard, int(REPLAYED_AFTER.total_seconds() * 1000))
-        )
+        known = "1" if notice and unpack_notice(notice)[:2] == (Interaction.FAILING, None) else ""
+        replayed_ms = int(REPLAYED_AFTER.total_seconds() * 1000)
+        return bool(self.run("nudge", sub, key.field, notice, heard, replayed_ms, known))
 
     def take_notification(
         self, sub: str, channel_id: str | None = None, *, due: bool = True, ask_profiles: bool = False
@@ -299,6 +302,10 @@ class Ledger:
         now, due, expired, ready = self.run("promote", most, *DATA_CENTERS)
         return Promotion(from_ms(now), due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
 
+    def see_to_outages(self, most: int, canaries_every: timedelta) -> int:
+        """Make canaries due, and up to `most` events of outages that are over; returns how many of these."""
+        return cast("int", self.run("outages", most, int(canaries_every.total_seconds() * 1000)))
+
     def ready_before(self, center: str, within: timedelta) -> int:
         """How many ready accounts of a data centre have a due event that starts within this time."""
         now = self.now()
@@ -360,7 +367,7 @@ class Ledger:
                         SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
                         if event.settle and not event.before.event.was_closed
                         else False,
-                        () if event.dropped else lists_of(event.after),
+                        () if event.dropped else lists_of(event.after, event.held),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                         event.news or False,
                     ]
@@ -387,6 +394,8 @@ class Ledger:
                 ],
                 "reconnects": list(change.reconnects),
                 "cancel": list(change.cancel),
+                "reports": sorted({each.report for each in change.events if each.report}),
+                "works": sorted({*change.works, *(each.works for each in change.events if each.works)}),
                 "check_channel": change.check_channel,
                 "profiles_due": (
                     [lease.account.profiles_due, change.ask_again.at or ""] if change.ask_again else False
@@ -400,9 +409,14 @@ class Ledger:
         answer = self.run("commit", lease.sub, lease.token, packed)
         if answer is None:
             raise LeaseLost("The lease of this account expired before its look was committed.")
-        changed, void = answer
+        changed, void, begun, ended = answer
         fields = {event.field: event.before.event.key for event in change.events}
-        return Committed(frozenset(fields[field] for field in changed), bool(void))
+        return Committed(
+            frozenset(fields[field] for field in changed),
+            tuple(each.decode() for each in begun),
+            tuple(each.decode() for each in ended),
+            bool(void),
+        )
 
     def keep_channel(
         self, lease: Lease, channel: NotificationChannel | None, again: timedelta | None
@@ -537,7 +551,7 @@ class Ledger:
         return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, soon_ms, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, notices, claims, closed, acknowledged = answer
+        now, sub_bytes, account, events, notices, claims, closed, acknowledged, outages = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
@@ -554,6 +568,8 @@ class Ledger:
             damaged,
             past,
             dict(_pairs(acknowledged)),
+            # Those that are over begin with "-".
+            {group.decode(): float(since) for group, since in _pairs(outages) if since[:1] != b"-"},
         )
 
 

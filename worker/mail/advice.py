@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause
-from worker.ledger.records import DAMAGED, PARKED, TOKEN_OWED, UNREAD
+from worker.ledger.records import DAMAGED, LAPSED, PARKED, TOKEN_OWED, UNREAD
 from worker.text import wording
 
 _HEADLINES: Mapping[str, str] = {
@@ -14,6 +14,7 @@ _HEADLINES: Mapping[str, str] = {
     UNREAD: "looks keep failing",
     TOKEN_OWED: "access token is missing",
     DAMAGED: "record cannot be read",
+    LAPSED: "many profiles lapsed at once",
 }
 ADVICE: Mapping[str, str] = {
     Cause.PROFILE_REMOVED: (
@@ -44,6 +45,11 @@ ADVICE: Mapping[str, str] = {
     Cause.UNEXPLAINED: (
         "Nothing is visibly wrong. Offer another way to meet to those who meet soon, and ask Cronofy's "
         "support (support@cronofy.com); the text below is ready to paste."
+    ),
+    LAPSED: (
+        "Perhaps an administrator revoked the application's access at the service: ask there. Each user is "
+        "asked to connect the profile again as ever. Only a few of these events are looked at, until one of "
+        "the profiles is connected again."
     ),
     PARKED: (
         "These events make their own looks fail, so they are not looked at any more. `reconciler "

@@ -45,6 +45,15 @@ def log_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) ->
         )
 
 
+def log_outages(committed: Committed) -> None:
+    """Log what many events wait for together from now on, and what they do not wait for any more."""
+    for word, groups in (("began", committed.begun), ("ended", committed.ended)):
+        for group in groups:
+            what, _, center = group.partition("@")
+            cause, _, provider = what.partition(":")
+            log.warning(f"outage.{word}", cause=cause, provider_name=provider, data_center=center)
+
+
 def log_changed(sub: str, key: EventKey) -> None:
     """Log that the event was tracked again or untracked during the look."""
     log.info("event.changed_meanwhile", **event_ids(sub, key))

@@ -30,6 +30,12 @@ def sweep(services: Services) -> int:
     ledger = services.ledger
     if not ledger.wakeups.take_sweep(services.settings.sweep_every):
         return 0
+    freed = 0
+    while freed < MOST_MOVED:
+        made = ledger.see_to_outages(MOVED_AT_A_TIME, services.settings.recheck_min)
+        freed += made
+        if made < MOVED_AT_A_TIME:
+            break
     moved = expired = 0
     ready: Mapping[str, int] = {}
     while moved + expired < MOST_MOVED:

@@ -3,7 +3,7 @@
 -- Returns {} if none is ready, { ms } if someone else holds the named one for that much longer,
 -- or { now, sub, account fields and values, event fields and values, notice fields and values, claims in a row,
 -- fields and values of settled events that were closed as past within a day, the newest hundred, fields and values of
--- acknowledgements }.
+-- acknowledgements, fields and values of P:outages }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
 
 local function first_ready()
@@ -59,4 +59,5 @@ return {
   redis.call('HINCRBY', CLAIMS, sub, 1),
   closed,
   redis.call('HGETALL', acknowledged_key(sub)),
+  redis.call('HGETALL', P .. ':outages'),
 }

@@ -60,6 +60,10 @@
 --   P:due              zset    the ready accounts: SUB by since when it is due. An older version does not write it.
 --   P:leased           zset    SUB by when its lease expires. An account is in one of these three, or in none
 --                              if it is lost, or has no pending event and no channel to check.
+--   P:outages          hash    what many events wait for together, CAUSE:PROVIDER@CENTER -> since when; "-" before that once
+--                              it is over, until its events were made due. Begun and ended by commit, removed by outages.
+--   P:reports:GROUP    list    when a look last reported such a thing, the newest last; ten minutes
+--   P:canaries         string  when the next canaries are picked among the held events
 --   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed
 --                              stays until the next sweep.
 --   P:oldest           zset    SUB by when its oldest pending event was tracked
@@ -171,6 +175,9 @@ local function write_tally()
   end
 end
 
+-- The account's data centre; before it is connected, the default.
+local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
+
 local function calendar_of(field)
   local length = string.match(field, '^(%d+):')
   if not length then return '' end
@@ -242,6 +249,10 @@ local function put_in_lists(sub, field, wanted, start, news)
   local before = former and cmsgpack.unpack(former) or {}
   local acknowledged = start and redis.call('HEXISTS', acknowledged_key(sub), field) == 1
   for _, name in ipairs(wanted) do
+    -- An outage is one of a data centre.
+    if string.match(name, '^held:') or string.match(name, '^group:provider_outage:') or string.match(name, '^group:lapsed:') then
+      name = name .. '@' .. center_of(sub)
+    end
     local group = string.match(name, '^group:(.*)$')
     if not group then
       if not (acknowledged and name == 'escalated') then names[#names + 1] = name end
@@ -302,9 +313,6 @@ local function put_event(sub, field, value, names, old, news)
 end
 
 local function ready_key(center) return P .. ':ready:' .. center end
-
--- The account's data centre; before it is connected, the default.
-local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
 
 local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standing') == 'lost' end
 
