@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -42,8 +43,8 @@ def wait_for(world: World, event_id: str = "e1") -> timedelta:
 
 
 def outages(world: World) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = world.services.ledger.redis.hgetall(world.services.ledger.keys.outages)
-    return found
+    found: Any = world.services.ledger.redis.hgetall(world.services.ledger.keys.outages)
+    return dict(found)
 
 
 def held(world: World) -> int:
@@ -152,5 +153,9 @@ def test_an_outage_is_an_incident(begin: Begin) -> None:
     worlds = failing(begin, REPORTS + 5)
     [incident] = worlds[0].services.ledger.incidents.open()
 
-    assert (incident.group, incident.provider, incident.data_center) == ("provider_outage:zoom@us", "zoom", "us")
+    assert (incident.group, incident.provider, incident.data_center) == (
+        "provider_outage:zoom@us",
+        "zoom",
+        "us",
+    )
     assert (incident.cause, incident.news, incident.total) == (Cause.PROVIDER_OUTAGE, True, 5)

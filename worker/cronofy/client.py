@@ -48,7 +48,7 @@ from worker.cronofy.wire import (
 )
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import Account, EventKey, to_ms
-from worker.ledger.tallies import add, look_tally
+from worker.ledger.tallies import add, answers, look_tally
 from worker.ledger.vault import VaultError
 
 #: How many requests Cronofy takes in one batch (reference §4).
@@ -151,6 +151,8 @@ class Session:
         """Return the unused budget, and count the calls that were made."""
         self._spending.end()
         if self._spending.made:
+            with suppress(RedisError):
+                self._budget.answered(*answers(self._spending.made))
             tally = look_tally(self._spending.made, time.monotonic() - self._begun)
             # Only figures: a committed look must not fail over them.
             with suppress(RedisError):

@@ -16,7 +16,7 @@ from redis import Redis
 
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
-from worker.ledger.records import DAMAGED, LAPSED, TOKEN_OWED, from_ms, to_ms
+from worker.ledger.records import DAMAGED, FLEET, LAPSED, TOKEN_OWED, from_ms, to_ms
 
 #: The field that says that its link was used: [when, by whom] as JSON.
 LINK_USED = "link"
@@ -59,7 +59,7 @@ class Incident:
     @property
     def kind(self) -> str:
         """The cause, or what keeps us from telling (`worker.ledger.records`)."""
-        return self.group.partition(":")[0]
+        return self.group.partition("@")[0].partition(":")[0]
 
     @property
     def cause(self) -> Cause | None:
@@ -79,6 +79,11 @@ class Incident:
     def data_center(self) -> str | None:
         """The data centre that it is about, if it is about one."""
         return self.group.partition("@")[2] or None
+
+    @property
+    def is_of_fleet(self) -> bool:
+        """It keeps the whole fleet from its work, and has no events."""
+        return self.kind in FLEET
 
     @property
     def is_damaged(self) -> bool:

@@ -107,6 +107,14 @@ class Keys:
         """See the head of ``worker/cronofy/budget.lua``."""
         return f"{self.budget(place)}:refused"
 
+    def budget_failing(self, place: str) -> str:
+        """See the head of ``worker/cronofy/budget.lua``."""
+        return f"{self.budget(place)}:failing"
+
+    def budget_strikes(self, place: str) -> str:
+        """See the head of ``worker/cronofy/budget.lua``."""
+        return f"{self.budget(place)}:strikes"
+
     def budget_probe(self, place: str) -> str:
         """See the head of ``worker/cronofy/budget.lua``."""
         return f"{self.budget(place)}:probe"

@@ -13,6 +13,7 @@ from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
+    FLEET,
     AccessToken,
     Account,
     Acknowledgement,
@@ -55,6 +56,11 @@ class Lease:
         """Since when many events of this account's data centre wait for this together, if they do."""
         since = self.outages.get(f"{cause}:{provider}@{self.account.data_center}")
         return None if since is None else from_ms(since)
+
+    @property
+    def fleet_in_trouble(self) -> bool:
+        """Whether looks fail for reasons that concern the whole fleet, at any data centre."""
+        return any(name.partition("@")[0] in FLEET for name in self.outages)
 
     def acknowledgement(self, key: EventKey) -> Acknowledgement | None:
         """Who answers for this event, if anybody."""

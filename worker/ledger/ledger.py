@@ -302,6 +302,15 @@ class Ledger:
         now, due, expired, ready = self.run("promote", most, *DATA_CENTERS)
         return Promotion(from_ms(now), due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
 
+    def note_trouble(self, kind: str, center: str, *, is_on: bool) -> bool:
+        """Note whether this keeps the fleet from its work in a data centre; returns whether that is new."""
+        return bool(self.run("fleet", f"{kind}@{center}", "1" if is_on else ""))
+
+    def outages(self) -> dict[str, datetime]:
+        """What is going on for many at once, and since when: CAUSE:PROVIDER@CENTER, or KIND@CENTER."""
+        stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.outages))
+        return {name.decode(): from_ms(float(at)) for name, at in stored.items() if at[:1] != b"-"}
+
     def see_to_outages(self, most: int, canaries_every: timedelta) -> int:
         """Make canaries due, and up to `most` events of outages that are over; returns how many of these."""
         return cast("int", self.run("outages", most, int(canaries_every.total_seconds() * 1000)))

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause
-from worker.ledger.records import DAMAGED, LAPSED, PARKED, TOKEN_OWED, UNREAD
+from worker.ledger.records import (
+    CLIENT_REFUSED,
+    CRONOFY_FAILING,
+    DAMAGED,
+    LAPSED,
+    NO_BUDGET,
+    PARKED,
+    TOKEN_OWED,
+    UNREAD,
+)
 from worker.text import wording
 
 _HEADLINES: Mapping[str, str] = {
@@ -15,6 +24,9 @@ _HEADLINES: Mapping[str, str] = {
     TOKEN_OWED: "access token is missing",
     DAMAGED: "record cannot be read",
     LAPSED: "many profiles lapsed at once",
+    CRONOFY_FAILING: "most calls to Cronofy fail",
+    CLIENT_REFUSED: "Cronofy refuses our client",
+    NO_BUDGET: "Cronofy's rate limit is used up",
 }
 ADVICE: Mapping[str, str] = {
     Cause.PROFILE_REMOVED: (
@@ -45,6 +57,17 @@ ADVICE: Mapping[str, str] = {
     Cause.UNEXPLAINED: (
         "Nothing is visibly wrong. Offer another way to meet to those who meet soon, and ask Cronofy's "
         "support (support@cronofy.com); the text below is ready to paste."
+    ),
+    CRONOFY_FAILING: (
+        "Few calls are made to see whether it answers again; then what is due is looked at in order. Look at "
+        "Cronofy's status page, and at the way there: reconciler doctor."
+    ),
+    CLIENT_REFUSED: (
+        "Check RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET, and restart the workers."
+    ),
+    NO_BUDGET: (
+        "Something else makes as many calls as the application may: lower its part, or ask Cronofy for a "
+        "higher limit. Until then looks come late."
     ),
     LAPSED: (
         "Perhaps an administrator revoked the application's access at the service: ask there. Each user is "

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from worker.diagnosis.model import Cause
+from worker.ledger.records import FLEET
 from worker.mail.advice import advice_on, headline
 from worker.text import wording
 
@@ -231,8 +232,9 @@ def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
 
     Or, if it is over, that it is. ValueError if an address is not plain.
     """
+    name = "over" if email.is_over else "incident"
     return _compose(
-        "over" if email.is_over else "incident",
+        f"fleet.{name}" if email.kind in FLEET else name,
         wording.address(email.to),
         envelope,
         email=email,

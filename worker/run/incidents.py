@@ -37,6 +37,9 @@ class Figures:
 
 def figures(ledger: Ledger, incident: Incident) -> Figures:
     """Count an incident's events and accounts; of a huge one at least that many accounts."""
+    if incident.is_of_fleet:
+        # While it goes on, at least one: the fleet.
+        return Figures(int(incident.group in ledger.outages()), 0, None)
     if incident.is_damaged:
         return Figures(incident.total, 0, None)
     name = incident_list(incident.incident_id)

@@ -62,6 +62,7 @@
 --                              if it is lost, or has no pending event and no channel to check.
 --   P:outages          hash    what many events wait for together, CAUSE:PROVIDER@CENTER -> since when; "-" before that once
 --                              it is over, until its events were made due. Begun and ended by commit, removed by outages.
+--                              Also what keeps the whole fleet from its work, KIND@CENTER. Written by fleet.
 --   P:reports:GROUP    list    when a look last reported such a thing, the newest last; ten minutes
 --   P:canaries         string  when the next canaries are picked among the held events
 --   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed

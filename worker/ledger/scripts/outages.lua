@@ -22,23 +22,26 @@ local function look_at(list, member)
 end
 
 for i = 1, #rows, 2 do
-  local group, is_over = rows[i], string.sub(rows[i + 1], 1, 1) == '-'
-  local list = list_key('held:' .. group)
-  local ahead = redis.call('ZRANGE', list, now, '+inf', 'BYSCORE', 'LIMIT', 0, is_over and most - made or 1)
-  if is_over then
-    if #ahead == 0 then ahead = redis.call('ZRANGE', list, 0, most - made - 1) end
-    for _, member in ipairs(most > made and ahead or {}) do
-      look_at(list, member)
-      redis.call('ZREM', list, member)
-      made = made + 1
+  -- What concerns the whole fleet has no events.
+  if string.find(rows[i], ':', 1, true) then
+    local group, is_over = rows[i], string.sub(rows[i + 1], 1, 1) == '-'
+    local list = list_key('held:' .. group)
+    local ahead = redis.call('ZRANGE', list, now, '+inf', 'BYSCORE', 'LIMIT', 0, is_over and most - made or 1)
+    if is_over then
+      if #ahead == 0 then ahead = redis.call('ZRANGE', list, 0, most - made - 1) end
+      for _, member in ipairs(most > made and ahead or {}) do
+        look_at(list, member)
+        redis.call('ZREM', list, member)
+        made = made + 1
+      end
+    elseif picks then
+      for _, member in ipairs(ahead) do look_at(list, member) end
+      local any = redis.call('ZRANDMEMBER', list)
+      if any and any ~= ahead[1] then look_at(list, any) end
     end
-  elseif picks then
-    for _, member in ipairs(ahead) do look_at(list, member) end
-    local any = redis.call('ZRANDMEMBER', list)
-    if any and any ~= ahead[1] then look_at(list, any) end
+    -- Nothing waits for it, and nothing says that it goes on.
+    local reported = redis.call('EXISTS', P .. ':reports:' .. group) == 1
+    if redis.call('EXISTS', list) == 0 and (is_over or not reported) then redis.call('HDEL', P .. ':outages', group) end
   end
-  -- Nothing waits for it, and nothing says that it goes on.
-  local reported = redis.call('EXISTS', P .. ':reports:' .. group) == 1
-  if redis.call('EXISTS', list) == 0 and (is_over or not reported) then redis.call('HDEL', P .. ':outages', group) end
 end
 return made
