@@ -12,6 +12,8 @@ from worker.diagnosis.model import Cause
 from worker.ledger.records import from_ms
 from worker.run import looks
 from worker.run.sweep import sweep
+from worker.status.snapshot import read_status
+from worker.status.trouble import troubles
 
 #: As many reports begin an outage.
 REPORTS = 10
@@ -159,3 +161,68 @@ def test_an_outage_is_an_incident(begin: Begin) -> None:
         "us",
     )
     assert (incident.cause, incident.news, incident.total) == (Cause.PROVIDER_OUTAGE, True, 5)
+
+
+def sentences(world: World) -> list[str]:
+    settings = world.services.settings
+    return [each.sentence for each in troubles(read_status(world.services.ledger.redis, settings))]
+
+
+def test_status_says_which_since_when_and_for_how_many(begin: Begin) -> None:
+    """And metrics count it once."""
+    worlds = failing(begin, REPORTS + 2)
+
+    [sentence] = sentences(worlds[0])
+
+    assert sentence.startswith("Zoom has been failing for")
+    assert sentence.endswith("(us); 2 events wait for it, and a few are looked at for all")
+    status = read_status(worlds[0].services.ledger.redis, worlds[0].services.settings)
+    [outage] = status.as_json["outages"]
+    assert (outage["kind"], outage["provider_name"], outage["events"]) == ("provider_outage", "zoom", 2)
+
+
+def test_alerts_do_not_count_what_is_held(begin: Begin) -> None:
+    """The next start without a link is that of another event."""
+    worlds = failing(begin, REPORTS)
+    one_more(worlds[0], 1, "soon")
+
+    status = read_status(worlds[0].services.ledger.redis, worlds[0].services.settings)
+
+    first = worlds[0].stored("e1").event.starts_at
+    assert (status.soonest[0].event_id, status.soonest_unanswered) == ("soon", first)
+
+
+def test_late_accounts_are_counted_with_the_reason(begin: Begin) -> None:
+    """How many, by how much, and what would help."""
+    world = begin(profiles=1)
+    world.track()
+    ledger = world.services.ledger
+    ledger.redis.zadd(ledger.keys.due, {world.sub: (ledger.now() - timedelta(minutes=4)).timestamp() * 1000})
+
+    assert sentences(world) == [
+        "1 account is late by up to 4 min: there are too few workers, or beat is missing"
+    ]
+    ledger.set_paused(True)
+    assert sentences(world) == ["1 account is late by up to 4 min: an operator paused the fleet"]
+
+
+def test_lapses_in_number_are_one_fact_too(begin: Begin) -> None:
+    """An administrator revoked the application: the users are asked, and few of the events looked at."""
+    world = begin(profiles=1)
+    ledger = world.services.ledger
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    now = ledger.now().timestamp() * 1000
+    ledger.redis.rpush(ledger.keys.reports("credentials_expired:zoom@us"), *[now] * 49)
+    world.track("e1")
+    world.look("e1")
+    world.track("e2")
+    world.look("e2")
+
+    assert wait_for(world, "e1") < FAR < wait_for(world, "e2")
+    [incident] = ledger.incidents.open()
+    assert (incident.kind, incident.provider) == ("lapsed", "zoom")
+    world.control.reconnect_profile(world.sub, world.profiles[0])
+    world.look("e1")
+    sweep(world.services)
+    assert outages(world) == {}
+    assert wait_for(world, "e2") < FAR
