@@ -20,7 +20,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from worker.diagnosis.model import Cause
-from worker.ledger.records import FLEET
+from worker.ledger.records import FLEET, LAPSED
 from worker.mail.advice import advice_on, headline
 from worker.text import wording
 
@@ -240,6 +240,7 @@ def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
         email=email,
         what=headline(email.kind, email.provider_name),
         advice=advice_on(email.kind),
+        waits=email.kind in (Cause.PROVIDER_OUTAGE, LAPSED),
         affected=email.affected[:LISTED_AFFECTED],
         removed=email.removed[:LISTED_AFFECTED],
         pasted=email.affected[:LISTED_AFFECTED] if email.kind == Cause.UNEXPLAINED else (),

@@ -85,4 +85,6 @@ def _why_late(status: Status) -> tuple[str, str]:
 
 
 def _since(moment: datetime, status: Status) -> float:
-    return max(0.0, (status.at - moment).total_seconds())
+    """Seconds since then, in whole minutes unless there is none."""
+    seconds = max(0.0, (status.at - moment).total_seconds())
+    return seconds if seconds < 60 else round(seconds / 60) * 60

@@ -40,7 +40,7 @@ for i = 1, #rows, 2 do
       if any and any ~= ahead[1] then look_at(list, any) end
     end
     -- Nothing waits for it, and nothing says that it goes on.
-    local reported = redis.call('EXISTS', P .. ':reports:' .. group) == 1
+    local reported = now - (redis.call('LINDEX', P .. ':reports:' .. group, -1) or 0) < 600000
     if redis.call('EXISTS', list) == 0 and (is_over or not reported) then redis.call('HDEL', P .. ':outages', group) end
   end
 end
