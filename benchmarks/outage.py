@@ -22,7 +22,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -51,6 +51,8 @@ from worker.diagnosis.schedule import first_look, is_due, next_look, next_pause,
 from worker.diagnosis.times import parse_event_time
 
 ACCOUNTS, QUICK, MEETINGS = 20_000, 20, 3
+#: Who wait at once, and who have a remedy meanwhile.
+WAITING, REPLACEABLE = 1_500, 60
 #: Parts of the meetings.
 LAPSED, REMOVED, UNLICENSED, FAILING = 0.03, 0.02, 0.01, 0.4
 BEGIN = datetime(2030, 1, 7, 8, tzinfo=UTC)
@@ -131,6 +133,11 @@ class Meeting:
         return self.link_at is not None and self.link_at <= now
 
     @property
+    def only_waits(self) -> bool:
+        """Whether a notice says that its service fails, and nothing more."""
+        return self.notice is not None and self.notice.subtype is None
+
+    @property
     def failed_with(self) -> tuple[datetime, datetime] | None:
         """The outage that it waits for, if any."""
         if self.provider != "zoom" or self.kind is not Kind.FINE:
@@ -179,6 +186,32 @@ def _routine(limit: int) -> int:
 def _world(accounts: int) -> list[Account]:
     chance = random.Random(7)  # noqa: S311 - a simulation
     return [Account([_meeting(chance) for _ in range(MEETINGS)]) for _ in range(accounts)]
+
+
+def _burst(waiting: int, removed: int) -> list[Account]:
+    """At the first outage's begin: many meetings of the next hours that wait for it, and some with a remedy.
+
+    Cronofy notifies us of each that waits; the others are two days away.
+    """
+    chance = random.Random(5)  # noqa: S311 - a simulation
+    kinds = [Kind.FINE] * waiting + [Kind.REMOVED] * removed
+    return [Account([_of_burst(chance, kind)]) for kind in kinds]
+
+
+def _of_burst(chance: random.Random, kind: Kind) -> Meeting:
+    begin, end = DOWN[0]
+    tracked, waits = begin + chance.random() * MINUTE, kind is Kind.FINE
+    return Meeting(
+        tracked=tracked,
+        start=end + chance.random() * 6 * HOUR if waits else tracked + 48 * HOUR,
+        kind=kind,
+        provider="zoom" if waits else "go_to",
+        subscribed=waits,
+        link_at=end if waits else None,
+        relinks_after=None,
+        next_look=first_look(tracked, POLICY),
+        asked_at=tracked,
+    )
 
 
 def _meeting(chance: random.Random) -> Meeting:
@@ -289,7 +322,7 @@ class Day:
             return
         due = [m for m in pending if self._due_at(m) <= self.now and m.start > self.now]
         soonest = min((m.start.timestamp() for m in due), default=FAR)
-        news = account.news or any(m.first_look is None for m in due)
+        news = account.news or any(m.first_look is None and not m.only_waits for m in due)
         merely = self.order is not Order.NOW or not news
         entry = (turn(soonest, nearest.timestamp()), self.number, account.place, account)
         account.is_ready = True
@@ -511,7 +544,8 @@ class Day:
         meeting.interval = None
         if any(meeting in each for each in self.held.values()):
             return
-        meeting.next_look, account.news = self.now, True
+        meeting.next_look = self.now
+        account.news = account.news or not meeting.only_waits
         self._place(account)
 
     # Outages.
@@ -591,12 +625,9 @@ class Day:
         helped = [m for m in self._all() if m.kind in (Kind.LAPSED, Kind.REMOVED) and m.first_look]
         during = [m for m in helped if any(begin <= m.tracked < end for begin, end in DOWN)]
         after = [
-            max(
-                _minutes(m.noticed_at - end)
-                for m in self._all()
-                if m.failed_with == (begin, end) and m.noticed_at
-            )
-            for begin, end in DOWN
+            _minutes(meeting.noticed_at - outage[1])
+            for meeting in self._all()
+            if (outage := meeting.failed_with) and meeting.noticed_at
         ]
         started = [m for m in self._all() if m.start <= self.now]
         lost = [m for m in started if not m.has_link(m.start)]
@@ -628,24 +659,32 @@ def _wait(meeting: Meeting) -> float:
 
 def run(quick: bool) -> Report:
     """Live the day once in each order."""
-    accounts = ACCOUNTS // QUICK if quick else ACCOUNTS
-    rows = []
-    for order in Order:
-        day = Day(order, _world(accounts))
-        day.run()
-        rows.append(day.figures())
+    scale = QUICK if quick else 1
+    accounts, waiting, removed = ACCOUNTS // scale, WAITING // scale, REPLACEABLE // scale
+    rows: list[dict[str, Value]] = []
+    scenes: dict[str, Callable[[], list[Account]]] = {
+        "a day": lambda: _world(accounts),
+        f"{waiting:,} at once": lambda: _burst(waiting, removed),
+    }
+    for scene, world in scenes.items():
+        for order in Order:
+            day = Day(order, world())
+            day.run()
+            rows.append({"scene": scene, **day.figures()})
     return Report(
         name="outage",
         title=f"{accounts:,} accounts, {MEETINGS} meetings each, {_routine(PER_MINUTE)} calls a minute",
         headings=tuple(rows[0]),
         rows=rows,
         notes=(
+            f"At once: {waiting:,} accounts wait for a service that went down just now, as notified; {removed} "
+            "others, whose meetings are two days away, lost their profile and have one replacement.",
             "First look: minutes from tracked to the first look, of meetings whose profile lapsed or was "
             "removed; then of those tracked while a service was down. It comes half a minute later at "
             "the soonest. While Cronofy itself is down nothing helps: hence the p99 of the best order.",
             "Calls in outages: for meetings that a failing service keeps waiting, after the first look, that "
             "changed nothing. Last link: noticed after the end of an outage, the longer of the two.",
-            "Emails: to the operator. At best: a schedule that knows where a look helps.",
+            "Emails: to the operator. At best: a schedule that knows where a look helps, the soonest start first.",
         ),
         settings={
             "accounts": accounts,

@@ -11,6 +11,7 @@ from tests.integration.ledgers import LONG, NOW, an_event, standing
 from tests.waiting import wait_until
 from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.packing import pack_notice
 from worker.ledger.records import TrackedEvent, to_ms
 
 DAY = timedelta(days=1)
@@ -184,3 +185,15 @@ def test_a_notice_makes_an_event_news_until_it_was_looked_at(ledger: Ledger) -> 
     ledger.commit(again, Change([EventChange(stored, replace(stored.event, next_look=to_ms(NOW)))]))
 
     assert (lease.sub, again.sub, order(ledger)) == ("told", "told", ["quiet", "told"])
+
+
+def test_a_notice_that_the_service_fails_is_no_news(ledger: Ledger) -> None:
+    """A look cannot help it: others that were never looked at go first, however far away."""
+    ledger.track("fails, 1 h", waiting(1))
+    ledger.track("unseen, two days", waiting(48))
+    ledger.nudge("fails, 1 h", waiting(1).key, pack_notice("conferencing_failing", None, to_ms(NOW)), "body")
+    ledger.track("no profile, 3 h", waiting(3))
+    missing = pack_notice("conferencing_failing", "profile_missing", to_ms(NOW))
+    ledger.nudge("no profile, 3 h", waiting(3).key, missing, "body")
+
+    assert order(ledger) == ["no profile, 3 h", "unseen, two days", "fails, 1 h"]

@@ -14,6 +14,7 @@ from config.settings import GdprRequest, RelinkWhen
 from worker.bootstrap import Services
 from worker.cronofy.callbacks import account_of
 from worker.cronofy.signature import is_signed
+from worker.diagnosis.model import Interaction
 from worker.diagnosis.schedule import first_look
 from worker.intake import acknowledge as acknowledging
 from worker.intake.forget import forget
@@ -153,6 +154,9 @@ def receive_notification(
         subtype=push.subtype,
         accounts=len(due),
     )
+    if push.interaction is Interaction.FAILING and push.subtype is None:
+        # Nothing can be done about it, and many such come at once: the next sweep takes them in their order.
+        return ()
     waits = ((sub, services.ledger.wakeups.after_notification(sub)) for sub in due)
     return tuple((sub, wait) for sub, wait in waits if wait is not None)
 

@@ -320,7 +320,8 @@ local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standin
 -- The order of due accounts, in one place.
 --
 -- First come those whose turn is near: their meeting starts soon, or they waited for two days. Then those with news:
--- an event that was never looked at, or one that a notification or a person made due; a look may help them at once.
+-- an event that was never looked at, or one that a notification or a person made due; a look may help them at once,
+-- unless the notification says only that the service fails.
 -- Then those that merely wait. Within each, the soonest turn. So the account with the least of this is next:
 --
 --   turn + YEAR * (turn <= now + soon and 0 or news and 1 or 2)
@@ -375,18 +376,27 @@ local function token_times(sub, token)
   end
 end
 
+-- Whether a notice waits that says only that the event's service fails: a look cannot help it.
+local function only_waits(sub, field)
+  local notice = redis.call('HGET', notices_key(sub), field)
+  local read, said = pcall(cmsgpack.unpack, notice or '')
+  return notice and read and type(said) == 'table' and said[1] == 'conferencing_failing' and not said[2]
+end
+
 -- Update the indexes of starts and ages. Returns the nearest next look, the soonest start of a due event, and of any,
--- and whether a due event was never looked at.
+-- and whether a due event that may be helped was never looked at.
 local function reindex(sub, now)
   local nearest, soonest, starts, oldest, unseen = FAR, FAR, FAR, FAR, false
-  for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
+  local events = redis.call('HGETALL', events_key(sub))
+  for i = 1, #events, 2 do
+    local field, value = events[i], events[i + 1]
     local next_look, start, tracked, cause = header(value)
     if next_look < nearest then nearest = next_look end
     if tracked < oldest then oldest = tracked end
     if start > now and start < starts then starts = start end
     -- A meeting that has started is past help, so it waits for those that are not.
     if next_look <= now and start > now and start < soonest then soonest = start end
-    if next_look <= now and start > now and cause == 0 then unseen = true end
+    if next_look <= now and start > now and cause == 0 and not unseen then unseen = not only_waits(sub, field) end
   end
   index(STARTS, sub, starts)
   index(OLDEST, sub, oldest)

@@ -1,6 +1,6 @@
 -- Make a pending event due now, and keep what a notification said about it for the look.
 -- ARGV: P, sub, field, packed notice or '', what tells the notification's body from others, age in ms from which a
--- repeated body is a replay, '1' if it says only that the service fails
+-- repeated body is a replay, '1' if it says only that the service fails, so that a look cannot help
 -- Returns 1 if done, 0 if the event is not pending, is parked, or is held and the notice says nothing else.
 local sub, field, notice, now = ARGV[2], ARGV[3], ARGV[4], now_ms()
 local value = redis.call('HGET', events_key(sub), field)
@@ -31,6 +31,6 @@ if ARGV[7] == '1' and notice ~= '' then
   end
 end
 redis.call('HSET', events_key(sub), field, due_at(value, now))
-redis.call('HSET', account_key(sub), 'news', now)
+if ARGV[7] ~= '1' then redis.call('HSET', account_key(sub), 'news', now) end
 place_unless_leased(sub, now)
 return 1
