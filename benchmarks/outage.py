@@ -677,14 +677,14 @@ def run(quick: bool) -> Report:
         headings=tuple(rows[0]),
         rows=rows,
         notes=(
-            f"At once: {waiting:,} accounts wait for a service that went down just now, as notified; {removed} "
+            f"At once: {waiting:,} accounts wait for a service that just went down, as notified; {removed} "
             "others, whose meetings are two days away, lost their profile and have one replacement.",
             "First look: minutes from tracked to the first look, of meetings whose profile lapsed or was "
             "removed; then of those tracked while a service was down. It comes half a minute later at "
             "the soonest. While Cronofy itself is down nothing helps: hence the p99 of the best order.",
             "Calls in outages: for meetings that a failing service keeps waiting, after the first look, that "
             "changed nothing. Last link: noticed after the end of an outage, the longer of the two.",
-            "Emails: to the operator. At best: a schedule that knows where a look helps, the soonest start first.",
+            "Emails: to the operator. At best: made only where it helps, the soonest start first.",
         ),
         settings={
             "accounts": accounts,

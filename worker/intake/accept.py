@@ -14,7 +14,6 @@ from config.settings import GdprRequest, RelinkWhen
 from worker.bootstrap import Services
 from worker.cronofy.callbacks import account_of
 from worker.cronofy.signature import is_signed
-from worker.diagnosis.model import Interaction
 from worker.diagnosis.schedule import first_look
 from worker.intake import acknowledge as acknowledging
 from worker.intake.forget import forget
@@ -154,7 +153,7 @@ def receive_notification(
         subtype=push.subtype,
         accounts=len(due),
     )
-    if push.interaction is Interaction.FAILING and push.subtype is None:
+    if push.only_waits:
         # Nothing can be done about it, and many such come at once: the next sweep takes them in their order.
         return ()
     waits = ((sub, services.ledger.wakeups.after_notification(sub)) for sub in due)
@@ -228,7 +227,7 @@ def _make_due(
             notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
         # One that was closed may have been moved or restored.
         ledger.reopen(sub, key)
-        return ledger.nudge(sub, key, notice, body)
+        return ledger.nudge(sub, key, notice, body, only_waits=push.only_waits)
     named = [each for each in events_of(ledger, sub) if each.event_id == event_id]
     taken = [ledger.reopen(sub, each) or ledger.nudge(sub, each) for each in named]
     return any(taken)

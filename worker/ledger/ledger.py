@@ -16,7 +16,7 @@ from uuid import uuid4
 import msgpack
 from redis import Redis
 
-from worker.diagnosis.model import Interaction, Seen
+from worker.diagnosis.model import Seen
 from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
@@ -42,7 +42,6 @@ from worker.ledger.packing import (
     readable_events,
     unpack_account,
     unpack_acknowledgement,
-    unpack_notice,
 )
 from worker.ledger.records import (
     DATA_CENTERS,
@@ -185,18 +184,20 @@ class Ledger:
         """Stop watching an event; returns whether it was known."""
         return bool(self.run("untrack", sub, key.field, self._keep_ms))
 
-    def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
+    def nudge(
+        self, sub: str, key: EventKey, notice: bytes = b"", body: str = "", *, only_waits: bool = False
+    ) -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
 
-        So does one that is held, if the notice says only that its service fails, which is known.
+        `only_waits`: the notice says only that the service fails. That is no news, and if the event is held, it
+        is known.
 
         `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
         `body` first came more than `REPLAYED_AFTER` ago.
         """
         heard = fingerprint(body.encode())[:16]
-        known = "1" if notice and unpack_notice(notice)[:2] == (Interaction.FAILING, None) else ""
-        replayed_ms = int(REPLAYED_AFTER.total_seconds() * 1000)
-        return bool(self.run("nudge", sub, key.field, notice, heard, replayed_ms, known))
+        replayed_ms, waits = int(REPLAYED_AFTER.total_seconds() * 1000), "1" if only_waits else ""
+        return bool(self.run("nudge", sub, key.field, notice, heard, replayed_ms, waits))
 
     def take_notification(
         self, sub: str, channel_id: str | None = None, *, due: bool = True, ask_profiles: bool = False

@@ -53,7 +53,7 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     # Reading its events drops those that are gone.
     listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident)
     size = figures(ledger, incident)
-    if not size.events:
+    if not size.goes_on:
         if incident.told_at is None:
             return _closed(services, incident, size, now)
         over_at = (incident.emptied_at or now) + digest
@@ -108,7 +108,7 @@ def _closed(services: Services, incident: Incident, size: Figures, now: datetime
         email = _email(services, incident, size, is_over=True)
     mail = _mail(services, incident, email, now) if email else None
     told = incident.told_at is not None
-    detail = {"events": incident.total, "acknowledged": incident.acknowledged}
+    detail = {"events": 0 if incident.is_of_fleet else incident.total, "acknowledged": incident.acknowledged}
     outcome = _outcome(OutcomeType.INCIDENT_CLOSED, incident, now, **detail) if told else None
     if not services.ledger.tell(incident, "close", timedelta(0), mail, (), outcome):
         return False
