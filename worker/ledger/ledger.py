@@ -189,8 +189,8 @@ class Ledger:
     ) -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
 
-        `only_waits`: the notice says only that the service fails. That is no news, and if the event is held, it
-        is known.
+        `only_waits`: the notice says only that the service fails. That is no news, and if the event is held,
+        it is known.
 
         `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
         `body` first came more than `REPLAYED_AFTER` ago.
