@@ -20,7 +20,7 @@ from config.settings import clear_environment
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = (
     *("calls", "throughput", "cpu", "ledger", "overload", "outage", "budget", "notifications", "webhooks"),
-    *("silent", "memory", "lists", "soak"),
+    *("silent", "memory", "lists", "soak", "commands"),
 )
 
 

@@ -46,12 +46,12 @@ from sandbox.demo.receiver import receiver
 from sandbox.demo.visitor import connect_service, decide_by_link
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from worker.bootstrap import open_ledger
 from worker.diagnosis.model import Cause, State
 from worker.diagnosis.times import parse_event_time
 from worker.host.embedded import embedded_server, free_port
 from worker.host.supervisor import Crew
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import open_ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
 from worker.web.board.sign_in import PATH as SIGN_IN

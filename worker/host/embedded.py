@@ -27,8 +27,8 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from config.settings import Settings, SettingsError
+from worker.host.parent import end_with_parent
 from worker.host.private import make_private
-from worker.host.supervisor import end_with_parent
 
 START_SECONDS = 15.0
 #: How long the server of a killed `up` may take to end.

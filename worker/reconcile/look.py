@@ -39,6 +39,7 @@ from worker.ledger.records import EventKey, LastRead, Memo, Obstacle, Stored, to
 from worker.reconcile.channel_check import Channels, check_channel
 from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.emails import Emails
+from worker.reconcile.episodes import connect_key
 from worker.reconcile.failure import (
     Chosen,
     Failure,
@@ -69,7 +70,6 @@ from worker.reconcile.relinks import (
     RelinkRules,
     affected,
     arrived,
-    connect_key,
     deliverable,
     plan_relinks,
     reconnected,
