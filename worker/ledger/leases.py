@@ -49,7 +49,7 @@ class Lease:
     past: tuple[Stored, ...] = ()
     #: Who answers for its events (packed), by field.
     acknowledged: Mapping[bytes, bytes] = field(default_factory=dict)
-    #: What events wait for together, by `outage_group`, and since when (ms).
+    #: What is going on for many: CAUSE:PROVIDER@CENTER, or KIND@CENTER for the fleet, and since when (ms).
     outages: Mapping[str, float] = field(default_factory=dict)
 
     def outage(self, cause: Cause | None, provider: str | None) -> datetime | None:
