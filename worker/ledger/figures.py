@@ -16,6 +16,7 @@ from worker.ledger.keys import Keys
 from worker.ledger.lua import Scripts
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import DATA_CENTERS, from_ms
+from worker.ledger.refusals import Refusal, unpack_refusals
 
 #: A worker reports every ten seconds; after this long without a report it counts as gone.
 SEEN_WITHIN = timedelta(seconds=30)
@@ -93,6 +94,12 @@ class Figures:
     escalated: int
     acknowledged: int
     mail_queued: int
+    #: Addresses that a mail server refused for good, until that is resolved, and some of them, newest first.
+    refused_addresses: int
+    refusals: tuple[Refusal, ...]
+    #: Outcomes that `RECONCILER_OUTCOME_URL` did not take: those that are tried again, and the others.
+    outcomes_owed: int
+    outcomes_given_up: int
     #: When an operator paused the fleet.
     paused_since: datetime | None
     last_sweep_at: datetime | None
@@ -183,6 +190,10 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         escalated=found["escalated"],
         acknowledged=found["acknowledged"],
         mail_queued=found["mail_queued"],
+        refused_addresses=found["refused_addresses"],
+        refusals=unpack_refusals(zip(found["refusals"][::2], found["refusals"][1::2], strict=True), at),
+        outcomes_owed=found["outcomes_owed"],
+        outcomes_given_up=found["outcomes_given_up"],
         paused_since=_moment(found["paused"]),
         last_sweep_at=_moment(found["swept"]),
         workers=len(workers),

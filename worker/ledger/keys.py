@@ -80,11 +80,18 @@ class Keys:
     outcomes = _Key("outcomes")
     outcomes_sent = _Key("outcomes:sent")
     outcomes_lock = _Key("outcomes:lock")
+    outcomes_posted = _KeyOf("outcomes:posted")  # by receiver
+    outcomes_posting = _KeyOf("outcomes:posting")  # by receiver
+    outcomes_owed = _KeyOf("outcomes:owed")  # by receiver
+    outcomes_tries = _KeyOf("outcomes:tries")  # by receiver
+    outcomes_dead = _KeyOf("outcomes:dead")  # by receiver
+    outcomes_again = _Key("outcomes:again")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
     answer = _KeyOf("answer")  # by question
     asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
+    refusals = _Key("refusals")
     dead_letters = _Key("dead-letters")
     forgotten = _Key("forgotten")
 

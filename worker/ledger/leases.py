@@ -137,6 +137,8 @@ class Mail:
     message: bytes
     #: When to send it; None for now.
     due: datetime | None = None
+    #: What a letter to a user was composed of; None for an email to the operator.
+    parts: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Mail({self.mail_id!r})"

@@ -43,6 +43,7 @@ from worker.ledger.packing import (
     unpack_account,
     unpack_acknowledgement,
 )
+from worker.ledger.posts import Posts
 from worker.ledger.records import (
     DATA_CENTERS,
     AccessToken,
@@ -56,7 +57,7 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.ledger.sealed import place_of_credentials, place_of_mail
+from worker.ledger.sealed import place_of_credentials, place_of_mail, place_of_parts
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 from worker.ledger.wakeups import Wakeups
@@ -110,6 +111,7 @@ class Ledger:
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.posts = Posts(redis, self.keys, self.outcomes)
         self.lists = Lists(redis, self.keys, scripts)
         self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
@@ -399,6 +401,8 @@ class Ledger:
                         mail.mail_id,
                         self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub)),
                         to_ms(mail.due) if mail.due else False,
+                        mail.parts is not None
+                        and self.vault.seal(mail.parts, *place_of_parts(mail.mail_id, lease.sub)),
                     ]
                     for mail in change.mails
                 ],

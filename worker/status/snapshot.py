@@ -16,6 +16,8 @@ from worker.ledger.figures import Figures, Spent, Starting, read_figures
 from worker.ledger.keys import Keys
 from worker.text.amounts import spoken
 
+#: How many refused addresses are named.
+REFUSALS = 10
 #: A sweep is late when this many intervals plus this much time have passed since the last one.
 LATE_SWEEPS, LATE_BY = 3, timedelta(seconds=10)
 
@@ -138,7 +140,14 @@ class Status(Figures):
             "soonest_start": _rfc3339(self.soonest_start),
             "soonest": [_starting(starting) for starting in self.soonest],
             "budget": self.budget.as_json,
-            "mail": {"queued": self.mail_queued, "sent": self.mail_sent, "refused": self.mail_refused},
+            "mail": {
+                "queued": self.mail_queued,
+                "sent": self.mail_sent,
+                "refused": self.mail_refused,
+                "refused_addresses": self.refused_addresses,
+                "refusals": [refusal.as_json for refusal in self.refusals[:REFUSALS]],
+            },
+            "outcome_url": {"owed": self.outcomes_owed, "given_up": self.outcomes_given_up},
             "paused": self.paused_since is not None,
             "paused_since": _rfc3339(self.paused_since),
             "queues": dict(self.queues),

@@ -68,7 +68,14 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
             False,
         )
     refused = f", {status.mail_refused:,} refused" if status.mail_refused else ""
-    yield "mail", f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}", not refused
+    mail = f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}"
+    yield "mail", mail, not status.refused_addresses
+    for refusal in status.refusals[:SHOWN]:
+        whose = refusal.sub or "escalations"
+        yield "", shown(f"{refusal.address} of {whose} was refused: {refusal.reason}"), False
+    if status.outcomes_owed or status.outcomes_given_up:
+        given_up = f", {status.outcomes_given_up:,} given up" if status.outcomes_given_up else ""
+        yield "outcome URL", f"{status.outcomes_owed:,} owed{given_up}: see reconciler outcomes", False
     unknown = None in status.queues.values()
     waiting = (
         f"{name.removeprefix('reconciler.')} {n:,}" for name, n in status.queues.items() if n is not None

@@ -134,6 +134,8 @@ def _gauges(status: Status) -> Iterator[Metric]:
         ("acknowledged_events", "Events that somebody acknowledged.", status.acknowledged),
         ("dead_letters", "Dead letters kept.", status.dead_letters),
         ("mail_queued", "Emails waiting to be sent.", status.mail_queued),
+        ("outcomes_owed", "Outcomes that the outcome URL did not take yet.", status.outcomes_owed),
+        ("outcomes_given_up", "Outcomes that the outcome URL never took.", status.outcomes_given_up),
         ("paused", "1 while an operator has paused the fleet.", status.paused_since is not None),
         ("client_refused", "1 while Cronofy refuses our client.", budget.client_refused),
         ("last_sweep_seconds", "Time since the last sweep.", status.last_sweep_seconds),
@@ -151,7 +153,7 @@ def _counters(status: Status) -> Iterator[Metric]:
         tuple(name.split(":")[1:3]): n for name, n in counters.items() if name.startswith(f"{CALL}:")
     }
     yield _total("reconciler_api_calls", "Calls to Cronofy.", ["endpoint", "status"], calls)
-    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused")}
+    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused", "owed")}
     yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
     notifications: _Totals = {
         (result,): counters.get(f"notifications:{result}", 0)

@@ -15,7 +15,7 @@
 --   reports    CAUSE:PROVIDER of what the look newly says of services; works: of what it shows to be over
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
 --   profiles_due   { when UserInfo was to be asked, as claimed, when to ask again or '' } if the look did so
---   mails      { id, encrypted message, when to send it or false for now }...; reconnects: the ids of those that
+--   mails      { id, encrypted message, when to send it or false for now, encrypted parts or false }...; reconnects: the ids that
 --              ask the user to connect a lost account; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
 -- Returns false if the lease is no longer held, otherwise { fields that changed meanwhile and were left alone,
@@ -116,10 +116,11 @@ end
 leave_calendars(sub)
 for _, mail in ipairs(change.mails) do
   redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0)
+  if mail[4] then redis.call('HSET', P .. ':mail:' .. mail[1], 'parts', mail[4]) end
   redis.call('ZADD', P .. ':outbox', mail[3] or now, mail[1])
 end
 if #change.reconnects > 0 then redis.call('HSET', account, 'reconnects', table.concat(change.reconnects, ' ')) end
-for _, id in ipairs(change.cancel) do drop_mail(id) end
+for _, id in ipairs(change.cancel) do cancel_mail(sub, id) end
 
 -- An outage begins with as many reports within ten minutes, if nothing shows in between that all is well. Profiles lapse
 -- every day, so it takes more of those.

@@ -89,14 +89,25 @@
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
+--   P:outcomes:posted:TO   string  the stream id up to which each outcome was posted, or is in one of the next three. TO is
+--                              url, or a hash of one of RECONCILER_ESCALATION_URLS. See worker/ledger/posts.py.
+--   P:outcomes:posting:TO  string  held by whoever posts them, and for a rest after several failures; a minute
+--   P:outcomes:owed:TO     zset    stream id of an outcome that was not taken, or waits behind such a one, by when to try it
+--   P:outcomes:tries:TO    hash    stream id -> how often it was tried; none if never
+--   P:outcomes:dead:TO     hash    stream id -> an outcome that was given up (JSON: outcome, reason, tries, at). Until it is
+--                              taken, dropped or its account forgotten.
+--   P:outcomes:again       zset    TO, of RECONCILER_ESCALATION_URLS, by when to try again what is owed to it
 --   P:outbox           zset    mail id by when to send it (or try again)
---   P:mail:ID          hash    message (encrypted by the vault), sub, attempts; of one about an incident also incident and
+--   P:mail:ID          hash    message (encrypted by the vault), sub, attempts; of one to a user also parts, what it was
+--                              composed of (encrypted); of one about an incident also incident and
 --                              subs (packed: the accounts that it names; sub is empty). Until sent or refused.
 --   P:answer:ID        list    the address at which a user connects a profile (encrypted by the vault), for the one
 --                              page that waits for it; half a minute
 --   P:asking:SUB       string  such an address was asked for just now; seconds
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
+--   P:refusals         hash    SUB, or '' for the operator -> the latest address of theirs that a mail server refused for good
+--                              (packed, see worker/ledger/refusals.py). Until that is resolved.
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault; at, when it was kept, if it was resealed since). Never trimmed;
 --                              until replayed or dropped, or the account is forgotten.
@@ -140,6 +151,7 @@ local function past_key(sub) return P .. ':past:' .. sub end
 
 local WAITING, LEASED, LEASES, DUE = P .. ':waiting', P .. ':leased', P .. ':leases', P .. ':due'
 local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
+local REFUSALS = P .. ':refusals'
 local COUNTERS = P .. ':counters'
 
 local function notices_key(sub) return P .. ':notices:' .. sub end
@@ -474,4 +486,11 @@ end
 local function drop_mail(id)
   redis.call('ZREM', P .. ':outbox', id)
   return redis.call('DEL', P .. ':mail:' .. id)
+end
+
+-- The same for one that is no longer needed: what it asked for was done.
+local function cancel_mail(sub, id)
+  drop_mail(id)
+  local refusal = redis.call('HGET', REFUSALS, sub)
+  if refusal and cmsgpack.unpack(refusal).mail_id == id then redis.call('HDEL', REFUSALS, sub) end
 end

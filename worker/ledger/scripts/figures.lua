@@ -100,6 +100,11 @@ return {
   { 'soonest', soonest(most + math.min(acknowledged + held, 100)) },
   { 'escalated', redis.call('ZCARD', list_key('escalated')) },
   { 'acknowledged', acknowledged },
+  { 'refused_addresses', redis.call('HLEN', REFUSALS) },
+  -- Some of them; all if they are few.
+  { 'refusals', redis.call('HSCAN', REFUSALS, 0, 'COUNT', 50)[2] },
+  { 'outcomes_owed', redis.call('ZCARD', P .. ':outcomes:owed:' .. 'url') },
+  { 'outcomes_given_up', redis.call('HLEN', P .. ':outcomes:dead:' .. 'url') },
   -- What is written for later is not waiting; what is tried again waits for at most 15 minutes.
   { 'mail_queued', redis.call('ZCOUNT', P .. ':outbox', '-inf', now + 900000) },
   { 'paused', redis.call('GET', P .. ':paused') },
