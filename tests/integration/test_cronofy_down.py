@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import pytest
 
 from tests.integration.world import Begin, World
 from worker.mail.compose import read_back
 from worker.run import looks
 from worker.run.sweep import sweep
+from worker.ways.notify import notice_of
 
-MINUTE = timedelta(minutes=1)
+OVER = "Over: nobody has to help any more with 40 meetings."
 
 
 def down(begin: Begin, accounts: int = 14, **settings: str) -> list[World]:
@@ -144,3 +145,24 @@ def test_looks_resume_in_order(begin: Begin) -> None:
     services.ledger.redis.delete(services.ledger.keys.slot)
 
     assert looks.look_at_ready(services, 10).looked_at == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "opened", "over"),
+    [
+        ("cronofy_failing", "No meeting is looked at for now.", "Over: looks are made again."),
+        ("provider_outage", "40 meetings of 30 accounts wait.", OVER),
+        ("lapsed", "40 meetings of 30 accounts wait.", OVER),
+        ("unexplained", "40 meetings of 30 accounts need a person.", OVER),
+    ],
+)
+def test_other_places_are_told_in_fitting_words(kind: str, opened: str, over: str) -> None:
+    """What waits together needs no person for each."""
+    counts = {"events": 40, "accounts": 30, "acknowledged": 0}
+    detail = {"incident": "i1", "reason": kind, "provider_name": None, **counts}
+
+    bodies = [
+        notice_of({"type": f"incident_{word}", "detail": detail}, None).body for word in ("opened", "closed")
+    ]
+
+    assert [body.splitlines()[0] for body in bodies] == [opened, over]

@@ -28,6 +28,8 @@ _HEADLINES: Mapping[str, str] = {
     CLIENT_REFUSED: "Cronofy refuses our client",
     NO_BUDGET: "Cronofy's rate limit is used up",
 }
+#: Kinds of incidents whose events wait for something, without needing a person each.
+WAITING = (Cause.PROVIDER_OUTAGE.value, LAPSED)
 ADVICE: Mapping[str, str] = {
     Cause.PROFILE_REMOVED: (
         "Decide what takes the place of the removed profile. One decision settles all meetings of an "
