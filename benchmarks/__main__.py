@@ -19,7 +19,7 @@ from config.settings import clear_environment
 
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = (
-    *("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications", "webhooks"),
+    *("calls", "throughput", "cpu", "ledger", "overload", "outage", "budget", "notifications", "webhooks"),
     *("intake", "silent", "memory", "lists", "soak", "commands"),
 )
 

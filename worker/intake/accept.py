@@ -177,6 +177,9 @@ def receive_notification(
         subtype=push.subtype,
         accounts=len(due),
     )
+    if push.only_waits:
+        # Nothing can be done about it, and many such come at once: the next sweep takes them in their order.
+        return ()
     waits = ((sub, services.ledger.wakeups.after_notification(sub)) for sub in due)
     return tuple((sub, wait) for sub, wait in waits if wait is not None)
 
@@ -248,7 +251,7 @@ def _make_due(
             notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
         # One that was closed may have been moved or restored.
         ledger.reopen(sub, key)
-        return ledger.nudge(sub, key, notice, body)
+        return ledger.nudge(sub, key, notice, body, only_waits=push.only_waits)
     named = [each for each in events_of(ledger, sub) if each.event_id == event_id]
     taken = [ledger.reopen(sub, each) or ledger.nudge(sub, each) for each in named]
     return any(taken)

@@ -62,11 +62,15 @@ class Keys:
     claims = _Key("claims")
     waiting = _Key("waiting")
     ready = _KeyOf("ready")  # by data centre
+    due = _Key("due")
     leased = _Key("leased")
     leases = _Key("leases")
     starts = _Key("starts")
     oldest = _Key("oldest")
     owing = _Key("owing")
+    outages = _Key("outages")
+    reports = _KeyOf("reports")  # by outage
+    canaries = _Key("canaries")
     list = _KeyOf("list")  # by name
     incident = _KeyOf("incident")
     groups = _Key("groups")
@@ -110,6 +114,14 @@ class Keys:
     def budget_refused(self, place: str) -> str:
         """See the head of ``worker/cronofy/budget.lua``."""
         return f"{self.budget(place)}:refused"
+
+    def budget_failing(self, place: str) -> str:
+        """See the head of ``worker/cronofy/budget.lua``."""
+        return f"{self.budget(place)}:failing"
+
+    def budget_strikes(self, place: str) -> str:
+        """See the head of ``worker/cronofy/budget.lua``."""
+        return f"{self.budget(place)}:strikes"
 
     def budget_probe(self, place: str) -> str:
         """See the head of ``worker/cronofy/budget.lua``."""

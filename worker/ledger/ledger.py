@@ -64,6 +64,9 @@ from worker.ledger.wakeups import Wakeups
 
 #: A notification that came before, longer ago than this, says nothing new: somebody replays it.
 REPLAYED_AFTER = timedelta(days=1)
+#: A meeting that starts within this goes before all news; `YEAR` of ``common.lua``, in milliseconds.
+SOON = timedelta(minutes=15)
+YEAR_MS = 365 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +196,20 @@ class Ledger:
         """Stop watching an event; returns whether it was known."""
         return bool(self.run("untrack", sub, key.field, self._keep_ms))
 
-    def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
+    def nudge(
+        self, sub: str, key: EventKey, notice: bytes = b"", body: str = "", *, only_waits: bool = False
+    ) -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
+
+        `only_waits`: the notice says only that the service fails. That is no news, and if the event is held,
+        it is known.
 
         `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
         `body` first came more than `REPLAYED_AFTER` ago.
         """
         heard = fingerprint(body.encode())[:16]
-        return bool(
-            self.run("nudge", sub, key.field, notice, heard, int(REPLAYED_AFTER.total_seconds() * 1000))
-        )
+        replayed_ms, waits = int(REPLAYED_AFTER.total_seconds() * 1000), "1" if only_waits else ""
+        return bool(self.run("nudge", sub, key.field, notice, heard, replayed_ms, waits))
 
     def take_notification(
         self, sub: str, channel_id: str | None = None, *, due: bool = True, ask_profiles: bool = False
@@ -308,19 +315,41 @@ class Ledger:
         now, due, expired, ready = self.run("promote", most, *DATA_CENTERS)
         return Promotion(from_ms(now), due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
 
+    def note_trouble(self, kind: str, center: str, *, is_on: bool) -> bool:
+        """Note whether this keeps the fleet from its work in a data centre; returns whether that is new."""
+        return bool(self.run("fleet", f"{kind}@{center}", "1" if is_on else ""))
+
+    def outages(self) -> dict[str, datetime]:
+        """What is going on for many at once, and since when: CAUSE:PROVIDER@CENTER, or KIND@CENTER."""
+        stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.outages))
+        return {name.decode(): from_ms(float(at)) for name, at in stored.items() if at[:1] != b"-"}
+
+    def see_to_outages(self, most: int, canaries_every: timedelta) -> int:
+        """Make canaries due, and up to `most` events of outages that are over; returns how many of these."""
+        return cast("int", self.run("outages", most, int(canaries_every.total_seconds() * 1000)))
+
     def ready_before(self, center: str, within: timedelta) -> int:
         """How many ready accounts of a data centre have a due event that starts within this time."""
         now = self.now()
-        return self.redis.zcount(self.keys.ready(center), to_ms(now), to_ms(now + within))
+        # Those with news have their turn a year earlier (`common.lua`).
+        return sum(
+            self.redis.zcount(self.keys.ready(center), to_ms(now) - news, to_ms(now + within) - news)
+            for news in (0, YEAR_MS)
+        )
 
-    def claim(self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS) -> Lease | None:
-        """Lease the ready account of these data centres whose turn is next; None if none is ready."""
-        token, answer = self._claim(lease, b"", *data_centers)
+    def claim(
+        self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS, soon: timedelta = SOON
+    ) -> Lease | None:
+        """Lease the ready account of these data centres whose turn is next; None if none is ready.
+
+        The order is in ``common.lua``: meetings that start `soon` first, then news, then what merely waits.
+        """
+        token, answer = self._claim(lease, b"", str(int(soon.total_seconds() * 1000)), *data_centers)
         return self._lease(token, answer) if answer else None
 
     def claim_account(self, sub: str, lease: timedelta) -> Lease | Held:
         """Lease this account, due or not; Held if someone else holds it."""
-        token, answer = self._claim(lease, sub.encode())
+        token, answer = self._claim(lease, sub.encode(), "0")
         if len(answer) == 1:
             return Held(timedelta(milliseconds=answer[0]))
         return self._lease(token, answer)
@@ -360,7 +389,7 @@ class Ledger:
                         SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
                         if event.settle and not event.before.event.was_closed
                         else False,
-                        () if event.dropped or event.settle else lists_of(event.after),
+                        () if event.dropped or event.settle else lists_of(event.after, event.held),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                         event.news or False,
                     ]
@@ -389,6 +418,8 @@ class Ledger:
                 ],
                 "reconnects": list(change.reconnects),
                 "cancel": list(change.cancel),
+                "reports": sorted({each.report for each in change.events if each.report}),
+                "works": sorted({*change.works, *(each.works for each in change.events if each.works)}),
                 "check_channel": change.check_channel,
                 "profiles_due": (
                     [lease.account.profiles_due, change.ask_again.at or ""] if change.ask_again else False
@@ -403,10 +434,15 @@ class Ledger:
         answer = self.run("commit", lease.sub, lease.token, packed)
         if answer is None:
             raise LeaseLost("The lease of this account expired before its look was committed.")
-        changed, void = answer
+        changed, void, begun, ended = answer
         # Seldom any.
         fields = {event.field: event.before.event.key for event in change.events} if changed else {}
-        return Committed(frozenset(fields[field] for field in changed), bool(void))
+        return Committed(
+            frozenset(fields[field] for field in changed),
+            tuple(each.decode() for each in begun),
+            tuple(each.decode() for each in ended),
+            bool(void),
+        )
 
     def keep_channel(
         self, lease: Lease, channel: NotificationChannel | None, again: timedelta | None
@@ -536,12 +572,12 @@ class Ledger:
     def _value(self, events: str, key: EventKey) -> bytes | None:
         return cast("bytes | None", self.redis.hget(events, cast("str", key.field)))
 
-    def _claim(self, lease: timedelta, sub: bytes, *data_centers: str) -> tuple[str, Any]:
+    def _claim(self, lease: timedelta, sub: bytes, soon_ms: str, *data_centers: str) -> tuple[str, Any]:
         token = uuid4().hex
-        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
+        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, soon_ms, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, notices, claims, closed, acknowledged = answer
+        now, sub_bytes, account, events, notices, claims, closed, acknowledged, outages = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
@@ -558,6 +594,8 @@ class Ledger:
             damaged,
             past,
             dict(_pairs(acknowledged)),
+            # Those that are over begin with "-".
+            {group.decode(): float(since) for group, since in _pairs(outages) if since[:1] != b"-"},
         )
 
 

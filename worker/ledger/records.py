@@ -35,6 +35,12 @@ DELAYED = f"{Cause.PROVIDER_OUTAGE}:"
 #: Groups of incidents (`TrackedEvent.group`) besides the causes: looks were given up, looks keep failing, the
 #: application owes an access token, and records that cannot be read.
 PARKED, UNREAD, TOKEN_OWED, DAMAGED = "parked", "unread", "token_owed", "damaged"
+#: The kind of incident of a service whose profiles lapse in number: its events wait for it together.
+LAPSED = "lapsed"
+#: Kinds of incidents of the whole fleet, which have no events: most calls to Cronofy fail, it refuses our
+#: client, or it answers 429 again and again.
+CRONOFY_FAILING, CLIENT_REFUSED, NO_BUDGET = "cronofy_failing", "client_refused", "no_budget"
+FLEET = (CRONOFY_FAILING, CLIENT_REFUSED, NO_BUDGET)
 #: After as many looks in a row that failed from outside, looks keep failing.
 FAILING = 3
 

@@ -16,6 +16,7 @@ from uuid import uuid4
 from worker.cronofy.errors import CronofyError
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.fallback import is_room
+from worker.diagnosis.held import HELD, held_look, is_report
 from worker.diagnosis.model import (
     Cause,
     Chosen,
@@ -41,6 +42,7 @@ from worker.ledger.records import (
     Stored,
     TrackedEvent,
     Write,
+    from_ms,
     interval_of,
     to_ms,
 )
@@ -74,6 +76,10 @@ class Judged:
     acknowledged: Acknowledgement | None = None
     #: What a person chose in place of its profile.
     choice: Choice | None = None
+    #: As `EventChange` has them.
+    held: str | None = None
+    report: str | None = None
+    works: str | None = None
 
     @property
     def key(self) -> EventKey:
@@ -124,7 +130,8 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
     if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
     unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
-    observation = Observation(sighting, profiles, unwritable)
+    failing_since = lease.outage(Cause.PROVIDER_OUTAGE, event.provider_name)
+    observation = Observation(sighting, profiles, unwritable, failing_since)
     choice = lease.account.choice_about(event)
     diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
     return Judged(
@@ -135,7 +142,34 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         _notices_arrive(lease.account, now),
         lease.acknowledgement(event.key),
         choice,
+        **_together(lease, stored.event, replace(event, last=diagnosis.as_json), diagnosis, policy),
     )
+
+
+def _together(
+    lease: Lease, before: TrackedEvent, after: TrackedEvent, diagnosis: Diagnosis, policy: Policy
+) -> dict[str, str]:
+    """What the event says of its service, and whether it waits for that together with many others."""
+    provider = after.provider
+    if provider is None:
+        return {}
+    if diagnosis.state is State.ASSIGNED:
+        since = lease.outage(Cause.PROVIDER_OUTAGE, provider)
+        # One that was made before the outage was noticed says nothing of it.
+        late = (
+            since is not None and before.cause is not Cause.PROVIDER_OUTAGE and before.asked_at < to_ms(since)
+        )
+        own_room = Rung.EXPLICIT.value in before.writes
+        return {} if late or own_room else {"works": f"{Cause.PROVIDER_OUTAGE}:{provider}"}
+    found: dict[str, str] = {}
+    read_at = None if before.read_at is None else from_ms(before.read_at)
+    report = is_report(diagnosis, before.cause, read_at, from_ms(after.asked_at), lease.now, policy)
+    if report:
+        found["report"] = f"{report}:{provider}"
+    waits = diagnosis.remedy in (Remedy.WAIT, Remedy.RELINK_EMAIL, Remedy.ESCALATE)
+    if waits and diagnosis.cause in HELD and lease.outage(diagnosis.cause, provider):
+        found["held"] = f"{diagnosis.cause}:{provider}"
+    return found
 
 
 def _has_calendar_again(event: TrackedEvent, profiles: Profiles | None) -> bool:
@@ -304,6 +338,8 @@ def conclude(
     notices_arrive = judged.notices_arrive and event.subscribed and diagnosis.remedy is Remedy.WAIT
     pause = next_pause(interval_of(event), policy, notices_arrive=notices_arrive)
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
+    if judged.held:
+        look_at = held_look(diagnosis, event.starts_at, now, policy)
     draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at), user=user)
     if event.was_closed and diagnosis.state is not State.CLOSED:
         if judged.seen is None:
@@ -333,7 +369,15 @@ def conclude(
     settled = diagnosis.state is not State.PENDING
     taken = judged.seen is not None
     change = EventChange(
-        before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
+        before,
+        draft.after,
+        settled,
+        tuple(draft.outcomes),
+        notice_taken=taken,
+        unacknowledged=over,
+        held=judged.held,
+        report=judged.report,
+        works=judged.works,
     )
     return _verdict(diagnosis, change, draft.letter)
 

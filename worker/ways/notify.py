@@ -12,7 +12,8 @@ from urllib.parse import quote
 from config.settings import SettingsError
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import fingerprint
-from worker.mail.advice import advice_on, headline
+from worker.ledger.records import FLEET
+from worker.mail.advice import WAITING, advice_on, headline
 from worker.text.amounts import amount
 from worker.ways.signed_post import NotTaken
 
@@ -36,14 +37,18 @@ def notice_of(outcome: Mapping[str, Any], board_url: str | None) -> Notice:
     incident, kind, events = detail["incident"], detail["reason"], detail["events"]
     title = f"Conferencing: {headline(kind, detail['provider_name'])} (incident {incident})"
     if outcome["type"] == OutcomeType.INCIDENT_CLOSED.value:
-        lines = [f"Over: nobody has to help any more with {amount(events, 'meeting')}."]
+        over = f"nobody has to help any more with {amount(events, 'meeting')}"
+        lines = [f"Over: {'looks are made again' if kind in FLEET else over}."]
         if detail["acknowledged"]:
             lines.append(f"{detail['acknowledged']:,} of them somebody acknowledged.")
         return Notice(title, "\n".join(lines), is_over=True)
     of = f" of {amount(detail['accounts'], 'account')}" if detail["accounts"] else ""
-    needs = "needs" if events == 1 else "need"
-    lines = [f"{amount(events, 'meeting')}{of} {needs} a person.", advice_on(kind)]
-    lines.append(f"reconciler list --incident {incident}")
+    if kind in FLEET:
+        lines = ["No meeting is looked at for now.", advice_on(kind), "reconciler status"]
+    else:
+        does, do = ("waits", "wait") if kind in WAITING else ("needs a person", "need a person")
+        lines = [f"{amount(events, 'meeting')}{of} {does if events == 1 else do}.", advice_on(kind)]
+        lines.append(f"reconciler list --incident {incident}")
     if board_url:
         lines.append(f"{board_url.rstrip('/')}/incidents/{quote(incident, safe='')}")
     return Notice(title, "\n".join(line for line in lines if line), is_over=False)

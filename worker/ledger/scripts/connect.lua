@@ -39,6 +39,7 @@ else
 end
 -- Events tracked before the first connect keep their planned first look.
 if standing == 'lost' or waited or readdressed then
+  redis.call('HSET', key, 'news', now)
   local events = events_key(sub)
   local all = redis.call('HGETALL', events)
   for i = 1, #all, 2 do

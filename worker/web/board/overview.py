@@ -12,6 +12,7 @@ from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.status.snapshot import Status, read_status
+from worker.status.trouble import troubles
 from worker.text.amounts import amount, spoken
 from worker.web.board.plot import Plot, Point, hourly, plot
 
@@ -132,6 +133,9 @@ def _attention(status: Status, settings: Settings) -> list[str]:
     if status.budget.paused_until is not None:
         left = spoken(status.budget.paused_until - status.at)
         found.append(f"Cronofy asked for a pause: no calls for {left}.")
+    for trouble in troubles(status):
+        words = f"{trouble.sentence}. {trouble.fix[:1].upper()}{trouble.fix[1:].rstrip('.')}."
+        found.append(words[:1].upper() + words[1:])
     if status.sweep_is_late(settings.sweep_every):
         found.append(f"Last sweep: {status.last_sweep}. Is beat running?")
     if not status.workers:
