@@ -327,3 +327,17 @@ def test_members_can_be_listed_by_account(begin: Begin) -> None:
     assert [each.event.key.event_id for each in found.events] == ["e0", "e1"]
     assert len(ledger.lists.page(wanted, 2, found.after).events) == 1
     assert ledger.lists.page(replace(wanted, account="another"), 10).events == ()
+
+
+def test_the_text_for_cronofys_support_has_no_words_of_ours(begin: Begin) -> None:
+    """Neither our names of causes and remedies, nor one line for each look."""
+    world = begin(escalation_email="ops@example.org", grace="PT0S", escalate_after="PT0S")
+    world.track()
+    for _ in range(5):
+        world.look()
+
+    [mail] = world.mails()
+    text = str(read_back(mail.message).get_body(("plain",)).get_content())  # type: ignore[union-attr]
+    pasted = text[text.index("FOR CRONOFY'S SUPPORT") :]
+    assert "overdue, no reason found (5 times by then)" in pasted
+    assert not [word for word in ("escalate", "unexplained", "Traceback", "RECONCILER") if word in pasted]

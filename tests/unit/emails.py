@@ -62,7 +62,7 @@ AFFECTED = Affected(
     data_center="us",
     reason="Conferencing has been pending for a day with no visible reason.",
     event_uid="evt_external_1",
-    history=((OPENED, "unexplained: escalate"),),
+    history=((OPENED, "overdue, no reason found (14 times by then)"),),
 )
 INCIDENT = IncidentEmail(
     to="ops@example.org",

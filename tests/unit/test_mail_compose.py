@@ -402,7 +402,7 @@ def test_an_incident_nobody_can_explain_has_a_text_for_cronofys_support() -> Non
     assert lines[lines.index("FOR CRONOFY'S SUPPORT, ready to paste") :] == [
         "FOR CRONOFY'S SUPPORT, ready to paste",
         "",
-        "These events have asked for conferencing, and it is still pending:",
+        "Hello, these events have asked for conferencing, and it is still pending. Could you tell us why?",
         "",
         "Client id: client-1",
         "",
@@ -414,7 +414,7 @@ def test_an_incident_nobody_can_explain_has_a_text_for_cronofys_support() -> Non
         "Event uid: evt_external_1",
         "Starts: 2026-12-01 09:00:00 UTC",
         "Seen: Conferencing has been pending for a day with no visible reason.",
-        "- 2026-11-30 08:00:00 UTC: unexplained: escalate",
+        "- 2026-11-30 08:00:00 UTC: overdue, no reason found (14 times by then)",
         "",
         "Incident 0a1b2c3d4e, since 2026-11-30 08:00:00 UTC",
     ]

@@ -130,3 +130,15 @@ def test_numbers_and_lists_are_written_as_people_there_do() -> None:
     assert (german.number(1234), english.number(1234)) == ("1.234", "1,234")
     assert german.listed(["a", "b", "c"]) == "a, b und c"
     assert english.when(datetime(2026, 12, 1, 9, tzinfo=UTC), None).endswith("(UTC)")
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_mail_programs_take_a_letter_as_it_is(locale: str) -> None:
+    """Gmail drops styles beyond 8 KiB and cuts a message beyond 102 KiB; nothing is loaded from elsewhere."""
+    for _, email in samples(locale):
+        html = LETTERS.write(email).html
+        [style] = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+        assert len(style) < 8192
+        assert len(html.encode()) < 102 * 1024
+        assert not re.search(r"<(script|link|img|iframe|form)|url\(|@import", html)
+        assert html.count("<title>") == html.count("<body") == 1
