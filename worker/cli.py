@@ -36,6 +36,7 @@ COMMANDS = {
     "choose": ("choosing", "Decide what takes the place of a removed profile."),
     "status": ("status", "Show the fleet: backlog, what starts next, budget."),
     "doctor": ("doctor", "Check settings, servers, Cronofy and mail, and say how to fix them."),
+    "letters": ("letters", "The letters to users: list them, show one as it would be sent."),
     "probe": ("probing", "Ask a real account what Cronofy's documentation leaves unknown."),
     "healthcheck": ("health", "Check that this host's workers or beats make progress."),
     "dead-letters": ("dead_letter_group", "What could not be carried out: list, show, replay, drop."),

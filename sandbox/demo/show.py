@@ -196,6 +196,7 @@ def _environment(
         "CRONOFY_CLIENT_SECRET": "demo-secret",
         "CRONOFY_API_URL": sandbox.url,
         "SMTP_URL": sandbox.smtp_url,
+        "APPLICATION_NAME": "Acme Hiring",
         "MAIL_FROM": "Conferencing <conferencing@example.org>",
         "ESCALATION_EMAIL": OPERATOR,
         "WEBHOOK_URL": serve_url,

@@ -132,7 +132,7 @@ def test_everything_that_is_installed_is_pinned_by_hash() -> None:
 
     assert len(installs) == 4
     assert all("--require-hashes" in words or "--no-deps" in words for words in installs)
-    assert set(tool) == {"setuptools"}
+    assert set(tool) == {"setuptools", "babel"}
     assert set(sandbox) == _only_for("sandbox", "embedded")
     for first, *hashes in [*tool.values(), *sandbox.values()]:
         assert re.match(r"[a-z]+==[0-9]", first)

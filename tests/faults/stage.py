@@ -55,6 +55,7 @@ def settings_at(running: RunningSandbox, redis_url: str, prefix: str, data_dir: 
         "cronofy_client_secret": "sandbox-secret",
         "cronofy_api_url": running.url,
         "smtp_url": running.smtp_url,
+        "application_name": "Acme Hiring",
         "api_per_second": 100_000,
         "api_per_minute": 1_000_000,
     }

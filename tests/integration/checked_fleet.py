@@ -86,6 +86,8 @@ def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path)
         "cronofy_client_secret": "sandbox-secret",
         "cronofy_api_url": running.url,
         "smtp_url": running.smtp_url,
+        "application_name": "Acme Hiring",
+        "escalation_email": "ops@example.org",
     }
     with Redis.from_url(server) as redis:
         redis.flushdb()

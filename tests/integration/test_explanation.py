@@ -18,6 +18,7 @@ from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey, Obstacle
+from worker.run.delivery import send_mails
 
 
 def offline(world: World, event_id: str = "e1") -> Case:
@@ -186,3 +187,19 @@ def test_any_event_of_the_account_is_named_where_none_is_alike(begin: Begin) -> 
 
     assert len(nearest(world.sub, world.calendar_id)) == 3
     assert nearest("nobody-at-all", "elsewhere") == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"user_mail": "off"}], ids=["no mail server", "the application's"])
+def test_nobody_is_told_of_an_email_that_was_not_sent(begin: Begin, settings: dict[str, Any]) -> None:
+    """It is a file for want of a mail server, or left to the application."""
+    world = begin(**settings)
+    world.track()
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    world.look()
+    send_mails(world.services)
+
+    said = " ".join(command(world, world.sub, world.calendar_id, "e1", "--offline").stdout.split())
+
+    assert "Please reconnect Zoom; the meeting link is then created automatically." in said
+    assert "emailed" not in said
+    assert "was not sent from here" in said

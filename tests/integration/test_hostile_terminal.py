@@ -80,6 +80,14 @@ WALK = {
     ],
     "doctor": [["doctor"], ["doctor", "--json"]],
     "probe": [["probe", SUB, "--reads-only"], ["probe", f"{SUB}x", "--reads-only"], ["probe", SUB, "--yes"]],
+    "letters": [
+        ["letters"],
+        ["letters", "--json"],
+        ["letters", "preview", "relink", "--event", SUB, CALENDAR, EVENT],
+        ["letters", "preview", "fallback", "--event", SUB, CALENDAR, EVENT, "--html"],
+        ["letters", "preview", "relink", "--send-to", f"dana{ACTING}@example.org"],
+        ["letters", "preview", ACTING],
+    ],
     "pause": [["pause"], ["pause", ACTING]],
     "resume": [["resume"]],
     "reseal": [["reseal"], ["reseal", "--json"]],
@@ -127,6 +135,7 @@ def world(redis: Redis, redis_url: str, prefix: str, tmp_path: Path) -> World:
         CRONOFY_CLIENT_SECRET="client-secret",
         CRONOFY_API_URL=f"http://{AWAY}",
         SMTP_URL=f"smtp://{AWAY}",
+        APPLICATION_NAME=f"Acme{ACTING}",
         DATA_DIR=str(tmp_path),
     )
     return World(tmp_path, env, letter)

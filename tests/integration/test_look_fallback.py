@@ -87,8 +87,10 @@ def test_the_companys_room_is_set_and_its_user_told(begin: Begin) -> None:
         "join_url": link,
     }
     mails = {mail.mail_id: mail for mail in world.mails()}
-    assert "because the connection to its conferencing service has expired" in _text(mails[mail_id])
-    assert f"we gave it another link: {link} The link is in the calendar entry." in _text(mails[mail_id])
+    assert "The connection to its conferencing service has expired." in _text(mails[mail_id])
+    assert f"it now has another link: {link} The link is in the calendar entry as well." in _text(
+        mails[mail_id]
+    )
     assert message_from_bytes(mails[mail_id].message, policy=SMTP)["To"] == world.account["email"]
     assert (world.look()["state"], world.types()[2:]) == ("assigned", ["assigned"])
     assert world.outcomes()[2]["detail"]["join_url"] == link

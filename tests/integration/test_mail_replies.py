@@ -12,9 +12,8 @@ from structlog.testing import capture_logs
 from tests.integration.checked_fleet import CheckedFleet
 from tests.integration.test_relink_smtp import SECRETS, Script, scripted_server
 from tests.integration.world import Begin
-from tests.unit.emails import ENVELOPE, RELINK
+from tests.unit.emails import ENVELOPE, RELINK, composed
 from worker.doctor.outside import examine_mail
-from worker.mail.compose import compose_relink
 from worker.mail.smtp import MailError, SmtpMailer
 from worker.run.delivery import send_mails
 
@@ -120,7 +119,7 @@ def test_a_refused_starttls_is_told_with_its_code(reply: str, told: str) -> None
     with scripted_server(answering(b"STARTTLS", f"{reply}\r\n".encode())) as port:
         mailer = SmtpMailer(f"smtp+starttls://user:hunter2@127.0.0.1:{port}")
         with pytest.raises(MailError) as failed:
-            mailer.send(compose_relink(RELINK, ENVELOPE))
+            mailer.send(composed(RELINK, ENVELOPE))
 
     assert told in str(failed.value)
     assert not failed.value.permanent
@@ -144,7 +143,7 @@ def test_the_server_is_told_a_name_with_a_dot(
     monkeypatch.setattr(socket, "gethostname", lambda: host)
     heard: list[bytes] = []
     with scripted_server(answering(b"NOTHING", b"", heard)) as port:
-        SmtpMailer(f"smtp://127.0.0.1:{port}").send(compose_relink(RELINK, replace(ENVELOPE, sender=sender)))
+        SmtpMailer(f"smtp://127.0.0.1:{port}").send(composed(RELINK, replace(ENVELOPE, sender=sender)))
 
     assert heard[0] == f"ehlo {name}\r\n".encode()
 
@@ -152,7 +151,7 @@ def test_the_server_is_told_a_name_with_a_dot(
 def test_an_old_server_that_only_knows_helo_gets_the_email() -> None:
     heard: list[bytes] = []
     with scripted_server(answering(b"EHLO", b"502 5.5.1 what?\r\n", heard)) as port:
-        SmtpMailer(f"smtp://127.0.0.1:{port}", timedelta(seconds=2)).send(compose_relink(RELINK, ENVELOPE))
+        SmtpMailer(f"smtp://127.0.0.1:{port}", timedelta(seconds=2)).send(composed(RELINK, ENVELOPE))
 
     assert heard[1] == b"helo example.org\r\n"
     assert heard[-1] == b"quit\r\n"

@@ -30,6 +30,7 @@ COMMANDS = {
     "choose": "choose acc pro_a --to default",
     "explain": "explain acc cal event",
     "explain --offline": "explain acc cal event --offline",
+    "letters": "letters preview relink --event acc cal event",
     "probe": "probe acc --reads-only",
     "dead-letters": "dead-letters",
     "dead-letters replay": "dead-letters replay --all",

@@ -22,12 +22,11 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.certificates import Certificate
 from tests.ports import free_port
-from tests.unit.emails import ENVELOPE, RELINK, WEEKLY
-from worker.mail.compose import compose_relink
+from tests.unit.emails import DANA, ENVELOPE, RELINK, WEEKLY, composed
 from worker.mail.smtp import MailError, SmtpMailer
 
-MESSAGE = compose_relink(
-    replace(RELINK, name="Däna", meetings=(replace(WEEKLY, summary="Wöchentlich"),)),
+MESSAGE = composed(
+    replace(RELINK, reader=replace(DANA, name="Däna"), meetings=(replace(WEEKLY, summary="Wöchentlich"),)),
     replace(ENVELOPE, sender="no-reply@example.org"),
 )
 
@@ -125,7 +124,7 @@ def test_mail_arrives_as_composed() -> None:
     text = received.get_body(("plain",))
     assert text is not None
     assert "Hello Däna," in text.get_content()
-    assert "- Tue 1 Dec 2026, 10:00 (Europe/Paris): Wöchentlich" in text.get_content()
+    assert "(Central European Standard Time): Wöchentlich" in text.get_content()
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ class Place:
             CRONOFY_CLIENT_ID="sandbox-client",
             CRONOFY_API_URL=self._running.url,
             DATA_DIR=str(self.home),
+            APPLICATION_NAME="Acme Hiring",
             LOG_FORMAT="json",
         )
 

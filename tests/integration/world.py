@@ -170,6 +170,7 @@ def beginning(
                     "vault_keys": Fernet.generate_key().decode(),
                     "cronofy_client_id": "sandbox-client",
                     "cronofy_client_secret": "sandbox-secret",
+                    "application_name": "Acme Hiring",
                     "cronofy_api_url": running.url,
                     "http_timeout": 2,
                     "escalation_digest": 0,

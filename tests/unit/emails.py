@@ -8,16 +8,27 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from html.parser import HTMLParser
 
+from worker.diagnosis.model import Cause
 from worker.mail.compose import (
     Affected,
     Candidate,
     Envelope,
-    FallbackEmail,
     IncidentEmail,
-    Meeting,
-    RelinkEmail,
     RemovedProfile,
+    compose_letter,
 )
+from worker.mail.letters import (
+    FallbackEmail,
+    Letterhead,
+    Letters,
+    Meeting,
+    Reader,
+    RelinkEmail,
+    UserEmail,
+)
+
+LETTERS = Letters(Letterhead("Acme Hiring", support_address="help@acme.example"))
+DANA = Reader("dana@example.org", "Dana")
 
 ENVELOPE = Envelope(
     sender="Conferencing <no-reply@example.org>",
@@ -29,8 +40,7 @@ WEEKLY = Meeting("Weekly", datetime(2026, 12, 1, 9, 0, tzinfo=UTC), "Europe/Pari
 OFFSITE = Meeting("Offsite", date(2026, 12, 1), "Europe/Paris", "cal_1", "evt_2")
 SOMEDAY = Meeting("Someday", None, None, "cal_2", "evt_3")
 RELINK = RelinkEmail(
-    to="dana@example.org",
-    name="Dana",
+    reader=DANA,
     provider_name="zoom",
     profile_name="dana@work.example",
     relink_url="https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
@@ -38,10 +48,9 @@ RELINK = RelinkEmail(
     reminder=0,
 )
 FALLBACK = FallbackEmail(
-    to="dana@example.org",
-    name="Dana",
+    reader=DANA,
     meeting=WEEKLY,
-    why="the conferencing service is not working at the moment",
+    cause=Cause.PROVIDER_OUTAGE,
     provider_name=None,
     join_url="https://meet.example.com/a2b3",
 )
@@ -79,6 +88,11 @@ REMOVED = RemovedProfile(
 )
 
 
+def composed(email: UserEmail, envelope: Envelope = ENVELOPE, letters: Letters = LETTERS) -> EmailMessage:
+    """The email with the letter for what one user is told."""
+    return compose_letter(letters.write(email), envelope)
+
+
 class PlainText(HTMLParser):
     """The words, tags and link targets that a mail client would find in an HTML part."""
 
@@ -87,15 +101,21 @@ class PlainText(HTMLParser):
         self.words: list[str] = []
         self.tags: set[str] = set()
         self.targets: list[str | None] = []
+        self.shown = True
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.shown = tag != "style"
         if tag == "a":
             self.targets.append(dict(attrs)["href"])
 
+    def handle_endtag(self, _tag: str) -> None:
+        self.shown = True
+
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if self.shown:
+            self.words.append(data)
 
     @property
     def text(self) -> str:

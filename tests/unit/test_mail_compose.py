@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.unit.emails import (
     AFFECTED,
+    DANA,
     ENVELOPE,
     FALLBACK,
     INCIDENT,
@@ -25,6 +26,7 @@ from tests.unit.emails import (
     SOMEDAY,
     WEEKLY,
     PlainText,
+    composed,
     part,
     prose,
     sent,
@@ -32,43 +34,45 @@ from tests.unit.emails import (
 from worker.mail.advice import ADVICE
 from worker.mail.compose import (
     Candidate,
-    Meeting,
-    compose_fallback,
     compose_incident,
-    compose_relink,
     message_id,
 )
+from worker.mail.letters import Meeting
 
 
-def test_first_email_says_what_happened_what_to_do_and_that_nothing_else_is_needed() -> None:
+def test_first_email_says_who_writes_what_happened_and_what_to_do() -> None:
     """The full text of a first email."""
-    message = compose_relink(replace(RELINK, meetings=(WEEKLY, OFFSITE)), ENVELOPE)
+    message = composed(replace(RELINK, meetings=(WEEKLY, OFFSITE)))
 
     assert message["Subject"] == "Reconnect Zoom: 2 upcoming meetings have no link yet"
     assert part(message, "plain").splitlines() == [
         "Hello Dana,",
         "",
-        "Your Zoom connection (dana@work.example) has expired,",
-        "so 2 upcoming meetings have no link yet.",
+        "Acme Hiring creates the video links of your meetings. The connection to Zoom has expired, so 2 "
+        "upcoming meetings have no link yet. Account: dana@work.example",
         "",
-        "To reconnect Zoom, open this page and sign in once:",
+        "Please open this page and sign in once:",
         "",
         "https://app.cronofy.com/v2/relink/zoom?email=dana%40example.org&token=s3cret",
         "",
         "These meetings are waiting for their links:",
         "",
-        "- Tue 1 Dec 2026 (all day): Offsite",
-        "- Tue 1 Dec 2026, 10:00 (Europe/Paris): Weekly",
+        "- Tuesday, December 1, 2026 (all day): Offsite",
+        f"- {TEN}: Weekly",
         "",
-        "Nothing else is needed. Once Zoom is connected again, the links appear",
-        "in your calendar automatically.",
+        "Nothing else is needed: the links then appear in your calendar automatically.",
         "",
-        "If you have reconnected in the meantime, you can ignore this email. The page",
-        "above is meant for you alone, so please do not pass it on.",
+        "If you have done so in the meantime, you can ignore this email.",
+        "The page is meant for you alone, so please do not pass it on.",
+        "",
+        "--",
+        "This email was sent automatically, because Acme Hiring looks after the meetings in your calendar.",
+        "Questions? Write to help@acme.example.",
     ]
 
 
-REMINDER = "Reminder: {} still waiting for you to reconnect Zoom"
+TEN = "Tuesday, December 1, 2026, 10:00\u202fAM (Central European Standard Time)"
+REMINDER = "Reminder: Reconnect Zoom: {} no link yet"
 
 
 @pytest.mark.parametrize(
@@ -76,18 +80,18 @@ REMINDER = "Reminder: {} still waiting for you to reconnect Zoom"
     [
         ("one upcoming meeting", 1, 0, "Reconnect Zoom: {} has no link yet", "{} has no link yet."),
         ("3 upcoming meetings", 3, 0, "Reconnect Zoom: {} have no link yet", "{} have no link yet."),
-        ("one upcoming meeting is", 1, 1, REMINDER, "one upcoming meeting still has no link."),
-        ("3 upcoming meetings are", 3, 2, REMINDER, "3 upcoming meetings still have no link."),
+        ("one upcoming meeting has", 1, 1, REMINDER, "{} no link yet."),
+        ("3 upcoming meetings have", 3, 2, REMINDER, "{} no link yet."),
     ],
 )
 def test_subject_and_first_sentence(
     meetings: str, count: int, reminder: int, subject: str, ending: str
 ) -> None:
     """Number and occasion match in subject, text and HTML."""
-    message = compose_relink(replace(RELINK, meetings=(WEEKLY,) * count, reminder=reminder), ENVELOPE)
+    message = composed(replace(RELINK, meetings=(WEEKLY,) * count, reminder=reminder), ENVELOPE)
 
-    beginning = "This is a reminder: your" if reminder else "Your"
-    sentence = f"{beginning} Zoom connection (dana@work.example) has expired, so {ending.format(meetings)}"
+    sentence = f"The connection to Zoom has expired, so {ending.format(meetings)}"
+    assert ("This is a reminder. Acme Hiring creates" in prose(message)) is (reminder > 0)
     assert message["Subject"] == subject.format(meetings)
     assert sentence in prose(message)
     assert sentence in PlainText(part(message, "html")).text
@@ -110,10 +114,10 @@ def test_subject_and_first_sentence(
 )
 def test_provider_has_its_display_name(provider_name: str | None, shown: str) -> None:
     """A known provider has its display name; an unknown one is shown as Cronofy spells it."""
-    message = compose_relink(replace(RELINK, provider_name=provider_name), ENVELOPE)
+    message = composed(replace(RELINK, provider_name=provider_name), ENVELOPE)
 
     assert message["Subject"] == f"Reconnect {shown}: one upcoming meeting has no link yet"
-    assert f"Your {shown} connection" in prose(message)
+    assert f"The connection to {shown} has expired" in prose(message)
 
 
 @pytest.mark.parametrize(
@@ -128,18 +132,17 @@ def test_provider_has_its_display_name(provider_name: str | None, shown: str) ->
 def test_a_calendar_is_called_one(provider_name: str | None, shown: str) -> None:
     """It is no conferencing service, though meetings wait for it."""
     email = replace(RELINK, provider_name=provider_name, is_calendar=True)
-    message = compose_relink(email, ENVELOPE)
+    message = composed(email, ENVELOPE)
 
     assert message["Subject"] == f"Reconnect your {shown}: one upcoming meeting has no link yet"
     for words in (prose(message), PlainText(part(message, "html")).text):
-        assert f"Your {shown} connection (dana@work.example) has expired" in words
-        assert f"Once your {shown} is connected again" in words
+        assert f"The connection to your {shown} has expired" in words
         assert "conferencing" not in words
 
 
 def test_a_profile_named_like_its_service_is_not_named_twice() -> None:
     """The name is shown only where it says more."""
-    assert "Your Zoom connection has" in prose(compose_relink(replace(RELINK, profile_name="zoom"), ENVELOPE))
+    assert "Account:" not in prose(composed(replace(RELINK, profile_name="zoom"), ENVELOPE))
 
 
 def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
@@ -151,14 +154,14 @@ def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
     noon = Meeting("Noon UTC before", datetime(2026, 12, 31, 12, 0, tzinfo=UTC), None, "cal_1", "noon")
     meetings = (SOMEDAY, new_year_in["America/New_York"], noon, new_year_in["Pacific/Auckland"])
 
-    message = compose_relink(replace(RELINK, meetings=meetings), ENVELOPE)
+    message = composed(replace(RELINK, meetings=meetings), ENVELOPE)
 
     listed = [row for row in part(message, "plain").splitlines() if row.startswith("- ")]
     assert listed == [
-        "- Fri 1 Jan 2027 (all day): Day in Pacific/Auckland",
-        "- Thu 31 Dec 2026, 12:00 (UTC): Noon UTC before",
-        "- Fri 1 Jan 2027 (all day): Day in America/New_York",
-        "- at an unknown time: Someday",
+        "- Friday, January 1, 2027 (all day): Day in Pacific/Auckland",
+        "- Thursday, December 31, 2026, 12:00\u202fPM (UTC): Noon UTC before",
+        "- Friday, January 1, 2027 (all day): Day in America/New_York",
+        "- time unknown: Someday",
     ]
 
 
@@ -168,17 +171,19 @@ def test_a_long_list_is_cut_and_says_so(count: int) -> None:
     start = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
     meetings = [replace(WEEKLY, summary=f"No. {n}", start=start + timedelta(hours=n)) for n in range(count)]
 
-    message = compose_relink(replace(RELINK, meetings=tuple(reversed(meetings))), ENVELOPE)
+    message = composed(replace(RELINK, meetings=tuple(reversed(meetings))), ENVELOPE)
 
     text, html = part(message, "plain"), PlainText(part(message, "html")).text
-    more = f"and {count - 50} more"
+    more = "and one more" if count == 51 else f"and {count - 50} more"
     assert [f"No. {n}\n" in text for n in range(count)] == [n < 50 for n in range(count)]
     assert [f"- {more}\n" in text, more in html] == [count > 50] * 2
-    assert f"{count} upcoming meetings" in str(message["Subject"])
+    assert f"{count:,} upcoming meetings" in str(message["Subject"])
 
 
 NINE = datetime(2026, 12, 1, 9, tzinfo=UTC)
-NINE_UTC = "Tue 1 Dec 2026, 09:00 (UTC)"
+NINE_UTC = "Tuesday, December 1, 2026, 9:00\u202fAM (UTC)"
+JULY = "Wednesday, July 1, 2026, 10:05\u202fAM (Central European Summer Time)"
+TOKYO = "Wednesday, December 2, 2026, 8:30\u202fAM (Japan Standard Time)"
 SUMMER, LATE = datetime(2026, 7, 1, 8, 5, tzinfo=UTC), datetime(2026, 12, 1, 23, 30, tzinfo=UTC)
 LAST = datetime(9999, 12, 31, 23, tzinfo=UTC)
 
@@ -186,25 +191,33 @@ LAST = datetime(9999, 12, 31, 23, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("start", "tzid", "shown"),
     [
-        pytest.param(SUMMER, "Europe/Paris", "Wed 1 Jul 2026, 10:05 (Europe/Paris)", id="summer time"),
-        pytest.param(LATE, "Asia/Tokyo", "Wed 2 Dec 2026, 08:30 (Asia/Tokyo)", id="another day there"),
+        pytest.param(
+            SUMMER,
+            "Europe/Paris",
+            JULY,
+            id="summer time",
+        ),
+        pytest.param(
+            LATE,
+            "Asia/Tokyo",
+            TOKYO,
+            id="another day there",
+        ),
         pytest.param(NINE, None, NINE_UTC, id="no zone: UTC"),
         pytest.param(NINE, "Etc/UTC", NINE_UTC, id="Etc/UTC"),
-        pytest.param(
-            NINE, "Romance Standard Time", "Tue 1 Dec 2026, 10:00 (Europe/Paris)", id="Windows' name"
-        ),
+        pytest.param(NINE, "Romance Standard Time", TEN, id="Windows' name"),
         pytest.param(NINE, "Mars/Olympus", NINE_UTC, id="unknown zone"),
         pytest.param(NINE, "../x\0", NINE_UTC, id="not a zone's name"),
         pytest.param(NINE, "Europe", NINE_UTC, id="folder of zones"),
-        pytest.param(date(2026, 12, 1), "Asia/Tokyo", "Tue 1 Dec 2026 (all day)", id="all day"),
-        pytest.param(LAST, "Asia/Tokyo", "at an unknown time", id="end of the calendar"),
-        pytest.param(None, "Asia/Tokyo", "at an unknown time", id="unknown"),
+        pytest.param(date(2026, 12, 1), "Asia/Tokyo", "Tuesday, December 1, 2026 (all day)", id="all day"),
+        pytest.param(LAST, "Asia/Tokyo", "time unknown", id="end of the calendar"),
+        pytest.param(None, "Asia/Tokyo", "time unknown", id="unknown"),
     ],
 )
 def test_a_start_is_in_the_readers_zone(start: datetime | date | None, tzid: str | None, shown: str) -> None:
     """A start is shown in the meeting's zone, with the zone's name."""
     email = replace(RELINK, meetings=(replace(WEEKLY, start=start, tzid=tzid),))
-    assert f"- {shown}: Weekly\n" in part(compose_relink(email, ENVELOPE), "plain")
+    assert f"- {shown}: Weekly\n" in part(composed(email, ENVELOPE), "plain")
 
 
 @pytest.mark.parametrize(
@@ -225,9 +238,9 @@ def test_a_start_is_in_the_readers_zone(start: datetime | date | None, tzid: str
 )
 def test_summary_is_shown_on_one_bounded_line(summary: str, shown: str) -> None:
     """A summary is shown as text, in both parts, and stays on its line."""
-    message = sent(compose_relink(replace(RELINK, meetings=(replace(WEEKLY, summary=summary),)), ENVELOPE))
+    message = sent(composed(replace(RELINK, meetings=(replace(WEEKLY, summary=summary),)), ENVELOPE))
 
-    line = f"- Tue 1 Dec 2026, 10:00 (Europe/Paris): {shown}\n"
+    line = f"- {TEN}: {shown}\n"
     assert line in part(message, "plain").replace("\r\n", "\n")
     assert shown in PlainText(part(message, "html")).words
 
@@ -236,16 +249,16 @@ def test_html_has_one_button_and_the_visible_url() -> None:
     """The relink URL is the only link target, and is also shown as text."""
     email = replace(RELINK, relink_url='https://app.cronofy.com/?a=1&b="><i>')
 
-    html = PlainText(part(compose_relink(email, ENVELOPE), "html"))
+    html = PlainText(part(composed(email, ENVELOPE), "html"))
 
-    assert html.tags.isdisjoint({"script", "i", "table", "img"})
-    assert html.targets == [email.relink_url] * 2
+    assert html.tags.isdisjoint({"script", "i", "img"})
+    assert html.targets == [email.relink_url, email.relink_url, "mailto:help@acme.example"]
     assert email.relink_url in html.words
 
 
 def test_headers_are_complete_and_mark_the_email_as_automatic() -> None:
     """All headers of an email, after transmission."""
-    message = sent(compose_relink(RELINK, ENVELOPE))
+    message = sent(composed(RELINK, ENVELOPE))
 
     headers = {name: str(value) for name, value in message.items() if name != "Content-Type"}
     assert headers == {
@@ -262,7 +275,7 @@ def test_headers_are_complete_and_mark_the_email_as_automatic() -> None:
     assert message.get_content_type() == "multipart/alternative"
     parts = [(p["Content-Type"], p["Content-Transfer-Encoding"]) for p in message.iter_parts()]
     assert parts == [(f'text/{kind}; charset="utf-8"', "quoted-printable") for kind in ("plain", "html")]
-    assert "Reply-To" not in compose_relink(RELINK, replace(ENVELOPE, reply_to=None))
+    assert "Reply-To" not in composed(RELINK, replace(ENVELOPE, reply_to=None))
 
 
 @pytest.mark.parametrize(
@@ -275,7 +288,7 @@ def test_names_of_every_script_keep_their_blanks(text: str) -> None:
     summary = f"{text} {text}"[:60].strip()
     entry = replace(AFFECTED, meeting=replace(WEEKLY, summary=summary))
     incident = compose_incident(replace(INCIDENT, affected=(entry,)), ENVELOPE)
-    relink = compose_relink(replace(RELINK, name=text), ENVELOPE)
+    relink = composed(replace(RELINK, reader=replace(DANA, name=text)), ENVELOPE)
 
     def read(mail: EmailMessage, name: str) -> str:
         # The older parser: the newer one inserts blanks between the words of a name.
@@ -299,7 +312,7 @@ UNFIT = [
 def test_unfit_address_is_refused_by_name(address: str) -> None:
     """An address that is not plain is refused, in one printable line that names it."""
     with pytest.raises(ValueError, match=r"^not a plain email address: '") as refused:
-        compose_relink(replace(RELINK, to=address), ENVELOPE)
+        composed(replace(RELINK, reader=replace(DANA, address=address)), ENVELOPE)
 
     assert str(refused.value).isprintable()
     assert address[:20].partition("\r")[0].strip() in str(refused.value)
@@ -310,21 +323,21 @@ def test_unfit_address_is_refused_by_name(address: str) -> None:
 def test_an_address_with_an_invisible_character_is_refused(character: str, place: str) -> None:
     """Beyond ASCII too, what is written must be seen."""
     with pytest.raises(ValueError, match="not a plain email address"):
-        compose_relink(replace(RELINK, to=place.format(character)), ENVELOPE)
+        composed(replace(RELINK, reader=replace(DANA, address=place.format(character))), ENVELOPE)
 
 
 def test_emails_that_cannot_be_right_are_refused() -> None:
     """The installation's own addresses follow the same rule; an email always has a subject matter."""
     for unfit in (replace(ENVELOPE, sender="A <a@b>, c@d"), replace(ENVELOPE, reply_to="a@b\nc")):
         with pytest.raises(ValueError, match="not a plain email address"):
-            compose_relink(RELINK, unfit)
+            composed(RELINK, unfit)
     with pytest.raises(ValueError, match="at least one affected meeting"):
-        compose_relink(replace(RELINK, meetings=(), reminder=1), ENVELOPE)
+        composed(replace(RELINK, meetings=(), reminder=1), ENVELOPE)
 
 
 def test_a_relink_email_before_any_event_waits() -> None:
     """It speaks of no meeting, in either part."""
-    message = compose_relink(replace(RELINK, meetings=()), ENVELOPE)
+    message = composed(replace(RELINK, meetings=()), ENVELOPE)
 
     assert message["Subject"] == "Reconnect Zoom: the connection has expired"
     for words in (prose(message), PlainText(part(message, "html")).text):
@@ -335,38 +348,40 @@ def test_a_relink_email_before_any_event_waits() -> None:
 
 def test_another_link_is_told_with_its_reason() -> None:
     """The full text, once the meeting has the company's room."""
-    message = compose_fallback(FALLBACK, ENVELOPE)
+    message = composed(FALLBACK)
 
-    assert message["Subject"] == "Your meeting has another link: Weekly, Tue 1 Dec 2026, 10:00 (Europe/Paris)"
-    assert part(message, "plain").splitlines() == [
+    assert message["Subject"] == f"Your meeting has another link: Weekly, {TEN}".replace("\u202f", " ")
+    assert part(message, "plain").splitlines()[:-4] == [
         "Hello Dana,",
         "",
-        "This meeting starts soon and had no link, because",
-        "the conferencing service is not working at the moment:",
+        "Acme Hiring creates the video links of your meetings. This meeting starts soon and had no link yet. "
+        "The conferencing service is not working at the moment.",
         "",
         "Weekly",
-        "Tue 1 Dec 2026, 10:00 (Europe/Paris)",
+        TEN,
         "",
-        "So that it can take place, we gave it another link:",
+        "So that it can take place, it now has another link:",
         "",
         "https://meet.example.com/a2b3",
         "",
-        "The link is in the calendar entry. If you told anybody how to join in another",
-        "way, please send them this link.",
+        "The link is in the calendar entry as well. If you told anybody how to join in another way, please "
+        "send them the new link.",
     ]
-    assert PlainText(part(message, "html")).targets == ["https://meet.example.com/a2b3"]
+    html = PlainText(part(message, "html"))
+    assert html.targets == ["https://meet.example.com/a2b3"] * 2 + ["mailto:help@acme.example"]
 
 
 @pytest.mark.parametrize(
     ("provider_name", "shown"),
     [
-        pytest.param("ms_teams", "with Microsoft Teams instead", id="another service"),
-        pytest.param(None, "with the calendar's own conferencing instead", id="the calendar's own"),
+        pytest.param("ms_teams", "set up with Microsoft Teams. The link", id="another service"),
+        pytest.param(None, "set up with the calendar's own conferencing. The link", id="the calendar's own"),
+        pytest.param("", "set up with another service. The link", id="unknown"),
     ],
 )
 def test_a_link_that_is_still_made_is_told_by_its_service(provider_name: str | None, shown: str) -> None:
     """The email says where it will appear."""
-    message = compose_fallback(replace(FALLBACK, provider_name=provider_name, join_url=None), ENVELOPE)
+    message = composed(replace(FALLBACK, provider_name=provider_name, join_url=None), ENVELOPE)
 
     assert message["Subject"].startswith("Your meeting gets another link: Weekly")
     for text in (prose(message), PlainText(part(message, "html")).text):
@@ -460,7 +475,7 @@ def test_message_id_depends_only_on_the_email(mail_id: str, expected: str) -> No
     made = message_id(mail_id, "Conferencing <no-reply@example.org>")
 
     assert made == message_id(mail_id, "other@example.org") == expected
-    assert sent(compose_relink(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"].strip() == expected
+    assert sent(composed(RELINK, replace(ENVELOPE, message_id=made)))["Message-ID"].strip() == expected
 
 
 #: Line breaks of every kind, bidi controls, invisible characters, markup, and header syntax.
@@ -486,15 +501,15 @@ def is_harmful(character: str) -> bool:
 def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provider: str) -> None:
     """An email has its own headers and links, one recipient, and short ASCII lines, whatever people write."""
     meeting = replace(WEEKLY, summary=summary)
-    plain = replace(RELINK, name="Dana", profile_name="Work", provider_name=provider)
-    relink = replace(plain, name=name, profile_name=name, meetings=(meeting,))
+    plain = replace(RELINK, profile_name="Work", provider_name=provider)
+    relink = replace(plain, reader=replace(DANA, name=name), profile_name=name, meetings=(meeting,))
     entry = replace(AFFECTED, meeting=meeting, reason=name, history=((OPENED, name),), account_email=name)
     gone = replace(REMOVED, profile_name=name, soonest=meeting, candidates=(Candidate(name, name, name),))
     incident = replace(INCIDENT, affected=(entry,), removed=(gone,), provider_name=provider)
 
-    for email, message in (
-        (relink, compose_relink(relink, ENVELOPE)),
-        (incident, compose_incident(incident, ENVELOPE)),
+    for to, message in (
+        (DANA.address, composed(relink, ENVELOPE)),
+        (incident.to, compose_incident(incident, ENVELOPE)),
     ):
         wire, received = message.as_bytes(), sent(message)
         assert wire.isascii()
@@ -503,7 +518,7 @@ def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provi
             *("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted"),
             *("X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),
         ]
-        assert [address.addr_spec for address in received["To"].addresses] == [email.to]
+        assert [address.addr_spec for address in received["To"].addresses] == [to]
         assert len(received["Subject"]) < 150
         assert received["Subject"].strip() == message["Subject"]
         assert not received.defects
@@ -511,5 +526,5 @@ def test_what_people_write_stays_text_on_its_line(name: str, summary: str, provi
         shown = part(received, "plain"), part(received, "html"), str(received["Subject"])
         assert not [c for text in shown for c in text if is_harmful(c)]
         assert len(shown[0]) < 10_000
-    html, harmless = (PlainText(part(compose_relink(each, ENVELOPE), "html")) for each in (relink, plain))
+    html, harmless = (PlainText(part(composed(each, ENVELOPE), "html")) for each in (relink, plain))
     assert (html.tags, html.targets) == (harmless.tags, harmless.targets)

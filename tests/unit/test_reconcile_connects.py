@@ -29,7 +29,7 @@ from worker.diagnosis.model import Chosen, Observation, Profiles, Remedy
 from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import pack_connects, unpack_account
 from worker.ledger.records import Account, Episode, Obstacle, TrackedEvent, to_ms
-from worker.mail.compose import RelinkEmail
+from worker.mail.letters import RelinkEmail
 from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.episodes import connect_key
 from worker.reconcile.reconnects import plan_reconnect

@@ -33,7 +33,7 @@ from tests.unit.builders import (
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Account, Episode, Mailed, Memo, TrackedEvent, to_ms
-from worker.mail.compose import RelinkEmail
+from worker.mail.letters import RelinkEmail
 from worker.reconcile.relinks import RelinkPlan, RelinkRules, affected, plan_relinks, reconnected
 from worker.reconcile.verdict import Verdict, conclude
 
@@ -129,7 +129,7 @@ def test_one_email_for_all_events() -> None:
 
     ((mail_id, email),) = result.emails
     assert result.listed == [("a", "b", "c")]
-    assert (email.to, email.name, email.reminder) == (ADDRESS, "Dana", 0)
+    assert (email.reader.address, email.reader.name, email.reminder) == (ADDRESS, "Dana", 0)
     assert (email.provider_name, email.profile_name) == ("zoom", "dana")
     assert email.relink_url == relink_url("pro_a")
     detail = {"profile_id": "pro_a", "mail_id": mail_id, "event_ids": ["a", "b", "c"]}
@@ -215,7 +215,7 @@ def test_what_another_address_refused_is_sent_once_more(after: timedelta, sent: 
     result = plan(events, episodes=episodes, undelivered=["another", newest], now=NOW + after)
 
     ((mail_id, email),) = result.emails
-    assert (email.to, email.reminder, result.listed) == (ADDRESS, 0, [("a", "b")])
+    assert (email.reader.address, email.reminder, result.listed) == (ADDRESS, 0, [("a", "b")])
     assert [outcome.type for outcome in result.outcomes] == [OutcomeType.RELINK_REQUESTED]
     begun, episode = episodes["pro_a"], result.episodes["pro_a"]
     assert (episode.started_at, episode.mails) == (begun.started_at, mails)

@@ -37,9 +37,10 @@ from worker.diagnosis.model import Cause, Missing, Profiles, Remedy, Rung, Unaut
 from worker.ledger.leases import Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, Account, TrackedEvent, Write, from_ms, to_ms
+from worker.mail.letters import Reader
 from worker.reconcile.failure import unread
 from worker.reconcile.relinks import RelinkNote
-from worker.reconcile.verdict import Addressee, Verdict, WriteEnd, WriteResult, conclude
+from worker.reconcile.verdict import Verdict, WriteEnd, WriteResult, conclude
 
 LONG_AGO = to_ms(NOW - 2 * DAY)
 FAILING = ("conferencing_failing", None, to_ms(NOW - 5 * MINUTE))
@@ -211,14 +212,14 @@ def test_the_record_keeps_the_diagnosis() -> None:
 
 
 def test_history_is_bounded() -> None:
-    """Only the last lines of an event's history are kept, the newest last."""
-    verdict = concluded(tracked(), seen(), CONNECTED)
-    for minute in range(1, 30):
-        verdict = again(verdict, NOW + minute * SECOND)
+    """Only the last lines of an event's history are kept, the newest last, and since when its cause holds."""
+    event = concluded(tracked(), seen(), CONNECTED).after
+    for second in range(1, 30):
+        event = event.noted(NOW + second * SECOND, "write_failed", f"No answer {second}.")
 
-    moments = [moment for moment, _, _ in verdict.after.history]
+    moments = [moment for moment, _, _ in event.history]
     assert HISTORY_LENGTH == 20
-    assert moments == [to_ms(NOW + second * SECOND) for second in range(10, 30)]
+    assert moments == [to_ms(NOW + second * SECOND) for second in (0, *range(11, 30))]
 
 
 def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", failures: int = 0) -> Verdict:
@@ -359,7 +360,7 @@ def test_only_the_last_write_can_be_in_effect(
 ) -> None:
     """Of the last resort, the outcome names the rung, and the account's user is told."""
     found = judged(tracked(writes=writes), sighting)
-    verdict = conclude(SUB, found, NOW, ROOMY, user=Addressee("dana@example.org", "Dana"))
+    verdict = conclude(SUB, found, NOW, ROOMY, user=Reader("dana@example.org", "Dana"))
 
     types = [outcome.type.value for outcome in verdict.outcomes]
     assert types == (["assigned"] if expected is None else ["fallback", "assigned"])
@@ -370,7 +371,7 @@ def test_only_the_last_write_can_be_in_effect(
         to = "pro_b" if expected == "any_connected" else expected
         link = {"join_url": ROOM} if expected == "explicit" else {}
         assert detail == {"from_profile_id": "pro_a", "to_profile_id": to, "rung": expected, **link}
-        assert (verdict.letter[1].to, verdict.letter[1].join_url) == (
+        assert (verdict.letter[1].reader.address, verdict.letter[1].join_url) == (
             "dana@example.org",
             link.get("join_url"),
         )

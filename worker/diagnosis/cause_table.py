@@ -39,8 +39,6 @@ class Row:
     #: For a customer: why there is no link, and what comes next. `{link}` is the service's link, `{start}`
     #: when the meeting starts. None if the words vary: `worker/explain/reply.py` builds them.
     reply: tuple[str, str] | None = None
-    #: For the account's user, where the last resort can be used: why there was no link, after "because".
-    told: str = ""
 
 
 TABLE: Mapping[Cause, Row] = {
@@ -51,7 +49,6 @@ TABLE: Mapping[Cause, Row] = {
         done="looks again at growing intervals, each at most a quarter of the time left",
         support="Wait. Send the answer above if the customer asks.",
         operator="Nothing. To have it looked at now, run conferencing.reconcile_event.",
-        told="it had not been created in time",
     ),
     Cause.CREDENTIALS_EXPIRED: Row(
         number=2,
@@ -74,7 +71,6 @@ TABLE: Mapping[Cause, Row] = {
             "the user or an administrator withdrew the access; what an administrator set up for everyone "
             "(Enterprise Connect, Teams, Meet), the user may be unable to reconnect"
         ),
-        told="the connection to its conferencing service has expired",
     ),
     Cause.PROFILE_REMOVED: Row(
         number=3,
@@ -89,7 +85,6 @@ TABLE: Mapping[Cause, Row] = {
         ),
         person="chooses another profile (`reconciler choose`)",
         perhaps="the user removed it by hand, or an administrator removed what they had set up for everyone",
-        told="the connection it was set up with is no longer there",
     ),
     Cause.EVENT_IN_PAST: Row(
         number=4,
@@ -112,7 +107,6 @@ TABLE: Mapping[Cause, Row] = {
         operator="Nothing here: the licence or setting is at the provider.",
         person="gives the user a licence, or changes the calendar's setting",
         perhaps="a licence was withdrawn, a setting was changed, or the account at the service is a free one",
-        told="the calendar's own conferencing service gave none",
     ),
     Cause.PROVIDER_OUTAGE: Row(
         number=6,
@@ -122,7 +116,6 @@ TABLE: Mapping[Cause, Row] = {
         support="Point the customer to the service's status page. Nothing else helps.",
         operator="Nothing: Cronofy keeps trying. If the service works again, ask Cronofy's support.",
         person="nothing; once it is escalated, offers another way to meet",
-        told="the conferencing service is not working at the moment",
     ),
     Cause.ACCOUNT_UNAUTHORIZED: Row(
         number=7,
@@ -163,7 +156,6 @@ TABLE: Mapping[Cause, Row] = {
             "the Zoom account is a free one, which no application can use, or the user removed the access by "
             "hand at the service and Cronofy has not noticed"
         ),
-        told="it was not created, for a reason that we could not find",
     ),
 }
 

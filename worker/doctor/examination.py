@@ -17,7 +17,7 @@ from config.settings import (
     require_outgoing,
     require_vault,
 )
-from worker.bootstrap import check_addresses, check_way_out, make_mailer, notifiers_of
+from worker.bootstrap import check_way_out, make_letters, make_mailer, notifiers_of
 from worker.doctor.finding import Finding, ok, warning, wrong
 from worker.doctor.fleet import examine_fleet
 from worker.doctor.hosts import done_elsewhere
@@ -43,7 +43,7 @@ REQUIREMENTS = (
     require_cronofy,
     require_vault,
     require_outgoing,
-    check_addresses,
+    make_letters,
     check_outcome_queue,
     make_mailer,
     notifiers_of,

@@ -137,9 +137,11 @@ def examine_escalations(settings: Settings) -> Iterator[Finding]:
     """Where operators are told of incidents, besides by email; nothing is sent."""
     name = "escalations"
     if not settings.escalation_urls:
-        yield ok(
-            name, "told by email and in the stream" if settings.escalation_email else "in the stream alone"
-        )
+        if settings.escalation_email:
+            yield ok(name, "told by email and in the stream")
+        else:
+            fix = "set RECONCILER_ESCALATION_EMAIL, or RECONCILER_ESCALATION_URLS"
+            yield warning(name, "incidents are told in the stream alone: no person is", fix)
         return
     try:
         notifiers = notifiers_of(settings)
@@ -162,7 +164,12 @@ def examine_escalations(settings: Settings) -> Iterator[Finding]:
 def examine_mail(settings: Settings) -> Iterator[Finding]:
     """The mail server is reachable, with TLS if the URL says so, and accepts our login and sender."""
     if settings.smtp_url is None:
-        yield ok("mail", f"no server is set: emails go to files in {settings.data_dir / 'mail'}")
+        place = settings.data_dir / "mail"
+        if done_elsewhere(settings, "mail"):
+            yield ok("mail", "not needed here: other hosts' workers send the mail")
+        else:
+            what = f"no server is set: emails go to files in {place}, and reach nobody"
+            yield warning("mail", what, "set RECONCILER_SMTP_URL")
         return
     try:
         mailer = SmtpMailer(settings.smtp_url.get_secret_value(), timeout=PATIENCE)

@@ -10,7 +10,7 @@ from typing import Any
 
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
-from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, from_ms
+from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, began, from_ms
 from worker.reconcile.episodes import connect_key, next_reminder
 from worker.text.wording import calendar, line, provider, when
 
@@ -22,6 +22,8 @@ class Delivery(StrEnum):
     SENT = "sent"
     #: The mail server refused it for good.
     REFUSED = "refused"
+    #: Nothing was sent from here: it is a file for want of a mail server, or the application sends it.
+    KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,11 @@ class Case:
         """The application owes an access token: the account is not lost, but waits."""
         refused = self.answer["cause"] == Cause.ACCOUNT_UNAUTHORIZED
         return bool(refused and self.answer["remedy"] != Remedy.CLOSE)
+
+    @property
+    def never_connected(self) -> bool:
+        """The application has not handed over the account yet."""
+        return self.account.credentials is None and not self.account.lost
 
     @property
     def likely(self) -> bool:
@@ -157,10 +164,5 @@ class Case:
 
     def since(self, cause: Cause) -> datetime | None:
         """When the latest unbroken run of this cause in the history began, if there is one."""
-        first = None
-        for at, what, _ in reversed(self.event.history):
-            if what == cause.value:
-                first = from_ms(at)
-            elif what in list(Cause):
-                break
-        return first
+        first = began(self.event.history, cause)
+        return None if first is None else from_ms(self.event.history[first][0])

@@ -9,7 +9,7 @@ from datetime import datetime
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.explain.case import Case, Delivery
-from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms
+from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms, run_of
 from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES
 from worker.text.amounts import second, spoken
 from worker.text.wording import line
@@ -72,7 +72,9 @@ def _told(entries: Sequence[Entry]) -> list[Entry]:
     lines: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: entry.at):
         if lines and (lines[-1].seen, lines[-1].done) == (entry.seen, entry.done):
-            lines[-1] = replace(lines[-1], times=lines[-1].times + 1, last=entry.at)
+            # The second line of a run counts the first one as well.
+            more = max(1, entry.times - 1)
+            lines[-1] = replace(lines[-1], times=lines[-1].times + more, last=entry.at)
         else:
             lines.append(entry)
     return lines
@@ -82,15 +84,17 @@ def _entries(event: TrackedEvent) -> Iterator[Entry]:
     """What an event's record says."""
     if event.tracked_at:
         yield Entry(from_ms(event.tracked_at), *event.origin)
-    for at, what, done in event.history:
+    for each in event.history:
+        (at, what, _), (done, times) = each, run_of(each)
+        last = from_ms(at) if times > 1 else None
         if what in _SAID:
-            yield Entry(from_ms(at), _SAID[what], line(done))
+            yield Entry(from_ms(at), _SAID[what], line(done), times, last)
         else:
             text = _DONE.get(done, line(done))
             if what == Cause.ACCOUNT_UNAUTHORIZED and done == Remedy.CLOSE:
                 # The remedy "close" is about the account, not the event.
                 text = "no calls until it is connected"
-            yield Entry(from_ms(at), _SEEN.get(what, line(what)), text)
+            yield Entry(from_ms(at), _SEEN.get(what, line(what)), text, times, last)
     for profile_id, write in event.writes.items():
         if write.accepted and profile_id not in [rung.mark for rung in Rung]:
             yield Entry(from_ms(write.at), "Update Event was accepted", f"profile {line(profile_id)} set")
@@ -177,7 +181,12 @@ def _last_resort(case: Case) -> Iterator[str]:
 def _mailing(case: Case) -> Iterator[str]:
     asked = case.answer["remedy"] == Remedy.CONNECT_EMAIL
     kind = "connect email" if asked else "relink email"
-    if case.delivery is Delivery.QUEUED:
+    if case.delivery is Delivery.KEPT:
+        yield (
+            f"The latest {kind} was not sent from here: it is a file, for want of a mail server, or left to "
+            "the application."
+        )
+    elif case.delivery is Delivery.QUEUED:
         yield f"The latest {kind} is in the outbox."
     elif case.delivery is Delivery.REFUSED:
         yield f"The mail server refused the latest {kind} for good."
@@ -194,6 +203,8 @@ def support_can(case: Case) -> str:
         return "Nothing more. The link is in the calendar entry."
     if case.event.parked and case.cause is not Cause.ACCOUNT_UNAUTHORIZED:
         return "Send the answer above, and ask the operator when it will be fixed."
+    if case.cause is Cause.ACCOUNT_UNAUTHORIZED and case.never_connected:
+        return "Nothing the customer can do: ask the operator why the account was not connected."
     if case.lacks_token:
         return "Nothing the customer can do: ask the operator why the application gives no access token."
     return TABLE[case.cause].support if case.cause else "Wait for the first look."
@@ -210,6 +221,8 @@ def operator_can(case: Case) -> str:
             return "End the pause with `reconciler resume`."
     if case.cause is None:
         return "Wait. If looks are late, check `reconciler status`: is there a worker, and beat?"
+    if case.cause is Cause.ACCOUNT_UNAUTHORIZED and case.never_connected:
+        return "Send conferencing.connect_account the account's tokens: it was never connected here."
     if case.lacks_token:
         return "Send conferencing.connect_account the account's next access_token, with its expires_in."
     row = TABLE[case.cause]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from config.settings import Settings
 from config.terminal import shown
+from worker.diagnosis.model import Cause, State
 from worker.explain.case import Case, Delivery, Rules
 from worker.explain.chronicle import following, history, history_of, operator_can, support_can
 from worker.explain.reply import reply
@@ -100,6 +101,8 @@ def _delivery(
     outbox = Outbox(ledger)
     if outbox.holds(newest):
         return Delivery.QUEUED
+    if outbox.went_nowhere(newest):
+        return Delivery.KEPT
     return Delivery.REFUSED if outbox.was_refused(newest) else Delivery.SENT
 
 
@@ -150,7 +153,9 @@ def particulars(case: Case) -> list[tuple[str, str]]:
 
 
 def _as_of(case: Case) -> str:
-    looks = [at for at, *_ in case.event.history if at >= case.event.tracked_at]
+    # Those that found something: one that failed says nothing about the evidence.
+    found = {*Cause, *State}
+    looks = [at for at, what, _ in case.event.history if at >= case.event.tracked_at and what in found]
     return f"as of the last look at {second(from_ms(looks[-1]))} UTC" if looks else "before any look"
 
 

@@ -21,6 +21,10 @@ _LACKS_TOKEN = (
     "Our access to this account's calendar has to be renewed, so we cannot check this meeting now.",
     "Nothing needs to be done on your side, as the meeting is picked up automatically once it is.",
 )
+_NEVER_CONNECTED = (
+    "We have not been given access to this account's calendar yet, so we cannot check this meeting.",
+    "Nothing needs to be done on your side, as the meeting is picked up automatically once we have it.",
+)
 _OTHER_LINK = (
     "As it starts soon, we are giving it another link, so please look at the calendar entry before it starts."
 )
@@ -36,6 +40,8 @@ def reply(case: Case) -> Reply:
         return _parked(case)
     if case.cause is None:
         return _unseen(case)
+    if case.cause is Cause.ACCOUNT_UNAUTHORIZED and case.never_connected:
+        return _NEVER_CONNECTED
     if case.lacks_token:
         return _LACKS_TOKEN
     fixed = TABLE[case.cause].reply
@@ -50,6 +56,9 @@ def reply(case: Case) -> Reply:
 def _unseen(case: Case) -> Reply:
     if case.event.failures:
         why = "This meeting has not been checked yet, because its calendar could not be reached."
+        return why, _waiting(case, "Nothing needs to be done, as we keep trying")
+    if case.event.attempts:
+        why = "This meeting could not be checked yet, because of an error on our side."
         return why, _waiting(case, "Nothing needs to be done, as we keep trying")
     why = "This meeting is waiting for its first check."
     return why, _waiting(case, "Nothing needs to be done", "we will check it")
@@ -100,6 +109,8 @@ def _emailed(case: Case, doing: str) -> str:
         )
     if episode.obstacle:
         return _UNSENDABLE[episode.obstacle].format(doing=doing)
+    if case.delivery is Delivery.KEPT:
+        return f"Please {doing}; {_THEN}."
     if case.delivery is Delivery.REFUSED:
         return (
             f"Our email with a link to {doing} could not be delivered, so please give us an address that "

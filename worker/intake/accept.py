@@ -55,7 +55,14 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
     if account.refresh_token is None and account.expires_in is not None:
         expires_in = timedelta(seconds=account.expires_in)
     services.ledger.connect(
-        account.sub, credentials, account.data_center, account.email, account.name, expires_in
+        account.sub,
+        credentials,
+        account.data_center,
+        account.email,
+        account.name,
+        expires_in,
+        account.locale,
+        account.tzid,
     )
     if channels is not None and not is_next:
         services.ledger.check_channel(account.sub)

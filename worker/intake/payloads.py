@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from worker.diagnosis.times import MalformedTime, parse_event_time
+from worker.diagnosis.times import MalformedTime, known_zone, parse_event_time
 from worker.intake.acknowledge import moment
 from worker.ledger.dead_letters import LARGEST
 from worker.ledger.records import DataCenter
@@ -59,6 +59,18 @@ def _check_end(until: str | None) -> None:
         raise PydanticCustomError("until", "until {why}", {"why": str(error)}) from None
 
 
+def _locale(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}", value):
+        raise PydanticCustomError("locale", "must be a language tag such as de or pt-BR", {})
+    return value
+
+
+def _tzid(value: str) -> str:
+    if known_zone(value) is None:
+        raise PydanticCustomError("tzid", "must be the name of a time zone such as Europe/Paris", {})
+    return value
+
+
 Id = Annotated[str, StringConstraints(min_length=1, strict=True), AfterValidator(_short)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=1024)]
 Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=8192)]
@@ -80,6 +92,8 @@ class ConnectAccount(Payload):
     data_center: DataCenter = "us"
     email: Text | None = None
     name: Text | None = None
+    locale: Annotated[Text, AfterValidator(_locale)] | None = None
+    tzid: Annotated[Text, AfterValidator(_tzid)] | None = None
 
     @model_validator(mode="after")
     def _tokens_are_usable(self) -> Self:

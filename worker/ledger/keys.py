@@ -91,6 +91,7 @@ class Keys:
     answer = _KeyOf("answer")  # by question
     asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
+    unsent = _KeyOf("unsent")  # by mail
     refusals = _Key("refusals")
     dead_letters = _Key("dead-letters")
     forgotten = _Key("forgotten")

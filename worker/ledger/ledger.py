@@ -132,16 +132,20 @@ class Ledger:
         email: str | None,
         name: str | None,
         expires_in: timedelta | None = None,
+        locale: str | None = None,
+        tzid: str | None = None,
     ) -> None:
         """Store an account's credentials, replacing older ones; wake it if it was lost or waits for them.
 
-        An `email` or `name` of None keeps the earlier one. Without a refresh token, `expires_in` is needed.
+        An `email`, `name`, `locale` or `tzid` of None keeps the earlier one. Without a refresh token,
+        `expires_in` is needed.
         """
         profile, now = msgpack.packb({"email": email, "name": name}), self.now()
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
         sealed = self.seal_credentials(sub, credentials)
         token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
-        self.run("connect", sub, profile, data_center, sealed, outcome.to_json(), self.outcomes_keep, token)
+        said = (outcome.to_json(), self.outcomes_keep, token, locale or "", tzid or "")
+        self.run("connect", sub, profile, data_center, sealed, *said)
 
     def forget(self, sub: str, outcome: str = "") -> None:
         """Erase an account with its credentials, events and unsent mail; `outcome` (JSON) reports it."""

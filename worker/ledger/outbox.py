@@ -66,6 +66,14 @@ class Outbox:
         """Whether a mail server refused this email for good within the last thirty days."""
         return bool(self._ledger.redis.exists(self._ledger.keys.refused(mail_id)))
 
+    def went_nowhere(self, mail_id: str) -> bool:
+        """Whether this email was kept as a file, or left to the application, within the last thirty days."""
+        return bool(self._ledger.redis.exists(self._ledger.keys.unsent(mail_id)))
+
+    def kept(self, mail_id: str) -> None:
+        """Remove an email that is a file now, since there is no mail server."""
+        self._finish(mail_id, "kept")
+
     def sent(self, mail_id: str) -> None:
         """Remove an email that the mail server took, or whoever else sends it."""
         self._finish(mail_id, "sent")

@@ -315,6 +315,8 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         data_center=stored.get(b"data_center", b"us").decode(),
         email=email,
         name=name,
+        locale=part("locale", _text, None),
+        tzid=part("tzid", _text, None),
         memo=memo,
         profile_names=profile_names,
         connects=part("connects", _unpack_connects, {}),
@@ -328,6 +330,10 @@ def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
         token=part("token", lambda value: _unpack_token(value, stored.get(b"credentials", b"")), None),
         unreadable=tuple(unreadable),
     )
+
+
+def _text(value: bytes) -> str:
+    return value.decode()
 
 
 def _unpack_channel(value: bytes) -> NotificationChannel:

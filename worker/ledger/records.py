@@ -59,6 +59,41 @@ def from_ms(ms: float) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
+#: (at, cause or state or word, what was done), oldest first.
+History = tuple[tuple[int, str, str], ...]
+#: Ends what was done in the second line of a run: how often the same was seen and done in a row. In the text,
+#: so that a release before it shows it as it is.
+_TIMES = " \u00d7"
+
+
+def run_of(line: tuple[int, str, str]) -> tuple[str, int]:
+    """What was done in a line of history, and how often in a row up to it."""
+    done, found, count = line[2].rpartition(_TIMES)
+    return (done, int(count)) if found and count.isdecimal() else (line[2], 1)
+
+
+def began(history: History, cause: str) -> int | None:
+    """Where the latest unbroken run of a cause began, between failures too; None if it has none."""
+    first = None
+    for place in range(len(history) - 1, -1, -1):
+        what = history[place][1]
+        if what == cause:
+            first = place
+        elif what in set(Cause):
+            break
+    return first
+
+
+def _bounded(history: History) -> History:
+    """The newest lines, and the one with which the latest cause began: since when is never forgotten."""
+    if len(history) <= HISTORY_LENGTH:
+        return history
+    latest = next((what for _, what, _ in reversed(history) if what in set(Cause)), "")
+    first = began(history, latest)
+    kept = history[first : first + 1] if first is not None and first <= len(history) - HISTORY_LENGTH else ()
+    return (*kept, *history[len(history) - HISTORY_LENGTH + len(kept) :])
+
+
 @dataclass(frozen=True, slots=True)
 class EventKey:
     """What identifies an event within an account: opaque strings, never interpreted."""
@@ -118,8 +153,8 @@ class TrackedEvent:
     notified: tuple[str, ...] = ()
     #: The last diagnosis, as contract JSON without ids and next look.
     last: Mapping[str, Any] | None = None
-    #: (at, cause or state, what was done), newest last.
-    history: tuple[tuple[int, str, str], ...] = ()
+    #: Runs of the same are two lines, the first and the latest.
+    history: History = ()
     #: Attempts in a row; an event with any is looked at alone (`worker.reconcile.failure`).
     attempts: int = 0
     #: Why it is parked, in a sentence; None if it is not.
@@ -326,8 +361,8 @@ class TrackedEvent:
 
     def following(self, former: TrackedEvent, untracked_at: int = 0) -> TrackedEvent:
         """This new record, with the history of the former one, which perhaps was untracked."""
-        began, ended = (former.tracked_at, *former.origin), (untracked_at, *UNTRACKED)
-        lines = {*former.history, began, *([ended] if untracked_at else []), *self.history}
+        tracked, ended = (former.tracked_at, *former.origin), (untracked_at, *UNTRACKED)
+        lines = {*former.history, tracked, *([ended] if untracked_at else []), *self.history}
         return replace(self, history=tuple(sorted(lines)[-HISTORY_LENGTH:]))
 
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
@@ -343,8 +378,14 @@ class TrackedEvent:
         """This record with one more line of history; the oldest are dropped."""
         return replace(self, history=self._history_with(now, what, done))
 
-    def _history_with(self, now: datetime, what: str, done: str) -> tuple[tuple[int, str, str], ...]:
-        return (*self.history, (to_ms(now), what, done))[-HISTORY_LENGTH:]
+    def _history_with(self, now: datetime, what: str, done: str) -> History:
+        line, lines = (to_ms(now), what, done), self.history
+        word, count = run_of(lines[-1]) if lines else ("", 0)
+        if not lines or (lines[-1][1], word) != (what, done):
+            return _bounded((*lines, line))
+        # The first line of a run stays; a second one is its latest, and says how many there were.
+        again = (line[0], what, f"{done}{_TIMES}{count + 1}")
+        return _bounded((*(lines[:-1] if count > 1 else lines), again))
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +544,9 @@ class Account:
     data_center: str = "us"
     email: str | None = None
     name: str | None = None
+    #: How the user reads letters, as the application said: a language tag, and the zone for times.
+    locale: str | None = None
+    tzid: str | None = None
     memo: Memo = Memo()
     #: profile_id -> the latest name of every conferencing profile ever listed with one. Personal data.
     profile_names: Mapping[str, str] = field(default_factory=dict, repr=False)

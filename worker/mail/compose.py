@@ -1,4 +1,4 @@
-"""Composes the emails: to a user, about what to connect or another link; to an operator, incidents.
+"""Composes the emails: to a user, with a finished letter; to an operator, about incidents.
 
 Pure: the same input gives the same message. The Message-ID is derived from the email's id in the outbox, so
 an email sent twice is recognisable as one.
@@ -14,7 +14,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.parser import Parser
 from email.policy import SMTP, EmailPolicy
-from typing import Final, Literal, cast
+from typing import Final, cast
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -22,57 +22,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from worker.diagnosis.model import Cause
 from worker.ledger.records import FLEET
 from worker.mail.advice import WAITING, advice_on, headline
+from worker.mail.letters import Letter, Meeting
 from worker.text import wording
 from worker.text.addresses import address, mailbox
-
-#: How many meetings a relink email lists, before "and N more".
-LISTED_MEETINGS: Final = 50
 
 #: How many events, and removed profiles, an email about an incident lists.
 LISTED_AFFECTED: Final = 20
 
 _SUBJECT_LIMIT: Final = 149
-
-
-@dataclass(frozen=True, slots=True)
-class Meeting:
-    """One affected meeting, as shown to a person."""
-
-    summary: str
-    start: datetime | date | None  #: aware; a date for an all-day meeting; None if unknown
-    tzid: str | None  #: the zone to show it in
-    calendar_id: str
-    event_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RelinkEmail:
-    """What one user is told about one disconnected profile (contract §2, `credentials_expired`).
-
-    Of another `kind`: about a service to connect in place of a removed profile, or about a lost account.
-    """
-
-    to: str
-    name: str | None
-    provider_name: str | None  #: as Cronofy spells it: `zoom`, `go_to`
-    profile_name: str | None
-    relink_url: str = field(repr=False)  #: a secret; of Cronofy's, `relink_links.refusal` allowed it
-    meetings: tuple[Meeting, ...]
-    reminder: int  #: 0 for the first email, n for the nth reminder
-    is_calendar: bool = False  #: the profile of a calendar, not of a conferencing service
-    kind: Literal["relink", "connect", "reconnect"] = "relink"  #: also the templates' name
-
-
-@dataclass(frozen=True, slots=True)
-class FallbackEmail:
-    """What one user is told about a meeting that got the last resort (contract §2)."""
-
-    to: str
-    name: str | None
-    meeting: Meeting
-    why: str  #: the cause in plain words, as a part of a sentence
-    provider_name: str | None  #: of the conference it gets now; None if that is the calendar's own
-    join_url: str | None  #: the link that it has now; None if Cronofy still makes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +98,8 @@ class Envelope:
     reply_to: str | None
     message_id: str  #: as `message_id` makes it
     date: datetime  #: aware
+    first: str | None = None  #: the Message-ID of the email that this one reminds of
+    list_id: str | None = None  #: as `list_id` makes it
 
 
 class _SubjectPolicy(EmailPolicy):
@@ -171,6 +130,14 @@ def message_id(mail_id: str, sender: str) -> str:
     return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{mailbox(sender).domain}>"
 
 
+def list_id(name: str, sender: str) -> str:
+    """Return the List-Id by which users' mail programs can sort our letters: `name <letters.domain>`."""
+    ours = mailbox(sender)
+    shown = address(ours.addr_spec, name).display_name
+    named = f"<meeting-links.{ours.domain}>"
+    return f"{shown} {named}" if shown.isascii() and shown else named
+
+
 def read_back(content: bytes) -> EmailMessage:
     """Parse a message that was composed here and stored as bytes."""
     policy = _POLICY.clone(utf8=not content.isascii())
@@ -183,49 +150,10 @@ def recipient_of(message: EmailMessage) -> str:
     return str(message["To"].addresses[0].addr_spec)
 
 
-def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
-    """Return the email: what is not connected, the one link to follow, the waiting meetings, soonest first.
-
-    ValueError if an address is not plain, or no meeting is affected by what a reminder is about, as then none
-    is due (contract §4, `RECONCILER_RELINK_REMINDERS`).
-    """
-    if email.reminder and not email.meetings:
-        raise ValueError("a reminder needs at least one affected meeting")
-    meetings = sorted(email.meetings, key=_soonest_first)
-    provider = (wording.calendar if email.is_calendar else wording.provider)(email.provider_name)
-    profile = wording.line(email.profile_name or "", 100)
-    return _compose(
-        email.kind,
-        address(email.to, email.name),
-        envelope,
-        name=wording.line(email.name or "", 80),
-        provider=provider,
-        service=f"your {provider}" if email.is_calendar else provider,
-        # Many profiles are named after their service: "Your Zoom connection (Zoom)" is redundant.
-        profile="" if profile.casefold() == provider.casefold() else profile,
-        relink_url=email.relink_url,
-        is_reminder=email.reminder > 0,
-        meetings=meetings[:LISTED_MEETINGS],
-        count=len(meetings),
-        more=len(meetings) - LISTED_MEETINGS,
-    )
-
-
-def compose_fallback(email: FallbackEmail, envelope: Envelope) -> EmailMessage:
-    """Return the email about a meeting's other link: why it has one, and where it is.
-
-    ValueError if an address is not plain.
-    """
-    return _compose(
-        "fallback",
-        address(email.to, email.name),
-        envelope,
-        name=wording.line(email.name or "", 80),
-        meeting=email.meeting,
-        why=email.why,
-        provider=wording.provider(email.provider_name) if email.provider_name else "",
-        join_url=email.join_url,
-    )
+def compose_letter(letter: Letter, envelope: Envelope) -> EmailMessage:
+    """Return the email with a letter to a user; ValueError if an address is not plain."""
+    to = address(letter.to, wording.line(letter.name or "", 80))
+    return _message(to, envelope, letter.subject, letter.text, letter.html)
 
 
 def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
@@ -248,17 +176,14 @@ def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
     )
 
 
-def _soonest_first(meeting: Meeting) -> tuple[bool, datetime]:
-    """Order meetings by start, unknown ones last."""
-    if meeting.start is None:
-        return True, datetime.max.replace(tzinfo=UTC)
-    return False, wording.instant(meeting.start, meeting.tzid)
-
-
 def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> EmailMessage:
     def render(part: str) -> str:
         return _templates.get_template(f"{kind}.{part}").render(values)
 
+    return _message(to, envelope, render("subject.txt"), render("body.txt"), render("body.html"))
+
+
+def _message(to: Address, envelope: Envelope, subject: str, text: str, html: str) -> EmailMessage:
     addresses = {"From": mailbox(envelope.sender), "To": to}
     if envelope.reply_to:
         addresses["Reply-To"] = mailbox(envelope.reply_to)
@@ -267,14 +192,19 @@ def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> Em
     message = EmailMessage(policy=_POLICY.clone(utf8=not is_ascii))
     for header, value in addresses.items():
         message[header] = value
-    message["Subject"] = wording.header(render("subject.txt"), _SUBJECT_LIMIT)
+    message["Subject"] = wording.header(subject, _SUBJECT_LIMIT)
     message["Date"] = envelope.date
     message["Message-ID"] = envelope.message_id
+    if envelope.first:
+        # A reminder stands below the email that it reminds of.
+        message["In-Reply-To"] = message["References"] = envelope.first
+    if envelope.list_id:
+        message["List-Id"] = envelope.list_id
     # RFC 3834 and its Exchange counterpart: we do not want out-of-office replies.
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
-    message.set_content(render("body.txt"), charset="utf-8", cte="quoted-printable")
-    message.add_alternative(render("body.html"), "html", charset="utf-8", cte="quoted-printable")
+    message.set_content(text, charset="utf-8", cte="quoted-printable")
+    message.add_alternative(html, "html", charset="utf-8", cte="quoted-printable")
     return message
 
 

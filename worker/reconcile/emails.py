@@ -10,17 +10,15 @@ from worker.ledger.leases import Mail
 from worker.ledger.records import TrackedEvent
 from worker.mail.compose import (
     Envelope,
-    FallbackEmail,
     IncidentEmail,
-    Meeting,
-    RelinkEmail,
-    compose_fallback,
     compose_incident,
-    compose_relink,
+    compose_letter,
+    list_id,
     message_id,
 )
 from worker.mail.connect_links import ConnectLinks
-from worker.mail.letters import parts_of
+from worker.mail.handover import parts_of
+from worker.mail.letters import FallbackEmail, Letter, Letters, Meeting, RelinkEmail, UserEmail
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class Emails:
     sender: str
     reply_to: str | None
     escalation_email: str | None
+    letters: Letters
     #: None without a public URL: then nobody is asked to connect a service.
     links: ConnectLinks | None = None
 
@@ -38,22 +37,36 @@ class Emails:
     ) -> Mail:
         """The email that asks a user to connect something, to be sent when it is `due`."""
         if email.kind == "connect" and self.links:
-            email = replace(
-                email, relink_url=self.links.of(sub, email.provider_name or "", email.to, due or now)
-            )
-        message = compose_relink(email, self._envelope(mail_id, due or now))
-        return _mail(mail_id, message, due, parts_of(email))
+            address = email.reader.address
+            link = self.links.of(sub, email.provider_name or "", address, due or now)
+            email = replace(email, relink_url=link)
+        return self._letter(mail_id, email, due or now, due)
 
     def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
         """The email that tells a user of a meeting's other link."""
-        return _mail(mail_id, compose_fallback(email, self._envelope(mail_id, now)), parts=parts_of(email))
+        return self._letter(mail_id, email, now)
 
     def incident(self, mail_id: str, email: IncidentEmail, now: datetime) -> Mail:
         """The email that tells the operator of an incident, or that it is over."""
-        return _mail(mail_id, compose_incident(email, self._envelope(mail_id, now)))
+        envelope = Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)
+        return Mail(mail_id, compose_incident(email, envelope).as_bytes())
 
-    def _envelope(self, mail_id: str, now: datetime) -> Envelope:
-        return Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)
+    def _letter(self, mail_id: str, email: UserEmail, now: datetime, due: datetime | None = None) -> Mail:
+        letter = self.letters.write(email)
+        return Mail(mail_id, self.message(mail_id, letter, now).as_bytes(), due, parts_of(email, letter))
+
+    def message(self, mail_id: str, letter: Letter, now: datetime) -> EmailMessage:
+        """A letter to a user as an email."""
+        head = self.letters.letterhead
+        envelope = Envelope(
+            self.sender,
+            self.reply_to or head.support_address,
+            message_id(mail_id, self.sender),
+            now,
+            message_id(letter.first, self.sender) if letter.first else None,
+            list_id(head.application, self.sender),
+        )
+        return compose_letter(letter, envelope)
 
 
 def meeting_of(event: TrackedEvent) -> Meeting:
@@ -66,9 +79,3 @@ def meeting_of(event: TrackedEvent) -> Meeting:
         calendar_id=event.key.calendar_id,
         event_id=event.key.event_id,
     )
-
-
-def _mail(
-    mail_id: str, message: EmailMessage, due: datetime | None = None, parts: bytes | None = None
-) -> Mail:
-    return Mail(mail_id, message.as_bytes(), due, parts)

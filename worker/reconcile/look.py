@@ -35,7 +35,8 @@ from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import EventKey, LastRead, Memo, Obstacle, Stored, to_ms
+from worker.ledger.records import Account, EventKey, LastRead, Memo, Obstacle, Stored, to_ms
+from worker.mail.letters import Reader
 from worker.reconcile.channel_check import Channels, check_channel
 from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.emails import Emails
@@ -72,13 +73,13 @@ from worker.reconcile.relinks import (
     arrived,
     deliverable,
     plan_relinks,
+    reader_of,
     reconnected,
     without_cancelled,
 )
 from worker.reconcile.rooms import Rooms
 from worker.reconcile.tokens import asked_in_time, found_useless
 from worker.reconcile.verdict import (
-    Addressee,
     Judged,
     Verdict,
     WriteEnd,
@@ -228,7 +229,7 @@ class Looker:
                 early=self.rules.early and _asks_profiles(lease),
                 wanted=_services_wanted(work),
             )
-        user = None if self.dry_run else _addressee(account.name, address)
+        user = None if self.dry_run else _reader(account, address)
         verdicts: list[Verdict] = []
         for judged in work.judged:
             write, note = writes.get(judged.key), relinks.notes.get(judged.key)
@@ -563,9 +564,9 @@ def _services_wanted(work: _Work) -> frozenset[str]:
     return frozenset(filter(None, map(connect_key, diagnoses)))
 
 
-def _addressee(name: str | None, address: str | None) -> Addressee | None:
+def _reader(account: Account, address: str | None) -> Reader | None:
     """The account's user, if an email can be sent to them."""
-    return Addressee(address, name) if address and deliverable(address) else None
+    return reader_of(account, address) if address and deliverable(address) else None
 
 
 def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:

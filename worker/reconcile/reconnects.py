@@ -13,13 +13,14 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from worker.ledger.records import Account, Mailed, to_ms
-from worker.mail.compose import RelinkEmail
+from worker.mail.letters import RelinkEmail
 from worker.reconcile.relinks import (
     Affected,
     RelinkRules,
     deliverable,
     lately,
     may_mail_at,
+    reader_of,
     without_cancelled,
 )
 
@@ -57,14 +58,14 @@ def plan_reconnect(
         ahead = [e.meeting for e in events if e.starts_at is None or e.starts_at > due]
         if ahead:
             email = RelinkEmail(
-                to=address,
-                name=account.name,
+                reader=reader_of(account, address),
                 provider_name=None,
                 profile_name=None,
                 relink_url=url,
                 meetings=tuple(ahead),
                 reminder=number,
                 kind="reconnect",
+                first=emails[0][0] if emails else None,
             )
             emails.append((uuid4().hex, email, due))
             sent.append((to_ms(due), KEY))

@@ -28,7 +28,7 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.mail.compose import Meeting, RelinkEmail
+from worker.mail.letters import Meeting, Reader, RelinkEmail
 from worker.mail.relink_links import refusal
 from worker.reconcile.emails import meeting_of
 from worker.reconcile.episodes import (
@@ -409,7 +409,8 @@ def _step(
     if now < max(due, may_at):
         return _ProfileStep(episode)
     number = _reminders_due(episode, rules, now)
-    email = _email(account, ask, address or "", upcoming, number)
+    first = next(iter(episode.mail_ids), None)
+    email = _email(account, ask, address or "", upcoming, number, first)
     return _ProfileStep(_reminded(episode, mail_id, number, upcoming), ((mail_id, email),))
 
 
@@ -436,6 +437,11 @@ def _refusal(profile: Profile, rules: RelinkRules) -> str | None:
     return refusal(profile.relink_url or "", rules.hosts, rules.trusted_origin)
 
 
+def reader_of(account: Account, address: str) -> Reader:
+    """The account's user as who gets a letter at this address."""
+    return Reader(address, account.name, account.locale, account.tzid)
+
+
 def deliverable(address: str) -> bool:
     """Whether an email can be sent to this address."""
     try:
@@ -456,12 +462,16 @@ def _outcome(
 
 
 def _email(
-    account: Account, ask: _Ask, address: str, upcoming: Sequence[Affected], reminder: int
+    account: Account,
+    ask: _Ask,
+    address: str,
+    upcoming: Sequence[Affected],
+    reminder: int,
+    first: str | None = None,
 ) -> RelinkEmail:
     profile = ask.profile
     return RelinkEmail(
-        to=address,
-        name=account.name,
+        reader=reader_of(account, address),
         provider_name=profile.provider_name,
         profile_name=profile.name,
         relink_url=profile.relink_url or "",
@@ -469,6 +479,7 @@ def _email(
         reminder=reminder,
         is_calendar=profile.is_calendar,
         kind="connect" if ask.connect else "relink",
+        first=first,
     )
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 from worker.cronofy.errors import CronofyError
-from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.fallback import is_room
 from worker.diagnosis.held import HELD, held_look, is_report
@@ -47,7 +46,7 @@ from worker.ledger.records import (
     interval_of,
     to_ms,
 )
-from worker.mail.compose import FallbackEmail
+from worker.mail.letters import FallbackEmail, Reader
 from worker.reconcile.emails import meeting_of
 from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
@@ -260,14 +259,6 @@ def written(
 
 
 @dataclass(frozen=True, slots=True)
-class Addressee:
-    """Whose account it is: who is told that a meeting got another link."""
-
-    email: str
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """A judged event as it stands after the look."""
 
@@ -298,7 +289,7 @@ class _Draft:
     outcomes: list[Outcome] = field(default_factory=list)
     #: Somebody answers for the event, so nobody is told of it.
     quiet: bool = False
-    user: Addressee | None = None
+    user: Reader | None = None
     letter: tuple[str, FallbackEmail] | None = None
 
     def add_outcome(self, kind: OutcomeType, detail: Mapping[str, Any], cause: Cause | None = None) -> None:
@@ -336,7 +327,7 @@ def conclude(
     policy: Policy,
     write: WriteResult | None = None,
     relink: RelinkNote | None = None,
-    user: Addressee | None = None,
+    user: Reader | None = None,
 ) -> Verdict:
     """The verdict on a judged event, given what became of its Update Event and its relink email.
 
@@ -458,11 +449,10 @@ def _add_fallback(
     if draft.user:
         mail_id = detail["mail_id"] = uuid4().hex
         email = FallbackEmail(
-            to=draft.user.email,
-            name=draft.user.name,
+            reader=draft.user,
             meeting=meeting_of(draft.after),
-            why=TABLE[cause or Cause.UNEXPLAINED].told,
-            provider_name=None if rung is Rung.INTEGRATED else provider_name or "another service",
+            cause=cause or Cause.UNEXPLAINED,
+            provider_name=None if rung is Rung.INTEGRATED else provider_name or "",
             join_url=join_url,
         )
         draft.letter = mail_id, email

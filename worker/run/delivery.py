@@ -20,7 +20,7 @@ from worker.ledger.records import to_ms
 from worker.ledger.refusals import masked
 from worker.ledger.vault import VaultError
 from worker.mail.compose import read_back, recipient_of
-from worker.mail.letters import kind_of, letter_of, owed_by
+from worker.mail.handover import kind_of, letter_of, owed_by
 from worker.mail.smtp import MailError
 from worker.ways.letters import ByTask, ByUrl, Publish, Way
 from worker.ways.notify import TOLD, Notifier, notice_of
@@ -91,6 +91,10 @@ def _send(services: Services, mail: QueuedMail, way: Way | None) -> bool:
             way.send(letter_of(mail.mail_id, mail.sub, message, mail.parts))
         else:
             services.mailer.send(message, mail.sub)
+            if services.settings.smtp_url is None:
+                services.outbox.kept(mail.mail_id)
+                log.info("mail.kept", **about)
+                return True
     except NotTaken as error:
         return _put_off(services, mail, str(error), None)
     except MailError as error:

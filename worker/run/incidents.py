@@ -12,7 +12,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.incidents import Incident
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted, incident_list
-from worker.ledger.records import UNREAD, Account, TrackedEvent, from_ms
+from worker.ledger.records import UNREAD, Account, TrackedEvent, from_ms, run_of
 from worker.mail.compose import Affected, Candidate, RemovedProfile
 from worker.reconcile.emails import meeting_of
 
@@ -108,8 +108,16 @@ def _affected(listed: Listed, account: Account) -> Affected:
         data_center=account.data_center,
         reason=reason_of(event),
         event_uid=event_uid if isinstance(event_uid, str) else None,
-        history=tuple((from_ms(at), f"{what}: {done}") for at, what, done in event.history),
+        history=tuple(_seen(event)),
     )
+
+
+def _seen(event: TrackedEvent) -> Iterator[tuple[datetime, str]]:
+    """What was seen and done, in words that another company understands."""
+    for each in event.history:
+        (at, what, _), (done, times) = each, run_of(each)
+        words = TABLE[Cause(what)].label if what in _CAUSES else f"{what.replace('_', ' ')}: {done}"
+        yield from_ms(at), words + (f" ({times} times by then)" if times > 1 else "")
 
 
 def reason_of(event: TrackedEvent) -> str:
@@ -117,12 +125,13 @@ def reason_of(event: TrackedEvent) -> str:
     if event.parked:
         return event.parked
     if event.group == UNREAD:
-        last = next((done for _, what, done in reversed(event.history) if what == "look_failed"), "")
+        last = next((run_of(e)[0] for e in reversed(event.history) if e[1] == "look_failed"), "")
         return f"{event.failures} looks in a row failed, the last one with: {last}"
     said = ""
-    for _, what, done in reversed(event.history):
+    for each in reversed(event.history):
+        what = each[1]
         if what == "escalated":
-            said = done
+            said = run_of(each)[0]
         if said or (what in _CAUSES and what != event.cause):
             break
     evidence = " ".join((event.last or {}).get("evidence", ()))

@@ -8,7 +8,7 @@
 --                              random). Written by workers; never changed, but for a newer layout. Also tombstones,
 --                              the key of P:forgotten, and rooms, which names the rooms of events; both random, and
 --                              sealed by the vault.
---   P:account:SUB      hash    profile (packed: email, name), data_center, credentials (encrypted by the
+--   P:account:SUB      hash    profile (packed: email, name), locale, tzid (how the user reads letters), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), profile_names (packed: by conferencing profile, also of those
 --                              that are gone), mailed (packed: the relink emails of the last days, with the
@@ -106,6 +106,8 @@
 --   P:asking:SUB       string  such an address was asked for just now; seconds
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
+--   P:unsent:ID        string  why an email to a user went nowhere from here: 'owed', the application sends it; or 'kept', as
+--                              a file for want of a mail server. So that explain does not call it sent; 30 days
 --   P:refusals         hash    SUB, or '' for the operator -> the latest address of theirs that a mail server refused for good
 --                              (packed, see worker/ledger/refusals.py). Until that is resolved.
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by

@@ -1,7 +1,7 @@
 -- Store an account's credentials, and wake it if it was lost, or waited for the application's next access token or
 -- for a user whose address is another now.
 -- ARGV: P, sub, profile (what is not given is nil, and stays as it was), data centre, credentials, outcome, keep,
--- token or ''
+-- token or '', the user's locale and zone or '' (fields of their own: an older release writes the profile without them)
 local sub, key = ARGV[2], account_key(ARGV[2])
 local now, standing, center = now_ms(), redis.call('HGET', key, 'standing'), center_of(sub)
 if center ~= ARGV[4] then displace(sub) end
@@ -28,6 +28,9 @@ for id in string.gmatch(redis.call('HGET', key, 'reconnects') or '', '%S+') do c
 if readable and type(known) == 'table' and given.email ~= known.email then redis.call('HDEL', REFUSALS, sub) end
 redis.call('HDEL', key, 'reconnects')
 redis.call('HSET', key, 'profile', profile, 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
+for place, name in ipairs({ 'locale', 'tzid' }) do
+  if ARGV[8 + place] ~= '' then redis.call('HSET', key, name, ARGV[8 + place]) end
+end
 if ARGV[8] ~= '' then
   redis.call('HSET', key, 'token', ARGV[8])
 else

@@ -1,5 +1,5 @@
 -- Finish a mail, or put it off.
--- ARGV: P, id, 'sent', 'owed', 'refused' or 'later', ms to wait, packed outcomes ({ type, JSON }...), keep, SHA-1 of the
+-- ARGV: P, id, 'sent', 'owed', 'kept', 'refused' or 'later', ms to wait, packed outcomes ({ type, JSON }...), keep, SHA-1 of the
 -- address that refused it, packed refusal, ms for which a refusal is told of
 -- Does nothing for a mail that was cancelled or forgotten meanwhile.
 local id, how, now = ARGV[2], ARGV[3], now_ms()
@@ -14,6 +14,7 @@ else
   local told = false
   drop_mail(id)
   count('mail:' .. how, 1)
+  if how == 'owed' or how == 'kept' then redis.call('SET', P .. ':unsent:' .. id, how, 'EX', 2592000) end
   if how == 'refused' then
     redis.call('SET', P .. ':refused:' .. id, ARGV[7], 'EX', 2592000)
     local former = redis.call('HGET', REFUSALS, whose)
