@@ -27,6 +27,7 @@ from worker.ledger.keys import Keys
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.lua import Scripts
+from worker.ledger.meetings import counted
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
@@ -351,6 +352,7 @@ class Ledger:
                         () if event.dropped else lists_of(event.after),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                         event.news or False,
+                        *counted(event, lease.now),
                     ]
                     for event in change.events
                 ],
