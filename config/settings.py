@@ -267,6 +267,7 @@ class Settings(BaseSettings):
     mail_reply_to: str | None = None
     escalation_email: str | None = None
     escalation_digest: Duration = timedelta(minutes=15)
+    report_email: str | None = None
 
     # Outcomes, history and logs.
     outcomes_keep: int = Field(100_000, ge=1)

@@ -33,6 +33,7 @@ COMMANDS = {
     "incidents": "incidents",
     "choose": "choosing",
     "status": "inspection",
+    "report": "reporting",
     "doctor": "inspection",
     "probe": "probing",
     "healthcheck": "health",

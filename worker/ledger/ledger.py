@@ -460,6 +460,11 @@ class Ledger:
         """The link was used in vain: it may be used again."""
         self.redis.hdel(self.keys.incident(incident_id), LINK_USED)
 
+    def put_report(self, month: str, mail: Mail | None) -> bool:
+        """Note that the report was written in this month (YYYY-MM), with the email; false if it was before."""
+        sealed = self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")) if mail else b""
+        return bool(self.run("report", month, mail.mail_id if mail else "", sealed))
+
     # Credentials.
 
     def open_credentials(self, account: Account) -> Credentials | None:

@@ -14,9 +14,11 @@ from worker.mail.compose import (
     IncidentEmail,
     Meeting,
     RelinkEmail,
+    ReportEmail,
     compose_fallback,
     compose_incident,
     compose_relink,
+    compose_report,
     message_id,
 )
 from worker.mail.connect_links import ConnectLinks
@@ -49,6 +51,10 @@ class Emails:
     def incident(self, mail_id: str, email: IncidentEmail, now: datetime) -> Mail:
         """The email that tells the operator of an incident, or that it is over."""
         return _mail(mail_id, compose_incident(email, self._envelope(mail_id, now)))
+
+    def report(self, mail_id: str, email: ReportEmail, now: datetime) -> Mail:
+        """The email with the report on a month."""
+        return _mail(mail_id, compose_report(email, self._envelope(mail_id, now)))
 
     def _envelope(self, mail_id: str, now: datetime) -> Envelope:
         return Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)

@@ -7,6 +7,7 @@ the table of metrics.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -22,13 +23,17 @@ from starlette.routing import Route
 
 from config.settings import Settings
 from worker.ledger.connection import connect_once
+from worker.ledger.keys import Keys
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES
+from worker.report.summary import Report, last_days, read_report
 from worker.status.snapshot import Status, read_status
 from worker.web.access import Access
 
 #: The time for each step of Redis in a scrape; Prometheus waits 10 s by default.
 PATIENCE = timedelta(seconds=3)
+#: The meetings that are shown.
+MEETINGS_OF = timedelta(days=30)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 REFUSALS = {
@@ -76,20 +81,25 @@ class Metrics:
 
     def _text(self) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Moment(read_status(self._redis, self._settings)))
+        status = read_status(self._redis, self._settings)
+        days = last_days(status.at, MEETINGS_OF)
+        report = read_report(self._redis, Keys(self._settings.key_prefix), *days)
+        registry.register(_Moment(status, report))
         return generate_latest(registry)
 
 
 class _Moment:
     """A collector of one status."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: Status, report: Report) -> None:
         self._status = status
+        self._report = report
 
     def collect(self) -> Iterable[Metric]:
         """All metrics."""
         yield from _gauges(self._status)
         yield from _counters(self._status)
+        yield _meetings(self._report)
         for name, meaning, kept in (
             ("look", "Looks, from the first call to Cronofy to the commit.", LOOKS),
             ("settle", "Events, from tracked to settled.", SETTLES),
@@ -150,6 +160,18 @@ def _counters(status: Status) -> Iterator[Metric]:
     dropped: _Totals = {(why,): n for why, n in status.letters_dropped.items()}
     yield _total("reconciler_dead_letters_dropped", "Payloads not kept.", ["reason"], dropped)
     yield _total("reconciler_notifications", "Notifications by result.", ["result"], notifications)
+
+
+def _meetings(report: Report) -> Metric:
+    meaning = "Meetings of the last 30 days, by how they began."
+    family = GaugeMetricFamily("reconciler_meetings", meaning, labels=["link", "cause", "done"])
+    found: Counter[tuple[str, str, str]] = Counter()
+    for day in report.days:
+        for meeting, number in day.meetings.items():
+            found[meeting.link.value, meeting.cause.value, meeting.done.value] += number
+    for labels, number in sorted(found.items()):
+        family.add_metric(list(labels), number)
+    return family
 
 
 def _labelled(name: str, meaning: str, label: str, values: Mapping[str, float]) -> Metric:
