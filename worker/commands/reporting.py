@@ -18,7 +18,7 @@ from worker.report.table import report_lines
 from worker.web.board.report import report_page
 
 
-class _Since(click.ParamType):
+class _Since(click.ParamType[date | timedelta]):
     """A first day, or a duration up to now."""
 
     name = "since"

@@ -461,7 +461,7 @@ class Ledger:
         self.redis.hdel(self.keys.incident(incident_id), LINK_USED)
 
     def put_report(self, month: str, mail: Mail | None) -> bool:
-        """Note that the report was written in this month (YYYY-MM), with the email; false if it was before."""
+        """Note that this month (YYYY-MM) has its report, and queue the email; false if it had, or without."""
         sealed = self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")) if mail else b""
         return bool(self.run("report", month, mail.mail_id if mail else "", sealed))
 

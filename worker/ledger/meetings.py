@@ -99,9 +99,9 @@ class Meeting:
 
 
 def counted(change: EventChange, now: datetime) -> tuple[int, str]:
-    """When the event's meeting starts (ms; 0 if unknown), and what is counted of it (`P:counted`; may be empty).
+    """When the event's meeting starts (ms; 0 if unknown), and what is counted of it, as in `P:counted`.
 
-    `now` is when the event was looked at.
+    The latter is empty if it is not counted (yet). `now` is when the event was looked at.
     """
     before, after = change.before.event, change.after
     starts_at = None if change.dropped else after.starts_at

@@ -62,7 +62,9 @@ def _email(address: str, report: Report, board_url: str | None) -> ReportEmail:
     return ReportEmail(
         to=address,
         month=f"{report.first:%Y-%m}",
-        headline="none could have had its link" if share is None else f"{percent(share)} began with their link",
+        headline="none could have had its link"
+        if share is None
+        else f"{percent(share)} began with their link",
         sentences=tuple(sentences(report)),
         parts=tuple(
             (

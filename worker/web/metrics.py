@@ -22,8 +22,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from config.settings import Settings
+from worker.diagnosis.model import Cause
 from worker.ledger.connection import connect_once
 from worker.ledger.keys import Keys
+from worker.ledger.meetings import Done, Link
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES
 from worker.report.summary import Report, last_days, read_report
@@ -165,7 +167,8 @@ def _counters(status: Status) -> Iterator[Metric]:
 def _meetings(report: Report) -> Metric:
     meaning = "Meetings of the last 30 days, by how they began."
     family = GaugeMetricFamily("reconciler_meetings", meaning, labels=["link", "cause", "done"])
-    found: Counter[tuple[str, str, str]] = Counter()
+    # Each way to begin has a series, even before anything did.
+    found = Counter({(link.value, Cause.GENERATING.value, Done.NOTHING.value): 0 for link in Link})
     for day in report.days:
         for meeting, number in day.meetings.items():
             found[meeting.link.value, meeting.cause.value, meeting.done.value] += number
