@@ -20,7 +20,7 @@ from config.settings import clear_environment
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = (
     *("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications", "webhooks"),
-    *("silent", "memory", "soak"),
+    *("silent", "memory", "lists", "soak", "commands"),
 )
 
 

@@ -30,7 +30,7 @@ from worker.bootstrap import Services
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Observation, Profile, Profiles, Seen
 from worker.ledger.leases import Change, EventChange, Lease
-from worker.ledger.ledger import Credentials
+from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.lists import lists_of
 from worker.ledger.lua import source
 from worker.ledger.packing import fingerprint, pack_event
@@ -150,7 +150,7 @@ def _fill(size: Size) -> None:
 
     for chunk in progress(_chunks(size), f"Connecting {size.accounts:,} accounts", transient=True):
         # A pipeline, which the ledger itself does not use: filling is not measured.
-        _run_many(size, "connect", [connected(n) for n in chunk])
+        run_many(size.services.ledger, "connect", [connected(n) for n in chunk])
     with_accounts = _used_memory(size)
     far = datetime.now(UTC) + 6 * RECHECK
     for chunk in progress(_chunks(size), f"Filling {what}", transient=True):
@@ -233,7 +233,7 @@ def _track(size: Size, accounts: Sequence[int], next_look: datetime) -> None:
     for first in range(0, len(accounts), PIPELINED):
         chunk = accounts[first : first + PIPELINED]
         calls = [arguments for n in chunk for arguments in _events(size, n, next_look)]
-        _run_many(size, "track", _replacing(size, calls))
+        run_many(size.services.ledger, "track", _replacing(size, calls))
 
 
 def _replacing(size: Size, calls: Sequence[tuple[str, bytes, bytes, bytes]]) -> list[tuple[Any, ...]]:
@@ -267,9 +267,8 @@ def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, byte
         yield _sub(n), event.key.field, pack_event(event), msgpack.packb(lists_of(event))
 
 
-def _run_many(size: Size, script: str, calls: Sequence[tuple[Any, ...]]) -> None:
+def run_many(ledger: Ledger, script: str, calls: Sequence[tuple[Any, ...]]) -> None:
     """Run one of the ledger's scripts many times in one round trip."""
-    ledger = size.services.ledger
     script_hash = ledger.redis.script_load(source(script))
     with ledger.redis.pipeline(transaction=False) as pipeline:
         for arguments in calls:

@@ -34,7 +34,7 @@ from benchmarks.stage import (
     settings_for,
     until,
 )
-from config.celery import Queues
+from config.queues import Queues
 from worker.ledger import tallies
 from worker.ledger.ledger import Ledger
 

@@ -34,7 +34,7 @@ from redis import Redis
 
 from benchmarks import naive, stage
 from benchmarks.report import Report, Value
-from config.celery import Queues
+from config.queues import Queues
 from sandbox.control.control import Control
 from worker.bootstrap import THREADS
 from worker.cronofy.errors import Unreachable

@@ -13,13 +13,12 @@ from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from worker import outage
 from worker.app import services
 from worker.bootstrap import Services
 from worker.broker.consumer import HAD_ETA
+from worker.broker.outages import BROKER, LEDGER, why
 from worker.intake.payloads import BadPayload, Payload, parse
 from worker.ledger.dead_letters import Full
-from worker.outage import BROKER, LEDGER
 
 P = TypeVar("P", bound=Payload)
 R = TypeVar("R")
@@ -78,7 +77,7 @@ def handle(
         try:
             return service(services(), payload)
         except Exception as error:
-            if outage.why(error) is None:
+            if why(error) is None:
                 reason = f"It failed unexpectedly ({type(error).__name__})."
                 _keep(task, reason, args, kwargs, failed=True)
             raise
@@ -101,7 +100,7 @@ def _keep(
     except Full:
         log.error("payload.dropped", reason=reason)
     except Exception as error:
-        if outage.why(error) is None:
+        if why(error) is None:
             log.exception("payload.not_kept", reason=reason)
         raise _redelivery(error) from None
 

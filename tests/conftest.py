@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -15,11 +16,11 @@ import structlog
 from cryptography.fernet import Fernet
 from redis import Redis
 
+from worker.broker.outages import BROKER, LEDGER
 from worker.broker.redis_transport import Transport
 from worker.host.embedded import embedded_server
 from worker.ledger.ledger import Ledger
 from worker.ledger.vault import Vault
-from worker.outage import BROKER, LEDGER
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -28,7 +29,13 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure() -> None:
-    """Children must receive the Ctrl-C that tests send, even if pytest is a shell's background job."""
+    """Children must receive the Ctrl-C that tests send, even if pytest is a shell's background job.
+
+    And they must find the program compiled, or each of several hundred compiles it for itself: a fifth of a
+    second of CPU time.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

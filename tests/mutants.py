@@ -1,10 +1,10 @@
 """Mutation testing of the decisions: ``make mutants``.
 
-mutmut changes the diagnosis, the replacement policy, the schedule and the reading of times in one place at a
-time, and runs their unit tests against each change; a mutant that no test notices survives. This shows what
-each survivor changed and a table, and writes the table as JSON to ``benchmarks/results``; ``--document FILE``
-puts it into a document, too. The modules and their tests are named in ``pyproject.toml``. Exits with 1 where
-fewer of a module's mutants are killed than `LEAST`.
+mutmut changes the diagnosis, the last resort, the replacement policy, the schedule and the reading of times
+in one place at a time, and runs their unit tests against each change; a mutant that no test notices survives.
+This shows what each survivor changed and a table, and writes the table as JSON to ``benchmarks/results``;
+``--document FILE`` puts it into a document, too. The modules and their tests are named in ``pyproject.toml``.
+Exits with 1 where fewer of a module's mutants are killed than `LEAST`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.console import Console
 
 from benchmarks.report import Report, Value, put
 
-LEAST = 0.9
+LEAST = 0.97
 #: A run takes a few minutes; one that hangs is killed.
 SECONDS = 1800
 MUTANTS = Path("mutants")

@@ -7,29 +7,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from cryptography.fernet import Fernet
 from redis import Redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
-from config.celery import check_outcome_queue
 from config.logging import redaction_of
+from config.queues import check_outcome_queue
 from config.redis_url import is_redis
-from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, require_cronofy, require_vault
+from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, require_cronofy
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks, origin_of
 from worker.cronofy.client import Cronofy
 from worker.cronofy.http import HttpClient
 from worker.cronofy.way_out import http_client
 from worker.diagnosis.model import Policy, Rung
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect, connect_once
+from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import open_ledger
 from worker.ledger.outbox import Outbox
-from worker.ledger.vault import Vault
 from worker.mail.connect_links import ConnectLinks
 from worker.mail.smtp import FileMailer, Mailer, SmtpMailer
 from worker.reconcile.channel_check import Channels
@@ -38,7 +33,7 @@ from worker.reconcile.failure import Failures
 from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.reconcile.rooms import Rooms
-from worker.text.wording import mailbox
+from worker.text.addresses import mailbox
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
 #: showed that more threads slow each other down.
@@ -67,13 +62,6 @@ class Services:
         """Close all connections."""
         self.looker.cronofy.http.close()
         self.ledger.redis.close()
-
-
-def connect_redis(settings: Settings) -> Redis:
-    """A client for the ledger's Redis that rides out short outages, but never waits forever."""
-    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=8)
-    retry.update_supported_errors([RedisConnectionError, RedisTimeoutError])
-    return connect(settings.ledger_url, connect_seconds=5, answer_seconds=60, retry=retry)
 
 
 def refuse_cluster(settings: Settings) -> None:
@@ -109,24 +97,6 @@ def weaknesses(redis: Redis) -> tuple[str, ...]:
     if policy != "noeviction":
         found.append(f"maxmemory-policy {policy} may evict what is tracked: set noeviction")
     return tuple(found)
-
-
-def open_ledger(settings: Settings, redis: Redis | None = None) -> Ledger:
-    """The ledger alone, for code that does not call Cronofy; uses the client `redis` if given."""
-    require_vault(settings)
-    return Ledger(
-        redis or connect_redis(settings),
-        settings.key_prefix,
-        Vault([key.get_secret_value() for key in settings.vault_keys]),
-        settings.history_keep,
-        settings.outcomes_keep,
-    )
-
-
-def keyless_ledger(redis: Redis, settings: Settings) -> Ledger:
-    """A ledger that neither opens nor seals anything, and so needs no vault key."""
-    nothing = Vault([Fernet.generate_key().decode()])
-    return Ledger(redis, settings.key_prefix, nothing, settings.history_keep, settings.outcomes_keep)
 
 
 def bootstrap(settings: Settings) -> Services:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from io import StringIO
+from types import ModuleType
 
 import click
 
@@ -14,38 +16,38 @@ from config.terminal import shown
 from worker.broker.environment import forget_celerys_variables
 from worker.commands.output import escape_the_unshowable, say_lines
 
-#: Each command and its module in `worker.commands`.
+#: Each command: its module in `worker.commands`, and its line in the help, for which no module is imported.
 COMMANDS = {
-    "demo": "roles",
-    "up": "roles",
-    "worker": "roles",
-    "beat": "roles",
-    "serve": "roles",
-    "sandbox": "roles",
-    "track": "events",
-    "connect": "events",
-    "adopt": "adoption",
-    "untrack": "events",
-    "forget": "events",
-    "explain": "events",
-    "list": "listing",
-    "acknowledge": "listing",
-    "incidents": "incidents",
-    "choose": "choosing",
-    "status": "inspection",
-    "report": "reporting",
-    "doctor": "inspection",
-    "probe": "probing",
-    "healthcheck": "health",
-    "dead-letters": "dead_letter_group",
-    "pause": "steering",
-    "resume": "steering",
-    "reseal": "vault",
+    "demo": ("trying", "Show the whole system at work on this machine."),
+    "up": ("roles", "Run worker and beat, with an embedded Redis if none is set."),
+    "worker": ("roles", "Run a worker of a fleet."),
+    "beat": ("roles", "Run beat, which starts the sweeps."),
+    "serve": ("roles", "Serve the board, the webhook, metrics and probes."),
+    "sandbox": ("trying", "Run the stand-in for Cronofy, with its mailbox."),
+    "track": ("importing", "Import events to track from a file."),
+    "connect": ("importing", "Connect accounts from a file."),
+    "adopt": ("adoption", "Take up events that wait for conferencing and that nobody tracked."),
+    "untrack": ("untracking", "Stop tracking one event."),
+    "forget": ("forgetting", "Delete everything kept about an account."),
+    "explain": ("explaining", "Why an event has no conferencing yet, and what comes next."),
+    "list": ("listing", "List pending events, the soonest start first."),
+    "acknowledge": ("listing", "Answer for events: nobody is told of them again for now."),
+    "incidents": ("incidents", "List what has one reason and needs a person."),
+    "choose": ("choosing", "Decide what takes the place of a removed profile."),
+    "status": ("status", "Show the fleet: backlog, what starts next, budget."),
+    "report": ("reporting", "Show how the meetings began: with their link or without, and why."),
+    "doctor": ("doctor", "Check settings, servers, Cronofy and mail, and say how to fix them."),
+    "probe": ("probing", "Ask a real account what Cronofy's documentation leaves unknown."),
+    "healthcheck": ("health", "Check that this host's workers or beats make progress."),
+    "dead-letters": ("dead_letter_group", "What could not be carried out: list, show, replay, drop."),
+    "pause": ("steering", "Stop every call to Cronofy and every email, fleet-wide."),
+    "resume": ("steering", "End a pause."),
+    "reseal": ("vault", "Seal everything with the newest vault key, so that older ones may go."),
 }
 
 
 class Commands(click.Group):
-    """Imports each command on demand, so that one's dependencies do not slow down the others."""
+    """Imports a command's module when it runs, so that none waits for what only others need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The commands, in the order of the help."""
@@ -55,11 +57,16 @@ class Commands(click.Group):
         """The command of this name, if there is one."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"worker.commands.{COMMANDS[cmd_name]}")
+        module = _imported(f"worker.commands.{COMMANDS[cmd_name][0]}")
         # `list` is a name of Python's own.
         name = {"list": "list_events"}.get(cmd_name, cmd_name)
         command: click.Command = getattr(module, name.replace("-", "_"))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Each command's line in the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +76,15 @@ def cli() -> None:
 
     Settings are environment variables that begin with RECONCILER_, or in .env, or files: see .env.example.
     """
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module. What is imported stays, so collecting garbage meanwhile would only cost time."""
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        gc.enable()
 
 
 def main() -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import structlog
-from kombu.exceptions import OperationalError
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -27,7 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-_AWAY: Final = "it does not answer"
+AWAY: Final = "it does not answer"
 _READ_ONLY: Final = "it is a read-only replica: name the primary in the URL"
 _FULL: Final = "it is out of memory: raise maxmemory, or free some"
 _FORBIDDEN: Final = "its ACL does not let this user in, or lacks rights that we need: see docs/security.md"
@@ -44,8 +42,8 @@ _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ClusterError, _CLUSTER),
     (AskError, _CLUSTER),
     (ClusterCrossSlotError, _CLUSTER),
-    (RedisConnectionError, _AWAY),
-    (RedisTimeoutError, _AWAY),
+    (RedisConnectionError, AWAY),
+    (RedisTimeoutError, AWAY),
 )
 #: Redis's codes for errors that have no class of their own.
 _CODES: Final = {
@@ -64,14 +62,9 @@ _OUR_CODES: Final = frozenset({"ERR", "WRONGTYPE"})
 #: front.
 _CODE: Final = re.compile(r"(?:Command # .* caused error: )?([A-Z]{2,}) ", re.DOTALL)
 
-log = structlog.get_logger()
 
-
-def why(error: BaseException) -> str | None:
-    """Why the server is unavailable, if the error means that; never the error's own text."""
-    if isinstance(error, OperationalError):
-        # Kombu's wrapper around the broker client's error.
-        return (error.__cause__ and why(error.__cause__)) or _AWAY
+def refusal(error: BaseException) -> str | None:
+    """Why the Redis is unavailable, if its client's error means that; never the error's own text."""
     for kind, reason in _KINDS:
         if isinstance(error, kind):
             return reason
@@ -87,39 +80,8 @@ def why(error: BaseException) -> str | None:
 
 def says_it_moved(error: BaseException) -> bool:
     """Whether the server says that it is not the primary, or no longer."""
-    return why(error) in _MOVED
+    return refusal(error) in _MOVED
 
 
 class BrokerAway(Exception):
     """The broker is unavailable; the message says why, without its URL."""
-
-
-class Outage:
-    """This process's view of one server's outage; logs its beginning and end, once each."""
-
-    def __init__(self, server: str) -> None:
-        """`server` is its name in the log."""
-        self._server = server
-        #: Why the server is unavailable; None while it is not.
-        self.reason: str | None = None
-
-    def began(self, error: BaseException) -> bool:
-        """Whether the error means that the server is unavailable; if so, note it."""
-        reason = why(error)
-        if reason is None:
-            return False
-        if self.reason is None:
-            log.warning("redis.unavailable", server=self._server, reason=reason)
-        self.reason = reason
-        return True
-
-    def over(self) -> None:
-        """Note that the server works."""
-        if self.reason is not None:
-            self.reason = None
-            log.info("redis.available", server=self._server)
-
-
-#: These may be one server.
-LEDGER: Final = Outage("ledger")
-BROKER: Final = Outage("broker")

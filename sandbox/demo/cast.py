@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,8 +19,16 @@ class End:
     state: State
     #: The cause that must be found on the way.
     found: Cause
-    #: The outcome that must be in the stream.
+    #: The outcomes that must be in the stream.
     outcomes: tuple[OutcomeType, ...]
+    #: A person answers for it, so it must be told of once and then no more.
+    acknowledged: bool = False
+
+    @property
+    def mails_user(self) -> bool:
+        """Its user must get an email."""
+        kinds = {OutcomeType.RELINK_REQUESTED, OutcomeType.CONNECT_REQUESTED, OutcomeType.FALLBACK}
+        return not kinds.isdisjoint(self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class Part:
     story: str
     end: End
     #: From now until it starts.
-    hours: int = 48
+    hours: float = 48
     all_day: bool = False
     #: It recurs.
     is_series: bool = False
@@ -97,12 +105,23 @@ PEOPLE: Mapping[str, Sequence[dict[str, Any]]] = {
     "jun": [_zoom("pro_jun")],
     "kim": [_zoom("pro_kim")],
     "lou": [_zoom("pro_lou")],
+    "mia": [_zoom("pro_mia")],
+    "noa": [{"profile_id": "pro_noa", "provider_name": "webex"}],
 }
 
 _ASSIGNED = OutcomeType.ASSIGNED
 _GENERATED = End(State.ASSIGNED, Cause.GENERATING, (_ASSIGNED,))
-_RELINKED = End(State.ASSIGNED, Cause.CREDENTIALS_EXPIRED, (_ASSIGNED,))
+_RELINKED = End(State.ASSIGNED, Cause.CREDENTIALS_EXPIRED, (OutcomeType.RELINK_REQUESTED, _ASSIGNED))
 _REASSIGNED = End(State.ASSIGNED, Cause.PROFILE_REMOVED, (OutcomeType.REASSIGNED, _ASSIGNED))
+_DECIDED = End(
+    State.ASSIGNED, Cause.PROFILE_REMOVED, (OutcomeType.ESCALATED, OutcomeType.REASSIGNED, _ASSIGNED)
+)
+_CONNECTED = End(
+    State.ASSIGNED,
+    Cause.PROFILE_REMOVED,
+    (OutcomeType.CONNECT_REQUESTED, OutcomeType.CONNECTED, OutcomeType.REASSIGNED, _ASSIGNED),
+)
+_CAUGHT = End(State.ASSIGNED, Cause.PROVIDER_OUTAGE, (OutcomeType.FALLBACK, _ASSIGNED))
 _OUT_AND_BACK = End(State.ASSIGNED, Cause.PROVIDER_OUTAGE, (OutcomeType.DELAYED, _ASSIGNED))
 _PAST = End(State.CLOSED, Cause.EVENT_IN_PAST, (OutcomeType.CLOSED,))
 _POSTPONED = End(State.ASSIGNED, Cause.EVENT_IN_PAST, (OutcomeType.CLOSED, OutcomeType.REOPENED, _ASSIGNED))
@@ -112,6 +131,7 @@ _LOST = End(State.PENDING, Cause.ACCOUNT_UNAUTHORIZED, (OutcomeType.ACCOUNT_LOST
 
 _NOT_REPLACED = End(State.PENDING, Cause.PROFILE_REMOVED, (OutcomeType.ESCALATED,))
 _UNLICENSED = End(State.PENDING, Cause.MISSING_MEETING_URL, (OutcomeType.ESCALATED,))
+_ANSWERED_FOR = replace(_UNLICENSED, acknowledged=True)
 _UNEXPLAINED = End(State.PENDING, Cause.UNEXPLAINED, (OutcomeType.ESCALATED,))
 
 CAST: tuple[Part, ...] = (
@@ -119,9 +139,8 @@ CAST: tuple[Part, ...] = (
     Part("design-review", "dana", "pro_dana", "the same profile: no second email", _RELINKED),
     Part("sprint-planning", "eli", "pro_eli_old", "its profile was removed, one can replace it", _REASSIGNED),
     Part("customer-call", "eli", "pro_eli_old", "the same, but a person moved it", _REASSIGNED),
-    Part(
-        "board-meeting", "fay", "pro_fay_old", "its profile was removed, two could replace it", _NOT_REPLACED
-    ),
+    Part("board-meeting", "fay", "pro_fay_old", "two could replace its profile, a person decides", _DECIDED),
+    Part("onboarding", "mia", "pro_mia", "none could, so she connects Zoom", _CONNECTED),
     Part(
         "team-weekly",
         "eli",
@@ -137,6 +156,8 @@ CAST: tuple[Part, ...] = (
         "retrospective", "gus", "pro_gus", "its start passed, and then it was postponed", _POSTPONED, hours=-1
     ),
     Part("teams-briefing", "hana", "integrated", "the Teams licence is gone", _UNLICENSED),
+    Part("all-hands", "hana", "integrated", "the same, but a person answers for it", _ANSWERED_FOR, hours=50),
+    Part("standup", "noa", "pro_noa", "Webex is down and it starts soon: our own room", _CAUGHT, hours=0.3),
     Part("webinar", "ivo", "pro_ivo", "GoTo is down, and comes back", _OUT_AND_BACK),
     Part("handover", "jun", "pro_jun", "the user withdrew our access", _LOST),
     Part("mystery", "kim", "pro_kim", "nothing visible is wrong, and no link comes", _UNEXPLAINED),
@@ -151,6 +172,7 @@ MOVED = next(part for part in CAST if part.name == "customer-call")
 DELETED = next(part for part in CAST if part.name == "called-off")
 CANCELLED = next(part for part in CAST if part.name == "town-hall")
 POSTPONED = next(part for part in CAST if part.name == "retrospective")
+ANSWERED_FOR = next(part for part in CAST if part.end.acknowledged)
 #: It gets its link once its calendar is connected again.
 CUT_OFF = next(part for part in CAST if part.name == "quarterly")
 
@@ -192,6 +214,7 @@ def write_events(control: Control, now: datetime, subscription: str) -> None:
     control.set_default_profile("kim", "pro_kim")
     control.set_missing_meeting_url("hana", True)
     control.begin_outage("go_to")
+    control.begin_outage("webex")
     control.set_stuck("cal_kim", "mystery")
     for part in CAST:
         if part.is_slow or part is CUT_OFF:
@@ -199,6 +222,7 @@ def write_events(control: Control, now: datetime, subscription: str) -> None:
         control.create_event(part.sub, part.calendar_id, part.body(now, subscription))
     control.remove_profile("eli", "pro_eli_old")
     control.remove_profile("fay", "pro_fay_old")
+    control.remove_profile("mia", "pro_mia")
     start = now.astimezone(UTC) + timedelta(hours=MOVED.hours) + MOVED_BY
     control.move_event(
         MOVED.calendar_id,

@@ -1,13 +1,14 @@
 """The whole system on one machine, from tracking to settled.
 
-Only Cronofy is simulated: a real Redis server, a mailbox, a worker and beat in processes of their own, and
-a caller that has only Celery.
+Only Cronofy is simulated: a real Redis server, a mailbox, a worker, beat and the pages in processes of their
+own, and a caller that has only Celery.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from rich.text import Text
 from config.settings import clear_environment, load_settings
 from sandbox.control.control import Control
 from sandbox.demo.cast import (
+    ANSWERED_FOR,
     CAST,
     CUT_OFF,
     DELETED,
@@ -41,23 +43,27 @@ from sandbox.demo.cast import (
     write_events,
 )
 from sandbox.demo.receiver import receiver
+from sandbox.demo.visitor import connect_service, decide_by_link
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
-from worker.bootstrap import open_ledger
 from worker.diagnosis.model import Cause, State
 from worker.diagnosis.times import parse_event_time
-from worker.host.embedded import embedded_server
+from worker.host.embedded import embedded_server, free_port
 from worker.host.supervisor import Crew
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import open_ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
 from worker.report.summary import read_report
 from worker.report.table import report_lines
+from worker.web.board.sign_in import PATH as SIGN_IN
 
 #: The demo gives up after this; normally it takes about a third of it.
 LONGEST_SECONDS = 58.0
 OPERATOR = "operator@example.org"
-_LINK = re.compile(r"https?://\S+/relink/\S+")
+_RELINK = re.compile(r"https?://\S+/relink/\S+")
+_CONNECT = re.compile(r"https?://\S+/connect/\S+")
+_DECIDE = re.compile(r"https?://\S+/decide/\S+")
 _STYLES = {State.ASSIGNED: "green", State.PENDING: "yellow", State.CLOSED: "dim"}
 
 
@@ -65,7 +71,9 @@ def run(*, speed: float, keep: bool) -> int:
     """Run the demo; returns the exit code: 0 only if every event ended as it should."""
     console = Console()
     with ExitStack() as stack:
-        with console.status("Starting a Redis server, the Cronofy sandbox, a mailbox, a worker and beat"):
+        with console.status(
+            "Starting a Redis server, the Cronofy sandbox, a mailbox, a worker, beat and the pages"
+        ):
             running = stack.enter_context(stage(speed))
         ok = play(running, console)
         if keep:
@@ -90,6 +98,9 @@ class Stage:
     subscription: str = ""
     #: The people who followed the link in their relink email.
     relinked: set[str] = field(default_factory=set)
+    #: The links of emails that were followed.
+    followed: set[str] = field(default_factory=set)
+    acknowledged: bool = False
     outage_ended: bool = False
     postponed: bool = False
     released: set[str] = field(default_factory=set)
@@ -123,7 +134,9 @@ def stage(speed: float) -> Iterator[Stage]:
             speed=speed,
         )
         sandbox = stack.enter_context(RunningSandbox(options))
-        environment = _environment(redis_url, sandbox, home, speed)
+        port = free_port()
+        serve_url = f"http://127.0.0.1:{port}"
+        environment = _environment(redis_url, sandbox, home, speed, serve_url)
         settings = load_settings(
             **{name.removeprefix("RECONCILER_").lower(): value for name, value in environment.items()}
         )
@@ -132,7 +145,8 @@ def stage(speed: float) -> Iterator[Stage]:
         log = home / "processes.log"
         output = stack.enter_context(log.open("ab"))
         patience = timedelta(seconds=20)
-        crew = Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience, output)
+        roles = {"worker": ["worker"], "beat": ["beat"], "serve": ["serve", "--port", str(port)]}
+        crew = Crew(roles, environment, patience, output)
         stack.callback(crew.end)
         crew.start()
 
@@ -145,6 +159,7 @@ def stage(speed: float) -> Iterator[Stage]:
             tokens=make_people(sandbox.control),
             addresses={
                 "Cronofy sandbox": sandbox.url,
+                "board": f"{serve_url}{SIGN_IN}#{environment['RECONCILER_BOARD_TOKEN']}",
                 "mailbox": f"{sandbox.url}/mail (SMTP: {sandbox.smtp_url})",
                 "Redis": redis_url,
                 "log": str(log),
@@ -161,7 +176,9 @@ def stage(speed: float) -> Iterator[Stage]:
         yield running
 
 
-def _environment(redis_url: str, sandbox: RunningSandbox, home: Path, speed: float) -> dict[str, str]:
+def _environment(
+    redis_url: str, sandbox: RunningSandbox, home: Path, speed: float, serve_url: str
+) -> dict[str, str]:
     """The demo's settings: as in production, but with seconds instead of hours."""
     seconds = {
         "RECHECK_MIN": 1.0,
@@ -170,17 +187,24 @@ def _environment(redis_url: str, sandbox: RunningSandbox, home: Path, speed: flo
         "GRACE": 3.0,
         "ESCALATE_AFTER": 8.0,
         "ESCALATE_BEFORE": 3.0,
+        "ESCALATION_DIGEST": 3.0,
     }
     values = {name: f"{value / speed:g}" for name, value in seconds.items()} | {
         "REDIS_URL": redis_url,
         "BROKER_URL": redis_url,
         "VAULT_KEYS": Fernet.generate_key().decode(),
+        "BOARD_TOKEN": secrets.token_urlsafe(24),
         "CRONOFY_CLIENT_ID": "demo",
         "CRONOFY_CLIENT_SECRET": "demo-secret",
         "CRONOFY_API_URL": sandbox.url,
         "SMTP_URL": sandbox.smtp_url,
         "MAIL_FROM": "Conferencing <conferencing@example.org>",
         "ESCALATION_EMAIL": OPERATOR,
+        "WEBHOOK_URL": serve_url,
+        "BOARD_URL": serve_url,
+        "FALLBACK": "explicit",
+        "FALLBACK_URL": "https://rooms.example.org/{key}",
+        "FALLBACK_BEFORE": "PT30M",
         "DATA_DIR": str(home),
         "LOG_FORMAT": "console",
     }
@@ -242,13 +266,30 @@ def play(stage: Stage, console: Console) -> bool:
 def _act(stage: Stage, views: list[_View]) -> None:
     """What happens in the meantime: people follow links and move events, a provider recovers."""
     by_name = {view.part.name: view for view in views}
-    for mail in _relink_mails(stage):
-        [person], link = mail["to"], _LINK.search(mail["text"])
+    for mail in _user_mails(stage):
+        [person], link = mail["to"], _RELINK.search(mail["text"])
         if link and person not in stage.relinked:
             stage.control.follow_relink(link.group())
             stage.relinked.add(person)
             if person.startswith(CUT_OFF.sub):
                 stage.control.set_stuck(CUT_OFF.calendar_id, CUT_OFF.name, False)
+    for mail in stage.control.mail():
+        connect, decide = _CONNECT.search(mail["text"]), _DECIDE.search(mail["text"])
+        link = connect or decide
+        if link and link.group() not in stage.followed:
+            stage.followed.add(link.group())
+            connect_service(link.group()) if connect else decide_by_link(link.group())
+    if not stage.acknowledged and OutcomeType.ESCALATED in by_name[ANSWERED_FOR.name].outcomes:
+        stage.send(
+            "acknowledge",
+            "urgent",
+            sub=ANSWERED_FOR.sub,
+            calendar_id=ANSWERED_FOR.calendar_id,
+            event_id=ANSWERED_FOR.name,
+            note="They meet in the canteen.",
+            by="olga",
+        )
+        stage.acknowledged = True
     if not stage.postponed and OutcomeType.CLOSED in by_name[POSTPONED.name].outcomes:
         postpone(stage.control, stage.started)
         stage.send(
@@ -347,12 +388,12 @@ def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
     return Group(table, footer)
 
 
-def _relink_mails(stage: Stage) -> list[dict[str, Any]]:
+def _user_mails(stage: Stage) -> list[dict[str, Any]]:
     return [mail for mail in stage.control.mail() if OPERATOR not in mail["to"]]
 
 
 def _show_mails(stage: Stage, console: Console) -> None:
-    for mail in _relink_mails(stage):
+    for mail in _user_mails(stage):
         title = f"To {', '.join(mail['to'])}: {mail['subject']}"
         console.print(Panel(Text(mail["text"].strip()), title=Text(title), title_align="left", expand=False))
     subjects = [mail["subject"] for mail in stage.control.mail() if OPERATOR in mail["to"]]
@@ -375,19 +416,29 @@ def _show_report(stage: Stage, console: Console) -> None:
 def _checks(stage: Stage) -> list[str]:
     """Problems that the events' own states do not show."""
     problems = []
-    mails = {address: mail["text"] for mail in _relink_mails(stage) for address in mail["to"]}
-    people = {part.sub for part in CAST if part.end.found is Cause.CREDENTIALS_EXPIRED}
-    if len(_relink_mails(stage)) != len(people) or set(mails) != {f"{sub}@example.org" for sub in people}:
-        problems.append(f"relink emails went to {', '.join(mails) or 'nobody'}, instead of one to each")
+    mails = [(address, mail["text"]) for mail in _user_mails(stage) for address in mail["to"]]
+    asked = {part.sub for part in CAST if part.end.found is Cause.CREDENTIALS_EXPIRED}
+    wanted = {f"{sub}@example.org" for sub in {part.sub for part in CAST if part.end.mails_user}}
+    if len(mails) != len(wanted) or {address for address, _ in mails} != wanted:
+        told = ", ".join(address for address, _ in mails) or "nobody"
+        problems.append(
+            f"emails to users went to {told}, instead of one to each of {', '.join(sorted(wanted))}"
+        )
     elif not all(
-        part.body(stage.started, "")["summary"] in mails["dana@example.org"]
+        part.body(stage.started, "")["summary"] in dict(mails)["dana@example.org"]
         for part in CAST
         if part.sub == "dana"
     ):
         problems.append("the relink email does not name both of dana's meetings")
     kinds = [outcome["type"] for outcome in _outcomes(stage)]
-    if kinds.count(OutcomeType.RELINKED) != len(people):
+    if kinds.count(OutcomeType.RELINKED) != len(asked):
         problems.append("there is not exactly one `relinked` outcome for each person")
+    [answered_for] = [view for view in _views(stage) if view.part is ANSWERED_FOR]
+    given = stage.ledger.acknowledgement(
+        ANSWERED_FOR.sub, EventKey(ANSWERED_FOR.calendar_id, ANSWERED_FOR.name)
+    )
+    if given is None or answered_for.outcomes.count(OutcomeType.ESCALATED) != 1:
+        problems.append("the event that somebody answers for was told of again")
     moved = parse_event_time(stage.control.event(MOVED.calendar_id, MOVED.name)["start"])
     planned = parse_event_time(MOVED.body(stage.started, "")["start"])
     if moved is None or planned is None or moved.instant != planned.instant + MOVED_BY:
@@ -414,7 +465,7 @@ def _keep(stage: Stage, console: Console) -> None:
         "reconciler status",
         "reconciler doctor",
         f"reconciler explain {asked.sub} {asked.calendar_id} {asked.name}",
-        "reconciler serve  # and open the link that it shows",
+        "reconciler incidents",
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
     try:

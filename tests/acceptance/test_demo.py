@@ -31,15 +31,15 @@ def test_the_demo_shows_every_cause_and_ends_well(tmp_path: Path) -> None:
 def test_a_demo_left_running_can_be_queried(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The commands it prints at its end work as shown, in the directory it names; Ctrl-C ends it."""
     with running_demo(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("out"), "--keep") as kept:
-        wait_until(lambda: "reconciler serve" in kept.output.read_text(), 60, what="the end of the demo")
+        wait_until(lambda: "reconciler incidents" in kept.output.read_text(), 60, what="the end of the demo")
         shown = kept.output.read_text()
         home = Path(re.findall(r"^  cd (.+)$", shown, re.MULTILINE)[0])
-        questions = re.findall(r"^  reconciler ((?:status|doctor|explain).*)$", shown, re.MULTILINE)
+        questions = re.findall(r"^  reconciler ((?:status|doctor|explain|incidents).*)$", shown, re.MULTILINE)
 
         answers = [run_command(home, environment(), *question.split()) for question in questions]
         kept.process.send_signal(signal.SIGINT)
 
-        assert [answer.returncode for answer in answers] == [0, 0, 0], answers
+        assert [answer.returncode for answer in answers] == [0, 0, 0, 0], answers
         assert "we have found no reason" in " ".join(answers[2].stdout.split())
         assert kept.process.wait(120) == 0
         assert not home.exists()

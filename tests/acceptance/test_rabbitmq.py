@@ -119,8 +119,10 @@ def test_unreadable_messages_do_not_end_a_worker(fleet: Fleet, broker: RabbitMQ)
     assert fleet.up.role("worker") == worker
 
 
-def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ) -> None:
+def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ, long: bool) -> None:
     """Worker and beat survive and carry on; every outcome is on the consumer's queue."""
+    if not long:
+        pytest.skip("this belongs to the long form")
     processes = fleet.up.role("worker"), fleet.up.role("beat")
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "killed")
@@ -138,9 +140,11 @@ def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ
 
 
 def test_a_broker_that_accepts_no_messages_is_reported(
-    fleet: Fleet, broker: RabbitMQ, served: Served
+    fleet: Fleet, broker: RabbitMQ, served: Served, long: bool
 ) -> None:
     """Low on memory it just stops reading: that is logged, notifications are put off; then work continues."""
+    if not long:
+        pytest.skip("this belongs to the long form")
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "blocked")
     logged = len(fleet.logged("redis.unavailable"))

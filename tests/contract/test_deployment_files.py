@@ -22,7 +22,7 @@ from cryptography.fernet import Fernet
 from redis import Redis
 from redis.exceptions import AuthenticationError, ConnectionError
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import PREFIX, Settings, load_settings
 from sandbox.server import RunningSandbox
 from tests.contract.commands import COMMANDS

@@ -13,7 +13,8 @@ from typing import get_args
 
 import pytest
 
-from config.celery import TASK_MODULES, Queues, celery_config, routes
+from config.celery import TASK_MODULES, celery_config, routes
+from config.queues import Queues
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
 from tests.contract.documents import DOCUMENTS, ROOT, all_tables, code, firsts, table, tables, text_of

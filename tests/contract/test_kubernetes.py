@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
 from tests.contract.documents import ROOT

@@ -13,6 +13,7 @@ from tests.faults.invariants import Invariants
 from tests.faults.simulation import Message, Simulation
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
+from worker.intake.acknowledge import acknowledge_incident
 from worker.intake.payloads import (
     AccountOnly,
     AcknowledgeEvent,
@@ -25,7 +26,7 @@ from worker.intake.push_notifications import PROFILE_DISCONNECTED
 from worker.ledger.answers import Answers
 from worker.ledger.packing import pack_channel
 from worker.ledger.records import NotificationChannel, to_ms
-from worker.run import adoption, choices, connections, looks
+from worker.run import adoption, choices, connections, deciding, looks
 
 #: Everybody has these: two of the same provider, and one of another.
 PROFILES = {"z1": "zoom", "z2": "zoom", "t1": "teams"}
@@ -203,6 +204,19 @@ class Callers:
         with suppress(Death):
             choices.choose_profile(self.simulation.services, choices.Wanted(sub, profile_id, to))
         self.invariants.chosen(sub)
+
+    def decide(self, to: str | None) -> None:
+        """A person decides for an incident's removed profiles, or answers for all of its events."""
+        services, ledger = self.simulation.services, self.simulation.services.ledger
+        for incident in ledger.incidents.open()[:1]:
+            if to is None:
+                acknowledge_incident(ledger, incident.incident_id, "", "PT4H", "somebody", HALF_AN_HOUR)
+                return
+            plan = deciding.plan_for(ledger, incident, deciding.Picked(to))
+            with suppress(Death):
+                deciding.carry_out(services, incident, plan, "somebody")
+            for removed, _ in plan.chosen:
+                self.invariants.chosen(removed.sub)
 
     # Profiles.
 

@@ -22,6 +22,7 @@ from tests.faults.record import Record
 from tests.faults.simulation import Message, Simulation
 from worker.diagnosis.model import Rung
 from worker.mail.smtp import MailError
+from worker.run.deciding import SAME_PROVIDER
 
 SUBS = st.sampled_from(["ann", "bob"])
 EVENTS = st.sampled_from(["e0", "e1", "e2", "e3"])
@@ -137,6 +138,11 @@ class Life(RuleBasedStateMachine):
     def about_an_account(self, sub: str, act: str) -> None:
         """The account is connected, refused from now on, or forgotten; or one of its profiles lapsed."""
         getattr(self.callers, act)(sub)
+
+    @rule(to=st.sampled_from([SAME_PROVIDER, "integrated", None]))
+    def decide(self, to: str | None) -> None:
+        """A person settles an incident."""
+        self.callers.decide(to)
 
     # Troubles.
 

@@ -18,6 +18,7 @@ from worker.diagnosis.model import Rung
 from worker.diagnosis.replacement import WITHOUT_PROFILE
 from worker.ledger.outcomes import OutcomeType
 from worker.mail.smtp import MailError
+from worker.run.deciding import SAME_PROVIDER
 
 MONTH = timedelta(days=30)
 HOUR = timedelta(hours=1)
@@ -121,6 +122,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         lambda: callers.follow(someone()),
         lambda: callers.connect_instead(someone()),
         lambda: callers.choose(someone(), profile(), dice.choice([profile(), *WITHOUT_PROFILE])),
+        lambda: callers.decide(dice.choice([SAME_PROVIDER, "integrated", None])),
         *[lambda: callers.acknowledge(*one_that(None))] * 2,
         lambda: callers.revoke(someone()),
         *[lambda: callers.connect(someone())] * 2,

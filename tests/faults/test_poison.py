@@ -13,8 +13,8 @@ from config.settings import load_settings
 from tests.acceptance.harness import Fleet, zoom
 from tests.faults.fleets import fleet_of_roles
 from tests.waiting import wait_until
-from worker.bootstrap import keyless_ledger
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey, to_ms
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings, load_settings
 from sandbox.server import RunningSandbox
 from tests.integration.ledgers import an_event

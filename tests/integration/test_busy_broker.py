@@ -10,8 +10,8 @@ from kombu import Connection, Consumer, Exchange, Queue
 
 from tests.faults.server import running_server
 from tests.waiting import wait_until
+from worker.broker.outages import BROKER
 from worker.broker.redis_transport import Transport
-from worker.outage import BROKER
 
 
 def test_a_refused_subscription_is_made_once_the_server_accepts_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from config.celery import Queues
+from config.queues import Queues
 from tests.acceptance.processes import Child, environment, run_command
 from tests.waiting import wait_until
 from worker.broker.environment import is_celerys

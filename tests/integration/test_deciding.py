@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from httpx import Response
 
 from tasks.urgent import decide
+from tests.integration.ledgers import an_event
 from tests.integration.test_board import TOKEN, ask
-from tests.integration.test_incidents import OPERATOR, only, removed, subjects
+from tests.integration.test_incidents import OPERATOR, look, only, removed, subjects
 from tests.integration.world import Begin, World
+from worker.cli import cli
 from worker.intake.payloads import DecideIncident
+from worker.ledger.ledger import Credentials
 from worker.mail.compose import read_back
 from worker.mail.decision_links import GOOD_FOR, decision_url
 from worker.run import looks
@@ -206,29 +211,65 @@ def test_an_events_page_chooses_for_it(world: World) -> None:
     ]
 
 
-@pytest.mark.parametrize("form", ["choose", "acknowledge"])
-def test_one_decision_settles_400_accounts(begin: Begin, form: str) -> None:
-    """One email when it opens, one decision, one email when it is over."""
-    world = begin(profiles=1, escalation_email=OPERATOR, api_per_second=10_000, api_per_minute=100_000)
-    worlds = [world, *(world.another() for _ in range(399))]
-    for each in worlds:
-        each.track("e")
-        each.control.remove_profile(each.sub, each.profiles[0])
-        each.control.add_conferencing_profile(
-            each.sub, provider_name="zoom", profile_id=f"new_{each.sub}", profile_name="Lee"
-        )
-        looks.reconcile_account(each.services, each.sub)
-    [opened] = subjects(world)
-    incident = only(world.services.ledger)
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs a command on a world's ledger; returns what it prints."""
 
-    decision = {"others": "same-provider"} if form == "choose" else {"acknowledge": True, "note": "on it"}
-    answer, unfinished = decide(
-        world.services, DecideIncident(incident=incident.incident_id, by="dana", **decision)
-    )
-    while looks.look_at_ready(world.services, 100).looked_at:
+    def run(world: World, *arguments: str) -> str:
+        settings = world.services.settings
+        for name, value in {
+            "REDIS_URL": settings.redis_url,
+            "KEY_PREFIX": settings.key_prefix,
+            "VAULT_KEYS": settings.vault_keys[0].get_secret_value(),
+            "CRONOFY_CLIENT_ID": settings.cronofy_client_id,
+            "CRONOFY_CLIENT_SECRET": settings.cronofy_client_secret[0].get_secret_value(),
+            "CRONOFY_API_URL": settings.cronofy_api_url,
+        }.items():
+            monkeypatch.setenv(f"RECONCILER_{name}", str(value))
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return run
+
+
+CHOOSE, ACKNOWLEDGE = ("choose", "--to", "default", "--yes"), ("acknowledge", "--note", "on it")
+
+
+@pytest.mark.parametrize("words", [CHOOSE, ACKNOWLEDGE], ids=["choose", "acknowledge"])
+def test_one_command_settles_400_accounts(
+    begin: Begin, command: Callable[..., str], words: tuple[str, ...]
+) -> None:
+    """One email when it opens, one command, one email when it is over."""
+    world = begin(escalation_email=OPERATOR)
+    ledger = world.services.ledger
+    for number in range(400):
+        ledger.connect(f"acc_{number}", Credentials("refresh"), "us", None, None)
+        ledger.track(f"acc_{number}", an_event(hours=24 + number))
+        look(ledger, f"acc_{number}")
+    [opened] = subjects(world)
+
+    said = command(world, words[0], "--incident", only(ledger).incident_id, *words[1:])
+
+    assert opened.startswith("400 meetings need a person: profile removed (Zoom)")
+    assert ("Chosen for 400 removed profiles" in said) or said == "400 events acknowledged.\n"
+    chosen = [ledger.account(f"acc_{number}").choices for number in range(400)]
+    assert all(chosen) is (words is CHOOSE)
+    assert subjects(world) == ["Over: profile removed (Zoom), 400 meetings"]
+
+
+@pytest.mark.parametrize("words", [CHOOSE, ACKNOWLEDGE], ids=["choose", "acknowledge"])
+def test_one_command_settles_400_events_of_a_profile(
+    begin: Begin, command: Callable[..., str], words: tuple[str, ...]
+) -> None:
+    """The looks that follow set what was chosen on each of them."""
+    world = removed(begin, 400, api_per_second=10_000, api_per_minute=100_000)
+    [opened] = subjects(world)
+
+    command(world, words[0], "--incident", only(world.services.ledger).incident_id, *words[1:])
+    while looks.look_at_ready(world.services, 10).looked_at:
         pass
 
     assert opened.startswith("400 meetings need a person: profile removed (Zoom)")
-    assert (answer["chosen"] + answer["acknowledged"], unfinished) == (400, False)
-    assert len(world.writes()) == (400 if form == "choose" else 0)
+    assert len({write["event_id"] for write in world.writes()}) == (400 if words is CHOOSE else 0)
     assert subjects(world) == ["Over: profile removed (Zoom), 400 meetings"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings, SettingsError, load_settings
 from tests.integration.checked_fleet import AWAY, CheckedFleet
 from tests.integration.served import serving

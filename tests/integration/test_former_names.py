@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection, Consumer, Exchange, Queue
 from redis import Redis
 
-from config.celery import Queues
+from config.queues import Queues
 from worker.broker.former_names import EVERY_SECONDS, PAGE
 from worker.broker.redis_transport import Transport
 from worker.host.embedded import embedded_server

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -63,7 +62,8 @@ def untrack_all(world: World) -> None:
 
 def escalated(event: TrackedEvent, cause: Cause = Cause.PROFILE_REMOVED) -> TrackedEvent:
     """The event after a look that told a person."""
-    last: Mapping[str, Any] = {"cause": cause.value, "state": "pending", "detail": {}, "remedy": "escalate"}
+    detail = {"profile_id": event.profile_id, "possible": ["default"]}
+    last = {"cause": cause.value, "state": "pending", "detail": detail, "remedy": "escalate"}
     return replace(event, last=last, notified=(f"{cause}:",))
 
 
@@ -213,7 +213,7 @@ def test_a_lost_accounts_events_are_one_incident(begin: Begin) -> None:
 
 
 def test_what_somebody_acknowledged_is_not_told(begin: Begin) -> None:
-    """It leaves the incident, which is over without it; taken back, nobody is told of it anew."""
+    """It leaves the incident, which is over without it; taken back, nobody is told of it again."""
     world = removed(begin, 2, escalation_digest="PT15M")
     ledger = world.services.ledger
     acknowledge(ledger, world.sub, world.key("e0"), "asked them", None, "dana")
@@ -300,7 +300,7 @@ def test_what_an_older_version_removed_does_not_keep_an_incident_open(begin: Beg
     assert subjects(world) == ["Over: profile removed (Zoom), 1 meeting"]
 
 
-def test_an_unsent_email_is_composed_anew_without_a_forgotten_account(begin: Begin) -> None:
+def test_an_unsent_email_is_composed_again_without_a_forgotten_account(begin: Begin) -> None:
     """It named the account's meetings."""
     world = removed(begin, 1)
     other = world.another()

@@ -13,9 +13,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.settings import load_settings
 from tests.integration.ledgers import LONG, an_event, claim
-from worker.bootstrap import connect_redis
 from worker.ledger.leases import Change, Lease
 from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.opening import connect_redis
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import AccessToken
 from worker.ledger.vault import Vault

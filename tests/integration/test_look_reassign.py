@@ -246,7 +246,7 @@ def test_another_persons_profile_is_never_set(begin: Begin, policy: str) -> None
 
     assert (world.writes(), world.types()) == ([], ["escalated"])
     assert (answer["remedy"], answer["detail"]["candidates"]) == ("escalate", ["pro_1"])
-    assert f'pro_1, named "{LEE}", while the removed one was named "{DANA}"' in answer["evidence"][-1]
+    assert f'pro_1, named "{LEE}", while the removed one was named "{DANA}"' in " ".join(answer["evidence"])
     [mail] = world.mails()
     assert LEE in mail.message.decode()
 
@@ -272,7 +272,7 @@ def test_a_profile_that_was_never_seen(begin: Begin, left: str, found: list[str]
 
     assert world.types() == found
     if left == LEE:
-        assert "the removed one's name was never seen" in answer["evidence"][-1]
+        assert "the removed one's name was never seen" in " ".join(answer["evidence"])
 
 
 def test_the_names_seen_are_kept_and_never_logged(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection
 from redis import Redis
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings, load_settings
 from tests.integration.ledgers import NOW, an_event, claim, later, outcome
 from tests.waiting import wait_until

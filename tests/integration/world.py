@@ -20,6 +20,7 @@ from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, ReceiveNotification, TrackEvent
 from worker.ledger.outbox import QueuedMail
 from worker.ledger.records import EventKey, Stored
+from worker.reconcile.answer import Explained
 from worker.run import looks
 from worker.run.telling import tell_incidents
 
@@ -107,7 +108,7 @@ class World:
         assert answer is not None
         return answer
 
-    def explain(self, event_id: str = "e1") -> looks.Explained:
+    def explain(self, event_id: str = "e1") -> Explained:
         """Explain an event."""
         found = looks.explain(self.services, self.sub, self.key(event_id))
         assert found is not None

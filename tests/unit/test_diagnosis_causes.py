@@ -19,6 +19,7 @@ from tests.unit.builders import (
     MINUTE,
     NOW,
     POLICY,
+    SECOND,
     TICK,
     URL,
     Sighting,
@@ -37,16 +38,19 @@ from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
     Cause,
     Certainty,
+    Chosen,
     Diagnosis,
     Interaction,
     Missing,
     Notice,
     Observation,
+    Policy,
     Profiles,
     Remedy,
     Request,
     Seen,
     State,
+    TokenOwed,
     Unauthorized,
 )
 from worker.diagnosis.times import parse_event_time
@@ -97,6 +101,18 @@ def removed(*candidates: str, to: str | None = None, certainty: Certainty = CERT
     return Want(Cause.PROFILE_REMOVED, certainty, remedy, detail)
 
 
+def by_dana(to: str | None = None) -> Want:
+    """The profile was removed, and a person chose another, which may be set or not."""
+    want = removed("pro_b", "pro_c", "integrated", "default", to=to)
+    return replace(want, detail={**want.detail, "chosen_by": "Dana"})
+
+
+def asked_to_connect(*candidates: str) -> Want:
+    """The profile was removed, and its user can connect one of its service."""
+    want = removed(*candidates)
+    return replace(want, remedy=Remedy.CONNECT_EMAIL, detail={**want.detail, "provider_name": "zoom"})
+
+
 REPLACED = Want(
     Cause.PROFILE_REMOVED,
     CERTAIN,
@@ -110,9 +126,11 @@ def assigned(provider: str | None = None) -> Want:
     return Want(None, CERTAIN, Remedy.NONE, detail, State.ASSIGNED)
 
 
-def verify(asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want) -> None:
+def verify(
+    asked: Request, sighting: Sighting, profiles: Profiles | None, want: Want, policy: Policy = POLICY
+) -> None:
     """Diagnose, and compare everything but the evidence."""
-    found = diagnose(asked, Observation(sighting, profiles), NOW, POLICY)
+    found = diagnose(asked, Observation(sighting, profiles), NOW, policy)
 
     url = URL if want.state is State.ASSIGNED else None
     expected = Diagnosis(
@@ -123,7 +141,9 @@ def verify(asked: Request, sighting: Sighting, profiles: Profiles | None, want: 
 
 def of_interest(found: Diagnosis) -> dict[str, Any]:
     """The detail without what a person may choose, which has a test of its own."""
-    left_out = {"possible", "provider_name"} if found.cause is Cause.PROFILE_REMOVED else set()
+    left_out = {"possible"} if found.cause is Cause.PROFILE_REMOVED else set()
+    if left_out and found.remedy is not Remedy.CONNECT_EMAIL:
+        left_out.add("provider_name")
     return {name: value for name, value in found.detail.items() if name not in left_out}
 
 
@@ -188,6 +208,14 @@ AHEAD = request(start=at(NOW + TICK))
             HOME,
             gone(LIKELY),
         ),
+        ("connected, a series", request(series=True, age=DAY), HOME, generating(LIKELY)),
+        ("connected, a series for longer", request(series=True, age=DAY + TICK), HOME, UNEXPLAINED),
+        (
+            "connected, a series, its record near",
+            request(series=True, age=HOUR, start=at(NOW + MINUTE)),
+            HOME,
+            generating(LIKELY),
+        ),
         ("calendar disconnected", AHEAD, CALENDAR_LAPSED, calendar_lapsed()),
         ("disconnected, without a link to send", AHEAD, NO_CALENDAR_LINK, calendar_lapsed()),
         ("disconnected, as its own profile is", AHEAD, ALL_LAPSED, calendar_lapsed()),
@@ -197,6 +225,12 @@ AHEAD = request(start=at(NOW + TICK))
             PAST_BY_RECORD,
             CALENDAR_LAPSED,
             replace(PAST, certainty=LIKELY),
+        ),
+        (
+            "disconnected, a series, past by its record",
+            request(series=True, start=at(NOW - DAY)),
+            CALENDAR_LAPSED,
+            calendar_lapsed(),
         ),
         ("calendar not listed", AHEAD, CONNECTED, UNLISTED),
         (
@@ -213,6 +247,30 @@ AHEAD = request(start=at(NOW + TICK))
 def test_an_event_that_two_reads_do_not_show(asked: Request, profiles: Profiles | None, want: Want) -> None:
     """It is gone only if its calendar is connected: Cronofy may show no events of one that is not."""
     verify(asked, Missing(), profiles, want)
+
+
+@pytest.mark.parametrize(
+    ("owed", "age", "left", "remedy"),
+    labelled(
+        ("just lapsed", SECOND, DAY, 2 * DAY, Remedy.WAIT),
+        ("just lapsed, about to start", SECOND, DAY, MINUTE, Remedy.WAIT),
+        ("past GRACE, about to start", 3 * MINUTE, DAY, MINUTE, Remedy.ESCALATE),
+        ("tracked a moment ago, about to start", DAY, MINUTE, MINUTE, Remedy.WAIT),
+        ("past GRACE, starts later", HOUR, DAY, 2 * HOUR, Remedy.WAIT),
+        ("past ESCALATE_AFTER", 25 * HOUR, 2 * DAY, 10 * DAY, Remedy.ESCALATE),
+        ("past ESCALATE_AFTER, no start", 25 * HOUR, 2 * DAY, None, Remedy.ESCALATE),
+        ("past ESCALATE_AFTER, starting", 25 * HOUR, 2 * DAY, timedelta(0), Remedy.WAIT),
+        ("past ESCALATE_AFTER, started", 25 * HOUR, 2 * DAY, -MINUTE, Remedy.WAIT),
+    ),
+)
+def test_a_person_is_told_before_the_start_that_a_token_is_owed(
+    owed: timedelta, age: timedelta, left: timedelta | None, remedy: Remedy
+) -> None:
+    """The event waits, and is escalated once the token is overdue."""
+    asked = request(age=age, start=None if left is None else at(NOW + left))
+    want = Want(Cause.ACCOUNT_UNAUTHORIZED, CERTAIN, remedy, {"since": (NOW - owed).isoformat()})
+
+    verify(asked, TokenOwed(NOW - owed), None, want)
 
 
 @pytest.mark.parametrize(
@@ -350,6 +408,8 @@ ASSIGNED = Notice(Interaction.ASSIGNED, None, NOW)
         ("removed, provider unknown", request(provider_name=None), ONE_OTHER, removed("pro_b")),
         ("removed, another's fits", request(profile_name="lee"), ONE_OTHER, removed("pro_b")),
         ("removed, tried before", request(wrote=frozenset({"pro_b"})), ONE_OTHER, removed("pro_b")),
+        ("removed, a person chose", request(chosen=Chosen("pro_c", "Dana")), TWO_OTHERS, by_dana("pro_c")),
+        ("removed, what they chose too", request(chosen=Chosen("pro_x", "Dana")), TWO_OTHERS, by_dana()),
         ("no list of profiles", request(), NO_LIST, removed(certainty=LIKELY)),
         ("no list, and notified", request(notice=MISSING), NO_LIST, removed()),
         ("only a calendar's of that id", request(), userinfo(calendars=(calendar(profile()),)), removed()),
@@ -458,3 +518,68 @@ def test_replacement_policy(policy: str, want: Want) -> None:
     assert (found.cause, found.remedy, of_interest(found)) == (want.cause, want.remedy, want.detail)
     assert found.detail["possible"] == ["pro_b", "integrated", "default"]
     assert found.detail["provider_name"] == "zoom"
+
+
+SAME, ANY, NEVER = (
+    replace(POLICY, connect=True, replacement=word) for word in ("same_provider", "any_connected", "never")
+)
+GO_TO, LEES_GO_TO = profile("pro_b", provider="go_to"), profile("pro_b", provider="go_to", name="lee")
+LEES = profile("pro_b", name="lee")
+TWO_LEES = userinfo(LEES, replace(LEES, profile_id="pro_c"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "profiles", "want"),
+    labelled(
+        ("none is left", SAME, request(), NO_LIST, replace(asked_to_connect(), certainty=LIKELY)),
+        ("none that is connected", SAME, request(), userinfo(lapsed("pro_b")), asked_to_connect()),
+        ("theirs is of another service", SAME, request(), userinfo(GO_TO), asked_to_connect()),
+        ("another's fits", SAME, request(), userinfo(LEES), asked_to_connect("pro_b")),
+        (
+            "two fit, neither is theirs",
+            SAME,
+            request(),
+            TWO_LEES,
+            asked_to_connect("pro_b", "pro_c"),
+        ),
+        (
+            "two fit, one is theirs",
+            SAME,
+            request(),
+            userinfo(LEES, profile("pro_c")),
+            removed("pro_b", "pro_c"),
+        ),
+        ("theirs was tried", SAME, request(wrote=frozenset({"pro_b"})), ONE_OTHER, removed("pro_b")),
+        ("any may be set, another's fits", ANY, request(), userinfo(LEES_GO_TO), asked_to_connect("pro_b")),
+        (
+            "any may be set, theirs was tried",
+            ANY,
+            request(wrote=frozenset({"pro_b"})),
+            userinfo(GO_TO),
+            removed("pro_b"),
+        ),
+        (
+            "not a service to connect so",
+            SAME,
+            request(provider_name="google_meet_api"),
+            userinfo(),
+            removed(),
+        ),
+        ("its service is unknown", SAME, request(provider_name=None), userinfo(), removed()),
+        ("by policy a person chooses", NEVER, request(), userinfo(), removed()),
+        ("a person chose", SAME, request(chosen=Chosen("pro_c", "Dana")), TWO_OTHERS, by_dana("pro_c")),
+        (
+            "what a person chose is gone too",
+            SAME,
+            request(chosen=Chosen("pro_x", "Dana")),
+            TWO_LEES,
+            by_dana(),
+        ),
+        ("one is set without asking", SAME, request(), ONE_OTHER, removed("pro_b", to="pro_b")),
+    ),
+)
+def test_who_is_asked_to_connect_a_service(
+    policy: Policy, asked: Request, profiles: Profiles, want: Want
+) -> None:
+    """Its user, if our link can help, no profile there is known to be theirs, and no person decides."""
+    verify(asked, seen(), profiles, want, policy)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.unit.builders import labelled, lapsed, profile, request
-from worker.diagnosis.model import Profile
-from worker.diagnosis.replacement import Replacement, choose_replacement
+from tests.unit.builders import CALENDAR, calendar, labelled, lapsed, profile, request, userinfo
+from worker.diagnosis.model import Calendar, Chosen, Profile
+from worker.diagnosis.replacement import (
+    Replacement,
+    choose_replacement,
+    chosen_replacement,
+    possible_choices,
+)
 
 ZOOM, ZOOM_TOO, GO_TO = profile("z1"), profile("z2"), profile("g1", provider="go_to")
 UNKNOWN = profile("u1", provider=None)
@@ -115,3 +122,61 @@ def test_names_do_not_choose_among_several() -> None:
     two = [profile("z1", name=DANA), profile("z2", name=LEE)]
 
     assert choose_replacement(request(profile_name=DANA), two, "same_provider") == TWO_ZOOMS
+
+
+HAS_IT, LACKS_IT, NOT_SAID = (calendar(integrated=integrated) for integrated in (True, False, None))
+ANOTHER_HAS, ANOTHER_LACKS = (replace(each, calendar_id="cal_2") for each in (HAS_IT, LACKS_IT))
+ALL, NOT_ITS_OWN = ("z1", "integrated", "default"), ("z1", "default")
+
+
+@pytest.mark.parametrize(
+    ("calendars", "calendar_id", "possible"),
+    labelled(
+        ("its calendar has conferencing", (HAS_IT,), CALENDAR, ALL),
+        ("nobody says whether it has", (NOT_SAID,), CALENDAR, ALL),
+        ("it is not listed", (ANOTHER_LACKS,), CALENDAR, ALL),
+        ("it has none", (LACKS_IT,), CALENDAR, NOT_ITS_OWN),
+        ("it has none, but another has", (LACKS_IT, ANOTHER_HAS), CALENDAR, NOT_ITS_OWN),
+        ("for events of any calendar, one has it", (LACKS_IT, ANOTHER_HAS), None, ALL),
+        ("for events of any calendar, none has it", (LACKS_IT, ANOTHER_LACKS), None, NOT_ITS_OWN),
+    ),
+)
+def test_what_a_person_may_choose(
+    calendars: tuple[Calendar, ...], calendar_id: str | None, possible: tuple[str, ...]
+) -> None:
+    """A connected profile, Cronofy's choice, or the calendar's own conferencing unless it has none."""
+    assert possible_choices(userinfo(ZOOM, LAPSED, calendars=calendars), calendar_id) == possible
+
+
+@pytest.mark.parametrize(
+    ("to", "wrote", "profile_id", "reason"),
+    labelled(
+        ("connected", "z1", (), "z1", "Dana chose z1 instead."),
+        ("Cronofy's choice", "default", ("z1",), "default", "Dana chose default instead."),
+        ("disconnected since", "x1", (), None, "Dana chose x1, which is not available now."),
+        ("removed since", "z9", (), None, "Dana chose z9, which is not available now."),
+        (
+            "its calendar has no conferencing",
+            "integrated",
+            (),
+            None,
+            "Dana chose integrated, which is not available now.",
+        ),
+        (
+            "set before",
+            "z1",
+            ("z1",),
+            None,
+            "Dana chose z1, which was already tried on this event.",
+        ),
+    ),
+)
+def test_what_a_person_chose_is_set_if_it_can_be(
+    to: str, wrote: tuple[str, ...], profile_id: str | None, reason: str
+) -> None:
+    """Once; otherwise they read why not, and what they may choose now."""
+    listed = userinfo(ZOOM, LAPSED, calendars=(LACKS_IT, ANOTHER_HAS))
+
+    chosen = chosen_replacement(Chosen(to, "Dana"), request(wrote=frozenset(wrote)), listed)
+
+    assert chosen == Replacement(profile_id, reason, NOT_ITS_OWN)

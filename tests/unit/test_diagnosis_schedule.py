@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.builders import DAY, HOUR, MINUTE, NOW, POLICY, SECOND, TICK
-from worker.diagnosis.model import Cause, Certainty, Diagnosis, Policy, Remedy, State
+from worker.diagnosis.model import Cause, Certainty, Diagnosis, LastResort, Policy, Remedy, Rung, State
 from worker.diagnosis.schedule import (
     Pause,
     first_look,
@@ -94,6 +94,23 @@ def test_next_look(interval: timedelta, left: timedelta | None, expected: timede
     start = None if left is None else NOW + left
 
     assert next_look(PENDING, interval, start, NOW, POLICY) == NOW + expected
+
+
+@pytest.mark.parametrize(
+    ("due", "expected"),
+    [
+        pytest.param(HOUR, HOUR, id="when it is due"),
+        pytest.param(6 * HOUR + TICK, 6 * HOUR, id="due later than the interval"),
+        pytest.param(TICK, 30 * SECOND, id="never sooner than the lower bound"),
+        pytest.param(timedelta(0), 6 * HOUR, id="due now: the interval"),
+        pytest.param(-MINUTE, 6 * HOUR, id="was due: the interval"),
+    ],
+)
+def test_a_look_comes_when_the_last_resort_is_due(due: timedelta, expected: timedelta) -> None:
+    """Once it was used, the interval counts again."""
+    planned = replace(PENDING, last_resort=LastResort(Rung.EXPLICIT, "explicit", NOW + due))
+
+    assert next_look(planned, 6 * HOUR, NOW + 10 * DAY, NOW, POLICY) == NOW + expected
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -47,6 +48,8 @@ NO_TOKEN = "The account's access token lapsed, or Cronofy refused it, at 2026-12
 NOTHING_READ = "Nothing can be read until the application gives another one (conferencing.connect_account)."
 UNLISTED = "The event asked for profile pro_a, which UserInfo no longer lists."
 SWITCHED_OFF = userinfo(calendars=(calendar(integrated=False),))
+#: The record, what the look saw, and why the event may not be written, if so.
+Known = tuple[Request, Sighting, Profiles | None] | tuple[Request, Sighting, Profiles | None, str]
 TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
 
 
@@ -61,12 +64,12 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ("a token owed", (request(), TokenOwed(NOW), None), (NO_TOKEN, NOTHING_READ)),
         (
             "a token owed, soon to start",
-            (request(age=HOUR, start=at(NOW + MINUTE)), TokenOwed(NOW - HOUR), None),
-            (NO_TOKEN.replace("12:", "11:"), NOTHING_READ, "The event starts at 2026-12-01 12:01 UTC."),
+            (request(age=DAY, start=at(NOW + MINUTE)), TokenOwed(NOW - DAY), None),
+            (NO_TOKEN.replace("12-01", "11-30"), NOTHING_READ, "The event starts at 2026-12-01 12:01 UTC."),
         ),
         (
             "a token owed for days",
-            (request(age=2 * DAY), TokenOwed(NOW - 2 * DAY), None),
+            (request(age=2 * DAY, start=at(NOW + DAY)), TokenOwed(NOW - 2 * DAY), None),
             (
                 NO_TOKEN.replace("12-01", "11-29"),
                 NOTHING_READ,
@@ -88,6 +91,11 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             ),
         ),
         (
+            "missing, a series",
+            (request(series=True), Missing(), HOME),
+            (UNSEEN, "It is a series, whose occurrences may be shown under ids of their own."),
+        ),
+        (
             "missing, calendar disconnected",
             (request(), Missing(), CALENDAR_LAPSED),
             (UNSEEN, f"The google profile pro_google of the event's calendar is {EXPIRY}", NO_CALENDAR),
@@ -107,6 +115,7 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             ),
         ),
         ("deleted", (request(), seen(deleted=True), None), ("Cronofy shows the event as deleted.",)),
+        ("cancelled", (request(), seen(cancelled=True), None), ("Cronofy shows the event as cancelled.",)),
         ("assigned", (request(), seen(join_url=URL), None), ("The event has its conferencing link.",)),
         (
             "past, in the event's zone",
@@ -154,6 +163,20 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
             "removed, with a replacement",
             (request(), seen(), userinfo(profile("pro_b"))),
             (UNLISTED, "The account's only other connected zoom profile is pro_b."),
+        ),
+        (
+            "removed, with a replacement that may not be set",
+            (request(), seen(), userinfo(profile("pro_b")), "The event is one of a series."),
+            (
+                UNLISTED,
+                "The account's only other connected zoom profile is pro_b.",
+                "The event is one of a series.",
+            ),
+        ),
+        (
+            "removed, with no replacement, though none may be set",
+            (request(), seen(), userinfo(), "The event is one of a series."),
+            (UNLISTED, "The account has no other connected zoom profile."),
         ),
         (
             "outage",
@@ -259,11 +282,18 @@ TWO_LAPSED = userinfo(lapsed("pro_a"), profile("pro_b"), lapsed("pro_c"))
         ),
     ),
 )
-def test_the_evidence(known: tuple[Request, Sighting, Profiles | None], evidence: tuple[str, ...]) -> None:
+def test_the_evidence(known: Known, evidence: tuple[str, ...]) -> None:
     """Each cause has exactly these sentences, in order."""
-    asked, sighting, profiles = known
+    asked, *observed = known
 
-    assert diagnose(asked, Observation(sighting, profiles), NOW, POLICY).evidence == evidence
+    assert diagnose(asked, Observation(*observed), NOW, POLICY).evidence == evidence
+
+
+def test_the_evidence_says_that_the_user_is_asked_to_connect_a_service() -> None:
+    """Which one."""
+    found = diagnose(request(), Observation(seen(), userinfo()), NOW, replace(POLICY, connect=True))
+
+    assert found.evidence[-1] == "The user can connect zoom, and is asked to by email."
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from worker.outage import Outage, why
+from worker.broker.outages import Outage, why
 
 BY_THE_BROKER = OperationalError("x")
 BY_THE_BROKER.__cause__ = ReadOnlyError("x")

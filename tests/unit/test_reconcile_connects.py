@@ -20,7 +20,6 @@ from tests.unit.builders import (
     SUB,
     lapsed,
     profile,
-    request,
     seen,
     tracked,
     userinfo,
@@ -32,15 +31,9 @@ from worker.ledger.packing import pack_connects, unpack_account
 from worker.ledger.records import Account, Episode, Obstacle, TrackedEvent, to_ms
 from worker.mail.compose import RelinkEmail
 from worker.reconcile.connects import chosen_by_user
+from worker.reconcile.episodes import connect_key
 from worker.reconcile.reconnects import plan_reconnect
-from worker.reconcile.relinks import (
-    RelinkPlan,
-    RelinkRules,
-    affected,
-    connect_key,
-    plan_relinks,
-    without_cancelled,
-)
+from worker.reconcile.relinks import RelinkPlan, RelinkRules, affected, plan_relinks, without_cancelled
 
 ASKS = replace(POLICY, connect=True)
 FAR = NOW + 30 * DAY
@@ -252,35 +245,6 @@ def test_without_an_address_it_is_escalated_once(address: str | None, reason: st
     assert (outcome.type, outcome.detail["provider_name"]) == ("escalated", "zoom")
     assert reason in outcome.detail["reason"]
     assert second.outcomes == ()
-
-
-@pytest.mark.parametrize(
-    ("policy", "provider", "remedy"),
-    [
-        (ASKS, "zoom", "connect_email"),
-        (ASKS, "google_meet_api", "escalate"),
-        (ASKS, None, "escalate"),
-        (replace(ASKS, replacement="never"), "zoom", "escalate"),
-        (replace(ASKS, replacement="any_connected"), "zoom", "connect_email"),
-        (POLICY, "zoom", "escalate"),
-    ],
-)
-def test_who_is_asked(policy: object, provider: str | None, remedy: str) -> None:
-    """Where our link can help; otherwise a person is told, and which setting would have."""
-    asked = request("pro_gone", provider_name=provider)
-
-    found = diagnose(asked, Observation(seen(), NOTHING), NOW, policy)  # type: ignore[arg-type]
-
-    assert found.remedy == remedy
-    helpful = any("RECONCILER_WEBHOOK_URL" in sentence for sentence in found.evidence)
-    assert helpful is (policy is POLICY)
-
-
-def test_a_chosen_profile_that_is_not_available_is_no_reason_to_ask() -> None:
-    """A person chose, and is told."""
-    asked = request("pro_gone", chosen=Chosen("pro_x", "Robin"))
-
-    assert diagnose(asked, Observation(seen(), NOTHING), NOW, ASKS).remedy == "escalate"
 
 
 def test_episodes_are_read_back_as_they_were() -> None:

@@ -1,4 +1,4 @@
-"""Access tokens that the application gives: when the next is asked for, and when a person is told."""
+"""Access tokens that the application gives: when the next is asked for, and when one is found useless."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.builders import (
-    DAY,
     HOUR,
     MINUTE,
     NOW,
-    POLICY,
     SECOND,
     SUB,
-    at,
     labelled,
-    request,
     stored,
     tracked,
 )
-from worker.diagnosis.causes import diagnose
-from worker.diagnosis.model import Cause, Observation, Remedy, State, TokenOwed
 from worker.ledger.leases import Lease
 from worker.ledger.packing import fingerprint, pack_token, unpack_account
 from worker.ledger.records import AccessToken, Account, TrackedEvent, from_ms, to_ms
@@ -108,33 +102,6 @@ def test_a_useless_token_is_asked_for_unless_it_was(
         assert (step.token.ask_at, found_useless(lease(step.token, *events)).outcomes) == (None, ())
     elif known:
         assert step.token.ask_at == known.ask_at
-
-
-@pytest.mark.parametrize(
-    ("owed", "age", "left", "remedy"),
-    labelled(
-        ("just lapsed", SECOND, DAY, 2 * DAY, Remedy.WAIT),
-        ("just lapsed, about to start", SECOND, DAY, MINUTE, Remedy.WAIT),
-        ("past GRACE, about to start", 3 * MINUTE, DAY, MINUTE, Remedy.ESCALATE),
-        ("tracked a moment ago, about to start", DAY, MINUTE, MINUTE, Remedy.WAIT),
-        ("past GRACE, starts later", HOUR, DAY, 2 * HOUR, Remedy.WAIT),
-        ("past ESCALATE_AFTER", 25 * HOUR, 2 * DAY, 10 * DAY, Remedy.ESCALATE),
-        ("past ESCALATE_AFTER, no start", 25 * HOUR, 2 * DAY, None, Remedy.ESCALATE),
-        ("started meanwhile", 25 * HOUR, 2 * DAY, -MINUTE, Remedy.WAIT),
-    ),
-)
-def test_a_person_is_told_before_the_start(
-    owed: timedelta, age: timedelta, left: timedelta | None, remedy: Remedy
-) -> None:
-    """The event waits, and is escalated once the token is overdue: the evidence says what is owed."""
-    asked = request(age=age, start=None if left is None else at(NOW + left))
-
-    diagnosis = diagnose(asked, Observation(TokenOwed(NOW - owed)), NOW, POLICY)
-
-    assert (diagnosis.state, diagnosis.cause) == (State.PENDING, Cause.ACCOUNT_UNAUTHORIZED)
-    assert diagnosis.remedy is remedy
-    assert "until the application gives another one" in diagnosis.evidence[1]
-    assert len(diagnosis.evidence) == 2 + (remedy is Remedy.ESCALATE)
 
 
 def test_what_is_known_of_a_token_is_about_its_credentials() -> None:

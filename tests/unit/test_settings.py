@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from config.celery import Queues, check_outcome_queue
+from config.queues import Queues, check_outcome_queue
 from config.settings import (
     BatchCost,
     FallbackRung,

@@ -26,7 +26,6 @@ from tests.faults.cronofy import calendar_of
 from tests.faults.simulation import BEGINNING, Simulation, simulated
 from tests.upgrades import stored
 from worker import cli
-from worker.bootstrap import open_ledger
 from worker.doctor.examination import CHECKS, examine
 from worker.doctor.finding import Health
 from worker.explain.explanation import recorded_case
@@ -37,6 +36,7 @@ from worker.intake.replay import as_json
 from worker.ledger.backlog import read_backlog
 from worker.ledger.layout import layout_of, settle
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import open_ledger
 from worker.ledger.records import EventKey
 from worker.mail.compose import read_back
 from worker.run import looks

@@ -15,7 +15,7 @@ from typing import Any, Final
 from kombu.transport import redis
 from redis.exceptions import NoPermissionError
 
-from config.celery import Queues
+from config.queues import Queues
 
 #: How often to look.
 EVERY_SECONDS: Final = 10.0

@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from kombu import Connection
+import kombu
 from redis.exceptions import RedisError
 
-from config.celery import Queues
+from config.queues import Queues
 from config.redis_url import is_redis
 from config.settings import Settings
 from worker.ledger.connection import connect_once
@@ -37,7 +37,7 @@ def try_to_publish(url: str) -> None:
     The probe goes to a queue that does not exist: RabbitMQ confirms and drops it.
     """
     patience = PATIENCE.total_seconds()
-    connection = Connection(url, connect_timeout=patience, transport_options={"confirm_publish": True})
+    connection = kombu.Connection(url, connect_timeout=patience, transport_options={"confirm_publish": True})
     try:
         if connection.transport.driver_type == "amqp":
             probe = f"reconciler.probe.{uuid4().hex}"
@@ -75,7 +75,7 @@ def _of_redis(url: str, names: Queues) -> dict[str, int]:
 
 def _of_kombu(url: str, names: Queues) -> dict[str, int]:
     try:
-        with Connection(url, connect_timeout=PATIENCE.total_seconds()) as connection:
+        with kombu.Connection(url, connect_timeout=PATIENCE.total_seconds()) as connection:
             connection.connect()
             return {queue: _length(connection, queue) for queue in names}
     except Exception as error:  # each transport has its own errors

@@ -23,13 +23,13 @@ from kombu.utils.json import dumps
 from redis.exceptions import DataError, OutOfMemoryError, RedisError, ResponseError
 
 from worker.broker.former_names import FormerQoS
+from worker.broker.outages import BROKER
 from worker.ledger.connection import (
     PlainConnection,
     SentinelConnection,
     SentinelTlsConnection,
     TlsConnection,
 )
-from worker.outage import BROKER
 
 #: How often to test a server that refuses writes.
 PROBE_SECONDS: Final = 1.0

@@ -10,8 +10,8 @@ import structlog
 from celery import beat
 from celery.schedules import schedstate
 
+from worker.broker.outages import BROKER
 from worker.host.liveness import report_while_connecting, reporter
-from worker.outage import BROKER
 
 log = structlog.get_logger()
 

@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 
 from config.celery import celery_config
 from config.settings import Settings, SettingsError
+from worker.broker.outages import why
 from worker.broker.redis_transport import install
 from worker.ledger.connection import connect_once
 from worker.ledger.keys import Keys
 from worker.ledger.layout import identity_of
-from worker.outage import why
 
 #: The remote-control command by which each worker says whose it is.
 COMMAND = "whose"

@@ -23,7 +23,7 @@ from worker.text.amounts import amount
 COUNTS = ("accounts", "adopted", "tracked", "unreadable", "skipped", "left")
 
 
-@click.command(short_help="Take up events that wait for conferencing and that nobody tracked.")
+@click.command()
 @click.argument("subs", nargs=-1, metavar="[SUB]...")
 @click.option("--dry-run", is_flag=True, help="Print what would be taken up, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")

@@ -25,7 +25,7 @@ from worker.text.amounts import amount
 SHOWN = 10
 
 
-@click.command(short_help="Decide what takes the place of a removed profile.")
+@click.command()
 @click.argument("ids", metavar="[SUB PROFILE]", nargs=-1)
 @click.option("--incident", metavar="ID", help="Instead: for all removed profiles of this incident.")
 @click.option(

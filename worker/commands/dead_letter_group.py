@@ -19,7 +19,6 @@ from config.logging import redaction_of
 from config.settings import Settings
 from config.terminal import shown
 from worker.app import app, configure
-from worker.bootstrap import open_ledger
 from worker.commands.output import json_text, say, say_lines
 from worker.commands.setup import settings_of_command
 from worker.intake import replay as operation
@@ -27,6 +26,7 @@ from worker.intake.replay import Correction
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import open_ledger
 
 #: How many characters of a reason the table shows.
 LONGEST = 500
@@ -36,11 +36,7 @@ ALL_OPTION = click.option("--all", "every", is_flag=True, help="All dead letters
 IDS = click.argument("letter_ids", metavar="[ID]...", nargs=-1)
 
 
-@click.group(
-    "dead-letters",
-    invoke_without_command=True,
-    short_help="What could not be carried out: list, show, replay, drop.",
-)
+@click.group("dead-letters", invoke_without_command=True)
 @JSON_OPTION
 @click.pass_context
 def dead_letters(context: click.Context, as_json: bool) -> None:

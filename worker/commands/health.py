@@ -10,7 +10,7 @@ from worker.commands.output import say
 from worker.host.liveness import STALE_SECONDS, living
 
 
-@click.command(short_help="Check that this host's workers or beats make progress.")
+@click.command()
 @click.argument("role", type=click.Choice(["worker", "beat"]))
 @click.option(
     "--stale-after",

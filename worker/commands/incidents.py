@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from config.terminal import shown
-from worker.bootstrap import Services, keyless_ledger
+from worker.bootstrap import Services
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.incidents import Incident
+from worker.ledger.opening import keyless_ledger
 from worker.mail.advice import headline
 from worker.mail.compose import Candidate
 from worker.run.deciding import NOT_OPEN, Picked, Plan, carry_out, plan_for
@@ -28,7 +29,7 @@ from worker.text.wording import provider
 SHOWN = 20
 
 
-@click.command(short_help="List what has one reason and needs a person.")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def incidents(as_json: bool) -> None:
     """List the open incidents, the oldest first. Changes nothing."""

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from config.terminal import shown
-from worker.bootstrap import keyless_ledger
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command, user_of_machine
 from worker.diagnosis.cause_table import UNSEEN
@@ -22,6 +21,7 @@ from worker.intake import acknowledge as acknowledging
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import BadCursor, Listed, Wanted
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey, from_ms
 from worker.text.amounts import amount, second
 
@@ -67,7 +67,7 @@ def _wanted(ledger: Ledger, conditions: dict[str, Any]) -> Wanted:
     return Wanted(**{**conditions, "cause": Cause(cause) if cause else None, "starts_before": moment})
 
 
-@click.command("list", short_help="List pending events, the soonest start first.")
+@click.command("list")
 @_conditions
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many at most."
@@ -113,7 +113,7 @@ def _rows(listed: Listed) -> Iterator[Text]:
     yield Text(f"  {shown(shlex.join((listed.sub, key.calendar_id, key.event_id)))}", style="dim")
 
 
-@click.command(short_help="Answer for events: nobody is told of them again for now.")
+@click.command()
 @click.argument("ids", metavar="[SUB CALENDAR EVENT]", nargs=-1)
 @_conditions
 @click.option("--note", default="", help="Why, for others to read.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -27,6 +29,14 @@ def say(text: str, *, err: bool = False) -> None:
 def say_lines(text: str, *, err: bool = False) -> None:
     """Print a text of several lines, such as a traceback."""
     click.echo(shown_lines(text), err=err)
+
+
+def suggest(nearest: Sequence[Sequence[str]]) -> None:
+    """Print the ids that are nearest to unknown ones, if there are any."""
+    if nearest:
+        say("Did you mean:", err=True)
+        for ids in nearest:
+            say(f"  {shlex.join(ids)}", err=True)
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

@@ -29,7 +29,7 @@ from worker.probe.survey import CannotProbe, Survey, open_account, survey_event,
 SOME_OPEN = 3
 
 
-@click.command(short_help="Ask a real account what Cronofy's documentation leaves unknown.")
+@click.command()
 @click.argument("sub")
 @click.option("--calendar", help="Where the probe's own event goes; by default the primary calendar.")
 @click.option("--profile", default="default", show_default=True, help="What that event asks for.")

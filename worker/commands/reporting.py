@@ -15,7 +15,6 @@ from worker.ledger.keys import Keys
 from worker.ledger.meetings import DAYS_KEPT
 from worker.report.summary import last_days, read_report
 from worker.report.table import report_lines
-from worker.web.board.report import report_page
 
 
 class _Since(click.ParamType[date | timedelta]):
@@ -40,7 +39,7 @@ class _Since(click.ParamType[date | timedelta]):
         return span
 
 
-@click.command(short_help="Show how the meetings began: with their link, or not, and why.")
+@click.command()
 @click.option("--since", type=_Since(), default="P30D", show_default=True, metavar="DATE|DURATION")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--html", "as_html", is_flag=True, help="Print it as a page of its own, with plots.")
@@ -56,6 +55,8 @@ def report(since: date | timedelta, as_json: bool, as_html: bool) -> None:
     if as_json:
         click.echo(json_text(found.as_json, indent=2))
     elif as_html:
+        from worker.web.board.report import report_page  # noqa: PLC0415 - only this needs the web's libraries
+
         click.echo(report_page(found, alone=True))
     else:
         say_lines("\n".join(report_lines(found)))

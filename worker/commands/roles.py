@@ -1,29 +1,27 @@
-"""The commands that keep running: the processes of a fleet, the sandbox and the demo."""
+"""The commands that keep running: the processes of a fleet."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import click
 
-from config.celery import Queues
+from config.queues import Queues
 from worker.app import configure
 from worker.bootstrap import refuse_cluster
 from worker.broker.program import LAST_SECONDS
-from worker.commands.setup import check, check_layout, optional, settings_for_all, settings_of_role
+from worker.commands.setup import check_layout, optional, settings_of_role
+from worker.commands.startup import check, settings_for_all
 from worker.host.capacity import default_processes
 from worker.host.supervisor import Crew
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 
 
-@click.command(short_help="Run worker and beat, with an embedded Redis if none is set.")
+@click.command()
 def up() -> None:
     """Run worker and beat, with an embedded Redis if no URL is set."""
     # Until the processes run: a server with much to load takes its time.
@@ -34,7 +32,7 @@ def up() -> None:
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
 
-@click.command(context_settings=PASS_ON, short_help="Run a worker of a fleet.")
+@click.command(context_settings=PASS_ON)
 @click.pass_context
 def worker(context: click.Context) -> None:
     """Run a worker. Other arguments go to Celery: -Q reconciler.mail, --concurrency 8, …
@@ -51,7 +49,7 @@ def worker(context: click.Context) -> None:
     app.worker_main([*argv, *context.args])
 
 
-@click.command(context_settings=PASS_ON, short_help="Run beat, which starts the sweeps.")
+@click.command(context_settings=PASS_ON)
 @click.pass_context
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY; several beats do no harm."""
@@ -62,7 +60,7 @@ def beat(context: click.Context) -> None:
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
 
 
-@click.command(short_help="Serve the board, the webhook, metrics and probes.")
+@click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8000, show_default=True, help="The port; 0 picks a free one.")
 def serve(host: str, port: int) -> None:
@@ -71,64 +69,3 @@ def serve(host: str, port: int) -> None:
     refuse_cluster(settings)
     check_layout(settings)
     optional("worker.web.server", "web").run(settings, host, port)
-
-
-@click.command(short_help="Run the stand-in for Cronofy, with its mailbox.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=8080, show_default=True, help="The API's port.")
-@click.option("--smtp-port", default=8025, show_default=True, help="The mailbox's port.")
-@click.option("--client-id", default="sandbox", show_default=True)
-@click.option(
-    "--client-secret", "client_secrets", multiple=True, default=["sandbox-secret"], show_default=True
-)
-@click.option("--per-second", default=50, show_default=True, help="Requests per second; 0 for no limit.")
-@click.option("--per-minute", default=500, show_default=True, help="Requests per minute; 0 for no limit.")
-@click.option("--speed", default=1.0, show_default=True, help="How much faster conferencing is created.")
-@click.option("--public-url", default="", help="What its links start with, if not its own address.")
-@click.option(
-    "--mail-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep emails as files here."
-)
-@click.option(
-    "--personality",
-    "choices",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="How to behave where Cronofy's documentation is silent; may be repeated.",
-)
-@click.option("--traits", is_flag=True, help="List the names and values for --personality, and end.")
-def sandbox(
-    host: str, port: int, smtp_port: int, choices: Sequence[str], traits: bool, **options: Any
-) -> None:
-    """Run the stand-in for Cronofy and its mailbox, for anyone who builds against Cronofy.
-
-    Its address takes the place of https://api.cronofy.com and https://app.cronofy.com. What a person or
-    Cronofy would do is done under /sandbox:
-
-    \b
-      curl -d '{"email": "dana@example.org"}' localhost:8080/sandbox/accounts
-      curl -X POST localhost:8080/sandbox/accounts/SUB/conferencing_profiles
-      curl -X POST localhost:8080/sandbox/accounts/SUB/profiles/ID/disconnect
-      curl -d '{"kind": "status", "status": 503, "times": 2}' localhost:8080/sandbox/faults
-      curl -d '{"seconds": 3600}' localhost:8080/sandbox/clock
-      curl -d '{"omitted_fields": "cleared"}' localhost:8080/sandbox/personality
-      curl localhost:8080/sandbox/notifications
-
-    Emails sent to its SMTP port are on the page /mail. The whole manual is docs/sandbox.md.
-    """
-    server = optional("sandbox.server", "sandbox")
-    if traits:
-        click.echo(server.described_traits())
-        return
-    try:
-        personality = server.personality_of(choices)
-    except ValueError as wrong:
-        raise click.BadParameter(str(wrong), param_hint="--personality") from None
-    server.run(host, port, smtp_port, server.SandboxOptions(personality=personality, **options))
-
-
-@click.command(short_help="Show the whole system at work on this machine.")
-@click.option("--speed", default=1.0, show_default=True, help="How much faster than usual things happen.")
-@click.option("--keep", is_flag=True, help="Leave everything running at the end, and print where.")
-def demo(speed: float, keep: bool) -> None:
-    """Show the whole system at work on this machine, with at least one event for every cause."""
-    sys.exit(optional("sandbox.demo.show", "sandbox").run(speed=speed, keep=keep))

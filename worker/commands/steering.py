@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import click
 
-from worker.bootstrap import keyless_ledger
 from worker.commands.output import say
 from worker.commands.setup import settings_of_command
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.ledger.opening import keyless_ledger
 
 
-@click.command(short_help="Stop every call to Cronofy and every email, fleet-wide.")
+@click.command()
 def pause() -> None:
     """Stop every call to Cronofy and every email, fleet-wide; intake continues, and nothing is lost."""
     _set_paused(True)
     say("Paused: no calls to Cronofy and no emails until `reconciler resume`.")
 
 
-@click.command(short_help="End a pause.")
+@click.command()
 def resume() -> None:
     """End a pause: overdue accounts are looked at, the soonest meeting first."""
     _set_paused(False)

@@ -9,19 +9,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from config.settings import Settings
-from worker.bootstrap import open_ledger
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command
 from worker.cronofy.callbacks import Callbacks
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import SCANNED_AT_A_TIME
+from worker.ledger.opening import open_ledger
 from worker.ledger.reseal import Kind, Sealed
 from worker.ledger.reseal import reseal as reseal_all
 from worker.text.amounts import amount
 
 
-@click.command(short_help="Seal everything with the newest vault key, so that older ones may go.")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def reseal(as_json: bool) -> None:
     """Seal everything stored encrypted with the newest vault key, so that older ones may go.

@@ -204,11 +204,13 @@ def _named_profile(
         else choose_replacement(request, profiles.conferencing, policy.replacement)
     )
     evidence.append(replacement.reason)
-    remedy = Remedy.REASSIGN_PROFILE if replacement.profile_id and not unwritable else Remedy.ESCALATE
+    remedy, service = Remedy.ESCALATE, None
     if replacement.profile_id and unwritable:
         evidence.append(unwritable)
-    undecided = not (replacement.profile_id or request.chosen or unwritable)
-    service = service_to_connect(request, profiles.conferencing, policy.replacement) if undecided else None
+    elif replacement.profile_id:
+        remedy = Remedy.REASSIGN_PROFILE
+    elif not (request.chosen or unwritable):
+        service = service_to_connect(request, profiles.conferencing, policy.replacement)
     if service and policy.connect:
         remedy = Remedy.CONNECT_EMAIL
         evidence.append(f"The user can connect {service}, and is asked to by email.")

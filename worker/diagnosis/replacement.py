@@ -24,9 +24,7 @@ class Replacement:
     candidates: tuple[str, ...] = ()
 
 
-def choose_among_connected(
-    request: Request, profiles: Sequence[Profile], *, failing: bool = False
-) -> Profile | None:
+def choose_among_connected(request: Request, profiles: Sequence[Profile], *, failing: bool) -> Profile | None:
     """The connected profile that the last resort sets, or None.
 
     Never one that the event asked for or was set on it, or that may be another person's. Of several, one of

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from threading import Thread
 
-from config.celery import Queues, check_outcome_queue
 from config.logging import redaction_of
+from config.queues import Queues, check_outcome_queue
 from config.settings import (
     Settings,
     SettingsError,

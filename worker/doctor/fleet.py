@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from redis.exceptions import RedisError
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings
 from worker.broker.served import strangers
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong

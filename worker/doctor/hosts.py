@@ -6,7 +6,7 @@ from socket import gethostname
 
 from redis.exceptions import RedisError
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings
 from worker.doctor.servers import PATIENCE
 from worker.ledger.connection import connect_once

@@ -26,7 +26,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
-from worker.text.wording import mailbox
+from worker.text.addresses import mailbox
 
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).

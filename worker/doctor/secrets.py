@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from redis.exceptions import RedisError
 
 from config.settings import Settings
-from worker.bootstrap import open_ledger
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
 from worker.doctor.servers import PATIENCE
 from worker.ledger.connection import connect_once
+from worker.ledger.opening import open_ledger
 from worker.ledger.reseal import sealed_values
 from worker.ledger.vault import Fit
 from worker.text.amounts import amount

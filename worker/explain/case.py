@@ -11,7 +11,7 @@ from typing import Any
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, from_ms
-from worker.reconcile.relinks import connect_key, next_reminder
+from worker.reconcile.episodes import connect_key, next_reminder
 from worker.text.wording import calendar, line, provider, when
 
 

@@ -10,7 +10,7 @@ from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.explain.case import Case, Delivery
 from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms
-from worker.reconcile.relinks import CONNECT_OBSTACLES, OBSTACLES
+from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES
 from worker.text.amounts import second, spoken
 from worker.text.wording import line
 

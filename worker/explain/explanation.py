@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
@@ -11,21 +10,19 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from config.logging import configure_logging
-from config.settings import Settings, SettingsError
+from config.settings import Settings
 from config.terminal import shown
-from worker.bootstrap import bootstrap, keyless_ledger
 from worker.explain.case import Case, Delivery, Rules
 from worker.explain.chronicle import following, history, history_of, operator_can, support_can
 from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
-from worker.reconcile.answer import recorded_answer
-from worker.reconcile.relinks import connect_key
-from worker.run.looks import Explained, explain
+from worker.reconcile.answer import Explained, recorded_answer
+from worker.reconcile.episodes import connect_key
 from worker.text.amounts import second
 from worker.text.wording import line
 
@@ -45,25 +42,19 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | No
 
     From the ledger alone, it needs neither client credentials nor a vault key.
     """
-    configure_logging(settings.model_copy(update={"log_level": "error"}))
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         ledger = keyless_ledger(redis, settings)
-        found = _live(settings, sub, key) if live and ledger.find(sub, key) else None
+        found = None
+        if live and ledger.find(sub, key):
+            from worker.explain.live import read_now  # noqa: PLC0415 - `--offline` needs none of it
+
+            found = read_now(settings, sub, key)
         return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
 
 
 def not_tracked(ledger: Ledger, sub: str, key: EventKey) -> NotTracked:
     """What to say of an event that is not tracked."""
     return NotTracked(nearest(ledger, sub, key), ledger.find_untracked(sub, key))
-
-
-def _live(settings: Settings, sub: str, key: EventKey) -> Explained | None:
-    try:
-        services = bootstrap(settings)
-    except SettingsError as error:
-        raise SettingsError(f"{error}\nUse --offline to answer from the ledger alone.") from None
-    with closing(services):
-        return explain(services, sub, key)
 
 
 def recorded_case(

@@ -13,7 +13,7 @@ from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.explain.case import Case, Delivery
 from worker.ledger.records import Obstacle, from_ms
-from worker.reconcile.relinks import is_postponed
+from worker.reconcile.episodes import is_postponed
 
 Reply = tuple[str, str]
 

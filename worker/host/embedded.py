@@ -27,8 +27,8 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from config.settings import Settings, SettingsError
+from worker.host.parent import end_with_parent
 from worker.host.private import make_private
-from worker.host.supervisor import end_with_parent
 
 START_SECONDS = 15.0
 #: How long the server of a killed `up` may take to end.
@@ -79,7 +79,7 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
 
 
 def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
-    port, password = _free_port(), secrets.token_urlsafe(24)
+    port, password = free_port(), secrets.token_urlsafe(24)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
     with naming(data_dir):
@@ -161,7 +161,8 @@ def naming(data_dir: Path) -> Iterator[None]:
         ) from None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,21 +16,14 @@ from typing import BinaryIO
 import structlog
 
 from worker.host.liveness import STALE_SECONDS, living
+from worker.host.parent import end_with_parent
 
 #: The delay before a dead child is restarted.
 RESTART_SECONDS = 1.0
 #: How often to look for children that are stuck.
 LOOK_SECONDS = 5.0
 
-_PR_SET_PDEATHSIG = 1
-
 log = structlog.get_logger()
-
-
-def end_with_parent() -> None:
-    """In a child, before exec: ask Linux to terminate it when its parent dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def is_ignored(number: int) -> bool:

@@ -47,7 +47,7 @@ ADVICE: Mapping[str, str] = {
     ),
     PARKED: (
         "These events make their own looks fail, so they are not looked at any more. `reconciler "
-        "dead-letters` has the reasons, and replays them once they are mended."
+        "dead-letters` has the reasons, and replays them once they are fixed."
     ),
     UNREAD: "Looks at these events fail again and again. `reconciler doctor` shows what is wrong here.",
     DAMAGED: (

@@ -22,6 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from worker.diagnosis.model import Cause
 from worker.mail.advice import advice_on, headline
 from worker.text import wording
+from worker.text.addresses import address, mailbox
 
 #: How many meetings a relink email lists, before "and N more".
 LISTED_MEETINGS: Final = 50
@@ -180,7 +181,7 @@ def message_id(mail_id: str, sender: str) -> str:
     the sender is invalid.
     """
     # quote() keeps dots, which must not come first, last or in pairs here.
-    return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{wording.mailbox(sender).domain}>"
+    return f"<{quote(mail_id, safe='').replace('.', '%2E')}@{mailbox(sender).domain}>"
 
 
 def read_back(content: bytes) -> EmailMessage:
@@ -208,7 +209,7 @@ def compose_relink(email: RelinkEmail, envelope: Envelope) -> EmailMessage:
     profile = wording.line(email.profile_name or "", 100)
     return _compose(
         email.kind,
-        wording.address(email.to, email.name),
+        address(email.to, email.name),
         envelope,
         name=wording.line(email.name or "", 80),
         provider=provider,
@@ -230,7 +231,7 @@ def compose_fallback(email: FallbackEmail, envelope: Envelope) -> EmailMessage:
     """
     return _compose(
         "fallback",
-        wording.address(email.to, email.name),
+        address(email.to, email.name),
         envelope,
         name=wording.line(email.name or "", 80),
         meeting=email.meeting,
@@ -247,7 +248,7 @@ def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
     """
     return _compose(
         "over" if email.is_over else "incident",
-        wording.address(email.to),
+        address(email.to),
         envelope,
         email=email,
         what=headline(email.kind, email.provider_name),
@@ -260,7 +261,7 @@ def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
 
 def compose_report(email: ReportEmail, envelope: Envelope) -> EmailMessage:
     """Return the email with the report on a month. ValueError if the address is not plain."""
-    return _compose("report", wording.address(email.to), envelope, email=email)
+    return _compose("report", address(email.to), envelope, email=email)
 
 
 def _soonest_first(meeting: Meeting) -> tuple[bool, datetime]:
@@ -274,14 +275,14 @@ def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> Em
     def render(part: str) -> str:
         return _templates.get_template(f"{kind}.{part}").render(values)
 
-    addresses = {"From": wording.mailbox(envelope.sender), "To": to}
+    addresses = {"From": mailbox(envelope.sender), "To": to}
     if envelope.reply_to:
-        addresses["Reply-To"] = wording.mailbox(envelope.reply_to)
+        addresses["Reply-To"] = mailbox(envelope.reply_to)
     # ASCII wherever it can be: not every server offers SMTPUTF8.
-    is_ascii = all(address.username.isascii() for address in addresses.values())
+    is_ascii = all(each.username.isascii() for each in addresses.values())
     message = EmailMessage(policy=_POLICY.clone(utf8=not is_ascii))
-    for name, address in addresses.items():
-        message[name] = address
+    for header, value in addresses.items():
+        message[header] = value
     message["Subject"] = wording.header(render("subject.txt"), _SUBJECT_LIMIT)
     message["Date"] = envelope.date
     message["Message-ID"] = envelope.message_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Remedy, State
@@ -31,6 +32,15 @@ _LOST: Mapping[str, Any] = {
     "detail": {},
     "join_url": None,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """An event's diagnosis as contract JSON (§1)."""
+
+    answer: dict[str, Any]
+    #: It was read at Cronofy just now; otherwise it is from the ledger.
+    live: bool = False
 
 
 def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]:

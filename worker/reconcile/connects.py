@@ -8,7 +8,8 @@ from datetime import datetime
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Profiles
 from worker.ledger.records import Account, Choice, TrackedEvent, to_ms
-from worker.reconcile.relinks import arrived, service_of
+from worker.reconcile.episodes import service_of
+from worker.reconcile.relinks import arrived
 
 #: Who chose it, in outcomes and evidence.
 THE_USER = "the user"

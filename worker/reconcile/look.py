@@ -35,10 +35,11 @@ from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outbox import refused_elsewhere
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.ledger.records import EventKey, LastRead, Memo, Stored, to_ms
+from worker.ledger.records import EventKey, LastRead, Memo, Obstacle, Stored, to_ms
 from worker.reconcile.channel_check import Channels, check_channel
 from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.emails import Emails
+from worker.reconcile.episodes import connect_key
 from worker.reconcile.failure import (
     Chosen,
     Failure,
@@ -62,7 +63,6 @@ from worker.reconcile.relinks import (
     RelinkRules,
     affected,
     arrived,
-    connect_key,
     deliverable,
     plan_relinks,
     reconnected,
@@ -286,7 +286,10 @@ class Looker:
     def _restart_waiting(self, work: _Work, back: frozenset[str]) -> None:
         """Look soon at unjudged events whose profile was connected again, or whose service was connected."""
         now, profiles = work.lease.now, work.readings.profiles
-        new = arrived(work.lease.account.connects, profiles) if profiles else {}
+        connects = work.lease.account.connects
+        # If nothing shows whose the profile is that came, a person was asked: that is no more news.
+        awaited = {key: each for key, each in connects.items() if each.obstacle is not Obstacle.UNSURE}
+        new = arrived(awaited, profiles) if profiles else {}
         soon = to_ms(now + self.policy.recheck_min)
         for stored in self._unjudged(work) if back or new else ():
             with suppress(Exception):

@@ -13,7 +13,8 @@ from datetime import date, datetime, timedelta
 from worker.cronofy.client import Window
 from worker.diagnosis.model import Cause
 from worker.ledger.records import LastRead, Memo, TrackedEvent, from_ms
-from worker.reconcile.relinks import RelinkRules, is_postponed, next_reminder
+from worker.reconcile.episodes import is_postponed, next_reminder
+from worker.reconcile.relinks import RelinkRules
 
 #: Cronofy reads at most 42 days back and 201 ahead (reference §2); near those limits we give no window.
 READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Any
 from uuid import uuid4
 
-from worker.diagnosis.model import Cause, Profile, Profiles, Remedy
+from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import (
     Account,
@@ -32,34 +31,22 @@ from worker.ledger.records import (
 from worker.mail.compose import Meeting, RelinkEmail
 from worker.mail.relink_links import refusal
 from worker.reconcile.emails import meeting_of
-from worker.text.wording import address as mail_address
+from worker.reconcile.episodes import (
+    CONNECT_OBSTACLES,
+    OBSTACLES,
+    connect_key,
+    is_of_service,
+    is_postponed,
+    next_reminder,
+    service_of,
+)
+from worker.text.addresses import address as mail_address
 
 #: How many emails a user gets within `RelinkRules.apart`, about all profiles.
 MOST_EMAILS = 3
 
-#: What the operator is told about each obstacle; no sentence holds a URL.
-OBSTACLES: Mapping[Obstacle, str] = {
-    Obstacle.NO_ADDRESS: "The user must reconnect the profile, but we have no email address for them.",
-    Obstacle.BAD_ADDRESS: "The user must reconnect the profile, but the email address on file is invalid.",
-    Obstacle.NO_LINK: (
-        "The profile must be reconnected, but Cronofy gave no relink URL for it: the user may be unable to, "
-        "and an administrator may have to (Enterprise Connect, Teams, Meet)."
-    ),
-    Obstacle.LINK_REFUSED: "The user must reconnect the profile, but its relink URL may not be emailed.",
-}
-#: The same for a connect email.
-CONNECT_OBSTACLES: Mapping[Obstacle, str] = {
-    Obstacle.NO_ADDRESS: "The user must connect a profile, but we have no email address for them.",
-    Obstacle.BAD_ADDRESS: "The user must connect a profile, but the email address on file is invalid.",
-    Obstacle.UNSURE: (
-        "A profile was connected after the user was asked to, but not by our link, and it may be another "
-        "person's: a person has to choose."
-    ),
-}
 #: How long a user may take at Cronofy before what came meanwhile counts as having come some other way.
 AWAY = timedelta(minutes=10)
-#: What the key of a connect email's episode begins with; no profile's id has a colon.
-_CONNECT = "connect:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +88,6 @@ def affected(event: TrackedEvent, *, found: bool = False) -> Affected:
     """The event for emails to users; `found`: this look found its profile disconnected, or removed."""
     waits_for = connect_key(event.last) or event.waits_for
     return Affected(event.key, waits_for, event.starts_at, meeting_of(event), found)
-
-
-def connect_key(diagnosis: Mapping[str, Any] | None) -> str | None:
-    """The key of the episode in which the user is asked to connect what an event needs; None if they aren't.
-
-    `diagnosis` is the event's, as contract JSON.
-    """
-    if not diagnosis or diagnosis["remedy"] != Remedy.CONNECT_EMAIL:
-        return None
-    return key_of_service(str(diagnosis["detail"].get("provider_name")))
-
-
-def key_of_service(provider_name: str) -> str:
-    """The key of the episode in which the user is asked to connect a service."""
-    return _CONNECT + provider_name
-
-
-def service_of(key: str) -> str:
-    """The service that an episode with this key asks for."""
-    return key.removeprefix(_CONNECT)
 
 
 def arrived(connects: Mapping[str, Episode], profiles: Profiles) -> dict[str, tuple[str, ...]]:
@@ -318,7 +285,7 @@ def _asks(
     """What the user is to be asked for."""
     found = {event.profile_id for event in events if event.found}
     asks = [_Ask(pid, profile) for pid, profile in profiles.disconnected.items()]
-    services = sorted(pid for pid in found if pid and pid.startswith(_CONNECT))
+    services = sorted(pid for pid in found if pid and is_of_service(pid))
     return [
         # What cannot be mailed can wait until an event does.
         ask
@@ -335,11 +302,6 @@ def _ask_for_service(key: str) -> _Ask:
 def _listed(profiles: Profiles, key: str) -> tuple[str, ...]:
     """The profiles of the service that an episode with this key asks for."""
     return tuple(p.profile_id for p in profiles.conferencing if p.provider_name == service_of(key))
-
-
-def is_postponed(episode: Episode) -> bool:
-    """Whether the first email has to wait, since the user got as many as they may about other profiles."""
-    return not episode.mails and episode.obstacle is None
 
 
 def lately(mailed: Mailed, now: datetime, rules: RelinkRules) -> Mailed:
@@ -449,13 +411,6 @@ def _step(
     number = _reminders_due(episode, rules, now)
     email = _email(account, ask, address or "", upcoming, number)
     return _ProfileStep(_reminded(episode, mail_id, number, upcoming), ((mail_id, email),))
-
-
-def next_reminder(episode: Episode, reminders: Sequence[timedelta]) -> datetime | None:
-    """When an episode's next reminder is due; None if none is left or no email could be sent."""
-    if episode.obstacle or not 0 < episode.mails <= len(reminders):
-        return None
-    return from_ms(episode.started_at) + reminders[episode.mails - 1]
 
 
 def _reminders_due(episode: Episode, rules: RelinkRules, now: datetime) -> int:

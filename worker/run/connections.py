@@ -16,7 +16,8 @@ from worker.ledger.leases import Change, Lease, LeaseLost
 from worker.ledger.records import from_ms, to_ms
 from worker.mail.connect_links import DONE
 from worker.mail.relink_links import refusal
-from worker.reconcile.relinks import arrived, key_of_service
+from worker.reconcile.episodes import key_of_service
+from worker.reconcile.relinks import arrived
 from worker.run.looks import acquire, reconcile_account
 
 log = structlog.get_logger()

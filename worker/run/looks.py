@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 
 from worker.bootstrap import THREADS, Services
+from worker.broker.outages import why
 from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.diagnosis.model import Remedy, State
 from worker.ledger.leases import Held, Lease, LeaseLost
 from worker.ledger.records import DATA_CENTERS, EventKey
-from worker.outage import why
-from worker.reconcile.answer import live_answer, recorded_answer, with_note
+from worker.reconcile.answer import Explained, live_answer, recorded_answer, with_note
 from worker.reconcile.failure import is_alone, is_from_outside, revived, unexpected
 from worker.reconcile.look import LookResult
 
@@ -154,15 +154,6 @@ def reconcile_account(services: Services, sub: str) -> list[dict[str, Any]]:
     """The same for all of an account's pending events that are not parked."""
     pending = services.ledger.pending(sub)
     return _reconcile(services, sub, [stored.event.key for stored in pending if not stored.event.parked])
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """An event's diagnosis as contract JSON (§1)."""
-
-    answer: dict[str, Any]
-    #: It was read at Cronofy just now; otherwise it is from the ledger.
-    live: bool = False
 
 
 def explain(services: Services, sub: str, key: EventKey) -> Explained | None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings
 from worker.cronofy.callbacks import PATH, read_callback_key
 from worker.cronofy.signature import is_signed

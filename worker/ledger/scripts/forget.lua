@@ -11,7 +11,7 @@ for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
   local whose, subs, incident = unpack(redis.call('HMGET', P .. ':mail:' .. id, 'sub', 'subs', 'incident'))
   if whose == sub then drop_mail(id) end
   for _, named in ipairs(subs and cmsgpack.unpack(subs) or {}) do
-    -- It is composed anew, without this account.
+    -- It is composed again, without this account.
     if named == sub and drop_mail(id) == 1 and redis.call('HDEL', incident_key(incident), 'told', 'mailed') > 0 then
       redis.call('ZADD', INCIDENTS, 'XX', now_ms(), incident)
     end

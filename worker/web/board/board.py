@@ -18,9 +18,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings
-from worker.bootstrap import keyless_ledger
 from worker.diagnosis.model import Cause
 from worker.explain.explanation import not_tracked, recorded_case
 from worker.intake.payloads import (
@@ -33,6 +32,7 @@ from worker.intake.payloads import (
 )
 from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey
 from worker.outage import BrokerAway
 from worker.run.incidents import candidates_for

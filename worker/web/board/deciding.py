@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings
-from worker.bootstrap import keyless_ledger
 from worker.intake.payloads import BadPayload, DecideIncident, parse
 from worker.ledger.connection import connect_once
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.vault import Vault
 from worker.mail.decision_links import PATH, DecisionLink, read_link
 from worker.outage import BrokerAway

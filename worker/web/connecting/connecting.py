@@ -22,18 +22,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from config.celery import Queues
+from config.queues import Queues
 from config.settings import Settings
-from worker.bootstrap import keyless_ledger
 from worker.cronofy.callbacks import origin_of
 from worker.intake.payloads import LONGEST_ID
 from worker.ledger.answers import Answers
 from worker.ledger.connection import connect_once
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import to_ms
 from worker.ledger.vault import Vault, VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
 from worker.outage import BrokerAway
-from worker.reconcile.relinks import key_of_service
+from worker.reconcile.episodes import key_of_service
 from worker.run.connections import Said
 from worker.text.wording import line, provider
 from worker.web.headers import HEADERS
