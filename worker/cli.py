@@ -123,11 +123,12 @@ def _sentence(error: Exception) -> str | None:
 
     from config.settings import SettingsError  # noqa: PLC0415 - as above
     from worker.ledger.layout import NewerLedger  # noqa: PLC0415 - as above
+    from worker.outage import sentence  # noqa: PLC0415 - as above
 
     if isinstance(error, SettingsError | NewerLedger):
         return str(error)
     if isinstance(error, RedisError):
-        return (
+        return sentence(error) or (
             f"Redis is unavailable ({type(error).__name__}): {shown(str(error)).rstrip('.')}.\n"
             "Start it, or correct RECONCILER_REDIS_URL; run `reconciler doctor` for details."
         )

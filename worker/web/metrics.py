@@ -28,6 +28,7 @@ from worker.ledger.keys import Keys
 from worker.ledger.meetings import Done, Link
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES
+from worker.outage import sentence
 from worker.report.summary import Report, last_days, read_report
 from worker.status.snapshot import Status, read_status
 from worker.web.access import Access
@@ -75,11 +76,13 @@ class Metrics:
         if refused is not None:
             return PlainTextResponse(REFUSALS[refused] + "\n", refused, REFUSED)
         try:
-            text = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
+            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
         except RedisError as error:
             log.warning("metrics.unavailable", reason=type(error).__name__)
-            return PlainTextResponse("The ledger is unavailable.\n", status_code=503)
-        return Response(text, media_type=CONTENT_TYPE)
+            return PlainTextResponse(
+                (sentence(error) or "The ledger is unavailable.") + "\n", status_code=503
+            )
+        return Response(found, media_type=CONTENT_TYPE)
 
     def _text(self) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
@@ -136,6 +139,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
         ("acknowledged_events", "Events that somebody acknowledged.", status.acknowledged),
         ("dead_letters", "Dead letters kept.", status.dead_letters),
         ("mail_queued", "Emails waiting to be sent.", status.mail_queued),
+        ("writable", "0 while the ledger's Redis takes no writes.", status.no_writes is None),
         ("paused", "1 while an operator has paused the fleet.", status.paused_since is not None),
         ("client_refused", "1 while Cronofy refuses our client.", budget.client_refused),
         ("last_sweep_seconds", "Time since the last sweep.", status.last_sweep_seconds),

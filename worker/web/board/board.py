@@ -34,7 +34,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey
-from worker.outage import BrokerAway
+from worker.outage import BrokerAway, sentence
 from worker.run.incidents import candidates_for
 from worker.web.access import Access
 from worker.web.board.events import read_events
@@ -266,7 +266,8 @@ class Board:
             return await loop.run_in_executor(self._pool, show, self._ledger)
         except RedisError as error:
             log.warning("board.unreadable", reason=type(error).__name__)
-            text = "The ledger is unavailable. Try again, or run reconciler doctor to find out why."
+            unavailable = "The ledger is unavailable. Try again, or run reconciler doctor to find out why."
+            text = sentence(error) or unavailable
             return page("trouble.html", 503, title="No answer", text=text)
         except Exception:
             # A damaged record, for example; only the log says which.

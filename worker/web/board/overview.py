@@ -118,6 +118,8 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
 
 def _attention(status: Status, settings: Settings) -> list[str]:
     found = []
+    if status.no_writes is not None:
+        found.append(f"Redis takes no writes: {status.no_writes}.")
     if status.paused_since is not None:
         since = spoken(status.at - status.paused_since)
         found.append(
@@ -128,9 +130,10 @@ def _attention(status: Status, settings: Settings) -> list[str]:
     if status.budget.paused_until is not None:
         left = spoken(status.budget.paused_until - status.at)
         found.append(f"Cronofy asked for a pause: no calls for {left}.")
-    if status.sweep_is_late(settings.sweep_every):
+    # Neither could report.
+    if status.sweep_is_late(settings.sweep_every) and status.no_writes is None:
         found.append(f"Last sweep: {status.last_sweep}. Is beat running?")
-    if not status.workers:
+    if not status.workers and status.no_writes is None:
         found.append("No worker was seen in the last 30 s.")
     if status.without_token:
         waiting = amount(status.without_token, "account waits", "accounts wait")
