@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,6 +134,27 @@ def test_a_command_that_has_to_write_says_why_it_cannot(
         main()
 
     assert capsys.readouterr().err == f"reconciler: Redis takes no writes: {why}: {fix}.\n"
+
+
+def test_a_worker_names_a_redis_that_was_killed_once(server: Server, tmp_path: Path) -> None:
+    """In its log, whatever it was doing: here it was idle."""
+    log = tmp_path / "worker.log"
+    given = {"CRONOFY_CLIENT_ID": "x", "CRONOFY_CLIENT_SECRET": "y", "DATA_DIR": str(tmp_path)}
+    environment = {**os.environ, **{f"RECONCILER_{name}": value for name, value in given.items()}}
+    command = [sys.executable, "-m", "worker.cli", "worker", "-c", "1"]
+    with log.open("wb") as output:
+        worker = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: server.client.zcard("reconciler:workers"), 30, 0.1, what="a worker")
+        server.kill()
+        wait_until(lambda: "redis.unavailable" in log.read_text(), 20, 0.1, what="its name in the log")
+        server.start()
+        wait_until(lambda: "redis.available" in log.read_text(), 20, 0.1, what="the end of the outage")
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+    assert log.read_text().count("redis.unavailable") == 1
 
 
 def test_a_broker_that_is_the_ledgers_redis_is_not_ok_when_that_is_away(
