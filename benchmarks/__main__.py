@@ -19,8 +19,8 @@ from config.settings import clear_environment
 
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = (
-    *("calls", "throughput", "cpu", "ledger", "overload", "budget", "notifications", "webhooks"),
-    *("silent", "memory", "lists", "soak", "commands"),
+    *("calls", "throughput", "cpu", "ledger", "overload", "outage", "budget", "notifications", "webhooks"),
+    *("intake", "silent", "memory", "lists", "soak", "commands"),
 )
 
 

@@ -7,7 +7,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Condition, Event, Thread
 from typing import Any
@@ -56,10 +56,19 @@ def caller(settings: dict[str, Any], redis_url: str) -> Iterator[Celery]:
         app.close()
 
 
-def ask_all_processes(caller: Celery, processes: int) -> None:
-    """Wait for enough concurrent answers that each process gives one; they cost no call to Cronofy."""
-    nobody = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
-    asked = [caller.send_task("conferencing.explain", kwargs=nobody) for _ in range(4 * processes)]
+#: A question that costs no call to Cronofy.
+NOBODY = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
+
+
+def ask_all_processes(
+    caller: Celery,
+    processes: int,
+    task: str = "conferencing.explain",
+    arguments: Mapping[str, str] = NOBODY,
+    queue: str | None = None,
+) -> None:
+    """Wait for enough concurrent answers that each process gives one."""
+    asked = [caller.send_task(task, kwargs=dict(arguments), queue=queue) for _ in range(4 * processes)]
     for question in asked:
         question.get(timeout=60)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -233,10 +233,10 @@ def _track(size: Size, accounts: Sequence[int], next_look: datetime) -> None:
     for first in range(0, len(accounts), PIPELINED):
         chunk = accounts[first : first + PIPELINED]
         calls = [arguments for n in chunk for arguments in _events(size, n, next_look)]
-        run_many(size.services.ledger, "track", _replacing(size, calls))
+        run_many(size.services.ledger, "track", map(packed, _replacing(size, calls)))
 
 
-def _replacing(size: Size, calls: Sequence[tuple[str, bytes, bytes, bytes]]) -> list[tuple[Any, ...]]:
+def _replacing(size: Size, calls: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """The arguments, each with what tells the script to replace the event's former record."""
     ledger = size.services.ledger
     with ledger.redis.pipeline(transaction=False) as pipeline:
@@ -249,8 +249,8 @@ def _replacing(size: Size, calls: Sequence[tuple[str, bytes, bytes, bytes]]) -> 
     ]
 
 
-def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, bytes, bytes, bytes]]:
-    """The arguments of the script `track` for each event of an account."""
+def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[Any, ...]]:
+    """What the script `track` takes for each event of an account, but for what it replaces."""
     now = datetime.now(UTC).replace(microsecond=0)
     profile_id = f"pro_{n:09}"
     for e in range(size.per_account):
@@ -264,10 +264,15 @@ def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[str, byte
             profile_id=profile_id,
             next_look=to_ms(next_look),
         )
-        yield _sub(n), event.key.field, pack_event(event), msgpack.packb(lists_of(event))
+        yield _sub(n), event.key.field, pack_event(event), lists_of(event)
 
 
-def run_many(ledger: Ledger, script: str, calls: Sequence[tuple[Any, ...]]) -> None:
+def packed(event: tuple[Any, ...]) -> tuple[bytes]:
+    """The arguments of the script `track` for one event alone."""
+    return (msgpack.packb([event], use_bin_type=False),)
+
+
+def run_many(ledger: Ledger, script: str, calls: Iterable[tuple[Any, ...]]) -> None:
     """Run one of the ledger's scripts many times in one round trip."""
     script_hash = ledger.redis.script_load(source(script))
     with ledger.redis.pipeline(transaction=False) as pipeline:

@@ -15,10 +15,9 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
-import msgpack
 from rich.progress import track as progress
 
-from benchmarks.ledger import PIPELINED, run_many
+from benchmarks.ledger import PIPELINED, packed, run_many
 from benchmarks.report import Report, Value
 from benchmarks.stage import event_body, redis_server, services, settings_for
 from worker.bootstrap import Services
@@ -97,7 +96,7 @@ def _fill(opened: Services, events: int, start: datetime) -> None:
     chunks = range(0, accounts, PIPELINED)
     for first in progress(chunks, f"Filling {events:,} events", transient=True):
         many = range(first, min(first + PIPELINED, accounts))
-        run_many(ledger, "track", [each for n in many for each in _events(n, accounts, start)])
+        run_many(ledger, "track", [packed(each) for n in many for each in _events(n, accounts, start)])
     if ledger.lists.size("escalated") != events:
         raise SystemExit("Not all events are in the list: the figures would be meaningless.")
 
@@ -107,7 +106,7 @@ def _sub(n: int) -> str:
 
 
 def _events(n: int, accounts: int, start: datetime) -> Iterator[tuple[Any, ...]]:
-    """The arguments of the script `track` for each event of an account, spread over `SPAN`."""
+    """What the script `track` takes for each event of an account, spread over `SPAN`."""
     diagnosis = Diagnosis(
         State.PENDING, CAUSE, Certainty.CERTAIN, ("Removed.",), Remedy.ESCALATE, {"profile_id": "pro"}
     )
@@ -126,4 +125,4 @@ def _events(n: int, accounts: int, start: datetime) -> Iterator[tuple[Any, ...]]
         event = replace(event, last=diagnosis.as_json, notified=(f"{CAUSE.value}:pro",))
         # In the place of its incident, which is not what is measured, nothing.
         lists = [name for name in lists_of(event) if not name.startswith("group:")]
-        yield _sub(n), event.key.field, pack_event(event), msgpack.packb(lists), ""
+        yield _sub(n), event.key.field, pack_event(event), lists, ""

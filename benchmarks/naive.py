@@ -25,7 +25,7 @@ from redis import Redis
 from benchmarks.stage import Filled, process
 from worker.ledger.records import TrackedEvent
 
-QUEUE, SETTLE, READY = "naive", "naive.settle", "naive.ready"
+QUEUE, SETTLE, READY, TAKE = "naive", "naive.settle", "naive.ready", "naive.take"
 #: The events that have their conference, named as in `Pending.name`.
 SETTLED = "naive:settled"
 
@@ -68,6 +68,12 @@ def settle(access_token: str, calendar_id: str, event_id: str, start: str) -> No
 @app.task(name=READY, shared=False, ignore_result=False)
 def ready() -> bool:
     """Answer, so that a caller knows the worker is up."""
+    return True
+
+
+@app.task(name=TAKE, shared=False, ignore_result=False)
+def take(**_: object) -> bool:
+    """Take a message and do nothing about it: what Celery alone costs."""
     return True
 
 

@@ -112,6 +112,19 @@ def until(condition: Callable[[], object], what: str, seconds: float = 120.0) ->
         time.sleep(0.02)
 
 
+def cpu_seconds(session: int) -> float | None:
+    """CPU seconds used so far by a session's live processes; None without /proc."""
+    ticks = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # It has ended.
+        if int(fields[3]) == session:
+            ticks.append(int(fields[11]) + int(fields[12]))
+    return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
+
+
 def free_ports(count: int) -> list[int]:
     """Free ports on the loopback interface."""
     probes = [socket.socket() for _ in range(count)]

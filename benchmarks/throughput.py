@@ -14,7 +14,6 @@ then concurrency decides.
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -25,7 +24,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -172,7 +170,7 @@ def _ours(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
     with stage.process(command, stage.environment(settings)) as worker:
         nobody = {"sub": "nobody", "calendar_id": "none", "event_id": "none"}
         _wait_until_up(ours.ledger.redis, app, "conferencing.explain", queues.urgent, **nobody)
-        before, begun, swept = _cpu_seconds(worker.pid), time.monotonic(), 0.0
+        before, begun, swept = stage.cpu_seconds(worker.pid), time.monotonic(), 0.0
 
         def swept_clean() -> bool:
             nonlocal swept
@@ -194,7 +192,7 @@ def _naive(redis_url: str, api_url: str, cases: Sequence[Case]) -> Figure:
     with naive.running(redis_url, api_url, PROCESSES) as worker:
         redis.delete(naive.SETTLED)
         _wait_until_up(redis, app, naive.READY, naive.QUEUE)
-        before, begun = _cpu_seconds(worker.pid), time.monotonic()
+        before, begun = stage.cpu_seconds(worker.pid), time.monotonic()
         for event in pending:
             app.send_task(naive.SETTLE, kwargs=asdict(event), queue=naive.QUEUE, ignore_result=True)
         stage.until(
@@ -214,22 +212,9 @@ def _wait_until_up(redis: Redis, app: Celery, task: str, queue: str, **arguments
 
 
 def _figure(cases: Sequence[Case], begun: float, before: float | None, pid: int) -> Figure:
-    seconds, after = time.monotonic() - begun, _cpu_seconds(pid)
+    seconds, after = time.monotonic() - begun, stage.cpu_seconds(pid)
     cpu = after - before if before is not None and after is not None else None
     return Figure(len(cases), sum(len(case.events) for case in cases), seconds, cpu)
-
-
-def _cpu_seconds(session: int) -> float | None:
-    """CPU seconds used so far by a session's live processes; None without /proc."""
-    ticks = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # It has ended.
-        if int(fields[3]) == session:
-            ticks.append(int(fields[11]) + int(fields[12]))
-    return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
 def _read_all(prepare: Prepare, threads: int, cases: Sequence[Case]) -> Figure:

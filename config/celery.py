@@ -24,6 +24,7 @@ ROUTES = {
     "conferencing.note_connection": "urgent",
     "conferencing.send_mail": "mail",
     "conferencing.deliver_outcomes": "mail",
+    "conferencing.notify_operators": "mail",
     "conferencing.reconcile_event": "urgent",
     "conferencing.reconcile_account": "urgent",
     "conferencing.explain": "urgent",

@@ -96,7 +96,9 @@ def _without_relink(address: re.Match[str]) -> str:
 def redaction_of(settings: Settings) -> Redaction:
     """Masks these settings' secrets and anything that looks like a secret."""
     secrets = [*settings.cronofy_client_secret, *settings.vault_keys]
-    secrets += [token for token in (settings.board_token, settings.metrics_token) if token is not None]
+    secrets += [*settings.outcome_secret, *settings.mail_secret, *settings.escalation_urls]
+    single = (settings.board_token, settings.metrics_token, settings.mail_key)
+    secrets += [secret for secret in single if secret is not None]
     return Redaction([secret.get_secret_value() for secret in secrets])
 
 
@@ -165,6 +167,8 @@ def configure_logging(settings: Settings) -> None:
         "amqp",
     ):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # Apprise quotes addresses and answers; what failed is in a line of ours.
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)
     # Requeued messages during an outage are no news: `redis.unavailable` already said why.
     logging.getLogger("celery.app.trace").setLevel(max(logging.ERROR, root.level))
 

@@ -22,9 +22,11 @@ class Queues(NamedTuple):
 
 
 def check_outcome_queue(settings: Settings) -> None:
-    """Raise SettingsError if outcomes would go to a queue of ours, whose workers would drop them."""
-    if settings.outcome_queue in Queues.of(settings.key_prefix):
-        raise SettingsError(
-            f"RECONCILER_OUTCOME_QUEUE names {settings.outcome_queue}, a queue of our own, where every "
-            "outcome would be lost: name the queue of the program that takes them."
-        )
+    """Raise SettingsError if what is for others would go to a queue of ours, whose workers would drop it."""
+    given = {"OUTCOME": (settings.outcome_queue, "outcome"), "MAIL": (settings.mail_queue, "letter")}
+    for name, (queue, what) in given.items():
+        if queue in Queues.of(settings.key_prefix):
+            raise SettingsError(
+                f"RECONCILER_{name}_QUEUE names {queue}, a queue of our own, where every {what} would be "
+                "lost: name the queue of the program that takes them."
+            )

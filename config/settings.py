@@ -60,6 +60,19 @@ class RelinkWhen(StrEnum):
     DISCONNECTED = "disconnected"
 
 
+class UserMail(StrEnum):
+    """By which way letters to users leave."""
+
+    #: Our own mail server, or files.
+    SMTP = "smtp"
+    #: A Celery task of the application's, sealed.
+    TASK = "task"
+    #: A signed webhook.
+    URL = "url"
+    #: None: outcomes say what the application should send.
+    OFF = "off"
+
+
 class FallbackRung(StrEnum):
     """What the last resort may set on an event that is still pending shortly before its start."""
 
@@ -98,6 +111,16 @@ def _words(value: Any) -> Any:
     """Split a list at its commas and lines, dropping blanks and empty items."""
     if isinstance(value, str):
         return tuple(word for word in (part.strip() for part in re.split(r"[,\n]", value)) if word)
+    return value
+
+
+def _addresses(value: Any) -> Any:
+    """Split a list of addresses at blanks, lines, and commas before the next one: each may have commas."""
+    if isinstance(value, str):
+        found = tuple(word for word in re.split(r"\s+|,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)", value) if word)
+        if not all(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", address) for address in found):
+            raise PydanticCustomError("url", "must be addresses that begin with a service and ://", {})
+        return found
     return value
 
 
@@ -161,6 +184,28 @@ def _api_url(value: Any) -> Any:
     return value
 
 
+def _receiver_url(value: Any) -> Any:
+    """Where signed webhooks go: nobody on the way may read them."""
+    parts = urlsplit(str(_checked_url(value, "https", "http")))
+    if "@" in parts.netloc:
+        raise PydanticCustomError("url", "must not have a user or a password", {})
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        raise PydanticCustomError("url", "must start with https://, except on this machine", {})
+    return value
+
+
+def _signing_secret(value: Any) -> Any:
+    """A symmetric secret of the Standard Webhooks specification."""
+    try:
+        decoded = base64.b64decode(str(value).removeprefix("whsec_").encode(), validate=True)
+    except (ValueError, binascii.Error):
+        decoded = b""
+    if not 24 <= len(decoded) <= 64:
+        reason = "must be whsec_ and then base64 of 24 to 64 bytes"
+        raise PydanticCustomError("signing_secret", "{reason}", {"reason": reason})
+    return value
+
+
 def _room_url(value: Any) -> Any:
     """A template for the addresses of rooms: ``{key}``, once, where an address keeps upper and lower case."""
     text = str(_checked_url(value, "https"))
@@ -214,6 +259,8 @@ Rungs = Annotated[tuple[FallbackRung, ...], NoDecode, BeforeValidator(_words)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
 Token = Annotated[SecretStr, BeforeValidator(_token)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
+SigningSecret = Annotated[SecretStr, BeforeValidator(_signing_secret)]
+SigningSecrets = Annotated[tuple[SigningSecret, ...], NoDecode, BeforeValidator(_words)]
 VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
 
 
@@ -262,10 +309,17 @@ class Settings(BaseSettings):
     relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
     relink_again: Duration = timedelta(days=1)
     relink_hosts: HostNames = ("cronofy.com",)
+    user_mail: UserMail = UserMail.SMTP
+    mail_task: str | None = None
+    mail_queue: str | None = None
+    mail_key: VaultKey | None = None
+    mail_url: Annotated[str, BeforeValidator(_receiver_url)] | None = Field(None, repr=False)
+    mail_secret: SigningSecrets = ()
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] | None = None
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
     mail_reply_to: str | None = None
     escalation_email: str | None = None
+    escalation_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_addresses)] = ()
     escalation_digest: Duration = timedelta(minutes=15)
     report_email: str | None = None
 
@@ -273,6 +327,8 @@ class Settings(BaseSettings):
     outcomes_keep: int = Field(100_000, ge=1)
     outcome_task: str | None = None
     outcome_queue: str | None = None
+    outcome_url: Annotated[str, BeforeValidator(_receiver_url)] | None = Field(None, repr=False)
+    outcome_secret: SigningSecrets = ()
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: GdprRequest = GdprRequest.TELL
     webhook_url: Annotated[str, _url("http", "https")] | None = None
@@ -341,14 +397,13 @@ class Settings(BaseSettings):
         for field in ("sweep_every", "recheck_min", "http_timeout", "history_keep", "fallback_before"):
             if not getattr(self, field):
                 raise _contradiction(f"{_name(field)} must be above 0")
-        if self.outcome_task and not self.outcome_queue:
-            raise _contradiction(
-                f"{_name('outcome_queue')} must name a queue when {_name('outcome_task')} is set"
-            )
+        for wanted, field, when in self._needs():
+            if wanted and not getattr(self, field):
+                what = "must name a queue" if field.endswith("queue") else "must be set"
+                name, _, state = when.partition(" ")
+                raise _contradiction(f"{_name(field)} {what} when {_name(name)} {state}")
         if len(set(self.fallback)) < len(self.fallback):
             raise _contradiction(f"{_name('fallback')} must name nothing twice")
-        if FallbackRung.EXPLICIT in self.fallback and self.fallback_url is None:
-            raise _contradiction(f"{_name('fallback_url')} must be set when {_name('fallback')} has explicit")
         if self.webhook_url and set(self.webhook_url) & set("?#"):
             raise _contradiction(f"{_name('webhook_url')} must not have a query or a fragment")
         if self.connect_return_url and not self.webhook_url:
@@ -360,6 +415,17 @@ class Settings(BaseSettings):
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
             raise _contradiction(f"{_name('relink_reminders')} must be durations in ascending order")
         return self
+
+    def _needs(self) -> list[tuple[bool, str, str]]:
+        """Whether a field is needed, the field, and what needs it."""
+        by_task, by_url = self.user_mail is UserMail.TASK, self.user_mail is UserMail.URL
+        return [
+            (bool(self.outcome_task), "outcome_queue", "outcome_task is set"),
+            (by_task, "mail_task", "user_mail is task"),
+            (by_task, "mail_queue", "user_mail is task"),
+            (by_url, "mail_url", "user_mail is url"),
+            (FallbackRung.EXPLICIT in self.fallback, "fallback_url", "fallback has explicit"),
+        ]
 
 
 def _name(field: str) -> str:
@@ -424,6 +490,25 @@ def require_vault(settings: Settings) -> None:
             f"{_name('vault_keys')} must be set: credentials are only stored encrypted. "
             'Make one with: python -c "from cryptography.fernet import Fernet; '
             'print(Fernet.generate_key().decode())"'
+        )
+
+
+def require_outgoing(settings: Settings) -> None:
+    """Raise SettingsError unless the settings are enough to send what leaves the ledger."""
+    if settings.user_mail is UserMail.TASK and settings.mail_key is None:
+        raise SettingsError(
+            f"{_name('mail_key')} must be set where letters go to the task {_name('mail_task')}: it seals "
+            "them."
+        )
+    if settings.user_mail is UserMail.URL and not settings.mail_secret:
+        raise SettingsError(
+            f"{_name('mail_secret')} must be set where letters are posted to {_name('mail_url')}: it signs "
+            "them."
+        )
+    if settings.outcome_url and not settings.outcome_secret:
+        raise SettingsError(
+            f"{_name('outcome_secret')} must be set where outcomes are posted to {_name('outcome_url')}: it "
+            "signs them."
         )
 
 

@@ -11,6 +11,7 @@ from kombu import Exchange, Queue
 
 from tasks.payload import bound_to
 from worker.app import app, services
+from worker.ledger.posts import any_due
 from worker.ledger.wakeups import LONGEST_WAKE
 from worker.run import connections, looks
 from worker.run import delivery as outgoing
@@ -90,29 +91,57 @@ def send_mail(self: Task[..., Any]) -> None:
     with bound_to(self):
         write_report(services())
         tell_incidents(services())
-        outgoing.send_mails(services())
+        if outgoing.has_notices(services()):
+            notify_operators.delay()
+        outgoing.send_mails(services(), _publish_letter)
+
+
+@app.task(name="conferencing.notify_operators", bind=True)
+def notify_operators(self: Task[..., Any]) -> None:
+    """Tell operators what is new of incidents, at ``RECONCILER_ESCALATION_URLS``."""
+    with bound_to(self):
+        outgoing.notify_operators(services())
 
 
 @app.task(name="conferencing.deliver_outcomes", bind=True)
 def deliver_outcomes(self: Task[..., Any]) -> None:
-    """Send new outcomes to the task that ``RECONCILER_OUTCOME_TASK`` names."""
+    """Send new outcomes to the task ``RECONCILER_OUTCOME_TASK`` and to ``RECONCILER_OUTCOME_URL``."""
     settings = services().settings
-    name, queue_name = settings.outcome_task, settings.outcome_queue
-    if name is None or queue_name is None:
-        return
-    # The consumer's own queue, not one we take from.
-    queue: Any = Queue(queue_name, Exchange(queue_name), queue_name)
-
-    def publish(outcome: str) -> None:
-        app.send_task(name, kwargs={"outcome": json.loads(outcome)}, queue=queue, ignore_result=True)
-
     with bound_to(self):
-        outgoing.deliver_outcomes(services().ledger.outcomes, publish)
+        if settings.outcome_task and settings.outcome_queue:
+            task, queue = settings.outcome_task, settings.outcome_queue
+            outgoing.deliver_outcomes(
+                services().ledger.outcomes,
+                lambda outcome: _publish(task, queue, {"outcome": json.loads(outcome)}),
+            )
+        outgoing.post_outcomes(services())
 
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
     if services().outbox.has_due() or has_news(services()) or is_report_due(services()):
         send_mail.delay()
-    if services().settings.outcome_task and services().ledger.outcomes.has_undelivered():
+    ledger = services().ledger
+    # Where to is known to the workers of that queue alone.
+    if any_due(ledger.redis, ledger.keys, ledger.now()):
+        notify_operators.delay()
+    if _has_outcomes():
         deliver_outcomes.delay()
+
+
+def _has_outcomes() -> bool:
+    settings, ledger = services().settings, services().ledger
+    if settings.outcome_task and ledger.outcomes.has_undelivered():
+        return True
+    return bool(settings.outcome_url) and ledger.posts.has_due(ledger.now())
+
+
+def _publish_letter(mail_id: str, kwargs: dict[str, Any]) -> None:
+    settings = services().settings
+    _publish(settings.mail_task or "", settings.mail_queue or "", kwargs, task_id=mail_id)
+
+
+def _publish(task: str, queue_name: str, kwargs: dict[str, Any], **options: Any) -> None:
+    """Send another program's task, on that program's own queue, not one that we take from."""
+    queue: Any = Queue(queue_name, Exchange(queue_name), queue_name)
+    app.send_task(task, kwargs=kwargs, queue=queue, ignore_result=True, **options)

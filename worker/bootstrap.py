@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
 
 from config.logging import redaction_of
 from config.queues import check_outcome_queue
 from config.redis_url import is_redis
-from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, require_cronofy
+from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, UserMail, require_cronofy
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks, origin_of
 from worker.cronofy.client import Cronofy
@@ -34,6 +36,8 @@ from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.reconcile.rooms import Rooms
 from worker.text.addresses import mailbox
+from worker.ways.notify import Notifier, make_notifiers
+from worker.ways.signed_post import SignedPost
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
 #: showed that more threads slow each other down.
@@ -57,10 +61,19 @@ class Services:
     dead_letters: DeadLetters
     looker: Looker
     mailer: Mailer
+    #: None without a URL for outcomes.
+    outcome_receiver: SignedPost | None
+    #: None unless letters to users are posted.
+    mail_receiver: SignedPost | None
+    #: Where operators are told of incidents, besides by email.
+    notifiers: tuple[Notifier, ...]
 
     def close(self) -> None:
         """Close all connections."""
         self.looker.cronofy.http.close()
+        for each in (self.outcome_receiver, self.mail_receiver):
+            if each is not None:
+                each.close()
         self.ledger.redis.close()
 
 
@@ -130,7 +143,17 @@ def bootstrap(settings: Settings) -> Services:
         channels=_channels(settings, cronofy),
         rooms=Rooms(settings.fallback_url, ledger.rooms_key) if settings.fallback_url else None,
     )
-    return Services(settings, ledger, Outbox(ledger), ledger.dead_letters, looker, make_mailer(settings))
+    return Services(
+        settings,
+        ledger,
+        Outbox(ledger),
+        ledger.dead_letters,
+        looker,
+        make_mailer(settings),
+        receiver(settings.outcome_url, settings.outcome_secret),
+        receiver(settings.mail_url, settings.mail_secret) if settings.user_mail is UserMail.URL else None,
+        notifiers_of(settings),
+    )
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -186,6 +209,17 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
         look_timeout=settings.look_timeout,
         batch_counts_items=settings.batch_cost is BatchCost.ITEMS,
     )
+
+
+def receiver(url: str | None, secrets: Sequence[SecretStr]) -> SignedPost | None:
+    """Who takes signed webhooks at `url`; None without one, or on a host that has no secret to sign with."""
+    return SignedPost(url, [secret.get_secret_value() for secret in secrets]) if url and secrets else None
+
+
+def notifiers_of(settings: Settings) -> tuple[Notifier, ...]:
+    """Where operators are told of incidents; SettingsError if an address cannot be used."""
+    urls = [url.get_secret_value() for url in settings.escalation_urls]
+    return make_notifiers(urls, settings.data_dir / "notify")
 
 
 def _connect_links(settings: Settings, ledger: Ledger) -> ConnectLinks | None:

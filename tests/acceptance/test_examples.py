@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -18,16 +20,19 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from sandbox.control.admin import Json
 from sandbox.world.courier import sign
-from tests.acceptance.harness import CLIENT_SECRET, Fleet, Person, zoom
+from tests.acceptance.harness import CLIENT_SECRET, Fleet, Person, running_fleet, zoom
 from tests.ports import free_port
+from tests.receivers import SECRET, receiving
 from tests.waiting import wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not on this machine")
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not on this machine")
 needs_redis_cli = pytest.mark.skipif(shutil.which("redis-cli") is None, reason="redis-cli is not here")
 
 
@@ -155,6 +160,113 @@ def test_a_consumer_group_processes_each_outcome_once(fleet: Fleet) -> None:
 def _consume(fleet: Fleet, group: str, consumer: str) -> str:
     command = [sys.executable, "consume.py", group, consumer, "--until-idle"]
     return _run(fleet, command, {}, EXAMPLES / "outcomes")
+
+
+@contextmanager
+def _program(log: Path, command: list[str], folder: str, **env: str) -> Iterator[None]:
+    """An example that runs until it is ended, and what it prints."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=EXAMPLES / folder, env={**os.environ, **env}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _printed(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+
+@needs_node
+def test_receivers_take_every_outcome_and_letter_once_though_half_of_the_answers_are_lost(
+    tmp_path: Path,
+) -> None:
+    """The one in Python takes the outcomes, the one in Node the letters; each message comes twice."""
+    outcomes_log, letters_log, ports = tmp_path / "outcomes", tmp_path / "letters", (free_port(), free_port())
+    with ExitStack() as stack:
+        for log, port, command in (
+            (outcomes_log, ports[0], [sys.executable, "receive.py"]),
+            (letters_log, ports[1], ["node", "receive.mjs"]),
+        ):
+            stack.enter_context(_program(log, [*command, str(port)], "receiver", WEBHOOK_SECRET=SECRET))
+        for port in ports:
+            wait_until(lambda port=port: _listens(port), 10, 0.1, what="the receiver")  # type: ignore[misc]
+        outcomes, letters = (
+            stack.enter_context(receiving(forward_to=f"http://127.0.0.1:{port}/hook")) for port in ports
+        )
+        operators = stack.enter_context(receiving(lambda _: 200, secret=None))
+        unsigned = httpx.post(f"http://127.0.0.1:{ports[0]}/", json={"type": "assigned"})
+        forged = httpx.post(f"http://127.0.0.1:{ports[1]}/", json={"kind": "relink"})
+        assert (unsigned.status_code, forged.status_code) == (401, 401)
+        settings = {
+            "OUTCOME_URL": outcomes.url,
+            "OUTCOME_SECRET": SECRET,
+            "USER_MAIL": "url",
+            "MAIL_URL": letters.url,
+            "MAIL_SECRET": SECRET,
+            "RELINK_REMINDERS": "P1D",
+            "ESCALATION_URLS": operators.url.replace("http://", "json://"),
+            "ESCALATION_DIGEST": "0",
+            "ESCALATION_EMAIL": "",
+        }
+        fleet = stack.enter_context(running_fleet(tmp_path, settings=settings))
+        people = [fleet.person(zoom("pro_zoom")) for _ in range(3)]
+        for person in people:
+            fleet.control.disconnect_profile(person.sub, "pro_zoom")
+            person.write_and_track("asked", "pro_zoom")
+        removed = fleet.person(zoom("pro_zoom"))
+        removed.stick("removed")
+        removed.write_and_track("removed", "pro_zoom")
+        fleet.control.remove_profile(removed.sub, "pro_zoom")
+
+        wait_until(lambda: len(_printed(letters_log)) == 3, 30, 0.1, what="a letter to each")
+        # Each account was connected, three users were asked, and of one an operator is told.
+        wait_until(lambda: len(operators.got) == 1, 30, 0.1, what="the operators")
+        wait_until(lambda: len(_printed(outcomes_log)) == len(outcomes.taken) == 9, 30, 0.1, what="outcomes")
+        wait_until(lambda: len(letters.taken) == 3, 30, 0.1, what="the answers")
+
+        stream = {outcome["id"]: outcome for outcome in fleet.outcomes()}
+        assert {each["webhook-id"]: each["message"] for each in _printed(outcomes_log)} == stream
+        told = {o["detail"]["mail_id"]: o["sub"] for o in stream.values() if o["type"] == "relink_requested"}
+        assert {each["webhook-id"]: each["message"]["sub"] for each in _printed(letters_log)} == told
+        for receiver in (outcomes, letters):
+            counts = Counter(got.headers["webhook-id"] for got in receiver.got)
+            assert set(counts.values()) == {2}
+        assert fleet.control.mail() == []
+        fleet.ask_to_end()
+
+
+def test_a_task_of_the_applications_own_sends_letters(tmp_path: Path) -> None:
+    """They are sealed on the broker, and each is printed once by send_letters.py, which opens them."""
+    key, log = Fernet.generate_key().decode(), tmp_path / "letters"
+    settings = {
+        "USER_MAIL": "task",
+        "MAIL_TASK": "mail.send_letter",
+        "MAIL_QUEUE": "letters",
+        "MAIL_KEY": key,
+    }
+    with running_fleet(tmp_path, settings=settings) as fleet:
+        person = fleet.person(zoom("pro_zoom"))
+        fleet.control.disconnect_profile(person.sub, "pro_zoom")
+        person.write_and_track("asked", "pro_zoom")
+        requested = person.outcome("relink_requested", None)
+        raw: Any = wait_until(lambda: fleet.redis.lrange("letters", 0, -1), 15, 0.1, what="the letter")
+        assert not any(secret in raw[0] for secret in (b"/relink/", base64.b64encode(b"/relink/")))
+        # Somebody sends it once more.
+        fleet.redis.rpush("letters", raw[0])
+
+        worker = [sys.executable, "-m", "celery", "-A", "send_letters", "worker", "-Q", "letters", "-c", "1"]
+        env = {"BROKER_URL": fleet.redis_url, "MAIL_KEY": key}
+        with _program(log, worker, "mail", **env):
+            wait_until(lambda: "LETTER" in log.read_text(), 20, 0.1, what="the letter to be opened")
+            wait_until(lambda: not fleet.redis.llen("letters"), 10, 0.1, what="an empty queue")
+
+        assert log.read_text().count(f"LETTER {requested['detail']['mail_id']} relink ") == 1
+        assert fleet.control.mail() == []
+        fleet.ask_to_end()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks.report import put
@@ -77,6 +78,7 @@ class Situation:
     profiles: Profiles | None = None
     unwritable: str | None = None
     policy: Policy = POLICY
+    failing_since: datetime | None = None
 
 
 #: In the order of the diagnosis: a row applies if none above it does.
@@ -165,6 +167,13 @@ SITUATIONS = (
         SOON,
         CONNECTED,
     ),
+    Situation(
+        "nothing is wrong with it, and its service is known to fail from other events",
+        request(),
+        seen(),
+        CONNECTED,
+        failing_since=NOW - HOUR,
+    ),
     Situation("`conferencing_failing` was notified with `missing_meeting_url`", NO_URL, seen(), CONNECTED),
     Situation(
         "it asked for `integrated`, older than GRACE; UserInfo says the calendar has none",
@@ -205,7 +214,9 @@ def decisions() -> str:
     """What is known of an event, and its diagnosis."""
     rows = []
     for situation in SITUATIONS:
-        observation = Observation(situation.sighting, situation.profiles, situation.unwritable)
+        observation = Observation(
+            situation.sighting, situation.profiles, situation.unwritable, situation.failing_since
+        )
         found = diagnose(situation.asked, observation, NOW, situation.policy)
         cause = f"`{found.cause}`" if found.cause else f"none: `{found.state}`"
         rows.append((situation.words, cause, found.certainty, f"`{found.remedy}`"))

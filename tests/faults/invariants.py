@@ -16,6 +16,7 @@ from typing import Any, cast
 from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, asks_to_connect, sent_about
+from worker.diagnosis.held import HELD
 from worker.ledger.lists import incident_list, names_of
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import from_ms
@@ -358,14 +359,40 @@ class Invariants:
             for key in redis.keys(f"{head}*")
         }
         incidents = {name: found.pop(name) for name in [*found] if name.startswith("incident:")}
+        held = {name: found.pop(name) for name in [*found] if name.startswith("held:")}
         if found != wanted:
             self.wrongs.append(f"the lists are {found}, not {wanted}")
+        self._check_held(held)
         self._check_incidents(incidents)
 
-    def _check_incidents(self, lists: dict[str, dict[bytes, float]]) -> None:
-        """Each event that needs a person is in one incident, of its group; nothing else is in any."""
+    def _check_held(self, lists: dict[str, dict[bytes, float]]) -> None:
+        """What is held waits for just that, and for nothing that is not going on, or only just over."""
         ledger = self.simulation.services.ledger
-        groups = {incident_list(each.incident_id): each.group for each in ledger.incidents.open()}
+        known = {name.decode() for name in cast("Any", ledger.redis.hkeys(ledger.keys.outages))}
+        causes = self._waiting_together()
+        for name, entries in lists.items():
+            group = name.removeprefix("held:")
+            cause, _, _ = group.partition(":")
+            if group not in known or any(causes.get(place) != cause for place in entries):
+                self.wrongs.append(f"{name} has {entries}, of {causes}; {known} go on")
+
+    def _waiting_together(self) -> dict[bytes, str]:
+        """The pending events that may be held, and their causes."""
+        ledger = self.simulation.services.ledger
+        return {
+            b"%d:%b" % (len(sub.encode()), sub.encode()) + stored.event.key.field: stored.event.cause.value
+            for sub in self.simulation.cronofy.subs()
+            for stored in ledger.pending(sub)
+            if stored.event.cause in HELD
+        }
+
+    def _check_incidents(self, lists: dict[str, dict[bytes, float]]) -> None:
+        """Each event that needs a person is in one incident, of its group; besides these what is held."""
+        ledger = self.simulation.services.ledger
+        groups = {
+            incident_list(each.incident_id): each.group.partition("@")[0] for each in ledger.incidents.open()
+        }
+        waiting = self._waiting_together()
         found = sorted((groups.get(name), place) for name, entries in lists.items() for place in entries)
         wanted = sorted(
             (stored.event.group, b"%d:%b" % (len(sub.encode()), sub.encode()) + stored.event.key.field)
@@ -373,6 +400,7 @@ class Invariants:
             for stored in ledger.pending(sub)
             if stored.event.group and not ledger.acknowledgement(sub, stored.event.key)
         )
+        found = [(group, place) for group, place in found if place not in waiting or (group, place) in wanted]
         if found != wanted:
             self.wrongs.append(f"the incidents have {found}, not {wanted}")
 

@@ -194,6 +194,9 @@ class Simulation:
         for name in ("waiting", "leased", "outbox"):
             first: Any = ledger.redis.zrange(f"{ledger.prefix}:{name}", 0, 0, withscores=True)
             moments += [score for _, score in first]
+        if ledger.redis.keys(f"{ledger.prefix}:list:held:*"):
+            canaries: Any = ledger.redis.get(ledger.keys.canaries)
+            moments.append(float(canaries or 0))
         return from_ms(min(moments)) if moments else None
 
     # For observers.

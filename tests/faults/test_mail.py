@@ -17,6 +17,7 @@ from tests.faults.record import Record
 from tests.integration.world import Begin, World, beginning
 from worker.mail.smtp import SmtpMailer
 from worker.run.delivery import send_mails
+from worker.run.telling import tell_incidents
 
 OPERATOR = "operator@example.org"
 
@@ -150,10 +151,11 @@ def test_an_email_refused_for_good_is_published(
 
     email.try_once()
 
-    requested, refused = email.world.outcomes()
+    requested, told_of, refused = email.world.outcomes()
     record("The mail server refuses for good", injected=1, events=1)
     assert (email.waits, email.arrived()) == (False, [])
-    assert (requested["type"], refused["type"]) == ("relink_requested", "escalated")
+    types = [each["type"] for each in (requested, told_of, refused)]
+    assert types == ["relink_requested", "mail_refused", "escalated"]
     assert refused["sub"] == email.world.sub
     assert refused["detail"]["mail_id"] == email.mail_id.decode() == requested["detail"]["mail_id"]
     assert f"permanently refused the email with 550, {told}" in refused["detail"]["reason"]
@@ -172,16 +174,17 @@ def test_a_relink_url_to_another_host_is_never_emailed(
     begin: Begin, running: RunningSandbox, capfd: pytest.CaptureFixture[str], record: Record, origin: str
 ) -> None:
     """It is escalated; the user gets nothing, and the URL is shown to nobody."""
-    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR)
+    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, escalation_digest=0)
     world.control.set_settings(public_url=origin)
     world.control.disconnect_profile(world.sub, "pro_0")
     world.track()
     world.look()
+    tell_incidents(world.services)
 
     send_mails(world.services)
 
     mails = world.control.mail()
-    (outcome,) = world.outcomes()
+    outcome = world.outcomes()[0]
     record("A relink URL that leads elsewhere", injected=1, events=1, mails=len(mails))
     assert [mail["to"] for mail in mails] == [[OPERATOR]]
     assert (outcome["type"], outcome["detail"]["event_ids"]) == ("escalated", ["e1"])
@@ -193,13 +196,15 @@ def test_a_relink_url_to_another_host_is_never_emailed(
 
 def test_what_people_write_arrives_as_text(begin: Begin, running: RunningSandbox) -> None:
     """Two emails, each to its one recipient: line breaks and markup appear as text."""
-    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, escalate_after="PT0S", grace="PT0S")
+    at_once = dict.fromkeys(("escalate_after", "grace", "escalation_digest"), "PT0S")
+    world = begin(smtp_url=running.smtp_url, escalation_email=OPERATOR, **at_once)
     summary = "Q3\r\nBcc: eve@example.org\r\n\r\n\u202e<b onclick=x>" + "long " * 180
     world.control.disconnect_profile(world.sub, "pro_0")
     world.track("asked", summary=summary)
     world.track("stuck", summary=summary, profile="pro_1")
     for event_id in ("asked", "stuck"):
         world.look(event_id)
+    tell_incidents(world.services)
 
     send_mails(world.services)
 

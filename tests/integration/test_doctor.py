@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from config.settings import Settings, SettingsError, load_settings
 from tests.integration.checked_fleet import AWAY, CheckedFleet
 from tests.integration.served import serving
 from tests.integration.test_relink_smtp import Inbox, check_login, mail_server
+from tests.receivers import SECRET, receiving
 from worker.doctor import examination
 from worker.doctor.examination import CHECKS, examine, unreadable
 from worker.doctor.finding import Finding, Health, ok
@@ -30,7 +32,16 @@ def test_a_healthy_fleet_has_nothing_wrong(fleet: CheckedFleet) -> None:
         "settings",
         *("redis", "redis latency", "redis clock", "broker", "neighbours"),
         *("workers", "queues", "beat", "pause", "access tokens", "dead letters"),
-        *("vault keys", "cronofy", "mail", "data directory", "webhook"),
+        *(
+            "vault keys",
+            "cronofy",
+            "mail",
+            "user mail",
+            "escalations",
+            "data directory",
+            "outcome URL",
+            "webhook",
+        ),
     ]
     assert not any(finding.fix for finding in findings)
 
@@ -231,3 +242,22 @@ def test_a_server_that_does_not_answer_is_given_up_soon(fleet: CheckedFleet) -> 
 
     assert time.monotonic() - begun < 2 * examination.DEADLINE_SECONDS
     assert health["redis"] is health["mail"] is health["broker"] is Health.WRONG
+
+
+def test_whoever_takes_outcomes_is_reached_and_posted_nothing(fleet: CheckedFleet) -> None:
+    """Any answer will do; nobody listening, and what was given up, are named, but not the address."""
+    with receiving() as receiver:
+        fleet.values |= {"outcome_url": f"{receiver.url}?token=s3cret", "outcome_secret": SECRET}
+        assert fleet.complaints("outcome URL") == []
+        dead = {"outcome": {}, "reason": "the receiver answered 500", "tries": 33, "at": 0}
+        fleet.redis.hset(fleet.ledger.keys.outcomes_dead("url"), "1-1", json.dumps(dead))
+        [given_up] = fleet.complaints("outcome URL")
+        assert receiver.got == []
+    fleet.redis.delete(fleet.ledger.keys.outcomes_dead("url"))
+
+    [away] = fleet.complaints("outcome URL")
+
+    assert (given_up.health, away.health) == (Health.WARNING, Health.WRONG)
+    assert "1 outcome was given up" in given_up.what
+    assert "cannot be reached" in away.what
+    assert "s3cret" not in str([given_up, away])

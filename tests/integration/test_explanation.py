@@ -127,7 +127,7 @@ def test_the_relink_emails_progress_is_known(begin: Begin, end: Delivery) -> Non
         outbox.sent(mail.mail_id)
     else:
         refusal = Outcome(OutcomeType.ESCALATED, world.sub, world.services.ledger.now())
-        outbox.refused(mail.mail_id, refusal, "dana@example.org")
+        outbox.refused(mail.mail_id, "dana@example.org", "no such user", [refusal])
     known.append(offline(world).delivery)
 
     assert known == [Delivery.QUEUED, Delivery.QUEUED, end]

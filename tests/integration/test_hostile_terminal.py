@@ -71,6 +71,14 @@ WALK = {
         ["dead-letters", "replay", "ID", "--set", f"{ACTING}=x"],
         ["dead-letters", "drop", f"1-1{ACTING}", "--yes"],
     ],
+    "outcomes": [
+        ["outcomes"],
+        ["outcomes", "--json"],
+        ["outcomes", "replay", ACTING],
+        ["outcomes", "replay", "--since", ACTING],
+        ["outcomes", "replay", "--given-up"],
+        ["outcomes", "drop", ACTING, "--yes"],
+    ],
     "doctor": [["doctor"], ["doctor", "--json"]],
     "probe": [["probe", SUB, "--reads-only"], ["probe", f"{SUB}x", "--reads-only"], ["probe", SUB, "--yes"]],
     "pause": [["pause"], ["pause", ACTING]],
@@ -103,6 +111,8 @@ def world(redis: Redis, redis_url: str, prefix: str, tmp_path: Path) -> World:
     letter = letters.keep(
         f"task{ACTING}", f"bad{ACTING}{SURROGATE}", (), {"a": [], ACTING: f"{ACTING}{SURROGATE}"}
     )
+    dead = {"outcome": {"id": ACTING, "type": ACTING, "sub": SUB}, "reason": ACTING, "tries": 3, "at": 0}
+    redis.hset(f"{prefix}:outcomes:dead:url", "1-1", json.dumps(dead))
     redis.set(f"{prefix}-neighbour{ACTING}:1", 1)
     lines = [
         {"sub": SUB, "calendar_id": CALENDAR, "event": {}, ACTING: 1},

@@ -86,7 +86,7 @@ def test_a_finished_email_is_removed_and_counted(ledger: Ledger, outbox: Outbox,
     if how == "sent":
         outbox.sent("m1")
     else:
-        outbox.refused("m1", outcome(kind=OutcomeType.ESCALATED), "dana@example.org")
+        outbox.refused("m1", "dana@example.org", "no such user", [outcome(kind=OutcomeType.ESCALATED)])
 
     escalated = ["escalated"] if how == "refused" else []
     assert [each["type"] for each in ledger.outcomes.newest()] == escalated
@@ -104,7 +104,9 @@ def test_an_email_cancelled_while_being_sent_does_not_come_back(
     outbox.take()
     put(ledger, cancel=("m1",))
 
-    arguments = {"sent": (), "later": (timedelta(0),), "refused": (outcome(), "dana@example.org")}[how]
+    arguments = {"sent": (), "later": (timedelta(0),), "refused": ("dana@example.org", "no", [outcome()])}[
+        how
+    ]
     getattr(outbox, how)("m1", *arguments)
 
     assert (outbox.take(), ledger.redis.zcard(ledger.keys.outbox)) == (None, 0)

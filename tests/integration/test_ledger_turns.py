@@ -9,7 +9,9 @@ import pytest
 
 from tests.integration.ledgers import LONG, NOW, an_event, standing
 from tests.waiting import wait_until
+from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.packing import pack_notice
 from worker.ledger.records import TrackedEvent, to_ms
 
 DAY = timedelta(days=1)
@@ -70,8 +72,8 @@ def test_an_unknown_start_waits_no_longer_than_others(ledger: Ledger) -> None:
 def test_started_meetings_come_after_those_that_can_still_be_helped(ledger: Ledger) -> None:
     """A past meeting is closed when there is time, within a day."""
     ledger.track("past", waiting(-1))
-    ledger.track("in two days", waiting(48))
-    ledger.track("in half an hour", waiting(0.5))
+    ledger.track("in two days", looked_at(waiting(48)))
+    ledger.track("in half an hour", looked_at(waiting(0.5)))
     ledger.track("past for long", waiting(-1, since=timedelta(hours=25)))
 
     assert order(ledger) == ["past for long", "in half an hour", "past", "in two days"]
@@ -132,3 +134,67 @@ def test_an_account_that_moves_data_centre_is_served_there(ledger: Ledger) -> No
 
     assert standing(ledger, "acc") == {"ready"}
     assert (order(ledger, "us"), order(ledger, "de")) == ([], ["acc"])
+
+
+def looked_at(event: TrackedEvent) -> TrackedEvent:
+    """The event after a look that found it waiting."""
+    return replace(event, last={"state": "pending", "cause": "provider_outage", "detail": {}})
+
+
+def test_a_first_look_goes_before_another_look(ledger: Ledger) -> None:
+    """Whatever merely waits comes behind what was never looked at, and each by the soonest start."""
+    ledger.track("waits, 3 h", looked_at(waiting(3)))
+    ledger.track("waits, 1 h", looked_at(waiting(1)))
+    ledger.track("new, two days", waiting(48))
+    ledger.track("new, 5 h", waiting(5))
+
+    assert order(ledger) == ["new, 5 h", "new, two days", "waits, 1 h", "waits, 3 h"]
+
+
+def test_a_near_start_goes_before_news(ledger: Ledger) -> None:
+    """The last looks before a start are made, however much is new."""
+    ledger.track("waits, 14 min", looked_at(waiting(14 / 60)))
+    ledger.track("waits, 16 min", looked_at(waiting(16 / 60)))
+    ledger.track("new, 5 min", waiting(5 / 60))
+    ledger.track("new, two days", waiting(48))
+
+    assert order(ledger) == ["new, 5 min", "waits, 14 min", "new, two days", "waits, 16 min"]
+
+
+def test_what_waited_for_two_days_goes_before_news(ledger: Ledger) -> None:
+    """So newcomers cannot keep anything back for ever."""
+    ledger.track("old", looked_at(waiting(100 * 24, since=2 * DAY)))
+    ledger.track("new", waiting(1))
+
+    assert order(ledger) == ["old", "new"]
+
+
+def test_a_notice_makes_an_event_news_until_it_was_looked_at(ledger: Ledger) -> None:
+    """A notification or a person made it due: that may help it at once."""
+    quiet, told = looked_at(waiting(3)), looked_at(waiting(5))
+    ledger.track("quiet", quiet)
+    ledger.track("told", told)
+    ledger.nudge("told", told.key)
+    ledger.promote(10)
+    lease = ledger.claim(LONG)
+    assert lease is not None
+    ledger.release(lease)
+    again = ledger.claim(LONG)
+    assert again is not None
+    stored = again.events[0]
+    ledger.commit(again, Change([EventChange(stored, replace(stored.event, next_look=to_ms(NOW)))]))
+
+    assert (lease.sub, again.sub, order(ledger)) == ("told", "told", ["quiet", "told"])
+
+
+def test_a_notice_that_the_service_fails_is_no_news(ledger: Ledger) -> None:
+    """A look cannot help it: others that were never looked at go first, however far away."""
+    ledger.track("fails, 1 h", waiting(1))
+    ledger.track("unseen, two days", waiting(48))
+    fails = pack_notice("conferencing_failing", None, to_ms(NOW))
+    ledger.nudge("fails, 1 h", waiting(1).key, fails, "body", only_waits=True)
+    ledger.track("no profile, 3 h", waiting(3))
+    missing = pack_notice("conferencing_failing", "profile_missing", to_ms(NOW))
+    ledger.nudge("no profile, 3 h", waiting(3).key, missing, "body")
+
+    assert order(ledger) == ["no profile, 3 h", "unseen, two days", "fails, 1 h"]

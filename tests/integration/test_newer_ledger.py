@@ -34,6 +34,9 @@ COMMANDS = {
     "probe": "probe acc --reads-only",
     "dead-letters": "dead-letters",
     "dead-letters replay": "dead-letters replay --all",
+    "outcomes": "outcomes",
+    "outcomes replay": "outcomes replay --since PT1H",
+    "outcomes drop": "outcomes drop --all --yes",
     "dead-letters drop": "dead-letters drop --all --yes",
 }
 

@@ -36,7 +36,7 @@ def received(world: World) -> list[Any]:
 
 def asking(begin: Begin, running: RunningSandbox, email: str) -> World:
     """A world whose user is to be asked for a profile, at this address."""
-    world = begin(smtp_url=running.smtp_url)
+    world = begin(3, smtp_url=running.smtp_url)
     connect(world, email)
     world.track()
     world.control.disconnect_profile(world.sub, world.profiles[0])
@@ -51,7 +51,7 @@ def test_a_corrected_address_gets_at_once_what_the_former_refused(
     world = asking(begin, running, WRONG)
     world.control.set_mailbox(refuse_status=550, refuse_at="recipient")
     send_mails(world.services)
-    assert world.types() == ["relink_requested", "escalated"]
+    assert world.types() == ["relink_requested", "mail_refused", "escalated"]
     world.control.set_mailbox()
     began = world.services.ledger.account(world.sub).memo.episodes[world.profiles[0]]
 
@@ -67,8 +67,8 @@ def test_a_corrected_address_gets_at_once_what_the_former_refused(
     sweep(world)
 
     assert received(world) == [[RIGHT]]
-    assert world.types() == ["relink_requested", "escalated", "relink_requested"]
-    _, refused, again = world.outcomes()
+    assert world.types() == ["relink_requested", "mail_refused", "escalated", "relink_requested"]
+    _, _, refused, again = world.outcomes()
     assert again["detail"]["event_ids"] == ["e1"]
     episode = world.services.ledger.account(world.sub).memo.episodes[world.profiles[0]]
     assert episode.mail_ids == (refused["detail"]["mail_id"], again["detail"]["mail_id"])
@@ -106,7 +106,7 @@ def test_another_address_gets_no_second_email_without_a_refusal(
 
 def test_another_address_concerns_only_those_who_were_asked(begin: Begin, running: RunningSandbox) -> None:
     """Otherwise nothing becomes due."""
-    world = begin(smtp_url=running.smtp_url)
+    world = begin(3, smtp_url=running.smtp_url)
     connect(world, WRONG)
     world.track()
     world.look()

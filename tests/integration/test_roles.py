@@ -125,3 +125,23 @@ def test_each_secret_of_a_role_is_needed(place: Place) -> None:
             refused = CliRunner().invoke(cli, place.args(command), env=env).exception
             assert isinstance(refused, SettingsError), command
             assert missing in str(refused)
+
+
+def test_a_worker_that_posts_does_not_start_without_what_signs(place: Place) -> None:
+    """One that takes the queue of what goes out; the sentence names both settings. Others do without."""
+    env = place.env("unsigned", next(secrets for command, secrets in ROLES if "looks" in command))
+    env["RECONCILER_OUTCOME_URL"] = "https://hooks.example.com/outcomes"
+    log = place.home / "looking.log"
+    looking = Child(place.home, env, log, "worker", "-Q", "reconciler.looks", "--concurrency", "1")
+    for queues in (
+        (),
+        ("-Q", "reconciler.mail"),
+        ("--queues=other,reconciler.mail",),
+        ("-Qreconciler.mail",),
+    ):
+        refused = CliRunner().invoke(cli, ["worker", *queues], env=env).exception
+        assert isinstance(refused, SettingsError)
+        assert "RECONCILER_OUTCOME_SECRET must be set where outcomes are posted to" in str(refused)
+
+    wait_until(lambda: ".ready" in log.read_text(), 30, what="the worker that only looks")
+    looking.end()

@@ -141,14 +141,16 @@ def test_emails_dead_letters_sweeps_and_a_pause_are_shown(ledger: Ledger, settin
     ledger.track("acc", an_event())
     ledger.commit(claim(ledger), Change(mails=[Mail("one", b"1"), Mail("two", b"2"), Mail("three", b"3")]))
     Outbox(ledger).sent("one")
-    Outbox(ledger).refused("two", outcome(kind=OutcomeType.ESCALATED), "dana@example.org")
+    Outbox(ledger).refused("two", "dana@example.org", "no such user", [outcome(kind=OutcomeType.ESCALATED)])
     ledger.dead_letters.keep("conferencing.track", "bad", (), {})
     ledger.promote(10)
     ledger.set_paused(True)
 
     status = read_status(ledger.redis, settings)
 
-    assert status.as_json["mail"] == {"queued": 1, "sent": 1, "refused": 1}
+    mail = status.as_json["mail"]
+    assert (mail["queued"], mail["sent"], mail["refused"], mail["refused_addresses"]) == (1, 1, 1, 1)
+    assert [refusal["address"] for refusal in mail["refusals"]] == ["d***@example.org"]
     assert status.dead_letters == 1
     assert status.as_json["paused"] is True
     assert status.paused_since == ledger.paused_since()

@@ -106,6 +106,13 @@ BAD = [
     ),
     *(("CRONOFY_API_URL", value) for value in ("api.example", "ftp://api.example", "https://")),
     *(("WEBHOOK_URL", value) for value in ("hook", "ftp://hook.example")),
+    *(
+        ("OUTCOME_URL", value)
+        for value in ("hook", "ftp://hook.example", "http://hook.example/a", "https://u:p@hook.example/a")
+    ),
+    *(("MAIL_URL", "http://hook.example/a"), ("MAIL_SECRET", "whsec_AAAA"), ("MAIL_KEY", KEY[:-4])),
+    ("USER_MAIL", "pigeon"),
+    *(("OUTCOME_SECRET", value) for value in ("whsec_secret", "whsec_" + "A" * 28, KEY[:-4] + "=-")),
     *(("SMTP_URL", value) for value in ("mail.example", "http://mail.example", "smtp://", "smtp://h:x")),
     *(("VAULT_KEYS", value) for value in ("x", f"{KEY},x", KEY[:-4], KEY + "AAAA", "ü" * 43)),
     *(("RELINK_REMINDERS", value) for value in ("P1D,soon", "P3D,P1D", "P1D,P1D")),
@@ -143,6 +150,9 @@ def test_a_bad_value_is_refused_in_one_sentence_that_names_its_variable(
         ({"TASK_TIME_LIMIT": "55"}, ["TASK_TIME_LIMIT", "VISIBILITY_TIMEOUT"]),
         ({"FALLBACK": "explicit"}, ["FALLBACK_URL", "FALLBACK"]),
         ({"OUTCOME_TASK": "their.task"}, ["OUTCOME_QUEUE", "OUTCOME_TASK"]),
+        ({"USER_MAIL": "task", "MAIL_QUEUE": "theirs"}, ["MAIL_TASK", "USER_MAIL"]),
+        ({"USER_MAIL": "task", "MAIL_TASK": "their.task"}, ["MAIL_QUEUE", "USER_MAIL"]),
+        ({"USER_MAIL": "url"}, ["MAIL_URL", "USER_MAIL"]),
     ],
     ids=" and ".join,
 )

@@ -127,6 +127,14 @@ class Channel(redis.Channel):
     connection_class_ssl: type[Any] = TlsConnection
     #: Missing from Kombu's stubs.
     _q_for_pri: Callable[[str, int], str]
+    _kept: Any = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """The client for a few commands: always the same, since to make one takes longer than a command."""
+        if client is None and (self._kept is None or self._kept.connection_pool is not self.pool):
+            self._kept = self._create_client()  # type: ignore[attr-defined]
+        yield client or self._kept
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, TypeVar
 
 import click
@@ -28,7 +28,7 @@ def track(file: BinaryIO) -> None:
 
     If FILE is -, standard input is read. Bad lines are reported by number and skipped; the rest are imported.
     """
-    _import(file, TrackEvent, accept.track)
+    _import(file, TrackEvent, accept.track_all)
 
 
 @click.command()
@@ -39,10 +39,10 @@ def connect(file: BinaryIO) -> None:
     If FILE is -, standard input is read. Bad lines are reported by number and skipped; the rest are imported.
     No token is printed.
     """
-    _import(file, ConnectAccount, accept.connect_account)
+    _import(file, ConnectAccount, accept.connect_all)
 
 
-def _import(file: BinaryIO, model: type[P], take: Callable[[Services, P], object]) -> None:
+def _import(file: BinaryIO, model: type[P], take: Callable[[Services, Sequence[P]], object]) -> None:
     imported, refused = import_lines(settings_of_command(), file, model, take, Console(stderr=True))
     say(f"{imported} imported, {refused} refused")
     if refused:

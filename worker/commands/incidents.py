@@ -47,6 +47,8 @@ def incidents(as_json: bool) -> None:
         what = headline(incident.kind, incident.provider)
         console.print(Text(shown(f"{incident.incident_id}  {what}")), soft_wrap=True)
         counts = f"{amount(size.events, 'event')} of {amount(size.accounts, 'account')}{soonest}"
+        if incident.is_of_fleet:
+            counts = "the whole fleet"
         since = f"since {second(incident.opened_at)} UTC, {told}"
         console.print(Text(f"  {counts}; {since}", style="dim"), soft_wrap=True)
     if not found:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 
 import click
 
 from config.queues import Queues
+from config.settings import Settings, require_outgoing
 from worker.app import configure
 from worker.bootstrap import refuse_cluster
 from worker.broker.program import LAST_SECONDS
@@ -28,6 +30,7 @@ def up() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with settings_for_all() as (settings, environment):
         check(settings)
+        require_outgoing(settings)
         patience = settings.task_time_limit + timedelta(seconds=LAST_SECONDS + 3)
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
@@ -41,12 +44,25 @@ def worker(context: click.Context) -> None:
     """
     settings = settings_of_role()
     check(settings)
+    if Queues.of(settings.key_prefix).mail in _queues(settings, context.args):
+        require_outgoing(settings)
     app = configure(settings)
     # Quiet, since its banner does not belong in a log, and `worker.ready` says the same.
     argv = ["--quiet", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     argv += ["--loglevel", settings.log_level, "--concurrency", str(default_processes())]
     argv += ["-n", f"reconciler-{os.getpid()}@%h", "-Q", ",".join(Queues.of(settings.key_prefix))]
     app.worker_main([*argv, *context.args])
+
+
+def _queues(settings: Settings, args: Sequence[str]) -> Sequence[str]:
+    """The queues that these arguments of Celery's name, by default all of ours."""
+    named = None
+    for place, argument in enumerate(args):
+        if argument in {"-Q", "--queues"}:
+            named = "".join(args[place + 1 : place + 2])
+        elif argument.startswith(("-Q", "--queues=")):
+            named = argument.removeprefix("-Q").removeprefix("--queues=")
+    return Queues.of(settings.key_prefix) if named is None else named.split(",")
 
 
 @click.command(context_settings=PASS_ON)

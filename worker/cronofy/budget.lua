@@ -6,6 +6,9 @@
 --   :paused    string: nothing is granted until it expires
 --   :resumed   string: when the last pause ends or ended; kept half a minute longer than the pause
 --   :strikes   string: how many 429s in a row gave no time to wait; expires two minutes after the last
+--   :answers   hash: how many calls were answered well, and how many failed, by tens of seconds; five minutes
+--   :failing   string: since when most calls fail; only few are granted to see whether they still do (:try, when the
+--              last one was)
 --   :refused   string: our client id or secret is refused; only one probe a minute is granted (:probe)
 --
 -- KEYS[2] string: an operator paused the fleet, so nothing is granted while it exists (the ledger's P:paused).
@@ -17,10 +20,12 @@
 -- ARGV[1] = 'take': cost, limit per second, limit per minute, the look's name, calls it has made, calls it has paid
 --     for, further calls to pay for, 'routine' or 'urgent' for its first call and '' for any other, '1' for a look
 --     that tries our refused client
---   returns { 0 } if granted, or { ms to wait, why }
+--   returns { 0 } if granted, { 0, 'trying' } if that is one of the few while most calls fail, or { ms to wait, why }
 -- ARGV[1] = 'end': the look's name, calls it has made, calls it has paid for
 -- ARGV[1] = 'room': limit per second, limit per minute, ms
 --   returns how many routine looks can make their first call within that many ms
+-- ARGV[1] = 'answered': how many calls were answered well, how many failed
+--   returns 1 if most calls fail from now on, 2 if they do not any more, otherwise 0
 -- ARGV[1] = 'pause': ms that Cronofy asked for or '', jitter 0..1
 --   returns the pause in ms, or 0 if one is already running
 local function now_ms()
@@ -61,6 +66,46 @@ if verb == 'end' then
   return 0
 end
 
+-- Most calls fail if more than half of at least so many within a minute do; then one is granted every so many ms.
+local ENOUGH, TRY_EVERY = 10, 10000
+local failing = redis.call('GET', calls .. ':failing')
+
+if verb == 'answered' then
+  local answers, well, badly = calls .. ':answers', tonumber(ARGV[2]), tonumber(ARGV[3])
+  local tens = math.floor(now / 10000)
+  if well > 0 then redis.call('HINCRBY', answers, tens .. ':well', well) end
+  if badly > 0 then redis.call('HINCRBY', answers, tens .. ':badly', badly) end
+  redis.call('PEXPIRE', answers, 310000)
+  if failing then
+    if well == 0 or badly > 0 then return 0 end
+    -- The limit grows back as after a pause.
+    redis.call('DEL', calls .. ':failing', calls .. ':try', answers)
+    redis.call('SET', calls .. ':resumed', now, 'PX', RECOVERY)
+    return 2
+  end
+  local all, failed, fields = 0, 0, redis.call('HGETALL', answers)
+  for i = 1, #fields, 2 do
+    local at, how = string.match(fields[i], '^(%d+):(%a+)$')
+    if tens - at > 30 or tens < tonumber(at) then
+      redis.call('HDEL', answers, fields[i])
+    elseif tens - at < 6 then
+      all = all + fields[i + 1]
+      if how == 'badly' then failed = failed + fields[i + 1] end
+    end
+  end
+  if all < ENOUGH or failed * 2 <= all then return 0 end
+  redis.call('SET', calls .. ':failing', now)
+  redis.call('SET', calls .. ':try', now)
+  return 1
+end
+
+-- How long until one more call may be tried while most fail.
+local function until_next_try()
+  local last = tonumber(redis.call('GET', calls .. ':try') or 0)
+  if last > now then return 0 end
+  return math.max(0, last + TRY_EVERY - now)
+end
+
 redis.call('ZREMRANGEBYSCORE', calls, '-inf', now - MINUTE)
 -- Calls of a time to come: the server's clock was set back.
 for _, call in ipairs(redis.call('ZRANGE', calls, '(' .. now, '+inf', 'BYSCORE')) do redis.call('ZADD', calls, now, call) end
@@ -83,6 +128,7 @@ if verb == 'room' then
   local second, minute, within = reduced(recovering(tonumber(ARGV[2]))), reduced(tonumber(ARGV[3])), tonumber(ARGV[4])
   if redis.call('PTTL', calls .. ':paused') > within then return 0 end
   if redis.call('EXISTS', calls .. ':refused') == 1 then return 1 - redis.call('EXISTS', calls .. ':probe') end
+  if failing then return until_next_try() <= within and 1 or 0 end
   local staying = redis.call('ZCOUNT', calls, '(' .. now + within - MINUTE, '+inf')
   return math.max(0, math.min(minute - staying, second * math.ceil(within / SECOND)))
 end
@@ -95,6 +141,11 @@ if paused > 0 then return { paused, 'paused' } end
 if redis.call('EXISTS', calls .. ':refused') == 1 and ARGV[10] ~= '1' then
   local free = redis.call('SET', calls .. ':probe', 1, 'NX', 'PX', 60000)
   return { free and 0 or redis.call('PTTL', calls .. ':probe'), free and 'probe' or 'refused' }
+end
+
+if failing and kind ~= '' then
+  local rest = until_next_try()
+  if rest > 0 then return { rest, 'failing' } end
 end
 
 local second, minute = recovering(tonumber(ARGV[3])), tonumber(ARGV[4])
@@ -119,4 +170,8 @@ if pause > 0 then return { pause, 'spent' } end
 if redis.call('EXISTS', calls) == 0 then redis.call('SADD', KEYS[3], calls) end
 for n = made + 1, made + cost + more do redis.call('ZADD', calls, now, look .. ':' .. n) end
 redis.call('PEXPIRE', calls, MINUTE)
+if failing and kind ~= '' then
+  redis.call('SET', calls .. ':try', now)
+  return { 0, 'trying' }
+end
 return { 0 }

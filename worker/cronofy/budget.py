@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files
+from threading import Lock
 from typing import Any
 from uuid import uuid4
 
@@ -20,11 +21,17 @@ from redis import Redis
 
 from worker.cronofy.errors import CronofyError, OutOfBudget, ProbeTurn
 from worker.ledger.keys import Keys
+from worker.ledger.records import CLIENT_REFUSED, CRONOFY_FAILING, NO_BUDGET
 
 #: Longer values of ``Retry-After`` are cut to this (contract §6).
 LONGEST_RETRY_AFTER = timedelta(minutes=2)
 #: "Retry now" right after a 429 is not believed.
 SHORTEST_RETRY_AFTER = timedelta(seconds=1)
+
+#: Good answers are reported this often; what fails, at once.
+REPORT_EVERY = timedelta(seconds=5)
+#: After as many 429s in a row, which stopped the fleet for a minute and more, there is no budget to be had.
+MANY_STRIKES = 5
 
 #: A look under way waits this long for room, since giving up would waste its earlier calls.
 PATIENCE = timedelta(seconds=2)
@@ -53,6 +60,9 @@ class Budget:
         self._second = max(1, int(per_second * share))
         self._minute = max(1, int(per_minute * share))
         self._jitter = jitter
+        #: Calls that were answered well, and are not yet reported; since when; and whether to report at once.
+        self._well, self._reported, self._trying = 0, time.monotonic(), False
+        self._lock = Lock()
         self._script = redis.register_script((files("worker.cronofy") / "budget.lua").read_text())
 
     @property
@@ -87,6 +97,9 @@ class Budget:
         if len(answer) == 1:
             return
         wait, why = answer[0], answer[1].decode()
+        if why == "trying":
+            self._trying = True
+            return
         if why == "probe":
             raise ProbeTurn("It is this worker's turn to retry our client credentials.")
         reasons = {
@@ -94,12 +107,41 @@ class Budget:
             "refused": "Cronofy refuses our client id or secret.",
             "held": "An operator paused the fleet (reconciler pause).",
             "spent": "Our share of Cronofy's rate limit is used up.",
+            "failing": "Most calls to Cronofy fail, so only few are made.",
         }
         raise OutOfBudget(reasons[why], retry_after=timedelta(milliseconds=wait), spent=why == "spent")
 
     def end(self, look: str, made: int, paid: int) -> None:
         """Return what a look paid for and did not use."""
         self._run("end", look, made, paid)
+
+    def answered(self, well: int, badly: int) -> None:
+        """Report how many calls were answered, and how many failed; a few good ones are reported together."""
+        with self._lock:
+            self._well += well
+            late = time.monotonic() - self._reported >= REPORT_EVERY.total_seconds()
+            if not (badly or self._trying or late) or not (badly or self._well):
+                return
+            well, self._well = self._well, 0
+            self._reported, self._trying = time.monotonic(), False
+        change = self._run("answered", well, badly)
+        if change == 1:
+            log.error("cronofy.failing", reason="most_calls_fail")
+        elif change == 2:
+            log.info("cronofy.well_again")
+
+    def trouble(self) -> str | None:
+        """Why nearly no call can be made at present: a kind of incident (`FLEET`), or None."""
+        failing, refused, strikes = self._redis.mget(
+            self._keys.budget_failing(self._place),
+            self._keys.budget_refused(self._place),
+            self._keys.budget_strikes(self._place),
+        )
+        if refused:
+            return CLIENT_REFUSED
+        if failing:
+            return CRONOFY_FAILING
+        return NO_BUDGET if int(strikes or 0) >= MANY_STRIKES else None
 
     def pause(self, asked: timedelta | None) -> None:
         """After a 429, stop the fleet as long as Cronofy asked, otherwise for growing, jittered pauses."""

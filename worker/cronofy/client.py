@@ -48,7 +48,7 @@ from worker.cronofy.wire import (
 )
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.records import Account, EventKey, to_ms
-from worker.ledger.tallies import add, look_tally
+from worker.ledger.tallies import add, answers, look_tally
 from worker.ledger.vault import VaultError
 
 #: How many requests Cronofy takes in one batch (reference §4).
@@ -140,6 +140,7 @@ class Session:
         self._spending = Spending(self._budget, expected, urgent=urgent, probing=given)
         self._deadline = Deadline(cronofy.look_timeout)
         self._begun = time.monotonic()
+        self._counted = False
         #: Pages of events read so far, and their size.
         self.pages = 0
         self._bytes = 0
@@ -150,11 +151,22 @@ class Session:
     def __exit__(self, *_: object) -> None:
         """Return the unused budget, and count the calls that were made."""
         self._spending.end()
-        if self._spending.made:
-            tally = look_tally(self._spending.made, time.monotonic() - self._begun)
+        if made := self._spending.made:
+            with suppress(RedisError):
+                self._budget.answered(*answers(made))
+        if not self._counted and (figures := self.figures()):
             # Only figures: a committed look must not fail over them.
             with suppress(RedisError):
-                add(self._cronofy.ledger.redis, self._cronofy.ledger.keys, tally)
+                add(self._cronofy.ledger.redis, self._cronofy.ledger.keys, figures)
+
+    def figures(self) -> dict[str, int]:
+        """What the calls so far, and the time since the first, add to the counters; empty without calls."""
+        made = self._spending.made
+        return look_tally(made, time.monotonic() - self._begun) if made else {}
+
+    def counted(self) -> None:
+        """The calls so far were counted: the end does not do it."""
+        self._counted = True
 
     @property
     def account(self) -> Account:

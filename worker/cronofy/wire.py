@@ -261,6 +261,8 @@ def _can_be_sent(name: str, value: Any) -> bool:
         return False
     if not isinstance(value, _WRITTEN[name]):
         return False
+    if isinstance(value, str):
+        return _text(value) is not None
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):

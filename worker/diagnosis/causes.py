@@ -177,6 +177,8 @@ def _diagnose_pending(
         found = _unavailable(request, calendar, shown)
         if found:
             return found
+    if observation.failing_since is not None:
+        return _seen_failing(request, seen, observation.failing_since, now, policy, shown)
     return _nothing_wrong(request, seen, profiles, now, policy, shown)
 
 
@@ -260,6 +262,23 @@ def _notified(
         )
     # Neither an unknown subtype nor a profile_missing that UserInfo does not confirm proves anything.
     return None
+
+
+def _seen_failing(
+    request: Request, seen: Seen, since: datetime, now: datetime, policy: Policy, shown: tuple[str, ...]
+) -> Diagnosis:
+    """What other events explain: those that asked for the same service get no link either."""
+    overdue = _overdue(request, seen, now, policy)
+    return _pending(
+        Cause.PROVIDER_OUTAGE,
+        Remedy.ESCALATE if overdue else Remedy.WAIT,
+        *shown,
+        f"The {request.provider_name or 'conferencing'} service has given no link to anybody here since "
+        f"{_shown(since)}; Cronofy keeps trying.",
+        *([f"{overdue}."] if overdue else []),
+        certainty=Certainty.LIKELY,
+        since=since.isoformat(),
+    )
 
 
 def _unavailable(request: Request, calendar: Calendar, shown: tuple[str, ...]) -> Diagnosis | None:

@@ -257,6 +257,8 @@ class Observation:
     profiles: Profiles | None = None
     #: Why the event may not be written, in a sentence; None if it may.
     unwritable: str | None = None
+    #: Since when the service that it asked for is known to fail, from other events; None if it is not.
+    failing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

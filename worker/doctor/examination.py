@@ -14,17 +14,21 @@ from config.settings import (
     SettingsError,
     misspelt_settings,
     require_cronofy,
+    require_outgoing,
     require_vault,
 )
-from worker.bootstrap import check_addresses, check_way_out, make_mailer
+from worker.bootstrap import check_addresses, check_way_out, make_mailer, notifiers_of
 from worker.doctor.finding import Finding, ok, warning, wrong
 from worker.doctor.fleet import examine_fleet
 from worker.doctor.hosts import done_elsewhere
 from worker.doctor.neighbours import examine_neighbours
 from worker.doctor.outside import (
     examine_cronofy,
+    examine_escalations,
     examine_files,
     examine_mail,
+    examine_outcome_url,
+    examine_user_mail,
     examine_webhook,
 )
 from worker.doctor.secrets import examine_vault
@@ -38,9 +42,11 @@ DEADLINE_SECONDS = 12.0
 REQUIREMENTS = (
     require_cronofy,
     require_vault,
+    require_outgoing,
     check_addresses,
     check_outcome_queue,
     make_mailer,
+    notifiers_of,
     check_way_out,
 )
 
@@ -55,7 +61,10 @@ CHECKS: dict[str, Check] = {
     "vault keys": examine_vault,
     "cronofy": examine_cronofy,
     "mail": examine_mail,
+    "user mail": examine_user_mail,
+    "escalations": examine_escalations,
     "data directory": examine_files,
+    "outcome URL": examine_outcome_url,
     "webhook": examine_webhook,
 }
 
@@ -73,6 +82,8 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
                 yield warning(
                     "settings", str(error).rstrip("."), "give it to workers and serve; others do without"
                 )
+            elif require is require_outgoing and done_elsewhere(settings, "mail"):
+                yield warning("settings", str(error).rstrip("."), "give it to workers of the mail queue")
             else:
                 yield _fault(str(error))
     if complete:

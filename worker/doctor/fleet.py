@@ -15,6 +15,7 @@ from worker.doctor.servers import PATIENCE
 from worker.ledger.connection import connect_once
 from worker.ledger.dead_letters import MOST
 from worker.status.snapshot import Status, read_status
+from worker.status.trouble import troubles
 from worker.text.amounts import amount, spoken
 
 
@@ -39,6 +40,9 @@ def examine_fleet(settings: Settings) -> Iterator[Finding]:
     if status.budget.client_refused:
         what = "Cronofy refuses our client: only one refresh a minute, until one is accepted"
         yield wrong("client", what, f"{CREDENTIALS}, and restart the workers")
+    for trouble in troubles(status):
+        verdict = wrong if trouble.is_grave else warning
+        yield verdict(trouble.name, trouble.sentence, trouble.fix)
     yield _pause(status)
     yield _tokens(status)
     yield _letters(status)

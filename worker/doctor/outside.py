@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,8 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 from redis.exceptions import RedisError
 
-from config.settings import Settings, SettingsError
-from worker.bootstrap import Services, bootstrap
+from config.settings import Settings, SettingsError, UserMail
+from worker.bootstrap import Services, bootstrap, notifiers_of
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
 from worker.cronofy.errors import CronofyError, OutOfBudget, Unreachable, Untrusted
@@ -24,9 +25,11 @@ from worker.doctor.hosts import CALLING, ELSEWHERE, done_elsewhere
 from worker.host.private import is_open
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
+from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
 from worker.text.addresses import mailbox
+from worker.text.amounts import amount
 
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
@@ -117,6 +120,45 @@ def _ask(services: Services, origin: str, secret: str) -> str:
     return str(answer.json_object().get("error"))[:40]
 
 
+def examine_user_mail(settings: Settings) -> Iterator[Finding]:
+    """Whoever else sends letters to users can be reached; nothing is sent."""
+    name = "user mail"
+    if settings.user_mail is UserMail.SMTP:
+        yield ok(name, "sent as emails, like those to the operator")
+    elif settings.user_mail is UserMail.TASK:
+        yield ok(name, f"sent to the task {settings.mail_task} on the queue {settings.mail_queue}, sealed")
+    elif settings.user_mail is UserMail.URL:
+        yield from _reached(name, settings.mail_url or "", settings)
+    else:
+        yield ok(name, "off: outcomes of the type mail_owed say what the application is to send")
+
+
+def examine_escalations(settings: Settings) -> Iterator[Finding]:
+    """Where operators are told of incidents, besides by email; nothing is sent."""
+    name = "escalations"
+    if not settings.escalation_urls:
+        yield ok(
+            name, "told by email and in the stream" if settings.escalation_email else "in the stream alone"
+        )
+        return
+    try:
+        notifiers = notifiers_of(settings)
+    except SettingsError:
+        yield skipped(name, "not asked: an address cannot be used")
+        return
+    yield ok(name, f"told to {amount(len(notifiers), 'address', 'addresses')}, too; none is tried here")
+    try:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
+            posts = keyless_ledger(redis, settings).posts
+            for notifier in notifiers:
+                owed, _ = replace(posts, to=notifier.key).counts()
+                if owed:
+                    what = f"address {notifier.service} has not taken {amount(owed, 'notification')} yet"
+                    yield warning(name, what, "see the log, and correct RECONCILER_ESCALATION_URLS")
+    except RedisError:
+        return
+
+
 def examine_mail(settings: Settings) -> Iterator[Finding]:
     """The mail server is reachable, with TLS if the URL says so, and accepts our login and sender."""
     if settings.smtp_url is None:
@@ -168,6 +210,44 @@ def _exposed(data_dir: Path) -> Path | None:
     if is_open(data_dir) and os.path.lexists(data_dir / "embedded.conf"):
         return data_dir
     return mail if is_open(data_dir) and is_open(mail) else None
+
+
+def examine_outcome_url(settings: Settings) -> Iterator[Finding]:
+    """Whoever takes outcomes can be reached; nothing is posted. And what it did not take."""
+    if settings.outcome_url is None:
+        yield ok("outcome URL", "none is set: outcomes are read from the stream, or sent to a task")
+        return
+    yield from _reached("outcome URL", settings.outcome_url, settings)
+    try:
+        with connect_once(settings.ledger_url, PATIENCE) as redis:
+            owed, given_up = keyless_ledger(redis, settings).posts.counts()
+    except RedisError:
+        return
+    if given_up:
+        what = f"{amount(given_up, 'outcome was', 'outcomes were')} given up, as the receiver never took them"
+        yield warning("outcome URL", what, "`reconciler outcomes` says why; replay or drop them")
+    elif owed:
+        yield warning("outcome URL", f"{amount(owed, 'outcome')} not taken yet, tried again", "see the log")
+
+
+def _reached(name: str, url: str, settings: Settings) -> Iterator[Finding]:
+    """Whether anything answers at a receiver's address: a GET is no webhook, so its answer says no more."""
+    try:
+        with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
+            status = answer.status_code
+    except SettingsError:
+        yield skipped(name, "not asked: the environment's proxies or certificates cannot be used")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        what = f"cannot be reached ({type(error).__name__})"
+        if done_elsewhere(settings, "mail"):
+            yield warning(name, f"{what}; other hosts' workers post to it", ELSEWHERE)
+        else:
+            yield wrong(name, what, "start the receiver, or correct its address")
+    else:
+        if status in {502, 503, 504}:
+            yield warning(name, f"answers {status}", "find out what is wrong with the receiver")
+        else:
+            yield ok(name, "answers")
 
 
 def examine_webhook(settings: Settings) -> Iterator[Finding]:

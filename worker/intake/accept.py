@@ -6,7 +6,8 @@ delivers their message `again`, they keep what the first delivery started.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -62,6 +63,12 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
     return True
 
 
+def connect_all(services: Services, accounts: Sequence[ConnectAccount]) -> None:
+    """The same for several accounts, in their order."""
+    for account in accounts:
+        connect_account(services, account)
+
+
 def forget_account(services: Services, account: AccountOnly) -> bool:
     """Erase all we know of the account, and close its notification channel if possible."""
     forget(services, account.sub)
@@ -74,19 +81,29 @@ def track(services: Services, tracked: TrackEvent, *, again: bool = False) -> bo
     known = services.ledger.find(tracked.sub, key) if again else None
     if known and (known.event.body, known.event.provider_name) == (tracked.event, tracked.provider_name):
         return True
+    track_all(services, [tracked])
+    return True
+
+
+def track_all(services: Services, tracked: Sequence[TrackEvent]) -> None:
+    """The same for several events, in their order."""
     now = services.ledger.now()
-    event = TrackedEvent(
-        key=key,
+    first = first_look(now, services.looker.policy)
+    services.ledger.track_all([(each.sub, _record(each, now, first)) for each in tracked])
+    for each in tracked:
+        log.info("event.tracked", sub=each.sub, calendar_id=each.calendar_id, event_id=each.event_id)
+
+
+def _record(tracked: TrackEvent, now: datetime, first: datetime) -> TrackedEvent:
+    return TrackedEvent(
+        key=EventKey(tracked.calendar_id, tracked.event_id),
         body=tracked.event,
         provider_name=tracked.provider_name,
         tracked_at=to_ms(now),
         asked_at=to_ms(now),
         profile_id=tracked.profile_id,
-        next_look=to_ms(first_look(now, services.looker.policy)),
+        next_look=to_ms(first),
     )
-    services.ledger.track(tracked.sub, event)
-    log.info("event.tracked", sub=tracked.sub, calendar_id=tracked.calendar_id, event_id=tracked.event_id)
-    return True
 
 
 def untrack(services: Services, event: OneEvent) -> bool:
@@ -153,6 +170,9 @@ def receive_notification(
         subtype=push.subtype,
         accounts=len(due),
     )
+    if push.only_waits:
+        # Nothing can be done about it, and many such come at once: the next sweep takes them in their order.
+        return ()
     waits = ((sub, services.ledger.wakeups.after_notification(sub)) for sub in due)
     return tuple((sub, wait) for sub, wait in waits if wait is not None)
 
@@ -224,7 +244,7 @@ def _make_due(
             notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
         # One that was closed may have been moved or restored.
         ledger.reopen(sub, key)
-        return ledger.nudge(sub, key, notice, body)
+        return ledger.nudge(sub, key, notice, body, only_waits=push.only_waits)
     named = [each for each in events_of(ledger, sub) if each.event_id == event_id]
     taken = [ledger.reopen(sub, each) or ledger.nudge(sub, each) for each in named]
     return any(taken)

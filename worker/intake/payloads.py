@@ -277,13 +277,14 @@ def _check_json(kwargs: Mapping[str, Any]) -> None:
 
 def _depth(value: Any) -> int:
     """How deep objects and lists are nested; the JSON encoder has already ruled out endless nesting."""
+    # What JSON is read into; to recognise any Mapping takes longer.
     level, depth = [value], 0
     while level:
         depth += 1
         level = [
             child
             for item in level
-            for child in (item.values() if isinstance(item, Mapping) else item)
-            if isinstance(child, (Mapping, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (dict, list))
         ]
     return depth

@@ -50,6 +50,11 @@ class PushNotification:
         """Whether an event may have changed; an unknown kind counts as news, too."""
         return self.kind not in _NO_NEWS
 
+    @property
+    def only_waits(self) -> bool:
+        """Whether it says only that an event's conferencing service fails: nothing can be done about it."""
+        return self.interaction is Interaction.FAILING and self.subtype is None
+
 
 def read_notification(body: str) -> PushNotification:
     """Read a notification's body; empty if it is not a JSON object or says nothing we know."""

@@ -16,11 +16,14 @@ from worker.ledger.keys import Keys
 from worker.ledger.lua import Scripts
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import DATA_CENTERS, from_ms
+from worker.ledger.refusals import Refusal, unpack_refusals
 
 #: A worker reports every ten seconds; after this long without a report it counts as gone.
 SEEN_WITHIN = timedelta(seconds=30)
 #: How many of the events that start next to show.
 SOONEST = 10
+#: A look that is due for longer is late.
+LATE_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Starting:
     cause: Cause | None
     #: Somebody answers for it.
     acknowledged: bool = False
+    #: It waits together with many others for an outage to end.
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,22 @@ class Spent:
     paused_until: datetime | None
     #: Cronofy refuses the client id or secret.
     refused: bool
+    #: Calls of the last five minutes that Cronofy answered, and that failed.
+    answered: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Something that many events wait for together, or the whole fleet."""
+
+    #: A cause, or a kind of incident of the fleet.
+    kind: str
+    provider: str | None
+    data_center: str
+    since: datetime
+    #: How many events are held for it.
+    events: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +94,12 @@ class Figures:
     escalated: int
     acknowledged: int
     mail_queued: int
+    #: Addresses that a mail server refused for good, until that is resolved, and some of them, newest first.
+    refused_addresses: int
+    refusals: tuple[Refusal, ...]
+    #: Outcomes that `RECONCILER_OUTCOME_URL` did not take: those that are tried again, and the others.
+    outcomes_owed: int
+    outcomes_given_up: int
     #: When an operator paused the fleet.
     paused_since: datetime | None
     last_sweep_at: datetime | None
@@ -81,6 +108,11 @@ class Figures:
     #: The queues they take from, each with their hosts.
     consumers: Mapping[str, frozenset[str]]
     spent: tuple[Spent, ...]
+    #: What is going on for many at once.
+    outages: tuple[Outage, ...]
+    #: Accounts that have been due for longer than `LATE_AFTER`, and since when the first of them.
+    late: int
+    late_since: datetime
 
     @property
     def consumed(self) -> frozenset[str]:
@@ -138,7 +170,8 @@ class Figures:
 def read_figures(redis: Redis, keys: Keys) -> Figures:
     """Read the figures in one atomic step, writing nothing. Raises RedisError if that fails."""
     seen_ms = int(SEEN_WITHIN.total_seconds() * 1000)
-    answer = Scripts(redis, keys).run("figures", SOONEST, seen_ms, *DATA_CENTERS)
+    late_ms = int(LATE_AFTER.total_seconds() * 1000)
+    answer = Scripts(redis, keys).run("figures", SOONEST, seen_ms, late_ms, *DATA_CENTERS)
     found: dict[str, Any] = {name.decode(): value for name, value in answer}
     at, counters, oldest, workers = from_ms(found["at"]), found["counters"], found["oldest"], found["workers"]
     soonest = tuple(_starting(found["soonest"]))
@@ -151,15 +184,24 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         dead_letters=found["dead_letters"],
         oldest_tracked_at=_moment(oldest[1] if oldest else None),
         soonest=soonest[:SOONEST],
-        soonest_unanswered=next((each.start for each in soonest if not each.acknowledged), None),
+        soonest_unanswered=next(
+            (each.start for each in soonest if not (each.acknowledged or each.held)), None
+        ),
         escalated=found["escalated"],
         acknowledged=found["acknowledged"],
         mail_queued=found["mail_queued"],
+        refused_addresses=found["refused_addresses"],
+        refusals=unpack_refusals(zip(found["refusals"][::2], found["refusals"][1::2], strict=True), at),
+        outcomes_owed=found["outcomes_owed"],
+        outcomes_given_up=found["outcomes_given_up"],
         paused_since=_moment(found["paused"]),
         last_sweep_at=_moment(found["swept"]),
         workers=len(workers),
         consumers=_consumers(json.loads(report) for report in workers),
         spent=tuple(_spent(keys, budget, at) for budget in sorted(found["budgets"])),
+        outages=tuple(_outage(*each) for each in sorted(found["outages"])),
+        late=found["late"][0],
+        late_since=from_ms(float(found["late"][1])),
     )
 
 
@@ -181,20 +223,26 @@ def _moment(ms: bytes | None) -> datetime | None:
     return None if ms is None else from_ms(float(ms))
 
 
-def _starting(soonest: Iterable[tuple[bytes, bytes, int]]) -> Iterable[Starting]:
-    for sub, value, acknowledged in soonest:
+def _outage(what: bytes, since: bytes, events: int) -> Outage:
+    named, _, center = what.decode().partition("@")
+    kind, _, provider = named.partition(":")
+    return Outage(kind, provider or None, center, from_ms(float(since)), events)
+
+
+def _starting(soonest: Iterable[tuple[bytes, bytes, int, int]]) -> Iterable[Starting]:
+    for sub, value, acknowledged, held in soonest:
         event = unpack_event(value).event
         if event.starts_at is not None:
             key = event.key
             ids = sub.decode(), key.calendar_id, key.event_id
-            yield Starting(*ids, event.starts_at, event.cause, bool(acknowledged))
+            yield Starting(*ids, event.starts_at, event.cause, bool(acknowledged), bool(held))
 
 
 def _spent(keys: Keys, budget: Sequence[Any], now: datetime) -> Spent:
-    key, calls, pause_ms, refused = budget
+    key, calls, pause_ms, refused, answers = budget
     client_id, origin = _place(keys, key)
     paused_until = now + timedelta(milliseconds=pause_ms) if pause_ms > 0 else None
-    return Spent(client_id, origin, calls, paused_until, bool(refused))
+    return Spent(client_id, origin, calls, paused_until, bool(refused), *answers)
 
 
 def _place(keys: Keys, budget: bytes) -> tuple[str, str]:

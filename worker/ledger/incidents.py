@@ -16,7 +16,7 @@ from redis import Redis
 
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
-from worker.ledger.records import DAMAGED, TOKEN_OWED, from_ms, to_ms
+from worker.ledger.records import DAMAGED, FLEET, LAPSED, TOKEN_OWED, from_ms, to_ms
 
 #: The field that says that its link was used: [when, by whom] as JSON.
 LINK_USED = "link"
@@ -59,19 +59,31 @@ class Incident:
     @property
     def kind(self) -> str:
         """The cause, or what keeps us from telling (`worker.ledger.records`)."""
-        return self.group.partition(":")[0]
+        return self.group.partition("@")[0].partition(":")[0]
 
     @property
     def cause(self) -> Cause | None:
         """The cause of its events, if they have one in common."""
         if self.kind == TOKEN_OWED:
             return Cause.ACCOUNT_UNAUTHORIZED
+        if self.kind == LAPSED:
+            return Cause.CREDENTIALS_EXPIRED
         return Cause(self.kind) if self.kind in set(Cause) else None
 
     @property
     def provider(self) -> str | None:
         """The conferencing service that it is about, if any."""
-        return self.group.partition(":")[2] or None
+        return self.group.partition(":")[2].partition("@")[0] or None
+
+    @property
+    def data_center(self) -> str | None:
+        """The data centre that it is about, if it is about one."""
+        return self.group.partition("@")[2] or None
+
+    @property
+    def is_of_fleet(self) -> bool:
+        """It keeps the whole fleet from its work, and has no events."""
+        return self.kind in FLEET
 
     @property
     def is_damaged(self) -> bool:

@@ -63,11 +63,15 @@ class Keys:
     claims = _Key("claims")
     waiting = _Key("waiting")
     ready = _KeyOf("ready")  # by data centre
+    due = _Key("due")
     leased = _Key("leased")
     leases = _Key("leases")
     starts = _Key("starts")
     oldest = _Key("oldest")
     owing = _Key("owing")
+    outages = _Key("outages")
+    reports = _KeyOf("reports")  # by outage
+    canaries = _Key("canaries")
     list = _KeyOf("list")  # by name
     incident = _KeyOf("incident")
     groups = _Key("groups")
@@ -77,11 +81,18 @@ class Keys:
     outcomes = _Key("outcomes")
     outcomes_sent = _Key("outcomes:sent")
     outcomes_lock = _Key("outcomes:lock")
+    outcomes_posted = _KeyOf("outcomes:posted")  # by receiver
+    outcomes_posting = _KeyOf("outcomes:posting")  # by receiver
+    outcomes_owed = _KeyOf("outcomes:owed")  # by receiver
+    outcomes_tries = _KeyOf("outcomes:tries")  # by receiver
+    outcomes_dead = _KeyOf("outcomes:dead")  # by receiver
+    outcomes_again = _Key("outcomes:again")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
     answer = _KeyOf("answer")  # by question
     asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
+    refusals = _Key("refusals")
     dead_letters = _Key("dead-letters")
     forgotten = _Key("forgotten")
 
@@ -106,6 +117,14 @@ class Keys:
     def budget_refused(self, place: str) -> str:
         """See the head of ``worker/cronofy/budget.lua``."""
         return f"{self.budget(place)}:refused"
+
+    def budget_failing(self, place: str) -> str:
+        """See the head of ``worker/cronofy/budget.lua``."""
+        return f"{self.budget(place)}:failing"
+
+    def budget_strikes(self, place: str) -> str:
+        """See the head of ``worker/cronofy/budget.lua``."""
+        return f"{self.budget(place)}:strikes"
 
     def budget_probe(self, place: str) -> str:
         """See the head of ``worker/cronofy/budget.lua``."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
+from worker.diagnosis.model import Cause
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
+    FLEET,
     AccessToken,
     Account,
     Acknowledgement,
@@ -22,6 +24,7 @@ from worker.ledger.records import (
     Memo,
     Stored,
     TrackedEvent,
+    from_ms,
 )
 
 
@@ -46,10 +49,22 @@ class Lease:
     past: tuple[Stored, ...] = ()
     #: Who answers for its events (packed), by field.
     acknowledged: Mapping[bytes, bytes] = field(default_factory=dict)
+    #: What is going on for many: CAUSE:PROVIDER@CENTER, or KIND@CENTER for the fleet, and since when (ms).
+    outages: Mapping[str, float] = field(default_factory=dict)
+
+    def outage(self, cause: Cause | None, provider: str | None) -> datetime | None:
+        """Since when many events of this account's data centre wait for this together, if they do."""
+        since = self.outages.get(f"{cause}:{provider}@{self.account.data_center}")
+        return None if since is None else from_ms(since)
+
+    @property
+    def fleet_in_trouble(self) -> bool:
+        """Whether looks fail for reasons that concern the whole fleet, at any data centre."""
+        return any(name.partition("@")[0] in FLEET for name in self.outages)
 
     def acknowledgement(self, key: EventKey) -> Acknowledgement | None:
         """Who answers for this event, if anybody."""
-        packed = self.acknowledged.get(key.field)
+        packed = self.acknowledged.get(key.field) if self.acknowledged else None
         return unpack_acknowledgement(packed) if packed else None
 
 
@@ -76,6 +91,11 @@ class EventChange:
     dropped: bytes | None = None
     #: Nobody answers for the event any more: the acknowledgement is over.
     unacknowledged: bool = False
+    #: It waits for an outage together with many others: CAUSE:PROVIDER of that.
+    held: str | None = None
+    #: What the look newly says of its service, as CAUSE:PROVIDER; and what it shows to be over.
+    report: str | None = None
+    works: str | None = None
 
     @property
     def field(self) -> bytes:
@@ -97,7 +117,7 @@ class EventChange:
             return "new"
         before, group = self.before.event, self.after.group
         if group is None:
-            return None
+            return "new" if self.held else None
         if before.group == group and not self.unacknowledged:
             return "again" if any(each.type is OutcomeType.ESCALATED for each in self.outcomes) else None
         chosen = any(what == "chosen" for _, what, _ in before.history)
@@ -117,6 +137,8 @@ class Mail:
     message: bytes
     #: When to send it; None for now.
     due: datetime | None = None
+    #: What a letter to a user was composed of; None for an email to the operator.
+    parts: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Mail({self.mail_id!r})"
@@ -152,8 +174,12 @@ class Change:
     cancel: Sequence[str] = ()
     #: Check the account's notification channel next.
     check_channel: bool = False
+    #: Services of which a profile was connected again, as CAUSE:PROVIDER.
+    works: Collection[str] = ()
     #: None if the look did not take up `Account.profiles_due`.
     ask_again: AskAgain | None = None
+    #: What is added to the counters.
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +188,9 @@ class Committed:
 
     #: Events that were tracked again or untracked since the claim.
     changed: frozenset[EventKey] = frozenset()
+    #: The outages (CAUSE:PROVIDER@CENTER) that began with it, and that ended.
+    begun: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
     #: Nothing was written: it was about credentials, but the account was connected again meanwhile.
     void: bool = False
 

@@ -44,6 +44,7 @@ from worker.ledger.packing import (
     unpack_account,
     unpack_acknowledgement,
 )
+from worker.ledger.posts import Posts
 from worker.ledger.records import (
     DATA_CENTERS,
     AccessToken,
@@ -57,13 +58,16 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.ledger.sealed import place_of_credentials, place_of_mail
+from worker.ledger.sealed import place_of_credentials, place_of_mail, place_of_parts
 from worker.ledger.tallies import SETTLES
 from worker.ledger.vault import Vault
 from worker.ledger.wakeups import Wakeups
 
 #: A notification that came before, longer ago than this, says nothing new: somebody replays it.
 REPLAYED_AFTER = timedelta(days=1)
+#: A meeting that starts within this goes before all news; `YEAR` of ``common.lua``, in milliseconds.
+SOON = timedelta(minutes=15)
+YEAR_MS = 365 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ class Ledger:
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.posts = Posts(redis, self.keys, self.outcomes)
         self.lists = Lists(redis, self.keys, scripts)
         self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
@@ -150,13 +155,19 @@ class Ledger:
 
     def track(self, sub: str, event: TrackedEvent) -> None:
         """Start watching an event; tracking it again replaces the record, whose history goes on."""
-        field, written, former = event.key.field, event, ""
-        while answer := self.run("track", sub, field, *_value(written), former):
-            value, untracked_at = answer
-            readable, damaged = readable_events([(field, value)])
-            known = readable[0] if readable else damaged[0].stored
-            written = event.following(known.event, untracked_at) if readable else event
-            former = known.fingerprint
+        self.track_all([(sub, event)])
+
+    def track_all(self, events: Sequence[tuple[str, TrackedEvent]]) -> None:
+        """The same for several, of any accounts, one after the other."""
+        # What is to be written, and the former record that its history goes on from.
+        left = [(sub, event, event, "") for sub, event in events]
+        while left:
+            answers = self.run("track", _packed_tracking(left))
+            left = [
+                (sub, event, *_following(event, *answer))
+                for (sub, event, *_), answer in zip(left, answers, strict=True)
+                if answer
+            ]
 
     def adopt(self, sub: str, events: Sequence[TrackedEvent]) -> int:
         """Start watching those of these events that nobody tracked; returns how many.
@@ -182,16 +193,20 @@ class Ledger:
         """Stop watching an event; returns whether it was known."""
         return bool(self.run("untrack", sub, key.field, self._keep_ms))
 
-    def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
+    def nudge(
+        self, sub: str, key: EventKey, notice: bytes = b"", body: str = "", *, only_waits: bool = False
+    ) -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
+
+        `only_waits`: the notice says only that the service fails. That is no news, and if the event is held,
+        it is known.
 
         `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
         `body` first came more than `REPLAYED_AFTER` ago.
         """
         heard = fingerprint(body.encode())[:16]
-        return bool(
-            self.run("nudge", sub, key.field, notice, heard, int(REPLAYED_AFTER.total_seconds() * 1000))
-        )
+        replayed_ms, waits = int(REPLAYED_AFTER.total_seconds() * 1000), "1" if only_waits else ""
+        return bool(self.run("nudge", sub, key.field, notice, heard, replayed_ms, waits))
 
     def take_notification(
         self, sub: str, channel_id: str | None = None, *, due: bool = True, ask_profiles: bool = False
@@ -297,19 +312,41 @@ class Ledger:
         now, due, expired, ready = self.run("promote", most, *DATA_CENTERS)
         return Promotion(from_ms(now), due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
 
+    def note_trouble(self, kind: str, center: str, *, is_on: bool) -> bool:
+        """Note whether this keeps the fleet from its work in a data centre; returns whether that is new."""
+        return bool(self.run("fleet", f"{kind}@{center}", "1" if is_on else ""))
+
+    def outages(self) -> dict[str, datetime]:
+        """What is going on for many at once, and since when: CAUSE:PROVIDER@CENTER, or KIND@CENTER."""
+        stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.outages))
+        return {name.decode(): from_ms(float(at)) for name, at in stored.items() if at[:1] != b"-"}
+
+    def see_to_outages(self, most: int, canaries_every: timedelta) -> int:
+        """Make canaries due, and up to `most` events of outages that are over; returns how many of these."""
+        return cast("int", self.run("outages", most, int(canaries_every.total_seconds() * 1000)))
+
     def ready_before(self, center: str, within: timedelta) -> int:
         """How many ready accounts of a data centre have a due event that starts within this time."""
         now = self.now()
-        return self.redis.zcount(self.keys.ready(center), to_ms(now), to_ms(now + within))
+        # Those with news have their turn a year earlier (`common.lua`).
+        return sum(
+            self.redis.zcount(self.keys.ready(center), to_ms(now) - news, to_ms(now + within) - news)
+            for news in (0, YEAR_MS)
+        )
 
-    def claim(self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS) -> Lease | None:
-        """Lease the ready account of these data centres whose turn is next; None if none is ready."""
-        token, answer = self._claim(lease, b"", *data_centers)
+    def claim(
+        self, lease: timedelta, data_centers: Iterable[str] = DATA_CENTERS, soon: timedelta = SOON
+    ) -> Lease | None:
+        """Lease the ready account of these data centres whose turn is next; None if none is ready.
+
+        The order is in ``common.lua``: meetings that start `soon` first, then news, then what merely waits.
+        """
+        token, answer = self._claim(lease, b"", str(int(soon.total_seconds() * 1000)), *data_centers)
         return self._lease(token, answer) if answer else None
 
     def claim_account(self, sub: str, lease: timedelta) -> Lease | Held:
         """Lease this account, due or not; Held if someone else holds it."""
-        token, answer = self._claim(lease, sub.encode())
+        token, answer = self._claim(lease, sub.encode(), "0")
         if len(answer) == 1:
             return Held(timedelta(milliseconds=answer[0]))
         return self._lease(token, answer)
@@ -349,7 +386,7 @@ class Ledger:
                         SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
                         if event.settle and not event.before.event.was_closed
                         else False,
-                        () if event.dropped else lists_of(event.after),
+                        () if event.dropped or event.settle else lists_of(event.after, event.held),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                         event.news or False,
                         *counted(event, lease.now),
@@ -372,17 +409,22 @@ class Ledger:
                         mail.mail_id,
                         self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub)),
                         to_ms(mail.due) if mail.due else False,
+                        mail.parts is not None
+                        and self.vault.seal(mail.parts, *place_of_parts(mail.mail_id, lease.sub)),
                     ]
                     for mail in change.mails
                 ],
                 "reconnects": list(change.reconnects),
                 "cancel": list(change.cancel),
+                "reports": sorted({each.report for each in change.events if each.report}),
+                "works": sorted({*change.works, *(each.works for each in change.events if each.works)}),
                 "check_channel": change.check_channel,
                 "profiles_due": (
                     [lease.account.profiles_due, change.ask_again.at or ""] if change.ask_again else False
                 ),
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
+                "figures": dict(change.figures),
             },
             # Lua's msgpack reader knows only one kind of string.
             use_bin_type=False,
@@ -390,9 +432,15 @@ class Ledger:
         answer = self.run("commit", lease.sub, lease.token, packed)
         if answer is None:
             raise LeaseLost("The lease of this account expired before its look was committed.")
-        changed, void = answer
-        fields = {event.field: event.before.event.key for event in change.events}
-        return Committed(frozenset(fields[field] for field in changed), bool(void))
+        changed, void, begun, ended = answer
+        # Seldom any.
+        fields = {event.field: event.before.event.key for event in change.events} if changed else {}
+        return Committed(
+            frozenset(fields[field] for field in changed),
+            tuple(each.decode() for each in begun),
+            tuple(each.decode() for each in ended),
+            bool(void),
+        )
 
     def keep_channel(
         self, lease: Lease, channel: NotificationChannel | None, again: timedelta | None
@@ -527,12 +575,12 @@ class Ledger:
     def _value(self, events: str, key: EventKey) -> bytes | None:
         return cast("bytes | None", self.redis.hget(events, cast("str", key.field)))
 
-    def _claim(self, lease: timedelta, sub: bytes, *data_centers: str) -> tuple[str, Any]:
+    def _claim(self, lease: timedelta, sub: bytes, soon_ms: str, *data_centers: str) -> tuple[str, Any]:
         token = uuid4().hex
-        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, *data_centers)
+        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, soon_ms, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
-        now, sub_bytes, account, events, notices, claims, closed, acknowledged = answer
+        now, sub_bytes, account, events, notices, claims, closed, acknowledged, outages = answer
         sub = sub_bytes.decode()
         stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
@@ -549,6 +597,8 @@ class Ledger:
             damaged,
             past,
             dict(_pairs(acknowledged)),
+            # Those that are over begin with "-".
+            {group.decode(): float(since) for group, since in _pairs(outages) if since[:1] != b"-"},
         )
 
 
@@ -559,6 +609,22 @@ def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
 def _value(event: TrackedEvent) -> tuple[bytes, bytes]:
     """An event's value, and the lists that it is in."""
     return pack_event(event), msgpack.packb(lists_of(event))
+
+
+def _packed_tracking(events: Iterable[tuple[str, TrackedEvent, TrackedEvent, str]]) -> bytes:
+    packed = []
+    for sub, _, written, former in events:
+        value = pack_event(written)
+        packed.append([sub, written.key.field, value, lists_of(written), former])
+    return bytes(msgpack.packb(packed, use_bin_type=False))
+
+
+def _following(event: TrackedEvent, value: bytes, untracked_at: int) -> tuple[TrackedEvent, str]:
+    """The event with the history of its former record, and what tells that record from others."""
+    readable, damaged = readable_events([(event.key.field, value)])
+    if readable:
+        return event.following(readable[0].event, untracked_at), readable[0].fingerprint
+    return event, damaged[0].stored.fingerprint
 
 
 def _packed(outcomes: Sequence[Outcome]) -> list[list[str]]:

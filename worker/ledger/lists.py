@@ -16,15 +16,18 @@ from typing import Any, cast
 import msgpack
 from redis import Redis
 
+from worker.diagnosis.held import HELD as WAITED_FOR_TOGETHER
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.lua import Scripts
 from worker.ledger.packing import CAUSES, readable_events, unpack_acknowledgement
-from worker.ledger.records import Acknowledgement, TrackedEvent, from_ms
+from worker.ledger.records import LAPSED, Acknowledgement, TrackedEvent, from_ms
 
 ESCALATED, ACKNOWLEDGED = "escalated", "acknowledged"
 #: Before the name of a group: stands for the incident of that group, which the scripts know.
 GROUP = "group:"
+#: Before what the events of a list wait for together; the scripts add the data centre.
+HELD = "held:"
 #: How many entries are read in one step.
 STEP = 100
 #: After checking this many entries, a page ends, however few of them fit.
@@ -40,19 +43,21 @@ class BadCursor(Exception):
         super().__init__("The cursor is not one that a page of this list ended with.")
 
 
-def lists_of(event: TrackedEvent) -> tuple[str, ...]:
+def lists_of(event: TrackedEvent, held: str | None = None) -> tuple[str, ...]:
     """The names of the lists that a pending event is in, if nobody answers for it.
 
-    In place of its incident, the group of that.
+    In place of its incident, the group of that. `held` is what it waits for together with others, as
+    CAUSE:PROVIDER: that is an incident even if no person has to help with this event.
     """
     waits = event.cause in (None, Cause.GENERATING)
     if waits and not event.escalated:
         return ()
-    group = event.group
+    group = event.group or (held and held.replace(Cause.CREDENTIALS_EXPIRED, LAPSED))
     return (
         *(() if waits else (_cause_list(event.cause),)),
         *((ESCALATED,) if event.escalated else ()),
         *((f"{GROUP}{group}",) if group else ()),
+        *((f"{HELD}{held}",) if held else ()),
         *((_provider_list(event.provider),) if event.provider else ()),
     )
 
@@ -123,7 +128,13 @@ class Wanted:
         if self.incident is None:
             return names_of(event, given).issuperset(self.lists)
         others = replace(self, incident=None)
-        return given is None and event.group is not None and names_of(event, given).issuperset(others.lists)
+        # Only the list of the incident says that it is held.
+        held = event.cause in WAITED_FOR_TOGETHER
+        return (
+            given is None
+            and (held or event.group is not None)
+            and names_of(event, given).issuperset(others.lists)
+        )
 
 
 @dataclass(frozen=True, slots=True)

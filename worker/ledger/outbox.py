@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
+import msgpack
+
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import fingerprint
 from worker.ledger.records import to_ms
-from worker.ledger.sealed import place_of_mail
+from worker.ledger.refusals import KEPT_FOR, pack_refusal
+from worker.ledger.sealed import place_of_mail, place_of_parts
 
 #: How long a worker may take over an email before another tries: longer than the SMTP deadline.
 SEND_LEASE = timedelta(seconds=50)
@@ -25,6 +28,8 @@ class QueuedMail:
     message: bytes
     sub: str
     attempts: int
+    #: What a letter to a user was composed of; None for an email to the operator.
+    parts: bytes | None = None
 
     def __repr__(self) -> str:
         return f"QueuedMail({self.mail_id!r}, attempts={self.attempts})"
@@ -41,9 +46,10 @@ class Outbox:
         answer = self._ledger.run("take_mail", int(SEND_LEASE.total_seconds() * 1000))
         if not answer:
             return None
-        mail_id, sealed, sub, attempts = answer
-        place = place_of_mail(mail_id.decode(), sub.decode())
-        return QueuedMail(mail_id.decode(), self._ledger.vault.open(sealed, *place), sub.decode(), attempts)
+        mail_id, sub, attempts, vault = answer[0].decode(), answer[2].decode(), answer[3], self._ledger.vault
+        message = vault.open(answer[1], *place_of_mail(mail_id, sub))
+        parts = vault.open(answer[4], *place_of_parts(mail_id, sub)) if answer[4] else None
+        return QueuedMail(mail_id, message, sub, attempts, parts)
 
     def has_due(self) -> bool:
         """Whether an email is due; never while the fleet is paused."""
@@ -61,22 +67,39 @@ class Outbox:
         return bool(self._ledger.redis.exists(self._ledger.keys.refused(mail_id)))
 
     def sent(self, mail_id: str) -> None:
-        """Remove an email that the mail server took."""
+        """Remove an email that the mail server took, or whoever else sends it."""
         self._finish(mail_id, "sent")
 
-    def refused(self, mail_id: str, outcome: Outcome, address: str) -> None:
-        """Remove an email that was refused for good at this address; `outcome` reports it."""
-        self._finish(mail_id, "refused", outcome=outcome.to_json(), refused_by=_named(address))
+    def owed(self, mail_id: str, outcome: Outcome) -> None:
+        """Remove a letter that the application sends itself, as `outcome` says."""
+        self._finish(mail_id, "owed", outcomes=(outcome,))
+
+    def refused(self, mail_id: str, address: str, reason: str, outcomes: Sequence[Outcome]) -> None:
+        """Remove an email that was refused for good at this address, for this reason.
+
+        `outcomes` report it, but none that escalates is published while the same address is refused again.
+        """
+        by = _named(address)
+        refusal = pack_refusal(mail_id, self._ledger.now(), address, reason, by)
+        self._finish(mail_id, "refused", outcomes=outcomes, refused_by=by, refusal=refusal)
 
     def later(self, mail_id: str, wait: timedelta) -> None:
         """Try again after `wait`."""
         self._finish(mail_id, "later", int(wait.total_seconds() * 1000))
 
     def _finish(
-        self, mail_id: str, how: str, wait_ms: int = 0, outcome: str = "", refused_by: str = ""
+        self,
+        mail_id: str,
+        how: str,
+        wait_ms: int = 0,
+        outcomes: Sequence[Outcome] = (),
+        refused_by: str = "",
+        refusal: bytes = b"",
     ) -> None:
+        packed = msgpack.packb([[outcome.type.value, outcome.to_json()] for outcome in outcomes])
+        kept_ms = int(KEPT_FOR.total_seconds() * 1000)
         keep = self._ledger.outcomes_keep
-        self._ledger.run("finish_mail", mail_id, how, wait_ms, outcome, keep, refused_by)
+        self._ledger.run("finish_mail", mail_id, how, wait_ms, packed, keep, refused_by, refusal, kept_ms)
 
 
 def refused_elsewhere(ledger: Ledger, mail_ids: Sequence[str], address: str) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,9 +14,10 @@ from redis import Redis
 
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
+from worker.ledger.records import to_ms
 
-#: How many outcomes are read at a time to find an account's.
-ERASED_AT_A_TIME = 1000
+#: How many outcomes are read at a time to find some among them.
+READ_AT_A_TIME = 1000
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -34,6 +35,10 @@ class OutcomeType(StrEnum):
     FALLBACK = "fallback"
     #: The user was asked to connect a profile again.
     RELINK_REQUESTED = "relink_requested"
+    #: A letter that the application sends its user itself.
+    MAIL_OWED = "mail_owed"
+    #: A mail server refused a letter for good.
+    MAIL_REFUSED = "mail_refused"
     #: The user connected it.
     RELINKED = "relinked"
     #: The user was asked to connect a profile in place of a removed one.
@@ -114,9 +119,26 @@ class OutcomeStream:
 
     def undelivered(self, most: int) -> Iterator[tuple[bytes, str]]:
         """Up to `most` undelivered outcomes, oldest first: each entry's id and the outcome's JSON."""
-        last = self._delivered()
-        start = f"({last.decode()}" if last else "-"
+        return self.after(self._delivered(), most)
+
+    def after(self, entry_id: bytes | None, most: int) -> Iterator[tuple[bytes, str]]:
+        """Up to `most` outcomes after this entry, or from the oldest one on."""
+        start = f"({entry_id.decode()}" if entry_id else "-"
         return _read(self.redis.xrange(self.keys.outcomes, min=start, count=most))
+
+    def find(self, entry_ids: Sequence[bytes]) -> dict[bytes, str]:
+        """Those of these entries that the stream still has."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for entry_id in entry_ids:
+                pipeline.xrange(self.keys.outcomes, entry_id, entry_id)
+            return {found: text for page in pipeline.execute() for found, text in _read(page)}
+
+    def between(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[bytes, str]]:
+        """All outcomes from `since` to `until`, oldest first, a page in memory at a time."""
+        start, end = (str(to_ms(since)) if since else "-"), (str(to_ms(until)) if until else "+")
+        while page := list(_read(self.redis.xrange(self.keys.outcomes, start, end, count=READ_AT_A_TIME))):
+            yield from page
+            start = f"({page[-1][0].decode()}"
 
     def erase(self, sub: str, since: bytes | None = None, but: str = "") -> set[str]:
         """Erase an account's outcomes, or those after the entry `since`, a page at a time.
@@ -125,7 +147,7 @@ class OutcomeStream:
         """
         start, mail_ids = f"({since.decode()}" if since else "-", set()
         named = _to_json(sub)
-        while page := list(_read(self.redis.xrange(self.keys.outcomes, min=start, count=ERASED_AT_A_TIME))):
+        while page := list(_read(self.redis.xrange(self.keys.outcomes, min=start, count=READ_AT_A_TIME))):
             # Reading them all as JSON would take most of the time.
             found = [(entry_id, json.loads(text)) for entry_id, text in page if named in text and text != but]
             ours = [(entry_id, outcome) for entry_id, outcome in found if outcome.get("sub") == sub]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from worker.diagnosis.causes import INDIRECT
@@ -34,6 +35,12 @@ DELAYED = f"{Cause.PROVIDER_OUTAGE}:"
 #: Groups of incidents (`TrackedEvent.group`) besides the causes: looks were given up, looks keep failing, the
 #: application owes an access token, and records that cannot be read.
 PARKED, UNREAD, TOKEN_OWED, DAMAGED = "parked", "unread", "token_owed", "damaged"
+#: The kind of incident of a service whose profiles lapse in number: its events wait for it together.
+LAPSED = "lapsed"
+#: Kinds of incidents of the whole fleet, which have no events: most calls to Cronofy fail, it refuses our
+#: client, or it answers 429 again and again.
+CRONOFY_FAILING, CLIENT_REFUSED, NO_BUDGET = "cronofy_failing", "client_refused", "no_budget"
+FLEET = (CRONOFY_FAILING, CLIENT_REFUSED, NO_BUDGET)
 #: After as many looks in a row that failed from outside, looks keep failing.
 FAILING = 3
 
@@ -521,6 +528,8 @@ class Account:
 
     def choice_about(self, event: TrackedEvent) -> Choice | None:
         """What a person chose instead of the event's profile: for this event, or else for all."""
+        if not self.choices:
+            return None
         about = {c.event: c for c in self.choices if c.profile_id == event.profile_id}
         return about.get((event.key.calendar_id, event.key.event_id)) or about.get(None)
 
@@ -535,10 +544,18 @@ class Stored:
 
 
 def _event_time(value: Any, tzid: str | None) -> EventTime | None:
+    return _text_time(value, tzid) if isinstance(value, str) else _any_time(value, tzid)
+
+
+def _any_time(value: Any, tzid: str | None) -> EventTime | None:
     try:
         return parse_event_time(value, tzid)
     except MalformedTime:
         return None
+
+
+#: A look asks for the same few times again and again.
+_text_time = lru_cache(maxsize=4096)(_any_time)
 
 
 def interval_of(event: TrackedEvent) -> timedelta | None:

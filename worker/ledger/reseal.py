@@ -26,6 +26,7 @@ from worker.ledger.sealed import (
     place_of_credentials,
     place_of_kept_key,
     place_of_mail,
+    place_of_parts,
 )
 from worker.ledger.vault import Fit
 
@@ -126,12 +127,14 @@ def _replace(ledger: Ledger, each: Sealed) -> bool:
     }
     if each.letter is not None:
         return _replace_letter(ledger, each.name, {**each.letter, **resealed})
-    [field] = resealed
-    former = fingerprint(each.values[field][0])
     key = {Kind.CREDENTIALS: ledger.keys.account, Kind.MAILS: ledger.keys.mail}.get(each.kind)
     sub = each.name if each.kind is Kind.CREDENTIALS else ""
     where = key(each.name) if key else ledger.keys.about
-    return bool(ledger.run("reseal", where, field, former, resealed[field], sub))
+    done = [
+        ledger.run("reseal", where, field, fingerprint(each.values[field][0]), value, sub)
+        for field, value in resealed.items()
+    ]
+    return all(done)
 
 
 def _replace_letter(ledger: Ledger, letter_id: str, letter: dict[str, Any]) -> bool:
@@ -166,13 +169,20 @@ def _credentials(ledger: Ledger, subs: list[str]) -> list[Sealed]:
 def _mails(ledger: Ledger, ids: list[str]) -> list[Sealed]:
     with ledger.redis.pipeline(transaction=False) as pipeline:
         for mail_id in ids:
-            pipeline.hmget(ledger.keys.mail(mail_id), "message", "sub")
+            pipeline.hmget(ledger.keys.mail(mail_id), "sub", "message", "parts")
         found = zip(ids, pipeline.execute(), strict=True)
     return [
-        Sealed(Kind.MAILS, mail_id, {"message": (message, place_of_mail(mail_id, sub.decode()))})
-        for mail_id, (message, sub) in found
-        if message is not None and sub is not None
+        _mail(mail_id, sub.decode(), *sealed)
+        for mail_id, (sub, *sealed) in found
+        if sub is not None and sealed[0]
     ]
+
+
+def _mail(mail_id: str, sub: str, message: bytes, parts: bytes | None) -> Sealed:
+    values = {"message": (message, place_of_mail(mail_id, sub))}
+    if parts is not None:
+        values["parts"] = (parts, place_of_parts(mail_id, sub))
+    return Sealed(Kind.MAILS, mail_id, values)
 
 
 def _letters(ledger: Ledger) -> Iterator[list[Sealed]]:

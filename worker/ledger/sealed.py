@@ -13,6 +13,11 @@ def place_of_mail(mail_id: str, sub: str) -> tuple[str, ...]:
     return "mail", mail_id, sub
 
 
+def place_of_parts(mail_id: str, sub: str) -> tuple[str, ...]:
+    """What an email in the outbox was composed of."""
+    return "parts", mail_id, sub
+
+
 def place_of_kept_key(name: str) -> tuple[str, ...]:
     """One of the ledger's own keys."""
     return "about", name

@@ -64,6 +64,18 @@ def call_name(endpoint: str, status: int | str) -> str:
     return f"{CALL}:{endpoint}:{status}"
 
 
+def answers(calls: Mapping[str, int]) -> tuple[int, int]:
+    """How many of these calls (by their counters) Cronofy answered, and how many it failed to; no 429."""
+    well = badly = 0
+    for name, made in calls.items():
+        status = name.rpartition(":")[2]
+        if status in ("unreachable", "timeout") or status.startswith("5"):
+            badly += made
+        elif status != "429":
+            well += made
+    return well, badly
+
+
 def look_tally(calls: Mapping[str, int], seconds: float) -> dict[str, int]:
     """What one look adds to the counters: its calls, and how long it took."""
     bucket, took = LOOKS.entry(seconds * 1000)

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause
-from worker.ledger.records import DAMAGED, PARKED, TOKEN_OWED, UNREAD
+from worker.ledger.records import (
+    CLIENT_REFUSED,
+    CRONOFY_FAILING,
+    DAMAGED,
+    LAPSED,
+    NO_BUDGET,
+    PARKED,
+    TOKEN_OWED,
+    UNREAD,
+)
 from worker.text import wording
 
 _HEADLINES: Mapping[str, str] = {
@@ -14,7 +23,13 @@ _HEADLINES: Mapping[str, str] = {
     UNREAD: "looks keep failing",
     TOKEN_OWED: "access token is missing",
     DAMAGED: "record cannot be read",
+    LAPSED: "many profiles lapsed at once",
+    CRONOFY_FAILING: "most calls to Cronofy fail",
+    CLIENT_REFUSED: "Cronofy refuses our client",
+    NO_BUDGET: "Cronofy's rate limit is used up",
 }
+#: Kinds of incidents whose events wait for something, without needing a person each.
+WAITING = (Cause.PROVIDER_OUTAGE.value, LAPSED)
 ADVICE: Mapping[str, str] = {
     Cause.PROFILE_REMOVED: (
         "Decide what takes the place of the removed profile. One decision settles all meetings of an "
@@ -44,6 +59,22 @@ ADVICE: Mapping[str, str] = {
     Cause.UNEXPLAINED: (
         "Nothing is visibly wrong. Offer another way to meet to those who meet soon, and ask Cronofy's "
         "support (support@cronofy.com); the text below is ready to paste."
+    ),
+    CRONOFY_FAILING: (
+        "Few calls are made to see whether it answers again; then what is due is looked at in order. Look at "
+        "Cronofy's status page, and at the way there: reconciler doctor."
+    ),
+    CLIENT_REFUSED: (
+        "Check RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET, and restart the workers."
+    ),
+    NO_BUDGET: (
+        "Something else makes as many calls as the application may: lower its part, or ask Cronofy for a "
+        "higher limit. Until then looks come late."
+    ),
+    LAPSED: (
+        "Perhaps an administrator revoked the application's access at the service: ask there. Each user is "
+        "asked to connect the profile again as ever. Only a few of these events are looked at, until one of "
+        "the profiles is connected again."
     ),
     PARKED: (
         "These events make their own looks fail, so they are not looked at any more. `reconciler "

@@ -20,7 +20,8 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from worker.diagnosis.model import Cause
-from worker.mail.advice import advice_on, headline
+from worker.ledger.records import FLEET
+from worker.mail.advice import WAITING, advice_on, headline
 from worker.text import wording
 from worker.text.addresses import address, mailbox
 
@@ -246,13 +247,15 @@ def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
 
     Or, if it is over, that it is. ValueError if an address is not plain.
     """
+    name = "over" if email.is_over else "incident"
     return _compose(
-        "over" if email.is_over else "incident",
+        f"fleet.{name}" if email.kind in FLEET else name,
         address(email.to),
         envelope,
         email=email,
         what=headline(email.kind, email.provider_name),
         advice=advice_on(email.kind),
+        waits=email.kind in WAITING,
         affected=email.affected[:LISTED_AFFECTED],
         removed=email.removed[:LISTED_AFFECTED],
         pasted=email.affected[:LISTED_AFFECTED] if email.kind == Cause.UNEXPLAINED else (),

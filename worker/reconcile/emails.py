@@ -22,6 +22,7 @@ from worker.mail.compose import (
     message_id,
 )
 from worker.mail.connect_links import ConnectLinks
+from worker.mail.letters import parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,12 @@ class Emails:
             email = replace(
                 email, relink_url=self.links.of(sub, email.provider_name or "", email.to, due or now)
             )
-        return _mail(mail_id, compose_relink(email, self._envelope(mail_id, due or now)), due)
+        message = compose_relink(email, self._envelope(mail_id, due or now))
+        return _mail(mail_id, message, due, parts_of(email))
 
     def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
         """The email that tells a user of a meeting's other link."""
-        return _mail(mail_id, compose_fallback(email, self._envelope(mail_id, now)))
+        return _mail(mail_id, compose_fallback(email, self._envelope(mail_id, now)), parts=parts_of(email))
 
     def incident(self, mail_id: str, email: IncidentEmail, now: datetime) -> Mail:
         """The email that tells the operator of an incident, or that it is over."""
@@ -72,5 +74,7 @@ def meeting_of(event: TrackedEvent) -> Meeting:
     )
 
 
-def _mail(mail_id: str, message: EmailMessage, due: datetime | None = None) -> Mail:
-    return Mail(mail_id, message.as_bytes(), due)
+def _mail(
+    mail_id: str, message: EmailMessage, due: datetime | None = None, parts: bytes | None = None
+) -> Mail:
+    return Mail(mail_id, message.as_bytes(), due, parts)

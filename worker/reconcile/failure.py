@@ -30,7 +30,7 @@ from redis.exceptions import RedisError
 from config.logging import MASK
 from worker.cronofy.errors import CronofyError
 from worker.diagnosis.causes import is_overdue
-from worker.diagnosis.model import Policy
+from worker.diagnosis.model import Cause, Policy
 from worker.diagnosis.schedule import is_due, retry_look
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import EventChange, Lease, LeaseLost
@@ -172,7 +172,13 @@ def unread(lease: Lease, stored: Stored, reason: str, policy: Policy, *, alone: 
     cause = _or_none(lambda: event.cause)
     mark = f"{cause or ''}:{UNREAD}"
     overdue = _or_none(lambda: is_overdue(from_ms(event.asked_at), start, now, policy))
-    needless = event.was_closed or (given is not None and given.holds(cause, now))
+    # Nor of one that waits for its user, or while the whole fleet is in trouble, which is told by itself.
+    needless = (
+        event.was_closed
+        or (given is not None and given.holds(cause, now))
+        or cause is Cause.CREDENTIALS_EXPIRED
+        or lease.fleet_in_trouble
+    )
     if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified or needless:
         return Failure(EventChange(stored, after), evidence)
     after = replace(after, notified=(*after.notified, mark))

@@ -45,6 +45,20 @@ def log_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) ->
         )
 
 
+def log_outages(committed: Committed) -> None:
+    """Log what many events wait for together from now on, and what they do not wait for any more."""
+    for group in committed.begun:
+        log.warning("outage.began", **_about(group))
+    for group in committed.ended:
+        log.warning("outage.ended", **_about(group))
+
+
+def _about(group: str) -> dict[str, str]:
+    what, _, center = group.partition("@")
+    cause, _, provider = what.partition(":")
+    return {"cause": cause, "provider_name": provider, "data_center": center}
+
+
 def log_changed(sub: str, key: EventKey) -> None:
     """Log that the event was tracked again or untracked during the look."""
     log.info("event.changed_meanwhile", **event_ids(sub, key))

@@ -52,7 +52,14 @@ from worker.reconcile.failure import (
     unexpected,
     unread,
 )
-from worker.reconcile.lines import log_account, log_changed, log_error, log_failures, log_verdicts
+from worker.reconcile.lines import (
+    log_account,
+    log_changed,
+    log_error,
+    log_failures,
+    log_outages,
+    log_verdicts,
+)
 from worker.reconcile.observe import Readings, observe
 from worker.reconcile.plan import ReadingPlan, plan_reading
 from worker.reconcile.reassign import PlannedUpdate, plan_update, reassign
@@ -249,10 +256,14 @@ class Looker:
             cancel=relinks.cancel,
             check_channel=self.channels is not None and self.channels.is_due(account, now),
             ask_again=_asked(lease, relinks.ask_again) if profiles else _asked_in_vain(lease),
+            figures=session.figures(),
+            works=_services_back(profiles, back),
         )
         committed = self.ledger.commit(lease, change)
+        session.counted()
         log_account(relinks.outcomes)
         log_verdicts(lease.sub, verdicts, committed)
+        log_outages(committed)
         log_failures(lease.sub, work.failures)
         return self._result(work, verdicts)
 
@@ -564,6 +575,13 @@ def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> M
         return memo
     listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}
     return replace(memo, providers={**memo.providers, **listed})
+
+
+def _services_back(profiles: Profiles | None, back: frozenset[str]) -> frozenset[str]:
+    """What is over for a service, now that a profile of it is connected again: as CAUSE:PROVIDER."""
+    listed = profiles.listed_anywhere if profiles else ()
+    found = {p.provider_name for p in listed if p.profile_id in back and p.provider_name}
+    return frozenset(f"{Cause.CREDENTIALS_EXPIRED}:{provider}" for provider in found)
 
 
 def _names_seen(names: Mapping[str, str], profiles: Profiles | None) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from worker.cronofy.errors import CronofyError
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.fallback import is_room
+from worker.diagnosis.held import HELD, held_look, is_report
 from worker.diagnosis.model import (
     Cause,
     Chosen,
@@ -42,6 +43,7 @@ from worker.ledger.records import (
     Stored,
     TrackedEvent,
     Write,
+    from_ms,
     interval_of,
     to_ms,
 )
@@ -75,6 +77,10 @@ class Judged:
     acknowledged: Acknowledgement | None = None
     #: What a person chose in place of its profile.
     choice: Choice | None = None
+    #: As `EventChange` has them.
+    held: str | None = None
+    report: str | None = None
+    works: str | None = None
 
     @property
     def key(self) -> EventKey:
@@ -125,7 +131,8 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
     if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
     unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
-    observation = Observation(sighting, profiles, unwritable)
+    failing_since = lease.outage(Cause.PROVIDER_OUTAGE, event.provider_name)
+    observation = Observation(sighting, profiles, unwritable, failing_since)
     choice = lease.account.choice_about(event)
     diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
     return Judged(
@@ -136,7 +143,34 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         _notices_arrive(lease.account, now),
         lease.acknowledgement(event.key),
         choice,
+        **_together(lease, stored.event, replace(event, last=diagnosis.as_json), diagnosis, policy),
     )
+
+
+def _together(
+    lease: Lease, before: TrackedEvent, after: TrackedEvent, diagnosis: Diagnosis, policy: Policy
+) -> dict[str, str]:
+    """What the event says of its service, and whether it waits for that together with many others."""
+    provider = after.provider
+    if provider is None:
+        return {}
+    if diagnosis.state is State.ASSIGNED:
+        since = lease.outage(Cause.PROVIDER_OUTAGE, provider)
+        # One that was made before the outage was noticed says nothing of it.
+        late = (
+            since is not None and before.cause is not Cause.PROVIDER_OUTAGE and before.asked_at < to_ms(since)
+        )
+        own_room = Rung.EXPLICIT.value in before.writes
+        return {} if late or own_room else {"works": f"{Cause.PROVIDER_OUTAGE}:{provider}"}
+    found: dict[str, str] = {}
+    read_at = None if before.read_at is None else from_ms(before.read_at)
+    report = is_report(diagnosis, before.cause, read_at, from_ms(after.asked_at), lease.now, policy)
+    if report:
+        found["report"] = f"{report}:{provider}"
+    waits = diagnosis.remedy in (Remedy.WAIT, Remedy.RELINK_EMAIL, Remedy.ESCALATE)
+    if waits and diagnosis.cause in HELD and lease.outage(diagnosis.cause, provider):
+        found["held"] = f"{diagnosis.cause}:{provider}"
+    return found
 
 
 def _has_calendar_again(event: TrackedEvent, profiles: Profiles | None) -> bool:
@@ -164,14 +198,18 @@ def _diagnose(
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
-    request = replace(event.request, account_email=account.email)
+    request, provider_name, name = event.request, event.provider_name, None
     if request.profile_id is not None:
         # We still know the provider and the name of a profile that was listed once and is gone.
-        provider_name = request.provider_name or account.memo.providers.get(request.profile_id)
+        provider_name = provider_name or account.memo.providers.get(request.profile_id)
         name = account.profile_names.get(request.profile_id)
-        request = replace(request, provider_name=provider_name, profile_name=name)
-    if choice:
-        request = replace(request, chosen=Chosen(choice.to_profile_id, choice.by))
+    request = replace(
+        request,
+        account_email=account.email,
+        provider_name=provider_name,
+        profile_name=name,
+        chosen=Chosen(choice.to_profile_id, choice.by) if choice else None,
+    )
     return diagnose(request, observation, now, policy)
 
 
@@ -309,6 +347,8 @@ def conclude(
     notices_arrive = judged.notices_arrive and event.subscribed and diagnosis.remedy is Remedy.WAIT
     pause = next_pause(interval_of(event), policy, notices_arrive=notices_arrive)
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
+    if judged.held:
+        look_at = held_look(diagnosis, event.starts_at, now, policy)
     draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at), user=user)
     if event.was_closed and diagnosis.state is not State.CLOSED:
         if judged.seen is None:
@@ -338,15 +378,25 @@ def conclude(
     settled = diagnosis.state is not State.PENDING
     taken = judged.seen is not None
     change = EventChange(
-        before, draft.after, settled, tuple(draft.outcomes), notice_taken=taken, unacknowledged=over
+        before,
+        draft.after,
+        settled,
+        tuple(draft.outcomes),
+        notice_taken=taken,
+        unacknowledged=over,
+        held=judged.held,
+        report=judged.report,
+        works=judged.works,
     )
-    return replace(_verdict(diagnosis, change), letter=draft.letter)
+    return _verdict(diagnosis, change, draft.letter)
 
 
-def _verdict(diagnosis: Diagnosis, change: EventChange) -> Verdict:
+def _verdict(
+    diagnosis: Diagnosis, change: EventChange, letter: tuple[str, FallbackEmail] | None = None
+) -> Verdict:
     # Pack now, so that a failure counts against this event.
     _ = change.value
-    return Verdict(diagnosis, change)
+    return Verdict(diagnosis, change, letter)
 
 
 def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
@@ -365,7 +415,16 @@ def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
 
 
 def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
-    """It has its link; if a write's answer was lost, the link shows that it worked (contract §6)."""
+    """It has its link."""
+    if event.writes:
+        _add_unanswered(draft, event, policy, choice)
+    diagnosis = draft.diagnosis
+    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
+    draft.add_outcome(OutcomeType.ASSIGNED, detail)
+
+
+def _add_unanswered(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
+    """If the last write's answer was lost, the link shows that it worked (contract §6)."""
     diagnosis = draft.diagnosis
     # Only the last one can be in effect; a rung is there under its mark, too.
     marks = {rung.mark: rung for rung in Rung}
@@ -381,8 +440,6 @@ def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Ch
             join_url = diagnosis.join_url if rung is Rung.EXPLICIT else None
             provider_name = diagnosis.detail.get("provider_name")
             _add_fallback(draft, rung, event.profile_id, profile_id, join_url, provider_name, event.cause)
-    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
-    draft.add_outcome(OutcomeType.ASSIGNED, detail)
 
 
 def _add_fallback(

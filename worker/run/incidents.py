@@ -33,10 +33,19 @@ class Figures:
     accounts: int
     #: The soonest start, if any is known.
     soonest: datetime | None
+    #: It keeps the whole fleet from its work.
+    whole_fleet: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is not over."""
+        return self.whole_fleet or self.events > 0
 
 
 def figures(ledger: Ledger, incident: Incident) -> Figures:
     """Count an incident's events and accounts; of a huge one at least that many accounts."""
+    if incident.is_of_fleet:
+        return Figures(0, 0, None, whole_fleet=incident.group in ledger.outages())
     if incident.is_damaged:
         return Figures(incident.total, 0, None)
     name = incident_list(incident.incident_id)

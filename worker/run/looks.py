@@ -17,6 +17,7 @@ from worker.broker.outages import why
 from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.diagnosis.model import Remedy, State
 from worker.ledger.leases import Held, Lease, LeaseLost
+from worker.ledger.ledger import SOON
 from worker.ledger.records import DATA_CENTERS, EventKey
 from worker.reconcile.answer import Explained, live_answer, recorded_answer, with_note
 from worker.reconcile.failure import is_alone, is_from_outside, revived, unexpected
@@ -65,6 +66,9 @@ class _Batch:
         self._left = most
         self._end = time.monotonic() + BATCH_SECONDS
         self._centers: tuple[str, ...] = DATA_CENTERS
+        policy = services.looker.policy
+        # The last resort needs its time.
+        self._soon = max(SOON, policy.fallback_before) if policy.fallback else SOON
         self.resume_after: timedelta | None = None
         self.alone: list[str] = []
 
@@ -74,7 +78,7 @@ class _Batch:
         done = 0
         while self._left > 0 and self._centers and time.monotonic() < self._end:
             self._left -= 1
-            lease = ledger.claim(lease_for, self._centers)
+            lease = ledger.claim(lease_for, self._centers, self._soon)
             if lease is None:
                 self._left = 0
                 break

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import structlog
 
 from worker.bootstrap import Services
+from worker.ledger.records import DATA_CENTERS, FLEET
 
 #: How many accounts one batch looks at, at most.
 BATCH_SIZE = 100
@@ -30,6 +31,13 @@ def sweep(services: Services) -> int:
     ledger = services.ledger
     if not ledger.wakeups.take_sweep(services.settings.sweep_every):
         return 0
+    _note_trouble(services)
+    freed = 0
+    while freed < MOST_MOVED:
+        made = ledger.see_to_outages(MOVED_AT_A_TIME, services.settings.recheck_min)
+        freed += made
+        if made < MOVED_AT_A_TIME:
+            break
     moved = expired = 0
     ready: Mapping[str, int] = {}
     while moved + expired < MOST_MOVED:
@@ -41,6 +49,17 @@ def sweep(services: Services) -> int:
     if any(ready.values()) or expired:
         log.info("sweep.done", due=moved, expired_leases=expired, ready=sum(ready.values()), payable=payable)
     return min(MOST_BATCHES, math.ceil(payable / BATCH_SIZE))
+
+
+def _note_trouble(services: Services) -> None:
+    """Note what keeps looks from being made, once for each origin: for the first of its data centres."""
+    ledger, cronofy = services.ledger, services.looker.cronofy
+    known = ledger.outages()
+    for origin, center in {cronofy.origin(center): center for center in reversed(DATA_CENTERS)}.items():
+        kind = cronofy.budget(origin).trouble()
+        for each in FLEET:
+            if (each == kind) != (f"{each}@{center}" in known):
+                ledger.note_trouble(each, center, is_on=each == kind)
 
 
 def _payable(services: Services, ready: Mapping[str, int]) -> int:

@@ -20,6 +20,8 @@ from worker.run.incidents import Accounts, Figures, affected, figures, members, 
 
 #: How often an incident that was told is seen to: older versions remove events without noting it.
 AGAIN = timedelta(hours=1)
+#: How long trouble of the whole fleet lasts before it is told.
+FLEET_AFTER = timedelta(minutes=1)
 
 log = structlog.get_logger()
 
@@ -49,9 +51,9 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     """Tell of one incident what is due; returns whether an email was written."""
     ledger, digest = services.ledger, services.settings.escalation_digest
     # Reading its events drops those that are gone.
-    listed = [] if incident.is_damaged else members(ledger, incident)
+    listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident)
     size = figures(ledger, incident)
-    if not size.events:
+    if not size.goes_on:
         if incident.told_at is None:
             return _closed(services, incident, size, now)
         over_at = (incident.emptied_at or now) + digest
@@ -62,7 +64,8 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
         if incident.is_damaged:
             return _closed(services, incident, size, now)
         return _later(services, incident, AGAIN)
-    tell_at = incident.opened_at + digest
+    # Nothing is kin to trouble of the whole fleet; but it may be over in a moment.
+    tell_at = incident.opened_at + (min(digest, FLEET_AFTER) if incident.is_of_fleet else digest)
     if size.soonest is not None:
         tell_at = min(tell_at, size.soonest - 2 * digest)
     if now < tell_at:
@@ -88,7 +91,7 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
 
 def _link(services: Services, incident: Incident, address: str, now: datetime) -> str | None:
     board_url = services.settings.board_url
-    if board_url is None or incident.is_damaged:
+    if board_url is None or incident.is_damaged or incident.is_of_fleet:
         return None
     return decision_url(board_url, services.ledger.vault, incident.incident_id, address, now)
 
@@ -105,7 +108,7 @@ def _closed(services: Services, incident: Incident, size: Figures, now: datetime
         email = _email(services, incident, size, is_over=True)
     mail = _mail(services, incident, email, now) if email else None
     told = incident.told_at is not None
-    detail = {"events": incident.total, "acknowledged": incident.acknowledged}
+    detail = {"events": 0 if incident.is_of_fleet else incident.total, "acknowledged": incident.acknowledged}
     outcome = _outcome(OutcomeType.INCIDENT_CLOSED, incident, now, **detail) if told else None
     if not services.ledger.tell(incident, "close", timedelta(0), mail, (), outcome):
         return False

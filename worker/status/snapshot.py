@@ -17,6 +17,8 @@ from worker.ledger.keys import Keys
 from worker.ledger.writable import why_no_writes
 from worker.text.amounts import spoken
 
+#: How many refused addresses are named.
+REFUSALS = 10
 #: A sweep is late when this many intervals plus this much time have passed since the last one.
 LATE_SWEEPS, LATE_BY = 3, timedelta(seconds=10)
 
@@ -34,6 +36,9 @@ class BudgetUse:
     paused_until: datetime | None
     #: Cronofy refuses our client id or secret.
     client_refused: bool
+    #: Calls of the last five minutes that Cronofy answered, and that failed.
+    answered: int = 0
+    failed: int = 0
 
     @property
     def used_last_minute(self) -> int:
@@ -50,6 +55,8 @@ class BudgetUse:
             "used_by_origin": dict(self.used),
             "paused_until": _rfc3339(self.paused_until),
             "client_refused": self.client_refused,
+            "answered_last_five_minutes": self.answered,
+            "failed_last_five_minutes": self.failed,
         }
 
 
@@ -72,6 +79,11 @@ class Status(Figures):
     def soonest_start(self) -> datetime | None:
         """The next start among pending events."""
         return self.soonest[0].start if self.soonest else None
+
+    @property
+    def late_seconds(self) -> float:
+        """How long the account that waits longest for a look has been due; 0 if no look is late."""
+        return max(0.0, (self.at - self.late_since).total_seconds()) if self.late else 0.0
 
     @property
     def last_sweep_seconds(self) -> float | None:
@@ -112,6 +124,18 @@ class Status(Figures):
             "acknowledged": self.acknowledged,
             "due": self.due,
             "leased": self.leased,
+            "late": self.late,
+            "late_seconds": self.late_seconds,
+            "outages": [
+                {
+                    "kind": each.kind,
+                    "provider_name": each.provider,
+                    "data_center": each.data_center,
+                    "since": _rfc3339(each.since),
+                    "events": each.events,
+                }
+                for each in self.outages
+            ],
             "without_token": self.without_token,
             "dead_letters": self.dead_letters,
             "dead_letters_dropped": sum(self.letters_dropped.values()),
@@ -119,7 +143,14 @@ class Status(Figures):
             "soonest_start": _rfc3339(self.soonest_start),
             "soonest": [_starting(starting) for starting in self.soonest],
             "budget": self.budget.as_json,
-            "mail": {"queued": self.mail_queued, "sent": self.mail_sent, "refused": self.mail_refused},
+            "mail": {
+                "queued": self.mail_queued,
+                "sent": self.mail_sent,
+                "refused": self.mail_refused,
+                "refused_addresses": self.refused_addresses,
+                "refusals": [refusal.as_json for refusal in self.refusals[:REFUSALS]],
+            },
+            "outcome_url": {"owed": self.outcomes_owed, "given_up": self.outcomes_given_up},
             "paused": self.paused_since is not None,
             "paused_since": _rfc3339(self.paused_since),
             "queues": dict(self.queues),
@@ -155,6 +186,8 @@ def _budget(settings: Settings, spent: tuple[Spent, ...]) -> BudgetUse:
         used=used,
         paused_until=max((each.paused_until for each in ours if each.paused_until), default=None),
         client_refused=any(each.refused for each in ours),
+        answered=sum(each.answered for each in ours),
+        failed=sum(each.failed for each in ours),
     )
 
 

@@ -23,6 +23,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.figures import Starting
 from worker.outage import sentence
 from worker.status.snapshot import Status
+from worker.status.trouble import failed_calls, troubles
 from worker.text.amounts import amount, spoken
 
 #: How many of the events that start next are shown.
@@ -63,8 +64,21 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
     owing = f", {status.without_token:,} waiting for an access token" if status.without_token else ""
     yield "accounts", f"{status.due:,} due, {status.leased:,} being looked at{owing}", not owing
     yield "budget", *_budget(status)
+    for trouble in troubles(status):
+        yield (
+            trouble.name,
+            f"{trouble.sentence}. {trouble.fix[:1].upper()}{trouble.fix[1:].rstrip('.')}.",
+            False,
+        )
     refused = f", {status.mail_refused:,} refused" if status.mail_refused else ""
-    yield "mail", f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}", not refused
+    mail = f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}"
+    yield "mail", mail, not status.refused_addresses
+    for refusal in status.refusals[:SHOWN]:
+        whose = refusal.sub or "escalations"
+        yield "", shown(f"{refusal.address} of {whose} was refused: {refusal.reason}"), False
+    if status.outcomes_owed or status.outcomes_given_up:
+        given_up = f", {status.outcomes_given_up:,} given up" if status.outcomes_given_up else ""
+        yield "outcome URL", f"{status.outcomes_owed:,} owed{given_up}: see reconciler outcomes", False
     unknown = None in status.queues.values()
     waiting = (
         f"{name.removeprefix('reconciler.')} {n:,}" for name, n in status.queues.items() if n is not None
@@ -89,7 +103,8 @@ def _budget(status: Status) -> tuple[str, bool]:
     used = f"{budget.used_last_minute:,} of {budget.per_minute:,} calls in the last minute"
     if budget.paused_until is not None:
         return f"{used}; Cronofy asked for a pause of {spoken(budget.paused_until - status.at)}", False
-    return used, True
+    failed = failed_calls(status)
+    return (f"{used}; {failed}", False) if failed else (used, True)
 
 
 def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:

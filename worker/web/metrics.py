@@ -128,18 +128,30 @@ def _gauges(status: Status) -> Iterator[Metric]:
     yield _labelled("reconciler_budget_limit", "Calls the fleet may make.", "window", limits)
     used = {"minute": budget.used_last_minute}
     yield _labelled("reconciler_budget_used", "Calls made.", "window", used)
+    named = ["kind", "provider", "data_center"]
+    seconds = GaugeMetricFamily("reconciler_outage_seconds", "How long it has lasted.", labels=named)
+    events = GaugeMetricFamily("reconciler_outage_events", "Events that wait for it together.", labels=named)
+    for each in status.outages:
+        labels = [each.kind, each.provider or "", each.data_center]
+        seconds.add_metric(labels, (status.at - each.since).total_seconds())
+        events.add_metric(labels, each.events)
+    yield from (seconds, events)
     single: list[tuple[str, str, float | None]] = [
         ("budget_paused_seconds", "Time left of a pause after a 429.", paused),
         ("due_accounts", "Accounts with something to look at now.", status.due),
         ("leased_accounts", "Accounts being looked at.", status.leased),
+        ("late_accounts", "Accounts due for more than a minute.", status.late),
+        ("late_seconds", "How long the first of them has been due.", status.late_seconds),
         ("accounts_without_token", "Accounts that wait for an access token.", status.without_token),
         ("oldest_pending_seconds", "Age of the oldest pending event.", status.oldest_pending_seconds),
-        ("soonest_start_seconds", "Time until the next start among unacknowledged events.", soonest),
+        ("soonest_start_seconds", "Time until the next start among unacknowledged, unheld events.", soonest),
         ("escalated_events", "Events that a person was told of, and nobody acknowledged.", status.escalated),
         ("acknowledged_events", "Events that somebody acknowledged.", status.acknowledged),
         ("dead_letters", "Dead letters kept.", status.dead_letters),
         ("mail_queued", "Emails waiting to be sent.", status.mail_queued),
         ("writable", "0 while the ledger's Redis takes no writes.", status.no_writes is None),
+        ("outcomes_owed", "Outcomes that the outcome URL did not take yet.", status.outcomes_owed),
+        ("outcomes_given_up", "Outcomes that the outcome URL never took.", status.outcomes_given_up),
         ("paused", "1 while an operator has paused the fleet.", status.paused_since is not None),
         ("client_refused", "1 while Cronofy refuses our client.", budget.client_refused),
         ("last_sweep_seconds", "Time since the last sweep.", status.last_sweep_seconds),
@@ -157,7 +169,7 @@ def _counters(status: Status) -> Iterator[Metric]:
         tuple(name.split(":")[1:3]): n for name, n in counters.items() if name.startswith(f"{CALL}:")
     }
     yield _total("reconciler_api_calls", "Calls to Cronofy.", ["endpoint", "status"], calls)
-    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused")}
+    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused", "owed")}
     yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
     notifications: _Totals = {
         (result,): counters.get(f"notifications:{result}", 0)

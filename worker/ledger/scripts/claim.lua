@@ -1,17 +1,16 @@
 -- Lease an account: the named one, or the ready one whose turn it is.
--- ARGV: P, lease in ms, token, sub or '' for any, the data centres to take from
+-- ARGV: P, lease in ms, token, sub or '' for any, ms within which a start is near, the data centres to take from
 -- Returns {} if none is ready, { ms } if someone else holds the named one for that much longer,
 -- or { now, sub, account fields and values, event fields and values, notice fields and values, claims in a row,
 -- fields and values of settled events that were closed as past within a day, the newest hundred, fields and values of
--- acknowledgements }.
+-- acknowledgements, fields and values of P:outages }.
 local now, length, token, sub = now_ms(), ARGV[2], ARGV[3], ARGV[4]
 
--- The ready account whose turn comes first, and when that is.
 local function first_ready()
-  local found, at
-  for n = 5, #ARGV do
-    local head = redis.call('ZRANGE', ready_key(ARGV[n]), 0, 0, 'WITHSCORES')
-    if head[1] and (not at or tonumber(head[2]) < at) then found, at = head[1], tonumber(head[2]) end
+  local found, at, rank
+  for n = 6, #ARGV do
+    local its, its_at, its_rank = first_of(ARGV[n], now, tonumber(ARGV[5]))
+    if its and (not rank or its_rank < rank) then found, at, rank = its, its_at, its_rank end
   end
   return found, at
 end
@@ -60,4 +59,5 @@ return {
   redis.call('HINCRBY', CLAIMS, sub, 1),
   closed,
   redis.call('HGETALL', acknowledged_key(sub)),
+  redis.call('HGETALL', P .. ':outages'),
 }

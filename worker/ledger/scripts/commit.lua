@@ -12,23 +12,25 @@
 --   token      what is now known of the access token in them, if that changes
 --   memo, profile_names, connects, mailed, choices   of the account, if they change
 --   check_channel  true to check its notification channel next
+--   reports    CAUSE:PROVIDER of what the look newly says of services; works: of what it shows to be over
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
 --   profiles_due   { when UserInfo was to be asked, as claimed, when to ask again or '' } if the look did so
---   mails      { id, encrypted message, when to send it or false for now }...; reconnects: the ids of those that
+--   mails      { id, encrypted message, when to send it or false for now, encrypted parts or false }...; reconnects: the ids that
 --              ask the user to connect a lost account; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
+--   figures    what is added to counters, by their names
 -- Returns false if the lease is no longer held, otherwise { fields that changed meanwhile and were left alone,
--- 1 if the whole change is void or 0 }.
+-- 1 if the whole change is void or 0, the outages that began, those that ended }.
 local sub, token, change = ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])
 if redis.call('HGET', LEASES, sub) ~= token then return false end
 local now, account, settled, refused = now_ms(), account_key(sub), settled_key(sub), {}
 
 if change.about and redis.sha1hex(redis.call('HGET', account, 'credentials') or '') ~= change.about then
   if change.done then end_lease(sub, now) end
-  return { {}, 1 }
+  return { {}, 1, {}, {} }
 end
 
-tally = {}
+tally = change.figures
 
 local function publish(outcomes)
   for _, outcome in ipairs(outcomes) do
@@ -59,7 +61,7 @@ if change.profiles_due and tonumber(redis.call('HGET', account, 'profiles_due'))
 end
 publish(change.outcomes)
 
-local settles = false
+local settles, made_due = false, false
 for _, event in ipairs(change.events) do
   local field, next_look, expected, verb, value = event[1], event[2], event[3], event[4], event[5]
   local present = redis.call('HGET', events_key(sub), field)
@@ -81,7 +83,7 @@ for _, event in ipairs(change.events) do
     end
     if verb == 'keep' and not is_parked(value) and (header(present) ~= next_look or (notice_taken and notice)) then
       -- It was made due during this look, perhaps after being read, so it is looked at again.
-      value = due_at(value, now)
+      value, made_due = due_at(value, now), true
     end
     if verb == 'settle' then
       settles = true
@@ -123,15 +125,43 @@ end
 leave_calendars(sub)
 for _, mail in ipairs(change.mails) do
   redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0)
+  if mail[4] then redis.call('HSET', P .. ':mail:' .. mail[1], 'parts', mail[4]) end
   redis.call('ZADD', P .. ':outbox', mail[3] or now, mail[1])
 end
 if #change.reconnects > 0 then redis.call('HSET', account, 'reconnects', table.concat(change.reconnects, ' ')) end
-for _, id in ipairs(change.cancel) do drop_mail(id) end
+for _, id in ipairs(change.cancel) do cancel_mail(sub, id) end
+
+-- An outage begins with as many reports within ten minutes, if nothing shows in between that all is well. Profiles lapse
+-- every day, so it takes more of those.
+local REPORTS, WITHIN = { provider_outage = 10, credentials_expired = 50 }, 600000
+local begun, ended, outages = {}, {}, P .. ':outages'
+for _, name in ipairs(change.reports) do
+  local group, needed = name .. '@' .. center_of(sub), REPORTS[string.match(name, '^[^:]*')]
+  local reports, since = P .. ':reports:' .. group, redis.call('HGET', outages, group)
+  redis.call('RPUSH', reports, now)
+  redis.call('LTRIM', reports, -needed, -1)
+  redis.call('PEXPIRE', reports, WITHIN)
+  local first = redis.call('LINDEX', reports, -needed)
+  if first and now - first <= WITHIN and (not since or string.sub(since, 1, 1) == '-') then
+    redis.call('HSET', outages, group, first)
+    begun[#begun + 1] = group
+  end
+end
+for _, name in ipairs(change.works) do
+  local group = name .. '@' .. center_of(sub)
+  redis.call('DEL', P .. ':reports:' .. group)
+  local since = redis.call('HGET', outages, group)
+  if since and string.sub(since, 1, 1) ~= '-' then
+    redis.call('HSET', outages, group, '-' .. since)
+    ended[#ended + 1] = group
+  end
+end
 write_tally()
 if change.done then
   redis.call('HDEL', CLAIMS, sub)
+  if not made_due then redis.call('HDEL', account, 'news') end
   end_lease(sub, now)
 else
   reindex(sub, now)
 end
-return { refused, 0 }
+return { refused, 0, begun, ended }

@@ -23,9 +23,11 @@
 --                              that is done), token (of an account whose
 --                              application gives its access tokens: SHA-1 of the credentials, when it
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
+--                              news (when a notification or a person last made something due; until a look),
 --                              erasure (the channel over which its erasure was requested and reported).
 --                              Written by connect; memo, profile_names, connects, reconnects, mailed, choices,
---                              standing and token by commit; profiles_due by notification and commit; credentials
+--                              standing and token by commit; news by nudge, notification and connect, and removed by
+--                              commit; profiles_due by notification and commit; credentials
 --                              also by a token refresh; last_notice by nudge; the channel fields by channel,
 --                              check_channel and commit, and by notification when one came
 --                              over it. Until forgotten.
@@ -58,9 +60,15 @@
 --   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim, taken back by
 --                              release and hand_over, cleared by commit and channel.
 --   P:waiting          zset    SUB by the next look of its events
---   P:ready:CENTER     zset    a data centre's due accounts: SUB by when its turn is, see turn()
+--   P:ready:CENTER     zset    a data centre's due accounts: SUB by its turn(), a year earlier if it has news
+--   P:due              zset    the ready accounts: SUB by since when it is due. An older version does not write it.
 --   P:leased           zset    SUB by when its lease expires. An account is in one of these three, or in none
 --                              if it is lost, or has no pending event and no channel to check.
+--   P:outages          hash    what many events wait for together, CAUSE:PROVIDER@CENTER -> since when; "-" before that once
+--                              it is over, until its events were made due. Begun and ended by commit, removed by outages.
+--                              Also what keeps the whole fleet from its work, KIND@CENTER. Written by fleet.
+--   P:reports:GROUP    list    when a look last reported such a thing, the newest last; ten minutes
+--   P:canaries         string  when the next canaries are picked among the held events
 --   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed
 --                              stays until the next sweep.
 --   P:oldest           zset    SUB by when its oldest pending event was tracked
@@ -85,14 +93,25 @@
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
+--   P:outcomes:posted:TO   string  the stream id up to which each outcome was posted, or is in one of the next three. TO is
+--                              url, or a hash of one of RECONCILER_ESCALATION_URLS. See worker/ledger/posts.py.
+--   P:outcomes:posting:TO  string  held by whoever posts them, and for a rest after several failures; a minute
+--   P:outcomes:owed:TO     zset    stream id of an outcome that was not taken, or waits behind such a one, by when to try it
+--   P:outcomes:tries:TO    hash    stream id -> how often it was tried; none if never
+--   P:outcomes:dead:TO     hash    stream id -> an outcome that was given up (JSON: outcome, reason, tries, at). Until it is
+--                              taken, dropped or its account forgotten.
+--   P:outcomes:again       zset    TO, of RECONCILER_ESCALATION_URLS, by when to try again what is owed to it
 --   P:outbox           zset    mail id by when to send it (or try again)
---   P:mail:ID          hash    message (encrypted by the vault), sub, attempts; of one about an incident also incident and
+--   P:mail:ID          hash    message (encrypted by the vault), sub, attempts; of one to a user also parts, what it was
+--                              composed of (encrypted); of one about an incident also incident and
 --                              subs (packed: the accounts that it names; sub is empty). Until sent or refused.
 --   P:answer:ID        list    the address at which a user connects a profile (encrypted by the vault), for the one
 --                              page that waits for it; half a minute
 --   P:asking:SUB       string  such an address was asked for just now; seconds
 --   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
 --                              explain can say so and another address can get it; 30 days
+--   P:refusals         hash    SUB, or '' for the operator -> the latest address of theirs that a mail server refused for good
+--                              (packed, see worker/ledger/refusals.py). Until that is resolved.
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault; at, when it was kept, if it was resealed since). Never trimmed;
 --                              until replayed or dropped, or the account is forgotten.
@@ -139,8 +158,9 @@ local function settled_key(sub) return P .. ':settled:' .. sub end
 local function untracked_key(sub) return P .. ':untracked:' .. sub end
 local function past_key(sub) return P .. ':past:' .. sub end
 
-local WAITING, LEASED, LEASES = P .. ':waiting', P .. ':leased', P .. ':leases'
+local WAITING, LEASED, LEASES, DUE = P .. ':waiting', P .. ':leased', P .. ':leases', P .. ':due'
 local CLAIMS, LETTERS = P .. ':claims', P .. ':dead-letters'
+local REFUSALS = P .. ':refusals'
 local COUNTERS = P .. ':counters'
 
 local function notices_key(sub) return P .. ':notices:' .. sub end
@@ -176,6 +196,9 @@ local function write_tally()
     if by ~= 0 then redis.call('HINCRBY', COUNTERS, name, by) end
   end
 end
+
+-- The account's data centre; before it is connected, the default.
+local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
 
 local function calendar_of(field)
   local length = string.match(field, '^(%d+):')
@@ -248,6 +271,10 @@ local function put_in_lists(sub, field, wanted, start, news)
   local before = former and cmsgpack.unpack(former) or {}
   local acknowledged = start and redis.call('HEXISTS', acknowledged_key(sub), field) == 1
   for _, name in ipairs(wanted) do
+    -- An outage is one of a data centre.
+    if string.match(name, '^held:') or string.match(name, '^group:provider_outage:') or string.match(name, '^group:lapsed:') then
+      name = name .. '@' .. center_of(sub)
+    end
     local group = string.match(name, '^group:(.*)$')
     if not group then
       if not (acknowledged and name == 'escalated') then names[#names + 1] = name end
@@ -363,23 +390,47 @@ end
 
 local function ready_key(center) return P .. ':ready:' .. center end
 
--- The account's data centre; before it is connected, the default.
-local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
-
 local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standing') == 'lost' end
 
--- When it is the turn of an account that became due at `since` and whose soonest meeting starts at `start`: at the
--- start. But starts more than a day away are squeezed, in the same order, into the second day, so that nothing waits
--- behind newcomers for more than two days.
+-- The order of due accounts, in one place.
+--
+-- First come those whose turn is near: their meeting starts soon, or they waited for two days. Then those with news:
+-- an event that was never looked at, or one that a notification or a person made due; a look may help them at once,
+-- unless the notification says only that the service fails.
+-- Then those that merely wait. Within each, the soonest turn. So the account with the least of this is next:
+--
+--   turn + YEAR * (turn <= now + soon and 0 or news and 1 or 2)
+--
+-- Nothing starves, since no turn is more than two days after it became due, and the last looks before a start are near.
+-- In the sorted set, those with news have their turn a YEAR earlier.
+local YEAR = 365 * DAY
+
+-- The turn of an account that became due at `since` and whose soonest meeting starts at `start`: at the start. But starts
+-- more than a day away are squeezed, in the same order, into the second day.
 local function turn(start, since)
   local beyond = start - since - DAY
   if beyond <= 0 then return start end
   return since + DAY + DAY * beyond / (beyond + 30 * DAY)
 end
 
+-- The ready account of a data centre that comes first, its turn, and its place in the order of all.
+local function first_of(center, now, soon)
+  local found, at, rank
+  for news, range in ipairs({ { '-inf', '(' .. now - YEAR / 2 }, { now - YEAR / 2, '+inf' } }) do
+    local head = redis.call('ZRANGE', ready_key(center), range[1], range[2], 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    if head[1] then
+      local its_turn = tonumber(head[2]) + (news == 1 and YEAR or 0)
+      local its_rank = its_turn + YEAR * (its_turn <= now + soon and 0 or news)
+      if not rank or its_rank < rank then found, at, rank = head[1], its_turn, its_rank end
+    end
+  end
+  return found, at, rank
+end
+
 local function displace(sub)
   redis.call('ZREM', WAITING, sub)
   redis.call('ZREM', ready_key(center_of(sub)), sub)
+  redis.call('ZREM', DUE, sub)
 end
 
 -- A claim whose lease is given back does not count as one that no look ended.
@@ -400,29 +451,40 @@ local function token_times(sub, token)
   end
 end
 
--- Update the indexes of starts and ages. Returns the nearest next look, the soonest start of a due event, and of any.
+-- Whether a notice waits that says only that the event's service fails: a look cannot help it.
+local function only_waits(sub, field)
+  local notice = redis.call('HGET', notices_key(sub), field)
+  local read, said = pcall(cmsgpack.unpack, notice or '')
+  return notice and read and type(said) == 'table' and said[1] == 'conferencing_failing' and not said[2]
+end
+
+-- Update the indexes of starts and ages. Returns the nearest next look, the soonest start of a due event, and of any,
+-- and whether a due event that may be helped was never looked at.
 local function reindex(sub, now)
-  local nearest, soonest, starts, oldest = FAR, FAR, FAR, FAR
-  for _, value in ipairs(redis.call('HVALS', events_key(sub))) do
-    local next_look, start, tracked = header(value)
+  local nearest, soonest, starts, oldest, unseen = FAR, FAR, FAR, FAR, false
+  local events = redis.call('HGETALL', events_key(sub))
+  for i = 1, #events, 2 do
+    local field, value = events[i], events[i + 1]
+    local next_look, start, tracked, cause = header(value)
     if next_look < nearest then nearest = next_look end
     if tracked < oldest then oldest = tracked end
     if start > now and start < starts then starts = start end
     -- A meeting that has started is past help, so it waits for those that are not.
     if next_look <= now and start > now and start < soonest then soonest = start end
+    if next_look <= now and start > now and cause == 0 and not unseen then unseen = not only_waits(sub, field) end
   end
   index(STARTS, sub, starts)
   index(OLDEST, sub, oldest)
-  return nearest, soonest, starts
+  return nearest, soonest, starts, unseen
 end
 
 -- Put an account that nobody holds where its events say it belongs: waiting, ready or neither.
 local function place(sub, now)
   displace(sub)
-  local nearest, soonest, starts = reindex(sub, now)
+  local nearest, soonest, starts, unseen = reindex(sub, now)
   if is_lost(sub) then return end
-  local channel_due, profiles_due, token =
-    unpack(redis.call('HMGET', account_key(sub), 'channel_due', 'profiles_due', 'token'))
+  local channel_due, profiles_due, token, news =
+    unpack(redis.call('HMGET', account_key(sub), 'channel_due', 'profiles_due', 'token', 'news'))
   local lapses, asks
   if token then
     lapses, asks = token_times(sub, token)
@@ -441,7 +503,8 @@ local function place(sub, now)
   if profiles_due then nearest = math.min(nearest, tonumber(profiles_due)) end
   if nearest <= now then
     local at = soonest < FAR and turn(soonest, nearest) or nearest + DAY
-    redis.call('ZADD', ready_key(center_of(sub)), at, sub)
+    redis.call('ZADD', ready_key(center_of(sub)), at - ((unseen or news) and YEAR or 0), sub)
+    redis.call('ZADD', DUE, nearest, sub)
   elseif nearest < FAR then
     redis.call('ZADD', WAITING, nearest, sub)
   end
@@ -503,4 +566,11 @@ end
 local function drop_mail(id)
   redis.call('ZREM', P .. ':outbox', id)
   return redis.call('DEL', P .. ':mail:' .. id)
+end
+
+-- The same for one that is no longer needed: what it asked for was done.
+local function cancel_mail(sub, id)
+  drop_mail(id)
+  local refusal = redis.call('HGET', REFUSALS, sub)
+  if refusal and cmsgpack.unpack(refusal).mail_id == id then redis.call('HDEL', REFUSALS, sub) end
 end

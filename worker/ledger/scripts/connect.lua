@@ -24,7 +24,8 @@ local asked = read and type(memo) == 'table' and type(memo[1]) == 'table' and ne
 asked = asked or redis.call('HEXISTS', key, 'connects') == 1
 local readdressed = asked and readable and type(known) == 'table' and given.email ~= known.email
 -- It is connected: nobody needs to be asked for that any more.
-for id in string.gmatch(redis.call('HGET', key, 'reconnects') or '', '%S+') do drop_mail(id) end
+for id in string.gmatch(redis.call('HGET', key, 'reconnects') or '', '%S+') do cancel_mail(sub, id) end
+if readable and type(known) == 'table' and given.email ~= known.email then redis.call('HDEL', REFUSALS, sub) end
 redis.call('HDEL', key, 'reconnects')
 redis.call('HSET', key, 'profile', profile, 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
 if ARGV[8] ~= '' then
@@ -35,6 +36,7 @@ else
 end
 -- Events tracked before the first connect keep their planned first look.
 if standing == 'lost' or waited or readdressed then
+  redis.call('HSET', key, 'news', now)
   local events = events_key(sub)
   local all = redis.call('HGETALL', events)
   for i = 1, #all, 2 do

@@ -1,16 +1,48 @@
 -- What status, metrics and the board show, in one step; changes nothing.
--- ARGV: P, how many of the events that start next, ms within which a worker must have reported, data centres
+-- ARGV: P, how many of the events that start next, ms within which a worker must have reported, ms after which a look is
+-- late, data centres
 -- Returns { name, value }... for `read_figures`.
 local now, most = now_ms(), tonumber(ARGV[2])
 local acknowledged = redis.call('ZCARD', list_key('acknowledged'))
 
 local function due()
   local n = redis.call('ZCOUNT', WAITING, '-inf', now) + redis.call('ZCOUNT', LEASED, '-inf', now)
-  for i = 4, #ARGV do n = n + redis.call('ZCARD', ready_key(ARGV[i])) end
+  for i = 5, #ARGV do n = n + redis.call('ZCARD', ready_key(ARGV[i])) end
   return n
 end
 
--- { sub, value, 1 if it is acknowledged }... of the pending events that start next, soonest first.
+-- What is going on for many at once: { what, since, how many events are held for it }...
+local function outages()
+  local all, rows = {}, redis.call('HGETALL', P .. ':outages')
+  for i = 1, #rows, 2 do
+    if string.sub(rows[i + 1], 1, 1) ~= '-' then
+      all[#all + 1] = { rows[i], rows[i + 1], redis.call('ZCARD', list_key('held:' .. rows[i])) }
+    end
+  end
+  return all
+end
+
+-- How many calls of five minutes Cronofy answered, and how many failed.
+local function answers(key)
+  local well, badly, fields = 0, 0, redis.call('HGETALL', key .. ':answers')
+  for i = 1, #fields, 2 do
+    local at, how = string.match(fields[i], '^(%d+):(%a+)$')
+    if math.abs(math.floor(now / 10000) - at) <= 30 then
+      if how == 'well' then well = well + fields[i + 1] else badly = badly + fields[i + 1] end
+    end
+  end
+  return { well, badly }
+end
+
+local function is_held(sub, field)
+  local names = redis.call('HGET', listed_key(sub), field)
+  for _, name in ipairs(names and cmsgpack.unpack(names) or {}) do
+    if string.sub(name, 1, 5) == 'held:' then return 1 end
+  end
+  return 0
+end
+
+-- { sub, value, 1 if it is acknowledged, 1 if it is held }... of the pending events that start next, soonest first.
 local function soonest(most)
   -- An account whose soonest meeting has started since the last sweep may have others.
   local subs = redis.call('ZRANGEBYSCORE', STARTS, '-inf', now, 'LIMIT', 0, most)
@@ -30,12 +62,12 @@ local function soonest(most)
   table.sort(found, function(a, b) return a[1] < b[1] end)
   for n = 1, math.min(most, #found) do
     local _, sub, value, field = unpack(found[n])
-    first[n] = { sub, value, redis.call('HEXISTS', acknowledged_key(sub), field) }
+    first[n] = { sub, value, redis.call('HEXISTS', acknowledged_key(sub), field), is_held(sub, field) }
   end
   return first
 end
 
--- { key, calls in the last minute, ms left of a pause (negative: none), 1 if our client is refused }...
+-- { key, calls in the last minute, ms left of a pause (negative: none), 1 if our client is refused, answers }...
 local function budgets()
   local all = redis.call('SMEMBERS', P .. ':budgets')
   for i, key in ipairs(all) do
@@ -44,23 +76,35 @@ local function budgets()
       redis.call('ZCOUNT', key, '(' .. now - 60000, '+inf'),
       redis.call('PTTL', key .. ':paused'),
       redis.call('EXISTS', key .. ':refused'),
+      answers(key),
     }
   end
   return all
 end
 
+local waits, held = outages(), 0
+for _, each in ipairs(waits) do held = held + each[3] end
+local late = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
+
 return {
   { 'at', now },
+  { 'outages', waits },
+  { 'late', { redis.call('ZCOUNT', DUE, '-inf', now - ARGV[4]), late[2] or now } },
   { 'counters', redis.call('HGETALL', COUNTERS) },
   { 'due', due() },
   { 'without_token', redis.call('ZCARD', OWING) },
   { 'leased', redis.call('ZCOUNT', LEASED, '(' .. now, '+inf') },
   { 'dead_letters', redis.call('XLEN', LETTERS) },
   { 'oldest', redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES') },
-  -- More of them, so that not only acknowledged ones are shown.
-  { 'soonest', soonest(most + math.min(acknowledged, 100)) },
+  -- More of them, so that not only acknowledged and held ones are shown.
+  { 'soonest', soonest(most + math.min(acknowledged + held, 100)) },
   { 'escalated', redis.call('ZCARD', list_key('escalated')) },
   { 'acknowledged', acknowledged },
+  { 'refused_addresses', redis.call('HLEN', REFUSALS) },
+  -- Some of them; all if they are few.
+  { 'refusals', redis.call('HSCAN', REFUSALS, 0, 'COUNT', 50)[2] },
+  { 'outcomes_owed', redis.call('ZCARD', P .. ':outcomes:owed:' .. 'url') },
+  { 'outcomes_given_up', redis.call('HLEN', P .. ':outcomes:dead:' .. 'url') },
   -- What is written for later is not waiting; what is tried again waits for at most 15 minutes.
   { 'mail_queued', redis.call('ZCOUNT', P .. ':outbox', '-inf', now + 900000) },
   { 'paused', redis.call('GET', P .. ':paused') },

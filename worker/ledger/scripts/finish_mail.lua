@@ -1,18 +1,37 @@
 -- Finish a mail, or put it off.
--- ARGV: P, id, 'sent', 'refused' or 'later', ms to wait, outcome or '', keep, SHA-1 of the address that refused it
+-- ARGV: P, id, 'sent', 'owed', 'refused' or 'later', ms to wait, packed outcomes ({ type, JSON }...), keep, SHA-1 of the
+-- address that refused it, packed refusal, ms for which a refusal is told of
 -- Does nothing for a mail that was cancelled or forgotten meanwhile.
-local id, how = ARGV[2], ARGV[3]
-if redis.call('EXISTS', P .. ':mail:' .. id) == 0 then
+local id, how, now = ARGV[2], ARGV[3], now_ms()
+local mail = P .. ':mail:' .. id
+if redis.call('EXISTS', mail) == 0 then
   drop_mail(id)
 elseif how == 'later' then
-  redis.call('ZADD', P .. ':outbox', now_ms() + ARGV[4], id)
+  redis.call('ZADD', P .. ':outbox', now + ARGV[4], id)
 else
+  -- A letter to the account's user has parts; one to the operator has none.
+  local whose = redis.call('HEXISTS', mail, 'parts') == 1 and redis.call('HGET', mail, 'sub') or ''
+  local told = false
   drop_mail(id)
   count('mail:' .. how, 1)
-  if how == 'refused' then redis.call('SET', P .. ':refused:' .. id, ARGV[7], 'EX', 2592000) end
-  if ARGV[5] ~= '' then
-    add_outcome(ARGV[5], ARGV[6])
-    count('outcome:escalated', 1)
+  if how == 'refused' then
+    redis.call('SET', P .. ':refused:' .. id, ARGV[7], 'EX', 2592000)
+    local former = redis.call('HGET', REFUSALS, whose)
+    told = former and cmsgpack.unpack(former).by == ARGV[7]
+    redis.call('HSET', REFUSALS, whose, ARGV[8])
+    local all = redis.call('HGETALL', REFUSALS)
+    for i = 1, #all, 2 do
+      if cmsgpack.unpack(all[i + 1]).at < now - ARGV[9] then redis.call('HDEL', REFUSALS, all[i]) end
+    end
+  else
+    redis.call('HDEL', REFUSALS, whose)
+  end
+  for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
+    -- A person is told once of an address that is refused.
+    if not (told and outcome[1] == 'escalated') then
+      add_outcome(outcome[2], ARGV[6])
+      count('outcome:' .. outcome[1], 1)
+    end
   end
 end
 return 1

@@ -24,6 +24,7 @@ redis.call('ZREM', OWING, sub)
 redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
 redis.call('HDEL', CLAIMS, sub)
+redis.call('HDEL', REFUSALS, sub)
 redis.call('DEL', account_key(sub), settled_key(sub), past_key(sub), notices_key(sub))
 redis.call('DEL', letters_key(sub), heard_key(sub), acknowledged_key(sub), untracked_key(sub))
 for _, name in ipairs({ 'wanted', 'freed', 'woken', 'waking' }) do redis.call('DEL', P .. ':' .. name .. ':' .. sub) end

@@ -19,5 +19,8 @@ for i = 1, #events, 2 do
     made = made + 1
   end
 end
-if made > 0 then place_unless_leased(sub, now) end
+if made > 0 then
+  redis.call('HSET', key, 'news', now)
+  place_unless_leased(sub, now)
+end
 return made

@@ -56,7 +56,8 @@ class IncidentPage:
     @property
     def is_open(self) -> bool:
         """Whether anything can be decided about it."""
-        return self.incident.closed_at is None and not self.incident.is_damaged
+        settled = self.incident.is_damaged or self.incident.is_of_fleet
+        return self.incident.closed_at is None and not settled
 
 
 def read_incidents(ledger: Ledger) -> list[Row]:
@@ -72,7 +73,7 @@ def read_incident(ledger: Ledger, incident_id: str) -> IncidentPage | None:
     incident = ledger.incidents.find(incident_id)
     if incident is None:
         return None
-    listed = [] if incident.is_damaged else members(ledger, incident)
+    listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident)
     removed = removed_profiles(listed, Accounts(ledger))
     return IncidentPage(
         incident,

@@ -12,9 +12,12 @@ from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.status.snapshot import Status, read_status
+from worker.status.trouble import troubles
 from worker.text.amounts import amount, spoken
 from worker.web.board.plot import Plot, Point, hourly, plot
 
+#: How many refused addresses are named.
+REFUSALS = 5
 #: How many outcomes are shown.
 RECENT = 20
 
@@ -24,6 +27,8 @@ OUTCOMES = {
     OutcomeType.REASSIGNED: "another profile set",
     OutcomeType.FALLBACK: "last resort used",
     OutcomeType.RELINK_REQUESTED: "user asked to reconnect",
+    OutcomeType.MAIL_OWED: "user to be written to",
+    OutcomeType.MAIL_REFUSED: "address refused",
     OutcomeType.RELINKED: "user reconnected",
     OutcomeType.ESCALATED: "a person was notified",
     OutcomeType.ACKNOWLEDGED: "acknowledged",
@@ -130,6 +135,9 @@ def _attention(status: Status, settings: Settings) -> list[str]:
     if status.budget.paused_until is not None:
         left = spoken(status.budget.paused_until - status.at)
         found.append(f"Cronofy asked for a pause: no calls for {left}.")
+    for trouble in troubles(status):
+        words = f"{trouble.sentence}. {trouble.fix[:1].upper()}{trouble.fix[1:].rstrip('.')}."
+        found.append(words[:1].upper() + words[1:])
     # Neither could report.
     if status.sweep_is_late(settings.sweep_every) and status.no_writes is None:
         found.append(f"Last sweep: {status.last_sweep}. Is beat running?")
@@ -140,8 +148,17 @@ def _attention(status: Status, settings: Settings) -> list[str]:
         found.append(f"{waiting} for an access token: the application has to give the next one.")
     if status.dead_letters:
         found.append(f"{amount(status.dead_letters, 'dead letter')} to look at: reconciler dead-letters.")
-    if status.mail_refused:
-        found.append(f"{amount(status.mail_refused, 'email was', 'emails were')} permanently refused.")
+    if status.outcomes_owed or status.outcomes_given_up:
+        owed = amount(status.outcomes_owed, "outcome is", "outcomes are")
+        found.append(
+            f"The outcome URL does not take all: {owed} tried again, {status.outcomes_given_up:,} given up. "
+            "See reconciler outcomes."
+        )
+    for refusal in status.refusals[:REFUSALS]:
+        whose = f"of {refusal.sub}" if refusal.sub else "for escalations"
+        found.append(f"The address {refusal.address} {whose} was refused: {refusal.reason}.")
+    if status.refused_addresses > REFUSALS:
+        found.append(f"{amount(status.refused_addresses, 'address was', 'addresses were')} refused in all.")
     return found
 
 
