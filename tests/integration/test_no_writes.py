@@ -69,7 +69,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         swept_long_ago(ledger)
         ledger.redis.close()
         yield running
-        # It would not end by itself without saving.
+        # Without saving it would not end.
         running.kill()
 
 

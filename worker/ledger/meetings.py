@@ -169,7 +169,7 @@ def _name(meeting: Meeting) -> str:
 
 
 def _meeting(name: str) -> Meeting | None:
-    """The meeting of a day's name; None if a newer version wrote it, or it is none."""
+    """The meeting of a day's name; None if a newer version wrote it, or it is not one."""
     found = _NAME.fullmatch(name)
     if found is None or not 0 < int(found[2]) < len(CAUSES):
         return None
