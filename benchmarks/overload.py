@@ -95,7 +95,7 @@ def run(quick: bool) -> Report:
         headings=HEADINGS,
         rows=rows,
         notes=(
-            "First hour: how many of the meetings start within it. At best: mended in time by a clairvoyant "
+            "First hour: how many of the meetings start within it. At best: fixed in time by a clairvoyant "
             "schedule, bound by nothing but the limits; % is of that. FIFO: first in, first out. Too late: "
             "calls for meetings that had started before their turn came.",
         ),

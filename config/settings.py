@@ -327,6 +327,7 @@ class Settings(BaseSettings):
     escalation_email: str | None = None
     escalation_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_addresses)] = ()
     escalation_digest: Duration = timedelta(minutes=15)
+    report_email: str | None = None
 
     # Outcomes, history and logs.
     outcomes_keep: int = Field(100_000, ge=1)

@@ -15,6 +15,7 @@ from worker.ledger.posts import any_due
 from worker.ledger.wakeups import LONGEST_WAKE
 from worker.run import connections, looks
 from worker.run import delivery as outgoing
+from worker.run.reporting import is_report_due, write_report
 from worker.run.sweep import BATCH_SIZE
 from worker.run.sweep import sweep as take_sweep
 from worker.run.telling import has_news, tell_incidents
@@ -86,8 +87,9 @@ def note_connection(self: Task[..., Any], sub: str, provider_name: str, profile_
 
 @app.task(name="conferencing.send_mail", bind=True)
 def send_mail(self: Task[..., Any]) -> None:
-    """Write what is to be told of incidents, and send what is due in the outbox."""
+    """Write what is to be told of incidents, and the report that is due; send what is due in the outbox."""
     with bound_to(self):
+        write_report(services())
         tell_incidents(services())
         if outgoing.has_notices(services()):
             notify_operators.delay()
@@ -117,7 +119,7 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
-    if services().outbox.has_due() or has_news(services()):
+    if services().outbox.has_due() or has_news(services()) or is_report_due(services()):
         send_mail.delay()
     ledger = services().ledger
     # Where to is known to the workers of that queue alone.

@@ -175,7 +175,7 @@ def policy_of(settings: Settings) -> Policy:
 
 def check_addresses(settings: Settings) -> None:
     """Raise SettingsError if one of our own addresses is invalid."""
-    for name in ("mail_from", "mail_reply_to", "escalation_email", "support_address"):
+    for name in ("mail_from", "mail_reply_to", "escalation_email", "report_email", "support_address"):
         address = getattr(settings, name)
         try:
             if address:

@@ -35,6 +35,7 @@ COMMANDS = {
     "incidents": ("incidents", "List what has one reason and needs a person."),
     "choose": ("choosing", "Decide what takes the place of a removed profile."),
     "status": ("status", "Show the fleet: backlog, what starts next, budget."),
+    "report": ("reporting", "Show how the meetings began: with their link or without, and why."),
     "doctor": ("doctor", "Check settings, servers, Cronofy and mail, and say how to fix them."),
     "letters": ("letters", "The letters to users: list them, show one as it would be sent."),
     "probe": ("probing", "Ask a real account what Cronofy's documentation leaves unknown."),
@@ -124,11 +125,12 @@ def _sentence(error: Exception) -> str | None:
 
     from config.settings import SettingsError  # noqa: PLC0415 - as above
     from worker.ledger.layout import NewerLedger  # noqa: PLC0415 - as above
+    from worker.outage import sentence  # noqa: PLC0415 - as above
 
     if isinstance(error, SettingsError | NewerLedger):
         return str(error)
     if isinstance(error, RedisError):
-        return (
+        return sentence(error) or (
             f"Redis is unavailable ({type(error).__name__}): {shown(str(error)).rstrip('.')}.\n"
             "Start it, or correct RECONCILER_REDIS_URL; run `reconciler doctor` for details."
         )

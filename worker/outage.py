@@ -26,16 +26,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 AWAY: Final = "it does not answer"
-_READ_ONLY: Final = "it is a read-only replica: name the primary in the URL"
-_FULL: Final = "it is out of memory: raise maxmemory, or free some"
+READ_ONLY: Final = "it is a read-only replica: name the primary in the URL"
+FULL: Final = "it is out of memory: raise maxmemory, or free some"
 _FORBIDDEN: Final = "its ACL does not let this user in, or lacks rights that we need: see docs/security.md"
 _ORPHAN: Final = "it is a replica that lost its primary"
 _CLUSTER: Final = "it is a Redis Cluster, which is not supported"
 
 #: The first match decides.
 _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (ReadOnlyError, _READ_ONLY),
-    (OutOfMemoryError, _FULL),
+    (ReadOnlyError, READ_ONLY),
+    (OutOfMemoryError, FULL),
     (NoPermissionError, _FORBIDDEN),
     (AuthenticationError, _FORBIDDEN),
     (MasterDownError, _ORPHAN),
@@ -49,11 +49,13 @@ _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
 _CODES: Final = {
     "BUSY": "it is busy with somebody's script",
     "NOREPLICAS": "it has too few replicas for min-replicas-to-write",
-    "MISCONF": "it cannot write to its disk",
+    "MISCONF": "it cannot write to its disk: free space there",
     "UNBLOCKED": "its role has changed",
 }
 #: The reasons of a server that is not the primary, or no longer.
-_MOVED: Final = frozenset({_READ_ONLY, _ORPHAN, _CODES["UNBLOCKED"]})
+_MOVED: Final = frozenset({READ_ONLY, _ORPHAN, _CODES["UNBLOCKED"]})
+#: The reasons of a server that answers, and takes no writes.
+_NO_WRITES: Final = frozenset({READ_ONLY, FULL, _CODES["NOREPLICAS"], _CODES["MISCONF"]})
 #: A command of ours was wrong, and would be again. Every other error is the server's refusal, whatever its
 #: code, and not the fault of the work at hand.
 _OUR_FAULT: Final = (DataError, NoScriptError)
@@ -76,6 +78,18 @@ def refusal(error: BaseException) -> str | None:
     if code is None or code[1] in _OUR_CODES:
         return None
     return _CODES.get(code[1], f"it refuses our commands ({code[1]})")
+
+
+def takes_no_writes(error: BaseException) -> str | None:
+    """Why the server takes no writes, though it answers, if the error means that."""
+    reason = refusal(error)
+    return reason if reason in _NO_WRITES else None
+
+
+def sentence(error: BaseException) -> str | None:
+    """What a person is told of a server that takes no writes; None if the error means another thing."""
+    reason = takes_no_writes(error)
+    return f"Redis takes no writes: {reason}." if reason else None
 
 
 def says_it_moved(error: BaseException) -> bool:

@@ -54,6 +54,8 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
+from worker.report.summary import read_report
+from worker.report.table import report_lines
 from worker.web.board.sign_in import PATH as SIGN_IN
 
 #: The demo gives up after this; normally it takes about a third of it.
@@ -254,6 +256,7 @@ def play(stage: Stage, console: Console) -> bool:
         console.print("The last lines of the processes' log:")
         console.print("\n".join(stage.log.read_text().splitlines()[-20:]), markup=False, highlight=False)
         return False
+    _show_report(stage, console)
     seconds = time.monotonic() - began
     console.print(
         f"[bold green]Each of the {len(CAST)} events ended as expected[/bold green], in {seconds:.0f} s."
@@ -400,6 +403,15 @@ def _show_mails(stage: Stage, console: Console) -> None:
         for subject in subjects:
             console.print(Text(f"  - {subject}"), soft_wrap=True)
     console.print()
+
+
+def _show_report(stage: Stage, console: Console) -> None:
+    """What `reconciler report` will say once the demo's meetings have begun."""
+    today = datetime.now(UTC).date()
+    ledger = stage.ledger
+    report = read_report(ledger.redis, ledger.keys, today - timedelta(days=7), today + timedelta(days=30))
+    console.print("[bold]reconciler report[/bold], once these meetings have begun:")
+    console.print(Text("\n".join(report_lines(report)) + "\n"), soft_wrap=True)
 
 
 def _checks(stage: Stage) -> list[str]:

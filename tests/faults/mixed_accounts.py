@@ -51,6 +51,8 @@ ROLES = (
     Role("gone", 3, ("closed",), ("settled", "event_gone")),
     Role("revoked", 4, (), ("events", "account_unauthorized"), account_outcomes=("account_lost",)),
 )
+#: For which of these a person is needed: the unclear profiles, the revoked account.
+REASONS = 2
 
 
 class MixedAccounts:
@@ -141,8 +143,9 @@ class MixedAccounts:
             mails = [m for m in self.control.mail() if m["to"] == [world.account["email"]]]
             if len(mails) != role.mails:
                 found.append(f"{role.name}: {len(mails)} emails")
-        if len([mail for mail in self.control.mail() if mail["to"] == [OPERATOR]]) != 1:
-            found.append("the operator did not get one email")
+        told = sorted(mail["subject"] for mail in self.control.mail() if mail["to"] == [OPERATOR])
+        if len(told) != REASONS:
+            found.append(f"the operator was told: {told}")
         writes = Counter(write["event_id"] for write in self._first.writes())
         allowed = {
             f"{role.name}-{n}" for role in ROLES for n in range(role.events) if "reassigned" in role.outcomes

@@ -76,6 +76,7 @@ def staged(
         "outcome_task": OUTCOME_TASK,
         "outcome_queue": "billing.outcomes",
         "escalation_email": OPERATOR,
+        "escalation_digest": 0,
     }
     # A caller waits for another's look no longer than a task's time limit allows.
     limits = {"http_timeout": 2, "look_timeout": 5, "task_time_limit": 7.5}

@@ -52,7 +52,9 @@ def test_a_fault_has_the_effects_in_its_row(stage: Stage, row: Trouble, lay: Lay
     assert sorted(world.types()) == sorted([*done, *([row.outcome] if row.outcome else [])])
     assert set(row.logged) <= set(logged)
     assert not {"look.crashed", "look.lease_lost"} & set(logged)
-    last = [event.history[-1][1:] if event.history else None for event in events]
+    # What is told to a person comes after what happened.
+    noted = [[line[1:] for line in event.history if line[1] != "escalated"] for event in events]
+    last = [lines[-1] if lines else None for lines in noted]
     assert sum(_fits(line, row.history) for line in last) >= len(events) - len(done)
     secrets = {world.account["access_token"], world.account["refresh_token"], "sandbox-secret"}
     assert not any(secret in repr([*stage.lines, last, world.outcomes()]) for secret in secrets)

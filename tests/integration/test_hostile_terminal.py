@@ -41,6 +41,7 @@ WALK = {
         ["list", "--after", ACTING],
         ["list", "--starts-before", ACTING],
     ],
+    "report": [["report"], ["report", "--json"], ["report", "--html"]],
     "incidents": [["incidents"], ["incidents", "--json"], ["list", "--incident", ACTING]],
     "acknowledge": [
         ["acknowledge", SUB, CALENDAR, EVENT, "--note", ACTING, "--by", ACTING],

@@ -24,6 +24,7 @@ COMMANDS = {
     "untrack": "untrack acc cal event",
     "list": "list",
     "incidents": "incidents",
+    "report": "report",
     "acknowledge": "acknowledge acc cal event",
     "forget": "forget acc --yes",
     "reseal": "reseal",

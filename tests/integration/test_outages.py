@@ -151,7 +151,7 @@ def test_a_link_in_between_starts_the_count_over(begin: Begin) -> None:
 
 
 def test_an_outage_is_an_incident(begin: Begin) -> None:
-    """It is told once, though no event of it needs a person by itself."""
+    """It is told once, though none of its events needs a person alone."""
     worlds = failing(begin, REPORTS + 5)
     [incident] = worlds[0].services.ledger.incidents.open()
 

@@ -23,6 +23,7 @@ from celery.worker.state import maybe_shutdown
 from kombu.exceptions import ContentDisallowed, DecodeError
 from redis.exceptions import RedisError
 
+from worker.broker.outages import BROKER
 from worker.broker.redis_transport import PROBE_SECONDS, Transport
 from worker.broker.served import COMMAND, owner
 from worker.host.liveness import EVERY_SECONDS, report_while_connecting, reporter
@@ -90,6 +91,11 @@ class Consumer(consumer.Consumer):
         shown = {**connection.info(), "alternates": [], "transport_options": {}}
         connection.info = lambda: dict(shown)  # type: ignore[method-assign]
         return connection
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Name the server that is gone in our own words, once, beside Celery's traceback."""
+        BROKER.began(exc)
+        super().on_connection_error_after_connected(exc)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, however long it takes, reporting meanwhile."""

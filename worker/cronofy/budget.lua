@@ -66,7 +66,7 @@ if verb == 'end' then
   return 0
 end
 
--- Most calls fail if more than half of at least so many within a minute do; then one is granted every so many ms.
+-- Most calls fail if more than half of at least this many within a minute do; then one is granted each time this many ms are over.
 local ENOUGH, TRY_EVERY = 10, 10000
 local failing = redis.call('GET', calls .. ':failing')
 

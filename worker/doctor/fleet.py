@@ -28,10 +28,15 @@ def examine_fleet(settings: Settings) -> Iterator[Finding]:
         for name in ("workers", "queues", "beat", "pause", "access tokens", "dead letters"):
             yield skipped(name, "Redis is unavailable")
         return
-    yield _workers(status)
-    yield from _others(settings)
-    yield from _queues(status)
-    yield _beat(status, settings)
+    if status.no_writes is None:
+        yield _workers(status)
+        yield from _others(settings)
+        yield from _queues(status)
+        yield _beat(status, settings)
+    else:
+        # Neither workers nor beat could report.
+        for name in ("workers", "queues", "beat"):
+            yield skipped(name, "Redis takes no writes")
     if status.budget.client_refused:
         what = "Cronofy refuses our client: only one refresh a minute, until one is accepted"
         yield wrong("client", what, f"{CREDENTIALS}, and restart the workers")

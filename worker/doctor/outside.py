@@ -173,7 +173,7 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
         return
     try:
         mailer = SmtpMailer(settings.smtp_url.get_secret_value(), timeout=PATIENCE)
-        ours = (settings.mail_from, settings.mail_reply_to, settings.escalation_email)
+        ours = (settings.mail_from, settings.mail_reply_to, settings.escalation_email, settings.report_email)
         mailer.check(*(mailbox(address) for address in ours if address))
     except ValueError:
         yield skipped("mail", "RECONCILER_SMTP_URL or one of our addresses is invalid")

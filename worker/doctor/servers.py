@@ -15,8 +15,9 @@ from config.redis_url import is_redis
 from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.broker.queues import queue_lengths, try_to_publish
-from worker.doctor.finding import Finding, Health, ok, warning, wrong
+from worker.doctor.finding import Finding, Health, ok, skipped, warning, wrong
 from worker.ledger.connection import connect_once, server_time
+from worker.ledger.writable import why_no_writes
 from worker.outage import BrokerAway
 from worker.text.amounts import spoken
 
@@ -45,7 +46,17 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
 def examine_broker(settings: Settings) -> Iterator[Finding]:
     """The broker, if it is a server of its own."""
     if settings.broker_url is None:
-        yield ok("broker", "the ledger's Redis")
+        try:
+            with connect_once(settings.ledger_url, PATIENCE) as redis:
+                no_writes = why_no_writes(redis)
+        except RedisError:
+            yield skipped("broker", "the ledger's Redis, which is unavailable")
+        else:
+            yield (
+                skipped("broker", "the ledger's Redis, which takes no writes")
+                if no_writes
+                else ok("broker", "the ledger's Redis")
+            )
         return
     try:
         if is_redis(settings.broker):
@@ -66,7 +77,8 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
 
 def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
     info: dict[str, Any] = redis.info()
-    faults = [*weaknesses(redis), *_troubles(info)]
+    no_writes = why_no_writes(redis)
+    faults = [f"takes no writes: {no_writes}"] if no_writes else [*weaknesses(redis), *_troubles(info)]
     for fault in faults:
         what, _, fix = fault.rpartition(": ")
         yield wrong(name, what, fix)
@@ -78,10 +90,6 @@ def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
 
 def _troubles(info: dict[str, Any]) -> Iterator[str]:
     """What can go wrong on a well-configured server, each with its fix after the last colon."""
-    if info.get("role") == "slave":
-        yield "this server is a replica, which accepts no writes: name the primary in the URL"
-    if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
-        yield "the append-only file cannot be written: free space on the server's disk"
     limit = int(info.get("maxmemory") or 0)
     if limit and int(info["used_memory"]) > FULL * limit:
         used = int(info["used_memory"]) / limit
@@ -92,7 +100,8 @@ def _distance(redis: Redis) -> Iterator[Finding]:
     spans = []
     for _ in range(PINGS):
         begun = time.perf_counter()
-        redis.ping()
+        # Not PING, which a server without disk refuses.
+        redis.time()
         spans.append(time.perf_counter() - begun)
     latency = timedelta(seconds=median(spans))
     measured = f"{latency / timedelta(milliseconds=1):.1f} ms round trip"

@@ -65,7 +65,7 @@ def acknowledge_incident(
 
 
 def tell_done(ledger: Ledger, incident_id: str, by: str, done: int, note: str) -> None:
-    """Keep in an incident's history that somebody answers for so many of its events."""
+    """Keep in an incident's history for how many of its events somebody answers."""
     if done:
         ledger.note_about(
             incident_id, by, f"acknowledged {amount(done, 'event')}" + (f": {note}" if note else "")

@@ -76,15 +76,17 @@ class SentinelTlsConnection(SentinelConnection, SSLConnection):
     """The same over TLS."""
 
 
-def connect(url: str, connect_seconds: float, answer_seconds: float, retry: Retry) -> Redis:
-    """A client with these bounds and retries. It does not connect yet."""
+def connect(
+    url: str, connect_seconds: float, answer_seconds: float, retry: Retry, check_seconds: int = 15
+) -> Redis:
+    """A client with these bounds and retries, which checks an idle connection. It does not connect yet."""
     redis = parse(url)
     options: dict[str, Any] = {
         **redis.entry,
         "connection_class": connection_class(redis),
         "socket_connect_timeout": connect_seconds,
         "socket_timeout": answer_seconds,
-        "health_check_interval": 15,
+        "health_check_interval": check_seconds,
         "retry": retry,
     }
     if not redis.socket:
@@ -114,4 +116,5 @@ def connection_class(redis: RedisUrl) -> type[AbstractConnection]:
 def connect_once(url: str, patience: timedelta) -> Redis:
     """A client that tries once, and allows each step at most `patience`. It does not connect yet."""
     seconds = patience.total_seconds()
-    return connect(url, seconds, seconds, Retry(NoBackoff(), 0))
+    # No PING before what is read: a server that cannot write to its disk refuses that, but answers reads.
+    return connect(url, seconds, seconds, Retry(NoBackoff(), 0), check_seconds=0)

@@ -50,6 +50,7 @@ class Keys:
     letters = _KeyOf("letters")
     listed = _KeyOf("listed")
     acknowledged = _KeyOf("acknowledged")
+    counted = _KeyOf("counted")
     wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")
     woken = _KeyOf("woken")
@@ -105,6 +106,9 @@ class Keys:
     workers = _Key("workers")
     backlog = _Key("backlog")
     sampled = _Key("sampled")
+    day = _KeyOf("day")  # by the days since 1970
+    daily = _Key("daily")
+    reported = _Key("reported")
     adopting = _Key("adopting")
 
     # The budget, by place: CLIENT_ID@ORIGIN.

@@ -27,6 +27,7 @@ from worker.ledger.keys import Keys
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.lua import Scripts
+from worker.ledger.meetings import counted
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
@@ -392,6 +393,7 @@ class Ledger:
                         () if event.dropped or event.settle else lists_of(event.after, event.held),
                         lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
                         event.news or False,
+                        *counted(event, lease.now),
                     ]
                     for event in change.events
                 ],
@@ -509,6 +511,11 @@ class Ledger:
     def give_link_back(self, incident_id: str) -> None:
         """The link was used in vain: it may be used again."""
         self.redis.hdel(self.keys.incident(incident_id), LINK_USED)
+
+    def put_report(self, month: str, mail: Mail | None) -> bool:
+        """Note that this month (YYYY-MM) has its report, and queue the email; false if it had, or without."""
+        sealed = self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")) if mail else b""
+        return bool(self.run("report", month, mail.mail_id if mail else "", sealed))
 
     # Credentials.
 

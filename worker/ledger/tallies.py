@@ -24,8 +24,11 @@ class Histogram:
 
     def entry(self, milliseconds: float) -> tuple[str, int]:
         """The counter of the bucket that a duration falls into, and what it adds to the sum."""
-        at = bisect_left(self.bounds, milliseconds / 1000)
-        return self._bucket_name(at), max(0, round(milliseconds))
+        return self._bucket_name(self.bucket(milliseconds)), max(0, round(milliseconds))
+
+    def bucket(self, milliseconds: float) -> int:
+        """Which bucket a duration falls into."""
+        return bisect_left(self.bounds, milliseconds / 1000)
 
     @property
     def sum_name(self) -> str:

@@ -33,6 +33,20 @@ _SUBJECT_LIMIT: Final = 149
 
 
 @dataclass(frozen=True, slots=True)
+class ReportEmail:
+    """What came of the meetings of one month."""
+
+    to: str
+    month: str
+    headline: str
+    sentences: tuple[str, ...]
+    #: Headings with their rows: what it is, with its link, without, tracked too late.
+    parts: tuple[tuple[str, tuple[tuple[str, int, int, int], ...]], ...]
+    #: The report on the board; None without its public address.
+    board_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Affected:
     """One event of an incident, and what is known about it."""
 
@@ -174,6 +188,11 @@ def compose_incident(email: IncidentEmail, envelope: Envelope) -> EmailMessage:
         removed=email.removed[:LISTED_AFFECTED],
         pasted=email.affected[:LISTED_AFFECTED] if email.kind == Cause.UNEXPLAINED else (),
     )
+
+
+def compose_report(email: ReportEmail, envelope: Envelope) -> EmailMessage:
+    """Return the email with the report on a month. ValueError if the address is not plain."""
+    return _compose("report", address(email.to), envelope, email=email)
 
 
 def _compose(kind: str, to: Address, envelope: Envelope, **values: object) -> EmailMessage:

@@ -11,8 +11,10 @@ from worker.ledger.records import TrackedEvent
 from worker.mail.compose import (
     Envelope,
     IncidentEmail,
+    ReportEmail,
     compose_incident,
     compose_letter,
+    compose_report,
     list_id,
     message_id,
 )
@@ -50,6 +52,11 @@ class Emails:
         """The email that tells the operator of an incident, or that it is over."""
         envelope = Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)
         return Mail(mail_id, compose_incident(email, envelope).as_bytes())
+
+    def report(self, mail_id: str, email: ReportEmail, now: datetime) -> Mail:
+        """The email with the report on a month."""
+        envelope = Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)
+        return Mail(mail_id, compose_report(email, envelope).as_bytes())
 
     def _letter(self, mail_id: str, email: UserEmail, now: datetime, due: datetime | None = None) -> Mail:
         letter = self.letters.write(email)

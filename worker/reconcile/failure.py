@@ -172,7 +172,7 @@ def unread(lease: Lease, stored: Stored, reason: str, policy: Policy, *, alone: 
     cause = _or_none(lambda: event.cause)
     mark = f"{cause or ''}:{UNREAD}"
     overdue = _or_none(lambda: is_overdue(from_ms(event.asked_at), start, now, policy))
-    # Nor of one that waits for its user, or while the whole fleet is in trouble, which is told by itself.
+    # Nor of one that waits for its user, or while the whole fleet is in trouble, which is told separately.
     needless = (
         event.was_closed
         or (given is not None and given.holds(cause, now))

@@ -37,7 +37,7 @@ TURN = timedelta(seconds=30)
 DELIVERY_SECONDS = 15.0
 #: The same for posting, where the last one may take long.
 POST_TURN = timedelta(seconds=50)
-#: After so many failures in a row the receiver is taken for away, and gets a rest.
+#: After this many failures in a row the receiver counts as away, and gets a rest.
 FAILURES, REST = 5, timedelta(seconds=10)
 #: An outcome that was not taken is tried again after this, doubling up to the longest: for about a day.
 FIRST_WAIT, LONGEST_WAIT, MOST_TRIES = timedelta(seconds=5), timedelta(hours=1), 33
@@ -200,7 +200,7 @@ def _turn(
     failures: int = FAILURES,
     end: float | None = None,
 ) -> int:
-    """Send what is due, up to so many failures in a row; returns how many were taken.
+    """Send what is due, until it fails too often in a row; returns how many were taken.
 
     One process sends at a time. Those about one event go in order: one that is not taken holds up the later
     ones, and nothing else.

@@ -14,6 +14,7 @@ from worker.broker.queues import known_queue_lengths
 from worker.diagnosis.model import Cause
 from worker.ledger.figures import Figures, Spent, Starting, read_figures
 from worker.ledger.keys import Keys
+from worker.ledger.writable import why_no_writes
 from worker.text.amounts import spoken
 
 #: How many refused addresses are named.
@@ -66,6 +67,8 @@ class Status(Figures):
     budget: BudgetUse
     #: Messages on each queue; None if the broker is away.
     queues: Mapping[str, int | None]
+    #: Why the ledger's server takes no writes; None if it does. Nothing can be said of beat and workers then.
+    no_writes: str | None
 
     @property
     def oldest_pending_seconds(self) -> float | None:
@@ -153,6 +156,7 @@ class Status(Figures):
             "queues": dict(self.queues),
             "workers": self.workers,
             "last_sweep_at": _rfc3339(self.last_sweep_at),
+            "no_writes": self.no_writes,
         }
 
 
@@ -166,6 +170,7 @@ def read_status(redis: Redis, settings: Settings) -> Status:
         **{each.name: getattr(figures, each.name) for each in fields(figures)},
         budget=_budget(settings, figures.spent),
         queues=known_queue_lengths(settings),
+        no_writes=why_no_writes(redis),
     )
 
 

@@ -21,6 +21,7 @@ from config.terminal import shown
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.ledger.figures import Starting
+from worker.outage import sentence
 from worker.status.snapshot import Status
 from worker.status.trouble import failed_calls, troubles
 from worker.text.amounts import amount, spoken
@@ -54,6 +55,8 @@ def _headline(status: Status) -> Text:
 
 def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bool]]:
     """Name, text, and whether all is well."""
+    if status.no_writes is not None:
+        yield "redis", f"takes no writes: {status.no_writes}", False
     if status.paused_since is not None:
         since = f"by an operator {spoken(status.at - status.paused_since)} ago; to end it: reconciler resume"
         yield "paused", since, False
@@ -105,7 +108,7 @@ def _budget(status: Status) -> tuple[str, bool]:
 
 
 def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
-    late = status.sweep_is_late(sweep_every)
+    late = status.sweep_is_late(sweep_every) and status.no_writes is None
     return status.last_sweep + (": is beat running?" if late else ""), not late
 
 
@@ -138,7 +141,8 @@ def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) 
                 table = status_table(read(), sweep_every)
                 live.update(Group(table, Text("\nq to quit", style="dim")), refresh=True)
             except RedisError as error:
-                away = Text(f"Redis is unavailable ({type(error).__name__}); retrying.", style="red")
+                why = sentence(error) or f"Redis is unavailable ({type(error).__name__})"
+                away = Text(f"{why.rstrip('.')}; retrying.", style="red")
                 live.update(Group(away, Text(), table), refresh=True)
             if pressed(REFRESH_SECONDS) in ("q", "Q"):
                 break

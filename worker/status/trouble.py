@@ -77,7 +77,7 @@ def _why_late(status: Status) -> tuple[str, str]:
     if budget.client_refused:
         return "Cronofy refuses our client", "see the line about the client"
     if any(outage.provider is None for outage in status.outages) or budget.paused_until is not None:
-        return "Cronofy cannot be asked", "it ends by itself"
+        return "Cronofy cannot be asked", "it ends automatically"
     if budget.used_last_minute >= USED_UP * budget.per_minute:
         fix = "raise RECONCILER_API_SHARE, or ask Cronofy for a higher limit; more workers do not help"
         return "the budget is used up", fix

@@ -7,6 +7,7 @@ the table of metrics.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -21,14 +22,21 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from config.settings import Settings
+from worker.diagnosis.model import Cause
 from worker.ledger.connection import connect_once
+from worker.ledger.keys import Keys
+from worker.ledger.meetings import Done, Link
 from worker.ledger.outcomes import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES
+from worker.outage import sentence
+from worker.report.summary import Report, last_days, read_report
 from worker.status.snapshot import Status, read_status
 from worker.web.access import Access
 
 #: The time for each step of Redis in a scrape; Prometheus waits 10 s by default.
 PATIENCE = timedelta(seconds=3)
+#: The meetings that are shown.
+MEETINGS_OF = timedelta(days=30)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 REFUSALS = {
@@ -68,28 +76,35 @@ class Metrics:
         if refused is not None:
             return PlainTextResponse(REFUSALS[refused] + "\n", refused, REFUSED)
         try:
-            text = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
+            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
         except RedisError as error:
             log.warning("metrics.unavailable", reason=type(error).__name__)
-            return PlainTextResponse("The ledger is unavailable.\n", status_code=503)
-        return Response(text, media_type=CONTENT_TYPE)
+            return PlainTextResponse(
+                (sentence(error) or "The ledger is unavailable.") + "\n", status_code=503
+            )
+        return Response(found, media_type=CONTENT_TYPE)
 
     def _text(self) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Moment(read_status(self._redis, self._settings)))
+        status = read_status(self._redis, self._settings)
+        days = last_days(status.at, MEETINGS_OF)
+        report = read_report(self._redis, Keys(self._settings.key_prefix), *days)
+        registry.register(_Moment(status, report))
         return generate_latest(registry)
 
 
 class _Moment:
     """A collector of one status."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: Status, report: Report) -> None:
         self._status = status
+        self._report = report
 
     def collect(self) -> Iterable[Metric]:
         """All metrics."""
         yield from _gauges(self._status)
         yield from _counters(self._status)
+        yield _meetings(self._report)
         for name, meaning, kept in (
             ("look", "Looks, from the first call to Cronofy to the commit.", LOOKS),
             ("settle", "Events, from tracked to settled.", SETTLES),
@@ -134,6 +149,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
         ("acknowledged_events", "Events that somebody acknowledged.", status.acknowledged),
         ("dead_letters", "Dead letters kept.", status.dead_letters),
         ("mail_queued", "Emails waiting to be sent.", status.mail_queued),
+        ("writable", "0 while the ledger's Redis takes no writes.", status.no_writes is None),
         ("outcomes_owed", "Outcomes that the outcome URL did not take yet.", status.outcomes_owed),
         ("outcomes_given_up", "Outcomes that the outcome URL never took.", status.outcomes_given_up),
         ("paused", "1 while an operator has paused the fleet.", status.paused_since is not None),
@@ -162,6 +178,19 @@ def _counters(status: Status) -> Iterator[Metric]:
     dropped: _Totals = {(why,): n for why, n in status.letters_dropped.items()}
     yield _total("reconciler_dead_letters_dropped", "Payloads not kept.", ["reason"], dropped)
     yield _total("reconciler_notifications", "Notifications by result.", ["result"], notifications)
+
+
+def _meetings(report: Report) -> Metric:
+    meaning = "Meetings of the last 30 days, by how they began."
+    family = GaugeMetricFamily("reconciler_meetings", meaning, labels=["link", "cause", "done"])
+    # Each way to begin has a series, even before anything did.
+    found = Counter({(link.value, Cause.GENERATING.value, Done.NOTHING.value): 0 for link in Link})
+    for day in report.days:
+        for meeting, number in day.meetings.items():
+            found[meeting.link.value, meeting.cause.value, meeting.done.value] += number
+    for labels, number in sorted(found.items()):
+        family.add_metric(list(labels), number)
+    return family
 
 
 def _labelled(name: str, meaning: str, label: str, values: Mapping[str, float]) -> Metric:

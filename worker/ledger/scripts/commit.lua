@@ -5,7 +5,7 @@
 --              outcomes, the notice that the look used ('' for none) or false if it left notices alone,
 --              dead letter or false, { counter of how long it took, milliseconds } if settled for the first time
 --              or false, the lists that it is in if kept, the acknowledgement that is over or false, what join_incident
---              takes for news }...
+--              takes for news, when its meeting starts or 0, how that is counted or '' }...
 --   about      SHA-1 of the credentials that the change is about, if it is: if the account was connected again
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
@@ -104,6 +104,7 @@ for _, event in ipairs(change.events) do
       -- Such a record is gone, so it can be in no list.
       if verb == 'drop' and event[12] then join_incident('damaged', event[12]) end
     end
+    recount(sub, field, event[13], event[14], now, verb == 'keep')
     publish(event[6])
   end
 end
@@ -113,6 +114,13 @@ if settles then
     if header(all[i + 1]) <= now then redis.call('HDEL', settled, all[i]) end
   end
   redis.call('PEXPIRE', settled, change.keep_ms)
+  local counted = redis.call('HGETALL', counted_key(sub))
+  for i = 1, #counted, 2 do
+    local start = tonumber(string.match(counted[i + 1], '^%d+'))
+    if start + DAY <= now and redis.call('HEXISTS', events_key(sub), counted[i]) == 0 then
+      redis.call('HDEL', counted_key(sub), counted[i])
+    end
+  end
 end
 leave_calendars(sub)
 for _, mail in ipairs(change.mails) do

@@ -50,6 +50,10 @@
 --   P:acknowledged:SUB hash    who answers for a pending event, and until when (packed, see worker/ledger/packing.py), by the
 --                              event's field. Written by acknowledge; removed by the commit of the look that finds it
 --                              over. Not in the event's record, which an older version could not read then.
+--   P:counted:SUB      hash    how an event's meeting was counted in P:day ("START NAME BUCKET", see
+--                              worker/ledger/meetings.py), by the event's field, so that it is counted once. Written by
+--                              commit, removed by untrack; until a day after the last one's start, of a pending event until
+--                              400 days after it.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Written by commit;
 --                              kept with the events.
@@ -121,6 +125,11 @@
 --   P:swept            string  when the last sweep moved what was due
 --   P:backlog          stream  pending events by cause, every five minutes for a day (fields: each cause's number,
 --                              unless its count is 0, and pending for the total). Written and trimmed by sweeps.
+--   P:day:DAY          hash    the meetings that start on a day (days since 1970, UTC), by how they began, and what the fleet
+--                              did on it: calls, mails, asked and back. Names: worker/ledger/meetings.py. Written by commit,
+--                              untrack and sweeps; 400 days
+--   P:daily            hash    the totals that are in P:day already. Written by sweeps.
+--   P:reported         string  the month (YYYY-MM) before which every report was written. Written by report.
 --   P:sampled          string  the newest sample is less than five minutes old; until it is not
 --   P:workers          zset    a worker's report (JSON: name, queues) by when it last came; a minute
 --   P:adopting         string  the SUB that a run of `reconciler adopt`, which has not ended, read last; a day
@@ -327,6 +336,60 @@ local function put_event(sub, field, value, names, old, news)
   return old
 end
 
+-- How many days of meetings are kept, and how many names one day has at most, before services count as one.
+local DAYS_KEPT, MOST_NAMES = 400, 200
+
+local function counted_key(sub) return P .. ':counted:' .. sub end
+
+local function add_to_day(day, name, by)
+  local key = P .. ':day:' .. day
+  if redis.call('HINCRBY', key, name, by) == 0 then redis.call('HDEL', key, name) end
+  redis.call('PEXPIREAT', key, (day + DAYS_KEPT + 1) * DAY)
+end
+
+-- Count a meeting, or with -1 take it back. `entry` is as in P:counted.
+local function count_meeting(entry, by)
+  local start, name, bucket = string.match(entry, '^(%d+) (%S+) ?(%d*)$')
+  local day = math.floor(start / DAY)
+  local key = P .. ':day:' .. day
+  -- What is older than the days that are kept is gone.
+  if by < 0 and redis.call('EXISTS', key) == 0 then return end
+  if redis.call('HEXISTS', key, name) == 0 and (by < 0 or redis.call('HLEN', key) >= MOST_NAMES) then
+    name = string.match(name, '^[^:]*:') .. 'other'
+  end
+  add_to_day(day, name, by)
+  if bucket ~= '' then add_to_day(day, 't' .. bucket, by) end
+end
+
+-- Count an event's meeting as `entry` says, in place of what was counted of it; '' if it is not to be counted (yet).
+-- `start` is when it starts as far as known, or 0. One that has begun stays as it is, unless it was moved.
+local function recount(sub, field, start, entry, now, pending)
+  local key = counted_key(sub)
+  local former = redis.call('HGET', key, field)
+  if former == entry or not former and entry == '' then return end
+  local began = former and tonumber(string.match(former, '^%d+'))
+  if began and began <= now and (start == began or start == 0) then return end
+  if former then
+    count_meeting(former, -1)
+    redis.call('HDEL', key, field)
+  end
+  if entry == '' then return end
+  count_meeting(entry, 1)
+  local until_ms = start + (pending and DAYS_KEPT or 1) * DAY
+  if until_ms <= now then return end
+  local left = redis.call('PTTL', key)
+  redis.call('HSET', key, field, entry)
+  redis.call('PEXPIREAT', key, math.max(until_ms, now + left))
+end
+
+-- Forget how a meeting was counted; one that is still to come is taken back.
+local function uncount(sub, field, now)
+  local entry = redis.call('HGET', counted_key(sub), field)
+  if not entry then return end
+  if tonumber(string.match(entry, '^%d+')) > now then count_meeting(entry, -1) end
+  redis.call('HDEL', counted_key(sub), field)
+end
+
 local function ready_key(center) return P .. ':ready:' .. center end
 
 local function is_lost(sub) return redis.call('HGET', account_key(sub), 'standing') == 'lost' end
@@ -466,17 +529,34 @@ local function end_lease(sub, now)
   end
 end
 
--- Every five minutes, record how many events are pending for each cause: the board plots this.
+-- The totals of which each day's part is kept, besides calls.
+local DAILY = {
+  ['mail:sent'] = 'mails',
+  ['outcome:relink_requested'] = 'asked',
+  ['outcome:connect_requested'] = 'asked',
+  ['outcome:relinked'] = 'back',
+  ['outcome:connected'] = 'back',
+}
+
+-- Every five minutes, record how many events are pending for each cause, which the board plots, and what was done.
 local function sample(now)
   if not redis.call('SET', P .. ':sampled', 1, 'NX', 'PX', 300000) then return end
   local fields = { 'pending', redis.call('HGET', COUNTERS, 'events:pending') or 0 }
-  local counters = redis.call('HGETALL', COUNTERS)
+  local counters, totals = redis.call('HGETALL', COUNTERS), { calls = 0, mails = 0, asked = 0, back = 0 }
   for i = 1, #counters, 2 do
     local cause = string.match(counters[i], '^cause:(%d+)$')
     if cause and counters[i + 1] ~= '0' then
       fields[#fields + 1] = cause
       fields[#fields + 1] = counters[i + 1]
     end
+    local name = string.match(counters[i], '^call:') and 'calls' or DAILY[counters[i]]
+    if name then totals[name] = totals[name] + counters[i + 1] end
+  end
+  for name, total in pairs(totals) do
+    local counted = redis.call('HGET', P .. ':daily', name)
+    redis.call('HSET', P .. ':daily', name, total)
+    -- Before the first sample it is not known on which day something was.
+    if counted and total > tonumber(counted) then add_to_day(math.floor(now / DAY), name, total - counted) end
   end
   redis.call('XADD', P .. ':backlog', 'MINID', '=', now - DAY, '*', unpack(fields))
 end

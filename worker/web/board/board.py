@@ -34,7 +34,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey
-from worker.outage import BrokerAway
+from worker.outage import BrokerAway, sentence
 from worker.run.incidents import candidates_for
 from worker.web.access import Access
 from worker.web.board.events import read_events
@@ -42,6 +42,7 @@ from worker.web.board.incidents import TASK as DECIDE
 from worker.web.board.incidents import decision_of, read_incident, read_incidents
 from worker.web.board.overview import read_overview
 from worker.web.board.page import event_url, incident_url, page
+from worker.web.board.report import read_page
 from worker.web.board.search import search
 from worker.web.board.sign_in import fields_of, is_foreign, not_signed_in
 from worker.web.publisher import Publisher
@@ -87,6 +88,7 @@ class Board:
             Route("/", self.overview),
             Route("/events", self.events, methods=["GET"]),
             Route("/incidents", self.incidents, methods=["GET"]),
+            Route("/report", self.report, methods=["GET"]),
             Route("/incidents/{incident}", self.incident, methods=["GET"]),
             Route("/incidents/{incident}", self.decide, methods=["POST"]),
             Route("/board/live", self.live),
@@ -157,6 +159,12 @@ class Board:
             )
 
         return await self._answer(request, show)
+
+    async def report(self, request: Request) -> Response:
+        """How the meetings of the last days began."""
+        return await self._answer(
+            request, lambda ledger: read_page(ledger, request.query_params.get("days", ""))
+        )
 
     async def incidents(self, request: Request) -> Response:
         """What needs a person now."""
@@ -258,7 +266,8 @@ class Board:
             return await loop.run_in_executor(self._pool, show, self._ledger)
         except RedisError as error:
             log.warning("board.unreadable", reason=type(error).__name__)
-            text = "The ledger is unavailable. Try again, or run reconciler doctor to find out why."
+            unavailable = "The ledger is unavailable. Try again, or run reconciler doctor to find out why."
+            text = sentence(error) or unavailable
             return page("trouble.html", 503, title="No answer", text=text)
         except Exception:
             # A damaged record, for example; only the log says which.

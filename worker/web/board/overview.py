@@ -123,6 +123,8 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
 
 def _attention(status: Status, settings: Settings) -> list[str]:
     found = []
+    if status.no_writes is not None:
+        found.append(f"Redis takes no writes: {status.no_writes}.")
     if status.paused_since is not None:
         since = spoken(status.at - status.paused_since)
         found.append(
@@ -136,9 +138,10 @@ def _attention(status: Status, settings: Settings) -> list[str]:
     for trouble in troubles(status):
         words = f"{trouble.sentence}. {trouble.fix[:1].upper()}{trouble.fix[1:].rstrip('.')}."
         found.append(words[:1].upper() + words[1:])
-    if status.sweep_is_late(settings.sweep_every):
+    # Neither could report.
+    if status.sweep_is_late(settings.sweep_every) and status.no_writes is None:
         found.append(f"Last sweep: {status.last_sweep}. Is beat running?")
-    if not status.workers:
+    if not status.workers and status.no_writes is None:
         found.append("No worker was seen in the last 30 s.")
     if status.without_token:
         waiting = amount(status.without_token, "account waits", "accounts wait")

@@ -25,7 +25,12 @@ LONGEST = 20_000
 
 def page(template: str, status_code: int = 200, **shown: Any) -> Response:
     """A page from its template; whatever it shows is escaped, and cannot reorder the text around it."""
-    return HTMLResponse(_TEMPLATES.get_template(template).render(**shown), status_code)
+    return HTMLResponse(render(template, **shown), status_code)
+
+
+def render(template: str, **shown: Any) -> str:
+    """The same as HTML."""
+    return _TEMPLATES.get_template(template).render(**shown)
 
 
 def _plain(value: Any) -> Any:

@@ -51,6 +51,28 @@ def plot(points: Sequence[Point], now: datetime) -> Plot:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Bars of two parts, from left to right, the lower part at the foot."""
+
+    lower: str
+    upper: str
+    #: The count at the top edge.
+    top: int
+
+
+def bars(counts: Sequence[tuple[int, int]]) -> Bars:
+    """Draw a bar for each pair: how many the lower and the upper part stand for."""
+    top = round_up(max((sum(pair) for pair in counts), default=0))
+    wide, lower, upper = WIDTH / max(1, len(counts)), "", ""
+    for n, (foot, rest) in enumerate(counts):
+        left, right = round((n + 0.1) * wide, 1), round((n + 0.9) * wide, 1)
+        base, middle, head = (_y(count, top) for count in (0, foot, foot + rest))
+        lower += f"M{left} {base}V{middle}H{right}V{base}Z" if foot else ""
+        upper += f"M{left} {middle}V{head}H{right}V{middle}Z" if rest else ""
+    return Bars(lower, upper, top)
+
+
 def hourly(points: Sequence[Point], now: datetime) -> list[Point]:
     """The plot as a table: the last point of each hour, the newest hour first."""
     hours: dict[int, Point] = {}

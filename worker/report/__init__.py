@@ -1,0 +1,1 @@
+"""What came of the meetings: the summary of some days, in words and as JSON."""
