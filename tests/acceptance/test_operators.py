@@ -25,31 +25,10 @@ from worker.cli import cli
 
 #: The fields in the contract.
 FIELDS = {
-    *(
-        "events",
-        "causes",
-        "unseen",
-        "parked",
-        "escalated",
-        "acknowledged",
-        "due",
-        "leased",
-        "without_token",
-        "dead_letters",
-    ),
-    "dead_letters_dropped",
-    *(
-        "oldest_pending_seconds",
-        "soonest_start",
-        "soonest",
-        "budget",
-        "mail",
-        "paused",
-        "paused_since",
-        "queues",
-        "workers",
-    ),
-    *("last_sweep_at", "at"),
+    *("events", "causes", "unseen", "parked", "escalated", "acknowledged", "due", "late", "late_seconds"),
+    *("leased", "without_token", "dead_letters", "dead_letters_dropped", "outages", "no_writes"),
+    *("oldest_pending_seconds", "soonest_start", "soonest", "budget", "mail", "outcome_url"),
+    *("paused", "paused_since", "queues", "workers", "last_sweep_at", "at"),
 }
 
 
