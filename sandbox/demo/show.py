@@ -6,6 +6,7 @@ own, and a caller that has only Celery.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import secrets
@@ -142,6 +143,8 @@ def stage(speed: float) -> Iterator[Stage]:
         )
         client = Celery(broker=redis_url, backend=redis_url)
         stack.callback(client.close)
+        # A result that is collected later looks for the server that has ended by then.
+        stack.callback(gc.collect)
         log = home / "processes.log"
         output = stack.enter_context(log.open("ab"))
         patience = timedelta(seconds=20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -18,8 +18,9 @@ DAY = timedelta(days=1)
 
 
 def waiting(hours: float, *, since: timedelta = timedelta(minutes=1)) -> TrackedEvent:
-    """An event that starts in this many hours and has been due for `since`."""
-    return replace(an_event(hours=hours), next_look=to_ms(NOW - since))
+    """An event that starts in this many hours from now and has been due for `since`."""
+    late = (datetime.now(UTC) - NOW).total_seconds() / 3600
+    return replace(an_event(hours=hours + late), next_look=to_ms(NOW - since))
 
 
 def order(ledger: Ledger, *data_centers: str) -> list[str]:
