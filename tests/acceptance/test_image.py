@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -150,8 +150,10 @@ def _unprivileged(pid: int) -> int | None:
     """The first Python below this process, which is buildah, that runs as the image's user."""
     for child in children_of(pid):
         process = Path(f"/proc/{child}")
-        if process.stat().st_uid == UID and "python" in (process / "exe").readlink().name:
-            return child
+        # It may have ended meanwhile.
+        with suppress(FileNotFoundError):
+            if process.stat().st_uid == UID and "python" in (process / "exe").readlink().name:
+                return child
         if found := _unprivileged(child):
             return found
     return None

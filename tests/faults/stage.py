@@ -32,6 +32,7 @@ from tests.faults.effects import Effects, Glitch, answers_counted, counted, load
 from tests.integration.world import World
 from worker import app as application
 from worker.bootstrap import Services, bootstrap
+from worker.cronofy import budget
 from worker.cronofy.http import HttpClient
 from worker.ledger.packing import pack_memo
 from worker.run import looks
@@ -107,6 +108,8 @@ class Stage:
         monkeypatch.setattr(application._Process, "owner", os.getpid())
         # Single-threaded, so that side effects are numbered the same in every run.
         monkeypatch.setattr(looks, "THREADS", 1)
+        # For the same reason, all that is answered is reported at once.
+        monkeypatch.setattr(budget, "REPORT_EVERY", timedelta(0))
         # Time passes only when told to.
         monkeypatch.setattr(payload, "REST_SECONDS", 0)
 
