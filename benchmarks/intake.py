@@ -110,7 +110,7 @@ def run(quick: bool) -> Report:
 
 
 def events(count: int) -> Iterator[Handed]:
-    """So many events to track, of accounts in turn, with bodies of about 400 bytes."""
+    """Events to track, of accounts in turn, with bodies of about 400 bytes."""
     start = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0)
     for n in range(count):
         sub, begins = f"acc_{n // EVENTS:06}", start + timedelta(minutes=n % EVENTS)
@@ -119,7 +119,7 @@ def events(count: int) -> Iterator[Handed]:
 
 
 def accounts(count: int) -> Iterator[Handed]:
-    """So many accounts to connect."""
+    """Accounts to connect."""
     for n in range(count):
         sub = f"acc_{n:06}"
         tokens = {"access_token": f"access-{n:032}", "refresh_token": f"refresh-{n:032}"}

@@ -17,7 +17,7 @@ from tasks.urgent import decide
 from tests.integration.ledgers import an_event
 from tests.integration.test_board import TOKEN, ask
 from tests.integration.test_incidents import OPERATOR, look, only, removed, subjects
-from tests.integration.world import Begin, World
+from tests.integration.world import Begin, World, set_environment
 from worker.cli import cli
 from worker.intake.payloads import DecideIncident
 from worker.ledger.ledger import Credentials
@@ -216,16 +216,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs a command on a world's ledger; returns what it prints."""
 
     def run(world: World, *arguments: str) -> str:
-        settings = world.services.settings
-        for name, value in {
-            "REDIS_URL": settings.redis_url,
-            "KEY_PREFIX": settings.key_prefix,
-            "VAULT_KEYS": settings.vault_keys[0].get_secret_value(),
-            "CRONOFY_CLIENT_ID": settings.cronofy_client_id,
-            "CRONOFY_CLIENT_SECRET": settings.cronofy_client_secret[0].get_secret_value(),
-            "CRONOFY_API_URL": settings.cronofy_api_url,
-        }.items():
-            monkeypatch.setenv(f"RECONCILER_{name}", str(value))
+        set_environment(world, monkeypatch)
         done = CliRunner().invoke(cli, arguments)
         assert done.exit_code == 0, done.output
         return done.output

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.integration.test_incidents import only
-from tests.integration.world import Begin, World
+from tests.integration.world import Begin, World, set_environment
 from worker.cli import cli
 from worker.run import looks
 
@@ -35,16 +35,7 @@ def worlds(begin: Begin) -> list[World]:
 @pytest.fixture
 def command(worlds: list[World], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command on the worlds' ledger."""
-    settings = worlds[0].services.settings
-    for name, value in {
-        "REDIS_URL": settings.redis_url,
-        "KEY_PREFIX": settings.key_prefix,
-        "VAULT_KEYS": settings.vault_keys[0].get_secret_value(),
-        "CRONOFY_CLIENT_ID": settings.cronofy_client_id,
-        "CRONOFY_CLIENT_SECRET": settings.cronofy_client_secret[0].get_secret_value(),
-        "CRONOFY_API_URL": settings.cronofy_api_url,
-    }.items():
-        monkeypatch.setenv(f"RECONCILER_{name}", str(value))
+    set_environment(worlds[0], monkeypatch)
     return lambda *arguments: CliRunner().invoke(cli, arguments)
 
 

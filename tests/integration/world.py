@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from cryptography.fernet import Fernet
 
 from config.settings import load_settings
@@ -186,3 +187,17 @@ def beginning(
     yield begin
     for services in opened:
         services.close()
+
+
+def set_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have commands of this process use the world's ledger and Cronofy."""
+    settings = world.services.settings
+    for name, value in {
+        "REDIS_URL": settings.redis_url,
+        "KEY_PREFIX": settings.key_prefix,
+        "VAULT_KEYS": settings.vault_keys[0].get_secret_value(),
+        "CRONOFY_CLIENT_ID": settings.cronofy_client_id,
+        "CRONOFY_CLIENT_SECRET": settings.cronofy_client_secret[0].get_secret_value(),
+        "CRONOFY_API_URL": settings.cronofy_api_url,
+    }.items():
+        monkeypatch.setenv(f"RECONCILER_{name}", str(value))
