@@ -20,8 +20,9 @@ from worker.diagnosis.model import Cause
 from worker.intake import acknowledge as acknowledging
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
-from worker.ledger.lists import BadCursor, Listed, Wanted
+from worker.ledger.lists import Listed, Wanted
 from worker.ledger.opening import keyless_ledger
+from worker.ledger.paging import BadCursor
 from worker.ledger.records import EventKey, from_ms
 from worker.text.amounts import amount, second
 

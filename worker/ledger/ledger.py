@@ -19,6 +19,7 @@ from redis import Redis
 from worker.diagnosis.model import Seen
 from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
+from worker.ledger.directory import Directory
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
@@ -114,6 +115,7 @@ class Ledger:
         self.outcomes = OutcomeStream(redis, self.keys)
         self.posts = Posts(redis, self.keys, self.outcomes)
         self.lists = Lists(redis, self.keys, scripts)
+        self.directory = Directory(redis, self.keys, vault, scripts)
         self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
@@ -145,7 +147,8 @@ class Ledger:
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
         sealed = self.seal_credentials(sub, credentials)
         token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
-        said = (outcome.to_json(), self.outcomes_keep, token, locale or "", tzid or "")
+        found_by = self.directory.hash_of(email, make=True)
+        said = (outcome.to_json(), self.outcomes_keep, token, locale or "", tzid or "", found_by)
         self.run("connect", sub, profile, data_center, sealed, *said)
 
     def forget(self, sub: str, outcome: str = "") -> None:
@@ -415,6 +418,7 @@ class Ledger:
                         to_ms(mail.due) if mail.due else False,
                         mail.parts is not None
                         and self.vault.seal(mail.parts, *place_of_parts(mail.mail_id, lease.sub)),
+                        mail.kind,
                     ]
                     for mail in change.mails
                 ],

@@ -10,7 +10,8 @@ from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
 from worker.intake.acknowledge import moment
 from worker.ledger.ledger import Ledger
-from worker.ledger.lists import BadCursor, Page, Wanted
+from worker.ledger.lists import Page, Wanted
+from worker.ledger.paging import BadCursor
 
 #: How many events a page shows.
 LISTED = 50
