@@ -194,7 +194,16 @@ class Directory:
         found = self.redis.zrangebylex(self.keys.emails, b"[" + head, b"[" + head + b"\xff" * 8, 0, most)
         subs = [each[len(head) :].decode() for each in cast("list[bytes]", found)]
         # An older version may have changed the address since.
-        return [sub for sub in subs if _same(self._email(sub)) == _same(email)]
+        return [sub for sub, now in self.emails_of(subs).items() if _same(now) == _same(email)]
+
+    def emails_of(self, subs: Sequence[str]) -> dict[str, str]:
+        """The addresses of these accounts' users, where known."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hget(self.keys.account(sub), "profile")
+            profiles = pipeline.execute()
+        found = ((sub, _email_in(sub, each)) for sub, each in zip(subs, profiles, strict=True))
+        return {sub: email for sub, email in found if email}
 
     def catch_up(self) -> bool:
         """Enter some of what an older version wrote, with what is new; false once all is entered."""
@@ -207,16 +216,12 @@ class Directory:
         cursor, found = self.redis.scan(cursor, match=f"{head}*", count=SCANNED)
         for key in cast("list[bytes]", found):
             sub = key.decode().removeprefix(head)
-            email = self._email(sub) if at == 0 else None
+            email = self.emails_of([sub]).get(sub) if at == 0 else None
             self.scripts.run("index", sub, self.hash_of(email, make=True))
         at += cursor == 0
         value = DONE if at == len(kinds) else f"{at}:{int(cursor)}"
         self.redis.hset(self.keys.about, PROGRESS, value)
         return at < len(kinds)
-
-    def _email(self, sub: str) -> str | None:
-        profile = cast("bytes | None", self.redis.hget(self.keys.account(sub), "profile"))
-        return unpack_account(sub, {b"profile": profile}).email if profile else None
 
     def _key(self, standing: Standing | None) -> str:
         keys = self.keys
@@ -228,6 +233,10 @@ class Directory:
             Standing.LOST: keys.lost,
             None: keys.accounts,
         }[standing]
+
+
+def _email_in(sub: str, profile: bytes | None) -> str | None:
+    return unpack_account(sub, {b"profile": profile}).email if profile else None
 
 
 def _same(email: str | None) -> bytes:

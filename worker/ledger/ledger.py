@@ -6,6 +6,7 @@ the Redis server's, so no worker's clock matters.
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from worker.ledger.keys import Keys
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.lua import Scripts
+from worker.ledger.mails import Mails
 from worker.ledger.meetings import counted
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
@@ -42,6 +44,7 @@ from worker.ledger.packing import (
     pack_profile_names,
     pack_token,
     readable_events,
+    times_in,
     unpack_account,
     unpack_acknowledgement,
 )
@@ -113,6 +116,7 @@ class Ledger:
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.mails = Mails(redis, self.keys)
         self.posts = Posts(redis, self.keys, self.outcomes)
         self.lists = Lists(redis, self.keys, scripts)
         self.directory = Directory(redis, self.keys, vault, scripts)
@@ -278,6 +282,17 @@ class Ledger:
     def settled(self, sub: str) -> tuple[Stored, ...]:
         """The account's settled events that can be read."""
         return self._readable(self.keys.settled(sub))
+
+    def newest_settled(self, sub: str, most: int) -> tuple[Stored, ...]:
+        """Up to `most` of the account's settled events, the latest first."""
+        values = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.settled(sub)))
+        # Their next look is when they may be deleted.
+        newest = heapq.nlargest(most, values.items(), key=lambda item: times_in(item[1])[0])
+        return readable_events(newest)[0]
+
+    def pending_count(self, sub: str) -> int:
+        """How many pending events the account has."""
+        return self.redis.hlen(self.keys.events(sub))
 
     def find(self, sub: str, key: EventKey) -> Stored | None:
         """An event of the account, pending or settled; None if it is not tracked."""

@@ -6,11 +6,13 @@ is tracked. An event that merely generates is in none: it costs nothing, and is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
+import msgpack
 from redis import Redis
 
 from worker.diagnosis.held import HELD as WAITED_FOR_TOGETHER
@@ -24,6 +26,8 @@ from worker.ledger.records import LAPSED, Acknowledgement, TrackedEvent, from_ms
 ESCALATED, ACKNOWLEDGED = "escalated", "acknowledged"
 #: Before the name of a group: stands for the incident of that group, which the scripts know.
 GROUP = "group:"
+#: Before the id of an incident.
+INCIDENT = "incident:"
 #: Before what the events of a list wait for together; the scripts add the data centre.
 HELD = "held:"
 #: After checking this many entries, a page ends, however few of them fit.
@@ -61,7 +65,7 @@ def _cause_list(cause: Cause | None) -> str:
 
 def incident_list(incident_id: str) -> str:
     """The name of the list of an incident's events."""
-    return f"incident:{incident_id}"
+    return f"{INCIDENT}{incident_id}"
 
 
 def _provider_list(provider: str) -> str:
@@ -84,6 +88,9 @@ class Wanted:
     starts_before: datetime | None = None
     #: The id of the incident that it belongs to.
     incident: str | None = None
+    #: Words that its title has, whatever their case.
+    title: str | None = None
+    calendar_id: str | None = None
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -111,6 +118,10 @@ class Wanted:
         if self._generating and self.provider and event.provider != self.provider:
             return False
         if self.starts_before and not (event.starts_at and event.starts_at < self.starts_before):
+            return False
+        if self.title and self.title.casefold() not in event.summary.casefold():
+            return False
+        if self.calendar_id not in (None, event.key.calendar_id):
             return False
         if self.incident is None:
             return names_of(event, given).issuperset(self.lists)
@@ -180,6 +191,12 @@ class Lists:
         """The account and the start (ms) of up to `most` of a list's events, the soonest first."""
         found = self.redis.zrange(self.keys.list(name), 0, most - 1, withscores=True)
         return [(_place(member)[0], score) for member, score in cast("list[tuple[bytes, float]]", found)]
+
+    def incidents_of(self, sub: str) -> dict[str, int]:
+        """The incidents that an account's pending events are in, each with how many of them."""
+        listed = cast("list[bytes]", self.redis.hvals(self.keys.listed(sub)))
+        names = (name for packed in listed for name in msgpack.unpackb(packed))
+        return Counter(name.removeprefix(INCIDENT) for name in names if name.startswith(INCIDENT))
 
     def page(self, wanted: Wanted, most: int, after: str | None = None) -> Page:
         """Up to `most` of the wanted events, from the cursor `after` on. Raises BadCursor.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -12,6 +13,9 @@ from redis import Redis
 
 #: How many entries are read in one step.
 STEP = 100
+
+#: The id of a stream's entry.
+_ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 #: A place in a sorted set: a score and what stands there; or a place within that, too.
 Position = tuple[Any, ...]
@@ -51,6 +55,15 @@ def rank_after(redis: Redis, key: str, start: Position | None) -> int:
         [found] = cast("list[bytes]", redis.zrange(key, middle, middle)) or [b""]
         low, high = (middle + 1, high) if found <= member else (low, middle)
     return low
+
+
+def end_before(after: str | None) -> str:
+    """Where the next page begins of a stream that is read from its end; BadCursor if `after` is no entry."""
+    if after is None:
+        return "+"
+    if not _ENTRY.fullmatch(after):
+        raise BadCursor
+    return f"({after}"
 
 
 def encoded(position: Position) -> str:
