@@ -20,6 +20,7 @@ from worker.text.amounts import amount, second
 from worker.text.wording import provider
 from worker.web.board.events import HEADINGS as EVENTS
 from worker.web.board.events import event_row
+from worker.web.board.letters import without_addresses
 from worker.web.board.listing import Cell, Table, To
 from worker.web.board.mails import HEADINGS as MAILS
 from worker.web.board.mails import mail_rows
@@ -174,4 +175,10 @@ def _profiles(account: Account) -> Iterator[tuple[Cell, ...]]:
     for profile_id in sorted({*account.memo.providers, *account.profile_names, *episodes}):
         named = account.memo.providers.get(profile_id)
         since = from_ms(episodes[profile_id].started_at) if profile_id in episodes else None
-        yield profile_id, provider(named) if named else None, account.profile_names.get(profile_id), since
+        yield profile_id, provider(named) if named else None, _name(account, profile_id), since
+
+
+def _name(account: Account, profile_id: str) -> str | None:
+    """What the profile is called; often its user's address."""
+    name = account.profile_names.get(profile_id)
+    return without_addresses(name) if name else None

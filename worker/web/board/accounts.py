@@ -17,7 +17,7 @@ STANDINGS = {
     Standing.OWING.value: "waiting for an access token",
     Standing.LOST.value: "lost",
 }
-CENTERS = {"": "any", **{center: center for center in DATA_CENTERS}}
+CENTERS = {"": "any", **{str(center): str(center) for center in DATA_CENTERS}}
 FILTERS = (
     Filter("standing", "Which", {"": "all, by id", **STANDINGS}),
     Filter("center", "Data centre", CENTERS),
