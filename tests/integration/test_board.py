@@ -32,6 +32,13 @@ PATHS = [
     "/board/live",
     "/board/search?q=sub",
     "/board/event?account=a&calendar=b&event=c",
+    "/board/account?account=sub",
+    "/accounts",
+    "/mails",
+    "/mails?state=gone",
+    "/outcomes",
+    "/dead-letters",
+    "/workers",
 ]
 
 
