@@ -122,15 +122,15 @@ class Directory:
             rank = rank_after(self.redis, key, start)
         found: list[Brief] = []
         checked = 0
-        for some in entries(self.redis, key, rank):
+        for some in entries(self.redis, key, rank, most):
             fitting = [sub.decode() for sub, _ in some if sub.startswith(head)]
-            briefs = {each.sub: each for each in self.briefs(fitting)}
+            briefs = {each.sub: each for each in self.briefs(self._in(fitting, data_center))}
             for member, score in some:
                 if standing is None and not member.startswith(head) and member > head:
                     return AccountPage(tuple(found), None)
                 checked += 1
                 each = briefs.get(member.decode())
-                if each and data_center in (None, each.data_center):
+                if each:
                     found.append(each)
                 if len(found) == most or checked == MOST_CHECKED:
                     last = rank + checked >= self.redis.zcard(key)
@@ -159,6 +159,16 @@ class Directory:
         each = len(answers) // len(subs) if subs else 1
         rows = zip(subs, (answers[n : n + each] for n in range(0, len(answers), each)), strict=True)
         return [_brief(sub, *row) for sub, row in rows if row[0][0] or row[1] or row[2]]
+
+    def _in(self, subs: Sequence[str], data_center: str | None) -> list[str]:
+        """Those of these accounts that are in the data centre, if one is given."""
+        if data_center is None:
+            return list(subs)
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hget(self.keys.account(sub), "data_center")
+            centers = pipeline.execute()
+        return [sub for sub, each in zip(subs, centers, strict=True) if _center(each) == data_center]
 
     def with_event(self, event_id: str, most: int) -> list[tuple[str, EventKey]]:
         """Up to `most` events with this id, pending or settled, of any accounts."""
@@ -235,6 +245,10 @@ class Directory:
         }[standing]
 
 
+def _center(stored: bytes | None) -> str:
+    return stored.decode() if stored else DATA_CENTERS[0]
+
+
 def _email_in(sub: str, profile: bytes | None) -> str | None:
     return unpack_account(sub, {b"profile": profile}).email if profile else None
 
@@ -251,7 +265,7 @@ def _brief(sub: str, known: Sequence[bytes | None], pending: int, _settled: int,
     return Brief(
         sub,
         credentials is not None,
-        center.decode() if center else DATA_CENTERS[0],
+        _center(center),
         pending,
         lost_since=lost,
         owing_since=owing,

@@ -275,6 +275,15 @@ class Ledger:
         """The account as stored; without credentials if it was never connected."""
         return unpack_account(sub, cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.account(sub))))
 
+    def accounts(self, subs: Iterable[str]) -> dict[str, Account]:
+        """The same of several, in one round trip."""
+        subs = list(subs)
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hgetall(self.keys.account(sub))
+            found = pipeline.execute() if subs else []
+        return {sub: unpack_account(sub, stored) for sub, stored in zip(subs, found, strict=True)}
+
     def pending(self, sub: str) -> tuple[Stored, ...]:
         """The account's pending events that can be read."""
         return self._readable(self.keys.events(sub))

@@ -28,15 +28,15 @@ class BadCursor(Exception):
         super().__init__("The cursor is not one that a page of this list ended with.")
 
 
-def entries(redis: Redis, key: str, rank: int) -> Iterator[Sequence[tuple[bytes, float]]]:
+def entries(redis: Redis, key: str, rank: int, step: int = STEP) -> Iterator[Sequence[tuple[bytes, float]]]:
     """A sorted set from this rank on, in steps."""
     while True:
-        some = redis.zrange(key, rank, rank + STEP - 1, withscores=True)
+        some = redis.zrange(key, rank, rank + step - 1, withscores=True)
         if some:
             yield cast("list[tuple[bytes, float]]", some)
-        if len(cast("list[Any]", some)) < STEP:
+        if len(cast("list[Any]", some)) < step:
             return
-        rank += STEP
+        rank += step
 
 
 def rank_after(redis: Redis, key: str, start: Position | None) -> int:

@@ -88,9 +88,10 @@ def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[Remo
 class Accounts:
     """An incident's accounts, each read once."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, listed: Sequence[Listed] = ()) -> None:
+        """Those of the `listed` events are read at once."""
         self._ledger = ledger
-        self._read: dict[str, Account] = {}
+        self._read = ledger.accounts({each.sub for each in listed})
 
     def __getitem__(self, sub: str) -> Account:
         if sub not in self._read:
