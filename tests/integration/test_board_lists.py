@@ -284,7 +284,8 @@ def test_search_finds_by_event_address_and_title_without_keeping_the_address(
     kept.track("acc", replace(an_event("other"), seen={"summary": "Lunch"}))
 
     def found(text: str) -> str | None:
-        return ask(settings, "/board/search", params={"q": text}).headers.get("Location")
+        location: str | None = ask(settings, "/board/search", params={"q": text}).headers.get("Location")
+        return location
 
     assert found("dana@example.ORG ") == account_url("acc")
     assert found("found") == "/board/event?account=acc&calendar=cal&event=found"
