@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from config.settings import Settings
 from worker.diagnosis.cause_table import label
@@ -54,31 +55,24 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
     if not briefs:
         return None
     [brief], account = briefs, ledger.account(sub)
-    events = ledger.lists.page(Wanted(account=sub), SHOWN).events
+    events = [event_row(each) for each in ledger.lists.page(Wanted(account=sub), SHOWN).events]
+    settled = [_settled(sub, each) for each in ledger.newest_settled(sub, SHOWN)]
     outcomes = ledger.outcomes.of_account(sub, SHOWN)
-    named = [str(each["detail"]["mail_id"]) for each in outcomes if "mail_id" in (each["detail"] or {})]
+    mails = mail_rows(ledger, settings, _mails(ledger, account, outcomes))
+    said = [outcome_row(each) for each in outcomes]
+    profiles = ("profile", "service", "name", "asked to reconnect since (UTC)")
     return AccountPage(
         sub,
         brief,
         tuple(_waits_for(account, brief, ledger.now())),
         tuple(_facts(account)),
         (
-            Table(EVENTS, [event_row(each) for each in events], title="Pending events, the soonest first"),
-            Table(
-                ("settled", "event", "starts (UTC)"),
-                [_settled(sub, each) for each in ledger.newest_settled(sub, SHOWN)],
-                title="Events that were settled lately",
-            ),
+            Table(EVENTS, events, title="Pending events, the soonest first").without("account"),
+            Table(("settled", "event", "starts (UTC)"), settled, title="Events that were settled lately"),
             Table(("incident", "of its events"), _incidents(ledger, sub), title="Incidents"),
-            Table(
-                MAILS, mail_rows(ledger, settings, _mails(ledger, account, named)), title="Emails that wait"
-            ),
-            Table(OUTCOMES, [outcome_row(each) for each in outcomes], title="Outcomes, the newest first"),
-            Table(
-                ("profile", "service", "name", "asked to reconnect since (UTC)"),
-                list(_profiles(account)),
-                title="Profiles",
-            ),
+            Table(MAILS, mails, title="Emails that wait").without("account"),
+            Table(OUTCOMES, said, title="Outcomes, the newest first").without("account"),
+            Table(profiles, list(_profiles(account)), title="Profiles"),
         ),
         account.choices,
         events_url(account=sub) if brief.pending else None,
@@ -161,10 +155,11 @@ def _incidents(ledger: Ledger, sub: str) -> list[tuple[Cell, ...]]:
     return rows
 
 
-def _mails(ledger: Ledger, account: Account, named: list[str]) -> list[Known]:
+def _mails(ledger: Ledger, account: Account, outcomes: Sequence[Mapping[str, Any]]) -> list[Known]:
     """Those that wait: of its episodes, and those that outcomes name."""
     episodes = [*account.memo.episodes.values(), *account.connects.values()]
     ids = [mail_id for episode in episodes for mail_id in episode.mail_ids]
+    named = [str(each["detail"]["mail_id"]) for each in outcomes if "mail_id" in each["detail"]]
     # Nobody else's, whatever an outcome says.
     found = ledger.mails.of(list(dict.fromkeys([*ids, *named])))
     return [each for each in found if each.sub == account.sub]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -37,6 +37,12 @@ class Table:
     #: What stands in its place without rows.
     empty: str = "None."
     title: str = ""
+
+    def without(self, heading: str) -> Table:
+        """The same without one column: that of what the page is about."""
+        at = list(self.headings).index(heading)
+        rows = [[*row[:at], *row[at + 1 :]] for row in self.rows]
+        return replace(self, headings=[*self.headings[:at], *self.headings[at + 1 :]], rows=rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ _TEMPLATES = Environment(
 _TEMPLATES.tests |= {
     "a_time": lambda value: isinstance(value, datetime),
     "a_link": lambda value: isinstance(value, To),
+    # Neither can it turn the line around, nor is a word of it too long for a column.
+    "plain": lambda value: value.isascii() and max(map(len, value.split()), default=0) <= 24,
 }
 _TEMPLATES.filters |= {
     "moment": second,
