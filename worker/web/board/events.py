@@ -37,7 +37,7 @@ HEADINGS = ("starts (UTC)", "event", "account", "cause", "service", "escalation"
 
 def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     """The page that these parameters ask for; what is not understood in them counts as not given."""
-    asked, before = asked_of(given, FILTERS), None
+    asked, before, untitled = asked_of(given, FILTERS), None, None
     if given.get("before", "").strip():
         try:
             before = moment(given["before"].strip(), ledger.now())
@@ -45,8 +45,8 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
         except ValueError:
             asked.pop("before", None)
     if "account" not in asked:
-        # Titles are read only of one account's events.
-        asked.pop("title", None)
+        # Only of one account's events.
+        untitled = asked.pop("title", None)
     wanted = Wanted(
         cause=Cause(asked["cause"]) if "cause" in asked else None,
         escalated=asked.get("told") == "escalated",
@@ -64,7 +64,7 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     title = what.get(asked.get("told", ""), "Pending events")
     title += f" of incident {asked['incident']}" if "incident" in asked else ""
     title += f": {CAUSES[asked['cause']]}" if "cause" in asked else ""
-    note = ""
+    note = "Titles are searched within an account: give its id, too." if untitled else ""
     if "provider" in asked and not {"cause", "told", "account"} & asked.keys():
         note = "Those that are still being created are left out; choose that cause to see them."
     return Listing(
