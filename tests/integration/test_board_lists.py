@@ -133,6 +133,8 @@ def test_an_email_is_listed_until_it_left_and_after(settings: Settings, kept: Le
     waiting = ask(settings, "/mails").text
     outbox.sent(taken.mail_id)
     gone = ask(settings, "/mails?state=sent").text
+    kept.mails.erase(taken.sub)
+    assert "None." in ask(settings, "/mails?state=gone").text
 
     assert [text.count("D***@Example.org") for text in (waiting, gone)] == [2, 1]
     assert "tried again" in waiting
