@@ -36,9 +36,9 @@ from worker.reconcile.failure import Failures
 from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.reconcile.rooms import Rooms
-from worker.text.addresses import mailbox
 from worker.ways.notify import Notifier, make_notifiers
 from worker.ways.signed_post import SignedPost
+from worker.wording import mailbox
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
 #: showed that more threads slow each other down.

@@ -19,7 +19,7 @@ from worker.doctor.finding import Finding, Health, ok, skipped, warning, wrong
 from worker.ledger.connection import connect_once, server_time
 from worker.ledger.writable import why_no_writes
 from worker.outage import BrokerAway
-from worker.text.amounts import spoken
+from worker.wording import spoken
 
 PATIENCE = timedelta(seconds=3)
 #: Any slower, and claims and commits take longer than the calls to Cronofy between them.

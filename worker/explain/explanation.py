@@ -24,8 +24,7 @@ from worker.ledger.outbox import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
 from worker.reconcile.answer import Explained, recorded_answer
 from worker.reconcile.episodes import connect_key
-from worker.text.amounts import second
-from worker.text.wording import line
+from worker.wording import line, second
 
 
 @dataclass(frozen=True, slots=True)

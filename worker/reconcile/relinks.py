@@ -40,7 +40,7 @@ from worker.reconcile.episodes import (
     next_reminder,
     service_of,
 )
-from worker.text.addresses import address as mail_address
+from worker.wording import address as mail_address
 
 #: How many emails a user gets within `RelinkRules.apart`, about all profiles.
 MOST_EMAILS = 3

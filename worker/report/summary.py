@@ -13,7 +13,7 @@ from redis import Redis
 from worker.ledger.keys import Keys
 from worker.ledger.meetings import DEEDS, Day, Done, Link, Meeting, read_days
 from worker.ledger.tallies import SETTLES
-from worker.text.amounts import spoken
+from worker.wording import spoken
 
 #: What we did, for people.
 DONE = {

@@ -15,7 +15,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.figures import Figures, Spent, Starting, read_figures
 from worker.ledger.keys import Keys
 from worker.ledger.writable import why_no_writes
-from worker.text.amounts import spoken
+from worker.wording import spoken
 
 #: How many refused addresses are named.
 REFUSALS = 10

@@ -13,8 +13,8 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outcomes import OutcomeType
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import troubles
-from worker.text.amounts import amount, spoken
 from worker.web.board.plot import Plot, Point, hourly, plot
+from worker.wording import amount, spoken
 
 #: How many refused addresses are named.
 REFUSALS = 5

@@ -35,9 +35,9 @@ from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
 from worker.outage import BrokerAway
 from worker.reconcile.episodes import key_of_service
 from worker.run.connections import Said
-from worker.text.wording import line, provider
 from worker.web.headers import HEADERS
 from worker.web.publisher import Publisher
+from worker.wording import line, provider
 
 TASK, NOTE = "conferencing.authorize_connection", "conferencing.note_connection"
 #: Which account and service a browser is about, while it is away at Cronofy.
