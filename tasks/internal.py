@@ -16,8 +16,6 @@ from worker.ledger.wakeups import LONGEST_WAKE
 from worker.run import connections, looks
 from worker.run import delivery as outgoing
 from worker.run.reporting import is_report_due, write_report
-from worker.run.sweep import BATCH_SIZE
-from worker.run.sweep import sweep as take_sweep
 from worker.run.telling import has_news, tell_incidents
 
 
@@ -25,7 +23,7 @@ from worker.run.telling import has_news, tell_incidents
 def sweep(self: Task[..., Any]) -> None:
     """Make ready what is due, and wake the batches to look at it."""
     with bound_to(self):
-        batches = take_sweep(services())
+        batches = looks.sweep(services())
         every = max(services().settings.sweep_every, timedelta(seconds=1))
         # A wake-up that nobody took before the next sweep is useless.
         headers = services().ledger.wakeups.valid_for(every) if batches else {}
@@ -40,7 +38,7 @@ def look_at_ready(self: Task[..., Any]) -> None:
     with bound_to(self):
         if services().ledger.wakeups.is_late(self.request.headers or {}):
             return
-        result = looks.look_at_ready(services(), BATCH_SIZE)
+        result = looks.look_at_ready(services(), looks.BATCH_SIZE)
         if result.looked_at:
             wake_outgoing()
         for sub in result.alone:

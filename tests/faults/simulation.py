@@ -34,7 +34,6 @@ from worker.mail.smtp import MailError
 from worker.reconcile.rooms import Rooms
 from worker.run import delivery as outgoing
 from worker.run import looks
-from worker.run.sweep import sweep
 from worker.run.telling import has_news, tell_incidents
 
 BEGINNING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -138,7 +137,7 @@ class Simulation:
 
     def _do(self, message: Message) -> None:
         if message.task == "sweep":
-            self.bag += [Message("look_at_ready")] * sweep(self.services)
+            self.bag += [Message("look_at_ready")] * looks.sweep(self.services)
             self._wake_outgoing()
         elif message.task == "look_at_ready":
             batch = looks.look_at_ready(self.services, 50)
