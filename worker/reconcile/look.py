@@ -61,8 +61,7 @@ from worker.reconcile.lines import (
     log_outages,
     log_verdicts,
 )
-from worker.reconcile.observe import Readings, observe
-from worker.reconcile.plan import ReadingPlan, plan_reading
+from worker.reconcile.observe import ReadingPlan, Readings, observe, plan_reading
 from worker.reconcile.reassign import PlannedUpdate, plan_update, reassign
 from worker.reconcile.reconnects import ReconnectPlan, plan_reconnect
 from worker.reconcile.relinks import (
