@@ -14,7 +14,7 @@ from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import fingerprint
 from worker.ledger.records import to_ms
 from worker.ledger.refusals import KEPT_FOR, pack_refusal
-from worker.ledger.sealed import place_of_mail, place_of_parts
+from worker.ledger.vault import place_of_mail, place_of_parts
 
 #: How long a worker may take over an email before another tries: longer than the SMTP deadline.
 SEND_LEASE = timedelta(seconds=50)
