@@ -22,10 +22,9 @@ from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
-from worker.ledger.keys import Keys
+from worker.ledger.keys import Keys, Scripts
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
 from worker.ledger.lists import Lists, lists_of
-from worker.ledger.lua import Scripts
 from worker.ledger.meetings import counted
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (

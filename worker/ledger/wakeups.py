@@ -13,8 +13,7 @@ from typing import Any
 from redis import Redis
 
 from worker.ledger.connection import server_time
-from worker.ledger.keys import Keys
-from worker.ledger.lua import Scripts
+from worker.ledger.keys import Keys, Scripts
 from worker.ledger.records import to_ms
 
 #: Notifications about an account within this time share their looks.
