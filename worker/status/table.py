@@ -20,8 +20,8 @@ from rich.text import Text
 from config.terminal import shown
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
+from worker.ledger.connection import sentence
 from worker.ledger.figures import Starting
-from worker.outage import sentence
 from worker.status.snapshot import Status
 from worker.status.trouble import failed_calls, troubles
 from worker.wording import amount, spoken

@@ -27,12 +27,11 @@ from config.settings import Settings
 from worker.cronofy.callbacks import origin_of
 from worker.intake.payloads import LONGEST_ID
 from worker.ledger.answers import Answers
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import BrokerAway, connect_once
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import to_ms
 from worker.ledger.vault import Vault, VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
-from worker.outage import BrokerAway
 from worker.reconcile.episodes import key_of_service
 from worker.run.connections import Said
 from worker.web.headers import HEADERS
