@@ -25,7 +25,6 @@ from worker.ledger.incidents import LINK_USED, Incident, Incidents
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
 from worker.ledger.lists import Lists, lists_of
-from worker.ledger.meetings import counted
 from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
@@ -56,7 +55,7 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.ledger.tallies import SETTLES
+from worker.ledger.tallies import SETTLES, counted
 from worker.ledger.vault import KeptKey, Vault, place_of_credentials, place_of_mail, place_of_parts
 from worker.ledger.wakeups import Wakeups
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
-from worker.ledger.meetings import Done, Link
+from worker.ledger.tallies import Done, Link
 from worker.report.summary import DONE, Report, Row, sentences
 from worker.wording import provider
 
