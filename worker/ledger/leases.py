@@ -10,7 +10,7 @@ from typing import Literal
 
 from worker.diagnosis.model import Cause
 from worker.ledger.dead_letters import DeadLetter
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
     FLEET,

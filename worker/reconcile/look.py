@@ -33,8 +33,7 @@ from worker.diagnosis.model import (
 )
 from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
-from worker.ledger.outbox import refused_elsewhere
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType, refused_elsewhere
 from worker.ledger.records import Account, EventKey, LastRead, Memo, Obstacle, Stored, to_ms
 from worker.mail.letters import Reader
 from worker.reconcile.channel_check import Channels, check_channel

@@ -16,7 +16,7 @@ from itertools import pairwise
 from uuid import uuid4
 
 from worker.diagnosis.model import Cause, Profile, Profiles
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import (
     Account,
     Episode,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.ledger.leases import Lease
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import AccessToken, from_ms, to_ms
 
 _USELESS = "The account's access token lapsed, or Cronofy refused it, at {at}."
