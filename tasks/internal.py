@@ -16,7 +16,7 @@ from worker.ledger.wakeups import LONGEST_WAKE
 from worker.run import connections, looks
 from worker.run import delivery as outgoing
 from worker.run.reporting import is_report_due, write_report
-from worker.run.telling import has_news, tell_incidents
+from worker.run.telling import tell_incidents
 
 
 @app.task(name="conferencing.sweep", bind=True)
@@ -117,7 +117,7 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
-    if services().outbox.has_due() or has_news(services()) or is_report_due(services()):
+    if services().outbox.has_due() or is_report_due(services()):
         send_mail.delay()
     ledger = services().ledger
     # Where to is known to the workers of that queue alone.

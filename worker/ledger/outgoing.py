@@ -231,11 +231,11 @@ class Outbox:
         return QueuedMail(mail_id, message, sub, attempts, parts)
 
     def has_due(self) -> bool:
-        """Whether an email is due; never while the fleet is paused."""
+        """Whether an email, or an incident that one may be written about, is due; never while paused."""
         if self._ledger.paused_since() is not None:
             return False
-        now_ms = to_ms(self._ledger.now())
-        return bool(self._ledger.redis.zcount(self._ledger.keys.outbox, "-inf", now_ms))
+        redis, keys, now_ms = self._ledger.redis, self._ledger.keys, to_ms(self._ledger.now())
+        return any(redis.zcount(key, "-inf", now_ms) for key in (keys.outbox, keys.incidents))
 
     def holds(self, mail_id: str) -> bool:
         """Whether this email is still waiting to be sent."""

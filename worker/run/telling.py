@@ -41,12 +41,6 @@ def tell_incidents(services: Services) -> int:
     return written
 
 
-def has_news(services: Services) -> bool:
-    """Whether it is time to see to an incident; never while the fleet is paused."""
-    ledger = services.ledger
-    return ledger.paused_since() is None and ledger.incidents.has_due(ledger.now())
-
-
 def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     """Tell of one incident what is due; returns whether an email was written."""
     ledger, digest = services.ledger, services.settings.escalation_digest
