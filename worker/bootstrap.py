@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import SecretStr
@@ -236,16 +237,14 @@ def check_way_out(_: Settings) -> None:
 
 
 def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
-    def budget(origin: str) -> Budget:
-        return Budget(
-            ledger.redis,
-            settings.key_prefix,
-            f"{settings.cronofy_client_id}@{origin}",
-            per_second=settings.api_per_second,
-            per_minute=settings.api_per_minute,
-            share=settings.api_share,
-        )
-
+    budget = partial(
+        Budget,
+        ledger.redis,
+        settings.key_prefix,
+        per_second=settings.api_per_second,
+        per_minute=settings.api_per_minute,
+        share=settings.api_share,
+    )
     return Cronofy(
         HttpClient(settings.http_timeout, connections=THREADS + 4),
         ledger,
