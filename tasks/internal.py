@@ -11,8 +11,8 @@ from kombu import Exchange, Queue
 
 from tasks.payload import bound_to
 from worker.app import app, services
+from worker.ledger.leases import LONGEST_WAKE
 from worker.ledger.posts import any_due
-from worker.ledger.wakeups import LONGEST_WAKE
 from worker.run import connections, looks
 from worker.run import delivery as outgoing
 from worker.run.reporting import is_report_due, write_report

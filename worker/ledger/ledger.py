@@ -23,7 +23,7 @@ from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
 from worker.ledger.keys import Keys, Scripts
-from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
+from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail, Wakeups
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
@@ -57,7 +57,6 @@ from worker.ledger.records import (
 )
 from worker.ledger.tallies import SETTLES, counted
 from worker.ledger.vault import KeptKey, Vault, place_of_credentials, place_of_mail, place_of_parts
-from worker.ledger.wakeups import Wakeups
 
 #: A notification that came before, longer ago than this, says nothing new: somebody replays it.
 REPLAYED_AFTER = timedelta(days=1)
