@@ -16,7 +16,7 @@ from typing import Any, cast
 from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, asks_to_connect, sent_about
-from worker.diagnosis.held import HELD
+from worker.diagnosis.schedule import HELD
 from worker.ledger.lists import incident_list, names_of
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import from_ms

@@ -1,7 +1,11 @@
-"""What a look reads at Cronofy: planned before the first call, by what earlier looks found, then carried out.
+"""What a look asks: Cronofy, as planned before the first call; and the application, for the next token.
 
 API calls are what we are short of, so the cheapest question that can settle the matter comes first. Planning
 is pure.
+
+Each token is asked for once: before it lapses, or when it did or Cronofy refused it, and only while a pending
+event needs it. Without a token, looks go on as usual but make no call: they see to it that a person is told
+in time.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from worker.cronofy.client import Session, Window
 from worker.cronofy.errors import ACCOUNT_REFUSED, CronofyError
 from worker.cronofy.wire import UserInfo, read_sighting
 from worker.diagnosis.model import Cause, Missing, Profiles, Seen
-from worker.ledger.records import EventKey, LastRead, Memo, TrackedEvent, from_ms
+from worker.ledger.leases import Lease
+from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.records import AccessToken, EventKey, LastRead, Memo, TrackedEvent, from_ms, to_ms
 from worker.reconcile.episodes import is_postponed, next_reminder
 from worker.reconcile.relinks import RelinkRules
 
@@ -26,6 +32,8 @@ READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)
 READ_AT_LEAST_EVERY = timedelta(hours=1)
 #: A start's day and one on either side: an all-day event begins at a different moment in each zone.
 MARGIN_DAYS = 3
+
+_USELESS = "The account's access token lapsed, or Cronofy refused it, at {at}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,3 +287,50 @@ def undecided(sighting: Seen | Missing, now: datetime) -> bool:
     if sighting.deleted or sighting.cancelled or sighting.join_url:
         return False
     return sighting.start is None or sighting.start.instant > now
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStep:
+    """What is now known of the token, and the outcome that asks for the next one, if it is asked for."""
+
+    token: AccessToken
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def since(self) -> datetime:
+        """When the token lapses or lapsed."""
+        return from_ms(self.token.lapses_at)
+
+
+def asked_in_time(lease: Lease) -> TokenStep | None:
+    """Ask for the next token, if it is time to."""
+    token = lease.account.token
+    if token is None or token.ask_at is None or token.ask_at > to_ms(lease.now) or not _is_needed(lease):
+        return None
+    good = token.lapses_at > to_ms(lease.now)
+    return _asked(lease, token, "The account's access token lapses at {at}." if good else _USELESS)
+
+
+def found_useless(lease: Lease) -> TokenStep:
+    """The token has lapsed, or Cronofy refuses it: ask for the next, if something needs it and nobody did."""
+    now = to_ms(lease.now)
+    known = lease.account.token or AccessToken(now, now)
+    token = AccessToken(min(known.lapses_at, now), known.ask_at)
+    if token.ask_at is None or not _is_needed(lease):
+        return TokenStep(token)
+    return _asked(lease, token, _USELESS)
+
+
+def _asked(lease: Lease, token: AccessToken, reason: str) -> TokenStep:
+    at = from_ms(token.lapses_at)
+    detail = {
+        "reason": reason.format(at=at.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        "lapses_at": at.isoformat(timespec="milliseconds"),
+    }
+    outcome = Outcome(OutcomeType.TOKEN_NEEDED, lease.sub, lease.now, detail=detail)
+    return TokenStep(AccessToken(token.lapses_at), (outcome,))
+
+
+def _is_needed(lease: Lease) -> bool:
+    """Whether a pending event has a use for a token."""
+    return any(stored.event.parked is None for stored in lease.events)
