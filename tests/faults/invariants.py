@@ -16,12 +16,12 @@ from typing import Any, cast
 from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, asks_to_connect, sent_about
-from worker.diagnosis.held import HELD
 from worker.diagnosis.model import Rung
+from worker.diagnosis.schedule import HELD
 from worker.ledger.lists import incident_list, names_of
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import from_ms
-from worker.ledger.sealed import place_of_mail
+from worker.ledger.vault import place_of_mail
 from worker.mail.compose import read_back
 from worker.reconcile.relinks import MOST_EMAILS
 
