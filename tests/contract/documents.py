@@ -41,5 +41,11 @@ def firsts(rows: Iterable[list[str]]) -> list[str]:
     return [name for row in rows for name in code(row[0])]
 
 
+def reference() -> str:
+    """All sections of what is known of Cronofy, in their order."""
+    names = ("api", "writes", "notices", "unknown")
+    return "".join(text_of(f"docs/cronofy-{name}.md") for name in names)
+
+
 def all_tables() -> list[list[list[str]]]:
     return list(tables(text_of("docs/contract.md")))

@@ -134,7 +134,7 @@ def test_the_examples_have_the_fields_of_a_diagnosis_and_of_an_outcome() -> None
     assert (outcome["type"] in list(OutcomeType), outcome["cause"] in list(Cause)) == (True, True)
 
 
-SETTINGS = table("docs/contract.md", "variable")
+SETTINGS = table("docs/settings.md", "variable")
 
 
 def test_every_setting_is_documented_in_the_order_of_the_code() -> None:
@@ -168,7 +168,7 @@ def test_every_variable_that_a_document_names_exists() -> None:
 
 def test_every_command_is_documented_with_options_that_it_has() -> None:
     """The table has exactly one row per command; the options in it are the command's own."""
-    shown = table("docs/contract.md", "command")
+    shown = table("docs/commands.md", "command")
     rows = {code(row[0])[0].removeprefix("reconciler "): row[1] for row in shown}
 
     assert set(rows) == set(COMMANDS)
