@@ -41,6 +41,17 @@ def firsts(rows: Iterable[list[str]]) -> list[str]:
     return [name for row in rows for name in code(row[0])]
 
 
+def shell_lines(text: str) -> Iterator[str]:
+    """The commands of a document's shell blocks: those of `sh`, and of `console` what follows the prompt."""
+    for indent, kind, block in re.findall(
+        r"^( *)```(sh|console)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL
+    ):
+        whole = re.sub(r" *\\\n\s*", " ", re.sub(rf"^{indent}", "", block, flags=re.MULTILINE))
+        for line in whole.splitlines():
+            if kind == "sh" or line.startswith("$ "):
+                yield line.removeprefix("$ ")
+
+
 def reference() -> str:
     """All sections of what is known of Cronofy, in their order."""
     names = ("api", "writes", "notices", "unknown")
