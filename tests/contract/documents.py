@@ -41,6 +41,17 @@ def firsts(rows: Iterable[list[str]]) -> list[str]:
     return [name for row in rows for name in code(row[0])]
 
 
+def words_to_read(text: str) -> int:
+    """How many words a page has; those of tables and blocks of code count half."""
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    code_of = r"^( *)```.*?^\1```$"
+    blocks = " ".join(match[0] for match in re.finditer(code_of, text, re.MULTILINE | re.DOTALL))
+    prose = re.sub(code_of, "", text, flags=re.MULTILINE | re.DOTALL)
+    rows = [line for line in prose.splitlines() if line.lstrip().startswith("|")]
+    halves = len(blocks.split()) + sum(len(row.replace("|", " ").split()) for row in rows)
+    return len(prose.split()) - sum(len(row.split()) for row in rows) + halves // 2
+
+
 def shell_lines(text: str) -> Iterator[str]:
     """The commands of a document's shell blocks: those of `sh`, and of `console` what follows the prompt."""
     for indent, kind, block in re.findall(

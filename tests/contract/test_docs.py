@@ -9,6 +9,7 @@ import re
 import tomllib
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -17,7 +18,17 @@ from config.celery import TASK_MODULES, celery_config, routes
 from config.queues import Queues
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
-from tests.contract.documents import DOCUMENTS, ROOT, all_tables, code, firsts, table, tables, text_of
+from tests.contract.documents import (
+    DOCUMENTS,
+    ROOT,
+    all_tables,
+    code,
+    firsts,
+    table,
+    tables,
+    text_of,
+    words_to_read,
+)
 from worker.app import app
 from worker.diagnosis.model import Cause, Certainty, Remedy, State
 from worker.intake.payloads import (
@@ -203,6 +214,26 @@ def test_the_ci_runs_the_test_command_of_the_readme() -> None:
 
 
 # The other documents.
+
+
+PAGES = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_page_takes_at_most_ten_minutes_to_read(path: Path) -> None:
+    """At 220 words a minute, in which tables and code count half."""
+    assert words_to_read(path.read_text(encoding="utf-8")) <= 2200
+
+
+def test_the_index_leads_each_reader_to_a_few_pages_and_names_all() -> None:
+    """Three to six pages for each of the four, in a numbered list; every page is somewhere."""
+    text = text_of("docs/README.md")
+    readers = [part for part in text.split("\n## ")[1:] if part.startswith("You ")]
+    linked = {name.partition("#")[0] for name in re.findall(r"\]\(([^)]+)\)", text)}
+
+    assert len(readers) == 4
+    assert all(3 <= len(re.findall(r"^\d\. ", part, re.MULTILINE)) <= 6 for part in readers)
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"} <= linked
 
 
 def test_every_option_of_celery_is_explained() -> None:

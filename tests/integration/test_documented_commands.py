@@ -34,7 +34,7 @@ from worker.cli import cli
 from worker.diagnosis.model import State
 
 PAGES = [*DOCUMENTS, ROOT / "examples" / "README.md"]
-#: A phrase in backticks is a command if it begins with one of these and goes on; of `reconciler`, beyond a name.
+#: A phrase in backticks is a command if it begins so and goes on; of `reconciler`, beyond a command's name.
 PROGRAMS = ("reconciler", "make", "python", ".venv/bin/python", "pip", "docker", "redis-cli", "promtool")
 
 #: What cannot be run here, by the whole line: why not.
@@ -267,7 +267,7 @@ REDIS += [command for row in table("docs/operations.md", "what") for command in 
 @pytest.mark.parametrize("command", REDIS)
 def test_redis_knows_the_command(redis: Redis, command: str) -> None:
     """Each is run, on an empty ledger."""
-    redis.execute_command(*shlex.split(command))
+    redis.execute_command(*shlex.split(command))  # type: ignore[no-untyped-call]
 
 
 def test_nothing_else_is_shown_than_has_its_reason() -> None:
