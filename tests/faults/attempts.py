@@ -89,7 +89,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         BROKER,
-        "a record of the ledger that is none, or is another's",
+        "a damaged record of the ledger, or one from another place",
         "set aside as a dead letter; others are looked at",
         (
             "tests/integration/test_parking_damaged.py::test_a_record_that_cannot_be_read_is_set_aside_at_once",
