@@ -96,8 +96,8 @@ def run(quick: bool) -> Report:
         rows=rows,
         notes=(
             "First hour: how many of the meetings start within it. At best: fixed in time by a schedule "
-            "that knows the future, bound by nothing but the limits; % is of that. FIFO: first in, first out. Too late: "
-            "calls for meetings that had started before their turn came.",
+            "that knows the future, bound by nothing but the limits; % is of that. FIFO: first in, first "
+            "out. Too late: calls for meetings that had started before their turn came.",
         ),
         settings={
             "seed": 1,

@@ -35,7 +35,10 @@ from worker.diagnosis.model import State
 
 PAGES = [*DOCUMENTS, ROOT / "examples" / "README.md"]
 #: A phrase in backticks is a command if it begins so and goes on; of `reconciler`, beyond a command's name.
-PROGRAMS = ("reconciler", "make", "python", ".venv/bin/python", "pip", "docker", "redis-cli", "promtool")
+PROGRAMS = (
+    *("reconciler", "make", "python", ".venv/bin/python", "redis-cli", "pip", "uv", "docker", "kubectl"),
+    *("curl", "promtool", "systemctl", "git"),
+)
 
 #: What cannot be run here, by the whole line: why not.
 ELSEWHERE = {
@@ -77,6 +80,8 @@ ELSEWHERE = {
     'cd deploy/flower && celery --broker "$RECONCILER_REDIS_URL" --config celeryconfig flower '
     "--address=127.0.0.1 --basic-auth=operator:…": "needs Flower; tests/acceptance/test_flower.py",
     "promtool test rules alerts_test.yml": "needs promtool; tests/contract/test_monitoring_files.py",
+    "curl http://HOST:8000/healthz": "tests/integration/test_web_metrics.py",
+    "curl http://HOST:8000/readyz": "tests/integration/test_web_metrics.py",
     "python -X importtime": "an option that is named, not a command",
 }
 #: They run until they are stopped: which test runs them.
