@@ -37,7 +37,7 @@ from benchmarks.stage import (
 from worker.bootstrap import Services
 from worker.ledger.dead_letters import MOST as MOST_LETTERS
 from worker.ledger.ledger import Credentials
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import pack_event
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 from worker.web.board.urls import account_url, event_url, incident_url, letter_url

@@ -21,8 +21,7 @@ from worker.ledger.figures import announce
 from worker.ledger.leases import Change, Mail
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.opening import open_ledger
-from worker.ledger.outbox import Outbox
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outbox, Outcome, OutcomeType
 from worker.ledger.records import Choice, Episode, Memo, to_ms
 from worker.web.board.listing import LISTED
 from worker.web.board.urls import account_url, letter_url

@@ -18,13 +18,11 @@ from typing import Any, cast
 
 from redis import Redis
 
-from worker.ledger.kept_key import KeptKey
-from worker.ledger.keys import Keys
-from worker.ledger.lua import Scripts
+from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import unpack_account
 from worker.ledger.paging import decoded, encoded, entries, rank_after
 from worker.ledger.records import DATA_CENTERS, EventKey, from_ms
-from worker.ledger.vault import Vault
+from worker.ledger.vault import KeptKey, Vault
 
 #: After checking this many entries, a page ends, however few of them fit.
 MOST_CHECKED = 1000

@@ -17,8 +17,6 @@ from worker.ledger.records import Account, Choice, Episode, Stored, from_ms
 from worker.ledger.refusals import masked
 from worker.mail.advice import headline
 from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES, is_of_service, key_of_service
-from worker.text.amounts import amount, second
-from worker.text.wording import provider
 from worker.web.board.events import HEADINGS as EVENTS
 from worker.web.board.events import event_row
 from worker.web.board.letters import without_addresses
@@ -28,6 +26,7 @@ from worker.web.board.mails import mail_rows
 from worker.web.board.outcomes import HEADINGS as OUTCOMES
 from worker.web.board.outcomes import outcome_row
 from worker.web.board.urls import event_url, events_url, incident_url
+from worker.wording import amount, provider, second
 
 #: How many rows each of its tables shows.
 SHOWN = 20

@@ -33,12 +33,11 @@ from worker.intake.payloads import (
     parse,
 )
 from worker.intake.replay import DROPPED, REPLAYED
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import BrokerAway, connect_once, sentence
 from worker.ledger.dead_letters import POSITIONAL
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
 from worker.ledger.records import EventKey
-from worker.outage import BrokerAway, sentence
 from worker.run.incidents import candidates_for
 from worker.web.access import Access
 from worker.web.board.account import read_account

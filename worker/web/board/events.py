@@ -9,9 +9,9 @@ from worker.diagnosis.model import Cause
 from worker.intake.acknowledge import moment
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
-from worker.text.wording import provider
 from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
 from worker.web.board.urls import account_url, event_url
+from worker.wording import provider
 
 CAUSES = {"": "any cause", **{cause.value: label(cause) for cause in Cause}}
 TOLD = {"": "any", "escalated": "escalated", "acknowledged": "acknowledged"}

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from worker.ledger.ledger import Ledger
-from worker.ledger.outcomes import OutcomeType
+from worker.ledger.outgoing import OutcomeType
 from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
 from worker.web.board.urls import account_url, event_url, incident_url
 

@@ -12,9 +12,9 @@ from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import troubles
-from worker.text.amounts import amount, spoken
 from worker.web.board.outcomes import WORDS
 from worker.web.board.plot import Plot, Point, hourly, plot
+from worker.wording import amount, spoken
 
 #: How many refused addresses are named.
 REFUSALS = 5

@@ -15,11 +15,10 @@ from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
-from worker.text.amounts import second, spoken
-from worker.text.wording import line, provider
 from worker.web.board.incidents import FOR_OTHERS, picked_for
 from worker.web.board.listing import To
 from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url
+from worker.wording import line, provider, second, spoken
 
 #: Longer than any of our sentences, and any URL with three ids.
 LONGEST = 20_000
