@@ -106,6 +106,11 @@ class RelinkEmail:
     kind: Literal["relink", "connect", "reconnect"] = "relink"  #: also the templates' name
     first: str | None = None  #: the id of the first email, if this is a reminder of it
 
+    @property
+    def title(self) -> str:
+        """Which letter it is, as an event's history has it."""
+        return f"{self.kind}, reminder {self.reminder}" if self.reminder else self.kind
+
 
 @dataclass(frozen=True, slots=True)
 class FallbackEmail:
