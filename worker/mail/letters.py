@@ -389,8 +389,11 @@ def _filled(context: EvalContext, message: str, values: Mapping[str, Any]) -> st
 
 
 def _bdi(text: str) -> Markup:
-    """Words of unknown direction, which must not turn the sentence around them."""
-    return Markup("<bdi>{}</bdi>").format(text)
+    """Words of unknown direction, which must not turn the sentence around them.
+
+    Gmail, Outlook and Yahoo drop the element `bdi`, but keep this.
+    """
+    return Markup('<span dir="auto">{}</span>').format(text)
 
 
 def _mailto(address: str) -> Markup:
