@@ -131,7 +131,7 @@ def test_a_worker_says_how_many_processes_it_has_and_has_memory_for_them(name: s
 
 
 def test_each_role_reaches_what_it_needs_and_nothing_else() -> None:
-    """Names and Redis are for all, https for workers, also to post; the mail server for whoever sends mail."""
+    """Names and Redis are for all, https for workers, the mail server for whoever sends mail."""
     ways: dict[str, set[int]] = {name: set() for name in DEPLOYMENTS}
     for policy in (item["spec"] for item in OBJECTS if item["kind"] == "NetworkPolicy"):
         for name, deployment in DEPLOYMENTS.items():

@@ -356,7 +356,9 @@ class _Templates:
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """The template's text; TemplateFault if it is missing something."""
         try:
-            return self._environment.get_template(name).render(values)
+            text = self._environment.get_template(name).render(values)
+            # Japanese has no space between sentences.
+            return text.replace("\u3002 ", "\u3002")
         except TemplateSyntaxError as error:
             reason = str(error.message).rstrip(".")
             raise TemplateFault(f"{error.filename or name}, line {error.lineno}: {reason}") from None
