@@ -1,6 +1,6 @@
-"""Takes pictures of the letters to users: `python docs/letters.py FOLDER`. Needs Chromium on PATH, and fonts that have them all.
+"""Takes pictures of the letters to users: `python docs/letters.py FOLDER`. Needs Chromium on PATH.
 
-Each letter in four languages, light, dark and at 320 pixels, to be looked at.
+Each letter in four languages, light, dark and at 320 pixels, to be looked at; with a font for Japanese.
 """
 
 from __future__ import annotations
