@@ -31,7 +31,6 @@ from benchmarks.fleet import PER_MINUTE, PER_SECOND, SHARE, percentile
 from benchmarks.order import FAR, rank, turn
 from benchmarks.report import Report, Value
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.held import HELD, held_look, is_report
 from worker.diagnosis.model import (
     Calendar,
     Cause,
@@ -47,7 +46,16 @@ from worker.diagnosis.model import (
     Rung,
     Seen,
 )
-from worker.diagnosis.schedule import first_look, is_due, next_look, next_pause, retry_look
+from worker.diagnosis.schedule import (
+    HELD,
+    first_look,
+    held_look,
+    is_due,
+    is_report,
+    next_look,
+    next_pause,
+    retry_look,
+)
 from worker.diagnosis.times import parse_event_time
 
 ACCOUNTS, QUICK, MEETINGS = 20_000, 20, 3

@@ -32,7 +32,7 @@ from worker.intake.payloads import (
     ReceiveNotification,
     TrackEvent,
 )
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
 from worker.reconcile.answer import recorded_answer
 
