@@ -38,7 +38,7 @@ from worker.ledger.records import Account, EventKey, LastRead, Memo, Obstacle, S
 from worker.mail.letters import Reader
 from worker.reconcile.channel_check import Channels, check_channel
 from worker.reconcile.connects import chosen_by_user
-from worker.reconcile.emails import Emails, meeting_of
+from worker.reconcile.emails import Emails
 from worker.reconcile.episodes import connect_key
 from worker.reconcile.failure import (
     Chosen,
@@ -72,7 +72,6 @@ from worker.reconcile.reassign import PlannedUpdate, plan_update, reassign
 from worker.reconcile.reconnects import ReconnectPlan, plan_reconnect
 from worker.reconcile.relinks import (
     Affected,
-    RelinkNote,
     RelinkPlan,
     RelinkRules,
     affected,
@@ -412,9 +411,7 @@ class Looker:
                 if stored.event.parked is None and is_new:
                     given = lease.acknowledgement(stored.event.key)
                     judged = Judged(stored, stored.event, diagnosis, acknowledged=given)
-                    first = next((email for _, email, _ in reconnect.emails), None)
-                    listed = first is not None and meeting_of(stored.event) in first.meetings
-                    note = RelinkNote(letter=first.title) if first and listed else None
+                    note = reconnect.notes.get(stored.event.key)
                     verdicts.append(conclude(lease.sub, judged, now, self.policy, relink=note))
         change = Change(
             events=[verdict.change for verdict in verdicts],

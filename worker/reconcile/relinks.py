@@ -358,7 +358,7 @@ def _written(
     step: _ProfileStep, found: Sequence[Affected], upcoming: Sequence[Affected]
 ) -> dict[EventKey, RelinkNote]:
     """Which letter lists which of these events."""
-    listed = [event.key for event in found if event in upcoming]
+    listed = {event.key for event in found} & {event.key for event in upcoming}
     return {key: RelinkNote(letter=email.title) for _, email in step.emails for key in listed}
 
 
