@@ -689,7 +689,7 @@ def run(quick: bool) -> Report:
             "others, whose meetings are two days away, lost their profile and have one replacement.",
             "First look: minutes from tracked to the first look, of meetings whose profile lapsed or was "
             "removed; then of those tracked while a service was down. It comes half a minute later at "
-            "the soonest. While Cronofy itself is down nothing helps: hence the p99 of the best order.",
+            "the soonest. While Cronofy itself is down nothing helps, which is the p99 of the best order.",
             "Calls in outages: for meetings that a failing service keeps waiting, after the first look, that "
             "changed nothing. Last link: noticed after the end of an outage, the longer of the two.",
             "Emails: to the operator. At best: made only where it helps, the soonest start first.",

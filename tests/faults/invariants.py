@@ -65,7 +65,8 @@ class Invariants:
     letters: set[str] = field(default_factory=set)
     #: How often each incident was told, and was over.
     incidents: Counter[tuple[str, str]] = field(default_factory=Counter)
-    #: Since when an event, or its account, is as it is: written, moved or adopted; connected or lost.
+    #: Since when the program can know an event, or its account, as it is: written, moved or adopted;
+    #: connected or lost.
     since: dict[tuple[str, str] | str, datetime] = field(default_factory=dict)
     #: Events that began without the link that the last resort could have given them.
     missed: list[str] = field(default_factory=list)
@@ -86,9 +87,9 @@ class Invariants:
         self.watched[sub, event_id] = Watched(self._trackings)
         self.changed((sub, event_id))
 
-    def changed(self, what: tuple[str, str] | str) -> None:
-        """An event, or all of an account, is from now on as it is."""
-        self.since[what] = self.simulation.clock.now()
+    def changed(self, what: tuple[str, str] | str, late: timedelta = timedelta(0)) -> None:
+        """An event, or all of an account, is from now on as it is, and the program knows it so `late`."""
+        self.since[what] = self.simulation.clock.now() + late
 
     def untracked(self, sub: str, event_id: str) -> None:
         self._read_news()

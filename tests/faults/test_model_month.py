@@ -112,7 +112,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         *[lambda: callers.write_and_track(someone(), event(), later(), profile())] * 6,
         lambda: callers.track(someone(), event()),
         lambda: callers.untrack(someone(), event()),
-        lambda: callers.move(someone(), event(), later()),
+        lambda: callers.move(someone(), event(), later(), told=dice.random() < 0.5),
         lambda: callers.delete(someone(), event()),
         lambda: callers.stick(someone(), event()),
         lambda: callers.bring_back(*one_that("closed"), later()),

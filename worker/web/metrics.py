@@ -1,6 +1,6 @@
 """`GET /metrics` for Prometheus, read from the ledger at each scrape.
 
-So any number of `serve` processes report the same, and workers need not be scraped. docs/operations.md has
+So any number of `serve` processes report the same, and workers need not be scraped. docs/serving.md has
 the table of metrics.
 """
 
