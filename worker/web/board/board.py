@@ -6,12 +6,9 @@ it sends again or drops itself, as the command does.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -33,10 +30,9 @@ from worker.intake.payloads import (
     parse,
 )
 from worker.intake.replay import DROPPED, REPLAYED
-from worker.ledger.connection import BrokerAway, connect_once, sentence
+from worker.ledger.connection import BrokerAway, sentence
 from worker.ledger.dead_letters import POSITIONAL
 from worker.ledger.ledger import Ledger
-from worker.ledger.opening import open_ledger
 from worker.ledger.records import EventKey
 from worker.run.incidents import candidates_for
 from worker.web.access import Access
@@ -56,6 +52,7 @@ from worker.web.board.search import search
 from worker.web.board.sign_in import fields_of, is_foreign, not_signed_in
 from worker.web.board.urls import account_url, event_url, incident_url, list_url
 from worker.web.board.workers import read_workers_page
+from worker.web.ledger_pool import LedgerPool
 from worker.web.publisher import Publisher
 
 #: What the forms hand to the workers: each task with its queue.
@@ -66,8 +63,6 @@ TASKS: dict[type[Payload], tuple[str, str]] = {
 }
 #: Who decides here, unless they give a name: all share one token.
 BOARD = "board"
-#: The time for each step of Redis in a page.
-PATIENCE = timedelta(seconds=3)
 STATIC = {
     "board.css": "text/css; charset=utf-8",
     "board.js": "text/javascript; charset=utf-8",
@@ -75,7 +70,6 @@ STATIC = {
     "icon.svg": "image/svg+xml",
 }
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -87,10 +81,7 @@ class Board:
         self._access = access
         self._publisher = publisher
         self._queues = Queues.of(settings.key_prefix)
-        self._redis = connect_once(settings.ledger_url, PATIENCE)
-        self._ledger = open_ledger(settings, self._redis)
-        # Few threads, so that many browsers queue up instead of burdening the ledger.
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="board")
+        self._pool = LedgerPool(settings, 2, "board", with_vault=True)
         folder = files("worker.web.board") / "static"
         self._redaction = redaction_of(settings)
         self._static = {name: (folder / name).read_bytes() for name in STATIC}
@@ -122,8 +113,7 @@ class Board:
 
     def close(self) -> None:
         """End the threads and close the connections."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._redis.close()
+        self._pool.close()
 
     async def overview(self, request: Request) -> Response:
         """The first page."""
@@ -198,7 +188,7 @@ class Board:
         return await self._guarded(self._handle(request.path_params["letter"], given))
 
     async def _handle(self, letter_id: str, given: dict[str, str]) -> Response:
-        shown = await self._run(read_letter, self._ledger, self._redaction, letter_id)
+        shown = await self._pool.run(read_letter, self._pool.ledger, self._redaction, letter_id)
         if shown is None:
             return _no_letter()
         replays, letter = given.get("what") == "replay", shown.kept.letter
@@ -211,7 +201,7 @@ class Board:
             args = kwargs.pop(POSITIONAL, ())
             await self._publisher.publish(letter.task, kwargs, args=args)
         how = REPLAYED if replays else DROPPED
-        await self._run(self._ledger.dead_letters.settle, shown.kept, how, _by(given))
+        await self._pool.run(self._pool.ledger.dead_letters.settle, shown.kept, how, _by(given))
         log.info("letter.handled", letter=letter_id, how=how)
         return RedirectResponse(list_url("/dead-letters", done=how), 303)
 
@@ -362,7 +352,7 @@ class Board:
         refused = self._access.board(request)
         if refused is not None:
             return not_signed_in(refused, request)
-        return await self._guarded(self._run(show, self._ledger))
+        return await self._guarded(self._pool.run(show, self._pool.ledger))
 
     async def _guarded(self, answer: Awaitable[Response]) -> Response:
         """The answer; or the page that says why there is none."""
@@ -383,9 +373,6 @@ class Board:
             log.exception("board.failed")
             text = "This page could not be rendered. The log says why."
             return page("trouble.html", 500, title="No answer", text=text)
-
-    async def _run(self, step: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, step, *args)
 
 
 def _not_done(text: str, status: int = 400) -> Response:
