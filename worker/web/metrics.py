@@ -161,7 +161,8 @@ def _counters(status: Status) -> Iterator[Metric]:
         tuple(name.split(":")[1:3]): n for name, n in counters.items() if name.startswith(f"{CALL}:")
     }
     yield _total("reconciler_api_calls", "Calls to Cronofy.", ["endpoint", "status"], calls)
-    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused", "owed")}
+    results = ("sent", "refused", "owed", "late")
+    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in results}
     yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
     notifications: _Totals = {
         (result,): counters.get(f"notifications:{result}", 0)
