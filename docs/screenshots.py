@@ -196,10 +196,10 @@ def _shoot_board(browser: Browser, url: str) -> None:
         ("board-dark", url, "dark", WIDE),
         ("board-narrow", url, "light", NARROW),
         ("board-event", event, "light", {**WIDE, "height": 800}),
-        ("board-account", f"{url}{account_url('fay')}", "light", WIDE),
+        ("board-account", f"{url}{account_url('hana')}", "light", WIDE),
         ("board-accounts", f"{url}/accounts", "dark", {**WIDE, "height": 640}),
         ("board-outcomes", f"{url}/outcomes", "light", {**WIDE, "height": 640}),
-        ("board-account-narrow", f"{url}{account_url('fay')}", "dark", NARROW),
+        ("board-account-narrow", f"{url}{account_url('hana')}", "dark", NARROW),
     ]:
         page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)  # type: ignore[arg-type]
         page.context.request.post(f"{url}/board/sign-in", form={"token": TOKEN}, max_redirects=0)
