@@ -57,6 +57,8 @@ class Brief:
     is_connected: bool
     data_center: str
     pending: int
+    #: Cronofy refuses it; since when may not be known.
+    is_lost: bool
     lost_since: datetime | None
     owing_since: datetime | None
     #: When its lease expires; it may have.
@@ -72,7 +74,7 @@ class Brief:
         """What is to be known of it first."""
         if not self.is_connected:
             return "never connected"
-        if self.lost_since:
+        if self.is_lost:
             return "lost"
         return "waits for an access token" if self.owing_since else "connected"
 
@@ -128,7 +130,8 @@ class Directory:
                     return AccountPage(tuple(found), None)
                 checked += 1
                 each = briefs.get(member.decode())
-                if each:
+                # An older version connects an account again, and leaves it here.
+                if each and (standing is not Standing.LOST or each.is_lost):
                     found.append(each)
                 if len(found) == most or checked == MOST_CHECKED:
                     last = rank + checked >= self.redis.zcard(key)
@@ -140,7 +143,7 @@ class Directory:
         keys = self.keys
         with self.redis.pipeline(transaction=False) as pipeline:
             for sub in subs:
-                pipeline.hmget(keys.account(sub), "credentials", "data_center")
+                pipeline.hmget(keys.account(sub), "credentials", "data_center", "standing")
                 pipeline.hlen(keys.events(sub))
                 pipeline.exists(keys.settled(sub))
                 for key in (
@@ -259,12 +262,13 @@ def _brief(sub: str, known: Sequence[bytes | None], pending: int, _settled: int,
     lost, owing, leased, due, waiting, oldest, starts = (
         None if score is None else from_ms(float(score)) for score in scores
     )
-    credentials, center = known
+    credentials, center, stands = known
     return Brief(
         sub,
         credentials is not None,
         _center(center),
         pending,
+        stands == b"lost",
         lost_since=lost,
         owing_since=owing,
         leased_until=leased,

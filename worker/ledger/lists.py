@@ -30,7 +30,7 @@ INCIDENT = "incident:"
 #: Before what the events of a list wait for together; the scripts add the data centre.
 HELD = "held:"
 #: After checking this many entries, a page ends, however few of them fit.
-MOST_CHECKED = 5000
+MOST_CHECKED = 1000
 
 
 def lists_of(event: TrackedEvent, held: str | None = None) -> tuple[str, ...]:
