@@ -55,6 +55,7 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
         return None
     [brief], account = briefs, ledger.account(sub)
     events = [event_row(each) for each in ledger.lists.page(Wanted(account=sub), SHOWN).events]
+    incidents = _incidents(ledger, sub)
     settled = [_settled(sub, each) for each in ledger.newest_settled(sub, SHOWN)]
     outcomes = ledger.outcomes.of_account(sub, SHOWN)
     mails = mail_rows(ledger, settings, _mails(ledger, account, outcomes))
@@ -63,12 +64,12 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
     return AccountPage(
         sub,
         brief,
-        tuple(_waits_for(account, brief, ledger.now())),
+        (*_waits_for(account, brief, ledger.now()), *(f"A person: {what.text}." for what, _ in incidents)),
         tuple(_facts(account)),
         (
             Table(EVENTS, events, title="Pending events, the soonest first").without("account"),
             Table(("settled", "event", "starts (UTC)"), settled, title="Events that were settled lately"),
-            Table(("incident", "of its events"), _incidents(ledger, sub), title="Incidents"),
+            Table(("incident", "of its events"), incidents, title="Incidents"),
             Table(MAILS, mails, title="Emails that wait").without("account"),
             Table(OUTCOMES, said, title="Outcomes, the newest first").without("account"),
             Table(profiles, list(_profiles(account)), title="Profiles"),
@@ -145,8 +146,8 @@ def _settled(sub: str, stored: Stored) -> tuple[Cell, ...]:
     )
 
 
-def _incidents(ledger: Ledger, sub: str) -> list[tuple[Cell, ...]]:
-    rows: list[tuple[Cell, ...]] = []
+def _incidents(ledger: Ledger, sub: str) -> list[tuple[To, int]]:
+    rows = []
     for incident_id, events in sorted(ledger.lists.incidents_of(sub).items()):
         found = ledger.incidents.find(incident_id)
         what = headline(found.kind, found.provider) if found else "an incident that is over"
