@@ -224,7 +224,8 @@ local function calendar_of(field)
   return string.sub(field, #length + 2, #length + 1 + length)
 end
 
--- Note which account has an event with this id, until a time; forget it where that is nil.
+-- Note which account has an event with this id, until a time; forget it where that is nil. If the account has one of the
+-- same id in another calendar, the next look at that notes it again.
 local function note_id(sub, field, until_ms)
   local length = string.match(field, '^(%d+):')
   if not length then return end
