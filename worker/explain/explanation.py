@@ -16,7 +16,7 @@ from worker.diagnosis.model import Cause, State
 from worker.explain.case import Case, Delivery, Rules
 from worker.explain.chronicle import following, history, history_of, operator_can, support_can
 from worker.explain.reply import reply
-from worker.explain.suggestions import SEARCH_SECONDS, Ids, nearest
+from worker.explain.suggestions import Ids, nearest
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import keyless_ledger
@@ -52,9 +52,9 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | No
         return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
 
 
-def not_tracked(ledger: Ledger, sub: str, key: EventKey, seconds: float = SEARCH_SECONDS) -> NotTracked:
-    """What to say of an event that is not tracked; `seconds` are for a search for similar accounts."""
-    return NotTracked(nearest(ledger, sub, key, seconds), ledger.find_untracked(sub, key))
+def not_tracked(ledger: Ledger, sub: str, key: EventKey, *, at_once: bool = False) -> NotTracked:
+    """What to say of an event that is not tracked; `at_once`, with fewer guesses at what was meant."""
+    return NotTracked(nearest(ledger, sub, key, at_once=at_once), ledger.find_untracked(sub, key))
 
 
 def recorded_case(

@@ -191,6 +191,13 @@ class Directory:
         )
         return list(islice(found, most))
 
+    def around(self, sub: str, most: int) -> list[str]:
+        """Up to `most` accounts on either side of an id, by their ids."""
+        key, here = self.keys.accounts, b"(" + sub.encode()
+        after = cast("list[bytes]", self.redis.zrangebylex(key, here, "+", 0, most))
+        before = cast("list[bytes]", self.redis.zrevrangebylex(key, here, "-", 0, most))
+        return [each.decode() for each in (*after, *before)]
+
     def hash_of(self, email: str | None, *, make: bool = False) -> bytes:
         """What stands for an address, whatever its case; empty without one, or without a key to `make`."""
         kept = KeptKey(self.redis, self.keys, self.vault, "addresses")

@@ -48,7 +48,7 @@ from worker.web.board.outcomes import read_outcomes
 from worker.web.board.overview import read_overview
 from worker.web.board.page import page
 from worker.web.board.report import read_page
-from worker.web.board.search import GUESSING, search
+from worker.web.board.search import search
 from worker.web.board.sign_in import fields_of, is_foreign, not_signed_in
 from worker.web.board.urls import account_url, event_url, incident_url, list_url
 from worker.web.board.workers import read_workers_page
@@ -229,7 +229,7 @@ class Board:
             case = recorded_case(ledger, self._settings, sub, key)
             if case is None:
                 ids = sub, calendar_id, event_id
-                return page("untracked.html", 404, ids=ids, found=not_tracked(ledger, sub, key, GUESSING))
+                return page("untracked.html", 404, ids=ids, found=not_tracked(ledger, sub, key, at_once=True))
             sent = "sent" in request.query_params
             removed = case.cause is Cause.PROFILE_REMOVED
             return page(

@@ -15,7 +15,7 @@ from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
-from worker.web.board.incidents import FOR_OTHERS, picked_for
+from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
 from worker.web.board.listing import To
 from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url
 from worker.wording import line, provider, second, spoken
@@ -92,6 +92,7 @@ _TEMPLATES.globals |= {
     "letter_url": letter_url,
     "NAVIGATION": NAVIGATION,
     "picked_for": picked_for,
+    "COUNTED": COUNTED,
     "FOR_OTHERS": FOR_OTHERS,
     "history_of": history_of,
     "reply": reply,

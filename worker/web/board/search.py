@@ -16,8 +16,6 @@ from worker.web.board.urls import account_url, event_url
 
 #: How many events are listed.
 LISTED = 50
-#: How many seconds a page takes to guess which account was meant.
-GUESSING = 0.05
 #: No id is longer (contract §1).
 LONGEST = 1024
 
@@ -80,7 +78,7 @@ def search(ledger: Ledger, text: str) -> Found:
     found = _of_calendar(ledger, asked) or _of_event(ledger, asked)
     if found:
         return _listed(asked, found)
-    return Found(asked, near=tuple((near,) for near in nearest_accounts(ledger, asked, GUESSING)))
+    return Found(asked, near=tuple((near,) for near in nearest_accounts(ledger, asked, at_once=True)))
 
 
 def _listed(asked: str, hits: list[Hit]) -> Found:
