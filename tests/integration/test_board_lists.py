@@ -302,27 +302,6 @@ def test_search_finds_by_event_address_and_title_without_keeping_the_address(
     assert not [key for key in (kept.keys.emails, kept.keys.accounts) if kept.redis.exists(key)]
 
 
-def test_sweeps_enter_what_an_older_version_wrote(kept: Ledger) -> None:
-    """Its accounts, events and addresses are found as new ones are; then there is nothing left to do."""
-    connect(kept, "acc", EMAIL)
-    kept.track("acc", an_event("e1"))
-    kept.track("never-connected", an_event("e2"))
-    keys = kept.keys
-    for key in [keys.accounts, keys.emails, *kept.redis.scan_iter(keys.ids("*"))]:
-        kept.redis.delete(key)
-    kept.redis.hdel(keys.account("acc"), "address")
-    assert kept.directory.page(10).accounts == ()
-
-    for _ in range(50):
-        if not kept.directory.catch_up():
-            break
-
-    assert not kept.directory.catch_up()
-    assert [each.sub for each in kept.directory.page(10).accounts] == ["acc", "never-connected"]
-    assert kept.directory.with_email(EMAIL, 5) == ["acc"]
-    assert [sub for sub, _ in kept.directory.with_event("e2", 5)] == ["never-connected"]
-
-
 def test_the_meter_and_the_plot_are_what_the_ledger_says(settings: Settings, kept: Ledger) -> None:
     """The calls of the last minute of those allowed; each sample at its height, and now at the edge."""
     for n in range(3):
