@@ -166,7 +166,8 @@ def _said(stage: Stage) -> tuple[list[str], list[str], list[str]]:
     try:
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             table = status_table(read_status(redis, settings), settings.sweep_every)
-            board = list(read_overview(keyless_ledger(redis, settings), settings).attention)
+            overview = read_overview(keyless_ledger(redis, settings), settings)
+            board = [each.sentence for each in overview.attention]
         assert isinstance(table, Group)
         status = [
             " ".join(each.plain.split())

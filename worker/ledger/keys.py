@@ -69,6 +69,7 @@ class Keys:
     starts = _Key("starts")
     oldest = _Key("oldest")
     owing = _Key("owing")
+    lost = _Key("lost")
     outages = _Key("outages")
     reports = _KeyOf("reports")  # by outage
     canaries = _Key("canaries")
@@ -104,6 +105,9 @@ class Keys:
     swept = _Key("swept")
     resuming = _Key("resuming")
     workers = _Key("workers")
+    watched = _Key("watched")
+    troubles = _Key("troubles")
+    mail_trouble = _Key("mail-trouble")
     backlog = _Key("backlog")
     sampled = _Key("sampled")
     day = _KeyOf("day")  # by the days since 1970

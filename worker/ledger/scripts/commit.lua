@@ -39,7 +39,10 @@ local function publish(outcomes)
   end
 end
 
-if change.lost then redis.call('HSET', account, 'standing', 'lost') end
+if change.lost then
+  redis.call('HSET', account, 'standing', 'lost')
+  redis.call('ZADD', P .. ':lost', now, sub)
+end
 if change.token then
   -- Already stored: the answer was lost, and the client sent the command again, which must not ask twice.
   if redis.call('HGET', account, 'token') == change.token then change.outcomes = {} end
@@ -73,9 +76,8 @@ for _, event in ipairs(change.events) do
       redis.call('HDEL', notices_key(sub), field)
       notice = false
     end
-    if event[11] and redis.call('HGET', acknowledged_key(sub), field) == event[11] then
-      redis.call('HDEL', acknowledged_key(sub), field)
-    end
+    local came_back = event[11] and redis.call('HGET', acknowledged_key(sub), field) == event[11]
+    if came_back then redis.call('HDEL', acknowledged_key(sub), field) end
     if event[8] then
       local former = redis.call('HGET', letters_key(sub), field)
       if former then redis.call('XDEL', LETTERS, former) end
@@ -100,7 +102,7 @@ for _, event in ipairs(change.events) do
         redis.call('PEXPIRE', past_key(sub), DAY)
       end
     else
-      put_event(sub, field, verb == 'keep' and value or nil, event[10], present, event[12])
+      put_event(sub, field, verb == 'keep' and value or nil, event[10], present, event[12], came_back)
       -- Such a record is gone, so it can be in no list.
       if verb == 'drop' and event[12] then join_incident('damaged', event[12]) end
     end

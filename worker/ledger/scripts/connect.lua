@@ -27,6 +27,7 @@ local readdressed = asked and readable and type(known) == 'table' and given.emai
 for id in string.gmatch(redis.call('HGET', key, 'reconnects') or '', '%S+') do cancel_mail(sub, id) end
 if readable and type(known) == 'table' and given.email ~= known.email then redis.call('HDEL', REFUSALS, sub) end
 redis.call('HDEL', key, 'reconnects')
+redis.call('ZREM', P .. ':lost', sub)
 redis.call('HSET', key, 'profile', profile, 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
 for place, name in ipairs({ 'locale', 'tzid' }) do
   if ARGV[8 + place] ~= '' then redis.call('HSET', key, name, ARGV[8 + place]) end

@@ -10,12 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from worker.diagnosis.cause_table import UNSEEN
+from worker.diagnosis.model import Cause
 from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
 from worker.text.amounts import second, spoken
 from worker.text.wording import line, provider
+from worker.trouble import Kind
 from worker.web.board.events import CAUSES, SOON, events_url
 from worker.web.board.incidents import FOR_OTHERS, picked_for
 
@@ -46,6 +48,22 @@ def event_url(sub: str, calendar_id: str, event_id: str) -> str:
     return "/board/event?" + urlencode({"account": sub, "calendar": calendar_id, "event": event_id})
 
 
+#: The page that resolves a trouble, or shows what it is about; those without one have a command.
+_PAGES = {
+    Kind.SERVICE_FAILING: "/incidents",
+    Kind.PROFILES_LAPSED: "/incidents",
+    Kind.INCIDENTS: "/incidents",
+    Kind.CAME_BACK: events_url(told="escalated"),
+    Kind.TOKEN_OWED: events_url(cause=Cause.ACCOUNT_UNAUTHORIZED.value),
+    Kind.ACCOUNTS_LOST: events_url(cause=Cause.ACCOUNT_UNAUTHORIZED.value),
+}
+
+
+def trouble_url(kind: Kind) -> str | None:
+    """The URL of the page that resolves a trouble, or shows what it is about; None if there is none."""
+    return _PAGES.get(kind)
+
+
 def incident_url(incident_id: str) -> str:
     """The URL of an incident's page."""
     return "/incidents/" + quote(incident_id, safe="")
@@ -65,6 +83,7 @@ _TEMPLATES.globals |= {
     "events_url": events_url,
     "from_ms": from_ms,
     "incident_url": incident_url,
+    "trouble_url": trouble_url,
     "picked_for": picked_for,
     "FOR_OTHERS": FOR_OTHERS,
     "history_of": history_of,
