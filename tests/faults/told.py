@@ -205,7 +205,7 @@ def _replace_worker(stage: Stage) -> None:
     stage.start_worker()
 
 
-#: While Redis was away, so were those who report to it; and what fell due meanwhile is late.
+#: What falls due meanwhile is late after a minute, and `status` names the fault as the reason.
 _AFTER = frozenset({Kind.LOOKS_LATE})
 
 FAULTS: dict[str, Fault] = {
@@ -229,6 +229,7 @@ FAULTS: dict[str, Fault] = {
         Kind.REDIS_SLOW,
         lambda s: setattr(s.way, "delay", 0.15),
         lambda s: setattr(s.way, "delay", 0.0),
+        also=_AFTER,
     ),
     "Beat is dead": Fault(Kind.SWEEPS_STOPPED, lambda s: s.end(s.beat), lambda s: s.start_beat()),
     "No worker": Fault(Kind.NO_WORKER, lambda s: s.end(s.worker), lambda s: s.start_worker()),
@@ -305,7 +306,7 @@ def staged(home: Path) -> Iterator[Stage]:
 
 @contextmanager
 def _prometheus(home: Path, serves: int) -> Iterator[str]:
-    """Prometheus with our alerts, every second; yields where it answers."""
+    """Prometheus with our alerts, which it evaluates every second; yields where it answers."""
     binary = shutil.which("prometheus")
     if binary is None:
         yield ""
@@ -315,7 +316,7 @@ def _prometheus(home: Path, serves: int) -> Iterator[str]:
     (folder / "token").write_text(TOKEN)
     (folder / "prometheus.yml").write_text(
         f"""
-global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+global: {{scrape_interval: 5s, scrape_timeout: 5s, evaluation_interval: 1s}}
 rule_files: [{ALERTS}]
 scrape_configs:
   - job_name: reconciler

@@ -18,7 +18,7 @@ CRAWLING = timedelta(milliseconds=500)
 #: With more, times in logs and emails would mislead.
 MOST_SKEW = timedelta(seconds=2)
 #: How often the server is asked.
-TIMES = 5
+TIMES = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,10 +181,11 @@ def _late(status: Status) -> Iterator[Trouble]:
 
 def _why(status: Status) -> str:
     """Why looks are late: what else is wrong, or else too few workers."""
-    reasons = [*_stopped(status), *_processes(status)]
+    slow = [each for each in _distance(status) if each.kind is Kind.REDIS_SLOW]
+    reasons = [*_stopped(status), *slow, *_processes(status)]
     if reasons:
         said = reasons[0].words.sentence
-        return said if said.startswith("Cronofy") else said[0].lower() + said[1:]
+        return said if said.startswith(("Cronofy", "Redis")) else said[0].lower() + said[1:]
     return "there are too few workers"
 
 
