@@ -150,9 +150,10 @@ def _spend(stage: Stage) -> None:
         stage.server.client,
         settings.key_prefix,
         place,
+        # Somebody who does not keep to it.
         per_second=100 * limit,
-        per_minute=limit,
-        share=settings.api_share,
+        per_minute=100 * limit,
+        share=1,
     )
     budget.take(int(limit * settings.api_share))
 
