@@ -39,13 +39,13 @@ def test_every_place_names_the_fault_in_the_same_words_within_a_minute(
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_manual_says_what_the_places_say(name: str) -> None:
     """To write the table: python -m tests.faults.told"""
-    [documented] = [line for line in table("docs/operations.md", "fault") if line[0] == name]
+    [documented] = [line for line in table("docs/watching.md", "fault") if line[0] == name]
 
     assert tuple(documented[:-1]) == row(name, 0)[:-1]
 
 
 def test_the_lines_of_the_log_exist() -> None:
     """They are listed where an operator looks them up."""
-    lines = set(firsts(table("docs/operations.md", "event")))
+    lines = set(firsts(table("docs/watching.md", "event")))
 
     assert [fault.log for fault in FAULTS.values() if fault.log not in lines] == []

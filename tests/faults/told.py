@@ -1,4 +1,4 @@
-"""What tells an operator of a fault, and the table of it in ``docs/operations.md``.
+"""What tells an operator of a fault, and the table of it in ``docs/watching.md``.
 
     python -m tests.faults.told [NAME...]
 
@@ -45,7 +45,7 @@ from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey, to_ms
 from worker.trouble import WORDS, Kind
 
-MANUAL = ROOT / "docs" / "operations.md"
+MANUAL = ROOT / "docs" / "watching.md"
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 #: All six places say so within this many seconds of the fault.
 A_MINUTE = 60.0

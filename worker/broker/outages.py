@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from kombu.exceptions import OperationalError
 
-from worker.outage import AWAY, kind_of, refusal
+from worker.ledger.connection import AWAY, kind_of, refusal
 from worker.trouble import WORDS
 
 log = structlog.get_logger()

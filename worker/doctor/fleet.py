@@ -13,7 +13,7 @@ from worker.doctor.servers import PATIENCE
 from worker.ledger.connection import connect_once
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import Trouble, troubles
-from worker.text.amounts import amount
+from worker.wording import amount
 
 #: What is said while nothing is wrong, for those that are worth a line then.
 _WELL: Mapping[str, Callable[[Status], str]] = {

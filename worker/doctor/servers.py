@@ -14,10 +14,8 @@ from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.broker.queues import queue_lengths, try_to_publish
 from worker.doctor.finding import Finding, Health, ok, skipped, warning, wrong
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import BrokerAway, connect_once, kind_of, refusal, why_no_writes
 from worker.ledger.distance import Distance, measure
-from worker.ledger.writable import why_no_writes
-from worker.outage import BrokerAway, kind_of, refusal
 from worker.trouble import WORDS, Kind
 
 PATIENCE = timedelta(seconds=3)

@@ -9,14 +9,13 @@ from typing import Any
 
 from config.queues import Queues
 from worker.diagnosis.model import Cause
+from worker.ledger.connection import kind_of
 from worker.ledger.dead_letters import MOST
 from worker.ledger.figures import Outage
 from worker.ledger.records import CRONOFY_FAILING, NO_BUDGET
-from worker.outage import kind_of
 from worker.status.snapshot import Status
-from worker.text.amounts import amount, spoken
-from worker.text.wording import provider
 from worker.trouble import WORDS, Kind, Words
+from worker.wording import amount, provider, spoken
 
 #: From this part of the minute's calls on, the budget is used up; what is kept for urgent looks is not in it.
 USED_UP = 0.8
