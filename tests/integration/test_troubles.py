@@ -16,6 +16,7 @@ from worker.cronofy.budget import Budget
 from worker.ledger.distance import Distance, measure
 from worker.ledger.figures import announce
 from worker.ledger.ledger import Ledger
+from worker.ledger.records import to_ms
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import troubles
 from worker.status.watch import tell
@@ -80,6 +81,9 @@ def test_a_wrong_clock_of_redis_is_seen_by_cronofys_answers(settings: Settings, 
     budget.answered(0, 1, ledger.now() - HOUR - timedelta(seconds=1))
 
     assert _now(settings, ledger) == ["A clock is wrong: Redis's is 1 h ahead of Cronofy's."]
+    # As if it had been set right since.
+    ledger.redis.set(f"{ledger.keys.budget('x@y')}:clock", f"3600 {to_ms(ledger.now() + HOUR)}")
+    assert _now(settings, ledger) == ["A clock is wrong: that of host is 1 h behind Redis's."]
     _report(ledger, NEAR)
     budget.answered(0, 1, ledger.now() - timedelta(seconds=20))
     assert _now(settings, ledger) == []

@@ -9,7 +9,8 @@
 --   :answers   hash: how many calls were answered well, and how many failed, by tens of seconds; five minutes
 --   :failing   string: since when most calls fail; only few are granted to see whether they still do (:try, when the
 --              last one was)
---   :clock     string: by how many seconds this server's clock is ahead of Cronofy's, if it is off; five minutes
+--   :clock     string: by how many seconds this server's clock is ahead of Cronofy's, if it is off, and when that was; five
+--              minutes
 --   :refused   string: our client id or secret is refused; only one probe a minute is granted (:probe)
 --
 -- KEYS[2] string: an operator paused the fleet, so nothing is granted while it exists (the ledger's P:paused).
@@ -79,7 +80,7 @@ if verb == 'answered' then
   if ARGV[4] ~= '' then
     local ahead = math.floor(now / 1000 - ARGV[4])
     if math.abs(ahead) > CLOCKS_DIFFER then
-      redis.call('SET', calls .. ':clock', ahead, 'PX', 300000)
+      redis.call('SET', calls .. ':clock', ahead .. ' ' .. now, 'PX', 300000)
     else
       redis.call('DEL', calls .. ':clock')
     end

@@ -34,6 +34,12 @@ local function answers(key)
   return { well, badly }
 end
 
+-- By how many seconds the clock is ahead of Cronofy's, if it is off. It may have been set since.
+local function clock(key)
+  local ahead, at = string.match(redis.call('GET', key .. ':clock') or '', '^(%S+) (%d+)$')
+  return at and math.abs(now - at) < 300000 and ahead or '0'
+end
+
 local function is_held(sub, field)
   local names = redis.call('HGET', listed_key(sub), field)
   for _, name in ipairs(names and cmsgpack.unpack(names) or {}) do
@@ -104,7 +110,7 @@ local function budgets()
       redis.call('PTTL', key .. ':paused'),
       redis.call('EXISTS', key .. ':refused'),
       answers(key),
-      redis.call('GET', key .. ':clock') or 0,
+      clock(key),
     }
   end
   return all
