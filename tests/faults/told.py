@@ -261,14 +261,14 @@ FAULTS: dict[str, Fault] = {
     "The clock of a worker's host is off by an hour": Fault(
         Kind.CLOCK_WRONG, lambda s: s.clocks.set("worker", 3600), lambda s: s.clocks.set("worker", 0)
     ),
+    "The fleet is paused": Fault(
+        Kind.FLEET_PAUSED, lambda s: s.fleet.run("pause"), lambda s: s.fleet.run("resume"), also=_AFTER
+    ),
     "The clock of Redis's host is off by an hour": Fault(
         Kind.CLOCK_WRONG,
         lambda s: s.clocks.set("server", 3600),
         lambda s: s.clocks.set("server", 0),
         also=_AFTER,
-    ),
-    "The fleet is paused": Fault(
-        Kind.FLEET_PAUSED, lambda s: s.fleet.run("pause"), lambda s: s.fleet.run("resume"), also=_AFTER
     ),
 }
 #: Needs Debian's faketime, which sets the server's clock.
