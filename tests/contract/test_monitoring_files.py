@@ -76,8 +76,8 @@ WAITING = {
     Kind.CRONOFY_PAUSE,
     Kind.BUDGET_SPENT,
 }
-#: The alert for these is about the outcomes that went nowhere.
-WITHOUT_ALERT = {Kind.OUTCOMES_OWED, Kind.OUTCOMES_GIVEN_UP}
+#: These are tried again, for a day; then they are given up.
+WITHOUT_ALERT = {Kind.OUTCOMES_OWED}
 
 
 def _severities(alert: str) -> list[str]:
