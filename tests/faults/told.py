@@ -268,7 +268,8 @@ FAULTS: dict[str, Fault] = {
         Kind.CLOCK_WRONG,
         lambda s: s.clocks.set("server", 3600),
         lambda s: s.clocks.set("server", 0),
-        also=_AFTER,
+        # Until workers have reported by the new time, which takes ten seconds.
+        also=_AFTER | {Kind.NO_WORKER},
     ),
 }
 #: Needs Debian's faketime, which sets the server's clock.

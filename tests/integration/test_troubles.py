@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -62,6 +63,17 @@ def test_a_workers_host_whose_clock_is_off_is_named(settings: Settings, ledger: 
     assert _now(settings, ledger) == ["A clock is wrong: that of host is 1 h ahead of Redis's."]
     assert read_status(ledger.redis, settings).workers == 1
     _report(ledger, NEAR)
+    assert _now(settings, ledger) == []
+
+
+def test_a_report_of_a_time_to_come_is_forgotten(settings: Settings, ledger: Ledger) -> None:
+    """It was made before the server's clock was set back, and would count for as long."""
+    _report(ledger, replace(NEAR, ahead=-HOUR))
+    report: Any = ledger.redis.zrange(ledger.keys.workers, -1, -1)[0]
+    ledger.redis.zadd(ledger.keys.workers, {report: to_ms(ledger.now() + HOUR)})
+
+    _report(ledger, NEAR)
+
     assert _now(settings, ledger) == []
 
 
