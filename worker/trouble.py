@@ -111,13 +111,16 @@ WORDS: Final[dict[Kind, Words]] = {
         is_grave=True,
     ),
     Kind.CRONOFY_PAUSE: Words(
-        "cronofy calls", "Cronofy asked for a pause", "it ends automatically", "reconciler status"
+        "cronofy calls",
+        "Cronofy asked for a pause",
+        "it ends automatically",
+        "reconciler list --starts-before PT1H",
     ),
     Kind.BUDGET_SPENT: Words(
         "budget",
         "The budget of calls to Cronofy is spent",
         "raise RECONCILER_API_SHARE, or ask Cronofy for a higher limit; more workers do not help",
-        "reconciler status",
+        "reconciler list --starts-before PT1H",
     ),
     Kind.NO_WORKER: Words(
         "workers", "No worker is running", "start one: reconciler worker", "reconciler worker", is_grave=True
