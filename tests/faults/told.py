@@ -98,11 +98,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How a fault is made and mended, and what it is called."""
+    """How a fault is made and ended, and what it is called."""
 
     kind: Kind
     make: Callable[[Stage], object]
-    mend: Callable[[Stage], object]
+    end: Callable[[Stage], object]
     #: The event in the log.
     log: str = "trouble.began"
     #: What else may rightly be said meanwhile.
@@ -356,7 +356,7 @@ def is_well(stage: Stage) -> None:
 
 
 def told(stage: Stage, fault: Fault) -> float:
-    """Make the fault, wait until all say so, and mend it; returns how many seconds they took.
+    """Make the fault, wait until all say so, and end it; returns how many seconds they took.
 
     AssertionError names the places that did not say so in time, or what looked broken that was not.
     """
@@ -369,7 +369,7 @@ def told(stage: Stage, fault: Fault) -> float:
         assert not missing or took < A_MINUTE, f"after {took:.0f} s, not said by {', '.join(sorted(missing))}"
     blamed = _blamed(stage) - {fault.kind, *fault.also}
     assert blamed == set(), f"looks broken as well: {', '.join(sorted(blamed))}"
-    fault.mend(stage)
+    fault.end(stage)
     is_well(stage)
     return took
 
