@@ -394,7 +394,9 @@ def _by_doctor(stage: Stage, fault: Fault, _: int) -> bool:
 def _in_log(stage: Stage, fault: Fault, seen: int) -> bool:
     with stage.fleet.log.open("rb") as file:
         file.seek(seen)
-        lines = [json.loads(line) for line in file.read().decode().splitlines() if line.startswith("{")]
+        # The last line may be half written.
+        whole = file.read().decode().split("\n")[:-1]
+    lines = [json.loads(line) for line in whole if line.startswith("{")]
     said = WORDS[fault.kind].sentence
     found = [line for line in lines if line["event"] == fault.log and line.get("says", "").startswith(said)]
     return bool(found)

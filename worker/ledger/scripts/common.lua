@@ -133,7 +133,7 @@
 --   P:daily            hash    the totals that are in P:day already. Written by sweeps.
 --   P:reported         string  the month (YYYY-MM) before which every report was written. Written by report.
 --   P:sampled          string  the newest sample is less than five minutes old; until it is not
---   P:workers          zset    a worker's report (JSON: name, queues, clock if it is off by so many seconds, and slow if it
+--   P:workers          zset    a worker's report (JSON: name, queues, by how many seconds its clock is off if it is, slow if it
 --                              is far from this server) by when it last came; a minute
 --   P:watched          string  until when no other process looks for trouble; seconds
 --   P:troubles         hash    what was wrong when a process last looked, by its name (worker/trouble.py): since when.

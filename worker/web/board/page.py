@@ -59,7 +59,7 @@ _PAGES = {
 
 
 def trouble_url(kind: Kind) -> str | None:
-    """The URL of the page that resolves a trouble, or shows what it is about; None if there is none."""
+    """The URL of the page that resolves a trouble, or shows what it is about; None without one."""
     return _PAGES.get(kind)
 
 
