@@ -35,7 +35,7 @@ test: check
 # A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one. With the tests of the table
 # of host faults that are elsewhere.
 faults: setup
-	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py tests/acceptance/test_rabbitmq.py tests/integration/test_told.py \
+	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py tests/acceptance/test_rabbitmq.py \
 	  $$($(BIN)/python -m tests.faults.hosts) --long $(SIDE_BY_SIDE) $(FLAGS)
 
 # FLAGS='--minutes 10 --seed N' for another length, or to repeat a schedule.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +36,8 @@ class Application(Celery):
     """Celery's application, with our settings."""
 
     settings: Settings | None = None
+    #: Called every ten seconds by a worker and by beat.
+    watch: Callable[[], None] | None = None
 
     @cached_property
     def Worker(self) -> Any:
@@ -57,7 +60,7 @@ class _Process:
     owner: int | None = None
 
 
-def configure(settings: Settings) -> Celery:
+def configure(settings: Settings) -> Application:
     """Give the application its settings, once, before it is used."""
     app.settings = settings
     install()

@@ -124,15 +124,18 @@ def _sentence(error: Exception) -> str | None:
     from redis.exceptions import RedisError  # noqa: PLC0415 - `healthcheck` needs neither import
 
     from config.settings import SettingsError  # noqa: PLC0415 - as above
-    from worker.ledger.connection import sentence  # noqa: PLC0415 - as above
+    from worker.ledger.connection import sentence, takes_no_writes  # noqa: PLC0415 - as above
     from worker.ledger.layout import NewerLedger  # noqa: PLC0415 - as above
 
     if isinstance(error, SettingsError | NewerLedger):
         return str(error)
     if isinstance(error, RedisError):
-        return sentence(error) or (
-            f"Redis is unavailable ({type(error).__name__}): {shown(str(error)).rstrip('.')}.\n"
-            "Start it, or correct RECONCILER_REDIS_URL; run `reconciler doctor` for details."
+        said = sentence(error)
+        if said and takes_no_writes(error):
+            return said
+        return (
+            f"{said or 'Redis cannot be used.'}\n{type(error).__name__}: {shown(str(error)).rstrip('.')}. "
+            "Run `reconciler doctor` for details."
         )
     return None
 

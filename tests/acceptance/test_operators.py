@@ -25,6 +25,7 @@ from worker.cli import cli
 
 #: The fields in the contract.
 FIELDS = {
+    *("attention", "accounts_lost"),
     *("events", "causes", "unseen", "parked", "escalated", "acknowledged", "due", "late", "late_seconds"),
     *("leased", "without_token", "dead_letters", "dead_letters_dropped", "outages", "no_writes"),
     *("oldest_pending_seconds", "soonest_start", "soonest", "budget", "mail", "outcome_url"),
@@ -85,7 +86,7 @@ def test_commands_report_an_unreachable_redis_quickly(tmp_path: Path, command: s
     run = run_command(tmp_path, environment(REDIS_URL="redis://127.0.0.1:1/0", **keys), *command.split())
 
     assert (run.returncode, time.monotonic() - began < 15) == (1, True)
-    assert "Redis is unavailable" in run.stderr
+    assert "Redis does not answer" in run.stderr
     assert "RECONCILER_REDIS_URL" in run.stderr
     assert "Traceback" not in run.stderr
 

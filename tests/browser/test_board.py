@@ -167,6 +167,19 @@ def test_everything_works_without_scripts(board: str, world: World, browse: Open
     assert "/board/event" in page.url
 
 
+@pytest.mark.parametrize("width", [360, 800, 1280])
+def test_the_tiles_make_an_even_grid(board: str, browse: Open, width: int) -> None:
+    """Each line has as many as the others."""
+    page = browse(board, viewport={"width": width, "height": 900})
+
+    tops = page.evaluate(
+        "[...document.querySelectorAll('.tiles div')].map(e => e.getBoundingClientRect().top)"
+    )
+
+    assert len({tops.count(top) for top in tops}) == 1
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_it_refreshes_until_stopped(board: str, world: World, browse: Open) -> None:
     """Changes appear without a reload, and open tables stay open."""
     page = browse(board)

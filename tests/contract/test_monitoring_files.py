@@ -13,9 +13,15 @@ import pytest
 import yaml
 
 from tests.contract.documents import ROOT, firsts, table, text_of
+from worker.trouble import WORDS, Kind
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
+RUNBOOK = text_of("docs/runbook.md")
+#: The rules for one trouble each.
+CAUSED = [rule for rule in RULES if "cause" in rule["labels"]]
+#: Of the board.
+PAGES = ("/", "/events", "/incidents", "/accounts", "/mails", "/dead-letters", "/workers")
 DASHBOARD: dict[str, Any] = json.loads(text_of("deploy/grafana/dashboards/reconciler.json"))
 
 needs_promtool = pytest.mark.skipif(
@@ -29,9 +35,15 @@ def _promtool(*args: str, cwd: Path = PROMETHEUS) -> str:
     return done.stdout
 
 
+def _named(rule: dict[str, Any]) -> str:
+    """Alerts of one name differ by their labels."""
+    named = (rule["alert"], rule["labels"].get("cause"), rule["labels"]["severity"])
+    return " ".join(filter(None, named))
+
+
 def _queries() -> dict[str, str]:
     """Every query in these files, by location."""
-    found = {f"alert {rule['alert']}": rule["expr"] for rule in RULES}
+    found = {f"alert {_named(rule)}": rule["expr"] for rule in RULES}
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             found[f"panel {panel['title']} {target['refId']}"] = target["expr"]
@@ -54,11 +66,50 @@ def test_a_query_asks_for_metrics_that_exist(query: str) -> None:
     assert {name for name in asked if not {name, re.sub("_(bucket|sum|count)$", "", name)} & named} == set()
 
 
+#: Who has to act on these is not the operator: nobody is woken for them.
+WAITING = {
+    Kind.SERVICE_FAILING,
+    Kind.PROFILES_LAPSED,
+    Kind.TOKEN_OWED,
+    Kind.ACCOUNTS_LOST,
+    Kind.ADDRESS_REFUSED,
+    Kind.CRONOFY_PAUSE,
+    Kind.BUDGET_SPENT,
+}
+#: These are tried again, for a day; then they are given up.
+WITHOUT_ALERT = {Kind.OUTCOMES_OWED}
+
+
+def _severities(alert: str) -> list[str]:
+    return sorted({rule["labels"]["severity"] for rule in RULES if rule["alert"] == alert})
+
+
 def test_every_alert_has_its_section_in_the_runbook() -> None:
     """The runbook has no section for an alert that is gone; each says how urgent it is."""
-    sections = re.findall(r"^## (\w+)\n\n\*(page|ticket)\.\*", text_of("docs/runbook.md"), re.MULTILINE)
+    found = re.findall(r"^## (\w+)\n\n\*(page|ticket|page or ticket)\.\*", RUNBOOK, re.MULTILINE)
 
-    assert sections == [(rule["alert"], rule["labels"]["severity"]) for rule in RULES]
+    alerts = dict.fromkeys(rule["alert"] for rule in RULES)
+    assert found == [(alert, " or ".join(_severities(alert))) for alert in alerts]
+
+
+def test_every_trouble_has_its_alert() -> None:
+    """Named by its cause; nobody is woken for what somebody else has to do."""
+    causes = {rule["labels"]["cause"]: rule["labels"]["severity"] for rule in CAUSED}
+
+    assert set(causes) == set(Kind) - WITHOUT_ALERT
+    assert {causes[kind] for kind in WAITING} == {"ticket"}
+
+
+@pytest.mark.parametrize(
+    "rule", [pytest.param(rule, id=f"{rule['alert']} {rule['labels']['cause']}") for rule in CAUSED]
+)
+def test_an_alert_and_the_runbook_say_what_status_says(rule: dict[str, Any]) -> None:
+    """In the same words."""
+    sentence = WORDS[Kind(rule["labels"]["cause"])].sentence
+    section = RUNBOOK.partition(f"## {rule['alert']}\n")[2].partition("\n## ")[0]
+
+    assert rule["annotations"]["summary"] == sentence
+    assert f"**{sentence}**" in " ".join(section.split())
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in RULES])
@@ -68,6 +119,7 @@ def test_an_alert_leads_to_its_section_of_the_runbook(rule: dict[str, Any]) -> N
     headings = re.findall(r"^#+ (.+)$", text_of(file), re.MULTILINE)
 
     assert [heading for heading in headings if heading.lower() == anchor] == [rule["alert"]]
+    assert rule["annotations"]["board_url"].partition("?")[0] in PAGES
 
 
 def test_the_dashboard_names_no_datasource_of_ours() -> None:
@@ -93,7 +145,7 @@ def test_alerts_fire_only_when_they_should() -> None:
     cases = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
     names = {case["name"] for case in cases}
 
-    assert names == {f"{rule['alert']} {what}" for rule in RULES for what in ("fires", "stays silent")}
+    assert names == {f"{_named(rule)} {what}" for rule in RULES for what in ("fires", "stays silent")}
     assert "SUCCESS" in _promtool("test", "rules", "alerts_test.yml")
 
 

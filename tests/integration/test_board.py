@@ -166,7 +166,7 @@ def test_an_unreachable_ledger_is_reported(settings: Settings) -> None:
     answer = ask(away)
 
     assert answer.status_code == 503
-    assert "The ledger is unavailable" in answer.text
+    assert "Redis does not answer: start it, or correct RECONCILER_REDIS_URL." in answer.text
     assert "secret" not in answer.text
 
 

@@ -53,7 +53,7 @@ Spoil = Callable[[CheckedFleet], object]
 FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     "Redis is unreachable": (
         setting(redis_url=f"redis://:s3cret@{AWAY}/0"),
-        *("redis", Health.WRONG, "redis", "unavailable (ConnectionError)", "start the server"),
+        *("redis", Health.WRONG, "redis", "Redis does not answer (ConnectionError)", "start the server"),
     ),
     "another Redis password": (
         lambda p: p.values.update(redis_url=p.values["redis_url"].replace("redis://:", "redis://:not")),
@@ -77,35 +77,35 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "the broker is unreachable": (
         setting(broker_url=f"amqp://user:s3cret@{AWAY}//"),
-        *("broker", Health.WRONG, "broker", "unavailable", "RECONCILER_BROKER_URL"),
+        *("broker", Health.WRONG, "broker", "broker does not answer", "RECONCILER_BROKER_URL"),
     ),
     "a Redis broker is unreachable": (
         setting(broker_url=f"redis://:s3cret@{AWAY}/0"),
-        *("broker", Health.WRONG, "broker", "unavailable", "RECONCILER_BROKER_URL"),
+        *("broker", Health.WRONG, "broker", "broker does not answer", "RECONCILER_BROKER_URL"),
     ),
     "no worker": (
         lambda p: p.forget_workers(),
-        *("fleet", Health.WRONG, "workers", "none seen", "reconciler worker"),
+        *("fleet", Health.WRONG, "workers", "No worker is running", "reconciler worker"),
     ),
     "messages that no worker takes": (
         lambda p: (only("mail", "looks", "urgent")(p), p.redis.rpush(f"{p.prefix}.intake", "m", "m")),
-        *("fleet", Health.WRONG, "queues", "2 messages on", ".intake"),
+        *("fleet", Health.WRONG, "queues", ".intake, on which 2 messages wait", ".intake"),
     ),
     "a queue that no worker takes from": (
         only("urgent", "intake", "looks"),
-        *("fleet", Health.WARNING, "queues", ".mail", ".mail"),
+        *("fleet", Health.WRONG, "queues", ".mail, on which 0 messages wait", ".mail"),
     ),
     "beat never ran": (
         lambda p: p.redis.delete(p.ledger.keys.swept),
-        *("fleet", Health.WRONG, "beat", "never been a sweep", "reconciler beat"),
+        *("fleet", Health.WRONG, "beat", "No sweeps are made: the last one was never", "reconciler beat"),
     ),
     "beat is late": (
         lambda p: p.redis.set(p.ledger.keys.swept, to_ms(p.ledger.now()) - 60_000),
-        *("fleet", Health.WRONG, "beat", "1 min ago, and one is due every 5 s", "reconciler beat"),
+        *("fleet", Health.WRONG, "beat", "No sweeps are made: the last one was 1 min ago", "reconciler beat"),
     ),
     "a pause": (
         lambda p: p.ledger.set_paused(True),
-        *("fleet", Health.WARNING, "pause", "an operator paused", "reconciler resume"),
+        *("fleet", Health.WARNING, "pause", "An operator paused the fleet", "reconciler resume"),
     ),
     "dead letters": (
         lambda p: p.ledger.dead_letters.keep("conferencing.track", "bad", (), {}),
@@ -113,7 +113,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "no room for dead letters": (
         lambda p: [p.redis.xadd(p.ledger.keys.dead_letters, {"x": "x"}) for _ in range(MOST)],
-        *("fleet", Health.WRONG, "dead letters", "full: 5,000 kept, and 0 payloads dropped", "dead-letters"),
+        *("fleet", Health.WRONG, "dead letters", "no room for more dead letters", "dead-letters"),
     ),
     "another vault key": (
         setting(vault_keys=Fernet.generate_key().decode()),

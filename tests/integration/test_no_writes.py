@@ -27,6 +27,7 @@ from worker.doctor.finding import Health
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
 from worker.ledger.records import to_ms
+from worker.trouble import WORDS, Kind
 
 TOKEN = "a-token-of-the-board"
 KEYS = Fernet.generate_key().decode()
@@ -98,10 +99,11 @@ def test_everything_that_tells_names_it(
     findings = examine(load_settings(), {name: CHECKS[name] for name in ("redis", "broker", "fleet")})
 
     assert f"Redis takes no writes: {why}: {fix}." in board.text
-    assert "eat running" not in board.text + shown.output
-    assert "No worker was seen" not in board.text
+    assert "beat" not in board.text + shown.output
+    assert WORDS[Kind.NO_WORKER].sentence not in board.text + shown.output
     assert "\nreconciler_writable 0.0" in metrics.text
-    assert f"takes no writes: {why}" in shown.output
+    assert f"Redis takes no writes: {why}: {fix}." in " ".join(shown.output.split())
+    assert json.loads(as_json.output)["attention"][0]["sentence"] == f"Redis takes no writes: {why}: {fix}."
     assert json.loads(as_json.output)["no_writes"] == f"{why}: {fix}"
     assert [each.exit_code for each in (shown, as_json, listed, report)] == [0, 0, 0, 0]
     assert "e1" in listed.output
@@ -110,7 +112,7 @@ def test_everything_that_tells_names_it(
         for each in findings
         if each.health is Health.WRONG and each.name != "settings"
     ]
-    assert wrong == [("redis", f"takes no writes: {why}", fix)]
+    assert wrong == [("redis", f"Redis takes no writes: {why}", fix)]
     unknown = {each.name for each in findings if each.health is Health.SKIPPED}
     assert {"broker", "workers", "queues", "beat"} <= unknown
 

@@ -15,6 +15,7 @@ from worker.intake.payloads import AccountOnly
 from worker.run.delivery import send_mails
 from worker.run.telling import tell_incidents
 from worker.status.snapshot import read_status
+from worker.trouble import Kind
 from worker.web.board.overview import read_overview
 
 
@@ -28,7 +29,7 @@ def refusals(world: World) -> list[dict[str, Any]]:
 def attention(world: World) -> list[str]:
     """What the board says of them."""
     found = read_overview(world.services.ledger, world.services.settings).attention
-    return [sentence for sentence in found if "was refused" in sentence]
+    return [each.sentence for each in found if each.kind is Kind.ADDRESS_REFUSED]
 
 
 @pytest.fixture

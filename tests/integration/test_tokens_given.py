@@ -215,7 +215,8 @@ def test_every_page_says_that_an_account_waits(begin: Begin) -> None:
         console = Console(width=80, record=True, file=StringIO())
         status = read_status(ledger.redis, settings)
         console.print(status_table(status, settings.sweep_every))
-        shown = [console.export_text(), *read_overview(ledger, settings).attention]
+        attention = read_overview(ledger, settings).attention
+        shown = [console.export_text(), *(each.sentence for each in attention)]
         return [line.strip() for text in shown for line in text.splitlines() if "access token" in line]
 
     assert told() == []
@@ -223,11 +224,15 @@ def test_every_page_says_that_an_account_waits(begin: Begin) -> None:
     world.look()
 
     assert told() == [
+        "Accounts wait for an access token: 1 account waits for the application to give",
         "accounts      0 due, 0 being looked at, 1 waiting for an access token",
-        "1 account waits for an access token: the application has to give the next one.",
+        "Accounts wait for an access token: 1 account waits for the application to give the next one.",
     ]
     [finding] = [f for f in examine_fleet(settings) if f.name == "access tokens"]
-    assert (finding.health, finding.what) == ("warning", "1 account waits for one from the application")
+    assert (finding.health, finding.what) == (
+        "warning",
+        "Accounts wait for an access token: 1 account waits for the application to give the next one",
+    )
     assert "conferencing.connect_account" in finding.fix
 
 

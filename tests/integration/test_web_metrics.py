@@ -72,6 +72,9 @@ def test_the_table_of_metrics_is_what_is_served(begin: Begin) -> None:
     world.track("e1")
     world.look("e1")
     world.track("e2")
+    ledger = world.services.ledger
+    escalated = f"{len(world.sub)}:{world.sub}".encode() + world.stored("e1").event.key.field
+    ledger.redis.zadd(ledger.keys.list("escalated"), {escalated: 4e12})
     world.services.ledger.note_trouble("cronofy_failing", "us", is_on=True)
     with serving(**_served(world)) as url:
         text = httpx.get(f"{url}/metrics", headers=BEARER, trust_env=False).text
@@ -87,11 +90,11 @@ def test_the_table_of_metrics_is_what_is_served(begin: Begin) -> None:
     assert served == documented
 
 
-def test_a_scrape_that_cannot_read_the_ledger_says_so() -> None:
-    """503, so that Prometheus has a gap instead of wrong figures; the process survives."""
+def test_a_scrape_that_cannot_read_the_ledger_says_why_and_no_more() -> None:
+    """Prometheus has gaps instead of wrong figures, and an alert names the cause; the process survives."""
     away = {"redis_url": "redis://127.0.0.1:1/0", "vault_keys": "A" * 43 + "=", "metrics_token": TOKEN}
     with serving(**away) as url:
-        assert httpx.get(f"{url}/metrics", headers=BEARER, trust_env=False).status_code == 503
+        assert _scrape(url) == {"reconciler_trouble[('trouble', 'redis_away')]": 1}
         ready = httpx.get(f"{url}/readyz", trust_env=False)
         assert ready.status_code == 503
         assert re.match(r"the ledger: .*\nthe broker: ", ready.text)

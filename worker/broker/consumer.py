@@ -28,6 +28,7 @@ from worker.broker.redis_transport import PROBE_SECONDS, Transport
 from worker.broker.served import COMMAND, owner
 from worker.host.liveness import EVERY_SECONDS, report_while_connecting, reporter
 from worker.ledger.connection import connect_once
+from worker.ledger.distance import measure
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
 from worker.ledger.layout import NewerLedger, identity_of, settle
@@ -163,8 +164,10 @@ class Consumer(consumer.Consumer):
                 log.error("ledger.newer", reason=str(newer))
                 state.should_stop = EX_FAILURE  # type: ignore[assignment]
             else:
-                announce(self._redis, keys, self.hostname, queues)
+                announce(self._redis, keys, self.hostname, queues, measure(self._redis))
                 self.ledger_id = identity_of(self._redis, keys)
+        if self.app.watch:
+            self.app.watch()
 
 
 def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:

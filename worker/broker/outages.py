@@ -7,7 +7,8 @@ from typing import Final
 import structlog
 from kombu.exceptions import OperationalError
 
-from worker.ledger.connection import AWAY, refusal
+from worker.ledger.connection import AWAY, kind_of, refusal
+from worker.trouble import WORDS
 
 log = structlog.get_logger()
 
@@ -35,7 +36,9 @@ class Outage:
         if reason is None:
             return False
         if self.reason is None:
-            log.warning("redis.unavailable", server=self._server, reason=reason)
+            kind = kind_of(reason)
+            says = {"says": WORDS[kind].sentence} if kind else {}
+            log.warning("redis.unavailable", server=self._server, reason=reason, **says)
         self.reason = reason
         return True
 

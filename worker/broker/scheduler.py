@@ -13,6 +13,9 @@ from celery.schedules import schedstate
 from worker.broker.outages import BROKER
 from worker.host.liveness import report_while_connecting, reporter
 
+#: How often beat looks what is wrong with the fleet.
+WATCH_SECONDS = 10.0
+
 log = structlog.get_logger()
 
 
@@ -27,7 +30,7 @@ class Scheduler(beat.Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._report = reporter("beat")
-        self._last = monotonic()
+        self._last = self._watched = monotonic()
 
     @cached_property
     def connection(self) -> Any:
@@ -39,6 +42,9 @@ class Scheduler(beat.Scheduler):
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         """Send what is due; return the seconds until the next tick."""
         self._report()
+        if self.app.watch and monotonic() - self._watched >= WATCH_SECONDS:
+            self._watched = monotonic()
+            self.app.watch()
         return super().tick(*args, **kwargs)
 
     def is_due(self, entry: Any) -> schedstate:

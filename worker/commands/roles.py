@@ -19,6 +19,7 @@ from worker.commands.setup import check_layout, optional, settings_of_role
 from worker.commands.startup import check, settings_for_all
 from worker.host.capacity import default_processes
 from worker.host.supervisor import Crew
+from worker.status.watch import watch
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 
@@ -47,6 +48,7 @@ def worker(context: click.Context) -> None:
     if Queues.of(settings.key_prefix).mail in _queues(settings, context.args):
         require_outgoing(settings)
     app = configure(settings)
+    app.watch = watch(settings)
     # Quiet, since its banner does not belong in a log, and `worker.ready` says the same.
     argv = ["--quiet", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     argv += ["--loglevel", settings.log_level, "--concurrency", str(default_processes())]
@@ -73,6 +75,7 @@ def beat(context: click.Context) -> None:
     refuse_cluster(settings)
     check_layout(settings)
     app = configure(settings)
+    app.watch = watch(settings)
     app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", "", *context.args])
 
 

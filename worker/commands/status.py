@@ -9,7 +9,7 @@ from worker.commands.output import json_text
 from worker.commands.setup import settings_of_command
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.status.snapshot import Status, read_status
-from worker.status.table import status_table
+from worker.status.table import status_json, status_table
 from worker.status.table import watch as watch_status
 
 
@@ -30,7 +30,7 @@ def status(watch: bool, as_json: bool) -> None:
 
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         if as_json:
-            click.echo(json_text(read().as_json, indent=2))
+            click.echo(json_text(status_json(read()), indent=2))
         elif watch:
             watch_status(read, settings.sweep_every, console)
         else:

@@ -9,6 +9,8 @@
 --   :answers   hash: how many calls were answered well, and how many failed, by tens of seconds; five minutes
 --   :failing   string: since when most calls fail; only few are granted to see whether they still do (:try, when the
 --              last one was)
+--   :clock     string: by how many seconds this server's clock is ahead of Cronofy's, if it is off, and when that was; five
+--              minutes
 --   :refused   string: our client id or secret is refused; only one probe a minute is granted (:probe)
 --
 -- KEYS[2] string: an operator paused the fleet, so nothing is granted while it exists (the ledger's P:paused).
@@ -24,7 +26,7 @@
 -- ARGV[1] = 'end': the look's name, calls it has made, calls it has paid for
 -- ARGV[1] = 'room': limit per second, limit per minute, ms
 --   returns how many routine looks can make their first call within that many ms
--- ARGV[1] = 'answered': how many calls were answered well, how many failed
+-- ARGV[1] = 'answered': how many calls were answered well, how many failed, Cronofy's time in seconds or ''
 --   returns 1 if most calls fail from now on, 2 if they do not any more, otherwise 0
 -- ARGV[1] = 'pause': ms that Cronofy asked for or '', jitter 0..1
 --   returns the pause in ms, or 0 if one is already running
@@ -68,11 +70,21 @@ end
 
 -- Most calls fail if more than half of at least this many within a minute do; then one is granted each time this many ms are over.
 local ENOUGH, TRY_EVERY = 10, 10000
+-- By how many seconds clocks may differ: Cronofy's time is in whole ones, and of when it answered.
+local CLOCKS_DIFFER = 30
 local failing = redis.call('GET', calls .. ':failing')
 
 if verb == 'answered' then
   local answers, well, badly = calls .. ':answers', tonumber(ARGV[2]), tonumber(ARGV[3])
   local tens = math.floor(now / 10000)
+  if ARGV[4] ~= '' then
+    local ahead = math.floor(now / 1000 - ARGV[4])
+    if math.abs(ahead) > CLOCKS_DIFFER then
+      redis.call('SET', calls .. ':clock', ahead .. ' ' .. now, 'PX', 300000)
+    else
+      redis.call('DEL', calls .. ':clock')
+    end
+  end
   if well > 0 then redis.call('HINCRBY', answers, tens .. ':well', well) end
   if badly > 0 then redis.call('HINCRBY', answers, tens .. ':badly', badly) end
   redis.call('PEXPIRE', answers, 310000)

@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 from threading import Lock
 from typing import Any
@@ -115,8 +115,11 @@ class Budget:
         """Return what a look paid for and did not use."""
         self._run("end", look, made, paid)
 
-    def answered(self, well: int, badly: int) -> None:
-        """Report how many calls were answered, and how many failed; a few good ones are reported together."""
+    def answered(self, well: int, badly: int, date: datetime | None = None) -> None:
+        """Report how many calls were answered, and how many failed; a few good ones are reported together.
+
+        `date` is what Cronofy's clock says now.
+        """
         with self._lock:
             self._well += well
             late = time.monotonic() - self._reported >= REPORT_EVERY.total_seconds()
@@ -124,7 +127,7 @@ class Budget:
                 return
             well, self._well = self._well, 0
             self._reported, self._trying = time.monotonic(), False
-        change = self._run("answered", well, badly)
+        change = self._run("answered", well, badly, "" if date is None else date.timestamp())
         if change == 1:
             log.error("cronofy.failing", reason="most_calls_fail")
         elif change == 2:
@@ -189,6 +192,8 @@ class Spending:
         self._made = self._paid = 0
         #: Calls made, by the name of their counter.
         self.made: Counter[str] = Counter()
+        #: When Cronofy gave its last answer, by its own clock and by our monotonic one.
+        self.dated: tuple[datetime, float] | None = None
 
     def take(self, cost: int = 1, *, refresh: bool = False) -> None:
         """Spend as `Budget.take` does; an urgent look, or one under way, waits a moment for room.
@@ -226,6 +231,14 @@ class Spending:
     def pause(self, asked: timedelta | None) -> None:
         """After a 429, stop the whole fleet."""
         self.budget.pause(asked)
+
+    @property
+    def cronofys_time(self) -> datetime | None:
+        """What Cronofy's clock says now, if it said so."""
+        if self.dated is None:
+            return None
+        date, at = self.dated
+        return date + timedelta(seconds=time.monotonic() - at)
 
     def end(self) -> None:
         """The look is over: return what it paid for and did not use."""

@@ -153,7 +153,7 @@ class Session:
         self._spending.end()
         if made := self._spending.made:
             with suppress(RedisError):
-                self._budget.answered(*answers(made))
+                self._budget.answered(*answers(made), self._spending.cronofys_time)
         if not self._counted and (figures := self.figures()):
             # Only figures: a committed look must not fail over them.
             with suppress(RedisError):

@@ -78,6 +78,8 @@ class Spending(Protocol):
 
     #: Calls made, by the name of their counter.
     made: Counter[str]
+    #: When the last answer was given, by its sender's clock and by our monotonic one.
+    dated: tuple[datetime, float] | None
 
     def take(self, cost: int = 1, *, refresh: bool = False) -> None:
         """Spend `cost` requests, or raise OutOfBudget."""
@@ -147,6 +149,9 @@ class HttpClient:
         try:
             answer, retry_after = self._exchange(method, url, left, token, params, body)
             ended = answer.status
+            date = _http_date(answer.headers.get("date"))
+            if date is not None:
+                spending.dated = (date, time.monotonic())
         except TimedOut:
             ended = "timeout"
             raise

@@ -2,56 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from redis.exceptions import RedisError
 
-from config.queues import Queues
 from config.settings import Settings
 from worker.broker.served import strangers
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
-from worker.doctor.outside import CREDENTIALS
 from worker.doctor.servers import PATIENCE
 from worker.ledger.connection import connect_once
-from worker.ledger.dead_letters import MOST
 from worker.status.snapshot import Status, read_status
-from worker.status.trouble import troubles
-from worker.wording import amount, spoken
+from worker.status.trouble import Trouble, troubles
+from worker.wording import amount
+
+#: What is said while nothing is wrong, for those that are worth a line then.
+_WELL: Mapping[str, Callable[[Status], str]] = {
+    "redis clock": lambda _: "agrees with this host's and the workers'",
+    "workers": lambda status: f"{amount(status.workers, 'worker')} seen in the last 30 s",
+    "queues": lambda status: (
+        f"{amount(_waiting(status), 'message')} waiting, each queue has a worker"
+        if status.workers
+        else "no messages waiting"
+    ),
+    "beat": lambda status: f"the last sweep was {status.last_sweep}",
+    "pause": lambda _: "none",
+    "access tokens": lambda _: "no account waits for one",
+    "dead letters": lambda _: "none",
+}
+#: What can only be said of processes that can report.
+_REPORTED = ("workers", "queues", "beat")
+#: Other checks say the same, in the same words.
+_ELSEWHERE = frozenset({"redis", "redis latency", "broker"})
 
 
 def examine_fleet(settings: Settings) -> Iterator[Finding]:
-    """Workers, queues, beat, pause, access tokens and dead letters."""
+    """Whatever `status` says needs attention; and what is well."""
     try:
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             status = read_status(redis, settings)
     except RedisError:
-        for name in ("workers", "queues", "beat", "pause", "access tokens", "dead letters"):
-            yield skipped(name, "Redis is unavailable")
+        for name in _WELL:
+            yield skipped(name, "Redis does not answer")
         return
-    if status.no_writes is None:
-        yield _workers(status)
-        yield from _others(settings)
-        yield from _queues(status)
-        yield _beat(status, settings)
-    else:
-        # Neither workers nor beat could report.
-        for name in ("workers", "queues", "beat"):
-            yield skipped(name, "Redis takes no writes")
-    if status.budget.client_refused:
-        what = "Cronofy refuses our client: only one refresh a minute, until one is accepted"
-        yield wrong("client", what, f"{CREDENTIALS}, and restart the workers")
-    for trouble in troubles(status):
-        verdict = wrong if trouble.is_grave else warning
-        yield verdict(trouble.name, trouble.sentence, trouble.fix)
-    yield _pause(status)
-    yield _tokens(status)
-    yield _letters(status)
+    found = [trouble for trouble in troubles(status) if trouble.words.name not in _ELSEWHERE]
+    silent = _why_silent(status)
+    for name, well in _WELL.items():
+        told = [trouble for trouble in found if trouble.words.name == name]
+        yield from map(_finding, told)
+        if name == "workers":
+            yield from _others(settings)
+        if silent and name in _REPORTED:
+            yield skipped(name, silent)
+        elif not (told or status.workers) and _awaits_worker(name, status):
+            yield skipped(name, "no worker is running")
+        elif not told:
+            yield ok(name, well(status))
+    yield from (_finding(trouble) for trouble in found if trouble.words.name not in _WELL)
 
 
-def _workers(status: Status) -> Finding:
-    if status.workers:
-        return ok("workers", f"{amount(status.workers, 'worker')} seen in the last 30 s")
-    return wrong("workers", "none seen in the last 30 s", "start one: reconciler worker")
+def _finding(trouble: Trouble) -> Finding:
+    verdict = wrong if trouble.words.is_grave else warning
+    return verdict(trouble.words.name, trouble.what, f"{trouble.words.fix}{_typed(trouble)}")
+
+
+def _typed(trouble: Trouble) -> str:
+    """The command, if the advice does not have it already and it is not this one."""
+    command = trouble.command
+    return "" if command in trouble.words.fix or command == "reconciler doctor" else f": {command}"
+
+
+def _why_silent(status: Status) -> str | None:
+    """Why neither workers nor beat could report, if so."""
+    if status.no_writes is not None:
+        return "Redis takes no writes"
+    if status.distance.is_crawling:
+        return "Redis is slow"
+    return "the broker does not answer" if None in status.queues.values() else None
+
+
+def _awaits_worker(name: str, status: Status) -> bool:
+    """Whether nothing can be said of it before there is a worker."""
+    if name == "queues":
+        return _waiting(status) > 0
+    return name == "beat" and status.sweep_is_late(status.sweep_every)
+
+
+def _waiting(status: Status) -> int:
+    return sum(length or 0 for length in status.queues.values())
 
 
 def _others(settings: Settings) -> Iterator[Finding]:
@@ -60,64 +97,3 @@ def _others(settings: Settings) -> Iterator[Finding]:
     if others:
         what = f"some with {' and '.join(others)} consume from our queues"
         yield wrong("workers", what, "give each fleet a RECONCILER_KEY_PREFIX of its own")
-
-
-def _queues(status: Status) -> Iterator[Finding]:
-    if None in status.queues.values():
-        yield skipped("queues", "the broker does not report their lengths")
-        return
-    unconsumed = [queue for queue in status.queues if queue not in status.consumed]
-    for queue in unconsumed:
-        waiting = status.queues[queue] or 0
-        fix = f"start a worker for it: reconciler worker -Q {queue}"
-        if waiting:
-            yield wrong("queues", f"{amount(waiting, 'message')} on {queue}, but no worker consumes it", fix)
-        elif status.workers:
-            yield warning("queues", f"no worker consumes {queue}", fix)
-    total = sum(length or 0 for length in status.queues.values())
-    if not unconsumed:
-        yield ok("queues", f"{amount(total, 'message')} waiting, each queue has a worker")
-    elif not status.workers and not total:
-        yield ok("queues", "no messages waiting")
-
-
-def _beat(status: Status, settings: Settings) -> Finding:
-    fix = "start one: reconciler beat"
-    looks = Queues.of(settings.key_prefix).looks
-    if looks not in status.consumed:
-        fix += f", and a worker that consumes {looks}"
-    if status.last_sweep_seconds is None:
-        return wrong("beat", "there has never been a sweep", fix)
-    last = f"the last sweep was {status.last_sweep}"
-    if status.sweep_is_late(settings.sweep_every):
-        return wrong("beat", f"{last}, and one is due every {spoken(settings.sweep_every)}", fix)
-    return ok("beat", last)
-
-
-def _pause(status: Status) -> Finding:
-    if status.paused_since is None:
-        return ok("pause", "none")
-    since = spoken(status.at - status.paused_since)
-    what = f"an operator paused the fleet {since} ago: no calls to Cronofy, no emails"
-    return warning("pause", what, "end it: reconciler resume")
-
-
-def _tokens(status: Status) -> Finding:
-    if not status.without_token:
-        return ok("access tokens", "no account waits for one")
-    what = f"{amount(status.without_token, 'account waits', 'accounts wait')} for one from the application"
-    fix = "have the application answer token_needed with conferencing.connect_account"
-    return warning("access tokens", what, fix)
-
-
-def _letters(status: Status) -> Finding:
-    if status.dead_letters >= MOST:
-        dropped = sum(status.letters_dropped.values())
-        what = f"full: {status.dead_letters:,} kept, and {amount(dropped, 'payload')} dropped so far"
-        return wrong("dead letters", what, "replay or drop them: reconciler dead-letters")
-    if not status.dead_letters:
-        return ok("dead letters", "none")
-    kept = f"{amount(status.dead_letters, 'letter')} kept"
-    if status.parked:
-        kept += f", {amount(status.parked, 'event')} parked"
-    return warning("dead letters", kept, "see why: reconciler dead-letters")

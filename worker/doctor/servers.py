@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import timedelta
-from statistics import median
 from typing import Any
 
 from redis import Redis
@@ -16,15 +14,11 @@ from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.broker.queues import queue_lengths, try_to_publish
 from worker.doctor.finding import Finding, Health, ok, skipped, warning, wrong
-from worker.ledger.connection import BrokerAway, connect_once, server_time, why_no_writes
-from worker.wording import spoken
+from worker.ledger.connection import BrokerAway, connect_once, kind_of, refusal, why_no_writes
+from worker.ledger.distance import Distance, measure
+from worker.trouble import WORDS, Kind
 
 PATIENCE = timedelta(seconds=3)
-#: Any slower, and claims and commits take longer than the calls to Cronofy between them.
-SLOW = timedelta(milliseconds=50)
-PINGS = 5
-#: With more, times in logs and emails would mislead.
-MOST_SKEW = timedelta(seconds=2)
 #: The fraction of maxmemory to warn at: without eviction, a full server refuses writes.
 FULL = 0.9
 
@@ -34,11 +28,11 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
     try:
         with connect_once(settings.ledger_url, PATIENCE) as redis:
             yield from _fitness("redis", redis)
-            yield from _distance(redis)
-            yield from _clock(redis)
+            yield from _distance(measure(redis))
     except RedisError as error:
         fix = _fix(error, "server", "RECONCILER_REDIS_URL")
-        yield wrong("redis", f"unavailable ({_named(error)})", fix)
+        kind = kind_of(refusal(error))
+        yield wrong("redis", f"{WORDS[kind].sentence if kind else 'unavailable'} ({_named(error)})", fix)
 
 
 def examine_broker(settings: Settings) -> Iterator[Finding]:
@@ -70,13 +64,17 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
             yield ok("broker", "answers and accepts messages")
     except (BrokerAway, RedisError) as error:
         fix = _fix(error, "broker", "RECONCILER_BROKER_URL")
-        yield wrong("broker", f"unavailable ({_named(error)})", fix)
+        yield wrong("broker", f"{WORDS[Kind.BROKER_AWAY].sentence} ({_named(error)})", fix)
 
 
 def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
     info: dict[str, Any] = redis.info()
     no_writes = why_no_writes(redis)
-    faults = [f"takes no writes: {no_writes}"] if no_writes else [*weaknesses(redis), *_troubles(info)]
+    if no_writes:
+        words = WORDS[kind_of(no_writes) or Kind.REDIS_AWAY]
+        yield wrong(name, words.sentence, words.fix)
+        return
+    faults = [*weaknesses(redis), *_troubles(info)]
     for fault in faults:
         what, _, fix = fault.rpartition(": ")
         yield wrong(name, what, fix)
@@ -94,32 +92,13 @@ def _troubles(info: dict[str, Any]) -> Iterator[str]:
         yield f"{used:.0%} of maxmemory is used, and at 100% every write fails: raise it"
 
 
-def _distance(redis: Redis) -> Iterator[Finding]:
-    spans = []
-    for _ in range(PINGS):
-        begun = time.perf_counter()
-        # Not PING, which a server without disk refuses.
-        redis.time()
-        spans.append(time.perf_counter() - begun)
-    latency = timedelta(seconds=median(spans))
-    measured = f"{latency / timedelta(milliseconds=1):.1f} ms round trip"
-    if latency > SLOW:
-        yield warning("redis latency", measured, "run workers near the server; find out what keeps it busy")
+def _distance(distance: Distance) -> Iterator[Finding]:
+    measured = f"{distance.round_trip / timedelta(milliseconds=1):.1f} ms round trip"
+    if distance.is_slow:
+        words = WORDS[Kind.REDIS_SLOW]
+        yield warning("redis latency", f"{words.sentence}: {measured}", words.fix)
     else:
         yield ok("redis latency", measured)
-
-
-def _clock(redis: Redis) -> Iterator[Finding]:
-    before = time.time()
-    there = server_time(redis).timestamp()
-    # The server read its clock in between, so the midpoint is off by at most half the round trip.
-    skew = timedelta(seconds=there - (before + time.time()) / 2)
-    if abs(skew) > MOST_SKEW:
-        ahead = "ahead of" if skew > timedelta(0) else "behind"
-        what = f"the server's clock is {spoken(abs(skew))} {ahead} this host's"
-        yield warning("redis clock", what, "synchronise both with NTP")
-    else:
-        yield ok("redis clock", "agrees with this host's")
 
 
 def _fix(error: Exception, server: str, setting: str) -> str:

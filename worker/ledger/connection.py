@@ -37,6 +37,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from config.redis_url import RedisUrl, parse
+from worker.trouble import WORDS, Kind
 
 #: How long to keep a person waiting for each step when Redis does not answer.
 A_PERSONS_PATIENCE = timedelta(seconds=5)
@@ -138,9 +139,18 @@ def connect_once(url: str, patience: timedelta) -> Redis:
     return connect(url, seconds, seconds, Retry(NoBackoff(), 0), check_seconds=0)
 
 
+#: What is said of a server that answers and takes no writes begins with this.
+_TAKES_NO_WRITES: Final = "Redis takes no writes: "
+
+
+def _reason(kind: Kind) -> str:
+    words = WORDS[kind]
+    return f"{words.sentence.removeprefix(_TAKES_NO_WRITES)}: {words.fix}"
+
+
 AWAY: Final = "it does not answer"
-READ_ONLY: Final = "it is a read-only replica: name the primary in the URL"
-FULL: Final = "it is out of memory: raise maxmemory, or free some"
+READ_ONLY: Final = _reason(Kind.REDIS_READ_ONLY)
+FULL: Final = _reason(Kind.REDIS_FULL)
 _FORBIDDEN: Final = "its ACL does not let this user in, or lacks rights that we need: see docs/security.md"
 _ORPHAN: Final = "it is a replica that lost its primary"
 _CLUSTER: Final = "it is a Redis Cluster, which is not supported"
@@ -161,14 +171,19 @@ _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
 #: Redis's codes for errors that have no class of their own.
 _CODES: Final = {
     "BUSY": "it is busy with somebody's script",
-    "NOREPLICAS": "it has too few replicas for min-replicas-to-write",
-    "MISCONF": "it cannot write to its disk: free space there",
+    "NOREPLICAS": _reason(Kind.REDIS_NO_REPLICAS),
+    "MISCONF": _reason(Kind.REDIS_NO_DISK),
     "UNBLOCKED": "its role has changed",
 }
 #: The reasons of a server that is not the primary, or no longer.
 _MOVED: Final = frozenset({READ_ONLY, _ORPHAN, _CODES["UNBLOCKED"]})
 #: The reasons of a server that answers, and takes no writes.
-_NO_WRITES: Final = frozenset({READ_ONLY, FULL, _CODES["NOREPLICAS"], _CODES["MISCONF"]})
+_NO_WRITES: Final = {
+    READ_ONLY: Kind.REDIS_READ_ONLY,
+    FULL: Kind.REDIS_FULL,
+    _CODES["NOREPLICAS"]: Kind.REDIS_NO_REPLICAS,
+    _CODES["MISCONF"]: Kind.REDIS_NO_DISK,
+}
 #: A command of ours was wrong, and would be again. Every other error is the server's refusal, whatever its
 #: code, and not the fault of the work at hand.
 _OUR_FAULT: Final = (DataError, NoScriptError)
@@ -199,10 +214,15 @@ def takes_no_writes(error: BaseException) -> str | None:
     return reason if reason in _NO_WRITES else None
 
 
+def kind_of(reason: str | None) -> Kind | None:
+    """What such a reason is called, if operators are told of it in words of its own."""
+    return Kind.REDIS_AWAY if reason == AWAY else _NO_WRITES.get(reason or "")
+
+
 def sentence(error: BaseException) -> str | None:
-    """What a person is told of a server that takes no writes; None if the error means another thing."""
-    reason = takes_no_writes(error)
-    return f"Redis takes no writes: {reason}." if reason else None
+    """What a person is told of a server that is away or takes no writes; None if it is another error."""
+    kind = kind_of(refusal(error))
+    return f"{WORDS[kind].sentence}: {WORDS[kind].fix}." if kind else None
 
 
 def says_it_moved(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from redis import Redis
 
 from worker.diagnosis.model import Cause
 from worker.ledger.dead_letters import dropped_name
+from worker.ledger.distance import Distance
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.posts import URL
@@ -55,6 +56,8 @@ class Spent:
     #: Calls of the last five minutes that Cronofy answered, and that failed.
     answered: int = 0
     failed: int = 0
+    #: By how many seconds the ledger's clock is ahead of Cronofy's; 0 if it is not off.
+    clock: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,17 @@ class Figures:
     #: Events of which a person was told and that nobody acknowledged, and those that somebody did.
     escalated: int
     acknowledged: int
+    #: Those that are escalated again, since their acknowledgement ended.
+    came_back: int
+    #: When the next of those escalated starts, and its cause.
+    soonest_escalated: tuple[datetime, Cause | None] | None
+    #: Accounts that Cronofy refuses.
+    lost: int
+    #: Incidents that have events now.
+    open_incidents: int
     mail_queued: int
+    #: Since when no email could be sent, and why; None if one could, or none was tried.
+    mail_trouble: tuple[datetime, str] | None
     #: Addresses that a mail server refused for good, until that is resolved, and some of them, newest first.
     refused_addresses: int
     refusals: tuple[Refusal, ...]
@@ -107,6 +120,10 @@ class Figures:
     workers: int
     #: The queues they take from, each with their hosts.
     consumers: Mapping[str, frozenset[str]]
+    #: Hosts of workers whose clock is not the ledger's: by how many seconds it is ahead.
+    clocks: Mapping[str, float]
+    #: Hosts of workers for which the ledger is slow.
+    slow: frozenset[str]
     spent: tuple[Spent, ...]
     #: What is going on for many at once.
     outages: tuple[Outage, ...]
@@ -175,6 +192,9 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
     found: dict[str, Any] = {name.decode(): value for name, value in answer}
     at, counters, oldest, workers = from_ms(found["at"]), found["counters"], found["oldest"], found["workers"]
     soonest = tuple(_starting(found["soonest"]))
+    # The newest last.
+    reports = {each["name"]: each for each in map(json.loads, workers)}
+    hosts = {name.rpartition("@")[2]: each for name, each in reports.items()}
     return Figures(
         at=at,
         counters=read_counters(zip(counters[::2], counters[1::2], strict=True)),
@@ -189,6 +209,11 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         ),
         escalated=found["escalated"],
         acknowledged=found["acknowledged"],
+        came_back=found["came_back"],
+        soonest_escalated=_escalated(*found["soonest_escalated"]) if found["soonest_escalated"] else None,
+        lost=found["lost"],
+        open_incidents=found["open_incidents"],
+        mail_trouble=_mail_trouble(*found["mail_trouble"]),
         mail_queued=found["mail_queued"],
         refused_addresses=found["refused_addresses"],
         refusals=unpack_refusals(zip(found["refusals"][::2], found["refusals"][1::2], strict=True), at),
@@ -196,8 +221,10 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         outcomes_given_up=found["outcomes_given_up"],
         paused_since=_moment(found["paused"]),
         last_sweep_at=_moment(found["swept"]),
-        workers=len(workers),
-        consumers=_consumers(json.loads(report) for report in workers),
+        workers=len(reports),
+        consumers=_consumers(reports.values()),
+        clocks={host: each["clock"] for host, each in hosts.items() if "clock" in each},
+        slow=frozenset(host for host, each in hosts.items() if "slow" in each),
         spent=tuple(_spent(keys, budget, at) for budget in sorted(found["budgets"])),
         outages=tuple(_outage(*each) for each in sorted(found["outages"])),
         late=found["late"][0],
@@ -208,6 +235,14 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
 def read_counters(stored: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
     """The gauges and totals in the counters hash."""
     return {name.decode(): int(value) for name, value in stored}
+
+
+def _escalated(start: bytes, cause: int) -> tuple[datetime, Cause | None]:
+    return from_ms(float(start)), CAUSES[cause] if cause < len(CAUSES) else None
+
+
+def _mail_trouble(since: bytes | None, reason: bytes | None) -> tuple[datetime, str] | None:
+    return None if since is None else (from_ms(float(since)), (reason or b"").decode())
 
 
 def _consumers(reports: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
@@ -239,10 +274,10 @@ def _starting(soonest: Iterable[tuple[bytes, bytes, int, int]]) -> Iterable[Star
 
 
 def _spent(keys: Keys, budget: Sequence[Any], now: datetime) -> Spent:
-    key, calls, pause_ms, refused, answers = budget
+    key, calls, pause_ms, refused, (well, badly), clock = budget
     client_id, origin = _place(keys, key)
     paused_until = now + timedelta(milliseconds=pause_ms) if pause_ms > 0 else None
-    return Spent(client_id, origin, calls, paused_until, bool(refused), *answers)
+    return Spent(client_id, origin, calls, paused_until, bool(refused), well, badly, float(clock))
 
 
 def _place(keys: Keys, budget: bytes) -> tuple[str, str]:
@@ -298,6 +333,16 @@ def origins_asked(redis: Redis, keys: Keys) -> frozenset[str]:
     return frozenset(_place(keys, budget)[1] for budget in budgets)
 
 
-def announce(redis: Redis, keys: Keys, worker: str, queues: Iterable[str]) -> None:
-    """Report that a worker runs, and which queues it takes from; silent workers are forgotten."""
-    Scripts(redis, keys).run("seen", json.dumps({"name": worker, "queues": sorted(queues)}))
+def announce(
+    redis: Redis, keys: Keys, worker: str, queues: Iterable[str], distance: Distance | None = None
+) -> None:
+    """Report that a worker runs, which queues it takes from, and whether its clock is off or the ledger slow.
+
+    Silent workers are forgotten.
+    """
+    report: dict[str, Any] = {"name": worker, "queues": sorted(queues)}
+    if distance and distance.clocks_differ:
+        report["clock"] = round(distance.ahead.total_seconds())
+    if distance and distance.is_slow:
+        report["slow"] = True
+    Scripts(redis, keys).run("seen", json.dumps(report))

@@ -116,6 +116,9 @@ class Keys:
     swept = _Key("swept")
     resuming = _Key("resuming")
     workers = _Key("workers")
+    watched = _Key("watched")
+    troubles = _Key("troubles")
+    mail_trouble = _Key("mail-trouble")
     backlog = _Key("backlog")
     sampled = _Key("sampled")
     day = _KeyOf("day")  # by the days since 1970

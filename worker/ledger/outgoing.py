@@ -297,9 +297,9 @@ class Outbox:
         refusal = pack_refusal(mail_id, self._ledger.now(), address, reason, by)
         self._finish(mail_id, "refused", outcomes=outcomes, refused_by=by, refusal=refusal)
 
-    def later(self, mail_id: str, wait: timedelta) -> None:
-        """Try again after `wait`."""
-        self._finish(mail_id, "later", int(wait.total_seconds() * 1000))
+    def later(self, mail_id: str, wait: timedelta, reason: str = "") -> None:
+        """Try again after `wait`; `reason` says why it could not be sent."""
+        self._finish(mail_id, "later", int(wait.total_seconds() * 1000), reason=reason)
 
     def _finish(
         self,
@@ -309,11 +309,14 @@ class Outbox:
         outcomes: Sequence[Outcome] = (),
         refused_by: str = "",
         refusal: bytes = b"",
+        reason: str = "",
     ) -> None:
         packed = msgpack.packb([[outcome.type.value, outcome.to_json()] for outcome in outcomes])
         kept_ms = int(KEPT_FOR.total_seconds() * 1000)
         keep = self._ledger.outcomes_keep
-        self._ledger.run("finish_mail", mail_id, how, wait_ms, packed, keep, refused_by, refusal, kept_ms)
+        self._ledger.run(
+            "finish_mail", mail_id, how, wait_ms, packed, keep, refused_by, refusal, kept_ms, reason
+        )
 
 
 def refused_elsewhere(ledger: Ledger, mail_ids: Sequence[str], address: str) -> frozenset[str]:

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from worker.bootstrap import Services
@@ -149,6 +149,7 @@ class Pace:
         self._spent: deque[float] = deque()
         self._paused_until = 0.0
         self.made: Counter[str] = Counter()
+        self.dated: tuple[datetime, float] | None = None
 
     def take(self, cost: int = 1, *, refresh: bool = False) -> None:  # noqa: ARG002 - there is no refresh
         """Spend `cost` requests, or raise OutOfBudget with the time to wait."""

@@ -109,7 +109,7 @@ def _send(services: Services, mail: QueuedMail, way: Way | None) -> bool:
 
 def _put_off(services: Services, mail: QueuedMail, reason: str, retry_after: timedelta | None) -> bool:
     wait = retry_after or min(LONGEST_MAIL_PAUSE, FIRST_MAIL_PAUSE * 2 ** min(mail.attempts, 12))
-    services.outbox.later(mail.mail_id, wait)
+    services.outbox.later(mail.mail_id, wait, reason)
     if mail.attempts == LATE_AFTER:
         services.ledger.count("mail:late")
     log.warning(

@@ -13,6 +13,7 @@ from config.settings import Settings
 from worker.broker.queues import known_queue_lengths
 from worker.diagnosis.model import Cause
 from worker.ledger.connection import why_no_writes
+from worker.ledger.distance import Distance, measure
 from worker.ledger.figures import Figures, Spent, Starting, read_figures
 from worker.ledger.keys import Keys
 from worker.wording import spoken
@@ -39,6 +40,8 @@ class BudgetUse:
     #: Calls of the last five minutes that Cronofy answered, and that failed.
     answered: int = 0
     failed: int = 0
+    #: By how many seconds the ledger's clock is ahead of Cronofy's; 0 if it is not off.
+    clock: float = 0.0
 
     @property
     def used_last_minute(self) -> int:
@@ -69,6 +72,10 @@ class Status(Figures):
     queues: Mapping[str, int | None]
     #: Why the ledger's server takes no writes; None if it does. Nothing can be said of beat and workers then.
     no_writes: str | None
+    #: How far the ledger's server is from here.
+    distance: Distance
+    #: How often a sweep is due.
+    sweep_every: timedelta
 
     @property
     def oldest_pending_seconds(self) -> float | None:
@@ -122,6 +129,7 @@ class Status(Figures):
             "parked": self.parked,
             "escalated": self.escalated,
             "acknowledged": self.acknowledged,
+            "accounts_lost": self.lost,
             "due": self.due,
             "leased": self.leased,
             "late": self.late,
@@ -171,6 +179,8 @@ def read_status(redis: Redis, settings: Settings) -> Status:
         budget=_budget(settings, figures.spent),
         queues=known_queue_lengths(settings),
         no_writes=why_no_writes(redis),
+        distance=measure(redis),
+        sweep_every=settings.sweep_every,
     )
 
 
@@ -188,6 +198,7 @@ def _budget(settings: Settings, spent: tuple[Spent, ...]) -> BudgetUse:
         client_refused=any(each.refused for each in ours),
         answered=sum(each.answered for each in ours),
         failed=sum(each.failed for each in ours),
+        clock=max((each.clock for each in ours), key=abs, default=0.0),
     )
 
 

@@ -11,6 +11,7 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 from redis.exceptions import RedisError
 from rich.console import Console, Group, RenderableType
@@ -34,7 +35,7 @@ REFRESH_SECONDS = 2.0
 
 def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
     """The whole table; whatever needs an operator is coloured."""
-    lines = [_headline(status), Text()]
+    lines = [_headline(status), *_attention(status), Text()]
     for name, text, well in _rows(status, sweep_every):
         lines.append(Text.assemble((f"{name:<14}", "dim"), (text, "" if well else "yellow")))
     lines.append(Text())
@@ -46,6 +47,11 @@ def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
     return Group(*lines)
 
 
+def status_json(status: Status) -> dict[str, Any]:
+    """The whole status for programs: the contract's fields (§6)."""
+    return {**status.as_json, "attention": [each.as_json for each in troubles(status)]}
+
+
 def _headline(status: Status) -> Text:
     line = Text(amount(status.pending, "event") + " pending", style="bold")
     if status.oldest_pending_seconds is not None:
@@ -53,32 +59,24 @@ def _headline(status: Status) -> Text:
     return line
 
 
+def _attention(status: Status) -> Iterator[Text]:
+    found = list(troubles(status))
+    if found:
+        yield Text("\nNeeds attention", style="bold")
+    for each in found:
+        yield Text(shown(f"  {each.sentence}"), style="yellow")
+        yield Text(f"    {each.command}", style="dim")
+
+
 def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bool]]:
     """Name, text, and whether all is well."""
-    if status.no_writes is not None:
-        yield "redis", f"takes no writes: {status.no_writes}", False
-    if status.paused_since is not None:
-        since = f"by an operator {spoken(status.at - status.paused_since)} ago; to end it: reconciler resume"
-        yield "paused", since, False
     yield "settled", f"{status.assigned:,} assigned, {status.closed:,} closed", True
     owing = f", {status.without_token:,} waiting for an access token" if status.without_token else ""
     yield "accounts", f"{status.due:,} due, {status.leased:,} being looked at{owing}", not owing
     yield "budget", *_budget(status)
-    for trouble in troubles(status):
-        yield (
-            trouble.name,
-            f"{trouble.sentence}. {trouble.fix[:1].upper()}{trouble.fix[1:].rstrip('.')}.",
-            False,
-        )
     refused = f", {status.mail_refused:,} refused" if status.mail_refused else ""
     mail = f"{status.mail_queued:,} queued, {status.mail_sent:,} sent{refused}"
     yield "mail", mail, not status.refused_addresses
-    for refusal in status.refusals[:SHOWN]:
-        whose = refusal.sub or "escalations"
-        yield "", shown(f"{refusal.address} of {whose} was refused: {refusal.reason}"), False
-    if status.outcomes_owed or status.outcomes_given_up:
-        given_up = f", {status.outcomes_given_up:,} given up" if status.outcomes_given_up else ""
-        yield "outcome URL", f"{status.outcomes_owed:,} owed{given_up}: see reconciler outcomes", False
     unknown = None in status.queues.values()
     waiting = (
         f"{name.removeprefix('reconciler.')} {n:,}" for name, n in status.queues.items() if n is not None
@@ -99,17 +97,16 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
 def _budget(status: Status) -> tuple[str, bool]:
     budget = status.budget
     if budget.client_refused:
-        return "Cronofy refuses our client: see reconciler doctor", False
+        return "no calls but one refresh a minute", False
     used = f"{budget.used_last_minute:,} of {budget.per_minute:,} calls in the last minute"
     if budget.paused_until is not None:
-        return f"{used}; Cronofy asked for a pause of {spoken(budget.paused_until - status.at)}", False
+        return f"{used}; none for {spoken(budget.paused_until - status.at)}", False
     failed = failed_calls(status)
     return (f"{used}; {failed}", False) if failed else (used, True)
 
 
 def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
-    late = status.sweep_is_late(sweep_every) and status.no_writes is None
-    return status.last_sweep + (": is beat running?" if late else ""), not late
+    return status.last_sweep, not status.sweep_is_late(sweep_every) or status.no_writes is not None
 
 
 def _next(status: Status) -> Iterator[Text]:

@@ -1,65 +1,167 @@
-"""What keeps many events waiting, or the whole fleet: the same sentences for status, doctor and the board."""
+"""What is wrong now, or waits for a person: the same for status, the board, doctor, the log and metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
+from config.queues import Queues
 from worker.diagnosis.model import Cause
+from worker.ledger.connection import kind_of
+from worker.ledger.dead_letters import MOST
 from worker.ledger.figures import Outage
 from worker.ledger.records import CRONOFY_FAILING, NO_BUDGET
-from worker.mail.advice import advice_on
 from worker.status.snapshot import Status
+from worker.trouble import WORDS, Kind, Words
 from worker.wording import amount, provider, spoken
 
 #: From this part of the minute's calls on, the budget is used up; what is kept for urgent looks is not in it.
 USED_UP = 0.8
+#: How many messages on a queue are too many.
+PILE = 100
+#: How long no email could be sent before that is more than a server's "try again".
+MAIL_AFTER = timedelta(seconds=20)
+#: How many refused addresses are named.
+REFUSALS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One thing that a person should know about."""
+    """One thing that a person should know about; it goes away with its reason."""
 
-    #: What it is about, in one or two words.
-    name: str
-    sentence: str
-    #: What helps.
-    fix: str
-    #: Nothing can be looked at.
-    is_grave: bool = False
+    kind: Kind
+    #: What differs from case to case: how many, since when, why.
+    detail: str = ""
+    #: What to type, if it is not the same in each case.
+    typed: str = ""
+
+    @property
+    def words(self) -> Words:
+        """What is always said of it."""
+        return WORDS[self.kind]
+
+    @property
+    def what(self) -> str:
+        """What is wrong, without a full stop."""
+        return f"{self.words.sentence}: {self.detail}" if self.detail else self.words.sentence
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, or else what helps."""
+        return f"{self.words.sentence}: {self.detail or self.words.fix}."
+
+    @property
+    def command(self) -> str:
+        """What to type: it resolves it, or shows how."""
+        return self.typed or self.words.command
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """As `status --json` has it."""
+        return {"trouble": self.kind.value, "sentence": self.sentence, "command": self.command}
 
 
 def troubles(status: Status) -> Iterator[Trouble]:
-    """What is going on for many at once, the worst first; a refused client has its own words elsewhere."""
-    for outage in sorted(status.outages, key=lambda each: each.provider is not None):
-        found = _outage(outage, status)
-        if found:
-            yield found
-    if status.late:
-        late = amount(status.late, "account is", "accounts are")
-        why, fix = _why_late(status)
-        yield Trouble("late", f"{late} late by up to {spoken(_since(status.late_since, status))}: {why}", fix)
+    """Everything, the worst first; nothing that merely follows from another."""
+    no_writes = kind_of(status.no_writes)
+    if no_writes:
+        yield Trouble(no_writes)
+    yield from _distance(status)
+    yield from _stopped(status)
+    # Neither beat nor workers could report.
+    if not no_writes and not status.distance.is_crawling:
+        yield from _processes(status)
+    yield from _outages(status)
+    yield from _late(status)
+    yield from _mail(status)
+    yield from _accounts(status)
+    yield from _kept(status)
 
 
-def _outage(outage: Outage, status: Status) -> Trouble | None:
+def _distance(status: Status) -> Iterator[Trouble]:
+    if status.distance.is_slow:
+        took = f"{status.distance.round_trip / timedelta(milliseconds=1):,.0f} ms"
+        yield Trouble(Kind.REDIS_SLOW, f"a round trip from here takes {took}")
+    elif status.slow:
+        yield Trouble(Kind.REDIS_SLOW, f"for the workers on {', '.join(sorted(status.slow))}")
+    if status.budget.clock:
+        # All others then seem to be off, too.
+        yield Trouble(Kind.CLOCK_WRONG, f"Redis's is {_ahead(status.budget.clock)} Cronofy's")
+        return
+    here = status.distance.ahead.total_seconds()
+    hosts = {f"that of {host}": seconds for host, seconds in status.clocks.items()}
+    if status.distance.clocks_differ and round(here) not in map(round, hosts.values()):
+        hosts["this host's"] = here
+    for whose, seconds in sorted(hosts.items())[:REFUSALS]:
+        yield Trouble(Kind.CLOCK_WRONG, f"{whose} is {_ahead(seconds)} Redis's")
+
+
+def _ahead(seconds: float) -> str:
+    return f"{spoken(round(abs(seconds)))} {'ahead of' if seconds > 0 else 'behind'}"
+
+
+def _stopped(status: Status) -> Iterator[Trouble]:
+    """Why no calls are made to Cronofy, or few."""
+    budget = status.budget
+    if status.paused_since is not None:
+        since = spoken(status.at - status.paused_since)
+        yield Trouble(Kind.FLEET_PAUSED, f"for {since} no calls to Cronofy and no emails")
+    if budget.client_refused:
+        yield Trouble(Kind.CLIENT_REFUSED, "no calls are made but one refresh a minute")
+    for outage in status.outages:
+        where, since = f" ({outage.data_center})", spoken(_since(outage.since, status))
+        if outage.kind == CRONOFY_FAILING:
+            detail = f"for {since}{where}; {failed_calls(status) or 'few are made now'}"
+            yield Trouble(Kind.CRONOFY_FAILING, detail)
+        elif outage.kind == NO_BUDGET:
+            yield Trouble(Kind.NO_BUDGET, f"for {since}{where}")
+    if budget.paused_until is not None:
+        yield Trouble(Kind.CRONOFY_PAUSE, f"no calls for {spoken(budget.paused_until - status.at)}")
+    elif is_used_up(status) and status.due:
+        used = f"{budget.used_last_minute:,} of {budget.per_minute:,} in the last minute"
+        waiting = amount(status.due, "account waits", "accounts wait")
+        yield Trouble(Kind.BUDGET_SPENT, f"{used}, and {waiting}")
+
+
+def is_used_up(status: Status) -> bool:
+    """Whether no more routine looks begin at present."""
+    return status.budget.used_last_minute >= USED_UP * status.budget.per_minute
+
+
+def _processes(status: Status) -> Iterator[Trouble]:
+    if None in status.queues.values():
+        # Workers wait for it, and do not report meanwhile.
+        yield Trouble(Kind.BROKER_AWAY)
+        return
+    if not status.workers:
+        # Without one, beat's ticks come to nothing.
+        yield Trouble(Kind.NO_WORKER, "none was seen in the last 30 s")
+        return
+    unconsumed = [queue for queue in status.queues if queue not in status.consumed]
+    for queue in unconsumed:
+        waiting = amount(status.queues[queue] or 0, "message waits", "messages wait")
+        yield Trouble(Kind.QUEUE_UNCONSUMED, f"{queue}, on which {waiting}", f"reconciler worker -Q {queue}")
+    for queue, length in status.queues.items():
+        if queue not in unconsumed and (length or 0) > PILE:
+            yield Trouble(Kind.QUEUE_GROWS, f"{length:,} wait on {queue}")
+    if Queues(*status.queues).looks not in unconsumed and status.sweep_is_late(status.sweep_every):
+        yield Trouble(Kind.SWEEPS_STOPPED, f"the last one was {status.last_sweep}; is beat running?")
+
+
+def _outages(status: Status) -> Iterator[Trouble]:
+    for outage in status.outages:
+        if outage.provider is not None:
+            yield _outage(outage, outage.provider, status)
+
+
+def _outage(outage: Outage, name: str, status: Status) -> Trouble:
     since, where = spoken(_since(outage.since, status)), f" ({outage.data_center})"
-    if outage.kind == CRONOFY_FAILING:
-        sentence = (
-            f"most calls to Cronofy fail{where}, for {since}: {failed_calls(status) or 'few are made now'}"
-        )
-        return Trouble("Cronofy", sentence, "look at its status page, and at the other lines here", True)
-    if outage.kind == NO_BUDGET:
-        fix = "find what else makes calls, or lower RECONCILER_API_SHARE"
-        return Trouble("Cronofy", f"it answers 429 again and again{where}, for {since}", fix, True)
-    if outage.provider is None:
-        return None
     waiting = f"{amount(outage.events, 'event waits', 'events wait')} for it, and a few are looked at for all"
     if outage.kind == Cause.PROVIDER_OUTAGE:
-        sentence = f"{provider(outage.provider)} has been failing for {since}{where}; {waiting}"
-        return Trouble("outage", sentence, advice_on(outage.kind))
-    sentence = f"many {provider(outage.provider)} profiles lapsed at once, {since} ago{where}; {waiting}"
-    return Trouble("outage", sentence, "ask an administrator there whether the application was revoked")
+        return Trouble(Kind.SERVICE_FAILING, f"{provider(name)}, for {since}{where}; {waiting}")
+    return Trouble(Kind.PROFILES_LAPSED, f"{provider(name)}, {since} ago{where}; {waiting}")
 
 
 def failed_calls(status: Status) -> str | None:
@@ -68,22 +170,76 @@ def failed_calls(status: Status) -> str | None:
     return f"{failed:,} of {answered + failed:,} calls failed in five minutes" if failed else None
 
 
-def _why_late(status: Status) -> tuple[str, str]:
-    """Why looks are late, and what would help."""
-    budget = status.budget
-    if status.paused_since is not None:
-        return "an operator paused the fleet", "end it: reconciler resume"
-    if budget.client_refused:
-        return "Cronofy refuses our client", "see the line about the client"
-    if any(outage.provider is None for outage in status.outages) or budget.paused_until is not None:
-        return "Cronofy cannot be asked", "it ends automatically"
-    if budget.used_last_minute >= USED_UP * budget.per_minute:
-        fix = "raise RECONCILER_API_SHARE, or ask Cronofy for a higher limit; more workers do not help"
-        return "the budget is used up", fix
-    return "there are too few workers, or beat is missing", "start more: reconciler worker"
+def _late(status: Status) -> Iterator[Trouble]:
+    if status.late:
+        late = amount(status.late, "account")
+        yield Trouble(
+            Kind.LOOKS_LATE, f"{late}, by up to {spoken(_since(status.late_since, status))}; {_why(status)}"
+        )
+
+
+def _why(status: Status) -> str:
+    """Why looks are late: what else is wrong, or else too few workers."""
+    slow = [each for each in _distance(status) if each.kind is Kind.REDIS_SLOW]
+    reasons = [*_stopped(status), *slow, *_processes(status)]
+    if reasons:
+        said = reasons[0].words.sentence
+        return said if said.startswith(("Cronofy", "Redis")) else said[0].lower() + said[1:]
+    return "there are too few workers"
+
+
+def _mail(status: Status) -> Iterator[Trouble]:
+    if status.mail_trouble and status.mail_queued:
+        since, reason = status.mail_trouble
+        if status.at - since >= MAIL_AFTER:
+            waiting = amount(status.mail_queued, "waits", "wait")
+            yield Trouble(Kind.MAIL_STUCK, f"{waiting}; {reason.rstrip('.')}")
+    for refusal in status.refusals[:REFUSALS]:
+        whose = f"of {refusal.sub}" if refusal.sub else "for escalations"
+        yield Trouble(Kind.ADDRESS_REFUSED, f"{refusal.address} {whose}, as {refusal.reason.rstrip('.')}")
+    if status.refused_addresses > REFUSALS:
+        yield Trouble(
+            Kind.ADDRESS_REFUSED, f"{amount(status.refused_addresses, 'address', 'addresses')} in all"
+        )
+    if status.outcomes_owed:
+        owed = amount(status.outcomes_owed, "is tried again", "are tried again")
+        yield Trouble(Kind.OUTCOMES_OWED, owed)
+    if status.outcomes_given_up:
+        given_up = amount(status.outcomes_given_up, "outcome")
+        yield Trouble(Kind.OUTCOMES_GIVEN_UP, f"{given_up} that the outcome URL never took")
+
+
+def _accounts(status: Status) -> Iterator[Trouble]:
+    if status.without_token:
+        waiting = amount(status.without_token, "account waits", "accounts wait")
+        yield Trouble(Kind.TOKEN_OWED, f"{waiting} for the application to give the next one")
+    if status.lost:
+        yield Trouble(Kind.ACCOUNTS_LOST, f"{amount(status.lost, 'has', 'have')} to be connected again")
+
+
+def _kept(status: Status) -> Iterator[Trouble]:
+    if status.came_back:
+        came_back = amount(status.came_back, "event")
+        yield Trouble(Kind.CAME_BACK, f"{came_back}, as the cause changed or the time was over")
+    if status.open_incidents:
+        yield Trouble(Kind.INCIDENTS, f"{amount(status.open_incidents, 'is', 'are')} open")
+    if status.parked:
+        yield Trouble(Kind.EVENTS_PARKED, amount(status.parked, "event"))
+    dropped = sum(status.letters_dropped.values())
+    if status.dead_letters >= MOST:
+        yield Trouble(
+            Kind.LETTERS_FULL,
+            f"{status.dead_letters:,} kept, and {amount(dropped, 'payload')} dropped so far",
+        )
+    elif status.dead_letters > status.parked:
+        # Each parked event has one.
+        yield Trouble(Kind.DEAD_LETTERS, amount(status.dead_letters - status.parked, "letter"))
 
 
 def _since(moment: datetime, status: Status) -> float:
     """Seconds since then, in whole minutes unless there is none."""
-    seconds = max(0.0, (status.at - moment).total_seconds())
+    return _rounded(max(0.0, (status.at - moment).total_seconds()))
+
+
+def _rounded(seconds: float) -> float:
     return seconds if seconds < 60 else round(seconds / 60) * 60

@@ -21,11 +21,13 @@ from starlette.routing import Route
 
 from config.settings import Settings
 from worker.diagnosis.model import Cause
-from worker.ledger.connection import sentence
+from worker.ledger.connection import kind_of, refusal
 from worker.ledger.outgoing import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES, Done, Link
 from worker.report.summary import Report, last_days, read_report
 from worker.status.snapshot import Status, read_status
+from worker.status.trouble import troubles
+from worker.trouble import Kind
 from worker.web.access import Access
 from worker.web.ledger_pool import LedgerPool
 
@@ -70,9 +72,13 @@ class Metrics:
             found = await self._pool.run(self._text)
         except RedisError as error:
             log.warning("metrics.unavailable", reason=type(error).__name__)
-            return PlainTextResponse(
-                (sentence(error) or "The ledger is unavailable.") + "\n", status_code=503
-            )
+            kind = kind_of(refusal(error))
+            if kind is None:
+                return PlainTextResponse("The ledger is unavailable.\n", status_code=503)
+            # Only that: every other series has a gap instead of wrong figures.
+            registry = CollectorRegistry(auto_describe=False)
+            registry.register(_OnlyTrouble(kind))
+            return Response(generate_latest(registry), media_type=CONTENT_TYPE)
         return Response(found, media_type=CONTENT_TYPE)
 
     def _text(self) -> bytes:
@@ -107,7 +113,24 @@ class _Moment:
             yield family
 
 
+class _OnlyTrouble:
+    """A collector for a ledger that cannot be read."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    def collect(self) -> Iterable[Metric]:
+        """Why it cannot."""
+        yield _troubles({self._kind: 1})
+
+
+def _troubles(values: Mapping[str, float]) -> Metric:
+    return _labelled("reconciler_trouble", "1 while this is wrong.", "trouble", values)
+
+
 def _gauges(status: Status) -> Iterator[Metric]:
+    present = {trouble.kind for trouble in troubles(status)}
+    yield _troubles({kind.value: kind in present for kind in Kind})
     budget = status.budget
     paused = (budget.paused_until - status.at).total_seconds() if budget.paused_until else 0.0
     next_start = status.soonest_unanswered
@@ -128,6 +151,11 @@ def _gauges(status: Status) -> Iterator[Metric]:
         seconds.add_metric(labels, (status.at - each.since).total_seconds())
         events.add_metric(labels, each.events)
     yield from (seconds, events)
+    if status.soonest_escalated:
+        start, cause = status.soonest_escalated
+        left = {cause.value if cause else Cause.GENERATING.value: (start - status.at).total_seconds()}
+        meaning = "Time until the next start among escalated events."
+        yield _labelled("reconciler_soonest_escalated_seconds", meaning, "cause", left)
     single: list[tuple[str, str, float | None]] = [
         ("budget_paused_seconds", "Time left of a pause after a 429.", paused),
         ("due_accounts", "Accounts with something to look at now.", status.due),

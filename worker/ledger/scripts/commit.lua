@@ -76,9 +76,8 @@ for _, event in ipairs(change.events) do
       redis.call('HDEL', notices_key(sub), field)
       notice = false
     end
-    if event[11] and redis.call('HGET', acknowledged_key(sub), field) == event[11] then
-      redis.call('HDEL', acknowledged_key(sub), field)
-    end
+    local came_back = event[11] and redis.call('HGET', acknowledged_key(sub), field) == event[11]
+    if came_back then redis.call('HDEL', acknowledged_key(sub), field) end
     if event[8] then
       local former = redis.call('HGET', letters_key(sub), field)
       if former then redis.call('XDEL', LETTERS, former) end
@@ -105,7 +104,7 @@ for _, event in ipairs(change.events) do
         redis.call('PEXPIRE', past_key(sub), DAY)
       end
     else
-      put_event(sub, field, verb == 'keep' and value or nil, event[10], present, event[12])
+      put_event(sub, field, verb == 'keep' and value or nil, event[10], present, event[12], came_back)
       -- Such a record is gone, so it can be in no list.
       if verb == 'drop' and event[12] then join_incident('damaged', event[12]) end
     end

@@ -91,7 +91,7 @@
 --   P:waking:SUB       string  when another one comes; seconds
 --   P:list:NAME        zset    pending events that have something in common, by start: <bytes in SUB>:<SUB><field>. NAME is
 --                              cause:NUMBER, provider:PROVIDER, escalated and incident:ID, or instead of both
---                              acknowledged. Written as P:listed:SUB is. An older version does not write it, so readers check each entry.
+--                              acknowledged; came_back of those escalated whose acknowledgement ended. Written as P:listed:SUB is. An older version does not write it, so readers check each entry.
 --   P:incident:ID      hash    what has one reason (worker/ledger/incidents.py): group, opened, joined (when its last
 --                              event did), total (how many ever did), acknowledged (how many left so), news (1 once
 --                              it holds anything that a person was not told of before), emptied (when its list
@@ -146,7 +146,12 @@
 --   P:daily            hash    the totals that are in P:day already. Written by sweeps.
 --   P:reported         string  the month (YYYY-MM) before which every report was written. Written by report.
 --   P:sampled          string  the newest sample is less than five minutes old; until it is not
---   P:workers          zset    a worker's report (JSON: name, queues) by when it last came; a minute
+--   P:workers          zset    a worker's report (JSON: name, queues, by how many seconds its clock is off if it is, slow if it
+--                              is far from this server) by when it last came; a minute
+--   P:watched          string  until when no other process looks for trouble; seconds
+--   P:troubles         hash    what was wrong when a process last looked, by its name (worker/trouble.py): since when.
+--                              The log tells of what comes and goes
+--   P:mail-trouble     hash    since when no email could be sent, and the last reason; until one was, or was refused
 --   P:adopting         string  the SUB that a run of `reconciler adopt`, which has not ended, read last; a day
 --   P:resuming         string  when looks that the budget broke off will be woken; until then
 --   P:budget:PLACE     zset    calls granted in the last minute, by time, to one application (client id) at
@@ -293,8 +298,8 @@ end
 
 -- Put an event into these lists, by its start, and out of all others. `group:GROUP` among them stands for its incident,
 -- which it joins if it is in none of that group; `news` as for join_incident. One that is acknowledged is neither in
--- `escalated` nor in an incident.
-local function put_in_lists(sub, field, wanted, start, news)
+-- `escalated` nor in an incident. `came_back` if its acknowledgement has just ended; that stays known while it is escalated.
+local function put_in_lists(sub, field, wanted, start, news, came_back)
   local member, names, listed = #sub .. ':' .. sub .. field, {}, {}
   local former = redis.call('HGET', listed_key(sub), field)
   local before = former and cmsgpack.unpack(former) or {}
@@ -312,6 +317,10 @@ local function put_in_lists(sub, field, wanted, start, news)
     end
   end
   if acknowledged then names[#names + 1] = 'acknowledged' end
+  for _, name in ipairs(before) do came_back = came_back or name == 'came_back' end
+  for _, name in ipairs(wanted) do
+    if came_back and not acknowledged and name == 'escalated' then names[#names + 1] = 'came_back' end
+  end
   for _, name in ipairs(names) do
     listed[name] = true
     redis.call('ZADD', list_key(name), start, member)
@@ -331,8 +340,9 @@ local function put_in_lists(sub, field, wanted, start, news)
 end
 
 -- Write a pending event, or remove it if `value` is nil, keeping gauges, lists and calendars correct. `names` are the
--- lists that it is in from now on. `old` is its present value, if already known; `news` as for put_in_lists.
-local function put_event(sub, field, value, names, old, news)
+-- lists that it is in from now on. `old` is its present value, if already known; `news` and `came_back` as for
+-- put_in_lists.
+local function put_event(sub, field, value, names, old, news, came_back)
   local key = events_key(sub)
   old = old or redis.call('HGET', key, field)
   if old then
@@ -344,7 +354,7 @@ local function put_event(sub, field, value, names, old, news)
   if value then
     local _, start, _, cause = header(value)
     redis.call('HSET', key, field, value)
-    put_in_lists(sub, field, names, start, news)
+    put_in_lists(sub, field, names, start, news, came_back)
     count('events:pending', 1)
     count('cause:' .. cause, 1)
     if is_parked(value) then count('events:parked', 1) end

@@ -34,12 +34,44 @@ local function answers(key)
   return { well, badly }
 end
 
+-- By how many seconds the clock is ahead of Cronofy's, if it is off. It may have been set since.
+local function clock(key)
+  local ahead, at = string.match(redis.call('GET', key .. ':clock') or '', '^(%S+) (%d+)$')
+  return at and math.abs(now - at) < 300000 and ahead or '0'
+end
+
 local function is_held(sub, field)
   local names = redis.call('HGET', listed_key(sub), field)
   for _, name in ipairs(names and cmsgpack.unpack(names) or {}) do
     if string.sub(name, 1, 5) == 'held:' then return 1 end
   end
   return 0
+end
+
+-- { start, cause's number } of the escalated event that starts next. What an older version removed may still be listed.
+local function soonest_escalated()
+  for _, member in ipairs(redis.call('ZRANGE', list_key('escalated'), '(' .. now, '(' .. FAR, 'BYSCORE', 'LIMIT', 0, 20)) do
+    local length = string.match(member, '^(%d+):')
+    local sub = string.sub(member, #length + 2, #length + 1 + length)
+    local value = redis.call('HGET', events_key(sub), string.sub(member, #length + 2 + length))
+    if value then
+      local _, start, _, cause = header(value)
+      return { tostring(start), cause }
+    end
+  end
+  return {}
+end
+
+-- How many incidents have events now; those of the whole fleet have none.
+local function open_incidents()
+  local n = 0
+  for _, id in ipairs(redis.call('ZRANGE', INCIDENTS, 0, 999)) do
+    local group, emptied = unpack(redis.call('HMGET', incident_key(id), 'group', 'emptied'))
+    local kind = string.match(group or '', '^[^:@]*')
+    local is_of_fleet = kind == 'cronofy_failing' or kind == 'client_refused' or kind == 'no_budget'
+    if group and not emptied and not is_of_fleet then n = n + 1 end
+  end
+  return n
 end
 
 -- { sub, value, 1 if it is acknowledged, 1 if it is held }... of the pending events that start next, soonest first.
@@ -67,7 +99,8 @@ local function soonest(most)
   return first
 end
 
--- { key, calls in the last minute, ms left of a pause (negative: none), 1 if our client is refused, answers }...
+-- { key, calls in the last minute, ms left of a pause (negative: none), 1 if our client is refused, answers, by how many
+-- seconds this server's clock is ahead of Cronofy's, if it is off }...
 local function budgets()
   local all = redis.call('SMEMBERS', P .. ':budgets')
   for i, key in ipairs(all) do
@@ -77,6 +110,7 @@ local function budgets()
       redis.call('PTTL', key .. ':paused'),
       redis.call('EXISTS', key .. ':refused'),
       answers(key),
+      clock(key),
     }
   end
   return all
@@ -100,6 +134,11 @@ return {
   { 'soonest', soonest(most + math.min(acknowledged + held, 100)) },
   { 'escalated', redis.call('ZCARD', list_key('escalated')) },
   { 'acknowledged', acknowledged },
+  { 'came_back', redis.call('ZCARD', list_key('came_back')) },
+  { 'soonest_escalated', soonest_escalated() },
+  { 'lost', redis.call('ZCARD', LOST) },
+  { 'open_incidents', open_incidents() },
+  { 'mail_trouble', redis.call('HMGET', P .. ':mail-trouble', 'since', 'reason') },
   { 'refused_addresses', redis.call('HLEN', REFUSALS) },
   -- Some of them; all if they are few.
   { 'refusals', redis.call('HSCAN', REFUSALS, 0, 'COUNT', 50)[2] },

@@ -1,6 +1,6 @@
 -- Finish a mail, or put it off.
 -- ARGV: P, id, 'sent', 'owed', 'kept', 'refused' or 'later', ms to wait, packed outcomes ({ type, JSON }...), keep, SHA-1 of the
--- address that refused it, packed refusal, ms for which a refusal is told of
+-- address that refused it, packed refusal, ms for which a refusal is told of, why it is put off
 -- Does nothing for a mail that was cancelled or forgotten meanwhile.
 local id, how, now = ARGV[2], ARGV[3], now_ms()
 local mail = P .. ':mail:' .. id
@@ -8,7 +8,10 @@ if redis.call('EXISTS', mail) == 0 then
   drop_mail(id)
 elseif how == 'later' then
   redis.call('ZADD', P .. ':outbox', now + ARGV[4], id)
+  redis.call('HSETNX', P .. ':mail-trouble', 'since', now)
+  redis.call('HSET', P .. ':mail-trouble', 'reason', ARGV[10])
 else
+  redis.call('DEL', P .. ':mail-trouble')
   -- A letter to the account's user has parts; one to the operator has none.
   local whose = redis.call('HEXISTS', mail, 'parts') == 1 and redis.call('HGET', mail, 'sub') or ''
   local told, sub, kind, attempts = false, unpack(redis.call('HMGET', mail, 'sub', 'kind', 'attempts'))

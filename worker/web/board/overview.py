@@ -11,13 +11,11 @@ from worker.diagnosis.model import Cause
 from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.status.snapshot import Status, read_status
-from worker.status.trouble import troubles
+from worker.status.trouble import Trouble, troubles
 from worker.web.board.outcomes import WORDS
 from worker.web.board.plot import Plot, Point, hourly, plot
-from worker.wording import amount, spoken
+from worker.wording import spoken
 
-#: How many refused addresses are named.
-REFUSALS = 5
 #: How many outcomes are shown.
 RECENT = 20
 
@@ -54,8 +52,8 @@ class Overview:
     """The first page."""
 
     status: Status
-    #: What needs an operator, a sentence each.
-    attention: tuple[str, ...]
+    #: What needs attention, the worst first.
+    attention: tuple[Trouble, ...]
     backlog: Plot
     #: The backlog by the hour, newest first.
     hours: tuple[Point, ...]
@@ -90,7 +88,7 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
             absent.append(cause.value if cause else label(None))
     return Overview(
         status=status,
-        attention=tuple(_attention(status, settings)),
+        attention=tuple(troubles(status)),
         backlog=plot(total, now),
         hours=tuple(hourly(total, now)),
         causes=tuple(sorted(rows, key=lambda row: (-row.now, -row.plot.highest))),
@@ -98,47 +96,6 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
         outcomes=_outcomes(ledger),
         incidents=ledger.incidents.count(),
     )
-
-
-def _attention(status: Status, settings: Settings) -> list[str]:
-    found = []
-    if status.no_writes is not None:
-        found.append(f"Redis takes no writes: {status.no_writes}.")
-    if status.paused_since is not None:
-        since = spoken(status.at - status.paused_since)
-        found.append(
-            f"An operator paused the fleet {since} ago: no calls to Cronofy and no emails until resumed."
-        )
-    if status.budget.client_refused:
-        found.append("Cronofy refuses our client id or secret, so no calls are made. See reconciler doctor.")
-    if status.budget.paused_until is not None:
-        left = spoken(status.budget.paused_until - status.at)
-        found.append(f"Cronofy asked for a pause: no calls for {left}.")
-    for trouble in troubles(status):
-        words = f"{trouble.sentence}. {trouble.fix[:1].upper()}{trouble.fix[1:].rstrip('.')}."
-        found.append(words[:1].upper() + words[1:])
-    # Neither could report.
-    if status.sweep_is_late(settings.sweep_every) and status.no_writes is None:
-        found.append(f"Last sweep: {status.last_sweep}. Is beat running?")
-    if not status.workers and status.no_writes is None:
-        found.append("No worker was seen in the last 30 s.")
-    if status.without_token:
-        waiting = amount(status.without_token, "account waits", "accounts wait")
-        found.append(f"{waiting} for an access token: the application has to give the next one.")
-    if status.dead_letters:
-        found.append(f"{amount(status.dead_letters, 'dead letter')} to look at: reconciler dead-letters.")
-    if status.outcomes_owed or status.outcomes_given_up:
-        owed = amount(status.outcomes_owed, "outcome is", "outcomes are")
-        found.append(
-            f"The outcome URL does not take all: {owed} tried again, {status.outcomes_given_up:,} given up. "
-            "See reconciler outcomes."
-        )
-    for refusal in status.refusals[:REFUSALS]:
-        whose = f"of {refusal.sub}" if refusal.sub else "for escalations"
-        found.append(f"The address {refusal.address} {whose} was refused: {refusal.reason}.")
-    if status.refused_addresses > REFUSALS:
-        found.append(f"{amount(status.refused_addresses, 'address was', 'addresses were')} refused in all.")
-    return found
 
 
 def _outcomes(ledger: Ledger) -> tuple[OutcomeRow, ...]:

@@ -11,13 +11,15 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from worker.diagnosis.cause_table import UNSEEN
+from worker.diagnosis.model import Cause
 from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
+from worker.trouble import Kind
 from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
 from worker.web.board.listing import To
-from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url
+from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url, list_url
 from worker.wording import line, provider, second, spoken
 
 #: Longer than any of our sentences, and any URL with three ids.
@@ -62,6 +64,29 @@ def _lines(text: str) -> Markup:
     return Markup("\n").join(kept)
 
 
+#: The page that resolves a trouble, or shows what it is about; those without one have a command.
+_PAGES = {
+    Kind.SERVICE_FAILING: "/incidents",
+    Kind.PROFILES_LAPSED: "/incidents",
+    Kind.INCIDENTS: "/incidents",
+    Kind.CAME_BACK: events_url(told="escalated"),
+    Kind.TOKEN_OWED: events_url(cause=Cause.ACCOUNT_UNAUTHORIZED.value),
+    Kind.ACCOUNTS_LOST: list_url("/accounts", standing="lost"),
+    Kind.DEAD_LETTERS: "/dead-letters",
+    Kind.LETTERS_FULL: "/dead-letters",
+    Kind.MAIL_STUCK: "/mails",
+    Kind.ADDRESS_REFUSED: list_url("/mails", state="refused"),
+    Kind.NO_WORKER: "/workers",
+    Kind.QUEUE_UNCONSUMED: "/workers",
+    Kind.QUEUE_GROWS: "/workers",
+}
+
+
+def trouble_url(kind: Kind) -> str | None:
+    """The URL of the page that resolves a trouble, or shows what it is about; None without one."""
+    return _PAGES.get(kind)
+
+
 _TEMPLATES = Environment(
     loader=PackageLoader("worker.web.board"),
     autoescape=True,
@@ -91,6 +116,7 @@ _TEMPLATES.globals |= {
     "incident_url": incident_url,
     "letter_url": letter_url,
     "NAVIGATION": NAVIGATION,
+    "trouble_url": trouble_url,
     "picked_for": picked_for,
     "COUNTED": COUNTED,
     "FOR_OTHERS": FOR_OTHERS,
