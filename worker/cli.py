@@ -14,7 +14,7 @@ import click
 
 from config.terminal import shown
 from worker.broker.environment import forget_celerys_variables
-from worker.commands.output import escape_the_unshowable, say_lines
+from worker.commands.output import done_with_its_reader, escape_the_unshowable, say_lines
 
 #: Each command: its module in `worker.commands`, and its line in the help, for which no module is imported.
 COMMANDS = {
@@ -95,7 +95,8 @@ def main() -> None:
     escape_the_unshowable()
     try:
         _check_encoding(sys.argv[1:])
-        cli(standalone_mode=False)
+        with done_with_its_reader():
+            cli(standalone_mode=False)
     except click.ClickException as error:
         usage = StringIO()
         error.show(usage)

@@ -4,14 +4,57 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from config.terminal import shown, shown_lines
+
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _ReaderGone(BaseException):
+    """Whoever read the output has gone. Neither click nor rich knows it, who would make a failure of it."""
+
+
+class _Output(io.FileIO):
+    """Standard output."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise _ReaderGone from None
+
+
+@contextmanager
+def done_with_its_reader() -> Iterator[None]:
+    """End the command, as one that is done, when its reader has seen enough, as `head` has."""
+    shown_on = sys.stdout
+    if not isinstance(shown_on, io.TextIOWrapper):
+        yield
+        return
+    shown_on.flush()
+    raw = _Output(shown_on.fileno(), "wb", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw), shown_on.encoding, shown_on.errors, line_buffering=shown_on.line_buffering
+    )
+    try:
+        yield
+        sys.stdout.flush()
+    except _ReaderGone:
+        # What is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), shown_on.fileno())
+        sys.exit(0)
+    finally:
+        sys.stdout = shown_on
 
 
 def escape_the_unshowable() -> None:
