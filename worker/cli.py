@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from importlib import import_module
 from io import StringIO
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import click
 
 from config.terminal import shown
 from worker.broker.environment import forget_celerys_variables
 from worker.commands.output import done_with_its_reader, escape_the_unshowable, say_lines
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: Each command: its module in `worker.commands`, and its line in the help, for which no module is imported.
 COMMANDS = {
@@ -70,6 +74,15 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands and options that begin like this, for a shell to complete."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell asks for it
+
+        commands = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items()]
+        found = [each for each in commands if each.value.startswith(incomplete)]
+        # Not the group's own, which would import every command.
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="conferencing-reconciler")
@@ -96,7 +109,7 @@ def main() -> None:
     try:
         _check_encoding(sys.argv[1:])
         with done_with_its_reader():
-            cli(standalone_mode=False)
+            cli(prog_name="reconciler", standalone_mode=False)
     except click.ClickException as error:
         usage = StringIO()
         error.show(usage)

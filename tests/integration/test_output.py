@@ -63,7 +63,16 @@ def test_json_stays_json(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["--help", "list", "list --json", "status", "report", "letters", "explain --offline acc cal event", "doctor"],
+    [
+        "--help",
+        "list",
+        "list --json",
+        "status",
+        "report",
+        "letters",
+        "explain --offline acc cal event",
+        "doctor",
+    ],
 )
 def test_a_reader_that_has_seen_enough_is_no_error(terminal: Terminal, ledger: Ledger, command: str) -> None:
     """As `head` has, after its first line: the command ends with 0 and says nothing about it."""

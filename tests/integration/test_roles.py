@@ -146,3 +146,15 @@ def test_a_worker_that_posts_does_not_start_without_what_signs(place: Place) -> 
 
     wait_until(lambda: ".ready" in log.read_text(), 30, what="the worker that only looks")
     looking.end()
+
+
+@pytest.mark.parametrize(
+    ("role", "celerys"), [("worker", "--max-tasks-per-child"), ("beat", "--max-interval")]
+)
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_help_of_a_role_has_the_options_that_go_to_celery(role: str, celerys: str, option: str) -> None:
+    """Without any setting."""
+    shown = CliRunner().invoke(cli, [role, option])
+
+    assert shown.exit_code == 0
+    assert celerys in shown.output

@@ -15,7 +15,6 @@ import click
 
 from config.terminal import shown, shown_lines
 
-
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
