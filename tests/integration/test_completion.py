@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from tests.acceptance.processes import RECONCILER, environment
 from tests.contract.documents import text_of
 from tests.integration.test_command_imports import imported
+from tests.terminals import on_a_terminal
 
 LINES = {
     shell: line.rstrip()
@@ -34,54 +30,12 @@ SHELLS = {
 TYPED = {"reconciler healt": "reconciler healthcheck", "reconciler status --wa": "reconciler status --watch"}
 
 
-class Typist:
-    """Types in a shell, and reads what it shows."""
-
-    def __init__(self, terminal: int) -> None:
-        self._terminal = terminal
-        self.shown = ""
-
-    def type(self, text: str) -> None:
-        """Press these keys."""
-        os.write(self._terminal, text.encode())
-
-    def sees(self, text: str) -> bool:
-        """Whether the terminal shows the text within a minute."""
-        deadline = time.monotonic() + 60
-        while text not in self.shown and time.monotonic() < deadline:
-            if select.select([self._terminal], [], [], 0.5)[0]:
-                self.shown += os.read(self._terminal, 65536).decode(errors="replace")
-        return text in self.shown
-
-
-@contextmanager
-def a_shell(name: str) -> Iterator[Typist]:
-    """An interactive shell on a terminal, with our commands on its path."""
-    path = f"{RECONCILER.parent}{os.pathsep}{os.environ['PATH']}"
-    ours, its = pty.openpty()
-    running = subprocess.Popen(
-        SHELLS[name],
-        env={**environment(), "PATH": path, "TERM": "dumb", "PS1": "> "},
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        start_new_session=True,
-    )
-    os.close(its)
-    try:
-        yield Typist(ours)
-    finally:
-        running.kill()
-        running.wait()
-        os.close(ours)
-
-
 @pytest.mark.parametrize("name", ["bash", "zsh"])
 def test_a_shell_completes_a_command_and_an_option(name: str) -> None:
     """As typed, with a tab."""
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed")
-    with a_shell(name) as typist:
+    with on_a_terminal(SHELLS[name], _environment()) as typist:
         if name == "zsh":
             typist.type("autoload -U compinit; compinit -D\n")
         typist.type(f"{LINES[name]}; echo it' is 'ready\n")
@@ -97,11 +51,10 @@ def test_fish_completes_a_command_and_an_option() -> None:
     if shutil.which("fish") is None:
         pytest.skip("fish is not installed")
     asked = "; ".join(f"complete -C '{typed}'" for typed in TYPED)
-    path = f"{RECONCILER.parent}{os.pathsep}{os.environ['PATH']}"
 
     ran = subprocess.run(
         [*SHELLS["fish"], "-c", f"{LINES['fish']}; {asked}"],
-        env={**environment(), "PATH": path},
+        env=_environment(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -123,3 +76,9 @@ def test_the_commands_are_completed_without_an_import_of_any(monkeypatch: pytest
 
     assert "click.shell_completion" in found
     assert not {each for each in found if each.startswith("worker.commands.")} - {"worker.commands.output"}
+
+
+def _environment() -> dict[str, str]:
+    """Our commands are on its path."""
+    path = f"{RECONCILER.parent}{os.pathsep}{os.environ['PATH']}"
+    return {**environment(), "PATH": path, "TERM": "dumb", "PS1": "> "}
