@@ -45,7 +45,7 @@ COMMANDS = {
     "probe": ("probing", "Ask a real account what Cronofy's documentation leaves unknown."),
     "healthcheck": ("health", "Check that this host's workers or beats make progress."),
     "dead-letters": ("dead_letter_group", "What could not be carried out: list, show, replay, drop."),
-    "outcomes": ("outcome_group", "What the outcome URL has not taken: list, replay, drop."),
+    "outcomes": ("outcome_group", "Outcomes as they come; what the URL has not taken: list, replay, drop."),
     "pause": ("steering", "Stop every call to Cronofy and every email, fleet-wide."),
     "resume": ("steering", "End a pause."),
     "reseal": ("vault", "Seal everything with the newest vault key, so that older ones may go."),
