@@ -35,7 +35,7 @@ def test_a_demo_left_running_can_be_queried(tmp_path_factory: pytest.TempPathFac
     """Its commands work as typed in another terminal, and so does the board's link; Ctrl-C ends it."""
     with running_demo(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("out"), "--keep") as kept:
         wait_until(
-            lambda: kept.output.read_text().rstrip().endswith(" incidents"), 60, what="the end of the demo"
+            lambda: kept.output.read_text().rstrip().endswith(" incidents"), 120, what="the end of the demo"
         )
         shown = kept.output.read_text()
         [board] = re.findall(r"^  board +(\S+)$", shown, re.MULTILINE)

@@ -73,12 +73,18 @@ def say_lines(text: str, *, err: bool = False) -> None:
     click.echo(shown_lines(text), err=err)
 
 
-def suggest(nearest: Sequence[Sequence[str]]) -> None:
-    """Print the ids that are nearest to unknown ones, if there are any."""
-    if nearest:
-        say("Did you mean:", err=True)
-        for ids in nearest:
-            say(f"  {shlex.join(ids)}", err=True)
+def suggest(head: str, commands: Sequence[Sequence[str]]) -> None:
+    """Print commands of ours to type next, if there are any, under a line that says what for."""
+    if commands:
+        say(head, err=True)
+        for words in commands:
+            say(f"  reconciler {shlex.join(words)}", err=True)
+
+
+def suggest_events(command: str, nearest: Sequence[Sequence[str]]) -> None:
+    """Print what to type for the ids that are nearest to unknown ones: an event's, or an account's alone."""
+    events = ((command, *ids) if len(ids) > 1 else ("list", "--account", *ids) for ids in nearest)
+    suggest("Did you mean:", list(events))
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

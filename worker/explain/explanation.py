@@ -19,6 +19,7 @@ from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
+from worker.ledger.lookup import is_known
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.outbox import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
@@ -36,6 +37,8 @@ class NotTracked:
     near: list[Ids]
     #: What it was, if a caller untracked it lately.
     former: Untracked | None
+    #: Whether anything is stored for its account.
+    account_known: bool
 
 
 def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | NotTracked:
@@ -55,7 +58,7 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | No
 
 def not_tracked(ledger: Ledger, sub: str, key: EventKey) -> NotTracked:
     """What to say of an event that is not tracked."""
-    return NotTracked(nearest(ledger, sub, key), ledger.find_untracked(sub, key))
+    return NotTracked(nearest(ledger, sub, key), ledger.find_untracked(sub, key), is_known(ledger, sub))
 
 
 def recorded_case(
