@@ -12,7 +12,7 @@ from worker.commands.setup import settings_of_command
 from worker.explain.case import Case
 from worker.explain.explanation import NotTracked, ask, show, show_former
 from worker.ledger.records import EventKey
-from worker.text.amounts import second, spoken
+from worker.text.amounts import spoken, utc
 
 
 @click.command()
@@ -28,7 +28,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
     if not isinstance(found, Case):
         say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         if found.former:
-            say(f"It was, until it was untracked at {second(found.former.at)} UTC.", err=True)
+            say(f"It was, until it was untracked at {utc(found.former.at)}.", err=True)
         else:
             say(f"Nor was it in the last {spoken(settings.history_keep)}.", err=True)
         suggest_events("explain", found.near)

@@ -23,7 +23,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.lists import BadCursor, Listed, Wanted
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey, from_ms
-from worker.text.amounts import amount, second
+from worker.text.amounts import amount, utc
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,12 +99,12 @@ def list_events(limit: int, after: str | None, as_json: bool, **conditions: Any)
 
 def _rows(listed: Listed) -> Iterator[Text]:
     event, given = listed.event, listed.acknowledged
-    start = f"{second(event.starts_at)} UTC" if event.starts_at else "unknown start"
+    start = utc(event.starts_at) if event.starts_at else "unknown start"
     words = [event.cause.value if event.cause else UNSEEN, *([event.provider] if event.provider else [])]
     if event.parked:
         words.append("parked")
     if given:
-        until = f" until {second(from_ms(given.until))} UTC" if given.until is not None else ""
+        until = f" until {utc(from_ms(given.until))}" if given.until is not None else ""
         words.append(f"acknowledged {given.text}{until}")
     elif event.escalated:
         words.append("escalated")

@@ -25,7 +25,7 @@ from worker.ledger.outbox import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
 from worker.reconcile.answer import Explained, recorded_answer
 from worker.reconcile.episodes import connect_key
-from worker.text.amounts import second
+from worker.text.amounts import second, utc
 from worker.text.wording import line
 
 
@@ -159,7 +159,7 @@ def _as_of(case: Case) -> str:
     # Those that found something: one that failed says nothing about the evidence.
     found = {*Cause, *State}
     looks = [at for at, what, _ in case.event.history if at >= case.event.tracked_at and what in found]
-    return f"as of the last look at {second(from_ms(looks[-1]))} UTC" if looks else "before any look"
+    return f"as of the last look at {utc(from_ms(looks[-1]))}" if looks else "before any look"
 
 
 def _wrapped(text: str, width: int, head: str = "") -> list[str]:

@@ -18,13 +18,13 @@ from rich.live import Live
 from rich.text import Text
 
 from config.terminal import shown
-from worker.diagnosis.cause_table import UNSEEN
+from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
 from worker.ledger.figures import Starting
 from worker.outage import sentence
 from worker.status.snapshot import Status
 from worker.status.trouble import failed_calls, troubles
-from worker.text.amounts import amount, spoken
+from worker.text.amounts import amount, spoken, utc
 
 #: How many of the events that start next are shown.
 SHOWN = 5
@@ -47,9 +47,11 @@ def status_table(
     lines.append(Text())
     lines.append(Text(f"{'cause':<20}{'pending':>11}", style="dim"))
     for cause, count in status.by_cause.items():
-        unseen = f"  {status.unseen:,} {UNSEEN}" if cause is Cause.GENERATING and status.unseen else ""
+        words = label(cause)
+        if cause is Cause.GENERATING and status.unseen:
+            words += f", {status.unseen:,} {UNSEEN}"
         if count or not brief:
-            lines.append(Text(f"{cause:<20}{count:>11,}{unseen}", style="" if count else "dim"))
+            lines.append(Text(f"{cause:<20}{count:>11,}  {words}", style="" if count else "dim"))
     lines.extend(_next(status, starting))
     return Group(*lines)
 
@@ -127,7 +129,7 @@ def _next(status: Status, most: int) -> Iterator[Text]:
     for starting in status.soonest[:most]:
         cause = starting.cause.value if starting.cause else UNSEEN
         when = f"in {spoken(starting.start - status.at)}"
-        yield Text(f"  {when:<16}{starting.start:%Y-%m-%d %H:%M} UTC  {cause}")
+        yield Text(f"  {when:<16}{utc(starting.start)}  {cause}")
         yield Text(f"    {_ids(starting)}", style="dim", overflow="fold")
 
 

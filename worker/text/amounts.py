@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -25,6 +25,11 @@ def spoken(span: timedelta | float) -> str:
 def second(moment: datetime) -> str:
     """A time to the second, in its own zone: 2026-11-25 08:56:11."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def utc(moment: datetime) -> str:
+    """A time to the second, for readers anywhere: 2026-11-25 08:56:11 UTC."""
+    return f"{second(moment.astimezone(UTC))} UTC"
 
 
 def amount(number: int, one: str, many: str = "") -> str:

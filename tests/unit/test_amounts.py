@@ -1,0 +1,25 @@
+"""Times and amounts, as people read them in a terminal, on the board and in emails."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+from worker.text import amounts
+from worker.text.amounts import utc
+
+
+def test_a_time_is_in_utc_wherever_it_was_said() -> None:
+    """To the second, and it says so."""
+    there = datetime(2026, 12, 1, 9, 0, 5, tzinfo=timezone(timedelta(hours=9)))
+
+    assert utc(there) == utc(there.astimezone(UTC)) == "2026-12-01 00:00:05 UTC"
+
+
+def test_no_other_module_spells_a_time() -> None:
+    """So the same moment reads the same everywhere; what a letter calls a time is beside it."""
+    text = Path(amounts.__file__).parent
+    modules = [path for path in text.parent.rglob("*.py") if path.parent != text]
+
+    assert [path.name for path in modules if re.search(r"%H:%M|%I:%M", path.read_text())] == []
