@@ -13,6 +13,7 @@ from datetime import datetime
 from worker.ledger.leases import Lease
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import AccessToken, from_ms, to_ms
+from worker.text.amounts import utc
 
 _USELESS = "The account's access token lapsed, or Cronofy refused it, at {at}."
 
@@ -52,7 +53,7 @@ def found_useless(lease: Lease) -> TokenStep:
 def _asked(lease: Lease, token: AccessToken, reason: str) -> TokenStep:
     at = from_ms(token.lapses_at)
     detail = {
-        "reason": reason.format(at=at.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        "reason": reason.format(at=utc(at)),
         "lapses_at": at.isoformat(timespec="milliseconds"),
     }
     outcome = Outcome(OutcomeType.TOKEN_NEEDED, lease.sub, lease.now, detail=detail)
