@@ -35,7 +35,7 @@ COMMANDS = {
     "forget": ("forgetting", "Delete everything kept about an account."),
     "explain": ("explaining", "Why an event has no conferencing yet, and what comes next."),
     "list": ("listing", "List pending events, the soonest start first."),
-    "acknowledge": ("listing", "Answer for events: nobody is told of them again for now."),
+    "acknowledge": ("acknowledging", "Answer for events: nobody is told of them again for now."),
     "incidents": ("incidents", "List what has one reason and needs a person."),
     "choose": ("choosing", "Decide what takes the place of a removed profile."),
     "status": ("status", "Show the fleet: backlog, what starts next, budget."),

@@ -20,8 +20,6 @@ def test_a_time_is_in_utc_wherever_it_was_said() -> None:
 def test_no_other_module_spells_a_time() -> None:
     """So the same moment reads the same everywhere. A diagnosis says a start in the meeting's own zone."""
     text = Path(amounts.__file__).parent
-    modules = [
-        path for path in text.parent.rglob("*.py") if path.parent not in {text, text.parent / "diagnosis"}
-    ]
+    others = (path for path in text.parent.rglob("*.py") if path.parent.name not in {"text", "diagnosis"})
 
     assert [path.name for path in others if re.search(r"%H:%M|%I:%M", path.read_text())] == []

@@ -36,24 +36,28 @@ class _Output(io.FileIO):
 @contextmanager
 def done_with_its_reader() -> Iterator[None]:
     """End the command, as one that is done, when its reader has seen enough, as `head` has."""
-    shown_on = sys.stdout
-    if not isinstance(shown_on, io.TextIOWrapper):
+    before = sys.stdout
+    try:
+        descriptor = before.fileno()
+    except (AttributeError, io.UnsupportedOperation):  # It is closed, or a test's.
         yield
         return
-    shown_on.flush()
-    raw = _Output(shown_on.fileno(), "wb", closefd=False)
+    before.flush()
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw), shown_on.encoding, shown_on.errors, line_buffering=shown_on.line_buffering
+        io.BufferedWriter(_Output(descriptor, "wb", closefd=False)),
+        before.encoding,
+        before.errors,
+        line_buffering=before.isatty(),
     )
     try:
         yield
         sys.stdout.flush()
     except _ReaderGone:
         # What is left goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), shown_on.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         sys.exit(0)
     finally:
-        sys.stdout = shown_on
+        sys.stdout = before
 
 
 def escape_the_unshowable() -> None:

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
-from worker.intake.acknowledge import moment
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import BadCursor, Page, Wanted
+from worker.text.moments import moment
 
 #: How many events a page shows.
 LISTED = 50
