@@ -17,7 +17,7 @@ from tests.terminals import on_a_terminal
 LINES = {
     shell: line.rstrip()
     for line, shell in re.findall(
-        r"^    (.*_RECONCILER_COMPLETE=(\w+)_source[^#]*)#", text_of("docs/contract.md"), re.MULTILINE
+        r"^    (.*_RECONCILER_COMPLETE=(\w+)_source[^#]*)#", text_of("docs/commands.md"), re.MULTILINE
     )
 }
 #: How each is started without a person's own files.

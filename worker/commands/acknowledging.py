@@ -7,15 +7,14 @@ from typing import Any
 
 import click
 
+from worker.commands.ledger import ledger_of_command
 from worker.commands.listing import MOMENT, conditions, wanted
 from worker.commands.output import say
-from worker.commands.setup import settings_of_command, user_of_machine
+from worker.commands.setup import user_of_machine
 from worker.intake import acknowledge as acknowledging
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
-from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey
-from worker.text.amounts import amount
+from worker.wording import amount
 
 
 @click.command()
@@ -36,15 +35,13 @@ def acknowledge(
         raise click.UsageError("Give SUB, CALENDAR and EVENT, or conditions as for `list`.")
     if bool(ids) == any(given.values()):
         raise click.UsageError("Give either one event or conditions as for `list`.")
-    settings = settings_of_command()
 
     def change(ledger: Ledger, sub: str, key: EventKey) -> bool:
         if withdraw:
             return acknowledging.withdraw(ledger, sub, key)
         return acknowledging.acknowledge(ledger, sub, key, note, until, by or user_of_machine())
 
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        ledger = keyless_ledger(redis, settings)
+    with ledger_of_command() as ledger:
         if not ids:
             found = acknowledging.all_of(ledger, wanted(given, ledger.now()))
             done = sum(change(ledger, each.sub, each.event.key) for each in found)

@@ -12,7 +12,7 @@ from worker.commands.setup import settings_of_command
 from worker.explain.case import Case
 from worker.explain.explanation import NotTracked, ask, show, show_former
 from worker.ledger.records import EventKey
-from worker.text.amounts import spoken, utc
+from worker.wording import spoken, utc
 
 
 @click.command()

@@ -17,12 +17,10 @@ from worker.commands.setup import settings_of_command
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once, server_time
-from worker.ledger.keys import Keys
+from worker.ledger.keys import Keys, Scripts
 from worker.ledger.lists import BadCursor, Listed, Lists, Wanted
-from worker.ledger.lua import Scripts
 from worker.ledger.records import from_ms
-from worker.text.amounts import utc
-from worker.text.moments import moment
+from worker.wording import moment, utc
 
 F = TypeVar("F", bound=Callable[..., Any])
 

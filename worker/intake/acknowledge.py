@@ -8,8 +8,7 @@ from datetime import timedelta
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
 from worker.ledger.records import Acknowledgement, EventKey, to_ms
-from worker.text.amounts import amount
-from worker.text.moments import moment
+from worker.wording import amount, moment
 
 #: How often an event may change between reading and writing; each look does at most a few times.
 TRIES = 10

@@ -22,13 +22,10 @@ from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
-from worker.ledger.kept_key import KeptKey
-from worker.ledger.keys import Keys
-from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
+from worker.ledger.keys import Keys, Scripts
+from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail, Wakeups
 from worker.ledger.lists import Lists, lists_of
-from worker.ledger.lua import Scripts
-from worker.ledger.meetings import counted
-from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
+from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
     pack_acknowledgement,
@@ -58,10 +55,8 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.ledger.sealed import place_of_credentials, place_of_mail, place_of_parts
-from worker.ledger.tallies import SETTLES
-from worker.ledger.vault import Vault
-from worker.ledger.wakeups import Wakeups
+from worker.ledger.tallies import SETTLES, counted
+from worker.ledger.vault import KeptKey, Vault, place_of_credentials, place_of_mail, place_of_parts
 
 #: A notification that came before, longer ago than this, says nothing new: somebody replays it.
 REPLAYED_AFTER = timedelta(days=1)
@@ -232,8 +227,15 @@ class Ledger:
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, *_value(event)))
 
     def acknowledge(self, sub: str, stored: Stored, given: Acknowledgement | None) -> bool:
-        """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile."""
+        """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile.
+
+        One that this replaces or withdraws stays in the event's history.
+        """
         key, now = stored.event.key, self.now()
+        former, noted = self.acknowledgement(sub, key), b""
+        if former and former != given:
+            over = "it was withdrawn" if given is None else "it was acknowledged again"
+            noted = pack_event(stored.event.answered_for(former, over, now))
         detail: dict[str, Any] = {"withdrawn": True}
         if given is not None:
             until = None if given.until is None else from_ms(given.until).isoformat(timespec="milliseconds")
@@ -251,6 +253,7 @@ class Ledger:
                 msgpack.packb(lists_of(stored.event)),
                 outcome.to_json(),
                 self.outcomes_keep,
+                noted,
             )
         )
 

@@ -10,7 +10,7 @@ from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import BadCursor, Page, Wanted
-from worker.text.moments import moment
+from worker.wording import moment
 
 #: How many events a page shows.
 LISTED = 50

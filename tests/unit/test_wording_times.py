@@ -6,8 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
-from worker.text import amounts
-from worker.text.amounts import utc
+from worker import wording
+from worker.wording import utc
 
 
 def test_a_time_is_in_utc_wherever_it_was_said() -> None:
@@ -19,7 +19,8 @@ def test_a_time_is_in_utc_wherever_it_was_said() -> None:
 
 def test_no_other_module_spells_a_time() -> None:
     """So the same moment reads the same everywhere. A diagnosis says a start in the meeting's own zone."""
-    text = Path(amounts.__file__).parent
-    others = (path for path in text.parent.rglob("*.py") if path.parent.name not in {"text", "diagnosis"})
+    place = Path(wording.__file__)
+    modules = [path for path in place.parent.rglob("*.py") if path != place]
+    others = [path for path in modules if path.parent.name != "diagnosis"]
 
     assert [path.name for path in others if re.search(r"%H:%M|%I:%M", path.read_text())] == []
