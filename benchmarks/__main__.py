@@ -21,7 +21,7 @@ from config.settings import clear_environment
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = (
     *("calls", "throughput", "cpu", "ledger", "overload", "outage", "budget", "notifications", "webhooks"),
-    *("intake", "silent", "memory", "lists", "soak", "commands"),
+    *("intake", "silent", "memory", "lists", "board", "soak", "commands"),
 )
 
 

@@ -18,7 +18,8 @@ from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once, server_time
 from worker.ledger.keys import Keys, Scripts
-from worker.ledger.lists import BadCursor, Listed, Lists, Wanted
+from worker.ledger.lists import Listed, Lists, Wanted
+from worker.ledger.paging import BadCursor
 from worker.ledger.records import from_ms
 from worker.wording import moment, utc
 
