@@ -152,9 +152,11 @@ def test_a_worker_that_posts_does_not_start_without_what_signs(place: Place) -> 
     ("role", "celerys"), [("worker", "--max-tasks-per-child"), ("beat", "--max-interval")]
 )
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_the_help_of_a_role_has_the_options_that_go_to_celery(role: str, celerys: str, option: str) -> None:
+def test_the_help_of_a_role_has_the_options_that_go_to_celery(
+    tmp_path: Path, role: str, celerys: str, option: str
+) -> None:
     """Without any setting."""
-    shown = CliRunner().invoke(cli, [role, option])
+    shown = run_command(tmp_path, environment(), role, option)
 
-    assert shown.exit_code == 0
-    assert celerys in shown.output
+    assert shown.returncode == 0
+    assert celerys in shown.stdout
