@@ -1,33 +1,37 @@
 """The files that settings come from: ``.env``, and one file for each secret.
 
-pydantic-settings reads them, but passes over what it cannot read, and a setting that is passed over counts as
-not set. So they are checked first.
+What is passed over would count as not set, so anything that cannot be read is an error.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic_settings import SecretsSettingsSource
 
 
 class UnreadableFileError(Exception):
     """A file of settings cannot be read; the message names it and repeats nothing of it."""
 
 
-class SecretFiles(SecretsSettingsSource):
-    """The directory of secrets, each in a file with the setting's name; an empty file counts as not set."""
-
-    def __call__(self) -> dict[str, Any]:
-        """Each setting that has a file; UnreadableFileError names a file that is no good."""
-        if self.secrets_dir is not None:
-            _check_secrets(Path(str(self.secrets_dir)).expanduser(), self.env_prefix)
-        return {name: value for name, value in super().__call__().items() if value}
+def read_secrets(directory: Path, prefix: str) -> dict[str, str]:
+    """What is in each file whose name begins with `prefix`; UnreadableFileError names one that is no good."""
+    found = {}
+    for name in sorted(file_names(directory)):
+        if name.upper().startswith(prefix):
+            path = directory / name
+            text = _text(path)
+            if text.startswith("\ufeff"):
+                raise UnreadableFileError(f"{path} begins with a byte order mark: save it without one.")
+            if directory.resolve() not in path.resolve().parents:
+                raise UnreadableFileError(f"{path} is a link to outside of its directory: put a file there.")
+            found[name] = text.strip()
+    return found
 
 
 def file_names(directory: Path) -> list[str]:
@@ -38,14 +42,15 @@ def file_names(directory: Path) -> list[str]:
         raise _unreadable(directory, error) from None
 
 
-def check_dotenv(path: Path, prefix: str) -> None:
-    """Raise UnreadableFileError, with the line, if anything in the file would be passed over.
+def read_dotenv(path: Path, prefix: str) -> Mapping[str, str | None]:
+    """What the file sets, if there is one; UnreadableFileError has the line of what would be passed over.
 
     `prefix` begins the names of our settings.
     """
     if not os.path.lexists(path):
-        return
-    for found in parse_stream(StringIO(_text(path))):
+        return {}
+    text = _text(path)
+    for found in parse_stream(StringIO(text)):
         statement = found.original.string
         ours = found.key is not None and found.key.upper().startswith(prefix)
         if (
@@ -60,16 +65,7 @@ def check_dotenv(path: Path, prefix: str) -> None:
             raise UnreadableFileError(
                 f"{path}, line {line}, cannot be read: a line is NAME=value, and a quote must be closed."
             )
-
-
-def _check_secrets(directory: Path, prefix: str) -> None:
-    for name in sorted(file_names(directory)):
-        if name.upper().startswith(prefix):
-            path = directory / name
-            if _text(path).startswith("\ufeff"):
-                raise UnreadableFileError(f"{path} begins with a byte order mark: save it without one.")
-            if directory.resolve() not in path.resolve().parents:
-                raise UnreadableFileError(f"{path} is a link to outside of its directory: put a file there.")
+    return dotenv_values(stream=StringIO(text))
 
 
 def _text(path: Path) -> str:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
@@ -17,19 +18,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from config.durations import parse_duration
-from config.files import SecretFiles, UnreadableFileError, check_dotenv, file_names
+from config.files import UnreadableFileError, file_names, read_dotenv, read_secrets
 from config.redis_url import is_redis, parse
 
 PREFIX = "RECONCILER_"
@@ -132,12 +133,16 @@ def _durations(value: Any) -> tuple[timedelta, ...]:
     return tuple(_duration(word) for word in _words(value))
 
 
-def _vault_key(value: Any) -> Any:
+def is_vault_key(text: str) -> bool:
+    """Whether this is a Fernet key."""
     try:
-        decoded = base64.b64decode(str(value).encode(), altchars=b"-_", validate=True)
+        return len(base64.b64decode(text.encode(), altchars=b"-_", validate=True)) == 32
     except (ValueError, binascii.Error):
-        decoded = b""
-    if len(decoded) != 32:
+        return False
+
+
+def _vault_key(value: Any) -> Any:
+    if not is_vault_key(str(value)):
         raise PydanticCustomError("vault_key", "must be URL-safe base64 of 32 bytes", {})
     return value
 
@@ -253,23 +258,21 @@ def _host_names(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Durations = Annotated[tuple[timedelta, ...], NoDecode, BeforeValidator(_durations)]
-HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
-Rungs = Annotated[tuple[FallbackRung, ...], NoDecode, BeforeValidator(_words)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
+Durations = Annotated[tuple[timedelta, ...], BeforeValidator(_durations)]
+HostNames = Annotated[tuple[str, ...], BeforeValidator(_host_names)]
+Rungs = Annotated[tuple[FallbackRung, ...], BeforeValidator(_words)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_words)]
 Token = Annotated[SecretStr, BeforeValidator(_token)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
 SigningSecret = Annotated[SecretStr, BeforeValidator(_signing_secret)]
-SigningSecrets = Annotated[tuple[SigningSecret, ...], NoDecode, BeforeValidator(_words)]
-VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
+SigningSecrets = Annotated[tuple[SigningSecret, ...], BeforeValidator(_words)]
+VaultKeys = Annotated[tuple[VaultKey, ...], BeforeValidator(_words)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings, validated; ``docs/settings.md`` says what each one means."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=DOTENV, env_ignore_empty=True, extra="ignore", frozen=True
-    )
+    model_config = ConfigDict(frozen=True)
 
     # Where the ledger and the broker are.
     redis_url: Annotated[str, BeforeValidator(_redis_url)] | None = Field(None, repr=False)
@@ -325,7 +328,7 @@ class Settings(BaseSettings):
     mail_locale: str = "en"
     templates_dir: Path | None = None
     escalation_email: str | None = None
-    escalation_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_addresses)] = ()
+    escalation_urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_addresses)] = ()
     escalation_digest: Duration = timedelta(minutes=15)
     report_email: str | None = None
 
@@ -351,20 +354,6 @@ class Settings(BaseSettings):
     # Celery's own limits, tied to each other below.
     task_time_limit: Duration = timedelta(seconds=45)
     visibility_timeout: Duration = timedelta(seconds=55)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Where settings come from, the strongest first; the directory of secrets is itself a setting."""
-        strong = (init_settings, env_settings, dotenv_settings)
-        places = [given["secrets_dir"] for given in (source() for source in strong) if "secrets_dir" in given]
-        return *strong, SecretFiles(settings_cls, places[0] if places else None)
 
     @property
     def lease(self) -> timedelta:
@@ -449,12 +438,27 @@ def load_settings(**overrides: Any) -> Settings:
     SettingsError has one sentence per fault, and never repeats a value, since it may be a secret.
     """
     try:
-        check_dotenv(Path(DOTENV).absolute(), PREFIX)
-        return Settings(**overrides)
+        given = {**_ours(_dotenv()), **_ours(os.environ), **overrides}
+        if place := given.get("secrets_dir"):
+            given = {**_ours(read_secrets(Path(place).expanduser(), PREFIX)), **given}
+        return Settings(**given)
     except UnreadableFileError as error:
         raise SettingsError(str(error)) from None
     except ValidationError as error:
         raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def _dotenv() -> Mapping[str, str | None]:
+    return read_dotenv(Path(DOTENV).absolute(), PREFIX)
+
+
+def _ours(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """What is given for each field, whatever the case of its name; an empty value counts as not given."""
+    return {
+        name[len(PREFIX) :].lower(): value
+        for name, value in variables.items()
+        if value and name.upper().startswith(PREFIX)
+    }
 
 
 def misspelt_settings(settings: Settings) -> dict[str, str]:
@@ -464,7 +468,7 @@ def misspelt_settings(settings: Settings) -> dict[str, str]:
     """
     place = settings.secrets_dir
     files = {name.upper() for name in file_names(place.expanduser())} if place else set()
-    given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars, *files}
+    given = {*os.environ, *_dotenv(), *files}
     known = [_name(field) for field in Settings.model_fields]
     unknown = {name for name in map(str.upper, given) if name.startswith(PREFIX)}.difference(known)
     near = {name: get_close_matches(name, known, 1, 0.9) for name in unknown}

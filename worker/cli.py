@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from importlib import import_module
 from io import StringIO
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import click
 
 from config.terminal import shown
 from worker.broker.environment import forget_celerys_variables
-from worker.commands.output import escape_the_unshowable, say_lines
+from worker.commands.output import done_with_its_reader, escape_the_unshowable, say_lines
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: Each command: its module in `worker.commands`, and its line in the help, for which no module is imported.
 COMMANDS = {
@@ -31,7 +35,7 @@ COMMANDS = {
     "forget": ("forgetting", "Delete everything kept about an account."),
     "explain": ("explaining", "Why an event has no conferencing yet, and what comes next."),
     "list": ("listing", "List pending events, the soonest start first."),
-    "acknowledge": ("listing", "Answer for events: nobody is told of them again for now."),
+    "acknowledge": ("acknowledging", "Answer for events: nobody is told of them again for now."),
     "incidents": ("incidents", "List what has one reason and needs a person."),
     "choose": ("choosing", "Decide what takes the place of a removed profile."),
     "status": ("status", "Show the fleet: backlog, what starts next, budget."),
@@ -41,7 +45,7 @@ COMMANDS = {
     "probe": ("probing", "Ask a real account what Cronofy's documentation leaves unknown."),
     "healthcheck": ("health", "Check that this host's workers or beats make progress."),
     "dead-letters": ("dead_letter_group", "What could not be carried out: list, show, replay, drop."),
-    "outcomes": ("outcome_group", "What the outcome URL has not taken: list, replay, drop."),
+    "outcomes": ("outcome_group", "Outcomes as they come; what the URL has not taken: list, replay, drop."),
     "pause": ("steering", "Stop every call to Cronofy and every email, fleet-wide."),
     "resume": ("steering", "End a pause."),
     "reseal": ("vault", "Seal everything with the newest vault key, so that older ones may go."),
@@ -70,6 +74,15 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands and options that begin like this, for a shell to complete."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell asks for it
+
+        commands = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items()]
+        found = [each for each in commands if each.value.startswith(incomplete)]
+        # Not the group's own, which would import every command.
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="conferencing-reconciler")
@@ -95,7 +108,8 @@ def main() -> None:
     escape_the_unshowable()
     try:
         _check_encoding(sys.argv[1:])
-        cli(standalone_mode=False)
+        with done_with_its_reader():
+            cli(prog_name="reconciler", standalone_mode=False)
     except click.ClickException as error:
         usage = StringIO()
         error.show(usage)

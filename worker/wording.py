@@ -13,8 +13,9 @@ from email.headerregistry import Address
 
 import idna
 
+from config.durations import parse_duration
 from config.terminal import acts
-from worker.diagnosis.times import known_zone, names_zone
+from worker.diagnosis.times import known_zone, names_zone, parse_instant
 
 #: Cronofy's names of providers, and what people call them.
 _PROVIDERS = {
@@ -122,6 +123,25 @@ def spoken(span: timedelta | float) -> str:
 def second(moment: datetime) -> str:
     """A time to the second, in its own zone: 2026-11-25 08:56:11."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def utc(moment: datetime) -> str:
+    """A time to the second, for readers anywhere: 2026-11-25 08:56:11 UTC."""
+    return f"{second(moment.astimezone(UTC))} UTC"
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """Read an ISO 8601 time, or a duration from now on; ValueError says how to write one."""
+    try:
+        return parse_instant(text)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return now + parse_duration(text)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "must be a time such as 2026-12-01T09:00:00Z, or a duration from now on such as P3D"
+        ) from None
 
 
 def amount(number: int, one: str, many: str = "") -> str:

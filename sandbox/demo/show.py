@@ -10,9 +10,11 @@ import gc
 import os
 import re
 import secrets
+import shlex
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -245,12 +247,14 @@ def play(stage: Stage, console: Console) -> bool:
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
             views = _views(stage)
-            live.update(_table(stage, views, time.monotonic() - began), refresh=console.is_terminal)
             over = all(not view.missing for view in views) or time.monotonic() > end
+            footer = _footer(stage, views, time.monotonic() - began)
+            live.update(Group((_table if over else live_table)(views), footer), refresh=console.is_terminal)
             if over:
                 break
             _act(stage, views)
             time.sleep(0.2)
+    console.print()
     _show_mails(stage, console)
     problems = [f"{view.part.name}: {view.missing}" for view in views if view.missing] + _checks(stage)
     for problem in problems:
@@ -267,7 +271,7 @@ def play(stage: Stage, console: Console) -> bool:
     return True
 
 
-def _act(stage: Stage, views: list[_View]) -> None:
+def _act(stage: Stage, views: list[View]) -> None:
     """What happens in the meantime: people follow links and move events, a provider recovers."""
     by_name = {view.part.name: view for view in views}
     for mail in _user_mails(stage):
@@ -320,7 +324,7 @@ def _act(stage: Stage, views: list[_View]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class View:
     """The current state of an event of the cast."""
 
     part: Part
@@ -340,6 +344,12 @@ class _View:
         return tuple(dict.fromkeys(what for _, what, _ in history if what in known))
 
     @property
+    def done(self) -> tuple[str, ...]:
+        """What was done about it so far, in order."""
+        others = (OutcomeType.ACCOUNT_CONNECTED, OutcomeType.ASSIGNED)
+        return tuple(kind.value for kind in self.outcomes if kind not in others)
+
+    @property
     def missing(self) -> str:
         """What still differs from the cast, or an empty text."""
         end = self.part.end
@@ -351,7 +361,7 @@ class _View:
         return f"no outcome: {', '.join(absent)}" if absent else ""
 
 
-def _views(stage: Stage) -> list[_View]:
+def _views(stage: Stage) -> list[View]:
     found: dict[tuple[str, str | None], list[OutcomeType]] = {}
     for outcome in _outcomes(stage):
         found.setdefault((outcome["sub"], outcome["event_id"]), []).append(OutcomeType(outcome["type"]))
@@ -360,7 +370,7 @@ def _views(stage: Stage) -> list[_View]:
         stored = stage.ledger.find(part.sub, EventKey(part.calendar_id, part.name))
         # An outcome of the whole account counts for each of its events.
         kinds = [*found.get((part.sub, None), []), *found.get((part.sub, part.name), [])]
-        views.append(_View(part, stored.event if stored else None, tuple(kinds)))
+        views.append(View(part, stored.event if stored else None, tuple(kinds)))
     return views
 
 
@@ -368,28 +378,49 @@ def _outcomes(stage: Stage) -> list[dict[str, Any]]:
     return stage.ledger.outcomes.newest()[::-1]
 
 
-def _table(stage: Stage, views: list[_View], seconds: float) -> Group:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("event, and its story", "found", "done", "now"):
-        table.add_column(heading, header_style="bold", overflow="fold")
+def _table(views: Sequence[View]) -> Table:
+    """All that became of each event."""
+    table = _headed("event, and its story")
     for view in views:
-        done = [
-            k.value for k in view.outcomes if k not in (OutcomeType.ACCOUNT_CONNECTED, OutcomeType.ASSIGNED)
-        ]
         table.add_row(
             Text.assemble(f"{view.part.name} of {view.part.sub}: ", (view.part.story, "dim")),
             "\n".join(view.causes) or "…",
-            "\n".join(dict.fromkeys(done)),
+            "\n".join(dict.fromkeys(view.done)),
             Text(view.state.value, style=_STYLES[view.state]),
         )
+    return table
+
+
+def live_table(views: Sequence[View]) -> Table:
+    """The latest of each event, in one line, so that all fit a terminal of 80 by 24."""
+    table = _headed("event", no_wrap=True)
+    for view in views:
+        table.add_row(
+            f"{view.part.name} of {view.part.sub}",
+            "".join(view.causes[-1:]) or "…",
+            "".join(view.done[-1:]),
+            Text(view.state.value, style=_STYLES[view.state]),
+        )
+    return table
+
+
+def _headed(first: str, *, no_wrap: bool = False) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in (first, "found", "done", "now"):
+        table.add_column(
+            heading, header_style="bold", overflow="ellipsis" if no_wrap else "fold", no_wrap=no_wrap
+        )
+    return table
+
+
+def _footer(stage: Stage, views: Sequence[View], seconds: float) -> Text:
     settled = sum(1 for view in views if not view.missing)
     rates = stage.control.rates()
-    footer = Text(
+    return Text(
         f"\n{settled} of {len(views)} as expected · {seconds:.0f} s · "
-        f"{len(stage.control.requests())} calls to Cronofy, at most {rates['max_per_second']} in a second\n",
+        f"{len(stage.control.requests())} calls to Cronofy, at most {rates['max_per_second']} in a second",
         style="dim",
     )
-    return Group(table, footer)
 
 
 def _user_mails(stage: Stage) -> list[dict[str, Any]]:
@@ -464,14 +495,17 @@ def _keep(stage: Stage, console: Console) -> None:
     (stage.log.parent / ".env").write_text(settings)
     console.print("\nTo query it from another terminal:")
     asked = next(part for part in CAST if part.end.found is Cause.UNEXPLAINED)
+    # With its place, since another terminal need not have it on its path.
+    script = Path(sys.executable).with_name("reconciler")
+    reconciler = str(script) if script.exists() else "reconciler"
     for command in (
-        f"cd {stage.log.parent}",
-        "reconciler status",
-        "reconciler doctor",
-        f"reconciler explain {asked.sub} {asked.calendar_id} {asked.name}",
-        "reconciler incidents",
+        ["cd", str(stage.log.parent)],
+        [reconciler, "status"],
+        [reconciler, "doctor"],
+        [reconciler, "explain", asked.sub, asked.calendar_id, asked.name],
+        [reconciler, "incidents"],
     ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        console.print(f"  {shlex.join(command)}", highlight=False, soft_wrap=True, markup=False)
     try:
         while True:
             time.sleep(3600)

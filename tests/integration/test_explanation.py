@@ -160,7 +160,7 @@ def test_the_reason_for_no_email_is_remembered(begin: Begin) -> None:
     ],
 )
 def test_an_untracked_event_gets_suggestions(begin: Begin, asked: dict[str, str]) -> None:
-    """One letter too many, another calendar, another account: the known ids, ready to paste."""
+    """One letter too many, another calendar, another account: the command to type with the known ids."""
     world = begin()
     world.track("booking-77")
     ids = {"account": world.sub, "calendar": world.calendar_id, "event": "booking-77"}
@@ -170,7 +170,33 @@ def test_an_untracked_event_gets_suggestions(begin: Begin, asked: dict[str, str]
 
     assert result.exit_code == 1
     assert "is not tracked" in result.stderr
-    assert f"{world.sub} {world.calendar_id} booking-77" in result.stderr
+    assert f"\n  reconciler explain {world.sub} {world.calendar_id} booking-77\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("ids", "said", "steps"),
+    [
+        ("{sub} other", "Nor was it in the last 7 d.", ["adopt {sub}"]),
+        ("nobody other", "The account nobody is not known, either.", ["connect FILE", "track FILE"]),
+        ("{sub} untracked", "It was, until it was untracked at ", ["track FILE"]),
+    ],
+    ids=["never tracked", "unknown account", "untracked"],
+)
+def test_it_says_whether_an_event_ever_was_tracked_and_what_to_type(
+    begin: Begin, ids: str, said: str, steps: list[str]
+) -> None:
+    """As far as the history goes; adopting leaves alone what was untracked."""
+    world = begin()
+    world.track("e1")
+    world.track("untracked")
+    world.services.ledger.untrack(world.sub, world.key("untracked"))
+    sub, event_id = ids.format(sub=world.sub).split()
+
+    result = command(world, sub, world.calendar_id, event_id, "--offline")
+
+    assert said in result.stderr
+    told = result.stderr.partition("To have it watched:\n")[2].partition("\n\n")[0]
+    assert told.splitlines() == [f"  reconciler {step.format(sub=world.sub)}" for step in steps]
 
 
 def test_any_event_of_the_account_is_named_where_none_is_alike(begin: Begin) -> None:

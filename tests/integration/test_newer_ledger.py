@@ -36,6 +36,7 @@ COMMANDS = {
     "dead-letters": "dead-letters",
     "dead-letters replay": "dead-letters replay --all",
     "outcomes": "outcomes",
+    "outcomes --follow": "outcomes --follow",
     "outcomes replay": "outcomes replay --since PT1H",
     "outcomes drop": "outcomes drop --all --yes",
     "dead-letters drop": "dead-letters drop --all --yes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,3 +59,36 @@ def test_json_stays_json(terminal: Terminal) -> None:
     state = json.loads(terminal.run("cp1252", "status", "--json"))
 
     assert answer["event_id"] == state["soonest"][0]["event_id"] == EVENT_ID
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help",
+        "list",
+        "list --json",
+        "status",
+        "report",
+        "letters",
+        "explain --offline acc cal event",
+        "doctor",
+    ],
+)
+def test_a_reader_that_has_seen_enough_is_no_error(terminal: Terminal, ledger: Ledger, command: str) -> None:
+    """As `head` has, after its first line: the command ends with 0 and says nothing about it."""
+    ledger.track("acc", an_event("event"))
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    ran = subprocess.run(
+        [RECONCILER, *command.split()],
+        cwd=terminal.home,
+        env=terminal.env,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+
+    assert (ran.returncode, ran.stderr.decode()) == (0, "")

@@ -146,3 +146,17 @@ def test_a_worker_that_posts_does_not_start_without_what_signs(place: Place) -> 
 
     wait_until(lambda: ".ready" in log.read_text(), 30, what="the worker that only looks")
     looking.end()
+
+
+@pytest.mark.parametrize(
+    ("role", "celerys"), [("worker", "--max-tasks-per-child"), ("beat", "--max-interval")]
+)
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_help_of_a_role_has_the_options_that_go_to_celery(
+    tmp_path: Path, role: str, celerys: str, option: str
+) -> None:
+    """Without any setting."""
+    shown = run_command(tmp_path, environment(), role, option)
+
+    assert shown.returncode == 0
+    assert celerys in shown.stdout

@@ -17,7 +17,7 @@ from worker.commands.setup import settings_of_command
 from worker.ledger.records import TrackedEvent
 from worker.run.adoption import Adoption, Stopped, accounts_to_read
 from worker.run.adoption import adopt as adopt_all
-from worker.wording import amount
+from worker.wording import amount, utc
 
 #: As the contract names them.
 COUNTS = ("accounts", "adopted", "tracked", "unreadable", "skipped", "left")
@@ -47,7 +47,8 @@ def adopt(subs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
         click.echo(json_text(counts | events, indent=2))
     else:
         for sub, event in done.events:
-            say(f"{sub} {event.key.calendar_id} {event.key.event_id}  {_start(event)}  {event.summary}")
+            start = utc(event.starts_at) if event.starts_at else "unknown start"
+            say(f"{sub} {event.key.calendar_id} {event.key.event_id}  {start}  {event.summary}")
         _tell(counts, dry_run=dry_run)
     if stopped or counts["left"] or (subs and counts["skipped"]):
         sys.exit(1)
@@ -84,15 +85,11 @@ def _tell(counts: dict[str, int], *, dry_run: bool) -> None:
     )
 
 
-def _start(event: TrackedEvent) -> str:
-    return event.starts_at.isoformat() if event.starts_at else "?"
-
-
 def _as_json(sub: str, event: TrackedEvent) -> dict[str, str]:
     return {
         "sub": sub,
         "calendar_id": event.key.calendar_id,
         "event_id": event.key.event_id,
-        "start": _start(event),
+        "start": event.starts_at.isoformat() if event.starts_at else "?",
         "summary": event.summary,
     }

@@ -19,7 +19,7 @@ from worker.commands.incidents import choose_for_incident
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command, user_of_machine
 from worker.run.choices import Options, Refused, Wanted, choose_profile, options
-from worker.wording import amount
+from worker.wording import amount, utc
 
 #: How many of the events are shown.
 SHOWN = 10
@@ -111,8 +111,7 @@ def _show_options(found: Options, sub: str, profile: str, *, as_json: bool) -> N
     count = len(found.events)
     say(f"{count:,} event{' waits' if count == 1 else 's wait'} for {profile}, which was removed.")
     for event in sorted(found.events, key=lambda each: str(each.starts_at))[:SHOWN]:
-        start = event.start
-        say(f"  {start.local:%Y-%m-%d %H:%M}  {event.summary}" if start else f"  {event.summary}")
+        say(f"  {utc(event.starts_at)}  {event.summary}" if event.starts_at else f"  {event.summary}")
     if count > SHOWN:
         say(f"  and {count - SHOWN:,} more")
     say("Possible instead:")

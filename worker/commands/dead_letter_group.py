@@ -27,6 +27,7 @@ from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
+from worker.wording import second
 
 #: How many characters of a reason the table shows.
 LONGEST = 500
@@ -224,7 +225,7 @@ def _print_table(settings: Settings, letters: DeadLetters, limit: int) -> None:
         task = kept.letter.task.removeprefix("conferencing.")
         reason = redaction.mask(kept.sealed or kept.letter.reason)
         texts = (Text(shown(_head(text))) for text in (task, reason))
-        table.add_row(kept.letter_id, f"{kept.at:%m-%d %H:%M:%S}", *texts)
+        table.add_row(kept.letter_id, second(kept.at), *texts)
     Console().print(table)
     if len(letters) > len(newest):
         say_lines(f"\n{len(letters)} in all; use --limit to show more.")

@@ -7,12 +7,12 @@ import sys
 import click
 from rich.console import Console
 
-from worker.commands.output import json_text, say, suggest
+from worker.commands.output import json_text, say, suggest, suggest_events
 from worker.commands.setup import settings_of_command
 from worker.explain.case import Case
-from worker.explain.explanation import ask, show, show_former
+from worker.explain.explanation import NotTracked, ask, show, show_former
 from worker.ledger.records import EventKey
-from worker.wording import second
+from worker.wording import spoken, utc
 
 
 @click.command()
@@ -23,12 +23,18 @@ from worker.wording import second
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
     """Say why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
-    found = ask(settings_of_command(), sub, EventKey(calendar, event), live=not offline)
+    settings = settings_of_command()
+    found = ask(settings, sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
         say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         if found.former:
-            say(f"It was, until it was untracked at {second(found.former.at)} UTC.", err=True)
-        suggest(found.near)
+            say(f"It was, until it was untracked at {utc(found.former.at)}.", err=True)
+        else:
+            say(f"Nor was it in the last {spoken(settings.history_keep)}.", err=True)
+        suggest_events("explain", found.near)
+        if not found.account_known:
+            say(f"The account {sub} is not known, either.", err=True)
+        suggest("To have it watched:", _steps(found, sub))
         if found.former and not as_json:
             show_former(found.former, Console(stderr=True))
         sys.exit(1)
@@ -36,3 +42,10 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
         click.echo(json_text(found.answer, indent=2))
     else:
         show(found, Console())
+
+
+def _steps(found: NotTracked, sub: str) -> list[tuple[str, ...]]:
+    """What to type to have an event watched; what was untracked is not adopted."""
+    if not found.account_known:
+        return [("connect", "FILE"), ("track", "FILE")]
+    return [("track", "FILE") if found.former else ("adopt", sub)]

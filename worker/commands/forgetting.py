@@ -29,7 +29,8 @@ def forget(sub: str, yes: bool) -> None:
     with closing(bootstrap(settings)) as services:
         if not is_known(services.ledger, sub):
             say(f"The account {sub} is not known.", err=True)
-            suggest([(near,) for near in nearest_accounts(services.ledger, sub)])
+            near = nearest_accounts(services.ledger, sub)
+            suggest("Did you mean:", [("forget", other) for other in near])
             sys.exit(1)
         pending = len(services.ledger.pending(sub))
         what = f"{sub}, with its credentials and {pending:,} pending event{'' if pending == 1 else 's'}"

@@ -13,14 +13,15 @@ from rich.text import Text
 
 from config.terminal import shown
 from worker.bootstrap import Services
+from worker.commands.ledger import ledger_of_command
 from worker.commands.output import json_text, say
-from worker.commands.setup import confirm, ledger_of_command
+from worker.commands.setup import confirm
 from worker.ledger.incidents import Incident
 from worker.mail.advice import headline
 from worker.mail.compose import Candidate
 from worker.run.deciding import NOT_OPEN, Picked, Plan, carry_out, plan_for
 from worker.run.incidents import Figures, figures
-from worker.wording import amount, provider, second
+from worker.wording import amount, provider, utc
 
 #: How many lines of each kind are shown.
 SHOWN = 20
@@ -37,14 +38,14 @@ def incidents(as_json: bool) -> None:
         return
     console = Console()
     for incident, size in found:
-        told = f"told {second(incident.told_at)} UTC" if incident.told_at else "not told yet"
-        soonest = f", the soonest {second(size.soonest)} UTC" if size.soonest else ""
+        told = f"told {utc(incident.told_at)}" if incident.told_at else "not told yet"
+        soonest = f", the soonest {utc(size.soonest)}" if size.soonest else ""
         what = headline(incident.kind, incident.provider)
         console.print(Text(shown(f"{incident.incident_id}  {what}")), soft_wrap=True)
         counts = f"{amount(size.events, 'event')} of {amount(size.accounts, 'account')}{soonest}"
         if incident.is_of_fleet:
             counts = "the whole fleet"
-        since = f"since {second(incident.opened_at)} UTC, {told}"
+        since = f"since {utc(incident.opened_at)}, {told}"
         console.print(Text(f"  {counts}; {since}", style="dim"), soft_wrap=True)
     if not found:
         say("None.")

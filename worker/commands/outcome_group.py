@@ -1,23 +1,31 @@
-"""The command `reconciler outcomes`: what `RECONCILER_OUTCOME_URL` has not taken; replay and drop."""
+"""The command `reconciler outcomes`: what comes, and what `RECONCILER_OUTCOME_URL` has not taken."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from config.durations import parse_duration
 from config.terminal import shown
+from worker.commands.ledger import ledger_of_command
 from worker.commands.output import json_text, say
-from worker.commands.setup import check_ids, confirm, ledger_of_command, list_by_default
+from worker.commands.setup import check_ids, confirm, list_by_default
 from worker.diagnosis.times import parse_instant
+from worker.ledger.connection import refusal
 from worker.ledger.ledger import Ledger
+from worker.ledger.outgoing import OutcomeStream
 from worker.ledger.posts import DeadPost
 from worker.wording import amount, second
 
@@ -40,19 +48,63 @@ class _Past(click.ParamType[datetime]):
 
 
 PAST = _Past()
+#: How often to look for new outcomes, and how many are read at once.
+FOLLOW_SECONDS = 0.5
+READ_AT_ONCE = 100
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
 IDS = click.argument("outcome_ids", metavar="[ID]...", nargs=-1)
 
 
 @click.group(invoke_without_command=True)
+@click.option("--follow", is_flag=True, help="Print each outcome as it comes, one a line; Ctrl-C to quit.")
 @JSON_OPTION
 @click.pass_context
-def outcomes(context: click.Context, as_json: bool) -> None:
+def outcomes(context: click.Context, follow: bool, as_json: bool) -> None:
     """What RECONCILER_OUTCOME_URL has not taken: how many outcomes are owed, and which were given up.
 
-    Without a command it lists them.
+    Without a command it lists them. With --follow it shows what comes, whether there is such a URL or not.
     """
+    if follow:
+        if context.invoked_subcommand is not None:
+            raise click.UsageError("--follow stands alone.")
+        context.invoke(_follow, as_json=as_json)
+        return
     list_by_default(context, list_outcomes, as_json=as_json)
+
+
+def _follow(as_json: bool) -> None:
+    with ledger_of_command() as ledger, suppress(KeyboardInterrupt):
+        for text in _coming(ledger.outcomes):
+            outcome = json.loads(text)
+            click.echo(json_text(outcome)) if as_json else say(_line(outcome))
+
+
+def _coming(stream: OutcomeStream) -> Iterator[str]:
+    """Each new outcome as JSON; an outage of Redis is said once, and waited out."""
+    last, away = stream.newest_id(), False
+    while True:
+        try:
+            for entry_id, text in stream.after(last, READ_AT_ONCE):
+                yield text
+                last = entry_id
+            away = False
+        except RedisError as error:
+            why = refusal(error)
+            if why is None:
+                raise
+            if not away:
+                say(f"Redis is unavailable ({why}); going on once it is back.", err=True)
+            away = True
+        time.sleep(FOLLOW_SECONDS)
+
+
+def _line(outcome: dict[str, Any]) -> str:
+    """One outcome for a person: when, what, of which event, and why."""
+    ids = [outcome[name] for name in ("sub", "calendar_id", "event_id") if outcome[name]]
+    reason = outcome["detail"].get("reason")
+    words = [outcome["cause"], None if reason == outcome["cause"] else reason]
+    what = f"{second(parse_instant(outcome['at']))}  {outcome['type']:<18}  {shlex.join(ids)}"
+    return "  ".join([what, *(word for word in words if word)])
 
 
 @outcomes.command("list", short_help="How many are owed, and those given up.")

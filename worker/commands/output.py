@@ -4,14 +4,60 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from config.terminal import shown, shown_lines
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _ReaderGone(BaseException):
+    """Whoever read the output has gone. Neither click nor rich knows it, who would make a failure of it."""
+
+
+class _Output(io.FileIO):
+    """Standard output."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise _ReaderGone from None
+
+
+@contextmanager
+def done_with_its_reader() -> Iterator[None]:
+    """End the command, as one that is done, when its reader has seen enough, as `head` has."""
+    before = sys.stdout
+    try:
+        descriptor = before.fileno()
+    except (AttributeError, io.UnsupportedOperation):  # It is closed, or a test's.
+        yield
+        return
+    before.flush()
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Output(descriptor, "wb", closefd=False)),
+        before.encoding,
+        before.errors,
+        line_buffering=before.isatty(),
+    )
+    try:
+        yield
+        sys.stdout.flush()
+    except _ReaderGone:
+        # What is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        sys.exit(0)
+    finally:
+        sys.stdout = before
 
 
 def escape_the_unshowable() -> None:
@@ -31,12 +77,18 @@ def say_lines(text: str, *, err: bool = False) -> None:
     click.echo(shown_lines(text), err=err)
 
 
-def suggest(nearest: Sequence[Sequence[str]]) -> None:
-    """Print the ids that are nearest to unknown ones, if there are any."""
-    if nearest:
-        say("Did you mean:", err=True)
-        for ids in nearest:
-            say(f"  {shlex.join(ids)}", err=True)
+def suggest(head: str, commands: Sequence[Sequence[str]]) -> None:
+    """Print commands of ours to type next, if there are any, under a line that says what for."""
+    if commands:
+        say(head, err=True)
+        for words in commands:
+            say(f"  reconciler {shlex.join(words)}", err=True)
+
+
+def suggest_events(command: str, nearest: Sequence[Sequence[str]]) -> None:
+    """Print what to type for the ids that are nearest to unknown ones: an event's, or an account's alone."""
+    events = ((command, *ids) if len(ids) > 1 else ("list", "--account", *ids) for ids in nearest)
+    suggest("Did you mean:", list(events))
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

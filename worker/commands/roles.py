@@ -7,8 +7,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import click
+from celery.bin.beat import beat as celerys_beat
+from celery.bin.worker import worker as celerys_worker
 
 from config.queues import Queues
 from config.settings import Settings, require_outgoing
@@ -21,7 +24,22 @@ from worker.host.capacity import default_processes
 from worker.host.supervisor import Crew
 from worker.status.watch import watch
 
-PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+class _Passing(click.Command):
+    """A command whose further arguments are for one of Celery's; so its help has the options of both."""
+
+    def __init__(self, *args: Any, celerys: click.Command, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._celerys = celerys
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Ours, then Celery's."""
+        super().format_options(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(f"Options of `celery {self._celerys.name}`, which are passed on:")
+        self._celerys.format_options(click.Context(self._celerys, help_option_names=[]), formatter)
 
 
 @click.command()
@@ -36,7 +54,7 @@ def up() -> None:
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
 
 
-@click.command(context_settings=PASS_ON)
+@click.command(cls=_Passing, celerys=celerys_worker, context_settings=PASS_ON)
 @click.pass_context
 def worker(context: click.Context) -> None:
     """Run a worker. Other arguments go to Celery: -Q reconciler.mail, --concurrency 8, …
@@ -67,7 +85,7 @@ def _queues(settings: Settings, args: Sequence[str]) -> Sequence[str]:
     return Queues.of(settings.key_prefix) if named is None else named.split(",")
 
 
-@click.command(context_settings=PASS_ON)
+@click.command(cls=_Passing, celerys=celerys_beat, context_settings=PASS_ON)
 @click.pass_context
 def beat(context: click.Context) -> None:
     """Run beat, which starts a sweep every RECONCILER_SWEEP_EVERY; several beats do no harm."""

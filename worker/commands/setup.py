@@ -1,12 +1,12 @@
-"""What commands share: their settings and ledger, and what they check or ask before they start."""
+"""What commands share: their settings, and what they check or ask before they start."""
 
 from __future__ import annotations
 
 import getpass
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -17,8 +17,6 @@ from worker.host import embedded
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.keys import Keys
 from worker.ledger.layout import layout_of
-from worker.ledger.ledger import Ledger
-from worker.ledger.opening import keyless_ledger
 
 
 def optional(module: str, extra: str) -> Any:
@@ -51,15 +49,6 @@ def settings_of_command() -> Settings:
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         layout_of(redis, Keys(settings.key_prefix))
     return settings
-
-
-@contextmanager
-def ledger_of_command() -> Iterator[Ledger]:
-    """The ledger, for a command that opens and seals nothing; NewerLedger, or RedisError, if it cannot."""
-    settings = settings_of_role()
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        layout_of(redis, Keys(settings.key_prefix))
-        yield keyless_ledger(redis, settings)
 
 
 def list_by_default(context: click.Context, listing: click.Command, *, as_json: bool) -> None:

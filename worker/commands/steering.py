@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from worker.commands.ledger import ledger_of_command
 from worker.commands.output import say
-from worker.commands.setup import ledger_of_command
 
 
 @click.command()

@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from worker.commands.output import say, suggest
-from worker.commands.setup import ledger_of_command
+from worker.commands.ledger import ledger_of_command
+from worker.commands.output import say, suggest_events
 from worker.explain.suggestions import nearest
 from worker.ledger.records import EventKey
 
@@ -24,5 +24,5 @@ def untrack(sub: str, calendar: str, event: str) -> None:
             say(f"The event {event} in calendar {calendar} of {sub} is no longer tracked.")
             return
         say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
-        suggest(nearest(ledger, sub, key))
+        suggest_events("untrack", nearest(ledger, sub, key))
         sys.exit(1)

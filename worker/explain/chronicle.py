@@ -11,7 +11,7 @@ from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.explain.case import Case, Delivery
 from worker.ledger.records import MOMENTS, UNTRACKED, TrackedEvent, Untracked, from_ms, run_of
 from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES
-from worker.wording import line, second, spoken
+from worker.wording import line, second, spoken, utc
 
 #: Histories are stored in the contract's words; this is how they are shown.
 _SEEN: Mapping[str, str] = {
@@ -138,18 +138,18 @@ def following(case: Case) -> list[str]:
 def _answered(case: Case) -> Iterator[str]:
     given = case.acknowledged
     if given is not None:
-        until = f"{_utc(from_ms(given.until))}, or until " if given.until is not None else ""
+        until = f"{utc(from_ms(given.until))}, or until " if given.until is not None else ""
         yield f"Nobody is told of it again until {until}its cause changes: it was acknowledged {given.text}."
 
 
 def _plans(case: Case) -> Iterator[str]:
     if case.paused_since is not None:
-        since = _utc(case.paused_since)
+        since = utc(case.paused_since)
         yield f"An operator paused the fleet at {since}: no looks and no email until resumed."
     moment = case.next_check_at
     if moment is not None:
         left = moment - case.now
-        yield f"Next look: {_utc(moment)}, " + (
+        yield f"Next look: {utc(moment)}, " + (
             f"in {spoken(left)}." if left.total_seconds() >= 1 else "due now."
         )
     if case.event.failures:
@@ -179,9 +179,9 @@ def _last_resort(case: Case) -> Iterator[str]:
     at = datetime.fromisoformat(planned["at"])
     write = case.event.writes.get(Rung(planned["rung"]).mark)
     if write is not None and write.accepted:
-        yield f"The last resort, {what}, was set at {_utc(from_ms(write.at))}; the next read confirms it."
+        yield f"The last resort, {what}, was set at {utc(from_ms(write.at))}; the next read confirms it."
     else:
-        when = "now" if at <= case.now else f"at {_utc(at)}, if it still has no link"
+        when = "now" if at <= case.now else f"at {utc(at)}, if it still has no link"
         yield f"Last resort: {what}, {when}."
 
 
@@ -201,7 +201,7 @@ def _mailing(case: Case) -> Iterator[str]:
         yield (CONNECT_OBSTACLES if asked else OBSTACLES)[case.episode.obstacle]
     if case.next_reminder is not None:
         done = "connects it" if asked else "reconnects"
-        yield f"Next reminder email: {_utc(case.next_reminder)}, unless the user {done} first."
+        yield f"Next reminder email: {utc(case.next_reminder)}, unless the user {done} first."
 
 
 def support_can(case: Case) -> str:
@@ -234,7 +234,3 @@ def operator_can(case: Case) -> str:
         return "Send conferencing.connect_account the account's next access_token, with its expires_in."
     row = TABLE[case.cause]
     return f"{row.operator} Possible reasons: {row.perhaps}." if row.perhaps else row.operator
-
-
-def _utc(moment: datetime) -> str:
-    return f"{second(moment)} UTC"

@@ -19,12 +19,13 @@ from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
+from worker.ledger.lookup import is_known
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.outgoing import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
 from worker.reconcile.answer import Explained, recorded_answer
 from worker.reconcile.episodes import connect_key
-from worker.wording import line, second
+from worker.wording import line, second, utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class NotTracked:
     near: list[Ids]
     #: What it was, if a caller untracked it lately.
     former: Untracked | None
+    #: Whether anything is stored for its account.
+    account_known: bool
 
 
 def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | NotTracked:
@@ -54,7 +57,8 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | No
 
 def not_tracked(ledger: Ledger, sub: str, key: EventKey, *, at_once: bool = False) -> NotTracked:
     """What to say of an event that is not tracked; `at_once`, with fewer guesses at what was meant."""
-    return NotTracked(nearest(ledger, sub, key, at_once=at_once), ledger.find_untracked(sub, key))
+    near = nearest(ledger, sub, key, at_once=at_once)
+    return NotTracked(near, ledger.find_untracked(sub, key), is_known(ledger, sub))
 
 
 def recorded_case(
@@ -155,7 +159,7 @@ def _as_of(case: Case) -> str:
     # Those that found something: one that failed says nothing about the evidence.
     found = {*Cause, *State}
     looks = [at for at, what, _ in case.event.history if at >= case.event.tracked_at and what in found]
-    return f"as of the last look at {second(from_ms(looks[-1]))} UTC" if looks else "before any look"
+    return f"as of the last look at {utc(from_ms(looks[-1]))}" if looks else "before any look"
 
 
 def _wrapped(text: str, width: int, head: str = "") -> list[str]:

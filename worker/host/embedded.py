@@ -7,6 +7,7 @@ file there, so that other commands find the running server.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import os
@@ -21,12 +22,11 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
-from config.settings import Settings, SettingsError
+from config.settings import Settings, SettingsError, is_vault_key
 from worker.host.parent import end_with_parent
 from worker.host.private import make_private
 
@@ -136,16 +136,14 @@ def with_embedded_keys(settings: Settings) -> Settings:
     with naming(settings.data_dir):
         make_private(settings.data_dir)
         if not path.exists():
-            write_private(path, Fernet.generate_key().decode())
+            write_private(path, base64.urlsafe_b64encode(os.urandom(32)).decode())
         content = path.read_bytes()
-    try:
-        key = content.decode().strip()
-        Fernet(key)
-    except ValueError:
+    key = content.decode(errors="replace").strip()
+    if not is_vault_key(key):
         raise SettingsError(
             f"{path} holds no vault key: put back a copy of it, or if nothing was ever stored with it, "
             "delete it, and another is made."
-        ) from None
+        )
     return settings.model_copy(update={"vault_keys": (SecretStr(key),)})
 
 

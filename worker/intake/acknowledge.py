@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from config.durations import parse_duration
-from worker.diagnosis.times import parse_instant
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
 from worker.ledger.records import Acknowledgement, EventKey, to_ms
-from worker.wording import amount
+from worker.wording import amount, moment
 
 #: How often an event may change between reading and writing; each look does at most a few times.
 TRIES = 10
 #: How many of many events are read in one step.
 AT_A_TIME = 500
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """An ISO 8601 time, or a duration from now on; ValueError says how to write one."""
-    try:
-        return parse_instant(text)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return now + parse_duration(text)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            "must be a time such as 2026-12-01T09:00:00Z, or a duration from now on such as P3D"
-        ) from None
 
 
 def acknowledge(ledger: Ledger, sub: str, key: EventKey, note: str, until: str | None, by: str) -> bool:

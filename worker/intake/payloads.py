@@ -24,9 +24,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from worker.diagnosis.times import MalformedTime, known_zone, parse_event_time
-from worker.intake.acknowledge import moment
 from worker.ledger.dead_letters import LARGEST
 from worker.ledger.records import DataCenter
+from worker.wording import moment
 
 #: A task's keyword arguments may not be longer than this as JSON (contract §1).
 LARGEST_PAYLOAD = LARGEST

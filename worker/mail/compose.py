@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -24,7 +24,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.records import FLEET
 from worker.mail.advice import WAITING, advice_on, headline
 from worker.mail.letters import Letter, Meeting
-from worker.wording import address, mailbox
+from worker.wording import address, mailbox, utc
 
 #: How many events, and removed profiles, an email about an incident lists.
 LISTED_AFFECTED: Final = 20
@@ -252,7 +252,7 @@ def _utc(moment: datetime | date | None) -> str:
         return "unknown"
     if not isinstance(moment, datetime):
         return f"{moment.isoformat()} (all day)"
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return utc(moment)
 
 
 _templates.filters |= {

@@ -25,6 +25,7 @@ from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import AccessToken, EventKey, LastRead, Memo, TrackedEvent, from_ms, to_ms
 from worker.reconcile.episodes import is_postponed, next_reminder
 from worker.reconcile.relinks import RelinkRules
+from worker.wording import utc
 
 #: Cronofy reads at most 42 days back and 201 ahead (reference §2); near those limits we give no window.
 READABLE_PAST, READABLE_AHEAD = timedelta(days=40), timedelta(days=198)
@@ -324,7 +325,7 @@ def found_useless(lease: Lease) -> TokenStep:
 def _asked(lease: Lease, token: AccessToken, reason: str) -> TokenStep:
     at = from_ms(token.lapses_at)
     detail = {
-        "reason": reason.format(at=at.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        "reason": reason.format(at=utc(at)),
         "lapses_at": at.isoformat(timespec="milliseconds"),
     }
     outcome = Outcome(OutcomeType.TOKEN_NEEDED, lease.sub, lease.now, detail=detail)

@@ -19,31 +19,41 @@ from rich.live import Live
 from rich.text import Text
 
 from config.terminal import shown
-from worker.diagnosis.cause_table import UNSEEN
+from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
 from worker.ledger.connection import sentence
 from worker.ledger.figures import Starting
 from worker.status.snapshot import Status
 from worker.status.trouble import failed_calls, troubles
-from worker.wording import amount, spoken
+from worker.wording import amount, spoken, utc
 
 #: How many of the events that start next are shown.
 SHOWN = 5
 #: How often a watched table is refreshed.
 REFRESH_SECONDS = 2.0
+#: Above the watched table, which may need all the rest of the terminal.
+QUIT = Text("q to quit", style="dim")
 
 
-def status_table(status: Status, sweep_every: timedelta) -> RenderableType:
-    """The whole table; whatever needs an operator is coloured."""
+def status_table(
+    status: Status, sweep_every: timedelta, starting: int = SHOWN, *, brief: bool = False
+) -> RenderableType:
+    """The whole table; whatever needs an operator is coloured.
+
+    `starting` is how many of the events that start next it has; a brief one has no cause without an event.
+    """
     lines = [_headline(status), *_attention(status), Text()]
     for name, text, well in _rows(status, sweep_every):
         lines.append(Text.assemble((f"{name:<14}", "dim"), (text, "" if well else "yellow")))
     lines.append(Text())
     lines.append(Text(f"{'cause':<20}{'pending':>11}", style="dim"))
     for cause, count in status.by_cause.items():
-        unseen = f"  {status.unseen:,} {UNSEEN}" if cause is Cause.GENERATING and status.unseen else ""
-        lines.append(Text(f"{cause:<20}{count:>11,}{unseen}", style="" if count else "dim"))
-    lines.extend(_next(status))
+        words = label(cause)
+        if cause is Cause.GENERATING and status.unseen:
+            words += f", {status.unseen:,} {UNSEEN}"
+        if count or not brief:
+            lines.append(Text(f"{cause:<20}{count:>11,}  {words}", style="" if count else "dim"))
+    lines.extend(_next(status, starting))
     return Group(*lines)
 
 
@@ -109,14 +119,14 @@ def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
     return status.last_sweep, not status.sweep_is_late(sweep_every) or status.no_writes is not None
 
 
-def _next(status: Status) -> Iterator[Text]:
-    if not status.soonest:
+def _next(status: Status, most: int) -> Iterator[Text]:
+    if not status.soonest[:most]:
         return
     yield Text("\nNext to start without a link", style="bold")
-    for starting in status.soonest[:SHOWN]:
+    for starting in status.soonest[:most]:
         cause = starting.cause.value if starting.cause else UNSEEN
         when = f"in {spoken(starting.start - status.at)}"
-        yield Text(f"  {when:<16}{starting.start:%Y-%m-%d %H:%M} UTC  {cause}")
+        yield Text(f"  {when:<16}{utc(starting.start)}  {cause}")
         yield Text(f"    {_ids(starting)}", style="dim", overflow="fold")
 
 
@@ -135,15 +145,26 @@ def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) 
     ):
         while True:
             try:
-                table = status_table(read(), sweep_every)
-                live.update(Group(table, Text("\nq to quit", style="dim")), refresh=True)
+                status = read()
+                table = status_table(status, sweep_every)
+                live.update(Group(QUIT, _fitting(status, sweep_every, console)), refresh=True)
             except RedisError as error:
                 why = sentence(error) or f"Redis is unavailable ({type(error).__name__})"
                 away = Text(f"{why.rstrip('.')}; retrying.", style="red")
-                live.update(Group(away, Text(), table), refresh=True)
+                live.update(Group(QUIT, away, table), refresh=True)
             if pressed(REFRESH_SECONDS) in ("q", "Q"):
                 break
     console.print(table)
+
+
+def _fitting(status: Status, sweep_every: timedelta, console: Console) -> RenderableType:
+    """The table with as much as the terminal has room for below the line that says how to quit."""
+    table = status_table(status, sweep_every)
+    for starting in range(SHOWN, -1, -1):
+        if len(console.render_lines(table)) < console.height:
+            break
+        table = status_table(status, sweep_every, starting, brief=True)
+    return table
 
 
 @contextmanager

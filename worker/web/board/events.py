@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
-from worker.intake.acknowledge import moment
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
 from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
 from worker.web.board.urls import account_url, event_url
-from worker.wording import provider
+from worker.wording import moment, provider
 
 CAUSES = {"": "any cause", **{cause.value: label(cause) for cause in Cause}}
 TOLD = {"": "any", "escalated": "escalated", "acknowledged": "acknowledged"}
