@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.unit.builders import DAY, HOUR, MINUTE, NOW, POLICY, SECOND
-from worker.diagnosis.held import held_look, is_report
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, LastResort, Remedy, Rung, State
+from worker.diagnosis.schedule import held_look, is_report
 
 FAILS = Diagnosis(State.PENDING, Cause.PROVIDER_OUTAGE, Certainty.CERTAIN, ("It fails.",), Remedy.WAIT)
 

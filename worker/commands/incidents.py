@@ -22,8 +22,7 @@ from worker.mail.advice import headline
 from worker.mail.compose import Candidate
 from worker.run.deciding import NOT_OPEN, Picked, Plan, carry_out, plan_for
 from worker.run.incidents import Figures, figures
-from worker.text.amounts import amount, second
-from worker.text.wording import provider
+from worker.wording import amount, provider, second
 
 #: How many lines of each kind are shown.
 SHOWN = 20

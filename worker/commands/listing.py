@@ -23,7 +23,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.lists import BadCursor, Listed, Wanted
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey, from_ms
-from worker.text.amounts import amount, second
+from worker.wording import amount, second
 
 F = TypeVar("F", bound=Callable[..., Any])
 

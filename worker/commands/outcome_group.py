@@ -22,7 +22,7 @@ from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.posts import DeadPost
-from worker.text.amounts import amount, second
+from worker.wording import amount, second
 
 
 class _Past(click.ParamType[datetime]):

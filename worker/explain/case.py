@@ -12,7 +12,7 @@ from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, began, from_ms
 from worker.reconcile.episodes import connect_key, next_reminder
-from worker.text.wording import calendar, line, provider, when
+from worker.wording import calendar, line, provider, when
 
 
 class Delivery(StrEnum):

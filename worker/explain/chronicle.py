@@ -11,8 +11,7 @@ from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.explain.case import Case, Delivery
 from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms, run_of
 from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES
-from worker.text.amounts import second, spoken
-from worker.text.wording import line
+from worker.wording import line, second, spoken
 
 #: Histories are stored in the contract's words; this is how they are shown.
 _SEEN: Mapping[str, str] = {

@@ -20,12 +20,11 @@ from worker.explain.suggestions import Ids, nearest
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import keyless_ledger
-from worker.ledger.outbox import Outbox
+from worker.ledger.outgoing import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
 from worker.reconcile.answer import Explained, recorded_answer
 from worker.reconcile.episodes import connect_key
-from worker.text.amounts import second
-from worker.text.wording import line
+from worker.wording import line, second
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ import msgpack
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.sealed import place_in_letter
-from worker.ledger.vault import Vault, VaultError
+from worker.ledger.vault import Vault, VaultError, place_in_letter
 
 #: How many letters to read at a time: their payloads may be large.
 PAGE = 50

@@ -12,8 +12,7 @@ from redis import Redis
 
 from worker.diagnosis.model import Cause
 from worker.ledger.dead_letters import dropped_name
-from worker.ledger.keys import Keys
-from worker.ledger.lua import Scripts
+from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import DATA_CENTERS, from_ms
 from worker.ledger.refusals import Refusal, unpack_refusals

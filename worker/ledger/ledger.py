@@ -22,13 +22,10 @@ from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
-from worker.ledger.kept_key import KeptKey
-from worker.ledger.keys import Keys
-from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
+from worker.ledger.keys import Keys, Scripts
+from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail, Wakeups
 from worker.ledger.lists import Lists, lists_of
-from worker.ledger.lua import Scripts
-from worker.ledger.meetings import counted
-from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
+from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
     pack_acknowledgement,
@@ -58,10 +55,8 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.ledger.sealed import place_of_credentials, place_of_mail, place_of_parts
-from worker.ledger.tallies import SETTLES
-from worker.ledger.vault import Vault
-from worker.ledger.wakeups import Wakeups
+from worker.ledger.tallies import SETTLES, counted
+from worker.ledger.vault import KeptKey, Vault, place_of_credentials, place_of_mail, place_of_parts
 
 #: A notification that came before, longer ago than this, says nothing new: somebody replays it.
 REPLAYED_AFTER = timedelta(days=1)

@@ -16,10 +16,9 @@ from typing import Any, cast
 import msgpack
 from redis import Redis
 
-from worker.diagnosis.held import HELD as WAITED_FOR_TOGETHER
 from worker.diagnosis.model import Cause
-from worker.ledger.keys import Keys
-from worker.ledger.lua import Scripts
+from worker.diagnosis.schedule import HELD as WAITED_FOR_TOGETHER
+from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, readable_events, unpack_acknowledgement
 from worker.ledger.records import LAPSED, Acknowledgement, TrackedEvent, from_ms
 

@@ -21,14 +21,14 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import accounts
 from worker.ledger.packing import fingerprint
 from worker.ledger.records import EventKey
-from worker.ledger.sealed import (
+from worker.ledger.vault import (
+    Fit,
     place_in_letter,
     place_of_credentials,
     place_of_kept_key,
     place_of_mail,
     place_of_parts,
 )
-from worker.ledger.vault import Fit
 
 #: How many accounts' or emails' values are read at a time.
 STEP = 500

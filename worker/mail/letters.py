@@ -30,10 +30,10 @@ from jinja2.nodes import EvalContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
+from worker import wording
 from worker.diagnosis.model import Cause
 from worker.mail.language import Language, language, parse_locale, speaks, translated
-from worker.text import wording
-from worker.text.addresses import address as mail_address
+from worker.wording import address as mail_address
 
 #: The letters, in the order in which they are listed, each with what it is about.
 LETTERS: Final[Mapping[str, str]] = {

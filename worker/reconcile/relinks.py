@@ -16,7 +16,7 @@ from itertools import pairwise
 from uuid import uuid4
 
 from worker.diagnosis.model import Cause, Profile, Profiles
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import (
     Account,
     Episode,
@@ -40,7 +40,7 @@ from worker.reconcile.episodes import (
     next_reminder,
     service_of,
 )
-from worker.text.addresses import address as mail_address
+from worker.wording import address as mail_address
 
 #: How many emails a user gets within `RelinkRules.apart`, about all profiles.
 MOST_EMAILS = 3

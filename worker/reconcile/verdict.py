@@ -16,7 +16,6 @@ from uuid import uuid4
 from worker.cronofy.errors import CronofyError
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.fallback import is_room
-from worker.diagnosis.held import HELD, held_look, is_report
 from worker.diagnosis.model import (
     Cause,
     Chosen,
@@ -29,9 +28,9 @@ from worker.diagnosis.model import (
     Seen,
     State,
 )
-from worker.diagnosis.schedule import next_look, next_pause, retry_look
+from worker.diagnosis.schedule import HELD, held_look, is_report, next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
 from worker.ledger.records import (
     DELAYED,

@@ -1,6 +1,6 @@
 """`GET /metrics` for Prometheus, read from the ledger at each scrape.
 
-So any number of `serve` processes report the same, and workers need not be scraped. docs/operations.md has
+So any number of `serve` processes report the same, and workers need not be scraped. docs/serving.md has
 the table of metrics.
 """
 
@@ -23,12 +23,10 @@ from starlette.routing import Route
 
 from config.settings import Settings
 from worker.diagnosis.model import Cause
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import connect_once, sentence
 from worker.ledger.keys import Keys
-from worker.ledger.meetings import Done, Link
-from worker.ledger.outcomes import OutcomeType
-from worker.ledger.tallies import CALL, LOOKS, SETTLES
-from worker.outage import sentence
+from worker.ledger.outgoing import OutcomeType
+from worker.ledger.tallies import CALL, LOOKS, SETTLES, Done, Link
 from worker.report.summary import Report, last_days, read_report
 from worker.status.snapshot import Status, read_status
 from worker.web.access import Access

@@ -13,7 +13,7 @@ from config.celery import celery_config
 from config.redis_url import is_redis
 from config.settings import Settings
 from worker.broker.outages import why
-from worker.outage import BrokerAway
+from worker.ledger.connection import BrokerAway
 
 #: A publish is mostly one round trip, so this is enough for several hundred a second.
 THREADS = 8

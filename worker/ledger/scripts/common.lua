@@ -51,7 +51,7 @@
 --                              event's field. Written by acknowledge; removed by the commit of the look that finds it
 --                              over. Not in the event's record, which an older version could not read then.
 --   P:counted:SUB      hash    how an event's meeting was counted in P:day ("START NAME BUCKET", see
---                              worker/ledger/meetings.py), by the event's field, so that it is counted once. Written by
+--                              worker/ledger/tallies.py), by the event's field, so that it is counted once. Written by
 --                              commit, removed by untrack; until a day after the last one's start, of a pending event until
 --                              400 days after it.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
@@ -126,7 +126,7 @@
 --   P:backlog          stream  pending events by cause, every five minutes for a day (fields: each cause's number,
 --                              unless its count is 0, and pending for the total). Written and trimmed by sweeps.
 --   P:day:DAY          hash    the meetings that start on a day (days since 1970, UTC), by how they began, and what the fleet
---                              did on it: calls, mails, asked and back. Names: worker/ledger/meetings.py. Written by commit,
+--                              did on it: calls, mails, asked and back. Names: worker/ledger/tallies.py. Written by commit,
 --                              untrack and sweeps; 400 days
 --   P:daily            hash    the totals that are in P:day already. Written by sweeps.
 --   P:reported         string  the month (YYYY-MM) before which every report was written. Written by report.

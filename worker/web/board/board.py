@@ -30,11 +30,10 @@ from worker.intake.payloads import (
     Payload,
     parse,
 )
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import BrokerAway, connect_once, sentence
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey
-from worker.outage import BrokerAway, sentence
 from worker.run.incidents import candidates_for
 from worker.web.access import Access
 from worker.web.board.events import read_events

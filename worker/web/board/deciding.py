@@ -21,11 +21,10 @@ from starlette.routing import Route
 from config.queues import Queues
 from config.settings import Settings
 from worker.intake.payloads import BadPayload, DecideIncident, parse
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import BrokerAway, connect_once
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.vault import Vault
 from worker.mail.decision_links import PATH, DecisionLink, read_link
-from worker.outage import BrokerAway
 from worker.web.board.incidents import TASK, IncidentPage, decision_of, read_incident
 from worker.web.board.page import page
 from worker.web.board.sign_in import fields_of, is_foreign

@@ -10,11 +10,11 @@ from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
 from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
-from worker.ledger.outcomes import OutcomeType
+from worker.ledger.outgoing import OutcomeType
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import troubles
-from worker.text.amounts import amount, spoken
 from worker.web.board.plot import Plot, Point, hourly, plot
+from worker.wording import amount, spoken
 
 #: How many refused addresses are named.
 REFUSALS = 5

@@ -14,10 +14,9 @@ from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
-from worker.text.amounts import second, spoken
-from worker.text.wording import line, provider
 from worker.web.board.events import CAUSES, SOON, events_url
 from worker.web.board.incidents import FOR_OTHERS, picked_for
+from worker.wording import line, provider, second, spoken
 
 #: Longer than any of our sentences, and any URL with three ids.
 LONGEST = 20_000

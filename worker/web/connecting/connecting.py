@@ -27,17 +27,16 @@ from config.settings import Settings
 from worker.cronofy.callbacks import origin_of
 from worker.intake.payloads import LONGEST_ID
 from worker.ledger.answers import Answers
-from worker.ledger.connection import connect_once
+from worker.ledger.connection import BrokerAway, connect_once
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import to_ms
 from worker.ledger.vault import Vault, VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
-from worker.outage import BrokerAway
 from worker.reconcile.episodes import key_of_service
 from worker.run.connections import Said
-from worker.text.wording import line, provider
 from worker.web.headers import HEADERS
 from worker.web.publisher import Publisher
+from worker.wording import line, provider
 
 TASK, NOTE = "conferencing.authorize_connection", "conferencing.note_connection"
 #: Which account and service a browser is about, while it is away at Cronofy.
