@@ -189,7 +189,7 @@ class TrackedEvent:
     def tzid(self) -> str | None:
         """The zone that the caller wrote the event in."""
         start = self.body.get("start")
-        tzid = (start.get("tzid") if isinstance(start, Mapping) else None) or self.body.get("tzid")
+        tzid = (start.get("tzid") if isinstance(start, dict) else None) or self.body.get("tzid")
         return tzid if isinstance(tzid, str) else None
 
     @property

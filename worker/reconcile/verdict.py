@@ -122,7 +122,7 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         raise readings.userinfo_failure or CronofyError("This look could not tell the event's state.")
     # A sighting from memory justifies no write and settles nothing.
     seen = sighting if isinstance(sighting, Seen) and readings.read else None
-    notice = lease.notices.get(event.key.field)
+    notice = lease.notices.get(event.key.field) if lease.notices else None
     if notice:
         event = event.noticed(*unpack_notice(notice))
     if seen:
