@@ -20,7 +20,18 @@ from config.settings import clear_environment
 
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = (
-    *("calls", "throughput", "cpu", "ledger", "overload", "outage", "budget", "notifications", "webhooks"),
+    *(
+        "calls",
+        "throughput",
+        "floor",
+        "cpu",
+        "ledger",
+        "overload",
+        "outage",
+        "budget",
+        "notifications",
+        "webhooks",
+    ),
     *("intake", "silent", "memory", "lists", "soak", "commands"),
 )
 
