@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 import structlog
@@ -29,8 +28,6 @@ def log_account(outcomes: Iterable[Outcome]) -> None:
 
 def log_verdicts(sub: str, verdicts: Iterable[Verdict], committed: Committed) -> None:
     """Log each verdict, or that its event changed meanwhile and it was not written."""
-    if not log.isEnabledFor(logging.INFO):
-        return
     for verdict in verdicts:
         after, diagnosis = verdict.after, verdict.diagnosis
         if after.key in committed.changed:
