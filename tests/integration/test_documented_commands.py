@@ -28,13 +28,14 @@ from benchmarks.__main__ import NAMES
 from benchmarks.__main__ import main as benchmarks
 from sandbox.demo.cast import CAST
 from tests.acceptance.processes import run_command
+from tests.contract.commands import COMMANDS
 from tests.contract.documents import DOCUMENTS, ROOT, code, shell_lines, table
 from tests.integration.world import Begin, World, set_environment
 from worker.cli import cli
 from worker.diagnosis.model import State
 
-PAGES = [*DOCUMENTS, ROOT / "examples" / "README.md"]
-#: A phrase in backticks is a command if it begins so and goes on; of `reconciler`, beyond a command's name.
+PAGES = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"] + [ROOT / "examples" / "README.md"]
+#: A phrase in backticks is a command if it begins with one of these and goes on.
 PROGRAMS = (
     *("reconciler", "make", "python", ".venv/bin/python", "redis-cli", "pip", "uv", "docker", "kubectl"),
     *("curl", "promtool", "systemctl", "git"),
@@ -101,6 +102,14 @@ ENDS = {"healthcheck": {0, 1}, "doctor": {0, 1}, "probe": {0, 3}}
 APART = {("dead-letters", "replay"), ("doctor",)}
 
 
+def _as_command(phrase: str) -> str | None:
+    """A phrase in backticks as it would be typed, if it is a command with arguments or options."""
+    first, *rest = re.sub(r"^(?:[A-Z_]+=\S* )+", "", phrase).split() or [""]
+    if first not in PROGRAMS or not rest or (first == "reconciler" and len(rest) == 1):
+        return None
+    return phrase
+
+
 def _documented() -> dict[str, str]:
     """Each command that a document shows, with the page."""
     found: dict[str, str] = {}
@@ -110,9 +119,7 @@ def _documented() -> dict[str, str]:
         shown = text if name != "docs/sandbox.md" else re.sub(r"^```sh\n.*?^```", "", text, flags=re.M | re.S)
         inline = re.sub(r"^ *```.*?^ *```", "", shown, flags=re.MULTILINE | re.DOTALL)
         phrases = [" ".join(phrase.split()) for phrase in code(inline)]
-        said = [each for each in phrases if each.split()[0] in PROGRAMS and " " in each]
-        said = [each for each in said if not re.fullmatch("reconciler [a-z-]+", each)]
-        for line in [*shell_lines(shown), *said]:
+        for line in [*shell_lines(shown), *filter(None, map(_as_command, phrases))]:
             command = re.sub(r"(^|\s+)#.*", "", line).strip()
             if command:
                 found.setdefault(command, name)
@@ -154,7 +161,6 @@ def world(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> World:
     world.look()
     world.control.set_settings(generation_seconds=0)
     set_environment(world, monkeypatch)
-    monkeypatch.setenv("BROWSER", "true")
     return world
 
 
@@ -189,9 +195,11 @@ def arguments(world: World) -> Callable[[str], list[str]]:
 
 @pytest.mark.parametrize("command", ENDING)
 def test_a_command_does_what_it_is_shown_for(
-    world: World, arguments: Callable[[str], list[str]], command: str
+    monkeypatch: pytest.MonkeyPatch, arguments: Callable[[str], list[str]], command: str
 ) -> None:
     """It ends with 0. One that is named without its arguments has at least its options."""
+    for name, value in re.findall(r"(?:^| )(RECONCILER_[A-Z_]+)=(\S*)", command):
+        monkeypatch.setenv(name, str(ROOT / value))
     words = arguments(command)
     try:
         with cli.get_command(click.Context(cli), words[0]).make_context(words[0], words[1:]):  # type: ignore[union-attr]
@@ -200,6 +208,8 @@ def test_a_command_does_what_it_is_shown_for(
         return
     except click.exceptions.Exit:
         pass
+    # A browser would outlast the test.
+    words = [word for word in words if word != "--open"]
     if any(set(words) >= set(kind) for kind in APART):
         done = run_command(Path.cwd(), os.environ, *words)
         ended, said = done.returncode, done.stdout + done.stderr
@@ -221,6 +231,23 @@ def test_a_command_that_runs_until_it_is_stopped_has_its_options(command: str) -
     assert (ROOT / LASTING[name]).exists()
     with suppress(click.BadOptionUsage):
         own.make_parser(click.Context(own)).parse_args(list(options))
+
+
+def test_a_command_in_short_has_the_options_that_are_named_with_it() -> None:
+    """As in `explain --offline`, or `dead-letters show --json`."""
+    unknown = []
+    for path in PAGES:
+        for phrase in code(path.read_text(encoding="utf-8")):
+            name, *rest = phrase.split() or [""]
+            named = {word.partition("=")[0] for word in rest if re.match("--[a-z]", word)}
+            if name in COMMANDS and named:
+                command = COMMANDS[name]
+                group = command.commands if isinstance(command, click.Group) else {}
+                parts = [command, *(group[word] for word in rest if word in group)]
+                own = {option for part in parts for each in part.params for option in each.opts}
+                unknown += [(path.name, phrase)] * (not named <= own and name not in {"worker", "beat"})
+
+    assert unknown == []
 
 
 def _check_python(words: Sequence[str], config: pytest.Config) -> None:

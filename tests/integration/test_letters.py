@@ -135,6 +135,26 @@ def test_a_receiver_that_fails_half_of_the_time_gets_every_letter(
     assert len(receiver.got) > len(taken)
 
 
+def test_a_letter_that_is_never_taken_is_counted_as_late_once(
+    begin: Begin, running: RunningSandbox, receiver: Receiver
+) -> None:
+    """After an hour of tries, so that an alert tells of it; it is tried on."""
+    world = asked(begin, running, **by_url(receiver))
+    receiver.answer = lambda _: 400
+    late: list[int] = []
+
+    def tried_often() -> bool:
+        send_mails(world.services)
+        late.append(world.services.ledger.counters().get("mail:late", 0))
+        return len(receiver.got) > delivery.LATE_AFTER + 1
+
+    wait_until(tried_often, 20, what="more tries than that")
+
+    assert (late[0], late[-1]) == (0, 1)
+    [mail] = world.mails()
+    assert mail.sub == world.sub
+
+
 def test_a_letter_whose_user_did_it_meanwhile_is_not_posted_any_more(
     begin: Begin, running: RunningSandbox, receiver: Receiver
 ) -> None:

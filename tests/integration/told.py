@@ -36,8 +36,8 @@ from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import to_ms
 from worker.status.snapshot import read_status
 from worker.status.table import status_table
-from worker.web.board.board import PATIENCE
 from worker.web.board.overview import read_overview
+from worker.web.ledger_pool import PATIENCE
 
 MANUAL = ROOT / "docs" / "watching.md"
 OPTIONS = SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)

@@ -227,8 +227,15 @@ class Ledger:
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, *_value(event)))
 
     def acknowledge(self, sub: str, stored: Stored, given: Acknowledgement | None) -> bool:
-        """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile."""
+        """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile.
+
+        One that this replaces or withdraws stays in the event's history.
+        """
         key, now = stored.event.key, self.now()
+        former, noted = self.acknowledgement(sub, key), b""
+        if former and former != given:
+            over = "it was withdrawn" if given is None else "it was acknowledged again"
+            noted = pack_event(stored.event.answered_for(former, over, now))
         detail: dict[str, Any] = {"withdrawn": True}
         if given is not None:
             until = None if given.until is None else from_ms(given.until).isoformat(timespec="milliseconds")
@@ -246,6 +253,7 @@ class Ledger:
                 msgpack.packb(lists_of(stored.event)),
                 outcome.to_json(),
                 self.outcomes_keep,
+                noted,
             )
         )
 

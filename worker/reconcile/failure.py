@@ -265,6 +265,9 @@ class Failures:
         looks = "1 look" if attempts == 1 else f"{attempts} looks in a row"
         reason = f"Parked: {looks} at this event failed, the last one with {fault.kind}."
         after = replace(stored.event, attempts=attempts, next_look=None, parked=reason)
+        given = lease.acknowledgement(stored.event.key)
+        if given:
+            after = after.answered_for(given, "it was parked", lease.now)
         after = after.noted(lease.now, "parked", fault.kind)
         key = after.key
         kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event_id": key.event_id}

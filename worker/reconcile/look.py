@@ -411,7 +411,8 @@ class Looker:
                 if stored.event.parked is None and is_new:
                     given = lease.acknowledgement(stored.event.key)
                     judged = Judged(stored, stored.event, diagnosis, acknowledged=given)
-                    verdicts.append(conclude(lease.sub, judged, now, self.policy))
+                    note = reconnect.notes.get(stored.event.key)
+                    verdicts.append(conclude(lease.sub, judged, now, self.policy, relink=note))
         change = Change(
             events=[verdict.change for verdict in verdicts],
             lost=step is None,

@@ -5,10 +5,7 @@ It only reads the ledger. What somebody decides it hands to a worker, as any cal
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -30,9 +27,8 @@ from worker.intake.payloads import (
     Payload,
     parse,
 )
-from worker.ledger.connection import BrokerAway, connect_once, sentence
+from worker.ledger.connection import BrokerAway, sentence
 from worker.ledger.ledger import Ledger
-from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey
 from worker.run.incidents import candidates_for
 from worker.web.access import Access
@@ -44,6 +40,7 @@ from worker.web.board.page import event_url, incident_url, page
 from worker.web.board.report import read_page
 from worker.web.board.search import search
 from worker.web.board.sign_in import fields_of, is_foreign, not_signed_in
+from worker.web.ledger_pool import LedgerPool
 from worker.web.publisher import Publisher
 
 #: What the forms hand to the workers: each task with its queue.
@@ -54,8 +51,6 @@ TASKS: dict[type[Payload], tuple[str, str]] = {
 }
 #: Who decides here, unless they give a name: all share one token.
 BOARD = "board"
-#: The time for each step of Redis in a page.
-PATIENCE = timedelta(seconds=3)
 STATIC = {
     "board.css": "text/css; charset=utf-8",
     "board.js": "text/javascript; charset=utf-8",
@@ -74,10 +69,7 @@ class Board:
         self._access = access
         self._publisher = publisher
         self._queues = Queues.of(settings.key_prefix)
-        self._redis = connect_once(settings.ledger_url, PATIENCE)
-        self._ledger = keyless_ledger(self._redis, settings)
-        # Few threads, so that many browsers queue up instead of burdening the ledger.
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="board")
+        self._pool = LedgerPool(settings, 2, "board")
         folder = files("worker.web.board") / "static"
         self._static = {name: (folder / name).read_bytes() for name in STATIC}
 
@@ -100,8 +92,7 @@ class Board:
 
     def close(self) -> None:
         """End the threads and close the connections."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._redis.close()
+        self._pool.close()
 
     async def overview(self, request: Request) -> Response:
         """The first page."""
@@ -260,9 +251,8 @@ class Board:
         refused = self._access.board(request)
         if refused is not None:
             return not_signed_in(refused, request)
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, show, self._ledger)
+            return await self._pool.run(show, self._pool.ledger)
         except RedisError as error:
             log.warning("board.unreadable", reason=type(error).__name__)
             unavailable = "The ledger is unavailable. Try again, or run reconciler doctor to find out why."
