@@ -37,7 +37,7 @@ from worker.run.looks import guarded_look
 
 #: Events an account, and how many accounts.
 SIZES, QUICK_SIZES = ((1, 300), (10, 100), (100, 20)), ((1, 10), (10, 5))
-ROUNDS = 5
+ROUNDS = 3
 LEASE = timedelta(minutes=5)
 STEPS = ("claim", "read", "diagnose", "commit")
 HEADINGS = ["events an account", *(f"{step} ms" for step in STEPS), "Redis ms", "sandbox ms", "floor ms"]
@@ -126,17 +126,17 @@ def _row(stand: Stand, events: int, accounts: int, rounds: int) -> dict[str, Val
             raws.append(stand.measure(source, accounts, partial(_next_raw, source, iter(held))))
             floors.append(_settling(stand, filled, tracked, _smallest))
             looks.append(_settling(stand, filled, tracked, _whole))
-    floor, look, raw = (median(spent.total for spent in found) for found in (floors, looks, raws))
+    floor, look, raw = ([spent.total for spent in found] for found in (floors, looks, raws))
     return {
         "events an account": events,
         **{f"{step} ms": median(spent.steps[step] for spent in floors) for step in STEPS},
         "Redis ms": median(spent.redis for spent in floors),
         "sandbox ms": median(spent.sandbox for spent in floors),
-        "floor ms": floor,
-        "whole look ms": look,
-        "raw loop ms": raw,
-        "raw loop : floor": raw / floor,
-        "raw loop : look": raw / look,
+        "floor ms": median(floor),
+        "whole look ms": median(look),
+        "raw loop ms": median(raw),
+        "raw loop : floor": median(least / most for least, most in zip(raw, floor, strict=True)),
+        "raw loop : look": median(least / most for least, most in zip(raw, look, strict=True)),
     }
 
 
