@@ -146,7 +146,7 @@ def _fill(size: Size) -> None:
     def connected(number: int) -> tuple[Any, ...]:
         sub = _sub(number)
         sealed = ledger.seal_credentials(sub, tokens)
-        return sub, profile, "us", sealed, '{"type": "account_connected"}', 100, b"", "", ""
+        return sub, profile, "us", sealed, '{"type": "account_connected"}', 100, b"", "", "", b""
 
     for chunk in progress(_chunks(size), f"Connecting {size.accounts:,} accounts", transient=True):
         # A pipeline, which the ledger itself does not use: filling is not measured.

@@ -38,6 +38,7 @@ from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, to_ms
 from worker.status.snapshot import read_status
 from worker.status.table import status_table
+from worker.web.board.urls import account_url, event_url
 
 TOKEN = "a-token-of-the-board"  # noqa: S105
 FOLDER = Path(__file__).parent / "images"
@@ -189,12 +190,16 @@ def _served(running: Stage) -> Iterator[str]:
 
 
 def _shoot_board(browser: Browser, url: str) -> None:
-    event = f"{url}/board/event?account=fay&calendar=cal_fay&event=board-meeting"
+    event = url + event_url("fay", "cal_fay", "board-meeting")
     for name, address, scheme, size in [
         ("board-light", url, "light", WIDE),
         ("board-dark", url, "dark", WIDE),
         ("board-narrow", url, "light", NARROW),
         ("board-event", event, "light", {**WIDE, "height": 800}),
+        ("board-account", f"{url}{account_url('hana')}", "light", WIDE),
+        ("board-accounts", f"{url}/accounts", "dark", {**WIDE, "height": 640}),
+        ("board-outcomes", f"{url}/outcomes", "light", {**WIDE, "height": 640}),
+        ("board-account-narrow", f"{url}{account_url('hana')}", "dark", NARROW),
     ]:
         page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)  # type: ignore[arg-type]
         page.context.request.post(f"{url}/board/sign-in", form={"token": TOKEN}, max_redirects=0)

@@ -128,6 +128,7 @@ def test_everything_opens_with_the_newest_key_alone(
     assert json.loads(ran.stdout) == {
         "tombstones": 0,
         "rooms": 0,
+        "addresses": 0,
         "emails": 1,
         "dead_letters": 2,
         "credentials": 2,

@@ -20,7 +20,7 @@ from config.settings import Settings
 from config.terminal import shown
 from worker.app import app, configure
 from worker.commands.output import json_text, say, say_lines
-from worker.commands.setup import check_ids, confirm, list_by_default, settings_of_command
+from worker.commands.setup import check_ids, confirm, list_by_default, settings_of_command, user_of_machine
 from worker.intake import replay as operation
 from worker.intake.replay import Correction
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
@@ -130,7 +130,7 @@ def replay(
                 if sub is not None and not even_forgotten and not _goes_on(kept.letter_id, sub):
                     left += 1
                     continue
-                operation.replay(letters, kept, corrections, send)
+                operation.replay(letters, kept, corrections, send, by=user_of_machine())
             except operation.BadCorrection as error:
                 left += 1
                 say(f"{kept.letter_id} left: {error}", err=True)
@@ -155,7 +155,7 @@ def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
         number = len(letters) if every else len(set(letter_ids))
         picked = operation.chosen(letters, letter_ids, every=every)
         confirm(f"Permanently delete {number}?", "delete them", yes=yes)
-        dropped = sum(letters.remove(kept.letter_id) for kept in picked)
+        dropped = sum(letters.settle(kept, operation.DROPPED, user_of_machine()) for kept in picked)
     say(f"{dropped} dropped")
 
 

@@ -19,7 +19,8 @@ from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.intake import acknowledge as acknowledging
 from worker.ledger.ledger import Ledger
-from worker.ledger.lists import BadCursor, Listed, Wanted
+from worker.ledger.lists import Listed, Wanted
+from worker.ledger.paging import BadCursor
 from worker.ledger.records import EventKey, from_ms
 from worker.wording import amount, second
 

@@ -52,9 +52,9 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | No
         return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
 
 
-def not_tracked(ledger: Ledger, sub: str, key: EventKey) -> NotTracked:
-    """What to say of an event that is not tracked."""
-    return NotTracked(nearest(ledger, sub, key), ledger.find_untracked(sub, key))
+def not_tracked(ledger: Ledger, sub: str, key: EventKey, *, at_once: bool = False) -> NotTracked:
+    """What to say of an event that is not tracked; `at_once`, with fewer guesses at what was meant."""
+    return NotTracked(nearest(ledger, sub, key, at_once=at_once), ledger.find_untracked(sub, key))
 
 
 def recorded_case(

@@ -53,6 +53,7 @@ def forget(services: Services, sub: str, outcome: Outcome | None = None) -> None
     # A look may have said something until then.
     mail_ids |= ledger.outcomes.erase(sub, since=newest, but=said)
     ledger.posts.erase(sub)
+    ledger.mails.erase(sub)
     if mail_ids:
         ledger.redis.delete(*(ledger.keys.refused(mail_id) for mail_id in mail_ids))
     files = services.mailer.erase(sub, account.email, mail_ids)

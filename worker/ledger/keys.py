@@ -65,6 +65,10 @@ class Keys:
     calendar = _KeyOf("calendar")
 
     # Of all accounts.
+    accounts = _Key("accounts")
+    lost = _Key("lost")
+    ids = _KeyOf("ids")  # by the start of an event id's hash
+    emails = _Key("emails")
     claims = _Key("claims")
     waiting = _Key("waiting")
     ready = _KeyOf("ready")  # by data centre
@@ -84,6 +88,7 @@ class Keys:
 
     # What goes out.
     outcomes = _Key("outcomes")
+    outcomes_of = _KeyOf("outcomes:of")  # by account
     outcomes_sent = _Key("outcomes:sent")
     outcomes_lock = _Key("outcomes:lock")
     outcomes_posted = _KeyOf("outcomes:posted")  # by receiver
@@ -94,12 +99,14 @@ class Keys:
     outcomes_again = _Key("outcomes:again")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
+    mails = _Key("mails")
     answer = _KeyOf("answer")  # by question
     asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
     unsent = _KeyOf("unsent")  # by mail
     refusals = _Key("refusals")
     dead_letters = _Key("dead-letters")
+    handled = _Key("handled")
     forgotten = _Key("forgotten")
 
     # The fleet.

@@ -155,6 +155,8 @@ class Mail:
     due: datetime | None = None
     #: What a letter to a user was composed of; None for an email to the operator.
     parts: bytes | None = None
+    #: Which letter it is; empty for an email to the operator.
+    kind: str = ""
 
     def __repr__(self) -> str:
         return f"Mail({self.mail_id!r})"

@@ -6,7 +6,7 @@ An email that a commit decided on is kept in the outbox until it is sent or refu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from redis import Redis
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.packing import fingerprint
+from worker.ledger.paging import end_before
 from worker.ledger.records import to_ms
 from worker.ledger.refusals import KEPT_FOR, pack_refusal
 from worker.ledger.vault import place_of_mail, place_of_parts
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: How many outcomes are read at a time to find some among them.
 READ_AT_A_TIME = 1000
+#: After checking this many outcomes, a page ends, however few of them fit.
+MOST_CHECKED = 2000
 #: How long a worker may take over an email before another tries: longer than the SMTP deadline.
 SEND_LEASE = timedelta(seconds=50)
 
@@ -124,6 +127,30 @@ class OutcomeStream:
         """The newest outcomes (or all) as contract JSON, newest first."""
         entries = _read(self.redis.xrevrange(self.keys.outcomes, count=most))
         return [json.loads(outcome) for _, outcome in entries]
+
+    def page(
+        self, most: int, after: str | None, named: Sequence[str], fits: Callable[[Mapping[str, Any]], bool]
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Up to `most` that fit, the newest first, from the entry `after` on; and where the next page begins.
+
+        Only those that have all of `named` in their text are read as JSON. A page may hold fewer than there
+        are (`MOST_CHECKED`); None if it is the last one.
+        """
+        end = end_before(after)
+        page = list(_read(self.redis.xrevrange(self.keys.outcomes, end, count=MOST_CHECKED)))
+        quoted, found = [_to_json(each) for each in named], list[dict[str, Any]]()
+        for entry_id, text in page:
+            if all(each in text for each in quoted) and fits(outcome := json.loads(text)):
+                found.append(outcome)
+            if len(found) == most:
+                return found, entry_id.decode()
+        return found, page[-1][0].decode() if len(page) == MOST_CHECKED else None
+
+    def of_account(self, sub: str, most: int) -> list[dict[str, Any]]:
+        """Up to `most` of the newest outcomes about an account, newest first."""
+        entry_ids = cast("list[bytes]", self.redis.lrange(self.keys.outcomes_of(sub), 0, most - 1))
+        found = self.find(entry_ids)
+        return [json.loads(found[each]) for each in entry_ids if each in found]
 
     def has_undelivered(self) -> bool:
         """Whether any outcome is undelivered."""

@@ -44,6 +44,7 @@ class Kind(StrEnum):
     #: The ledger's own keys, by their names.
     TOMBSTONES = "tombstones"
     ROOMS = "rooms"
+    ADDRESSES = "addresses"
     MAILS = "emails"
     LETTERS = "dead_letters"
     CREDENTIALS = "credentials"
@@ -71,7 +72,7 @@ def sealed_values(ledger: Ledger) -> Iterator[list[Sealed]]:
 
     A step may be empty, and an account may come twice.
     """
-    for kind in (Kind.TOMBSTONES, Kind.ROOMS):
+    for kind in (Kind.TOMBSTONES, Kind.ROOMS, Kind.ADDRESSES):
         key = cast("bytes | None", ledger.redis.hget(ledger.keys.about, kind.value))
         if key is not None:
             yield [Sealed(kind, "", {kind.value: (key, place_of_kept_key(kind.value))})]

@@ -42,14 +42,14 @@ class Figures:
         return self.whole_fleet or self.events > 0
 
 
-def figures(ledger: Ledger, incident: Incident) -> Figures:
-    """Count an incident's events and accounts; of a huge one at least that many accounts."""
+def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> Figures:
+    """Count an incident's events and accounts; of more than `counted` events at least so many accounts."""
     if incident.is_of_fleet:
         return Figures(0, 0, None, whole_fleet=incident.group in ledger.outages())
     if incident.is_damaged:
         return Figures(incident.total, 0, None)
     name = incident_list(incident.incident_id)
-    places = ledger.lists.places(name, COUNTED)
+    places = ledger.lists.places(name, counted)
     soonest = places[0][1] if places else _FAR
     accounts = len({sub for sub, _ in places})
     return Figures(ledger.lists.size(name), accounts, from_ms(soonest) if soonest < _FAR else None)
@@ -88,9 +88,10 @@ def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[Remo
 class Accounts:
     """An incident's accounts, each read once."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, listed: Sequence[Listed] = ()) -> None:
+        """Those of the `listed` events are read at once."""
         self._ledger = ledger
-        self._read: dict[str, Account] = {}
+        self._read = ledger.accounts({each.sub for each in listed})
 
     def __getitem__(self, sub: str) -> Account:
         if sub not in self._read:

@@ -51,6 +51,7 @@ def sweep(services: Services) -> int:
     if not ledger.wakeups.take_sweep(services.settings.sweep_every):
         return 0
     _note_trouble(services)
+    ledger.directory.catch_up()
     freed = 0
     while freed < MOST_MOVED:
         made = ledger.see_to_outages(MOVED_AT_A_TIME, services.settings.recheck_min)

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from config.settings import Settings
 from worker.ledger.connection import connect_once
-from worker.ledger.ledger import Ledger
-from worker.ledger.opening import keyless_ledger
+from worker.ledger.opening import keyless_ledger, open_ledger
 
 #: The time for each step of Redis; Prometheus, for one, waits 10 s by default.
 PATIENCE = timedelta(seconds=3)
@@ -20,10 +19,20 @@ T = TypeVar("T")
 
 
 class LedgerPool:
-    """One ledger and its threads. It connects when it is first used, and needs no vault key."""
+    """One ledger and its threads. It connects when it is first used."""
 
-    def __init__(self, settings: Settings, threads: int, name: str, patience: timedelta = PATIENCE) -> None:
-        self.ledger: Ledger = keyless_ledger(connect_once(settings.ledger_url, patience), settings)
+    def __init__(
+        self,
+        settings: Settings,
+        threads: int,
+        name: str,
+        patience: timedelta = PATIENCE,
+        *,
+        with_vault: bool = False,
+    ) -> None:
+        """It needs no vault key, unless what is sealed has to be read: `with_vault`."""
+        redis = connect_once(settings.ledger_url, patience)
+        self.ledger = open_ledger(settings, redis) if with_vault else keyless_ledger(redis, settings)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, step: Callable[..., T], *args: Any) -> T:
