@@ -377,11 +377,7 @@ local function put_event(sub, field, value, names, old, news)
   end
   put_in_lists(sub, field, {})
   if old then
-    redis.call('HDEL', key, field)
-    redis.call('HDEL', notices_key(sub), field)
-    redis.call('HDEL', heard_key(sub), field)
-    redis.call('HDEL', letters_key(sub), field)
-    redis.call('HDEL', acknowledged_key(sub), field)
+    removed[#removed + 1] = field
     note_id(sub, field, nil)
     left_calendars[calendar_of(field)] = true
   end
