@@ -20,8 +20,8 @@ from config.settings import clear_environment
 
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = (
-    *("calls", "throughput", "cpu", "ledger", "overload", "outage", "budget", "notifications", "webhooks"),
-    *("intake", "silent", "memory", "lists", "board", "soak", "commands"),
+    *("calls", "throughput", "floor", "cpu", "ledger", "overload", "outage", "budget", "notifications"),
+    *("webhooks", "intake", "silent", "memory", "lists", "board", "soak", "commands"),
 )
 
 

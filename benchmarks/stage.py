@@ -51,8 +51,8 @@ def redis_server() -> Iterator[str]:
 
 
 @contextmanager
-def sandbox_process(*options: str) -> Iterator[Control]:
-    """The sandbox as a separate process, without limits, making conferences at once."""
+def sandbox_with_pid(*options: str) -> Iterator[tuple[Control, int]]:
+    """The sandbox as a separate process, without limits, making conferences at once, and its process id."""
     port, smtp_port = free_ports(2)
     command = [
         sys.executable,
@@ -69,6 +69,13 @@ def sandbox_process(*options: str) -> Iterator[Control]:
         until(lambda: running.poll() is not None or _answers(control), "the sandbox", 20)
         if running.poll() is not None:
             raise SystemExit("The sandbox ended as soon as it was started.")
+        yield control, running.pid
+
+
+@contextmanager
+def sandbox_process(*options: str) -> Iterator[Control]:
+    """The same without the process id."""
+    with sandbox_with_pid(*options) as (control, _):
         yield control
 
 

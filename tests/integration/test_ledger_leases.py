@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -27,6 +28,7 @@ from tests.waiting import wait_until
 from worker.ledger.leases import Change, EventChange, Held, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import OutcomeType
+from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, Memo
 
 
@@ -213,3 +215,35 @@ def test_a_slot_is_taken_once_a_tick(ledger: Ledger) -> None:
 
     assert taken == [True, False, False]
     wait_until(lambda: ledger.wakeups.take_sweep(every), timeout=5, what="the next tick")
+
+
+def test_one_commit_settles_any_number_of_events(ledger: Ledger) -> None:
+    """With all that was known of them; each service has its name in the day, as long as the day has room."""
+    last: dict[str, Any] = {"state": "assigned", "cause": None, "detail": {}}
+    tracked = [an_event(f"e{n}", due=False) for n in range(1100)]
+    ledger.track_all([("acc", event) for event in tracked])
+    for event in tracked[:3]:
+        ledger.nudge("acc", event.key, pack_notice("conferencing_assigned", None, AHEAD), event.key.event_id)
+    lease = claim(ledger)
+    changes = [
+        EventChange(
+            stored,
+            replace(stored.event, last=last, next_look=None, provider_name=f"service{n}"),
+            settle=True,
+            notice_taken=n != 1,
+        )
+        for n, stored in enumerate(lease.events)
+    ]
+
+    assert ledger.commit(lease, Change(changes)).changed == frozenset()
+
+    redis, keys = ledger.redis, ledger.keys
+    assert (ledger.pending("acc"), len(ledger.settled("acc"))) == ((), 1100)
+    assert ledger.counters()["events:pending"] == 0
+    assert redis.exists(keys.notices("acc"), keys.heard("acc"), keys.calendar("cal")) == 0
+    [day] = redis.scan_iter(keys.day("*"))
+    named: Any = redis.hgetall(day)
+    meetings = {name: int(number) for name, number in named.items() if name.startswith(b"w")}
+    assert sum(meetings.values()) == 1100
+    assert len(meetings) <= 201
+    assert meetings[b"w1n:other"] >= 900

@@ -223,22 +223,26 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
     end, end_is_odd = _time(item.get("end"), tzid)
     deleted, summary = item.get("deleted"), item.get("summary")
     cancelled = item.get("status") == "cancelled"
-    unclear = {
-        "deleted": deleted not in (None, False),
-        "conferencing": conferencing is not None and not isinstance(conferencing, dict),
-        "conferencing.join_url": found.get("join_url") not in (None, ""),
-        "start": start is None and start_is_odd,
-    }
-    if deleted is not True and not cancelled and join_url is None and any(unclear.values()):
-        place = next(name for name in unclear if unclear[name])
-        raise Malformed(f"An event in Read Events is not as documented at {place}.")
-    shown = {name: item[name] for name in _WRITTEN if item.get(name) is not None}
-    lost = {
-        "start": start_is_odd,
-        "end": end_is_odd,
-        "summary": summary is not None and _text(summary) is None,
-        **{name: not _can_be_sent(name, shown[name]) for name in shown},
-    }
+    # Nothing is written to such an event, so what a write would have to carry does not matter.
+    decided = deleted is True or cancelled or join_url is not None
+    shown = {} if decided else {name: item[name] for name in _WRITTEN if item.get(name) is not None}
+    lost: dict[str, bool] = {}
+    if not decided:
+        unclear = {
+            "deleted": deleted not in (None, False),
+            "conferencing": conferencing is not None and not isinstance(conferencing, dict),
+            "conferencing.join_url": found.get("join_url") not in (None, ""),
+            "start": start is None and start_is_odd,
+        }
+        if any(unclear.values()):
+            place = next(name for name in unclear if unclear[name])
+            raise Malformed(f"An event in Read Events is not as documented at {place}.")
+        lost = {
+            "start": start_is_odd,
+            "end": end_is_odd,
+            "summary": summary is not None and _text(summary) is None,
+            **{name: not _can_be_sent(name, shown[name]) for name in shown},
+        }
     return Seen(
         start=start,
         end=end,

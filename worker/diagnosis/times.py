@@ -76,9 +76,18 @@ def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
         text, own = value.get("time"), value.get("tzid")
         if own is not None and not (isinstance(own, str) and own.isprintable()):
             raise MalformedTime("a tzid that is not text")
-        value = {"time": text} if own is None else {"time": text, "tzid": own}
     if not isinstance(text, str) or len(text) > LONGEST_TIME:
         raise MalformedTime("a time that is not text")
+    return _parsed(text, own, tzid, isinstance(value, dict))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str, own: str | None, tzid: str | None, as_object: bool) -> EventTime:
+    """The time `text`, with the zone `own` beside it if it came as an object.
+
+    Cached, since looks keep reading the same few times.
+    """
+    wire = {"time": text, "tzid": own} if own is not None else {"time": text} if as_object else text
     text = text.strip()
     try:
         if len(text) == 10:
@@ -86,13 +95,13 @@ def parse_event_time(value: Any, tzid: str | None = None) -> EventTime | None:
                 (name for name in (tzid, own if names_zone(own) else None) if known_zone(name)), None
             )
             midnight = datetime.combine(date.fromisoformat(text), time(), known_zone(named) or WESTERNMOST)
-            return EventTime(midnight.astimezone(UTC), all_day=True, tzid=named, wire=value)
+            return EventTime(midnight.astimezone(UTC), all_day=True, tzid=named, wire=wire)
         moment = parse_instant(text, own or tzid)
     except (ValueError, OverflowError):
         raise MalformedTime("a time that cannot be read") from None
     # To show it in: the caller's rather than none.
     named = own if names_zone(own) else tzid or own
-    return EventTime(moment, all_day=False, tzid=named, wire=value)
+    return EventTime(moment, all_day=False, tzid=named, wire=wire)
 
 
 @lru_cache(maxsize=4096)
@@ -100,8 +109,7 @@ def parse_instant(text: str, tzid: str | None = None) -> datetime:
     """Read an ISO 8601 time, or Cronofy's ``2014-08-05 15:30:00Z``, as an aware UTC datetime.
 
     A time without an offset is in `tzid`; if that is unknown, in the westernmost zone, so that nothing counts
-    as past too early. Raises ValueError or OverflowError. Cached, since looks keep reading the same few
-    times.
+    as past too early. Raises ValueError or OverflowError. Cached, as in `_parsed`.
     """
     moment = datetime.fromisoformat(text.replace(" UTC", "Z"))
     if moment.tzinfo is None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from worker.diagnosis.causes import INDIRECT
@@ -205,7 +204,7 @@ class TrackedEvent:
     def tzid(self) -> str | None:
         """The zone that the caller wrote the event in."""
         start = self.body.get("start")
-        tzid = (start.get("tzid") if isinstance(start, Mapping) else None) or self.body.get("tzid")
+        tzid = (start.get("tzid") if isinstance(start, dict) else None) or self.body.get("tzid")
         return tzid if isinstance(tzid, str) else None
 
     @property
@@ -253,8 +252,8 @@ class TrackedEvent:
     @property
     def provider(self) -> str | None:
         """The conferencing service that the last diagnosis names, otherwise the one asked for."""
-        named = self.last["detail"].get("provider_name") if self.last and self.last.get("detail") else None
-        return named if isinstance(named, str) and named else self.provider_name
+        named = service_named(self.last["detail"]) if self.last and self.last.get("detail") else None
+        return named or self.provider_name
 
     @property
     def lacked_calendar(self) -> bool:
@@ -307,13 +306,17 @@ class TrackedEvent:
     @property
     def request(self) -> Request:
         """What the diagnosis needs from the event's record."""
+        return self.request_with(self.provider_name)
+
+    def request_with(self, provider_name: str | None, **known: Any) -> Request:
+        """The same with what is `known` from elsewhere: the service, and any other fields of `Request`."""
         notice = None
         if self.notice:
             interaction, subtype, at = self.notice
             notice = Notice(Interaction(interaction), subtype, from_ms(at))
         return Request(
             profile_id=self.profile_id,
-            provider_name=self.provider_name,
+            provider_name=provider_name,
             calendar_id=self.key.calendar_id,
             asked_at=from_ms(self.asked_at),
             start=self.start,
@@ -322,6 +325,7 @@ class TrackedEvent:
             first_asked=self.first_asked,
             series=self.series,
             lacked_calendar=self.lacked_calendar,
+            **known,
         )
 
     def diagnosed(
@@ -610,19 +614,17 @@ class Stored:
     fingerprint: str
 
 
+def service_named(detail: Mapping[str, Any]) -> str | None:
+    """The conferencing service that a diagnosis names in its detail, if it does."""
+    named = detail.get("provider_name")
+    return named if isinstance(named, str) and named else None
+
+
 def _event_time(value: Any, tzid: str | None) -> EventTime | None:
-    return _text_time(value, tzid) if isinstance(value, str) else _any_time(value, tzid)
-
-
-def _any_time(value: Any, tzid: str | None) -> EventTime | None:
     try:
         return parse_event_time(value, tzid)
     except MalformedTime:
         return None
-
-
-#: A look asks for the same few times again and again.
-_text_time = lru_cache(maxsize=4096)(_any_time)
 
 
 def interval_of(event: TrackedEvent) -> timedelta | None:

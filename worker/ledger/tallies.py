@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from redis import Redis
@@ -164,8 +165,15 @@ _NAME = re.compile(r"([wol])(\d+)([fcdrean]):(.+)")
 
 #: What stands in the way of a link; the other causes say how it ended, or that nothing was found.
 _OBSTACLES = frozenset(Cause) - {Cause.GENERATING, Cause.EVENT_IN_PAST, Cause.EVENT_GONE}
+#: What asks the user or the operator for help, and the marks of the last resort.
+_ASKS = frozenset({Remedy.RELINK_EMAIL, Remedy.CONNECT_EMAIL, Remedy.ESCALATE})
+_RUNGS = frozenset(rung.mark for rung in Rung)
 #: The service of a meeting that none is known of, or when a day has too many of them.
 UNKNOWN, OTHER = "unknown", "other"
+
+
+#: Lines of an event's history: (cause or state or word, what was done).
+Lines = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +211,9 @@ def counted(change: EventChange, now: datetime) -> tuple[int, str]:
     link = Link.WITH if is_assigned and now <= starts_at else Link.WITHOUT
     if link is Link.WITHOUT and start_ms - after.tracked_at < TOO_LATE / timedelta(milliseconds=1):
         link = Link.TOO_LATE
-    kinds = {outcome.type for outcome in change.outcomes}
-    meeting = Meeting(link, _cause(after), _done(after, kinds, linked=is_assigned), _provider(before, after))
+    kinds, lines = {outcome.type for outcome in change.outcomes}, _recent(after)
+    done = _done(after, lines, kinds, linked=is_assigned)
+    meeting = Meeting(link, _cause(lines), done, _provider(after.provider or before.provider or UNKNOWN))
     bucket = SETTLES.bucket(to_ms(now) - after.tracked_at) if is_assigned else ""
     return start_ms, f"{start_ms} {_name(meeting)} {bucket}"
 
@@ -213,21 +222,19 @@ def _state(event: TrackedEvent) -> str | None:
     return event.last.get("state") if event.last else None
 
 
-def _recent(event: TrackedEvent) -> list[tuple[str, str]]:
+def _recent(event: TrackedEvent) -> Lines:
     """Its history since it was tracked last, newest first."""
     return [(what, done) for at, what, done in reversed(event.history) if at >= event.tracked_at]
 
 
-def _cause(event: TrackedEvent) -> Cause:
-    lines = (what for what, _ in _recent(event))
-    return next((Cause(what) for what in lines if what in _OBSTACLES), Cause.GENERATING)
+def _cause(lines: Lines) -> Cause:
+    return next((Cause(what) for what, _ in lines if what in _OBSTACLES), Cause.GENERATING)
 
 
-def _done(event: TrackedEvent, kinds: set[OutcomeType], *, linked: bool) -> Done:
-    lines = _recent(event)
+def _done(event: TrackedEvent, lines: Lines, kinds: set[OutcomeType], *, linked: bool) -> Done:
     remedies = {done for _, done in lines}
     set_ones = {name for name, write in event.writes.items() if write.accepted}
-    if OutcomeType.FALLBACK in kinds or set_ones & {rung.mark for rung in Rung}:
+    if OutcomeType.FALLBACK in kinds or set_ones & _RUNGS:
         return Done.LAST_RESORT
     if OutcomeType.REASSIGNED in kinds or set_ones:
         if Remedy.CONNECT_EMAIL in remedies:
@@ -235,12 +242,11 @@ def _done(event: TrackedEvent, kinds: set[OutcomeType], *, linked: bool) -> Done
         return Done.DECIDED if any(what == "chosen" for what, _ in lines) else Done.REASSIGNED
     if linked and Remedy.RELINK_EMAIL in remedies:
         return Done.RELINKED
-    asked = {Remedy.RELINK_EMAIL, Remedy.CONNECT_EMAIL, Remedy.ESCALATE} & remedies
-    return Done.ASKED if asked or any(what == "escalated" for what, _ in lines) else Done.NOTHING
+    return Done.ASKED if _ASKS & remedies or any(what == "escalated" for what, _ in lines) else Done.NOTHING
 
 
-def _provider(before: TrackedEvent, after: TrackedEvent) -> str:
-    name = after.provider or before.provider or UNKNOWN
+@lru_cache(maxsize=256)
+def _provider(name: str) -> str:
     return re.sub(r"[^a-z0-9_.-]", "_", name.lower())[:40]
 
 

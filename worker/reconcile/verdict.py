@@ -44,6 +44,7 @@ from worker.ledger.records import (
     Write,
     from_ms,
     interval_of,
+    service_named,
     to_ms,
 )
 from worker.mail.letters import FallbackEmail, Reader
@@ -122,7 +123,7 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         raise readings.userinfo_failure or CronofyError("This look could not tell the event's state.")
     # A sighting from memory justifies no write and settles nothing.
     seen = sighting if isinstance(sighting, Seen) and readings.read else None
-    notice = lease.notices.get(event.key.field)
+    notice = lease.notices.get(event.key.field) if lease.notices else None
     if notice:
         event = event.noticed(*unpack_notice(notice))
     if seen:
@@ -142,15 +143,15 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         _notices_arrive(lease.account, now),
         lease.acknowledgement(event.key),
         choice,
-        **_together(lease, stored.event, replace(event, last=diagnosis.as_json), diagnosis, policy),
+        **_together(lease, stored.event, event, diagnosis, policy),
     )
 
 
 def _together(
-    lease: Lease, before: TrackedEvent, after: TrackedEvent, diagnosis: Diagnosis, policy: Policy
+    lease: Lease, before: TrackedEvent, event: TrackedEvent, diagnosis: Diagnosis, policy: Policy
 ) -> dict[str, str]:
     """What the event says of its service, and whether it waits for that together with many others."""
-    provider = after.provider
+    provider = service_named(diagnosis.detail) or event.provider_name
     if provider is None:
         return {}
     if diagnosis.state is State.ASSIGNED:
@@ -163,7 +164,7 @@ def _together(
         return {} if late or own_room else {"works": f"{Cause.PROVIDER_OUTAGE}:{provider}"}
     found: dict[str, str] = {}
     read_at = None if before.read_at is None else from_ms(before.read_at)
-    report = is_report(diagnosis, before.cause, read_at, from_ms(after.asked_at), lease.now, policy)
+    report = is_report(diagnosis, before.cause, read_at, from_ms(event.asked_at), lease.now, policy)
     if report:
         found["report"] = f"{report}:{provider}"
     waits = diagnosis.remedy in (Remedy.WAIT, Remedy.RELINK_EMAIL, Remedy.ESCALATE)
@@ -197,13 +198,12 @@ def _diagnose(
     now: datetime,
     policy: Policy,
 ) -> Diagnosis:
-    request, provider_name, name = event.request, event.provider_name, None
-    if request.profile_id is not None:
+    provider_name, name = event.provider_name, None
+    if event.profile_id is not None:
         # We still know the provider and the name of a profile that was listed once and is gone.
-        provider_name = provider_name or account.memo.providers.get(request.profile_id)
-        name = account.profile_names.get(request.profile_id)
-    request = replace(
-        request,
+        provider_name = provider_name or account.memo.providers.get(event.profile_id)
+        name = account.profile_names.get(event.profile_id)
+    request = event.request_with(
         account_email=account.email,
         provider_name=provider_name,
         profile_name=name,

@@ -30,7 +30,7 @@ if change.about and redis.sha1hex(redis.call('HGET', account, 'credentials') or 
   return { {}, 1, {}, {} }
 end
 
-tally = change.figures
+tally = { [COUNTERS] = change.figures }
 
 local function publish(outcomes)
   for _, outcome in ipairs(outcomes) do
@@ -64,14 +64,15 @@ if change.profiles_due and tonumber(redis.call('HGET', account, 'profiles_due'))
 end
 publish(change.outcomes)
 
-local settles, made_due = false, false
+local settles, made_due, counted_until = {}, false, 0
+local had_settled = redis.call('EXISTS', settled) == 1
 for _, event in ipairs(change.events) do
   local field, next_look, expected, verb, value = event[1], event[2], event[3], event[4], event[5]
   local present = redis.call('HGET', events_key(sub), field)
   if not present or redis.sha1hex(string.sub(present, HEADER + 1)) ~= expected then
     refused[#refused + 1] = field
   else
-    local notice, notice_taken = redis.call('HGET', notices_key(sub), field), event[7]
+    local notice, notice_taken = fact(notices_key(sub), field), event[7]
     if notice_taken and notice == notice_taken then
       redis.call('HDEL', notices_key(sub), field)
       notice = false
@@ -88,13 +89,13 @@ for _, event in ipairs(change.events) do
       value, made_due = due_at(value, now), true
     end
     if verb == 'settle' then
-      settles = true
       if event[9] then
         count(event[9][1], 1)
         count('settle:ms', event[9][2])
       end
       put_event(sub, field, nil, {}, present)
-      redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
+      settles[#settles + 1] = field
+      settles[#settles + 1] = due_at(value, now + change.keep_ms)
       local noted = note_id(sub, field, now + change.keep_ms)
       if noted then redis.call('ZREMRANGEBYSCORE', noted, '-inf', now) end
       local _, _, _, cause = header(value)
@@ -108,15 +109,20 @@ for _, event in ipairs(change.events) do
       -- Such a record is gone, so it can be in no list.
       if verb == 'drop' and event[12] then join_incident('damaged', event[12]) end
     end
-    recount(sub, field, event[13], event[14], now, verb == 'keep')
+    counted_until = math.max(counted_until, recount(sub, field, event[13], event[14], now, verb == 'keep') or 0)
     publish(event[6])
   end
 end
-if settles then
-  local all = redis.call('HGETALL', settled)
+if counted_until > 0 then
+  redis.call('PEXPIREAT', counted_key(sub), math.max(counted_until, now + redis.call('PTTL', counted_key(sub))))
+end
+forget_removed(sub)
+if #settles > 0 then
+  local all = had_settled and redis.call('HGETALL', settled) or {}
   for i = 1, #all, 2 do
     if header(all[i + 1]) <= now then redis.call('HDEL', settled, all[i]) end
   end
+  in_parts('HSET', settled, settles)
   redis.call('PEXPIRE', settled, change.keep_ms)
   local counted = redis.call('HGETALL', counted_key(sub))
   for i = 1, #counted, 2 do
@@ -126,7 +132,6 @@ if settles then
     end
   end
 end
-leave_calendars(sub)
 for _, mail in ipairs(change.mails) do
   redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0, 'kind', mail[5])
   if mail[4] then redis.call('HSET', P .. ':mail:' .. mail[1], 'parts', mail[4]) end

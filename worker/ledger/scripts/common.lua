@@ -207,18 +207,37 @@ local function is_parked(value) return header(value) == PARKED end
 
 local function due_at(value, at) return struct.pack('>d', at) .. string.sub(value, 9) end
 
--- A script that counts a lot sets `tally` to {} and ends with write_tally().
-local tally
-
-local function count(name, by)
-  if tally then tally[name] = (tally[name] or 0) + by else redis.call('HINCRBY', COUNTERS, name, by) end
-end
-
-local function write_tally()
-  for name, by in pairs(tally) do
-    if by ~= 0 then redis.call('HINCRBY', COUNTERS, name, by) end
+-- A command on one key with any number of arguments: some at a time, since Lua cannot pass on more.
+local function in_parts(command, key, arguments)
+  for first = 1, #arguments, 1000 do
+    redis.call(command, key, unpack(arguments, first, math.min(first + 999, #arguments)))
   end
 end
+
+-- What a hash says of an event. Most accounts have none of such facts, so that is asked once in a script.
+local empty = {}
+
+local function fact(key, field)
+  if empty[key] == nil then empty[key] = redis.call('EXISTS', key) == 0 end
+  return not empty[key] and redis.call('HGET', key, field)
+end
+
+local function put_fact(key, field, value)
+  empty[key] = false
+  redis.call('HSET', key, field, value)
+end
+
+-- Add to a number in a hash, and return what it is then. A script that counts a lot sets `tally` to {} and ends with
+-- write_tally(): each number is then written once, and it returns nothing before.
+local tally
+
+local function add(key, name, by)
+  if not tally then return redis.call('HINCRBY', key, name, by) end
+  tally[key] = tally[key] or {}
+  tally[key][name] = (tally[key][name] or 0) + by
+end
+
+local function count(name, by) add(COUNTERS, name, by) end
 
 -- The account's data centre; before it is connected, the default.
 local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
@@ -240,11 +259,14 @@ local function note_id(sub, field, until_ms)
   return key
 end
 
-local left_calendars = {}
+local removed, left_calendars = {}, {}
 
--- At the end of a script that removed events, forget the calendars where the account has none left.
-local function leave_calendars(sub)
-  if not next(left_calendars) then return end
+-- At the end of a script that removed events: forget all facts about them, and the calendars where the account has none left.
+local function forget_removed(sub)
+  if #removed == 0 then return end
+  for _, key in ipairs({ events_key(sub), notices_key(sub), heard_key(sub), letters_key(sub), acknowledged_key(sub) }) do
+    in_parts('HDEL', key, removed)
+  end
   for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do left_calendars[calendar_of(field)] = nil end
   for calendar in pairs(left_calendars) do redis.call('SREM', P .. ':calendar:' .. calendar, sub) end
 end
@@ -301,9 +323,9 @@ end
 -- `escalated` nor in an incident. `came_back` if its acknowledgement has just ended; that stays known while it is escalated.
 local function put_in_lists(sub, field, wanted, start, news, came_back)
   local member, names, listed = #sub .. ':' .. sub .. field, {}, {}
-  local former = redis.call('HGET', listed_key(sub), field)
+  local former = fact(listed_key(sub), field)
   local before = former and cmsgpack.unpack(former) or {}
-  local acknowledged = start and redis.call('HEXISTS', acknowledged_key(sub), field) == 1
+  local acknowledged = start and fact(acknowledged_key(sub), field)
   for _, name in ipairs(wanted) do
     -- An outage is one of a data centre.
     if string.match(name, '^held:') or string.match(name, '^group:provider_outage:') or string.match(name, '^group:lapsed:') then
@@ -333,14 +355,14 @@ local function put_in_lists(sub, field, wanted, start, news, came_back)
     end
   end
   if next(listed) then
-    redis.call('HSET', listed_key(sub), field, cmsgpack.pack(names))
+    put_fact(listed_key(sub), field, cmsgpack.pack(names))
   elseif former then
     redis.call('HDEL', listed_key(sub), field)
   end
 end
 
--- Write a pending event, or remove it if `value` is nil, keeping gauges, lists and calendars correct. `names` are the
--- lists that it is in from now on. `old` is its present value, if already known; `news` and `came_back` as for
+-- Write a pending event, or with a `value` of nil remove it (in forget_removed), keeping gauges, lists and calendars correct.
+-- `names` are the lists that it is in from now on. `old` is its present value, if already known; `news` and `came_back` as for
 -- put_in_lists.
 local function put_event(sub, field, value, names, old, news, came_back)
   local key = events_key(sub)
@@ -365,11 +387,7 @@ local function put_event(sub, field, value, names, old, news, came_back)
   end
   put_in_lists(sub, field, {})
   if old then
-    redis.call('HDEL', key, field)
-    redis.call('HDEL', notices_key(sub), field)
-    redis.call('HDEL', heard_key(sub), field)
-    redis.call('HDEL', letters_key(sub), field)
-    redis.call('HDEL', acknowledged_key(sub), field)
+    removed[#removed + 1] = field
     note_id(sub, field, nil)
     left_calendars[calendar_of(field)] = true
   end
@@ -381,31 +399,55 @@ local DAYS_KEPT, MOST_NAMES = 400, 200
 
 local function counted_key(sub) return P .. ':counted:' .. sub end
 
+local function day_key(day) return P .. ':day:' .. day end
+
+-- The days with something to add, and how many names that needs which they have not yet.
+local days, more_names = {}, {}
+
 local function add_to_day(day, name, by)
-  local key = P .. ':day:' .. day
-  if redis.call('HINCRBY', key, name, by) == 0 then redis.call('HDEL', key, name) end
-  redis.call('PEXPIREAT', key, (day + DAYS_KEPT + 1) * DAY)
+  local key = day_key(day)
+  days[key] = day
+  if add(key, name, by) == 0 then redis.call('HDEL', key, name) end
+  if not tally then redis.call('PEXPIREAT', key, (day + DAYS_KEPT + 1) * DAY) end
+end
+
+local function write_tally()
+  for key, names in pairs(tally) do
+    local day = days[key]
+    for name, by in pairs(names) do
+      local sum = by ~= 0 and redis.call('HINCRBY', key, name, by)
+      if day and sum == 0 then redis.call('HDEL', key, name) end
+    end
+    if day then redis.call('PEXPIREAT', key, (day + DAYS_KEPT + 1) * DAY) end
+  end
 end
 
 -- Count a meeting, or with -1 take it back. `entry` is as in P:counted.
 local function count_meeting(entry, by)
   local start, name, bucket = string.match(entry, '^(%d+) (%S+) ?(%d*)$')
   local day = math.floor(start / DAY)
-  local key = P .. ':day:' .. day
+  local key = day_key(day)
   -- What is older than the days that are kept is gone.
   if by < 0 and redis.call('EXISTS', key) == 0 then return end
-  if redis.call('HEXISTS', key, name) == 0 and (by < 0 or redis.call('HLEN', key) >= MOST_NAMES) then
-    name = string.match(name, '^[^:]*:') .. 'other'
+  local is_known = tally and tally[key] and tally[key][name] or redis.call('HEXISTS', key, name) == 1
+  if not is_known then
+    local more = more_names[key] or 0
+    if by < 0 or redis.call('HLEN', key) + more >= MOST_NAMES then
+      name = string.match(name, '^[^:]*:') .. 'other'
+    else
+      more_names[key] = more + 1
+    end
   end
   add_to_day(day, name, by)
   if bucket ~= '' then add_to_day(day, 't' .. bucket, by) end
 end
 
 -- Count an event's meeting as `entry` says, in place of what was counted of it; '' if it is not to be counted (yet).
--- `start` is when it starts as far as known, or 0. One that has begun stays as it is, unless it was moved.
+-- `start` is when it starts as far as known, or 0. One that has begun stays as it is, unless it was moved. Returns until when
+-- the account's P:counted has to be kept for it, if that is news.
 local function recount(sub, field, start, entry, now, pending)
   local key = counted_key(sub)
-  local former = redis.call('HGET', key, field)
+  local former = fact(key, field)
   if former == entry or not former and entry == '' then return end
   local began = former and tonumber(string.match(former, '^%d+'))
   if began and began <= now and (start == began or start == 0) then return end
@@ -417,9 +459,8 @@ local function recount(sub, field, start, entry, now, pending)
   count_meeting(entry, 1)
   local until_ms = start + (pending and DAYS_KEPT or 1) * DAY
   if until_ms <= now then return end
-  local left = redis.call('PTTL', key)
-  redis.call('HSET', key, field, entry)
-  redis.call('PEXPIREAT', key, math.max(until_ms, now + left))
+  put_fact(key, field, entry)
+  return until_ms
 end
 
 -- Forget how a meeting was counted; one that is still to come is taken back.
@@ -458,6 +499,7 @@ end
 -- The ready account of a data centre that comes first, its turn, and its place in the order of all.
 local function first_of(center, now, soon)
   local found, at, rank
+  if redis.call('EXISTS', ready_key(center)) == 0 then return end
   for news, range in ipairs({ { '-inf', '(' .. now - YEAR / 2 }, { now - YEAR / 2, '+inf' } }) do
     local head = redis.call('ZRANGE', ready_key(center), range[1], range[2], 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
     if head[1] then

@@ -7,7 +7,7 @@ for _, field in ipairs(redis.call('HKEYS', settled_key(sub))) do note_id(sub, fi
 -- What an older version removed is still listed.
 for _, field in ipairs(redis.call('HKEYS', listed_key(sub))) do put_in_lists(sub, field, {}) end
 for _, field in ipairs(redis.call('HKEYS', counted_key(sub))) do uncount(sub, field, now_ms()) end
-leave_calendars(sub)
+forget_removed(sub)
 for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
   local whose, subs, incident = unpack(redis.call('HMGET', P .. ':mail:' .. id, 'sub', 'subs', 'incident'))
   if whose == sub then drop_mail(id) end

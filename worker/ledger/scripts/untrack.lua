@@ -15,6 +15,6 @@ if value then
     if header(some[i + 1]) < now - ARGV[4] then redis.call('HDEL', key, some[i]) end
   end
 end
-leave_calendars(sub)
+forget_removed(sub)
 place_unless_leased(sub, now)
 return value and 1 or 0
