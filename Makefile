@@ -9,7 +9,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.set-up
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SIDE_BY_SIDE = --numprocesses 3 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 CANDIDATES = python3 python3.13 python3.12 python3.11
 
 help:
@@ -35,7 +35,8 @@ test: check
 # A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one. With the tests of the table
 # of host faults that are elsewhere.
 faults: setup
-	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py tests/acceptance/test_rabbitmq.py tests/integration/test_told.py \
+	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py tests/acceptance/test_rabbitmq.py tests/acceptance/test_demo.py \
+	  tests/integration/test_told.py \
 	  $$($(BIN)/python -m tests.faults.hosts) --long $(SIDE_BY_SIDE) $(FLAGS)
 
 # FLAGS='--minutes 10 --seed N' for another length, or to repeat a schedule.
