@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 import structlog
 from cryptography.fernet import Fernet
+from hypothesis import settings
 from redis import Redis
 
 from worker.broker.outages import BROKER, LEDGER
@@ -21,6 +22,10 @@ from worker.broker.redis_transport import Transport
 from worker.host.embedded import embedded_server
 from worker.ledger.ledger import Ledger
 from worker.ledger.vault import Vault
+
+#: The same examples in every run, however slow the machine is.
+settings.register_profile("ours", max_examples=150, derandomize=True, deadline=None)
+settings.load_profile("ours")
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:

@@ -165,7 +165,7 @@ class Model:
 def test_gauges_and_indexes_are_exact_after_any_sequence(redis: Redis, vault: Vault, long: bool) -> None:
     """Whatever was tracked, untracked, claimed, committed, settled, lost or forgotten, in any order."""
 
-    @settings(max_examples=150 if long else 15, deadline=None, derandomize=True)
+    @settings(max_examples=150 if long else 15)
     @given(steps=st.lists(STEPS, min_size=10, max_size=25))
     def holds(steps: list[tuple[object, ...]]) -> None:
         model = Model(Ledger(redis, f"gauges-{uuid4().hex}", vault, timedelta(days=1), 100))
