@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
@@ -53,12 +55,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
 
 
+@pytest.fixture(scope="session")
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each test gets a working directory: pytest would read the names of all to make the next one."""
+    return tmp_path_factory.mktemp("cwd")
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, _elsewhere: Path) -> None:
     """Neither the developer's environment nor a .env file reaches a test."""
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    monkeypatch.chdir(mkdtemp(dir=_elsewhere))
     for name in list(os.environ):
         if name.startswith(("RECONCILER_", "SSL_CERT_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

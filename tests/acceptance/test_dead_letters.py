@@ -148,12 +148,12 @@ def test_dead_letters_are_dropped_only_on_confirmation(clean_fleet: Fleet) -> No
         refuse(clean_fleet, sub="acc", calendar_id="cal", event={}, number=number) for number in range(3)
     )
 
-    unasked = clean_fleet.run("dead-letters", "drop", "--all")
+    unasked = dead_letters(clean_fleet, "drop", "--all")
     one = dead_letters(clean_fleet, "drop", second, "--yes")
     left = ids(clean_fleet)
     rest = dead_letters(clean_fleet, "drop", "--all", "--yes")
 
-    assert (unasked.returncode, "--yes" in unasked.stderr) == (2, True)
+    assert (unasked.exit_code, "--yes" in unasked.stderr) == (2, True)
     assert (one.stdout, left, rest.stdout) == ("1 dropped\n", [first, third], "2 dropped\n")
     assert dead_letters(clean_fleet).stdout == "There are no dead letters.\n"
 
