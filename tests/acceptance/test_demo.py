@@ -33,7 +33,7 @@ def test_the_demo_shows_every_cause_and_can_be_queried(tmp_path_factory: pytest.
     is left behind.
     """
     with running_demo(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("out"), "--keep") as kept:
-        wait_until(lambda: "reconciler incidents" in kept.output.read_text(), 60, what="the end of the demo")
+        wait_until(lambda: "reconciler incidents" in kept.output.read_text(), 90, what="the end of the demo")
         shown = kept.output.read_text()
         assert [cause for cause in CAUSES if cause not in shown] == []
         home = Path(re.findall(r"^  cd (.+)$", shown, re.MULTILINE)[0])
