@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/reconciler demo
 
 # Most tests wait for processes and clocks, so three files at a time keep two cores busy. In the order of their
-# names: the heavy ones come first, and those that share a fleet one after the other.
+# names: the heavy ones come first. Files that share a fleet or a browser are one group, which one process runs.
 test: check
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
@@ -36,7 +36,7 @@ test: check
 # of host faults that are elsewhere.
 faults: setup
 	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py tests/acceptance/test_rabbitmq.py tests/acceptance/test_demo.py \
-	  tests/integration/test_told.py \
+	  tests/integration/test_told.py tests/integration/test_ledger_gauges.py \
 	  $$($(BIN)/python -m tests.faults.hosts) --long $(SIDE_BY_SIDE) $(FLAGS)
 
 # FLAGS='--minutes 10 --seed N' for another length, or to repeat a schedule.
