@@ -20,7 +20,7 @@ help:
 	@echo 'make mutants mutation testing of the diagnosis and the schedule (minutes)'
 	@echo 'make check   lint, formatting, types and import rules'
 	@echo 'make bench   benchmarks: tables on screen, figures as JSON in benchmarks/results'
-	@echo 'make screenshots  retake the pictures in the README, with Chromium'
+	@echo 'make screenshots  retake the pictures in README and docs, with Chromium'
 	@echo 'make sbom    what the image consists of in Python, with licences: build/sbom.cdx.json (CycloneDX)'
 	@echo 'make clean   remove .venv, all caches, and the data of an embedded server (reconciler-data)'
 

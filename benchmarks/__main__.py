@@ -1,7 +1,7 @@
 """Run benchmarks: ``python -m benchmarks [NAME…]``; all of them if none is named.
 
 Each prints a table and writes ``benchmarks/results/NAME.json``. With ``--document`` the tables also go into
-a document, between the marks that bear their names.
+documents, between the marks that bear their names.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ from config.settings import clear_environment
 #: In running order: module `benchmarks.NAME`, whose `run(quick)` returns a Report.
 NAMES = (
     *("calls", "throughput", "cpu", "ledger", "overload", "outage", "budget", "notifications", "webhooks"),
-    *("intake", "silent", "memory", "lists", "soak", "commands"),
+    *("intake", "silent", "memory", "lists", "board", "soak", "commands"),
 )
 
 
@@ -28,9 +29,13 @@ NAMES = (
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="Small counts: to see that it runs; the figures say little.")
 @click.option(
-    "--document", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the tables there."
+    "--document",
+    "documents",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Put the tables there; may be repeated.",
 )
-def main(names: tuple[str, ...], quick: bool, document: Path | None) -> None:
+def main(names: tuple[str, ...], quick: bool, documents: Sequence[Path]) -> None:
     """Measure, print the tables and write figures as JSON to benchmarks/results."""
     unknown = [name for name in names if name not in NAMES]
     if unknown:
@@ -45,11 +50,11 @@ def main(names: tuple[str, ...], quick: bool, document: Path | None) -> None:
         report.show(console)
         path = report.write()
         console.print(f"Written: {path}\n", highlight=False)
-        if document:
-            found = machine()
-            put(document, "machine", ", ".join(f"{what}: {value}" for what, value in found.items()) + ".\n")
-            if not put(document, name, report.markdown()):
-                raise click.ClickException(f"{document} has no marks for {name}.")
+        found = ", ".join(f"{what}: {value}" for what, value in machine().items()) + ".\n"
+        for document in documents:
+            put(document, "machine", found)
+        if documents and not any(put(document, name, report.markdown()) for document in documents):
+            raise click.ClickException(f"{', '.join(map(str, documents))}: no marks for {name}.")
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ SAMPLES_A_SECOND = 250
 #: Which part a piece of code belongs to, by substring of its path; the first match wins.
 PARTS = (
     ("HTTP", ("/httpx/", "/httpcore/", "/h11/", "/cronofy/http.py")),
-    ("Redis", ("/redis/", "/hiredis/", "/ledger/ledger.py", "/ledger/lua.py", "/cronofy/budget.py")),
-    ("records and outcomes", ("/ledger/records.py", "/ledger/outcomes.py", "/msgpack/")),
+    ("Redis", ("/redis/", "/hiredis/", "/ledger/ledger.py", "/ledger/keys.py", "/cronofy/budget.py")),
+    ("records and outcomes", ("/ledger/records.py", "/ledger/outgoing.py", "/msgpack/")),
     ("wire models", ("/pydantic", "/cronofy/wire.py", "/cronofy/client.py")),
     ("vault", ("/cryptography/", "/ledger/vault.py")),
     ("diagnosis", ("/worker/diagnosis/", "/worker/reconcile/")),

@@ -29,10 +29,10 @@ from benchmarks.stage import event_body, redis_server, services, settings_for
 from worker.bootstrap import Services
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Cause, Observation, Profile, Profiles, Seen
+from worker.ledger.keys import source
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.lists import lists_of
-from worker.ledger.lua import source
 from worker.ledger.packing import fingerprint, pack_event
 from worker.ledger.records import EventKey, Stored, TrackedEvent, to_ms
 from worker.reconcile.verdict import Judged, conclude
@@ -146,7 +146,7 @@ def _fill(size: Size) -> None:
     def connected(number: int) -> tuple[Any, ...]:
         sub = _sub(number)
         sealed = ledger.seal_credentials(sub, tokens)
-        return sub, profile, "us", sealed, '{"type": "account_connected"}', 100, b""
+        return sub, profile, "us", sealed, '{"type": "account_connected"}', 100, b"", "", "", b""
 
     for chunk in progress(_chunks(size), f"Connecting {size.accounts:,} accounts", transient=True):
         # A pipeline, which the ledger itself does not use: filling is not measured.

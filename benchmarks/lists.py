@@ -43,7 +43,7 @@ def run(quick: bool) -> Report:
             opened = services(settings_for(stack.enter_context(redis_server()), "http://127.0.0.1:9"))
             stack.callback(opened.close)
             start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
-            _fill(opened, events, start)
+            fill_events(opened, events, start)
             for what, wanted in _conditions(events, start).items():
                 first, later = _times(opened, wanted, pages)
                 row: dict[str, Value] = {"events": events, "wanted": what, "first page ms": first}
@@ -65,7 +65,7 @@ def _conditions(events: int, start: datetime) -> dict[str, Wanted]:
         "--escalated": Wanted(escalated=True),
         "--provider, --cause": Wanted(provider="zoom", cause=CAUSE),
         "--starts-before": Wanted(cause=CAUSE, starts_before=start + SPAN / 2),
-        "--account": Wanted(account=_sub(events // PER_ACCOUNT // 2)),
+        "--account": Wanted(account=sub_of(events // PER_ACCOUNT // 2)),
     }
 
 
@@ -91,21 +91,25 @@ def _ratio(row: dict[str, Value], smallest: dict[str, Value] | None) -> float | 
     return float(row["first page ms"] or 0) / float(smallest["first page ms"] or 1) if smallest else None
 
 
-def _fill(opened: Services, events: int, start: datetime) -> None:
+def fill_events(opened: Services, events: int, start: datetime, *, incident: bool = False) -> None:
+    """Track this many events that all wait for a person, perhaps in one incident."""
     ledger, accounts = opened.ledger, events // PER_ACCOUNT
     chunks = range(0, accounts, PIPELINED)
     for first in progress(chunks, f"Filling {events:,} events", transient=True):
         many = range(first, min(first + PIPELINED, accounts))
-        run_many(ledger, "track", [packed(each) for n in many for each in _events(n, accounts, start)])
+        run_many(
+            ledger, "track", [packed(each) for n in many for each in _events(n, accounts, start, incident)]
+        )
     if ledger.lists.size("escalated") != events:
         raise SystemExit("Not all events are in the list: the figures would be meaningless.")
 
 
-def _sub(n: int) -> str:
+def sub_of(n: int) -> str:
+    """The id of an account."""
     return f"acc_{n:09}"
 
 
-def _events(n: int, accounts: int, start: datetime) -> Iterator[tuple[Any, ...]]:
+def _events(n: int, accounts: int, start: datetime, incident: bool) -> Iterator[tuple[Any, ...]]:
     """What the script `track` takes for each event of an account, spread over `SPAN`."""
     diagnosis = Diagnosis(
         State.PENDING, CAUSE, Certainty.CERTAIN, ("Removed.",), Remedy.ESCALATE, {"profile_id": "pro"}
@@ -123,6 +127,5 @@ def _events(n: int, accounts: int, start: datetime) -> Iterator[tuple[Any, ...]]
             next_look=to_ms(start),
         )
         event = replace(event, last=diagnosis.as_json, notified=(f"{CAUSE.value}:pro",))
-        # In the place of its incident, which is not what is measured, nothing.
-        lists = [name for name in lists_of(event) if not name.startswith("group:")]
-        yield _sub(n), event.key.field, pack_event(event), lists, ""
+        lists = [name for name in lists_of(event) if incident or not name.startswith("group:")]
+        yield sub_of(n), event.key.field, pack_event(event), lists, ""

@@ -31,7 +31,6 @@ from benchmarks.fleet import PER_MINUTE, PER_SECOND, SHARE, percentile
 from benchmarks.order import FAR, rank, turn
 from benchmarks.report import Report, Value
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.held import HELD, held_look, is_report
 from worker.diagnosis.model import (
     Calendar,
     Cause,
@@ -47,7 +46,16 @@ from worker.diagnosis.model import (
     Rung,
     Seen,
 )
-from worker.diagnosis.schedule import first_look, is_due, next_look, next_pause, retry_look
+from worker.diagnosis.schedule import (
+    HELD,
+    first_look,
+    held_look,
+    is_due,
+    is_report,
+    next_look,
+    next_pause,
+    retry_look,
+)
 from worker.diagnosis.times import parse_event_time
 
 ACCOUNTS, QUICK, MEETINGS = 20_000, 20, 3
@@ -681,7 +689,7 @@ def run(quick: bool) -> Report:
             "others, whose meetings are two days away, lost their profile and have one replacement.",
             "First look: minutes from tracked to the first look, of meetings whose profile lapsed or was "
             "removed; then of those tracked while a service was down. It comes half a minute later at "
-            "the soonest. While Cronofy itself is down nothing helps: hence the p99 of the best order.",
+            "the soonest. While Cronofy itself is down nothing helps, which is the p99 of the best order.",
             "Calls in outages: for meetings that a failing service keeps waiting, after the first look, that "
             "changed nothing. Last link: noticed after the end of an outage, the longer of the two.",
             "Emails: to the operator. At best: made only where it helps, the soonest start first.",

@@ -91,13 +91,13 @@ def run(quick: bool) -> Report:
         rows.append(_row(starts, in_first_hour // scale, best, ours, fifo))
     return Report(
         name="overload",
-        title=f"Overload: meetings mended before their start, {_routine(PER_MINUTE)} calls a minute",
+        title=f"Overload: meetings fixed before their start, {_routine(PER_MINUTE)} calls a minute",
         headings=HEADINGS,
         rows=rows,
         notes=(
-            "First hour: how many of the meetings start within it. At best: fixed in time by a clairvoyant "
-            "schedule, bound by nothing but the limits; % is of that. FIFO: first in, first out. Too late: "
-            "calls for meetings that had started before their turn came.",
+            "First hour: how many of the meetings start within it. At best: fixed in time by a schedule "
+            "that knows the future, bound by nothing but the limits; % is of that. FIFO: first in, first "
+            "out. Too late: calls for meetings that had started before their turn came.",
         ),
         settings={
             "seed": 1,

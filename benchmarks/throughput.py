@@ -40,7 +40,7 @@ from worker.cronofy.wire import read_sighting
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
 from worker.ledger.records import Account, TrackedEvent
-from worker.reconcile.plan import windows_for
+from worker.reconcile.observe import windows_for
 
 PROCESSES = 2
 #: Seconds between sweeps; the default of 5 would make the worker wait.

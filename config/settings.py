@@ -1,6 +1,6 @@
 """Settings: environment variables that begin with ``RECONCILER_``, read once and checked as a whole.
 
-Public names and defaults follow ``docs/contract.md`` §4; the few others are for tuning a fleet. Nothing here
+Public names and defaults follow ``docs/settings.md``; the few others are for tuning a fleet. Nothing here
 touches the network, or any file but ``.env`` and the secrets'.
 """
 
@@ -265,7 +265,7 @@ VaultKeys = Annotated[tuple[VaultKey, ...], NoDecode, BeforeValidator(_words)]
 
 
 class Settings(BaseSettings):
-    """All settings, validated; ``docs/contract.md`` §4 says what each one means."""
+    """All settings, validated; ``docs/settings.md`` says what each one means."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=DOTENV, env_ignore_empty=True, extra="ignore", frozen=True
@@ -385,7 +385,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _relations(self) -> Settings:
-        """Refuse settings that contradict each other (contract §6)."""
+        """Refuse settings that contradict each other (docs/settings.md)."""
         pairs = [
             ("recheck_min", "recheck_max"),
             ("grace", "escalate_after"),

@@ -1,6 +1,6 @@
 """Takes pictures of the letters to users: `python docs/letters.py FOLDER`. Needs Chromium on PATH.
 
-Each letter in three languages, light, dark and at 320 pixels, to be looked at.
+Each letter in four languages, light, dark and at 320 pixels, to be looked at; with a font for Japanese.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from screenshots import FLAGS
 
 from worker.mail.letters import Letterhead, Letters, samples
 
-LANGUAGES = ("en", "de", "ar")
+LANGUAGES = ("en", "de", "ar", "ja")
 WAYS = {
     "light": ({"width": 720, "height": 400}, "light"),
     "dark": ({"width": 720, "height": 400}, "dark"),

@@ -1,4 +1,4 @@
-"""Makes the pictures of the README: `make screenshots`. Needs Chromium on PATH (or its path in CHROMIUM).
+"""Makes the documents' pictures: `make screenshots`. Needs curl, jq and Chromium, on PATH or in CHROMIUM.
 
 They show the demo's world as it ends. Only the day before it is made up, since a demo takes seconds; nothing
 else is.
@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from config.settings import load_settings
+from config.settings import Settings, load_settings
 from sandbox.demo.show import Stage, play, stage
 from worker.diagnosis.model import Cause
 from worker.doctor.examination import examine
@@ -38,6 +38,7 @@ from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, to_ms
 from worker.status.snapshot import read_status
 from worker.status.table import status_table
+from worker.web.board.urls import account_url, event_url
 
 TOKEN = "a-token-of-the-board"  # noqa: S105
 FOLDER = Path(__file__).parent / "images"
@@ -69,10 +70,12 @@ def main() -> None:
     with stage(1.0) as running, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         demo = _terminal()
-        if not play(running, _prompted(demo, "demo")):
+        if not play(running, _prompted(demo, "reconciler demo")):
             sys.exit("The demo did not end as it should.")
         _make_up_a_day(running)
-        _shoot_terminal(browser, demo, "demo")
+        # The table, without the emails after it.
+        _shoot_terminal(browser, demo, "demo", until="╭")
+        _shoot_terminal(browser, _problem_and_answer(running), "answer", until="History")
         for name, said in _commands(running).items():
             _shoot_terminal(browser, said, name)
         with _served(running) as url:
@@ -85,26 +88,50 @@ def _terminal() -> Console:
 
 
 def _prompted(console: Console, command: str) -> Console:
-    console.print(Text(f"$ reconciler {command}", "bold green"), soft_wrap=True)
+    console.print(Text(f"$ {command}", "bold green"), soft_wrap=True)
     return console
+
+
+def _problem_and_answer(running: Stage) -> Console:
+    """What Cronofy says about an event that waits, and what we say."""
+    sub, calendar_id, event_id = "hana", "cal_hana", "teams-briefing"
+    read = (
+        'curl -s "$CRONOFY/v1/events?tzid=UTC&only_managed=true" \\\n'
+        """    -H "Authorization: Bearer $TOKEN" | jq -c '.events[0] | {event_id, conferencing}'"""
+    )
+    account = running.control.account(sub)
+    environment = {
+        **os.environ,
+        "CRONOFY": running.addresses["Cronofy sandbox"],
+        "TOKEN": account["access_token"],
+    }
+    answer = subprocess.run(["bash", "-c", read], env=environment, capture_output=True, text=True, check=True)  # noqa: S603, S607
+    console = _prompted(_terminal(), read)
+    console.print(answer.stdout, markup=False)
+    _prompted(console, f"reconciler explain {sub} {calendar_id} {event_id}")
+    case = ask(_settings(running), sub, EventKey(calendar_id, event_id), live=True)
+    if not isinstance(case, Case):
+        sys.exit("The event to explain is not tracked.")
+    show(case, console)
+    return console
+
+
+def _settings(running: Stage) -> Settings:
+    values = {name.removeprefix("RECONCILER_").lower(): value for name, value in running.environment.items()}
+    return load_settings(**values)
 
 
 def _commands(running: Stage) -> dict[str, Console]:
     """What the commands print, about the demo's world."""
-    values = {name.removeprefix("RECONCILER_").lower(): value for name, value in running.environment.items()}
-    settings = load_settings(**values)
-    case = ask(settings, "fay", EventKey("cal_fay", "board-meeting"), live=True)
-    if not isinstance(case, Case):
-        sys.exit("The event to explain is not tracked.")
+    settings = _settings(running)
     prints: dict[str, tuple[str, Callable[[Console], None]]] = {
-        "explain": ("explain fay cal_fay board-meeting", lambda console: show(case, console)),
         "status": (
-            "status",
+            "reconciler status",
             lambda console: console.print(
                 status_table(read_status(running.ledger.redis, settings), settings.sweep_every)
             ),
         ),
-        "doctor": ("doctor", lambda console: show_doctor(examine(settings), console)),
+        "doctor": ("reconciler doctor", lambda console: show_doctor(examine(settings), console)),
     }
     said = {}
     for name, (command, show_it) in prints.items():
@@ -163,12 +190,16 @@ def _served(running: Stage) -> Iterator[str]:
 
 
 def _shoot_board(browser: Browser, url: str) -> None:
-    event = f"{url}/board/event?account=fay&calendar=cal_fay&event=board-meeting"
+    event = url + event_url("fay", "cal_fay", "board-meeting")
     for name, address, scheme, size in [
         ("board-light", url, "light", WIDE),
         ("board-dark", url, "dark", WIDE),
         ("board-narrow", url, "light", NARROW),
         ("board-event", event, "light", {**WIDE, "height": 800}),
+        ("board-account", f"{url}{account_url('hana')}", "light", WIDE),
+        ("board-accounts", f"{url}/accounts", "dark", {**WIDE, "height": 640}),
+        ("board-outcomes", f"{url}/outcomes", "light", {**WIDE, "height": 640}),
+        ("board-account-narrow", f"{url}{account_url('hana')}", "dark", NARROW),
     ]:
         page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)  # type: ignore[arg-type]
         page.context.request.post(f"{url}/board/sign-in", form={"token": TOKEN}, max_redirects=0)
@@ -177,10 +208,12 @@ def _shoot_board(browser: Browser, url: str) -> None:
         page.close()
 
 
-def _shoot_terminal(browser: Browser, console: Console, name: str) -> None:
+def _shoot_terminal(browser: Browser, console: Console, name: str, *, until: str = "") -> None:
+    """Take a picture of what was printed, or of what is above the line that begins so."""
     lines = console.export_html(theme=MONOKAI, inline_styles=True, code_format="<pre>{code}</pre>")
-    # Of the demo, the table without the emails after it.
-    lines = lines.partition("╭")[0]
+    if until:
+        above = lines.partition(until)[0].rpartition("\n")[0].rstrip()
+        lines = f"{above}\n  …</pre>"
     page = browser.new_page(viewport={"width": 760, "height": 200})
     page.set_content(f"<!doctype html><style>{TERMINAL}</style>{lines}")
     page.locator("pre").screenshot(path=FOLDER / f"{name}.png")

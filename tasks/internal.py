@@ -11,21 +11,19 @@ from kombu import Exchange, Queue
 
 from tasks.payload import bound_to
 from worker.app import app, services
+from worker.ledger.leases import LONGEST_WAKE
 from worker.ledger.posts import any_due
-from worker.ledger.wakeups import LONGEST_WAKE
 from worker.run import connections, looks
 from worker.run import delivery as outgoing
 from worker.run.reporting import is_report_due, write_report
-from worker.run.sweep import BATCH_SIZE
-from worker.run.sweep import sweep as take_sweep
-from worker.run.telling import has_news, tell_incidents
+from worker.run.telling import tell_incidents
 
 
 @app.task(name="conferencing.sweep", bind=True)
 def sweep(self: Task[..., Any]) -> None:
     """Make ready what is due, and wake the batches to look at it."""
     with bound_to(self):
-        batches = take_sweep(services())
+        batches = looks.sweep(services())
         every = max(services().settings.sweep_every, timedelta(seconds=1))
         # A wake-up that nobody took before the next sweep is useless.
         headers = services().ledger.wakeups.valid_for(every) if batches else {}
@@ -40,7 +38,7 @@ def look_at_ready(self: Task[..., Any]) -> None:
     with bound_to(self):
         if services().ledger.wakeups.is_late(self.request.headers or {}):
             return
-        result = looks.look_at_ready(services(), BATCH_SIZE)
+        result = looks.look_at_ready(services(), looks.BATCH_SIZE)
         if result.looked_at:
             wake_outgoing()
         for sub in result.alone:
@@ -119,7 +117,7 @@ def deliver_outcomes(self: Task[..., Any]) -> None:
 
 def wake_outgoing() -> None:
     """Wake the tasks that send, if there is something to send."""
-    if services().outbox.has_due() or has_news(services()) or is_report_due(services()):
+    if services().outbox.has_due() or is_report_due(services()):
         send_mail.delay()
     ledger = services().ledger
     # Where to is known to the workers of that queue alone.

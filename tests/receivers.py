@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Any
 
 import httpx
 from standardwebhooks import Webhook, WebhookVerificationError
+
+from tests.certificates import Certificate
 
 #: Two secrets of the specification's form.
 SECRET, OLD_SECRET = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (7, 9))
@@ -60,6 +63,7 @@ def receiving(
     secret: str | None = SECRET,
     port: int = 0,
     forward_to: str | None = None,
+    tls: Certificate | None = None,
 ) -> Iterator[Receiver]:
     """A receiver on a free port; with a `secret`, what is not signed by it is answered with 401."""
 
@@ -92,7 +96,12 @@ def receiving(
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
-    receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook", answer, forward_to=forward_to)
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tls.path, tls.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "https" if tls else "http"
+    receiver = Receiver(f"{scheme}://127.0.0.1:{server.server_port}/hook", answer, forward_to=forward_to)
     thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import SecretStr
@@ -26,7 +27,7 @@ from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
-from worker.ledger.outbox import Outbox
+from worker.ledger.outgoing import Outbox
 from worker.mail.connect_links import ConnectLinks
 from worker.mail.letters import Letterhead, Letters, TemplateFault
 from worker.mail.smtp import FileMailer, Mailer, SmtpMailer
@@ -36,9 +37,9 @@ from worker.reconcile.failure import Failures
 from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.reconcile.rooms import Rooms
-from worker.text.addresses import mailbox
 from worker.ways.notify import Notifier, make_notifiers
 from worker.ways.signed_post import SignedPost
+from worker.wording import mailbox
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
 #: showed that more threads slow each other down.
@@ -236,16 +237,14 @@ def check_way_out(_: Settings) -> None:
 
 
 def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
-    def budget(origin: str) -> Budget:
-        return Budget(
-            ledger.redis,
-            settings.key_prefix,
-            f"{settings.cronofy_client_id}@{origin}",
-            per_second=settings.api_per_second,
-            per_minute=settings.api_per_minute,
-            share=settings.api_share,
-        )
-
+    budget = partial(
+        Budget,
+        ledger.redis,
+        settings.key_prefix,
+        per_second=settings.api_per_second,
+        per_minute=settings.api_per_minute,
+        share=settings.api_share,
+    )
     return Cronofy(
         HttpClient(settings.http_timeout, connections=THREADS + 4),
         ledger,

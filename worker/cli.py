@@ -124,8 +124,8 @@ def _sentence(error: Exception) -> str | None:
     from redis.exceptions import RedisError  # noqa: PLC0415 - `healthcheck` needs neither import
 
     from config.settings import SettingsError  # noqa: PLC0415 - as above
+    from worker.ledger.connection import sentence  # noqa: PLC0415 - as above
     from worker.ledger.layout import NewerLedger  # noqa: PLC0415 - as above
-    from worker.outage import sentence  # noqa: PLC0415 - as above
 
     if isinstance(error, SettingsError | NewerLedger):
         return str(error)

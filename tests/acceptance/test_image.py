@@ -117,8 +117,9 @@ def test_a_fleets_image_has_no_sandbox_and_no_server(container: Container) -> No
 def test_a_worker_of_the_image_answers_and_ends_when_told(
     container: Container, redis_url: str, tmp_path: Path
 ) -> None:
-    """Unprivileged; its probe passes; on SIGTERM it ends with 0."""
+    """Unprivileged; also with what tells operators; its probe passes; on SIGTERM it ends with 0."""
     settings = {
+        "ESCALATION_URLS": "json://127.0.0.1:9",
         "REDIS_URL": redis_url,
         "VAULT_KEYS": Fernet.generate_key().decode(),
         "CRONOFY_CLIENT_ID": "client",

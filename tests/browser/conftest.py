@@ -15,7 +15,14 @@ from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.acceptance.processes import Child, environment
 from tests.acceptance.served import Served
+from tests.integration.ledgers import claim
 from tests.integration.world import World, beginning
+from worker.intake import accept
+from worker.intake.payloads import ConnectAccount, TrackEvent
+from worker.ledger.figures import announce
+from worker.ledger.leases import Change, Mail
+from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.records import Choice, Episode, Memo, to_ms
 
 TOKEN = "a-token-of-the-board"
 FLAGS = [
@@ -25,6 +32,10 @@ FLAGS = [
 #: The worst a caller might call its events: markup, a closing quote, bidi controls.
 HOSTILE_ID = '"><img src=x onerror=document.title=1>\u202egnp.exe'
 HOSTILE_SUMMARY = "<script>document.title='owned'</script>\u202e{{ 7 * 7 }}\x1b[31m"
+
+
+#: As long as ids may well be, without a place to break it; and one that is read from the other side.
+LONG_ID, RIGHT_TO_LEFT = "x" * 500, "\u05e4\u05d2\u05d9\u05e9\u05d4-77"
 
 
 @pytest.fixture(scope="package")
@@ -45,8 +56,34 @@ def world(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             for event_id in ("expired", "removed", "past", "waits"):
                 made.look(event_id)
             made.track("unseen")
+            _plant(made)
             made.services.ledger.promote(10)
             yield made
+
+
+def _plant(made: World) -> None:
+    """What the other pages show: long ids, such as no line breaks, others from right to left; choices."""
+    services, ledger = made.services, made.services.ledger
+    for sub in (LONG_ID, RIGHT_TO_LEFT):
+        given = ConnectAccount(sub=sub, refresh_token="one", email="noa@example.org", name=LONG_ID)
+        accept.connect_account(services, given)
+        for event_id in (LONG_ID, RIGHT_TO_LEFT):
+            event = made.body(event_id, summary=f"{RIGHT_TO_LEFT} {LONG_ID}")
+            accept.track(
+                services, TrackEvent(sub=sub, calendar_id=LONG_ID, event=event, provider_name="zoom")
+            )
+        choice = Choice(LONG_ID, LONG_ID, to_ms(ledger.now()), LONG_ID)
+        one = Choice("pro_1", "pro_2", to_ms(ledger.now()), "Noa", (LONG_ID, LONG_ID))
+        lease = claim(ledger, sub)
+        said = Outcome(OutcomeType.ACKNOWLEDGED, sub, ledger.now(), LONG_ID, LONG_ID, detail={"by": LONG_ID})
+        memo = Memo({LONG_ID: Episode(to_ms(ledger.now()), 1, ("m1",), ())}, {LONG_ID: "zoom"})
+        mail = Mail(f"m-{len(sub)}", b"secret link", parts=b"{}", kind="relink")
+        ledger.commit(lease, Change(choices=(choice, one), outcomes=(said,), memo=memo, mails=(mail,)))
+    services.dead_letters.keep(
+        "conferencing.track", f"event: {LONG_ID}", (), {"sub": LONG_ID, "email": "noa@example.org"}
+    )
+    services.dead_letters.keep("conferencing.track", "It failed.", (), {"sub": RIGHT_TO_LEFT}, failed=True)
+    announce(ledger.redis, ledger.keys, f"celery@{LONG_ID}", ["reconciler.looks"])
 
 
 @pytest.fixture(scope="package")

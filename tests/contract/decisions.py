@@ -1,4 +1,4 @@
-"""The tables of causes in README and ``docs/causes.md``, generated from the code.
+"""The tables of ``docs/causes.md``, generated from the code.
 
     python -m tests.contract.decisions
 
@@ -51,7 +51,7 @@ from worker.diagnosis.model import (
     Unauthorized,
 )
 
-README, CAUSES = ROOT / "README.md", ROOT / "docs" / "causes.md"
+CAUSES = ROOT / "docs" / "causes.md"
 
 OTHER = userinfo(profile("pro_b"))
 ANOTHERS = userinfo(profile("pro_b", name="lee"))
@@ -224,7 +224,7 @@ def decisions() -> str:
 
 
 def causes() -> str:
-    """README's table."""
+    """Each cause, what is wrong and what is done."""
     rows = [(f"`{cause}`", TABLE[cause].wrong, TABLE[cause].done) for cause in Cause]
     return markdown(("cause", "what is wrong", "what is done"), rows)
 
@@ -243,7 +243,7 @@ def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 #: Where each goes: the document, and the name of its marks there.
 TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
-    (README, "causes", causes),
+    (CAUSES, "causes", causes),
     (CAUSES, "decisions", decisions),
     (CAUSES, "people", people),
 )

@@ -41,5 +41,33 @@ def firsts(rows: Iterable[list[str]]) -> list[str]:
     return [name for row in rows for name in code(row[0])]
 
 
+def words_to_read(text: str) -> int:
+    """How many words a page has; those of tables and blocks of code count half."""
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    code_of = r"^( *)```.*?^\1```$"
+    blocks = " ".join(match[0] for match in re.finditer(code_of, text, re.MULTILINE | re.DOTALL))
+    prose = re.sub(code_of, "", text, flags=re.MULTILINE | re.DOTALL)
+    rows = [line for line in prose.splitlines() if line.lstrip().startswith("|")]
+    halves = len(blocks.split()) + sum(len(row.replace("|", " ").split()) for row in rows)
+    return len(prose.split()) - sum(len(row.split()) for row in rows) + halves // 2
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """The commands of a document's shell blocks: those of `sh`, and of `console` what follows the prompt."""
+    for indent, kind, block in re.findall(
+        r"^( *)```(sh|console)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL
+    ):
+        whole = re.sub(r" *\\\n\s*", " ", re.sub(rf"^{indent}", "", block, flags=re.MULTILINE))
+        for line in whole.splitlines():
+            if kind == "sh" or line.startswith("$ "):
+                yield line.removeprefix("$ ")
+
+
+def reference() -> str:
+    """All sections of what is known of Cronofy, in their order."""
+    names = ("api", "writes", "notices", "unknown")
+    return "".join(text_of(f"docs/cronofy-{name}.md") for name in names)
+
+
 def all_tables() -> list[list[list[str]]]:
     return list(tables(text_of("docs/contract.md")))

@@ -9,6 +9,7 @@ import re
 import tomllib
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -17,7 +18,17 @@ from config.celery import TASK_MODULES, celery_config, routes
 from config.queues import Queues
 from config.settings import PREFIX, Settings, load_settings
 from tests.contract.commands import COMMANDS
-from tests.contract.documents import DOCUMENTS, ROOT, all_tables, code, firsts, table, tables, text_of
+from tests.contract.documents import (
+    DOCUMENTS,
+    ROOT,
+    all_tables,
+    code,
+    firsts,
+    table,
+    tables,
+    text_of,
+    words_to_read,
+)
 from worker.app import app
 from worker.diagnosis.model import Cause, Certainty, Remedy, State
 from worker.intake.payloads import (
@@ -32,7 +43,7 @@ from worker.intake.payloads import (
     ReceiveNotification,
     TrackEvent,
 )
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
 from worker.reconcile.answer import recorded_answer
 
@@ -134,7 +145,7 @@ def test_the_examples_have_the_fields_of_a_diagnosis_and_of_an_outcome() -> None
     assert (outcome["type"] in list(OutcomeType), outcome["cause"] in list(Cause)) == (True, True)
 
 
-SETTINGS = table("docs/contract.md", "variable")
+SETTINGS = table("docs/settings.md", "variable")
 
 
 def test_every_setting_is_documented_in_the_order_of_the_code() -> None:
@@ -168,7 +179,7 @@ def test_every_variable_that_a_document_names_exists() -> None:
 
 def test_every_command_is_documented_with_options_that_it_has() -> None:
     """The table has exactly one row per command; the options in it are the command's own."""
-    shown = table("docs/contract.md", "command")
+    shown = table("docs/commands.md", "command")
     rows = {code(row[0])[0].removeprefix("reconciler "): row[1] for row in shown}
 
     assert set(rows) == set(COMMANDS)
@@ -179,13 +190,13 @@ def test_every_command_is_documented_with_options_that_it_has() -> None:
 
 
 def test_every_command_that_a_document_shows_exists() -> None:
-    """Whatever follows `reconciler` or `make` in an example exists; make's help names all its targets."""
+    """Whatever follows `reconciler` or `make` exists; make's help names all its targets."""
     texts = [path.read_text(encoding="utf-8") for path in DOCUMENTS]
     makefile = text_of("Makefile")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
 
     def shown(program: str) -> set[str]:
-        pattern = rf"(?:^ {{4}}|^\$ |`){program} ([a-z-]+)"
+        pattern = rf"(?:^ *|^\$ |`){program} ([a-z-]+)"
         return {word for text in texts for word in re.findall(pattern, text, re.MULTILINE)}
 
     assert shown("reconciler") - set(COMMANDS) == set()
@@ -195,7 +206,7 @@ def test_every_command_that_a_document_shows_exists() -> None:
 
 def test_the_ci_runs_the_test_command_of_the_readme() -> None:
     """CI runs exactly what the README tells people to run."""
-    commands = re.findall(r"^ {4}(make [a-z]+)$", text_of("README.md"), re.MULTILINE)
+    commands = re.findall(r"^(make [a-z]+)", text_of("README.md"), re.MULTILINE)
     script = ROOT / ".ci" / "run"
 
     assert script.read_text(encoding="utf-8").splitlines()[-1] == commands[-1] == "make test"
@@ -203,6 +214,26 @@ def test_the_ci_runs_the_test_command_of_the_readme() -> None:
 
 
 # The other documents.
+
+
+PAGES = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_page_takes_at_most_ten_minutes_to_read(path: Path) -> None:
+    """At 220 words a minute, in which tables and code count half."""
+    assert words_to_read(path.read_text(encoding="utf-8")) <= 2200
+
+
+def test_the_index_leads_each_reader_to_a_few_pages_and_names_all() -> None:
+    """Three to six pages for each of the four, in a numbered list; every page is somewhere."""
+    text = text_of("docs/README.md")
+    readers = [part for part in text.split("\n## ")[1:] if part.startswith("You ")]
+    linked = {name.partition("#")[0] for name in re.findall(r"\]\(([^)]+)\)", text)}
+
+    assert len(readers) == 4
+    assert all(3 <= len(re.findall(r"^\d\. ", part, re.MULTILINE)) <= 6 for part in readers)
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"} <= linked
 
 
 def test_every_option_of_celery_is_explained() -> None:
@@ -228,11 +259,11 @@ def test_the_map_of_the_architecture_leads_to_every_module() -> None:
     assert [name for name in modules if name not in places and not name.startswith(folders)] == []
 
 
-def test_the_map_of_the_readme_leads_to_every_package() -> None:
+def test_the_map_of_the_code_leads_to_every_package() -> None:
     """Each package of the worker has a line, every other one appears in a line; so do the kinds of tests."""
-    places = firsts(table("README.md", "place"))
+    places = firsts(table("CONTRIBUTING.md", "place"))
     packages = [name.removesuffix("__init__.py") for name in _files("__init__.py")]
-    [tests] = [row for row in table("README.md", "place") if code(row[0]) == ["tests/"]]
+    [tests] = [row for row in table("CONTRIBUTING.md", "place") if code(row[0]) == ["tests/"]]
 
     assert [place for place in places if not (ROOT / place).is_dir()] == []
     assert [p for p in packages if p.count("/") <= 2 and p.startswith("worker/") and p not in places] == []

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.contract.documents import DOCUMENTS, ROOT, firsts, table
-from worker.ledger.outcomes import OutcomeType
+from worker.ledger.outgoing import OutcomeType
 
 
 def test_every_log_event_is_explained() -> None:
     """The table of events lists exactly what config, worker and tasks log."""
     names, patterns = _logged()
-    explained = firsts(table("docs/operations.md", "event"))
+    explained = firsts(table("docs/watching.md", "event"))
     composed = [name for name in explained if name not in names]
 
     assert len(explained) == len(set(explained))

@@ -144,7 +144,7 @@ def test_each_role_reaches_what_it_needs_and_nothing_else() -> None:
 
     assert ways == {
         "worker": {53, 6379, 443},
-        "mail-worker": {53, 6379, 25, 465, 587},
+        "mail-worker": {53, 6379, 443, 25, 465, 587},
         "beat": {53, 6379},
         "serve": {53, 6379},
     }

@@ -48,7 +48,7 @@ QUERIES = _queries()
 def test_a_query_asks_for_metrics_that_exist(query: str) -> None:
     """Each `reconciler_…` in it is in the table of metrics, where a histogram has one row for its parts."""
     asked = set(re.findall(r"\breconciler_\w+", query))
-    named = {name.partition("{")[0] for name in firsts(table("docs/operations.md", "metric"))}
+    named = {name.partition("{")[0] for name in firsts(table("docs/serving.md", "metric"))}
 
     assert asked or "up{" in query
     assert {name for name in asked if not {name, re.sub("_(bucket|sum|count)$", "", name)} & named} == set()

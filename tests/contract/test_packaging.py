@@ -52,7 +52,7 @@ def _pins(lock: str) -> dict[str, list[str]]:
 LOCKS = {lock: _pins(lock) for lock in ("requirements.lock", "requirements-dev.lock")}
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 #: What the image of a fleet installs, and what a developer does.
-FLEET = [*PROJECT["project"]["dependencies"], *EXTRAS["web"], *EXTRAS["otel"]]
+FLEET = [*PROJECT["project"]["dependencies"], *EXTRAS["web"], *EXTRAS["otel"], *EXTRAS["notify"]]
 DEVELOPMENT = [*FLEET, *EXTRAS["sandbox"], *EXTRAS["embedded"], *PROJECT["dependency-groups"]["dev"]]
 
 

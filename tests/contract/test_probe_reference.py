@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.contract.documents import code, table, text_of
+from tests.contract.documents import code, reference, table
 from worker.probe.by_hand import BY_HAND
 from worker.probe.finding import OPEN
 from worker.probe.own_questions import OWN_EVENT
@@ -17,7 +17,7 @@ UNKNOWN = re.compile(r"\*\*\[UNKNOWN[\]/ ]")
 
 def test_the_reference_lists_every_question_of_the_probe() -> None:
     """In order, with the same words; a star marks what needs the event."""
-    rows = table("docs/cronofy-api.md", "probe")
+    rows = table("docs/cronofy-unknown.md", "probe")
 
     assert [(*code(row[0]), row[0].endswith("*"), *row[1:]) for row in rows] == [
         (each.name, each.needs_event, each.section, each.asks, each.assumed) for each in QUESTIONS
@@ -26,14 +26,14 @@ def test_the_reference_lists_every_question_of_the_probe() -> None:
 
 def test_the_reference_lists_what_only_a_person_can_settle() -> None:
     """As the command prints it."""
-    rows = table("docs/cronofy-api.md", "by hand")
+    rows = table("docs/cronofy-unknown.md", "by hand")
 
     assert [tuple(row) for row in rows] == [(each.asks, each.section, each.how) for each in BY_HAND]
 
 
 def test_every_section_with_something_unknown_has_a_way_to_settle_it() -> None:
     """Each is named by a question, or by what is left to people."""
-    sections = re.split(r"^## (\d+)\. ", text_of("docs/cronofy-api.md"), flags=re.MULTILINE)[1:]
+    sections = re.split(r"^## (\d+)\. ", reference(), flags=re.MULTILINE)[1:]
     unknown = {
         f"§{number}"
         for number, text in zip(sections[::2], sections[1::2], strict=True)

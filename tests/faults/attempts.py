@@ -1,9 +1,9 @@
-"""What somebody may try, and what comes of it: the table in docs/security.md.
+"""What somebody may try, and what comes of it: the table in docs/threats.md.
 
 A row says what comes of its attempt only if its tests passed in the run that wrote it. Run as a program, this
 prints them all:
 
-    .venv/bin/python -m pytest $(.venv/bin/python -m tests.faults.attempts) --long --document docs/security.md
+    .venv/bin/python -m pytest $(.venv/bin/python -m tests.faults.attempts) --long --document docs/threats.md
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         BROKER,
-        "a record of the ledger that is none, or is another's",
+        "a damaged record of the ledger, or one from another place",
         "set aside as a dead letter; others are looked at",
         (
             "tests/integration/test_parking_damaged.py::test_a_record_that_cannot_be_read_is_set_aside_at_once",

@@ -66,6 +66,7 @@ class Callers:
         token = account.refresh_token or "revoked"
         payload = ConnectAccount(sub=sub, refresh_token=token, email=account.email)
         accept.connect_account(self.simulation.services, payload)
+        self.invariants.changed(sub)
 
     def lend(self, sub: str) -> None:
         """The program gets an access token alone, which is good for an hour."""
@@ -74,6 +75,7 @@ class Callers:
         token = self.cronofy.account(sub).access_token
         payload = ConnectAccount(sub=sub, access_token=token, expires_in=3600)
         accept.connect_account(self.simulation.services, payload)
+        self.invariants.changed(sub)
 
     def revoke(self, sub: str) -> None:
         self.cronofy.world.registry.revoke_refresh_token(sub)
@@ -140,11 +142,16 @@ class Callers:
         accept.untrack(self.simulation.services, one)
         self.invariants.untracked(sub, event_id)
 
-    def move(self, sub: str, event_id: str, away: timedelta) -> None:
+    def move(self, sub: str, event_id: str, away: timedelta, *, told: bool = False) -> None:
+        """Somebody moves an event; the account's channel tells of it, or the next look finds it so."""
         if self.cronofy.event(sub, event_id):
             start = self._in(away)
             end = (start + HALF_AN_HOUR).isoformat()
             self.cronofy.world.move(calendar_of(sub), event_id, start=start.isoformat(), end=end)
+            late = timedelta(0) if told else self.simulation.services.looker.policy.recheck_max
+            self.invariants.changed((sub, event_id), late)
+            if told:
+                self._receive(json.dumps({"notification": {"type": "change"}}), sub)
 
     def bring_back(self, sub: str, event_id: str, away: timedelta) -> None:
         """A closed event is moved to the future, and somebody asks about it."""

@@ -25,7 +25,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.bootstrap import Services
-from worker.ledger.lua import source
+from worker.ledger.keys import source
 
 T = TypeVar("T")
 

@@ -16,11 +16,12 @@ from typing import Any, cast
 from sandbox.world.events import Event
 from tests.faults.cronofy import join_url
 from tests.faults.simulation import Simulation, asks_to_connect, sent_about
-from worker.diagnosis.held import HELD
+from worker.diagnosis.model import Rung
+from worker.diagnosis.schedule import HELD
 from worker.ledger.lists import incident_list, names_of
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.records import from_ms
-from worker.ledger.sealed import place_of_mail
+from worker.ledger.vault import place_of_mail
 from worker.mail.compose import read_back
 from worker.reconcile.relinks import MOST_EMAILS
 
@@ -64,6 +65,11 @@ class Invariants:
     letters: set[str] = field(default_factory=set)
     #: How often each incident was told, and was over.
     incidents: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Since when the program can know an event, or its account, as it is: written, moved or adopted;
+    #: connected or lost.
+    since: dict[tuple[str, str] | str, datetime] = field(default_factory=dict)
+    #: Events that began without the link that the last resort could have given them.
+    missed: list[str] = field(default_factory=list)
     wrongs: list[str] = field(default_factory=list)
     _read: bytes = b"-"
     _trackings: int = 0
@@ -79,6 +85,11 @@ class Invariants:
         self._read_news()
         self._trackings += 1
         self.watched[sub, event_id] = Watched(self._trackings)
+        self.changed((sub, event_id))
+
+    def changed(self, what: tuple[str, str] | str, late: timedelta = timedelta(0)) -> None:
+        """An event, or all of an account, is from now on as it is, and the program knows it so `late`."""
+        self.since[what] = self.simulation.clock.now() + late
 
     def untracked(self, sub: str, event_id: str) -> None:
         self._read_news()
@@ -161,6 +172,7 @@ class Invariants:
         if kind in ("account_lost", "account_connected"):
             before = self.standing.get(sub)
             self.standing[sub] = kind
+            self.changed(sub)
             return f"{kind} although nothing changed" if before == kind else None
         if outcome["event_id"] is None:
             return self._complaint_about_profile(outcome)
@@ -187,6 +199,8 @@ class Invariants:
             return f"an outcome after {watched.final}"
         if kind in ("assigned", "closed"):
             watched.final = kind
+            if outcome["cause"] == "event_in_past" and self._could_have_had_a_link(event):
+                self.missed.append(f"{event.sub}/{event.event_id}, at {event.start.instant()}")
             return None if self._is_true(outcome, event) else "an outcome that is not true"
         if kind == "reassigned":
             to_profile_id = outcome["detail"]["to_profile_id"]
@@ -200,6 +214,17 @@ class Invariants:
         again = mark in watched.reported
         watched.reported.add(mark)
         return "reported twice" if again else None
+
+    def _could_have_had_a_link(self, event: Event) -> bool:
+        """Whether nothing but the program kept the company's own room from an event that began without."""
+        sub, event_id = event.sub, event.event_id or ""
+        policy, ledger = self.simulation.services.looker.policy, self.simulation.services.ledger
+        stored = ledger.find(sub, self.simulation.key(sub, event_id))
+        if Rung.EXPLICIT not in policy.fallback or (stored and stored.event.adopted):
+            return False
+        since = max(self.since[sub, event_id], self.since[sub])
+        in_time = since <= event.start.instant() - policy.fallback_before
+        return in_time and self.standing[sub] == "account_connected"
 
     def _complaint_about_last_resort(self, watched: Watched, detail: dict[str, Any]) -> str | None:
         names = {detail["to_profile_id"], detail["rung"]}

@@ -2,8 +2,8 @@
 
 A pytest plugin, loaded by ``tests/conftest.py``. Rows with the same name are summed, so a parametrised test
 has one row; record before asserting, so that a failure also shows in the table. At the end the table is
-shown and written to ``benchmarks/results/faults.json``; ``--document FILE`` puts it into a document,
-between the marks with its name.
+shown and written to ``benchmarks/results/faults.json``; each ``--document FILE`` gets the tables for which it
+has marks with their names.
 """
 
 from __future__ import annotations
@@ -117,7 +117,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults", "the fault tests")
     group.addoption("--long", action="store_true", help="the long form of the fault tests")
     group.addoption("--seed", type=int, metavar="N", help="repeat the fault tests of a run with this seed")
-    group.addoption("--document", type=Path, metavar="FILE", help="put the tables of faults into a document")
+    group.addoption(
+        "--document",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="put the tables of faults into a document; may be repeated",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -156,7 +163,7 @@ class _Reports:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show the table, write it as JSON, and put it into a document if one was named."""
+    """Show the table, write it as JSON, and put it into the documents that were named."""
     run = config.stash[_RUN]
     report = run.report()
     if not report.rows:
@@ -167,17 +174,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line("")
     terminalreporter.write(shown.get())
     report.write()
-    document: Path | None = config.getoption("--document")
-    if not document:
+    documents: list[Path] = config.getoption("--document")
+    if not documents:
         return
     # Imported here, since all tests load this module.
     from tests.faults import attempts, hosts, trouble  # noqa: PLC0415
 
     tables = (report, trouble.report(), hosts.report(run.results), attempts.report(run.results))
-    place = config.invocation_params.dir / document
-    written = [put(place, table.name, table.markdown()) for table in tables]
-    if not any(written):
-        raise pytest.UsageError(f"{document} has no marks for any of the tables.")
+    for document in documents:
+        place = config.invocation_params.dir / document
+        written = [put(place, table.name, table.markdown()) for table in tables]
+        if not any(written):
+            raise pytest.UsageError(f"{document} has no marks for any of the tables.")
 
 
 @pytest.fixture

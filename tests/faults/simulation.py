@@ -34,8 +34,7 @@ from worker.mail.smtp import MailError
 from worker.reconcile.rooms import Rooms
 from worker.run import delivery as outgoing
 from worker.run import looks
-from worker.run.sweep import sweep
-from worker.run.telling import has_news, tell_incidents
+from worker.run.telling import tell_incidents
 
 BEGINNING = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 PUBLIC = "https://hooks.example.org"
@@ -138,7 +137,7 @@ class Simulation:
 
     def _do(self, message: Message) -> None:
         if message.task == "sweep":
-            self.bag += [Message("look_at_ready")] * sweep(self.services)
+            self.bag += [Message("look_at_ready")] * looks.sweep(self.services)
             self._wake_outgoing()
         elif message.task == "look_at_ready":
             batch = looks.look_at_ready(self.services, 50)
@@ -153,7 +152,7 @@ class Simulation:
             outgoing.send_mails(self.services)
 
     def _wake_outgoing(self) -> None:
-        if self.services.outbox.has_due() or has_news(self.services):
+        if self.services.outbox.has_due():
             self.bag.append(Message("send_mail"))
 
     # Time.

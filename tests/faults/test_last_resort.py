@@ -1,7 +1,7 @@
 """A week of meetings that get no link, of every cause, with the last resort and without it.
 
 Each meeting is an account of its own, whose fault begins once the meeting was written. The real scheduling
-runs on the simulated clock. ``--long --document docs/reliability.md`` puts the table there.
+runs on the simulated clock. ``--long --document docs/fault-tests.md`` puts the table there.
 """
 
 from __future__ import annotations
@@ -145,11 +145,10 @@ def test_a_week_of_every_cause(
         ],
         settings={"form": "long" if long else "quick", "seed": seed},
     )
-    document = pytestconfig.getoption("--document")
     if long:
         report.write()
-    if long and document:
-        put(pytestconfig.invocation_params.dir / document, report.name, report.markdown())
+        for document in pytestconfig.getoption("--document"):
+            put(pytestconfig.invocation_params.dir / document, report.name, report.markdown())
     assert (before > total / 2, after) == (True, 0), report.markdown()
     unwritable = [kind.words for kind in KINDS if not kind.writable]
     assert all(having.without[words] == having.meetings[words] for words in unwritable)

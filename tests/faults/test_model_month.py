@@ -16,7 +16,7 @@ from tests.faults.record import Record
 from tests.faults.simulation import Simulation
 from worker.diagnosis.model import Rung
 from worker.diagnosis.replacement import WITHOUT_PROFILE
-from worker.ledger.outcomes import OutcomeType
+from worker.ledger.outgoing import OutcomeType
 from worker.mail.smtp import MailError
 from worker.run.deciding import SAME_PROVIDER
 
@@ -27,7 +27,10 @@ HOUR = timedelta(hours=1)
 def test_a_month_of_life(
     simulation: Simulation, long: bool, seed: int, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The invariants hold every hour, and once all faults are gone every event ends assigned or closed."""
+    """The invariants hold every hour, and no meeting that could have had a link began without one.
+
+    Once all faults are gone, every event ends assigned or closed.
+    """
     dice, accounts = random.Random(seed), 40 if long else 4
     callers = Callers(simulation)
     simulation.set_last_resort(*Rung)
@@ -47,6 +50,7 @@ def test_a_month_of_life(
         callers.invariants.check()
     simulation.cronofy.disturb = None
     callers.converge()
+    assert callers.invariants.missed == []
 
     seconds = time.monotonic() - began
     outcomes, mails = callers.invariants.outcomes, simulation.mail_server.taken
@@ -108,7 +112,7 @@ def _life(callers: Callers, dice: random.Random) -> list[Callable[[], None]]:
         *[lambda: callers.write_and_track(someone(), event(), later(), profile())] * 6,
         lambda: callers.track(someone(), event()),
         lambda: callers.untrack(someone(), event()),
-        lambda: callers.move(someone(), event(), later()),
+        lambda: callers.move(someone(), event(), later(), told=dice.random() < 0.5),
         lambda: callers.delete(someone(), event()),
         lambda: callers.stick(someone(), event()),
         lambda: callers.bring_back(*one_that("closed"), later()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -227,3 +228,22 @@ def test_the_commands_list_and_acknowledge(world: World, command: Callable[..., 
 def test_wrong_usage_is_named(command: Callable[..., Result], arguments: tuple[str, ...]) -> None:
     """Exit code 2, as for every command."""
     assert command(*arguments).exit_code == 2
+
+
+def test_what_was_withdrawn_or_replaced_stays_in_the_history(world: World) -> None:
+    """With who it was and when; the record is not otherwise changed."""
+    before = world.stored()
+    acknowledge(world, by="dana", note="asked the customer")
+    acknowledge(world, by="sam")
+    acknowledge(world, withdraw=True)
+
+    lines = [line[1:] for line in world.stored().event.history[-4:]]
+    assert sorted(lines) == [
+        ("acknowledged", "by dana: asked the customer"),
+        ("acknowledged", "by sam"),
+        ("acknowledgement_over", "it was acknowledged again"),
+        ("acknowledgement_over", "it was withdrawn"),
+    ]
+    after = world.stored()
+    assert replace(after.event, history=before.event.history) == before.event
+    assert after.next_look == before.next_look

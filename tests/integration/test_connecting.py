@@ -228,6 +228,7 @@ def test_the_user_of_a_lost_account_is_mailed_the_applications_page(begin: Begin
     assert read_figures(ledger.redis, ledger.keys).mail_queued == 1
     [mail] = world.mails()
     assert mail.mail_id == outcome["detail"]["mail_id"]
+    assert ("letter_written", "reconnect") in [line[1:] for line in world.stored().event.history]
     message = read_back(mail.message)
     assert recipient_of(message) == world.account["email"]
     assert f"https://app.example/reconnect?account={world.sub}" in part(message, "plain")

@@ -7,7 +7,6 @@ import pytest
 from tests.integration.world import Begin, World
 from worker.mail.compose import read_back
 from worker.run import looks
-from worker.run.sweep import sweep
 from worker.ways.notify import notice_of
 
 OVER = "Over: nobody has to help any more with 40 meetings."
@@ -27,7 +26,7 @@ def tick(world: World) -> None:
     """A sweep, whatever the time."""
     ledger = world.services.ledger
     ledger.redis.delete(ledger.keys.slot)
-    sweep(world.services)
+    looks.sweep(world.services)
 
 
 def let_pass(world: World) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -112,10 +113,9 @@ def connected(
     running.control.reset()
     running.control.set_settings(page_size=2)
 
-    def budget(origin: str) -> Budget:
-        return Budget(
-            ledger.redis, ledger.prefix, origin, per_second=per_second, per_minute=per_minute, share=1
-        )
+    budget = partial(
+        Budget, ledger.redis, ledger.prefix, per_second=per_second, per_minute=per_minute, share=1
+    )
 
     cronofy = Cronofy(
         HttpClient(timedelta(seconds=timeout), connections=4),

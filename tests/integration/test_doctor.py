@@ -188,6 +188,18 @@ LOGINS = {
 }
 
 
+def test_that_nobody_gets_email_is_a_warning(fleet: CheckedFleet) -> None:
+    """Without a mail server, letters are files."""
+    del fleet.values["smtp_url"]
+
+    [found] = fleet.complaints("mail")
+
+    assert found.health is Health.WARNING
+    assert "emails go to files" in found.what
+    assert "reach nobody" in found.what
+    assert found.fix == "set RECONCILER_SMTP_URL"
+
+
 @pytest.mark.parametrize(("address", "complaint"), LOGINS.values(), ids=LOGINS)
 def test_the_mail_server_is_tried_with_the_login_and_sent_nothing(
     fleet: CheckedFleet, address: str, complaint: str | None

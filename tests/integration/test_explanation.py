@@ -16,7 +16,7 @@ from worker.explain.case import Case, Delivery
 from worker.explain.explanation import NotTracked, ask
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import EventKey, Obstacle
 from worker.run.delivery import send_mails
 

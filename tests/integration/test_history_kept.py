@@ -32,6 +32,19 @@ def what(world: World) -> list[str]:
     return [word for _, word, _ in world.stored().event.history]
 
 
+def test_a_letter_to_the_user_is_in_the_events_history(world: World) -> None:
+    """Whatever becomes of the episode that it belongs to."""
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    world.look()
+    assert what(world) == ["generating", "credentials_expired", "letter_written"]
+    [at] = [at for at, word, _ in world.stored().event.history if word == "letter_written"]
+
+    world.control.reconnect_profile(world.sub, world.profiles[0])
+    world.look()
+
+    assert (at, "letter_written", "relink") in world.stored().event.history
+
+
 @pytest.mark.parametrize("how", ["pending", "settled", "untracked"])
 def test_a_record_that_is_tracked_again_goes_on_from_the_former(world: World, how: str) -> None:
     """Whatever became of that."""

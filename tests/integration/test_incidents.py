@@ -21,7 +21,7 @@ from worker.ledger.records import TrackedEvent
 from worker.mail.compose import read_back
 from worker.run import looks
 from worker.run.incidents import Figures, figures
-from worker.run.telling import has_news, tell_incidents
+from worker.run.telling import tell_incidents
 
 OPERATOR = "ops@example.org"
 HOUR = 3_600_000
@@ -145,14 +145,14 @@ def test_kin_are_waited_for_unless_a_meeting_is_near(begin: Begin) -> None:
     world = removed(begin, 1, escalation_digest="PT15M")
     ledger = world.services.ledger
     assert subjects(world) == []
-    assert not has_news(world.services)
+    assert not world.services.outbox.has_due()
 
     age(ledger, only(ledger), "opened", 14 * 60_000)
     assert subjects(world) == []
     world.track("e1", hours=0.4, profile=world.profiles[0])
     world.look("e1")
 
-    assert has_news(world.services)
+    assert world.services.outbox.has_due()
     [subject] = subjects(world)
     assert subject.startswith("2 meetings need a person: profile removed (Zoom), the soonest: Interview e1")
 
@@ -261,7 +261,7 @@ def test_a_process_that_dies_before_or_after_it_told_tells_once(
         patched.setattr(Ledger, "tell", die)
         with pytest.raises(KeyboardInterrupt):
             tell_incidents(world.services)
-    assert has_news(world.services)
+    assert world.services.outbox.has_due()
     incident = only(ledger)
     assert tell_incidents(world.services) == 1
     # One that read the incident before that finds it told.

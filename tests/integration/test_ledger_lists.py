@@ -14,7 +14,8 @@ from worker.diagnosis.model import Cause
 from worker.intake.acknowledge import acknowledge
 from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Ledger
-from worker.ledger.lists import MOST_CHECKED, BadCursor, Page, Wanted
+from worker.ledger.lists import MOST_CHECKED, Page, Wanted
+from worker.ledger.paging import BadCursor
 from worker.ledger.records import EventKey, TrackedEvent
 
 REMOVED, EXPIRED = Cause.PROFILE_REMOVED, Cause.CREDENTIALS_EXPIRED

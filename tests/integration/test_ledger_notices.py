@@ -8,11 +8,10 @@ import pytest
 
 from tests.integration.ledgers import LONG, NOW, an_event, claim, later, standing
 from tests.waiting import wait_until
-from worker.ledger.leases import Change, EventChange
+from worker.ledger.leases import WAKE_WINDOW, Change, EventChange
 from worker.ledger.ledger import Ledger
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, to_ms
-from worker.ledger.wakeups import WAKE_WINDOW
 
 
 def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:

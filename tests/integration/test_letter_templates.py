@@ -151,7 +151,7 @@ def test_a_folder_adds_a_language(tmp_path: Path) -> None:
 
 def test_templates_get_what_the_contract_names() -> None:
     """Each variable of the documents, and no other."""
-    documented = {name for row in table("docs/contract.md", "in a template") for name in code(row[0])}
+    documented = {name for row in table("docs/letters.md", "in a template") for name in code(row[0])}
 
     assert {name for _, email in samples() for name in LETTERS.write(email).parts} == documented
 

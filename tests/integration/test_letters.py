@@ -135,6 +135,31 @@ def test_a_receiver_that_fails_half_of_the_time_gets_every_letter(
     assert len(receiver.got) > len(taken)
 
 
+def test_a_letter_that_is_never_taken_is_counted_as_late_once(
+    begin: Begin, running: RunningSandbox, receiver: Receiver
+) -> None:
+    """After an hour of tries, so that an alert tells of it; it is tried on."""
+    world = asked(begin, running, **by_url(receiver))
+    late: list[int] = []
+
+    def refuse(_: int) -> int:
+        late.append(world.services.ledger.counters().get("mail:late", 0))
+        return 400
+
+    receiver.answer = refuse
+
+    def tried_often() -> bool:
+        send_mails(world.services)
+        return len(late) > delivery.LATE_AFTER + 1
+
+    wait_until(tried_often, 20, what="more tries than that")
+
+    # As it was before each try.
+    assert set(late[: delivery.LATE_AFTER]) == {0}
+    assert set(late[delivery.LATE_AFTER :]) == {1}
+    assert world.services.ledger.redis.zcard(world.services.ledger.keys.outbox) == 1
+
+
 def test_a_letter_whose_user_did_it_meanwhile_is_not_posted_any_more(
     begin: Begin, running: RunningSandbox, receiver: Receiver
 ) -> None:

@@ -9,7 +9,6 @@ from tests.integration.world import Begin, World
 from worker.cronofy.client import Cronofy
 from worker.ledger.ledger import Credentials
 from worker.run import looks
-from worker.run.sweep import sweep
 
 USERINFO, READ = "GET /v1/userinfo", "GET /v1/events"
 
@@ -116,7 +115,7 @@ def test_a_sweep_wakes_no_more_looks_than_the_budget_allows(begin: Begin) -> Non
     world = begin(api_per_minute=1, api_share=1, sweep_every=0.001)
     world.track()
     make_due(world)
-    assert sweep(world.services) == 1
+    assert looks.sweep(world.services) == 1
 
     looks.look_at_ready(world.services, 10)
     broken_off = looks.look_at_ready(world.services, 10)
@@ -125,7 +124,7 @@ def test_a_sweep_wakes_no_more_looks_than_the_budget_allows(begin: Begin) -> Non
     assert broken_off.resume_after is not None
     assert 50 < broken_off.resume_after.total_seconds() < 62
     assert world.standing() == {"ready"}
-    assert sweep(world.services) == 0
+    assert looks.sweep(world.services) == 0
 
 
 def test_one_data_centre_without_budget_does_not_hold_up_the_others(
@@ -145,7 +144,7 @@ def test_one_data_centre_without_budget_does_not_hold_up_the_others(
         make_due(each)
     world.services.looker.cronofy.budget(origins["us"]).pause(None)
 
-    assert sweep(world.services) == 1
+    assert looks.sweep(world.services) == 1
     assert looks.look_at_ready(world.services, 10).looked_at == 1
 
     assert world.standing() == {"ready"}

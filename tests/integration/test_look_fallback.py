@@ -15,13 +15,12 @@ from redis import Redis
 from tests.integration.world import NOW, Begin, World
 from tests.waiting import wait_until
 from worker.ledger.ledger import Ledger
-from worker.ledger.outbox import QueuedMail
+from worker.ledger.outgoing import QueuedMail
 from worker.ledger.records import EventKey
 from worker.ledger.reseal import reseal
 from worker.ledger.vault import Vault
 from worker.reconcile.rooms import Rooms
 from worker.run import looks
-from worker.run.sweep import sweep
 
 URL = "https://meet.example.com/{key}"
 POST = {"method": "POST", "path_prefix": "/v1/"}
@@ -220,7 +219,7 @@ def test_it_may_spend_the_reserve(begin: Begin) -> None:
     while budget.room(timedelta(seconds=1)):
         budget.take()
 
-    woken = sweep(world.services)
+    woken = looks.sweep(world.services)
     looks.look_at_ready(world.services, 100)
 
     assert woken == 1

@@ -11,8 +11,8 @@ from tests.integration.world import NOW, Begin, World
 from worker.diagnosis.model import Cause
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, OneEvent
-from worker.ledger.meetings import Done, Link, Meeting, number_of, read_days
 from worker.ledger.records import from_ms, to_ms
+from worker.ledger.tallies import Done, Link, Meeting, number_of, read_days
 
 GENERATING = Meeting(Link.WITH, Cause.GENERATING, Done.NOTHING, "zoom")
 

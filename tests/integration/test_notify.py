@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from apprise.plugins import discord, opsgenie, pagerduty, slack
 
 from config.logging import redaction_of
 from config.settings import SettingsError
+from tests.certificates import Certificate
 from tests.integration.ledgers import dump
 from tests.integration.test_incidents import removed, untrack_all
 from tests.integration.world import Begin, World
@@ -143,6 +145,43 @@ def test_each_service_is_told_of_both(
         assert over.path.startswith("/hook/4321/close")
     else:
         assert "nobody has to help" in over.body
+
+
+@pytest.mark.parametrize(
+    ("query", "path"), [("", "/workflows/"), ("?pa=yes", "/powerautomate/automations/direct/workflows/")]
+)
+def test_teams_is_told_of_both_by_a_workflow(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, query: str, path: str
+) -> None:
+    """Over TLS, at either of the addresses that Teams gives its workflows; as a card with the same title."""
+    made = Certificate.made(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(made.path))
+    with receiving(lambda _: 202, secret=None, tls=made) as teams:
+        host = teams.url.removeprefix("https://").removesuffix("/hook")
+        world = open_one(begin, escalation_urls=f"workflows://{host}/643e69f83c89/{SECRET}{query}")
+        end(world)
+
+        opened, over = teams.got
+    for each, words in ((opened, "need a person"), (over, "nobody has to help")):
+        assert each.path.startswith(f"{path}643e69f83c89/triggers/manual/paths/invoke?")
+        assert f"sig={SECRET}" in each.path
+        [card] = each.json["attachments"]
+        title, body = (block["text"] for block in card["content"]["body"] if block["type"] == "TextBlock")
+        assert "incident" in title
+        assert words in body
+
+
+@pytest.mark.parametrize("path", ["", "/powerautomate/automations/direct"])
+def test_the_address_that_teams_shows_is_understood_as_it_is(begin: Begin, path: str) -> None:
+    """Nobody has to take it apart."""
+    query = f"api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig={SECRET}"
+    url = f"https://prod-161.westeurope.logic.azure.com:443{path}/workflows/643e69/triggers/manual/paths/invoke?{query}"
+
+    world = begin(escalation_urls=url)
+
+    assert [each.service for each in world.services.notifiers] == [
+        "1 (Power Automate / Workflows (for MSTeams))"
+    ]
 
 
 def test_what_is_not_taken_is_told_later_and_holds_up_no_other_address(

@@ -11,7 +11,6 @@ from tests.integration.world import Begin, World
 from worker.diagnosis.model import Cause
 from worker.ledger.records import from_ms
 from worker.run import looks
-from worker.run.sweep import sweep
 from worker.status.snapshot import read_status
 from worker.status.trouble import troubles
 
@@ -113,7 +112,7 @@ def test_a_link_ends_it_and_all_are_looked_at_the_soonest_first(begin: Begin) ->
     looks.look_at_account(canary.services, canary.sub)
     assert outages(canary)[b"provider_outage:zoom@us"].startswith(b"-")
 
-    sweep(canary.services)
+    looks.sweep(canary.services)
 
     lease = ledger.claim(timedelta(seconds=30))
     again = ledger.claim(timedelta(seconds=30))
@@ -128,7 +127,7 @@ def test_canaries_are_the_soonest_and_another(begin: Begin) -> None:
     worlds = failing(begin, REPORTS + 6, hours=2)
     ledger = worlds[0].services.ledger
 
-    sweep(worlds[0].services)
+    looks.sweep(worlds[0].services)
 
     due = [world for world in worlds[REPORTS:] if wait_for(world) <= timedelta(0)]
     assert worlds[REPORTS] in due
@@ -223,6 +222,6 @@ def test_lapses_in_number_are_one_fact_too(begin: Begin) -> None:
     assert (incident.kind, incident.provider) == ("lapsed", "zoom")
     world.control.reconnect_profile(world.sub, world.profiles[0])
     world.look("e1")
-    sweep(world.services)
+    looks.sweep(world.services)
     assert outages(world) == {}
     assert wait_for(world, "e2") < FAR

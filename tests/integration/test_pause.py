@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from tests.integration.world import Begin
 from worker.run import looks
-from worker.run.sweep import sweep
 
 
 def test_a_paused_fleet_makes_no_calls_and_resumes_where_it_was(quick: Begin) -> None:
@@ -16,7 +15,7 @@ def test_a_paused_fleet_makes_no_calls_and_resumes_where_it_was(quick: Begin) ->
 
     world.track()
     world.services.ledger.nudge(world.sub, world.key())
-    woken = sweep(world.services)
+    woken = looks.sweep(world.services)
     answer = world.look()
 
     assert woken == 0

@@ -14,7 +14,7 @@ from tests.integration.served import serving
 from tests.integration.world import Begin, World
 from worker.cli import cli
 from worker.ledger.ledger import Ledger
-from worker.ledger.meetings import number_of
+from worker.ledger.tallies import number_of
 from worker.mail.compose import read_back
 from worker.run.reporting import is_report_due, write_report
 

@@ -28,7 +28,7 @@ from worker.ledger import reseal as resealing
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import Change, EventChange, Mail
 from worker.ledger.ledger import Credentials, Ledger
-from worker.ledger.outbox import Outbox
+from worker.ledger.outgoing import Outbox
 from worker.ledger.packing import pack_channel
 from worker.ledger.records import EventKey, NotificationChannel
 from worker.ledger.vault import Vault, VaultError
@@ -128,6 +128,7 @@ def test_everything_opens_with_the_newest_key_alone(
     assert json.loads(ran.stdout) == {
         "tombstones": 0,
         "rooms": 0,
+        "addresses": 0,
         "emails": 1,
         "dead_letters": 2,
         "credentials": 2,

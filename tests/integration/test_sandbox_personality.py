@@ -13,7 +13,7 @@ from sandbox.control.control import Control
 from sandbox.personality import TRAITS, Personality, personality_of
 from sandbox.server import RunningSandbox
 from tests.contract.commands import COMMANDS
-from tests.contract.documents import text_of
+from tests.contract.documents import reference
 from tests.integration.sandbox_caller import Caller
 
 
@@ -222,9 +222,9 @@ def test_control_plane_lists_and_sets_traits(control: Control) -> None:
 
 def test_sources_are_sections_of_the_reference() -> None:
     """Each trait names one, and its default is the first of its values."""
-    reference = text_of("docs/cronofy-api.md")
+    sections = reference()
     for name, trait in TRAITS.items():
-        assert f"## {trait.source.removeprefix('§')}" in reference, name
+        assert f"## {trait.source.removeprefix('§')}" in sections, name
         assert getattr(Personality(), name) == trait.values[0]
 
 

@@ -75,9 +75,7 @@ def test_the_table_of_metrics_is_what_is_served(begin: Begin) -> None:
     world.services.ledger.note_trouble("cronofy_failing", "us", is_on=True)
     with serving(**_served(world)) as url:
         text = httpx.get(f"{url}/metrics", headers=BEARER, trust_env=False).text
-    documented = {
-        code(row[0])[0]: (row[1], set(code(row[2]))) for row in table("docs/operations.md", "metric")
-    }
+    documented = {code(row[0])[0]: (row[1], set(code(row[2]))) for row in table("docs/serving.md", "metric")}
     served = {}
     for family in text_string_to_metric_families(text):
         name = family.name + ("_total" if family.type == "counter" else "")

@@ -1,4 +1,4 @@
-"""What tells an operator of a fault, and the table of it in ``docs/operations.md``.
+"""What tells an operator of a fault, and the table of it in ``docs/watching.md``.
 
     python -m tests.integration.told
 
@@ -36,10 +36,10 @@ from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import to_ms
 from worker.status.snapshot import read_status
 from worker.status.table import status_table
-from worker.web.board.board import PATIENCE
 from worker.web.board.overview import read_overview
+from worker.web.ledger_pool import PATIENCE
 
-MANUAL = ROOT / "docs" / "operations.md"
+MANUAL = ROOT / "docs" / "watching.md"
 OPTIONS = SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)
 #: What a view says of a ledger that it cannot read.
 UNAVAILABLE = "Redis is unavailable"

@@ -444,6 +444,54 @@ def test_notifications(asked: Request, profiles: Profiles | None, want: Want) ->
     verify(asked, seen(), profiles, want)
 
 
+@pytest.mark.parametrize(
+    ("asked", "start", "remedy", "evidence"),
+    [
+        pytest.param(
+            request(),
+            DAY,
+            Remedy.WAIT,
+            ("The zoom service has given no link to anybody here since 2026-12-01 11:00 UTC",),
+            id="lately",
+        ),
+        pytest.param(
+            request(provider_name=None, age=DAY + TICK),
+            DAY,
+            Remedy.ESCALATE,
+            (
+                "The conferencing service has given no link to anybody here since 2026-12-01 11:00 UTC",
+                "It has been pending for over 1 day.",
+            ),
+            id="longer, of an unknown service",
+        ),
+        pytest.param(
+            request(age=HOUR),
+            30 * MINUTE,
+            Remedy.ESCALATE,
+            (
+                "The zoom service has given no link to anybody here since 2026-12-01 11:00 UTC",
+                "It starts in 30 minutes.",
+            ),
+            id="it starts soon",
+        ),
+    ],
+)
+def test_what_other_events_say_of_its_service(
+    asked: Request, start: timedelta, remedy: Remedy, evidence: tuple[str, ...]
+) -> None:
+    """Where nothing is wrong with the event itself, it is likely to wait for the same as they do."""
+    observation = Observation(seen(at(NOW + start), pending=False), CONNECTED, failing_since=NOW - HOUR)
+
+    found = diagnose(asked, observation, NOW, POLICY)
+
+    told = (f"{evidence[0]}; Cronofy keeps trying.", *evidence[1:])
+    about = ("Conferencing was asked for, but Cronofy shows none on the event.", *told)
+    since = {"since": "2026-12-01T11:00:00+00:00"}
+    outage = (State.PENDING, Cause.PROVIDER_OUTAGE, LIKELY, remedy, since)
+    assert (found.state, found.cause, found.certainty, found.remedy, found.detail) == outage
+    assert found.evidence == about
+
+
 AVAILABLE, UNAVAILABLE, UNSAID = (
     userinfo(lapsed(), calendars=(calendar(integrated=integrated),)) for integrated in (True, False, None)
 )
@@ -518,6 +566,16 @@ def test_replacement_policy(policy: str, want: Want) -> None:
     assert (found.cause, found.remedy, of_interest(found)) == (want.cause, want.remedy, want.detail)
     assert found.detail["possible"] == ["pro_b", "integrated", "default"]
     assert found.detail["provider_name"] == "zoom"
+
+
+def test_only_its_own_calendar_says_whether_it_has_conferencing() -> None:
+    """Another calendar of the account has, which is no choice for this event."""
+    another = replace(calendar(integrated=True), calendar_id="cal_2")
+    profiles = userinfo(profile("pro_b", provider="go_to"), calendars=(calendar(integrated=False), another))
+
+    found = diagnose(request(), Observation(seen(), profiles), NOW, POLICY)
+
+    assert found.detail["possible"] == ["pro_b", "default"]
 
 
 SAME, ANY, NEVER = (

@@ -29,7 +29,7 @@ from tests.unit.builders import (
     userinfo,
 )
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.fallback import is_at_hand, is_room
+from worker.diagnosis.fallback import is_room
 from worker.diagnosis.model import (
     Cause,
     Diagnosis,
@@ -46,7 +46,7 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
-from worker.diagnosis.schedule import next_look
+from worker.diagnosis.schedule import is_at_hand, next_look
 
 ANY, OWN, ROOM = Rung.ANY_CONNECTED, Rung.INTEGRATED, Rung.EXPLICIT
 ALL = replace(POLICY, fallback=(ANY, OWN, ROOM), fallback_url="https://meet.example.com/r/{key}?a=1")

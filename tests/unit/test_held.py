@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.unit.builders import DAY, HOUR, MINUTE, NOW, POLICY, SECOND
-from worker.diagnosis.held import held_look, is_report
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, LastResort, Remedy, Rung, State
+from worker.diagnosis.schedule import held_look, is_report
 
 FAILS = Diagnosis(State.PENDING, Cause.PROVIDER_OUTAGE, Certainty.CERTAIN, ("It fails.",), Remedy.WAIT)
 
@@ -19,9 +19,11 @@ FAILS = Diagnosis(State.PENDING, Cause.PROVIDER_OUTAGE, Certainty.CERTAIN, ("It 
     [
         pytest.param(10 * DAY, 6 * HOUR, id="far away: the longest interval"),
         pytest.param(3 * HOUR, 2 * HOUR, id="when a person should know"),
+        pytest.param(HOUR + 30 * SECOND, 30 * SECOND, id="as soon as may be, when that is now"),
         pytest.param(HOUR, 45 * MINUTE, id="after that, when the last resort is due"),
         pytest.param(10 * MINUTE, 9 * MINUTE, id="after that, just before the start"),
         pytest.param(50 * SECOND, 50 * SECOND, id="after that, at the start"),
+        pytest.param(0 * SECOND, 6 * HOUR, id="it starts now"),
         pytest.param(None, 6 * HOUR, id="no start known"),
         pytest.param(-HOUR, 6 * HOUR, id="it has started"),
     ],
@@ -33,11 +35,12 @@ def test_a_held_event_is_looked_at_before_its_start(left: timedelta | None, expe
     assert held_look(FAILS, start, NOW, POLICY) == NOW + expected
 
 
-def test_the_last_resort_has_its_time() -> None:
+@pytest.mark.parametrize("wait", [7 * MINUTE, 30 * SECOND], ids=str)
+def test_the_last_resort_has_its_time(wait: timedelta) -> None:
     """Whenever that is."""
-    last_resort = LastResort(Rung.EXPLICIT, "explicit", NOW + 7 * MINUTE)
+    last_resort = LastResort(Rung.EXPLICIT, "explicit", NOW + wait)
 
-    assert held_look(replace(FAILS, last_resort=last_resort), NOW + DAY, NOW, POLICY) == NOW + 7 * MINUTE
+    assert held_look(replace(FAILS, last_resort=last_resort), NOW + DAY, NOW, POLICY) == NOW + wait
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,8 @@ def test_the_last_resort_has_its_time() -> None:
         pytest.param("credentials_expired", None, MINUTE, None, "credentials_expired", id="a lapse"),
         pytest.param("generating", "generating", MINUTE, None, None, id="it may still come"),
         pytest.param("generating", "generating", HOUR, MINUTE, "provider_outage", id="GRACE is over"),
+        pytest.param("generating", "generating", POLICY.grace, None, "provider_outage", id="just over"),
+        pytest.param("generating", "generating", HOUR, POLICY.grace, None, id="just over at the last read"),
         pytest.param(
             "generating", "generating", HOUR, 30 * MINUTE, None, id="GRACE was over at the last read"
         ),

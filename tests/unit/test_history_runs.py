@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from tests.unit.builders import HOUR, MINUTE, NOW, concluded, lapsed, tracked, userinfo
@@ -13,7 +14,8 @@ from worker.explain.chronicle import history
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.packing import pack_event
-from worker.ledger.records import HISTORY_LENGTH, TrackedEvent
+from worker.ledger.records import HISTORY_LENGTH, MOMENTS, TOLD, Acknowledgement, TrackedEvent
+from worker.run.incidents import reason_of
 
 
 def looked(event: TrackedEvent, times: int, since: datetime = NOW, what: str = "unexplained") -> TrackedEvent:
@@ -88,3 +90,107 @@ def test_nobody_is_told_of_an_email_that_no_server_sends() -> None:
         event = looked_at(tracked(), profiles=userinfo(lapsed("pro_a")))
         case = case_of(event, episode=asked(), delivery=delivery)
         assert reply(case)[1].startswith(words)
+
+
+#: What was done with an event, by whom, and when: the words are those of the history.
+DONE = (
+    ("escalated", "another profile fits, but may be another person's"),
+    ("letter_written", "relink"),
+    ("acknowledged", "by Robin: with the vendor"),
+    ("acknowledgement_over", "its cause changed"),
+    ("chosen", "pro_b, by Sam"),
+    ("parked", "ValueError"),
+)
+
+
+def busy(event: TrackedEvent, looks: int, since: datetime) -> TrackedEvent:
+    """The event after looks of which no two found the same: each is a run of its own."""
+    for number in range(looks):
+        what = ("generating", "provider_outage", "look_failed")[number % 3]
+        event = event.noted(since + number * MINUTE, what, f"answer {number}")
+    return event
+
+
+def test_when_people_were_told_and_what_they_did_is_never_forgotten() -> None:
+    """However much was seen since: the first and the latest of each kind stay, in a bounded history."""
+    event = busy(tracked(), 30, NOW - 10 * HOUR)
+    for number, (what, done) in enumerate(DONE):
+        event = event.noted(NOW + number * MINUTE, what, done)
+    event = busy(event, 60, NOW + HOUR)
+    for hours in range(3, 60):
+        event = event.noted(NOW + hours * HOUR, "letter_written", f"relink, reminder {hours}")
+    event = busy(event, 60, NOW + 70 * HOUR)
+
+    told = {(entry.at, entry.text) for entry in history(case_of(event))}
+    for number, (_, done) in enumerate(DONE):
+        assert any(at == NOW + number * MINUTE and done in text for at, text in told)
+    assert (NOW + 59 * HOUR, "letter written: relink, reminder 59") in told
+    assert not any("reminder 30" in text for _, text in told)
+    assert len(event.history) == HISTORY_LENGTH
+    assert event.history == tuple(sorted(event.history, key=lambda line: line[0]))
+
+
+def test_a_record_that_is_tracked_again_keeps_them_as_well() -> None:
+    """Its history goes on."""
+    former = busy(tracked().noted(NOW, "chosen", "pro_b, by Sam"), 19, NOW + HOUR)
+
+    event = tracked().noted(NOW + 2 * HOUR, "received", "tracked").following(former)
+
+    assert (int(NOW.timestamp() * 1000), "chosen", "pro_b, by Sam") in event.history
+
+
+def test_every_alert_is_in_the_history_with_its_time() -> None:
+    """Also one of which the evidence says all; the answer names it however often looks come."""
+    event = concluded(tracked(age=25 * HOUR)).after
+    assert event.cause is Cause.UNEXPLAINED
+    later = looked(busy(event, 60, NOW + MINUTE), 2, NOW + 3 * HOUR)
+
+    told = [(e.at, e.text) for e in history(case_of(later))]
+    assert (NOW, f"escalated: {TOLD}") in told
+    assert f"Our team was alerted on {case_of(later).at(NOW)};" in reply(case_of(later))[1]
+
+
+def test_a_run_goes_on_over_what_people_do_meanwhile() -> None:
+    """It is one line, however often somebody chose or acknowledged."""
+    event = looked(tracked(), 3).noted(NOW + HOUR, "chosen", "pro_b, by Sam")
+    event = looked(event, 4, NOW + 2 * HOUR)
+
+    assert [(e.seen, e.times) for e in history(case_of(event))[1:]] == [
+        ("overdue, no reason found", 7),
+        ("a person chose", 1),
+    ]
+    assert len(event.history) == 3
+
+
+def test_an_acknowledgement_is_dated_by_when_it_was_given() -> None:
+    """Once it is over, too; and that is said with its reason."""
+    given = Acknowledgement(
+        int((NOW - HOUR).timestamp() * 1000), "Robin", "with the vendor", cause="generating"
+    )
+    event = looked(tracked(), 2, NOW - 2 * HOUR).noted(NOW - MINUTE, "unexplained", "escalate")
+
+    after = event.answered_for(given, "its cause changed", NOW)
+
+    assert [(e.at, e.text) for e in history(case_of(after)) if "acknowledged" in e.text] == [
+        (NOW - HOUR, "acknowledged: by Robin: with the vendor"),
+        (NOW, "acknowledged no longer: its cause changed"),
+    ]
+
+
+def test_an_event_without_such_moments_pays_nothing_for_them() -> None:
+    """Its record is what it was."""
+    event = looked(tracked(), 500)
+
+    assert all(what not in MOMENTS for _, what, _ in event.history)
+    assert len(event.history) == 2
+
+
+def test_an_incident_gives_the_reason_of_this_cause_not_of_a_former_one() -> None:
+    """That of the former stays in the history, but is not why a person is told now."""
+    event = tracked().noted(NOW, "profile_removed", "escalate").noted(NOW, "escalated", "No profile fits.")
+    found = concluded(tracked(age=25 * HOUR)).after
+    event = replace(found, history=(*event.history, *found.history))
+
+    assert event.cause is Cause.UNEXPLAINED
+    assert "No profile fits." not in reason_of(event)
+    assert TOLD not in reason_of(event)

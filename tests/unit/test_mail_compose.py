@@ -71,7 +71,7 @@ def test_first_email_says_who_writes_what_happened_and_what_to_do() -> None:
     ]
 
 
-TEN = "Tuesday, December 1, 2026, 10:00\u202fAM (Central European Standard Time)"
+TEN = "Tuesday, December 1, 2026, 10:00\xa0AM (Central European Standard Time)"
 REMINDER = "Reminder: Reconnect Zoom: {} no link yet"
 
 
@@ -159,7 +159,7 @@ def test_meetings_stand_soonest_first_across_zones_and_all_day_events() -> None:
     listed = [row for row in part(message, "plain").splitlines() if row.startswith("- ")]
     assert listed == [
         "- Friday, January 1, 2027 (all day): Day in Pacific/Auckland",
-        "- Thursday, December 31, 2026, 12:00\u202fPM (UTC): Noon UTC before",
+        "- Thursday, December 31, 2026, 12:00\xa0PM (UTC): Noon UTC before",
         "- Friday, January 1, 2027 (all day): Day in America/New_York",
         "- time unknown: Someday",
     ]
@@ -181,9 +181,9 @@ def test_a_long_list_is_cut_and_says_so(count: int) -> None:
 
 
 NINE = datetime(2026, 12, 1, 9, tzinfo=UTC)
-NINE_UTC = "Tuesday, December 1, 2026, 9:00\u202fAM (UTC)"
-JULY = "Wednesday, July 1, 2026, 10:05\u202fAM (Central European Summer Time)"
-TOKYO = "Wednesday, December 2, 2026, 8:30\u202fAM (Japan Standard Time)"
+NINE_UTC = "Tuesday, December 1, 2026, 9:00\xa0AM (UTC)"
+JULY = "Wednesday, July 1, 2026, 10:05\xa0AM (Central European Summer Time)"
+TOKYO = "Wednesday, December 2, 2026, 8:30\xa0AM (Japan Standard Time)"
 SUMMER, LATE = datetime(2026, 7, 1, 8, 5, tzinfo=UTC), datetime(2026, 12, 1, 23, 30, tzinfo=UTC)
 LAST = datetime(9999, 12, 31, 23, tzinfo=UTC)
 
@@ -350,7 +350,7 @@ def test_another_link_is_told_with_its_reason() -> None:
     """The full text, once the meeting has the company's room."""
     message = composed(FALLBACK)
 
-    assert message["Subject"] == f"Your meeting has another link: Weekly, {TEN}".replace("\u202f", " ")
+    assert message["Subject"] == f"Your meeting has another link: Weekly, {TEN}".replace("\xa0", " ")
     assert part(message, "plain").splitlines()[:-4] == [
         "Hello Dana,",
         "",

@@ -24,7 +24,7 @@ from tests.unit.builders import (
 from worker.cronofy.client import Window
 from worker.diagnosis.model import Missing
 from worker.ledger.records import Episode, LastRead, Memo, Obstacle, TrackedEvent, to_ms
-from worker.reconcile.plan import ReadingPlan, plan_reading, windows_for
+from worker.reconcile.observe import ReadingPlan, plan_reading, windows_for
 
 
 def starting(*starts: Any) -> list[TrackedEvent]:

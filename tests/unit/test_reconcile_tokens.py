@@ -20,7 +20,7 @@ from tests.unit.builders import (
 from worker.ledger.leases import Lease
 from worker.ledger.packing import fingerprint, pack_token, unpack_account
 from worker.ledger.records import AccessToken, Account, TrackedEvent, from_ms, to_ms
-from worker.reconcile.tokens import asked_in_time, found_useless
+from worker.reconcile.observe import asked_in_time, found_useless
 
 EVENT = tracked()
 PARKED = replace(EVENT, parked="It failed.")

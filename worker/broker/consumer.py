@@ -31,7 +31,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.figures import announce
 from worker.ledger.keys import Keys
 from worker.ledger.layout import NewerLedger, identity_of, settle
-from worker.ledger.wakeups import LONGEST_WAKE
+from worker.ledger.leases import LONGEST_WAKE
 
 #: How often a worker reports to the ledger.
 ANNOUNCE_SECONDS = 10.0

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from kombu.exceptions import OperationalError
 
-from worker.outage import AWAY, refusal
+from worker.ledger.connection import AWAY, refusal
 
 log = structlog.get_logger()
 

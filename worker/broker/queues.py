@@ -14,8 +14,7 @@ from redis.exceptions import RedisError
 from config.queues import Queues
 from config.redis_url import is_redis
 from config.settings import Settings
-from worker.ledger.connection import connect_once
-from worker.outage import BrokerAway
+from worker.ledger.connection import BrokerAway, connect_once
 
 #: A broker that does not answer within this is away, and its queue lengths unknown.
 PATIENCE = timedelta(seconds=3)

@@ -17,7 +17,7 @@ from worker.commands.setup import settings_of_command
 from worker.ledger.records import TrackedEvent
 from worker.run.adoption import Adoption, Stopped, accounts_to_read
 from worker.run.adoption import adopt as adopt_all
-from worker.text.amounts import amount
+from worker.wording import amount
 
 #: As the contract names them.
 COUNTS = ("accounts", "adopted", "tracked", "unreadable", "skipped", "left")

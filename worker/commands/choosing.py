@@ -19,7 +19,7 @@ from worker.commands.incidents import choose_for_incident
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command, user_of_machine
 from worker.run.choices import Options, Refused, Wanted, choose_profile, options
-from worker.text.amounts import amount
+from worker.wording import amount
 
 #: How many of the events are shown.
 SHOWN = 10

@@ -20,7 +20,7 @@ from config.settings import Settings
 from config.terminal import shown
 from worker.app import app, configure
 from worker.commands.output import json_text, say, say_lines
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import check_ids, confirm, list_by_default, settings_of_command, user_of_machine
 from worker.intake import replay as operation
 from worker.intake.replay import Correction
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
@@ -44,10 +44,7 @@ def dead_letters(context: click.Context, as_json: bool) -> None:
 
     Without a command it lists them.
     """
-    if context.invoked_subcommand is None:
-        context.invoke(list_letters, as_json=as_json)
-    elif as_json:
-        raise click.UsageError(f"--json goes after {context.invoked_subcommand}.")
+    list_by_default(context, list_letters, as_json=as_json)
 
 
 @dead_letters.command("list", short_help="The dead letters, oldest first.")
@@ -113,7 +110,7 @@ def replay(
 
     One about an account that was forgotten would bring it back, so that is asked first.
     """
-    _check_choice(letter_ids, every)
+    check_ids(letter_ids, every, "dead letters")
     corrections = [*map(_replacement, replacements), *map(_removal, unset)]
     left = 0
     with _opened() as (settings, ledger), _letter_errors():
@@ -133,7 +130,7 @@ def replay(
                 if sub is not None and not even_forgotten and not _goes_on(kept.letter_id, sub):
                     left += 1
                     continue
-                operation.replay(letters, kept, corrections, send)
+                operation.replay(letters, kept, corrections, send, by=user_of_machine())
             except operation.BadCorrection as error:
                 left += 1
                 say(f"{kept.letter_id} left: {error}", err=True)
@@ -152,16 +149,13 @@ def replay(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
     """Permanently delete dead letters."""
-    _check_choice(letter_ids, every)
+    check_ids(letter_ids, every, "dead letters")
     with _opened() as (_settings, ledger), _letter_errors():
         letters = ledger.dead_letters
         number = len(letters) if every else len(set(letter_ids))
         picked = operation.chosen(letters, letter_ids, every=every)
-        if not yes:
-            if not sys.stdin.isatty():
-                raise click.UsageError("There is no terminal to ask on: add --yes to delete them.")
-            click.confirm(f"Permanently delete {number}?", abort=True)
-        dropped = sum(letters.remove(kept.letter_id) for kept in picked)
+        confirm(f"Permanently delete {number}?", "delete them", yes=yes)
+        dropped = sum(letters.settle(kept, operation.DROPPED, user_of_machine()) for kept in picked)
     say(f"{dropped} dropped")
 
 
@@ -191,11 +185,6 @@ def _letter_errors() -> Iterator[None]:
         yield
     except operation.UnknownLetter as error:
         raise click.ClickException(str(error)) from None
-
-
-def _check_choice(letter_ids: Sequence[str], every: bool) -> None:
-    if every == bool(letter_ids):
-        raise click.UsageError("Give the ids of dead letters, or --all.")
 
 
 def _replacement(text: str) -> Correction:

@@ -12,7 +12,7 @@ from worker.commands.setup import settings_of_command
 from worker.explain.case import Case
 from worker.explain.explanation import ask, show, show_former
 from worker.ledger.records import EventKey
-from worker.text.amounts import second
+from worker.wording import second
 
 
 @click.command()

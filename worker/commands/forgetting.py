@@ -11,7 +11,7 @@ from config.logging import configure_logging
 from config.terminal import shown
 from worker.bootstrap import bootstrap
 from worker.commands.output import say, suggest
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import confirm, settings_of_command
 from worker.explain.suggestions import nearest_accounts
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly
@@ -33,9 +33,6 @@ def forget(sub: str, yes: bool) -> None:
             sys.exit(1)
         pending = len(services.ledger.pending(sub))
         what = f"{sub}, with its credentials and {pending:,} pending event{'' if pending == 1 else 's'}"
-        if not yes:
-            if not sys.stdin.isatty():
-                raise click.UsageError(f"There is no terminal to ask on: add --yes to forget {sub}.")
-            click.confirm(f"Forget {shown(what)}? This cannot be undone", abort=True, err=True)
+        confirm(f"Forget {shown(what)}? This cannot be undone", f"forget {sub}", yes=yes, err=True)
         accept.forget_account(services, AccountOnly(sub=sub))
         say(f"Forgot {what}.")

@@ -14,16 +14,13 @@ from rich.text import Text
 from config.terminal import shown
 from worker.bootstrap import Services
 from worker.commands.output import json_text, say
-from worker.commands.setup import settings_of_command
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.commands.setup import confirm, ledger_of_command
 from worker.ledger.incidents import Incident
-from worker.ledger.opening import keyless_ledger
 from worker.mail.advice import headline
 from worker.mail.compose import Candidate
 from worker.run.deciding import NOT_OPEN, Picked, Plan, carry_out, plan_for
 from worker.run.incidents import Figures, figures
-from worker.text.amounts import amount, second
-from worker.text.wording import provider
+from worker.wording import amount, provider, second
 
 #: How many lines of each kind are shown.
 SHOWN = 20
@@ -33,9 +30,7 @@ SHOWN = 20
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def incidents(as_json: bool) -> None:
     """List the open incidents, the oldest first. Changes nothing."""
-    settings = settings_of_command()
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        ledger = keyless_ledger(redis, settings)
+    with ledger_of_command() as ledger:
         found = [(each, figures(ledger, each)) for each in ledger.incidents.open()]
     if as_json:
         click.echo(json_text({"incidents": [_as_json(*each) for each in found]}, indent=2))
@@ -81,10 +76,7 @@ def choose_for_incident(services: Services, incident_id: str, to: str, by: str, 
     if not plan.chosen:
         say("This is possible for none of them. Choose for one account with: reconciler choose", err=True)
         sys.exit(1)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("There is no terminal to ask on: add --yes to choose.")
-        click.confirm("Choose this?", abort=True)
+    confirm("Choose this?", "choose", yes=yes)
     carried = carry_out(services, incident, plan, by)
     profiles = amount(carried.done, "removed profile")
     say(f"Chosen for {profiles}; {len(plan.left):,} left as they are. Their meetings are looked at next.")

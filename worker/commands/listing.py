@@ -14,16 +14,15 @@ from rich.text import Text
 
 from config.terminal import shown
 from worker.commands.output import json_text, say
-from worker.commands.setup import settings_of_command, user_of_machine
+from worker.commands.setup import ledger_of_command, user_of_machine
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.intake import acknowledge as acknowledging
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
-from worker.ledger.lists import BadCursor, Listed, Wanted
-from worker.ledger.opening import keyless_ledger
+from worker.ledger.lists import Listed, Wanted
+from worker.ledger.paging import BadCursor
 from worker.ledger.records import EventKey, from_ms
-from worker.text.amounts import amount, second
+from worker.wording import amount, second
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,9 +75,7 @@ def _wanted(ledger: Ledger, conditions: dict[str, Any]) -> Wanted:
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def list_events(limit: int, after: str | None, as_json: bool, **conditions: Any) -> None:
     """List pending events that fit all conditions, the soonest start first. Changes nothing."""
-    settings = settings_of_command()
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        ledger = keyless_ledger(redis, settings)
+    with ledger_of_command() as ledger:
         try:
             page = ledger.lists.page(_wanted(ledger, conditions), limit, after)
         except BadCursor as error:
@@ -131,15 +128,13 @@ def acknowledge(
         raise click.UsageError("Give SUB, CALENDAR and EVENT, or conditions as for `list`.")
     if bool(ids) == any(conditions.values()):
         raise click.UsageError("Give either one event or conditions as for `list`.")
-    settings = settings_of_command()
 
     def change(ledger: Ledger, sub: str, key: EventKey) -> bool:
         if withdraw:
             return acknowledging.withdraw(ledger, sub, key)
         return acknowledging.acknowledge(ledger, sub, key, note, until, by or user_of_machine())
 
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        ledger = keyless_ledger(redis, settings)
+    with ledger_of_command() as ledger:
         if not ids:
             found = acknowledging.all_of(ledger, _wanted(ledger, conditions))
             done = sum(change(ledger, each.sub, each.event.key) for each in found)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,13 +15,11 @@ from rich.text import Text
 from config.durations import parse_duration
 from config.terminal import shown
 from worker.commands.output import json_text, say
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import check_ids, confirm, ledger_of_command, list_by_default
 from worker.diagnosis.times import parse_instant
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
-from worker.ledger.opening import keyless_ledger
 from worker.ledger.posts import DeadPost
-from worker.text.amounts import amount, second
+from worker.wording import amount, second
 
 
 class _Past(click.ParamType[datetime]):
@@ -55,17 +52,14 @@ def outcomes(context: click.Context, as_json: bool) -> None:
 
     Without a command it lists them.
     """
-    if context.invoked_subcommand is None:
-        context.invoke(list_outcomes, as_json=as_json)
-    elif as_json:
-        raise click.UsageError(f"--json goes after {context.invoked_subcommand}.")
+    list_by_default(context, list_outcomes, as_json=as_json)
 
 
 @outcomes.command("list", short_help="How many are owed, and those given up.")
 @JSON_OPTION
 def list_outcomes(as_json: bool) -> None:
     """List the outcomes that were given up, oldest first, and count those that are tried again."""
-    with _opened() as ledger:
+    with ledger_of_command() as ledger:
         owed, dead = ledger.posts.counts()[0], ledger.posts.dead()
     if as_json:
         click.echo(json_text({"owed": owed, "given_up": [each.as_json for each in dead]}, indent=2))
@@ -92,7 +86,7 @@ def replay(
     if ways != 1 or (until is not None and since is None):
         raise click.UsageError("Give ids of outcomes, or --since (and --until), or --given-up.")
     missing: list[str] = []
-    with _opened() as ledger:
+    with ledger_of_command() as ledger:
         if since is not None:
             found = [entry_id for entry_id, _ in ledger.outcomes.between(since, until)]
         elif given_up:
@@ -112,18 +106,14 @@ def replay(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(outcome_ids: Sequence[str], every: bool, yes: bool) -> None:
     """Forget outcomes that were given up; the stream may still have them."""
-    if every == bool(outcome_ids):
-        raise click.UsageError("Give the ids of outcomes that were given up, or --all.")
-    with _opened() as ledger:
+    check_ids(outcome_ids, every, "outcomes that were given up")
+    with ledger_of_command() as ledger:
         dead = {str(each.outcome.get("id")): each.entry_id for each in ledger.posts.dead()}
         named = list(dead) if every else list(dict.fromkeys(outcome_ids))
         missing = [each for each in named if each not in dead]
         for each in missing:
             say(f"{each} is not among those given up", err=True)
-        if not yes:
-            if not sys.stdin.isatty():
-                raise click.UsageError("There is no terminal to ask on: add --yes to drop them.")
-            click.confirm(f"Forget {len(named) - len(missing)}?", abort=True)
+        confirm(f"Forget {len(named) - len(missing)}?", "drop them", yes=yes)
         dropped = ledger.posts.drop(dead[each] for each in named if each in dead)
     say(f"{dropped} dropped")
     sys.exit(1 if missing else 0)
@@ -153,10 +143,3 @@ def _table(dead: Sequence[DeadPost]) -> Table:
         texts = (Text(shown(word)) for word in (str(each.outcome.get("id")), second(each.at), *words))
         table.add_row(*texts)
     return table
-
-
-@contextmanager
-def _opened() -> Iterator[Ledger]:
-    settings = settings_of_command()
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        yield keyless_ledger(redis, settings)

@@ -56,7 +56,7 @@ def probe(
     data_center: str,
     as_json: bool,
 ) -> None:
-    """Ask the account SUB what docs/cronofy-api.md marks as unknown, and print the answers.
+    """Ask the account SUB what docs/cronofy-unknown.md marks as unknown, and print the answers.
 
     Reads, writes that can make nothing, and one event of its own, in two months and without attendees, which
     is always deleted again. Exits with 3 if some questions stay open.

@@ -12,7 +12,7 @@ from worker.commands.output import json_text, say_lines
 from worker.commands.setup import settings_of_command
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once, server_time
 from worker.ledger.keys import Keys
-from worker.ledger.meetings import DAYS_KEPT
+from worker.ledger.tallies import DAYS_KEPT
 from worker.report.summary import last_days, read_report
 from worker.report.table import report_lines
 

@@ -1,12 +1,15 @@
-"""What commands share: where their settings come from, and what they check before they start."""
+"""What commands share: their settings and ledger, and what they check or ask before they start."""
 
 from __future__ import annotations
 
 import getpass
 import importlib
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import click
 from redis.exceptions import RedisError
 
 from config.settings import Settings, SettingsError, load_settings
@@ -14,6 +17,8 @@ from worker.host import embedded
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.keys import Keys
 from worker.ledger.layout import layout_of
+from worker.ledger.ledger import Ledger
+from worker.ledger.opening import keyless_ledger
 
 
 def optional(module: str, extra: str) -> Any:
@@ -46,6 +51,38 @@ def settings_of_command() -> Settings:
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         layout_of(redis, Keys(settings.key_prefix))
     return settings
+
+
+@contextmanager
+def ledger_of_command() -> Iterator[Ledger]:
+    """The ledger, for a command that opens and seals nothing; NewerLedger, or RedisError, if it cannot."""
+    settings = settings_of_role()
+    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+        layout_of(redis, Keys(settings.key_prefix))
+        yield keyless_ledger(redis, settings)
+
+
+def list_by_default(context: click.Context, listing: click.Command, *, as_json: bool) -> None:
+    """What a group does that lists when no command of it is given; only then is --json its own."""
+    if context.invoked_subcommand is None:
+        context.invoke(listing, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"--json goes after {context.invoked_subcommand}.")
+
+
+def check_ids(ids: Sequence[str], every: bool, what: str) -> None:
+    """UsageError unless either some ids or --all were given."""
+    if every == bool(ids):
+        raise click.UsageError(f"Give the ids of {what}, or --all.")
+
+
+def confirm(question: str, to: str, *, yes: bool, err: bool = False) -> None:
+    """Ask before what the command would do, unless `yes`; Abort for a no, UsageError without a terminal."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"There is no terminal to ask on: add --yes to {to}.")
+    click.confirm(question, abort=True, err=err)
 
 
 def user_of_machine() -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import click
 
 from worker.commands.output import say
-from worker.commands.setup import settings_of_command
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
-from worker.ledger.opening import keyless_ledger
+from worker.commands.setup import ledger_of_command
 
 
 @click.command()
@@ -25,6 +23,5 @@ def resume() -> None:
 
 
 def _set_paused(paused: bool) -> None:
-    settings = settings_of_command()
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        keyless_ledger(redis, settings).set_paused(paused)
+    with ledger_of_command() as ledger:
+        ledger.set_paused(paused)

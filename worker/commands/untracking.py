@@ -7,10 +7,8 @@ import sys
 import click
 
 from worker.commands.output import say, suggest
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import ledger_of_command
 from worker.explain.suggestions import nearest
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
-from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey
 
 
@@ -20,9 +18,8 @@ from worker.ledger.records import EventKey
 @click.argument("event")
 def untrack(sub: str, calendar: str, event: str) -> None:
     """Stop tracking one event. Nothing changes at Cronofy."""
-    key, settings = EventKey(calendar, event), settings_of_command()
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        ledger = keyless_ledger(redis, settings)
+    key = EventKey(calendar, event)
+    with ledger_of_command() as ledger:
         if ledger.untrack(sub, key):
             say(f"The event {event} in calendar {calendar} of {sub} is no longer tracked.")
             return

@@ -18,7 +18,7 @@ from worker.ledger.lookup import SCANNED_AT_A_TIME
 from worker.ledger.opening import open_ledger
 from worker.ledger.reseal import Kind, Sealed
 from worker.ledger.reseal import reseal as reseal_all
-from worker.text.amounts import amount
+from worker.wording import amount
 
 
 @click.command()

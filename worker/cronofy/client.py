@@ -97,7 +97,7 @@ class Cronofy:
         look_timeout: timedelta,
         batch_counts_items: bool,
     ) -> None:
-        """`budget` makes the budget of an origin; `client_secrets` are newest first."""
+        """`budget` makes that of a place (CLIENT_ID@ORIGIN); `client_secrets` are newest first."""
         self.http = http
         self.ledger = ledger
         self.client_id = client_id
@@ -115,7 +115,7 @@ class Cronofy:
     def budget(self, origin: str) -> Budget:
         """The budget of an origin."""
         if origin not in self._budgets:
-            self._budgets[origin] = self._budget(origin)
+            self._budgets[origin] = self._budget(f"{self.client_id}@{origin}")
         return self._budgets[origin]
 
     def session(self, account: Account, expected: int = 1, *, urgent: bool = False) -> Session:

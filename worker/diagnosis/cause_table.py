@@ -1,6 +1,6 @@
 """Everything we say about each cause: one row per cause.
 
-The board, histories, `explain`, the numbers in counters, and the tables in README and docs/causes.md all come
+The board, histories, `explain`, the numbers in counters, and the tables in docs/causes.md all come
 from these rows. After a change, regenerate the documents with ``python -m tests.contract.decisions``.
 """
 

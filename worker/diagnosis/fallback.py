@@ -23,6 +23,7 @@ from worker.diagnosis.model import (
     Seen,
 )
 from worker.diagnosis.replacement import choose_among_connected
+from worker.diagnosis.schedule import is_at_hand
 
 
 def with_last_resort(
@@ -68,11 +69,6 @@ def with_last_resort(
         evidence=(*diagnosis.evidence, evidence),
         last_resort=last_resort,
     )
-
-
-def is_at_hand(start: datetime | None, now: datetime, policy: Policy) -> bool:
-    """Whether an event that starts then is so near its start that the last resort may be used on it."""
-    return bool(policy.fallback) and start is not None and now < start <= now + policy.fallback_before
 
 
 def is_room(join_url: str | None, policy: Policy) -> bool:

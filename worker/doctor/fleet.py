@@ -16,7 +16,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.dead_letters import MOST
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import troubles
-from worker.text.amounts import amount, spoken
+from worker.wording import amount, spoken
 
 
 def examine_fleet(settings: Settings) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from config.settings import Settings
 from worker.doctor.finding import Finding, ok, skipped
 from worker.doctor.servers import PATIENCE
 from worker.ledger.connection import connect_once
-from worker.text.amounts import amount
+from worker.wording import amount
 
 #: How many keys to look at: on a large ledger, others are too few to be found anyway.
 LOOKED_AT = 50_000

@@ -28,8 +28,7 @@ from worker.ledger.figures import origins_asked
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
-from worker.text.addresses import mailbox
-from worker.text.amounts import amount
+from worker.wording import amount, mailbox
 
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).

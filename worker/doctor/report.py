@@ -10,7 +10,7 @@ from rich.text import Text
 
 from config.terminal import shown
 from worker.doctor.finding import Finding, Health
-from worker.text.amounts import amount
+from worker.wording import amount
 
 _STYLES = {Health.OK: "green", Health.WARNING: "yellow", Health.WRONG: "bold red", Health.SKIPPED: "dim"}
 _MARGIN = " " * 25

@@ -15,7 +15,7 @@ from worker.ledger.connection import connect_once
 from worker.ledger.opening import open_ledger
 from worker.ledger.reseal import sealed_values
 from worker.ledger.vault import Fit
-from worker.text.amounts import amount
+from worker.wording import amount
 
 #: How long to go through what is sealed; a large ledger has more.
 LONGEST_SECONDS = 5.0

@@ -16,10 +16,8 @@ from config.settings import Settings
 from worker.bootstrap import weaknesses
 from worker.broker.queues import queue_lengths, try_to_publish
 from worker.doctor.finding import Finding, Health, ok, skipped, warning, wrong
-from worker.ledger.connection import connect_once, server_time
-from worker.ledger.writable import why_no_writes
-from worker.outage import BrokerAway
-from worker.text.amounts import spoken
+from worker.ledger.connection import BrokerAway, connect_once, server_time, why_no_writes
+from worker.wording import spoken
 
 PATIENCE = timedelta(seconds=3)
 #: Any slower, and claims and commits take longer than the calls to Cronofy between them.

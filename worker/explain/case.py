@@ -12,7 +12,7 @@ from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, began, from_ms
 from worker.reconcile.episodes import connect_key, next_reminder
-from worker.text.wording import calendar, line, provider, when
+from worker.wording import calendar, line, provider, when
 
 
 class Delivery(StrEnum):
@@ -166,3 +166,12 @@ class Case:
         """When the latest unbroken run of this cause in the history began, if there is one."""
         first = began(self.event.history, cause)
         return None if first is None else from_ms(self.event.history[first][0])
+
+    @property
+    def alerted(self) -> datetime | None:
+        """When a person was told of this cause, if they were."""
+        history, since = self.event.history, self.since(self.cause) if self.cause else None
+        told = [from_ms(at) for at, what, _ in history if what == "escalated"]
+        lately = [at for at in told if since is not None and at >= since]
+        # They are told once for each cause, so perhaps when it was found for the first time.
+        return next(iter(lately or told[-1:]), since)

@@ -9,10 +9,9 @@ from datetime import datetime
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.explain.case import Case, Delivery
-from worker.ledger.records import UNTRACKED, TrackedEvent, Untracked, from_ms, run_of
+from worker.ledger.records import MOMENTS, UNTRACKED, TrackedEvent, Untracked, from_ms, run_of
 from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES
-from worker.text.amounts import second, spoken
-from worker.text.wording import line
+from worker.wording import line, second, spoken
 
 #: Histories are stored in the contract's words; this is how they are shown.
 _SEEN: Mapping[str, str] = {
@@ -37,6 +36,8 @@ _SAID: Mapping[str, str] = {
     "parked": "parked",
     "chosen": "a person chose",
     "choice_withdrawn": "the choice was withdrawn",
+    "letter_written": "letter written",
+    "acknowledgement_over": "acknowledged no longer",
 }
 
 
@@ -50,6 +51,8 @@ class Entry:
     #: How often in a row, and when last.
     times: int = 1
     last: datetime | None = None
+    #: A run of looks goes on over it: it says what people did meanwhile.
+    aside: bool = False
 
     @property
     def text(self) -> str:
@@ -71,10 +74,12 @@ def history_of(former: Untracked) -> list[Entry]:
 def _told(entries: Sequence[Entry]) -> list[Entry]:
     lines: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: entry.at):
-        if lines and (lines[-1].seen, lines[-1].done) == (entry.seen, entry.done):
+        places = reversed(range(len(lines)))
+        place = next((n for n in places if entry.aside or not lines[n].aside), None)
+        if place is not None and (lines[place].seen, lines[place].done) == (entry.seen, entry.done):
             # The second line of a run counts the first one as well.
             more = max(1, entry.times - 1)
-            lines[-1] = replace(lines[-1], times=lines[-1].times + more, last=entry.at)
+            lines[place] = replace(lines[place], times=lines[place].times + more, last=entry.at)
         else:
             lines.append(entry)
     return lines
@@ -87,8 +92,8 @@ def _entries(event: TrackedEvent) -> Iterator[Entry]:
     for each in event.history:
         (at, what, _), (done, times) = each, run_of(each)
         last = from_ms(at) if times > 1 else None
-        if what in _SAID:
-            yield Entry(from_ms(at), _SAID[what], line(done), times, last)
+        if what in _SAID or what in MOMENTS:
+            yield Entry(from_ms(at), _SAID.get(what, what), line(done), times, last, aside=what in MOMENTS)
         else:
             text = _DONE.get(done, line(done))
             if what == Cause.ACCOUNT_UNAUTHORIZED and done == Remedy.CLOSE:
@@ -106,12 +111,14 @@ def _entries(event: TrackedEvent) -> Iterator[Entry]:
 def _beside(case: Case) -> Iterator[Entry]:
     """What is known of it beside its record."""
     if case.acknowledged:
-        yield Entry(from_ms(case.acknowledged.at), "acknowledged", case.acknowledged.text)
+        yield Entry(from_ms(case.acknowledged.at), "acknowledged", case.acknowledged.text, aside=True)
     if case.episode and case.episode.mail_ids:
-        asked = case.answer["remedy"] == Remedy.CONNECT_EMAIL
+        began, asked = case.episode.started_at, case.answer["remedy"] == Remedy.CONNECT_EMAIL
+        if any((at, what) == (began, "letter_written") for at, what, _ in case.event.history):
+            return
         seen = TABLE[Cause.PROFILE_REMOVED if asked else Cause.CREDENTIALS_EXPIRED].label
         written = "connect email written" if asked else "relink email written"
-        yield Entry(from_ms(case.episode.started_at), seen, written)
+        yield Entry(from_ms(began), seen, written)
 
 
 def following(case: Case) -> list[str]:

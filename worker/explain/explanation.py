@@ -20,12 +20,11 @@ from worker.explain.suggestions import Ids, nearest
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import keyless_ledger
-from worker.ledger.outbox import Outbox
+from worker.ledger.outgoing import Outbox
 from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
 from worker.reconcile.answer import Explained, recorded_answer
 from worker.reconcile.episodes import connect_key
-from worker.text.amounts import second
-from worker.text.wording import line
+from worker.wording import line, second
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,9 @@ def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | No
         return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
 
 
-def not_tracked(ledger: Ledger, sub: str, key: EventKey) -> NotTracked:
-    """What to say of an event that is not tracked."""
-    return NotTracked(nearest(ledger, sub, key), ledger.find_untracked(sub, key))
+def not_tracked(ledger: Ledger, sub: str, key: EventKey, *, at_once: bool = False) -> NotTracked:
+    """What to say of an event that is not tracked; `at_once`, with fewer guesses at what was meant."""
+    return NotTracked(nearest(ledger, sub, key, at_once=at_once), ledger.find_untracked(sub, key))
 
 
 def recorded_case(

@@ -214,8 +214,8 @@ def _unexplained(case: Case) -> Reply:
         f"The {_link(case)} for this meeting has been in preparation since {asked_at}, and we have found no "
         "reason for the delay."
     )
-    since = case.since(Cause.UNEXPLAINED)
-    alerted = f"Our team was alerted on {case.at(since)}" if since else "Our next check alerts our team"
+    told = case.alerted
+    alerted = f"Our team was alerted on {case.at(told)}" if told else "Our next check alerts our team"
     return why, (
         f"{alerted}; please have another way to meet ready in case there is no link {_by_start(case)}."
     )

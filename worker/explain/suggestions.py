@@ -23,12 +23,12 @@ ALIKE = 0.75
 Ids = tuple[str, ...]
 
 
-def nearest(ledger: Ledger, sub: str, key: EventKey) -> list[Ids]:
+def nearest(ledger: Ledger, sub: str, key: EventKey, *, at_once: bool = False) -> list[Ids]:
     """What may have been meant by the ids of an event that is not tracked, the likeliest first.
 
     First, the same event of another account in that calendar; then the account's own events with similar ids,
     or failing that any. If the account is unknown: accounts with similar ids, and the event if they have it.
-    Bounded however much is tracked: `SEARCH_SECONDS` for accounts, `NEIGHBOURS` per calendar.
+    Bounded however much is tracked: see `nearest_accounts`; `NEIGHBOURS` per calendar.
     """
     elsewhere = [
         (other, key.calendar_id, key.event_id)
@@ -38,7 +38,7 @@ def nearest(ledger: Ledger, sub: str, key: EventKey) -> list[Ids]:
     if is_known(ledger, sub):
         return [*elsewhere, *_events_of(ledger, sub, key)][:MOST]
     found: list[Ids] = [*elsewhere]
-    for other in nearest_accounts(ledger, sub):
+    for other in nearest_accounts(ledger, sub, at_once=at_once):
         events = _events_of(ledger, other, key, alike=True)
         found += [ids for ids in events[:1] or [(other,)] if ids not in found]
     return found[:MOST]
@@ -54,11 +54,14 @@ def _events_of(ledger: Ledger, sub: str, key: EventKey, *, alike: bool = False) 
     return [(sub, event.calendar_id, event.event_id) for event in events]
 
 
-def nearest_accounts(ledger: Ledger, sub: str) -> list[str]:
-    """Other accounts with similar ids, the nearest first."""
-    found: list[str] = []
+def nearest_accounts(ledger: Ledger, sub: str, *, at_once: bool = False) -> list[str]:
+    """Other accounts with similar ids, the nearest first; `at_once`, only those that begin like it.
+
+    Otherwise among as many as `SEARCH_SECONDS` are enough for.
+    """
+    found = get_close_matches(sub, ledger.directory.around(sub, NEIGHBOURS), MOST, ALIKE)
     deadline = time.monotonic() + SEARCH_SECONDS
-    for subs in accounts(ledger):
+    for subs in () if at_once else accounts(ledger):
         found = get_close_matches(sub, {*found, *subs} - {sub}, MOST, ALIKE)
         if time.monotonic() > deadline:
             break

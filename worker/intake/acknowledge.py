@@ -10,7 +10,7 @@ from worker.diagnosis.times import parse_instant
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
 from worker.ledger.records import Acknowledgement, EventKey, to_ms
-from worker.text.amounts import amount
+from worker.wording import amount
 
 #: How often an event may change between reading and writing; each look does at most a few times.
 TRIES = 10

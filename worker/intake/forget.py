@@ -18,7 +18,7 @@ from worker.ledger.dead_letters import HEAD
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import events_of, results
-from worker.ledger.outcomes import Outcome
+from worker.ledger.outgoing import Outcome
 
 #: How long to search the results, which last ten minutes anyway.
 LONGEST_SEARCH = 10.0
@@ -53,6 +53,7 @@ def forget(services: Services, sub: str, outcome: Outcome | None = None) -> None
     # A look may have said something until then.
     mail_ids |= ledger.outcomes.erase(sub, since=newest, but=said)
     ledger.posts.erase(sub)
+    ledger.mails.erase(sub)
     if mail_ids:
         ledger.redis.delete(*(ledger.keys.refused(mail_id) for mail_id in mail_ids))
     files = services.mailer.erase(sub, account.email, mail_ids)

@@ -18,6 +18,8 @@ from worker.ledger.lookup import is_known
 #: Sends a task: its name, positional and keyword arguments. Raises if the broker does not take it.
 Send = Callable[[str, Sequence[Any], dict[str, Any]], None]
 
+#: What a person does with a letter, as it is noted.
+REPLAYED, DROPPED = "replayed", "dropped"
 #: How many of the newest letters a misspelt id is compared with.
 COMPARED = 1000
 #: What is shown of payloads with tokens: all else is masked, since a misspelt name may hold a token.
@@ -83,15 +85,17 @@ def _find(letters: DeadLetters, letter_id: str) -> KeptLetter:
     raise UnknownLetter(f"There is no dead letter {letter_id}; {nearest}.")
 
 
-def replay(letters: DeadLetters, kept: KeptLetter, corrections: Iterable[Correction], send: Send) -> None:
-    """Send a letter's task again, and remove the letter once the broker has the message.
+def replay(
+    letters: DeadLetters, kept: KeptLetter, corrections: Iterable[Correction], send: Send, by: str
+) -> None:
+    """Send a letter's task again, and remove the letter once the broker has the message; `by` whom is noted.
 
     If anything goes wrong before that, the letter stays: sending a task twice does no harm (contract §1).
     """
     kwargs = corrected(kept, corrections)
     args = kwargs.pop(POSITIONAL, ())
     send(kept.letter.task, args, kwargs)
-    letters.remove(kept.letter_id)
+    letters.settle(kept, REPLAYED, by)
 
 
 def forgotten_account(ledger: Ledger, kept: KeptLetter, corrections: Iterable[Correction]) -> str | None:

@@ -1,24 +1,42 @@
-"""Redis clients for one URL, whether it names a server, a socket or sentinels.
+"""A Redis server: clients for its URL (a server, a socket or sentinels), and why it cannot be used for now.
 
 A server may stop being the primary while connections to it live on: Sentinel moved the primary, or whoever
 manages a server behind one name did. So a connection whose server says so is closed before its next command:
 the next one goes where the URL leads then.
+
+A server that is away, or answers but refuses writes, is never the fault of the work at hand, which is retried
+later and never given up.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from redis import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection
-from redis.exceptions import ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterError,
+    DataError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from config.redis_url import RedisUrl, parse
-from worker.outage import says_it_moved
 
 #: How long to keep a person waiting for each step when Redis does not answer.
 A_PERSONS_PATIENCE = timedelta(seconds=5)
@@ -118,3 +136,99 @@ def connect_once(url: str, patience: timedelta) -> Redis:
     seconds = patience.total_seconds()
     # No PING before what is read: a server that cannot write to its disk refuses that, but answers reads.
     return connect(url, seconds, seconds, Retry(NoBackoff(), 0), check_seconds=0)
+
+
+AWAY: Final = "it does not answer"
+READ_ONLY: Final = "it is a read-only replica: name the primary in the URL"
+FULL: Final = "it is out of memory: raise maxmemory, or free some"
+_FORBIDDEN: Final = "its ACL does not let this user in, or lacks rights that we need: see docs/security.md"
+_ORPHAN: Final = "it is a replica that lost its primary"
+_CLUSTER: Final = "it is a Redis Cluster, which is not supported"
+
+#: The first match decides.
+_KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (ReadOnlyError, READ_ONLY),
+    (OutOfMemoryError, FULL),
+    (NoPermissionError, _FORBIDDEN),
+    (AuthenticationError, _FORBIDDEN),
+    (MasterDownError, _ORPHAN),
+    (ClusterError, _CLUSTER),
+    (AskError, _CLUSTER),
+    (ClusterCrossSlotError, _CLUSTER),
+    (RedisConnectionError, AWAY),
+    (RedisTimeoutError, AWAY),
+)
+#: Redis's codes for errors that have no class of their own.
+_CODES: Final = {
+    "BUSY": "it is busy with somebody's script",
+    "NOREPLICAS": "it has too few replicas for min-replicas-to-write",
+    "MISCONF": "it cannot write to its disk: free space there",
+    "UNBLOCKED": "its role has changed",
+}
+#: The reasons of a server that is not the primary, or no longer.
+_MOVED: Final = frozenset({READ_ONLY, _ORPHAN, _CODES["UNBLOCKED"]})
+#: The reasons of a server that answers, and takes no writes.
+_NO_WRITES: Final = frozenset({READ_ONLY, FULL, _CODES["NOREPLICAS"], _CODES["MISCONF"]})
+#: A command of ours was wrong, and would be again. Every other error is the server's refusal, whatever its
+#: code, and not the fault of the work at hand.
+_OUR_FAULT: Final = (DataError, NoScriptError)
+_OUR_CODES: Final = frozenset({"ERR", "WRONGTYPE"})
+#: A code is a word in capitals; errors of scripts have none. In a pipeline, the client puts the command in
+#: front.
+_CODE: Final = re.compile(r"(?:Command # .* caused error: )?([A-Z]{2,}) ", re.DOTALL)
+
+
+def refusal(error: BaseException) -> str | None:
+    """Why the Redis is unavailable, if its client's error means that; never the error's own text."""
+    for kind, reason in _KINDS:
+        if isinstance(error, kind):
+            return reason
+    if not isinstance(error, RedisError) or isinstance(error, _OUR_FAULT):
+        return None
+    if type(error) is not ResponseError:
+        return f"it refuses our commands ({type(error).__name__})"
+    code = _CODE.match(str(error))
+    if code is None or code[1] in _OUR_CODES:
+        return None
+    return _CODES.get(code[1], f"it refuses our commands ({code[1]})")
+
+
+def takes_no_writes(error: BaseException) -> str | None:
+    """Why the server takes no writes, though it answers, if the error means that."""
+    reason = refusal(error)
+    return reason if reason in _NO_WRITES else None
+
+
+def sentence(error: BaseException) -> str | None:
+    """What a person is told of a server that takes no writes; None if the error means another thing."""
+    reason = takes_no_writes(error)
+    return f"Redis takes no writes: {reason}." if reason else None
+
+
+def says_it_moved(error: BaseException) -> bool:
+    """Whether the server says that it is not the primary, or no longer."""
+    return refusal(error) in _MOVED
+
+
+class BrokerAway(Exception):
+    """The broker is unavailable; the message says why, without its URL."""
+
+
+def why_no_writes(redis: Redis) -> str | None:
+    """Why this server takes no writes, as far as reads show it; None if it does. RedisError if it is away."""
+    try:
+        info: dict[str, Any] = redis.info()
+    except NoPermissionError:
+        # Nothing but our own commands would tell.
+        info = {}
+    if info.get("role") == "slave":
+        return READ_ONLY
+    limit, used = int(info.get("maxmemory") or 0), int(info.get("used_memory") or 0)
+    if limit and used - int(info.get("mem_not_counted_for_evict") or 0) > limit:
+        return FULL
+    try:
+        # A server that cannot write to its disk refuses even this.
+        redis.ping()
+    except ResponseError as error:
+        return takes_no_writes(error)
+    return None

@@ -9,7 +9,7 @@ are many letters none is added. Looks add theirs all the same, as an event has o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,11 +20,15 @@ import msgpack
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.sealed import place_in_letter
-from worker.ledger.vault import Vault, VaultError
+from worker.ledger.paging import end_before
+from worker.ledger.vault import Vault, VaultError, place_in_letter
 
 #: How many letters to read at a time: their payloads may be large.
 PAGE = 50
+#: After checking this many letters, a page ends, however few of them fit.
+MOST_CHECKED = 500
+#: Of about so many it is kept what a person did with them.
+MOST_HANDLED = 1000
 #: With this many letters, payloads are no longer kept: together they take half a gigabyte at most.
 MOST = 5000
 #: A larger payload, in bytes of JSON, is of no use to anybody: none may be sent (contract §1).
@@ -99,6 +103,22 @@ class KeptLetter:
         return datetime.fromtimestamp((self.kept_ms or kept_at(self.letter_id)) / 1000, UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What a person did with a letter."""
+
+    at: datetime
+    id: str
+    task: str
+    #: replayed or dropped.
+    how: str
+    by: str
+
+
+def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
+
+
 def kept_at(letter_id: str) -> int:
     """When the letter came to its place in the stream, in milliseconds."""
     return int(letter_id.partition("-")[0])
@@ -111,6 +131,7 @@ class DeadLetters:
         self._redis = redis
         self._vault = vault
         self._key = keys.dead_letters
+        self._handled = keys.handled
         self._counters = keys.counters
 
     def __len__(self) -> int:
@@ -127,6 +148,27 @@ class DeadLetters:
         """Up to `most` of the newest, oldest first."""
         entries = cast("list[Any]", self._redis.xrevrange(self._key, count=most))
         return [self._open(entry) for entry in reversed(entries)]
+
+    def page(
+        self, most: int, after: str | None, fits: Callable[[KeptLetter], bool]
+    ) -> tuple[list[KeptLetter], str | None]:
+        """Up to `most` that fit, the newest first, behind the letter `after`; and where the next page begins.
+
+        A page may hold fewer than there are (`MOST_CHECKED`); None if it is the last one.
+        """
+        found: list[KeptLetter] = []
+        for _ in range(MOST_CHECKED // PAGE):
+            end = end_before(after)
+            page = cast("list[Any]", self._redis.xrevrange(self._key, end, count=PAGE))
+            for entry in page:
+                kept, after = self._open(entry), entry[0].decode()
+                if fits(kept):
+                    found.append(kept)
+                if len(found) == most:
+                    return found, after
+            if len(page) < PAGE:
+                return found, None
+        return found, after
 
     def find(self, letter_id: str) -> KeptLetter | None:
         """The letter with this id."""
@@ -159,6 +201,26 @@ class DeadLetters:
     def remove(self, letter_id: str) -> bool:
         """Remove a letter; returns whether it was there."""
         return bool(self._redis.xdel(self._key, letter_id))
+
+    def settle(self, kept: KeptLetter, how: str, by: str) -> bool:
+        """Remove a letter that a person replayed or dropped, and note who; returns whether it was there."""
+        with self._redis.pipeline() as pipeline:
+            pipeline.xdel(self._key, kept.letter_id)
+            noted: dict[Any, Any] = {"id": kept.letter_id, "task": kept.letter.task, "how": how, "by": by}
+            pipeline.xadd(self._handled, noted, maxlen=MOST_HANDLED, approximate=True)
+            was_there, noted_id = pipeline.execute()
+        if not was_there:
+            # Somebody else was faster.
+            self._redis.xdel(self._handled, noted_id)
+        return bool(was_there)
+
+    def handled(self, most: int) -> list[Handled]:
+        """Up to `most` of those that a person replayed or dropped, the latest first."""
+        entries = cast("list[Any]", self._redis.xrevrange(self._handled, count=most))
+        return [
+            Handled(datetime.fromtimestamp(kept_at(entry_id.decode()) / 1000, UTC), **_texts(fields))
+            for entry_id, fields in entries
+        ]
 
     def _open(self, entry: tuple[bytes, dict[bytes, bytes]]) -> KeptLetter:
         letter_id, fields = entry[0].decode(), entry[1]

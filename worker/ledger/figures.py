@@ -12,9 +12,9 @@ from redis import Redis
 
 from worker.diagnosis.model import Cause
 from worker.ledger.dead_letters import dropped_name
-from worker.ledger.keys import Keys
-from worker.ledger.lua import Scripts
+from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, unpack_event
+from worker.ledger.posts import URL
 from worker.ledger.records import DATA_CENTERS, from_ms
 from worker.ledger.refusals import Refusal, unpack_refusals
 
@@ -249,6 +249,47 @@ def _place(keys: Keys, budget: bytes) -> tuple[str, str]:
     """The client id and origin of a budget."""
     client_id, _, origin = budget.decode().removeprefix(keys.budget("")).rpartition("@")
     return client_id, origin
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker that reported lately."""
+
+    name: str
+    queues: tuple[str, ...]
+    seen: datetime
+
+
+def read_workers(redis: Redis, keys: Keys) -> list[Worker]:
+    """The workers that reported within a minute, each as it did last."""
+    found = cast("list[tuple[bytes, float]]", redis.zrange(keys.workers, 0, -1, withscores=True))
+    seen = {text: from_ms(at) for text, at in found}
+    reports = [(json.loads(text), at) for text, at in seen.items()]
+    latest = {report["name"]: Worker(report["name"], tuple(report["queues"]), at) for report, at in reports}
+    return [latest[name] for name in sorted(latest)]
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Since when the first of each kind of work waits; None if none does."""
+
+    look: datetime | None
+    mail: datetime | None
+    outcome: datetime | None
+
+
+def read_lag(redis: Redis, keys: Keys, now: datetime) -> Lag:
+    """How far looks, emails and the delivery of outcomes are behind."""
+    due = cast("list[tuple[bytes, float]]", redis.zrange(keys.due, 0, 0, withscores=True))
+    mail = cast("list[tuple[bytes, float]]", redis.zrange(keys.outbox, 0, 0, withscores=True))
+    # Their ids say when they were published; there are never many.
+    owed = cast("list[bytes]", redis.zrange(keys.outcomes_owed(URL), 0, -1))
+    published = min((int(entry_id.partition(b"-")[0]) for entry_id in owed), default=None)
+
+    def since(first: list[tuple[bytes, float]]) -> datetime | None:
+        return from_ms(first[0][1]) if first and from_ms(first[0][1]) <= now else None
+
+    return Lag(since(due), since(mail), None if published is None else from_ms(published))
 
 
 def origins_asked(redis: Redis, keys: Keys) -> frozenset[str]:

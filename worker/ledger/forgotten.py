@@ -12,10 +12,9 @@ from datetime import datetime, timedelta
 
 from redis import Redis
 
-from worker.ledger.kept_key import KeptKey
 from worker.ledger.keys import Keys
 from worker.ledger.records import to_ms
-from worker.ledger.vault import Vault
+from worker.ledger.vault import KeptKey, Vault
 
 #: How long a tombstone is kept.
 KEPT_FOR = timedelta(days=365)

@@ -103,10 +103,6 @@ class Incidents:
         found = self.redis.zrangebyscore(self.keys.incidents, "-inf", to_ms(now), start=0, num=AT_A_TIME)
         return [each.decode() for each in cast("list[bytes]", found)]
 
-    def has_due(self, now: datetime) -> bool:
-        """Whether there is any of them."""
-        return bool(self.redis.zcount(self.keys.incidents, "-inf", to_ms(now)))
-
     def count(self) -> int:
         """How many are not closed."""
         return self.redis.zcard(self.keys.incidents)

@@ -1,4 +1,4 @@
-"""The names of the ledger's keys: the only place where Python spells them.
+"""The names of the ledger's keys, the only place where Python spells them; and the Lua scripts that use them.
 
 The head of ``scripts/common.lua`` says what a key holds, how long it lives and who writes it. A new key goes
 into both places, and nowhere else.
@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from redis import Redis
 
 
 class _Key:
@@ -60,6 +65,10 @@ class Keys:
     calendar = _KeyOf("calendar")
 
     # Of all accounts.
+    accounts = _Key("accounts")
+    lost = _Key("lost")
+    ids = _KeyOf("ids")  # by the start of an event id's hash
+    emails = _Key("emails")
     claims = _Key("claims")
     waiting = _Key("waiting")
     ready = _KeyOf("ready")  # by data centre
@@ -79,6 +88,7 @@ class Keys:
 
     # What goes out.
     outcomes = _Key("outcomes")
+    outcomes_of = _KeyOf("outcomes:of")  # by account
     outcomes_sent = _Key("outcomes:sent")
     outcomes_lock = _Key("outcomes:lock")
     outcomes_posted = _KeyOf("outcomes:posted")  # by receiver
@@ -89,12 +99,14 @@ class Keys:
     outcomes_again = _Key("outcomes:again")
     outbox = _Key("outbox")
     mail = _KeyOf("mail")
+    mails = _Key("mails")
     answer = _KeyOf("answer")  # by question
     asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
     unsent = _KeyOf("unsent")  # by mail
     refusals = _Key("refusals")
     dead_letters = _Key("dead-letters")
+    handled = _Key("handled")
     forgotten = _Key("forgotten")
 
     # The fleet.
@@ -130,3 +142,26 @@ class Keys:
     def budget_probe(self, place: str) -> str:
         """See the head of ``worker/cronofy/budget.lua``."""
         return f"{self.budget(place)}:probe"
+
+
+@cache
+def source(name: str) -> str:
+    """The full text of one of the ledger's scripts; each begins with that of ``common.lua``."""
+    folder = files("worker.ledger") / "scripts"
+    return (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
+
+
+class Scripts:
+    """Runs the ledger's scripts on one Redis; each is sent once, then called by its hash."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._prefix = keys.prefix
+        self._known: dict[str, Any] = {}
+
+    def run(self, name: str, *args: Any) -> Any:
+        """Run a script in one atomic step; its first argument is always the key prefix."""
+        script = self._known.get(name)
+        if script is None:
+            script = self._known[name] = self._redis.register_script(source(name))
+        return script(args=[self._prefix, *args])

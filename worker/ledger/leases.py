@@ -1,4 +1,8 @@
-"""What a look holds, and what it may change when it ends."""
+"""Who does what: a lease is the right to look at one account, a wake-up one process's to send a message.
+
+Here is also what a look may change when it ends. Losing a wake-up costs little, since the next sweep does the
+same, so short-lived keys are enough.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
+
+from redis import Redis
 
 from worker.diagnosis.model import Cause
+from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetter
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.keys import Keys, Scripts
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
     FLEET,
@@ -25,7 +33,15 @@ from worker.ledger.records import (
     Stored,
     TrackedEvent,
     from_ms,
+    to_ms,
 )
+
+#: Notifications about an account within this time share their looks.
+WAKE_WINDOW = timedelta(seconds=1.5)
+#: The longest that a wake-up waits. An urgent look that the budget refused is retried at least this often.
+LONGEST_WAKE = timedelta(seconds=5)
+#: The header that says until when a wake-up is of use, in ms of the server's clock.
+VALID_UNTIL = "reconciler_valid_until"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +155,8 @@ class Mail:
     due: datetime | None = None
     #: What a letter to a user was composed of; None for an email to the operator.
     parts: bytes | None = None
+    #: Which letter it is; empty for an email to the operator.
+    kind: str = ""
 
     def __repr__(self) -> str:
         return f"Mail({self.mail_id!r})"
@@ -197,3 +215,54 @@ class Committed:
 
 class LeaseLost(Exception):
     """The lease expired and someone else may hold the account: nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeups:
+    """Wake-ups that several processes would send at once: decides which one does, and when."""
+
+    redis: Redis
+    keys: Keys
+    scripts: Scripts
+
+    def after_notification(self, sub: str) -> timedelta | None:
+        """When to look at an account that a notification is about: now, soon, or None (already planned).
+
+        A burst of notifications costs two looks: one at the first, and one that sees all the rest.
+        """
+        if self.redis.exists(self.keys.waking(sub)):
+            return None
+        if self._is_first(self.keys.woken(sub), WAKE_WINDOW):
+            return timedelta(0)
+        return WAKE_WINDOW if self._is_first(self.keys.waking(sub), WAKE_WINDOW) else None
+
+    def after_refusal(self, sub: str, rest: timedelta) -> timedelta | None:
+        """When to look again after the budget refused a look; None if already planned."""
+        wait = min(rest, LONGEST_WAKE)
+        return wait if self._is_first(self.keys.waking(sub), wait) else None
+
+    def take_sweep(self, every: timedelta) -> bool:
+        """Whether no other sweep took this tick; ticks are `every` apart."""
+        # A little less than the interval, since ticks are never exactly regular.
+        return self._is_first(self.keys.slot, every * 0.9)
+
+    def take_resumption(self, after: timedelta) -> bool:
+        """Whether to wake the looks that the budget broke off in `after`; false if someone else will."""
+        return self._is_first(self.keys.resuming, after)
+
+    def valid_for(self, time: timedelta) -> dict[str, str]:
+        """The headers of a wake-up that is useless after this time, by the server's clock.
+
+        Celery's own expiry would compare the clocks of two hosts.
+        """
+        return {VALID_UNTIL: str(to_ms(server_time(self.redis) + time))}
+
+    def is_late(self, headers: Mapping[str, Any]) -> bool:
+        """Whether a wake-up with these headers came too late to be of use."""
+        until = str(headers.get(VALID_UNTIL, ""))
+        return until.isdecimal() and to_ms(server_time(self.redis)) > int(until)
+
+    def _is_first(self, key: str, window: timedelta) -> bool:
+        """Whether nobody took this key within the last `window`, which is at least a millisecond."""
+        window_ms = max(1, int(window.total_seconds() * 1000))
+        return bool(self.scripts.run("take_slot", key, window_ms))

@@ -6,6 +6,7 @@ the Redis server's, so no worker's clock matters.
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +20,15 @@ from redis import Redis
 from worker.diagnosis.model import Seen
 from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
+from worker.ledger.directory import Directory
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
-from worker.ledger.kept_key import KeptKey
-from worker.ledger.keys import Keys
-from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail
+from worker.ledger.keys import Keys, Scripts
+from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail, Wakeups
 from worker.ledger.lists import Lists, lists_of
-from worker.ledger.lua import Scripts
-from worker.ledger.meetings import counted
-from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested
+from worker.ledger.mails import Mails
+from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
     fingerprint,
     pack_acknowledgement,
@@ -41,6 +41,7 @@ from worker.ledger.packing import (
     pack_profile_names,
     pack_token,
     readable_events,
+    times_in,
     unpack_account,
     unpack_acknowledgement,
 )
@@ -58,10 +59,8 @@ from worker.ledger.records import (
     from_ms,
     to_ms,
 )
-from worker.ledger.sealed import place_of_credentials, place_of_mail, place_of_parts
-from worker.ledger.tallies import SETTLES
-from worker.ledger.vault import Vault
-from worker.ledger.wakeups import Wakeups
+from worker.ledger.tallies import SETTLES, counted
+from worker.ledger.vault import KeptKey, Vault, place_of_credentials, place_of_mail, place_of_parts
 
 #: A notification that came before, longer ago than this, says nothing new: somebody replays it.
 REPLAYED_AFTER = timedelta(days=1)
@@ -112,8 +111,10 @@ class Ledger:
         self.forgotten = Tombstones(redis, self.keys, vault)
         self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
+        self.mails = Mails(redis, self.keys)
         self.posts = Posts(redis, self.keys, self.outcomes)
         self.lists = Lists(redis, self.keys, scripts)
+        self.directory = Directory(redis, self.keys, vault, scripts)
         self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
@@ -145,7 +146,8 @@ class Ledger:
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
         sealed = self.seal_credentials(sub, credentials)
         token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
-        said = (outcome.to_json(), self.outcomes_keep, token, locale or "", tzid or "")
+        found_by = self.directory.hash_of(email, make=True)
+        said = (outcome.to_json(), self.outcomes_keep, token, locale or "", tzid or "", found_by)
         self.run("connect", sub, profile, data_center, sealed, *said)
 
     def forget(self, sub: str, outcome: str = "") -> None:
@@ -232,8 +234,15 @@ class Ledger:
         return bool(self.run("revive", sub, event.key.field, parked.fingerprint, *_value(event)))
 
     def acknowledge(self, sub: str, stored: Stored, given: Acknowledgement | None) -> bool:
-        """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile."""
+        """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile.
+
+        One that this replaces or withdraws stays in the event's history.
+        """
         key, now = stored.event.key, self.now()
+        former, noted = self.acknowledgement(sub, key), b""
+        if former and former != given:
+            over = "it was withdrawn" if given is None else "it was acknowledged again"
+            noted = pack_event(stored.event.answered_for(former, over, now))
         detail: dict[str, Any] = {"withdrawn": True}
         if given is not None:
             until = None if given.until is None else from_ms(given.until).isoformat(timespec="milliseconds")
@@ -251,6 +260,7 @@ class Ledger:
                 msgpack.packb(lists_of(stored.event)),
                 outcome.to_json(),
                 self.outcomes_keep,
+                noted,
             )
         )
 
@@ -268,6 +278,15 @@ class Ledger:
         """The account as stored; without credentials if it was never connected."""
         return unpack_account(sub, cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.account(sub))))
 
+    def accounts(self, subs: Iterable[str]) -> dict[str, Account]:
+        """The same of several, in one round trip."""
+        subs = list(subs)
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hgetall(self.keys.account(sub))
+            found = pipeline.execute() if subs else []
+        return {sub: unpack_account(sub, stored) for sub, stored in zip(subs, found, strict=True)}
+
     def pending(self, sub: str) -> tuple[Stored, ...]:
         """The account's pending events that can be read."""
         return self._readable(self.keys.events(sub))
@@ -275,6 +294,17 @@ class Ledger:
     def settled(self, sub: str) -> tuple[Stored, ...]:
         """The account's settled events that can be read."""
         return self._readable(self.keys.settled(sub))
+
+    def newest_settled(self, sub: str, most: int) -> tuple[Stored, ...]:
+        """Up to `most` of the account's settled events, the latest first."""
+        values = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.settled(sub)))
+        # Their next look is when they may be deleted.
+        newest = heapq.nlargest(most, values.items(), key=lambda item: times_in(item[1])[0])
+        return readable_events(newest)[0]
+
+    def pending_count(self, sub: str) -> int:
+        """How many pending events the account has."""
+        return self.redis.hlen(self.keys.events(sub))
 
     def find(self, sub: str, key: EventKey) -> Stored | None:
         """An event of the account, pending or settled; None if it is not tracked."""
@@ -415,6 +445,7 @@ class Ledger:
                         to_ms(mail.due) if mail.due else False,
                         mail.parts is not None
                         and self.vault.seal(mail.parts, *place_of_parts(mail.mail_id, lease.sub)),
+                        mail.kind,
                     ]
                     for mail in change.mails
                 ],

@@ -6,9 +6,8 @@ is tracked. An event that merely generates is in none: it costs nothing, and is 
 
 from __future__ import annotations
 
-import base64
-import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
@@ -16,31 +15,22 @@ from typing import Any, cast
 import msgpack
 from redis import Redis
 
-from worker.diagnosis.held import HELD as WAITED_FOR_TOGETHER
 from worker.diagnosis.model import Cause
-from worker.ledger.keys import Keys
-from worker.ledger.lua import Scripts
-from worker.ledger.packing import CAUSES, readable_events, unpack_acknowledgement
+from worker.diagnosis.schedule import HELD as WAITED_FOR_TOGETHER
+from worker.ledger.keys import Keys, Scripts
+from worker.ledger.packing import CAUSES, readable_events, times_in, unpack_acknowledgement
+from worker.ledger.paging import Position, decoded, encoded, entries, rank_after
 from worker.ledger.records import LAPSED, Acknowledgement, TrackedEvent, from_ms
 
 ESCALATED, ACKNOWLEDGED = "escalated", "acknowledged"
 #: Before the name of a group: stands for the incident of that group, which the scripts know.
 GROUP = "group:"
+#: Before the id of an incident.
+INCIDENT = "incident:"
 #: Before what the events of a list wait for together; the scripts add the data centre.
 HELD = "held:"
-#: How many entries are read in one step.
-STEP = 100
 #: After checking this many entries, a page ends, however few of them fit.
-MOST_CHECKED = 5000
-#: Where an event without a known start stands: behind all others.
-_FAR = 9e15
-
-
-class BadCursor(Exception):
-    """This is not where a page of such a list ended."""
-
-    def __init__(self) -> None:
-        super().__init__("The cursor is not one that a page of this list ended with.")
+MOST_CHECKED = 1000
 
 
 def lists_of(event: TrackedEvent, held: str | None = None) -> tuple[str, ...]:
@@ -74,7 +64,7 @@ def _cause_list(cause: Cause | None) -> str:
 
 def incident_list(incident_id: str) -> str:
     """The name of the list of an incident's events."""
-    return f"incident:{incident_id}"
+    return f"{INCIDENT}{incident_id}"
 
 
 def _provider_list(provider: str) -> str:
@@ -97,6 +87,9 @@ class Wanted:
     starts_before: datetime | None = None
     #: The id of the incident that it belongs to.
     incident: str | None = None
+    #: Words that its title has, whatever their case.
+    title: str | None = None
+    calendar_id: str | None = None
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -124,6 +117,10 @@ class Wanted:
         if self._generating and self.provider and event.provider != self.provider:
             return False
         if self.starts_before and not (event.starts_at and event.starts_at < self.starts_before):
+            return False
+        if self.title and self.title.casefold() not in event.summary.casefold():
+            return False
+        if self.calendar_id not in (None, event.key.calendar_id):
             return False
         if self.incident is None:
             return names_of(event, given).issuperset(self.lists)
@@ -177,10 +174,6 @@ class Page:
     after: str | None
 
 
-#: A place in a list: a start and what stands there; of a list by account, also where in the account.
-_Position = tuple[Any, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Lists:
     """A ledger's lists."""
@@ -198,19 +191,25 @@ class Lists:
         found = self.redis.zrange(self.keys.list(name), 0, most - 1, withscores=True)
         return [(_place(member)[0], score) for member, score in cast("list[tuple[bytes, float]]", found)]
 
+    def incidents_of(self, sub: str) -> dict[str, int]:
+        """The incidents that an account's pending events are in, each with how many of them."""
+        listed = cast("list[bytes]", self.redis.hvals(self.keys.listed(sub)))
+        names = (name for packed in listed for name in msgpack.unpackb(packed))
+        return Counter(name.removeprefix(INCIDENT) for name in names if name.startswith(INCIDENT))
+
     def page(self, wanted: Wanted, most: int, after: str | None = None) -> Page:
         """Up to `most` of the wanted events, from the cursor `after` on. Raises BadCursor.
 
         With several conditions, the smallest list is read and the others are checked. A page may hold fewer
         events than there are, even none, and then has a cursor all the same (`MOST_CHECKED`).
         """
-        start = _decoded(after, 2 if wanted.account is not None or wanted.lists else 4) if after else None
+        start = decoded(after, 2 if wanted.account is not None or wanted.lists else 4) if after else None
         whose = wanted.account
         found: list[Listed] = []
-        last: _Position | None = None
+        last: Position | None = None
         for checked, (position, listed) in enumerate(self._walk(wanted, start)):
             if len(found) == most or checked == MOST_CHECKED:
-                return Page(tuple(found), _encoded(last) if last else None)
+                return Page(tuple(found), encoded(last) if last else None)
             if wanted.starts_before and position[0] >= wanted.starts_before.timestamp() * 1000:
                 break
             fits = listed is not None and wanted.fits(listed.event, listed.acknowledged)
@@ -219,28 +218,30 @@ class Lists:
             last = position
         return Page(tuple(found), None)
 
-    def _walk(self, wanted: Wanted, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
+    def _walk(self, wanted: Wanted, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
         if wanted.account is not None and wanted.incident is None:
             return self._of_account(wanted.account, start)
         if wanted.lists:
             return self._of_list(min(wanted.lists, key=self.size), start)
         return self._of_all(start)
 
-    def _of_account(self, sub: str, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
+    def _of_account(self, sub: str, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
         """The account's own pending events."""
         with self.redis.pipeline(transaction=False) as pipeline:
             pipeline.hgetall(self.keys.events(sub))
             pipeline.hgetall(self.keys.acknowledged(sub))
             values, acknowledged = pipeline.execute()
-        placed = [(_score(s.event), s.event.key.field, s.event) for s in readable_events(values.items())[0]]
-        for score, field, event in sorted(placed, key=lambda each: each[:2]):
+        # An account may have many, of which a page shows few: only these are unpacked.
+        for score, field in sorted((times_in(value)[1], field) for field, value in values.items()):
             if start is None or (score, field) > start[:2]:
-                yield (score, field), Listed(sub, event, _given(acknowledged.get(field)))
+                readable = readable_events([(field, values[field])])[0]
+                listed = Listed(sub, readable[0].event, _given(acknowledged.get(field))) if readable else None
+                yield (score, field), listed
 
-    def _of_list(self, name: str, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
+    def _of_list(self, name: str, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
         """A list's events; None in place of one that is not pending any more."""
         key = self.keys.list(name)
-        for some in self._entries(key, self._rank_after(key, start)):
+        for some in entries(self.redis, key, rank_after(self.redis, key, start)):
             places = [_place(member) for member, _ in some]
             with self.redis.pipeline(transaction=False) as pipeline:
                 for sub, field in places:
@@ -258,79 +259,30 @@ class Lists:
                 found = Listed(sub, readable[0].event, _given(packed)) if readable else None
                 yield (score, member), found
 
-    def _of_all(self, start: _Position | None) -> Iterator[tuple[_Position, Listed | None]]:
+    def _of_all(self, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
         """All events, account by account: these by their soonest start to come."""
         key = self.keys.starts
         rank = 0
         if start is not None:
             # The rest of the account in which the last page ended, then those behind it.
-            rank = self._rank_after(key, start)
+            rank = rank_after(self.redis, key, start)
             yield from self._in_account(cast("bytes", start[1]).decode(), start[0], start[2:])
-        for some in self._entries(key, rank):
+        for some in entries(self.redis, key, rank):
             for member, score in some:
                 yield from self._in_account(member.decode(), score, None)
 
     def _in_account(
-        self, sub: str, score: float, start: _Position | None
-    ) -> Iterator[tuple[_Position, Listed | None]]:
+        self, sub: str, score: float, start: Position | None
+    ) -> Iterator[tuple[Position, Listed | None]]:
         for position, listed in self._of_account(sub, start):
             yield (score, sub.encode(), *position), listed
-
-    def _entries(self, key: str, rank: int) -> Iterator[Sequence[tuple[bytes, float]]]:
-        """A sorted set from this rank on, in steps."""
-        while True:
-            some = self.redis.zrange(key, rank, rank + STEP - 1, withscores=True)
-            if some:
-                yield cast("list[tuple[bytes, float]]", some)
-            if len(cast("list[Any]", some)) < STEP:
-                return
-            rank += STEP
-
-    def _rank_after(self, key: str, start: _Position | None) -> int:
-        """The rank of what comes after a position, which may be gone by now."""
-        if start is None:
-            return 0
-        score, member = start[:2]
-        rank = cast("int | None", self.redis.zrank(key, member))
-        if rank is not None and self.redis.zscore(key, member) == score:
-            return rank + 1
-        low = self.redis.zcount(key, "-inf", f"({score!r}")
-        high = self.redis.zcount(key, "-inf", repr(score))
-        # Those of the same start are in the order of their bytes.
-        while low < high:
-            middle = (low + high) // 2
-            [found] = cast("list[bytes]", self.redis.zrange(key, middle, middle)) or [b""]
-            low, high = (middle + 1, high) if found <= member else (low, middle)
-        return low
 
 
 def _given(packed: bytes | None) -> Acknowledgement | None:
     return unpack_acknowledgement(packed) if packed else None
 
 
-def _score(event: TrackedEvent) -> float:
-    return event.starts_at.timestamp() * 1000 if event.starts_at else _FAR
-
-
 def _place(member: bytes) -> tuple[str, bytes]:
     """The account and the field in a list's entry."""
     length, _, rest = member.partition(b":")
     return rest[: int(length)].decode(), rest[int(length) :]
-
-
-def _encoded(position: _Position) -> str:
-    return base64.urlsafe_b64encode(msgpack.packb(position)).decode().rstrip("=")
-
-
-def _decoded(cursor: str, length: int) -> _Position:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        position = tuple(msgpack.unpackb(base64.b64decode(padded, "-_", validate=True)))
-        scores, members = position[::2], position[1::2]
-        if len(position) != length or not all(isinstance(each, bytes) for each in members):
-            raise BadCursor
-        if not all(isinstance(score, float) and math.isfinite(score) for score in scores):
-            raise BadCursor
-    except (ValueError, TypeError, msgpack.UnpackException):
-        raise BadCursor from None
-    return position

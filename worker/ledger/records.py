@@ -27,6 +27,13 @@ from worker.diagnosis.model import (
 from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time
 
 HISTORY_LENGTH = 20
+#: What a history says of people, not of looks: the first line of each kind and the latest are kept.
+MOMENTS = (
+    *("escalated", "letter_written", "chosen", "choice_withdrawn", "acknowledged", "acknowledgement_over"),
+    "parked",
+)
+#: What an `escalated` line says if the reason is the evidence.
+TOLD = "a person was told"
 #: The line of history of an event that a caller untracked.
 UNTRACKED = ("untracked", "not watched any more")
 #: What is in `TrackedEvent.notified` once an outage was published: that is news, and asks nobody for help.
@@ -85,13 +92,21 @@ def began(history: History, cause: str) -> int | None:
 
 
 def _bounded(history: History) -> History:
-    """The newest lines, and the one with which the latest cause began: since when is never forgotten."""
+    """The newest lines, and those that never go.
+
+    These are the first and the latest of each kind of moment, and the one with which the latest cause began:
+    since when is never forgotten, nor when people were told, and what they did.
+    """
     if len(history) <= HISTORY_LENGTH:
         return history
     latest = next((what for _, what, _ in reversed(history) if what in set(Cause)), "")
-    first = began(history, latest)
-    kept = history[first : first + 1] if first is not None and first <= len(history) - HISTORY_LENGTH else ()
-    return (*kept, *history[len(history) - HISTORY_LENGTH + len(kept) :])
+    kept = {began(history, latest)}
+    for moment in MOMENTS:
+        places = [place for place, line in enumerate(history) if line[1] == moment]
+        kept |= {*places[:1], *places[-1:]}
+    passing = [place for place in range(len(history)) if place not in kept]
+    gone = set(passing[: len(history) - HISTORY_LENGTH])
+    return tuple(line for place, line in enumerate(history) if place not in gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +378,7 @@ class TrackedEvent:
         """This new record, with the history of the former one, which perhaps was untracked."""
         tracked, ended = (former.tracked_at, *former.origin), (untracked_at, *UNTRACKED)
         lines = {*former.history, tracked, *([ended] if untracked_at else []), *self.history}
-        return replace(self, history=tuple(sorted(lines)[-HISTORY_LENGTH:]))
+        return replace(self, history=_bounded(tuple(sorted(lines))))
 
     def noticed(self, interaction: str, subtype: str | None, at: int) -> TrackedEvent:
         """This record with what a notification said; a repeat keeps the first one's time.
@@ -378,14 +393,22 @@ class TrackedEvent:
         """This record with one more line of history; the oldest are dropped."""
         return replace(self, history=self._history_with(now, what, done))
 
+    def answered_for(self, given: Acknowledgement, over: str, now: datetime) -> TrackedEvent:
+        """This record with an acknowledgement that is over, and why: it is dated by when it was given."""
+        lines = sorted((*self.history, (given.at, "acknowledged", given.text)), key=lambda line: line[0])
+        return replace(self, history=_bounded(tuple(lines))).noted(now, "acknowledgement_over", over)
+
     def _history_with(self, now: datetime, what: str, done: str) -> History:
         line, lines = (to_ms(now), what, done), self.history
-        word, count = run_of(lines[-1]) if lines else ("", 0)
-        if not lines or (lines[-1][1], word) != (what, done):
+        # A run of looks goes on over what people did meanwhile.
+        places = reversed(range(len(lines)))
+        place = next((n for n in places if what in MOMENTS or lines[n][1] not in MOMENTS), None)
+        word, count = run_of(lines[place]) if place is not None else ("", 0)
+        if place is None or (lines[place][1], word) != (what, done):
             return _bounded((*lines, line))
         # The first line of a run stays; a second one is its latest, and says how many there were.
         again = (line[0], what, f"{done}{_TIMES}{count + 1}")
-        return _bounded((*(lines[:-1] if count > 1 else lines), again))
+        return _bounded((*(lines[:place] + lines[place + 1 :] if count > 1 else lines), again))
 
 
 @dataclass(frozen=True, slots=True)

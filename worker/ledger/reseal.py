@@ -21,14 +21,14 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import accounts
 from worker.ledger.packing import fingerprint
 from worker.ledger.records import EventKey
-from worker.ledger.sealed import (
+from worker.ledger.vault import (
+    Fit,
     place_in_letter,
     place_of_credentials,
     place_of_kept_key,
     place_of_mail,
     place_of_parts,
 )
-from worker.ledger.vault import Fit
 
 #: How many accounts' or emails' values are read at a time.
 STEP = 500
@@ -44,6 +44,7 @@ class Kind(StrEnum):
     #: The ledger's own keys, by their names.
     TOMBSTONES = "tombstones"
     ROOMS = "rooms"
+    ADDRESSES = "addresses"
     MAILS = "emails"
     LETTERS = "dead_letters"
     CREDENTIALS = "credentials"
@@ -71,7 +72,7 @@ def sealed_values(ledger: Ledger) -> Iterator[list[Sealed]]:
 
     A step may be empty, and an account may come twice.
     """
-    for kind in (Kind.TOMBSTONES, Kind.ROOMS):
+    for kind in (Kind.TOMBSTONES, Kind.ROOMS, Kind.ADDRESSES):
         key = cast("bytes | None", ledger.redis.hget(ledger.keys.about, kind.value))
         if key is not None:
             yield [Sealed(kind, "", {kind.value: (key, place_of_kept_key(kind.value))})]

@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import hmac
 import json
+import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from redis import Redis
+
+from worker.ledger.keys import Keys
 
 #: Set in the mark of every place, and in no time before the sun is gone.
 _BOUND = 1 << 63
@@ -114,3 +120,63 @@ class Vault:
             except (InvalidTag, ValueError):
                 continue
         return None
+
+
+# The places that values are sealed for.
+
+
+def place_of_credentials(sub: str) -> tuple[str, ...]:
+    """An account's tokens."""
+    return "credentials", sub
+
+
+def place_of_mail(mail_id: str, sub: str) -> tuple[str, ...]:
+    """An email in the outbox: with it, its relink address belongs to this account."""
+    return "mail", mail_id, sub
+
+
+def place_of_parts(mail_id: str, sub: str) -> tuple[str, ...]:
+    """What an email in the outbox was composed of."""
+    return "parts", mail_id, sub
+
+
+def place_of_kept_key(name: str) -> tuple[str, ...]:
+    """One of the ledger's own keys."""
+    return "about", name
+
+
+def place_in_letter(task: str, part: str) -> tuple[str, ...]:
+    """A part of a dead letter ("kwargs", "traceback" or "record"): it can be replayed only to this task."""
+    return "letter", task, part
+
+
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    """A random key of the ledger's own, by its name in `Keys.about`; made when first needed.
+
+    It is sealed, so it outlives any vault key, and nobody who reads Redis alone has it.
+    """
+
+    redis: Redis
+    keys: Keys
+    vault: Vault
+    name: str
+
+    def find(self) -> bytes | None:
+        """The key; None if there is none yet, or it was lost with a vault key."""
+        sealed = cast("bytes | None", self.redis.hget(self.keys.about, self.name))
+        try:
+            return None if sealed is None else self.vault.open(sealed, *place_of_kept_key(self.name))
+        except VaultError:
+            return None
+
+    def take(self) -> bytes:
+        """The key, made if there is none."""
+        return self.find() or self._make()
+
+    def _make(self) -> bytes:
+        sealed = self.vault.seal(secrets.token_bytes(32), *place_of_kept_key(self.name))
+        # Another process may just have made one.
+        if not self.redis.hsetnx(self.keys.about, self.name, sealed) and self.find() is None:
+            self.redis.hset(self.keys.about, self.name, sealed)
+        return cast("bytes", self.find())

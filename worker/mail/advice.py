@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from worker import wording
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause
 from worker.ledger.records import (
@@ -16,7 +17,6 @@ from worker.ledger.records import (
     TOKEN_OWED,
     UNREAD,
 )
-from worker.text import wording
 
 _HEADLINES: Mapping[str, str] = {
     PARKED: "looks were given up",

@@ -65,7 +65,9 @@ class Language:
         name = "UTC" if zone is None or zone.key in _UTC else get_timezone_name(local, locale=self.locale)
         day = format_date(local, "full", locale=self.locale)
         joined = self.locale.datetime_formats["long"].replace("'", "")
-        return f"{joined.format(format_time(local, 'short', locale=self.locale), day)} ({name})"
+        time = format_time(local, "short", locale=self.locale)
+        # Some fonts of mail clients draw the narrow space before AM as nothing, or as a box.
+        return f"{joined.format(time, day)} ({name})".replace("\u202f", "\xa0")
 
 
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "Etc/GMT", "GMT"})

@@ -30,10 +30,10 @@ from jinja2.nodes import EvalContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
+from worker import wording
 from worker.diagnosis.model import Cause
 from worker.mail.language import Language, language, parse_locale, speaks, translated
-from worker.text import wording
-from worker.text.addresses import address as mail_address
+from worker.wording import address as mail_address
 
 #: The letters, in the order in which they are listed, each with what it is about.
 LETTERS: Final[Mapping[str, str]] = {
@@ -105,6 +105,11 @@ class RelinkEmail:
     is_calendar: bool = False  #: the profile of a calendar, not of a conferencing service
     kind: Literal["relink", "connect", "reconnect"] = "relink"  #: also the templates' name
     first: str | None = None  #: the id of the first email, if this is a reminder of it
+
+    @property
+    def title(self) -> str:
+        """Which letter it is, as an event's history has it."""
+        return f"{self.kind}, reminder {self.reminder}" if self.reminder else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +356,9 @@ class _Templates:
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """The template's text; TemplateFault if it is missing something."""
         try:
-            return self._environment.get_template(name).render(values)
+            text = self._environment.get_template(name).render(values)
+            # Japanese has no space between sentences.
+            return text.replace("\u3002 ", "\u3002")
         except TemplateSyntaxError as error:
             reason = str(error.message).rstrip(".")
             raise TemplateFault(f"{error.filename or name}, line {error.lineno}: {reason}") from None
@@ -384,8 +391,11 @@ def _filled(context: EvalContext, message: str, values: Mapping[str, Any]) -> st
 
 
 def _bdi(text: str) -> Markup:
-    """Words of unknown direction, which must not turn the sentence around them."""
-    return Markup("<bdi>{}</bdi>").format(text)
+    """Words of unknown direction, which must not turn the sentence around them.
+
+    Gmail, Outlook and Yahoo drop the element `bdi`, but keep this.
+    """
+    return Markup('<span dir="auto">{}</span>').format(text)
 
 
 def _mailto(address: str) -> Markup:

@@ -15,7 +15,7 @@ from worker.cronofy.client import PLAIN
 from worker.cronofy.http import describe_errors
 from worker.probe.asking import Asking, Reply, ask, ask_as_nobody
 from worker.probe.finding import Question, Record, Unsettled
-from worker.text.amounts import amount
+from worker.wording import amount
 
 UTC_ZONE = ("tzid", "Etc/UTC")
 OWN = [UTC_ZONE, ("only_managed", "true"), ("include_managed", "true")]

@@ -12,7 +12,7 @@ from config.terminal import shown
 from worker.probe.by_hand import BY_HAND
 from worker.probe.finding import OPEN, Finding
 from worker.probe.survey import Survey
-from worker.text.amounts import amount
+from worker.wording import amount
 
 
 def show(survey: Survey, console: Console) -> None:

@@ -35,7 +35,7 @@ from worker.diagnosis.schedule import is_due, retry_look
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import Damaged
 from worker.ledger.records import (
     FAILING,
@@ -265,6 +265,9 @@ class Failures:
         looks = "1 look" if attempts == 1 else f"{attempts} looks in a row"
         reason = f"Parked: {looks} at this event failed, the last one with {fault.kind}."
         after = replace(stored.event, attempts=attempts, next_look=None, parked=reason)
+        given = lease.acknowledgement(stored.event.key)
+        if given:
+            after = after.answered_for(given, "it was parked", lease.now)
         after = after.noted(lease.now, "parked", fault.kind)
         key = after.key
         kwargs = {"sub": lease.sub, "calendar_id": key.calendar_id, "event_id": key.event_id}

@@ -20,7 +20,6 @@ from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import ACCOUNT_REFUSED, PUT_OFF, CronofyError, GrantRefused, TokenNeeded
 from worker.cronofy.wire import read_sighting
 from worker.diagnosis.causes import diagnose
-from worker.diagnosis.fallback import is_at_hand
 from worker.diagnosis.model import (
     Cause,
     Diagnosis,
@@ -31,10 +30,10 @@ from worker.diagnosis.model import (
     TokenOwed,
     Unauthorized,
 )
+from worker.diagnosis.schedule import is_at_hand
 from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
-from worker.ledger.outbox import refused_elsewhere
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType, refused_elsewhere
 from worker.ledger.records import Account, EventKey, LastRead, Memo, Obstacle, Stored, to_ms
 from worker.mail.letters import Reader
 from worker.reconcile.channel_check import Channels, check_channel
@@ -61,8 +60,14 @@ from worker.reconcile.lines import (
     log_outages,
     log_verdicts,
 )
-from worker.reconcile.observe import Readings, observe
-from worker.reconcile.plan import ReadingPlan, plan_reading
+from worker.reconcile.observe import (
+    ReadingPlan,
+    Readings,
+    asked_in_time,
+    found_useless,
+    observe,
+    plan_reading,
+)
 from worker.reconcile.reassign import PlannedUpdate, plan_update, reassign
 from worker.reconcile.reconnects import ReconnectPlan, plan_reconnect
 from worker.reconcile.relinks import (
@@ -78,7 +83,6 @@ from worker.reconcile.relinks import (
     without_cancelled,
 )
 from worker.reconcile.rooms import Rooms
-from worker.reconcile.tokens import asked_in_time, found_useless
 from worker.reconcile.verdict import (
     Judged,
     Verdict,
@@ -407,7 +411,8 @@ class Looker:
                 if stored.event.parked is None and is_new:
                     given = lease.acknowledgement(stored.event.key)
                     judged = Judged(stored, stored.event, diagnosis, acknowledged=given)
-                    verdicts.append(conclude(lease.sub, judged, now, self.policy))
+                    note = reconnect.notes.get(stored.event.key)
+                    verdicts.append(conclude(lease.sub, judged, now, self.policy, relink=note))
         change = Change(
             events=[verdict.change for verdict in verdicts],
             lost=step is None,

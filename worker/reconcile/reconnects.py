@@ -6,16 +6,17 @@ connecting the account cancels those that were not sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import quote
 from uuid import uuid4
 
-from worker.ledger.records import Account, Mailed, to_ms
+from worker.ledger.records import Account, EventKey, Mailed, to_ms
 from worker.mail.letters import RelinkEmail
 from worker.reconcile.relinks import (
     Affected,
+    RelinkNote,
     RelinkRules,
     deliverable,
     lately,
@@ -35,6 +36,8 @@ class ReconnectPlan:
     #: Each with its id and when to send it.
     emails: tuple[tuple[str, RelinkEmail, datetime], ...] = ()
     mailed: Mailed | None = None
+    #: For each event that the first one lists: that its user was written to.
+    notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
 
 
 def plan_reconnect(
@@ -51,22 +54,24 @@ def plan_reconnect(
     url = rules.reconnect_url.replace("{sub}", quote(account.sub, safe=""))
     mailed = lately(without_cancelled(account.mailed, now), now, rules)
     emails: list[tuple[str, RelinkEmail, datetime]] = []
+    notes: dict[EventKey, RelinkNote] = {}
     sent = list(mailed.sent)
     first = may_mail_at(sent, KEY, now, rules)
     for number, after in enumerate((timedelta(0), *rules.reminders)):
         due = max(first + after, may_mail_at(sent, KEY, now, rules))
-        ahead = [e.meeting for e in events if e.starts_at is None or e.starts_at > due]
+        ahead = [e for e in events if e.starts_at is None or e.starts_at > due]
         if ahead:
             email = RelinkEmail(
                 reader=reader_of(account, address),
                 provider_name=None,
                 profile_name=None,
                 relink_url=url,
-                meetings=tuple(ahead),
+                meetings=tuple(event.meeting for event in ahead),
                 reminder=number,
                 kind="reconnect",
                 first=emails[0][0] if emails else None,
             )
+            notes = notes or {event.key: RelinkNote(letter=email.title) for event in ahead}
             emails.append((uuid4().hex, email, due))
             sent.append((to_ms(due), KEY))
-    return ReconnectPlan(tuple(emails), Mailed(tuple(sent), mailed.over) if emails else None)
+    return ReconnectPlan(tuple(emails), Mailed(tuple(sent), mailed.over) if emails else None, notes)

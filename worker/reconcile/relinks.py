@@ -16,7 +16,7 @@ from itertools import pairwise
 from uuid import uuid4
 
 from worker.diagnosis.model import Cause, Profile, Profiles
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import (
     Account,
     Episode,
@@ -40,7 +40,7 @@ from worker.reconcile.episodes import (
     next_reminder,
     service_of,
 )
-from worker.text.addresses import address as mail_address
+from worker.wording import address as mail_address
 
 #: How many emails a user gets within `RelinkRules.apart`, about all profiles.
 MOST_EMAILS = 3
@@ -134,6 +134,8 @@ class RelinkNote:
     late: str | None = None
     #: Looks send the reminders, so one must come by then.
     look_by: datetime | None = None
+    #: Which letter its user is written, that lists it.
+    letter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,7 @@ def plan_relinks(
                 sent.remove(latest)
             sent += [(to_ms(now), pid) for _ in step.emails]
             outcomes += step.outcomes
-            notes |= step.notes
+            notes |= {**step.notes, **_written(step, found, upcoming)}
             look_by = may_at if is_postponed(step.episode) else next_reminder(step.episode, rules.reminders)
             if not found:
                 times = (from_ms(step.episode.started_at) + after for after in rules.reminders)
@@ -350,6 +352,14 @@ class _ProfileStep:
     notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
     #: The email stands for the profile's last one, which nobody got.
     instead: bool = False
+
+
+def _written(
+    step: _ProfileStep, found: Sequence[Affected], upcoming: Sequence[Affected]
+) -> dict[EventKey, RelinkNote]:
+    """Which letter lists which of these events."""
+    listed = {event.key for event in found} & {event.key for event in upcoming}
+    return {key: RelinkNote(letter=email.title) for _, email in step.emails for key in listed}
 
 
 def _step(

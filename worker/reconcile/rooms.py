@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from worker.ledger.kept_key import KeptKey
 from worker.ledger.records import EventKey
+from worker.ledger.vault import KeptKey
 
 _KEY = "{key}"
 #: Bytes of the hash in an address.

@@ -16,7 +16,6 @@ from uuid import uuid4
 from worker.cronofy.errors import CronofyError
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.fallback import is_room
-from worker.diagnosis.held import HELD, held_look, is_report
 from worker.diagnosis.model import (
     Cause,
     Chosen,
@@ -29,12 +28,13 @@ from worker.diagnosis.model import (
     Seen,
     State,
 )
-from worker.diagnosis.schedule import next_look, next_pause, retry_look
+from worker.diagnosis.schedule import HELD, held_look, is_report, next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
 from worker.ledger.records import (
     DELAYED,
+    TOLD,
     Account,
     Acknowledgement,
     Choice,
@@ -315,9 +315,9 @@ class _Draft:
             self.note_reason(reason)
 
     def note_reason(self, reason: str) -> None:
-        """Keep why a person is told, unless the evidence says so."""
-        if reason != " ".join(self.diagnosis.evidence):
-            self.after = self.after.noted(self.now, "escalated", reason)
+        """Keep that a person is told, and why, unless the evidence says so."""
+        said = TOLD if reason == " ".join(self.diagnosis.evidence) else reason
+        self.after = self.after.noted(self.now, "escalated", said)
 
 
 def conclude(
@@ -401,7 +401,9 @@ def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
             draft.after = replace(after, next_look=min(after.next_look, given.until))
         return False
     news = tuple(mark for mark in after.notified if mark == DELAYED)
-    draft.after = replace(after.noted(now, "acknowledged", given.text), notified=news)
+    ended = given.until is not None and given.until <= to_ms(now)
+    over = "its time has passed" if ended else "its cause changed"
+    draft.after = replace(after.answered_for(given, over, now), notified=news)
     return True
 
 
@@ -456,6 +458,7 @@ def _add_fallback(
             join_url=join_url,
         )
         draft.letter = mail_id, email
+        draft.after = draft.after.noted(draft.now, "letter_written", "its other link")
     draft.add_outcome(OutcomeType.FALLBACK, detail, cause)
 
 
@@ -525,6 +528,8 @@ def _add_relink(draft: _Draft, note: RelinkNote) -> None:
         draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
     elif note.obstacle and not draft.quiet:
         draft.note_reason(note.obstacle)
+    if note.letter:
+        draft.after = draft.after.noted(draft.now, "letter_written", note.letter)
     if note.look_by and draft.after.next_look is not None:
         next_look_ms = min(draft.after.next_look, to_ms(note.look_by))
         draft.after = replace(draft.after, next_look=next_look_ms)

@@ -11,9 +11,8 @@ from typing import Any
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.meetings import DEEDS, Day, Done, Link, Meeting, read_days
-from worker.ledger.tallies import SETTLES
-from worker.text.amounts import spoken
+from worker.ledger.tallies import DEEDS, SETTLES, Day, Done, Link, Meeting, read_days
+from worker.wording import spoken
 
 #: What we did, for people.
 DONE = {

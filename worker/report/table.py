@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
-from worker.ledger.meetings import Done, Link
+from worker.ledger.tallies import Done, Link
 from worker.report.summary import DONE, Report, Row, sentences
-from worker.text.wording import provider
+from worker.wording import provider
 
 #: The parts of the report with a table, each with its heading.
 Parts = Sequence[tuple[str, Sequence[tuple[str, Row]]]]

@@ -18,7 +18,7 @@ from worker.diagnosis.model import Policy
 from worker.diagnosis.schedule import first_look
 from worker.ledger.lookup import accounts
 from worker.ledger.records import Account, EventKey, TrackedEvent, to_ms
-from worker.reconcile.plan import READABLE_AHEAD
+from worker.reconcile.observe import READABLE_AHEAD
 from worker.run.looks import acquire
 
 #: The part of the fleet's budget that it uses: looks come first.

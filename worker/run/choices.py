@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -89,20 +89,27 @@ def keep_choice(services: Services, wanted: Wanted, patience: timedelta) -> None
     if wanted.to_profile_id is None:
         raise ValueError("a choice needs what was chosen")
     lease = _leased(services, wanted.sub, patience)
-    try:
+    with _given_back_if_it_fails(services, lease):
         choice = Choice(wanted.profile_id, wanted.to_profile_id, to_ms(lease.now), wanted.by, wanted.event)
         _keep(services.ledger, lease, wanted, choice, done=True)
-    except BaseException:
-        with suppress(Exception):
-            services.ledger.release(lease)
-        raise
     log.info(
         "profile.chosen", sub=lease.sub, profile_id=wanted.profile_id, to_profile_id=wanted.to_profile_id
     )
 
 
-def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[str, Any]:
+@contextmanager
+def _given_back_if_it_fails(services: Services, lease: Lease) -> Iterator[None]:
+    """Release the lease before what the block raises goes on, whatever that is."""
     try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            services.ledger.release(lease)
+        raise
+
+
+def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[str, Any]:
+    with _given_back_if_it_fails(services, lease):
         profiles = _profiles(services, lease)
         _check_is_removed(wanted.profile_id, profiles)
         possible = possible_choices(profiles, wanted.event[0] if wanted.event else None)
@@ -110,10 +117,6 @@ def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[s
             raise Refused(_why_not(to, profiles), possible, profiles)
         choice = Choice(wanted.profile_id, to, to_ms(lease.now), wanted.by, wanted.event)
         lease = _keep(services.ledger, lease, wanted, choice)
-    except BaseException:
-        with suppress(Exception):
-            services.ledger.release(lease)
-        raise
     log.info("profile.chosen", sub=lease.sub, profile_id=wanted.profile_id, to_profile_id=to)
     keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
     failure = look_now(services, lease, keys)

@@ -18,7 +18,7 @@ from worker.ledger.ledger import Ledger
 from worker.mail.compose import Candidate, RemovedProfile
 from worker.run.choices import Refused, Wanted, keep_choice
 from worker.run.incidents import Accounts, members, removed_profiles
-from worker.text.amounts import amount
+from worker.wording import amount
 
 #: What is chosen by this word: the one other connected profile of the same service.
 SAME_PROVIDER = "same-provider"

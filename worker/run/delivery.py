@@ -13,8 +13,7 @@ import structlog
 
 from config.settings import UserMail, require_outgoing
 from worker.bootstrap import Services
-from worker.ledger.outbox import QueuedMail
-from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, QueuedMail
 from worker.ledger.posts import Post, Posts
 from worker.ledger.records import to_ms
 from worker.ledger.refusals import masked
@@ -30,6 +29,8 @@ from worker.ways.signed_post import NotTaken
 MAIL_SECONDS = 10.0
 #: How long an email that could not be sent waits, doubling up to the longest.
 FIRST_MAIL_PAUSE, LONGEST_MAIL_PAUSE = timedelta(seconds=5), timedelta(minutes=15)
+#: After this many tries in vain an email is late: with these pauses, after an hour.
+LATE_AFTER = 11
 #: How many outcomes one process delivers in a turn, and how long a turn lasts.
 DELIVERED_AT_A_TIME = 500
 TURN = timedelta(seconds=30)
@@ -109,6 +110,8 @@ def _send(services: Services, mail: QueuedMail, way: Way | None) -> bool:
 def _put_off(services: Services, mail: QueuedMail, reason: str, retry_after: timedelta | None) -> bool:
     wait = retry_after or min(LONGEST_MAIL_PAUSE, FIRST_MAIL_PAUSE * 2 ** min(mail.attempts, 12))
     services.outbox.later(mail.mail_id, wait)
+    if mail.attempts == LATE_AFTER:
+        services.ledger.count("mail:late")
     log.warning(
         "mail.put_off",
         sub=mail.sub,

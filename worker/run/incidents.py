@@ -12,7 +12,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.incidents import Incident
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted, incident_list
-from worker.ledger.records import UNREAD, Account, TrackedEvent, from_ms, run_of
+from worker.ledger.records import MOMENTS, TOLD, UNREAD, Account, TrackedEvent, began, from_ms, run_of
 from worker.mail.compose import Affected, Candidate, RemovedProfile
 from worker.reconcile.emails import meeting_of
 
@@ -42,14 +42,14 @@ class Figures:
         return self.whole_fleet or self.events > 0
 
 
-def figures(ledger: Ledger, incident: Incident) -> Figures:
-    """Count an incident's events and accounts; of a huge one at least that many accounts."""
+def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> Figures:
+    """Count an incident's events and accounts; of more than `counted` events at least so many accounts."""
     if incident.is_of_fleet:
         return Figures(0, 0, None, whole_fleet=incident.group in ledger.outages())
     if incident.is_damaged:
         return Figures(incident.total, 0, None)
     name = incident_list(incident.incident_id)
-    places = ledger.lists.places(name, COUNTED)
+    places = ledger.lists.places(name, counted)
     soonest = places[0][1] if places else _FAR
     accounts = len({sub for sub, _ in places})
     return Figures(ledger.lists.size(name), accounts, from_ms(soonest) if soonest < _FAR else None)
@@ -88,9 +88,10 @@ def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[Remo
 class Accounts:
     """An incident's accounts, each read once."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, listed: Sequence[Listed] = ()) -> None:
+        """Those of the `listed` events are read at once."""
         self._ledger = ledger
-        self._read: dict[str, Account] = {}
+        self._read = ledger.accounts({each.sub for each in listed})
 
     def __getitem__(self, sub: str) -> Account:
         if sub not in self._read:
@@ -113,9 +114,11 @@ def _affected(listed: Listed, account: Account) -> Affected:
 
 
 def _seen(event: TrackedEvent) -> Iterator[tuple[datetime, str]]:
-    """What was seen and done, in words that another company understands."""
+    """What was seen and done, in words that another company understands, without what people did."""
     for each in event.history:
         (at, what, _), (done, times) = each, run_of(each)
+        if what in MOMENTS:
+            continue
         words = TABLE[Cause(what)].label if what in _CAUSES else f"{what.replace('_', ' ')}: {done}"
         yield from_ms(at), words + (f" ({times} times by then)" if times > 1 else "")
 
@@ -127,13 +130,9 @@ def reason_of(event: TrackedEvent) -> str:
     if event.group == UNREAD:
         last = next((run_of(e)[0] for e in reversed(event.history) if e[1] == "look_failed"), "")
         return f"{event.failures} looks in a row failed, the last one with: {last}"
-    said = ""
-    for each in reversed(event.history):
-        what = each[1]
-        if what == "escalated":
-            said = run_of(each)[0]
-        if said or (what in _CAUSES and what != event.cause):
-            break
+    lines = event.history[began(event.history, event.cause or "") or 0 :]
+    said = next((run_of(each)[0] for each in reversed(lines) if each[1] == "escalated"), TOLD)
+    said = "" if said == TOLD else said
     evidence = " ".join((event.last or {}).get("evidence", ()))
     perhaps = TABLE[event.cause].perhaps if event.cause else ""
     return " ".join(

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 import structlog
 
 from worker.bootstrap import Services
-from worker.ledger.meetings import Link
+from worker.ledger.tallies import Link
 from worker.mail.compose import ReportEmail
 from worker.report.summary import Report, percent, read_report, sentences
 from worker.report.table import parts

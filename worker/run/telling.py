@@ -13,7 +13,7 @@ import structlog
 from worker.bootstrap import Services
 from worker.ledger.incidents import Incident
 from worker.ledger.leases import Mail
-from worker.ledger.outcomes import Outcome, OutcomeType
+from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.mail.compose import LISTED_AFFECTED, IncidentEmail
 from worker.mail.decision_links import decision_url
 from worker.run.incidents import Accounts, Figures, affected, figures, members, removed_profiles
@@ -39,12 +39,6 @@ def tell_incidents(services: Services) -> int:
         else:
             written += _see_to(services, incident, now)
     return written
-
-
-def has_news(services: Services) -> bool:
-    """Whether it is time to see to an incident; never while the fleet is paused."""
-    ledger = services.ledger
-    return ledger.paused_since() is None and ledger.incidents.has_due(ledger.now())
 
 
 def _see_to(services: Services, incident: Incident, now: datetime) -> bool:

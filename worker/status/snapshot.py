@@ -12,10 +12,10 @@ from redis import Redis
 from config.settings import Settings
 from worker.broker.queues import known_queue_lengths
 from worker.diagnosis.model import Cause
+from worker.ledger.connection import why_no_writes
 from worker.ledger.figures import Figures, Spent, Starting, read_figures
 from worker.ledger.keys import Keys
-from worker.ledger.writable import why_no_writes
-from worker.text.amounts import spoken
+from worker.wording import spoken
 
 #: How many refused addresses are named.
 REFUSALS = 10

@@ -20,11 +20,11 @@ from rich.text import Text
 from config.terminal import shown
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
+from worker.ledger.connection import sentence
 from worker.ledger.figures import Starting
-from worker.outage import sentence
 from worker.status.snapshot import Status
 from worker.status.trouble import failed_calls, troubles
-from worker.text.amounts import amount, spoken
+from worker.wording import amount, spoken
 
 #: How many of the events that start next are shown.
 SHOWN = 5

@@ -11,8 +11,7 @@ from worker.ledger.figures import Outage
 from worker.ledger.records import CRONOFY_FAILING, NO_BUDGET
 from worker.mail.advice import advice_on
 from worker.status.snapshot import Status
-from worker.text.amounts import amount, spoken
-from worker.text.wording import provider
+from worker.wording import amount, provider, spoken
 
 #: From this part of the minute's calls on, the budget is used up; what is kept for urgent looks is not in it.
 USED_UP = 0.8

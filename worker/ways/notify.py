@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import quote
 
 from config.settings import SettingsError
-from worker.ledger.outcomes import OutcomeType
+from worker.ledger.outgoing import OutcomeType
 from worker.ledger.packing import fingerprint
 from worker.ledger.records import FLEET
 from worker.mail.advice import WAITING, advice_on, headline
-from worker.text.amounts import amount
 from worker.ways.signed_post import NotTaken
+from worker.wording import amount
 
 #: What operators are told of.
 TOLD = frozenset({OutcomeType.INCIDENT_OPENED.value, OutcomeType.INCIDENT_CLOSED.value})

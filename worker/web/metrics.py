@@ -1,15 +1,13 @@
 """`GET /metrics` for Prometheus, read from the ledger at each scrape.
 
-So any number of `serve` processes report the same, and workers need not be scraped. docs/operations.md has
+So any number of `serve` processes report the same, and workers need not be scraped. docs/serving.md has
 the table of metrics.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import structlog
@@ -23,18 +21,14 @@ from starlette.routing import Route
 
 from config.settings import Settings
 from worker.diagnosis.model import Cause
-from worker.ledger.connection import connect_once
-from worker.ledger.keys import Keys
-from worker.ledger.meetings import Done, Link
-from worker.ledger.outcomes import OutcomeType
-from worker.ledger.tallies import CALL, LOOKS, SETTLES
-from worker.outage import sentence
+from worker.ledger.connection import sentence
+from worker.ledger.outgoing import OutcomeType
+from worker.ledger.tallies import CALL, LOOKS, SETTLES, Done, Link
 from worker.report.summary import Report, last_days, read_report
 from worker.status.snapshot import Status, read_status
 from worker.web.access import Access
+from worker.web.ledger_pool import LedgerPool
 
-#: The time for each step of Redis in a scrape; Prometheus waits 10 s by default.
-PATIENCE = timedelta(seconds=3)
 #: The meetings that are shown.
 MEETINGS_OF = timedelta(days=30)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,9 +51,7 @@ class Metrics:
     def __init__(self, settings: Settings, access: Access) -> None:
         self._settings = settings
         self._access = access
-        self._redis = connect_once(settings.ledger_url, PATIENCE)
-        # One thread, so that concurrent scrapes queue up instead of burdening the ledger.
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+        self._pool = LedgerPool(settings, 1, "metrics")
 
     def routes(self) -> list[Route]:
         """The one route."""
@@ -67,8 +59,7 @@ class Metrics:
 
     def close(self) -> None:
         """End the thread and close the connections."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._redis.close()
+        self._pool.close()
 
     async def scrape(self, request: Request) -> Response:
         """The current figures, for whoever may read them; 503 if the ledger is unavailable."""
@@ -76,7 +67,7 @@ class Metrics:
         if refused is not None:
             return PlainTextResponse(REFUSALS[refused] + "\n", refused, REFUSED)
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._text)
+            found = await self._pool.run(self._text)
         except RedisError as error:
             log.warning("metrics.unavailable", reason=type(error).__name__)
             return PlainTextResponse(
@@ -86,9 +77,10 @@ class Metrics:
 
     def _text(self) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
-        status = read_status(self._redis, self._settings)
+        ledger = self._pool.ledger
+        status = read_status(ledger.redis, self._settings)
         days = last_days(status.at, MEETINGS_OF)
-        report = read_report(self._redis, Keys(self._settings.key_prefix), *days)
+        report = read_report(ledger.redis, ledger.keys, *days)
         registry.register(_Moment(status, report))
         return generate_latest(registry)
 
@@ -169,7 +161,8 @@ def _counters(status: Status) -> Iterator[Metric]:
         tuple(name.split(":")[1:3]): n for name, n in counters.items() if name.startswith(f"{CALL}:")
     }
     yield _total("reconciler_api_calls", "Calls to Cronofy.", ["endpoint", "status"], calls)
-    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in ("sent", "refused", "owed")}
+    results = ("sent", "refused", "owed", "late")
+    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in results}
     yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
     notifications: _Totals = {
         (result,): counters.get(f"notifications:{result}", 0)

@@ -15,8 +15,7 @@ from starlette.routing import Route
 from config.settings import Settings
 from worker.broker.outages import why
 from worker.broker.queues import queue_lengths
-from worker.ledger.connection import connect_once
-from worker.outage import BrokerAway
+from worker.ledger.connection import BrokerAway, connect_once
 
 #: The time for the ledger and the broker, asked concurrently, to answer.
 PATIENCE = timedelta(seconds=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,7 @@ from config.celery import celery_config
 from config.redis_url import is_redis
 from config.settings import Settings
 from worker.broker.outages import why
-from worker.outage import BrokerAway
+from worker.ledger.connection import BrokerAway
 
 #: A publish is mostly one round trip, so this is enough for several hundred a second.
 THREADS = 8
@@ -47,13 +47,15 @@ class Publisher:
         _ = self._app.amqp.default_queue
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
 
-    async def publish(self, task: str, kwargs: Mapping[str, Any], queue: str) -> None:
+    async def publish(
+        self, task: str, kwargs: Mapping[str, Any], queue: str | None = None, args: Sequence[Any] = ()
+    ) -> None:
         """Return once the broker has the message; BrokerAway if that fails or takes too long.
 
-        Even then the message may have arrived.
+        Without a queue it goes where such a task always goes. Even if it fails, the message may have arrived.
         """
         loop = asyncio.get_running_loop()
-        sending = loop.run_in_executor(self._pool, self._send, task, kwargs, queue)
+        sending = loop.run_in_executor(self._pool, self._send, task, kwargs, queue, args)
         try:
             await asyncio.wait_for(sending, PUBLISH_SECONDS)
         except TimeoutError:
@@ -64,10 +66,11 @@ class Publisher:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._app.close()
 
-    def _send(self, task: str, kwargs: Mapping[str, Any], queue: str) -> None:
+    def _send(self, task: str, kwargs: Mapping[str, Any], queue: str | None, args: Sequence[Any]) -> None:
         try:
             self._app.send_task(
                 task,
+                args=list(args),
                 kwargs=dict(kwargs),
                 queue=queue,
                 ignore_result=True,

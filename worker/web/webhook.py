@@ -17,8 +17,8 @@ from config.settings import Settings
 from worker.cronofy.callbacks import PATH, read_callback_key
 from worker.cronofy.signature import is_signed
 from worker.intake.payloads import BadPayload, ReceiveNotification, parse
+from worker.ledger.connection import BrokerAway
 from worker.ledger.vault import Vault
-from worker.outage import BrokerAway
 from worker.web.counting import Counting
 from worker.web.publisher import Publisher
 

@@ -15,8 +15,8 @@
 --   reports    CAUSE:PROVIDER of what the look newly says of services; works: of what it shows to be over
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
 --   profiles_due   { when UserInfo was to be asked, as claimed, when to ask again or '' } if the look did so
---   mails      { id, encrypted message, when to send it or false for now, encrypted parts or false }...; reconnects: the ids that
---              ask the user to connect a lost account; cancel: ids of mails not to send any more
+--   mails      { id, encrypted message, when to send it or false for now, encrypted parts or false, kind }...; reconnects: the ids
+--              that ask the user to connect a lost account; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
 --   figures    what is added to counters, by their names
 -- Returns false if the lease is no longer held, otherwise { fields that changed meanwhile and were left alone,
@@ -34,12 +34,15 @@ tally = change.figures
 
 local function publish(outcomes)
   for _, outcome in ipairs(outcomes) do
-    add_outcome(outcome[2], change.outcomes_keep)
+    add_outcome(outcome[2], change.outcomes_keep, sub)
     count('outcome:' .. outcome[1], 1)
   end
 end
 
-if change.lost then redis.call('HSET', account, 'standing', 'lost') end
+if change.lost then
+  redis.call('HSET', account, 'standing', 'lost')
+  redis.call('ZADD', LOST, 'NX', now, sub)
+end
 if change.token then
   -- Already stored: the answer was lost, and the client sent the command again, which must not ask twice.
   if redis.call('HGET', account, 'token') == change.token then change.outcomes = {} end
@@ -93,6 +96,8 @@ for _, event in ipairs(change.events) do
       end
       put_event(sub, field, nil, {}, present)
       redis.call('HSET', settled, field, due_at(value, now + change.keep_ms))
+      local noted = note_id(sub, field, now + change.keep_ms)
+      if noted then redis.call('ZREMRANGEBYSCORE', noted, '-inf', now) end
       local _, _, _, cause = header(value)
       if cause == IN_PAST then
         redis.call('ZADD', past_key(sub), now, field)
@@ -124,7 +129,7 @@ if settles then
 end
 leave_calendars(sub)
 for _, mail in ipairs(change.mails) do
-  redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0)
+  redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0, 'kind', mail[5])
   if mail[4] then redis.call('HSET', P .. ':mail:' .. mail[1], 'parts', mail[4]) end
   redis.call('ZADD', P .. ':outbox', mail[3] or now, mail[1])
 end

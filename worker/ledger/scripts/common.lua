@@ -6,8 +6,9 @@
 --
 --   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger,
 --                              random). Written by workers; never changed, but for a newer layout. Also tombstones,
---                              the key of P:forgotten, and rooms, which names the rooms of events; both random, and
---                              sealed by the vault.
+--                              the key of P:forgotten, rooms, which names the rooms of events, and addresses, the key of
+--                              P:emails; all random, and sealed by the vault. And directory: how far sweeps have come with
+--                              what an older version wrote without P:accounts and the like (worker/ledger/directory.py).
 --   P:account:SUB      hash    profile (packed: email, name), locale, tzid (how the user reads letters), data_center, credentials (encrypted by the
 --                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
 --                              the account), profile_names (packed: by conferencing profile, also of those
@@ -24,7 +25,8 @@
 --                              application gives its access tokens: SHA-1 of the credentials, when it
 --                              lapses, when to ask for the next or nothing once asked; between spaces),
 --                              news (when a notification or a person last made something due; until a look),
---                              erasure (the channel over which its erasure was requested and reported).
+--                              erasure (the channel over which its erasure was requested and reported),
+--                              address (the keyed hash of its email in P:emails).
 --                              Written by connect; memo, profile_names, connects, reconnects, mailed, choices,
 --                              standing and token by commit; news by nudge, notification and connect, and removed by
 --                              commit; profiles_due by notification and commit; credentials
@@ -51,7 +53,7 @@
 --                              event's field. Written by acknowledge; removed by the commit of the look that finds it
 --                              over. Not in the event's record, which an older version could not read then.
 --   P:counted:SUB      hash    how an event's meeting was counted in P:day ("START NAME BUCKET", see
---                              worker/ledger/meetings.py), by the event's field, so that it is counted once. Written by
+--                              worker/ledger/tallies.py), by the event's field, so that it is counted once. Written by
 --                              commit, removed by untrack; until a day after the last one's start, of a pending event until
 --                              400 days after it.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
@@ -69,6 +71,14 @@
 --                              Also what keeps the whole fleet from its work, KIND@CENTER. Written by fleet.
 --   P:reports:GROUP    list    when a look last reported such a thing, the newest last; ten minutes
 --   P:canaries         string  when the next canaries are picked among the held events
+--   P:accounts         zset    every SUB, in the order of its bytes (all scores are 0). Written by connect and wherever a pending
+--                              event is written; until forgotten. Of earlier accounts see worker/ledger/directory.py.
+--   P:lost             zset    SUB of each lost account, by when Cronofy refused it. Written by commit and connect.
+--   P:ids:HASH         zset    which accounts have an event: HASH is the start of the SHA-1 of its id, an entry is what follows
+--                              of that, and SUB; by when it may be deleted, far ahead while it is pending.
+--                              Written wherever an event is written or removed. An older version does not write it.
+--   P:emails           zset    which accounts were connected with an address: a keyed hash of it, then SUB (scores are 0). The
+--                              hash is in P:account:SUB, too. Written by connect.
 --   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed
 --                              stays until the next sweep.
 --   P:oldest           zset    SUB by when its oldest pending event was tracked
@@ -91,6 +101,8 @@
 --   P:groups           hash    the newest incident of each group; until that is closed
 --   P:incidents        zset    the incidents that are not closed, by when to see whether something is to be told
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
+--   P:outcomes:of:SUB  list    the stream ids of the newest 100 outcomes about an account, the newest first. 90 days after the
+--                              last one it expires.
 --   P:outcomes:sent    string  the stream id up to which outcomes were delivered to RECONCILER_OUTCOME_TASK
 --   P:outcomes:lock    string  held by whoever delivers them; seconds
 --   P:outcomes:posted:TO   string  the stream id up to which each outcome was posted, or is in one of the next three. TO is
@@ -102,9 +114,11 @@
 --                              taken, dropped or its account forgotten.
 --   P:outcomes:again       zset    TO, of RECONCILER_ESCALATION_URLS, by when to try again what is owed to it
 --   P:outbox           zset    mail id by when to send it (or try again)
---   P:mail:ID          hash    message (encrypted by the vault), sub, attempts; of one to a user also parts, what it was
+--   P:mail:ID          hash    message (encrypted by the vault), sub, attempts, kind; of one to a user also parts, what it was
 --                              composed of (encrypted); of one about an incident also incident and
 --                              subs (packed: the accounts that it names; sub is empty). Until sent or refused.
+--   P:mails            stream  emails that left the outbox: id, sub (empty if to the operator), kind, how (sent, owed, kept or
+--                              refused), attempts. Written by finish_mail; trimmed to about 10,000 entries.
 --   P:answer:ID        list    the address at which a user connects a profile (encrypted by the vault), for the one
 --                              page that waits for it; half a minute
 --   P:asking:SUB       string  such an address was asked for just now; seconds
@@ -117,6 +131,7 @@
 --   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
 --                              the vault; at, when it was kept, if it was resealed since). Never trimmed;
 --                              until replayed or dropped, or the account is forgotten.
+--   P:handled          stream  dead letters that a person replayed or dropped: id, task, how, by. Trimmed to about 1,000 entries.
 --   P:forgotten        zset    a keyed hash of each forgotten account's SUB by when that was; a year
 --   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some
 --                              named in worker/ledger/tallies.py
@@ -126,7 +141,7 @@
 --   P:backlog          stream  pending events by cause, every five minutes for a day (fields: each cause's number,
 --                              unless its count is 0, and pending for the total). Written and trimmed by sweeps.
 --   P:day:DAY          hash    the meetings that start on a day (days since 1970, UTC), by how they began, and what the fleet
---                              did on it: calls, mails, asked and back. Names: worker/ledger/meetings.py. Written by commit,
+--                              did on it: calls, mails, asked and back. Names: worker/ledger/tallies.py. Written by commit,
 --                              untrack and sweeps; 400 days
 --   P:daily            hash    the totals that are in P:day already. Written by sweeps.
 --   P:reported         string  the month (YYYY-MM) before which every report was written. Written by report.
@@ -172,6 +187,7 @@ local function listed_key(sub) return P .. ':listed:' .. sub end
 local function acknowledged_key(sub) return P .. ':acknowledged:' .. sub end
 local function list_key(name) return P .. ':list:' .. name end
 
+local ACCOUNTS, LOST, EMAILS = P .. ':accounts', P .. ':lost', P .. ':emails'
 local STARTS, OLDEST, OWING = P .. ':starts', P .. ':oldest', P .. ':owing'
 
 -- Next look, start, when it was tracked, cause. A damaged value is due at once, so that a look sets it aside.
@@ -206,6 +222,17 @@ local function calendar_of(field)
   local length = string.match(field, '^(%d+):')
   if not length then return '' end
   return string.sub(field, #length + 2, #length + 1 + length)
+end
+
+-- Note which account has an event with this id, until a time; forget it where that is nil. If the account has one of the
+-- same id in another calendar, the next look at that notes it again.
+local function note_id(sub, field, until_ms)
+  local length = string.match(field, '^(%d+):')
+  if not length then return end
+  local hash = redis.sha1hex(string.sub(field, #length + 2 + length))
+  local key, member = P .. ':ids:' .. string.sub(hash, 1, 4), string.sub(hash, 5, 12) .. sub
+  if until_ms then redis.call('ZADD', key, until_ms, member) else redis.call('ZREM', key, member) end
+  return key
 end
 
 local left_calendars = {}
@@ -321,6 +348,8 @@ local function put_event(sub, field, value, names, old, news)
     count('events:pending', 1)
     count('cause:' .. cause, 1)
     if is_parked(value) then count('events:parked', 1) end
+    note_id(sub, field, FAR)
+    redis.call('ZADD', ACCOUNTS, 0, sub)
     if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
     return old
   end
@@ -331,6 +360,7 @@ local function put_event(sub, field, value, names, old, news)
     redis.call('HDEL', heard_key(sub), field)
     redis.call('HDEL', letters_key(sub), field)
     redis.call('HDEL', acknowledged_key(sub), field)
+    note_id(sub, field, nil)
     left_calendars[calendar_of(field)] = true
   end
   return old
@@ -561,8 +591,14 @@ local function sample(now)
   redis.call('XADD', P .. ':backlog', 'MINID', '=', now - DAY, '*', unpack(fields))
 end
 
-local function add_outcome(outcome, keep)
-  redis.call('XADD', P .. ':outcomes', 'MAXLEN', '~', keep, '*', 'outcome', outcome)
+-- `sub` is the account that it is about, if it is about one.
+local function add_outcome(outcome, keep, sub)
+  local id = redis.call('XADD', P .. ':outcomes', 'MAXLEN', '~', keep, '*', 'outcome', outcome)
+  if not sub then return end
+  local key = P .. ':outcomes:of:' .. sub
+  redis.call('LPUSH', key, id)
+  redis.call('LTRIM', key, 0, 99)
+  redis.call('PEXPIRE', key, 90 * DAY)
 end
 
 local function drop_mail(id)

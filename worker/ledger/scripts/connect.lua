@@ -1,7 +1,8 @@
 -- Store an account's credentials, and wake it if it was lost, or waited for the application's next access token or
 -- for a user whose address is another now.
 -- ARGV: P, sub, profile (what is not given is nil, and stays as it was), data centre, credentials, outcome, keep,
--- token or '', the user's locale and zone or '' (fields of their own: an older release writes the profile without them)
+-- token or '', the user's locale and zone or '' (fields of their own: an older release writes the profile without them), the
+-- keyed hash of the email or ''
 local sub, key = ARGV[2], account_key(ARGV[2])
 local now, standing, center = now_ms(), redis.call('HGET', key, 'standing'), center_of(sub)
 if center ~= ARGV[4] then displace(sub) end
@@ -31,6 +32,14 @@ redis.call('HSET', key, 'profile', profile, 'data_center', ARGV[4], 'credentials
 for place, name in ipairs({ 'locale', 'tzid' }) do
   if ARGV[8 + place] ~= '' then redis.call('HSET', key, name, ARGV[8 + place]) end
 end
+redis.call('ZADD', ACCOUNTS, 0, sub)
+redis.call('ZREM', LOST, sub)
+if ARGV[11] ~= '' then
+  local hash = redis.call('HGET', key, 'address')
+  if hash then redis.call('ZREM', EMAILS, hash .. sub) end
+  redis.call('HSET', key, 'address', ARGV[11])
+  redis.call('ZADD', EMAILS, 0, ARGV[11] .. sub)
+end
 if ARGV[8] ~= '' then
   redis.call('HSET', key, 'token', ARGV[8])
 else
@@ -47,7 +56,7 @@ if standing == 'lost' or waited or readdressed then
   end
 end
 if standing ~= 'active' then
-  add_outcome(ARGV[6], ARGV[7])
+  add_outcome(ARGV[6], ARGV[7], sub)
   count('outcome:account_connected', 1)
 end
 if standing ~= 'active' or center ~= ARGV[4] or lapsed or ARGV[8] ~= '' or readdressed then

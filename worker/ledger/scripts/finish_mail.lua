@@ -11,7 +11,11 @@ elseif how == 'later' then
 else
   -- A letter to the account's user has parts; one to the operator has none.
   local whose = redis.call('HEXISTS', mail, 'parts') == 1 and redis.call('HGET', mail, 'sub') or ''
-  local told = false
+  local told, sub, kind, attempts = false, unpack(redis.call('HMGET', mail, 'sub', 'kind', 'attempts'))
+  redis.call(
+    'XADD', P .. ':mails', 'MAXLEN', '~', 10000, '*',
+    'id', id, 'sub', whose, 'kind', kind or '', 'how', how, 'attempts', attempts or 0
+  )
   drop_mail(id)
   count('mail:' .. how, 1)
   if how == 'owed' or how == 'kept' then redis.call('SET', P .. ':unsent:' .. id, how, 'EX', 2592000) end
@@ -30,7 +34,7 @@ else
   for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
     -- A person is told once of an address that is refused.
     if not (told and outcome[1] == 'escalated') then
-      add_outcome(outcome[2], ARGV[6])
+      add_outcome(outcome[2], ARGV[6], sub ~= '' and sub)
       count('outcome:' .. outcome[1], 1)
     end
   end

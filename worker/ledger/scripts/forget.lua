@@ -3,6 +3,7 @@
 local sub = ARGV[2]
 for _, letter in ipairs(redis.call('HVALS', letters_key(sub))) do redis.call('XDEL', LETTERS, letter) end
 for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do put_event(sub, field, nil) end
+for _, field in ipairs(redis.call('HKEYS', settled_key(sub))) do note_id(sub, field, nil) end
 -- What an older version removed is still listed.
 for _, field in ipairs(redis.call('HKEYS', listed_key(sub))) do put_in_lists(sub, field, {}) end
 for _, field in ipairs(redis.call('HKEYS', counted_key(sub))) do uncount(sub, field, now_ms()) end
@@ -25,6 +26,10 @@ redis.call('ZREM', LEASED, sub)
 redis.call('HDEL', LEASES, sub)
 redis.call('HDEL', CLAIMS, sub)
 redis.call('HDEL', REFUSALS, sub)
+redis.call('ZREM', ACCOUNTS, sub)
+redis.call('ZREM', LOST, sub)
+redis.call('ZREM', EMAILS, (redis.call('HGET', account_key(sub), 'address') or '') .. sub)
+redis.call('DEL', P .. ':outcomes:of:' .. sub)
 redis.call('DEL', account_key(sub), settled_key(sub), past_key(sub), notices_key(sub))
 redis.call('DEL', letters_key(sub), heard_key(sub), acknowledged_key(sub), untracked_key(sub))
 for _, name in ipairs({ 'wanted', 'freed', 'woken', 'waking' }) do redis.call('DEL', P .. ':' .. name .. ':' .. sub) end

@@ -24,7 +24,8 @@ end
 if ARGV[6] ~= '' then
   redis.call('HSET', key, 'mailed', 1)
   redis.call(
-    'HSET', P .. ':mail:' .. ARGV[6], 'message', ARGV[7], 'sub', '', 'attempts', 0, 'incident', id, 'subs', ARGV[8]
+    'HSET', P .. ':mail:' .. ARGV[6], 'message', ARGV[7], 'sub', '', 'attempts', 0, 'kind', 'incident',
+    'incident', id, 'subs', ARGV[8]
   )
   redis.call('ZADD', P .. ':outbox', now, ARGV[6])
 end

@@ -2,6 +2,7 @@
 local sub, field, now, key = ARGV[2], ARGV[3], now_ms(), untracked_key(ARGV[2])
 local value = redis.call('HGET', settled_key(sub), field)
 redis.call('HDEL', settled_key(sub), field)
+note_id(sub, field, nil)
 redis.call('ZREM', past_key(sub), field)
 value = put_event(sub, field, nil) or value
 uncount(sub, field, now)

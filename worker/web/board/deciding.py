@@ -6,11 +6,7 @@ scanners follow every link; its form hands the decision to a worker.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
@@ -21,18 +17,15 @@ from starlette.routing import Route
 from config.queues import Queues
 from config.settings import Settings
 from worker.intake.payloads import BadPayload, DecideIncident, parse
-from worker.ledger.connection import connect_once
-from worker.ledger.opening import keyless_ledger
+from worker.ledger.connection import BrokerAway
 from worker.ledger.vault import Vault
 from worker.mail.decision_links import PATH, DecisionLink, read_link
-from worker.outage import BrokerAway
 from worker.web.board.incidents import TASK, IncidentPage, decision_of, read_incident
 from worker.web.board.page import page
 from worker.web.board.sign_in import fields_of, is_foreign
+from worker.web.ledger_pool import LedgerPool
 from worker.web.publisher import Publisher
 
-#: The time for each step of Redis.
-PATIENCE = timedelta(seconds=3)
 #: Longer than any name.
 LONGEST_NAME = 100
 
@@ -46,7 +39,6 @@ _SAID: Final = {
 
 USED_UP = "The link is used up: it does nothing more."
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -57,9 +49,8 @@ class Deciding:
         self._publisher = publisher
         self._queue = Queues.of(settings.key_prefix).urgent
         self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
-        self._redis = connect_once(settings.ledger_url, PATIENCE)
-        self._ledger = keyless_ledger(self._redis, settings)
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="decide")
+        self._pool = LedgerPool(settings, 2, "decide")
+        self._ledger = self._pool.ledger
 
     def routes(self) -> list[Route]:
         """The page and its form."""
@@ -70,8 +61,7 @@ class Deciding:
 
     def close(self) -> None:
         """End the threads and close the connections."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._redis.close()
+        self._pool.close()
 
     async def show(self, request: Request) -> Response:
         """The incident, and what will happen; or why there is nothing to decide."""
@@ -105,17 +95,17 @@ class Deciding:
             parse(DecideIncident, (), kwargs)
         except BadPayload as bad:
             return page("trouble.html", 400, title="Not done", text=str(bad))
-        if not await self._run(self._ledger.use_link, incident_id, by):
-            return _used(await self._run(read_incident, self._ledger, incident_id), 409)
+        if not await self._pool.run(self._ledger.use_link, incident_id, by):
+            return _used(await self._pool.run(read_incident, self._ledger, incident_id), 409)
         try:
             await self._publisher.publish(TASK, kwargs, self._queue)
         except BrokerAway as away:
             log.warning("decision.put_off", reason=str(away))
-            await self._run(self._ledger.give_link_back, incident_id)
+            await self._pool.run(self._ledger.give_link_back, incident_id)
             text = "The broker is unavailable, so no worker heard of it. Try again."
             return page("trouble.html", 503, title="Not done", text=text)
         log.info("incident.decided", incident=incident_id)
-        found = await self._run(read_incident, self._ledger, incident_id)
+        found = await self._pool.run(read_incident, self._ledger, incident_id)
         return page(
             "decided.html", title="Decided", text=f"A worker carries it out now. {USED_UP}", shown=found
         )
@@ -125,8 +115,8 @@ class Deciding:
         link = read_link(self._vault, request.path_params["token"])
         if link is None:
             return None, _said("changed")
-        now = await self._run(self._ledger.now)
-        found = await self._run(read_incident, self._ledger, link.incident_id)
+        now = await self._pool.run(self._ledger.now)
+        found = await self._pool.run(read_incident, self._ledger, link.incident_id)
         if now > link.until:
             return link, _said("old")
         if found is None:
@@ -134,9 +124,6 @@ class Deciding:
         if found.incident.link_used:
             return link, _used(found, 200 if request.method == "GET" else 409)
         return link, found if found.is_open else _said("over")
-
-    async def _run(self, step: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, step, *args)
 
 
 def _said(why: str) -> Response:

@@ -1,20 +1,21 @@
-"""The board's lists of pending events: which ones a page's address asks for, and a page of them."""
+"""The board's lists of pending events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from urllib.parse import urlencode
 
-from worker.diagnosis.cause_table import label
+from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
 from worker.intake.acknowledge import moment
 from worker.ledger.ledger import Ledger
-from worker.ledger.lists import BadCursor, Page, Wanted
+from worker.ledger.lists import Listed, Wanted
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
+from worker.web.board.urls import account_url, event_url
+from worker.wording import provider
 
-#: How many events a page shows.
-LISTED = 50
-#: What the form offers for `before`: durations from now on.
+CAUSES = {"": "any cause", **{cause.value: label(cause) for cause in Cause}}
+TOLD = {"": "any", "escalated": "escalated", "acknowledged": "acknowledged"}
+#: What the form offers for `before`: durations from now on. An address may say any other, or a time.
 SOON = {
     "": "any time",
     "PT1H": "within an hour",
@@ -22,47 +23,30 @@ SOON = {
     "P1D": "within a day",
     "P7D": "within a week",
 }
-CAUSES = {"": "any cause", **{cause.value: label(cause) for cause in Cause}}
+FILTERS = (
+    Filter("cause", "Cause", CAUSES),
+    Filter("told", "Escalation", TOLD),
+    Filter("before", "Starts", SOON),
+    Filter("provider", "Service"),
+    Filter("account", "Account"),
+    Filter("title", "Words of its title"),
+    Filter("incident", "Incident", hidden=True),
+)
+HEADINGS = ("starts (UTC)", "event", "account", "cause", "service", "escalation")
 
 
-@dataclass(frozen=True, slots=True)
-class EventList:
-    """A page of a list."""
-
-    #: What the address asks for, by its parameters; only those that are understood.
-    asked: Mapping[str, str]
-    page: Page
-    #: How many there are, if one list has them all.
-    size: int | None
-
-    @property
-    def next_url(self) -> str | None:
-        """The next page's address, if there may be one."""
-        return events_url(**self.asked, after=self.page.after) if self.page.after else None
-
-
-def events_url(**asked: str) -> str:
-    """The address of a list's first page."""
-    return "/events" + (f"?{urlencode(asked)}" if asked else "")
-
-
-def read_events(ledger: Ledger, given: Mapping[str, str]) -> EventList:
+def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     """The page that these parameters ask for; what is not understood in them counts as not given."""
-    asked = {
-        name: given[name].strip()[:1024]
-        for name in ("cause", "told", "provider", "account", "incident", "before")
-        if given.get(name, "").strip()
-    }
-    if asked.get("cause", "") not in CAUSES:
-        del asked["cause"]
-    if asked.get("told", "escalated") not in ("escalated", "acknowledged"):
-        del asked["told"]
-    before = None
-    if "before" in asked:
+    asked, before, untitled = asked_of(given, FILTERS), None, None
+    if given.get("before", "").strip():
         try:
-            before = moment(asked["before"], ledger.now())
+            before = moment(given["before"].strip(), ledger.now())
+            asked["before"] = given["before"].strip()
         except ValueError:
-            del asked["before"]
+            asked.pop("before", None)
+    if "account" not in asked:
+        # Only of one account's events.
+        untitled = asked.pop("title", None)
     wanted = Wanted(
         cause=Cause(asked["cause"]) if "cause" in asked else None,
         escalated=asked.get("told") == "escalated",
@@ -71,11 +55,39 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> EventList:
         account=asked.get("account"),
         incident=asked.get("incident"),
         starts_before=before,
+        title=asked.get("title"),
     )
-    try:
-        page = ledger.lists.page(wanted, LISTED, given.get("after") or None)
-    except BadCursor:
-        page = ledger.lists.page(wanted, LISTED)
+    page = page_from(lambda after: ledger.lists.page(wanted, LISTED, after), given)
     alone = len(wanted.lists) == 1 and wanted.account is None and before is None
     unindexed = wanted.cause is Cause.GENERATING
-    return EventList(asked, page, ledger.lists.size(wanted.lists[0]) if alone and not unindexed else None)
+    what = {"escalated": "Escalated events", "acknowledged": "Acknowledged events"}
+    title = what.get(asked.get("told", ""), "Pending events")
+    title += f" of incident {asked['incident']}" if "incident" in asked else ""
+    title += f": {CAUSES[asked['cause']]}" if "cause" in asked else ""
+    note = "Titles are searched within an account: give its id, too." if untitled else ""
+    if "provider" in asked and not {"cause", "told", "account"} & asked.keys():
+        note = "Those that are still being created are left out; choose that cause to see them."
+    return Listing(
+        title,
+        "/events",
+        Table(HEADINGS, [event_row(each) for each in page.events]),
+        FILTERS,
+        asked,
+        page.after,
+        ledger.lists.size(wanted.lists[0]) if alone and not unindexed else None,
+        note,
+    )
+
+
+def event_row(each: Listed) -> tuple[Cell, ...]:
+    """A pending event as a row."""
+    event, given = each.event, each.acknowledged
+    told = f"acknowledged {given.text}" if given else "escalated" if event.escalated else None
+    return (
+        event.starts_at or "unknown",
+        To(event_url(each.sub, event.key.calendar_id, event.key.event_id), event.key.event_id),
+        To(account_url(each.sub), each.sub),
+        CAUSES[event.cause.value] if event.cause else UNSEEN,
+        provider(event.provider) if event.provider else None,
+        told,
+    )

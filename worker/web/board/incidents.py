@@ -17,6 +17,8 @@ from worker.run.incidents import Accounts, Figures, figures, members, removed_pr
 
 #: How many events, and removed profiles, a page shows.
 SHOWN = 20
+#: How many events are read for it, and counted by account.
+READ, COUNTED = 200, 2000
 #: The task that carries a decision out.
 TASK = "conferencing.decide_incident"
 #: What can be picked for the profiles that a page does not show.
@@ -63,7 +65,7 @@ class IncidentPage:
 def read_incidents(ledger: Ledger) -> list[Row]:
     """The open incidents, the oldest first."""
     return [
-        Row(each, figures(ledger, each), headline(each.kind, each.provider))
+        Row(each, figures(ledger, each, COUNTED), headline(each.kind, each.provider))
         for each in ledger.incidents.open()
     ]
 
@@ -73,11 +75,11 @@ def read_incident(ledger: Ledger, incident_id: str) -> IncidentPage | None:
     incident = ledger.incidents.find(incident_id)
     if incident is None:
         return None
-    listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident)
-    removed = removed_profiles(listed, Accounts(ledger))
+    listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident, READ)
+    removed = removed_profiles(listed, Accounts(ledger, listed))
     return IncidentPage(
         incident,
-        figures(ledger, incident),
+        figures(ledger, incident, COUNTED),
         headline(incident.kind, incident.provider),
         advice_on(incident.kind),
         tuple(listed[:SHOWN]),

@@ -10,37 +10,16 @@ from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
 from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
-from worker.ledger.outcomes import OutcomeType
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import troubles
-from worker.text.amounts import amount, spoken
+from worker.web.board.outcomes import WORDS
 from worker.web.board.plot import Plot, Point, hourly, plot
+from worker.wording import amount, spoken
 
 #: How many refused addresses are named.
 REFUSALS = 5
 #: How many outcomes are shown.
 RECENT = 20
-
-OUTCOMES = {
-    OutcomeType.DELAYED: "delayed by its service",
-    OutcomeType.ASSIGNED: "has its link",
-    OutcomeType.REASSIGNED: "another profile set",
-    OutcomeType.FALLBACK: "last resort used",
-    OutcomeType.RELINK_REQUESTED: "user asked to reconnect",
-    OutcomeType.MAIL_OWED: "user to be written to",
-    OutcomeType.MAIL_REFUSED: "address refused",
-    OutcomeType.RELINKED: "user reconnected",
-    OutcomeType.ESCALATED: "a person was notified",
-    OutcomeType.ACKNOWLEDGED: "acknowledged",
-    OutcomeType.CLOSED: "closed",
-    OutcomeType.REOPENED: "to happen after all",
-    OutcomeType.ACCOUNT_LOST: "account lost",
-    OutcomeType.ACCOUNT_CONNECTED: "account connected",
-    OutcomeType.TOKEN_NEEDED: "next access token needed",
-    OutcomeType.INCIDENT_OPENED: "an incident was told",
-    OutcomeType.INCIDENT_CLOSED: "an incident is over",
-    OutcomeType.ERASURE_REQUESTED: "a user wants to be erased",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +146,7 @@ def _outcomes(ledger: Ledger) -> tuple[OutcomeRow, ...]:
         OutcomeRow(
             at=datetime.fromisoformat(outcome["at"]),
             type=outcome["type"],
-            text=OUTCOMES.get(outcome["type"], outcome["type"]),
+            text=WORDS.get(outcome["type"], outcome["type"]),
             cause=outcome["cause"],
             sub=outcome["sub"],
             calendar_id=outcome["calendar_id"],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from worker.diagnosis.cause_table import UNSEEN
@@ -14,10 +15,10 @@ from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
-from worker.text.amounts import second, spoken
-from worker.text.wording import line, provider
-from worker.web.board.events import CAUSES, SOON, events_url
-from worker.web.board.incidents import FOR_OTHERS, picked_for
+from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
+from worker.web.board.listing import To
+from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url
+from worker.wording import line, provider, second, spoken
 
 #: Longer than any of our sentences, and any URL with three ids.
 LONGEST = 20_000
@@ -41,14 +42,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def event_url(sub: str, calendar_id: str, event_id: str) -> str:
-    """The URL of an event's page."""
-    return "/board/event?" + urlencode({"account": sub, "calendar": calendar_id, "event": event_id})
+#: The pages that every page leads to.
+NAVIGATION = {
+    "/": "Overview",
+    "/events": "Events",
+    "/incidents": "Incidents",
+    "/accounts": "Accounts",
+    "/mails": "Emails",
+    "/outcomes": "Outcomes",
+    "/dead-letters": "Dead letters",
+    "/workers": "Workers",
+    "/report": "Report",
+}
 
 
-def incident_url(incident_id: str) -> str:
-    """The URL of an incident's page."""
-    return "/incidents/" + quote(incident_id, safe="")
+def _lines(text: str) -> Markup:
+    """A text of several lines, each as `_plain` has it, with its indent."""
+    kept = (f"{' ' * (len(each) - len(each.lstrip(' ')))}{line(each, LONGEST)}" for each in text.split("\n"))
+    return Markup("\n").join(kept)
 
 
 _TEMPLATES = Environment(
@@ -59,18 +70,32 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"moment": second, "spoken": spoken, "provider": provider, "shell": shlex.join}
+_TEMPLATES.tests |= {
+    "a_time": lambda value: isinstance(value, datetime),
+    "a_link": lambda value: isinstance(value, To),
+    # Neither can it turn the line around, nor is a word of it too long for a column.
+    "plain": lambda value: value.isascii() and max(map(len, value.split()), default=0) <= 24,
+}
+_TEMPLATES.filters |= {
+    "moment": second,
+    "spoken": spoken,
+    "provider": provider,
+    "shell": shlex.join,
+    "lines": _lines,
+}
 _TEMPLATES.globals |= {
+    "account_url": account_url,
     "event_url": event_url,
     "events_url": events_url,
     "from_ms": from_ms,
     "incident_url": incident_url,
+    "letter_url": letter_url,
+    "NAVIGATION": NAVIGATION,
     "picked_for": picked_for,
+    "COUNTED": COUNTED,
     "FOR_OTHERS": FOR_OTHERS,
     "history_of": history_of,
     "reply": reply,
     "sections": sections,
-    "CAUSES": CAUSES,
-    "SOON": SOON,
     "UNSEEN": UNSEEN,
 }

@@ -8,7 +8,7 @@ from importlib.resources import files
 from starlette.responses import HTMLResponse
 
 from worker.ledger.ledger import Ledger
-from worker.ledger.meetings import Link
+from worker.ledger.tallies import Link
 from worker.report.summary import Report, last_days, links_of, percent, read_report, sentences
 from worker.report.table import parts
 from worker.web.board.page import render

@@ -14,6 +14,11 @@ from worker.web.board.page import page
 PATH = "/board/sign-in"
 #: Three for each removed profile that an incident's page shows, and some more.
 MOST_FIELDS = 100
+#: How the addresses of the pages begin that signing in may lead to.
+PAGES = (
+    *("/board/", "/events?", "/incidents", "/accounts?", "/mails?", "/outcomes?", "/workers?"),
+    *("/dead-letters", "/report?"),
+)
 WRONG = {
     401: "This is not the token.",
     403: "Another site sent you here. Sign in from this page.",
@@ -94,8 +99,7 @@ def fields_of(body: bytes) -> dict[str, str]:
 
 def _ours(path: str) -> str:
     """The path, if it is one of the board's pages; otherwise the first page."""
-    ours = path.startswith(("/board/", "/events?", "/incidents"))
-    return path if ours and not path.startswith("/board/live") else "/"
+    return path if path.startswith(PAGES) and not path.startswith("/board/live") else "/"
 
 
 def is_foreign(request: Request) -> bool:

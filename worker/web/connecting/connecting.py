@@ -6,12 +6,9 @@ they call Cronofy: it waits for the account's lease, and pays from the budget.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib.resources import files
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
@@ -27,24 +24,23 @@ from config.settings import Settings
 from worker.cronofy.callbacks import origin_of
 from worker.intake.payloads import LONGEST_ID
 from worker.ledger.answers import Answers
-from worker.ledger.connection import connect_once
-from worker.ledger.opening import keyless_ledger
+from worker.ledger.connection import BrokerAway
 from worker.ledger.records import to_ms
 from worker.ledger.vault import Vault, VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
-from worker.outage import BrokerAway
 from worker.reconcile.episodes import key_of_service
 from worker.run.connections import Said
-from worker.text.wording import line, provider
 from worker.web.headers import HEADERS
+from worker.web.ledger_pool import PATIENCE, LedgerPool
 from worker.web.publisher import Publisher
+from worker.wording import line, provider
 
 TASK, NOTE = "conferencing.authorize_connection", "conferencing.note_connection"
 #: Which account and service a browser is about, while it is away at Cronofy.
 COOKIE = "reconciler_connect"
 AWAY_SECONDS = 3600
-#: How long a user waits for the address, and for each step of Redis.
-ADDRESS, PATIENCE = timedelta(seconds=12), timedelta(seconds=3)
+#: How long a user waits for the address.
+ADDRESS = timedelta(seconds=12)
 #: An account's user gets another address no sooner than this.
 APART_SECONDS = 5
 #: What Cronofy adds to the address that it sends a user back to (reference §7).
@@ -88,7 +84,6 @@ _SAID: Final = {
     ),
 }
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -99,10 +94,11 @@ class Connecting:
         self._publisher = publisher
         self._queue = Queues.of(settings.key_prefix).urgent
         self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
-        self._redis = connect_once(settings.ledger_url, PATIENCE)
-        self._waiting = connect_once(settings.ledger_url, ADDRESS + PATIENCE)
-        self._ledger = keyless_ledger(self._redis, settings)
-        self._answers = Answers(self._waiting, self._ledger.keys, self._vault)
+        # Whoever waits for an address holds a thread; readers have their own.
+        self._reading = LedgerPool(settings, 2, "connect")
+        self._waiting = LedgerPool(settings, 8, "connect-wait", ADDRESS + PATIENCE)
+        self._ledger = self._reading.ledger
+        self._answers = Answers(self._waiting.ledger.redis, self._ledger.keys, self._vault)
         self._return_url = settings.connect_return_url
         home = urlsplit(origin_of(settings.webhook_url or ""))
         self._cookie: dict[str, Any] = {
@@ -112,9 +108,6 @@ class Connecting:
             "samesite": "lax",
             "secure": home.scheme == "https",
         }
-        # Whoever waits for an address holds a thread; readers have their own.
-        self._reading = ThreadPoolExecutor(2, thread_name_prefix="connect")
-        self._asking = ThreadPoolExecutor(8, thread_name_prefix="connect-wait")
         self._style = (files("worker.web.connecting") / "static" / "style.css").read_bytes()
 
     def routes(self) -> list[Route]:
@@ -128,10 +121,8 @@ class Connecting:
 
     def close(self) -> None:
         """End the threads and close the connections."""
-        for pool in (self._reading, self._asking):
-            pool.shutdown(wait=False, cancel_futures=True)
-        self._redis.close()
-        self._waiting.close()
+        for pool in (self._reading, self._waiting):
+            pool.close()
 
     async def show(self, request: Request) -> Response:
         """Whose connection it is and to which service, with the button; or why there is nothing to do."""
@@ -190,7 +181,7 @@ class Connecting:
         if link is None:
             return None, "changed"
         try:
-            return link, await self._run(self._reading, self._why_not, link)
+            return link, await self._reading.run(self._why_not, link)
         except RedisError as error:
             log.warning("connect.unreadable", reason=type(error).__name__)
             return link, Said.LATER
@@ -207,7 +198,7 @@ class Connecting:
         """What a worker says: the address, or why there is none."""
         answer_id = uuid4().hex
         try:
-            until_ms = await self._run(self._reading, self._slot, link)
+            until_ms = await self._reading.run(self._slot, link)
             if until_ms is None:
                 return {"said": "hurry"}
             kwargs = {
@@ -217,7 +208,7 @@ class Connecting:
                 "until_ms": until_ms,
             }
             await self._publisher.publish(TASK, kwargs, self._queue)
-            answer = await self._run(self._asking, self._answers.take, answer_id, ADDRESS)
+            answer = await self._waiting.run(self._answers.take, answer_id, ADDRESS)
         except (RedisError, BrokerAway, VaultError) as error:
             log.warning("connect.put_off", sub=link.sub, reason=type(error).__name__)
             answer = None
@@ -225,11 +216,8 @@ class Connecting:
 
     def _slot(self, link: ConnectLink) -> int | None:
         """Until when an answer is of use; None if its user asked just now."""
-        taken = self._redis.set(self._ledger.keys.asking(link.sub), 1, nx=True, ex=APART_SECONDS)
+        taken = self._ledger.redis.set(self._ledger.keys.asking(link.sub), 1, nx=True, ex=APART_SECONDS)
         return to_ms(self._ledger.now() + ADDRESS) if taken else None
-
-    async def _run(self, pool: ThreadPoolExecutor, step: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, step, *args)
 
 
 def _said(why: str, link: ConnectLink | None) -> Response:

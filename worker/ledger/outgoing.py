@@ -1,23 +1,38 @@
-"""Outcomes: what changed for an event or an account, as contract JSON (§3)."""
+"""What leaves the ledger: outcomes, which say what changed, as contract JSON (§3); and emails, by the outbox.
+
+An email that a commit decided on is kept in the outbox until it is sent or refused for good.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
+import msgpack
 from redis import Redis
 
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
+from worker.ledger.packing import fingerprint
+from worker.ledger.paging import end_before
 from worker.ledger.records import to_ms
+from worker.ledger.refusals import KEPT_FOR, pack_refusal
+from worker.ledger.vault import place_of_mail, place_of_parts
+
+if TYPE_CHECKING:
+    from worker.ledger.ledger import Ledger
 
 #: How many outcomes are read at a time to find some among them.
 READ_AT_A_TIME = 1000
+#: After checking this many outcomes, a page ends, however few of them fit.
+MOST_CHECKED = 2000
+#: How long a worker may take over an email before another tries: longer than the SMTP deadline.
+SEND_LEASE = timedelta(seconds=50)
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -113,6 +128,30 @@ class OutcomeStream:
         entries = _read(self.redis.xrevrange(self.keys.outcomes, count=most))
         return [json.loads(outcome) for _, outcome in entries]
 
+    def page(
+        self, most: int, after: str | None, named: Sequence[str], fits: Callable[[Mapping[str, Any]], bool]
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Up to `most` that fit, the newest first, from the entry `after` on; and where the next page begins.
+
+        Only those that have all of `named` in their text are read as JSON. A page may hold fewer than there
+        are (`MOST_CHECKED`); None if it is the last one.
+        """
+        end = end_before(after)
+        page = list(_read(self.redis.xrevrange(self.keys.outcomes, end, count=MOST_CHECKED)))
+        quoted, found = [_to_json(each) for each in named], list[dict[str, Any]]()
+        for entry_id, text in page:
+            if all(each in text for each in quoted) and fits(outcome := json.loads(text)):
+                found.append(outcome)
+            if len(found) == most:
+                return found, entry_id.decode()
+        return found, page[-1][0].decode() if len(page) == MOST_CHECKED else None
+
+    def of_account(self, sub: str, most: int) -> list[dict[str, Any]]:
+        """Up to `most` of the newest outcomes about an account, newest first."""
+        entry_ids = cast("list[bytes]", self.redis.lrange(self.keys.outcomes_of(sub), 0, most - 1))
+        found = self.find(entry_ids)
+        return [json.loads(found[each]) for each in entry_ids if each in found]
+
     def has_undelivered(self) -> bool:
         """Whether any outcome is undelivered."""
         return next(self.undelivered(1), None) is not None
@@ -185,3 +224,112 @@ def _has_mail(outcome: Mapping[str, Any]) -> bool:
 
 def _read(entries: Any) -> Iterator[tuple[bytes, str]]:
     return ((entry_id, fields[b"outcome"].decode()) for entry_id, fields in entries)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMail:
+    """An email taken from the outbox; `attempts` includes this one."""
+
+    mail_id: str
+    message: bytes
+    sub: str
+    attempts: int
+    #: What a letter to a user was composed of; None for an email to the operator.
+    parts: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"QueuedMail({self.mail_id!r}, attempts={self.attempts})"
+
+
+class Outbox:
+    """The unsent emails of a ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def take(self) -> QueuedMail | None:
+        """Take the email that has been due longest; None if none is due."""
+        answer = self._ledger.run("take_mail", int(SEND_LEASE.total_seconds() * 1000))
+        if not answer:
+            return None
+        mail_id, sub, attempts, vault = answer[0].decode(), answer[2].decode(), answer[3], self._ledger.vault
+        message = vault.open(answer[1], *place_of_mail(mail_id, sub))
+        parts = vault.open(answer[4], *place_of_parts(mail_id, sub)) if answer[4] else None
+        return QueuedMail(mail_id, message, sub, attempts, parts)
+
+    def has_due(self) -> bool:
+        """Whether an email, or an incident that one may be written about, is due; never while paused."""
+        if self._ledger.paused_since() is not None:
+            return False
+        redis, keys, now_ms = self._ledger.redis, self._ledger.keys, to_ms(self._ledger.now())
+        return any(redis.zcount(key, "-inf", now_ms) for key in (keys.outbox, keys.incidents))
+
+    def holds(self, mail_id: str) -> bool:
+        """Whether this email is still waiting to be sent."""
+        return bool(self._ledger.redis.exists(self._ledger.keys.mail(mail_id)))
+
+    def was_refused(self, mail_id: str) -> bool:
+        """Whether a mail server refused this email for good within the last thirty days."""
+        return bool(self._ledger.redis.exists(self._ledger.keys.refused(mail_id)))
+
+    def went_nowhere(self, mail_id: str) -> bool:
+        """Whether this email was kept as a file, or left to the application, within the last thirty days."""
+        return bool(self._ledger.redis.exists(self._ledger.keys.unsent(mail_id)))
+
+    def kept(self, mail_id: str) -> None:
+        """Remove an email that is a file now, since there is no mail server."""
+        self._finish(mail_id, "kept")
+
+    def sent(self, mail_id: str) -> None:
+        """Remove an email that the mail server took, or whoever else sends it."""
+        self._finish(mail_id, "sent")
+
+    def owed(self, mail_id: str, outcome: Outcome) -> None:
+        """Remove a letter that the application sends itself, as `outcome` says."""
+        self._finish(mail_id, "owed", outcomes=(outcome,))
+
+    def refused(self, mail_id: str, address: str, reason: str, outcomes: Sequence[Outcome]) -> None:
+        """Remove an email that was refused for good at this address, for this reason.
+
+        `outcomes` report it, but none that escalates is published while the same address is refused again.
+        """
+        by = _named(address)
+        refusal = pack_refusal(mail_id, self._ledger.now(), address, reason, by)
+        self._finish(mail_id, "refused", outcomes=outcomes, refused_by=by, refusal=refusal)
+
+    def later(self, mail_id: str, wait: timedelta) -> None:
+        """Try again after `wait`."""
+        self._finish(mail_id, "later", int(wait.total_seconds() * 1000))
+
+    def _finish(
+        self,
+        mail_id: str,
+        how: str,
+        wait_ms: int = 0,
+        outcomes: Sequence[Outcome] = (),
+        refused_by: str = "",
+        refusal: bytes = b"",
+    ) -> None:
+        packed = msgpack.packb([[outcome.type.value, outcome.to_json()] for outcome in outcomes])
+        kept_ms = int(KEPT_FOR.total_seconds() * 1000)
+        keep = self._ledger.outcomes_keep
+        self._ledger.run("finish_mail", mail_id, how, wait_ms, packed, keep, refused_by, refusal, kept_ms)
+
+
+def refused_elsewhere(ledger: Ledger, mail_ids: Sequence[str], address: str) -> frozenset[str]:
+    """Those of these emails that a mail server refused for good at another address than this one."""
+    if not mail_ids:
+        return frozenset()
+    found = cast("list[bytes | None]", ledger.redis.mget([ledger.keys.refused(each) for each in mail_ids]))
+    here = _named(address)
+    # Earlier releases kept the time instead, which says nothing about the address.
+    return frozenset(
+        mail_id
+        for mail_id, by in zip(mail_ids, found, strict=True)
+        if by is not None and len(by) == len(here) and by.decode() != here
+    )
+
+
+def _named(address: str) -> str:
+    """What is kept of an address: enough to tell it from another."""
+    return fingerprint(address.encode())

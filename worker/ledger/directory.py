@@ -1,0 +1,286 @@
+"""Where accounts and events are found: accounts in order, those in one state, and by an email or event id.
+
+Each is a sorted set that the scripts keep, so finding costs the same however much is tracked. No address is
+stored for it: an email is found by a keyed hash, whose key is random and sealed by the vault. An older
+version writes none of this: sweeps enter what it left (`catch_up`), and readers check each entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice
+from typing import Any, cast
+
+from redis import Redis
+
+from worker.ledger.keys import Keys, Scripts
+from worker.ledger.packing import unpack_account
+from worker.ledger.paging import decoded, encoded, entries, rank_after
+from worker.ledger.records import DATA_CENTERS, EventKey, from_ms
+from worker.ledger.vault import KeptKey, Vault
+
+#: After checking this many entries, a page ends, however few of them fit.
+MOST_CHECKED = 1000
+#: How many keys one step of `catch_up` looks at.
+SCANNED = 10_000
+#: The field of `Keys.about` that says how far it came, and what it says at the end.
+PROGRESS, DONE = "directory", b"done"
+#: How much of the hash of an event's id is in the key, and how much in the entry.
+_IN_KEY, _IN_ENTRY = 4, 8
+
+
+class Standing(StrEnum):
+    """What accounts can be listed by."""
+
+    #: With pending events, those first that wait longest.
+    PENDING = "pending"
+    #: Something of theirs is due.
+    DUE = "due"
+    #: A worker looks at them.
+    LEASED = "leased"
+    #: The application owes the next access token.
+    OWING = "owing"
+    #: Cronofy refuses them.
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """An account in a list."""
+
+    sub: str
+    is_connected: bool
+    data_center: str
+    pending: int
+    #: Cronofy refuses it; since when may not be known.
+    is_lost: bool
+    lost_since: datetime | None
+    owing_since: datetime | None
+    #: When its lease expires; it may have.
+    leased_until: datetime | None
+    due_since: datetime | None
+    next_look: datetime | None
+    #: When its oldest pending event was tracked, and when the soonest to come starts.
+    oldest: datetime | None
+    soonest: datetime | None
+
+    @property
+    def state(self) -> str:
+        """What is to be known of it first."""
+        if not self.is_connected:
+            return "never connected"
+        if self.is_lost:
+            return "lost"
+        return "waits for an access token" if self.owing_since else "connected"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """Some of the accounts that were wanted."""
+
+    accounts: tuple[Brief, ...]
+    #: The cursor of the next page; None if this is the last one.
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A ledger's directory."""
+
+    redis: Redis
+    keys: Keys
+    vault: Vault
+    scripts: Scripts
+
+    def size(self, standing: Standing | None = None) -> int:
+        """How many accounts there are, or are listed as this."""
+        return self.redis.zcard(self._key(standing))
+
+    def page(
+        self,
+        most: int,
+        after: str | None = None,
+        *,
+        standing: Standing | None = None,
+        data_center: str | None = None,
+        beginning: str = "",
+    ) -> AccountPage:
+        """Up to `most` accounts whose ids have this beginning, from the cursor `after` on. Raises BadCursor.
+
+        By id, or in the order of their `standing`. A page may hold fewer than there are (`MOST_CHECKED`).
+        """
+        key, head = self._key(standing), beginning.encode()
+        start = decoded(after) if after else None
+        if start is None and head and standing is None:
+            rank = self.redis.zlexcount(key, "-", b"(" + head)
+        else:
+            rank = rank_after(self.redis, key, start)
+        found: list[Brief] = []
+        checked = 0
+        for some in entries(self.redis, key, rank, most):
+            fitting = [sub.decode() for sub, _ in some if sub.startswith(head)]
+            briefs = {each.sub: each for each in self.briefs(self._in(fitting, data_center))}
+            for member, score in some:
+                if standing is None and not member.startswith(head) and member > head:
+                    return AccountPage(tuple(found), None)
+                checked += 1
+                each = briefs.get(member.decode())
+                # An older version connects an account again, and leaves it here.
+                if each and (standing is not Standing.LOST or each.is_lost):
+                    found.append(each)
+                if len(found) == most or checked == MOST_CHECKED:
+                    last = rank + checked >= self.redis.zcard(key)
+                    return AccountPage(tuple(found), None if last else encoded((score, member)))
+        return AccountPage(tuple(found), None)
+
+    def briefs(self, subs: Sequence[str]) -> list[Brief]:
+        """These accounts, but for those of which nothing is stored."""
+        keys = self.keys
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hmget(keys.account(sub), "credentials", "data_center", "standing")
+                pipeline.hlen(keys.events(sub))
+                pipeline.exists(keys.settled(sub))
+                for key in (
+                    keys.lost,
+                    keys.owing,
+                    keys.leased,
+                    keys.due,
+                    keys.waiting,
+                    keys.oldest,
+                    keys.starts,
+                ):
+                    pipeline.zscore(key, sub)
+            answers = pipeline.execute()
+        each = len(answers) // len(subs) if subs else 1
+        rows = zip(subs, (answers[n : n + each] for n in range(0, len(answers), each)), strict=True)
+        return [_brief(sub, *row) for sub, row in rows if row[0][0] or row[1] or row[2]]
+
+    def _in(self, subs: Sequence[str], data_center: str | None) -> list[str]:
+        """Those of these accounts that are in the data centre, if one is given."""
+        if data_center is None:
+            return list(subs)
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hget(self.keys.account(sub), "data_center")
+            centers = pipeline.execute()
+        return [sub for sub, each in zip(subs, centers, strict=True) if _center(each) == data_center]
+
+    def with_event(self, event_id: str, most: int) -> list[tuple[str, EventKey]]:
+        """Up to `most` events with this id, pending or settled, of any accounts."""
+        digest = hashlib.sha1(event_id.encode(), usedforsecurity=False).hexdigest()
+        head = digest[_IN_KEY : _IN_KEY + _IN_ENTRY].encode()
+        members = cast("list[bytes]", self.redis.zrevrange(self.keys.ids(digest[:_IN_KEY]), 0, -1))
+        subs = [each[_IN_ENTRY:].decode() for each in members if each.startswith(head)][:most]
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hkeys(self.keys.events(sub))
+                pipeline.hkeys(self.keys.settled(sub))
+            answers = pipeline.execute()
+        ends = event_id.encode()
+        found = (
+            (sub, key)
+            for sub, *fields in zip(subs, answers[::2], answers[1::2], strict=True)
+            for field in dict.fromkeys([*fields[0], *fields[1]])
+            if field.endswith(ends) and (key := EventKey.of_field(field)).event_id == event_id
+        )
+        return list(islice(found, most))
+
+    def around(self, sub: str, most: int) -> list[str]:
+        """Up to `most` accounts on either side of an id, by their ids."""
+        key, here = self.keys.accounts, b"(" + sub.encode()
+        after = cast("list[bytes]", self.redis.zrangebylex(key, here, "+", 0, most))
+        before = cast("list[bytes]", self.redis.zrevrangebylex(key, here, "-", 0, most))
+        return [each.decode() for each in (*after, *before)]
+
+    def hash_of(self, email: str | None, *, make: bool = False) -> bytes:
+        """What stands for an address, whatever its case; empty without one, or without a key to `make`."""
+        kept = KeptKey(self.redis, self.keys, self.vault, "addresses")
+        key = (kept.take() if make else kept.find()) if email else None
+        return hmac.digest(key, _same(email), "sha256")[:16] if key and email else b""
+
+    def with_email(self, email: str, most: int) -> list[str]:
+        """Up to `most` accounts that were connected with this address."""
+        head = self.hash_of(email)
+        if not head:
+            return []
+        found = self.redis.zrangebylex(self.keys.emails, b"[" + head, b"[" + head + b"\xff" * 8, 0, most)
+        subs = [each[len(head) :].decode() for each in cast("list[bytes]", found)]
+        # An older version may have changed the address since.
+        return [sub for sub, now in self.emails_of(subs).items() if _same(now) == _same(email)]
+
+    def emails_of(self, subs: Sequence[str]) -> dict[str, str]:
+        """The addresses of these accounts' users, where known."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hget(self.keys.account(sub), "profile")
+            profiles = pipeline.execute()
+        found = ((sub, _email_in(sub, each)) for sub, each in zip(subs, profiles, strict=True))
+        return {sub: email for sub, email in found if email}
+
+    def catch_up(self) -> bool:
+        """Enter some of what an older version wrote, with what is new; false once all is entered."""
+        progress = cast("bytes | None", self.redis.hget(self.keys.about, PROGRESS)) or b"0:0"
+        if progress == DONE:
+            return False
+        kinds = (self.keys.account, self.keys.events, self.keys.settled)
+        at, cursor = (int(each) for each in progress.split(b":"))
+        head = kinds[at]("")
+        cursor, found = self.redis.scan(cursor, match=f"{head}*", count=SCANNED)
+        for key in cast("list[bytes]", found):
+            sub = key.decode().removeprefix(head)
+            email = self.emails_of([sub]).get(sub) if at == 0 else None
+            self.scripts.run("index", sub, self.hash_of(email, make=True))
+        at += cursor == 0
+        value = DONE if at == len(kinds) else f"{at}:{int(cursor)}"
+        self.redis.hset(self.keys.about, PROGRESS, value)
+        return at < len(kinds)
+
+    def _key(self, standing: Standing | None) -> str:
+        keys = self.keys
+        return {
+            Standing.PENDING: keys.oldest,
+            Standing.DUE: keys.due,
+            Standing.LEASED: keys.leased,
+            Standing.OWING: keys.owing,
+            Standing.LOST: keys.lost,
+            None: keys.accounts,
+        }[standing]
+
+
+def _center(stored: bytes | None) -> str:
+    return stored.decode() if stored else DATA_CENTERS[0]
+
+
+def _email_in(sub: str, profile: bytes | None) -> str | None:
+    return unpack_account(sub, {b"profile": profile}).email if profile else None
+
+
+def _same(email: str | None) -> bytes:
+    return (email or "").strip().casefold().encode(errors="surrogatepass")
+
+
+def _brief(sub: str, known: Sequence[bytes | None], pending: int, _settled: int, *scores: Any) -> Brief:
+    lost, owing, leased, due, waiting, oldest, starts = (
+        None if score is None else from_ms(float(score)) for score in scores
+    )
+    credentials, center, stands = known
+    return Brief(
+        sub,
+        credentials is not None,
+        _center(center),
+        pending,
+        stands == b"lost",
+        lost_since=lost,
+        owing_since=owing,
+        leased_until=leased,
+        due_since=due,
+        next_look=waiting,
+        oldest=oldest,
+        soonest=starts,
+    )

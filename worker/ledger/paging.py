@@ -1,0 +1,86 @@
+"""Pages of a sorted set, by a cursor that stays good while entries come and go."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import msgpack
+from redis import Redis
+
+#: How many entries are read in one step.
+STEP = 100
+
+#: The id of a stream's entry.
+_ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
+
+#: A place in a sorted set: a score and what stands there; or a place within that, too.
+Position = tuple[Any, ...]
+
+
+class BadCursor(Exception):
+    """This is not where a page of such a list ended."""
+
+    def __init__(self) -> None:
+        super().__init__("The cursor is not one that a page of this list ended with.")
+
+
+def entries(redis: Redis, key: str, rank: int, step: int = STEP) -> Iterator[Sequence[tuple[bytes, float]]]:
+    """A sorted set from this rank on, in steps."""
+    while True:
+        some = redis.zrange(key, rank, rank + step - 1, withscores=True)
+        if some:
+            yield cast("list[tuple[bytes, float]]", some)
+        if len(cast("list[Any]", some)) < step:
+            return
+        rank += step
+
+
+def rank_after(redis: Redis, key: str, start: Position | None) -> int:
+    """The rank of what comes after a position, which may be gone by now."""
+    if start is None:
+        return 0
+    score, member = start[:2]
+    rank = cast("int | None", redis.zrank(key, member))
+    if rank is not None and redis.zscore(key, member) == score:
+        return rank + 1
+    low = redis.zcount(key, "-inf", f"({score!r}")
+    high = redis.zcount(key, "-inf", repr(score))
+    # Those of the same score are in the order of their bytes.
+    while low < high:
+        middle = (low + high) // 2
+        [found] = cast("list[bytes]", redis.zrange(key, middle, middle)) or [b""]
+        low, high = (middle + 1, high) if found <= member else (low, middle)
+    return low
+
+
+def end_before(after: str | None) -> str:
+    """Where the next page begins of a stream that is read from its end; BadCursor if `after` is no entry."""
+    if after is None:
+        return "+"
+    if not _ENTRY.fullmatch(after):
+        raise BadCursor
+    return f"({after}"
+
+
+def encoded(position: Position) -> str:
+    """The cursor of a position."""
+    return base64.urlsafe_b64encode(msgpack.packb(position)).decode().rstrip("=")
+
+
+def decoded(cursor: str, length: int = 2) -> Position:
+    """The position of a cursor; BadCursor if it is not one with so much in it."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        position = tuple(msgpack.unpackb(base64.b64decode(padded, "-_", validate=True)))
+        scores, members = position[::2], position[1::2]
+        if len(position) != length or not all(isinstance(each, bytes) for each in members):
+            raise BadCursor
+        if not all(isinstance(score, float) and math.isfinite(score) for score in scores):
+            raise BadCursor
+    except (ValueError, TypeError, msgpack.UnpackException):
+        raise BadCursor from None
+    return position

@@ -1,0 +1,66 @@
+"""The board's list of accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from worker.ledger.directory import Brief, Standing
+from worker.ledger.ledger import Ledger
+from worker.ledger.records import DATA_CENTERS
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
+from worker.web.board.urls import account_url
+
+STANDINGS = {
+    Standing.PENDING.value: "with pending events, the oldest first",
+    Standing.DUE.value: "due for a look",
+    Standing.LEASED.value: "being looked at",
+    Standing.OWING.value: "waiting for an access token",
+    Standing.LOST.value: "lost",
+}
+CENTERS = {"": "any", **{str(center): str(center) for center in DATA_CENTERS}}
+FILTERS = (
+    Filter("standing", "Which", {"": "all, by id", **STANDINGS}),
+    Filter("center", "Data centre", CENTERS),
+    Filter("begins", "Id begins with"),
+)
+HEADINGS = (
+    *("account", "state", "data centre", "pending"),
+    *("oldest since (UTC)", "soonest start (UTC)", "next look (UTC)"),
+)
+
+
+def read_accounts(ledger: Ledger, given: Mapping[str, str]) -> Listing:
+    """The page that these parameters ask for."""
+    asked = asked_of(given, FILTERS)
+    standing = Standing(asked["standing"]) if "standing" in asked else None
+    page = page_from(
+        lambda after: ledger.directory.page(
+            LISTED,
+            after,
+            standing=standing,
+            data_center=asked.get("center"),
+            beginning=asked.get("begins", ""),
+        ),
+        given,
+    )
+    alone = asked.keys() <= {"standing"}
+    size = ledger.directory.size(standing) if alone else None
+    rows = [_row(each) for each in page.accounts]
+    return Listing("Accounts", "/accounts", Table(HEADINGS, rows), FILTERS, asked, page.after, size)
+
+
+def _row(each: Brief) -> tuple[Cell, ...]:
+    look: Cell = each.next_look
+    if each.leased_until:
+        look = "being looked at"
+    elif each.due_since:
+        look = "due"
+    return (
+        To(account_url(each.sub), each.sub),
+        each.state,
+        each.data_center,
+        each.pending,
+        each.oldest,
+        each.soonest,
+        look,
+    )

@@ -1,0 +1,82 @@
+"""The board's list of emails: addresses are masked, and no text or link is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from config.settings import Settings
+from worker.ledger.ledger import Ledger
+from worker.ledger.mails import WAITING, Known
+from worker.ledger.refusals import masked
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
+from worker.web.board.urls import account_url
+
+KINDS = {
+    "": "any",
+    "relink": "to reconnect a service",
+    "connect": "to connect a service",
+    "reconnect": "to reconnect the account",
+    "fallback": "of another link",
+    "incident": "of an incident, to the operator",
+    "report": "the report, to the operator",
+}
+STATES = {
+    "": "waiting",
+    "gone": "all that left",
+    "sent": "sent",
+    "owed": "left to the application",
+    "kept": "kept as files",
+    "refused": "refused for good",
+}
+FILTERS = (Filter("state", "State", STATES), Filter("kind", "Email", KINDS), Filter("account", "Account"))
+HEADINGS = ("email", "to", "account", "state", "tries", "when (UTC)")
+
+
+def read_mails(ledger: Ledger, settings: Settings, given: Mapping[str, str]) -> Listing:
+    """The page that these parameters ask for: what waits, the next first; or what left, the newest first."""
+    asked = asked_of(given, FILTERS)
+    state = asked.get("state", WAITING)
+
+    def fits(each: Known) -> bool:
+        right_state = state in (each.state, "gone")
+        return (
+            right_state
+            and asked.get("kind") in (None, each.kind)
+            and asked.get("account") in (None, each.sub)
+        )
+
+    read = ledger.mails.waiting if state == WAITING else ledger.mails.gone
+    page = page_from(lambda cursor: read(LISTED, cursor, fits), given)
+    size = ledger.mails.count() if not asked else None
+    rows = mail_rows(ledger, settings, page.mails)
+    return Listing("Emails", "/mails", Table(HEADINGS, rows), FILTERS, asked, page.after, size)
+
+
+def mail_rows(ledger: Ledger, settings: Settings, mails: Sequence[Known]) -> list[tuple[Cell, ...]]:
+    """Emails as rows."""
+    addresses = ledger.directory.emails_of([each.sub for each in mails if each.sub])
+    return [
+        (
+            KINDS.get(each.kind) or ("a letter" if each.sub else "to the operator"),
+            _masked(addresses.get(each.sub) if each.sub else _operator(settings, each.kind)),
+            To(account_url(each.sub), each.sub) if each.sub else None,
+            _state(each),
+            each.attempts,
+            each.at,
+        )
+        for each in mails
+    ]
+
+
+def _state(each: Known) -> str:
+    if each.state == WAITING:
+        return "tried again" if each.attempts else "waiting"
+    return STATES.get(each.state, each.state)
+
+
+def _operator(settings: Settings, kind: str) -> str | None:
+    return settings.report_email if kind == "report" else settings.escalation_email
+
+
+def _masked(address: str | None) -> str | None:
+    return masked(address) if address else None

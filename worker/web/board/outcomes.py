@@ -1,0 +1,78 @@
+"""The board's list of outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from worker.ledger.ledger import Ledger
+from worker.ledger.outgoing import OutcomeType
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
+from worker.web.board.urls import account_url, event_url, incident_url
+
+#: What each type is called.
+WORDS = {
+    OutcomeType.DELAYED: "delayed by its service",
+    OutcomeType.ASSIGNED: "has its link",
+    OutcomeType.REASSIGNED: "another profile set",
+    OutcomeType.FALLBACK: "last resort used",
+    OutcomeType.RELINK_REQUESTED: "user asked to reconnect",
+    OutcomeType.MAIL_OWED: "user to be written to",
+    OutcomeType.MAIL_REFUSED: "address refused",
+    OutcomeType.RELINKED: "user reconnected",
+    OutcomeType.CONNECT_REQUESTED: "user asked to connect",
+    OutcomeType.CONNECTED: "user connected",
+    OutcomeType.ESCALATED: "a person was notified",
+    OutcomeType.ACKNOWLEDGED: "acknowledged",
+    OutcomeType.CLOSED: "closed",
+    OutcomeType.REOPENED: "to happen after all",
+    OutcomeType.ACCOUNT_LOST: "account lost",
+    OutcomeType.ACCOUNT_CONNECTED: "account connected",
+    OutcomeType.TOKEN_NEEDED: "next access token needed",
+    OutcomeType.INCIDENT_OPENED: "an incident was told",
+    OutcomeType.INCIDENT_CLOSED: "an incident is over",
+    OutcomeType.ERASURE_REQUESTED: "a user wants to be erased",
+}
+FILTERS = (
+    Filter("type", "Outcome", {"": "any", **{kind.value: text for kind, text in WORDS.items()}}),
+    Filter("account", "Account"),
+    Filter("event", "Event"),
+)
+HEADINGS = ("at (UTC)", "outcome", "event", "account", "cause", "by whom")
+
+
+def read_outcomes(ledger: Ledger, given: Mapping[str, str]) -> Listing:
+    """The page that these parameters ask for, the newest first."""
+    asked = asked_of(given, FILTERS)
+    wanted = {{"account": "sub", "event": "event_id"}.get(n, n): text for n, text in asked.items()}
+
+    def fits(outcome: Mapping[str, Any]) -> bool:
+        return all(outcome.get(name) == text for name, text in wanted.items())
+
+    page, after = page_from(
+        lambda cursor: ledger.outcomes.page(LISTED, cursor, list(wanted.values()), fits), given
+    )
+    rows = [outcome_row(each) for each in page]
+    return Listing("Outcomes", "/outcomes", Table(HEADINGS, rows), FILTERS, asked, after)
+
+
+def outcome_row(outcome: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """An outcome as a row."""
+    sub, event_id, detail = outcome["sub"], outcome["event_id"], outcome["detail"]
+    about: Cell = None
+    if event_id:
+        about = To(event_url(sub, outcome["calendar_id"], event_id), event_id)
+    elif detail.get("incident"):
+        about = To(incident_url(str(detail["incident"])), f"incident {detail['incident']}")
+    text = WORDS.get(outcome["type"], outcome["type"])
+    if detail.get("withdrawn"):
+        text = "acknowledged no more"
+    return (
+        datetime.fromisoformat(outcome["at"]),
+        text,
+        about,
+        To(account_url(sub), sub) if sub else None,
+        outcome["cause"],
+        f"{detail['by']}: {detail['note']}" if detail.get("note") else detail.get("by"),
+    )
