@@ -9,7 +9,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.set-up
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SIDE_BY_SIDE = --numprocesses 3 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 CANDIDATES = python3 python3.13 python3.12 python3.11
 
 help:
@@ -28,14 +28,15 @@ demo: setup
 	$(BIN)/reconciler demo
 
 # Most tests wait for processes and clocks, so three files at a time keep two cores busy. In the order of their
-# names: the heavy ones come first, and those that share a fleet one after the other.
+# names: the heavy ones come first. Files that share a fleet or a browser are one group, which one process runs.
 test: check
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # A new seed each time, shown at the head of the run; FLAGS='--seed N' repeats one. With the tests of the table
 # of host faults that are elsewhere.
 faults: setup
-	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py tests/acceptance/test_rabbitmq.py \
+	$(BIN)/python -m pytest tests/faults tests/acceptance/test_image.py tests/acceptance/test_rabbitmq.py tests/acceptance/test_demo.py \
+	  tests/integration/test_ledger_gauges.py tests/integration/test_deciding.py tests/integration/test_incidents.py \
 	  $$($(BIN)/python -m tests.faults.hosts) --long $(SIDE_BY_SIDE) $(FLAGS)
 
 # FLAGS='--minutes 10 --seed N' for another length, or to repeat a schedule.

@@ -8,12 +8,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
+import certifi
 import pytest
 import structlog
 from cryptography.fernet import Fernet
+from hypothesis import settings
 from redis import Redis
 
 from worker.broker.outages import BROKER, LEDGER
@@ -21,6 +25,10 @@ from worker.broker.redis_transport import Transport
 from worker.host.embedded import embedded_server
 from worker.ledger.ledger import Ledger
 from worker.ledger.vault import Vault
+
+#: The same examples in every run, however slow the machine is.
+settings.register_profile("ours", max_examples=150, derandomize=True, deadline=None)
+settings.load_profile("ours")
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -40,12 +48,35 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, one runs a file, or all files that share a slow start."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each HTTP client trusts one public authority, since reading them all takes as long as many a test."""
+    first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("authorities") / "one.pem"
+    file.write_text(first + end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifi, "where", lambda: str(file))
+        yield
+
+
+@pytest.fixture(scope="session")
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each test gets a working directory: pytest would read the names of all to make the next one."""
+    return tmp_path_factory.mktemp("cwd")
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, _elsewhere: Path) -> None:
     """Neither the developer's environment nor a .env file reaches a test."""
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    monkeypatch.chdir(mkdtemp(dir=_elsewhere))
     for name in list(os.environ):
         if name.startswith(("RECONCILER_", "SSL_CERT_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

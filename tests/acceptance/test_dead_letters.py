@@ -15,6 +15,8 @@ from tests.acceptance.processes import run_command
 from tests.waiting import wait_until
 from worker.cli import cli
 
+pytestmark = pytest.mark.xdist_group("fleet")
+
 
 @pytest.fixture
 def clean_fleet(quiet_fleet: Fleet) -> Iterator[Fleet]:
@@ -94,7 +96,7 @@ def test_the_table_fits_a_terminal_of_eighty_columns(clean_fleet: Fleet) -> None
     event = {"event_id": "e", "start": "x" * 300}
     kept = [refuse(clean_fleet, sub="acc", calendar_id="cal", event=event) for _ in range(3)]
 
-    ran = clean_fleet.run("dead-letters", "list", "--limit", "2")
+    ran = dead_letters(clean_fleet, "list", "--limit", "2")
 
     lines = ran.stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -146,12 +148,12 @@ def test_dead_letters_are_dropped_only_on_confirmation(clean_fleet: Fleet) -> No
         refuse(clean_fleet, sub="acc", calendar_id="cal", event={}, number=number) for number in range(3)
     )
 
-    unasked = clean_fleet.run("dead-letters", "drop", "--all")
+    unasked = dead_letters(clean_fleet, "drop", "--all")
     one = dead_letters(clean_fleet, "drop", second, "--yes")
     left = ids(clean_fleet)
     rest = dead_letters(clean_fleet, "drop", "--all", "--yes")
 
-    assert (unasked.returncode, "--yes" in unasked.stderr) == (2, True)
+    assert (unasked.exit_code, "--yes" in unasked.stderr) == (2, True)
     assert (one.stdout, left, rest.stdout) == ("1 dropped\n", [first, third], "2 dropped\n")
     assert dead_letters(clean_fleet).stdout == "There are no dead letters.\n"
 

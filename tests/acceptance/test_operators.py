@@ -23,6 +23,8 @@ from tests.acceptance.processes import RECONCILER, environment, run_command
 from tests.waiting import wait_until
 from worker.cli import cli
 
+pytestmark = pytest.mark.xdist_group("fleet")
+
 #: The fields in the contract.
 FIELDS = {
     *("attention", "accounts_lost"),
@@ -148,7 +150,7 @@ class Terminal:
 @pytest.mark.parametrize("ending", ["q", "\x03"], ids=["q", "Ctrl-C"])
 def test_a_watched_status_is_shown_until_it_is_ended(fleet: Fleet, ending: str) -> None:
     """A key ends it with exit code 0; through a pipe it cannot be watched."""
-    assert fleet.run("status", "--watch").returncode == 2
+    assert CliRunner().invoke(cli, ["status", "--watch"], env=fleet.env).exit_code == 2
     terminal = Terminal(fleet, "status", "--watch")
     terminal.until("q to quit")
 
@@ -239,8 +241,8 @@ def test_an_account_is_forgotten_on_confirmation(fleet: Fleet) -> None:
     person.stick("gone")
     person.write_and_track("gone", "pro_zoom")
 
-    unasked = fleet.run("forget", person.sub)
-    assert (unasked.returncode, "--yes" in unasked.stderr) == (2, True)
+    unasked = CliRunner().invoke(cli, ["forget", person.sub], env=fleet.env)
+    assert (unasked.exit_code, "--yes" in unasked.stderr) == (2, True)
     assert person.explain("gone") is not None
     run = fleet.run("forget", person.sub, "--yes")
 

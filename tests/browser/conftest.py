@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from sandbox.options import SandboxOptions
@@ -37,7 +38,7 @@ HOSTILE_SUMMARY = "<script>document.title='owned'</script>\u202e{{ 7 * 7 }}\x1b[
 LONG_ID, RIGHT_TO_LEFT = "x" * 500, "\u05e4\u05d2\u05d9\u05e9\u05d4-77"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def world(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """An account with an event for most causes, each looked at, and one with hostile ids and texts."""
     options = SandboxOptions(per_second=0, per_minute=0, generation_seconds=3600)
@@ -85,7 +86,7 @@ def _plant(made: World) -> None:
     announce(ledger.redis, ledger.keys, f"celery@{LONG_ID}", ["reconciler.looks"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def board(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `reconciler serve` for it."""
     settings, home = world.services.settings, tmp_path_factory.mktemp("serve")
@@ -104,7 +105,7 @@ def board(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 
 # Not session-scoped: while it runs, this thread counts as having a running event loop.
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, headless."""
     path = shutil.which("chromium")
@@ -117,6 +118,18 @@ def chromium() -> Iterator[Browser]:
 
 
 Open = Callable[..., Page]
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds in names, structure, labels and contrast, and whether the page scrolls sideways.
+
+    In dark mode only the colours differ, so only they are looked at.
+    """
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    options = {"runOnly": ["color-contrast"]} if dark else None
+    found = [fault["id"] for fault in Axe().run(page, options=options).response["violations"]]
+    wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    return found + ["scrolls sideways"] * wide
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ import re
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tasks.urgent import decide
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, faults
 from tests.browser.test_board import event_page
 from tests.integration.world import World
 from worker.intake.acknowledge import withdraw
 from worker.intake.payloads import DecideIncident
 from worker.mail.decision_links import decision_url
+
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +52,6 @@ def taken(world: World) -> dict[str, Any]:
     message: Any = world.services.ledger.redis.rpop(f"{world.services.settings.key_prefix}.urgent")
     kwargs: dict[str, Any] = json.loads(base64.b64decode(json.loads(message)["body"]))[1]
     return kwargs
-
-
-def faults(page: Page) -> list[str]:
-    """What axe finds, and whether the page scrolls sideways."""
-    found = [fault["id"] for fault in Axe().run(page).response["violations"]]
-    wide = page.evaluate("document.documentElement.scrollWidth") > page.viewport_size["width"]  # type: ignore[index]
-    return found + ["scrolls sideways"] * wide
 
 
 def test_from_the_overview_to_a_decision(board: str, waiting: World, browse: Open) -> None:

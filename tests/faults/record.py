@@ -9,6 +9,7 @@ has marks with their names.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -76,7 +77,8 @@ class Run:
 
     def note(self, report: pytest.TestReport) -> None:
         """Note how one phase of a test ended."""
-        test = report.nodeid.partition("[")[0]
+        # Where tests are shared among processes, a group's name follows the test's.
+        test = re.split(r"\[|@", report.nodeid)[0]
         if report.failed:
             self.results[test] = "failed"
         elif report.when == "call" and report.passed:

@@ -65,7 +65,7 @@ def test_all_end_right_while_three_of_ten_calls_fail(
 ) -> None:
     """Each outcome comes once, no email twice, and a write whose answer was lost is seen in effect."""
     calls = hits = 0
-    for number in range(20 if long else 3):
+    for number in range(20 if long else 2):
         mixed = MixedAccounts(stage)
         _lay(mixed, random.Random(seed + number))
 

@@ -242,7 +242,7 @@ def test_any_life(simulation: Simulation, long: bool, seed: int, record: Record)
 
     bounds: dict[str, Any] = {"max_examples": 400, "stateful_step_count": 60} if long else {}
     shaped = settings(
-        **{"max_examples": 25, "stateful_step_count": 30, **bounds},
+        **{"max_examples": 15, "stateful_step_count": 30, **bounds},
         deadline=None,
         database=None,
         print_blob=False,

@@ -31,7 +31,7 @@ def test_a_month_of_life(
 
     Once all faults are gone, every event ends assigned or closed.
     """
-    dice, accounts = random.Random(seed), 40 if long else 6
+    dice, accounts = random.Random(seed), 40 if long else 4
     callers = Callers(simulation)
     simulation.set_last_resort(*Rung)
     for number in range(accounts):

@@ -37,6 +37,12 @@ def begin(running: RunningSandbox, redis_url: str, prefix: str, tmp_path: Path) 
 
 
 @pytest.fixture
+def many(long: bool) -> int:
+    """How many events or accounts of one incident there are."""
+    return 400 if long else 120
+
+
+@pytest.fixture
 def quick(begin: Begin, running: RunningSandbox) -> Begin:
     """Starts a world with frequent looks and plenty of budget, whose conferences come at once."""
     running.control.set_settings(generation_seconds=0)

@@ -20,7 +20,7 @@ from worker.ledger.records import EventKey
 
 MB = 1_000_000
 #: Events as calendars hold them, with attendees and a description.
-EVENTS = 2000
+EVENTS = 800
 PAGES = 8
 
 
@@ -68,7 +68,7 @@ def server() -> Iterator[RawServer]:
 def test_events_that_nobody_tracks_are_dropped_as_they_are_parsed(
     running: RunningSandbox, ledger: Ledger, server: RawServer
 ) -> None:
-    """Eight pages of 2.6 MB take no more than a few times the size of one."""
+    """Eight pages of 1 MB take no more than a few times the size of one."""
     wanted = {EventKey("cal", f"e{page}-7") for page in range(1, PAGES + 1)}
     with caller_at(running, ledger, server.url, timeout=20) as caller:
         tracemalloc.start()
@@ -81,14 +81,14 @@ def test_events_that_nobody_tracks_are_dropped_as_they_are_parsed(
     assert found.keys() == wanted
     [kept] = found[EventKey("cal", "e1-7")]
     assert "attendees" not in kept
-    assert peak < 20 * MB, f"{peak / MB:.0f} MB"
+    assert peak < 8 * MB, f"{peak / MB:.0f} MB"
 
 
 def test_pages_are_bounded_in_sum(
     running: RunningSandbox, ledger: Ledger, server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each may be as large as a page is, but not all of them together."""
-    monkeypatch.setattr(worker.cronofy.client, "LARGEST_READING", 6 * MB)
+    monkeypatch.setattr(worker.cronofy.client, "LARGEST_READING", 2.4 * MB)
     with caller_at(running, ledger, server.url, timeout=20) as caller:
         session = caller.session()
         with pytest.raises(Malformed, match="too large together"):

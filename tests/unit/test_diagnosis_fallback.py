@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import (
@@ -334,7 +334,6 @@ def test_without_userinfo_nothing_is_decided() -> None:
 
 
 @given(left=st.integers(1, 100_000), age=st.integers(0, 100_000), connected=st.booleans())
-@settings(deadline=None, derandomize=True)
 def test_a_look_is_planned_no_later_than_it_is_due(left: int, age: int, connected: bool) -> None:
     """For any event, at any time, the next look is not after the moment that the last resort is due."""
     start = NOW + left * SECOND

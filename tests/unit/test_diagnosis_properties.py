@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.documents import code, table
@@ -51,7 +51,6 @@ ALLOWED = {
 ACTING = {Remedy.REASSIGN_PROFILE, Remedy.RELINK_EMAIL, Remedy.ESCALATE}
 PENDING_CAUSES = set(Cause) - {Cause.EVENT_IN_PAST, Cause.EVENT_GONE}
 
-many = settings(deadline=None, derandomize=True, max_examples=300)
 
 ids = st.sampled_from(["pro_a", "pro_b", "pro_c", "pro_d"])
 providers = st.sampled_from([None, "zoom", "go_to", "a word to come"])
@@ -147,7 +146,6 @@ policies = st.sampled_from(
 
 
 @given(requests, observations, policies)
-@many
 def test_every_input_has_an_answer(request: Request, observation: Observation, policy: Policy) -> None:
     """No cause if assigned, else a cause with its state and one of its remedies; sentences, and no secret."""
     found = diagnose(request, observation, NOW, policy)
@@ -163,7 +161,6 @@ def test_every_input_has_an_answer(request: Request, observation: Observation, p
 
 
 @given(orphans, left, reasons, policies)
-@many
 def test_reassigns_to_one_that_works(
     request: Request, profiles: Profiles, reason: str | None, policy: Policy
 ) -> None:
@@ -189,7 +186,6 @@ def test_reassigns_to_one_that_works(
 
 
 @given(requests, observations, policies)
-@many
 def test_relinks_only_what_is_disconnected(
     request: Request, observation: Observation, policy: Policy
 ) -> None:
@@ -204,7 +200,6 @@ def test_relinks_only_what_is_disconnected(
 
 
 @given(requests, st.one_of(st.none(), userinfos), policies)
-@many
 def test_nothing_is_gone_unless_its_calendar_is_connected(
     request: Request, profiles: Profiles | None, policy: Policy
 ) -> None:

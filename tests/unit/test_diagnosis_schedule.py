@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import DAY, HOUR, MINUTE, NOW, POLICY, SECOND, TICK
@@ -23,7 +23,6 @@ from worker.diagnosis.schedule import (
 
 PENDING = Diagnosis(State.PENDING, Cause.GENERATING, Certainty.CERTAIN, ("It waits.",), Remedy.WAIT)
 
-many = settings(deadline=None, derandomize=True, max_examples=150)
 intervals = st.timedeltas(timedelta(0), 1000 * DAY)
 starts = st.one_of(st.none(), st.timedeltas(-9000 * DAY, 9000 * DAY).map(lambda left: NOW + left))
 policies = st.tuples(st.timedeltas(SECOND, DAY), st.timedeltas(timedelta(0), 30 * DAY)).map(
@@ -175,7 +174,6 @@ def test_due(away: timedelta, interval: timedelta | None, expected: bool) -> Non
 
 
 @given(st.none() | intervals, st.integers(0, 10**6), starts, policies)
-@many
 def test_everything_is_bounded(
     previous: timedelta | None, failures: int, start: datetime | None, policy: Policy
 ) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.builders import labelled
@@ -239,7 +239,6 @@ values = st.one_of(
 
 @given(values, zones)
 @example("9999-12-31", "America/Los_Angeles")
-@settings(deadline=None, derandomize=True, max_examples=500)
 def test_only_malformed_time(value: Any, tzid: str | None) -> None:
     """Any input gives either a time in UTC that keeps the value, or MalformedTime."""
     try:
@@ -256,7 +255,6 @@ def test_only_malformed_time(value: Any, tzid: str | None) -> None:
 
 
 @given(st.dates(date(2012, 1, 1), date(2200, 1, 1)), st.timezone_keys())
-@settings(deadline=None, derandomize=True, max_examples=200)
 def test_days_read_back(whole: date, tzid: str) -> None:
     """A whole day is read back as the same day in every zone."""
     parsed = parse_event_time({"time": whole.isoformat(), "tzid": tzid})

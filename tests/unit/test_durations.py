@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.durations import parse_duration
@@ -49,7 +49,6 @@ def test_an_invalid_duration_is_refused_with_the_right_format(value: object) -> 
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.text(alphabet="PTWDHMSptwdhms0123456789.+-e ", max_size=12) | st.text(max_size=12))
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     """No other exception, and no duration is negative."""

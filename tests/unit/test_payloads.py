@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.intake.payloads import (
@@ -212,7 +212,6 @@ EVENTS = st.fixed_dictionaries(
 NAMES = st.sampled_from([*CONNECT, *ONE, *NOTIFICATION, "event", "data_center", "x"])
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(model=st.sampled_from(MODELS), kwargs=st.dictionaries(NAMES, JSON | EVENTS, max_size=6))
 def test_anything_is_a_payload_or_a_bad_payload(model: type[Payload], kwargs: dict[str, Any]) -> None:
     """No other exception."""
@@ -222,7 +221,6 @@ def test_anything_is_a_payload_or_a_bad_payload(model: type[Payload], kwargs: di
         assert str(error)  # noqa: PT017
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(event=EVENTS, event_id=st.text(min_size=1, max_size=5))
 def test_any_event_is_tracked_or_refused(event: dict[str, Any], event_id: str) -> None:
     """An accepted body has its id, and a profile that is a text or None."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import labelled
@@ -186,7 +186,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
 @given(JSON.map(json.dumps) | st.text(max_size=50))
 def test_any_body_gives_a_notice(body: str) -> None:
     """Whatever arrives, the ids are texts that are not empty, or None."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.builders import CALENDAR, DAY, HOUR, NOW, event_body, failing, seen, tracked
@@ -27,8 +27,6 @@ from worker.ledger.packing import (
     unpack_memo,
 )
 from worker.ledger.records import Episode, EventKey, Memo, Obstacle, TrackedEvent, Write, from_ms, to_ms
-
-many = settings(deadline=None, derandomize=True, max_examples=150)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ids = st.one_of(
@@ -81,7 +79,6 @@ episodes = st.builds(
 
 
 @given(events)
-@many
 def test_events_round_trip(event: TrackedEvent) -> None:
     """A record with numbers of any size is read back unchanged."""
     value = pack_event(event)
@@ -95,7 +92,6 @@ def test_events_round_trip(event: TrackedEvent) -> None:
 
 
 @given(st.dictionaries(ids, episodes, max_size=3), st.dictionaries(ids, texts, max_size=3))
-@many
 def test_memos_round_trip(found: dict[str, Episode], providers: dict[str, str]) -> None:
     """What looks remember of an account is read back unchanged."""
     memo = Memo(found, providers)
@@ -104,7 +100,6 @@ def test_memos_round_trip(found: dict[str, Episode], providers: dict[str, str]) 
 
 
 @given(st.dictionaries(ids, texts, max_size=3))
-@many
 def test_profile_names_round_trip(names: dict[str, str]) -> None:
     """The names of an account's profiles are read back unchanged, and its memo is as 0.1.0 knows it."""
     memo = Memo(providers={"pro_1": "zoom"})
@@ -130,7 +125,6 @@ def test_an_account_without_names(stored: dict[bytes, bytes], unreadable: tuple[
 @example(EventKey("1:a", "b"), EventKey("1", ":ab"))
 @example(EventKey("é", "x"), EventKey("e\u0301", "x"))
 @example(EventKey("a", "b\n"), EventKey("a", "b"))
-@settings(many, max_examples=300)
 def test_distinct_keys_have_distinct_fields(one: EventKey, other: EventKey) -> None:
     """Two events never share a field of the hash: ids are not split, not trimmed, not normalised."""
     assert (one.field == other.field) is (one == other)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import NOW, labelled, tracked
@@ -342,7 +342,6 @@ written_fields = st.dictionaries(
 
 
 @given(written_fields, written_fields)
-@settings(deadline=None, derandomize=True, max_examples=300)
 def test_whatever_a_read_shows_is_written_as_json_or_not_at_all(
     wrote: dict[str, Any], shown: dict[str, Any]
 ) -> None:

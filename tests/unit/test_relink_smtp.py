@@ -9,7 +9,7 @@ from email.policy import SMTP
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.mail.smtp import FileMailer, MailError, SmtpTarget, parse_smtp_url
@@ -75,7 +75,6 @@ def test_unfit_smtp_url_is_refused_without_its_password(url: str, reason: str) -
 
 
 @given(password=st.text(alphabet="Hunter2:/?#[]@%&+ \t\\é", min_size=6))
-@settings(deadline=None)
 def test_no_password_is_ever_repeated(password: str) -> None:
     """However it is written, neither a refusal nor the target's repr shows a password."""
     try:

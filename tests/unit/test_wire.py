@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.cronofy.errors import Malformed
@@ -148,7 +148,6 @@ def with_odd(fields: dict[str, Any], odd: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("fields", "deleted", "link"), KNOWN)
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     odd=st.dictionaries(
         st.sampled_from([*OPTIONAL, "provider_name", "pending", "pin", "tzid"]),
@@ -435,7 +434,6 @@ def test_a_batch_has_one_entry_for_each_request(length: int) -> None:
             read_batch({"batch": entries}, wrong)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     fields=st.fixed_dictionaries(
         {}, optional=dict.fromkeys((*EVENT, "tzid"), JSON | st.text("0123456789-:TZ+", max_size=25))
@@ -451,7 +449,6 @@ def test_any_event_is_read_or_malformed(fields: dict[str, Any], tzid: str | None
     assert seen.join_url != ""
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     fields=st.dictionaries(
         st.sampled_from(["sub", "email", "cronofy.type", "cronofy.data"]),
