@@ -232,7 +232,7 @@ def test_mistyped_ids_get_the_nearest_known_ones(fleet: Fleet, command: str, nea
 
     assert (run.exit_code, run.stdout) == (1, "")
     assert "is not tracked." in run.stderr or "is not known." in run.stderr
-    assert f"  {nearest.format(sub=person.sub)}\n" in run.stderr
+    assert f" {nearest.format(sub=person.sub)}\n" in run.stderr
 
 
 def test_an_account_is_forgotten_on_confirmation(fleet: Fleet) -> None:

@@ -17,6 +17,7 @@ from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
 from worker.trouble import Kind
+from worker.web.board.events import CAUSES
 from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
 from worker.web.board.listing import To
 from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url, list_url
@@ -109,6 +110,7 @@ _TEMPLATES.filters |= {
     "lines": _lines,
 }
 _TEMPLATES.globals |= {
+    "CAUSES": CAUSES,
     "account_url": account_url,
     "event_url": event_url,
     "events_url": events_url,
