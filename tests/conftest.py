@@ -19,6 +19,7 @@ import structlog
 from cryptography.fernet import Fernet
 from hypothesis import settings
 from redis import Redis
+from xdist.scheduler import LoadFileScheduling
 
 from worker.broker.outages import BROKER, LEDGER
 from worker.broker.redis_transport import Transport
@@ -48,12 +49,30 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, one runs a file, or all files that share a slow start."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+#: Files of tests/acceptance that share a fleet, which takes seconds to start.
+OF_ONE_FLEET = frozenset(
+    "builtin_tasks commands dead_letters examples flower notifications operators outcome_task survival "
+    "tokens".split()
+)
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """One process runs a file, or all files that share a fleet or a browser.
+
+    To override this method is xdist's way of grouping tests; its marks have no effect with this pytest.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        folder, _, name = file.removesuffix(".py").rpartition("/test_")
+        if folder == "tests/browser" or (folder == "tests/acceptance" and name in OF_ONE_FLEET):
+            return folder
+        return file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile | None:
+    """How tests are shared out with `--dist loadfile`."""
+    return _ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session", autouse=True)

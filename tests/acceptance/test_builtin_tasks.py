@@ -6,14 +6,11 @@ import json
 from collections import Counter
 from typing import Any
 
-import pytest
 from celery import Celery
 
 from tests.acceptance.harness import INTAKE, URGENT, Fleet
 from tests.faults.hostile_messages import message
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.xdist_group("fleet")
 
 #: One that would run a task of ours, a thousand times if it likes.
 INNER = {"task": "conferencing.forget_account", "args": [], "kwargs": {"sub": "acc_inner"}, "options": {}}

@@ -14,8 +14,6 @@ import pytest
 from tests.acceptance.harness import Fleet
 from tests.acceptance.processes import environment, run_command
 
-pytestmark = pytest.mark.xdist_group("fleet")
-
 EVENT = {
     "summary": "Interview",
     "start": "2030-01-01T10:00:00Z",

@@ -15,8 +15,6 @@ from tests.acceptance.processes import run_command
 from tests.waiting import wait_until
 from worker.cli import cli
 
-pytestmark = pytest.mark.xdist_group("fleet")
-
 
 @pytest.fixture
 def clean_fleet(quiet_fleet: Fleet) -> Iterator[Fleet]:

@@ -30,8 +30,6 @@ from tests.ports import free_port
 from tests.receivers import SECRET, receiving
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("fleet")
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not on this machine")

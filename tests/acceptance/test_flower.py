@@ -15,8 +15,6 @@ from tests.acceptance.harness import Fleet, zoom
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("fleet")
-
 CONFIG = Path(__file__).parents[2] / "deploy/flower"
 QUEUES = {"reconciler.intake", "reconciler.urgent", "reconciler.looks", "reconciler.mail"}
 

@@ -11,8 +11,6 @@ from tests.acceptance.harness import Fleet, zoom
 from tests.acceptance.served import Served
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("fleet")
-
 
 @pytest.fixture(scope="module")
 def served(quiet_fleet: Fleet) -> Iterator[Served]:

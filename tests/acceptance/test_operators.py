@@ -23,8 +23,6 @@ from tests.acceptance.processes import RECONCILER, environment, run_command
 from tests.waiting import wait_until
 from worker.cli import cli
 
-pytestmark = pytest.mark.xdist_group("fleet")
-
 #: The fields in the contract.
 FIELDS = {
     *("attention", "accounts_lost"),

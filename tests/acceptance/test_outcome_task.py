@@ -6,13 +6,9 @@ import base64
 import json
 from typing import Any
 
-import pytest
-
 from tests.acceptance.conftest import OUTCOME_QUEUE
 from tests.acceptance.harness import Fleet, zoom
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.xdist_group("fleet")
 
 
 def _received(fleet: Fleet) -> list[dict[str, Any]]:

@@ -6,13 +6,9 @@ import os
 import signal
 from collections import Counter
 
-import pytest
-
 from tests.acceptance.harness import Fleet, zoom
 from tests.acceptance.processes import children_of, runs
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.xdist_group("fleet")
 
 
 def test_up_shuts_down_cleanly_and_resumes_its_work(fleet: Fleet) -> None:

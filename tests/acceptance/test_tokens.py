@@ -6,12 +6,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from tests.acceptance.harness import Fleet, zoom
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.xdist_group("fleet")
 
 
 def test_an_access_token_is_asked_for_once_and_the_next_one_brings_the_link(fleet: Fleet) -> None:

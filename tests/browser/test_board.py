@@ -18,8 +18,6 @@ from worker.intake import accept
 from worker.intake.payloads import AcknowledgeEvent
 from worker.web.board.urls import account_url, event_url, letter_url
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 AXE = Axe()
 LISTS = ("/accounts", "/mails", "/outcomes", "/dead-letters", "/workers", "/incidents")
 

@@ -17,8 +17,6 @@ from tests.integration.world import World, beginning
 from tests.waiting import wait_until
 from worker.mail.connect_links import ConnectLinks
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 #: What is shown for a link that does nothing, or one that Cronofy refuses, is logged by browsers.
 EXPECTED = ("404 (Not Found)",)
 

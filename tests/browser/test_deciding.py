@@ -18,8 +18,6 @@ from worker.intake.acknowledge import withdraw
 from worker.intake.payloads import DecideIncident
 from worker.mail.decision_links import decision_url
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 @pytest.fixture(scope="module")
 def waiting(world: World) -> World:

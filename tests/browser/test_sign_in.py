@@ -11,8 +11,6 @@ from tests.browser.conftest import TOKEN, Open, faults
 from tests.browser.test_board import event_page
 from tests.integration.world import World
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 FORM = "/board/sign-in"
 
 
