@@ -51,8 +51,18 @@ def pytest_configure() -> None:
 
 #: Files of tests/acceptance that share a fleet, which takes seconds to start.
 OF_ONE_FLEET = frozenset(
-    "builtin_tasks commands dead_letters examples flower notifications operators outcome_task survival "
-    "tokens".split()
+    [
+        "builtin_tasks",
+        "commands",
+        "dead_letters",
+        "examples",
+        "flower",
+        "notifications",
+        "operators",
+        "outcome_task",
+        "survival",
+        "tokens",
+    ]
 )
 
 
