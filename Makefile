@@ -9,7 +9,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.set-up
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SIDE_BY_SIDE = --numprocesses 3 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = --numprocesses 4 --dist loadfile --no-loadscope-reorder
 CANDIDATES = python3 python3.13 python3.12 python3.11
 
 help:

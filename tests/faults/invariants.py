@@ -385,6 +385,9 @@ class Invariants:
         }
         incidents = {name: found.pop(name) for name in [*found] if name.startswith("incident:")}
         held = {name: found.pop(name) for name in [*found] if name.startswith("held:")}
+        came_back = found.pop("came_back", {})
+        if not came_back.items() <= wanted.get("escalated", {}).items():
+            self.wrongs.append(f"{came_back} came back, of {wanted.get('escalated')} that are escalated")
         if found != wanted:
             self.wrongs.append(f"the lists are {found}, not {wanted}")
         self._check_held(held)

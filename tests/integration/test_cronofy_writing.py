@@ -232,7 +232,8 @@ def refused(caller: Caller) -> ClientRefused:
 
 def a_minute_later(caller: Caller) -> None:
     """The next look may probe."""
-    caller.ledger.redis.delete(f"{caller.ledger.prefix}:budget:{caller.control.base_url}:probe")
+    place = f"{caller.cronofy.client_id}@{caller.control.base_url}"
+    caller.ledger.redis.delete(caller.ledger.keys.budget_probe(place))
 
 
 @pytest.mark.parametrize("revoked", [False, True], ids=["grant accepted", "grant revoked"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import OutcomeType
+from worker.web.board.events import CAUSES
 from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
 from worker.web.board.urls import account_url, event_url, incident_url
 
@@ -73,6 +74,6 @@ def outcome_row(outcome: Mapping[str, Any]) -> tuple[Cell, ...]:
         text,
         about,
         To(account_url(sub), sub) if sub else None,
-        outcome["cause"],
+        CAUSES.get(outcome["cause"], outcome["cause"]),
         f"{detail['by']}: {detail['note']}" if detail.get("note") else detail.get("by"),
     )
