@@ -27,7 +27,7 @@ help:
 demo: setup
 	$(BIN)/reconciler demo
 
-# Most tests wait for processes and clocks, so three files at a time keep two cores busy. In the order of their
+# Most tests wait for processes and clocks, so four files at a time keep two cores busy. In the order of their
 # names: the heavy ones come first. Files that share a fleet or a browser are one group, which one process runs.
 test: check
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
