@@ -27,7 +27,7 @@ from worker.ledger.vault import Vault, VaultError, place_in_letter
 PAGE = 50
 #: After checking this many letters, a page ends, however few of them fit.
 MOST_CHECKED = 500
-#: Of about so many it is kept what a person did with them.
+#: For about this many it is kept what a person did with them.
 MOST_HANDLED = 1000
 #: With this many letters, payloads are no longer kept: together they take half a gigabyte at most.
 MOST = 5000

@@ -142,7 +142,7 @@ class Given:
 
 
 class Pace:
-    """Spends so many requests in any minute, where no ledger keeps a budget; not thread-safe."""
+    """Spends a number of requests in any minute, where no ledger keeps a budget; not thread-safe."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute

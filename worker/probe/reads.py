@@ -390,7 +390,7 @@ def _www_authenticate(record: Record) -> tuple[str, str]:
 
 
 def names(found: Mapping[str, Any]) -> str:
-    """The names of an object's fields, so many as fit."""
+    """The names of an object's fields, as many as fit."""
     shown = sorted(str(name)[:40] for name in found)
     return ", ".join(shown[:20]) + (" and more" if len(shown) > 20 else "")
 

@@ -43,7 +43,7 @@ class Figures:
 
 
 def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> Figures:
-    """Count an incident's events and accounts; of more than `counted` events at least so many accounts."""
+    """Count an incident's events and accounts; of more than `counted` events at least that many accounts."""
     if incident.is_of_fleet:
         return Figures(0, 0, None, whole_fleet=incident.group in ledger.outages())
     if incident.is_damaged:

@@ -1,4 +1,4 @@
-"""Who is let in: requests that are all here, and only so many at a time.
+"""Who is let in: requests that are all here, and only a few at a time.
 
 A request whose body is still on its way costs no more than its connection: it takes no place from others.
 """
