@@ -260,6 +260,8 @@ class Callers:
             if profile.provider_name == "zoom":
                 self.remove(sub, profile.profile_id)
         self.simulation.work(timedelta(minutes=30))
+        # What was told is true so far.
+        self.invariants.check()
         self.follow(sub)
 
     def link(self, sub: str, profile_id: str) -> None:

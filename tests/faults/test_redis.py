@@ -134,7 +134,7 @@ def _fix(server: Server) -> None:
         pytest.param(_read_only, "it is a read-only replica", id="a replica"),
         pytest.param(_full, "it is out of memory", id="full"),
         pytest.param(_busy, "it is busy with somebody's script", id="busy"),
-        pytest.param(_alone, "it has too few replicas for min-replicas-to-write", id="too few replicas"),
+        pytest.param(_alone, "it has too few replicas", id="too few replicas"),
     ],
 )
 def test_work_pauses_while_redis_takes_no_writes(
