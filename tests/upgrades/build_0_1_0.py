@@ -35,8 +35,8 @@ from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
 from worker.intake.replay import as_json
 from worker.ledger.figures import announce
-from worker.ledger.keys import source
 from worker.ledger.leases import Lease
+from worker.ledger.lua import source
 from worker.ledger.records import EventKey
 from worker.mail.compose import read_back
 from worker.mail.smtp import MailError
