@@ -25,7 +25,7 @@ def test_the_demo_ends_by_itself(tmp_path: Path, long: bool) -> None:
     elsewhere.mkdir()
 
     with running_demo(home, elsewhere) as demo:
-        code = demo.process.wait(90)
+        code = demo.process.wait(200)
 
     assert code == 0, demo.output.read_text()
     assert list(home.iterdir()) == []
@@ -35,7 +35,7 @@ def test_the_demo_shows_every_cause_and_can_be_queried(tmp_path_factory: pytest.
     """Its commands work as typed in another terminal, and so does the board's link; Ctrl-C ends it."""
     with running_demo(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("out"), "--keep") as kept:
         wait_until(
-            lambda: kept.output.read_text().rstrip().endswith(" incidents"), 120, what="the end of the demo"
+            lambda: kept.output.read_text().rstrip().endswith(" incidents"), 200, what="the end of the demo"
         )
         shown = kept.output.read_text()
         assert [cause for cause in CAUSES if cause not in shown] == []
