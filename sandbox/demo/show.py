@@ -283,7 +283,8 @@ def _act(stage: Stage, views: list[View]) -> None:
                 stage.control.set_stuck(CUT_OFF.calendar_id, CUT_OFF.name, False)
     for mail in stage.control.mail():
         connect, decide = _CONNECT.search(mail["text"]), _DECIDE.search(mail["text"])
-        link = connect or decide
+        # A link decides once, for what its incident has then.
+        link = connect or (OutcomeType.ESCALATED in by_name["team-weekly"].outcomes and decide)
         if link and link.group() not in stage.followed:
             stage.followed.add(link.group())
             connect_service(link.group()) if connect else decide_by_link(link.group())
