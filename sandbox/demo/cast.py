@@ -121,7 +121,7 @@ _CONNECTED = End(
     Cause.PROFILE_REMOVED,
     (OutcomeType.CONNECT_REQUESTED, OutcomeType.CONNECTED, OutcomeType.REASSIGNED, _ASSIGNED),
 )
-_CAUGHT = End(State.ASSIGNED, Cause.PROVIDER_OUTAGE, (OutcomeType.FALLBACK, _ASSIGNED))
+_CAUGHT = End(State.ASSIGNED, Cause.PROVIDER_OUTAGE, (OutcomeType.DELAYED, OutcomeType.FALLBACK, _ASSIGNED))
 _OUT_AND_BACK = End(State.ASSIGNED, Cause.PROVIDER_OUTAGE, (OutcomeType.DELAYED, _ASSIGNED))
 _PAST = End(State.CLOSED, Cause.EVENT_IN_PAST, (OutcomeType.CLOSED,))
 _POSTPONED = End(State.ASSIGNED, Cause.EVENT_IN_PAST, (OutcomeType.CLOSED, OutcomeType.REOPENED, _ASSIGNED))
@@ -157,7 +157,14 @@ CAST: tuple[Part, ...] = (
     ),
     Part("teams-briefing", "hana", "integrated", "the Teams licence is gone", _UNLICENSED),
     Part("all-hands", "hana", "integrated", "the same, but a person answers for it", _ANSWERED_FOR, hours=50),
-    Part("standup", "noa", "pro_noa", "Webex is down and it starts soon: our own room", _CAUGHT, hours=0.3),
+    Part(
+        "standup",
+        "noa",
+        "pro_noa",
+        "Webex is down, and it is moved to start soon: our own room",
+        _CAUGHT,
+        hours=4,
+    ),
     Part("webinar", "ivo", "pro_ivo", "GoTo is down, and comes back", _OUT_AND_BACK),
     Part("handover", "jun", "pro_jun", "the user withdrew our access", _LOST),
     Part("mystery", "kim", "pro_kim", "nothing visible is wrong, and no link comes", _UNEXPLAINED),
@@ -168,10 +175,13 @@ CAST: tuple[Part, ...] = (
 
 #: How far the person moves their event.
 MOVED_BY = timedelta(hours=3)
+#: How soon the event starts that the last resort catches, once it was moved.
+SOON = timedelta(minutes=18)
 MOVED = next(part for part in CAST if part.name == "customer-call")
 DELETED = next(part for part in CAST if part.name == "called-off")
 CANCELLED = next(part for part in CAST if part.name == "town-hall")
 POSTPONED = next(part for part in CAST if part.name == "retrospective")
+CAUGHT = next(part for part in CAST if part.name == "standup")
 ANSWERED_FOR = next(part for part in CAST if part.end.acknowledged)
 #: It gets its link once its calendar is connected again.
 CUT_OFF = next(part for part in CAST if part.name == "quarterly")
@@ -198,15 +208,11 @@ def make_people(control: Control) -> dict[str, str]:
     return tokens
 
 
-def postpone(control: Control, now: datetime) -> None:
-    """Move the event whose start has passed to the day after tomorrow."""
-    start = (now + timedelta(hours=48)).replace(microsecond=0)
-    control.move_event(
-        POSTPONED.calendar_id,
-        POSTPONED.name,
-        start=_wire(start, False),
-        end=_wire(start + timedelta(minutes=30), False),
-    )
+def move(control: Control, part: Part, start: datetime) -> None:
+    """A person moves an event of half an hour to this start."""
+    start = start.astimezone(UTC).replace(microsecond=0)
+    end = start + timedelta(minutes=30)
+    control.move_event(part.calendar_id, part.name, start=_wire(start, False), end=_wire(end, False))
 
 
 def write_events(control: Control, now: datetime, subscription: str) -> None:
@@ -223,13 +229,7 @@ def write_events(control: Control, now: datetime, subscription: str) -> None:
     control.remove_profile("eli", "pro_eli_old")
     control.remove_profile("fay", "pro_fay_old")
     control.remove_profile("mia", "pro_mia")
-    start = now.astimezone(UTC) + timedelta(hours=MOVED.hours) + MOVED_BY
-    control.move_event(
-        MOVED.calendar_id,
-        MOVED.name,
-        start=_wire(start.replace(microsecond=0), False),
-        end=_wire((start + timedelta(minutes=30)).replace(microsecond=0), False),
-    )
+    move(control, MOVED, now + timedelta(hours=MOVED.hours) + MOVED_BY)
     control.delete_event(DELETED.calendar_id, DELETED.name)
     control.cancel_event(CANCELLED.calendar_id, CANCELLED.name)
     control.disconnect_profile(CUT_OFF.sub, f"pro_{CUT_OFF.sub}_calendar")

@@ -35,14 +35,16 @@ from sandbox.control.control import Control
 from sandbox.demo.cast import (
     ANSWERED_FOR,
     CAST,
+    CAUGHT,
     CUT_OFF,
     DELETED,
     MOVED,
     MOVED_BY,
     POSTPONED,
+    SOON,
     Part,
     make_people,
-    postpone,
+    move,
     write_events,
 )
 from sandbox.demo.receiver import receiver
@@ -106,6 +108,7 @@ class Stage:
     acknowledged: bool = False
     outage_ended: bool = False
     postponed: bool = False
+    brought_forward: bool = False
     released: set[str] = field(default_factory=set)
 
     def send(
@@ -283,8 +286,7 @@ def _act(stage: Stage, views: list[View]) -> None:
                 stage.control.set_stuck(CUT_OFF.calendar_id, CUT_OFF.name, False)
     for mail in stage.control.mail():
         connect, decide = _CONNECT.search(mail["text"]), _DECIDE.search(mail["text"])
-        # A link decides once, for what its incident has then.
-        link = connect or (OutcomeType.ESCALATED in by_name["team-weekly"].outcomes and decide)
+        link = connect or decide
         if link and link.group() not in stage.followed:
             stage.followed.add(link.group())
             connect_service(link.group()) if connect else decide_by_link(link.group())
@@ -300,7 +302,7 @@ def _act(stage: Stage, views: list[View]) -> None:
         )
         stage.acknowledged = True
     if not stage.postponed and OutcomeType.CLOSED in by_name[POSTPONED.name].outcomes:
-        postpone(stage.control, stage.started)
+        move(stage.control, POSTPONED, stage.started + timedelta(days=2))
         stage.send(
             "reconcile_event",
             "urgent",
@@ -309,6 +311,9 @@ def _act(stage: Stage, views: list[View]) -> None:
             event_id=POSTPONED.name,
         )
         stage.postponed = True
+    if not stage.brought_forward and OutcomeType.DELAYED in by_name[CAUGHT.name].outcomes:
+        move(stage.control, CAUGHT, stage.started + SOON)
+        stage.brought_forward = True
     if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].outcomes:
         stage.control.end_outage("go_to")
         stage.outage_ended = True
