@@ -20,7 +20,7 @@ import msgpack
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.paging import end_before
+from worker.ledger.paging import newest_of_stream
 from worker.ledger.vault import Vault, VaultError, place_in_letter
 
 #: How many letters to read at a time: their payloads may be large.
@@ -156,19 +156,12 @@ class DeadLetters:
 
         A page may hold fewer than there are (`MOST_CHECKED`); None if it is the last one.
         """
-        found: list[KeptLetter] = []
-        for _ in range(MOST_CHECKED // PAGE):
-            end = end_before(after)
-            page = cast("list[Any]", self._redis.xrevrange(self._key, end, count=PAGE))
-            for entry in page:
-                kept, after = self._open(entry), entry[0].decode()
-                if fits(kept):
-                    found.append(kept)
-                if len(found) == most:
-                    return found, after
-            if len(page) < PAGE:
-                return found, None
-        return found, after
+
+        def read(entry_id: bytes, fields: Mapping[bytes, bytes]) -> KeptLetter | None:
+            kept = self._open((entry_id, fields))
+            return kept if fits(kept) else None
+
+        return newest_of_stream(self._redis, self._key, most, after, read, checked=MOST_CHECKED, step=PAGE)
 
     def find(self, letter_id: str) -> KeptLetter | None:
         """The letter with this id."""
@@ -222,7 +215,7 @@ class DeadLetters:
             for entry_id, fields in entries
         ]
 
-    def _open(self, entry: tuple[bytes, dict[bytes, bytes]]) -> KeptLetter:
+    def _open(self, entry: tuple[bytes, Mapping[bytes, bytes]]) -> KeptLetter:
         letter_id, fields = entry[0].decode(), entry[1]
         try:
             packed = msgpack.unpackb(fields[b"letter"], unicode_errors="surrogatepass")

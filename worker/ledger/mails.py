@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -10,7 +10,7 @@ from typing import Any, cast
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.paging import decoded, encoded, end_before, entries, rank_after
+from worker.ledger.paging import decoded, encoded, entries, newest_of_stream, rank_after
 from worker.ledger.records import from_ms
 
 #: After checking this many entries, a page ends, however few of them fit.
@@ -69,16 +69,14 @@ class Mails:
 
     def gone(self, most: int, after: str | None, fits: Fits) -> MailPage:
         """Those that left it, the newest first."""
-        end = end_before(after)
-        page = cast("list[Any]", self.redis.xrevrange(self.keys.mails, end, count=MOST_CHECKED))
-        found: list[Known] = []
-        for entry_id, fields in page:
+
+        def read(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Known | None:
             each = _gone(entry_id, fields)
-            if fits(each):
-                found.append(each)
-            if len(found) == most:
-                return MailPage(tuple(found), entry_id.decode())
-        return MailPage(tuple(found), page[-1][0].decode() if len(page) == MOST_CHECKED else None)
+            return each if fits(each) else None
+
+        key = self.keys.mails
+        found, last = newest_of_stream(self.redis, key, most, after, read, checked=MOST_CHECKED)
+        return MailPage(tuple(found), last)
 
     def count(self) -> int:
         """How many are in the outbox."""
@@ -123,7 +121,7 @@ def _waiting(member: bytes, score: float, known: Sequence[bytes | None], is_lett
     return Known(member.decode(), whose, (kind or b"").decode(), WAITING, int(attempts or 0), from_ms(score))
 
 
-def _gone(entry_id: bytes, fields: dict[bytes, bytes]) -> Known:
+def _gone(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Known:
     text = {name.decode(): value.decode() for name, value in fields.items()}
     at = from_ms(int(entry_id.partition(b"-")[0]))
     attempts = int(text.get("attempts", 0))

@@ -19,7 +19,7 @@ from redis import Redis
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.packing import fingerprint
-from worker.ledger.paging import end_before
+from worker.ledger.paging import newest_of_stream
 from worker.ledger.records import to_ms
 from worker.ledger.refusals import KEPT_FOR, pack_refusal
 from worker.ledger.vault import place_of_mail, place_of_parts
@@ -136,15 +136,16 @@ class OutcomeStream:
         Only those that have all of `named` in their text are read as JSON. A page may hold fewer than there
         are (`MOST_CHECKED`); None if it is the last one.
         """
-        end = end_before(after)
-        page = list(_read(self.redis.xrevrange(self.keys.outcomes, end, count=MOST_CHECKED)))
-        quoted, found = [_to_json(each) for each in named], list[dict[str, Any]]()
-        for entry_id, text in page:
-            if all(each in text for each in quoted) and fits(outcome := json.loads(text)):
-                found.append(outcome)
-            if len(found) == most:
-                return found, entry_id.decode()
-        return found, page[-1][0].decode() if len(page) == MOST_CHECKED else None
+        quoted = [_to_json(each) for each in named]
+
+        def read(_: bytes, fields: Mapping[bytes, bytes]) -> dict[str, Any] | None:
+            text = fields[b"outcome"].decode()
+            if not all(each in text for each in quoted):
+                return None
+            outcome: dict[str, Any] = json.loads(text)
+            return outcome if fits(outcome) else None
+
+        return newest_of_stream(self.redis, self.keys.outcomes, most, after, read, checked=MOST_CHECKED)
 
     def of_account(self, sub: str, most: int) -> list[dict[str, Any]]:
         """Up to `most` of the newest outcomes about an account, newest first."""

@@ -1,12 +1,12 @@
-"""Pages of a sorted set, by a cursor that stays good while entries come and go."""
+"""Pages of a sorted set or a stream, by a cursor that stays good while entries come and go."""
 
 from __future__ import annotations
 
 import base64
 import math
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import msgpack
 from redis import Redis
@@ -19,6 +19,8 @@ _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 #: A place in a sorted set: a score and what stands there; or a place within that, too.
 Position = tuple[Any, ...]
+
+T = TypeVar("T")
 
 
 class BadCursor(Exception):
@@ -57,13 +59,36 @@ def rank_after(redis: Redis, key: str, start: Position | None) -> int:
     return low
 
 
-def end_before(after: str | None) -> str:
-    """Where the next page begins of a stream that is read from its end; BadCursor if `after` is no entry."""
-    if after is None:
-        return "+"
-    if not _ENTRY.fullmatch(after):
+def newest_of_stream(
+    redis: Redis,
+    key: str,
+    most: int,
+    after: str | None,
+    read: Callable[[bytes, Mapping[bytes, bytes]], T | None],
+    *,
+    checked: int,
+    step: int = STEP,
+) -> tuple[list[T], str | None]:
+    """Up to `most` of what `read` makes of a stream's entries, the newest first; and the next page's cursor.
+
+    The page begins behind the entry `after`; BadCursor if that is none. It ends once `checked` entries were
+    read, however few of them are wanted (not None); the cursor is None if it is the last one.
+    """
+    if after is not None and not _ENTRY.fullmatch(after):
         raise BadCursor
-    return f"({after}"
+    found: list[T] = []
+    for _ in range(checked // step):
+        end = "+" if after is None else f"({after}"
+        page = cast("list[Any]", redis.xrevrange(key, end, count=step))
+        for entry_id, fields in page:
+            after = entry_id.decode()
+            if (each := read(entry_id, fields)) is not None:
+                found.append(each)
+            if len(found) == most:
+                return found, after
+        if len(page) < step:
+            return found, None
+    return found, after
 
 
 def encoded(position: Position) -> str:
