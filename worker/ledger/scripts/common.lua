@@ -259,6 +259,9 @@ local function note_id(sub, field, until_ms)
   return key
 end
 
+-- A script is about one account, which is entered in P:accounts once.
+local entered
+
 local removed, left_calendars = {}, {}
 
 -- At the end of a script that removed events: forget all facts about them, and the calendars where the account has none left.
@@ -381,7 +384,7 @@ local function put_event(sub, field, value, names, old, news, came_back)
     count('cause:' .. cause, 1)
     if is_parked(value) then count('events:parked', 1) end
     note_id(sub, field, FAR)
-    redis.call('ZADD', ACCOUNTS, 0, sub)
+    if not entered then entered = redis.call('ZADD', ACCOUNTS, 0, sub) end
     if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
     return old
   end
