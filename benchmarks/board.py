@@ -26,12 +26,12 @@ from benchmarks.report import Report, Value
 from benchmarks.stage import (
     cpu_seconds,
     environment,
-    event_body,
     free_ports,
     process,
     redis_server,
     services,
     settings_for,
+    tracked_event,
     until,
 )
 from worker.bootstrap import Services
@@ -39,7 +39,7 @@ from worker.ledger.dead_letters import MOST as MOST_LETTERS
 from worker.ledger.ledger import Credentials
 from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import pack_event
-from worker.ledger.records import EventKey, TrackedEvent, to_ms
+from worker.ledger.records import TrackedEvent, to_ms
 from worker.web.board.urls import account_url, event_url, incident_url, letter_url
 
 SIZES = (10_000, 1_000_000)
@@ -183,14 +183,4 @@ def _outcome(sub: str) -> str:
 
 
 def _event(n: int, start: datetime) -> TrackedEvent:
-    starts = start + timedelta(minutes=n)
-    event_id = f"large-{n}"
-    return TrackedEvent(
-        key=EventKey("cal_large", event_id),
-        body=event_body(event_id, starts, "pro"),
-        provider_name="zoom",
-        tracked_at=to_ms(start),
-        asked_at=to_ms(start),
-        profile_id="pro",
-        next_look=to_ms(start),
-    )
+    return tracked_event("cal_large", f"large-{n}", start + timedelta(minutes=n), start)

@@ -19,12 +19,11 @@ from rich.progress import track as progress
 
 from benchmarks.ledger import PIPELINED, packed, run_many
 from benchmarks.report import Report, Value
-from benchmarks.stage import event_body, redis_server, services, settings_for
+from benchmarks.stage import redis_server, services, settings_for, tracked_event
 from worker.bootstrap import Services
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Remedy, State
 from worker.ledger.lists import Wanted, lists_of
 from worker.ledger.packing import pack_event
-from worker.ledger.records import EventKey, TrackedEvent, to_ms
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000)
@@ -116,16 +115,7 @@ def _events(n: int, accounts: int, start: datetime, incident: bool) -> Iterator[
     )
     for e in range(PER_ACCOUNT):
         starts = start + SPAN * ((n * PER_ACCOUNT + e) / (accounts * PER_ACCOUNT))
-        event_id = f"event-{n:09}-{e}"
-        event = TrackedEvent(
-            key=EventKey(f"cal_{n:012}", event_id),
-            body=event_body(event_id, starts, "pro"),
-            provider_name="zoom",
-            tracked_at=to_ms(start),
-            asked_at=to_ms(start),
-            profile_id="pro",
-            next_look=to_ms(start),
-        )
+        event = tracked_event(f"cal_{n:012}", f"event-{n:09}-{e}", starts, start)
         event = replace(event, last=diagnosis.as_json, notified=(f"{CAUSE.value}:pro",))
         lists = [name for name in lists_of(event) if incident or not name.startswith("group:")]
         yield sub_of(n), event.key.field, pack_event(event), lists, ""

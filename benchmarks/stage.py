@@ -28,6 +28,7 @@ from worker.bootstrap import Services, bootstrap
 from worker.host.embedded import embedded_server
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
+from worker.ledger.records import EventKey, TrackedEvent, to_ms
 
 CLIENT_ID, CLIENT_SECRET = "sandbox", "sandbox-secret"
 
@@ -222,6 +223,19 @@ def event_body(event_id: str, start: datetime, profile_id: str) -> dict[str, Any
         "location": {"description": "Video conference, no room"},
         "conferencing": {"profile_id": profile_id},
     }
+
+
+def tracked_event(calendar_id: str, event_id: str, starts: datetime, tracked: datetime) -> TrackedEvent:
+    """The record of an event that was tracked then, and is due since."""
+    return TrackedEvent(
+        key=EventKey(calendar_id, event_id),
+        body=event_body(event_id, starts, "pro"),
+        provider_name="zoom",
+        tracked_at=to_ms(tracked),
+        asked_at=to_ms(tracked),
+        profile_id="pro",
+        next_look=to_ms(tracked),
+    )
 
 
 def _account(name: str) -> dict[str, Any]:
