@@ -110,6 +110,13 @@ def descendants(pid: int) -> list[int]:
     return [each for child in children_of(pid) for each in (child, *descendants(child))]
 
 
+def ignores(pid: int, number: signal.Signals) -> bool:
+    """Whether the process ignores this signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(status.partition("SigIgn:")[2].split()[0], 16)
+    return bool(mask & 1 << number - 1)
+
+
 def test_a_worker_that_fails_says_so_by_its_exit_code(host: Host, redis: Redis, prefix: str) -> None:
     """1, so that a supervisor restarts it. Here somebody put junk in a queue's place."""
     worker = host.start(str(RECONCILER), "worker")
@@ -178,6 +185,8 @@ def test_a_worker_that_cannot_end_is_ended(host: Host) -> None:
     worker = host.start(str(RECONCILER), "worker")
     host.appears("worker.ready")
     pool = children_of(worker.pid)
+    # Their first step is to ask Linux to end them with the worker; the next is to ignore Ctrl-C.
+    wait_until(lambda: all(ignores(pid, signal.SIGINT) for pid in pool), what="the start of its pool")
     os.kill(pool[0], signal.SIGSTOP)
     began = time.monotonic()
 
