@@ -24,6 +24,7 @@ from worker.bootstrap import Services
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Remedy, State
 from worker.ledger.lists import Wanted, lists_of
 from worker.ledger.packing import pack_event
+from worker.ledger.records import TrackedEvent
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000)
@@ -108,14 +109,19 @@ def sub_of(n: int) -> str:
     return f"acc_{n:09}"
 
 
-def _events(n: int, accounts: int, start: datetime, incident: bool) -> Iterator[tuple[Any, ...]]:
-    """What the script `track` takes for each event of an account, spread over `SPAN`."""
+def waiting_event(calendar_id: str, event_id: str, starts: datetime, tracked: datetime) -> TrackedEvent:
+    """An event whose profile was removed, of which a person was told."""
     diagnosis = Diagnosis(
         State.PENDING, CAUSE, Certainty.CERTAIN, ("Removed.",), Remedy.ESCALATE, {"profile_id": "pro"}
     )
+    event = tracked_event(calendar_id, event_id, starts, tracked)
+    return replace(event, last=diagnosis.as_json, notified=(f"{CAUSE.value}:pro",))
+
+
+def _events(n: int, accounts: int, start: datetime, incident: bool) -> Iterator[tuple[Any, ...]]:
+    """What the script `track` takes for each event of an account, spread over `SPAN`."""
     for e in range(PER_ACCOUNT):
         starts = start + SPAN * ((n * PER_ACCOUNT + e) / (accounts * PER_ACCOUNT))
-        event = tracked_event(f"cal_{n:012}", f"event-{n:09}-{e}", starts, start)
-        event = replace(event, last=diagnosis.as_json, notified=(f"{CAUSE.value}:pro",))
+        event = waiting_event(f"cal_{n:012}", f"event-{n:09}-{e}", starts, start)
         lists = [name for name in lists_of(event) if incident or not name.startswith("group:")]
         yield sub_of(n), event.key.field, pack_event(event), lists, ""
