@@ -148,14 +148,11 @@ class Wanted:
             return False
         if self.incident is None:
             return names_of(event, given).issuperset(self.lists)
-        others = replace(self, incident=None)
         # Only the list of the incident says that it is held.
-        held = event.cause in WAITED_FOR_TOGETHER
-        return (
-            given is None
-            and (held or event.group is not None)
-            and names_of(event, given).issuperset(others.lists)
-        )
+        if given is not None or not (event.cause in WAITED_FOR_TOGETHER or event.group is not None):
+            return False
+        others = replace(self, incident=None).lists
+        return not others or names_of(event, given).issuperset(others)
 
 
 @dataclass(frozen=True, slots=True)

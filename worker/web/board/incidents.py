@@ -18,7 +18,7 @@ from worker.run.incidents import Accounts, Figures, figures, members, removed_pr
 #: How many events, and removed profiles, a page shows.
 SHOWN = 20
 #: How many events are read for it, and counted by account.
-READ, COUNTED = 200, 2000
+READ, COUNTED = 200, 1000
 #: The task that carries a decision out.
 TASK = "conferencing.decide_incident"
 #: What can be picked for the profiles that a page does not show.
