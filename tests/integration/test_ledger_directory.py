@@ -5,8 +5,6 @@ from __future__ import annotations
 from tests.integration.ledgers import an_event, claim, later
 from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Credentials, Ledger
-from worker.ledger.packing import pack_event
-from worker.ledger.records import EventKey
 
 EMAIL = "Dana@Example.org"
 
@@ -49,19 +47,3 @@ def test_sweeps_enter_what_an_older_version_wrote(ledger: Ledger) -> None:
     assert [each.sub for each in ledger.directory.page(10).accounts] == ["acc", "never-connected"]
     assert ledger.directory.with_email(EMAIL, 5) == ["acc"]
     assert [sub for sub, _ in ledger.directory.with_event("e2", 5)] == ["never-connected"]
-
-
-def test_an_event_is_found_by_its_whole_id_among_very_many(ledger: Ledger) -> None:
-    """Whatever the id has in it, and in each calendar of the account."""
-    odd = "a*?[b]^\\-é"
-    for calendar_id, event_id in (("one", odd), ("two", odd), ("one", f"b{odd}"), ("one", "axxbx-é")):
-        ledger.track("acc", an_event(event_id, calendar_id=calendar_id))
-    many = {EventKey("one", f"e{n}").field: pack_event(an_event("e")) for n in range(25_000)}
-    ledger.redis.hset(ledger.keys.settled("acc"), mapping=dict(many))
-    ledger.redis.hset(ledger.keys.settled("acc"), EventKey("three", odd).field, b"")
-
-    found = ledger.directory.with_event(odd, 10)
-
-    assert sorted(key.calendar_id for _, key in found) == ["one", "three", "two"]
-    assert {(sub, key.event_id) for sub, key in found} == {("acc", odd)}
-    assert len(ledger.directory.with_event(odd, 2)) == 2

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Wanted
-from worker.ledger.lookup import accounts, is_known, some_events_of
+from worker.ledger.lookup import accounts, fields_of, is_known
 from worker.ledger.records import EventKey
 
 #: How many to suggest.
@@ -18,8 +18,9 @@ MOST = 3
 SEARCH_SECONDS = 2.0
 #: How many other accounts of a calendar to check for the event.
 NEIGHBOURS = 50
-#: How many of an account's events are compared in full: those that begin and end alike.
-COMPARED = 200
+#: Among how many of an account's events similar ids are searched, and how many of these are compared in full:
+#: those that begin and end alike.
+SEARCHED, COMPARED = 5000, 200
 #: How similar two ids must be (0 to 1): a few letters apart.
 ALIKE = 0.75
 
@@ -75,13 +76,15 @@ def nearest_accounts(ledger: Ledger, sub: str, *, at_once: bool = False) -> list
 
 def nearest_events(ledger: Ledger, sub: str, key: EventKey) -> list[EventKey]:
     """The account's tracked events, pending or settled, with similar ids."""
-    same_event = [found for _, found in ledger.directory.with_event_of([sub], key.event_id)]
+    fields, ends = fields_of(ledger, sub), key.event_id.encode()
+    ending = (EventKey.of_field(field) for field in fields if field.endswith(ends))
+    same_event = [found for found in ending if found.event_id == key.event_id]
     if same_event:
         # They are in other calendars.
         return same_event[:MOST]
     asked = _joined(key)
-    known = {_joined(found): found for found in some_events_of(ledger, sub)}
-    # To compare all of a large account's would take long.
+    known = {_joined(found): found for found in map(EventKey.of_field, fields[:SEARCHED])}
+    # To compare all of them in full would take long.
     likely = nlargest(
         COMPARED, known, key=lambda name: _shared(name, asked) + _shared(name[::-1], asked[::-1])
     )

@@ -33,6 +33,7 @@ from worker.intake.push_notifications import (
     read_notification,
 )
 from worker.ledger.ledger import REPLAYED_AFTER, Credentials
+from worker.ledger.lookup import events_of
 from worker.ledger.outgoing import erasure_requested
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
@@ -251,7 +252,7 @@ def _make_due(
         # One that was closed may have been moved or restored.
         ledger.reopen(sub, key)
         return ledger.nudge(sub, key, notice, body, only_waits=push.only_waits)
-    named = [each for _, each in ledger.directory.with_event_of([sub], event_id)]
+    named = [each for each in events_of(ledger, sub) if each.event_id == event_id]
     taken = [ledger.reopen(sub, each) or ledger.nudge(sub, each) for each in named]
     return any(taken)
 

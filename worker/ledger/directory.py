@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Any, cast
 
 from redis import Redis
@@ -30,8 +30,6 @@ MOST_CHECKED = 1000
 SCANNED = 10_000
 #: The field of `Keys.about` that says how far it came, and what it says at the end.
 PROGRESS, DONE = "directory", b"done"
-#: How many of an account's events the server compares with an id in one step: a millisecond or two.
-_COMPARED = 10_000
 #: How much of the hash of an event's id is in the key, and how much in the entry.
 _IN_KEY, _IN_ENTRY = 4, 8
 
@@ -179,25 +177,19 @@ class Directory:
         head = digest[_IN_KEY : _IN_KEY + _IN_ENTRY].encode()
         members = cast("list[bytes]", self.redis.zrevrange(self.keys.ids(digest[:_IN_KEY]), 0, -1))
         subs = [each[_IN_ENTRY:].decode() for each in members if each.startswith(head)][:most]
-        return self.with_event_of(subs, event_id)[:most]
-
-    def with_event_of(self, subs: Sequence[str], event_id: str) -> list[tuple[str, EventKey]]:
-        """The events with this id, pending or settled, of these accounts."""
-        found: dict[tuple[str, EventKey], None] = {}
-        # The server compares the ids: an account may have many events.
-        ends = b"*" + re.sub(rb"[][*?\\]", rb"\\\g<0>", event_id.encode(errors="replace"))
-        left = [(sub, key(sub), 0) for sub in subs for key in (self.keys.events, self.keys.settled)]
-        while left:
-            with self.redis.pipeline(transaction=False) as pipeline:
-                for _, name, part in left:
-                    pipeline.hscan(name, part, match=ends, count=_COMPARED)
-                answers = pipeline.execute()
-            for (sub, _, _), (_, values) in zip(left, answers, strict=True):
-                keys = (EventKey.of_field(field) for field in values)
-                found |= {(sub, key): None for key in keys if key.event_id == event_id}
-            some = zip(left, answers, strict=True)
-            left = [(sub, name, int(rest)) for (sub, name, _), (rest, _) in some if rest]
-        return list(found)
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for sub in subs:
+                pipeline.hkeys(self.keys.events(sub))
+                pipeline.hkeys(self.keys.settled(sub))
+            answers = pipeline.execute()
+        ends = event_id.encode()
+        found = (
+            (sub, key)
+            for sub, *fields in zip(subs, answers[::2], answers[1::2], strict=True)
+            for field in dict.fromkeys([*fields[0], *fields[1]])
+            if field.endswith(ends) and (key := EventKey.of_field(field)).event_id == event_id
+        )
+        return list(islice(found, most))
 
     def around(self, sub: str, most: int) -> list[str]:
         """Up to `most` accounts on either side of an id, by their ids."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from worker.ledger.ledger import Ledger
-from worker.ledger.paging import part_of_hash
 from worker.ledger.records import EventKey
 
 #: How many keys the server scans in one step of a search.
@@ -23,18 +22,15 @@ def is_known(ledger: Ledger, sub: str) -> bool:
 
 def events_of(ledger: Ledger, sub: str) -> list[EventKey]:
     """The events of an account, pending or settled, readable or not."""
+    return [EventKey.of_field(field) for field in fields_of(ledger, sub)]
+
+
+def fields_of(ledger: Ledger, sub: str) -> list[bytes]:
+    """The same as their hash fields: an account may have very many."""
     with ledger.redis.pipeline(transaction=False) as pipeline:
         pipeline.hkeys(ledger.keys.events(sub))
         pipeline.hkeys(ledger.keys.settled(sub))
-        return [EventKey.of_field(field) for fields in pipeline.execute() for field in fields]
-
-
-def some_events_of(ledger: Ledger, sub: str) -> list[EventKey]:
-    """The same; of an account with very many, some thousands."""
-    with ledger.redis.pipeline(transaction=False) as pipeline:
-        part_of_hash(pipeline, ledger.keys.events(sub))
-        part_of_hash(pipeline, ledger.keys.settled(sub))
-        return [EventKey.of_field(field) for _, values in pipeline.execute() for field in values]
+        return [field for fields in pipeline.execute() for field in fields]
 
 
 def accounts(ledger: Ledger) -> Iterator[list[str]]:
