@@ -251,8 +251,8 @@ def test_an_account_with_very_many_events_is_read_in_parts(ledger: Ledger) -> No
     """A page reads one part of them, in order; all pages together show each event once."""
     many = 3 * PART
     events = [an_event(f"e{n}", hours=1 + (n * 7919) % many) for n in range(many)]
-    values = {event.key.field: pack_event(event) for event in events}
-    ledger.redis.hset(ledger.keys.events("a"), mapping=dict(values))
+    values: dict[Any, Any] = {event.key.field: pack_event(event) for event in events}
+    ledger.redis.hset(ledger.keys.events("a"), mapping=values)
     ledger.redis.zadd(ledger.keys.starts, {"a": 1.0})
 
     for wanted in (Wanted(account="a"), Wanted()):
@@ -268,8 +268,8 @@ def test_a_page_reads_no_more_of_an_account_than_a_part_of_it(ledger: Ledger) ->
     """However few of its events fit: the page then says where to go on."""
     many = 4 * PART
     events = (an_event(f"e{n}", hours=1 + n) for n in range(many))
-    values = {event.key.field: pack_event(event) for event in events}
-    ledger.redis.hset(ledger.keys.events("a"), mapping=dict(values))
+    values: dict[Any, Any] = {event.key.field: pack_event(event) for event in events}
+    ledger.redis.hset(ledger.keys.events("a"), mapping=values)
     soon = Wanted(account="a", starts_before=NOW + timedelta(hours=5))
     sent = ledger.redis.info()["total_net_output_bytes"]
 

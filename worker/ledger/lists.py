@@ -267,12 +267,12 @@ class Lists:
         self, sub: str, wanted: Wanted, start: Position | None
     ) -> Iterator[tuple[Position, Listed | None]]:
         """The account's own pending events in one part of its hash, and then where the next one begins."""
-        part, *place = start or (0, *_FIRST)
+        part, *former = start or (0, *_FIRST)
         with self.redis.pipeline(transaction=False) as pipeline:
             part_of_hash(pipeline, self.keys.events(sub), part)
             pipeline.hlen(self.keys.acknowledged(sub))
             (rest, values), acknowledged = pipeline.execute()
-        head, after, until = wanted.head, tuple(place), wanted.until_ms
+        head, after, until = wanted.head, tuple(former), wanted.until_ms
         starts = ((times_in(value)[1], field) for field, value in values.items() if field.startswith(head))
         # There may be many, of which a page shows few: only these are unpacked.
         places = sorted(each for each in starts if after < each and each[0] < until)
