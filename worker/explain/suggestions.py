@@ -20,7 +20,7 @@ SEARCH_SECONDS = 2.0
 NEIGHBOURS = 50
 #: Among how many of an account's events similar ids are searched, and how many of these are compared in full:
 #: those that begin and end alike.
-SEARCHED, COMPARED = 5000, 200
+SEARCHED, COMPARED = 3000, 100
 #: How similar two ids must be (0 to 1): a few letters apart.
 ALIKE = 0.75
 
