@@ -350,3 +350,11 @@ def test_pages_of_an_account_with_very_many_events_say_that_they_show_some(
     assert "None of the 1,000 that were looked at for this page, but there may be more." in searched
     assert 'rel="next"' in searched
     assert "nothing sorts" not in small
+
+
+def test_a_report_without_meetings_has_no_empty_plots(settings: Settings, kept: Ledger) -> None:
+    """It says that there were none."""
+    text = ask(settings, "/report").text
+
+    assert "<svg" not in text
+    assert text.count("None in these days.") == 2
