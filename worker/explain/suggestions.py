@@ -76,7 +76,8 @@ def nearest_accounts(ledger: Ledger, sub: str, *, at_once: bool = False) -> list
 
 def nearest_events(ledger: Ledger, sub: str, key: EventKey) -> list[EventKey]:
     """The account's tracked events, pending or settled, with similar ids."""
-    fields, ends = fields_of(ledger, sub), key.event_id.encode()
+    # One may be settled, and pending again.
+    fields, ends = list(dict.fromkeys(fields_of(ledger, sub))), key.event_id.encode()
     ending = (EventKey.of_field(field) for field in fields if field.endswith(ends))
     same_event = [found for found in ending if found.event_id == key.event_id]
     if same_event:
