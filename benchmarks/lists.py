@@ -97,9 +97,8 @@ def fill_events(opened: Services, events: int, start: datetime, *, incident: boo
     chunks = range(0, accounts, PIPELINED)
     for first in progress(chunks, f"Filling {events:,} events", transient=True):
         many = range(first, min(first + PIPELINED, accounts))
-        run_many(
-            ledger, "track", [packed(each) for n in many for each in _events(n, accounts, start, incident)]
-        )
+        # An account's at once, which is faster.
+        run_many(ledger, "track", [packed(*_events(n, accounts, start, incident)) for n in many])
     if ledger.lists.size("escalated") != events:
         raise SystemExit("Not all events are in the list: the figures would be meaningless.")
 
