@@ -70,6 +70,8 @@ class Lease:
 
     def outage(self, cause: Cause | None, provider: str | None) -> datetime | None:
         """Since when many events of this account's data centre wait for this together, if they do."""
+        if not self.outages:
+            return None
         since = self.outages.get(f"{cause}:{provider}@{self.account.data_center}")
         return None if since is None else from_ms(since)
 
