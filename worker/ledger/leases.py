@@ -123,7 +123,10 @@ class EventChange:
     @cached_property
     def value(self) -> bytes:
         """The value to store. Raises if the record cannot be packed."""
-        return b"" if self.dropped else pack_event(self.after)
+        if self.dropped:
+            return b""
+        same = self.after.body is self.before.event.body
+        return pack_event(self.after, self.before.body if same else b"")
 
     @property
     def news(self) -> Literal["new", "again"] | None:
