@@ -250,7 +250,7 @@ def test_one_commit_settles_any_number_of_events(ledger: Ledger) -> None:
 
 
 def test_a_settled_event_costs_the_server_four_commands(ledger: Ledger) -> None:
-    """It is compared, its id noted until it is forgotten, and its outcome published; all else is done once."""
+    """It is compared, its id is noted and what is over beside it forgotten, and its outcome is published."""
     assigned = {"state": "assigned", "cause": None, "remedy": "none", "detail": {}}
     costs = []
     for sub, many in (("first", 1), ("few", 20), ("many", 40)):
