@@ -66,7 +66,7 @@ if change.profiles_due and tonumber(redis.call('HGET', account, 'profiles_due'))
 end
 publish(change.outcomes)
 
-local settles, made_due, counted, counted_until = {}, false, {}, 0
+local settles, made_due, meetings, counted_until = {}, false, {}, 0
 local had_settled = redis.call('EXISTS', settled) == 1
 for _, event in ipairs(change.events) do
   local field, next_look, expected, verb, value = event[1], event[2], event[3], event[4], event[5]
@@ -113,16 +113,16 @@ for _, event in ipairs(change.events) do
     end
     local its_until = recount(sub, field, event[13], event[14], now, verb == 'keep')
     if its_until then
-      counted[#counted + 1] = field
-      counted[#counted + 1] = event[14]
+      meetings[#meetings + 1] = field
+      meetings[#meetings + 1] = event[14]
       counted_until = math.max(counted_until, its_until)
     end
     publish(event[6])
   end
 end
 add_outcomes(published, change.outcomes_keep, sub)
-if #counted > 0 then
-  in_parts('HSET', counted_key(sub), counted)
+if #meetings > 0 then
+  in_parts('HSET', counted_key(sub), meetings)
   redis.call('PEXPIREAT', counted_key(sub), math.max(counted_until, now + redis.call('PTTL', counted_key(sub))))
 end
 forget_removed(sub)

@@ -327,7 +327,7 @@ end
 local function put_in_lists(sub, field, wanted, start, news, came_back)
   local former = fact(listed_key(sub), field)
   local acknowledged = start and fact(acknowledged_key(sub), field)
-  -- It merely generates, and did before.
+  -- It is in none, and was in none.
   if #wanted == 0 and not former and not acknowledged then return end
   local member, names, listed = #sub .. ':' .. sub .. field, {}, {}
   local before = former and cmsgpack.unpack(former) or {}
