@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.acceptance.prepared import run_prepared
+
 RECONCILER = Path(sys.executable).with_name("reconciler")
 PY_SPY = Path(sys.executable).with_name("py-spy")
 
@@ -26,16 +28,7 @@ def run_command(
     home: Path, env: Mapping[str, str], *args: str, given: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a `reconciler` command to its end, within two minutes; `given` is piped to its standard input."""
-    return subprocess.run(
-        [RECONCILER, *args],
-        cwd=home,
-        env=env,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_prepared(home, env, args, given, 120)
 
 
 def children_of(pid: int) -> list[int]:
