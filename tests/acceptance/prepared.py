@@ -10,44 +10,84 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from worker.cli import COMMANDS, main
 
 #: Each process is forked from one that this process starts, which runs nothing and has no threads.
 _FORKED = get_context("forkserver")
 _MODULES = {f"worker.commands.{module}" for module, _ in COMMANDS.values()}
-_FORKED.set_forkserver_preload([__name__, *sorted(_MODULES)])
-#: What fits into a pipe before anybody reads it.
-_PIPE_BYTES = 65536
+_FORKED.set_forkserver_preload([__name__, "worker.app", "worker.web.app", *sorted(_MODULES)])
 
 
-def run_prepared(
-    home: Path, env: Mapping[str, str], args: Sequence[str], given: str | None, seconds: float
-) -> subprocess.CompletedProcess[str]:
-    """Run a `reconciler` command to its end, as `subprocess.run` would; `given` is piped to it."""
-    read, written = _FORKED.Pipe(duplex=False)
-    with TemporaryDirectory() as place, read, written:
-        text = (given or "").encode()
-        assert len(text) <= _PIPE_BYTES
-        os.write(written.fileno(), text)
-        process = _FORKED.Process(target=_begin, args=(Path(place), home, dict(env), args, read))
-        process.start()
-        written.close()
-        process.join(seconds)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(args, seconds)
-        out, err = ((Path(place) / name).read_text() for name in ("out", "err"))
-        return subprocess.CompletedProcess(args, process.exitcode, out, err)
+def _read_at_the_start(env: Mapping[str, str]) -> dict[str, str]:
+    """Variables that Python or a library may read once, so that a forked process would come too late."""
+    later = ("RECONCILER_", "PYTEST_", "PYTHONDONTWRITEBYTECODE", "SSL_CERT_", "COLUMNS")
+    return {
+        name: value
+        for name, value in env.items()
+        if not name.startswith(later) and not name.lower().endswith("_proxy")
+    }
 
 
-def _begin(place: Path, home: Path, env: dict[str, str], args: Sequence[str], given: Connection) -> None:
+_START = _read_at_the_start(os.environ)
+
+
+def fits(env: Mapping[str, str]) -> bool:
+    """Whether a process with this environment may be a forked one."""
+    return _read_at_the_start(env) == _START
+
+
+class Prepared:
+    """A forked process that runs a command, and does what `subprocess.Popen` does."""
+
+    def __init__(
+        self, home: Path, env: Mapping[str, str], args: Sequence[str], streams: Mapping[int, int]
+    ) -> None:
+        """Start it in a session of its own; `streams` are our descriptors, each by its number there."""
+        passed = {
+            number: Connection(os.dup(descriptor), writable=False) for number, descriptor in streams.items()
+        }
+        self._process = _FORKED.Process(target=_begin, args=(home, dict(env), args, passed))
+        self._process.start()
+        for stream in passed.values():
+            stream.close()
+        assert self._process.pid
+        self.pid = self._process.pid
+        self.args = args
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(["reconciler", *self.args], timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            self._process.kill()
+
+
+def _begin(home: Path, env: dict[str, str], args: Sequence[str], streams: dict[int, Connection]) -> None:
     """In the forked process: become what the command line would have started."""
-    os.dup2(given.fileno(), 0)
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT), number)
+    os.setsid()
+    for number, stream in streams.items():
+        os.dup2(stream.fileno(), number)
+        stream.close()
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it is open as long as the process
     os.chdir(home)
     os.environ.clear()
