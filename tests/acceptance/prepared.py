@@ -88,7 +88,9 @@ def _begin(home: Path, env: dict[str, str], args: Sequence[str], streams: dict[i
     for number, stream in streams.items():
         os.dup2(stream.fileno(), number)
         stream.close()
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it is open as long as the process
+    # Those of before know whether what they led to was a file.
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.chdir(home)
     os.environ.clear()
     os.environ.update(env)
