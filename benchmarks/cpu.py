@@ -37,7 +37,10 @@ SAMPLES_A_SECOND = 250
 PARTS = (
     ("HTTP", ("/httpx/", "/httpcore/", "/h11/", "/cronofy/http.py")),
     ("Redis", ("/redis/", "/hiredis/", "/ledger/ledger.py", "/ledger/keys.py", "/cronofy/budget.py")),
-    ("records and outcomes", ("/ledger/records.py", "/ledger/outgoing.py", "/msgpack/")),
+    (
+        "records and outcomes",
+        ("/ledger/records.py", "/ledger/packing.py", "/ledger/outgoing.py", "/msgpack/"),
+    ),
     ("wire models", ("/pydantic", "/cronofy/wire.py", "/cronofy/client.py")),
     ("vault", ("/cryptography/", "/ledger/vault.py")),
     ("diagnosis", ("/worker/diagnosis/", "/worker/reconcile/")),

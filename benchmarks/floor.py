@@ -11,6 +11,7 @@ sandbox are separate processes, whose CPU is counted as well: whoever shares the
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -122,10 +123,11 @@ def _row(stand: Stand, events: int, accounts: int, rounds: int) -> dict[str, Val
         held = [(source.ledger.account(a.sub), tracked[a.sub], now) for a in filled]
         stage.until(lambda: all(_raw(source, *each) for each in held), "every conference")
         floors, looks, raws = [], [], []
-        for _ in range(rounds):
-            raws.append(stand.measure(source, accounts, partial(_next_raw, source, iter(held))))
-            floors.append(_settling(stand, filled, tracked, _smallest))
-            looks.append(_settling(stand, filled, tracked, _whole))
+        with _left_out_of_collection():
+            for _ in range(rounds):
+                raws.append(stand.measure(source, accounts, partial(_next_raw, source, iter(held))))
+                floors.append(_settling(stand, filled, tracked, _smallest))
+                looks.append(_settling(stand, filled, tracked, _whole))
     floor, look, raw = ([spent.total for spent in found] for found in (floors, looks, raws))
     return {
         "events an account": events,
@@ -138,6 +140,15 @@ def _row(stand: Stand, events: int, accounts: int, rounds: int) -> dict[str, Val
         "raw loop : floor": median(least / most for least, most in zip(raw, floor, strict=True)),
         "raw loop : look": median(least / most for least, most in zip(raw, look, strict=True)),
     }
+
+
+@contextmanager
+def _left_out_of_collection() -> Iterator[None]:
+    """Leave what is there out of garbage collection, as a worker does before it forks its processes."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def _settling(

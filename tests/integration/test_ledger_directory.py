@@ -28,6 +28,13 @@ def test_an_event_is_found_by_its_id_until_nothing_is_known_of_it(ledger: Ledger
     assert (found("both"), found("of-one")) == (["two"], [])
 
 
+def test_accounts_whose_events_are_tracked_together_are_all_listed(ledger: Ledger) -> None:
+    """Also those that are not connected yet."""
+    ledger.track_all([(sub, an_event("e")) for sub in ("one", "two", "three")])
+
+    assert [each.sub for each in ledger.directory.page(10).accounts] == ["one", "three", "two"]
+
+
 def test_sweeps_enter_what_an_older_version_wrote(ledger: Ledger) -> None:
     """Its accounts, events and addresses are found as new ones are; then there is nothing left to do."""
     ledger.connect("acc", Credentials("token"), "us", EMAIL, None)

@@ -247,3 +247,29 @@ def test_one_commit_settles_any_number_of_events(ledger: Ledger) -> None:
     assert sum(meetings.values()) == 1100
     assert len(meetings) <= 201
     assert meetings[b"w1n:other"] >= 900
+
+
+def test_a_settled_event_costs_the_server_four_commands(ledger: Ledger) -> None:
+    """It is compared, its id is noted and what is over beside it forgotten, and its outcome is published."""
+    assigned = {"state": "assigned", "cause": None, "remedy": "none", "detail": {}}
+    costs = []
+    for sub, many in (("first", 1), ("few", 20), ("many", 40)):
+        ledger.track_all([(sub, an_event(f"{sub}-{n}")) for n in range(many)])
+        lease = claim(ledger, sub)
+        before = ledger.redis.info("commandstats")
+        ledger.commit(
+            lease,
+            Change(
+                [
+                    EventChange(s, later(s, last=assigned), settle=True, outcomes=(outcome(sub),))
+                    for s in lease.events
+                ]
+            ),
+        )
+        after = ledger.redis.info("commandstats")
+        known = {name: stats["calls"] for name, stats in before.items()}
+        costs.append(sum(stats["calls"] - known.get(name, 0) for name, stats in after.items()))
+        assert ledger.redis.hlen(ledger.keys.counted(sub)) == many
+        assert len(ledger.outcomes.of_account(sub, 50)) == many
+
+    assert costs[2] - costs[1] == 4 * 20

@@ -84,7 +84,7 @@ STAGES = {
     "what is planned for the whole look": "worker.reconcile.look.plan_reading",
     "its diagnosis": "worker.reconcile.verdict.diagnose",
     "the update to be written": "worker.reconcile.reassign.update_body",
-    "its packing": "worker.ledger.packing._body_to_json",
+    "its packing": "worker.ledger.packing._packable",
 }
 
 

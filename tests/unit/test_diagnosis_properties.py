@@ -24,7 +24,7 @@ from tests.unit.builders import (
     seen,
 )
 from tests.unit.builders import request as asking
-from worker.diagnosis.causes import INDIRECT, diagnose
+from worker.diagnosis.causes import INDIRECT, by_sight, diagnose
 from worker.diagnosis.model import (
     Calendar,
     Cause,
@@ -158,6 +158,19 @@ def test_every_input_has_an_answer(request: Request, observation: Observation, p
     assert found.evidence
     assert all(len(sentence) > 10 and sentence.endswith(".") for sentence in found.evidence)
     assert SECRET not in f"{found!r} {found.evidence} {dict(found.detail)}"
+
+
+@given(requests, observations, policies)
+def test_what_an_event_shows_itself_decides_whatever_was_asked_for(
+    request: Request, observation: Observation, policy: Policy
+) -> None:
+    """Looks ask that first, and only then put together what was asked for; the answer is the same."""
+    seen = observation.sighting
+    decided = by_sight(seen)
+
+    shows = isinstance(seen, Seen) and bool(seen.deleted or seen.cancelled or seen.join_url)
+    assert (decided is not None) == shows
+    assert decided in (None, diagnose(request, observation, NOW, policy))
 
 
 @given(orphans, left, reasons, policies)

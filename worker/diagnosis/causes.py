@@ -23,6 +23,7 @@ from worker.diagnosis.model import (
     Remedy,
     Request,
     Seen,
+    Sighting,
     State,
     TokenOwed,
     Unauthorized,
@@ -59,12 +60,9 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
         return _without_token(request, sighting.since, now, policy)
     if isinstance(sighting, Missing):
         return _missing(request, observation.profiles, now, policy)
-    if sighting.deleted:
-        return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
-    if sighting.cancelled:
-        return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as cancelled.")
-    if sighting.join_url:
-        return _assigned(sighting)
+    decided = by_sight(sighting)
+    if decided is not None:
+        return decided
     start = _start(request, sighting)
     if start is not None and start.instant <= now:
         return _closed(
@@ -75,6 +73,17 @@ def diagnose(request: Request, observation: Observation, now: datetime, policy: 
         )
     found = _diagnose_pending(request, sighting, observation, now, policy)
     return with_last_resort(found, request, sighting, observation, now, policy)
+
+
+def by_sight(sighting: Sighting) -> Diagnosis | None:
+    """The diagnosis if the event itself shows it, whatever was asked for: it is gone, or has its link."""
+    if not isinstance(sighting, Seen):
+        return None
+    if sighting.deleted:
+        return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as deleted.")
+    if sighting.cancelled:
+        return _closed(Cause.EVENT_GONE, Certainty.CERTAIN, "Cronofy shows the event as cancelled.")
+    return _assigned(sighting) if sighting.join_url else None
 
 
 def _missing(request: Request, profiles: Profiles | None, now: datetime, policy: Policy) -> Diagnosis:

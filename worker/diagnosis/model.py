@@ -186,6 +186,10 @@ class TokenOwed:
     since: datetime
 
 
+#: What a look saw of an event.
+Sighting = Seen | Missing | Unauthorized | TokenOwed
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A conferencing or calendar profile, as UserInfo lists it.
@@ -253,7 +257,7 @@ class Observation:
     `profiles` is None if UserInfo was not needed, as when the read settles everything.
     """
 
-    sighting: Seen | Missing | Unauthorized | TokenOwed
+    sighting: Sighting
     profiles: Profiles | None = None
     #: Why the event may not be written, in a sentence; None if it may.
     unwritable: str | None = None

@@ -70,6 +70,8 @@ class Lease:
 
     def outage(self, cause: Cause | None, provider: str | None) -> datetime | None:
         """Since when many events of this account's data centre wait for this together, if they do."""
+        if not self.outages:
+            return None
         since = self.outages.get(f"{cause}:{provider}@{self.account.data_center}")
         return None if since is None else from_ms(since)
 
@@ -121,7 +123,10 @@ class EventChange:
     @cached_property
     def value(self) -> bytes:
         """The value to store. Raises if the record cannot be packed."""
-        return b"" if self.dropped else pack_event(self.after)
+        if self.dropped:
+            return b""
+        same = self.after.body is self.before.event.body
+        return pack_event(self.after, self.before.body if same else b"")
 
     @property
     def news(self) -> Literal["new", "again"] | None:

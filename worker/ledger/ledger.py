@@ -25,7 +25,7 @@ from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
 from worker.ledger.keys import Keys, Scripts
-from worker.ledger.leases import Change, Committed, Held, Lease, LeaseLost, Mail, Wakeups
+from worker.ledger.leases import Change, Committed, EventChange, Held, Lease, LeaseLost, Mail, Wakeups
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.mails import Mails
 from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested
@@ -407,26 +407,7 @@ class Ledger:
         packed = msgpack.packb(
             {
                 "done": done,
-                "events": [
-                    [
-                        event.field,
-                        event.before.next_look,
-                        event.before.fingerprint,
-                        "drop" if event.dropped else "settle" if event.settle else "keep",
-                        event.value,
-                        _packed(event.outcomes),
-                        lease.notices.get(event.field, b"") if event.notice_taken else False,
-                        event.dead_letter.packed(self.vault) if event.dead_letter else False,
-                        SETTLES.entry(to_ms(lease.now) - event.after.tracked_at)
-                        if event.settle and not event.before.event.was_closed
-                        else False,
-                        () if event.dropped or event.settle else lists_of(event.after, event.held),
-                        lease.acknowledged.get(event.field, False) if event.unacknowledged else False,
-                        event.news or False,
-                        *counted(event, lease.now),
-                    ]
-                    for event in change.events
-                ],
+                "events": [self._changed(lease, event) for event in change.events],
                 "memo": pack_memo(change.memo) if change.memo else False,
                 "profile_names": (
                     False if change.profile_names is None else pack_profile_names(change.profile_names)
@@ -476,6 +457,27 @@ class Ledger:
             tuple(each.decode() for each in ended),
             bool(void),
         )
+
+    def _changed(self, lease: Lease, event: EventChange) -> list[Any]:
+        """What ``commit.lua`` needs of the change to one event."""
+        field, before = event.field, event.before
+        verb = "drop" if event.dropped else "settle" if event.settle else "keep"
+        is_first = event.settle and not before.event.was_closed
+        return [
+            field,
+            before.next_look,
+            before.fingerprint,
+            verb,
+            event.value,
+            _packed(event.outcomes),
+            lease.notices.get(field, b"") if event.notice_taken else False,
+            event.dead_letter.packed(self.vault) if event.dead_letter else False,
+            SETTLES.entry(to_ms(lease.now) - event.after.tracked_at) if is_first else False,
+            lists_of(event.after, event.held) if verb == "keep" else (),
+            lease.acknowledged.get(field, False) if event.unacknowledged else False,
+            event.news or False,
+            *counted(event, lease.now),
+        ]
 
     def keep_channel(
         self, lease: Lease, channel: NotificationChannel | None, again: timedelta | None

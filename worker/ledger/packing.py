@@ -73,8 +73,8 @@ def _packable(value: TrackedEvent | Episode | Memo | Write, **changed: Any) -> d
 _body_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
-def pack_event(event: TrackedEvent) -> bytes:
-    """The ledger's value for an event."""
+def pack_event(event: TrackedEvent, body: bytes = b"") -> bytes:
+    """The ledger's value for an event; `body` is its body if that was packed before."""
     starts_at = event.starts_at
     never = _PARKED_MS if event.parked else _FAR_MS
     header = _HEADER.pack(
@@ -85,7 +85,7 @@ def pack_event(event: TrackedEvent) -> bytes:
     )
     packed = _packable(
         event,
-        body=_body_to_json(event.body).encode(),
+        body=body or _body_to_json(event.body).encode(),
         writes={pid: _packable(write) for pid, write in event.writes.items()},
     )
     del packed["key"]
@@ -113,7 +113,8 @@ def unpack_event(value: bytes) -> Stored:
     next_look, _, tracked_at, _ = _HEADER.unpack_from(value)
     content = zlib.decompress(value[_HEADER.size :], wbits=_RAW_DEFLATE)
     calendar_id, event_id, packed = msgpack.unpackb(content, strict_map_key=False)
-    packed["body"] = json.loads(packed["body"])
+    body = packed["body"]
+    packed["body"] = json.loads(body)
     packed["writes"] = {pid: Write(**write) for pid, write in packed.get("writes", {}).items()}
     packed["notified"] = tuple(packed.get("notified", ()))
     packed["history"] = tuple(tuple(entry) for entry in packed.get("history", ()))
@@ -127,7 +128,7 @@ def unpack_event(value: bytes) -> Stored:
         tracked_at=int(tracked_at),
         **known,
     )
-    return stored_as(event, value)
+    return stored_as(event, value, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +162,9 @@ def readable_events(
     return tuple(events), tuple(damaged)
 
 
-def stored_as(event: TrackedEvent, value: bytes) -> Stored:
+def stored_as(event: TrackedEvent, value: bytes, body: bytes = b"") -> Stored:
     """The record in `value`, with what shows whether it has changed since."""
-    return Stored(event, _HEADER.unpack_from(value)[0], fingerprint(value[_HEADER.size :]))
+    return Stored(event, _HEADER.unpack_from(value)[0], fingerprint(value[_HEADER.size :]), body)
 
 
 def fingerprint(value: bytes) -> str:

@@ -612,6 +612,8 @@ class Stored:
     event: TrackedEvent
     next_look: float
     fingerprint: str
+    #: Its body as packed; empty if that is not known.
+    body: bytes = field(default=b"", repr=False, compare=False)
 
 
 def service_named(detail: Mapping[str, Any]) -> str | None:

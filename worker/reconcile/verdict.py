@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from worker.cronofy.errors import CronofyError
-from worker.diagnosis.causes import diagnose
+from worker.diagnosis.causes import by_sight, diagnose
 from worker.diagnosis.fallback import is_room
 from worker.diagnosis.model import (
     Cause,
@@ -130,11 +130,13 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.saw(seen, now)
     if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
-    unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
-    failing_since = lease.outage(Cause.PROVIDER_OUTAGE, event.provider_name)
-    observation = Observation(sighting, profiles, unwritable, failing_since)
     choice = lease.account.choice_about(event)
-    diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
+    diagnosis = by_sight(sighting)
+    if diagnosis is None:
+        unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
+        failing_since = lease.outage(Cause.PROVIDER_OUTAGE, event.provider_name)
+        observation = Observation(sighting, profiles, unwritable, failing_since)
+        diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
     return Judged(
         stored,
         event,

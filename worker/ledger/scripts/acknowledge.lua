@@ -22,6 +22,6 @@ if ends and ends < next_look and not is_parked(present) then
   redis.call('HSET', events_key(sub), field, due_at(present, ends))
   place_unless_leased(sub, now)
 end
-add_outcome(ARGV[8], ARGV[9], ARGV[2])
+add_outcomes({ ARGV[8] }, ARGV[9], ARGV[2])
 count('outcome:acknowledged', 1)
 return 1

@@ -32,9 +32,11 @@ end
 
 tally = { [COUNTERS] = change.figures }
 
+local published = {}
+
 local function publish(outcomes)
   for _, outcome in ipairs(outcomes) do
-    add_outcome(outcome[2], change.outcomes_keep, sub)
+    published[#published + 1] = outcome[2]
     count('outcome:' .. outcome[1], 1)
   end
 end
@@ -64,7 +66,7 @@ if change.profiles_due and tonumber(redis.call('HGET', account, 'profiles_due'))
 end
 publish(change.outcomes)
 
-local settles, made_due, counted_until = {}, false, 0
+local settles, made_due, meetings, counted_until = {}, false, {}, 0
 local had_settled = redis.call('EXISTS', settled) == 1
 for _, event in ipairs(change.events) do
   local field, next_look, expected, verb, value = event[1], event[2], event[3], event[4], event[5]
@@ -93,27 +95,34 @@ for _, event in ipairs(change.events) do
         count(event[9][1], 1)
         count('settle:ms', event[9][2])
       end
-      put_event(sub, field, nil, {}, present)
+      remove_event(sub, field, present, now + change.keep_ms, now)
       settles[#settles + 1] = field
       settles[#settles + 1] = due_at(value, now + change.keep_ms)
-      local noted = note_id(sub, field, now + change.keep_ms)
-      if noted then redis.call('ZREMRANGEBYSCORE', noted, '-inf', now) end
       local _, _, _, cause = header(value)
       if cause == IN_PAST then
         redis.call('ZADD', past_key(sub), now, field)
         redis.call('ZREMRANGEBYSCORE', past_key(sub), '-inf', now - DAY)
         redis.call('PEXPIRE', past_key(sub), DAY)
       end
+    elseif verb == 'keep' then
+      put_event(sub, field, value, event[10], present, event[12], came_back)
     else
-      put_event(sub, field, verb == 'keep' and value or nil, event[10], present, event[12], came_back)
+      remove_event(sub, field, present)
       -- Such a record is gone, so it can be in no list.
-      if verb == 'drop' and event[12] then join_incident('damaged', event[12]) end
+      if event[12] then join_incident('damaged', event[12]) end
     end
-    counted_until = math.max(counted_until, recount(sub, field, event[13], event[14], now, verb == 'keep') or 0)
+    local its_until = recount(sub, field, event[13], event[14], now, verb == 'keep')
+    if its_until then
+      meetings[#meetings + 1] = field
+      meetings[#meetings + 1] = event[14]
+      counted_until = math.max(counted_until, its_until)
+    end
     publish(event[6])
   end
 end
-if counted_until > 0 then
+add_outcomes(published, change.outcomes_keep, sub)
+if #meetings > 0 then
+  in_parts('HSET', counted_key(sub), meetings)
   redis.call('PEXPIREAT', counted_key(sub), math.max(counted_until, now + redis.call('PTTL', counted_key(sub))))
 end
 forget_removed(sub)

@@ -249,18 +249,18 @@ local function calendar_of(field)
 end
 
 -- Note which account has an event with this id, until a time; forget it where that is nil. If the account has one of the
--- same id in another calendar, the next look at that notes it again.
-local function note_id(sub, field, until_ms)
+-- same id in another calendar, the next look at that notes it again. With `now`, what is over beside it is forgotten, too.
+local function note_id(sub, field, until_ms, now)
   local length = string.match(field, '^(%d+):')
   if not length then return end
   local hash = redis.sha1hex(string.sub(field, #length + 2 + length))
   local key, member = P .. ':ids:' .. string.sub(hash, 1, 4), string.sub(hash, 5, 12) .. sub
   if until_ms then redis.call('ZADD', key, until_ms, member) else redis.call('ZREM', key, member) end
-  return key
+  if now then redis.call('ZREMRANGEBYSCORE', key, '-inf', now) end
 end
 
--- A script is about one account, which is entered in P:accounts once.
-local entered
+-- The accounts that this script has entered in P:accounts: each once, and not for each of its events.
+local entered = {}
 
 local removed, left_calendars = {}, {}
 
@@ -325,10 +325,12 @@ end
 -- which it joins if it is in none of that group; `news` as for join_incident. One that is acknowledged is neither in
 -- `escalated` nor in an incident. `came_back` if its acknowledgement has just ended; that stays known while it is escalated.
 local function put_in_lists(sub, field, wanted, start, news, came_back)
-  local member, names, listed = #sub .. ':' .. sub .. field, {}, {}
   local former = fact(listed_key(sub), field)
-  local before = former and cmsgpack.unpack(former) or {}
   local acknowledged = start and fact(acknowledged_key(sub), field)
+  -- It is in none, and was in none.
+  if #wanted == 0 and not former and not acknowledged then return end
+  local member, names, listed = #sub .. ':' .. sub .. field, {}, {}
+  local before = former and cmsgpack.unpack(former) or {}
   for _, name in ipairs(wanted) do
     -- An outage is one of a data centre.
     if string.match(name, '^held:') or string.match(name, '^group:provider_outage:') or string.match(name, '^group:lapsed:') then
@@ -364,36 +366,39 @@ local function put_in_lists(sub, field, wanted, start, news, came_back)
   end
 end
 
--- Write a pending event, or with a `value` of nil remove it (in forget_removed), keeping gauges, lists and calendars correct.
--- `names` are the lists that it is in from now on. `old` is its present value, if already known; `news` and `came_back` as for
--- put_in_lists.
+local function count_pending(value, by)
+  local _, _, _, cause = header(value)
+  count('events:pending', by)
+  count('cause:' .. cause, by)
+  if is_parked(value) then count('events:parked', by) end
+end
+
+-- Write a pending event, keeping gauges, lists and calendars correct. `names` are the lists that it is in from now on. `old`
+-- is its present value, if already known; `news` and `came_back` as for put_in_lists. Returns its former value.
 local function put_event(sub, field, value, names, old, news, came_back)
   local key = events_key(sub)
   old = old or redis.call('HGET', key, field)
-  if old then
-    local _, _, _, cause = header(old)
-    count('events:pending', -1)
-    count('cause:' .. cause, -1)
-    if is_parked(old) then count('events:parked', -1) end
-  end
-  if value then
-    local _, start, _, cause = header(value)
-    redis.call('HSET', key, field, value)
-    put_in_lists(sub, field, names, start, news, came_back)
-    count('events:pending', 1)
-    count('cause:' .. cause, 1)
-    if is_parked(value) then count('events:parked', 1) end
-    note_id(sub, field, FAR)
-    if not entered then entered = redis.call('ZADD', ACCOUNTS, 0, sub) end
-    if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
-    return old
-  end
+  if old then count_pending(old, -1) end
+  count_pending(value, 1)
+  redis.call('HSET', key, field, value)
+  local _, start = header(value)
+  put_in_lists(sub, field, names, start, news, came_back)
+  note_id(sub, field, FAR)
+  if not entered[sub] then entered[sub] = redis.call('ZADD', ACCOUNTS, 0, sub) end
+  if not old then redis.call('SADD', P .. ':calendar:' .. calendar_of(field), sub) end
+  return old
+end
+
+-- Remove a pending event (in forget_removed), likewise. Its id is forgotten, or with `now` noted until `until_ms`. Returns its
+-- value, which may be given as `old`.
+local function remove_event(sub, field, old, until_ms, now)
+  old = old or redis.call('HGET', events_key(sub), field)
   put_in_lists(sub, field, {})
-  if old then
-    removed[#removed + 1] = field
-    note_id(sub, field, nil)
-    left_calendars[calendar_of(field)] = true
-  end
+  if not old then return old end
+  count_pending(old, -1)
+  removed[#removed + 1] = field
+  left_calendars[calendar_of(field)] = true
+  note_id(sub, field, until_ms, now)
   return old
 end
 
@@ -447,7 +452,7 @@ end
 
 -- Count an event's meeting as `entry` says, in place of what was counted of it; '' if it is not to be counted (yet).
 -- `start` is when it starts as far as known, or 0. One that has begun stays as it is, unless it was moved. Returns until when
--- the account's P:counted has to be kept for it, if that is news.
+-- the account's P:counted has to hold the entry, which the caller writes, if that is news.
 local function recount(sub, field, start, entry, now, pending)
   local key = counted_key(sub)
   local former = fact(key, field)
@@ -461,9 +466,7 @@ local function recount(sub, field, start, entry, now, pending)
   if entry == '' then return end
   count_meeting(entry, 1)
   local until_ms = start + (pending and DAYS_KEPT or 1) * DAY
-  if until_ms <= now then return end
-  put_fact(key, field, entry)
-  return until_ms
+  if until_ms > now then return until_ms end
 end
 
 -- Forget how a meeting was counted; one that is still to come is taken back.
@@ -646,12 +649,15 @@ local function sample(now)
   redis.call('XADD', P .. ':backlog', 'MINID', '=', now - DAY, '*', unpack(fields))
 end
 
--- `sub` is the account that it is about, if it is about one.
-local function add_outcome(outcome, keep, sub)
-  local id = redis.call('XADD', P .. ':outcomes', 'MAXLEN', '~', keep, '*', 'outcome', outcome)
-  if not sub then return end
+-- Publish outcomes (JSON); `sub` is the account that they are about, if they are about one.
+local function add_outcomes(outcomes, keep, sub)
+  local ids = {}
+  for n, outcome in ipairs(outcomes) do
+    ids[n] = redis.call('XADD', P .. ':outcomes', 'MAXLEN', '~', keep, '*', 'outcome', outcome)
+  end
+  if not sub or #ids == 0 then return end
   local key = P .. ':outcomes:of:' .. sub
-  redis.call('LPUSH', key, id)
+  in_parts('LPUSH', key, ids)
   redis.call('LTRIM', key, 0, 99)
   redis.call('PEXPIRE', key, 90 * DAY)
 end

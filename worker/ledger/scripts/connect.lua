@@ -56,7 +56,7 @@ if standing == 'lost' or waited or readdressed then
   end
 end
 if standing ~= 'active' then
-  add_outcome(ARGV[6], ARGV[7], sub)
+  add_outcomes({ ARGV[6] }, ARGV[7], sub)
   count('outcome:account_connected', 1)
 end
 if standing ~= 'active' or center ~= ARGV[4] or lapsed or ARGV[8] ~= '' or readdressed then

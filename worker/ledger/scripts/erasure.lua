@@ -3,6 +3,6 @@
 local key = account_key(ARGV[2])
 if redis.call('EXISTS', key) == 0 or redis.call('HGET', key, 'erasure') == ARGV[3] then return 0 end
 redis.call('HSET', key, 'erasure', ARGV[3])
-add_outcome(ARGV[4], ARGV[5], ARGV[2])
+add_outcomes({ ARGV[4] }, ARGV[5], ARGV[2])
 count('outcome:erasure_requested', 1)
 return 1

@@ -37,7 +37,7 @@ else
   for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
     -- A person is told once of an address that is refused.
     if not (told and outcome[1] == 'escalated') then
-      add_outcome(outcome[2], ARGV[6], sub ~= '' and sub)
+      add_outcomes({ outcome[2] }, ARGV[6], sub ~= '' and sub)
       count('outcome:' .. outcome[1], 1)
     end
   end

@@ -2,7 +2,7 @@
 -- ARGV: P, sub, outcome that says so or '', keep
 local sub = ARGV[2]
 for _, letter in ipairs(redis.call('HVALS', letters_key(sub))) do redis.call('XDEL', LETTERS, letter) end
-for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do put_event(sub, field, nil) end
+for _, field in ipairs(redis.call('HKEYS', events_key(sub))) do remove_event(sub, field) end
 for _, field in ipairs(redis.call('HKEYS', settled_key(sub))) do note_id(sub, field, nil) end
 -- What an older version removed is still listed.
 for _, field in ipairs(redis.call('HKEYS', listed_key(sub))) do put_in_lists(sub, field, {}) end
@@ -35,7 +35,7 @@ redis.call('DEL', letters_key(sub), heard_key(sub), acknowledged_key(sub), untra
 for _, name in ipairs({ 'wanted', 'freed', 'woken', 'waking' }) do redis.call('DEL', P .. ':' .. name .. ':' .. sub) end
 if redis.call('GET', P .. ':adopting') == sub then redis.call('DEL', P .. ':adopting') end
 if ARGV[3] ~= '' then
-  add_outcome(ARGV[3], ARGV[4])
+  add_outcomes({ ARGV[3] }, ARGV[4])
   count('outcome:erasure_requested', 1)
 end
 return 1

@@ -30,7 +30,7 @@ if ARGV[6] ~= '' then
   redis.call('ZADD', P .. ':outbox', now, ARGV[6])
 end
 if ARGV[9] ~= '' then
-  add_outcome(ARGV[9], ARGV[10])
+  add_outcomes({ ARGV[9] }, ARGV[10])
   count('outcome:incident_' .. (verb == 'tell' and 'opened' or 'closed'), 1)
 end
 return 1

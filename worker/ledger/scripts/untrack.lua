@@ -4,7 +4,7 @@ local value = redis.call('HGET', settled_key(sub), field)
 redis.call('HDEL', settled_key(sub), field)
 note_id(sub, field, nil)
 redis.call('ZREM', past_key(sub), field)
-value = put_event(sub, field, nil) or value
+value = remove_event(sub, field) or value
 uncount(sub, field, now)
 if value then
   redis.call('HSET', key, field, due_at(value, now))
