@@ -267,9 +267,9 @@ def _events(size: Size, n: int, next_look: datetime) -> Iterator[tuple[Any, ...]
         yield _sub(n), event.key.field, pack_event(event), lists_of(event)
 
 
-def packed(event: tuple[Any, ...]) -> tuple[bytes]:
-    """The arguments of the script `track` for one event alone."""
-    return (msgpack.packb([event], use_bin_type=False),)
+def packed(*events: tuple[Any, ...]) -> tuple[bytes]:
+    """The arguments of the script `track` for these events."""
+    return (msgpack.packb(events, use_bin_type=False),)
 
 
 def run_many(ledger: Ledger, script: str, calls: Iterable[tuple[Any, ...]]) -> None:

@@ -75,9 +75,8 @@ WAITING = {
     Kind.ADDRESS_REFUSED,
     Kind.CRONOFY_PAUSE,
     Kind.BUDGET_SPENT,
+    Kind.OUTCOMES_OWED,
 }
-#: These are tried again, for a day; then they are given up.
-WITHOUT_ALERT = {Kind.OUTCOMES_OWED}
 
 
 def _severities(alert: str) -> list[str]:
@@ -96,7 +95,7 @@ def test_every_trouble_has_its_alert() -> None:
     """Named by its cause; nobody is woken for what somebody else has to do."""
     causes = {rule["labels"]["cause"]: rule["labels"]["severity"] for rule in CAUSED}
 
-    assert set(causes) == set(Kind) - WITHOUT_ALERT
+    assert set(causes) == set(Kind)
     assert {causes[kind] for kind in WAITING} == {"ticket"}
 
 

@@ -39,6 +39,7 @@ from tests.faults.fleets import SETTINGS
 from tests.faults.server import Server, running_server
 from tests.faults.slowly import Slowly, slowly
 from tests.ports import free_port
+from tests.receivers import SECRET, Receiver, receiving
 from tests.waiting import wait_until
 from worker.cronofy.budget import Budget
 from worker.ledger.opening import keyless_ledger
@@ -68,6 +69,8 @@ class Stage:
     worker: Child
     beat: Child
     serve: Served
+    #: What takes outcomes.
+    receiver: Receiver
     #: Where Prometheus answers; empty if it is not on this machine.
     prometheus: str
     people: list[Person] = field(default_factory=list)
@@ -188,6 +191,11 @@ def _rewrite(stage: Stage, asked_at: Any) -> None:
     wait_until(rewritten, 10, 0.05, what="the record")
 
 
+def _take_no_outcomes(stage: Stage) -> None:
+    stage.receiver.answer = lambda _: 500
+    stage.fleet.person(zoom("pro_zoom"))
+
+
 def _bad_payload(stage: Stage) -> None:
     stage.fleet.caller.failure("track", sub="acc")
 
@@ -245,6 +253,9 @@ FAULTS: dict[str, Fault] = {
         also=_AFTER,
     ),
     "The mail server refuses": Fault(Kind.MAIL_STUCK, _refuse_mail, lambda s: s.fleet.control.set_mailbox()),
+    "The outcome URL answers 500": Fault(
+        Kind.OUTCOMES_OWED, _take_no_outcomes, lambda s: setattr(s.receiver, "answer", lambda _: 204)
+    ),
     "A dead letter": Fault(Kind.DEAD_LETTERS, _bad_payload, _drop_letters),
     "The budget is spent": Fault(Kind.BUDGET_SPENT, _spend, lambda _: None, also=_AFTER),
     "Cronofy asked for a pause": Fault(
@@ -286,7 +297,10 @@ def staged(home: Path) -> Iterator[Stage]:
         way = stack.enter_context(slowly(server.port))
         url = f"redis://127.0.0.1:{way.port}/0"
         tokens = {"BOARD_TOKEN": TOKEN, "METRICS_TOKEN": TOKEN}
-        settings = {**SETTINGS, **tokens, "API_PER_MINUTE": "6000", "ESCALATE_AFTER": "86400"}
+        receiver = stack.enter_context(receiving())
+        outcomes = {"OUTCOME_URL": receiver.url, "OUTCOME_SECRET": SECRET}
+        limits = {"API_PER_MINUTE": "6000", "ESCALATE_AFTER": "86400"}
+        settings = {**SETTINGS, **tokens, **outcomes, **limits}
         running = running_fleet(home, "worker", settings, url, more=clocks.of_process("worker"))
         fleet = stack.enter_context(running)
         fleet.control.set_settings(per_second=0)
@@ -294,7 +308,8 @@ def staged(home: Path) -> Iterator[Stage]:
         prometheus = stack.enter_context(_prometheus(home, serve.port))
         beat = Child(home, fleet.env | clocks.of_process("beat"), fleet.log, "beat")
         fleet.children.append(beat)
-        stage = Stage(home, fleet, server, way, clocks, fleet.children[0], beat, serve, prometheus)
+        worker = fleet.children[0]
+        stage = Stage(home, fleet, server, way, clocks, worker, beat, serve, receiver, prometheus)
         for _ in range(PEOPLE):
             person = fleet.person(zoom("pro_zoom"))
             person.stick("waits")

@@ -22,6 +22,8 @@ from worker.ledger.leases import Change, Mail
 from worker.ledger.ledger import Credentials, Ledger
 from worker.ledger.opening import open_ledger
 from worker.ledger.outgoing import Outbox, Outcome, OutcomeType
+from worker.ledger.packing import pack_event
+from worker.ledger.paging import PART
 from worker.ledger.records import Choice, Episode, Memo, to_ms
 from worker.web.board.listing import LISTED
 from worker.web.board.urls import account_url, letter_url
@@ -324,3 +326,35 @@ def test_the_meter_and_the_plot_are_what_the_ledger_says(settings: Settings, kep
     top = int(re.findall('class="top"[^>]*>([0-9,]+)<', text)[0])
     assert heights == [round(100 * (1 - count / top), 1) for count in (*counts, 3)]
     assert "now 3, at least 0, at most 40." in text
+
+
+def test_pages_of_an_account_with_very_many_events_say_that_they_show_some(
+    settings: Settings, kept: Ledger
+) -> None:
+    """What is read of them is bounded; a search by title says how many it looked at, and goes on."""
+    connect(kept, "acc")
+    events = [an_event(f"e{n}", hours=1 + n) for n in range(3 * PART)]
+    values: dict[Any, Any] = {each.key.field: pack_event(each) for each in events}
+    for key in (kept.keys.events("acc"), kept.keys.settled("acc")):
+        kept.redis.hset(key, mapping=values)
+
+    account = ask(settings, account_url("acc")).text
+    listed = ask(settings, "/events?account=acc").text
+    searched = ask(settings, "/events?account=acc&title=nothing-like-it").text
+    small = ask(settings, "/events?account=nobody").text
+
+    assert account.count("among some thousands that were read") == 2
+    assert "All 7,500 pending events" in account
+    assert "This account has 7,500 pending events, which nothing sorts" in listed
+    assert listed.count('data-label="event"') == LISTED
+    assert "None of the 1,000 that were looked at for this page, but there may be more." in searched
+    assert 'rel="next"' in searched
+    assert "nothing sorts" not in small
+
+
+def test_a_report_without_meetings_has_no_empty_plots(settings: Settings, kept: Ledger) -> None:
+    """It says that there were none."""
+    text = ask(settings, "/report").text
+
+    assert "<svg" not in text
+    assert text.count("None in these days.") == 2

@@ -21,6 +21,7 @@ from tests.integration.world import Begin, World, set_environment
 from worker.cli import cli
 from worker.intake.payloads import DecideIncident
 from worker.ledger.ledger import Credentials
+from worker.ledger.lists import incident_list
 from worker.mail.compose import read_back
 from worker.mail.decision_links import GOOD_FOR, decision_url
 from worker.run import looks
@@ -192,6 +193,20 @@ def test_the_boards_form_decides_too(world: World) -> None:
     assert carry_out(world)["chosen"] == 1
     assert "dana chose for 1 removed profile: zoom" in ask(settings, path).text
     assert ask(settings, "/incidents/none").status_code == 404
+
+
+def test_a_large_incident_says_how_large_it_is_at_least(world: World) -> None:
+    """In numbers that can be read, with a space before each."""
+    settings, ledger, incident = world.services.settings, world.services.ledger, only(world.services.ledger)
+    name = ledger.keys.list(incident_list(incident.incident_id))
+    ledger.redis.zadd(name, {b"5:acc%02d%d" % (n % 12, n): 9e14 + n for n in range(1200)})
+
+    listed, shown = (ask(settings, f"/incidents{of}").text for of in ("", f"/{incident.incident_id}"))
+
+    assert '<td data-label="accounts">at least 13</td>' in listed
+    assert '<td data-label="events" class="number">1,202</td>' in listed
+    assert ">1,202</a> of at least 13 accounts" in shown
+    assert "Nobody is told of its 1,202 events again" in shown
 
 
 def test_an_events_page_chooses_for_it(world: World) -> None:

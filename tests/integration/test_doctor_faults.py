@@ -97,7 +97,7 @@ FAULTS: dict[str, tuple[Spoil, str, Health, str, str, str]] = {
     ),
     "beat never ran": (
         lambda p: p.redis.delete(p.ledger.keys.swept),
-        *("fleet", Health.WRONG, "beat", "No sweeps are made: the last one was never", "reconciler beat"),
+        *("fleet", Health.WRONG, "beat", "No sweeps are made: there was none yet", "reconciler beat"),
     ),
     "beat is late": (
         lambda p: p.redis.set(p.ledger.keys.swept, to_ms(p.ledger.now()) - 60_000),

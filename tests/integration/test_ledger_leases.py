@@ -251,7 +251,7 @@ def test_one_commit_settles_any_number_of_events(ledger: Ledger) -> None:
 
 def test_a_settled_event_costs_the_server_four_commands(ledger: Ledger) -> None:
     """It is compared, its id is noted and what is over beside it forgotten, and its outcome is published."""
-    assigned = {"state": "assigned", "cause": None, "remedy": "none", "detail": {}}
+    assigned: dict[str, Any] = {"state": "assigned", "cause": None, "remedy": "none", "detail": {}}
     costs = []
     for sub, many in (("first", 1), ("few", 20), ("many", 40)):
         ledger.track_all([(sub, an_event(f"{sub}-{n}")) for n in range(many)])

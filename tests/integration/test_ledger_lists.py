@@ -15,7 +15,8 @@ from worker.intake.acknowledge import acknowledge
 from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import MOST_CHECKED, Page, Wanted
-from worker.ledger.paging import BadCursor
+from worker.ledger.packing import pack_event
+from worker.ledger.paging import PART, BadCursor
 from worker.ledger.records import EventKey, TrackedEvent
 
 REMOVED, EXPIRED = Cause.PROFILE_REMOVED, Cause.CREDENTIALS_EXPIRED
@@ -244,3 +245,37 @@ def test_a_page_ends_after_checking_many_that_do_not_fit(ledger: Ledger) -> None
     found = list(pages(ledger, Wanted(cause=REMOVED, escalated=True), 5))
 
     assert [ids(page) for page in found] == [[], ["far"]]
+
+
+def test_an_account_with_very_many_events_is_read_in_parts(ledger: Ledger) -> None:
+    """A page reads one part of them, in order; all pages together show each event once."""
+    many = 3 * PART
+    events = [an_event(f"e{n}", hours=1 + (n * 7919) % many) for n in range(many)]
+    values: dict[Any, Any] = {event.key.field: pack_event(event) for event in events}
+    ledger.redis.hset(ledger.keys.events("a"), mapping=values)
+    ledger.redis.zadd(ledger.keys.starts, {"a": 1.0})
+
+    for wanted in (Wanted(account="a"), Wanted()):
+        found = list(pages(ledger, wanted, 1000))
+        for page in found:
+            starts = [listed.event.starts_at for listed in page.events]
+            assert starts == sorted(starts, key=str)
+        assert sorted(each for page in found for each in ids(page)) == sorted(e.key.event_id for e in events)
+        assert len(found) > many / 1000
+
+
+def test_a_page_reads_no_more_of_an_account_than_a_part_of_it(ledger: Ledger) -> None:
+    """However few of its events fit: the page then says where to go on."""
+    many = 4 * PART
+    events = (an_event(f"e{n}", hours=1 + n) for n in range(many))
+    values: dict[Any, Any] = {event.key.field: pack_event(event) for event in events}
+    ledger.redis.hset(ledger.keys.events("a"), mapping=values)
+    soon = Wanted(account="a", starts_before=NOW + timedelta(hours=5))
+    sent = ledger.redis.info()["total_net_output_bytes"]
+
+    page = ledger.lists.page(soon, 50)
+
+    read = ledger.redis.info()["total_net_output_bytes"] - sent
+    assert page.after is not None
+    assert read < sum(map(len, values.values())) * 0.7
+    assert sorted(each for page in pages(ledger, soon, 50) for each in ids(page)) == ["e0", "e1", "e2", "e3"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from difflib import get_close_matches
+from heapq import nlargest
+from itertools import takewhile
 
 from worker.ledger.ledger import Ledger
-from worker.ledger.lookup import accounts, events_of, is_known
+from worker.ledger.lists import Wanted
+from worker.ledger.lookup import accounts, fields_of, is_known
 from worker.ledger.records import EventKey
 
 #: How many to suggest.
@@ -15,6 +18,9 @@ MOST = 3
 SEARCH_SECONDS = 2.0
 #: How many other accounts of a calendar to check for the event.
 NEIGHBOURS = 50
+#: Among how many of an account's events similar ids are searched, and how many of these are compared in full:
+#: those that begin and end alike.
+SEARCHED, COMPARED = 3000, 100
 #: How similar two ids must be (0 to 1): a few letters apart.
 ALIKE = 0.75
 
@@ -50,7 +56,7 @@ def _events_of(ledger: Ledger, sub: str, key: EventKey, *, alike: bool = False) 
         return [(sub, key.calendar_id, key.event_id)]
     events = nearest_events(ledger, sub, key)
     if not events and not alike:
-        events = [stored.event.key for stored in ledger.pending(sub)[:MOST]]
+        events = [each.event.key for each in ledger.lists.page(Wanted(account=sub), MOST).events]
     return [(sub, event.calendar_id, event.event_id) for event in events]
 
 
@@ -70,12 +76,25 @@ def nearest_accounts(ledger: Ledger, sub: str, *, at_once: bool = False) -> list
 
 def nearest_events(ledger: Ledger, sub: str, key: EventKey) -> list[EventKey]:
     """The account's tracked events, pending or settled, with similar ids."""
-    known = {_joined(found): found for found in events_of(ledger, sub)}
-    same_event = [found for found in known.values() if found.event_id == key.event_id]
+    # One may be settled, and pending again.
+    fields, ends = list(dict.fromkeys(fields_of(ledger, sub))), key.event_id.encode()
+    ending = (EventKey.of_field(field) for field in fields if field.endswith(ends))
+    same_event = [found for found in ending if found.event_id == key.event_id]
     if same_event:
         # They are in other calendars.
         return same_event[:MOST]
-    return [known[name] for name in get_close_matches(_joined(key), known, MOST, ALIKE)]
+    asked = _joined(key)
+    known = {_joined(found): found for found in map(EventKey.of_field, fields[:SEARCHED])}
+    # To compare all of them in full would take long.
+    likely = nlargest(
+        COMPARED, known, key=lambda name: _shared(name, asked) + _shared(name[::-1], asked[::-1])
+    )
+    return [known[name] for name in get_close_matches(asked, likely, MOST, ALIKE)]
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two ids begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _joined(key: EventKey) -> str:

@@ -45,6 +45,7 @@ from worker.ledger.packing import (
     unpack_account,
     unpack_acknowledgement,
 )
+from worker.ledger.paging import part_of_hash
 from worker.ledger.posts import Posts
 from worker.ledger.records import (
     DATA_CENTERS,
@@ -295,12 +296,15 @@ class Ledger:
         """The account's settled events that can be read."""
         return self._readable(self.keys.settled(sub))
 
-    def newest_settled(self, sub: str, most: int) -> tuple[Stored, ...]:
-        """Up to `most` of the account's settled events, the latest first."""
-        values = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.settled(sub)))
+    def newest_settled(self, sub: str, most: int) -> tuple[tuple[Stored, ...], bool]:
+        """Up to `most` of the account's settled events, the latest first.
+
+        And whether there are more than were read for it (`PART`): then these are the latest of some only.
+        """
+        more, values = part_of_hash(self.redis, self.keys.settled(sub))
         # Their next look is when they may be deleted.
         newest = heapq.nlargest(most, values.items(), key=lambda item: times_in(item[1])[0])
-        return readable_events(newest)[0]
+        return readable_events(newest)[0], more != 0
 
     def pending_count(self, sub: str) -> int:
         """How many pending events the account has."""

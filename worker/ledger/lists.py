@@ -6,6 +6,7 @@ is tracked. An event that merely generates is in none: it costs nothing, and is 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,8 +20,17 @@ from worker.diagnosis.model import Cause
 from worker.diagnosis.schedule import HELD as WAITED_FOR_TOGETHER
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, readable_events, times_in, unpack_acknowledgement
-from worker.ledger.paging import Position, decoded, encoded, entries, rank_after
-from worker.ledger.records import LAPSED, Acknowledgement, TrackedEvent, from_ms
+from worker.ledger.paging import (
+    IN_SET,
+    STEP,
+    Position,
+    decoded,
+    encoded,
+    entries,
+    part_of_hash,
+    rank_after,
+)
+from worker.ledger.records import LAPSED, Acknowledgement, EventKey, TrackedEvent, from_ms
 
 ESCALATED, ACKNOWLEDGED = "escalated", "acknowledged"
 #: Before the name of a group: stands for the incident of that group, which the scripts know.
@@ -31,6 +41,10 @@ INCIDENT = "incident:"
 HELD = "held:"
 #: After checking this many entries, a page ends, however few of them fit.
 MOST_CHECKED = 1000
+#: A position among an account's events: the part of its hash, a start and a field.
+_IN_ACCOUNT: tuple[type, ...] = (int, float, bytes)
+#: The start and the field before all others of a part.
+_FIRST = (-9e15, b"")
 
 
 def lists_of(event: TrackedEvent, held: str | None = None) -> tuple[str, ...]:
@@ -107,6 +121,16 @@ class Wanted:
         )
 
     @property
+    def until_ms(self) -> float:
+        """Each of them starts before this."""
+        return self.starts_before.timestamp() * 1000 if self.starts_before else math.inf
+
+    @property
+    def head(self) -> bytes:
+        """How the field of each of them begins."""
+        return EventKey(self.calendar_id, "").field if self.calendar_id is not None else b""
+
+    @property
     def _generating(self) -> bool:
         return self.cause is Cause.GENERATING
 
@@ -124,14 +148,11 @@ class Wanted:
             return False
         if self.incident is None:
             return names_of(event, given).issuperset(self.lists)
-        others = replace(self, incident=None)
         # Only the list of the incident says that it is held.
-        held = event.cause in WAITED_FOR_TOGETHER
-        return (
-            given is None
-            and (held or event.group is not None)
-            and names_of(event, given).issuperset(others.lists)
-        )
+        if given is not None or not (event.cause in WAITED_FOR_TOGETHER or event.group is not None):
+            return False
+        others = replace(self, incident=None).lists
+        return not others or names_of(event, given).issuperset(others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +193,8 @@ class Page:
     events: tuple[Listed, ...]
     #: The cursor of the next page; None if this is the last one.
     after: str | None
+    #: How many events were looked at for it.
+    checked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,54 +214,80 @@ class Lists:
         found = self.redis.zrange(self.keys.list(name), 0, most - 1, withscores=True)
         return [(_place(member)[0], score) for member, score in cast("list[tuple[bytes, float]]", found)]
 
-    def incidents_of(self, sub: str) -> dict[str, int]:
-        """The incidents that an account's pending events are in, each with how many of them."""
-        listed = cast("list[bytes]", self.redis.hvals(self.keys.listed(sub)))
-        names = (name for packed in listed for name in msgpack.unpackb(packed))
-        return Counter(name.removeprefix(INCIDENT) for name in names if name.startswith(INCIDENT))
+    def incidents_of(self, sub: str) -> tuple[dict[str, int], bool]:
+        """The incidents that an account's pending events are in, each with how many of them.
+
+        And whether there are more events than were read for it (`PART`).
+        """
+        more, listed = part_of_hash(self.redis, self.keys.listed(sub))
+        # Most events of an account are in the same lists.
+        found: Counter[str] = Counter()
+        for packed, events in Counter(listed.values()).items():
+            for name in msgpack.unpackb(packed):
+                if name.startswith(INCIDENT):
+                    found[name.removeprefix(INCIDENT)] += events
+        return found, more != 0
 
     def page(self, wanted: Wanted, most: int, after: str | None = None) -> Page:
         """Up to `most` of the wanted events, from the cursor `after` on. Raises BadCursor.
 
         With several conditions, the smallest list is read and the others are checked. A page may hold fewer
-        events than there are, even none, and then has a cursor all the same (`MOST_CHECKED`).
+        events than there are, even none, and then has a cursor all the same (`MOST_CHECKED`). An account with
+        very many is read in parts (`PART`): a page is within one of them, and only there in order.
         """
-        start = decoded(after, 2 if wanted.account is not None or wanted.lists else 4) if after else None
+        start = decoded(after, self._kinds(wanted)) if after else None
         whose = wanted.account
         found: list[Listed] = []
         last: Position | None = None
-        for checked, (position, listed) in enumerate(self._walk(wanted, start)):
+        checked = 0
+        for position, listed in self._walk(wanted, start):
+            if position[-2:] == _FIRST:
+                return Page(tuple(found), encoded(position), checked)
             if len(found) == most or checked == MOST_CHECKED:
-                return Page(tuple(found), encoded(last) if last else None)
-            if wanted.starts_before and position[0] >= wanted.starts_before.timestamp() * 1000:
-                break
+                return Page(tuple(found), encoded(last) if last else None, checked)
             fits = listed is not None and wanted.fits(listed.event, listed.acknowledged)
             if listed is not None and fits and whose in (None, listed.sub):
                 found.append(listed)
-            last = position
-        return Page(tuple(found), None)
+            last, checked = position, checked + 1
+        return Page(tuple(found), None, checked)
+
+    def _kinds(self, wanted: Wanted) -> tuple[type, ...]:
+        if wanted.account is not None and wanted.incident is None:
+            return _IN_ACCOUNT
+        return IN_SET if wanted.lists else (*IN_SET, *_IN_ACCOUNT)
 
     def _walk(self, wanted: Wanted, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
         if wanted.account is not None and wanted.incident is None:
-            return self._of_account(wanted.account, start)
+            return self._of_account(wanted.account, wanted, start)
         if wanted.lists:
-            return self._of_list(min(wanted.lists, key=self.size), start)
-        return self._of_all(start)
+            return self._of_list(min(wanted.lists, key=self.size), wanted, start)
+        return self._of_all(wanted, start)
 
-    def _of_account(self, sub: str, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
-        """The account's own pending events."""
+    def _of_account(
+        self, sub: str, wanted: Wanted, start: Position | None
+    ) -> Iterator[tuple[Position, Listed | None]]:
+        """The account's own pending events in one part of its hash, and then where the next one begins."""
+        part, *former = start or (0, *_FIRST)
         with self.redis.pipeline(transaction=False) as pipeline:
-            pipeline.hgetall(self.keys.events(sub))
-            pipeline.hgetall(self.keys.acknowledged(sub))
-            values, acknowledged = pipeline.execute()
-        # An account may have many, of which a page shows few: only these are unpacked.
-        for score, field in sorted((times_in(value)[1], field) for field, value in values.items()):
-            if start is None or (score, field) > start[:2]:
-                readable = readable_events([(field, values[field])])[0]
-                listed = Listed(sub, readable[0].event, _given(acknowledged.get(field))) if readable else None
-                yield (score, field), listed
+            part_of_hash(pipeline, self.keys.events(sub), part)
+            pipeline.hlen(self.keys.acknowledged(sub))
+            (rest, values), acknowledged = pipeline.execute()
+        head, after, until = wanted.head, tuple(former), wanted.until_ms
+        starts = ((times_in(value)[1], field) for field, value in values.items() if field.startswith(head))
+        # There may be many, of which a page shows few: only these are unpacked.
+        places = sorted(each for each in starts if after < each and each[0] < until)
+        for first in range(0, len(places), STEP):
+            some = places[first : first + STEP]
+            fields = [field for _, field in some]
+            packed = self.redis.hmget(self.keys.acknowledged(sub), fields) if acknowledged else [None] * STEP
+            for place, given in zip(some, cast("list[bytes | None]", packed), strict=False):
+                yield (part, *place), _listed(sub, place[1], values[place[1]], given)
+        if rest:
+            yield (rest, *_FIRST), None
 
-    def _of_list(self, name: str, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
+    def _of_list(
+        self, name: str, wanted: Wanted, start: Position | None
+    ) -> Iterator[tuple[Position, Listed | None]]:
         """A list's events; None in place of one that is not pending any more."""
         key = self.keys.list(name)
         for some in entries(self.redis, key, rank_after(self.redis, key, start)):
@@ -255,31 +304,36 @@ class Lists:
             for (sub, field), (member, score), value, packed in zip(
                 places, some, values, acknowledged, strict=True
             ):
-                readable = readable_events([(field, value)])[0] if value else ()
-                found = Listed(sub, readable[0].event, _given(packed)) if readable else None
-                yield (score, member), found
+                if score >= wanted.until_ms:
+                    return
+                yield (score, member), _listed(sub, field, value, packed)
 
-    def _of_all(self, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
+    def _of_all(self, wanted: Wanted, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
         """All events, account by account: these by their soonest start to come."""
         key = self.keys.starts
         rank = 0
         if start is not None:
             # The rest of the account in which the last page ended, then those behind it.
             rank = rank_after(self.redis, key, start)
-            yield from self._in_account(cast("bytes", start[1]).decode(), start[0], start[2:])
+            yield from self._in_account(cast("bytes", start[1]).decode(), start[0], wanted, start[2:])
         for some in entries(self.redis, key, rank):
             for member, score in some:
-                yield from self._in_account(member.decode(), score, None)
+                if score >= wanted.until_ms:
+                    return
+                yield from self._in_account(member.decode(), score, wanted, None)
 
     def _in_account(
-        self, sub: str, score: float, start: Position | None
+        self, sub: str, score: float, wanted: Wanted, start: Position | None
     ) -> Iterator[tuple[Position, Listed | None]]:
-        for position, listed in self._of_account(sub, start):
+        for position, listed in self._of_account(sub, wanted, start):
             yield (score, sub.encode(), *position), listed
 
 
-def _given(packed: bytes | None) -> Acknowledgement | None:
-    return unpack_acknowledgement(packed) if packed else None
+def _listed(sub: str, field: bytes, value: bytes | None, given: bytes | None) -> Listed | None:
+    """The event with this value, if it is one that can be read, and who answers for it."""
+    readable = readable_events([(field, value)])[0] if value else ()
+    acknowledged = unpack_acknowledgement(given) if given else None
+    return Listed(sub, readable[0].event, acknowledged) if readable else None
 
 
 def _place(member: bytes) -> tuple[str, bytes]:

@@ -22,10 +22,15 @@ def is_known(ledger: Ledger, sub: str) -> bool:
 
 def events_of(ledger: Ledger, sub: str) -> list[EventKey]:
     """The events of an account, pending or settled, readable or not."""
+    return [EventKey.of_field(field) for field in fields_of(ledger, sub)]
+
+
+def fields_of(ledger: Ledger, sub: str) -> list[bytes]:
+    """The same as their hash fields: an account may have very many."""
     with ledger.redis.pipeline(transaction=False) as pipeline:
         pipeline.hkeys(ledger.keys.events(sub))
         pipeline.hkeys(ledger.keys.settled(sub))
-        return [EventKey.of_field(field) for fields in pipeline.execute() for field in fields]
+        return [field for fields in pipeline.execute() for field in fields]
 
 
 def accounts(ledger: Ledger) -> Iterator[list[str]]:

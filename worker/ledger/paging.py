@@ -13,12 +13,16 @@ from redis import Redis
 
 #: How many entries are read in one step.
 STEP = 100
+#: A hash has no order, so one with more entries than this is read in parts that are not in order.
+PART = 2500
 
 #: The id of a stream's entry.
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 #: A place in a sorted set: a score and what stands there; or a place within that, too.
 Position = tuple[Any, ...]
+#: What a position in a sorted set is made of.
+IN_SET: tuple[type, ...] = (float, bytes)
 
 T = TypeVar("T")
 
@@ -59,6 +63,15 @@ def rank_after(redis: Redis, key: str, start: Position | None) -> int:
     return low
 
 
+def part_of_hash(redis: Redis, key: str, part: int = 0) -> Any:
+    """The number of the next part of a hash, 0 if there is none; and what is in this one.
+
+    The first part of a hash of up to `PART` entries is all of it.
+    """
+    # Servers before 7.2 count names and values, later ones pairs.
+    return redis.hscan(key, part, count=2 * PART)
+
+
 def newest_of_stream(
     redis: Redis,
     key: str,
@@ -96,16 +109,16 @@ def encoded(position: Position) -> str:
     return base64.urlsafe_b64encode(msgpack.packb(position)).decode().rstrip("=")
 
 
-def decoded(cursor: str, length: int = 2) -> Position:
-    """The position of a cursor; BadCursor if it is not one with so much in it."""
+def decoded(cursor: str, kinds: tuple[type, ...] = IN_SET) -> Position:
+    """The position of a cursor; BadCursor if it is not one that is made of these."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         position = tuple(msgpack.unpackb(base64.b64decode(padded, "-_", validate=True)))
-        scores, members = position[::2], position[1::2]
-        if len(position) != length or not all(isinstance(each, bytes) for each in members):
-            raise BadCursor
-        if not all(isinstance(score, float) and math.isfinite(score) for score in scores):
-            raise BadCursor
     except (ValueError, TypeError, msgpack.UnpackException):
         raise BadCursor from None
+    if tuple(map(type, position)) != kinds:
+        raise BadCursor
+    for each in position:
+        if (isinstance(each, float) and not math.isfinite(each)) or (isinstance(each, int) and each < 0):
+            raise BadCursor
     return position

@@ -147,7 +147,8 @@ def _processes(status: Status) -> Iterator[Trouble]:
         if queue not in unconsumed and (length or 0) > PILE:
             yield Trouble(Kind.QUEUE_GROWS, f"{length:,} wait on {queue}")
     if Queues(*status.queues).looks not in unconsumed and status.sweep_is_late(status.sweep_every):
-        yield Trouble(Kind.SWEEPS_STOPPED, f"the last one was {status.last_sweep}; is beat running?")
+        last = f"the last one was {status.last_sweep}" if status.last_sweep_at else "there was none yet"
+        yield Trouble(Kind.SWEEPS_STOPPED, last)
 
 
 def _outages(status: Status) -> Iterator[Trouble]:

@@ -13,6 +13,7 @@ from worker.ledger.directory import Brief
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Wanted
 from worker.ledger.mails import Known
+from worker.ledger.paging import PART
 from worker.ledger.records import Account, Choice, Episode, Stored, from_ms
 from worker.ledger.refusals import masked
 from worker.mail.advice import headline
@@ -30,6 +31,7 @@ from worker.wording import amount, provider, second
 
 #: How many rows each of its tables shows.
 SHOWN = 20
+PENDING = "Pending events, the soonest first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
         return None
     [brief], account = briefs, ledger.account(sub)
     events = [event_row(each) for each in ledger.lists.page(Wanted(account=sub), SHOWN).events]
-    incidents = _incidents(ledger, sub)
-    settled = [_settled(sub, each) for each in ledger.newest_settled(sub, SHOWN)]
+    incidents, more_incidents = _incidents(ledger, sub)
+    settled, more_settled = ledger.newest_settled(sub, SHOWN)
     outcomes = ledger.outcomes.of_account(sub, SHOWN)
     mails = mail_rows(ledger, settings, _mails(ledger, account, outcomes))
     said = [outcome_row(each) for each in outcomes]
@@ -67,9 +69,17 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
         (*_waits_for(account, brief, ledger.now()), *(f"A person: {what.text}." for what, _ in incidents)),
         tuple(_facts(account)),
         (
-            Table(EVENTS, events, title="Pending events, the soonest first").without("account"),
-            Table(("settled", "event", "starts (UTC)"), settled, title="Events that were settled lately"),
-            Table(("incident", "of its events"), incidents, title="Incidents"),
+            Table(EVENTS, events, title=_of_some(brief.pending > PART, PENDING)).without("account"),
+            Table(
+                ("settled", "event", "starts (UTC)"),
+                [_settled(sub, each) for each in settled],
+                title=_of_some(more_settled, "Events that were settled lately"),
+            ),
+            Table(
+                ("incident", "of its events"),
+                incidents,
+                title=_of_some(more_incidents, "Incidents"),
+            ),
             Table(MAILS, mails, title="Emails that wait").without("account"),
             Table(OUTCOMES, said, title="Outcomes, the newest first").without("account"),
             Table(profiles, list(_profiles(account)), title="Profiles"),
@@ -146,13 +156,19 @@ def _settled(sub: str, stored: Stored) -> tuple[Cell, ...]:
     )
 
 
-def _incidents(ledger: Ledger, sub: str) -> list[tuple[To, int]]:
+def _of_some(some: bool, title: str) -> str:
+    """What stands above a table, which may be of some events only: an account's events have no order."""
+    return f"{title}, among some thousands that were read" if some else title
+
+
+def _incidents(ledger: Ledger, sub: str) -> tuple[list[tuple[To, int]], bool]:
     rows = []
-    for incident_id, events in sorted(ledger.lists.incidents_of(sub).items()):
+    counted, more = ledger.lists.incidents_of(sub)
+    for incident_id, events in sorted(counted.items()):
         found = ledger.incidents.find(incident_id)
         what = headline(found.kind, found.provider) if found else "an incident that is over"
         rows.append((To(incident_url(incident_id), what), events))
-    return rows
+    return rows, more
 
 
 def _mails(ledger: Ledger, account: Account, outcomes: Sequence[Mapping[str, Any]]) -> list[Known]:

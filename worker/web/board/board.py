@@ -251,7 +251,9 @@ class Board:
 
     async def incidents(self, request: Request) -> Response:
         """What needs a person now."""
-        return await self._answer(request, lambda ledger: page("incidents.html", rows=read_incidents(ledger)))
+        return await self._answer(
+            request, lambda ledger: page("incidents.html", shown=read_incidents(ledger))
+        )
 
     async def incident(self, request: Request) -> Response:
         """One incident, and what can be decided about it."""

@@ -8,6 +8,7 @@ from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
+from worker.ledger.paging import PART
 from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
 from worker.web.board.urls import account_url, event_url
 from worker.wording import moment, provider
@@ -59,6 +60,7 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     page = page_from(lambda after: ledger.lists.page(wanted, LISTED, after), given)
     alone = len(wanted.lists) == 1 and wanted.account is None and before is None
     unindexed = wanted.cause is Cause.GENERATING
+    size = ledger.lists.size(wanted.lists[0]) if alone and not unindexed else None
     what = {"escalated": "Escalated events", "acknowledged": "Acknowledged events"}
     title = what.get(asked.get("told", ""), "Pending events")
     title += f" of incident {asked['incident']}" if "incident" in asked else ""
@@ -66,6 +68,14 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     note = "Titles are searched within an account: give its id, too." if untitled else ""
     if "provider" in asked and not {"cause", "told", "account"} & asked.keys():
         note = "Those that are still being created are left out; choose that cause to see them."
+    if "account" in asked and "incident" not in asked:
+        pending = ledger.pending_count(asked["account"])
+        size = pending if asked.keys() == {"account"} else None
+        if pending > PART:
+            note = (
+                f"This account has {pending:,} pending events, which nothing sorts: "
+                "they are listed some thousands at a time, the soonest of these first."
+            )
     return Listing(
         title,
         "/events",
@@ -73,8 +83,9 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
         FILTERS,
         asked,
         page.after,
-        ledger.lists.size(wanted.lists[0]) if alone and not unindexed else None,
+        size,
         note,
+        checked=page.checked,
     )
 
 

@@ -14,11 +14,13 @@ from worker.mail.advice import advice_on, headline
 from worker.mail.compose import RemovedProfile
 from worker.run.deciding import SAME_PROVIDER, same_provider
 from worker.run.incidents import Accounts, Figures, figures, members, removed_profiles
+from worker.web.board.listing import Cell, Table, To
+from worker.web.board.urls import incident_url
 
 #: How many events, and removed profiles, a page shows.
 SHOWN = 20
 #: How many events are read for it, and counted by account.
-READ, COUNTED = 200, 2000
+READ, COUNTED = 200, 1000
 #: The task that carries a decision out.
 TASK = "conferencing.decide_incident"
 #: What can be picked for the profiles that a page does not show.
@@ -28,15 +30,6 @@ FOR_OTHERS = {
     "integrated": "the calendar's own conferencing",
     "default": "what Cronofy takes by default",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One incident of the list."""
-
-    incident: Incident
-    size: Figures
-    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +55,22 @@ class IncidentPage:
         return self.incident.closed_at is None and not settled
 
 
-def read_incidents(ledger: Ledger) -> list[Row]:
+def read_incidents(ledger: Ledger) -> Table:
     """The open incidents, the oldest first."""
-    return [
-        Row(each, figures(ledger, each, COUNTED), headline(each.kind, each.provider))
-        for each in ledger.incidents.open()
-    ]
+    rows = [_row(each, figures(ledger, each, COUNTED)) for each in ledger.incidents.open()]
+    headings = ("incident", "events", "accounts", "the soonest (UTC)", "since (UTC)", "told (UTC)")
+    return Table(headings, rows, "None: nothing needs a person.")
+
+
+def _row(incident: Incident, size: Figures) -> tuple[Cell, ...]:
+    return (
+        To(incident_url(incident.incident_id), headline(incident.kind, incident.provider)),
+        size.events,
+        f"at least {size.accounts:,}" if size.events > COUNTED else size.accounts,
+        size.soonest or "unknown",
+        incident.opened_at,
+        incident.told_at or "not told yet",
+    )
 
 
 def read_incident(ledger: Ledger, incident_id: str) -> IncidentPage | None:

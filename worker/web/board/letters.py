@@ -65,7 +65,7 @@ def read_letters(ledger: Ledger, redaction: Redaction, given: Mapping[str, str])
         after,
         None if asked else len(ledger.dead_letters),
         "What could not be carried out. Each is kept until a person sends it again or drops it.",
-        (Table(DONE, handled, "Nothing yet.", "Lately sent again or dropped"),),
+        beside=(Table(DONE, handled, "Nothing yet.", "Lately sent again or dropped"),),
     )
 
 

@@ -6,7 +6,6 @@ import shlex
 from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
@@ -21,10 +20,8 @@ from worker.web.board.events import CAUSES
 from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
 from worker.web.board.listing import To
 from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url, list_url
+from worker.web.templates import LONGEST, templates_of
 from worker.wording import line, provider, second, spoken
-
-#: Longer than any of our sentences, and any URL with three ids.
-LONGEST = 20_000
 
 
 def page(template: str, status_code: int = 200, **shown: Any) -> Response:
@@ -35,14 +32,6 @@ def page(template: str, status_code: int = 200, **shown: Any) -> Response:
 def render(template: str, **shown: Any) -> str:
     """The same as HTML."""
     return _TEMPLATES.get_template(template).render(**shown)
-
-
-def _plain(value: Any) -> Any:
-    """A value that a template prints, on one line and without control and bidi characters."""
-    # With this method, it is already HTML made by a template.
-    if isinstance(value, str) and not hasattr(value, "__html__"):
-        return line(value, LONGEST)
-    return value
 
 
 #: The pages that every page leads to.
@@ -60,7 +49,7 @@ NAVIGATION = {
 
 
 def _lines(text: str) -> Markup:
-    """A text of several lines, each as `_plain` has it, with its indent."""
+    """A text of several lines, each as templates show a value, with its indent."""
     kept = (f"{' ' * (len(each) - len(each.lstrip(' ')))}{line(each, LONGEST)}" for each in text.split("\n"))
     return Markup("\n").join(kept)
 
@@ -88,14 +77,7 @@ def trouble_url(kind: Kind) -> str | None:
     return _PAGES.get(kind)
 
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("worker.web.board"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    finalize=_plain,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates_of("worker.web.board")
 _TEMPLATES.tests |= {
     "a_time": lambda value: isinstance(value, datetime),
     "a_link": lambda value: isinstance(value, To),

@@ -26,7 +26,7 @@ def read_workers_page(ledger: Ledger, settings: Settings) -> Listing:
         takers = sum(queue in each.queues for each in workers)
         length = lengths.get(queue)
         waits = "unknown" if length is None else length
-        queues.append((queue, WHAT[name], takers or "none", waits, _behind(name, lag)))
+        queues.append((queue, WHAT[name], takers, waits, _behind(name, lag)))
     rows = [(each.name, ", ".join(each.queues), each.seen) for each in workers]
     none = "No worker reported within the last minute."
     return Listing(

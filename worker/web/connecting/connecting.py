@@ -13,7 +13,6 @@ from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
 import structlog
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -33,7 +32,8 @@ from worker.run.connections import Said
 from worker.web.headers import HEADERS
 from worker.web.ledger_pool import PATIENCE, LedgerPool
 from worker.web.publisher import Publisher
-from worker.wording import line, provider
+from worker.web.templates import templates_of
+from worker.wording import provider
 
 TASK, NOTE = "conferencing.authorize_connection", "conferencing.note_connection"
 #: Which account and service a browser is about, while it is away at Cronofy.
@@ -231,16 +231,4 @@ def _page(template: str, status: int, **shown: Any) -> Response:
     return HTMLResponse(_TEMPLATES.get_template(template).render(**shown), status, headers)
 
 
-def _plain(value: Any) -> Any:
-    """What a template prints, on one line and without control and bidi characters."""
-    return line(value, 4096) if isinstance(value, str) and not hasattr(value, "__html__") else value
-
-
-_TEMPLATES = Environment(
-    loader=PackageLoader("worker.web.connecting"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    finalize=_plain,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates_of("worker.web.connecting")
