@@ -211,7 +211,8 @@ def test_receivers_and_a_task_take_every_message_once(tmp_path: Path) -> None:
             "ESCALATION_DIGEST": "0",
             "ESCALATION_EMAIL": "",
         }
-        fleet = stack.enter_context(running_fleet(tmp_path, settings=settings))
+        fleet = stack.enter_context(running_fleet(tmp_path, "worker", settings))
+        fleet.start("beat")
         people = [fleet.person(zoom("pro_zoom")) for _ in range(3)]
         for person in people:
             fleet.control.disconnect_profile(person.sub, "pro_zoom")

@@ -25,7 +25,8 @@ LIMITS = {"LOOK_TIMEOUT": "2", "HTTP_TIMEOUT": "2", "TASK_TIME_LIMIT": "3", "VIS
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with running_fleet(tmp_path_factory.mktemp("fleet"), settings=LIMITS) as running:
+    with running_fleet(tmp_path_factory.mktemp("fleet"), "worker", LIMITS) as running:
+        running.start("beat")
         yield running
 
 

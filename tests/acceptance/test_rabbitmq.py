@@ -28,9 +28,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="module")
 def fleet(broker: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """`reconciler up`; its outcomes are also sent to a consumer's queue."""
+    """Worker and beat, which nothing restarts; its outcomes are also sent to a consumer's queue."""
     settings = {"OUTCOME_TASK": "billing.settle", "OUTCOME_QUEUE": OUTCOME_QUEUE, "RELINK_REMINDERS": "3600"}
-    with running_fleet(tmp_path_factory.mktemp("fleet"), settings=settings, broker=broker.url) as running:
+    home = tmp_path_factory.mktemp("fleet")
+    with running_fleet(home, "worker", settings, broker=broker.url) as running:
+        running.start("beat")
         yield running
 
 
@@ -104,7 +106,6 @@ def test_everything_works(fleet: Fleet, broker: RabbitMQ) -> None:
 
 def test_unreadable_messages_do_not_end_a_worker(fleet: Fleet, broker: RabbitMQ) -> None:
     """Each is dropped with its reason, once, and the same worker carries on."""
-    worker = fleet.up.role("worker")
     with Connection(broker.url) as connection:
         publish = connection.Producer(routing_key=INTAKE).publish
         publish("{broken", content_type="application/json", content_encoding="utf-8")
@@ -116,14 +117,13 @@ def test_unreadable_messages_do_not_end_a_worker(fleet: Fleet, broker: RabbitMQ)
     reasons = sorted(line["reason"] for line in fleet.logged("message.dropped"))
     assert reasons == ["content_type", "undecodable", "unknown_protocol", "unknown_task"]
     fleet.answers()
-    assert fleet.up.role("worker") == worker
+    assert fleet.up.process.poll() is None
 
 
 def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ, long: bool) -> None:
     """Worker and beat survive and carry on; every outcome is on the consumer's queue."""
     if not long:
         pytest.skip("this belongs to the long form")
-    processes = fleet.up.role("worker"), fleet.up.role("beat")
     person = fleet.person(zoom("pro_zoom"))
     event_ids = _pending(person, "killed")
     last = fleet.person(zoom("pro_zoom"))
@@ -134,7 +134,7 @@ def test_a_broker_that_is_killed_loses_no_outcome(fleet: Fleet, broker: RabbitMQ
     assert _doctor(fleet)["broker"] == "wrong"
     broker.start()
     _settle(person, event_ids)
-    assert (fleet.up.role("worker"), fleet.up.role("beat")) == processes
+    assert [child.process.poll() for child in fleet.children[:2]] == [None, None]
     assert [fleet.run("healthcheck", role).returncode for role in ("worker", "beat")] == [0, 0]
     _arrive(broker, {o["id"] for o in fleet.outcomes() if o["sub"] in {person.sub, last.sub}})
 

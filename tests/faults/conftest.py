@@ -15,6 +15,13 @@ from tests.faults.simulation import Simulation, simulated
 from tests.faults.stage import Stage, staged
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_keys_from_before(redis_url: str) -> None:
+    """What looks through all keys would take longer with each test before it."""
+    with Redis.from_url(redis_url) as redis:
+        redis.flushall()
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningSandbox]:
     """One sandbox with its mailbox, without rate limits, that generates nothing on its own."""

@@ -138,6 +138,8 @@ def test_a_worker_asked_to_end_exits_with_0(host: Host, long: bool, number: sign
     worker = host.start(str(RECONCILER), "worker")
     host.appears("worker.ready")
     pool = children_of(worker.pid)
+    # The last thing that they do before their first task.
+    wait_until(lambda: all(ignores(pid, signal.SIGHUP) for pid in pool), 30, what="the start of its pool")
 
     os.killpg(worker.pid, number)
 
@@ -186,7 +188,7 @@ def test_a_worker_that_cannot_end_is_ended(host: Host) -> None:
     host.appears("worker.ready")
     pool = children_of(worker.pid)
     # Their first step is to ask Linux to end them with the worker; the next is to ignore Ctrl-C.
-    wait_until(lambda: all(ignores(pid, signal.SIGINT) for pid in pool), what="the start of its pool")
+    wait_until(lambda: all(ignores(pid, signal.SIGINT) for pid in pool), 30, what="the start of its pool")
     os.kill(pool[0], signal.SIGSTOP)
     began = time.monotonic()
 

@@ -81,14 +81,15 @@ PATIENCE = 120
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """`reconciler up`, with everything it talks to."""
-    with running_fleet(tmp_path_factory.mktemp("hostile")) as running:
+    """Worker and beat, which nothing restarts, with everything they talk to."""
+    with running_fleet(tmp_path_factory.mktemp("hostile"), "worker") as running:
+        running.start("beat")
         yield running
 
 
 def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fleet, record: Record) -> None:
     """Each is answered with its reason and kept under it, changes nothing, and the same worker carries on."""
-    worker, before = fleet.up.role("worker"), kept_dead_letters(fleet)
+    before = kept_dead_letters(fleet)
     person = fleet.person(zoom("pro_hostile"))
     sent: list[tuple[Call, AsyncResult[Any]]] = []
     good = []
@@ -110,12 +111,12 @@ def test_every_refused_call_is_kept_and_the_good_ones_between_are_done(fleet: Fl
     assert {type(result.result).__name__ for _, result in sent} == {"BadPayload"}
     assert (lost, doubled) == (0, 0)
     assert fleet.redis.keys("reconciler:*acc_hostile*") == []
-    assert fleet.up.role("worker") == worker
+    assert fleet.up.process.poll() is None
 
 
 def test_no_message_ends_the_worker_or_comes_back(fleet: Fleet, record: Record) -> None:
     """Whatever only looks like a message is carried out, kept or dropped; the next good call is answered."""
-    worker, person = fleet.up.role("worker"), fleet.person(zoom("pro_messages"))
+    person = fleet.person(zoom("pro_messages"))
     good = []
     for number, raw in enumerate(MESSAGES.values()):
         fleet.redis.lpush(INTAKE, raw)
@@ -128,7 +129,7 @@ def test_no_message_ends_the_worker_or_comes_back(fleet: Fleet, record: Record) 
     for event_id in good:
         person.outcome("assigned", event_id, seconds=PATIENCE)
     record("Hostile messages", injected=len(MESSAGES), events=len(good))
-    assert fleet.up.role("worker") == worker
+    assert fleet.up.process.poll() is None
 
 
 @pytest.mark.parametrize("protocol", [1, 2])

@@ -128,11 +128,11 @@ def test_a_worker_asked_to_end_finishes_its_work(fleet: Fleet, record: Record) -
     population = Population.of(fleet, 9, 4)
     fleet.control.add_fault("slow", match={"path_prefix": "/v1/events"}, seconds=0.3)
     list(population.track())
-    wait_until(population.leased, 15, what="looks to start")
+    wait_until(population.leased, 60, what="looks to start")
 
     leaving = fleet.children[0]
     leaving.process.send_signal(signal.SIGTERM)
-    code = leaving.process.wait(20)
+    code = leaving.process.wait(60)
     held, unacked = population.leased(), fleet.redis.hlen("reconciler.unacked")
     fleet.control.clear_faults()
     fleet.children[0] = _start_worker(fleet)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from sandbox.control.control import Control
 from sandbox.options import SandboxOptions
@@ -14,6 +15,13 @@ from tests.integration.checked_fleet import CheckedFleet, healthy_fleet
 from tests.integration.poison import QUICK
 from tests.integration.world import Begin, beginning
 from worker.host.embedded import embedded_server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_keys_from_before(redis_url: str) -> None:
+    """What looks through all keys would take longer with each test before it."""
+    with Redis.from_url(redis_url) as redis:
+        redis.flushall()
 
 
 @pytest.fixture(scope="module")

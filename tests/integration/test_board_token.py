@@ -6,8 +6,6 @@ import json
 import os
 import pty
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from config.settings import SettingsError, load_settings
+from tests.acceptance.prepared import Prepared
 from tests.acceptance.processes import environment
 from tests.integration.served import is_healthy
 from tests.ports import free_port
@@ -70,8 +69,7 @@ def serve(home: Path, redis_url: str, output: int, **settings: str) -> Iterator[
         DATA_DIR=str(home / "data"),
         **settings,
     )
-    command = [sys.executable, "-m", "worker.cli", "serve", "--port", str(port)]
-    running = subprocess.Popen(command, env=env, cwd=home, stdout=output, stderr=output)
+    running = Prepared(home, env, ["serve", "--port", str(port)], {1: output, 2: output})
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: is_healthy(url), 30, 0.1, what="serve to answer")

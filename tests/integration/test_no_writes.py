@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
 from config.settings import load_settings
+from tests.acceptance.processes import Child
 from tests.faults.server import Server, running_server
 from tests.integration.checked_fleet import AWAY
 from tests.integration.ledgers import an_event
@@ -143,9 +142,7 @@ def test_a_worker_names_a_redis_that_was_killed_once(server: Server, tmp_path: P
     log = tmp_path / "worker.log"
     given = {"CRONOFY_CLIENT_ID": "x", "CRONOFY_CLIENT_SECRET": "y", "DATA_DIR": str(tmp_path)}
     environment = {**os.environ, **{f"RECONCILER_{name}": value for name, value in given.items()}}
-    command = [sys.executable, "-m", "worker.cli", "worker", "-c", "1"]
-    with log.open("wb") as output:
-        worker = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    worker = Child(tmp_path, environment, log, "worker", "-c", "1")
     try:
         wait_until(lambda: server.client.zcard("reconciler:workers"), 30, 0.1, what="a worker")
         server.kill()
@@ -153,8 +150,7 @@ def test_a_worker_names_a_redis_that_was_killed_once(server: Server, tmp_path: P
         server.start()
         wait_until(lambda: "redis.available" in log.read_text(), 20, 0.1, what="the end of the outage")
     finally:
-        worker.terminate()
-        worker.wait(30)
+        worker.end(30)
 
     assert log.read_text().count("redis.unavailable") == 1
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.processes import RECONCILER, environment, run_command
+from tests.acceptance.prepared import Prepared
+from tests.acceptance.processes import environment, run_command
 from tests.faults.server import Server, running_server
 from tests.integration.ledgers import NOW
 from tests.waiting import wait_until
@@ -29,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 class Following:
     """The running command."""
 
-    def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path) -> None:
+    def __init__(self, process: Prepared, out: Path, err: Path) -> None:
         self.process, self._out, self._err = process, out, err
 
     @property
@@ -51,13 +51,8 @@ def following(server: Server, home: Path, *options: str) -> Iterator[Following]:
     """Run it, and wait until it follows."""
     out, err = home / "out", home / "err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(
-            [RECONCILER, "outcomes", "--follow", *options],
-            cwd=home,
-            env=environment(REDIS_URL=server.url),
-            stdout=stdout,
-            stderr=stderr,
-        )
+        env, streams = environment(REDIS_URL=server.url), {1: stdout.fileno(), 2: stderr.fileno()}
+        process = Prepared(home, env, ["outcomes", "--follow", *options], streams)
     found = Following(process, out, err)
     try:
 

@@ -7,10 +7,12 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 from cryptography.fernet import Fernet
 
+from tests.acceptance.prepared import Prepared
 from tests.acceptance.processes import RECONCILER, environment
 from tests.integration.ledgers import an_event
 from worker.ledger.ledger import Ledger
@@ -80,15 +82,10 @@ def test_a_reader_that_has_seen_enough_is_no_error(terminal: Terminal, ledger: L
     reader, writer = os.pipe()
     os.close(reader)
 
-    ran = subprocess.run(
-        [RECONCILER, *command.split()],
-        cwd=terminal.home,
-        env=terminal.env,
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        timeout=60,
-        check=False,
-    )
-    os.close(writer)
+    with TemporaryFile("w+") as said:
+        ran = Prepared(terminal.home, terminal.env, command.split(), {1: writer, 2: said.fileno()})
+        os.close(writer)
+        code = ran.wait(60)
+        said.seek(0)
 
-    assert (ran.returncode, ran.stderr.decode()) == (0, "")
+        assert (code, said.read()) == (0, "")
