@@ -16,6 +16,7 @@ from tests.integration.connecting import asked, link_in
 from tests.integration.world import World, beginning
 from tests.waiting import wait_until
 from worker.mail.connect_links import ConnectLinks
+from worker.mail.letters import Reader
 
 #: What is shown for a link that does nothing, or one that Cronofy refuses, is logged by browsers.
 EXPECTED = ("404 (Not Found)",)
@@ -72,15 +73,19 @@ def test_from_the_email_to_the_thanks(
 def test_the_pages_are_accessible_and_fit(
     world: World, chromium: Browser, complaints: list[str], scheme: str
 ) -> None:
-    """360 pixels wide."""
+    """360 pixels wide, and also from right to left."""
     link = link_in(world)
     base, _, token = link.partition("/connect/")
     now, vault = world.services.ledger.now(), world.services.ledger.vault
-    long = ConnectLinks(base, vault, now - now).of(world.sub, "zoom", f"{'a' * 60}@{'b' * 60}.example", now)
+    links, address = ConnectLinks(base, vault, now - now), f"{'a' * 60}@{'b' * 60}.example"
+    long, arabic = (
+        links.of(world.sub, "zoom", Reader(address, locale=locale), now) for locale in ("en", "ar")
+    )
     page = opened(chromium, complaints, color_scheme=scheme, viewport={"width": 360, "height": 800})
 
     for url in (
         long,
+        arabic,
         f"{base}/connect/done?last_linked_profile_id=pro_1",
         f"{base}/connect/done?error=access_denied",
         f"{base}/connect/{token[:-4]}",

@@ -1,4 +1,4 @@
-"""The sentences of letters to users, as extracted from templates and code, and their catalogues.
+"""The sentences of what users read, as extracted from templates and code, and their catalogues.
 
 ``python -m tests.contract.catalogues`` brings the catalogues up to date: new sentences are added,
 untranslated; those that are gone are dropped.
@@ -16,17 +16,22 @@ from babel.messages.pofile import read_po, write_po
 
 from worker.mail.language import CATALOGUES
 
-MAIL = CATALOGUES.parent
-METHODS = [("templates/letters/**", "jinja2.ext:babel_extract"), ("*.py", "python")]
+LETTERS, PAGES = "mail/templates/letters/**", "web/connecting/templates/**"
+METHODS = [
+    (LETTERS, "jinja2.ext:babel_extract"),
+    (PAGES, "jinja2.ext:babel_extract"),
+    ("mail/*.py", "python"),
+    ("web/connecting/*.py", "python"),
+]
 _NOISE = re.compile(r'"(Project|Report|POT|PO-Rev|Last|Language-Team|Generated)')
 KEYWORDS = {"gettext": None, "ngettext": (1, 2), "say": None, "N_": None}
 
 
 def extracted() -> Catalog:
-    """Every sentence that a letter may have, in English."""
+    """Every sentence that a letter, or a page that it leads to, may have, in English."""
     catalogue = Catalog()
-    options = {"templates/letters/**": {"trimmed": "true"}}
-    for file, _, message, _, _ in extract_from_dir(MAIL, METHODS, options, KEYWORDS, ()):
+    options = {LETTERS: {"trimmed": "true"}}
+    for file, _, message, _, _ in extract_from_dir(CATALOGUES.parents[1], METHODS, options, KEYWORDS, ()):
         catalogue.add(message, locations=[(Path(file).as_posix(), 0)])
     return catalogue
 

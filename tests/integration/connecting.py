@@ -55,16 +55,18 @@ class Hand:
 
 @contextmanager
 def asked(
-    begin: Begin, redis_url: str, prefix: str, *event_ids: str, **settings: Any
+    begin: Begin, redis_url: str, prefix: str, *event_ids: str, locale: str | None = None, **settings: Any
 ) -> Iterator[tuple[World, Hand]]:
     """Events whose profile was removed, with no other: their user is asked to connect one."""
     keys = Fernet.generate_key().decode()
     served = {
         "webhook_url": "http://127.0.0.1:9",
-        **{n: v for n, v in settings.items() if n.startswith("connect_")},
+        **{n: v for n, v in settings.items() if n.startswith(("connect_", "mail_"))},
     }
     with serving(redis_url=redis_url, key_prefix=prefix, vault_keys=keys, **served) as url:
         world = begin(profiles=1, vault_keys=keys, **{"webhook_url": url, **settings})
+        if locale:
+            world.connect(locale=locale)
         for event_id in event_ids or ("e1",):
             world.track(event_id)
         # A look sees the profile before it goes.

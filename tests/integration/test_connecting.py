@@ -18,7 +18,10 @@ from worker.ledger.figures import read_figures
 from worker.ledger.records import to_ms
 from worker.mail.compose import read_back, recipient_of
 from worker.mail.connect_links import ConnectLinks
+from worker.mail.letters import Reader
 from worker.run.connections import authorize_connection
+
+DANA = Reader("dana@example.org")
 
 
 def browser() -> httpx.Client:
@@ -132,10 +135,10 @@ def test_links_that_do_nothing(begin: Begin, redis_url: str, prefix: str) -> Non
         link, before = link_in(world), world.calls()
         vault, now = world.services.ledger.vault, world.services.ledger.now()
         old = ConnectLinks(link.partition("/connect/")[0], vault, timedelta(0)).of(
-            world.sub, "zoom", "dana@example.org", now - timedelta(days=7, seconds=1)
+            world.sub, "zoom", DANA, now - timedelta(days=7, seconds=1)
         )
         other = ConnectLinks(link.partition("/connect/")[0], vault, timedelta(0)).of(
-            "acc_nobody", "zoom", "dana@example.org", now
+            "acc_nobody", "zoom", DANA, now
         )
         for url, status, words in (
             (changed(link), 404, "This link does not work"),
@@ -145,6 +148,58 @@ def test_links_that_do_nothing(begin: Begin, redis_url: str, prefix: str) -> Non
             for answer in (user.get(url), user.post(url)):
                 assert (answer.status_code, words in answer.text) == (status, True)
         assert world.calls() == before
+
+
+@pytest.mark.parametrize(
+    ("locale", "html", "asks", "thanks", "old"),
+    [
+        (
+            "de-AT",
+            '<html lang="de-AT" dir="ltr">',
+            "Zoom verbinden",
+            "Zoom ist verbunden",
+            "Dieser Link ist zu alt",
+        ),
+        ("ar", '<html lang="ar" dir="rtl">', "ربط خدمة Zoom", "تم ربط خدمة Zoom", "هذا الرابط قديم جدًا"),
+    ],
+    ids=["from the left", "from the right"],
+)
+def test_the_pages_are_in_the_language_of_the_email(
+    begin: Begin, redis_url: str, prefix: str, locale: str, html: str, asks: str, thanks: str, old: str
+) -> None:
+    """From its button to the thanks, and also where the link does nothing."""
+    with asked(begin, redis_url, prefix, locale=locale) as (world, _), browser() as user:
+        link = link_in(world)
+        base, ledger = link.partition("/connect/")[0], world.services.ledger
+        past = ledger.now() - timedelta(days=8)
+        too_old = ConnectLinks(base, ledger.vault, timedelta(0)).of(
+            world.sub, "zoom", Reader("dana@example.org", locale=locale), past
+        )
+
+        shown, away = user.get(link).text, user.post(link)
+        user.cookies.set("reconciler_connect", away.cookies["reconciler_connect"])
+        thanked = user.get(connect_at(user, away.headers["location"])).text
+
+        for page, words in ((shown, asks), (thanked, thanks), (user.get(too_old).text, old)):
+            assert html in page
+            assert f"<title>{words}</title>" in page
+            assert f"<h1>{words}</h1>" in page
+
+
+def test_where_no_email_says_which_language_it_is_the_default(
+    begin: Begin, redis_url: str, prefix: str
+) -> None:
+    """`RECONCILER_MAIL_LOCALE`: for a link that was changed, and for a browser that brings no cookie."""
+    with asked(begin, redis_url, prefix, mail_locale="fr") as (world, _), browser() as user:
+        link = link_in(world)
+        for url, words in (
+            (link, "Connecter Zoom"),
+            (changed(link), "Ce lien ne fonctionne pas"),
+            (link.partition("/connect/")[0] + "/connect/done", "Connexion établie"),
+        ):
+            page = user.get(url).text
+            assert '<html lang="fr" dir="ltr">' in page
+            assert f"<h1>{words}</h1>" in page
 
 
 def test_a_refusal_at_cronofy_is_told_and_can_be_tried_again(

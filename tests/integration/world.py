@@ -41,8 +41,8 @@ class World:
         self.profiles = [str(profile["profile_id"]) for profile in account["conferencing_profiles"]]
         self.connect()
 
-    def connect(self) -> None:
-        """Pass the account's current tokens to the intake."""
+    def connect(self, **given: Any) -> None:
+        """Pass the account's current tokens to the intake, with what else is given of it."""
         account = self.control.account(self.sub)
         accept.connect_account(
             self.services,
@@ -51,6 +51,7 @@ class World:
                 refresh_token=account["refresh_token"] or "revoked",
                 access_token=account["access_token"],
                 email=account["email"],
+                **given,
             ),
         )
 

@@ -12,7 +12,7 @@ from babel.messages.catalog import Message
 
 from tests.contract.catalogues import extracted, stored
 from tests.unit.emails import DANA, LETTERS, RELINK, WEEKLY
-from worker.mail.language import CATALOGUES, language, parse_locale, translated
+from worker.mail.language import CATALOGUES, first_spoken, language, parse_locale, translated
 from worker.mail.letters import LETTERS as KINDS
 from worker.mail.letters import Letterhead, Letters, Reader, samples
 
@@ -133,6 +133,22 @@ def test_a_language_without_letters_cannot_be_the_default() -> None:
     for text in ("sv", "xx", "not a language"):
         with pytest.raises(ValueError, match="not a language"):
             Letters(Letterhead("Acme"), text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "spoken"),
+    [
+        (("pt", "de"), "pt"),
+        (("sv", "de"), "de"),
+        ((None, "ar"), "ar"),
+        (("not a language", "sv"), "en"),
+    ],
+)
+def test_a_page_is_in_the_first_language_that_has_our_sentences(
+    wanted: tuple[str | None, str], spoken: str
+) -> None:
+    """Otherwise in English: a language that only a company's own letters are in has no pages."""
+    assert first_spoken(*wanted).tag == spoken
 
 
 def test_numbers_and_lists_are_written_as_people_there_do() -> None:

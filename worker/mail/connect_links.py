@@ -13,6 +13,7 @@ import msgpack
 
 from worker.ledger.records import from_ms, to_ms
 from worker.ledger.vault import Vault, VaultError
+from worker.mail.letters import Reader
 
 #: Where `reconciler serve` has the page.
 PATH = "/connect"
@@ -31,6 +32,8 @@ class ConnectLink:
     provider_name: str
     #: Where the email with it went: whose connection it is about.
     address: str
+    #: The language of that email, for the page; None for the default.
+    locale: str | None
     until: datetime
 
 
@@ -43,10 +46,11 @@ class ConnectLinks:
         self._vault = vault
         self._lasting = lasting
 
-    def of(self, sub: str, provider_name: str, address: str, now: datetime) -> str:
-        """The link for this account and service, made now."""
+    def of(self, sub: str, provider_name: str, reader: Reader, now: datetime) -> str:
+        """The link for this account and service in an email to `reader`, made now."""
         until = to_ms(now + self._lasting + LONGER)
-        token = self._vault.seal(msgpack.packb([sub, provider_name, address, until]), _PLACE)
+        said = msgpack.packb([sub, provider_name, reader.address, reader.locale, until])
+        token = self._vault.seal(said, _PLACE)
         # Without its padding: mail programs may leave that out of a link.
         return f"{self._origin}{PATH}/{token.decode().rstrip('=')}"
 
@@ -55,7 +59,7 @@ def read_link(vault: Vault, token: str) -> ConnectLink | None:
     """What a link's last part says; None if we did not make it, or no vault key opens it any more."""
     padded = token + "=" * (-len(token) % 4)
     try:
-        sub, provider_name, address, until = msgpack.unpackb(vault.open(padded.encode(), _PLACE))
+        sub, provider_name, address, locale, until = msgpack.unpackb(vault.open(padded.encode(), _PLACE))
     except (VaultError, ValueError, TypeError):
         return None
-    return ConnectLink(sub, provider_name, address, from_ms(until))
+    return ConnectLink(sub, provider_name, address, locale, from_ms(until))

@@ -1,8 +1,9 @@
-"""The languages of letters to users: their sentences by gettext, dates, numbers and lists by Babel."""
+"""The languages that users are written in: sentences by gettext, dates, numbers and lists by Babel."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -23,6 +24,11 @@ from worker.diagnosis.times import known_zone, names_zone
 CATALOGUES: Final = Path(__file__).parent / "locales"
 #: The language of the sentences in the templates themselves.
 SOURCE: Final = "en"
+
+
+def N_(message: str) -> str:
+    """A sentence that is translated where it is used."""
+    return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,16 @@ def translated() -> tuple[str, ...]:
 def language(locale: Locale) -> Language:
     """The language for this locale: with its own sentences or, if there are none, in English."""
     return Language(locale, _catalogue(_best(locale) or SOURCE))
+
+
+def first_spoken(*wanted: str | None) -> Language:
+    """The language of the first of these tags that there are sentences for, otherwise English."""
+    for tag in wanted:
+        with suppress(ValueError):
+            locale = parse_locale(tag or "")
+            if speaks(locale):
+                return language(locale)
+    return language(Locale(SOURCE))
 
 
 def speaks(locale: Locale) -> bool:

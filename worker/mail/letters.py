@@ -32,7 +32,7 @@ from markupsafe import Markup, escape
 
 from worker import wording
 from worker.diagnosis.model import Cause
-from worker.mail.language import Language, language, parse_locale, speaks, translated
+from worker.mail.language import N_, Language, language, parse_locale, speaks, translated
 from worker.wording import address as mail_address
 
 #: The letters, in the order in which they are listed, each with what it is about.
@@ -49,13 +49,6 @@ LISTED_MEETINGS: Final = 50
 _SUBJECT_LIMIT: Final = 149
 _BUILT_IN: Final = "built-in"
 
-
-def _marked(message: str) -> str:
-    """A sentence that is translated where it is used."""
-    return message
-
-
-N_ = _marked
 
 #: For the account's user, where the last resort can be used: why there was no link.
 _WHY: Final[Mapping[Cause, str]] = {

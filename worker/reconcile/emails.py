@@ -39,8 +39,7 @@ class Emails:
     ) -> Mail:
         """The email that asks a user to connect something, to be sent when it is `due`."""
         if email.kind == "connect" and self.links:
-            address = email.reader.address
-            link = self.links.of(sub, email.provider_name or "", address, due or now)
+            link = self.links.of(sub, email.provider_name or "", email.reader, due or now)
             email = replace(email, relink_url=link)
         return self._letter(mail_id, email, due or now, due)
 

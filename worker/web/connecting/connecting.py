@@ -6,6 +6,7 @@ they call Cronofy: it waits for the account's lease, and pays from the budget.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any, Final
@@ -27,6 +28,7 @@ from worker.ledger.connection import BrokerAway
 from worker.ledger.records import to_ms
 from worker.ledger.vault import Vault, VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
+from worker.mail.language import N_, Language, first_spoken
 from worker.reconcile.episodes import key_of_service
 from worker.run.connections import Said
 from worker.web.headers import HEADERS
@@ -55,32 +57,36 @@ POLICY = (
 
 #: What a page says, by why there is nothing to do: status, title, text.
 _SAID: Final = {
-    "changed": (404, "This link does not work", "Please open it again from the email, in full."),
+    "changed": (404, N_("This link does not work"), N_("Please open it again from the email, in full.")),
     "old": (
         410,
-        "This link is too old",
-        "If your meetings still have no link, a newer email has a newer one.",
+        N_("This link is too old"),
+        N_("If your meetings still have no link, a newer email has a newer one."),
     ),
     Said.CONNECTED: (
         200,
-        "Nothing is left to do",
-        "{service} is not needed any more, or is connected already.",
+        N_("Nothing is left to do"),
+        N_("%(service)s is not needed any more, or is connected already."),
     ),
     Said.NO_ACCESS: (
         409,
-        "Your calendar is not connected",
-        "Please connect your calendar to the application again first.",
+        N_("Your calendar is not connected"),
+        N_("Please connect your calendar to the application again first."),
     ),
-    Said.LATER: (503, "Please try again", "This did not work just now. Go back, and try again in a minute."),
+    Said.LATER: (
+        503,
+        N_("Please try again"),
+        N_("This did not work just now. Go back, and try again in a minute."),
+    ),
     Said.REFUSED: (
         502,
-        "This cannot be connected here",
-        "{service} cannot be connected this way. Please connect it in the application itself.",
+        N_("This cannot be connected here"),
+        N_("%(service)s cannot be connected this way. Please connect it in the application itself."),
     ),
     "hurry": (
         429,
-        "One moment",
-        "You asked for this page just now. Go back, and try again in a few seconds.",
+        N_("One moment"),
+        N_("You asked for this page just now. Go back, and try again in a few seconds."),
     ),
 }
 
@@ -100,6 +106,7 @@ class Connecting:
         self._ledger = self._reading.ledger
         self._answers = Answers(self._waiting.ledger.redis, self._ledger.keys, self._vault)
         self._return_url = settings.connect_return_url
+        self._locale = settings.mail_locale
         home = urlsplit(origin_of(settings.webhook_url or ""))
         self._cookie: dict[str, Any] = {
             "path": home.path + PATH,
@@ -128,18 +135,18 @@ class Connecting:
         """Whose connection it is and to which service, with the button; or why there is nothing to do."""
         link, why = await self._opened(request.path_params["token"])
         if link is None or why:
-            return _said(why, link)
-        return _page("connect.html", 200, service=provider(link.provider_name), address=link.address)
+            return self._said(why, link)
+        return self._page(link, "connect.html", 200, address=link.address)
 
     async def go(self, request: Request) -> Response:
         """Lead to Cronofy, at an address of its own for this user."""
         token = request.path_params["token"]
         link, why = await self._opened(token)
         if link is None or why:
-            return _said(why, link)
+            return self._said(why, link)
         answer = await self._address(link)
         if "address" not in answer:
-            return _said(answer["said"], link)
+            return self._said(answer["said"], link)
         leading = RedirectResponse(answer["address"], 303)
         leading.set_cookie(COOKIE, token, max_age=AWAY_SECONDS, **self._cookie)
         leading.headers["Content-Security-Policy"] = POLICY
@@ -157,7 +164,6 @@ class Connecting:
             except BrokerAway as away:
                 # The next look finds out all the same.
                 log.warning("connect.not_woken", sub=link.sub, reason=str(away))
-        service = provider(link.provider_name) if link else ""
         if self._return_url:
             given = {n: request.query_params[n] for n in (LINKED, ERROR) if n in request.query_params}
             joint = "&" if urlsplit(self._return_url).query else "?"
@@ -166,7 +172,7 @@ class Connecting:
             )
         else:
             again = token if link and failed else ""
-            answer = _page("done.html", 200, service=service, failed=failed, again=again)
+            answer = self._page(link, "done.html", 200, failed=failed, again=again)
         if not failed:
             answer.delete_cookie(COOKIE, **self._cookie)
         return answer
@@ -219,16 +225,25 @@ class Connecting:
         taken = self._ledger.redis.set(self._ledger.keys.asking(link.sub), 1, nx=True, ex=APART_SECONDS)
         return to_ms(self._ledger.now() + ADDRESS) if taken else None
 
+    def _said(self, why: str, link: ConnectLink | None) -> Response:
+        status, title, text = _SAID[why]
+        return self._page(link, "said.html", status, title=title, text=text)
 
-def _said(why: str, link: ConnectLink | None) -> Response:
-    status, title, text = _SAID[why]
-    service = provider(link.provider_name) if link else ""
-    return _page("said.html", status, title=title, text=text.format(service=service))
+    def _page(self, link: ConnectLink | None, template: str, status: int, **shown: Any) -> Response:
+        """A page in the language of the email that the link is from."""
+        spoken = first_spoken(link.locale if link else None, self._locale)
+        service = provider(link.provider_name) if link else ""
+        page = _TEMPLATES.get_template(template).render(
+            lang=spoken.tag, direction=spoken.direction, gettext=_gettext(spoken), service=service, **shown
+        )
+        return HTMLResponse(page, status, {"Content-Security-Policy": POLICY})
 
 
-def _page(template: str, status: int, **shown: Any) -> Response:
-    headers = {"Content-Security-Policy": POLICY}
-    return HTMLResponse(_TEMPLATES.get_template(template).render(**shown), status, headers)
+def _gettext(spoken: Language) -> Callable[..., str]:
+    def translate(message: str, /, **values: str) -> str:
+        return spoken.catalogue.gettext(message) % values
+
+    return translate
 
 
 _TEMPLATES = templates_of("worker.web.connecting")
