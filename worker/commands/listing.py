@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from config.terminal import shown
-from worker.commands.output import json_text, say
+from config.terminal import Line, shown
+from worker.commands.output import json_text, say, say_styled
 from worker.commands.setup import settings_of_command
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
@@ -87,17 +85,16 @@ def list_events(limit: int, after: str | None, as_json: bool, **given: Any) -> N
         events = [listed.as_json for listed in page.events]
         click.echo(json_text({"events": events, "next": page.after}, indent=2))
         return
-    console = Console()
     for listed in page.events:
-        for row in _rows(listed):
-            console.print(row, soft_wrap=True)
+        for line in _lines(listed):
+            say_styled(line)
     if not page.events:
         say("None." if page.after is None else "None so far.")
     if page.after is not None:
         say(f"There may be more: add --after {page.after}", err=True)
 
 
-def _rows(listed: Listed) -> Iterator[Text]:
+def _lines(listed: Listed) -> Iterator[Line]:
     event, given = listed.event, listed.acknowledged
     start = utc(event.starts_at) if event.starts_at else "unknown start"
     words = [event.cause.value if event.cause else UNSEEN, *([event.provider] if event.provider else [])]
@@ -108,6 +105,6 @@ def _rows(listed: Listed) -> Iterator[Text]:
         words.append(f"acknowledged {given.text}{until}")
     elif event.escalated:
         words.append("escalated")
-    yield Text(shown(f"{start:<24}{', '.join(words)}"))
+    yield [(shown(f"{start:<24}{', '.join(words)}"), "")]
     key = event.key
-    yield Text(f"  {shown(shlex.join((listed.sub, key.calendar_id, key.event_id)))}", style="dim")
+    yield [(f"  {shown(shlex.join((listed.sub, key.calendar_id, key.event_id)))}", "dim")]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import click
-from rich.console import Console
+import sys
 
-from worker.commands.output import json_text
+import click
+
+from worker.commands.output import json_text, say_wrapped
 from worker.commands.setup import settings_of_command
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.status.snapshot import Status, read_status
-from worker.status.table import status_json, status_table
-from worker.status.table import watch as watch_status
+from worker.status.table import status_json, status_lines
 
 
 @click.command()
@@ -18,10 +18,9 @@ from worker.status.table import watch as watch_status
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(watch: bool, as_json: bool) -> None:
     """Show the backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
-    console = Console()
     if watch and as_json:
         raise click.UsageError("--watch and --json cannot be combined.")
-    if watch and not console.is_terminal:
+    if watch and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal.")
     settings = settings_of_command()
 
@@ -32,6 +31,9 @@ def status(watch: bool, as_json: bool) -> None:
         if as_json:
             click.echo(json_text(status_json(read()), indent=2))
         elif watch:
-            watch_status(read, settings.sweep_every, console)
+            from worker.status import watching  # noqa: PLC0415 - rich takes long to import
+
+            watching.watch(read, settings.sweep_every)
         else:
-            console.print(status_table(read(), settings.sweep_every), highlight=False)
+            for line in status_lines(read(), settings.sweep_every):
+                say_wrapped(line)

@@ -1,17 +1,14 @@
-"""The answer of `reconciler explain`: builds one event's case from the ledger, and prints it."""
+"""The answer of `reconciler explain`: builds one event's case from the ledger, and puts it into lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from config.settings import Settings
-from config.terminal import shown
+from config.terminal import Line, shown
 from worker.diagnosis.model import Cause, State
 from worker.explain.case import Case, Delivery, Rules
 from worker.explain.chronicle import following, history, history_of, operator_can, support_can
@@ -109,25 +106,29 @@ def _delivery(
     return Delivery.REFUSED if outbox.was_refused(newest) else Delivery.SENT
 
 
-def show(case: Case, console: Console) -> None:
-    """Print the answer in two sentences, then its details.
+def in_lines(case: Case, width: int) -> Iterator[Line]:
+    """The answer in two sentences, then its details.
 
-    Text is wrapped to the console's width, but ids and links are never broken, so that they can be copied.
+    Text is wrapped to the width, but ids and links are never broken, so that they can be copied.
     """
-    console.print(Text("\n".join(_wrapped(" ".join(reply(case)), console.width)), "bold"), soft_wrap=True)
+    for part in _wrapped(" ".join(reply(case)), width):
+        yield [(part, "bold")]
     for title, rows in sections(case):
-        console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
-        for name, text in rows:
-            for part in _wrapped(text, console.width, f"  {name} "):
-                console.print(Text(part), soft_wrap=True)
+        yield from _section(title, rows, width)
 
 
-def show_former(former: Untracked, console: Console) -> None:
-    """Print the history of an event that was untracked."""
-    console.print(Text("\nHistory (UTC)", "bold"), soft_wrap=True)
-    for entry in history_of(former):
-        for part in _wrapped(entry.text, console.width, f"  {second(entry.at)}  "):
-            console.print(Text(part), soft_wrap=True)
+def former_in_lines(former: Untracked, width: int) -> Iterator[Line]:
+    """The history of an event that was untracked."""
+    entries = [(f"{second(entry.at)} ", entry.text) for entry in history_of(former)]
+    return _section("History (UTC)", entries, width)
+
+
+def _section(title: str, rows: Sequence[tuple[str, str]], width: int) -> Iterator[Line]:
+    yield []
+    yield [(title, "bold")]
+    for name, text in rows:
+        for part in _wrapped(text, width, f"  {name} "):
+            yield [(part, "")]
 
 
 def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
