@@ -18,9 +18,9 @@ import msgpack
 from redis import Redis
 
 from worker.diagnosis.model import Seen
-from worker.ledger.connection import server_time
+from worker.ledger.connection import Recent, server_time
 from worker.ledger.dead_letters import DeadLetters
-from worker.ledger.directory import Directory
+from worker.ledger.directory import Directory, hash_with
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
@@ -119,10 +119,17 @@ class Ledger:
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
+        self._clock = Recent(self.now)
+        self._address_key = Recent(self.directory.address_key.take)
 
     def now(self) -> datetime:
         """The ledger's time."""
         return server_time(self.redis)
+
+    def about_now(self) -> datetime:
+        """The same for one of many messages: not asked for each, but counted on for a moment."""
+        then, ago = self._clock.take()
+        return then + ago
 
     # Intake.
 
@@ -142,11 +149,11 @@ class Ledger:
         An `email`, `name`, `locale` or `tzid` of None keeps the earlier one. Without a refresh token,
         `expires_in` is needed.
         """
-        profile, now = msgpack.packb({"email": email, "name": name}), self.now()
+        profile, now = msgpack.packb({"email": email, "name": name}), self.about_now()
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
         sealed = self.seal_credentials(sub, credentials)
         token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
-        found_by = self.directory.hash_of(email, make=True)
+        found_by = hash_with(self._address_key.take()[0], email) if email else b""
         said = (outcome.to_json(), self.outcomes_keep, token, locale or "", tzid or "", found_by)
         self.run("connect", sub, profile, data_center, sealed, *said)
 
