@@ -114,7 +114,7 @@ def _problem_and_answer(running: Stage) -> Console:
     console = _prompted(_terminal(), read)
     console.print(answer.stdout, markup=False)
     _prompted(console, f"reconciler explain {sub} {calendar_id} {event_id}")
-    case = ask(_settings(running), sub, EventKey(calendar_id, event_id), live=True)
+    case = ask(_settings(running), running.ledger.redis, sub, EventKey(calendar_id, event_id), live=True)
     if not isinstance(case, Case):
         sys.exit("The event to explain is not tracked.")
     console.print(_rich(in_lines(case, COLUMNS)), soft_wrap=True)

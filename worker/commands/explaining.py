@@ -7,7 +7,7 @@ import sys
 import click
 
 from worker.commands.output import json_text, say, say_styled, suggest, suggest_events, width
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import connected
 from worker.explain.case import Case
 from worker.explain.explanation import NotTracked, ask, former_in_lines, in_lines
 from worker.ledger.records import EventKey
@@ -22,8 +22,8 @@ from worker.wording import spoken, utc
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
     """Say why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
-    settings = settings_of_command()
-    found = ask(settings, sub, EventKey(calendar, event), live=not offline)
+    with connected() as (settings, redis):
+        found = ask(settings, redis, sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
         say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         if found.former:

@@ -11,10 +11,10 @@ import click
 
 from config.terminal import Line, shown
 from worker.commands.output import json_text, say, say_styled
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import connected
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once, server_time
+from worker.ledger.connection import server_time
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.lists import Listed, Lists, Wanted
 from worker.ledger.paging import BadCursor
@@ -73,8 +73,7 @@ def wanted(given: dict[str, Any], now: datetime) -> Wanted:
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def list_events(limit: int, after: str | None, as_json: bool, **given: Any) -> None:
     """List pending events that fit all conditions, the soonest start first. Changes nothing."""
-    settings = settings_of_command()
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+    with connected() as (settings, redis):
         keys = Keys(settings.key_prefix)
         lists = Lists(redis, keys, Scripts(redis, keys))
         try:

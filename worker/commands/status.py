@@ -7,8 +7,7 @@ import sys
 import click
 
 from worker.commands.output import json_text, say_wrapped
-from worker.commands.setup import settings_of_command
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+from worker.commands.setup import connected
 from worker.status.snapshot import Status, read_status
 from worker.status.table import status_json, status_lines
 
@@ -22,12 +21,11 @@ def status(watch: bool, as_json: bool) -> None:
         raise click.UsageError("--watch and --json cannot be combined.")
     if watch and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal.")
-    settings = settings_of_command()
 
     def read() -> Status:
         return read_status(redis, settings)
 
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+    with connected() as (settings, redis):
         if as_json:
             click.echo(json_text(status_json(read()), indent=2))
         elif watch:

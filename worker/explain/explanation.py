@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from redis import Redis
+
 from config.settings import Settings
 from config.terminal import Line, shown
 from worker.diagnosis.model import Cause, State
@@ -14,7 +16,6 @@ from worker.explain.case import Case, Delivery, Rules
 from worker.explain.chronicle import following, history, history_of, operator_can, support_can
 from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import is_known
 from worker.ledger.opening import keyless_ledger
@@ -37,19 +38,18 @@ class NotTracked:
     account_known: bool
 
 
-def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | NotTracked:
+def ask(settings: Settings, redis: Redis, sub: str, key: EventKey, *, live: bool) -> Case | NotTracked:
     """The case of one event, from a live read or the ledger alone.
 
     From the ledger alone, it needs neither client credentials nor a vault key.
     """
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        ledger = keyless_ledger(redis, settings)
-        found = None
-        if live and ledger.find(sub, key):
-            from worker.explain.live import read_now  # noqa: PLC0415 - `--offline` needs none of it
+    ledger = keyless_ledger(redis, settings)
+    found = None
+    if live and ledger.find(sub, key):
+        from worker.explain.live import read_now  # noqa: PLC0415 - `--offline` needs none of it
 
-            found = read_now(settings, sub, key)
-        return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
+        found = read_now(settings, sub, key)
+    return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
 
 
 def not_tracked(ledger: Ledger, sub: str, key: EventKey, *, at_once: bool = False) -> NotTracked:
