@@ -85,6 +85,20 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class Connecting:
+    """An account to connect, as `Ledger.connect` takes it."""
+
+    sub: str
+    credentials: Credentials
+    data_center: str
+    email: str | None
+    name: str | None
+    expires_in: timedelta | None = None
+    locale: str | None = None
+    tzid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Promotion:
     """What a sweep moved."""
 
@@ -105,7 +119,7 @@ class Ledger:
         self.prefix = prefix
         self.keys = Keys(prefix)
         self.vault = vault
-        scripts = Scripts(redis, self.keys)
+        self.scripts = scripts = Scripts(redis, self.keys)
         self.run = scripts.run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
         self.forgotten = Tombstones(redis, self.keys, vault)
@@ -149,13 +163,22 @@ class Ledger:
         An `email`, `name`, `locale` or `tzid` of None keeps the earlier one. Without a refresh token,
         `expires_in` is needed.
         """
-        profile, now = msgpack.packb({"email": email, "name": name}), self.about_now()
-        outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
-        sealed = self.seal_credentials(sub, credentials)
-        token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
-        found_by = hash_with(self._address_key.take()[0], email) if email else b""
-        said = (outcome.to_json(), self.outcomes_keep, token, locale or "", tzid or "", found_by)
-        self.run("connect", sub, profile, data_center, sealed, *said)
+        self.connect_all([Connecting(sub, credentials, data_center, email, name, expires_in, locale, tzid)])
+
+    def connect_all(self, accounts: Sequence[Connecting]) -> None:
+        """The same for several, one after the other."""
+        now = self.about_now()
+        self.scripts.run_each("connect", [self._connecting(account, now) for account in accounts])
+
+    def _connecting(self, account: Connecting, now: datetime) -> tuple[Any, ...]:
+        profile = msgpack.packb({"email": account.email, "name": account.name})
+        outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, account.sub, now)
+        sealed, token = self.seal_credentials(account.sub, account.credentials), b""
+        if account.expires_in is not None:
+            token = pack_token(AccessToken.given(now, account.expires_in), sealed)
+        found_by = hash_with(self._address_key.take()[0], account.email) if account.email else b""
+        who = (account.sub, profile, account.data_center, sealed, outcome.to_json(), self.outcomes_keep)
+        return (*who, token, account.locale or "", account.tzid or "", found_by)
 
     def forget(self, sub: str, outcome: str = "") -> None:
         """Erase an account with its credentials, events and unsent mail; `outcome` (JSON) reports it."""
