@@ -11,10 +11,12 @@ import pytest
 
 from config.settings import Settings, SettingsError, load_settings
 from tests.contract.documents import code, table
+from tests.integration.ledgers import an_event
 from tests.integration.test_relink_smtp import Inbox, mail_server
 from tests.unit.emails import LETTERS, RELINK
 from worker.bootstrap import letterhead_of, make_letters
 from worker.cli import main
+from worker.ledger.ledger import Credentials, Ledger
 from worker.mail.letters import Letterhead, Letters, samples
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "letters"
@@ -84,6 +86,19 @@ def test_a_preview_can_be_sent(run: Run) -> None:
         "preview", "relink", "--send-to", "me@example.org", code=1, SMTP_URL=""
     )
     assert "not a plain email address" in run("preview", "relink", "--send-to", "me", code=1)
+
+
+def test_a_preview_is_about_a_tracked_event(run: Run, ledger: Ledger, redis_url: str, prefix: str) -> None:
+    """For its user, with its title and in its language; of any other event it says what is known."""
+    ledger.connect("acc", Credentials("refresh", "access"), "us", "kim@example.org", "Kim", locale="de")
+    ledger.track("acc", an_event())
+    of_ledger = {"REDIS_URL": redis_url, "KEY_PREFIX": prefix}
+
+    letter = run("preview", "relink", "--event", "acc", "cal", "e1", **of_ledger)
+    assert letter.index("Guten Tag Kim") < letter.index(": Interview\n")
+
+    unknown = run("preview", "relink", "--event", "acc", "cal", "e2", code=1, **of_ledger)
+    assert unknown.endswith("What is known of it:\n  reconciler explain --offline acc cal e2\n")
 
 
 FAULTS = {
