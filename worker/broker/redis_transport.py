@@ -65,8 +65,7 @@ class QoS(redis.QoS):
 
     def _takes_ahead(self) -> bool:
         """Whether all that the worker holds is done in no time, so that a few more may wait here."""
-        held = list((self._delivered or {}).values())
-        quick = self.channel.quick_queue
+        held, quick = (self._delivered or {}).values(), self.channel.quick_queue
         return len(held) < AHEAD * self.prefetch_count and all(
             message.delivery_info["routing_key"] == quick for message in held
         )
