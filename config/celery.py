@@ -127,8 +127,6 @@ def _transport_options(broker: str, visibility_seconds: float, prefix: str) -> d
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,
         "health_check_interval": 15,
-        # Its tasks take milliseconds, so some may wait in a worker (worker.broker.redis_transport).
-        "quick_queue": Queues.of(prefix).intake,
         **_sentinel_options(parse(broker)),
     }
 

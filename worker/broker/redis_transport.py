@@ -36,10 +36,6 @@ PROBE_SECONDS: Final = 1.0
 #: A write that changes nothing, but is refused when others are.
 _PROBE: Final = ("SETRANGE", "_kombu.probe", 0, "")
 
-#: A worker holds this multiple of its messages if all are of the queue whose tasks take no time: then it does
-#: not wait for the broker after each.
-AHEAD: Final = 4
-
 #: What `QoS.append` writes, allowed on a full server: it needs the space that taking the message just freed.
 _RECORD: Final = """#!lua flags=allow-oom
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
@@ -61,14 +57,7 @@ class QoS(redis.QoS):
 
     def can_consume(self) -> bool:
         """Whether to take one more message."""
-        return BROKER.reason is None and (bool(super().can_consume()) or self._takes_ahead())
-
-    def _takes_ahead(self) -> bool:
-        """Whether all that the worker holds is done in no time, so that a few more may wait here."""
-        held, quick = (self._delivered or {}).values(), self.channel.quick_queue
-        return len(held) < AHEAD * self.prefetch_count and all(
-            message.delivery_info["routing_key"] == quick for message in held
-        )
+        return BROKER.reason is None and bool(super().can_consume())
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Record a message that was just taken off its list."""
@@ -134,9 +123,6 @@ class Channel(redis.Channel):
     """Kombu's channel, but it drops items that are not messages, and waits out refusals."""
 
     QoS = QoS
-    from_transport_options = (*redis.Channel.from_transport_options, "quick_queue")
-    #: The queue whose tasks take no time.
-    quick_queue: str | None = None
     connection_class: type[Any] = PlainConnection
     connection_class_ssl: type[Any] = TlsConnection
     #: Missing from Kombu's stubs.
@@ -231,7 +217,6 @@ class Transport(redis.Transport):
 class SentinelChannel(Channel, redis.SentinelChannel):
     """The same channel to the primary that sentinels name."""
 
-    from_transport_options = (*redis.SentinelChannel.from_transport_options, "quick_queue")
     connection_class = SentinelConnection
     connection_class_ssl = SentinelTlsConnection
 
