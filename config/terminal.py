@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
+from typing import TypeAlias
+
+#: A line's parts, each with its style: bold, dim, yellow, or empty.
+Line: TypeAlias = Sequence[tuple[str, str]]
 
 #: Control characters (ESC, C1 and line breaks too), invisible format characters (bidi too), lone surrogates,
 #: and the separators that some programs take for line breaks.

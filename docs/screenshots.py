@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
@@ -27,17 +27,18 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from config.settings import Settings, load_settings
+from config.terminal import Line
 from sandbox.demo.show import Stage, play, stage
 from worker.diagnosis.model import Cause
 from worker.doctor.examination import examine
 from worker.doctor.report import show as show_doctor
 from worker.explain.case import Case
-from worker.explain.explanation import ask, show
+from worker.explain.explanation import ask, in_lines
 from worker.ledger.backlog import EVERY, KEPT
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, to_ms
 from worker.status.snapshot import read_status
-from worker.status.table import status_table
+from worker.status.table import status_lines
 from worker.web.board.urls import account_url, event_url
 
 TOKEN = "a-token-of-the-board"  # noqa: S105
@@ -87,6 +88,10 @@ def _terminal() -> Console:
     return Console(record=True, width=COLUMNS, file=StringIO(), highlight=False)
 
 
+def _rich(lines: Iterable[Line]) -> Text:
+    return Text("\n").join(Text.assemble(*line) for line in lines)
+
+
 def _prompted(console: Console, command: str) -> Console:
     console.print(Text(f"$ {command}", "bold green"), soft_wrap=True)
     return console
@@ -109,10 +114,10 @@ def _problem_and_answer(running: Stage) -> Console:
     console = _prompted(_terminal(), read)
     console.print(answer.stdout, markup=False)
     _prompted(console, f"reconciler explain {sub} {calendar_id} {event_id}")
-    case = ask(_settings(running), sub, EventKey(calendar_id, event_id), live=True)
+    case = ask(_settings(running), running.ledger.redis, sub, EventKey(calendar_id, event_id), live=True)
     if not isinstance(case, Case):
         sys.exit("The event to explain is not tracked.")
-    show(case, console)
+    console.print(_rich(in_lines(case, COLUMNS)), soft_wrap=True)
     return console
 
 
@@ -128,7 +133,7 @@ def _commands(running: Stage) -> dict[str, Console]:
         "status": (
             "reconciler status",
             lambda console: console.print(
-                status_table(read_status(running.ledger.redis, settings), settings.sweep_every)
+                _rich(status_lines(read_status(running.ledger.redis, settings), settings.sweep_every))
             ),
         ),
         "doctor": ("reconciler doctor", lambda console: show_doctor(examine(settings), console)),

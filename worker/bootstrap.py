@@ -17,6 +17,7 @@ from config.logging import redaction_of
 from config.queues import check_outcome_queue
 from config.redis_url import is_redis
 from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, UserMail, require_cronofy
+from worker.addresses import mailbox
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks, origin_of
 from worker.cronofy.client import Cronofy
@@ -39,7 +40,6 @@ from worker.reconcile.relinks import RelinkRules
 from worker.reconcile.rooms import Rooms
 from worker.ways.notify import Notifier, make_notifiers
 from worker.ways.signed_post import SignedPost
-from worker.wording import mailbox
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
 #: showed that more threads slow each other down.

@@ -94,11 +94,12 @@ def cli() -> None:
 
 
 def _imported(module: str) -> ModuleType:
-    """Import a module. What is imported stays, so collecting garbage meanwhile would only cost time."""
+    """Import a module. What it makes stays: to look for garbage in it, even at the end, only costs time."""
     gc.disable()
     try:
         return import_module(module)
     finally:
+        gc.freeze()
         gc.enable()
 
 

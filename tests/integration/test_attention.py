@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from io import StringIO
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from config.queues import Queues
 from sandbox.server import RunningSandbox
@@ -24,7 +22,7 @@ from worker.ledger.records import to_ms
 from worker.run import delivery, telling
 from worker.status import trouble
 from worker.status.snapshot import read_status
-from worker.status.table import status_table
+from worker.status.table import status_lines
 from worker.status.trouble import Trouble, troubles
 from worker.trouble import WORDS, Kind
 from worker.web.board.overview import read_overview
@@ -253,7 +251,7 @@ def test_a_fleet_that_is_well_needs_no_attention(begin: Begin, running: RunningS
 def _shown(world: World) -> tuple[str, str]:
     """What `status` and the board's first page show."""
     services = world.services
-    console = Console(width=2000, file=StringIO(), record=True)
     status = read_status(services.ledger.redis, services.settings)
-    console.print(status_table(status, services.settings.sweep_every))
-    return console.export_text(), render("live.html", board=read_overview(services.ledger, services.settings))
+    lines = status_lines(status, services.settings.sweep_every)
+    shown = "\n".join("".join(text for text, _ in line) for line in lines)
+    return shown, render("live.html", board=read_overview(services.ledger, services.settings))

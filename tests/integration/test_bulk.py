@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 from worker.bootstrap import Services, bootstrap
 from worker.intake import accept
 from worker.intake.bulk import AT_ONCE, import_lines
-from worker.intake.payloads import TrackEvent
+from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.ledger.records import EventKey
 
 
@@ -86,6 +86,28 @@ def test_the_last_line_about_an_event_counts(
         assert found.event.body["summary"] == "Round 2"
         assert found.event.history
         assert services.ledger.counters()["events:pending"] == 4
+
+
+def test_the_last_line_about_an_account_counts(settings: Settings, tmp_path: Path) -> None:
+    """What it does not give stays; each account that is new is reported once."""
+    path = tmp_path / "lines"
+    both = {"refresh_token": "token", "email": "dana@example.org"}
+    lines = [{"sub": f"acc-{n}", **both} for n in range(3)] + [{"sub": "acc-1", "refresh_token": "newer"}]
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+
+    with path.open("rb") as opened:
+        counts = import_lines(settings, opened, ConnectAccount, accept.connect_all, Console(stderr=True))
+
+    assert counts == (4, 0)
+    with closing(bootstrap(settings)) as services:
+        ledger = services.ledger
+        account = ledger.account("acc-1")
+        stored = ledger.open_credentials(account)
+        assert stored
+        assert stored.refresh_token == "newer"
+        assert account.email == "dana@example.org"
+        assert sorted(ledger.directory.with_email("dana@example.org", 9)) == ["acc-0", "acc-1", "acc-2"]
+        assert ledger.counters()["outcome:account_connected"] == 3
 
 
 def test_a_line_does_not_wait_for_the_next(settings: Settings) -> None:

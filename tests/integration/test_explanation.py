@@ -23,7 +23,9 @@ from worker.run.delivery import send_mails
 
 def offline(world: World, event_id: str = "e1") -> Case:
     """The case as the ledger alone knows it."""
-    found = ask(world.services.settings, world.sub, world.key(event_id), live=False)
+    found = ask(
+        world.services.settings, world.services.ledger.redis, world.sub, world.key(event_id), live=False
+    )
     assert isinstance(found, Case)
     return found
 
@@ -105,7 +107,7 @@ def test_what_cannot_be_read_live_is_answered_from_the_ledger(
     world.look()
     world.control.add_fault(fault)
 
-    found = ask(world.services.settings, world.sub, world.key(), live=True)
+    found = ask(world.services.settings, world.services.ledger.redis, world.sub, world.key(), live=True)
 
     assert isinstance(found, Case)
     assert (found.answer["cause"], found.live) == (cause, False)
@@ -207,7 +209,7 @@ def test_any_event_of_the_account_is_named_where_none_is_alike(begin: Begin) -> 
 
     def nearest(sub: str, calendar_id: str) -> list[Any]:
         key = EventKey(calendar_id, "entirely-other")
-        found = ask(world.services.settings, sub, key, live=False)
+        found = ask(world.services.settings, world.services.ledger.redis, sub, key, live=False)
         assert isinstance(found, NotTracked)
         return found.near
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from io import StringIO
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from tests.integration.channels import URL
 from tests.integration.ledgers import LONG, claim
@@ -27,7 +25,7 @@ from worker.ledger.packing import pack_token
 from worker.ledger.records import AccessToken, to_ms
 from worker.run import looks
 from worker.status.snapshot import read_status
-from worker.status.table import status_table
+from worker.status.table import status_lines
 from worker.web.board.overview import read_overview
 
 HOUR = timedelta(hours=1)
@@ -212,19 +210,18 @@ def test_every_page_says_that_an_account_waits(begin: Begin) -> None:
     world.track()
 
     def told() -> list[str]:
-        console = Console(width=80, record=True, file=StringIO())
         status = read_status(ledger.redis, settings)
-        console.print(status_table(status, settings.sweep_every))
+        lines = ["".join(text for text, _ in line) for line in status_lines(status, settings.sweep_every)]
         attention = read_overview(ledger, settings).attention
-        shown = [console.export_text(), *(each.sentence for each in attention)]
-        return [line.strip() for text in shown for line in text.splitlines() if "access token" in line]
+        shown = [*lines, *(each.sentence for each in attention)]
+        return [line.strip() for line in shown if "access token" in line]
 
     assert told() == []
     pass_time(world, -HOUR, None)
     world.look()
 
     assert told() == [
-        "Accounts wait for an access token: 1 account waits for the application to give",
+        "Accounts wait for an access token: 1 account waits for the application to give the next one.",
         "accounts      0 due, 0 being looked at, 1 waiting for an access token",
         "Accounts wait for an access token: 1 account waits for the application to give the next one.",
     ]

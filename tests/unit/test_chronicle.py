@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from io import StringIO
 
 import pytest
-from rich.console import Console
 
 from tests.unit.builders import (
     CONNECTED,
@@ -27,7 +25,7 @@ from tests.unit.test_reply import ROWS
 from worker.diagnosis.model import Cause, LastResort, Rung, TokenOwed
 from worker.explain.case import Case, Delivery
 from worker.explain.chronicle import following, history, operator_can, support_can
-from worker.explain.explanation import show
+from worker.explain.explanation import in_lines
 from worker.explain.reply import reply
 from worker.ledger.records import EventKey, Write, to_ms
 
@@ -39,11 +37,9 @@ PLANNED = replace(
 ).as_json
 
 
-def printed(asked_about: Case, width: int = 80, *, terminal: bool = False) -> str:
+def printed(asked_about: Case, width: int = 80) -> str:
     """What the command prints."""
-    out = StringIO()
-    show(asked_about, Console(file=out, width=width, force_terminal=terminal))
-    return out.getvalue()
+    return "".join(f"{''.join(text for text, _ in line)}\n" for line in in_lines(asked_about, width))
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -81,11 +77,6 @@ def test_user_text_cannot_control_the_terminal() -> None:
 
     assert "Sync[2J State: fineevil" in text
     assert not any(character in text for character in "\x1b\x07\u202e")
-
-
-def test_colour_is_for_terminals() -> None:
-    """And only bold."""
-    assert "\x1b[1m" in printed(case(OLD), terminal=True)
 
 
 def test_the_history_lists_everything_in_order() -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 
 import click
-from rich.console import Console
 
-from worker.commands.output import json_text, say, suggest, suggest_events
-from worker.commands.setup import settings_of_command
+from worker.commands.output import json_text, say, say_styled, suggest, suggest_events, width
+from worker.commands.setup import connected
 from worker.explain.case import Case
-from worker.explain.explanation import NotTracked, ask, show, show_former
+from worker.explain.explanation import NotTracked, ask, former_in_lines, in_lines
 from worker.ledger.records import EventKey
 from worker.wording import spoken, utc
 
@@ -23,8 +22,8 @@ from worker.wording import spoken, utc
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -> None:
     """Say why the event has no conferencing yet, the evidence, and what happens next. Changes nothing."""
-    settings = settings_of_command()
-    found = ask(settings, sub, EventKey(calendar, event), live=not offline)
+    with connected() as (settings, redis):
+        found = ask(settings, redis, sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
         say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
         if found.former:
@@ -36,12 +35,14 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
             say(f"The account {sub} is not known, either.", err=True)
         suggest("To have it watched:", _steps(found, sub))
         if found.former and not as_json:
-            show_former(found.former, Console(stderr=True))
+            for line in former_in_lines(found.former, width()):
+                say_styled(line, err=True)
         sys.exit(1)
     if as_json:
         click.echo(json_text(found.answer, indent=2))
     else:
-        show(found, Console())
+        for line in in_lines(found, width()):
+            say_styled(line)
 
 
 def _steps(found: NotTracked, sub: str) -> list[tuple[str, ...]]:

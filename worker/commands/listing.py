@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from config.terminal import shown
-from worker.commands.output import json_text, say
-from worker.commands.setup import settings_of_command
+from config.terminal import Line, shown
+from worker.commands.output import json_text, say, say_styled
+from worker.commands.setup import connected
 from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once, server_time
+from worker.ledger.connection import server_time
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.lists import Listed, Lists, Wanted
 from worker.ledger.paging import BadCursor
@@ -75,8 +73,7 @@ def wanted(given: dict[str, Any], now: datetime) -> Wanted:
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def list_events(limit: int, after: str | None, as_json: bool, **given: Any) -> None:
     """List pending events that fit all conditions, the soonest start first. Changes nothing."""
-    settings = settings_of_command()
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+    with connected() as (settings, redis):
         keys = Keys(settings.key_prefix)
         lists = Lists(redis, keys, Scripts(redis, keys))
         try:
@@ -87,17 +84,16 @@ def list_events(limit: int, after: str | None, as_json: bool, **given: Any) -> N
         events = [listed.as_json for listed in page.events]
         click.echo(json_text({"events": events, "next": page.after}, indent=2))
         return
-    console = Console()
     for listed in page.events:
-        for row in _rows(listed):
-            console.print(row, soft_wrap=True)
+        for line in _lines(listed):
+            say_styled(line)
     if not page.events:
         say("None." if page.after is None else "None so far.")
     if page.after is not None:
         say(f"There may be more: add --after {page.after}", err=True)
 
 
-def _rows(listed: Listed) -> Iterator[Text]:
+def _lines(listed: Listed) -> Iterator[Line]:
     event, given = listed.event, listed.acknowledged
     start = utc(event.starts_at) if event.starts_at else "unknown start"
     words = [event.cause.value if event.cause else UNSEEN, *([event.provider] if event.provider else [])]
@@ -108,6 +104,6 @@ def _rows(listed: Listed) -> Iterator[Text]:
         words.append(f"acknowledged {given.text}{until}")
     elif event.escalated:
         words.append("escalated")
-    yield Text(shown(f"{start:<24}{', '.join(words)}"))
+    yield [(shown(f"{start:<24}{', '.join(words)}"), "")]
     key = event.key
-    yield Text(f"  {shown(shlex.join((listed.sub, key.calendar_id, key.event_id)))}", style="dim")
+    yield [(f"  {shown(shlex.join((listed.sub, key.calendar_id, key.event_id)))}", "dim")]

@@ -9,11 +9,12 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.terminal import shown, shown_lines
+from config.terminal import Line, shown, shown_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -75,6 +76,39 @@ def say(text: str, *, err: bool = False) -> None:
 def say_lines(text: str, *, err: bool = False) -> None:
     """Print a text of several lines, such as a traceback."""
     click.echo(shown_lines(text), err=err)
+
+
+def say_wrapped(line: Line) -> None:
+    """Print one line in its styles; where a terminal is too narrow, its last part goes on below itself."""
+    *head, (text, style) = line or [("", "")]
+    indent = sum(len(before) for before, _ in head)
+    room = max(20, width() - indent) if sys.stdout.isatty() else len(text) + 1
+    for part in wrap(text, room, break_on_hyphens=False) or [""]:
+        say_styled([*head, (part, style)])
+        head = [(" " * indent, "")]
+
+
+def say_styled(line: Line, *, err: bool = False) -> None:
+    """Print one line in its styles, on a terminal that has any."""
+    stream = sys.stderr if err else sys.stdout
+    if not stream.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:
+        click.echo("".join(text for text, _ in line), err=err)
+        return
+    colours = {} if os.environ.get("NO_COLOR") else {"yellow": {"fg": "yellow"}}
+    styles: dict[str, dict[str, Any]] = {"bold": {"bold": True}, "dim": {"dim": True}, **colours}
+    click.echo("".join(click.style(text, **styles.get(style, {})) for text, style in line), err=err)
+
+
+def width() -> int:
+    """How many columns the terminal has, even if only some of the streams lead to it; 80 without one."""
+    if os.environ.get("COLUMNS", "").isdigit():
+        return int(os.environ["COLUMNS"])
+    for descriptor in range(3):
+        try:
+            return os.get_terminal_size(descriptor).columns or 80
+        except OSError:
+            continue
+    return 80
 
 
 def suggest(head: str, commands: Sequence[Sequence[str]]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import importlib
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
+from redis import Redis
 from redis.exceptions import RedisError
 
 from config.settings import Settings, SettingsError, load_settings
@@ -45,10 +46,17 @@ def settings_of_role() -> Settings:
 
 def settings_of_command() -> Settings:
     """The same for a command that reads or writes the ledger; NewerLedger, or RedisError, if it cannot."""
+    with connected() as (settings, _):
+        return settings
+
+
+@contextmanager
+def connected() -> Iterator[tuple[Settings, Redis]]:
+    """The same, with a client of the ledger's server."""
     settings = settings_of_role()
     with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
         layout_of(redis, Keys(settings.key_prefix))
-    return settings
+        yield settings, redis
 
 
 def list_by_default(context: click.Context, listing: click.Command, *, as_json: bool) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import click
-from rich.console import Console
+import sys
 
-from worker.commands.output import json_text
-from worker.commands.setup import settings_of_command
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
+import click
+
+from worker.commands.output import json_text, say_wrapped
+from worker.commands.setup import connected
 from worker.status.snapshot import Status, read_status
-from worker.status.table import status_json, status_table
-from worker.status.table import watch as watch_status
+from worker.status.table import status_json, status_lines
 
 
 @click.command()
@@ -18,20 +17,21 @@ from worker.status.table import watch as watch_status
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(watch: bool, as_json: bool) -> None:
     """Show the backlog by cause, what starts next, the budget, queues and workers. Changes nothing."""
-    console = Console()
     if watch and as_json:
         raise click.UsageError("--watch and --json cannot be combined.")
-    if watch and not console.is_terminal:
+    if watch and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal.")
-    settings = settings_of_command()
 
     def read() -> Status:
         return read_status(redis, settings)
 
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
+    with connected() as (settings, redis):
         if as_json:
             click.echo(json_text(status_json(read()), indent=2))
         elif watch:
-            watch_status(read, settings.sweep_every, console)
+            from worker.status import watching  # noqa: PLC0415 - rich takes long to import
+
+            watching.watch(read, settings.sweep_every)
         else:
-            console.print(status_table(read(), settings.sweep_every), highlight=False)
+            for line in status_lines(read(), settings.sweep_every):
+                say_wrapped(line)

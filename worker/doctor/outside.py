@@ -14,6 +14,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from config.settings import Settings, SettingsError, UserMail
+from worker.addresses import mailbox
 from worker.bootstrap import Services, bootstrap, notifiers_of
 from worker.cronofy.budget import Spending
 from worker.cronofy.callbacks import PATH, origin_of
@@ -28,7 +29,7 @@ from worker.ledger.figures import origins_asked
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import DATA_CENTERS
 from worker.mail.smtp import MailError, SmtpMailer
-from worker.wording import amount, mailbox
+from worker.wording import amount
 
 PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).

@@ -1,23 +1,21 @@
-"""The answer of `reconciler explain`: builds one event's case from the ledger, and prints it."""
+"""The answer of `reconciler explain`: builds one event's case from the ledger, and puts it into lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
+from redis import Redis
 
 from config.settings import Settings
-from config.terminal import shown
+from config.terminal import Line, shown
 from worker.diagnosis.model import Cause, State
 from worker.explain.case import Case, Delivery, Rules
 from worker.explain.chronicle import following, history, history_of, operator_can, support_can
 from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import is_known
 from worker.ledger.opening import keyless_ledger
@@ -40,19 +38,18 @@ class NotTracked:
     account_known: bool
 
 
-def ask(settings: Settings, sub: str, key: EventKey, *, live: bool) -> Case | NotTracked:
+def ask(settings: Settings, redis: Redis, sub: str, key: EventKey, *, live: bool) -> Case | NotTracked:
     """The case of one event, from a live read or the ledger alone.
 
     From the ledger alone, it needs neither client credentials nor a vault key.
     """
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        ledger = keyless_ledger(redis, settings)
-        found = None
-        if live and ledger.find(sub, key):
-            from worker.explain.live import read_now  # noqa: PLC0415 - `--offline` needs none of it
+    ledger = keyless_ledger(redis, settings)
+    found = None
+    if live and ledger.find(sub, key):
+        from worker.explain.live import read_now  # noqa: PLC0415 - `--offline` needs none of it
 
-            found = read_now(settings, sub, key)
-        return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
+        found = read_now(settings, sub, key)
+    return recorded_case(ledger, settings, sub, key, found) or not_tracked(ledger, sub, key)
 
 
 def not_tracked(ledger: Ledger, sub: str, key: EventKey, *, at_once: bool = False) -> NotTracked:
@@ -109,25 +106,29 @@ def _delivery(
     return Delivery.REFUSED if outbox.was_refused(newest) else Delivery.SENT
 
 
-def show(case: Case, console: Console) -> None:
-    """Print the answer in two sentences, then its details.
+def in_lines(case: Case, width: int) -> Iterator[Line]:
+    """The answer in two sentences, then its details.
 
-    Text is wrapped to the console's width, but ids and links are never broken, so that they can be copied.
+    Text is wrapped to the width, but ids and links are never broken, so that they can be copied.
     """
-    console.print(Text("\n".join(_wrapped(" ".join(reply(case)), console.width)), "bold"), soft_wrap=True)
+    for part in _wrapped(" ".join(reply(case)), width):
+        yield [(part, "bold")]
     for title, rows in sections(case):
-        console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
-        for name, text in rows:
-            for part in _wrapped(text, console.width, f"  {name} "):
-                console.print(Text(part), soft_wrap=True)
+        yield from _section(title, rows, width)
 
 
-def show_former(former: Untracked, console: Console) -> None:
-    """Print the history of an event that was untracked."""
-    console.print(Text("\nHistory (UTC)", "bold"), soft_wrap=True)
-    for entry in history_of(former):
-        for part in _wrapped(entry.text, console.width, f"  {second(entry.at)}  "):
-            console.print(Text(part), soft_wrap=True)
+def former_in_lines(former: Untracked, width: int) -> Iterator[Line]:
+    """The history of an event that was untracked."""
+    entries = [(f"{second(entry.at)} ", entry.text) for entry in history_of(former)]
+    return _section("History (UTC)", entries, width)
+
+
+def _section(title: str, rows: Sequence[tuple[str, str]], width: int) -> Iterator[Line]:
+    yield []
+    yield [(title, "bold")]
+    for name, text in rows:
+        for part in _wrapped(text, width, f"  {name} "):
+            yield [(part, "")]
 
 
 def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:

@@ -32,7 +32,7 @@ from worker.intake.push_notifications import (
     PushNotification,
     read_notification,
 )
-from worker.ledger.ledger import REPLAYED_AFTER, Credentials
+from worker.ledger.ledger import REPLAYED_AFTER, Connecting, Credentials
 from worker.ledger.lookup import events_of
 from worker.ledger.outgoing import erasure_requested
 from worker.ledger.packing import pack_notice
@@ -46,17 +46,38 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
     """Store the account's credentials, and wake it if it was lost or waits for them."""
     if again and _holds(services, account):
         return True
-    channels = services.looker.channels
-    # Other credentials may have another channel, or none; the next access token of an account has the same.
-    known = services.ledger.account(account.sub) if channels and account.refresh_token is None else None
-    is_next = known is not None and bool(known.token and known.channel and not known.lost)
-    credentials = Credentials(account.refresh_token, account.access_token)
+    connect_all(services, [account])
+    return True
+
+
+def connect_all(services: Services, accounts: Sequence[ConnectAccount]) -> None:
+    """The same for several accounts, in their order."""
+    others = [each for each in accounts if services.looker.channels and not _is_next(services, each)]
+    services.ledger.connect_all([_connecting(account) for account in accounts])
+    for account in others:
+        services.ledger.check_channel(account.sub)
+    for account in accounts:
+        log.info("account.stored", sub=account.sub)
+
+
+def _is_next(services: Services, account: ConnectAccount) -> bool:
+    """Whether it only brings a known account's next access token, which has the same channel.
+
+    Other credentials may have another one, or none.
+    """
+    if account.refresh_token is not None:
+        return False
+    known = services.ledger.account(account.sub)
+    return bool(known.token and known.channel and not known.lost)
+
+
+def _connecting(account: ConnectAccount) -> Connecting:
     expires_in = None
     if account.refresh_token is None and account.expires_in is not None:
         expires_in = timedelta(seconds=account.expires_in)
-    services.ledger.connect(
+    return Connecting(
         account.sub,
-        credentials,
+        Credentials(account.refresh_token, account.access_token),
         account.data_center,
         account.email,
         account.name,
@@ -64,16 +85,6 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
         account.locale,
         account.tzid,
     )
-    if channels is not None and not is_next:
-        services.ledger.check_channel(account.sub)
-    log.info("account.stored", sub=account.sub)
-    return True
-
-
-def connect_all(services: Services, accounts: Sequence[ConnectAccount]) -> None:
-    """The same for several accounts, in their order."""
-    for account in accounts:
-        connect_account(services, account)
 
 
 def forget_account(services: Services, account: AccountOnly) -> bool:
@@ -94,7 +105,7 @@ def track(services: Services, tracked: TrackEvent, *, again: bool = False) -> bo
 
 def track_all(services: Services, tracked: Sequence[TrackEvent]) -> None:
     """The same for several events, in their order."""
-    now = services.ledger.now()
+    now = services.ledger.about_now()
     first = first_look(now, services.looker.policy)
     services.ledger.track_all([(each.sub, _record(each, now, first)) for each in tracked])
     for each in tracked:

@@ -11,8 +11,10 @@ later and never given up.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, Generic, TypeVar
 
 from redis import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.backoff import NoBackoff
@@ -39,6 +41,10 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnect
 from config.redis_url import RedisUrl, parse
 from worker.trouble import WORDS, Kind
 
+T = TypeVar("T")
+
+#: How old what is `Recent` may be, in seconds.
+MOMENT = 0.2
 #: How long to keep a person waiting for each step when Redis does not answer.
 A_PERSONS_PATIENCE = timedelta(seconds=5)
 
@@ -47,6 +53,13 @@ class Following(AbstractConnection):
     """A connection that leaves a server which is no longer the primary."""
 
     _moved = False
+    #: Whether it is open, as far as we know.
+    _joined = False
+
+    def connect(self) -> None:
+        """Open it, unless it is open."""
+        super().connect()  # type: ignore[no-untyped-call]
+        self._joined = True
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """The answer to a command."""
@@ -61,13 +74,14 @@ class Following(AbstractConnection):
         """Send a command, over a new connection if the primary has moved."""
         if self._moved:
             self.disconnect()
-        # By default, Sentinel's connections would reopen to the same server, without asking.
-        self.connect()  # type: ignore[no-untyped-call]
+        if not self._joined:
+            # By default, Sentinel's connections would reopen to the same server, without asking.
+            self.connect()
         super().send_packed_command(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close the connection; the next one may lead to another server."""
-        self._moved = False
+        self._moved = self._joined = False
         super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
@@ -85,7 +99,7 @@ class SentinelConnection(Following, SentinelManagedConnection):
     def connect(self) -> None:
         """Connect to the primary."""
         try:
-            super().connect()  # type: ignore[no-untyped-call]
+            super().connect()
         except MasterNotFoundError:
             # Not with redis-py's text, a page on each sentinel's connections.
             raise MasterNotFoundError("no sentinel names a primary") from None
@@ -121,6 +135,22 @@ def server_time(redis: Redis) -> datetime:
     """What the server's clock says."""
     seconds, micros = redis.time()
     return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
+
+
+class Recent(Generic[T]):
+    """What many in one moment need of the server: it is read again only once it is older than that moment."""
+
+    def __init__(self, read: Callable[[], T]) -> None:
+        self._read = read
+        self._last: tuple[T, float] | None = None
+
+    def take(self) -> tuple[T, timedelta]:
+        """It, and its age."""
+        now = monotonic()
+        if self._last is None or now - self._last[1] > MOMENT:
+            self._last = self._read(), (now := monotonic())
+        found, at = self._last
+        return found, timedelta(seconds=now - at)
 
 
 def connection_class(redis: RedisUrl) -> type[AbstractConnection]:

@@ -200,9 +200,13 @@ class Directory:
 
     def hash_of(self, email: str | None, *, make: bool = False) -> bytes:
         """What stands for an address, whatever its case; empty without one, or without a key to `make`."""
-        kept = KeptKey(self.redis, self.keys, self.vault, "addresses")
-        key = (kept.take() if make else kept.find()) if email else None
-        return hmac.digest(key, _same(email), "sha256")[:16] if key and email else b""
+        key = (self.address_key.take() if make else self.address_key.find()) if email else None
+        return hash_with(key, email) if key and email else b""
+
+    @property
+    def address_key(self) -> KeptKey:
+        """What addresses are hashed with."""
+        return KeptKey(self.redis, self.keys, self.vault, "addresses")
 
     def with_email(self, email: str, most: int) -> list[str]:
         """Up to `most` accounts that were connected with this address."""
@@ -259,6 +263,11 @@ def _center(stored: bytes | None) -> str:
 
 def _email_in(sub: str, profile: bytes | None) -> str | None:
     return unpack_account(sub, {b"profile": profile}).email if profile else None
+
+
+def hash_with(key: bytes, email: str) -> bytes:
+    """What stands for an address, hashed with this key."""
+    return hmac.digest(key, _same(email), "sha256")[:16]
 
 
 def _same(email: str | None) -> bytes:

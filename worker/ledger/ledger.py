@@ -18,9 +18,9 @@ import msgpack
 from redis import Redis
 
 from worker.diagnosis.model import Seen
-from worker.ledger.connection import server_time
+from worker.ledger.connection import Recent, server_time
 from worker.ledger.dead_letters import DeadLetters
-from worker.ledger.directory import Directory
+from worker.ledger.directory import Directory, hash_with
 from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
@@ -86,6 +86,20 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class Connecting:
+    """An account to connect, as `Ledger.connect` takes it."""
+
+    sub: str
+    credentials: Credentials
+    data_center: str
+    email: str | None
+    name: str | None
+    expires_in: timedelta | None = None
+    locale: str | None = None
+    tzid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Promotion:
     """What a sweep moved."""
 
@@ -106,7 +120,7 @@ class Ledger:
         self.prefix = prefix
         self.keys = Keys(prefix)
         self.vault = vault
-        scripts = Scripts(redis, self.keys)
+        self.scripts = scripts = Scripts(redis, self.keys)
         self.run = scripts.run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
         self.forgotten = Tombstones(redis, self.keys, vault)
@@ -120,10 +134,17 @@ class Ledger:
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
+        self._clock = Recent(self.now)
+        self._address_key = Recent(self.directory.address_key.take)
 
     def now(self) -> datetime:
         """The ledger's time."""
         return server_time(self.redis)
+
+    def about_now(self) -> datetime:
+        """The same for one of many messages: not asked for each, but counted on for a moment."""
+        then, ago = self._clock.take()
+        return then + ago
 
     # Intake.
 
@@ -143,13 +164,22 @@ class Ledger:
         An `email`, `name`, `locale` or `tzid` of None keeps the earlier one. Without a refresh token,
         `expires_in` is needed.
         """
-        profile, now = msgpack.packb({"email": email, "name": name}), self.now()
-        outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, sub, now)
-        sealed = self.seal_credentials(sub, credentials)
-        token = pack_token(AccessToken.given(now, expires_in), sealed) if expires_in is not None else b""
-        found_by = self.directory.hash_of(email, make=True)
-        said = (outcome.to_json(), self.outcomes_keep, token, locale or "", tzid or "", found_by)
-        self.run("connect", sub, profile, data_center, sealed, *said)
+        self.connect_all([Connecting(sub, credentials, data_center, email, name, expires_in, locale, tzid)])
+
+    def connect_all(self, accounts: Sequence[Connecting]) -> None:
+        """The same for several, one after the other."""
+        now = self.about_now()
+        self.scripts.run_each("connect", [self._connecting(account, now) for account in accounts])
+
+    def _connecting(self, account: Connecting, now: datetime) -> tuple[Any, ...]:
+        profile = msgpack.packb({"email": account.email, "name": account.name})
+        outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, account.sub, now)
+        sealed, token = self.seal_credentials(account.sub, account.credentials), b""
+        if account.expires_in is not None:
+            token = pack_token(AccessToken.given(now, account.expires_in), sealed)
+        found_by = hash_with(self._address_key.take()[0], account.email) if account.email else b""
+        who = (account.sub, profile, account.data_center, sealed, outcome.to_json(), self.outcomes_keep)
+        return (*who, token, account.locale or "", account.tzid or "", found_by)
 
     def forget(self, sub: str, outcome: str = "") -> None:
         """Erase an account with its credentials, events and unsent mail; `outcome` (JSON) reports it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cryptography.fernet import Fernet
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -36,5 +35,4 @@ def open_ledger(settings: Settings, redis: Redis | None = None) -> Ledger:
 
 def keyless_ledger(redis: Redis, settings: Settings) -> Ledger:
     """A ledger that neither opens nor seals anything, and so needs no vault key."""
-    nothing = Vault([Fernet.generate_key().decode()])
-    return Ledger(redis, settings.key_prefix, nothing, settings.history_keep, settings.outcomes_keep)
+    return Ledger(redis, settings.key_prefix, Vault([]), settings.history_keep, settings.outcomes_keep)

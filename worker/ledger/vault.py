@@ -8,23 +8,21 @@ token of theirs, known by a real time in these bytes, opens in any place.
 
 from __future__ import annotations
 
-import hmac
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from cryptography.exceptions import InvalidTag
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from redis import Redis
 
 from worker.ledger.keys import Keys
 
+if TYPE_CHECKING:
+    from worker.ledger.vault_key import VaultKey
+
 #: Set in the mark of every place, and in no time before the sun is gone.
-_BOUND = 1 << 63
+BOUND = 1 << 63
 
 
 class VaultError(Exception):
@@ -47,44 +45,24 @@ class Fit(IntEnum):
     SHUT = 3
 
 
-class _Key:
-    """One key, and the keys derived from it: each use needs its own."""
-
-    def __init__(self, key: str) -> None:
-        self._secret = key.encode()
-        self.fernet = Fernet(key)
-        self.namer = AESSIV(self._derived(b"names in addresses"))
-        self._marks = self._derived(b"places of sealed values")
-
-    def _derived(self, use: bytes) -> bytes:
-        return hmac.digest(self._secret, use, "sha256")
-
-    def mark(self, place: Sequence[str]) -> int:
-        """What stands for a place in the token's time."""
-        named = json.dumps(list(place)).encode()
-        return int.from_bytes(hmac.digest(self._marks, named, "sha256")[:8]) | _BOUND
-
-
 class Vault:
-    """Seals with the newest key and opens with any of them."""
+    """Seals with the newest key and opens with any of them; without a key it opens nothing."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         """`keys`: Fernet keys, newest first (``RECONCILER_VAULT_KEYS``)."""
-        self._keys = [_Key(key) for key in keys]
+        self._keys = _read(keys) if keys else []
 
     def seal(self, plain: bytes, *place: str) -> bytes:
         """Encrypt and sign for this place: its kind, then what tells it from others of its kind."""
-        newest = self._keys[0]
-        return newest.fernet.encrypt_at_time(plain, newest.mark(place))
+        return self._keys[0].seal(plain, place)
 
     def open(self, sealed: bytes, *place: str) -> bytes:
         """Decrypt what was sealed for this place; raises VaultError if no key fits, or the place does not."""
         for key in self._keys:
-            try:
-                plain, mark = key.fernet.decrypt(sealed), key.fernet.extract_timestamp(sealed)
-            except InvalidToken:
+            plain, mark = key.open(sealed), key.mark_of(sealed)
+            if plain is None or mark is None:
                 continue
-            if mark & _BOUND and mark != key.mark(place):
+            if mark & BOUND and mark != key.mark(place):
                 raise VaultError(
                     "A stored secret is not where it was sealed: somebody moved it within Redis."
                 )
@@ -97,29 +75,31 @@ class Vault:
     def fit(self, sealed: bytes, *place: str) -> Fit:
         """How a sealed value stands to the keys and to this place, without decrypting it."""
         for number, key in enumerate(self._keys):
-            try:
-                mark = key.fernet.extract_timestamp(sealed)
-            except InvalidToken:
+            mark = key.mark_of(sealed)
+            if mark is None:
                 continue
-            if mark & _BOUND and mark != key.mark(place):
+            if mark & BOUND and mark != key.mark(place):
                 return Fit.SHUT
             if number:
                 return Fit.OLDER
-            return Fit.CURRENT if mark & _BOUND else Fit.UNBOUND
+            return Fit.CURRENT if mark & BOUND else Fit.UNBOUND
         return Fit.SHUT
 
     def seal_name(self, plain: bytes) -> bytes:
         """Encrypt and sign what goes into a URL: short, and always the same (AES-SIV)."""
-        return self._keys[0].namer.encrypt(plain, None)
+        return self._keys[0].seal_name(plain)
 
     def open_name(self, sealed: bytes) -> bytes | None:
         """Open what `seal_name` sealed; None if no key fits."""
-        for key in self._keys:
-            try:
-                return key.namer.decrypt(sealed, None)
-            except (InvalidTag, ValueError):
-                continue
-        return None
+        found = (key.open_name(sealed) for key in self._keys)
+        return next((plain for plain in found if plain is not None), None)
+
+
+def _read(keys: Sequence[str]) -> list[VaultKey]:
+    # A ledger that is only read needs no key, and `cryptography` takes as long as Redis's answer.
+    from worker.ledger.vault_key import VaultKey  # noqa: PLC0415
+
+    return [VaultKey(key) for key in keys]
 
 
 # The places that values are sealed for.

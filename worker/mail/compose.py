@@ -20,11 +20,12 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from worker import wording
+from worker.addresses import address, mailbox
 from worker.diagnosis.model import Cause
 from worker.ledger.records import FLEET
 from worker.mail.advice import WAITING, advice_on, headline
 from worker.mail.letters import Letter, Meeting
-from worker.wording import address, mailbox, utc
+from worker.wording import utc
 
 #: How many events, and removed profiles, an email about an incident lists.
 LISTED_AFFECTED: Final = 20

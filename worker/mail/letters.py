@@ -31,9 +31,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
 from worker import wording
+from worker.addresses import address as mail_address
 from worker.diagnosis.model import Cause
 from worker.mail.language import N_, Language, language, parse_locale, speaks, translated
-from worker.wording import address as mail_address
 
 #: The letters, in the order in which they are listed, each with what it is about.
 LETTERS: Final[Mapping[str, str]] = {

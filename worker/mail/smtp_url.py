@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from worker.wording import ascii_domain
+from worker.addresses import ascii_domain
 
 Security = Literal["none", "starttls", "tls"]
 

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import pairwise
 from uuid import uuid4
 
+from worker.addresses import address as mail_address
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import (
@@ -40,7 +41,6 @@ from worker.reconcile.episodes import (
     next_reminder,
     service_of,
 )
-from worker.wording import address as mail_address
 
 #: How many emails a user gets within `RelinkRules.apart`, about all profiles.
 MOST_EMAILS = 3

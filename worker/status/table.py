@@ -1,27 +1,15 @@
-"""The status of a fleet as a table: 80 columns, and plain if not on a terminal."""
+"""The status of a fleet as a table of 80 columns, whose longer lines a terminal wraps."""
 
 from __future__ import annotations
 
-import select
 import shlex
-import sys
-import termios
-import time
-import tty
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from redis.exceptions import RedisError
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.text import Text
-
-from config.terminal import shown
+from config.terminal import Line, shown
 from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
-from worker.ledger.connection import sentence
 from worker.ledger.figures import Starting
 from worker.status.snapshot import Status
 from worker.status.trouble import failed_calls, troubles
@@ -29,32 +17,29 @@ from worker.wording import amount, spoken, utc
 
 #: How many of the events that start next are shown.
 SHOWN = 5
-#: How often a watched table is refreshed.
-REFRESH_SECONDS = 2.0
-#: Above the watched table, which may need all the rest of the terminal.
-QUIT = Text("q to quit", style="dim")
 
 
-def status_table(
+def status_lines(
     status: Status, sweep_every: timedelta, starting: int = SHOWN, *, brief: bool = False
-) -> RenderableType:
+) -> Iterator[Line]:
     """The whole table; whatever needs an operator is coloured.
 
     `starting` is how many of the events that start next it has; a brief one has no cause without an event.
     """
-    lines = [_headline(status), *_attention(status), Text()]
+    yield _headline(status)
+    yield from _attention(status)
+    yield []
     for name, text, well in _rows(status, sweep_every):
-        lines.append(Text.assemble((f"{name:<14}", "dim"), (text, "" if well else "yellow")))
-    lines.append(Text())
-    lines.append(Text(f"{'cause':<20}{'pending':>11}", style="dim"))
+        yield [(f"{name:<14}", "dim"), (text, "" if well else "yellow")]
+    yield []
+    yield [(f"{'cause':<20}{'pending':>11}", "dim")]
     for cause, count in status.by_cause.items():
         words = label(cause)
         if cause is Cause.GENERATING and status.unseen:
             words += f", {status.unseen:,} {UNSEEN}"
         if count or not brief:
-            lines.append(Text(f"{cause:<20}{count:>11,}  {words}", style="" if count else "dim"))
-    lines.extend(_next(status, starting))
-    return Group(*lines)
+            yield [(f"{cause:<20}{count:>11,}  {words}", "" if count else "dim")]
+    yield from _next(status, starting)
 
 
 def status_json(status: Status) -> dict[str, Any]:
@@ -62,20 +47,20 @@ def status_json(status: Status) -> dict[str, Any]:
     return {**status.as_json, "attention": [each.as_json for each in troubles(status)]}
 
 
-def _headline(status: Status) -> Text:
-    line = Text(amount(status.pending, "event") + " pending", style="bold")
-    if status.oldest_pending_seconds is not None:
-        line.append(f", the oldest for {spoken(status.oldest_pending_seconds)}", style="not bold")
-    return line
+def _headline(status: Status) -> Line:
+    oldest = status.oldest_pending_seconds
+    age = "" if oldest is None else f", the oldest for {spoken(oldest)}"
+    return [(amount(status.pending, "event") + " pending", "bold"), (age, "")]
 
 
-def _attention(status: Status) -> Iterator[Text]:
+def _attention(status: Status) -> Iterator[Line]:
     found = list(troubles(status))
     if found:
-        yield Text("\nNeeds attention", style="bold")
+        yield []
+        yield [("Needs attention", "bold")]
     for each in found:
-        yield Text(shown(f"  {each.sentence}"), style="yellow")
-        yield Text(f"    {each.command}", style="dim")
+        yield [("  ", ""), (shown(each.sentence), "yellow")]
+        yield [("    ", ""), (each.command, "dim")]
 
 
 def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bool]]:
@@ -119,68 +104,18 @@ def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
     return status.last_sweep, not status.sweep_is_late(sweep_every) or status.no_writes is not None
 
 
-def _next(status: Status, most: int) -> Iterator[Text]:
+def _next(status: Status, most: int) -> Iterator[Line]:
     if not status.soonest[:most]:
         return
-    yield Text("\nNext to start without a link", style="bold")
+    yield []
+    yield [("Next to start without a link", "bold")]
     for starting in status.soonest[:most]:
         cause = starting.cause.value if starting.cause else UNSEEN
         when = f"in {spoken(starting.start - status.at)}"
-        yield Text(f"  {when:<16}{utc(starting.start)}  {cause}")
-        yield Text(f"    {_ids(starting)}", style="dim", overflow="fold")
+        yield [(f"  {when:<16}{utc(starting.start)}  {cause}", "")]
+        yield [("    ", ""), (_ids(starting), "dim")]
 
 
 def _ids(starting: Starting) -> str:
     """The ids as arguments of `reconciler explain`."""
     return shown(shlex.join((starting.sub, starting.calendar_id, starting.event_id)))
-
-
-def watch(read: Callable[[], Status], sweep_every: timedelta, console: Console) -> None:
-    """Refresh the table every two seconds until q or Ctrl-C; it shows and waits out an outage of Redis."""
-    table: RenderableType = ""
-    with (
-        suppress(KeyboardInterrupt),
-        _keys() as pressed,
-        Live(console=console, screen=True, auto_refresh=False) as live,
-    ):
-        while True:
-            try:
-                status = read()
-                table = status_table(status, sweep_every)
-                live.update(Group(QUIT, _fitting(status, sweep_every, console)), refresh=True)
-            except RedisError as error:
-                why = sentence(error) or f"Redis is unavailable ({type(error).__name__})"
-                away = Text(f"{why.rstrip('.')}; retrying.", style="red")
-                live.update(Group(QUIT, away, table), refresh=True)
-            if pressed(REFRESH_SECONDS) in ("q", "Q"):
-                break
-    console.print(table)
-
-
-def _fitting(status: Status, sweep_every: timedelta, console: Console) -> RenderableType:
-    """The table with as much as the terminal has room for below the line that says how to quit."""
-    table = status_table(status, sweep_every)
-    for starting in range(SHOWN, -1, -1):
-        if len(console.render_lines(table)) < console.height:
-            break
-        table = status_table(status, sweep_every, starting, brief=True)
-    return table
-
-
-@contextmanager
-def _keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits N seconds for a key and returns it; without a terminal it only waits."""
-    if not sys.stdin.isatty():
-        yield lambda seconds: time.sleep(seconds) or ""  # type: ignore[func-returns-value]
-        return
-
-    def pressed(seconds: float) -> str:
-        ready, _, _ = select.select([sys.stdin], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
-
-    before = termios.tcgetattr(sys.stdin)
-    tty.setcbreak(sys.stdin)
-    try:
-        yield pressed
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
