@@ -9,7 +9,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.set-up
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SIDE_BY_SIDE = --numprocesses 3 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = --numprocesses 4 --dist loadfile --no-loadscope-reorder
 CANDIDATES = python3 python3.13 python3.12 python3.11
 
 help:
@@ -27,7 +27,7 @@ help:
 demo: setup
 	$(BIN)/reconciler demo
 
-# Most tests wait for processes and clocks, so three files at a time keep two cores busy. In the order of their
+# Most tests wait for processes and clocks, so four files at a time keep two cores busy. In the order of their
 # names: the heavy ones come first. Files that share a fleet or a browser are one group, which one process runs.
 test: check
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
