@@ -105,7 +105,7 @@ def track(services: Services, tracked: TrackEvent, *, again: bool = False) -> bo
 
 def track_all(services: Services, tracked: Sequence[TrackEvent]) -> None:
     """The same for several events, in their order."""
-    now = services.ledger.about_now()
+    now = services.ledger.now()
     first = first_look(now, services.looker.policy)
     services.ledger.track_all([(each.sub, _record(each, now, first)) for each in tracked])
     for each in tracked:

@@ -144,13 +144,12 @@ class Recent(Generic[T]):
         self._read = read
         self._last: tuple[T, float] | None = None
 
-    def take(self) -> tuple[T, timedelta]:
-        """It, and its age."""
+    def take(self) -> T:
+        """It, no older than that."""
         now = monotonic()
         if self._last is None or now - self._last[1] > MOMENT:
-            self._last = self._read(), (now := monotonic())
-        found, at = self._last
-        return found, timedelta(seconds=now - at)
+            self._last = self._read(), now
+        return self._last[0]
 
 
 def connection_class(redis: RedisUrl) -> type[AbstractConnection]:

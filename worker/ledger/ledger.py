@@ -134,17 +134,11 @@ class Ledger:
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
-        self._clock = Recent(self.now)
         self._address_key = Recent(self.directory.address_key.take)
 
     def now(self) -> datetime:
         """The ledger's time."""
         return server_time(self.redis)
-
-    def about_now(self) -> datetime:
-        """The same for one of many messages: not asked for each, but counted on for a moment."""
-        then, ago = self._clock.take()
-        return then + ago
 
     # Intake.
 
@@ -168,7 +162,7 @@ class Ledger:
 
     def connect_all(self, accounts: Sequence[Connecting]) -> None:
         """The same for several, one after the other."""
-        now = self.about_now()
+        now = self.now()
         self.scripts.run_each("connect", [self._connecting(account, now) for account in accounts])
 
     def _connecting(self, account: Connecting, now: datetime) -> tuple[Any, ...]:
@@ -177,7 +171,7 @@ class Ledger:
         sealed, token = self.seal_credentials(account.sub, account.credentials), b""
         if account.expires_in is not None:
             token = pack_token(AccessToken.given(now, account.expires_in), sealed)
-        found_by = hash_with(self._address_key.take()[0], account.email) if account.email else b""
+        found_by = hash_with(self._address_key.take(), account.email) if account.email else b""
         who = (account.sub, profile, account.data_center, sealed, outcome.to_json(), self.outcomes_keep)
         return (*who, token, account.locale or "", account.tzid or "", found_by)
 
