@@ -11,10 +11,8 @@ later and never given up.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from time import monotonic
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from redis import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.backoff import NoBackoff
@@ -41,10 +39,6 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnect
 from config.redis_url import RedisUrl, parse
 from worker.trouble import WORDS, Kind
 
-T = TypeVar("T")
-
-#: How old what is `Recent` may be, in seconds.
-MOMENT = 0.2
 #: How long to keep a person waiting for each step when Redis does not answer.
 A_PERSONS_PATIENCE = timedelta(seconds=5)
 
@@ -135,21 +129,6 @@ def server_time(redis: Redis) -> datetime:
     """What the server's clock says."""
     seconds, micros = redis.time()
     return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
-
-
-class Recent(Generic[T]):
-    """What many in one moment need of the server: it is read again only once it is older than that moment."""
-
-    def __init__(self, read: Callable[[], T]) -> None:
-        self._read = read
-        self._last: tuple[T, float] | None = None
-
-    def take(self) -> T:
-        """It, no older than that."""
-        now = monotonic()
-        if self._last is None or now - self._last[1] > MOMENT:
-            self._last = self._read(), now
-        return self._last[0]
 
 
 def connection_class(redis: RedisUrl) -> type[AbstractConnection]:

@@ -18,7 +18,7 @@ import msgpack
 from redis import Redis
 
 from worker.diagnosis.model import Seen
-from worker.ledger.connection import Recent, server_time
+from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.directory import Directory, hash_with
 from worker.ledger.figures import read_counters
@@ -134,7 +134,6 @@ class Ledger:
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
         self._keep_ms = int(history_keep.total_seconds() * 1000)
-        self._address_key = Recent(self.directory.address_key.take)
 
     def now(self) -> datetime:
         """The ledger's time."""
@@ -163,15 +162,16 @@ class Ledger:
     def connect_all(self, accounts: Sequence[Connecting]) -> None:
         """The same for several, one after the other."""
         now = self.now()
-        self.scripts.run_each("connect", [self._connecting(account, now) for account in accounts])
+        key = self.directory.address_key.take() if any(account.email for account in accounts) else b""
+        self.scripts.run_each("connect", [self._connecting(account, now, key) for account in accounts])
 
-    def _connecting(self, account: Connecting, now: datetime) -> tuple[Any, ...]:
+    def _connecting(self, account: Connecting, now: datetime, address_key: bytes) -> tuple[Any, ...]:
         profile = msgpack.packb({"email": account.email, "name": account.name})
         outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, account.sub, now)
         sealed, token = self.seal_credentials(account.sub, account.credentials), b""
         if account.expires_in is not None:
             token = pack_token(AccessToken.given(now, account.expires_in), sealed)
-        found_by = hash_with(self._address_key.take(), account.email) if account.email else b""
+        found_by = hash_with(address_key, account.email) if account.email else b""
         who = (account.sub, profile, account.data_center, sealed, outcome.to_json(), self.outcomes_keep)
         return (*who, token, account.locale or "", account.tzid or "", found_by)
 
