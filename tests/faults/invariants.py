@@ -39,6 +39,8 @@ class Watched:
     reported: set[tuple[Any, ...]] = field(default_factory=set)
     #: The profiles, and rungs of the last resort, reported as set on it.
     reassigned: list[str] = field(default_factory=list)
+    #: When somebody last answered for it.
+    answered_at: str = ""
 
 
 @dataclass(slots=True)
@@ -188,6 +190,7 @@ class Invariants:
         if kind == "acknowledged":
             # Once that is over, people are told again.
             watched.reported.clear()
+            watched.answered_at = outcome["at"]
             return None
         if kind == "escalated":
             given = self.simulation.services.ledger.acknowledgement(
@@ -195,6 +198,9 @@ class Invariants:
             )
             if given and datetime.fromisoformat(outcome["at"]) > from_ms(given.at):
                 return "told although it is acknowledged"
+            if outcome["at"] < watched.answered_at:
+                # By a look that began before; what it found may end the answer, and people are told again.
+                return None
         if watched.final:
             return f"an outcome after {watched.final}"
         if kind in ("assigned", "closed"):

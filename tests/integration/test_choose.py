@@ -134,7 +134,7 @@ def test_a_choice_that_cannot_be_carried_out_any_more_is_told(begin: Begin) -> N
     later = world.look("e2")
 
     assert later["remedy"] == "escalate"
-    assert f"Dana chose {THIRD}, which is not available now." in later["evidence"]
+    assert f"{THIRD}, which Dana chose, is not available now." in later["evidence"]
 
 
 def test_who_decided_and_when_stands_in_the_history(begin: Begin) -> None:

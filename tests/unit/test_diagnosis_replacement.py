@@ -151,23 +151,23 @@ def test_what_a_person_may_choose(
 @pytest.mark.parametrize(
     ("to", "wrote", "profile_id", "reason"),
     labelled(
-        ("connected", "z1", (), "z1", "Dana chose z1 instead."),
-        ("Cronofy's choice", "default", ("z1",), "default", "Dana chose default instead."),
-        ("disconnected since", "x1", (), None, "Dana chose x1, which is not available now."),
-        ("removed since", "z9", (), None, "Dana chose z9, which is not available now."),
+        ("connected", "z1", (), "z1", "z1, which Dana chose, takes its place."),
+        ("Cronofy's choice", "default", ("z1",), "default", "default, which Dana chose, takes its place."),
+        ("disconnected since", "x1", (), None, "x1, which Dana chose, is not available now."),
+        ("removed since", "z9", (), None, "z9, which Dana chose, is not available now."),
         (
             "its calendar has no conferencing",
             "integrated",
             (),
             None,
-            "Dana chose integrated, which is not available now.",
+            "integrated, which Dana chose, is not available now.",
         ),
         (
             "set before",
             "z1",
             ("z1",),
             None,
-            "Dana chose z1, which was already tried on this event.",
+            "z1, which Dana chose, was already tried on this event.",
         ),
     ),
 )

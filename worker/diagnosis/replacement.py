@@ -109,11 +109,12 @@ def possible_choices(profiles: Profiles, calendar_id: str | None = None) -> tupl
 def chosen_replacement(chosen: Chosen, request: Request, profiles: Profiles) -> Replacement:
     """The profile that a person chose, if it may be set now."""
     to, possible = chosen.to_profile_id, possible_choices(profiles, request.calendar_id)
+    said = f"{to}, which {chosen.by} chose"
     if to in request.wrote:
-        return Replacement(None, f"{chosen.by} chose {to}, which was already tried on this event.", possible)
+        return Replacement(None, f"{said}, was already tried on this event.", possible)
     if to not in possible:
-        return Replacement(None, f"{chosen.by} chose {to}, which is not available now.", possible)
-    return Replacement(to, f"{chosen.by} chose {to} instead.", possible)
+        return Replacement(None, f"{said}, is not available now.", possible)
+    return Replacement(to, f"{said}, takes its place.", possible)
 
 
 def _doubt(request: Request, candidate: Profile) -> str | None:
