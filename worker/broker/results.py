@@ -26,7 +26,6 @@ class _AtOnce(RedisBackend):
     """Writes a success without reading."""
 
     app: Any
-    expires: Any
 
     def store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
@@ -49,15 +48,6 @@ class _AtOnce(RedisBackend):
                 meta[name] = value
         self.set(self.get_key_for_task(task_id), self.encode(meta))
         return encoded
-
-    def set(self, key: str, value: Any, **retry_policy: Any) -> Any:
-        """As Celery does, but not by a command that redis-py warns of each time."""
-
-        def write() -> None:
-            with self.client.pipeline() as pipeline:
-                pipeline.set(key, value, ex=self.expires or None).publish(key, value).execute()
-
-        return self.ensure(write, (), **retry_policy)
 
 
 class Results(_AtOnce):
