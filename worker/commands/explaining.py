@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from worker.commands.output import json_text, say, say_styled, suggest, suggest_events, width
+from worker.commands.output import json_text, say, say_not_tracked, say_styled, suggest, suggest_events, width
 from worker.commands.setup import connected
 from worker.explain.case import Case
 from worker.explain.explanation import NotTracked, ask, former_in_lines, in_lines
@@ -25,7 +25,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
     with connected() as (settings, redis):
         found = ask(settings, redis, sub, EventKey(calendar, event), live=not offline)
     if not isinstance(found, Case):
-        say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
+        say_not_tracked(sub, calendar, event)
         if found.former:
             say(f"It was, until it was untracked at {utc(found.former.at)}.", err=True)
         else:

@@ -16,7 +16,7 @@ from rich.table import Table
 from config.settings import Settings, SettingsError, load_settings
 from config.terminal import shown
 from worker.bootstrap import make_letters, make_mailer
-from worker.commands.output import json_text, say, say_lines, suggest
+from worker.commands.output import json_text, say, say_lines, say_not_tracked, suggest
 from worker.commands.setup import settings_of_command
 from worker.diagnosis.model import Cause
 from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
@@ -108,7 +108,7 @@ def _about(
         stored = ledger.find(sub, EventKey(calendar_id, event_id))
         account = ledger.account(sub)
     if stored is None:
-        say(f"The event {event_id} in calendar {calendar_id} of {sub} is not tracked.", err=True)
+        say_not_tracked(sub, calendar_id, event_id)
         suggest("What is known of it:", [("explain", "--offline", sub, calendar_id, event_id)])
         sys.exit(1)
     reader = reader_of(account, account.email or email.reader.address)

@@ -119,6 +119,11 @@ def suggest(head: str, commands: Sequence[Sequence[str]]) -> None:
             say(f"  reconciler {shlex.join(words)}", err=True)
 
 
+def say_not_tracked(sub: str, calendar_id: str, event_id: str) -> None:
+    """Print that an event is not tracked."""
+    say(f"The event {event_id} in calendar {calendar_id} of {sub} is not tracked.", err=True)
+
+
 def suggest_events(command: str, nearest: Sequence[Sequence[str]]) -> None:
     """Print what to type for the ids that are nearest to unknown ones: an event's, or an account's alone."""
     events = ((command, *ids) if len(ids) > 1 else ("list", "--account", *ids) for ids in nearest)

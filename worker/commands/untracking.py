@@ -7,7 +7,7 @@ import sys
 import click
 
 from worker.commands.ledger import ledger_of_command
-from worker.commands.output import say, suggest_events
+from worker.commands.output import say, say_not_tracked, suggest_events
 from worker.explain.suggestions import nearest
 from worker.ledger.records import EventKey
 
@@ -23,6 +23,6 @@ def untrack(sub: str, calendar: str, event: str) -> None:
         if ledger.untrack(sub, key):
             say(f"The event {event} in calendar {calendar} of {sub} is no longer tracked.")
             return
-        say(f"The event {event} in calendar {calendar} of {sub} is not tracked.", err=True)
+        say_not_tracked(sub, calendar, event)
         suggest_events("untrack", nearest(ledger, sub, key))
         sys.exit(1)
