@@ -74,12 +74,10 @@ class Prepared:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        if self.poll() is None:
-            self._process.terminate()
+        self._process.terminate()
 
     def kill(self) -> None:
-        if self.poll() is None:
-            self._process.kill()
+        self._process.kill()
 
 
 def _begin(home: Path, env: dict[str, str], args: Sequence[str], streams: dict[int, Connection]) -> None:
