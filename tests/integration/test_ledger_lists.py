@@ -14,9 +14,9 @@ from worker.diagnosis.model import Cause
 from worker.intake.acknowledge import acknowledge
 from worker.ledger.leases import Change, EventChange
 from worker.ledger.ledger import Ledger
-from worker.ledger.lists import MOST_CHECKED, Page, Wanted
+from worker.ledger.lists import Page, Wanted
 from worker.ledger.packing import pack_event
-from worker.ledger.paging import PART, BadCursor
+from worker.ledger.paging import MOST_CHECKED, PART, BadCursor
 from worker.ledger.records import EventKey, TrackedEvent
 
 REMOVED, EXPIRED = Cause.PROFILE_REMOVED, Cause.CREDENTIALS_EXPIRED

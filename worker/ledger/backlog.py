@@ -12,7 +12,7 @@ from redis import Redis
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.packing import CAUSES
-from worker.ledger.records import from_ms
+from worker.ledger.paging import added_at
 
 #: How often a sweep takes a sample, and how long it is kept; ``sample`` in ``common.lua`` decides both.
 EVERY = timedelta(minutes=5)
@@ -37,4 +37,4 @@ def read_backlog(redis: Redis, keys: Keys) -> list[Sample]:
 def _sample(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Sample:
     counts = {int(name): int(count) for name, count in fields.items() if name.isdigit()}
     causes = {CAUSES[number]: count for number, count in counts.items() if number < len(CAUSES)}
-    return Sample(from_ms(int(entry_id.partition(b"-")[0])), int(fields.get(b"pending", 0)), causes)
+    return Sample(added_at(entry_id), int(fields.get(b"pending", 0)), causes)

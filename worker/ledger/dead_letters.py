@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, cast
 
@@ -20,7 +20,8 @@ import msgpack
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.paging import newest_of_stream
+from worker.ledger.paging import added_at, newest_of_stream, place_in_stream, whole_stream
+from worker.ledger.records import from_ms
 from worker.ledger.vault import Vault, VaultError, place_in_letter
 
 #: How many letters to read at a time: their payloads may be large.
@@ -100,7 +101,7 @@ class KeptLetter:
     @property
     def at(self) -> datetime:
         """When it was kept, by the ledger's clock."""
-        return datetime.fromtimestamp((self.kept_ms or kept_at(self.letter_id)) / 1000, UTC)
+        return from_ms(self.kept_ms or kept_at(self.letter_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
 
 def kept_at(letter_id: str) -> int:
     """When the letter came to its place in the stream, in milliseconds."""
-    return int(letter_id.partition("-")[0])
+    return place_in_stream(letter_id.encode())[0]
 
 
 class DeadLetters:
@@ -139,15 +140,13 @@ class DeadLetters:
 
     def __iter__(self) -> Iterator[KeptLetter]:
         """All of them, a page in memory at a time."""
-        start = "-"
-        while page := cast("list[Any]", self._redis.xrange(self._key, min=start, count=PAGE)):
-            yield from map(self._open, page)
-            start = f"({page[-1][0].decode()}"
+        for page in whole_stream(self._redis, self._key, PAGE):
+            yield from (self._open(*entry) for entry in page)
 
     def newest(self, most: int) -> list[KeptLetter]:
         """Up to `most` of the newest, oldest first."""
         entries = cast("list[Any]", self._redis.xrevrange(self._key, count=most))
-        return [self._open(entry) for entry in reversed(entries)]
+        return [self._open(*entry) for entry in reversed(entries)]
 
     def page(
         self, most: int, after: str | None, fits: Callable[[KeptLetter], bool]
@@ -156,19 +155,16 @@ class DeadLetters:
 
         A page may hold fewer than there are (`MOST_CHECKED`); None if it is the last one.
         """
-
-        def read(entry_id: bytes, fields: Mapping[bytes, bytes]) -> KeptLetter | None:
-            kept = self._open((entry_id, fields))
-            return kept if fits(kept) else None
-
-        return newest_of_stream(self._redis, self._key, most, after, read, checked=MOST_CHECKED, step=PAGE)
+        return newest_of_stream(
+            self._redis, self._key, most, after, self._open, fits, checked=MOST_CHECKED, step=PAGE
+        )
 
     def find(self, letter_id: str) -> KeptLetter | None:
         """The letter with this id."""
         if not all(part.isdecimal() for part in letter_id.split("-", 1)) or "-" not in letter_id:
             return None
         entries = cast("list[Any]", self._redis.xrange(self._key, letter_id, letter_id))
-        return self._open(entries[0]) if entries else None
+        return self._open(*entries[0]) if entries else None
 
     def keep(
         self, task: str, reason: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, failed: bool = False
@@ -210,13 +206,10 @@ class DeadLetters:
     def handled(self, most: int) -> list[Handled]:
         """Up to `most` of those that a person replayed or dropped, the latest first."""
         entries = cast("list[Any]", self._redis.xrevrange(self._handled, count=most))
-        return [
-            Handled(datetime.fromtimestamp(kept_at(entry_id.decode()) / 1000, UTC), **_texts(fields))
-            for entry_id, fields in entries
-        ]
+        return [Handled(added_at(entry_id), **_texts(fields)) for entry_id, fields in entries]
 
-    def _open(self, entry: tuple[bytes, Mapping[bytes, bytes]]) -> KeptLetter:
-        letter_id, fields = entry[0].decode(), entry[1]
+    def _open(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> KeptLetter:
+        letter_id = entry_id.decode()
         try:
             packed = msgpack.unpackb(fields[b"letter"], unicode_errors="surrogatepass")
             task, reason, kwargs = packed["task"], packed["reason"], packed["kwargs"]

@@ -20,12 +20,10 @@ from redis import Redis
 
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import unpack_account
-from worker.ledger.paging import decoded, encoded, entries, rank_after
+from worker.ledger.paging import MOST_CHECKED, decoded, encoded, entries, rank_after
 from worker.ledger.records import DATA_CENTERS, EventKey, from_ms
 from worker.ledger.vault import KeptKey, Vault
 
-#: After checking this many entries, a page ends, however few of them fit.
-MOST_CHECKED = 1000
 #: How many keys one step of `catch_up` looks at.
 SCANNED = 10_000
 #: The field of `Keys.about` that says how far it came, and what it says at the end.
@@ -80,15 +78,6 @@ class Brief:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountPage:
-    """Some of the accounts that were wanted."""
-
-    accounts: tuple[Brief, ...]
-    #: The cursor of the next page; None if this is the last one.
-    after: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Directory:
     """A ledger's directory."""
 
@@ -109,10 +98,11 @@ class Directory:
         standing: Standing | None = None,
         data_center: str | None = None,
         beginning: str = "",
-    ) -> AccountPage:
+    ) -> tuple[list[Brief], str | None]:
         """Up to `most` accounts whose ids have this beginning, from the cursor `after` on. Raises BadCursor.
 
         By id, or in the order of their `standing`. A page may hold fewer than there are (`MOST_CHECKED`).
+        With the cursor of the next page; None if this is the last one.
         """
         key, head = self._key(standing), beginning.encode()
         start = decoded(after) if after else None
@@ -127,7 +117,7 @@ class Directory:
             briefs = {each.sub: each for each in self.briefs(self._in(fitting, data_center))}
             for member, score in some:
                 if standing is None and not member.startswith(head) and member > head:
-                    return AccountPage(tuple(found), None)
+                    return found, None
                 checked += 1
                 each = briefs.get(member.decode())
                 # An older version connects an account again, and leaves it here.
@@ -135,8 +125,8 @@ class Directory:
                     found.append(each)
                 if len(found) == most or checked == MOST_CHECKED:
                     last = rank + checked >= self.redis.zcard(key)
-                    return AccountPage(tuple(found), None if last else encoded((score, member)))
-        return AccountPage(tuple(found), None)
+                    return found, None if last else encoded((score, member))
+        return found, None
 
     def briefs(self, subs: Sequence[str]) -> list[Brief]:
         """These accounts, but for those of which nothing is stored."""

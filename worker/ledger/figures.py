@@ -15,6 +15,7 @@ from worker.ledger.dead_letters import dropped_name
 from worker.ledger.distance import Distance
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, unpack_event
+from worker.ledger.paging import added_at
 from worker.ledger.posts import URL
 from worker.ledger.records import DATA_CENTERS, from_ms
 from worker.ledger.refusals import Refusal, unpack_refusals
@@ -319,12 +320,12 @@ def read_lag(redis: Redis, keys: Keys, now: datetime) -> Lag:
     mail = cast("list[tuple[bytes, float]]", redis.zrange(keys.outbox, 0, 0, withscores=True))
     # Their ids say when they were published; there are never many.
     owed = cast("list[bytes]", redis.zrange(keys.outcomes_owed(URL), 0, -1))
-    published = min((int(entry_id.partition(b"-")[0]) for entry_id in owed), default=None)
+    published = min(map(added_at, owed), default=None)
 
     def since(first: list[tuple[bytes, float]]) -> datetime | None:
         return from_ms(first[0][1]) if first and from_ms(first[0][1]) <= now else None
 
-    return Lag(since(due), since(mail), None if published is None else from_ms(published))
+    return Lag(since(due), since(mail), published)
 
 
 def origins_asked(redis: Redis, keys: Keys) -> frozenset[str]:

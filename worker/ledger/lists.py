@@ -22,6 +22,7 @@ from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, readable_events, times_in, unpack_acknowledgement
 from worker.ledger.paging import (
     IN_SET,
+    MOST_CHECKED,
     STEP,
     Position,
     decoded,
@@ -39,8 +40,6 @@ GROUP = "group:"
 INCIDENT = "incident:"
 #: Before what the events of a list wait for together; the scripts add the data centre.
 HELD = "held:"
-#: After checking this many entries, a page ends, however few of them fit.
-MOST_CHECKED = 1000
 #: A position among an account's events: the part of its hash, a start and a field.
 _IN_ACCOUNT: tuple[type, ...] = (int, float, bytes)
 #: The start and the field before all others of a part.

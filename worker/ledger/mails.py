@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
 
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.paging import decoded, encoded, entries, newest_of_stream, rank_after
+from worker.ledger.paging import (
+    MOST_CHECKED,
+    added_at,
+    decoded,
+    encoded,
+    entries,
+    newest_of_stream,
+    rank_after,
+    whole_stream,
+)
 from worker.ledger.records import from_ms
 
-#: After checking this many entries, a page ends, however few of them fit.
-MOST_CHECKED = 1000
 #: What an email is that has not left the outbox.
 WAITING = "waiting"
 
@@ -35,16 +41,9 @@ class Known:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class MailPage:
-    """Some of the emails that were wanted."""
-
-    mails: tuple[Known, ...]
-    #: The cursor of the next page; None if this is the last one.
-    after: str | None
-
-
 Fits = Callable[[Known], bool]
+#: Some of the emails that were wanted; and the cursor of the next page, None if this is the last one.
+MailPage = tuple[list[Known], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +63,12 @@ class Mails:
                 if each is not None and fits(each):
                     found.append(each)
                 if len(found) == most or checked == MOST_CHECKED:
-                    return MailPage(tuple(found), encoded((score, member)))
-        return MailPage(tuple(found), None)
+                    return found, encoded((score, member))
+        return found, None
 
     def gone(self, most: int, after: str | None, fits: Fits) -> MailPage:
         """Those that left it, the newest first."""
-
-        def read(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Known | None:
-            each = _gone(entry_id, fields)
-            return each if fits(each) else None
-
-        key = self.keys.mails
-        found, last = newest_of_stream(self.redis, key, most, after, read, checked=MOST_CHECKED)
-        return MailPage(tuple(found), last)
+        return newest_of_stream(self.redis, self.keys.mails, most, after, _gone, fits)
 
     def count(self) -> int:
         """How many are in the outbox."""
@@ -93,12 +85,10 @@ class Mails:
 
     def erase(self, sub: str) -> None:
         """Erase what is known of an account's that left the outbox."""
-        start = "-"
-        while page := cast("list[Any]", self.redis.xrange(self.keys.mails, start, count=MOST_CHECKED)):
+        for page in whole_stream(self.redis, self.keys.mails, MOST_CHECKED):
             ours = [entry_id for entry_id, fields in page if fields.get(b"sub") == sub.encode()]
             if ours:
                 self.redis.xdel(self.keys.mails, *ours)
-            start = f"({page[-1][0].decode()}"
 
     def _read(self, some: Sequence[tuple[bytes, float]]) -> list[Known | None]:
         with self.redis.pipeline(transaction=False) as pipeline:
@@ -123,6 +113,5 @@ def _waiting(member: bytes, score: float, known: Sequence[bytes | None], is_lett
 
 def _gone(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Known:
     text = {name.decode(): value.decode() for name, value in fields.items()}
-    at = from_ms(int(entry_id.partition(b"-")[0]))
     attempts = int(text.get("attempts", 0))
-    return Known(text["id"], text["sub"] or None, text["kind"], text["how"], attempts, at)
+    return Known(text["id"], text["sub"] or None, text["kind"], text["how"], attempts, added_at(entry_id))

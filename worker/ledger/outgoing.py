@@ -19,7 +19,7 @@ from redis import Redis
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.packing import fingerprint
-from worker.ledger.paging import newest_of_stream
+from worker.ledger.paging import newest_of_stream, whole_stream
 from worker.ledger.records import to_ms
 from worker.ledger.refusals import KEPT_FOR, pack_refusal
 from worker.ledger.vault import place_of_mail, place_of_parts
@@ -142,10 +142,10 @@ class OutcomeStream:
             text = fields[b"outcome"].decode()
             if not all(each in text for each in quoted):
                 return None
-            outcome: dict[str, Any] = json.loads(text)
-            return outcome if fits(outcome) else None
+            return cast("dict[str, Any]", json.loads(text))
 
-        return newest_of_stream(self.redis, self.keys.outcomes, most, after, read, checked=MOST_CHECKED)
+        key = self.keys.outcomes
+        return newest_of_stream(self.redis, key, most, after, read, fits, checked=MOST_CHECKED)
 
     def of_account(self, sub: str, most: int) -> list[dict[str, Any]]:
         """Up to `most` of the newest outcomes about an account, newest first."""
@@ -176,9 +176,8 @@ class OutcomeStream:
     def between(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[bytes, str]]:
         """All outcomes from `since` to `until`, oldest first, a page in memory at a time."""
         start, end = (str(to_ms(since)) if since else "-"), (str(to_ms(until)) if until else "+")
-        while page := list(_read(self.redis.xrange(self.keys.outcomes, start, end, count=READ_AT_A_TIME))):
-            yield from page
-            start = f"({page[-1][0].decode()}"
+        for page in whole_stream(self.redis, self.keys.outcomes, READ_AT_A_TIME, start, end):
+            yield from _read(page)
 
     def erase(self, sub: str, since: bytes | None = None, but: str = "") -> set[str]:
         """Erase an account's outcomes, or those after the entry `since`, a page at a time.
@@ -187,14 +186,17 @@ class OutcomeStream:
         """
         start, mail_ids = f"({since.decode()}" if since else "-", set()
         named = _to_json(sub)
-        while page := list(_read(self.redis.xrange(self.keys.outcomes, min=start, count=READ_AT_A_TIME))):
+        for page in whole_stream(self.redis, self.keys.outcomes, READ_AT_A_TIME, start):
             # Reading them all as JSON would take most of the time.
-            found = [(entry_id, json.loads(text)) for entry_id, text in page if named in text and text != but]
+            found = [
+                (entry_id, json.loads(text))
+                for entry_id, text in _read(page)
+                if named in text and text != but
+            ]
             ours = [(entry_id, outcome) for entry_id, outcome in found if outcome.get("sub") == sub]
             mail_ids |= {str(outcome["detail"]["mail_id"]) for _, outcome in ours if _has_mail(outcome)}
             if ours:
                 self.redis.xdel(self.keys.outcomes, *(entry_id for entry_id, _ in ours))
-            start = f"({page[-1][0].decode()}"
         return mail_ids
 
     def newest_id(self) -> bytes | None:

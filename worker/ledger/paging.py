@@ -6,13 +6,18 @@ import base64
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import msgpack
 from redis import Redis
 
+from worker.ledger.records import from_ms
+
 #: How many entries are read in one step.
 STEP = 100
+#: After checking this many entries, a page ends, however few of them fit.
+MOST_CHECKED = 1000
 #: A hash has no order, so one with more entries than this is read in parts that are not in order.
 PART = 2500
 
@@ -78,14 +83,15 @@ def newest_of_stream(
     most: int,
     after: str | None,
     read: Callable[[bytes, Mapping[bytes, bytes]], T | None],
+    fits: Callable[[T], bool],
     *,
-    checked: int,
+    checked: int = MOST_CHECKED,
     step: int = STEP,
 ) -> tuple[list[T], str | None]:
     """Up to `most` of what `read` makes of a stream's entries, the newest first; and the next page's cursor.
 
     The page begins behind the entry `after`; BadCursor if that is none. It ends once `checked` entries were
-    read, however few of them are wanted (not None); the cursor is None if it is the last one.
+    read, however few of them are not None and fit; the cursor is None if it is the last one.
     """
     if after is not None and not _ENTRY.fullmatch(after):
         raise BadCursor
@@ -95,13 +101,31 @@ def newest_of_stream(
         page = cast("list[Any]", redis.xrevrange(key, end, count=step))
         for entry_id, fields in page:
             after = entry_id.decode()
-            if (each := read(entry_id, fields)) is not None:
+            if (each := read(entry_id, fields)) is not None and fits(each):
                 found.append(each)
             if len(found) == most:
                 return found, after
         if len(page) < step:
             return found, None
     return found, after
+
+
+def whole_stream(redis: Redis, key: str, step: int, start: str = "-", end: str = "+") -> Iterator[list[Any]]:
+    """A stream's entries in this range, the oldest first, in steps."""
+    while page := cast("list[Any]", redis.xrange(key, start, end, count=step)):
+        yield page
+        start = f"({page[-1][0].decode()}"
+
+
+def place_in_stream(entry_id: bytes) -> tuple[int, int]:
+    """What entries are in the order of: when it was added, in milliseconds, and a number."""
+    ms, _, number = entry_id.partition(b"-")
+    return int(ms), int(number)
+
+
+def added_at(entry_id: bytes) -> datetime:
+    """When an entry was added to its stream."""
+    return from_ms(place_in_stream(entry_id)[0])
 
 
 def encoded(position: Position) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import takewhile
 from typing import Any, cast
@@ -21,7 +21,8 @@ from redis import Redis
 from worker.ledger.connection import server_time
 from worker.ledger.keys import Keys
 from worker.ledger.outgoing import READ_AT_A_TIME, OutcomeStream
-from worker.ledger.records import to_ms
+from worker.ledger.paging import place_in_stream
+from worker.ledger.records import from_ms, to_ms
 
 #: The receiver at `RECONCILER_OUTCOME_URL`.
 URL = "url"
@@ -158,7 +159,7 @@ class Posts:
     def dead(self) -> list[DeadPost]:
         """What was given up, in the order of the stream."""
         kept = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.outcomes_dead(self.to)))
-        return [_dead(entry_id, kept[entry_id]) for entry_id in sorted(kept, key=_place)]
+        return [_dead(entry_id, kept[entry_id]) for entry_id in sorted(kept, key=place_in_stream)]
 
     def replay(self, entry_ids: Iterable[bytes]) -> int:
         """Post these again, at once, as often as new ones; returns how many.
@@ -166,7 +167,10 @@ class Posts:
         Those left alone are the stream's newest, which were never posted and will be.
         """
         cursor = self._cursor()
-        again = [each.decode() for each in entry_ids if cursor is not None and _place(each) <= _place(cursor)]
+        if cursor is None:
+            return 0
+        last = place_in_stream(cursor)
+        again = [each.decode() for each in entry_ids if place_in_stream(each) <= last]
         if again:
             with self.redis.pipeline() as pipeline:
                 pipeline.zadd(self.keys.outcomes_owed(self.to), dict.fromkeys(again, 0))
@@ -188,7 +192,7 @@ class Posts:
         if not owed:
             return []
         dues = dict(cast("list[tuple[bytes, float]]", owed))
-        ids = sorted(dues, key=_place)
+        ids = sorted(dues, key=place_in_stream)
         tries = cast("list[bytes | None]", self.redis.hmget(self.keys.outcomes_tries(self.to), ids))
         texts = self._texts(ids)
         gone = [entry_id for entry_id in ids if entry_id not in texts]
@@ -248,14 +252,7 @@ class Posts:
 
 def _dead(entry_id: bytes, value: bytes) -> DeadPost:
     kept = json.loads(value)
-    at = datetime.fromtimestamp(kept["at"] / 1000, UTC)
-    return DeadPost(entry_id.decode(), kept["outcome"], kept["reason"], kept["tries"], at)
-
-
-def _place(entry_id: bytes) -> tuple[int, int]:
-    """Where an entry is in the stream."""
-    ms, _, number = entry_id.partition(b"-")
-    return int(ms), int(number)
+    return DeadPost(entry_id.decode(), kept["outcome"], kept["reason"], kept["tries"], from_ms(kept["at"]))
 
 
 def any_due(redis: Redis, keys: Keys, now: datetime) -> bool:

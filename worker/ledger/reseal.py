@@ -20,6 +20,7 @@ from worker.ledger.dead_letters import PAGE, SEALED_PARTS, kept_at
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import accounts
 from worker.ledger.packing import fingerprint
+from worker.ledger.paging import whole_stream
 from worker.ledger.records import EventKey
 from worker.ledger.vault import (
     Fit,
@@ -191,10 +192,9 @@ def _letters(ledger: Ledger) -> Iterator[list[Sealed]]:
     newest = cast("list[Any]", ledger.redis.xrevrange(ledger.keys.dead_letters, count=1))
     if not newest:
         return
-    start, last = "-", newest[0][0]
-    while page := cast("list[Any]", ledger.redis.xrange(ledger.keys.dead_letters, start, last, count=PAGE)):
+    last = newest[0][0].decode()
+    for page in whole_stream(ledger.redis, ledger.keys.dead_letters, PAGE, end=last):
         yield [each for each in map(_letter, page) if each is not None]
-        start = f"({page[-1][0].decode()}"
 
 
 def _letter(entry: tuple[bytes, dict[bytes, bytes]]) -> Sealed | None:

@@ -33,10 +33,10 @@ def read_accounts(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     """The page that these parameters ask for."""
     asked = asked_of(given, FILTERS)
     standing = Standing(asked["standing"]) if "standing" in asked else None
-    page = page_from(
-        lambda after: ledger.directory.page(
+    accounts, after = page_from(
+        lambda cursor: ledger.directory.page(
             LISTED,
-            after,
+            cursor,
             standing=standing,
             data_center=asked.get("center"),
             beginning=asked.get("begins", ""),
@@ -45,8 +45,8 @@ def read_accounts(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     )
     alone = asked.keys() <= {"standing"}
     size = ledger.directory.size(standing) if alone else None
-    rows = [_row(each) for each in page.accounts]
-    return Listing("Accounts", "/accounts", Table(HEADINGS, rows), FILTERS, asked, page.after, size)
+    rows = [_row(each) for each in accounts]
+    return Listing("Accounts", "/accounts", Table(HEADINGS, rows), FILTERS, asked, after, size)
 
 
 def _row(each: Brief) -> tuple[Cell, ...]:

@@ -46,10 +46,10 @@ def read_mails(ledger: Ledger, settings: Settings, given: Mapping[str, str]) -> 
         )
 
     read = ledger.mails.waiting if state == WAITING else ledger.mails.gone
-    page = page_from(lambda cursor: read(LISTED, cursor, fits), given)
+    mails, after = page_from(lambda cursor: read(LISTED, cursor, fits), given)
     size = ledger.mails.count() if not asked else None
-    rows = mail_rows(ledger, settings, page.mails)
-    return Listing("Emails", "/mails", Table(HEADINGS, rows), FILTERS, asked, page.after, size)
+    rows = mail_rows(ledger, settings, mails)
+    return Listing("Emails", "/mails", Table(HEADINGS, rows), FILTERS, asked, after, size)
 
 
 def mail_rows(ledger: Ledger, settings: Settings, mails: Sequence[Known]) -> list[tuple[Cell, ...]]:
