@@ -27,7 +27,7 @@ from tests.unit.builders import (
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Chosen, Observation, Profiles, Remedy
 from worker.ledger.outgoing import Outcome
-from worker.ledger.packing import pack_connects, unpack_account
+from worker.ledger.packing import PACKED_PARTS, unpack_account
 from worker.ledger.records import Account, Episode, Obstacle, TrackedEvent, to_ms
 from worker.mail.letters import RelinkEmail
 from worker.reconcile.connects import chosen_by_user
@@ -253,7 +253,7 @@ def test_episodes_are_read_back_as_they_were() -> None:
         to_ms(NOW), 1, ("m1",), ((CALENDAR, "a"),), before=("pro_x",), followed_at=to_ms(FAR), linked="pro_y"
     )
 
-    stored = {b"connects": pack_connects({ZOOM: episode})}
+    stored = {b"connects": PACKED_PARTS["connects"]({ZOOM: episode})}
 
     assert unpack_account(SUB, stored).connects == {ZOOM: episode}
 

@@ -18,10 +18,10 @@ from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Interaction
 from worker.ledger.packing import (
     CAUSES,
+    PACKED_PARTS,
     fingerprint,
     pack_event,
     pack_memo,
-    pack_profile_names,
     unpack_account,
     unpack_event,
     unpack_memo,
@@ -103,7 +103,7 @@ def test_memos_round_trip(found: dict[str, Episode], providers: dict[str, str]) 
 def test_profile_names_round_trip(names: dict[str, str]) -> None:
     """The names of an account's profiles are read back unchanged, and its memo is as 0.1.0 knows it."""
     memo = Memo(providers={"pro_1": "zoom"})
-    stored = {b"memo": pack_memo(memo), b"profile_names": pack_profile_names(names)}
+    stored = {b"memo": pack_memo(memo), b"profile_names": PACKED_PARTS["profile_names"](names)}
 
     account = unpack_account("acc_1", stored)
 

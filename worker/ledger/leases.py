@@ -82,8 +82,7 @@ class Lease:
 
     def acknowledgement(self, key: EventKey) -> Acknowledgement | None:
         """Who answers for this event, if anybody."""
-        packed = self.acknowledged.get(key.field) if self.acknowledged else None
-        return unpack_acknowledgement(packed) if packed else None
+        return unpack_acknowledgement(self.acknowledged.get(key.field)) if self.acknowledged else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,16 +30,13 @@ from worker.ledger.lists import Lists, lists_of
 from worker.ledger.mails import Mails
 from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested
 from worker.ledger.packing import (
+    PACKED_PARTS,
     fingerprint,
     pack_acknowledgement,
     pack_channel,
-    pack_choices,
-    pack_connects,
     pack_event,
-    pack_mailed,
-    pack_memo,
-    pack_profile_names,
     pack_token,
+    readable_event,
     readable_events,
     times_in,
     unpack_account,
@@ -344,9 +341,8 @@ class Ledger:
 
     def find_untracked(self, sub: str, key: EventKey) -> Untracked | None:
         """An event that was untracked within `history_keep`; None if there is none."""
-        value = self._value(self.keys.untracked(sub), key)
-        readable = () if value is None else readable_events([(key.field, value)])[0]
-        return Untracked(readable[0].event, from_ms(readable[0].next_look)) if readable else None
+        stored = self._find(self.keys.untracked(sub), key)
+        return Untracked(stored.event, from_ms(stored.next_look)) if stored else None
 
     def find_closed(self, sub: str, key: EventKey) -> Stored | None:
         """A closed event of the account; None if it is assigned, pending or not tracked."""
@@ -355,8 +351,7 @@ class Ledger:
 
     def acknowledgement(self, sub: str, key: EventKey) -> Acknowledgement | None:
         """Who answers for a pending event, if anybody."""
-        packed = self._value(self.keys.acknowledged(sub), key)
-        return unpack_acknowledgement(packed) if packed else None
+        return unpack_acknowledgement(self._value(self.keys.acknowledged(sub), key))
 
     def stored_value(self, sub: str, key: EventKey) -> bytes | None:
         """A pending event's stored value, readable or not."""
@@ -436,13 +431,11 @@ class Ledger:
             {
                 "done": done,
                 "events": [self._changed(lease, event) for event in change.events],
-                "memo": pack_memo(change.memo) if change.memo else False,
-                "profile_names": (
-                    False if change.profile_names is None else pack_profile_names(change.profile_names)
-                ),
-                "connects": False if change.connects is None else pack_connects(change.connects),
-                "mailed": pack_mailed(change.mailed) if change.mailed else False,
-                "choices": False if change.choices is None else pack_choices(change.choices),
+                "parts": {
+                    name: pack(part)
+                    for name, pack in PACKED_PARTS.items()
+                    if (part := getattr(change, name)) is not None
+                },
                 "about": fingerprint(credentials) if change.lost or change.token else False,
                 "lost": change.lost,
                 "token": pack_token(change.token, credentials) if change.token else False,
@@ -633,9 +626,7 @@ class Ledger:
         return readable_events(values.items())[0]
 
     def _find(self, events: str, key: EventKey) -> Stored | None:
-        value = self._value(events, key)
-        readable = () if value is None else readable_events([(key.field, value)])[0]
-        return readable[0] if readable else None
+        return readable_event(key.field, self._value(events, key))
 
     def _value(self, events: str, key: EventKey) -> bytes | None:
         return cast("bytes | None", self.redis.hget(events, cast("str", key.field)))

@@ -19,7 +19,7 @@ from redis import Redis
 from worker.diagnosis.model import Cause
 from worker.diagnosis.schedule import HELD as WAITED_FOR_TOGETHER
 from worker.ledger.keys import Keys, Scripts
-from worker.ledger.packing import CAUSES, readable_events, times_in, unpack_acknowledgement
+from worker.ledger.packing import CAUSES, readable_event, times_in, unpack_acknowledgement
 from worker.ledger.paging import (
     IN_SET,
     MOST_CHECKED,
@@ -330,9 +330,8 @@ class Lists:
 
 def _listed(sub: str, field: bytes, value: bytes | None, given: bytes | None) -> Listed | None:
     """The event with this value, if it is one that can be read, and who answers for it."""
-    readable = readable_events([(field, value)])[0] if value else ()
-    acknowledged = unpack_acknowledgement(given) if given else None
-    return Listed(sub, readable[0].event, acknowledged) if readable else None
+    stored = readable_event(field, value)
+    return Listed(sub, stored.event, unpack_acknowledgement(given)) if stored else None
 
 
 def _place(member: bytes) -> tuple[str, bytes]:

@@ -162,6 +162,12 @@ def readable_events(
     return tuple(events), tuple(damaged)
 
 
+def readable_event(name: bytes, value: bytes | None) -> Stored | None:
+    """The event in this field of a hash; None if there is none, or it is damaged."""
+    events, _ = readable_events([(name, value)] if value else ())
+    return events[0] if events else None
+
+
 def stored_as(event: TrackedEvent, value: bytes, body: bytes = b"") -> Stored:
     """The record in `value`, with what shows whether it has changed since."""
     return Stored(event, _HEADER.unpack_from(value)[0], fingerprint(value[_HEADER.size :]), body)
@@ -173,36 +179,99 @@ def fingerprint(value: bytes) -> str:
 
 
 def pack_memo(memo: Memo) -> bytes:
-    """The ledger's value for what looks remember about an account."""
-    episodes = _pack_episodes(memo.episodes)
+    """What looks remember about an account."""
     last_read = [memo.last_read.pages, memo.last_read.days] if memo.last_read else None
-    return bytes(msgpack.packb([episodes, dict(memo.providers), last_read]))
+    return _packed([_packable_episodes(memo.episodes), dict(memo.providers), last_read])
 
 
-def pack_profile_names(names: Mapping[str, str]) -> bytes:
-    """The ledger's value for the names of an account's profiles.
+def pack_acknowledgement(given: Acknowledgement) -> bytes:
+    """Who answers for an event."""
+    return _packed([given.at, given.by, given.note, given.until, given.cause])
 
-    Apart from the memo, whose list 0.1.0 could not read if it were longer.
+
+def unpack_acknowledgement(value: bytes | None) -> Acknowledgement | None:
+    """Read what `pack_acknowledgement` made; None if there is none, or it is damaged."""
+    try:
+        return Acknowledgement(*msgpack.unpackb(value)) if value else None
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+
+
+def pack_notice(interaction: str, subtype: str | None, at: int) -> bytes:
+    """What a notification said about an event."""
+    return _packed([interaction, subtype, at])
+
+
+def unpack_notice(value: bytes) -> tuple[str, str | None, int]:
+    """Read what `pack_notice` made."""
+    interaction, subtype, at = msgpack.unpackb(value)
+    return interaction, subtype, at
+
+
+def pack_channel(channel: NotificationChannel) -> bytes:
+    """An account's channel; the id comes first because a script reads it."""
+    return _packed([channel.channel_id, channel.callback_url, channel.refused, channel.failures])
+
+
+def pack_token(token: AccessToken, credentials: bytes) -> bytes:
+    """The access token in these credentials, in a form that scripts can read.
+
+    It says which credentials it is about, so that it means nothing once others are stored.
     """
-    return bytes(msgpack.packb(dict(names)))
+    asked = "" if token.ask_at is None else token.ask_at
+    return f"{fingerprint(credentials)} {token.lapses_at} {asked}".encode()
 
 
-def pack_mailed(mailed: Mailed) -> bytes:
-    """The ledger's value for the relink emails that an account's user got lately."""
-    return bytes(msgpack.packb([mailed.sent, _pack_episodes(mailed.over)]))
+def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
+    """Read an account's hash; an empty one means that the account was never connected.
 
-
-def pack_connects(connects: Mapping[str, Episode]) -> bytes:
-    """The ledger's value for the episodes of an account's connect emails.
-
-    Apart from the memo: a release that knows only relink emails would end them.
+    A part that cannot be read counts as missing and is listed in `unreadable`.
     """
-    return bytes(msgpack.packb(_pack_episodes(connects)))
+    credentials = stored.get(b"credentials")
+    parts: dict[str, Any] = {}
+    unreadable = []
+    for name, unpack in _PARTS.items():
+        value = stored.get(name.encode())
+        if value is None:
+            continue
+        try:
+            part = unpack(value)
+        except Exception:
+            unreadable.append(name)
+        else:
+            parts |= part if name == "profile" else {name: part}
+    if "token" in parts:
+        of, token = parts["token"]
+        # Others may have been stored since.
+        parts["token"] = token if of == fingerprint(credentials or b"") else None
+    return Account(
+        sub=sub,
+        credentials=credentials,
+        lost=stored.get(b"standing") == b"lost",
+        data_center=stored.get(b"data_center", b"us").decode(),
+        unreadable=tuple(unreadable),
+        **parts,
+    )
 
 
-def pack_choices(choices: Iterable[Choice]) -> bytes:
-    """The ledger's value for what people chose for an account."""
-    return bytes(msgpack.packb([[c.profile_id, c.to_profile_id, c.at, c.by, c.event] for c in choices]))
+def _unpack_profile(value: bytes) -> dict[str, str | None]:
+    profile = msgpack.unpackb(value)
+    return {"email": profile["email"], "name": profile["name"]}
+
+
+def unpack_memo(value: bytes) -> Memo:
+    """Read what `pack_memo` made."""
+    episodes, providers, last_read = msgpack.unpackb(value, strict_map_key=False)
+    return Memo(_unpack_episodes(episodes), providers, LastRead(*last_read) if last_read else None)
+
+
+def _unpack_profile_names(value: bytes) -> dict[str, str]:
+    return {str(profile_id): str(name) for profile_id, name in msgpack.unpackb(value).items()}
+
+
+def _unpack_mailed(value: bytes) -> Mailed:
+    sent, over = msgpack.unpackb(value)
+    return Mailed(tuple((at, pid) for at, pid in sent), _unpack_episodes(over))
 
 
 def _unpack_choices(value: bytes) -> tuple[Choice, ...]:
@@ -212,52 +281,9 @@ def _unpack_choices(value: bytes) -> tuple[Choice, ...]:
     )
 
 
-def _pack_episodes(episodes: Mapping[str, Episode]) -> dict[str, Any]:
-    return {pid: _packable(episode) for pid, episode in episodes.items()}
-
-
-def pack_acknowledgement(given: Acknowledgement) -> bytes:
-    """The ledger's value for an acknowledgement."""
-    return bytes(msgpack.packb([given.at, given.by, given.note, given.until, given.cause]))
-
-
-def unpack_acknowledgement(value: bytes) -> Acknowledgement | None:
-    """Read a value that `pack_acknowledgement` made; None if it is damaged."""
-    try:
-        return Acknowledgement(*msgpack.unpackb(value))
-    except (ValueError, TypeError, msgpack.UnpackException):
-        return None
-
-
-def pack_notice(interaction: str, subtype: str | None, at: int) -> bytes:
-    """The ledger's value for what a notification said about an event."""
-    return bytes(msgpack.packb([interaction, subtype, at]))
-
-
-def unpack_notice(value: bytes) -> tuple[str, str | None, int]:
-    """Read a value that `pack_notice` made."""
-    interaction, subtype, at = msgpack.unpackb(value)
-    return interaction, subtype, at
-
-
-def unpack_memo(value: bytes) -> Memo:
-    """Read a value that `pack_memo` made."""
-    episodes, providers, last_read = msgpack.unpackb(value, strict_map_key=False)
-    return Memo(_unpack_episodes(episodes), providers, LastRead(*last_read) if last_read else None)
-
-
-def _unpack_profile_names(value: bytes) -> dict[str, str]:
-    names = msgpack.unpackb(value)
-    return {str(profile_id): str(name) for profile_id, name in names.items()}
-
-
-def _unpack_connects(value: bytes) -> dict[str, Episode]:
-    return _unpack_episodes(msgpack.unpackb(value))
-
-
-def _unpack_mailed(value: bytes) -> Mailed:
-    sent, over = msgpack.unpackb(value)
-    return Mailed(tuple((at, pid) for at, pid in sent), _unpack_episodes(over))
+def _unpack_token(value: bytes) -> tuple[str, AccessToken]:
+    of, lapses_at, ask_at = value.decode().split(" ")
+    return of, AccessToken(int(lapses_at), int(ask_at) if ask_at else None)
 
 
 def _unpack_episodes(episodes: Mapping[str, Any]) -> dict[str, Episode]:
@@ -276,79 +302,40 @@ def _unpack_episodes(episodes: Mapping[str, Any]) -> dict[str, Episode]:
     }
 
 
-def pack_channel(channel: NotificationChannel) -> bytes:
-    """The ledger's value for an account's channel; the id comes first because a script reads it."""
-    return bytes(msgpack.packb([channel.channel_id, channel.callback_url, channel.refused, channel.failures]))
+def _packable_episodes(episodes: Mapping[str, Episode]) -> dict[str, Any]:
+    return {pid: _packable(episode) for pid, episode in episodes.items()}
 
 
-def pack_token(token: AccessToken, credentials: bytes) -> bytes:
-    """The ledger's value for the access token in these credentials, in a form that scripts can read.
-
-    It says which credentials it is about, so that it means nothing once others are stored.
-    """
-    asked = "" if token.ask_at is None else token.ask_at
-    return f"{fingerprint(credentials)} {token.lapses_at} {asked}".encode()
+def _packed(value: Any) -> bytes:
+    return bytes(msgpack.packb(value))
 
 
-def _unpack_token(value: bytes, credentials: bytes) -> AccessToken | None:
-    of, lapses_at, ask_at = value.decode().split(" ")
-    if of != fingerprint(credentials):
-        return None
-    return AccessToken(int(lapses_at), int(ask_at) if ask_at else None)
-
-
-def unpack_account(sub: str, stored: Mapping[bytes, bytes]) -> Account:
-    """Read an account's hash; an empty one means that the account was never connected.
-
-    A part that cannot be read counts as missing and is listed in `unreadable`.
-    """
-    unreadable = []
-
-    def part(name: str, unpack: Callable[[bytes], Any], default: Any) -> Any:
-        value = stored.get(name.encode())
-        try:
-            return default if value is None else unpack(value)
-        except Exception:
-            unreadable.append(name)
-            return default
-
-    email, name = part("profile", _unpack_profile, (None, None))
-    memo = part("memo", unpack_memo, Memo())
-    profile_names = part("profile_names", _unpack_profile_names, {})
-    mailed = part("mailed", _unpack_mailed, Mailed())
-    last_notice_at = part("last_notice", lambda value: from_ms(float(value)), None)
-    return Account(
-        sub=sub,
-        credentials=stored.get(b"credentials"),
-        lost=stored.get(b"standing") == b"lost",
-        data_center=stored.get(b"data_center", b"us").decode(),
-        email=email,
-        name=name,
-        locale=part("locale", _text, None),
-        tzid=part("tzid", _text, None),
-        memo=memo,
-        profile_names=profile_names,
-        connects=part("connects", _unpack_connects, {}),
-        mailed=mailed,
-        choices=part("choices", _unpack_choices, ()),
-        last_notice_at=last_notice_at,
-        channel=part("channel", _unpack_channel, None),
-        channel_seen=part("channel_seen", lambda value: from_ms(float(value)), None),
-        channel_due=part("channel_due", lambda value: int(float(value)), None),
-        profiles_due=part("profiles_due", lambda value: int(float(value)), None),
-        token=part("token", lambda value: _unpack_token(value, stored.get(b"credentials", b"")), None),
-        unreadable=tuple(unreadable),
-    )
-
-
-def _text(value: bytes) -> str:
-    return value.decode()
-
-
-def _unpack_channel(value: bytes) -> NotificationChannel:
-    return NotificationChannel(*msgpack.unpackb(value))
-
-
-def _unpack_profile(value: bytes) -> tuple[str | None, str | None]:
-    profile = msgpack.unpackb(value)
-    return profile["email"], profile["name"]
+#: How a look's changes to an account are packed: by the field of `Change`, which is also that of the hash.
+PACKED_PARTS: Mapping[str, Callable[[Any], bytes]] = {
+    "memo": pack_memo,
+    # Apart from the memo, whose list 0.1.0 could not read if it were longer.
+    "profile_names": lambda names: _packed(dict(names)),
+    "mailed": lambda mailed: _packed([mailed.sent, _packable_episodes(mailed.over)]),
+    # Apart from the memo: a release that knows only relink emails would end them.
+    "connects": lambda episodes: _packed(_packable_episodes(episodes)),
+    "choices": lambda choices: _packed(
+        [[c.profile_id, c.to_profile_id, c.at, c.by, c.event] for c in choices]
+    ),
+}
+#: How each part of an account's hash is read; mostly it is the field of `Account` with its name.
+_PARTS: Mapping[str, Callable[[bytes], Any]] = {
+    "profile": _unpack_profile,
+    "memo": unpack_memo,
+    "profile_names": _unpack_profile_names,
+    "mailed": _unpack_mailed,
+    "last_notice": lambda value: from_ms(float(value)),
+    "locale": bytes.decode,
+    "tzid": bytes.decode,
+    "connects": lambda value: _unpack_episodes(msgpack.unpackb(value)),
+    "choices": _unpack_choices,
+    "channel": lambda value: NotificationChannel(*msgpack.unpackb(value)),
+    "channel_seen": lambda value: from_ms(float(value)),
+    "channel_due": lambda value: int(float(value)),
+    "profiles_due": lambda value: int(float(value)),
+    "token": _unpack_token,
+}

@@ -583,7 +583,7 @@ class Account:
     #: At most one about each profile, and one about each profile of each event.
     choices: tuple[Choice, ...] = ()
     #: When a notification was last about one of its events.
-    last_notice_at: datetime | None = None
+    last_notice: datetime | None = None
     #: None if never checked.
     channel: NotificationChannel | None = None
     #: When the channel was last known to be as recorded.

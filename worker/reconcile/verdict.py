@@ -216,7 +216,7 @@ def _diagnose(
 
 def _notices_arrive(account: Account, now: datetime) -> bool:
     """Whether notifications about the account's events are known to reach us."""
-    return account.last_notice_at is not None and now - account.last_notice_at < NOTICES_LIVE_FOR
+    return account.last_notice is not None and now - account.last_notice < NOTICES_LIVE_FOR
 
 
 class WriteEnd(Enum):

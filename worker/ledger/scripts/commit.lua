@@ -10,7 +10,7 @@
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
 --   token      what is now known of the access token in them, if that changes
---   memo, profile_names, connects, mailed, choices   of the account, if they change
+--   parts      what changes of memo, profile_names, connects, mailed and choices of the account
 --   check_channel  true to check its notification channel next
 --   reports    CAUSE:PROVIDER of what the look newly says of services; works: of what it shows to be over
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
@@ -50,11 +50,7 @@ if change.token then
   if redis.call('HGET', account, 'token') == change.token then change.outcomes = {} end
   redis.call('HSET', account, 'token', change.token)
 end
-if change.memo then redis.call('HSET', account, 'memo', change.memo) end
-if change.choices then redis.call('HSET', account, 'choices', change.choices) end
-if change.profile_names then redis.call('HSET', account, 'profile_names', change.profile_names) end
-if change.connects then redis.call('HSET', account, 'connects', change.connects) end
-if change.mailed then redis.call('HSET', account, 'mailed', change.mailed) end
+for name, part in pairs(change.parts) do redis.call('HSET', account, name, part) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
 -- If another notification came meanwhile, it is asked once more.
 if change.profiles_due and tonumber(redis.call('HGET', account, 'profiles_due')) == change.profiles_due[1] then

@@ -134,8 +134,8 @@ def _facts(account: Account) -> Iterator[tuple[str, str]]:
         lapses = second(from_ms(account.token.lapses_at))
         asked = "" if account.token.ask_at else ", and the application was asked for the next"
         yield "tokens", f"given by the application; the present one lapses at {lapses}{asked}"
-    if account.last_notice_at:
-        yield "last notification", second(account.last_notice_at)
+    if account.last_notice:
+        yield "last notification", second(account.last_notice)
     if account.channel is not None:
         why = account.channel.refused
         state = "open" if account.channel.channel_id else f"none{': ' + why if why else ''}"
