@@ -36,6 +36,7 @@ from benchmarks.stage import (
 )
 from worker.bootstrap import Services
 from worker.ledger.dead_letters import MOST as MOST_LETTERS
+from worker.ledger.directory import hash_with
 from worker.ledger.ledger import Credentials
 from worker.ledger.lists import lists_of
 from worker.ledger.outgoing import Outcome, OutcomeType
@@ -169,7 +170,7 @@ def _fill(opened: Services, events: int, large: int, letters: int) -> None:
     ledger, start = opened.ledger, datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     ledger.redis.config_set("auto-aof-rewrite-percentage", 0)
     profile, keep = msgpack.packb({"email": EMAIL, "name": "Someone"}), opened.settings.outcomes_keep
-    address = ledger.directory.hash_of(EMAIL, make=True)
+    address = hash_with(ledger.directory.address_key.take(), EMAIL)
     accounts = events // PER_ACCOUNT
     for first in progress(range(0, accounts, PIPELINED), f"Connecting {accounts:,} accounts", transient=True):
         subs = [sub_of(n) for n in range(first, min(first + PIPELINED, accounts))]

@@ -233,7 +233,7 @@ def refused(caller: Caller) -> ClientRefused:
 def a_minute_later(caller: Caller) -> None:
     """The next look may probe."""
     place = f"{caller.cronofy.client_id}@{caller.control.base_url}"
-    caller.ledger.redis.delete(caller.ledger.keys.budget_probe(place))
+    caller.ledger.redis.delete(caller.ledger.keys.budget_part(place, "probe"))
 
 
 @pytest.mark.parametrize("revoked", [False, True], ids=["grant accepted", "grant revoked"])

@@ -136,9 +136,9 @@ class Budget:
     def trouble(self) -> str | None:
         """Why nearly no call can be made at present: a kind of incident (`FLEET`), or None."""
         failing, refused, strikes = self._redis.mget(
-            self._keys.budget_failing(self._place),
-            self._keys.budget_refused(self._place),
-            self._keys.budget_strikes(self._place),
+            self._keys.budget_part(self._place, "failing"),
+            self._keys.budget_part(self._place, "refused"),
+            self._keys.budget_part(self._place, "strikes"),
         )
         if refused:
             return CLIENT_REFUSED
@@ -157,8 +157,8 @@ class Budget:
 
     def refuse_client(self) -> None:
         """Cronofy refused our client credentials: stop all calls but one probe a minute; logged once."""
-        self._redis.set(self._keys.budget_probe(self._place), 1, px=60_000)
-        if self._redis.set(self._keys.budget_refused(self._place), 1, nx=True):
+        self._redis.set(self._keys.budget_part(self._place, "probe"), 1, px=60_000)
+        if self._redis.set(self._keys.budget_part(self._place, "refused"), 1, nx=True):
             log.error(
                 "cronofy.client_refused",
                 reason="invalid_client",
@@ -167,7 +167,7 @@ class Budget:
 
     def accept_client(self) -> None:
         """A refresh succeeded: our client credentials work."""
-        if self._redis.delete(self._keys.budget_refused(self._place)):
+        if self._redis.delete(self._keys.budget_part(self._place, "refused")):
             log.info("cronofy.client_accepted")
 
     def _run(self, *args: str | float) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
-from typing import Any, cast
+from typing import cast
 
 from redis import Redis
 
@@ -22,7 +22,7 @@ from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import unpack_account
 from worker.ledger.paging import MOST_CHECKED, decoded, encoded, entries, rank_after
 from worker.ledger.records import DATA_CENTERS, EventKey, from_ms
-from worker.ledger.vault import KeptKey, Vault
+from worker.ledger.vault import KeptKey
 
 #: How many keys one step of `catch_up` looks at.
 SCANNED = 10_000
@@ -83,8 +83,9 @@ class Directory:
 
     redis: Redis
     keys: Keys
-    vault: Vault
     scripts: Scripts
+    #: What addresses are hashed with.
+    address_key: KeptKey
 
     def size(self, standing: Standing | None = None) -> int:
         """How many accounts there are, or are listed as this."""
@@ -136,20 +137,23 @@ class Directory:
                 pipeline.hmget(keys.account(sub), "credentials", "data_center", "standing")
                 pipeline.hlen(keys.events(sub))
                 pipeline.exists(keys.settled(sub))
-                for key in (
-                    keys.lost,
-                    keys.owing,
-                    keys.leased,
-                    keys.due,
-                    keys.waiting,
-                    keys.oldest,
-                    keys.starts,
-                ):
-                    pipeline.zscore(key, sub)
-            answers = pipeline.execute()
-        each = len(answers) // len(subs) if subs else 1
-        rows = zip(subs, (answers[n : n + each] for n in range(0, len(answers), each)), strict=True)
-        return [_brief(sub, *row) for sub, row in rows if row[0][0] or row[1] or row[2]]
+                # In the order of the times in `Brief`.
+                pipeline.zscore(keys.lost, sub)
+                pipeline.zscore(keys.owing, sub)
+                pipeline.zscore(keys.leased, sub)
+                pipeline.zscore(keys.due, sub)
+                pipeline.zscore(keys.waiting, sub)
+                pipeline.zscore(keys.oldest, sub)
+                pipeline.zscore(keys.starts, sub)
+            answers = iter(pipeline.execute())
+        found = []
+        for sub in subs:
+            (credentials, center, stands), pending, settled, *scores = islice(answers, 10)
+            times = (None if score is None else from_ms(score) for score in scores)
+            if credentials or pending or settled:
+                known = (credentials is not None, _center(center), pending, stands == b"lost")
+                found.append(Brief(sub, *known, *times))
+        return found
 
     def _in(self, subs: Sequence[str], data_center: str | None) -> list[str]:
         """Those of these accounts that are in the data centre, if one is given."""
@@ -188,21 +192,12 @@ class Directory:
         before = cast("list[bytes]", self.redis.zrevrangebylex(key, here, "-", 0, most))
         return [each.decode() for each in (*after, *before)]
 
-    def hash_of(self, email: str | None, *, make: bool = False) -> bytes:
-        """What stands for an address, whatever its case; empty without one, or without a key to `make`."""
-        key = (self.address_key.take() if make else self.address_key.find()) if email else None
-        return hash_with(key, email) if key and email else b""
-
-    @property
-    def address_key(self) -> KeptKey:
-        """What addresses are hashed with."""
-        return KeptKey(self.redis, self.keys, self.vault, "addresses")
-
     def with_email(self, email: str, most: int) -> list[str]:
         """Up to `most` accounts that were connected with this address."""
-        head = self.hash_of(email)
-        if not head:
+        key = self.address_key.find()
+        if key is None:
             return []
+        head = hash_with(key, email)
         found = self.redis.zrangebylex(self.keys.emails, b"[" + head, b"[" + head + b"\xff" * 8, 0, most)
         subs = [each[len(head) :].decode() for each in cast("list[bytes]", found)]
         # An older version may have changed the address since.
@@ -229,7 +224,7 @@ class Directory:
         for key in cast("list[bytes]", found):
             sub = key.decode().removeprefix(head)
             email = self.emails_of([sub]).get(sub) if at == 0 else None
-            self.scripts.run("index", sub, self.hash_of(email, make=True))
+            self.scripts.run("index", sub, hash_with(self.address_key.take(), email) if email else b"")
         at += cursor == 0
         value = DONE if at == len(kinds) else f"{at}:{int(cursor)}"
         self.redis.hset(self.keys.about, PROGRESS, value)
@@ -256,30 +251,9 @@ def _email_in(sub: str, profile: bytes | None) -> str | None:
 
 
 def hash_with(key: bytes, email: str) -> bytes:
-    """What stands for an address, hashed with this key."""
+    """What stands for an address, whatever its case, hashed with this key."""
     return hmac.digest(key, _same(email), "sha256")[:16]
 
 
 def _same(email: str | None) -> bytes:
     return (email or "").strip().casefold().encode(errors="surrogatepass")
-
-
-def _brief(sub: str, known: Sequence[bytes | None], pending: int, _settled: int, *scores: Any) -> Brief:
-    lost, owing, leased, due, waiting, oldest, starts = (
-        None if score is None else from_ms(float(score)) for score in scores
-    )
-    credentials, center, stands = known
-    return Brief(
-        sub,
-        credentials is not None,
-        _center(center),
-        pending,
-        stands == b"lost",
-        lost_since=lost,
-        owing_since=owing,
-        leased_until=leased,
-        due_since=due,
-        next_look=waiting,
-        oldest=oldest,
-        soonest=starts,
-    )

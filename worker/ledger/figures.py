@@ -191,35 +191,24 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
     late_ms = int(LATE_AFTER.total_seconds() * 1000)
     answer = Scripts(redis, keys).run("figures", SOONEST, seen_ms, late_ms, *DATA_CENTERS)
     found: dict[str, Any] = {name.decode(): value for name, value in answer}
-    at, counters, oldest, workers = from_ms(found["at"]), found["counters"], found["oldest"], found["workers"]
+    # What is a number has the name of its field, and stays as it is.
+    numbers = {name: value for name, value in found.items() if isinstance(value, int)}
+    at, counters, oldest = from_ms(numbers.pop("at")), found["counters"], found["oldest"]
     soonest = tuple(_starting(found["soonest"]))
     # The newest last.
-    reports = {each["name"]: each for each in map(json.loads, workers)}
+    reports = {each["name"]: each for each in map(json.loads, found["workers"])}
     hosts = {name.rpartition("@")[2]: each for name, each in reports.items()}
     return Figures(
         at=at,
         counters=read_counters(zip(counters[::2], counters[1::2], strict=True)),
-        due=found["due"],
-        leased=found["leased"],
-        without_token=found["without_token"],
-        dead_letters=found["dead_letters"],
         oldest_tracked_at=_moment(oldest[1] if oldest else None),
         soonest=soonest[:SOONEST],
         soonest_unanswered=next(
             (each.start for each in soonest if not (each.acknowledged or each.held)), None
         ),
-        escalated=found["escalated"],
-        acknowledged=found["acknowledged"],
-        came_back=found["came_back"],
         soonest_escalated=_escalated(*found["soonest_escalated"]) if found["soonest_escalated"] else None,
-        lost=found["lost"],
-        open_incidents=found["open_incidents"],
         mail_trouble=_mail_trouble(*found["mail_trouble"]),
-        mail_queued=found["mail_queued"],
-        refused_addresses=found["refused_addresses"],
         refusals=unpack_refusals(zip(found["refusals"][::2], found["refusals"][1::2], strict=True), at),
-        outcomes_owed=found["outcomes_owed"],
-        outcomes_given_up=found["outcomes_given_up"],
         paused_since=_moment(found["paused"]),
         last_sweep_at=_moment(found["swept"]),
         workers=len(reports),
@@ -230,6 +219,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         outages=tuple(_outage(*each) for each in sorted(found["outages"])),
         late=found["late"][0],
         late_since=from_ms(float(found["late"][1])),
+        **numbers,
     )
 
 

@@ -14,7 +14,7 @@ from redis import Redis
 
 from worker.ledger.keys import Keys
 from worker.ledger.records import to_ms
-from worker.ledger.vault import KeptKey, Vault
+from worker.ledger.vault import KeptKey
 
 #: How long a tombstone is kept.
 KEPT_FOR = timedelta(days=365)
@@ -26,23 +26,20 @@ class Tombstones:
 
     redis: Redis
     keys: Keys
-    vault: Vault
+    key: KeptKey
 
     def add(self, sub: str, now: datetime) -> None:
         """Note that this account was forgotten now, and remove what is older than `KEPT_FOR`."""
         with self.redis.pipeline() as pipeline:
-            pipeline.zadd(self.keys.forgotten, {self._hash(sub, self._key.take()): to_ms(now)})
+            pipeline.zadd(self.keys.forgotten, {_hash(sub, self.key.take()): to_ms(now)})
             pipeline.zremrangebyscore(self.keys.forgotten, "-inf", to_ms(now - KEPT_FOR))
             pipeline.execute()
 
     def has(self, sub: str) -> bool:
         """Whether this account was forgotten; false, too, if no vault key can tell any more."""
-        key = self._key.find()
-        return key is not None and self.redis.zscore(self.keys.forgotten, self._hash(sub, key)) is not None
+        key = self.key.find()
+        return key is not None and self.redis.zscore(self.keys.forgotten, _hash(sub, key)) is not None
 
-    @property
-    def _key(self) -> KeptKey:
-        return KeptKey(self.redis, self.keys, self.vault, "tombstones")
 
-    def _hash(self, sub: str, key: bytes) -> bytes:
-        return hmac.digest(key, sub.encode(), "sha256")[:16]
+def _hash(sub: str, key: bytes) -> bytes:
+    return hmac.digest(key, sub.encode(), "sha256")[:16]

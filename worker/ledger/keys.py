@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from redis import Redis
 
@@ -130,21 +130,9 @@ class Keys:
     budgets = _Key("budgets")
     budget = _KeyOf("budget")
 
-    def budget_refused(self, place: str) -> str:
+    def budget_part(self, place: str, part: Literal["refused", "failing", "strikes", "probe"]) -> str:
         """See the head of ``worker/cronofy/budget.lua``."""
-        return f"{self.budget(place)}:refused"
-
-    def budget_failing(self, place: str) -> str:
-        """See the head of ``worker/cronofy/budget.lua``."""
-        return f"{self.budget(place)}:failing"
-
-    def budget_strikes(self, place: str) -> str:
-        """See the head of ``worker/cronofy/budget.lua``."""
-        return f"{self.budget(place)}:strikes"
-
-    def budget_probe(self, place: str) -> str:
-        """See the head of ``worker/cronofy/budget.lua``."""
-        return f"{self.budget(place)}:probe"
+        return f"{self.budget(place)}:{part}"
 
 
 @cache

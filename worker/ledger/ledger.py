@@ -120,13 +120,13 @@ class Ledger:
         self.scripts = scripts = Scripts(redis, self.keys)
         self.run = scripts.run
         self.dead_letters = DeadLetters(redis, self.keys, vault)
-        self.forgotten = Tombstones(redis, self.keys, vault)
+        self.forgotten = Tombstones(redis, self.keys, KeptKey(redis, self.keys, vault, "tombstones"))
         self.rooms_key = KeptKey(redis, self.keys, vault, "rooms")
         self.outcomes = OutcomeStream(redis, self.keys)
         self.mails = Mails(redis, self.keys)
         self.posts = Posts(redis, self.keys, self.outcomes)
         self.lists = Lists(redis, self.keys, scripts)
-        self.directory = Directory(redis, self.keys, vault, scripts)
+        self.directory = Directory(redis, self.keys, scripts, KeptKey(redis, self.keys, vault, "addresses"))
         self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
