@@ -35,7 +35,7 @@ def _rewrite(ledger: Ledger, sub: str, key: EventKey, asked_at: Any) -> None:
     """Give a record a value that no look can work with, or a proper one again."""
     stored = ledger.find_pending(sub, key)
     assert stored is not None
-    assert ledger.revive(sub, stored, replace(stored.event, asked_at=asked_at))
+    assert ledger.take_up(sub, stored, replace(stored.event, asked_at=asked_at))
 
 
 def test_what_fails_every_look_is_parked_by_tasks_of_its_own_and_comes_back(

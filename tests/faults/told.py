@@ -185,7 +185,7 @@ def _rewrite(stage: Stage, asked_at: Any) -> None:
         stored = ledger.find_pending(person.sub, key)
         assert stored is not None
         changed = replace(stored.event, asked_at=asked_at or to_ms(ledger.now()))
-        return bool(ledger.revive(person.sub, stored, changed))
+        return bool(ledger.take_up(person.sub, stored, changed))
 
     # A look may have changed it in between.
     wait_until(rewritten, 10, 0.05, what="the record")

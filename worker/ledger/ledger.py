@@ -251,9 +251,10 @@ class Ledger:
         """Have the account's notification channel checked next, even if it has no event."""
         self.run("check_channel", sub)
 
-    def revive(self, sub: str, parked: Stored, event: TrackedEvent) -> bool:
-        """Make a parked event due again as `event`; false if it changed meanwhile."""
-        return bool(self.run("revive", sub, event.key.field, parked.fingerprint, *_value(event)))
+    def take_up(self, sub: str, former: Stored, event: TrackedEvent) -> bool:
+        """Make a parked or closed event due again as `event`; false if it changed meanwhile."""
+        lists = msgpack.packb(lists_of(event))
+        return bool(self.run("take_up", sub, event.key.field, former.fingerprint, pack_event(event), lists))
 
     def acknowledge(self, sub: str, stored: Stored, given: Acknowledgement | None) -> bool:
         """Acknowledge a pending event, or with None withdraw that; false if it changed meanwhile.
@@ -291,8 +292,7 @@ class Ledger:
         closed = self.find_closed(sub, key)
         if closed is None:
             return False
-        event = closed.event.reopened(self.now(), seen)
-        return bool(self.run("reopen", sub, key.field, closed.fingerprint, *_value(event)))
+        return self.take_up(sub, closed, closed.event.reopened(self.now(), seen))
 
     # Reading.
 
@@ -660,11 +660,6 @@ class Ledger:
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
-
-
-def _value(event: TrackedEvent) -> tuple[bytes, bytes]:
-    """An event's value, and the lists that it is in."""
-    return pack_event(event), msgpack.packb(lists_of(event))
 
 
 def _packed_tracking(events: Iterable[tuple[str, TrackedEvent, TrackedEvent, str]]) -> bytes:

@@ -224,7 +224,7 @@ def reconcile_event(services: Services, sub: str, key: EventKey) -> dict[str, An
     stored = services.ledger.find_pending(sub, key)
     if stored and stored.event.parked:
         event = revived(stored.event, services.ledger.now(), services.settings.max_attempts)
-        services.ledger.revive(sub, stored, event)
+        services.ledger.take_up(sub, stored, event)
         log.info("event.revived", sub=sub, calendar_id=key.calendar_id, event_id=key.event_id)
     answers = _reconcile(services, sub, [key])
     return answers[0] if answers else None

@@ -8,7 +8,7 @@ if not present then return 0 end
 local key = acknowledged_key(sub)
 -- Already so: the answer was lost, and the client sent the command again.
 if (redis.call('HGET', key, field) or '') == ARGV[5] then return 1 end
-if redis.sha1hex(string.sub(present, HEADER + 1)) ~= ARGV[4] then return 0 end
+if not is_still(present, ARGV[4]) then return 0 end
 if ARGV[5] ~= '' then redis.call('HSET', key, field, ARGV[5]) else redis.call('HDEL', key, field) end
 local next_look, start = header(present)
 if ARGV[10] ~= '' then

@@ -4,16 +4,9 @@
 -- Returns 1, or 0 with nothing written if the lease is no longer held.
 local sub, now = ARGV[2], now_ms()
 if redis.call('HGET', LEASES, sub) ~= ARGV[3] then return 0 end
-local key = account_key(sub)
-if ARGV[5] ~= '' then redis.call('HSET', key, 'channel', ARGV[5], 'channel_seen', now) end
+if ARGV[5] ~= '' then redis.call('HSET', account_key(sub), 'channel', ARGV[5], 'channel_seen', now) end
 -- If the account was connected again meanwhile, leave channel_due, so that the channel is checked once more.
-if (redis.call('HGET', key, 'channel_due') or '') == ARGV[4] then
-  if ARGV[6] == '' then
-    redis.call('HDEL', key, 'channel_due')
-  else
-    redis.call('HSET', key, 'channel_due', now + ARGV[6])
-  end
-end
+put_off(sub, 'channel_due', ARGV[4], ARGV[6] ~= '' and now + ARGV[6] or '')
 redis.call('HDEL', CLAIMS, sub)
 end_lease(sub, now)
 return 1

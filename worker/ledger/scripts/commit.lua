@@ -53,13 +53,7 @@ end
 for name, part in pairs(change.parts) do redis.call('HSET', account, name, part) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
 -- If another notification came meanwhile, it is asked once more.
-if change.profiles_due and tonumber(redis.call('HGET', account, 'profiles_due')) == change.profiles_due[1] then
-  if change.profiles_due[2] == '' then
-    redis.call('HDEL', account, 'profiles_due')
-  else
-    redis.call('HSET', account, 'profiles_due', change.profiles_due[2])
-  end
-end
+if change.profiles_due then put_off(sub, 'profiles_due', unpack(change.profiles_due)) end
 publish(change.outcomes)
 
 local settles, made_due, meetings, counted_until = {}, false, {}, 0
@@ -67,7 +61,7 @@ local had_settled = redis.call('EXISTS', settled) == 1
 for _, event in ipairs(change.events) do
   local field, next_look, expected, verb, value = event[1], event[2], event[3], event[4], event[5]
   local present = redis.call('HGET', events_key(sub), field)
-  if not present or redis.sha1hex(string.sub(present, HEADER + 1)) ~= expected then
+  if not is_still(present, expected) then
     refused[#refused + 1] = field
   else
     local notice, notice_taken = fact(notices_key(sub), field), event[7]
@@ -138,9 +132,9 @@ if #settles > 0 then
   end
 end
 for _, mail in ipairs(change.mails) do
-  redis.call('HSET', P .. ':mail:' .. mail[1], 'message', mail[2], 'sub', sub, 'attempts', 0, 'kind', mail[5])
-  if mail[4] then redis.call('HSET', P .. ':mail:' .. mail[1], 'parts', mail[4]) end
-  redis.call('ZADD', P .. ':outbox', mail[3] or now, mail[1])
+  local id, message, due, parts, kind = unpack(mail)
+  queue_mail(id, due or now, message, sub, kind)
+  if parts then redis.call('HSET', P .. ':mail:' .. id, 'parts', parts) end
 end
 if #change.reconnects > 0 then redis.call('HSET', account, 'reconnects', table.concat(change.reconnects, ' ')) end
 for _, id in ipairs(change.cancel) do cancel_mail(sub, id) end

@@ -34,7 +34,7 @@
 --                              check_channel and commit, and by notification when one came
 --                              over it. Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
---                              value: HEADER .. packed record, deflated. Written by track, reopen and commit;
+--                              value: HEADER .. packed record, deflated. Written by track, take_up and commit;
 --                              nudge only brings the next look forward.
 --   P:settled:SUB      hash    assigned and closed events, in the same form; the header's next look is when
 --                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
@@ -242,18 +242,25 @@ local function count(name, by) add(COUNTERS, name, by) end
 -- The account's data centre; before it is connected, the default.
 local function center_of(sub) return redis.call('HGET', account_key(sub), 'data_center') or 'us' end
 
-local function calendar_of(field)
-  local length = string.match(field, '^(%d+):')
+-- The two parts of a text that begins with the first one's length: of a field its ids, of a list's entry SUB and the field.
+local function split(text)
+  local length = string.match(text, '^(%d+):')
   if not length then return '' end
-  return string.sub(field, #length + 2, #length + 1 + length)
+  local first = #length + 2
+  return string.sub(text, first, first + length - 1), string.sub(text, first + length)
 end
+
+local function calendar_of(field) return (split(field)) end
+
+-- Whether a record is still the one with this SHA-1: a nudge changes only its header.
+local function is_still(value, sha1) return value and redis.sha1hex(string.sub(value, HEADER + 1)) == sha1 end
 
 -- Note which account has an event with this id, until a time; forget it where that is nil. If the account has one of the
 -- same id in another calendar, the next look at that notes it again. With `now`, what is over beside it is forgotten, too.
 local function note_id(sub, field, until_ms, now)
-  local length = string.match(field, '^(%d+):')
-  if not length then return end
-  local hash = redis.sha1hex(string.sub(field, #length + 2 + length))
+  local _, id = split(field)
+  if not id then return end
+  local hash = redis.sha1hex(id)
   local key, member = P .. ':ids:' .. string.sub(hash, 1, 4), string.sub(hash, 5, 12) .. sub
   if until_ms then redis.call('ZADD', key, until_ms, member) else redis.call('ZREM', key, member) end
   if now then redis.call('ZREMRANGEBYSCORE', key, '-inf', now) end
@@ -605,6 +612,25 @@ local function place_unless_leased(sub, now)
   if redis.call('ZSCORE', LEASED, sub) then reindex(sub, now) else place(sub, now) end
 end
 
+-- Make all pending events of an account due, and return how many. A parked one fails whatever happens: it waits for a person.
+local function make_all_due(sub, now)
+  local events, made = redis.call('HGETALL', events_key(sub)), 0
+  for i = 1, #events, 2 do
+    if not is_parked(events[i + 1]) then
+      redis.call('HSET', events_key(sub), events[i], due_at(events[i + 1], now))
+      made = made + 1
+    end
+  end
+  return made
+end
+
+-- Put off what an account is to be asked: until `again`, or '' for ever. Not if it was asked for since it was claimed.
+local function put_off(sub, name, claimed, again)
+  local key = account_key(sub)
+  if tonumber(redis.call('HGET', key, name)) ~= tonumber(claimed) then return end
+  if again == '' then redis.call('HDEL', key, name) else redis.call('HSET', key, name, again) end
+end
+
 local function end_lease(sub, now)
   redis.call('ZREM', LEASED, sub)
   redis.call('HDEL', LEASES, sub)
@@ -660,6 +686,12 @@ local function add_outcomes(outcomes, keep, sub)
   in_parts('LPUSH', key, ids)
   redis.call('LTRIM', key, 0, 99)
   redis.call('PEXPIRE', key, 90 * DAY)
+end
+
+-- Put an email into the outbox; `sub` is '' if it is to the operator. Further fields and values may follow.
+local function queue_mail(id, due, message, sub, kind, ...)
+  redis.call('HSET', P .. ':mail:' .. id, 'message', message, 'sub', sub, 'attempts', 0, 'kind', kind, ...)
+  redis.call('ZADD', P .. ':outbox', due, id)
 end
 
 local function drop_mail(id)

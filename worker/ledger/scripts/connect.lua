@@ -9,24 +9,25 @@ if center ~= ARGV[4] then displace(sub) end
 local lapsed, asks = token_times(sub, redis.call('HGET', key, 'token'))
 local waited = lapsed and lapsed <= now and not asks
 
-local former = redis.call('HGET', key, 'profile')
-local readable, known = pcall(cmsgpack.unpack, former or '')
-local given = cmsgpack.unpack(ARGV[3])
-if readable and type(known) == 'table' then
-  for _, name in ipairs({ 'email', 'name' }) do
-    if given[name] == nil then given[name] = known[name] end
-  end
+-- A packed value of the account; nothing if there is none, or it is damaged.
+local function stored(name)
+  local readable, value = pcall(cmsgpack.unpack, redis.call('HGET', key, name) or '')
+  return readable and type(value) == 'table' and value
+end
+
+local known, memo, given = stored('profile'), stored('memo'), cmsgpack.unpack(ARGV[3])
+for _, name in ipairs({ 'email', 'name' }) do
+  if known and given[name] == nil then given[name] = known[name] end
 end
 -- Written out, since a table would drop what is nil.
 local profile = '\130' .. cmsgpack.pack('email', given.email, 'name', given.name)
 -- Users who were asked to connect a profile may not have been reached at the former address.
-local read, memo = pcall(cmsgpack.unpack, redis.call('HGET', key, 'memo') or '')
-local asked = read and type(memo) == 'table' and type(memo[1]) == 'table' and next(memo[1])
-asked = asked or redis.call('HEXISTS', key, 'connects') == 1
-local readdressed = asked and readable and type(known) == 'table' and given.email ~= known.email
+local asked = memo and type(memo[1]) == 'table' and next(memo[1]) or redis.call('HEXISTS', key, 'connects') == 1
+local is_another = known and given.email ~= known.email
+local readdressed = asked and is_another
 -- It is connected: nobody needs to be asked for that any more.
 for id in string.gmatch(redis.call('HGET', key, 'reconnects') or '', '%S+') do cancel_mail(sub, id) end
-if readable and type(known) == 'table' and given.email ~= known.email then redis.call('HDEL', REFUSALS, sub) end
+if is_another then redis.call('HDEL', REFUSALS, sub) end
 redis.call('HDEL', key, 'reconnects')
 redis.call('HSET', key, 'profile', profile, 'data_center', ARGV[4], 'credentials', ARGV[5], 'standing', 'active')
 for place, name in ipairs({ 'locale', 'tzid' }) do
@@ -49,11 +50,7 @@ end
 -- Events tracked before the first connect keep their planned first look.
 if standing == 'lost' or waited or readdressed then
   redis.call('HSET', key, 'news', now)
-  local events = events_key(sub)
-  local all = redis.call('HGETALL', events)
-  for i = 1, #all, 2 do
-    if not is_parked(all[i + 1]) then redis.call('HSET', events, all[i], due_at(all[i + 1], now)) end
-  end
+  make_all_due(sub, now)
 end
 if standing ~= 'active' then
   add_outcomes({ ARGV[6] }, ARGV[7], sub)

@@ -51,9 +51,8 @@ end
 -- { start, cause's number } of the escalated event that starts next. What an older version removed may still be listed.
 local function soonest_escalated()
   for _, member in ipairs(redis.call('ZRANGE', list_key('escalated'), '(' .. now, '(' .. FAR, 'BYSCORE', 'LIMIT', 0, 20)) do
-    local length = string.match(member, '^(%d+):')
-    local sub = string.sub(member, #length + 2, #length + 1 + length)
-    local value = redis.call('HGET', events_key(sub), string.sub(member, #length + 2 + length))
+    local sub, field = split(member)
+    local value = redis.call('HGET', events_key(sub), field)
     if value then
       local _, start, _, cause = header(value)
       return { tostring(start), cause }

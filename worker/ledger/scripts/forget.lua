@@ -19,15 +19,8 @@ for _, id in ipairs(redis.call('ZRANGE', P .. ':outbox', 0, -1)) do
   end
 end
 displace(sub)
-redis.call('ZREM', STARTS, sub)
-redis.call('ZREM', OLDEST, sub)
-redis.call('ZREM', OWING, sub)
-redis.call('ZREM', LEASED, sub)
-redis.call('HDEL', LEASES, sub)
-redis.call('HDEL', CLAIMS, sub)
-redis.call('HDEL', REFUSALS, sub)
-redis.call('ZREM', ACCOUNTS, sub)
-redis.call('ZREM', LOST, sub)
+for _, key in ipairs({ STARTS, OLDEST, OWING, LEASED, ACCOUNTS, LOST }) do redis.call('ZREM', key, sub) end
+for _, key in ipairs({ LEASES, CLAIMS, REFUSALS }) do redis.call('HDEL', key, sub) end
 redis.call('ZREM', EMAILS, (redis.call('HGET', account_key(sub), 'address') or '') .. sub)
 redis.call('DEL', P .. ':outcomes:of:' .. sub)
 redis.call('DEL', account_key(sub), settled_key(sub), past_key(sub), notices_key(sub))

@@ -11,9 +11,7 @@ if picks then redis.call('SET', canaries, now + gap) end
 
 -- Make an event of a list due, as news.
 local function look_at(list, member)
-  local length = string.match(member, '^(%d+):')
-  local sub = string.sub(member, #length + 2, #length + 1 + length)
-  local field = string.sub(member, #length + 2 + length)
+  local sub, field = split(member)
   local value = redis.call('HGET', events_key(sub), field)
   if not value or is_parked(value) then return redis.call('ZREM', list, member) end
   redis.call('HSET', events_key(sub), field, due_at(value, now))

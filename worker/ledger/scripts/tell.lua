@@ -23,11 +23,7 @@ else
 end
 if ARGV[6] ~= '' then
   redis.call('HSET', key, 'mailed', 1)
-  redis.call(
-    'HSET', P .. ':mail:' .. ARGV[6], 'message', ARGV[7], 'sub', '', 'attempts', 0, 'kind', 'incident',
-    'incident', id, 'subs', ARGV[8]
-  )
-  redis.call('ZADD', P .. ':outbox', now, ARGV[6])
+  queue_mail(ARGV[6], now, ARGV[7], '', 'incident', 'incident', id, 'subs', ARGV[8])
 end
 if ARGV[9] ~= '' then
   add_outcomes({ ARGV[9] }, ARGV[10])

@@ -10,7 +10,7 @@ local function track(sub, field, value, lists, known)
   local untracked = not former and redis.call('HGET', untracked_key(sub), field)
   former = former or untracked
   -- Already stored: the answer was lost, and the client sent the command again.
-  if former and former ~= value and redis.sha1hex(string.sub(former, HEADER + 1)) ~= known then
+  if former and former ~= value and not is_still(former, known) then
     return { former, untracked and math.floor(header(former)) or 0 }
   end
   -- An older version leaves it behind when it settles or untracks an event.
