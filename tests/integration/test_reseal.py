@@ -27,7 +27,7 @@ from worker.intake.payloads import ConnectAccount
 from worker.ledger import reseal as resealing
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import Change, EventChange, Mail
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.outgoing import Outbox
 from worker.ledger.packing import pack_channel
 from worker.ledger.records import EventKey, NotificationChannel
@@ -46,8 +46,10 @@ def a_ledger(redis: Redis, prefix: str, *keys: str) -> Ledger:
 def before(redis: Redis, prefix: str) -> Ledger:
     """A ledger under the old key, with one of everything that is sealed, and nothing waiting for a look."""
     ledger = a_ledger(redis, prefix, OLD)
-    ledger.connect("lent", Credentials(None, "access"), "us", None, None, timedelta(hours=1))
-    ledger.connect("acc", Credentials("refresh", "access"), "us", None, None)
+    ledger.connect_all(
+        [Connecting("lent", Credentials(None, "access"), "us", None, None, timedelta(hours=1))]
+    )
+    ledger.connect_all([Connecting("acc", Credentials("refresh", "access"), "us", None, None)])
     ledger.track("acc", an_event())
     lease = claim(ledger)
     letter = DeadLetter(
@@ -272,7 +274,7 @@ def _of_task(redis: Redis, ledger: Ledger, task: str) -> bytes:
 def test_the_upgrade_binds_what_was_not(redis: Redis, redis_url: str, prefix: str) -> None:
     """The same key, sealed by a release that bound nothing: doctor counts it, and `reseal` binds it."""
     ledger = a_ledger(redis, prefix, NEW)
-    ledger.connect("acc", Credentials("refresh"), "us", None, None)
+    ledger.connect_all([Connecting("acc", Credentials("refresh"), "us", None, None)])
     plain = json.dumps({"refresh_token": "refresh", "access_token": None}).encode()
     redis.hset(ledger.keys.account("acc"), "credentials", Fernet(NEW).encrypt(plain))
 

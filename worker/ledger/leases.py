@@ -167,13 +167,6 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
-class AskAgain:
-    """A look took up what `Account.profiles_due` asks for; `at` is when to ask once more, None for never."""
-
-    at: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
     """Everything that one look at an account changes."""
 
@@ -198,8 +191,8 @@ class Change:
     check_channel: bool = False
     #: Services of which a profile was connected again, as CAUSE:PROVIDER.
     works: Collection[str] = ()
-    #: None if the look did not take up `Account.profiles_due`.
-    ask_again: AskAgain | None = None
+    #: When to ask once more (ms; 0 for never) if the look took up `Account.profiles_due`.
+    ask_again: int | None = None
     #: What is added to the counters.
     figures: Mapping[str, int] = field(default_factory=dict)
 

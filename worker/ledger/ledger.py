@@ -84,7 +84,11 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """An account to connect, as `Ledger.connect` takes it."""
+    """An account to connect.
+
+    An `email`, `name`, `locale` or `tzid` of None keeps the earlier one. `expires_in` is needed without a
+    refresh token.
+    """
 
     sub: str
     credentials: Credentials
@@ -138,26 +142,8 @@ class Ledger:
 
     # Intake.
 
-    def connect(
-        self,
-        sub: str,
-        credentials: Credentials,
-        data_center: str,
-        email: str | None,
-        name: str | None,
-        expires_in: timedelta | None = None,
-        locale: str | None = None,
-        tzid: str | None = None,
-    ) -> None:
-        """Store an account's credentials, replacing older ones; wake it if it was lost or waits for them.
-
-        An `email`, `name`, `locale` or `tzid` of None keeps the earlier one. Without a refresh token,
-        `expires_in` is needed.
-        """
-        self.connect_all([Connecting(sub, credentials, data_center, email, name, expires_in, locale, tzid)])
-
     def connect_all(self, accounts: Sequence[Connecting]) -> None:
-        """The same for several, one after the other."""
+        """Store accounts' credentials, replacing older ones; wake those that were lost or wait for them."""
         now = self.now()
         key = self.directory.address_key.take() if any(account.email for account in accounts) else b""
         self.scripts.run_each("connect", [self._connecting(account, now, key) for account in accounts])
@@ -456,9 +442,8 @@ class Ledger:
                 "reports": sorted({each.report for each in change.events if each.report}),
                 "works": sorted({*change.works, *(each.works for each in change.events if each.works)}),
                 "check_channel": change.check_channel,
-                "profiles_due": (
-                    [lease.account.profiles_due, change.ask_again.at or ""] if change.ask_again else False
-                ),
+                "profiles_due": change.ask_again is not None
+                and [lease.account.profiles_due, change.ask_again or ""],
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
                 "figures": dict(change.figures),

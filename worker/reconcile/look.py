@@ -31,7 +31,7 @@ from worker.diagnosis.model import (
     Unauthorized,
 )
 from worker.diagnosis.schedule import is_at_hand
-from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
+from worker.ledger.leases import Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import Outcome, OutcomeType, refused_elsewhere
 from worker.ledger.records import Account, EventKey, LastRead, Memo, Obstacle, Stored, to_ms
@@ -538,12 +538,14 @@ def _asks_profiles(lease: Lease) -> bool:
     return due is not None and due <= to_ms(lease.now)
 
 
-def _asked(lease: Lease, again: datetime | None) -> AskAgain | None:
-    """That UserInfo was asked, if it was to be, and when to do so again."""
-    return AskAgain(to_ms(again) if again else None) if _asks_profiles(lease) else None
+def _asked(lease: Lease, again: datetime | None) -> int | None:
+    """If UserInfo was to be asked, and was: when to do so again (ms; 0 for never)."""
+    if not _asks_profiles(lease):
+        return None
+    return to_ms(again) if again else 0
 
 
-def _asked_in_vain(lease: Lease) -> AskAgain | None:
+def _asked_in_vain(lease: Lease) -> int | None:
     """That UserInfo was to be asked, and gave no answer."""
     return _asked(lease, lease.now + ASK_PROFILES_AGAIN)
 
