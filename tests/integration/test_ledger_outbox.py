@@ -199,7 +199,7 @@ def test_vault_keys_rotate(redis: Redis, prefix: str) -> None:
     """Values sealed with an old key still open; new ones need the new key."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     before = _ledger(redis, prefix, old)
-    before.connect("acc", Credentials("refresh-1"), "us", None, None)
+    before.connect_all([Connecting("acc", Credentials("refresh-1"), "us", None, None)])
 
     during = _ledger(redis, prefix, new, old)
     account = during.account("acc")

@@ -210,7 +210,7 @@ def test_no_token_is_lost_beside_looks_that_refresh(
 def test_what_no_key_opens_is_left_and_said(redis: Redis, redis_url: str, prefix: str) -> None:
     """With exit code 1, and everything else is resealed."""
     stranger = a_ledger(redis, prefix, Fernet.generate_key().decode())
-    stranger.connect("lost", Credentials("refresh"), "us", None, None)
+    stranger.connect_all([Connecting("lost", Credentials("refresh"), "us", None, None)])
 
     ran = run(redis_url, prefix)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.explain.case import Case, Delivery
-from worker.ledger.records import MOMENTS, UNTRACKED, TrackedEvent, Untracked, from_ms, run_of
+from worker.ledger.records import MOMENTS, UNTRACKED, Stored, TrackedEvent, from_ms, run_of
 from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES
 from worker.wording import line, second, spoken, utc
 
@@ -66,9 +66,9 @@ def history(case: Case) -> list[Entry]:
     return _told([*_entries(case.event), *_beside(case)])
 
 
-def history_of(former: Untracked) -> list[Entry]:
+def history_of(former: Stored) -> list[Entry]:
     """The same for an event that is not tracked any more."""
-    return _told([*_entries(former.event), Entry(former.at, *UNTRACKED)])
+    return _told([*_entries(former.event), Entry(from_ms(former.next_look), *UNTRACKED)])
 
 
 def _told(entries: Sequence[Entry]) -> list[Entry]:

@@ -20,7 +20,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import is_known
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.outgoing import Outbox
-from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
+from worker.ledger.records import Account, EventKey, Stored, TrackedEvent, from_ms
 from worker.reconcile.answer import Explained, recorded_answer
 from worker.reconcile.episodes import connect_key
 from worker.wording import line, second, utc
@@ -33,7 +33,7 @@ class NotTracked:
     #: The nearest ids that are.
     near: list[Ids]
     #: What it was, if a caller untracked it lately.
-    former: Untracked | None
+    former: Stored | None
     #: Whether anything is stored for its account.
     account_known: bool
 
@@ -117,7 +117,7 @@ def in_lines(case: Case, width: int) -> Iterator[Line]:
         yield from _section(title, rows, width)
 
 
-def former_in_lines(former: Untracked, width: int) -> Iterator[Line]:
+def former_in_lines(former: Stored, width: int) -> Iterator[Line]:
     """The history of an event that was untracked."""
     entries = [(f"{second(entry.at)} ", entry.text) for entry in history_of(former)]
     return _section("History (UTC)", entries, width)

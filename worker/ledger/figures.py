@@ -17,7 +17,7 @@ from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, unpack_event
 from worker.ledger.paging import added_at
 from worker.ledger.posts import URL
-from worker.ledger.records import DATA_CENTERS, from_ms
+from worker.ledger.records import DATA_CENTERS, from_ms, in_ms
 from worker.ledger.refusals import Refusal, unpack_refusals
 
 #: A worker reports every ten seconds; after this long without a report it counts as gone.
@@ -187,9 +187,8 @@ class Figures:
 
 def read_figures(redis: Redis, keys: Keys) -> Figures:
     """Read the figures in one atomic step, writing nothing. Raises RedisError if that fails."""
-    seen_ms = int(SEEN_WITHIN.total_seconds() * 1000)
-    late_ms = int(LATE_AFTER.total_seconds() * 1000)
-    answer = Scripts(redis, keys).run("figures", SOONEST, seen_ms, late_ms, *DATA_CENTERS)
+    within = SOONEST, in_ms(SEEN_WITHIN), in_ms(LATE_AFTER)
+    answer = Scripts(redis, keys).run("figures", *within, *DATA_CENTERS)
     found: dict[str, Any] = {name.decode(): value for name, value in answer}
     # What is a number has the name of its field, and stays as it is.
     numbers = {name: value for name, value in found.items() if isinstance(value, int)}

@@ -33,6 +33,7 @@ from worker.ledger.records import (
     Stored,
     TrackedEvent,
     from_ms,
+    in_ms,
     to_ms,
 )
 
@@ -261,5 +262,5 @@ class Wakeups:
 
     def _is_first(self, key: str, window: timedelta) -> bool:
         """Whether nobody took this key within the last `window`, which is at least a millisecond."""
-        window_ms = max(1, int(window.total_seconds() * 1000))
+        window_ms = max(1, in_ms(window))
         return bool(self.scripts.run("take_slot", key, window_ms))

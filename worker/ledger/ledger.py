@@ -53,8 +53,8 @@ from worker.ledger.records import (
     NotificationChannel,
     Stored,
     TrackedEvent,
-    Untracked,
     from_ms,
+    in_ms,
     to_ms,
 )
 from worker.ledger.tallies import SETTLES, counted
@@ -104,7 +104,6 @@ class Connecting:
 class Promotion:
     """What a sweep moved."""
 
-    now: datetime
     due: int
     expired: int
     #: How many accounts of each data centre are ready now.
@@ -134,7 +133,7 @@ class Ledger:
         self.incidents = Incidents(redis, self.keys)
         self.wakeups = Wakeups(redis, self.keys, scripts)
         self.outcomes_keep = outcomes_keep
-        self._keep_ms = int(history_keep.total_seconds() * 1000)
+        self._keep_ms = in_ms(history_keep)
 
     def now(self) -> datetime:
         """The ledger's time."""
@@ -145,18 +144,26 @@ class Ledger:
     def connect_all(self, accounts: Sequence[Connecting]) -> None:
         """Store accounts' credentials, replacing older ones; wake those that were lost or wait for them."""
         now = self.now()
-        key = self.directory.address_key.take() if any(account.email for account in accounts) else b""
-        self.scripts.run_each("connect", [self._connecting(account, now, key) for account in accounts])
-
-    def _connecting(self, account: Connecting, now: datetime, address_key: bytes) -> tuple[Any, ...]:
-        profile = msgpack.packb({"email": account.email, "name": account.name})
-        outcome = Outcome(OutcomeType.ACCOUNT_CONNECTED, account.sub, now)
-        sealed, token = self.seal_credentials(account.sub, account.credentials), b""
-        if account.expires_in is not None:
-            token = pack_token(AccessToken.given(now, account.expires_in), sealed)
-        found_by = hash_with(address_key, account.email) if account.email else b""
-        who = (account.sub, profile, account.data_center, sealed, outcome.to_json(), self.outcomes_keep)
-        return (*who, token, account.locale or "", account.tzid or "", found_by)
+        address_key = self.directory.address_key.take() if any(each.email for each in accounts) else b""
+        calls = []
+        for each in accounts:
+            sealed = self.seal_credentials(each.sub, each.credentials)
+            token = pack_token(AccessToken.given(now, each.expires_in), sealed) if each.expires_in else b""
+            calls.append(
+                (
+                    each.sub,
+                    msgpack.packb({"email": each.email, "name": each.name}),
+                    each.data_center,
+                    sealed,
+                    Outcome(OutcomeType.ACCOUNT_CONNECTED, each.sub, now).to_json(),
+                    self.outcomes_keep,
+                    token,
+                    each.locale or "",
+                    each.tzid or "",
+                    hash_with(address_key, each.email) if each.email else b"",
+                )
+            )
+        self.scripts.run_each("connect", calls)
 
     def forget(self, sub: str, outcome: str = "") -> None:
         """Erase an account with its credentials, events and unsent mail; `outcome` (JSON) reports it."""
@@ -176,7 +183,11 @@ class Ledger:
         # What is to be written, and the former record that its history goes on from.
         left = [(sub, event, event, "") for sub, event in events]
         while left:
-            answers = self.run("track", _packed_tracking(left))
+            packed = [
+                [sub, written.key.field, pack_event(written), lists_of(written), former]
+                for sub, _, written, former in left
+            ]
+            answers = self.run("track", msgpack.packb(packed, use_bin_type=False))
             left = [
                 (sub, event, *_following(event, *answer))
                 for (sub, event, *_), answer in zip(left, answers, strict=True)
@@ -218,9 +229,8 @@ class Ledger:
         `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
         `body` first came more than `REPLAYED_AFTER` ago.
         """
-        heard = fingerprint(body.encode())[:16]
-        replayed_ms, waits = int(REPLAYED_AFTER.total_seconds() * 1000), "1" if only_waits else ""
-        return bool(self.run("nudge", sub, key.field, notice, heard, replayed_ms, waits))
+        heard, waits = fingerprint(body.encode())[:16], "1" if only_waits else ""
+        return bool(self.run("nudge", sub, key.field, notice, heard, in_ms(REPLAYED_AFTER), waits))
 
     def take_notification(
         self, sub: str, channel_id: str | None = None, *, due: bool = True, ask_profiles: bool = False
@@ -256,8 +266,8 @@ class Ledger:
         if given is not None:
             until = None if given.until is None else from_ms(given.until).isoformat(timespec="milliseconds")
             detail = {"by": given.by, "note": given.note, "until": until}
-        kind, cause = OutcomeType.ACKNOWLEDGED, stored.event.cause
-        outcome = Outcome(kind, sub, now, key.calendar_id, key.event_id, cause, detail)
+        ids = (key.calendar_id, key.event_id)
+        outcome = Outcome(OutcomeType.ACKNOWLEDGED, sub, now, *ids, stored.event.cause, detail)
         return bool(
             self.run(
                 "acknowledge",
@@ -292,7 +302,7 @@ class Ledger:
         with self.redis.pipeline(transaction=False) as pipeline:
             for sub in subs:
                 pipeline.hgetall(self.keys.account(sub))
-            found = pipeline.execute() if subs else []
+            found = pipeline.execute()
         return {sub: unpack_account(sub, stored) for sub, stored in zip(subs, found, strict=True)}
 
     def pending(self, sub: str) -> tuple[Stored, ...]:
@@ -325,10 +335,9 @@ class Ledger:
         """A pending event of the account; None if it is settled or not tracked."""
         return self._find(self.keys.events(sub), key)
 
-    def find_untracked(self, sub: str, key: EventKey) -> Untracked | None:
-        """An event that was untracked within `history_keep`; None if there is none."""
-        stored = self._find(self.keys.untracked(sub), key)
-        return Untracked(stored.event, from_ms(stored.next_look)) if stored else None
+    def find_untracked(self, sub: str, key: EventKey) -> Stored | None:
+        """An event that was untracked within `history_keep`, at its `next_look`; None if there is none."""
+        return self._find(self.keys.untracked(sub), key)
 
     def find_closed(self, sub: str, key: EventKey) -> Stored | None:
         """A closed event of the account; None if it is assigned, pending or not tracked."""
@@ -352,12 +361,12 @@ class Ledger:
 
     def promote(self, most: int) -> Promotion:
         """Move what is due to ready, and give back what expired leases held, `most` of each at a time."""
-        now, due, expired, ready = self.run("promote", most, *DATA_CENTERS)
-        return Promotion(from_ms(now), due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
+        due, expired, ready = self.run("promote", most, *DATA_CENTERS)
+        return Promotion(due, expired, dict(zip(DATA_CENTERS, ready, strict=True)))
 
-    def note_trouble(self, kind: str, center: str, *, is_on: bool) -> bool:
-        """Note whether this keeps the fleet from its work in a data centre; returns whether that is new."""
-        return bool(self.run("fleet", f"{kind}@{center}", "1" if is_on else ""))
+    def note_trouble(self, kind: str, center: str, *, is_on: bool) -> None:
+        """Note whether this keeps the fleet from its work in a data centre."""
+        self.run("fleet", f"{kind}@{center}", "1" if is_on else "")
 
     def outages(self) -> dict[str, datetime]:
         """What is going on for many at once, and since when: CAUSE:PROVIDER@CENTER, or KIND@CENTER."""
@@ -366,7 +375,7 @@ class Ledger:
 
     def see_to_outages(self, most: int, canaries_every: timedelta) -> int:
         """Make canaries due, and up to `most` events of outages that are over; returns how many of these."""
-        return cast("int", self.run("outages", most, int(canaries_every.total_seconds() * 1000)))
+        return cast("int", self.run("outages", most, in_ms(canaries_every)))
 
     def ready_before(self, center: str, within: timedelta) -> int:
         """How many ready accounts of a data centre have a due event that starts within this time."""
@@ -384,12 +393,12 @@ class Ledger:
 
         The order is in ``common.lua``: meetings that start `soon` first, then news, then what merely waits.
         """
-        token, answer = self._claim(lease, b"", str(int(soon.total_seconds() * 1000)), *data_centers)
+        token, answer = self._claim(lease, b"", in_ms(soon), *data_centers)
         return self._lease(token, answer) if answer else None
 
     def claim_account(self, sub: str, lease: timedelta) -> Lease | Held:
         """Lease this account, due or not; Held if someone else holds it."""
-        token, answer = self._claim(lease, sub.encode(), "0")
+        token, answer = self._claim(lease, sub.encode(), 0)
         if len(answer) == 1:
             return Held(timedelta(milliseconds=answer[0]))
         return self._lease(token, answer)
@@ -405,7 +414,7 @@ class Ledger:
 
     def hand_over(self, lease: Lease, wait: timedelta) -> None:
         """Give an account back untouched, for a task to claim by name; after `wait`, for anyone."""
-        self.run("hand_over", lease.sub, lease.token, int(wait.total_seconds() * 1000))
+        self.run("hand_over", lease.sub, lease.token, in_ms(wait))
 
     def commit(self, lease: Lease, change: Change, done: bool = True) -> Committed:
         """Write everything a look changed in one step, and end the lease (unless not `done`).
@@ -455,10 +464,8 @@ class Ledger:
         if answer is None:
             raise LeaseLost("The lease of this account expired before its look was committed.")
         changed, void, begun, ended = answer
-        # Seldom any.
-        fields = {event.field: event.before.event.key for event in change.events} if changed else {}
         return Committed(
-            frozenset(fields[field] for field in changed),
+            frozenset(event.before.event.key for event in change.events if event.field in changed),
             tuple(each.decode() for each in begun),
             tuple(each.decode() for each in ended),
             bool(void),
@@ -498,9 +505,9 @@ class Ledger:
             "channel",
             lease.sub,
             lease.token,
-            "" if claimed is None else claimed,
+            claimed or "",
             pack_channel(channel) if channel else b"",
-            "" if again is None else int(again.total_seconds() * 1000),
+            "" if again is None else in_ms(again),
         )
         if not kept:
             raise LeaseLost("The lease of this account expired before its channel was recorded.")
@@ -521,16 +528,14 @@ class Ledger:
         `named` are the accounts that the email names. Does nothing, and returns false, if something joined
         the incident since it was read, or it was told or closed meanwhile.
         """
-        sealed = self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")) if mail else b""
         return bool(
             self.run(
                 "tell",
                 incident.incident_id,
                 verb,
                 incident.total,
-                max(0, int(again.total_seconds() * 1000)),
-                mail.mail_id if mail else "",
-                sealed,
+                max(0, in_ms(again)),
+                *self._to_operator(mail),
                 msgpack.packb(sorted(set(named)), use_bin_type=False),
                 outcome.to_json() if outcome else "",
                 self.outcomes_keep,
@@ -553,8 +558,15 @@ class Ledger:
 
     def put_report(self, month: str, mail: Mail | None) -> bool:
         """Note that this month (YYYY-MM) has its report, and queue the email; false if it had, or without."""
-        sealed = self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")) if mail else b""
-        return bool(self.run("report", month, mail.mail_id if mail else "", sealed))
+        return bool(self.run("report", month, *self._to_operator(mail)))
+
+    def _to_operator(self, mail: Mail | None) -> tuple[str, bytes]:
+        """Its id and sealed message, or nothing."""
+        return (
+            (mail.mail_id, self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")))
+            if mail
+            else ("", b"")
+        )
 
     # Credentials.
 
@@ -562,9 +574,8 @@ class Ledger:
         """The account's tokens, decrypted; None if it was never connected."""
         if account.credentials is None:
             return None
-        return Credentials(
-            **json.loads(self.vault.open(account.credentials, *place_of_credentials(account.sub)))
-        )
+        plain = self.vault.open(account.credentials, *place_of_credentials(account.sub))
+        return Credentials(**json.loads(plain))
 
     def keep_credentials(self, account: Account, credentials: Credentials) -> bytes | None:
         """Store refreshed tokens; returns them sealed; None if the account was connected again meanwhile."""
@@ -616,27 +627,24 @@ class Ledger:
     def _value(self, events: str, key: EventKey) -> bytes | None:
         return cast("bytes | None", self.redis.hget(events, cast("str", key.field)))
 
-    def _claim(self, lease: timedelta, sub: bytes, soon_ms: str, *data_centers: str) -> tuple[str, Any]:
+    def _claim(self, lease: timedelta, sub: bytes, soon_ms: int, *data_centers: str) -> tuple[str, Any]:
         token = uuid4().hex
-        return token, self.run("claim", int(lease.total_seconds() * 1000), token, sub, soon_ms, *data_centers)
+        return token, self.run("claim", in_ms(lease), token, sub, soon_ms, *data_centers)
 
     def _lease(self, token: str, answer: Any) -> Lease:
         now, sub_bytes, account, events, notices, claims, closed, acknowledged, outages = answer
         sub = sub_bytes.decode()
-        stored = unpack_account(sub, dict(_pairs(account)))
         pending, damaged = readable_events(_pairs(events))
-        past, _ = readable_events(_pairs(closed))
-        noticed = dict(_pairs(notices))
         return Lease(
             sub,
             token,
             from_ms(now),
-            stored,
+            unpack_account(sub, dict(_pairs(account))),
             pending,
-            noticed,
+            dict(_pairs(notices)),
             claims - 1,
             damaged,
-            past,
+            readable_events(_pairs(closed))[0],
             dict(_pairs(acknowledged)),
             # Those that are over begin with "-".
             {group.decode(): float(since) for group, since in _pairs(outages) if since[:1] != b"-"},
@@ -645,14 +653,6 @@ class Ledger:
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
-
-
-def _packed_tracking(events: Iterable[tuple[str, TrackedEvent, TrackedEvent, str]]) -> bytes:
-    packed = []
-    for sub, _, written, former in events:
-        value = pack_event(written)
-        packed.append([sub, written.key.field, value, lists_of(written), former])
-    return bytes(msgpack.packb(packed, use_bin_type=False))
 
 
 def _following(event: TrackedEvent, value: bytes, untracked_at: int) -> tuple[TrackedEvent, str]:

@@ -20,7 +20,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.packing import fingerprint
 from worker.ledger.paging import newest_of_stream, whole_stream
-from worker.ledger.records import to_ms
+from worker.ledger.records import in_ms, to_ms
 from worker.ledger.refusals import KEPT_FOR, pack_refusal
 from worker.ledger.vault import place_of_mail, place_of_parts
 
@@ -252,7 +252,7 @@ class Outbox:
 
     def take(self) -> QueuedMail | None:
         """Take the email that has been due longest; None if none is due."""
-        answer = self._ledger.run("take_mail", int(SEND_LEASE.total_seconds() * 1000))
+        answer = self._ledger.run("take_mail", in_ms(SEND_LEASE))
         if not answer:
             return None
         mail_id, sub, attempts, vault = answer[0].decode(), answer[2].decode(), answer[3], self._ledger.vault
@@ -302,7 +302,7 @@ class Outbox:
 
     def later(self, mail_id: str, wait: timedelta, reason: str = "") -> None:
         """Try again after `wait`; `reason` says why it could not be sent."""
-        self._finish(mail_id, "later", int(wait.total_seconds() * 1000), reason=reason)
+        self._finish(mail_id, "later", in_ms(wait), reason=reason)
 
     def _finish(
         self,
@@ -315,10 +315,9 @@ class Outbox:
         reason: str = "",
     ) -> None:
         packed = msgpack.packb([[outcome.type.value, outcome.to_json()] for outcome in outcomes])
-        kept_ms = int(KEPT_FOR.total_seconds() * 1000)
         keep = self._ledger.outcomes_keep
         self._ledger.run(
-            "finish_mail", mail_id, how, wait_ms, packed, keep, refused_by, refusal, kept_ms, reason
+            "finish_mail", mail_id, how, wait_ms, packed, keep, refused_by, refusal, in_ms(KEPT_FOR), reason
         )
 
 

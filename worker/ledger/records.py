@@ -65,6 +65,11 @@ def from_ms(ms: float) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
+def in_ms(time: timedelta) -> int:
+    """Its whole milliseconds."""
+    return time // timedelta(milliseconds=1)
+
+
 #: (at, cause or state or word, what was done), oldest first.
 History = tuple[tuple[int, str, str], ...]
 #: Ends what was done in the second line of a run: how often the same was seen and done in a row. In the text,
@@ -413,14 +418,6 @@ class TrackedEvent:
         # The first line of a run stays; a second one is its latest, and says how many there were.
         again = (line[0], what, f"{done}{_TIMES}{count + 1}")
         return _bounded((*(lines[:place] + lines[place + 1 :] if count > 1 else lines), again))
-
-
-@dataclass(frozen=True, slots=True)
-class Untracked:
-    """An event that is not tracked any more, as it was, and since when."""
-
-    event: TrackedEvent
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from config.settings import Settings
 from worker.ledger.connection import connect_once
 from worker.ledger.keys import Keys, Scripts
-from worker.ledger.records import to_ms
+from worker.ledger.records import in_ms, to_ms
 from worker.status.snapshot import read_status
 from worker.status.trouble import troubles
 from worker.trouble import WORDS, Kind
@@ -48,7 +48,7 @@ def watch(settings: Settings) -> Callable[[], None]:
 def tell(redis: Redis, settings: Settings) -> None:
     """Log what has come and gone since a process of the fleet last did; RedisError if Redis is away."""
     keys = Keys(settings.key_prefix)
-    if not Scripts(redis, keys).run("take_slot", keys.watched, int(EVERY.total_seconds() * 1000)):
+    if not Scripts(redis, keys).run("take_slot", keys.watched, in_ms(EVERY)):
         return
     status = read_status(redis, settings)
     present = {trouble.kind: trouble for trouble in reversed(list(troubles(status)))}

@@ -1,6 +1,6 @@
 -- Move what is due from waiting to ready, and give back what expired leases held.
 -- ARGV: P, how many of each at most, data centres
--- Returns: now, moved, expired, how many accounts of each data centre are ready
+-- Returns: moved, expired, how many accounts of each data centre are ready
 local now, most = now_ms(), ARGV[2]
 local expired = redis.call('ZRANGEBYSCORE', LEASED, '-inf', now, 'LIMIT', 0, most)
 for _, sub in ipairs(expired) do end_lease(sub, now) end
@@ -12,4 +12,4 @@ redis.call('SET', P .. ':swept', now)
 sample(now)
 local ready = {}
 for n = 3, #ARGV do ready[n - 2] = redis.call('ZCARD', ready_key(ARGV[n])) end
-return { now, #due, #expired, ready }
+return { #due, #expired, ready }
