@@ -10,7 +10,7 @@ from worker.commands.output import json_text, say, say_not_tracked, say_styled, 
 from worker.commands.setup import connected
 from worker.explain.case import Case
 from worker.explain.explanation import NotTracked, ask, former_in_lines, in_lines
-from worker.ledger.records import EventKey
+from worker.ledger.records import EventKey, from_ms
 from worker.wording import spoken, utc
 
 
@@ -27,7 +27,7 @@ def explain(sub: str, calendar: str, event: str, offline: bool, as_json: bool) -
     if not isinstance(found, Case):
         say_not_tracked(sub, calendar, event)
         if found.former:
-            say(f"It was, until it was untracked at {utc(found.former.at)}.", err=True)
+            say(f"It was, until it was untracked at {utc(from_ms(found.former.next_look))}.", err=True)
         else:
             say(f"Nor was it in the last {spoken(settings.history_keep)}.", err=True)
         suggest_events("explain", found.near)
