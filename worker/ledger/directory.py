@@ -106,7 +106,7 @@ class Directory:
         With the cursor of the next page; None if this is the last one.
         """
         key, head = self._key(standing), beginning.encode()
-        start = decoded(after) if after else None
+        start = decoded(after)
         if start is None and head and standing is None:
             rank = self.redis.zlexcount(key, "-", b"(" + head)
         else:

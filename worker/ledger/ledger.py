@@ -28,7 +28,7 @@ from worker.ledger.keys import Keys, Scripts
 from worker.ledger.leases import Change, Committed, EventChange, Held, Lease, LeaseLost, Mail, Wakeups
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.mails import Mails
-from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested
+from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested, typed
 from worker.ledger.packing import (
     PACKED_PARTS,
     fingerprint,
@@ -434,7 +434,7 @@ class Ledger:
                 "about": fingerprint(credentials) if change.lost or change.token else False,
                 "lost": change.lost,
                 "token": pack_token(change.token, credentials) if change.token else False,
-                "outcomes": _packed(change.outcomes),
+                "outcomes": typed(change.outcomes),
                 "mails": [
                     [
                         mail.mail_id,
@@ -482,7 +482,7 @@ class Ledger:
             before.fingerprint,
             verb,
             event.value,
-            _packed(event.outcomes),
+            typed(event.outcomes),
             lease.notices.get(field, b"") if event.notice_taken else False,
             event.dead_letter.packed(self.vault) if event.dead_letter else False,
             SETTLES.entry(to_ms(lease.now) - event.after.tracked_at) if is_first else False,
@@ -661,7 +661,3 @@ def _following(event: TrackedEvent, value: bytes, untracked_at: int) -> tuple[Tr
     if readable:
         return event.following(readable[0].event, untracked_at), readable[0].fingerprint
     return event, damaged[0].stored.fingerprint
-
-
-def _packed(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    return [[outcome.type.value, outcome.to_json()] for outcome in outcomes]

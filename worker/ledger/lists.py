@@ -111,7 +111,7 @@ class Wanted:
             # Its record does not say so, which makes this the only list that does.
             return (incident_list(self.incident),)
         told = (*([ESCALATED] * self.escalated), *([ACKNOWLEDGED] * self.acknowledged))
-        if self._generating:
+        if self.cause is Cause.GENERATING:
             return told
         return (
             *((_cause_list(self.cause),) if self.cause else ()),
@@ -129,29 +129,28 @@ class Wanted:
         """How the field of each of them begins."""
         return EventKey(self.calendar_id, "").field if self.calendar_id is not None else b""
 
-    @property
-    def _generating(self) -> bool:
-        return self.cause is Cause.GENERATING
-
-    def fits(self, event: TrackedEvent, given: Acknowledgement | None) -> bool:
-        """Whether a pending event, acknowledged by `given`, is one of them."""
-        if self._generating and event.cause not in (None, Cause.GENERATING):
+    def fits(self, listed: Listed) -> bool:
+        """Whether a pending event is one of them."""
+        event, given = listed.event, listed.acknowledged
+        if (
+            (self.account not in (None, listed.sub))
+            or (self.calendar_id not in (None, event.key.calendar_id))
+            or (self.starts_before and not (event.starts_at and event.starts_at < self.starts_before))
+            or (self.title and self.title.casefold() not in event.summary.casefold())
+        ):
             return False
-        if self._generating and self.provider and event.provider != self.provider:
+        # Those that merely generate are in no list.
+        if self.cause is Cause.GENERATING and (
+            event.cause not in (None, self.cause) or (self.provider and event.provider != self.provider)
+        ):
             return False
-        if self.starts_before and not (event.starts_at and event.starts_at < self.starts_before):
-            return False
-        if self.title and self.title.casefold() not in event.summary.casefold():
-            return False
-        if self.calendar_id not in (None, event.key.calendar_id):
-            return False
+        names = names_of(event, given)
         if self.incident is None:
-            return names_of(event, given).issuperset(self.lists)
+            return names.issuperset(self.lists)
         # Only the list of the incident says that it is held.
         if given is not None or not (event.cause in WAITED_FOR_TOGETHER or event.group is not None):
             return False
-        others = replace(self, incident=None).lists
-        return not others or names_of(event, given).issuperset(others)
+        return names.issuperset(replace(self, incident=None).lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +195,10 @@ class Page:
     checked: int = 0
 
 
+#: Events in their order, each with its position; None in place of one that is not there, or cannot be read.
+Walk = Iterator[tuple[Position, Listed | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Lists:
     """A ledger's lists."""
@@ -234,37 +237,27 @@ class Lists:
         events than there are, even none, and then has a cursor all the same (`MOST_CHECKED`). An account with
         very many is read in parts (`PART`): a page is within one of them, and only there in order.
         """
-        start = decoded(after, self._kinds(wanted)) if after else None
-        whose = wanted.account
         found: list[Listed] = []
         last: Position | None = None
         checked = 0
-        for position, listed in self._walk(wanted, start):
+        for position, listed in self._walk(wanted, after):
             if position[-2:] == _FIRST:
                 return Page(tuple(found), encoded(position), checked)
             if len(found) == most or checked == MOST_CHECKED:
                 return Page(tuple(found), encoded(last) if last else None, checked)
-            fits = listed is not None and wanted.fits(listed.event, listed.acknowledged)
-            if listed is not None and fits and whose in (None, listed.sub):
+            if listed is not None and wanted.fits(listed):
                 found.append(listed)
             last, checked = position, checked + 1
         return Page(tuple(found), None, checked)
 
-    def _kinds(self, wanted: Wanted) -> tuple[type, ...]:
+    def _walk(self, wanted: Wanted, after: str | None) -> Walk:
         if wanted.account is not None and wanted.incident is None:
-            return _IN_ACCOUNT
-        return IN_SET if wanted.lists else (*IN_SET, *_IN_ACCOUNT)
-
-    def _walk(self, wanted: Wanted, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
-        if wanted.account is not None and wanted.incident is None:
-            return self._of_account(wanted.account, wanted, start)
+            return self._of_account(wanted.account, wanted, decoded(after, _IN_ACCOUNT))
         if wanted.lists:
-            return self._of_list(min(wanted.lists, key=self.size), wanted, start)
-        return self._of_all(wanted, start)
+            return self._of_list(min(wanted.lists, key=self.size), wanted, decoded(after))
+        return self._of_all(wanted, decoded(after, (*IN_SET, *_IN_ACCOUNT)))
 
-    def _of_account(
-        self, sub: str, wanted: Wanted, start: Position | None
-    ) -> Iterator[tuple[Position, Listed | None]]:
+    def _of_account(self, sub: str, wanted: Wanted, start: Position | None) -> Walk:
         """The account's own pending events in one part of its hash, and then where the next one begins."""
         part, *former = start or (0, *_FIRST)
         with self.redis.pipeline(transaction=False) as pipeline:
@@ -284,10 +277,8 @@ class Lists:
         if rest:
             yield (rest, *_FIRST), None
 
-    def _of_list(
-        self, name: str, wanted: Wanted, start: Position | None
-    ) -> Iterator[tuple[Position, Listed | None]]:
-        """A list's events; None in place of one that is not pending any more."""
+    def _of_list(self, name: str, wanted: Wanted, start: Position | None) -> Walk:
+        """A list's events."""
         key = self.keys.list(name)
         for some in entries(self.redis, key, rank_after(self.redis, key, start)):
             places = [_place(member) for member, _ in some]
@@ -307,7 +298,7 @@ class Lists:
                     return
                 yield (score, member), _listed(sub, field, value, packed)
 
-    def _of_all(self, wanted: Wanted, start: Position | None) -> Iterator[tuple[Position, Listed | None]]:
+    def _of_all(self, wanted: Wanted, start: Position | None) -> Walk:
         """All events, account by account: these by their soonest start to come."""
         key = self.keys.starts
         rank = 0
@@ -321,9 +312,7 @@ class Lists:
                     return
                 yield from self._in_account(member.decode(), score, wanted, None)
 
-    def _in_account(
-        self, sub: str, score: float, wanted: Wanted, start: Position | None
-    ) -> Iterator[tuple[Position, Listed | None]]:
+    def _in_account(self, sub: str, score: float, wanted: Wanted, start: Position | None) -> Walk:
         for position, listed in self._of_account(sub, wanted, start):
             yield (score, sub.encode(), *position), listed
 

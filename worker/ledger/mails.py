@@ -56,7 +56,7 @@ class Mails:
     def waiting(self, most: int, after: str | None, fits: Fits) -> MailPage:
         """Those in the outbox, the next one first. Raises BadCursor."""
         key, found, checked = self.keys.outbox, list[Known](), 0
-        rank = rank_after(self.redis, key, decoded(after) if after else None)
+        rank = rank_after(self.redis, key, decoded(after))
         for some in entries(self.redis, key, rank):
             for each, (member, score) in zip(self._read(some), some, strict=True):
                 checked += 1

@@ -6,7 +6,7 @@ An email that a commit decided on is kept in the outbox until it is sent or refu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -38,47 +38,27 @@ _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class OutcomeType(StrEnum):
-    """What happened."""
+    """What happened; the contract (§3) says when each is published."""
 
-    #: The conferencing service is down; Cronofy keeps trying.
     DELAYED = "delayed"
-    #: The event has its link.
     ASSIGNED = "assigned"
-    #: Another profile was set on the event.
     REASSIGNED = "reassigned"
-    #: A rung of the last resort was set on the event.
     FALLBACK = "fallback"
-    #: The user was asked to connect a profile again.
     RELINK_REQUESTED = "relink_requested"
-    #: A letter that the application sends its user itself.
     MAIL_OWED = "mail_owed"
-    #: A mail server refused a letter for good.
     MAIL_REFUSED = "mail_refused"
-    #: The user connected it.
     RELINKED = "relinked"
-    #: The user was asked to connect a profile in place of a removed one.
     CONNECT_REQUESTED = "connect_requested"
-    #: The user connected one.
     CONNECTED = "connected"
-    #: A person was notified of what only a person can fix.
     ESCALATED = "escalated"
-    #: Somebody answers for the event: nobody is told of it again for now.
     ACKNOWLEDGED = "acknowledged"
-    #: The event is past or gone.
     CLOSED = "closed"
-    #: A closed event is to happen after all.
     REOPENED = "reopened"
-    #: Cronofy refuses the account.
     ACCOUNT_LOST = "account_lost"
-    #: The account was connected, for the first time or again.
     ACCOUNT_CONNECTED = "account_connected"
-    #: The application should give the account's next access token.
     TOKEN_NEEDED = "token_needed"  # noqa: S105 - not a secret
-    #: The operator is told of an incident.
     INCIDENT_OPENED = "incident_opened"
-    #: Nobody has to help with it any more.
     INCIDENT_CLOSED = "incident_closed"
-    #: A user wants their data erased at Cronofy.
     ERASURE_REQUESTED = "erasure_requested"
 
 
@@ -109,6 +89,11 @@ class Outcome:
                 "detail": dict(self.detail),
             }
         )
+
+
+def typed(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
+    """Each outcome's type and JSON, as the scripts that publish them take them."""
+    return [(outcome.type.value, outcome.to_json()) for outcome in outcomes]
 
 
 def erasure_requested(sub: str, at: datetime, *, forgotten: bool) -> Outcome:
@@ -159,7 +144,7 @@ class OutcomeStream:
 
     def undelivered(self, most: int) -> Iterator[tuple[bytes, str]]:
         """Up to `most` undelivered outcomes, oldest first: each entry's id and the outcome's JSON."""
-        return self.after(self._delivered(), most)
+        return self.after(cast("bytes | None", self.redis.get(self.keys.outcomes_sent)), most)
 
     def after(self, entry_id: bytes | None, most: int) -> Iterator[tuple[bytes, str]]:
         """Up to `most` outcomes after this entry, or from the oldest one on."""
@@ -194,16 +179,16 @@ class OutcomeStream:
                 if named in text and text != but
             ]
             ours = [(entry_id, outcome) for entry_id, outcome in found if outcome.get("sub") == sub]
-            mail_ids |= {str(outcome["detail"]["mail_id"]) for _, outcome in ours if _has_mail(outcome)}
+            details = [outcome["detail"] for _, outcome in ours]
+            mail_ids |= {str(detail["mail_id"]) for detail in details if "mail_id" in detail}
             if ours:
                 self.redis.xdel(self.keys.outcomes, *(entry_id for entry_id, _ in ours))
         return mail_ids
 
     def newest_id(self) -> bytes | None:
         """The id of the newest entry; None if there is none."""
-        return next(
-            (entry_id for entry_id, _ in _read(self.redis.xrevrange(self.keys.outcomes, count=1))), None
-        )
+        newest = cast("list[Any]", self.redis.xrevrange(self.keys.outcomes, count=1))
+        return cast("bytes", newest[0][0]) if newest else None
 
     def delivered(self, entry_id: bytes) -> None:
         """Record that all outcomes up to this entry are delivered."""
@@ -216,13 +201,6 @@ class OutcomeStream:
     def end_turn(self) -> None:
         """Let others deliver."""
         self.redis.delete(self.keys.outcomes_lock)
-
-    def _delivered(self) -> bytes | None:
-        return cast("bytes | None", self.redis.get(self.keys.outcomes_sent))
-
-
-def _has_mail(outcome: Mapping[str, Any]) -> bool:
-    return isinstance(outcome.get("detail"), dict) and "mail_id" in outcome["detail"]
 
 
 def _read(entries: Any) -> Iterator[tuple[bytes, str]]:
@@ -314,8 +292,7 @@ class Outbox:
         refusal: bytes = b"",
         reason: str = "",
     ) -> None:
-        packed = msgpack.packb([[outcome.type.value, outcome.to_json()] for outcome in outcomes])
-        keep = self._ledger.outcomes_keep
+        packed, keep = msgpack.packb(typed(outcomes)), self._ledger.outcomes_keep
         self._ledger.run(
             "finish_mail", mail_id, how, wait_ms, packed, keep, refused_by, refusal, in_ms(KEPT_FOR), reason
         )

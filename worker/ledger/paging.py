@@ -133,8 +133,10 @@ def encoded(position: Position) -> str:
     return base64.urlsafe_b64encode(msgpack.packb(position)).decode().rstrip("=")
 
 
-def decoded(cursor: str, kinds: tuple[type, ...] = IN_SET) -> Position:
-    """The position of a cursor; BadCursor if it is not one that is made of these."""
+def decoded(cursor: str | None, kinds: tuple[type, ...] = IN_SET) -> Position | None:
+    """The position of a cursor, if one is given; BadCursor if it is not one that is made of these."""
+    if not cursor:
+        return None
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         position = tuple(msgpack.unpackb(base64.b64decode(padded, "-_", validate=True)))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -125,22 +125,19 @@ class Link(StrEnum):
 
     #: A look saw its link before the start.
     WITH = "with"
-    #: No look did.
     WITHOUT = "without"
-    #: The same, but it was tracked so late that none could be there in time.
+    #: Without, but it was tracked so late that none could be there in time.
     TOO_LATE = "too_late"
 
 
 class Done(StrEnum):
     """What we did for a meeting; if several things, the first of these."""
 
-    #: A rung of the last resort was set.
     LAST_RESORT = "last_resort"
     #: The user connected a service by our link, and that was set.
     CONNECTED = "connected"
     #: What a person chose was set.
     DECIDED = "decided"
-    #: Another profile was set.
     REASSIGNED = "reassigned"
     #: The user was asked to connect a profile again, and the link came.
     RELINKED = "relinked"
@@ -168,12 +165,14 @@ _OBSTACLES = frozenset(Cause) - {Cause.GENERATING, Cause.EVENT_IN_PAST, Cause.EV
 #: What asks the user or the operator for help, and the marks of the last resort.
 _ASKS = frozenset({Remedy.RELINK_EMAIL, Remedy.CONNECT_EMAIL, Remedy.ESCALATE})
 _RUNGS = frozenset(rung.mark for rung in Rung)
-#: The service of a meeting that none is known of, or when a day has too many of them.
-UNKNOWN, OTHER = "unknown", "other"
-
-
-#: Lines of an event's history: (cause or state or word, what was done).
-Lines = list[tuple[str, str]]
+#: The totals of which each day's part is kept, besides calls: as `DAILY` of common.lua.
+_DAILY = {
+    "mail:sent": "mails",
+    "outcome:relink_requested": "asked",
+    "outcome:connect_requested": "asked",
+    "outcome:relinked": "back",
+    "outcome:connected": "back",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +195,8 @@ def counted(change: EventChange, now: datetime) -> tuple[int, str]:
     starts_at = None if change.dropped else after.starts_at
     if starts_at is None:
         return 0, ""
-    start_ms, is_assigned = to_ms(starts_at), _state(after) == State.ASSIGNED
+    start_ms = to_ms(starts_at)
+    is_assigned = after.last is not None and after.last.get("state") == State.ASSIGNED
     needs_no_look = change.settle or after.parked is not None or after.next_look is None
     if (
         not needs_no_look
@@ -211,27 +211,18 @@ def counted(change: EventChange, now: datetime) -> tuple[int, str]:
     link = Link.WITH if is_assigned and now <= starts_at else Link.WITHOUT
     if link is Link.WITHOUT and start_ms - after.tracked_at < TOO_LATE / timedelta(milliseconds=1):
         link = Link.TOO_LATE
-    kinds, lines = {outcome.type for outcome in change.outcomes}, _recent(after)
-    done = _done(after, lines, kinds, linked=is_assigned)
-    meeting = Meeting(link, _cause(lines), done, _provider(after.provider or before.provider or UNKNOWN))
+    # Since it was tracked last, newest first.
+    lines = [(what, done) for at, what, done in reversed(after.history) if at >= after.tracked_at]
+    cause = next((Cause(what) for what, _ in lines if what in _OBSTACLES), Cause.GENERATING)
+    done = _done(after, lines, {outcome.type for outcome in change.outcomes}, linked=is_assigned)
+    provider = _provider(after.provider or before.provider or "unknown")
     bucket = SETTLES.bucket(to_ms(now) - after.tracked_at) if is_assigned else ""
-    return start_ms, f"{start_ms} {_name(meeting)} {bucket}"
+    return start_ms, f"{start_ms} {_LINKS[link]}{CAUSES.index(cause)}{_DONE[done]}:{provider} {bucket}"
 
 
-def _state(event: TrackedEvent) -> str | None:
-    return event.last.get("state") if event.last else None
-
-
-def _recent(event: TrackedEvent) -> Lines:
-    """Its history since it was tracked last, newest first."""
-    return [(what, done) for at, what, done in reversed(event.history) if at >= event.tracked_at]
-
-
-def _cause(lines: Lines) -> Cause:
-    return next((Cause(what) for what, _ in lines if what in _OBSTACLES), Cause.GENERATING)
-
-
-def _done(event: TrackedEvent, lines: Lines, kinds: set[OutcomeType], *, linked: bool) -> Done:
+def _done(
+    event: TrackedEvent, lines: Sequence[tuple[str, str]], kinds: set[OutcomeType], *, linked: bool
+) -> Done:
     remedies = {done for _, done in lines}
     set_ones = {name for name, write in event.writes.items() if write.accepted}
     if OutcomeType.FALLBACK in kinds or set_ones & _RUNGS:
@@ -248,11 +239,6 @@ def _done(event: TrackedEvent, lines: Lines, kinds: set[OutcomeType], *, linked:
 @lru_cache(maxsize=256)
 def _provider(name: str) -> str:
     return re.sub(r"[^a-z0-9_.-]", "_", name.lower())[:40]
-
-
-def _name(meeting: Meeting) -> str:
-    link, done = _LINKS[meeting.link], _DONE[meeting.done]
-    return f"{link}{CAUSES.index(meeting.cause)}{done}:{meeting.provider}"
 
 
 def _meeting(name: str) -> Meeting | None:
@@ -311,18 +297,8 @@ def _day(day: date, values: Mapping[str, int], since: Mapping[str, int]) -> Day:
 
 
 def _since_sample(counters: Mapping[str, int], daily: Mapping[str, int]) -> dict[str, int]:
-    """What the fleet did since the last sample; nothing before the first. The same names as in common.lua."""
+    """What the fleet did since the last sample; nothing before the first."""
     totals: Counter[str] = Counter()
     for name, total in counters.items():
-        if name.startswith(f"{CALL}:"):
-            totals["calls"] += total
-    totals["mails"] = counters.get("mail:sent", 0)
-    for deed, kinds in _ASKING.items():
-        totals[deed] = sum(counters.get(f"outcome:{kind.value}", 0) for kind in kinds)
+        totals["calls" if name.startswith(f"{CALL}:") else _DAILY.get(name, "")] += total
     return {deed: max(0, totals[deed] - daily[deed]) for deed in DEEDS if deed in daily}
-
-
-_ASKING = {
-    "asked": (OutcomeType.RELINK_REQUESTED, OutcomeType.CONNECT_REQUESTED),
-    "back": (OutcomeType.RELINKED, OutcomeType.CONNECTED),
-}
