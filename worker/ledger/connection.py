@@ -11,6 +11,7 @@ later and never given up.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -51,12 +52,10 @@ class Following(AbstractConnection):
     _joined = False
 
     def connect(self) -> None:
-        """Open it, unless it is open."""
         super().connect()  # type: ignore[no-untyped-call]
         self._joined = True
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """The answer to a command."""
         try:
             # Not SentinelManagedConnection's, which hides the reason, and breaks off in mid-pipeline.
             return AbstractConnection.read_response(self, *args, **kwargs)
@@ -91,7 +90,6 @@ class SentinelConnection(Following, SentinelManagedConnection):
     """To the primary that sentinels name, whom each new connection asks."""
 
     def connect(self) -> None:
-        """Connect to the primary."""
         try:
             super().connect()
         except MasterNotFoundError:
@@ -164,18 +162,14 @@ _ORPHAN: Final = "it is a replica that lost its primary"
 _CLUSTER: Final = "it is a Redis Cluster, which is not supported"
 
 #: The first match decides.
-_KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (ReadOnlyError, READ_ONLY),
-    (OutOfMemoryError, FULL),
-    (NoPermissionError, _FORBIDDEN),
-    (AuthenticationError, _FORBIDDEN),
-    (MasterDownError, _ORPHAN),
-    (ClusterError, _CLUSTER),
-    (AskError, _CLUSTER),
-    (ClusterCrossSlotError, _CLUSTER),
-    (RedisConnectionError, AWAY),
-    (RedisTimeoutError, AWAY),
-)
+_KINDS: Final[Mapping[tuple[type[Exception], ...], str]] = {
+    (ReadOnlyError,): READ_ONLY,
+    (OutOfMemoryError,): FULL,
+    (NoPermissionError, AuthenticationError): _FORBIDDEN,
+    (MasterDownError,): _ORPHAN,
+    (ClusterError, AskError, ClusterCrossSlotError): _CLUSTER,
+    (RedisConnectionError, RedisTimeoutError): AWAY,
+}
 #: Redis's codes for errors that have no class of their own.
 _CODES: Final = {
     "BUSY": "it is busy with somebody's script",
@@ -203,8 +197,8 @@ _CODE: Final = re.compile(r"(?:Command # .* caused error: )?([A-Z]{2,}) ", re.DO
 
 def refusal(error: BaseException) -> str | None:
     """Why the Redis is unavailable, if its client's error means that; never the error's own text."""
-    for kind, reason in _KINDS:
-        if isinstance(error, kind):
+    for kinds, reason in _KINDS.items():
+        if isinstance(error, kinds):
             return reason
     if not isinstance(error, RedisError) or isinstance(error, _OUR_FAULT):
         return None

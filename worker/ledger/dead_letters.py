@@ -212,28 +212,24 @@ class DeadLetters:
         letter_id = entry_id.decode()
         try:
             packed = msgpack.unpackb(fields[b"letter"], unicode_errors="surrogatepass")
-            task, reason, kwargs = packed["task"], packed["reason"], packed["kwargs"]
-            at = packed.get("at")
-            if not isinstance(task, str) or not isinstance(reason, str):
-                return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
+            task, reason, at = packed["task"], packed["reason"], packed.get("at")
+            if not isinstance(task, str) or not isinstance(reason, str) or "kwargs" not in packed:
+                raise TypeError
         except (AttributeError, KeyError, TypeError, ValueError, msgpack.UnpackException):
             return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
         try:
-            traceback, record = (
-                self._vault.open(packed[name], *place_in_letter(task, name)) if name in packed else None
-                for name in ("traceback", "record")
-            )
-            letter = DeadLetter(
-                task,
-                reason,
-                json.loads(self._vault.open(kwargs, *place_in_letter(task, "kwargs"))),
-                None if traceback is None else traceback.decode(),
-                record,
-                packed.get("cut"),
-            )
+            opened = {
+                name: self._vault.open(packed[name], *place_in_letter(task, name))
+                for name in SEALED_PARTS
+                if name in packed
+            }
         except VaultError as error:
             return KeptLetter(letter_id, DeadLetter(task, reason), str(error), at)
-        return KeptLetter(letter_id, letter, kept_ms=at)
+        traceback = opened["traceback"].decode() if "traceback" in opened else None
+        more = traceback, opened.get("record"), packed.get("cut")
+        return KeptLetter(
+            letter_id, DeadLetter(task, reason, json.loads(opened["kwargs"]), *more), kept_ms=at
+        )
 
 
 def dropped_name(*, failed: bool) -> str:

@@ -307,11 +307,8 @@ class Ledger:
 
     def pending(self, sub: str) -> tuple[Stored, ...]:
         """The account's pending events that can be read."""
-        return self._readable(self.keys.events(sub))
-
-    def settled(self, sub: str) -> tuple[Stored, ...]:
-        """The account's settled events that can be read."""
-        return self._readable(self.keys.settled(sub))
+        values = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.events(sub)))
+        return readable_events(values.items())[0]
 
     def newest_settled(self, sub: str, most: int) -> tuple[tuple[Stored, ...], bool]:
         """Up to `most` of the account's settled events, the latest first.
@@ -616,10 +613,6 @@ class Ledger:
         """All gauges and totals."""
         stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.counters))
         return read_counters(stored.items())
-
-    def _readable(self, events: str) -> tuple[Stored, ...]:
-        values = cast("dict[bytes, bytes]", self.redis.hgetall(events))
-        return readable_events(values.items())[0]
 
     def _find(self, events: str, key: EventKey) -> Stored | None:
         return readable_event(key.field, self._value(events, key))
