@@ -19,8 +19,6 @@ _KEPT_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers of a ledger, by the id of the question."""
-
     redis: Redis
     keys: Keys
     vault: Vault

@@ -106,8 +106,6 @@ class KeptLetter:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """What a person did with a letter."""
-
     at: datetime
     id: str
     task: str
@@ -160,7 +158,6 @@ class DeadLetters:
         )
 
     def find(self, letter_id: str) -> KeptLetter | None:
-        """The letter with this id."""
         if not all(part.isdecimal() for part in letter_id.split("-", 1)) or "-" not in letter_id:
             return None
         entries = cast("list[Any]", self._redis.xrange(self._key, letter_id, letter_id))

@@ -79,8 +79,6 @@ class Brief:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A ledger's directory."""
-
     redis: Redis
     keys: Keys
     scripts: Scripts

@@ -23,8 +23,6 @@ TIMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """What was measured."""
-
     round_trip: timedelta
     #: By how much this host's clock is ahead of the server's.
     ahead: timedelta
@@ -45,10 +43,10 @@ class Distance:
         return abs(self.ahead) - self.round_trip > MOST_SKEW
 
 
-def measure(redis: Redis, times: int = TIMES) -> Distance:
-    """Ask the server for its time, as often as this; RedisError if it is away."""
+def measure(redis: Redis) -> Distance:
+    """Ask the server for its time; RedisError if it is away."""
     spans, aheads = [], []
-    for _ in range(times):
+    for _ in range(TIMES):
         # Not PING, which a server without disk refuses.
         before, begun = time.time(), time.perf_counter()
         there = server_time(redis).timestamp()

@@ -139,12 +139,10 @@ class Figures:
 
     @property
     def pending(self) -> int:
-        """Pending events."""
         return self.counters.get("events:pending", 0)
 
     @property
     def parked(self) -> int:
-        """Parked events."""
         return self.counters.get("events:parked", 0)
 
     @property
@@ -176,7 +174,6 @@ class Figures:
 
     @property
     def mail_sent(self) -> int:
-        """Emails sent so far."""
         return self.counters.get("mail:sent", 0)
 
     @property

@@ -22,8 +22,6 @@ KEPT_FOR = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class Tombstones:
-    """The tombstones of a ledger."""
-
     redis: Redis
     keys: Keys
     key: KeptKey

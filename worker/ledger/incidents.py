@@ -93,8 +93,6 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Incidents:
-    """A ledger's incidents."""
-
     redis: Redis
     keys: Keys
 

@@ -117,7 +117,6 @@ class EventChange:
 
     @property
     def field(self) -> bytes:
-        """The hash field of the event."""
         return self.dropped or self.before.event.key.field
 
     @cached_property

@@ -102,8 +102,6 @@ class Connecting:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What a sweep moved."""
-
     due: int
     expired: int
     #: How many accounts of each data centre are ready now.
@@ -606,7 +604,6 @@ class Ledger:
     # Counting.
 
     def count(self, name: str) -> None:
-        """Add one to this counter."""
         self.redis.hincrby(self.keys.counters, name, 1)
 
     def counters(self) -> Mapping[str, int]:

@@ -201,14 +201,11 @@ Walk = Iterator[tuple[Position, Listed | None]]
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """A ledger's lists."""
-
     redis: Redis
     keys: Keys
     scripts: Scripts
 
     def size(self, name: str) -> int:
-        """How many events are in a list."""
         return self.redis.zcard(self.keys.list(name))
 
     def places(self, name: str, most: int) -> list[tuple[str, float]]:

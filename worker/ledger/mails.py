@@ -48,8 +48,6 @@ MailPage = tuple[list[Known], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Mails:
-    """A ledger's emails."""
-
     redis: Redis
     keys: Keys
 

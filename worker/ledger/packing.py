@@ -34,7 +34,6 @@ from worker.ledger.records import (
     Stored,
     TrackedEvent,
     Write,
-    bare,
     from_ms,
 )
 
@@ -142,7 +141,8 @@ class Damaged:
     @property
     def stored(self) -> Stored:
         """What is known about it: its ids."""
-        return Stored(bare(EventKey.of_field(self.field)), 0.0, fingerprint(self.value[_HEADER.size :]))
+        bare = TrackedEvent(EventKey.of_field(self.field), {}, None, 0, 0, None, None)
+        return Stored(bare, 0.0, fingerprint(self.value[_HEADER.size :]))
 
 
 def readable_events(

@@ -115,7 +115,6 @@ class Posts:
         return owed if len(owed) >= MOST_OWED else [*owed, *self._new(most)]
 
     def taken(self, post: Post) -> None:
-        """The receiver has it."""
         with self.redis.pipeline() as pipeline:
             self._leave(pipeline, post)
             pipeline.hdel(self.keys.outcomes_dead(self.to), post.entry_id)

@@ -56,7 +56,6 @@ DATA_CENTERS: tuple[DataCenter, ...] = get_args(DataCenter)
 
 
 def to_ms(moment: datetime) -> int:
-    """Milliseconds since the epoch."""
     return int(moment.timestamp() * 1000)
 
 
@@ -196,7 +195,6 @@ class TrackedEvent:
 
     @property
     def starts_at(self) -> datetime | None:
-        """When it starts, if known."""
         start = self.start
         return start.instant if start else None
 
@@ -440,11 +438,6 @@ class Acknowledgement:
     def text(self) -> str:
         """Who, and why."""
         return f"by {self.by}" + (f": {self.note}" if self.note else "")
-
-
-def bare(key: EventKey) -> TrackedEvent:
-    """A record with nothing but the ids."""
-    return TrackedEvent(key, {}, None, 0, 0, None, None)
 
 
 class Obstacle(StrEnum):

@@ -22,8 +22,6 @@ KEPT_FOR = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An address that was refused."""
-
     #: None for the operator's.
     sub: str | None
     mail_id: str

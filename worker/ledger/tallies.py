@@ -47,12 +47,10 @@ class Histogram:
         return self._bucket_name(self.bucket(milliseconds)), max(0, round(milliseconds))
 
     def bucket(self, milliseconds: float) -> int:
-        """Which bucket a duration falls into."""
         return bisect_left(self.bounds, milliseconds / 1000)
 
     @property
     def sum_name(self) -> str:
-        """The counter of the sum."""
         return f"{self.name}:ms"
 
     def read(self, counters: Mapping[str, int]) -> tuple[list[tuple[str, int]], float]:
@@ -177,8 +175,6 @@ _DAILY = {
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """How one meeting began."""
-
     link: Link
     #: What stood in the way last; `generating` if nothing did.
     cause: Cause

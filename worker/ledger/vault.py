@@ -58,32 +58,29 @@ class Vault:
 
     def open(self, sealed: bytes, *place: str) -> bytes:
         """Decrypt what was sealed for this place; raises VaultError if no key fits, or the place does not."""
-        for key in self._keys:
-            plain, mark = key.open(sealed), key.mark_of(sealed)
-            if plain is None or mark is None:
-                continue
-            if mark & BOUND and mark != key.mark(place):
-                raise VaultError(
-                    "A stored secret is not where it was sealed: somebody moved it within Redis."
-                )
-            return plain
-        raise VaultError(
-            "A stored secret cannot be read with any key in RECONCILER_VAULT_KEYS: "
-            "put back the key that was in use when it was stored."
-        ) from None
+        key, mark = self._sealed_with(sealed)
+        if key is None:
+            raise VaultError(
+                "A stored secret cannot be read with any key in RECONCILER_VAULT_KEYS: "
+                "put back the key that was in use when it was stored."
+            )
+        if mark & BOUND and mark != key.mark(place):
+            raise VaultError("A stored secret is not where it was sealed: somebody moved it within Redis.")
+        return key.open(sealed)
 
     def fit(self, sealed: bytes, *place: str) -> Fit:
         """How a sealed value stands to the keys and to this place, without decrypting it."""
-        for number, key in enumerate(self._keys):
-            mark = key.mark_of(sealed)
-            if mark is None:
-                continue
-            if mark & BOUND and mark != key.mark(place):
-                return Fit.SHUT
-            if number:
-                return Fit.OLDER
-            return Fit.CURRENT if mark & BOUND else Fit.UNBOUND
-        return Fit.SHUT
+        key, mark = self._sealed_with(sealed)
+        if key is None or (mark & BOUND and mark != key.mark(place)):
+            return Fit.SHUT
+        if key is not self._keys[0]:
+            return Fit.OLDER
+        return Fit.CURRENT if mark & BOUND else Fit.UNBOUND
+
+    def _sealed_with(self, sealed: bytes) -> tuple[VaultKey | None, int]:
+        """The key that fits, and the mark or time that was sealed with it."""
+        marks = ((key, key.mark_of(sealed)) for key in self._keys)
+        return next(((key, mark) for key, mark in marks if mark is not None), (None, 0))
 
     def seal_name(self, plain: bytes) -> bytes:
         """Encrypt and sign what goes into a URL: short, and always the same (AES-SIV)."""

@@ -31,15 +31,11 @@ class VaultKey:
         return int.from_bytes(hmac.digest(self._marks, named, "sha256")[:8]) | BOUND
 
     def seal(self, plain: bytes, place: Sequence[str]) -> bytes:
-        """Encrypt and sign for this place."""
         return self._fernet.encrypt_at_time(plain, self.mark(place))
 
-    def open(self, sealed: bytes) -> bytes | None:
-        """Decrypt, whatever the place; None if the key does not fit."""
-        try:
-            return self._fernet.decrypt(sealed)
-        except InvalidToken:
-            return None
+    def open(self, sealed: bytes) -> bytes:
+        """Decrypt what this key sealed, whatever the place."""
+        return self._fernet.decrypt(sealed)
 
     def mark_of(self, sealed: bytes) -> int | None:
         """The mark or time that was sealed with it, without decrypting; None if the key does not fit."""
@@ -49,11 +45,9 @@ class VaultKey:
             return None
 
     def seal_name(self, plain: bytes) -> bytes:
-        """Encrypt and sign what goes into a URL: short, and always the same (AES-SIV)."""
         return self._namer.encrypt(plain, None)
 
     def open_name(self, sealed: bytes) -> bytes | None:
-        """Open what `seal_name` sealed; None if the key does not fit."""
         try:
             return self._namer.decrypt(sealed, None)
         except (InvalidTag, ValueError):
