@@ -63,7 +63,7 @@ class Vault:
             raise VaultError(
                 "A stored secret cannot be read with any key in RECONCILER_VAULT_KEYS: "
                 "put back the key that was in use when it was stored."
-            )
+            ) from None
         if mark & BOUND and mark != key.mark(place):
             raise VaultError("A stored secret is not where it was sealed: somebody moved it within Redis.")
         return key.open(sealed)

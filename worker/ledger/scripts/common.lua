@@ -9,30 +9,21 @@
 --                              the key of P:forgotten, rooms, which names the rooms of events, and addresses, the key of
 --                              P:emails; all random, and sealed by the vault. And directory: how far sweeps have come with
 --                              what an older version wrote without P:accounts and the like (worker/ledger/directory.py).
---   P:account:SUB      hash    profile (packed: email, name), locale, tzid (how the user reads letters), data_center, credentials (encrypted by the
---                              vault), standing ("active" or "lost"), memo (packed: what looks remember about
---                              the account), profile_names (packed: by conferencing profile, also of those
---                              that are gone), mailed (packed: the relink emails of the last days, with the
---                              episodes that ended), connects (packed: the episodes of connect emails),
---                              reconnects (the ids of the emails that ask to connect it again, once it is lost;
---                              between spaces), choices (packed: what people chose in place of removed
---                              profiles), last_notice (when a notification was last about one of its events),
---                              channel (packed: its notification channel; the id first), channel_seen (when
---                              the channel was last known to be as recorded), channel_due (when to check it;
---                              absent if that happens only with the events), profiles_due (when to ask UserInfo
---                              for disconnected profiles, as a notification said; absent if none did, or once
---                              that is done), token (of an account whose
---                              application gives its access tokens: SHA-1 of the credentials, when it
---                              lapses, when to ask for the next or nothing once asked; between spaces),
---                              news (when a notification or a person last made something due; until a look),
---                              erasure (the channel over which its erasure was requested and reported),
---                              address (the keyed hash of its email in P:emails).
---                              Written by connect; memo, profile_names, connects, reconnects, mailed, choices,
---                              standing and token by commit; news by nudge, notification and connect, and removed by
---                              commit; profiles_due by notification and commit; credentials
---                              also by a token refresh; last_notice by nudge; the channel fields by channel,
---                              check_channel and commit, and by notification when one came
---                              over it. Until forgotten.
+--   P:account:SUB      hash    profile (packed: email, name), locale, tzid (how the user reads letters), data_center,
+--                              credentials (encrypted by the vault), standing ("active" or "lost"), memo (packed: what looks
+--                              remember about the account), profile_names (packed: by conferencing profile, also of those that
+--                              are gone), mailed (packed: the relink emails of the last days, with the episodes that ended),
+--                              connects (packed: the episodes of connect emails), reconnects (the ids of the emails that ask to
+--                              connect it again, once it is lost; between spaces), choices (packed: what people chose in place
+--                              of removed profiles), last_notice (when a notification was last about one of its events),
+--                              channel (packed: its notification channel; the id first), channel_seen (when the channel was
+--                              last known to be as recorded), channel_due (when to check it; absent if that happens only with
+--                              the events), profiles_due (when to ask UserInfo for disconnected profiles, as a notification
+--                              said; absent if none did, or once that is done), token (of an account whose application gives
+--                              its access tokens: SHA-1 of the credentials, when it lapses, when to ask for the next or nothing
+--                              once asked; between spaces), news (when a notification or a person last made something due;
+--                              until a look), erasure (the channel over which its erasure was requested and reported), address
+--                              (the keyed hash of its email in P:emails). Until forgotten.
 --   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
 --                              value: HEADER .. packed record, deflated. Written by track, take_up and commit;
 --                              nudge only brings the next look forward.
