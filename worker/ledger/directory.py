@@ -207,8 +207,9 @@ class Directory:
             for sub in subs:
                 pipeline.hget(self.keys.account(sub), "profile")
             profiles = pipeline.execute()
-        found = ((sub, _email_in(sub, each)) for sub, each in zip(subs, profiles, strict=True))
-        return {sub: email for sub, email in found if email}
+        found = zip(subs, profiles, strict=True)
+        emails = {sub: unpack_account(sub, {b"profile": each}).email for sub, each in found if each}
+        return {sub: email for sub, email in emails.items() if email}
 
     def catch_up(self) -> bool:
         """Enter some of what an older version wrote, with what is new; false once all is entered."""
@@ -242,10 +243,6 @@ class Directory:
 
 def _center(stored: bytes | None) -> str:
     return stored.decode() if stored else DATA_CENTERS[0]
-
-
-def _email_in(sub: str, profile: bytes | None) -> str | None:
-    return unpack_account(sub, {b"profile": profile}).email if profile else None
 
 
 def hash_with(key: bytes, email: str) -> bytes:

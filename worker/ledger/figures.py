@@ -19,6 +19,7 @@ from worker.ledger.paging import added_at
 from worker.ledger.posts import URL
 from worker.ledger.records import DATA_CENTERS, from_ms, in_ms
 from worker.ledger.refusals import Refusal, unpack_refusals
+from worker.ledger.tallies import read_counters
 
 #: A worker reports every ten seconds; after this long without a report it counts as gone.
 SEEN_WITHIN = timedelta(seconds=30)
@@ -196,7 +197,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
     hosts = {name.rpartition("@")[2]: each for name, each in reports.items()}
     return Figures(
         at=at,
-        counters=read_counters(zip(counters[::2], counters[1::2], strict=True)),
+        counters=read_counters(dict(zip(counters[::2], counters[1::2], strict=True))),
         oldest_tracked_at=_moment(oldest[1] if oldest else None),
         soonest=soonest[:SOONEST],
         soonest_unanswered=next(
@@ -217,11 +218,6 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         late_since=from_ms(float(found["late"][1])),
         **numbers,
     )
-
-
-def read_counters(stored: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
-    """The gauges and totals in the counters hash."""
-    return {name.decode(): int(value) for name, value in stored}
 
 
 def _escalated(start: bytes, cause: int) -> tuple[datetime, Cause | None]:

@@ -21,7 +21,6 @@ from worker.diagnosis.model import Seen
 from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.directory import Directory, hash_with
-from worker.ledger.figures import read_counters
 from worker.ledger.forgotten import Tombstones
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
 from worker.ledger.keys import Keys, Scripts
@@ -57,7 +56,7 @@ from worker.ledger.records import (
     in_ms,
     to_ms,
 )
-from worker.ledger.tallies import SETTLES, counted
+from worker.ledger.tallies import SETTLES, counted, read_counters
 from worker.ledger.vault import KeptKey, Vault, place_of_credentials, place_of_mail, place_of_parts
 
 #: A notification that came before, longer ago than this, says nothing new: somebody replays it.
@@ -405,11 +404,11 @@ class Ledger:
 
     def release(self, lease: Lease) -> None:
         """Give an account back untouched; does nothing if the lease was lost."""
-        self.run("release", lease.sub, lease.token)
+        self.run("give_back", lease.sub, lease.token, "")
 
     def hand_over(self, lease: Lease, wait: timedelta) -> None:
         """Give an account back untouched, for a task to claim by name; after `wait`, for anyone."""
-        self.run("hand_over", lease.sub, lease.token, in_ms(wait))
+        self.run("give_back", lease.sub, lease.token, in_ms(wait))
 
     def commit(self, lease: Lease, change: Change, done: bool = True) -> Committed:
         """Write everything a look changed in one step, and end the lease (unless not `done`).
@@ -575,8 +574,8 @@ class Ledger:
     def keep_credentials(self, account: Account, credentials: Credentials) -> bytes | None:
         """Store refreshed tokens; returns them sealed; None if the account was connected again meanwhile."""
         sealed = self.seal_credentials(account.sub, credentials)
-        kept = self.run("credentials", account.sub, fingerprint(account.credentials or b""), sealed)
-        return sealed if kept else None
+        key, former = self.keys.account(account.sub), fingerprint(account.credentials or b"")
+        return sealed if self.run("replace_sealed", key, "credentials", former, sealed, "") else None
 
     def seal_credentials(self, sub: str, credentials: Credentials) -> bytes:
         """The account's tokens, encrypted by the vault."""
@@ -609,7 +608,7 @@ class Ledger:
     def counters(self) -> Mapping[str, int]:
         """All gauges and totals."""
         stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.counters))
-        return read_counters(stored.items())
+        return read_counters(stored)
 
     def _find(self, events: str, key: EventKey) -> Stored | None:
         return readable_event(key.field, self._value(events, key))

@@ -133,7 +133,7 @@ def _replace(ledger: Ledger, each: Sealed) -> bool:
     sub = each.name if each.kind is Kind.CREDENTIALS else ""
     where = key(each.name) if key else ledger.keys.about
     done = [
-        ledger.run("reseal", where, field, fingerprint(each.values[field][0]), value, sub)
+        ledger.run("replace_sealed", where, field, fingerprint(each.values[field][0]), value, sub)
         for field, value in resealed.items()
     ]
     return all(done)

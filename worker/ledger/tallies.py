@@ -270,9 +270,9 @@ def read_days(redis: Redis, keys: Keys, first: date, last: date) -> tuple[Day, .
         pipeline.time()
         *found, counters, daily, (seconds, _) = pipeline.execute()
     today = datetime.fromtimestamp(seconds, UTC).date()
-    since = _since_sample(_decoded(counters), _decoded(daily))
+    since = _since_sample(read_counters(counters), read_counters(daily))
     return tuple(
-        _day(each, _decoded(values), since if each == today else {})
+        _day(each, read_counters(values), since if each == today else {})
         for each, values in zip(dates, found, strict=True)
     )
 
@@ -282,7 +282,8 @@ def number_of(day: date) -> int:
     return (day - date(1970, 1, 1)).days
 
 
-def _decoded(values: Mapping[bytes, bytes]) -> dict[str, int]:
+def read_counters(values: Mapping[bytes, bytes]) -> dict[str, int]:
+    """The numbers in a hash, by their names."""
     return {name.decode(): int(value) for name, value in values.items()}
 
 

@@ -51,7 +51,7 @@
 --   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Written by commit;
 --                              kept with the events.
 --   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim, taken back by
---                              release and hand_over, cleared by commit and channel.
+--                              give_back, cleared by commit and channel.
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready:CENTER     zset    a data centre's due accounts: SUB by its turn(), a year earlier if it has news
 --   P:due              zset    the ready accounts: SUB by since when it is due. An older version does not write it.
@@ -519,11 +519,6 @@ local function displace(sub)
   redis.call('ZREM', WAITING, sub)
   redis.call('ZREM', ready_key(center_of(sub)), sub)
   redis.call('ZREM', DUE, sub)
-end
-
--- A claim whose lease is given back does not count as one that no look ended.
-local function uncount_claim(sub)
-  if redis.call('HINCRBY', CLAIMS, sub, -1) <= 0 then redis.call('HDEL', CLAIMS, sub) end
 end
 
 local function index(key, sub, at)

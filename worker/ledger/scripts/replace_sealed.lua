@@ -1,6 +1,6 @@
--- Replace a sealed value by the same one under another key, if it is still there and no look holds its account.
--- ARGV: P, key, field, SHA-1 of the value as it was read, the new value, the account whose credentials it is or ''
--- Returns 1 if done.
+-- Replace a sealed value: by a newer one, or by the same under another key. Not if it has changed since it was read.
+-- ARGV: P, key, field, SHA-1 of the value as it was read, the new value, the account if these are the same credentials under
+-- another key, and no look may hold it, or ''. Returns 1 if done.
 local key, field, value, sub = ARGV[2], ARGV[3], ARGV[5], ARGV[6]
 local present = redis.call('HGET', key, field)
 -- Already replaced: the answer was lost, and the client sent the command again.
