@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 from kombu import Connection
@@ -19,7 +20,7 @@ from worker.ledger.figures import announce
 from worker.ledger.leases import Change, EventChange, Mail
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import Outbox, OutcomeType
-from worker.ledger.records import to_ms
+from worker.ledger.records import EventKey, to_ms
 from worker.status.snapshot import read_status
 
 
@@ -180,6 +181,17 @@ def test_the_budget_is_of_our_application_and_its_fullest_origin(ledger: Ledger,
     assert not of_ours.client_refused
     assert of_all.used == {"https://a.example": 12, "https://b.example": 5}
     assert of_all.client_refused
+
+
+def test_a_damaged_record_does_not_hide_the_fleet(ledger: Ledger, settings: Settings) -> None:
+    """Until a look sets it aside, it is left out of the events that start next."""
+    ledger.track_all([("acc", an_event(name, hours=hours)) for name, hours in (("bad", 1), ("good", 2))])
+    key, field = ledger.keys.events("acc"), EventKey("cal", "bad").field.decode()
+    ledger.redis.hset(key, field, cast("bytes", ledger.redis.hget(key, field))[:-5])
+
+    status = read_status(ledger.redis, settings)
+
+    assert [each.event_id for each in status.soonest] == ["good"]
 
 
 def test_workers_are_those_seen_lately(ledger: Ledger, settings: Settings) -> None:

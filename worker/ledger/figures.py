@@ -14,7 +14,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.dead_letters import dropped_name
 from worker.ledger.distance import Distance
 from worker.ledger.keys import Keys, Scripts
-from worker.ledger.packing import CAUSES, unpack_event
+from worker.ledger.packing import CAUSES, readable_event
 from worker.ledger.paging import added_at
 from worker.ledger.posts import URL
 from worker.ledger.records import DATA_CENTERS, from_ms, in_ms
@@ -188,9 +188,8 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
     within = SOONEST, in_ms(SEEN_WITHIN), in_ms(LATE_AFTER)
     answer = Scripts(redis, keys).run("figures", *within, *DATA_CENTERS)
     found: dict[str, Any] = {name.decode(): value for name, value in answer}
-    # What is a number has the name of its field, and stays as it is.
     numbers = {name: value for name, value in found.items() if isinstance(value, int)}
-    at, counters, oldest = from_ms(numbers.pop("at")), found["counters"], found["oldest"]
+    at, counters = from_ms(numbers.pop("at")), found["counters"]
     soonest = tuple(_starting(found["soonest"]))
     # The newest last.
     reports = {each["name"]: each for each in map(json.loads, found["workers"])}
@@ -198,7 +197,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
     return Figures(
         at=at,
         counters=read_counters(dict(zip(counters[::2], counters[1::2], strict=True))),
-        oldest_tracked_at=_moment(oldest[1] if oldest else None),
+        oldest_tracked_at=_moment(found["oldest_tracked_at"]),
         soonest=soonest[:SOONEST],
         soonest_unanswered=next(
             (each.start for each in soonest if not (each.acknowledged or each.held)), None
@@ -206,16 +205,15 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         soonest_escalated=_escalated(*found["soonest_escalated"]) if found["soonest_escalated"] else None,
         mail_trouble=_mail_trouble(*found["mail_trouble"]),
         refusals=unpack_refusals(zip(found["refusals"][::2], found["refusals"][1::2], strict=True), at),
-        paused_since=_moment(found["paused"]),
-        last_sweep_at=_moment(found["swept"]),
+        paused_since=_moment(found["paused_since"]),
+        last_sweep_at=_moment(found["last_sweep_at"]),
         workers=len(reports),
         consumers=_consumers(reports.values()),
         clocks={host: each["clock"] for host, each in hosts.items() if "clock" in each},
         slow=frozenset(host for host, each in hosts.items() if "slow" in each),
         spent=tuple(_spent(keys, budget, at) for budget in sorted(found["budgets"])),
         outages=tuple(_outage(*each) for each in sorted(found["outages"])),
-        late=found["late"][0],
-        late_since=from_ms(float(found["late"][1])),
+        late_since=from_ms(float(found["late_since"])),
         **numbers,
     )
 
@@ -247,13 +245,13 @@ def _outage(what: bytes, since: bytes, events: int) -> Outage:
     return Outage(kind, provider or None, center, from_ms(float(since)), events)
 
 
-def _starting(soonest: Iterable[tuple[bytes, bytes, int, int]]) -> Iterable[Starting]:
-    for sub, value, acknowledged, held in soonest:
-        event = unpack_event(value).event
-        if event.starts_at is not None:
-            key = event.key
+def _starting(soonest: Iterable[tuple[bytes, bytes, bytes, int, int]]) -> Iterable[Starting]:
+    for sub, field, value, acknowledged, held in soonest:
+        stored = readable_event(field, value)
+        if stored and stored.event.starts_at:
+            event, key = stored.event, stored.event.key
             ids = sub.decode(), key.calendar_id, key.event_id
-            yield Starting(*ids, event.starts_at, event.cause, bool(acknowledged), bool(held))
+            yield Starting(*ids, stored.event.starts_at, event.cause, bool(acknowledged), bool(held))
 
 
 def _spent(keys: Keys, budget: Sequence[Any], now: datetime) -> Spent:

@@ -1,7 +1,7 @@
 -- What status, metrics and the board show, in one step; changes nothing.
 -- ARGV: P, how many of the events that start next, ms within which a worker must have reported, ms after which a look is
 -- late, data centres
--- Returns { name, value }... for `read_figures`.
+-- Returns { name, value }... for `read_figures`; what is a number has the name of its field.
 local now, most = now_ms(), tonumber(ARGV[2])
 local acknowledged = redis.call('ZCARD', list_key('acknowledged'))
 
@@ -73,7 +73,7 @@ local function open_incidents()
   return n
 end
 
--- { sub, value, 1 if it is acknowledged, 1 if it is held }... of the pending events that start next, soonest first.
+-- { sub, field, value, 1 if it is acknowledged, 1 if it is held }... of the pending events that start next, soonest first.
 local function soonest(most)
   -- An account whose soonest meeting has started since the last sweep may have others.
   local subs = redis.call('ZRANGEBYSCORE', STARTS, '-inf', now, 'LIMIT', 0, most)
@@ -93,7 +93,7 @@ local function soonest(most)
   table.sort(found, function(a, b) return a[1] < b[1] end)
   for n = 1, math.min(most, #found) do
     local _, sub, value, field = unpack(found[n])
-    first[n] = { sub, value, redis.call('HEXISTS', acknowledged_key(sub), field), is_held(sub, field) }
+    first[n] = { sub, field, value, redis.call('HEXISTS', acknowledged_key(sub), field), is_held(sub, field) }
   end
   return first
 end
@@ -117,18 +117,18 @@ end
 
 local waits, held = outages(), 0
 for _, each in ipairs(waits) do held = held + each[3] end
-local late = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
 
 return {
   { 'at', now },
   { 'outages', waits },
-  { 'late', { redis.call('ZCOUNT', DUE, '-inf', now - ARGV[4]), late[2] or now } },
+  { 'late', redis.call('ZCOUNT', DUE, '-inf', now - ARGV[4]) },
+  { 'late_since', redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or tostring(now) },
   { 'counters', redis.call('HGETALL', COUNTERS) },
   { 'due', due() },
   { 'without_token', redis.call('ZCARD', OWING) },
   { 'leased', redis.call('ZCOUNT', LEASED, '(' .. now, '+inf') },
   { 'dead_letters', redis.call('XLEN', LETTERS) },
-  { 'oldest', redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES') },
+  { 'oldest_tracked_at', redis.call('ZRANGE', OLDEST, 0, 0, 'WITHSCORES')[2] or false },
   -- More of them, so that not only acknowledged and held ones are shown.
   { 'soonest', soonest(most + math.min(acknowledged + held, 100)) },
   { 'escalated', redis.call('ZCARD', list_key('escalated')) },
@@ -145,8 +145,8 @@ return {
   { 'outcomes_given_up', redis.call('HLEN', P .. ':outcomes:dead:' .. 'url') },
   -- What is written for later is not waiting; what is tried again waits for at most 15 minutes.
   { 'mail_queued', redis.call('ZCOUNT', P .. ':outbox', '-inf', now + 900000) },
-  { 'paused', redis.call('GET', P .. ':paused') },
-  { 'swept', redis.call('GET', P .. ':swept') },
+  { 'paused_since', redis.call('GET', P .. ':paused') },
+  { 'last_sweep_at', redis.call('GET', P .. ':swept') },
   { 'workers', redis.call('ZRANGEBYSCORE', P .. ':workers', '(' .. now - ARGV[3], '+inf') },
   { 'budgets', budgets() },
 }
