@@ -34,7 +34,7 @@ from worker.doctor.examination import examine
 from worker.doctor.report import show as show_doctor
 from worker.explain.case import Case
 from worker.explain.explanation import ask, in_lines
-from worker.ledger.backlog import EVERY, KEPT
+from worker.ledger.figures import SAMPLED_EVERY, SAMPLES_KEPT
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, to_ms
 from worker.status.snapshot import read_status
@@ -157,8 +157,8 @@ def _make_up_a_day(running: Stage) -> None:
         Cause.PROVIDER_OUTAGE: (-3.0, 7.0, 2.6),
         Cause.PROFILE_REMOVED: (1.2, 1.4, 3.0),
     }
-    for n in range(int(KEPT / EVERY) - 1, 0, -1):
-        part, fields = n * EVERY / KEPT, {}
+    for n in range(int(SAMPLES_KEPT / SAMPLED_EVERY) - 1, 0, -1):
+        part, fields = n * SAMPLED_EVERY / SAMPLES_KEPT, {}
         for place, cause in enumerate(CAUSES):
             last = counters.get(f"cause:{place}", 0)
             count = float(last)
@@ -168,7 +168,7 @@ def _make_up_a_day(running: Stage) -> None:
                 count = last + max(0.0, wave) * min(1.0, n / 24)
             fields[str(place)] = round(count)
         fields["pending"] = sum(fields.values())
-        at = to_ms(now - n * EVERY - timedelta(seconds=1))
+        at = to_ms(now - n * SAMPLED_EVERY - timedelta(seconds=1))
         ledger.redis.xadd(key, {name: count for name, count in fields.items() if count}, id=f"{at}-0")
 
 

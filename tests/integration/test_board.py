@@ -18,7 +18,7 @@ from redis import Redis
 
 from config.settings import Settings, load_settings
 from tests.integration.ledgers import an_event, dump
-from worker.ledger.backlog import read_backlog
+from worker.ledger.figures import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.ledger.packing import CAUSES
 from worker.web.app import build_app

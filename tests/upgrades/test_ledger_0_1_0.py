@@ -33,7 +33,7 @@ from worker.host.embedded import embedded_server
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, ConnectAccount
 from worker.intake.replay import as_json
-from worker.ledger.backlog import read_backlog
+from worker.ledger.figures import read_backlog
 from worker.ledger.layout import layout_of, settle
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger

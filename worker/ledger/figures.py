@@ -27,6 +27,9 @@ SEEN_WITHIN = timedelta(seconds=30)
 SOONEST = 10
 #: A look that is due for longer is late.
 LATE_AFTER = timedelta(minutes=1)
+#: How often a sweep samples the backlog, and how long that is kept: as ``sample`` in ``common.lua``.
+SAMPLED_EVERY = timedelta(minutes=5)
+SAMPLES_KEPT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +268,25 @@ def _place(keys: Keys, budget: bytes) -> tuple[str, str]:
     """The client id and origin of a budget."""
     client_id, _, origin = budget.decode().removeprefix(keys.budget("")).rpartition("@")
     return client_id, origin
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The backlog at one moment; the cause None stands for events not looked at yet."""
+
+    at: datetime
+    pending: int
+    causes: Mapping[Cause | None, int]
+
+
+def read_backlog(redis: Redis, keys: Keys) -> list[Sample]:
+    """The samples of the last day, oldest first."""
+    samples = []
+    for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange(keys.backlog)):
+        counts = read_counters(fields)
+        causes = {cause: counts[str(n)] for n, cause in enumerate(CAUSES) if str(n) in counts}
+        samples.append(Sample(added_at(entry_id), counts.get("pending", 0), causes))
+    return samples
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The names of the ledger's keys, the only place where Python spells them; and the Lua scripts that use them.
 
-The head of ``scripts/common.lua`` says what a key holds, how long it lives and who writes it. A new key goes
-into both places, and nowhere else.
+The head of ``scripts/common.lua`` says what a key holds, and how long. A new key goes into both places, and
+nowhere else.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
--- The ledger's keys: what each holds, how long it lives, who writes it. Every other script begins with this text.
+-- The ledger's keys: what each holds, and how long it lives. Every other script begins with this text.
 -- A new key goes into two places: here, and worker/ledger/keys.py, which names it for Python. A test compares them.
 --
 -- P is RECONCILER_KEY_PREFIX. SUB is an account's id, unchanged and always last, so that no two ids share a key.
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
 --
---   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger,
---                              random). Written by workers; never changed, but for a newer layout. Also tombstones,
---                              the key of P:forgotten, rooms, which names the rooms of events, and addresses, the key of
---                              P:emails; all random, and sealed by the vault. And directory: how far sweeps have come with
---                              what an older version wrote without P:accounts and the like (worker/ledger/directory.py).
+--   P:about            hash    layout (the number of this layout, see worker/ledger/layout.py) and id (of this ledger, random).
+--                              Never changed, but for a newer layout. Also tombstones, the key of P:forgotten, rooms, which
+--                              names the rooms of events, and addresses, the key of P:emails; all random, and sealed by the
+--                              vault. And directory: how far sweeps have come with what an older version wrote without
+--                              P:accounts and the like (worker/ledger/directory.py).
 --   P:account:SUB      hash    profile (packed: email, name), locale, tzid (how the user reads letters), data_center,
 --                              credentials (encrypted by the vault), standing ("active" or "lost"), memo (packed: what looks
 --                              remember about the account), profile_names (packed: by conferencing profile, also of those that
@@ -24,71 +24,67 @@
 --                              once asked; between spaces), news (when a notification or a person last made something due;
 --                              until a look), erasure (the channel over which its erasure was requested and reported), address
 --                              (the keyed hash of its email in P:emails). Until forgotten.
---   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>,
---                              value: HEADER .. packed record, deflated. Written by track, take_up and commit;
---                              nudge only brings the next look forward.
---   P:settled:SUB      hash    assigned and closed events, in the same form; the header's next look is when
---                              the record may be deleted. Expires HISTORY_KEEP after the last one settled.
+--   P:events:SUB       hash    pending events. field: <bytes in calendar id>:<calendar id><event id>, value: HEADER .. packed
+--                              record, deflated.
+--   P:settled:SUB      hash    assigned and closed events, in the same form; the header's next look is when the record may be
+--                              deleted. Expires HISTORY_KEEP after the last one settled.
 --   P:untracked:SUB    hash    events that a caller untracked, pending or settled, in the same form; the header's next look is
---                              when that was. Written by untrack; expires HISTORY_KEEP after the last one.
---   P:past:SUB         zset    the settled events that were closed as past within a day, by when: looks that read anyway
---                              see whether one was moved to the future. Written by commit; a day.
---   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by
---                              the event's field. Written by nudge, removed by the next look's commit.
---   P:heard:SUB        hash    when each notification about a pending event was first heard (packed: milliseconds by
---                              the start of the body's SHA-1), by the event's field. Written by nudge; kept with
---                              the events.
---   P:listed:SUB       hash    the names of the lists that a pending event is in (packed), by the event's field; none if
---                              it merely generates. Written wherever a pending event is written or removed.
+--                              when that was. Expires HISTORY_KEEP after the last one.
+--   P:past:SUB         zset    the settled events that were closed as past within a day, by when: looks that read anyway see
+--                              whether one was moved to the future. A day.
+--   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by the event's
+--                              field. Until the next look's commit.
+--   P:heard:SUB        hash    when each notification about a pending event was first heard (packed: milliseconds by the start
+--                              of the body's SHA-1), by the event's field. Kept with the events.
+--   P:listed:SUB       hash    the names of the lists that a pending event is in (packed), by the event's field; none if it
+--                              merely generates.
 --   P:acknowledged:SUB hash    who answers for a pending event, and until when (packed, see worker/ledger/packing.py), by the
---                              event's field. Written by acknowledge; removed by the commit of the look that finds it
---                              over. Not in the event's record, which an older version could not read then.
---   P:counted:SUB      hash    how an event's meeting was counted in P:day ("START NAME BUCKET", see
---                              worker/ledger/tallies.py), by the event's field, so that it is counted once. Written by
---                              commit, removed by untrack; until a day after the last one's start, of a pending event until
---                              400 days after it.
+--                              event's field. Until a look finds it over. Not in the event's record, which an older version
+--                              could not read then.
+--   P:counted:SUB      hash    how an event's meeting was counted in P:day ("START NAME BUCKET", see worker/ledger/tallies.py),
+--                              by the event's field, so that it is counted once. Until a day after the last one's start, of a
+--                              pending event until 400 days after it.
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
---   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Written by commit;
---                              kept with the events.
---   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim, taken back by
---                              give_back, cleared by commit and channel.
+--   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Kept with the events.
+--   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim, taken back by give_back,
+--                              cleared by commit and channel.
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready:CENTER     zset    a data centre's due accounts: SUB by its turn(), a year earlier if it has news
 --   P:due              zset    the ready accounts: SUB by since when it is due. An older version does not write it.
---   P:leased           zset    SUB by when its lease expires. An account is in one of these three, or in none
---                              if it is lost, or has no pending event and no channel to check.
---   P:outages          hash    what many events wait for together, CAUSE:PROVIDER@CENTER -> since when; "-" before that once
---                              it is over, until its events were made due. Begun and ended by commit, removed by outages.
---                              Also what keeps the whole fleet from its work, KIND@CENTER. Written by fleet.
+--   P:leased           zset    SUB by when its lease expires. An account is in one of these three, or in none if it is lost, or
+--                              has no pending event and no channel to check.
+--   P:outages          hash    what many events wait for together, CAUSE:PROVIDER@CENTER -> since when; "-" before that once it
+--                              is over, until its events were made due. Also what keeps the whole fleet from its work,
+--                              KIND@CENTER.
 --   P:reports:GROUP    list    when a look last reported such a thing, the newest last; ten minutes
 --   P:canaries         string  when the next canaries are picked among the held events
---   P:accounts         zset    every SUB, in the order of its bytes (all scores are 0). Written by connect and wherever a pending
---                              event is written; until forgotten. Of earlier accounts see worker/ledger/directory.py.
---   P:lost             zset    SUB of each lost account, by when Cronofy refused it. Written by commit and connect.
+--   P:accounts         zset    every SUB, in the order of its bytes (all scores are 0). Until forgotten. Of earlier accounts
+--                              see worker/ledger/directory.py.
+--   P:lost             zset    SUB of each lost account, by when Cronofy refused it.
 --   P:ids:HASH         zset    which accounts have an event: HASH is the start of the SHA-1 of its id, an entry is what follows
---                              of that, and SUB; by when it may be deleted, far ahead while it is pending.
---                              Written wherever an event is written or removed. An older version does not write it.
+--                              of that, and SUB; by when it may be deleted, far ahead while it is pending. An older version
+--                              does not write it.
 --   P:emails           zset    which accounts were connected with an address: a keyed hash of it, then SUB (scores are 0). The
---                              hash is in P:account:SUB, too. Written by connect.
---   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed
---                              stays until the next sweep.
+--                              hash is in P:account:SUB, too.
+--   P:starts           zset    SUB by the soonest future start among its pending events. One that has passed stays until the
+--                              next sweep.
 --   P:oldest           zset    SUB by when its oldest pending event was tracked
---   P:owing            zset    SUB by when its access token lapsed: it has something to look at, and the application
---                              was asked for the next token
+--   P:owing            zset    SUB by when its access token lapsed: it has something to look at, and the application was asked
+--                              for the next token
 --   P:leases           hash    SUB -> the token of its lease; absent while it is handed over to a task
 --   P:wanted:SUB       string  how many urgent callers wait for the lease to end; a minute
 --   P:freed:SUB        list    one entry for each of them once the lease has ended; a minute
 --   P:woken:SUB        string  until when no other urgent look at the account is woken; 1.5 s
 --   P:waking:SUB       string  when another one comes; seconds
 --   P:list:NAME        zset    pending events that have something in common, by start: <bytes in SUB>:<SUB><field>. NAME is
---                              cause:NUMBER, provider:PROVIDER, escalated and incident:ID, or instead of both
---                              acknowledged; came_back of those escalated whose acknowledgement ended. Written as P:listed:SUB is. An older version does not write it, so readers check each entry.
---   P:incident:ID      hash    what has one reason (worker/ledger/incidents.py): group, opened, joined (when its last
---                              event did), total (how many ever did), acknowledged (how many left so), news (1 once
---                              it holds anything that a person was not told of before), emptied (when its list
---                              became empty), told, mailed (1 if by email), closed, note:MS:RANDOM (JSON: who did what about it
---                              then), link (JSON: when the link of its email was used, and by whom). Written as lists
---                              are, and by tell and note. HISTORY_KEEP after it was closed it expires.
+--                              cause:NUMBER, provider:PROVIDER, escalated and incident:ID, or instead of both acknowledged;
+--                              came_back of those escalated whose acknowledgement ended. An older version does not write it, so
+--                              readers check each entry.
+--   P:incident:ID      hash    what has one reason (worker/ledger/incidents.py): group, opened, joined (when its last event
+--                              did), total (how many ever did), acknowledged (how many left so), news (1 once it holds anything
+--                              that a person was not told of before), emptied (when its list became empty), told, mailed (1 if
+--                              by email), closed, note:MS:RANDOM (JSON: who did what about it then), link (JSON: when the link
+--                              of its email was used, and by whom). HISTORY_KEEP after it was closed it expires.
 --   P:groups           hash    the newest incident of each group; until that is closed
 --   P:incidents        zset    the incidents that are not closed, by when to see whether something is to be told
 --   P:outcomes         stream  outcome (JSON); trimmed to about OUTCOMES_KEEP entries
@@ -106,47 +102,47 @@
 --   P:outcomes:again       zset    TO, of RECONCILER_ESCALATION_URLS, by when to try again what is owed to it
 --   P:outbox           zset    mail id by when to send it (or try again)
 --   P:mail:ID          hash    message (encrypted by the vault), sub, attempts, kind; of one to a user also parts, what it was
---                              composed of (encrypted); of one about an incident also incident and
---                              subs (packed: the accounts that it names; sub is empty). Until sent or refused.
+--                              composed of (encrypted); of one about an incident also incident and subs (packed: the accounts
+--                              that it names; sub is empty). Until sent or refused.
 --   P:mails            stream  emails that left the outbox: id, sub (empty if to the operator), kind, how (sent, owed, kept or
---                              refused), attempts. Written by finish_mail; trimmed to about 10,000 entries.
---   P:answer:ID        list    the address at which a user connects a profile (encrypted by the vault), for the one
---                              page that waits for it; half a minute
+--                              refused), attempts. Trimmed to about 10,000 entries.
+--   P:answer:ID        list    the address at which a user connects a profile (encrypted by the vault), for the one page that
+--                              waits for it; half a minute
 --   P:asking:SUB       string  such an address was asked for just now; seconds
---   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that
---                              explain can say so and another address can get it; 30 days
---   P:unsent:ID        string  why an email to a user went nowhere from here: 'owed', the application sends it; or 'kept', as
---                              a file for want of a mail server. So that explain does not call it sent; 30 days
+--   P:refused:ID       string  the SHA-1 of the address at which a mail server refused an email for good, so that explain can
+--                              say so and another address can get it; 30 days
+--   P:unsent:ID        string  why an email to a user went nowhere from here: 'owed', the application sends it; or 'kept', as a
+--                              file for want of a mail server. So that explain does not call it sent; 30 days
 --   P:refusals         hash    SUB, or '' for the operator -> the latest address of theirs that a mail server refused for good
 --                              (packed, see worker/ledger/refusals.py). Until that is resolved.
---   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by
---                              the vault; at, when it was kept, if it was resealed since). Never trimmed;
---                              until replayed or dropped, or the account is forgotten.
---   P:handled          stream  dead letters that a person replayed or dropped: id, task, how, by. Trimmed to about 1,000 entries.
+--   P:dead-letters     stream  letter (packed: task, reason; payload, traceback and damaged record encrypted by the vault; at,
+--                              when it was kept, if it was resealed since). Never trimmed; until replayed or dropped, or the
+--                              account is forgotten.
+--   P:handled          stream  dead letters that a person replayed or dropped: id, task, how, by. Trimmed to about 1,000
+--                              entries.
 --   P:forgotten        zset    a keyed hash of each forgotten account's SUB by when that was; a year
---   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some
---                              named in worker/ledger/tallies.py
+--   P:counters         hash    gauges events:pending, events:parked and cause:NUMBER; all others are totals, some named in
+--                              worker/ledger/tallies.py
 --   P:paused           string  when an operator paused the fleet: no call to Cronofy, no email; until resumed
 --   P:slot             string  when the slot ends that a sweep took; nearly one tick
 --   P:swept            string  when the last sweep moved what was due
---   P:backlog          stream  pending events by cause, every five minutes for a day (fields: each cause's number,
---                              unless its count is 0, and pending for the total). Written and trimmed by sweeps.
+--   P:backlog          stream  pending events by cause, every five minutes for a day (fields: each cause's number, unless its
+--                              count is 0, and pending for the total).
 --   P:day:DAY          hash    the meetings that start on a day (days since 1970, UTC), by how they began, and what the fleet
---                              did on it: calls, mails, asked and back. Names: worker/ledger/tallies.py. Written by commit,
---                              untrack and sweeps; 400 days
---   P:daily            hash    the totals that are in P:day already. Written by sweeps.
---   P:reported         string  the month (YYYY-MM) before which every report was written. Written by report.
+--                              did on it: calls, mails, asked and back. Names: worker/ledger/tallies.py. 400 days
+--   P:daily            hash    the totals that are in P:day already.
+--   P:reported         string  the month (YYYY-MM) before which every report was written.
 --   P:sampled          string  the newest sample is less than five minutes old; until it is not
 --   P:workers          zset    a worker's report (JSON: name, queues, by how many seconds its clock is off if it is, slow if it
 --                              is far from this server) by when it last came; a minute
 --   P:watched          string  until when no other process looks for trouble; seconds
---   P:troubles         hash    what was wrong when a process last looked, by its name (worker/trouble.py): since when.
---                              The log tells of what comes and goes
+--   P:troubles         hash    what was wrong when a process last looked, by its name (worker/trouble.py): since when. The log
+--                              tells of what comes and goes
 --   P:mail-trouble     hash    since when no email could be sent, and the last reason; until one was, or was refused
 --   P:adopting         string  the SUB that a run of `reconciler adopt`, which has not ended, read last; a day
 --   P:resuming         string  when looks that the budget broke off will be woken; until then
---   P:budget:PLACE     zset    calls granted in the last minute, by time, to one application (client id) at
---                              one origin; worker/cronofy/budget.lua lists the related keys
+--   P:budget:PLACE     zset    calls granted in the last minute, by time, to one application (client id) at one origin;
+--                              worker/cronofy/budget.lua lists the related keys
 --   P:budgets          set     the P:budget:PLACE of every place that was ever called
 --
 -- HEADER is 25 bytes, big endian: next look, start and when it was tracked as doubles, then the cause's number as a

@@ -8,7 +8,7 @@ from datetime import datetime
 from config.settings import Settings
 from worker.diagnosis.cause_table import label
 from worker.diagnosis.model import Cause
-from worker.ledger.backlog import read_backlog
+from worker.ledger.figures import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import Trouble, troubles

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.ledger.backlog import EVERY, KEPT
+from worker.ledger.figures import SAMPLED_EVERY, SAMPLES_KEPT
 
 WIDTH, HEIGHT = 1000, 100
 #: Samples further apart leave a gap in the line.
-GAP = EVERY * 3
+GAP = SAMPLED_EVERY * 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _line(run: Sequence[tuple[float, float]]) -> str:
 
 
 def _x(at: datetime, now: datetime) -> float:
-    return round(WIDTH * (1 - min(max((now - at) / KEPT, 0), 1)), 1)
+    return round(WIDTH * (1 - min(max((now - at) / SAMPLES_KEPT, 0), 1)), 1)
 
 
 def _y(count: int, top: int) -> float:
