@@ -1,5 +1,5 @@
 -- The ledger's keys: what each holds, how long it lives, who writes it. Every other script begins with this text.
--- A new key goes into two places: here, and worker/ledger/keys.py, which names it for Python. A test compares them.
+-- A new key goes here; worker/ledger/keys.py names it if Python uses it, too. A test compares them.
 --
 -- P is RECONCILER_KEY_PREFIX. SUB is an account's id, unchanged and always last, so that no two ids share a key.
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
