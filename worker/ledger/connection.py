@@ -60,7 +60,7 @@ class Following(AbstractConnection):
             # Not SentinelManagedConnection's, which hides the reason, and breaks off in mid-pipeline.
             return AbstractConnection.read_response(self, *args, **kwargs)
         except ResponseError as error:
-            self._moved = self._moved or says_it_moved(error)
+            self._moved = self._moved or refusal(error) in _MOVED
             raise
 
     def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
@@ -225,11 +225,6 @@ def sentence(error: BaseException) -> str | None:
     """What a person is told of a server that is away or takes no writes; None if it is another error."""
     kind = kind_of(refusal(error))
     return f"{WORDS[kind].sentence}: {WORDS[kind].fix}." if kind else None
-
-
-def says_it_moved(error: BaseException) -> bool:
-    """Whether the server says that it is not the primary, or no longer."""
-    return refusal(error) in _MOVED
 
 
 class BrokerAway(Exception):

@@ -20,7 +20,7 @@ import msgpack
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.paging import added_at, newest_of_stream, place_in_stream, whole_stream
+from worker.ledger.paging import added_at, newest_of_stream, place_in_stream, texts, whole_stream
 from worker.ledger.records import from_ms
 from worker.ledger.vault import Vault, VaultError, place_in_letter
 
@@ -101,7 +101,7 @@ class KeptLetter:
     @property
     def at(self) -> datetime:
         """When it was kept, by the ledger's clock."""
-        return from_ms(self.kept_ms or kept_at(self.letter_id))
+        return from_ms(self.kept_ms or place_in_stream(self.letter_id.encode())[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +112,6 @@ class Handled:
     #: replayed or dropped.
     how: str
     by: str
-
-
-def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
-
-
-def kept_at(letter_id: str) -> int:
-    """When the letter came to its place in the stream, in milliseconds."""
-    return place_in_stream(letter_id.encode())[0]
 
 
 class DeadLetters:
@@ -203,7 +194,7 @@ class DeadLetters:
     def handled(self, most: int) -> list[Handled]:
         """Up to `most` of those that a person replayed or dropped, the latest first."""
         entries = cast("list[Any]", self._redis.xrevrange(self._handled, count=most))
-        return [Handled(added_at(entry_id), **_texts(fields)) for entry_id, fields in entries]
+        return [Handled(added_at(entry_id), **texts(fields)) for entry_id, fields in entries]
 
     def _open(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> KeptLetter:
         letter_id = entry_id.decode()

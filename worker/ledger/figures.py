@@ -137,11 +137,6 @@ class Figures:
     late_since: datetime
 
     @property
-    def consumed(self) -> frozenset[str]:
-        """The queues that a worker takes from."""
-        return frozenset(self.consumers)
-
-    @property
     def pending(self) -> int:
         return self.counters.get("events:pending", 0)
 

@@ -425,17 +425,7 @@ class Ledger:
                 "lost": change.lost,
                 "token": pack_token(change.token, credentials) if change.token else False,
                 "outcomes": typed(change.outcomes),
-                "mails": [
-                    [
-                        mail.mail_id,
-                        self.vault.seal(mail.message, *place_of_mail(mail.mail_id, lease.sub)),
-                        to_ms(mail.due) if mail.due else False,
-                        mail.parts is not None
-                        and self.vault.seal(mail.parts, *place_of_parts(mail.mail_id, lease.sub)),
-                        mail.kind,
-                    ]
-                    for mail in change.mails
-                ],
+                "mails": [self._sealed(mail, lease.sub) for mail in change.mails],
                 "reconnects": list(change.reconnects),
                 "cancel": list(change.cancel),
                 "reports": sorted({each.report for each in change.events if each.report}),
@@ -525,7 +515,7 @@ class Ledger:
                 verb,
                 incident.total,
                 max(0, in_ms(again)),
-                *self._to_operator(mail),
+                *(self._sealed(mail)[:2] if mail else ("", b"")),
                 msgpack.packb(sorted(set(named)), use_bin_type=False),
                 outcome.to_json() if outcome else "",
                 self.outcomes_keep,
@@ -548,15 +538,7 @@ class Ledger:
 
     def put_report(self, month: str, mail: Mail | None) -> bool:
         """Note that this month (YYYY-MM) has its report, and queue the email; false if it had, or without."""
-        return bool(self.run("report", month, *self._to_operator(mail)))
-
-    def _to_operator(self, mail: Mail | None) -> tuple[str, bytes]:
-        """Its id and sealed message, or nothing."""
-        return (
-            (mail.mail_id, self.vault.seal(mail.message, *place_of_mail(mail.mail_id, "")))
-            if mail
-            else ("", b"")
-        )
+        return bool(self.run("report", month, *(self._sealed(mail)[:2] if mail else ("", b""))))
 
     # Credentials.
 
@@ -605,6 +587,16 @@ class Ledger:
         """All gauges and totals."""
         stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.counters))
         return read_counters(stored)
+
+    def _sealed(self, mail: Mail, sub: str = "") -> list[Any]:
+        """An email to an account's user, or to the operator, as scripts take it."""
+        return [
+            mail.mail_id,
+            self.vault.seal(mail.message, *place_of_mail(mail.mail_id, sub)),
+            to_ms(mail.due) if mail.due else False,
+            mail.parts is not None and self.vault.seal(mail.parts, *place_of_parts(mail.mail_id, sub)),
+            mail.kind,
+        ]
 
     def _find(self, events: str, key: EventKey) -> Stored | None:
         return readable_event(key.field, self._value(events, key))

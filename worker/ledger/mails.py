@@ -17,6 +17,7 @@ from worker.ledger.paging import (
     entries,
     newest_of_stream,
     rank_after,
+    texts,
     whole_stream,
 )
 from worker.ledger.records import from_ms
@@ -110,6 +111,6 @@ def _waiting(member: bytes, score: float, known: Sequence[bytes | None], is_lett
 
 
 def _gone(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Known:
-    text = {name.decode(): value.decode() for name, value in fields.items()}
+    text = texts(fields)
     attempts = int(text.get("attempts", 0))
     return Known(text["id"], text["sub"] or None, text["kind"], text["how"], attempts, added_at(entry_id))

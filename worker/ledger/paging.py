@@ -128,6 +128,11 @@ def added_at(entry_id: bytes) -> datetime:
     return from_ms(place_in_stream(entry_id)[0])
 
 
+def texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    """The fields of an entry that are all text."""
+    return {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
+
+
 def encoded(position: Position) -> str:
     """The cursor of a position."""
     return base64.urlsafe_b64encode(msgpack.packb(position)).decode().rstrip("=")

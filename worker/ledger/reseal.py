@@ -16,11 +16,11 @@ from typing import Any, cast
 
 import msgpack
 
-from worker.ledger.dead_letters import PAGE, SEALED_PARTS, kept_at
+from worker.ledger.dead_letters import PAGE, SEALED_PARTS
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import accounts
 from worker.ledger.packing import fingerprint
-from worker.ledger.paging import whole_stream
+from worker.ledger.paging import place_in_stream, whole_stream
 from worker.ledger.records import EventKey
 from worker.ledger.vault import (
     Fit,
@@ -141,7 +141,7 @@ def _replace(ledger: Ledger, each: Sealed) -> bool:
 
 def _replace_letter(ledger: Ledger, letter_id: str, letter: dict[str, Any]) -> bool:
     """Put the letter back at the end of the stream, since an entry cannot be changed; its time stays."""
-    letter.setdefault("at", kept_at(letter_id))
+    letter.setdefault("at", place_in_stream(letter_id.encode())[0])
     packed = msgpack.packb(letter, unicode_errors="surrogatepass")
     # A parked event names its letter.
     opened = ledger.dead_letters.find(letter_id)

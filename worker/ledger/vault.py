@@ -149,9 +149,8 @@ class KeptKey:
 
     def take(self) -> bytes:
         """The key, made if there is none."""
-        return self.find() or self._make()
-
-    def _make(self) -> bytes:
+        if key := self.find():
+            return key
         sealed = self.vault.seal(secrets.token_bytes(32), *place_of_kept_key(self.name))
         # Another process may just have made one.
         if not self.redis.hsetnx(self.keys.about, self.name, sealed) and self.find() is None:

@@ -139,7 +139,7 @@ def _processes(status: Status) -> Iterator[Trouble]:
         # Without one, beat's ticks come to nothing.
         yield Trouble(Kind.NO_WORKER, "none was seen in the last 30 s")
         return
-    unconsumed = [queue for queue in status.queues if queue not in status.consumed]
+    unconsumed = [queue for queue in status.queues if queue not in status.consumers]
     for queue in unconsumed:
         waiting = amount(status.queues[queue] or 0, "message waits", "messages wait")
         yield Trouble(Kind.QUEUE_UNCONSUMED, f"{queue}, on which {waiting}", f"reconciler worker -Q {queue}")
