@@ -145,13 +145,9 @@ def connect_once(url: str, patience: timedelta) -> Redis:
     return connect(url, seconds, seconds, Retry(NoBackoff(), 0), check_seconds=0)
 
 
-#: What is said of a server that answers and takes no writes begins with this.
-_TAKES_NO_WRITES: Final = "Redis takes no writes: "
-
-
 def _reason(kind: Kind) -> str:
     words = WORDS[kind]
-    return f"{words.sentence.removeprefix(_TAKES_NO_WRITES)}: {words.fix}"
+    return f"{words.sentence.removeprefix('Redis takes no writes: ')}: {words.fix}"
 
 
 AWAY: Final = "it does not answer"
@@ -181,10 +177,8 @@ _CODES: Final = {
 _MOVED: Final = frozenset({READ_ONLY, _ORPHAN, _CODES["UNBLOCKED"]})
 #: The reasons of a server that answers, and takes no writes.
 _NO_WRITES: Final = {
-    READ_ONLY: Kind.REDIS_READ_ONLY,
-    FULL: Kind.REDIS_FULL,
-    _CODES["NOREPLICAS"]: Kind.REDIS_NO_REPLICAS,
-    _CODES["MISCONF"]: Kind.REDIS_NO_DISK,
+    _reason(kind): kind
+    for kind in (Kind.REDIS_READ_ONLY, Kind.REDIS_FULL, Kind.REDIS_NO_REPLICAS, Kind.REDIS_NO_DISK)
 }
 #: A command of ours was wrong, and would be again. Every other error is the server's refusal, whatever its
 #: code, and not the fault of the work at hand.

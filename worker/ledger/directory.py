@@ -3,6 +3,8 @@
 Each is a sorted set that the scripts keep, so finding costs the same however much is tracked. No address is
 stored for it: an email is found by a keyed hash, whose key is random and sealed by the vault. An older
 version writes none of this: sweeps enter what it left (`catch_up`), and readers check each entry.
+
+Of accounts that were forgotten a keyed hash is left, a tombstone: without the key nobody can try ids.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import cast
@@ -21,13 +23,15 @@ from redis import Redis
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import unpack_account
 from worker.ledger.paging import MOST_CHECKED, decoded, encoded, entries, rank_after
-from worker.ledger.records import DATA_CENTERS, EventKey, from_ms
+from worker.ledger.records import DATA_CENTERS, EventKey, from_ms, to_ms
 from worker.ledger.vault import KeptKey
 
 #: How many keys one step of `catch_up` looks at.
 SCANNED = 10_000
 #: The field of `Keys.about` that says how far it came, and what it says at the end.
 PROGRESS, DONE = "directory", b"done"
+#: How long a tombstone is kept.
+TOMBSTONES_KEPT = timedelta(days=365)
 #: How much of the hash of an event's id is in the key, and how much in the entry.
 _IN_KEY, _IN_ENTRY = 4, 8
 
@@ -245,9 +249,36 @@ def _center(stored: bytes | None) -> str:
     return stored.decode() if stored else DATA_CENTERS[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """Which accounts were forgotten, without saying who they were."""
+
+    redis: Redis
+    keys: Keys
+    key: KeptKey
+
+    def add(self, sub: str, now: datetime) -> None:
+        """Note that this account was forgotten now, and remove what is older than `TOMBSTONES_KEPT`."""
+        with self.redis.pipeline() as pipeline:
+            pipeline.zadd(self.keys.forgotten, {_hash(self.key.take(), sub.encode()): to_ms(now)})
+            pipeline.zremrangebyscore(self.keys.forgotten, "-inf", to_ms(now - TOMBSTONES_KEPT))
+            pipeline.execute()
+
+    def has(self, sub: str) -> bool:
+        """Whether this account was forgotten; false, too, if no vault key can tell any more."""
+        key = self.key.find()
+        return (
+            key is not None and self.redis.zscore(self.keys.forgotten, _hash(key, sub.encode())) is not None
+        )
+
+
 def hash_with(key: bytes, email: str) -> bytes:
     """What stands for an address, whatever its case, hashed with this key."""
-    return hmac.digest(key, _same(email), "sha256")[:16]
+    return _hash(key, _same(email))
+
+
+def _hash(key: bytes, text: bytes) -> bytes:
+    return hmac.digest(key, text, "sha256")[:16]
 
 
 def _same(email: str | None) -> bytes:

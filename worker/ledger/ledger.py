@@ -20,8 +20,7 @@ from redis import Redis
 from worker.diagnosis.model import Seen
 from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetters
-from worker.ledger.directory import Directory, hash_with
-from worker.ledger.forgotten import Tombstones
+from worker.ledger.directory import Directory, Tombstones, hash_with
 from worker.ledger.incidents import LINK_USED, Incident, Incidents
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.leases import Change, Committed, EventChange, Held, Lease, LeaseLost, Mail, Wakeups
