@@ -25,10 +25,8 @@ class Answers:
 
     def give(self, answer_id: str, answer: Mapping[str, str]) -> None:
         """Give the answer to whoever waits for it."""
-        key, sealed = (
-            self.keys.answer(answer_id),
-            self.vault.seal(json.dumps(answer).encode(), _PLACE, answer_id),
-        )
+        key = self.keys.answer(answer_id)
+        sealed = self.vault.seal(json.dumps(answer).encode(), _PLACE, answer_id)
         with self.redis.pipeline() as pipe:
             pipe.rpush(key, sealed)
             pipe.expire(key, _KEPT_SECONDS)

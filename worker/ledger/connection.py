@@ -1,8 +1,7 @@
 """A Redis server: clients for its URL (a server, a socket or sentinels), and why it cannot be used for now.
 
-A server may stop being the primary while connections to it live on: Sentinel moved the primary, or whoever
-manages a server behind one name did. So a connection whose server says so is closed before its next command:
-the next one goes where the URL leads then.
+A server may stop being the primary while connections to it live on. So one whose server says so is closed
+before its next command: the next one goes where the URL leads then.
 
 A server that is away, or answers but refuses writes, is never the fault of the work at hand, which is retried
 later and never given up.

@@ -114,27 +114,25 @@ class Handled:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
 class DeadLetters:
     """The dead letters of a ledger, oldest first."""
 
-    def __init__(self, redis: Redis, keys: Keys, vault: Vault) -> None:
-        self._redis = redis
-        self._vault = vault
-        self._key = keys.dead_letters
-        self._handled = keys.handled
-        self._counters = keys.counters
+    redis: Redis
+    keys: Keys
+    vault: Vault
 
     def __len__(self) -> int:
-        return self._redis.xlen(self._key)
+        return self.redis.xlen(self.keys.dead_letters)
 
     def __iter__(self) -> Iterator[KeptLetter]:
         """All of them, a page in memory at a time."""
-        for page in whole_stream(self._redis, self._key, PAGE):
+        for page in whole_stream(self.redis, self.keys.dead_letters, PAGE):
             yield from (self._open(*entry) for entry in page)
 
     def newest(self, most: int) -> list[KeptLetter]:
         """Up to `most` of the newest, oldest first."""
-        entries = cast("list[Any]", self._redis.xrevrange(self._key, count=most))
+        entries = cast("list[Any]", self.redis.xrevrange(self.keys.dead_letters, count=most))
         return [self._open(*entry) for entry in reversed(entries)]
 
     def page(
@@ -145,13 +143,13 @@ class DeadLetters:
         A page may hold fewer than there are (`MOST_CHECKED`); None if it is the last one.
         """
         return newest_of_stream(
-            self._redis, self._key, most, after, self._open, fits, checked=MOST_CHECKED, step=PAGE
+            self.redis, self.keys.dead_letters, most, after, self._open, fits, checked=MOST_CHECKED, step=PAGE
         )
 
     def find(self, letter_id: str) -> KeptLetter | None:
         if not all(part.isdecimal() for part in letter_id.split("-", 1)) or "-" not in letter_id:
             return None
-        entries = cast("list[Any]", self._redis.xrange(self._key, letter_id, letter_id))
+        entries = cast("list[Any]", self.redis.xrange(self.keys.dead_letters, letter_id, letter_id))
         return self._open(*entries[0]) if entries else None
 
     def keep(
@@ -162,7 +160,7 @@ class DeadLetters:
         Full, which is counted, if there are too many letters; several processes may each add one more.
         """
         if len(self) >= MOST:
-            self._redis.hincrby(self._counters, dropped_name(failed=failed), 1)
+            self.redis.hincrby(self.keys.counters, dropped_name(failed=failed), 1)
             raise Full
         content = {**kwargs, POSITIONAL: list(args)} if args else dict(kwargs)
         text = _as_text(content)
@@ -172,28 +170,28 @@ class DeadLetters:
             # Positional arguments have no names that tell which are secret.
             head = (_as_text(kwargs) if args else text)[:HEAD_LENGTH]
             letter = DeadLetter(task, reason, {HEAD: head}, cut=size)
-        packed = letter.packed(self._vault)
-        return cast("bytes", self._redis.xadd(self._key, {"letter": packed})).decode()
+        packed = letter.packed(self.vault)
+        return cast("bytes", self.redis.xadd(self.keys.dead_letters, {"letter": packed})).decode()
 
     def remove(self, letter_id: str) -> bool:
         """Remove a letter; returns whether it was there."""
-        return bool(self._redis.xdel(self._key, letter_id))
+        return bool(self.redis.xdel(self.keys.dead_letters, letter_id))
 
     def settle(self, kept: KeptLetter, how: str, by: str) -> bool:
         """Remove a letter that a person replayed or dropped, and note who; returns whether it was there."""
-        with self._redis.pipeline() as pipeline:
-            pipeline.xdel(self._key, kept.letter_id)
+        with self.redis.pipeline() as pipeline:
+            pipeline.xdel(self.keys.dead_letters, kept.letter_id)
             noted: dict[Any, Any] = {"id": kept.letter_id, "task": kept.letter.task, "how": how, "by": by}
-            pipeline.xadd(self._handled, noted, maxlen=MOST_HANDLED, approximate=True)
+            pipeline.xadd(self.keys.handled, noted, maxlen=MOST_HANDLED, approximate=True)
             was_there, noted_id = pipeline.execute()
         if not was_there:
             # Somebody else was faster.
-            self._redis.xdel(self._handled, noted_id)
+            self.redis.xdel(self.keys.handled, noted_id)
         return bool(was_there)
 
     def handled(self, most: int) -> list[Handled]:
         """Up to `most` of those that a person replayed or dropped, the latest first."""
-        entries = cast("list[Any]", self._redis.xrevrange(self._handled, count=most))
+        entries = cast("list[Any]", self.redis.xrevrange(self.keys.handled, count=most))
         return [Handled(added_at(entry_id), **texts(fields)) for entry_id, fields in entries]
 
     def _open(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> KeptLetter:
@@ -207,7 +205,7 @@ class DeadLetters:
             return KeptLetter(letter_id, DeadLetter("", UNREADABLE), UNREADABLE)
         try:
             opened = {
-                name: self._vault.open(packed[name], *place_in_letter(task, name))
+                name: self.vault.open(packed[name], *place_in_letter(task, name))
                 for name in SEALED_PARTS
                 if name in packed
             }

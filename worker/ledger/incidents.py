@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 
 from redis import Redis
 
@@ -120,7 +120,6 @@ class Incidents:
         def moment(name: bytes) -> datetime | None:
             return from_ms(float(stored[name])) if name in stored else None
 
-        fields: dict[str, Any] = {f"{n}_at": moment(n.encode()) for n in ("emptied", "told", "closed")}
         return Incident(
             incident_id,
             stored[b"group"].decode(),
@@ -128,10 +127,12 @@ class Incidents:
             int(stored.get(b"total", 0)),
             int(stored.get(b"acknowledged", 0)),
             b"news" in stored,
-            mailed=b"mailed" in stored,
-            said=tuple(sorted(_said(stored), key=lambda each: each.at)),
-            link_used=_used(stored.get(LINK_USED.encode())),
-            **fields,
+            moment(b"emptied"),
+            moment(b"told"),
+            b"mailed" in stored,
+            moment(b"closed"),
+            tuple(sorted(_said(stored), key=lambda each: each.at)),
+            _used(stored.get(LINK_USED.encode())),
         )
 
 

@@ -154,16 +154,13 @@ class Mail:
     """A composed email for the outbox; sealed there, since it may hold a secret link."""
 
     mail_id: str
-    message: bytes
+    message: bytes = field(repr=False)
     #: When to send it; None for now.
     due: datetime | None = None
     #: What a letter to a user was composed of; None for an email to the operator.
-    parts: bytes | None = None
+    parts: bytes | None = field(default=None, repr=False)
     #: Which letter it is; empty for an email to the operator.
     kind: str = ""
-
-    def __repr__(self) -> str:
-        return f"Mail({self.mail_id!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 from uuid import uuid4
@@ -73,11 +73,8 @@ class Credentials:
     gives the access tokens (`Account.token`).
     """
 
-    refresh_token: str | None = None
-    access_token: str | None = None
-
-    def __repr__(self) -> str:
-        return "Credentials(…)"
+    refresh_token: str | None = field(default=None, repr=False)
+    access_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

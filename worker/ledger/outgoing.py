@@ -212,50 +212,47 @@ class QueuedMail:
     """An email taken from the outbox; `attempts` includes this one."""
 
     mail_id: str
-    message: bytes
+    message: bytes = field(repr=False)
     sub: str
     attempts: int
     #: What a letter to a user was composed of; None for an email to the operator.
-    parts: bytes | None = None
-
-    def __repr__(self) -> str:
-        return f"QueuedMail({self.mail_id!r}, attempts={self.attempts})"
+    parts: bytes | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
 class Outbox:
     """The unsent emails of a ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    ledger: Ledger
 
     def take(self) -> QueuedMail | None:
         """Take the email that has been due longest; None if none is due."""
-        answer = self._ledger.run("take_mail", in_ms(SEND_LEASE))
+        answer = self.ledger.run("take_mail", in_ms(SEND_LEASE))
         if not answer:
             return None
-        mail_id, sub, attempts, vault = answer[0].decode(), answer[2].decode(), answer[3], self._ledger.vault
+        mail_id, sub, attempts, vault = answer[0].decode(), answer[2].decode(), answer[3], self.ledger.vault
         message = vault.open(answer[1], *place_of_mail(mail_id, sub))
         parts = vault.open(answer[4], *place_of_parts(mail_id, sub)) if answer[4] else None
         return QueuedMail(mail_id, message, sub, attempts, parts)
 
     def has_due(self) -> bool:
         """Whether an email, or an incident that one may be written about, is due; never while paused."""
-        if self._ledger.paused_since() is not None:
+        if self.ledger.paused_since() is not None:
             return False
-        redis, keys, now_ms = self._ledger.redis, self._ledger.keys, to_ms(self._ledger.now())
+        redis, keys, now_ms = self.ledger.redis, self.ledger.keys, to_ms(self.ledger.now())
         return any(redis.zcount(key, "-inf", now_ms) for key in (keys.outbox, keys.incidents))
 
     def holds(self, mail_id: str) -> bool:
         """Whether this email is still waiting to be sent."""
-        return bool(self._ledger.redis.exists(self._ledger.keys.mail(mail_id)))
+        return bool(self.ledger.redis.exists(self.ledger.keys.mail(mail_id)))
 
     def was_refused(self, mail_id: str) -> bool:
         """Whether a mail server refused this email for good within the last thirty days."""
-        return bool(self._ledger.redis.exists(self._ledger.keys.refused(mail_id)))
+        return bool(self.ledger.redis.exists(self.ledger.keys.refused(mail_id)))
 
     def went_nowhere(self, mail_id: str) -> bool:
         """Whether this email was kept as a file, or left to the application, within the last thirty days."""
-        return bool(self._ledger.redis.exists(self._ledger.keys.unsent(mail_id)))
+        return bool(self.ledger.redis.exists(self.ledger.keys.unsent(mail_id)))
 
     def kept(self, mail_id: str) -> None:
         """Remove an email that is a file now, since there is no mail server."""
@@ -275,7 +272,7 @@ class Outbox:
         `outcomes` report it, but none that escalates is published while the same address is refused again.
         """
         by = _named(address)
-        refusal = pack_refusal(mail_id, self._ledger.now(), address, reason, by)
+        refusal = pack_refusal(mail_id, self.ledger.now(), address, reason, by)
         self._finish(mail_id, "refused", outcomes=outcomes, refused_by=by, refusal=refusal)
 
     def later(self, mail_id: str, wait: timedelta, reason: str = "") -> None:
@@ -292,8 +289,8 @@ class Outbox:
         refusal: bytes = b"",
         reason: str = "",
     ) -> None:
-        packed, keep = msgpack.packb(typed(outcomes)), self._ledger.outcomes_keep
-        self._ledger.run(
+        packed, keep = msgpack.packb(typed(outcomes)), self.ledger.outcomes_keep
+        self.ledger.run(
             "finish_mail", mail_id, how, wait_ms, packed, keep, refused_by, refusal, in_ms(KEPT_FOR), reason
         )
 
