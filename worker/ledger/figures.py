@@ -188,7 +188,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
     found: dict[str, Any] = {name.decode(): value for name, value in answer}
     numbers = {name: value for name, value in found.items() if isinstance(value, int)}
     at, counters = from_ms(numbers.pop("at")), found["counters"]
-    soonest = tuple(_starting(found["soonest"]))
+    soonest, (since, reason) = tuple(_starting(found["soonest"])), found["mail_trouble"]
     # The newest last.
     reports = {each["name"]: each for each in map(json.loads, found["workers"])}
     hosts = {name.rpartition("@")[2]: each for name, each in reports.items()}
@@ -201,7 +201,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
             (each.start for each in soonest if not (each.acknowledged or each.held)), None
         ),
         soonest_escalated=_escalated(*found["soonest_escalated"]) if found["soonest_escalated"] else None,
-        mail_trouble=_mail_trouble(*found["mail_trouble"]),
+        mail_trouble=None if since is None else (from_ms(float(since)), reason.decode()),
         refusals=unpack_refusals(zip(found["refusals"][::2], found["refusals"][1::2], strict=True), at),
         paused_since=_moment(found["paused_since"]),
         last_sweep_at=_moment(found["last_sweep_at"]),
@@ -218,10 +218,6 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
 
 def _escalated(start: bytes, cause: int) -> tuple[datetime, Cause | None]:
     return from_ms(float(start)), CAUSES[cause] if cause < len(CAUSES) else None
-
-
-def _mail_trouble(since: bytes | None, reason: bytes | None) -> tuple[datetime, str] | None:
-    return None if since is None else (from_ms(float(since)), (reason or b"").decode())
 
 
 def _consumers(reports: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:

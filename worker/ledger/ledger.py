@@ -379,15 +379,11 @@ class Ledger:
 
         The order is in ``common.lua``: meetings that start `soon` first, then news, then what merely waits.
         """
-        token, answer = self._claim(lease, b"", in_ms(soon), *data_centers)
-        return self._lease(token, answer) if answer else None
+        return cast("Lease | None", self._claim(lease, "", in_ms(soon), *data_centers))
 
     def claim_account(self, sub: str, lease: timedelta) -> Lease | Held:
         """Lease this account, due or not; Held if someone else holds it."""
-        token, answer = self._claim(lease, sub.encode(), 0)
-        if len(answer) == 1:
-            return Held(timedelta(milliseconds=answer[0]))
-        return self._lease(token, answer)
+        return cast("Lease | Held", self._claim(lease, sub, 0))
 
     def wait_until_freed(self, sub: str, timeout: timedelta) -> None:
         """After `claim_account` returned Held: wait until the lease may be free, or for `timeout`."""
@@ -600,11 +596,11 @@ class Ledger:
     def _value(self, events: str, key: EventKey) -> bytes | None:
         return cast("bytes | None", self.redis.hget(events, cast("str", key.field)))
 
-    def _claim(self, lease: timedelta, sub: bytes, soon_ms: int, *data_centers: str) -> tuple[str, Any]:
+    def _claim(self, lease: timedelta, sub: str, soon_ms: int, *data_centers: str) -> Lease | Held | None:
         token = uuid4().hex
-        return token, self.run("claim", in_ms(lease), token, sub, soon_ms, *data_centers)
-
-    def _lease(self, token: str, answer: Any) -> Lease:
+        answer = self.run("claim", in_ms(lease), token, sub, soon_ms, *data_centers)
+        if len(answer) < 2:
+            return Held(timedelta(milliseconds=answer[0])) if answer else None
         now, sub_bytes, account, events, notices, claims, closed, acknowledged, outages = answer
         sub = sub_bytes.decode()
         pending, damaged = readable_events(_pairs(events))

@@ -58,7 +58,7 @@ def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
     )
 
 
-def _packable(value: TrackedEvent | Episode | Memo | Write, **changed: Any) -> dict[str, Any]:
+def _packable(value: TrackedEvent | Episode | Write, **changed: Any) -> dict[str, Any]:
     """The fields that differ from their defaults: there are many records, so their bytes count."""
     packed = {}
     for name, default in _defaults(type(value)):  # type: ignore[arg-type]

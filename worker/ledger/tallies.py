@@ -145,17 +145,8 @@ class Done(StrEnum):
     NOTHING = "nothing"
 
 
-#: The letters in a day's names. They are stored, so they never change.
-_LINKS = {Link.WITH: "w", Link.WITHOUT: "o", Link.TOO_LATE: "l"}
-_DONE = {
-    Done.LAST_RESORT: "f",
-    Done.CONNECTED: "c",
-    Done.DECIDED: "d",
-    Done.REASSIGNED: "r",
-    Done.RELINKED: "e",
-    Done.ASKED: "a",
-    Done.NOTHING: "n",
-}
+#: The letters in a day's names, in the order of the words. They are stored, so they never change.
+_LINKS, _DONE = dict(zip(Link, "wol", strict=True)), dict(zip(Done, "fcdrean", strict=True))
 _NAME = re.compile(r"([wol])(\d+)([fcdrean]):(.+)")
 
 #: What stands in the way of a link; the other causes say how it ended, or that nothing was found.

@@ -50,7 +50,12 @@ class Vault:
 
     def __init__(self, keys: Sequence[str]) -> None:
         """`keys`: Fernet keys, newest first (``RECONCILER_VAULT_KEYS``)."""
-        self._keys = _read(keys) if keys else []
+        self._keys: list[VaultKey] = []
+        if keys:
+            # A ledger that is only read needs no key, and `cryptography` takes as long as Redis's answer.
+            from worker.ledger.vault_key import VaultKey  # noqa: PLC0415
+
+            self._keys = [VaultKey(key) for key in keys]
 
     def seal(self, plain: bytes, *place: str) -> bytes:
         """Encrypt and sign for this place: its kind, then what tells it from others of its kind."""
@@ -90,13 +95,6 @@ class Vault:
         """Open what `seal_name` sealed; None if no key fits."""
         found = (key.open_name(sealed) for key in self._keys)
         return next((plain for plain in found if plain is not None), None)
-
-
-def _read(keys: Sequence[str]) -> list[VaultKey]:
-    # A ledger that is only read needs no key, and `cryptography` takes as long as Redis's answer.
-    from worker.ledger.vault_key import VaultKey  # noqa: PLC0415
-
-    return [VaultKey(key) for key in keys]
 
 
 # The places that values are sealed for.
