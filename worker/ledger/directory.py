@@ -41,13 +41,10 @@ class Standing(StrEnum):
 
     #: With pending events, those first that wait longest.
     PENDING = "pending"
-    #: Something of theirs is due.
     DUE = "due"
-    #: A worker looks at them.
     LEASED = "leased"
     #: The application owes the next access token.
     OWING = "owing"
-    #: Cronofy refuses them.
     LOST = "lost"
 
 

@@ -83,7 +83,6 @@ class Figures:
     """The ledger at one moment, `at`; times are the ledger's."""
 
     at: datetime
-    #: Every gauge and total, by name.
     counters: Mapping[str, int]
     #: Accounts with something to look at now, including those whose lease has expired.
     due: int
@@ -118,7 +117,6 @@ class Figures:
     #: Outcomes that `RECONCILER_OUTCOME_URL` did not take: those that are tried again, and the others.
     outcomes_owed: int
     outcomes_given_up: int
-    #: When an operator paused the fleet.
     paused_since: datetime | None
     last_sweep_at: datetime | None
     #: Workers that reported within `SEEN_WITHIN`.

@@ -54,7 +54,6 @@ class Lease:
     #: The ledger's time of the claim.
     now: datetime
     account: Account
-    #: The account's pending events, as stored.
     events: tuple[Stored, ...]
     #: What notifications said about them since their last look, by field.
     notices: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -184,7 +183,6 @@ class Change:
     #: Of `mails`, what asks the user to connect a lost account: connecting it cancels those not sent yet.
     reconnects: Sequence[str] = ()
     cancel: Sequence[str] = ()
-    #: Check the account's notification channel next.
     check_channel: bool = False
     #: Services of which a profile was connected again, as CAUSE:PROVIDER.
     works: Collection[str] = ()

@@ -98,7 +98,6 @@ class Wanted:
     provider: str | None = None
     account: str | None = None
     starts_before: datetime | None = None
-    #: The id of the incident that it belongs to.
     incident: str | None = None
     #: Words that its title has, whatever their case.
     title: str | None = None

@@ -84,7 +84,6 @@ class Posts:
     redis: Redis
     keys: Keys
     stream: OutcomeStream
-    #: Which receiver.
     to: str = URL
     #: The types that it wants; None: all. Then nothing is kept of what it never took, and it begins with what
     #: is new.

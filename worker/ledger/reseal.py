@@ -148,12 +148,12 @@ def _replace_letter(ledger: Ledger, letter_id: str, letter: dict[str, Any]) -> b
     kwargs = opened.letter.kwargs if opened else {}
     event = kwargs.get("event")
     event_id = event.get("event_id") if isinstance(event, dict) else kwargs.get("event_id")
-    names = kwargs.get("sub"), kwargs.get("calendar_id"), event_id
-    sub, field = "", b""
-    if all(isinstance(name, str) for name in names):
-        sub, calendar_id, event_id = cast("tuple[str, str, str]", names)
-        field = EventKey(calendar_id, event_id).field
-    return bool(ledger.run("reseal_letter", letter_id, packed, sub, field))
+    match kwargs.get("sub"), kwargs.get("calendar_id"), event_id:
+        case str(sub), str(calendar_id), str(event_id):
+            about = sub, EventKey(calendar_id, event_id).field
+        case _:
+            about = "", b""
+    return bool(ledger.run("reseal_letter", letter_id, packed, *about))
 
 
 def _credentials(ledger: Ledger, subs: list[str]) -> list[Sealed]:
@@ -173,18 +173,14 @@ def _mails(ledger: Ledger, ids: list[str]) -> list[Sealed]:
         for mail_id in ids:
             pipeline.hmget(ledger.keys.mail(mail_id), "sub", "message", "parts")
         found = zip(ids, pipeline.execute(), strict=True)
-    return [
-        _mail(mail_id, sub.decode(), *sealed)
-        for mail_id, (sub, *sealed) in found
-        if sub is not None and sealed[0]
-    ]
-
-
-def _mail(mail_id: str, sub: str, message: bytes, parts: bytes | None) -> Sealed:
-    values = {"message": (message, place_of_mail(mail_id, sub))}
-    if parts is not None:
-        values["parts"] = (parts, place_of_parts(mail_id, sub))
-    return Sealed(Kind.MAILS, mail_id, values)
+    mails = []
+    for mail_id, (sub, message, parts) in found:
+        if sub is not None and message:
+            values = {"message": (message, place_of_mail(mail_id, sub.decode()))}
+            if parts is not None:
+                values["parts"] = parts, place_of_parts(mail_id, sub.decode())
+            mails.append(Sealed(Kind.MAILS, mail_id, values))
+    return mails
 
 
 def _letters(ledger: Ledger) -> Iterator[list[Sealed]]:
