@@ -30,6 +30,7 @@ from worker.ledger.records import (
     EventKey,
     Mailed,
     Memo,
+    NotificationChannel,
     Stored,
     TrackedEvent,
     from_ms,
@@ -188,6 +189,9 @@ class Change:
     works: Collection[str] = ()
     #: When to ask once more (ms; 0 for never) if the look took up `Account.profiles_due`.
     ask_again: int | None = None
+    #: The same for the account's notification channel and `Account.channel_due`; and what was found of it.
+    check_again: int | None = None
+    channel: NotificationChannel | None = None
     #: What is added to the counters.
     figures: Mapping[str, int] = field(default_factory=dict)
 

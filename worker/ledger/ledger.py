@@ -31,7 +31,6 @@ from worker.ledger.packing import (
     PACKED_PARTS,
     fingerprint,
     pack_acknowledgement,
-    pack_channel,
     pack_event,
     pack_token,
     readable_event,
@@ -48,7 +47,6 @@ from worker.ledger.records import (
     Account,
     Acknowledgement,
     EventKey,
-    NotificationChannel,
     Stored,
     TrackedEvent,
     from_ms,
@@ -425,6 +423,8 @@ class Ledger:
                 "check_channel": change.check_channel,
                 "profiles_due": change.ask_again is not None
                 and [lease.account.profiles_due, change.ask_again or ""],
+                "channel_due": change.check_again is not None
+                and [lease.account.channel_due, change.check_again or ""],
                 "keep_ms": self._keep_ms,
                 "outcomes_keep": self.outcomes_keep,
                 "figures": dict(change.figures),
@@ -463,26 +463,6 @@ class Ledger:
             event.news or False,
             *counted(event, lease.now),
         ]
-
-    def keep_channel(
-        self, lease: Lease, channel: NotificationChannel | None, again: timedelta | None
-    ) -> None:
-        """Record what was found about the account's channel (None: nothing), and end the lease.
-
-        `again` is the wait until it must be checked even without the events (None: never). Raises
-        LeaseLost, with nothing written.
-        """
-        claimed = lease.account.channel_due
-        kept = self.run(
-            "channel",
-            lease.sub,
-            lease.token,
-            claimed or "",
-            pack_channel(channel) if channel else b"",
-            "" if again is None else in_ms(again),
-        )
-        if not kept:
-            raise LeaseLost("The lease of this account expired before its channel was recorded.")
 
     # Incidents.
 

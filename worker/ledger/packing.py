@@ -318,6 +318,7 @@ PACKED_PARTS: Mapping[str, Callable[[Any], bytes]] = {
     "mailed": lambda mailed: _packed([mailed.sent, _packable_episodes(mailed.over)]),
     # Apart from the memo: a release that knows only relink emails would end them.
     "connects": lambda episodes: _packed(_packable_episodes(episodes)),
+    "channel": pack_channel,
     "choices": lambda choices: _packed(
         [[c.profile_id, c.to_profile_id, c.at, c.by, c.event] for c in choices]
     ),

@@ -18,7 +18,7 @@ from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused, TokenNeeded
 from worker.cronofy.wire import OpenChannel
-from worker.ledger.leases import Lease
+from worker.ledger.leases import Change, Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import Account, NotificationChannel, to_ms
 
@@ -129,7 +129,7 @@ def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> Cr
         return None
     if channels is None:
         # No webhook URL here, or a dry run: a process with one finds it due at the events' next look.
-        ledger.keep_channel(lease, None, None)
+        ledger.commit(lease, Change(check_again=0))
         return None
     try:
         channel, again = channels.check(lease.account)
@@ -137,7 +137,8 @@ def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> Cr
         ledger.release(lease)
         log.info("channel.put_off", sub=lease.sub, reason=error.reason)
         return error
-    ledger.keep_channel(lease, channel, again)
+    check_again = 0 if again is None else to_ms(lease.now + again)
+    ledger.commit(lease, Change(channel=channel, check_again=check_again))
     return None
 
 

@@ -10,11 +10,12 @@
 --              meanwhile, the whole change is void
 --   lost       true if Cronofy refused them
 --   token      what is now known of the access token in them, if that changes
---   parts      what changes of memo, profile_names, connects, mailed and choices of the account
+--   parts      what changes of memo, profile_names, connects, mailed, choices and channel of the account
 --   check_channel  true to check its notification channel next
 --   reports    CAUSE:PROVIDER of what the look newly says of services; works: of what it shows to be over
 --   outcomes   about the account as a whole; outcomes are { type, JSON }
---   profiles_due   { when UserInfo was to be asked, as claimed, when to ask again or '' } if the look did so
+--   profiles_due   { when UserInfo was to be asked, as claimed, when to ask again or '' } if the look did so;
+--              channel_due: the same if this was a check of the channel, not of the events
 --   mails      { id, encrypted message, when to send it or false for now, encrypted parts or false, kind }...; reconnects: the ids
 --              that ask the user to connect a lost account; cancel: ids of mails not to send any more
 --   keep_ms, outcomes_keep
@@ -51,9 +52,11 @@ if change.token then
   redis.call('HSET', account, 'token', change.token)
 end
 for name, part in pairs(change.parts) do redis.call('HSET', account, name, part) end
+if change.parts.channel then redis.call('HSET', account, 'channel_seen', now) end
 if change.check_channel then redis.call('HSETNX', account, 'channel_due', now) end
--- If another notification came meanwhile, it is asked once more.
+-- If another notification came meanwhile, or the account was connected again, it is done once more.
 if change.profiles_due then put_off(sub, 'profiles_due', unpack(change.profiles_due)) end
+if change.channel_due then put_off(sub, 'channel_due', unpack(change.channel_due)) end
 publish(change.outcomes)
 
 local settles, made_due, meetings, counted_until = {}, false, {}, 0
@@ -167,7 +170,7 @@ end
 write_tally()
 if change.done then
   redis.call('HDEL', CLAIMS, sub)
-  if not made_due then redis.call('HDEL', account, 'news') end
+  if not made_due and not change.channel_due then redis.call('HDEL', account, 'news') end
   end_lease(sub, now)
 else
   reindex(sub, now)

@@ -47,7 +47,7 @@
 --   P:calendar:ID      set     the accounts that have pending events in this calendar. Kept with the events.
 --   P:letters:SUB      hash    the dead letter of each parked event, by the event's field. Kept with the events.
 --   P:claims           hash    SUB -> how many claims in a row no look ended. Counted by claim, taken back by give_back,
---                              cleared by commit and channel.
+--                              cleared by commit.
 --   P:waiting          zset    SUB by the next look of its events
 --   P:ready:CENTER     zset    a data centre's due accounts: SUB by its turn(), a year earlier if it has news
 --   P:due              zset    the ready accounts: SUB by since when it is due. An older version does not write it.
