@@ -123,7 +123,6 @@ def connect(
 
 
 def server_time(redis: Redis) -> datetime:
-    """What the server's clock says."""
     seconds, micros = redis.time()
     return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
 

@@ -280,8 +280,6 @@ def read_backlog(redis: Redis, keys: Keys) -> list[Sample]:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker that reported lately."""
-
     name: str
     queues: tuple[str, ...]
     seen: datetime

@@ -35,8 +35,6 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """An incident as stored."""
-
     incident_id: str
     #: See `TrackedEvent.group`.
     group: str
@@ -72,12 +70,10 @@ class Incident:
 
     @property
     def provider(self) -> str | None:
-        """The conferencing service that it is about, if any."""
         return self.group.partition(":")[2].partition("@")[0] or None
 
     @property
     def data_center(self) -> str | None:
-        """The data centre that it is about, if it is about one."""
         return self.group.partition("@")[2] or None
 
     @property

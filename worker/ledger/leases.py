@@ -33,7 +33,6 @@ from worker.ledger.records import (
     NotificationChannel,
     Stored,
     TrackedEvent,
-    from_ms,
     in_ms,
     to_ms,
 )
@@ -66,15 +65,12 @@ class Lease:
     past: tuple[Stored, ...] = ()
     #: Who answers for its events (packed), by field.
     acknowledged: Mapping[bytes, bytes] = field(default_factory=dict)
-    #: What is going on for many: CAUSE:PROVIDER@CENTER, or KIND@CENTER for the fleet, and since when (ms).
-    outages: Mapping[str, float] = field(default_factory=dict)
+    #: What is going on for many: CAUSE:PROVIDER@CENTER, or KIND@CENTER for the fleet, and since when.
+    outages: Mapping[str, datetime] = field(default_factory=dict)
 
     def outage(self, cause: Cause | None, provider: str | None) -> datetime | None:
         """Since when many events of this account's data centre wait for this together, if they do."""
-        if not self.outages:
-            return None
-        since = self.outages.get(f"{cause}:{provider}@{self.account.data_center}")
-        return None if since is None else from_ms(since)
+        return self.outages.get(f"{cause}:{provider}@{self.account.data_center}") if self.outages else None
 
     @property
     def fleet_in_trouble(self) -> bool:

@@ -308,7 +308,6 @@ class Ledger:
         return readable_events(newest)[0], more != 0
 
     def pending_count(self, sub: str) -> int:
-        """How many pending events the account has."""
         return self.redis.hlen(self.keys.events(sub))
 
     def find(self, sub: str, key: EventKey) -> Stored | None:
@@ -354,8 +353,7 @@ class Ledger:
 
     def outages(self) -> dict[str, datetime]:
         """What is going on for many at once, and since when: CAUSE:PROVIDER@CENTER, or KIND@CENTER."""
-        stored = cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.outages))
-        return {name.decode(): from_ms(float(at)) for name, at in stored.items() if at[:1] != b"-"}
+        return _going_on(cast("dict[bytes, bytes]", self.redis.hgetall(self.keys.outages)).items())
 
     def see_to_outages(self, most: int, canaries_every: timedelta) -> int:
         """Make canaries due, and up to `most` events of outages that are over; returns how many of these."""
@@ -528,7 +526,6 @@ class Ledger:
         return sealed if self.run("replace_sealed", key, "credentials", former, sealed, "") else None
 
     def seal_credentials(self, sub: str, credentials: Credentials) -> bytes:
-        """The account's tokens, encrypted by the vault."""
         plain = {"refresh_token": credentials.refresh_token, "access_token": credentials.access_token}
         if credentials.refresh_token is None:
             # Releases that know only refresh tokens take this for damaged: they neither refresh nor lose it.
@@ -595,13 +592,17 @@ class Ledger:
             damaged,
             readable_events(_pairs(closed))[0],
             dict(_pairs(acknowledged)),
-            # Those that are over begin with "-".
-            {group.decode(): float(since) for group, since in _pairs(outages) if since[:1] != b"-"},
+            _going_on(_pairs(outages)),
         )
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _going_on(outages: Iterable[tuple[bytes, bytes]]) -> dict[str, datetime]:
+    # Those that are over begin with "-".
+    return {group.decode(): from_ms(float(since)) for group, since in outages if since[:1] != b"-"}
 
 
 def _following(event: TrackedEvent, value: bytes, untracked_at: int) -> tuple[TrackedEvent, str]:

@@ -154,8 +154,6 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One event of a page."""
-
     sub: str
     event: TrackedEvent
     acknowledged: Acknowledgement | None = None

@@ -28,8 +28,6 @@ WAITING = "waiting"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of an email."""
-
     mail_id: str
     #: Whose user it is for; None if it is for the operator.
     sub: str | None
@@ -70,7 +68,6 @@ class Mails:
         return newest_of_stream(self.redis, self.keys.mails, most, after, _gone, fits)
 
     def count(self) -> int:
-        """How many are in the outbox."""
         return self.redis.zcard(self.keys.outbox)
 
     def of(self, mail_ids: Sequence[str]) -> list[Known]:

@@ -139,7 +139,6 @@ class OutcomeStream:
         return [json.loads(found[each]) for each in entry_ids if each in found]
 
     def has_undelivered(self) -> bool:
-        """Whether any outcome is undelivered."""
         return next(self.undelivered(1), None) is not None
 
     def undelivered(self, most: int) -> Iterator[tuple[bytes, str]]:
@@ -186,7 +185,6 @@ class OutcomeStream:
         return mail_ids
 
     def newest_id(self) -> bytes | None:
-        """The id of the newest entry; None if there is none."""
         newest = cast("list[Any]", self.redis.xrevrange(self.keys.outcomes, count=1))
         return cast("bytes", newest[0][0]) if newest else None
 
@@ -199,7 +197,6 @@ class OutcomeStream:
         return bool(self.redis.set(self.keys.outcomes_lock, 1, nx=True, px=length))
 
     def end_turn(self) -> None:
-        """Let others deliver."""
         self.redis.delete(self.keys.outcomes_lock)
 
 

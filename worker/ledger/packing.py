@@ -185,7 +185,6 @@ def pack_memo(memo: Memo) -> bytes:
 
 
 def pack_acknowledgement(given: Acknowledgement) -> bytes:
-    """Who answers for an event."""
     return _packed([given.at, given.by, given.note, given.until, given.cause])
 
 
@@ -198,12 +197,10 @@ def unpack_acknowledgement(value: bytes | None) -> Acknowledgement | None:
 
 
 def pack_notice(interaction: str, subtype: str | None, at: int) -> bytes:
-    """What a notification said about an event."""
     return _packed([interaction, subtype, at])
 
 
 def unpack_notice(value: bytes) -> tuple[str, str | None, int]:
-    """Read what `pack_notice` made."""
     interaction, subtype, at = msgpack.unpackb(value)
     return interaction, subtype, at
 
@@ -260,7 +257,6 @@ def _unpack_profile(value: bytes) -> dict[str, str | None]:
 
 
 def unpack_memo(value: bytes) -> Memo:
-    """Read what `pack_memo` made."""
     episodes, providers, last_read = msgpack.unpackb(value, strict_map_key=False)
     return Memo(_unpack_episodes(episodes), providers, LastRead(*last_read) if last_read else None)
 

@@ -124,7 +124,6 @@ def place_in_stream(entry_id: bytes) -> tuple[int, int]:
 
 
 def added_at(entry_id: bytes) -> datetime:
-    """When an entry was added to its stream."""
     return from_ms(place_in_stream(entry_id)[0])
 
 

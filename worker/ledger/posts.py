@@ -50,7 +50,6 @@ class Post:
 
     @cached_property
     def outcome(self) -> dict[str, Any]:
-        """It as contract JSON."""
         return cast("dict[str, Any]", json.loads(self.text))
 
     @property
@@ -62,8 +61,6 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class DeadPost:
-    """An outcome that was given up."""
-
     entry_id: str
     outcome: dict[str, Any]
     reason: str

@@ -546,7 +546,6 @@ class AccessToken:
 
     @classmethod
     def given(cls, now: datetime, expires_in: timedelta) -> AccessToken:
-        """One that was given just now."""
         lapses_at = now + expires_in
         return cls(to_ms(lapses_at), to_ms(lapses_at - min(ASKED_AHEAD, expires_in * ASKED_AT_MOST)))
 

@@ -40,8 +40,6 @@ Place = tuple[str, ...]
 
 
 class Kind(StrEnum):
-    """What is sealed."""
-
     #: The ledger's own keys, by their names.
     TOMBSTONES = "tombstones"
     ROOMS = "rooms"
