@@ -22,7 +22,7 @@ from redis import Redis
 
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import unpack_account
-from worker.ledger.paging import MOST_CHECKED, decoded, encoded, entries, rank_after
+from worker.ledger.paging import MOST_CHECKED, decoded, encoded, entries, of_each, rank_after
 from worker.ledger.records import DATA_CENTERS, EventKey, from_ms, to_ms
 from worker.ledger.vault import KeptKey
 
@@ -158,10 +158,8 @@ class Directory:
         """Those of these accounts that are in the data centre, if one is given."""
         if data_center is None:
             return list(subs)
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for sub in subs:
-                pipeline.hget(self.keys.account(sub), "data_center")
-            centers = pipeline.execute()
+        accounts = map(self.keys.account, subs)
+        centers = of_each(self.redis, accounts, lambda pipe, key: pipe.hget(key, "data_center"))
         return [sub for sub, each in zip(subs, centers, strict=True) if _center(each) == data_center]
 
     def with_event(self, event_id: str, most: int) -> list[tuple[str, EventKey]]:
@@ -204,10 +202,8 @@ class Directory:
 
     def emails_of(self, subs: Sequence[str]) -> dict[str, str]:
         """The addresses of these accounts' users, where known."""
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for sub in subs:
-                pipeline.hget(self.keys.account(sub), "profile")
-            profiles = pipeline.execute()
+        accounts = map(self.keys.account, subs)
+        profiles = of_each(self.redis, accounts, lambda pipe, key: pipe.hget(key, "profile"))
         found = zip(subs, profiles, strict=True)
         emails = {sub: unpack_account(sub, {b"profile": each}).email for sub, each in found if each}
         return {sub: email for sub, email in emails.items() if email}

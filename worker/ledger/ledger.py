@@ -39,7 +39,7 @@ from worker.ledger.packing import (
     unpack_account,
     unpack_acknowledgement,
 )
-from worker.ledger.paging import part_of_hash
+from worker.ledger.paging import of_each, part_of_hash
 from worker.ledger.posts import Posts
 from worker.ledger.records import (
     DATA_CENTERS,
@@ -286,10 +286,7 @@ class Ledger:
     def accounts(self, subs: Iterable[str]) -> dict[str, Account]:
         """The same of several, in one round trip."""
         subs = list(subs)
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for sub in subs:
-                pipeline.hgetall(self.keys.account(sub))
-            found = pipeline.execute()
+        found = of_each(self.redis, subs, lambda pipe, sub: pipe.hgetall(self.keys.account(sub)))
         return {sub: unpack_account(sub, stored) for sub, stored in zip(subs, found, strict=True)}
 
     def pending(self, sub: str) -> tuple[Stored, ...]:

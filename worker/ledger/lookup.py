@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from worker.ledger.ledger import Ledger
+from worker.ledger.paging import of_each
 from worker.ledger.records import EventKey
 
 #: How many keys the server scans in one step of a search.
@@ -27,10 +28,9 @@ def events_of(ledger: Ledger, sub: str) -> list[EventKey]:
 
 def fields_of(ledger: Ledger, sub: str) -> list[bytes]:
     """The same as their hash fields: an account may have very many."""
-    with ledger.redis.pipeline(transaction=False) as pipeline:
-        pipeline.hkeys(ledger.keys.events(sub))
-        pipeline.hkeys(ledger.keys.settled(sub))
-        return [field for fields in pipeline.execute() for field in fields]
+    hashes = ledger.keys.events(sub), ledger.keys.settled(sub)
+    found = of_each(ledger.redis, hashes, lambda pipe, key: pipe.hkeys(key))
+    return [field for fields in found for field in fields]
 
 
 def accounts(ledger: Ledger) -> Iterator[list[str]]:
@@ -45,10 +45,7 @@ def events(ledger: Ledger) -> Iterator[list[tuple[str, EventKey]]]:
     """Every event with its account, pending ones first, in steps like those of `accounts`."""
     for key_of in (ledger.keys.events, ledger.keys.settled):
         for subs in _ids(ledger, key_of):
-            with ledger.redis.pipeline(transaction=False) as pipeline:
-                for sub in subs:
-                    pipeline.hkeys(key_of(sub))
-                answers = pipeline.execute()
+            answers = of_each(ledger.redis, map(key_of, subs), lambda pipe, key: pipe.hkeys(key))
             yield [
                 (sub, EventKey.of_field(field))
                 for sub, fields in zip(subs, answers, strict=True)

@@ -16,6 +16,7 @@ from worker.ledger.paging import (
     encoded,
     entries,
     newest_of_stream,
+    of_each,
     rank_after,
     texts,
     whole_stream,
@@ -72,10 +73,7 @@ class Mails:
 
     def of(self, mail_ids: Sequence[str]) -> list[Known]:
         """Those of these that are in the outbox."""
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for mail_id in mail_ids:
-                pipeline.zscore(self.keys.outbox, mail_id)
-            scores = pipeline.execute()
+        scores = of_each(self.redis, mail_ids, lambda pipe, each: pipe.zscore(self.keys.outbox, each))
         there = [(i.encode(), s) for i, s in zip(mail_ids, scores, strict=True) if s is not None]
         return [each for each in self._read(there) if each is not None]
 

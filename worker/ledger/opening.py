@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from config.settings import Settings, require_vault
@@ -17,7 +15,6 @@ from worker.ledger.vault import Vault
 def connect_redis(settings: Settings) -> Redis:
     """A client for the ledger's Redis that rides out short outages, but never waits forever."""
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=8)
-    retry.update_supported_errors([RedisConnectionError, RedisTimeoutError])
     return connect(settings.ledger_url, connect_seconds=5, answer_seconds=60, retry=retry)
 
 

@@ -19,7 +19,7 @@ from redis import Redis
 from worker.diagnosis.model import Cause
 from worker.ledger.keys import Keys
 from worker.ledger.packing import fingerprint
-from worker.ledger.paging import newest_of_stream, whole_stream
+from worker.ledger.paging import newest_of_stream, of_each, whole_stream
 from worker.ledger.records import in_ms, to_ms
 from worker.ledger.refusals import KEPT_FOR, pack_refusal
 from worker.ledger.vault import place_of_mail, place_of_parts
@@ -152,10 +152,8 @@ class OutcomeStream:
 
     def find(self, entry_ids: Sequence[bytes]) -> dict[bytes, str]:
         """Those of these entries that the stream still has."""
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for entry_id in entry_ids:
-                pipeline.xrange(self.keys.outcomes, entry_id, entry_id)
-            return {found: text for page in pipeline.execute() for found, text in _read(page)}
+        pages = of_each(self.redis, entry_ids, lambda pipe, each: pipe.xrange(self.keys.outcomes, each, each))
+        return {found: text for page in pages for found, text in _read(page)}
 
     def between(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[bytes, str]]:
         """All outcomes from `since` to `until`, oldest first, a page in memory at a time."""

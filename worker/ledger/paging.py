@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
@@ -48,6 +48,14 @@ def entries(redis: Redis, key: str, rank: int, step: int = STEP) -> Iterator[Seq
         if len(cast("list[Any]", some)) < step:
             return
         rank += step
+
+
+def of_each(redis: Redis, items: Iterable[T], ask: Callable[[Any, T], object]) -> list[Any]:
+    """The answers to one command for each of these, which `ask` puts into a pipeline; one round trip."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for item in items:
+            ask(pipeline, item)
+        return pipeline.execute()
 
 
 def rank_after(redis: Redis, key: str, start: Position | None) -> int:

@@ -20,7 +20,7 @@ from worker.ledger.dead_letters import PAGE, SEALED_PARTS
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import accounts
 from worker.ledger.packing import fingerprint
-from worker.ledger.paging import place_in_stream, whole_stream
+from worker.ledger.paging import of_each, place_in_stream, whole_stream
 from worker.ledger.records import EventKey
 from worker.ledger.vault import (
     Fit,
@@ -155,24 +155,19 @@ def _replace_letter(ledger: Ledger, letter_id: str, letter: dict[str, Any]) -> b
 
 
 def _credentials(ledger: Ledger, subs: list[str]) -> list[Sealed]:
-    with ledger.redis.pipeline(transaction=False) as pipeline:
-        for sub in subs:
-            pipeline.hget(ledger.keys.account(sub), "credentials")
-        found = zip(subs, pipeline.execute(), strict=True)
+    accounts = map(ledger.keys.account, subs)
+    found = of_each(ledger.redis, accounts, lambda pipe, key: pipe.hget(key, "credentials"))
     return [
         Sealed(Kind.CREDENTIALS, sub, {"credentials": (value, place_of_credentials(sub))})
-        for sub, value in found
+        for sub, value in zip(subs, found, strict=True)
         if value is not None
     ]
 
 
 def _mails(ledger: Ledger, ids: list[str]) -> list[Sealed]:
-    with ledger.redis.pipeline(transaction=False) as pipeline:
-        for mail_id in ids:
-            pipeline.hmget(ledger.keys.mail(mail_id), "sub", "message", "parts")
-        found = zip(ids, pipeline.execute(), strict=True)
-    mails = []
-    for mail_id, (sub, message, parts) in found:
+    keys, mails = map(ledger.keys.mail, ids), []
+    found = of_each(ledger.redis, keys, lambda pipe, key: pipe.hmget(key, "sub", "message", "parts"))
+    for mail_id, (sub, message, parts) in zip(ids, found, strict=True):
         if sub is not None and message:
             values = {"message": (message, place_of_mail(mail_id, sub.decode()))}
             if parts is not None:
