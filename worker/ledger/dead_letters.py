@@ -138,10 +138,7 @@ class DeadLetters:
     def page(
         self, most: int, after: str | None, fits: Callable[[KeptLetter], bool]
     ) -> tuple[list[KeptLetter], str | None]:
-        """Up to `most` that fit, the newest first, behind the letter `after`; and where the next page begins.
-
-        A page may hold fewer than there are (`MOST_CHECKED`); None if it is the last one.
-        """
+        """A page of up to `most` that fit, the newest first, behind the letter `after`. Raises BadCursor."""
         return newest_of_stream(
             self.redis, self.keys.dead_letters, most, after, self._open, fits, checked=MOST_CHECKED, step=PAGE
         )

@@ -99,10 +99,9 @@ class Directory:
         data_center: str | None = None,
         beginning: str = "",
     ) -> tuple[list[Brief], str | None]:
-        """Up to `most` accounts whose ids have this beginning, from the cursor `after` on. Raises BadCursor.
+        """A page of up to `most` accounts whose ids have this beginning, from `after` on. Raises BadCursor.
 
-        By id, or in the order of their `standing`. A page may hold fewer than there are (`MOST_CHECKED`).
-        With the cursor of the next page; None if this is the last one.
+        By id, or in the order of their `standing`.
         """
         key, head = self._key(standing), beginning.encode()
         start = decoded(after)

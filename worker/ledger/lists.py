@@ -225,11 +225,10 @@ class Lists:
         return found, more != 0
 
     def page(self, wanted: Wanted, most: int, after: str | None = None) -> Page:
-        """Up to `most` of the wanted events, from the cursor `after` on. Raises BadCursor.
+        """A page of up to `most` of the wanted events, from the cursor `after` on. Raises BadCursor.
 
-        With several conditions, the smallest list is read and the others are checked. A page may hold fewer
-        events than there are, even none, and then has a cursor all the same (`MOST_CHECKED`). An account with
-        very many is read in parts (`PART`): a page is within one of them, and only there in order.
+        With several conditions, the smallest list is read and the others are checked. An account with very
+        many events is read in parts (`PART`): a page is within one of them, and only there in order.
         """
         found: list[Listed] = []
         last: Position | None = None

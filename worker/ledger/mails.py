@@ -42,7 +42,6 @@ class Known:
 
 
 Fits = Callable[[Known], bool]
-#: Some of the emails that were wanted; and the cursor of the next page, None if this is the last one.
 MailPage = tuple[list[Known], str | None]
 
 

@@ -116,10 +116,9 @@ class OutcomeStream:
     def page(
         self, most: int, after: str | None, named: Sequence[str], fits: Callable[[Mapping[str, Any]], bool]
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Up to `most` that fit, the newest first, from the entry `after` on; and where the next page begins.
+        """A page of up to `most` that fit, the newest first, behind the entry `after`. Raises BadCursor.
 
-        Only those that have all of `named` in their text are read as JSON. A page may hold fewer than there
-        are (`MOST_CHECKED`); None if it is the last one.
+        Only those that have all of `named` in their text are read as JSON.
         """
         quoted = [_to_json(each) for each in named]
 

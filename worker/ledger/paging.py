@@ -1,4 +1,8 @@
-"""Pages of a sorted set or a stream, by a cursor that stays good while entries come and go."""
+"""Pages of a sorted set or a stream, by a cursor that stays good while entries come and go.
+
+A page comes with the cursor of the next one, None if it is the last. It may hold fewer entries than there
+are, even none, since it ends once a number of them were checked.
+"""
 
 from __future__ import annotations
 
@@ -96,10 +100,9 @@ def newest_of_stream(
     checked: int = MOST_CHECKED,
     step: int = STEP,
 ) -> tuple[list[T], str | None]:
-    """Up to `most` of what `read` makes of a stream's entries, the newest first; and the next page's cursor.
+    """A page of up to `most` of what `read` makes of a stream's entries (None: left out), the newest first.
 
-    The page begins behind the entry `after`; BadCursor if that is none. It ends once `checked` entries were
-    read, however few of them are not None and fit; the cursor is None if it is the last one.
+    Only those that fit. It begins behind the entry `after`; BadCursor if that is none.
     """
     if after is not None and not _ENTRY.fullmatch(after):
         raise BadCursor

@@ -36,8 +36,6 @@ STEP = 500
 #: Between two tries at an account that a look holds.
 PAUSE_SECONDS = 0.2
 
-Place = tuple[str, ...]
-
 
 class Kind(StrEnum):
     #: The ledger's own keys, by their names.
@@ -57,7 +55,7 @@ class Sealed:
     #: The account, the email or the letter.
     name: str
     #: Each sealed value of it, with its place, by its field.
-    values: dict[str, tuple[bytes, Place]]
+    values: dict[str, tuple[bytes, tuple[str, ...]]]
     #: A letter as it is packed.
     letter: dict[str, Any] | None = None
 
