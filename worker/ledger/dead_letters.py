@@ -38,7 +38,8 @@ LARGEST = 64 * 1024
 HEAD_LENGTH, HEAD = 4096, "*head"
 #: The keyword under which positional arguments are kept; no task takes any.
 POSITIONAL = "*"
-#: What the vault seals of a letter.
+#: Counters of payloads that were not kept; "failed" or "refused" follows, which is why they should have been.
+DROPPED = "letters-dropped:"
 SEALED_PARTS = ("kwargs", "traceback", "record")
 UNREADABLE = "This stream entry is not a dead letter."
 
@@ -157,7 +158,7 @@ class DeadLetters:
         Full, which is counted, if there are too many letters; several processes may each add one more.
         """
         if len(self) >= MOST:
-            self.redis.hincrby(self.keys.counters, dropped_name(failed=failed), 1)
+            self.redis.hincrby(self.keys.counters, f"{DROPPED}{'failed' if failed else 'refused'}", 1)
             raise Full
         content = {**kwargs, POSITIONAL: list(args)} if args else dict(kwargs)
         text = _as_text(content)
@@ -213,11 +214,6 @@ class DeadLetters:
         return KeptLetter(
             letter_id, DeadLetter(task, reason, json.loads(opened["kwargs"]), *more), kept_ms=at
         )
-
-
-def dropped_name(*, failed: bool) -> str:
-    """The counter of payloads that were not kept, by why they should have been."""
-    return f"letters-dropped:{'failed' if failed else 'refused'}"
 
 
 def _as_text(kwargs: Mapping[str, Any]) -> str:

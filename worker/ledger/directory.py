@@ -30,7 +30,6 @@ from worker.ledger.vault import KeptKey
 SCANNED = 10_000
 #: The field of `Keys.about` that says how far it came, and what it says at the end.
 PROGRESS, DONE = "directory", b"done"
-#: How long a tombstone is kept.
 TOMBSTONES_KEPT = timedelta(days=365)
 #: How much of the hash of an event's id is in the key, and how much in the entry.
 _IN_KEY, _IN_ENTRY = 4, 8

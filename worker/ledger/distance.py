@@ -17,7 +17,6 @@ SLOW = timedelta(milliseconds=50)
 CRAWLING = timedelta(milliseconds=500)
 #: With more, times in logs and emails would mislead.
 MOST_SKEW = timedelta(seconds=2)
-#: How often the server is asked.
 TIMES = 3
 
 

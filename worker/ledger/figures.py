@@ -11,7 +11,7 @@ from typing import Any, cast
 from redis import Redis
 
 from worker.diagnosis.model import Cause
-from worker.ledger.dead_letters import dropped_name
+from worker.ledger.dead_letters import DROPPED
 from worker.ledger.distance import Distance
 from worker.ledger.keys import Keys, Scripts
 from worker.ledger.packing import CAUSES, readable_event
@@ -41,7 +41,6 @@ class Starting:
     event_id: str
     start: datetime
     cause: Cause | None
-    #: Somebody answers for it.
     acknowledged: bool = False
     #: It waits together with many others for an outage to end.
     held: bool = False
@@ -86,7 +85,6 @@ class Figures:
     counters: Mapping[str, int]
     #: Accounts with something to look at now, including those whose lease has expired.
     due: int
-    #: Accounts that a worker is looking at.
     leased: int
     #: Accounts that wait for an access token from the application.
     without_token: int
@@ -104,7 +102,6 @@ class Figures:
     came_back: int
     #: When the next of those escalated starts, and its cause.
     soonest_escalated: tuple[datetime, Cause | None] | None
-    #: Accounts that Cronofy refuses.
     lost: int
     #: Incidents that have events now.
     open_incidents: int
@@ -128,7 +125,6 @@ class Figures:
     #: Hosts of workers for which the ledger is slow.
     slow: frozenset[str]
     spent: tuple[Spent, ...]
-    #: What is going on for many at once.
     outages: tuple[Outage, ...]
     #: Accounts that have been due for longer than `LATE_AFTER`, and since when the first of them.
     late: int
@@ -165,9 +161,7 @@ class Figures:
     @property
     def letters_dropped(self) -> Mapping[str, int]:
         """Payloads dropped so far, as there were too many dead letters: why they came, and how many."""
-        return {
-            why: self.counters.get(dropped_name(failed=why == "failed"), 0) for why in ("refused", "failed")
-        }
+        return {why: self.counters.get(f"{DROPPED}{why}", 0) for why in ("refused", "failed")}
 
     @property
     def mail_sent(self) -> int:

@@ -20,7 +20,6 @@ from worker.ledger.records import DAMAGED, FLEET, LAPSED, TOKEN_OWED, from_ms, t
 
 #: The field that says that its link was used: [when, by whom] as JSON.
 LINK_USED = "link"
-#: How many incidents are read at a time.
 AT_A_TIME = 500
 
 

@@ -171,7 +171,6 @@ class Change:
     mailed: Mailed | None = None
     #: All that stand, if they change.
     choices: Sequence[Choice] | None = None
-    #: Cronofy refuses the account.
     lost: bool = False
     #: What is now known of the access token that the application gave, if that changes.
     token: AccessToken | None = None

@@ -31,7 +31,7 @@ from worker.ledger.paging import (
     part_of_hash,
     rank_after,
 )
-from worker.ledger.records import LAPSED, Acknowledgement, EventKey, TrackedEvent, from_ms
+from worker.ledger.records import LAPSED, Acknowledgement, EventKey, TrackedEvent, from_ms, split
 
 ESCALATED, ACKNOWLEDGED = "escalated", "acknowledged"
 #: Before the name of a group: stands for the incident of that group, which the scripts know.
@@ -92,7 +92,6 @@ class Wanted:
     cause: Cause | None = None
     #: A person was told, and has to help; not those that are acknowledged.
     escalated: bool = False
-    #: Somebody answers for it.
     acknowledged: bool = False
     #: The conferencing service. Unless a cause is wanted, too, not those that merely generate.
     provider: str | None = None
@@ -208,7 +207,9 @@ class Lists:
     def places(self, name: str, most: int) -> list[tuple[str, float]]:
         """The account and the start (ms) of up to `most` of a list's events, the soonest first."""
         found = self.redis.zrange(self.keys.list(name), 0, most - 1, withscores=True)
-        return [(_place(member)[0], score) for member, score in cast("list[tuple[bytes, float]]", found)]
+        return [
+            (split(member)[0].decode(), score) for member, score in cast("list[tuple[bytes, float]]", found)
+        ]
 
     def incidents_of(self, sub: str) -> tuple[dict[str, int], bool]:
         """The incidents that an account's pending events are in, each with how many of them.
@@ -274,7 +275,7 @@ class Lists:
         """A list's events."""
         key = self.keys.list(name)
         for some in entries(self.redis, key, rank_after(self.redis, key, start)):
-            places = [_place(member) for member, _ in some]
+            places = [(sub.decode(), field) for sub, field in (split(member) for member, _ in some)]
             with self.redis.pipeline(transaction=False) as pipeline:
                 for sub, field in places:
                     pipeline.hget(self.keys.events(sub), field)
@@ -314,9 +315,3 @@ def _listed(sub: str, field: bytes, value: bytes | None, given: bytes | None) ->
     """The event with this value, if it is one that can be read, and who answers for it."""
     stored = readable_event(field, value)
     return Listed(sub, stored.event, unpack_acknowledgement(given)) if stored else None
-
-
-def _place(member: bytes) -> tuple[str, bytes]:
-    """The account and the field in a list's entry."""
-    length, _, rest = member.partition(b":")
-    return rest[: int(length)].decode(), rest[int(length) :]

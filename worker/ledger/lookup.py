@@ -9,7 +9,6 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.paging import of_each
 from worker.ledger.records import EventKey
 
-#: How many keys the server scans in one step of a search.
 SCANNED_AT_A_TIME = 2000
 #: How Celery's keys for results begin, in the ledger's Redis.
 RESULT = "celery-task-meta-"

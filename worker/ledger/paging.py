@@ -25,7 +25,6 @@ MOST_CHECKED = 1000
 #: A hash has no order, so one with more entries than this is read in parts that are not in order.
 PART = 2500
 
-#: The id of a stream's entry.
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 #: A place in a sorted set: a score and what stands there; or a place within that, too.

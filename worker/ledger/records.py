@@ -112,6 +112,13 @@ def _bounded(history: History) -> History:
     return tuple(line for place, line in enumerate(history) if place not in gone)
 
 
+def split(text: bytes) -> tuple[bytes, bytes]:
+    """The two parts of a text that begins with the first one's length: of a hash field, or a list's entry."""
+    length, _, parts = text.partition(b":")
+    end = int(length) if length.isdigit() else 0
+    return parts[:end], parts[end:]
+
+
 @dataclass(frozen=True, slots=True)
 class EventKey:
     """What identifies an event within an account: opaque strings, never interpreted."""
@@ -128,9 +135,7 @@ class EventKey:
     @classmethod
     def of_field(cls, field: bytes) -> EventKey:
         """The key in a hash field, or a guess if the field is damaged."""
-        length, _, ids = field.partition(b":")
-        end = int(length) if length.isdigit() else 0
-        return cls(ids[:end].decode(errors="replace"), ids[end:].decode(errors="replace"))
+        return cls(*(part.decode(errors="replace") for part in split(field)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,7 +530,6 @@ class NotificationChannel:
     callback_url: str
     #: Why Cronofy refused to open it, if it did.
     refused: str | None = None
-    #: Checks in a row that failed.
     failures: int = 0
 
 
