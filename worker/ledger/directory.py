@@ -166,11 +166,8 @@ class Directory:
         head = digest[_IN_KEY : _IN_KEY + _IN_ENTRY].encode()
         members = cast("list[bytes]", self.redis.zrevrange(self.keys.ids(digest[:_IN_KEY]), 0, -1))
         subs = [each[_IN_ENTRY:].decode() for each in members if each.startswith(head)][:most]
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for sub in subs:
-                pipeline.hkeys(self.keys.events(sub))
-                pipeline.hkeys(self.keys.settled(sub))
-            answers = pipeline.execute()
+        hashes = (key(sub) for sub in subs for key in (self.keys.events, self.keys.settled))
+        answers = of_each(self.redis, hashes, lambda pipe, key: pipe.hkeys(key))
         ends = event_id.encode()
         found = (
             (sub, key)

@@ -183,7 +183,9 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
     soonest, (since, reason) = tuple(_starting(found["soonest"])), found["mail_trouble"]
     # The newest last.
     reports = {each["name"]: each for each in map(json.loads, found["workers"])}
+    # Celery names a worker NAME@HOST.
     hosts = {name.rpartition("@")[2]: each for name, each in reports.items()}
+    taken = {(queue, name.rpartition("@")[2]) for name, each in reports.items() for queue in each["queues"]}
     return Figures(
         at=at,
         counters=read_counters(dict(zip(counters[::2], counters[1::2], strict=True))),
@@ -198,7 +200,7 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
         paused_since=_moment(found["paused_since"]),
         last_sweep_at=_moment(found["last_sweep_at"]),
         workers=len(reports),
-        consumers=_consumers(reports.values()),
+        consumers={queue: frozenset(host for q, host in taken if q == queue) for queue, _ in taken},
         clocks={host: each["clock"] for host, each in hosts.items() if "clock" in each},
         slow=frozenset(host for host, each in hosts.items() if "slow" in each),
         spent=tuple(_spent(keys, budget, at) for budget in sorted(found["budgets"])),
@@ -210,15 +212,6 @@ def read_figures(redis: Redis, keys: Keys) -> Figures:
 
 def _escalated(start: bytes, cause: int) -> tuple[datetime, Cause | None]:
     return from_ms(float(start)), CAUSES[cause] if cause < len(CAUSES) else None
-
-
-def _consumers(reports: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
-    """The hosts that take from each queue; Celery names a worker NAME@HOST."""
-    hosts: dict[str, frozenset[str]] = {}
-    for report in reports:
-        for queue in report["queues"]:
-            hosts[queue] = hosts.get(queue, frozenset()) | {report["name"].rpartition("@")[2]}
-    return hosts
 
 
 def _moment(ms: bytes | None) -> datetime | None:

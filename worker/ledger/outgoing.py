@@ -110,8 +110,8 @@ class OutcomeStream:
 
     def newest(self, most: int | None = None) -> list[dict[str, Any]]:
         """The newest outcomes (or all) as contract JSON, newest first."""
-        entries = _read(self.redis.xrevrange(self.keys.outcomes, count=most))
-        return [json.loads(outcome) for _, outcome in entries]
+        newest = self.redis.xrevrange(self.keys.outcomes, count=most)
+        return [json.loads(outcome) for _, outcome in _read(newest)]
 
     def page(
         self, most: int, after: str | None, named: Sequence[str], fits: Callable[[Mapping[str, Any]], bool]

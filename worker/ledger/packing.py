@@ -261,10 +261,6 @@ def unpack_memo(value: bytes) -> Memo:
     return Memo(_unpack_episodes(episodes), providers, LastRead(*last_read) if last_read else None)
 
 
-def _unpack_profile_names(value: bytes) -> dict[str, str]:
-    return {str(profile_id): str(name) for profile_id, name in msgpack.unpackb(value).items()}
-
-
 def _unpack_mailed(value: bytes) -> Mailed:
     sent, over = msgpack.unpackb(value)
     return Mailed(tuple((at, pid) for at, pid in sent), _unpack_episodes(over))
@@ -323,7 +319,7 @@ PACKED_PARTS: Mapping[str, Callable[[Any], bytes]] = {
 _PARTS: Mapping[str, Callable[[bytes], Any]] = {
     "profile": _unpack_profile,
     "memo": unpack_memo,
-    "profile_names": _unpack_profile_names,
+    "profile_names": lambda value: {str(pid): str(name) for pid, name in msgpack.unpackb(value).items()},
     "mailed": _unpack_mailed,
     "last_notice": lambda value: from_ms(float(value)),
     "locale": bytes.decode,

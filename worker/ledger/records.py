@@ -247,6 +247,11 @@ class TrackedEvent:
         return Cause(name) if name else None
 
     @property
+    def last_interval(self) -> timedelta | None:
+        """The last interval between looks; None before the first."""
+        return None if self.interval is None else timedelta(seconds=self.interval)
+
+    @property
     def was_closed(self) -> bool:
         """The last look found it past or gone; if it is pending, somebody asked about it since."""
         return self.last is not None and self.last["state"] == State.CLOSED
@@ -621,8 +626,3 @@ def _event_time(value: Any, tzid: str | None) -> EventTime | None:
         return parse_event_time(value, tzid)
     except MalformedTime:
         return None
-
-
-def interval_of(event: TrackedEvent) -> timedelta | None:
-    """The last interval between looks; None before the first."""
-    return None if event.interval is None else timedelta(seconds=event.interval)

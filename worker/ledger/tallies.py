@@ -29,6 +29,7 @@ from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.ledger.keys import Keys
 from worker.ledger.outgoing import OutcomeType
 from worker.ledger.packing import CAUSES
+from worker.ledger.paging import of_each
 from worker.ledger.records import TrackedEvent, to_ms
 
 if TYPE_CHECKING:
@@ -49,17 +50,13 @@ class Histogram:
     def bucket(self, milliseconds: float) -> int:
         return bisect_left(self.bounds, milliseconds / 1000)
 
-    @property
-    def sum_name(self) -> str:
-        return f"{self.name}:ms"
-
     def read(self, counters: Mapping[str, int]) -> tuple[list[tuple[str, int]], float]:
         """The buckets as Prometheus wants them, cumulative by upper bound, and the sum in seconds."""
         total, buckets = 0, []
         for at, bound in enumerate((*self.bounds, None)):
             total += counters.get(self._bucket_name(at), 0)
             buckets.append(("+Inf" if bound is None else f"{bound:.10g}", total))
-        return buckets, counters.get(self.sum_name, 0) / 1000
+        return buckets, counters.get(f"{self.name}:ms", 0) / 1000
 
     def _bucket_name(self, at: int) -> str:
         return f"{self.name}:{self.bounds[at]:.10g}" if at < len(self.bounds) else f"{self.name}:more"
@@ -97,15 +94,12 @@ def answers(calls: Mapping[str, int]) -> tuple[int, int]:
 def look_tally(calls: Mapping[str, int], seconds: float) -> dict[str, int]:
     """What one look adds to the counters: its calls, and how long it took."""
     bucket, took = LOOKS.entry(seconds * 1000)
-    return {**calls, bucket: 1, LOOKS.sum_name: took}
+    return {**calls, bucket: 1, f"{LOOKS.name}:ms": took}
 
 
 def add(redis: Redis, keys: Keys, tally: Mapping[str, int]) -> None:
     """Add a tally to the counters, in one round trip."""
-    with redis.pipeline(transaction=False) as pipeline:
-        for name, by in tally.items():
-            pipeline.hincrby(keys.counters, name, by)
-        pipeline.execute()
+    of_each(redis, tally.items(), lambda pipe, each: pipe.hincrby(keys.counters, *each))
 
 
 # Meetings.

@@ -44,7 +44,6 @@ from worker.ledger.records import (
     Stored,
     TrackedEvent,
     from_ms,
-    interval_of,
     to_ms,
 )
 from worker.ledger.vault import VaultError
@@ -292,7 +291,7 @@ def _is_due(event: TrackedEvent, now: datetime) -> bool:
     if next_look is None:
         return False
     try:
-        return is_due(from_ms(next_look), interval_of(event), now)
+        return is_due(from_ms(next_look), event.last_interval, now)
     except Exception:
         # The record cannot say: a look shows what is wrong with it.
         return True

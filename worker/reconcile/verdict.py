@@ -43,7 +43,6 @@ from worker.ledger.records import (
     TrackedEvent,
     Write,
     from_ms,
-    interval_of,
     service_named,
     to_ms,
 )
@@ -338,7 +337,7 @@ def conclude(
     diagnosis, event = judged.diagnosis, judged.event
     # Cronofy notifies us of what we merely wait for, but not of a profile connected again (reference §6b).
     notices_arrive = judged.notices_arrive and event.subscribed and diagnosis.remedy is Remedy.WAIT
-    pause = next_pause(interval_of(event), policy, notices_arrive=notices_arrive)
+    pause = next_pause(event.last_interval, policy, notices_arrive=notices_arrive)
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
     if judged.held:
         look_at = held_look(diagnosis, event.starts_at, now, policy)
