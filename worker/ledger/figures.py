@@ -313,10 +313,7 @@ def origins_asked(redis: Redis, keys: Keys) -> frozenset[str]:
 def announce(
     redis: Redis, keys: Keys, worker: str, queues: Iterable[str], distance: Distance | None = None
 ) -> None:
-    """Report that a worker runs, which queues it takes from, and whether its clock is off or the ledger slow.
-
-    Silent workers are forgotten.
-    """
+    """Report that a worker runs, its queues, and whether its clock is off or the ledger slow."""
     report: dict[str, Any] = {"name": worker, "queues": sorted(queues)}
     if distance and distance.clocks_differ:
         report["clock"] = round(distance.ahead.total_seconds())

@@ -1,7 +1,6 @@
 """Who does what: a lease is the right to look at one account, a wake-up one process's to send a message.
 
-Here is also what a look may change when it ends. Losing a wake-up costs little, since the next sweep does the
-same, so short-lived keys are enough.
+Here is also what a look may change when it ends. A lost wake-up costs little: the next sweep does the same.
 """
 
 from __future__ import annotations

@@ -42,7 +42,6 @@ class Known:
 
 
 Fits = Callable[[Known], bool]
-MailPage = tuple[list[Known], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Mails:
     redis: Redis
     keys: Keys
 
-    def waiting(self, most: int, after: str | None, fits: Fits) -> MailPage:
+    def waiting(self, most: int, after: str | None, fits: Fits) -> tuple[list[Known], str | None]:
         """Those in the outbox, the next one first. Raises BadCursor."""
         key, found, checked = self.keys.outbox, list[Known](), 0
         rank = rank_after(self.redis, key, decoded(after))
@@ -63,7 +62,7 @@ class Mails:
                     return found, encoded((score, member))
         return found, None
 
-    def gone(self, most: int, after: str | None, fits: Fits) -> MailPage:
+    def gone(self, most: int, after: str | None, fits: Fits) -> tuple[list[Known], str | None]:
         """Those that left it, the newest first."""
         return newest_of_stream(self.redis, self.keys.mails, most, after, _gone, fits)
 

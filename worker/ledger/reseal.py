@@ -65,10 +65,7 @@ class Sealed:
 
 
 def sealed_values(ledger: Ledger) -> Iterator[list[Sealed]]:
-    """Everything sealed, in steps, so that the caller may stop in between; the accounts come last.
-
-    A step may be empty, and an account may come twice.
-    """
+    """Everything sealed, in steps like those of `accounts`, which come last."""
     for kind in (Kind.TOMBSTONES, Kind.ROOMS, Kind.ADDRESSES):
         key = cast("bytes | None", ledger.redis.hget(ledger.keys.about, kind.value))
         if key is not None:
