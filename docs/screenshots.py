@@ -132,9 +132,7 @@ def _commands(running: Stage) -> dict[str, Console]:
     prints: dict[str, tuple[str, Callable[[Console], None]]] = {
         "status": (
             "reconciler status",
-            lambda console: console.print(
-                _rich(status_lines(read_status(running.ledger.redis, settings), settings.sweep_every))
-            ),
+            lambda console: console.print(_rich(status_lines(read_status(running.ledger.redis, settings)))),
         ),
         "doctor": ("reconciler doctor", lambda console: show_doctor(examine(settings), console)),
     }

@@ -211,7 +211,7 @@ def test_every_page_says_that_an_account_waits(begin: Begin) -> None:
 
     def told() -> list[str]:
         status = read_status(ledger.redis, settings)
-        lines = ["".join(text for text, _ in line) for line in status_lines(status, settings.sweep_every)]
+        lines = ["".join(text for text, _ in line) for line in status_lines(status)]
         attention = read_overview(ledger, settings).attention
         shown = [*lines, *(each.sentence for each in attention)]
         return [line.strip() for line in shown if "access token" in line]
