@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from config.settings import FallbackRung, Settings
 from tests.unit.builders import (
     CONNECTED,
     DAY,
@@ -20,7 +21,7 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from tests.unit.cases import RULES, asked, case, looked_at
+from tests.unit.cases import asked, case, looked_at
 from tests.unit.test_reply import ROWS
 from worker.diagnosis.model import Cause, LastResort, Rung, TokenOwed
 from worker.explain.case import Case, Delivery
@@ -29,6 +30,7 @@ from worker.explain.explanation import in_lines
 from worker.explain.reply import reply
 from worker.ledger.records import EventKey, Write, to_ms
 
+WITH_LAST_RESORT = Settings(fallback=(FallbackRung.INTEGRATED,))
 OLD = tracked(age=3 * HOUR)
 #: What its last look found, with the last resort still ahead.
 PLANNED = replace(
@@ -148,17 +150,17 @@ def test_repeated_looks_are_one_line() -> None:
             id="looks that failed",
         ),
         pytest.param(
-            case(replace(OLD, last=PLANNED), rules=replace(RULES, fallback=True)),
+            case(replace(OLD, last=PLANNED), settings=WITH_LAST_RESORT),
             "Last resort: explicit (explicit), at 2026-12-01 12:30:00 UTC, if it still has no link.",
             id="the last resort",
         ),
         pytest.param(
-            case(looked_at(OLD, profiles=CONNECTED), rules=replace(RULES, fallback=True)),
+            case(looked_at(OLD, profiles=CONNECTED), settings=WITH_LAST_RESORT),
             "The last resort is on, but nothing of it is left that fits this event.",
             id="no last resort",
         ),
         pytest.param(
-            case(replace(OLD, last=PLANNED), now=NOW + HOUR, rules=replace(RULES, fallback=True)),
+            case(replace(OLD, last=PLANNED), now=NOW + HOUR, settings=WITH_LAST_RESORT),
             "Last resort: explicit (explicit), now.",
             id="the last resort now",
         ),

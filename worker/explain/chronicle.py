@@ -156,7 +156,7 @@ def _plans(case: Case) -> Iterator[str]:
         looks = "look" if case.event.failures == 1 else f"{case.event.failures} looks"
         yield f"The last {looks} failed; nothing is concluded from that."
     yield from _last_resort(case)
-    if case.rules.dry_run:
+    if case.settings.dry_run:
         yield "Dry run: nothing is written to Cronofy, and nothing is sent."
     elif case.cause is Cause.CREDENTIALS_EXPIRED or case.answer["remedy"] == Remedy.CONNECT_EMAIL:
         yield from _mailing(case)
@@ -170,7 +170,7 @@ def _plans(case: Case) -> Iterator[str]:
 
 def _last_resort(case: Case) -> Iterator[str]:
     planned = case.detail.get("last_resort")
-    if not case.rules.fallback or case.unseen:
+    if not case.settings.fallback or case.unseen:
         return
     if planned is None:
         yield "The last resort is on, but nothing of it is left that fits this event."
