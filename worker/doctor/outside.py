@@ -35,6 +35,7 @@ PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
 NOBODYS_TOKEN = "reconciler-doctor-asks-whether-its-client-is-known"  # noqa: S105 - not a secret
 
+NO_WAY_OUT = "not asked: the environment's proxies or certificates cannot be used"
 CREDENTIALS = "correct RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET"
 
 
@@ -237,13 +238,18 @@ def examine_outcome_url(settings: Settings) -> Iterator[Finding]:
         yield warning("outcome URL", f"{amount(owed, 'outcome')} not taken yet, tried again", "see the log")
 
 
+def _status_of(url: str) -> int:
+    """The status of the answer to a GET; its body, which may have any length, is not read."""
+    with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
+        return answer.status_code
+
+
 def _reached(name: str, url: str, settings: Settings) -> Iterator[Finding]:
     """Whether anything answers at a receiver's address: a GET is no webhook, so its answer says no more."""
     try:
-        with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
-            status = answer.status_code
+        status = _status_of(url)
     except SettingsError:
-        yield skipped(name, "not asked: the environment's proxies or certificates cannot be used")
+        yield skipped(name, NO_WAY_OUT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         what = f"cannot be reached ({type(error).__name__})"
         if done_elsewhere(settings, "mail"):
@@ -265,17 +271,14 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
     url = origin_of(settings.webhook_url) + PATH
     fix = "start reconciler serve, and point RECONCILER_WEBHOOK_URL at it"
     try:
-        # Only the status is read: a body may have any length.
-        with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
-            status = answer.status_code
+        status = _status_of(url)
     except SettingsError:
-        yield skipped("webhook", "not asked: the environment's proxies or certificates cannot be used")
-        return
+        yield skipped("webhook", NO_WAY_OUT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield warning("webhook", f"cannot be reached from here ({type(error).__name__})", fix)
-        return
-    # `reconciler serve` allows only POST there.
-    if status == 405:
-        yield ok("webhook", "answers")
     else:
-        yield wrong("webhook", f"answers {status}, so it is not reconciler serve", fix)
+        # `reconciler serve` allows only POST there.
+        if status == 405:
+            yield ok("webhook", "answers")
+        else:
+            yield wrong("webhook", f"answers {status}, so it is not reconciler serve", fix)

@@ -33,6 +33,15 @@ from worker.host.private import make_private
 START_SECONDS = 15.0
 #: How long the server of a killed `up` may take to end.
 LEFT_OVER_SECONDS = 10.0
+CONFIG = """\
+bind 127.0.0.1
+port {port}
+requirepass {password}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
 
 
 def find_binary() -> str:
@@ -83,21 +92,7 @@ def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
     with naming(data_dir):
-        write_private(
-            config,
-            "\n".join(
-                [
-                    "bind 127.0.0.1",
-                    f"port {port}",
-                    f"requirepass {password}",
-                    "appendonly yes",
-                    "appendfsync everysec",
-                    'save ""',
-                    "maxmemory-policy noeviction",
-                    "",
-                ]
-            ),
-        )
+        write_private(config, CONFIG.format(port=port, password=password))
         # One that a killed `up` left behind.
         address.unlink(missing_ok=True)
         log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
