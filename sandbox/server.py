@@ -23,11 +23,8 @@ from sandbox.cronofy.gate import Gate
 from sandbox.cronofy.oauth import OAuth
 from sandbox.cronofy.pages import Pages
 from sandbox.options import SandboxOptions
-from sandbox.personality import described_traits, personality_of
 from sandbox.state import Sandbox
 from sandbox.world.registry import Unknown
-
-__all__ = ["RunningSandbox", "SandboxOptions", "build_app", "described_traits", "personality_of", "run"]
 
 
 def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> ASGIApp:
@@ -157,9 +154,7 @@ class RunningSandbox:
         self.stop()
 
 
-def run(
-    host: str = "127.0.0.1", port: int = 8600, smtp_port: int = 8625, options: SandboxOptions | None = None
-) -> None:
+def run(host: str, port: int, smtp_port: int, options: SandboxOptions) -> None:
     """Serve the sandbox until SIGINT or SIGTERM; raises OSError when a port is taken."""
     sandbox = RunningSandbox(options, host=host, port=port, smtp_port=smtp_port)
     print(f"Cronofy sandbox  {sandbox.url}")

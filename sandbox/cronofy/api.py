@@ -20,7 +20,7 @@ from sandbox.cronofy.gate import Call, call_of
 from sandbox.cronofy.reading import Invalid, Query, page_of, page_token, read_page_token
 from sandbox.state import Sandbox
 from sandbox.world.accounts import Account, Calendar, CalendarProfile, described_profiles, userinfo
-from sandbox.world.errors import Errors, error
+from sandbox.world.errors import Errors, error, missing
 from sandbox.world.events import validate
 from sandbox.world.registry import Unknown
 
@@ -60,7 +60,6 @@ class Api:
     """The endpoints under `/v1`."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Serve this sandbox's world."""
         self.sandbox = sandbox
 
     def routes(self) -> list[Route]:
@@ -135,7 +134,7 @@ class Api:
             return 403, {}
         if method == "DELETE":
             if not body.get("event_id"):
-                return 422, {"event_id": error("errors.required", "event_id must be specified")}
+                return 422, missing("event_id")
             self.sandbox.world.delete(account, calendar_id, str(body["event_id"]), via)
             return 202, {}
         if errors := validate(body, account, home[1], self.sandbox.options.personality):
@@ -164,7 +163,7 @@ class Api:
         """Several writes in one call, each with its own status (§4)."""
         entries = call.body.get("batch")
         if not isinstance(entries, list):
-            return unprocessable({"batch": error("errors.required", "batch must be specified")})
+            return unprocessable(missing("batch"))
         if len(entries) > BATCH_MOST:
             too_long = error("errors.too_long", f"batch must have at most {BATCH_MOST} entries")
             return unprocessable({"batch": too_long})
@@ -190,27 +189,19 @@ class Api:
     # -- identity -----------------------------------------------------------------------------------
 
     async def userinfo(self, _request: Request, account: Account, _call: Call) -> Response:
-        """UserInfo (§5)."""
-        return JSONResponse(
-            userinfo(account, self.sandbox.options.public_url, self.sandbox.options.personality)
-        )
+        options = self.sandbox.options
+        return JSONResponse(userinfo(account, options.public_url, options.personality))
 
     async def calendars(self, _request: Request, account: Account, _call: Call) -> Response:
-        """List Calendars, of all profiles."""
         calendars = [listed(account, p, c) for p in account.calendar_profiles for c in p.calendars]
         return JSONResponse({"calendars": calendars})
 
     async def create_calendar(self, _request: Request, account: Account, call: Call) -> Response:
-        """Create a calendar in one of the account's calendar profiles."""
-        errors = {
-            name: error("errors.required", f"{name} must be specified")
-            for name in ("profile_id", "name")
-            if not isinstance(call.body.get(name), str) or not call.body[name]
-        }
-        if errors:
-            return unprocessable(errors)
-        profile = account.calendar_profile(call.body["profile_id"])
-        if profile is None:
+        absent = [name for name in ("profile_id", "name") if not call.text(name)]
+        if absent:
+            return unprocessable(missing(*absent))
+        profile = account.profile(call.body["profile_id"])
+        if not isinstance(profile, CalendarProfile):
             return Response(status_code=404)
         if not profile.connected:
             return Response(status_code=423)  # The account is locked: nothing can be written (§8).
@@ -222,11 +213,9 @@ class Api:
         return JSONResponse({"calendar": listed(account, profile, calendar)})
 
     async def profiles(self, _request: Request, account: Account, _call: Call) -> Response:
-        """List calendar profiles."""
         return JSONResponse({"profiles": described_profiles(account, self.sandbox.options.public_url)})
 
     async def account(self, _request: Request, account: Account, _call: Call) -> Response:
-        """Describe the account."""
         described = {
             "account_id": account.sub,
             "email": account.email,
@@ -240,9 +229,9 @@ class Api:
 
     async def open_channel(self, _request: Request, account: Account, call: Call) -> Response:
         """Create a notification channel (§6b)."""
-        callback_url = call.body.get("callback_url")
-        if not isinstance(callback_url, str) or not callback_url:
-            return unprocessable({"callback_url": error("errors.required", "callback_url must be specified")})
+        callback_url = call.text("callback_url")
+        if not callback_url:
+            return unprocessable(missing("callback_url"))
         if len(callback_url) > LONGEST_CALLBACK:
             too_long = error("errors.too_long", f"callback_url must be at most {LONGEST_CALLBACK} characters")
             return unprocessable({"callback_url": too_long})
@@ -251,12 +240,10 @@ class Api:
         return JSONResponse({"channel": channel.described()})
 
     async def channels(self, _request: Request, account: Account, _call: Call) -> Response:
-        """List the account's channels."""
         listed = [c.described() for c in self.sandbox.world.channels.values() if c.sub == account.sub]
         return JSONResponse({"channels": listed})
 
     async def close_channel(self, request: Request, account: Account, _call: Call) -> Response:
-        """Close one of the account's channels."""
         channel = self.sandbox.world.channels.get(request.path_params["channel_id"])
         if channel is None or channel.sub != account.sub:
             return Response(status_code=404)
@@ -273,9 +260,9 @@ class Api:
 
     async def authorize_conferencing(self, _request: Request, account: Account, call: Call) -> Response:
         """Return the address where the person connects a new conferencing profile (§7)."""
-        redirect_uri = call.body.get("redirect_uri")
-        if not isinstance(redirect_uri, str) or not redirect_uri:
-            return unprocessable({"redirect_uri": error("errors.required", "redirect_uri must be specified")})
+        redirect_uri = call.text("redirect_uri")
+        if not redirect_uri:
+            return unprocessable(missing("redirect_uri"))
         token = secrets.token_urlsafe(18)
         provider = str(call.body.get("provider_name") or "zoom")
         self.sandbox.world.authorizations[token] = (account.sub, provider, redirect_uri)

@@ -35,7 +35,6 @@ class Invalid(ValueError):
     """A query that Cronofy refuses with 422; `errors` says why, per field."""
 
     def __init__(self, errors: Errors) -> None:
-        """Keep the errors."""
         super().__init__(str(errors))
         self.errors = errors
 
@@ -93,7 +92,6 @@ class Query:
         return replace(self, calendar_ids=left)
 
     def wants(self, event: Event, now: datetime) -> bool:
-        """Tell whether the answer includes the event."""
         managed = event.event_id is not None
         if managed and not self.flags & {"include_managed", "only_managed"}:
             return False

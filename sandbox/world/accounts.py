@@ -115,33 +115,21 @@ class Account(_Model):
     refresh_token: str | None = Field(default_factory=lambda: secrets.token_hex(16))
 
     def profiles(self) -> Iterator[CalendarProfile | ConferencingProfile]:
-        """Yield every profile, calendar or conferencing."""
         yield from self.calendar_profiles
         yield from self.conferencing_profiles
 
     def profile(self, profile_id: str) -> CalendarProfile | ConferencingProfile | None:
-        """Return the profile with this id, calendar or conferencing, or None."""
         return next((p for p in self.profiles() if p.profile_id == profile_id), None)
 
-    def calendar_profile(self, profile_id: str) -> CalendarProfile | None:
-        """Return the calendar profile with this id, or None."""
-        return next((p for p in self.calendar_profiles if p.profile_id == profile_id), None)
-
     def conferencing_profile(self, profile_id: str) -> ConferencingProfile | None:
-        """Return the conferencing profile with this id, or None."""
         return next((p for p in self.conferencing_profiles if p.profile_id == profile_id), None)
 
     def calendar_ids(self) -> list[str]:
-        """Return the ids of all calendars."""
         return [c.calendar_id for p in self.calendar_profiles for c in p.calendars]
 
     def calendar(self, calendar_id: str) -> tuple[CalendarProfile, Calendar] | None:
-        """Return the calendar and its profile, or None."""
-        for profile in self.calendar_profiles:
-            for calendar in profile.calendars:
-                if calendar.calendar_id == calendar_id:
-                    return profile, calendar
-        return None
+        pairs = ((profile, each) for profile in self.calendar_profiles for each in profile.calendars)
+        return next((pair for pair in pairs if pair[1].calendar_id == calendar_id), None)
 
     def allows(self, scope: str) -> bool:
         """Tell whether the granted scope, which may be composite, covers `scope` (§1)."""

@@ -8,3 +8,8 @@ Errors = dict[str, list[dict[str, str]]]
 def error(key: str, description: str) -> list[dict[str, str]]:
     """Return one field's entry."""
     return [{"key": key, "description": description}]
+
+
+def missing(*names: str, within: str = "") -> Errors:
+    """Return the errors about fields that are not there, perhaps within another: `outer.`."""
+    return {within + name: error("errors.required", f"{name} must be specified") for name in names}

@@ -18,7 +18,6 @@ class Registry:
     """Accounts by their `sub`, their tokens and their relink URLs."""
 
     def __init__(self, options: Callable[[], SandboxOptions], clock: Callable[[], datetime]) -> None:
-        """Start without accounts."""
         self._options = options
         self._clock = clock
         self._accounts: dict[str, Account] = {}
@@ -44,7 +43,6 @@ class Registry:
         return account
 
     def accounts(self) -> list[Account]:
-        """Return all accounts."""
         return list(self._accounts.values())
 
     def account(self, sub: str) -> Account:
@@ -78,7 +76,6 @@ class Registry:
         return account
 
     def expire_access_tokens(self, sub: str) -> None:
-        """Expire every access token of the account now."""
         for token in [t for t, (owner, _) in self._tokens.items() if owner == self.account(sub).sub]:
             del self._tokens[token]
 
@@ -89,7 +86,6 @@ class Registry:
         account.refresh_token = None
 
     def add_calendar(self, account: Account, profile: CalendarProfile, calendar: Calendar) -> None:
-        """Add a calendar to one of the account's profiles."""
         self._calendars[calendar.calendar_id] = account.sub
         profile.calendars.append(calendar)
 
@@ -118,7 +114,6 @@ class Registry:
             self._refresh_tokens[account.refresh_token] = account.sub
 
     def add_profile(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
-        """Add a profile to the account."""
         account = self.account(sub)
         self._claim(sub, profile)
         if isinstance(profile, CalendarProfile):
@@ -139,7 +134,6 @@ class Registry:
         profile.connected, profile.disconnection_notified = connected, False
 
     def remove_profile(self, sub: str, profile_id: str) -> None:
-        """Remove a profile, calendar or conferencing, for good."""
         account = self.account(sub)
         gone = self.profile(sub, profile_id)
         self._relinks.pop(gone.relink_token, None)

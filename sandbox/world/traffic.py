@@ -49,7 +49,6 @@ class Window:
         return math.inf
 
     def take(self, cost: int, now: float) -> None:
-        """Count `cost` from `now`."""
         self.passed.append((now, cost))
         self.total += cost
 
@@ -58,7 +57,6 @@ class Traffic:
     """The log of requests and the limiter. All times are `time.monotonic()` seconds."""
 
     def __init__(self) -> None:
-        """Start with an empty log."""
         self.log: deque[LoggedRequest] = deque(maxlen=LOG_LENGTH)
         self._second = Window(1.0)
         self._minute = Window(60.0)

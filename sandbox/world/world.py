@@ -30,7 +30,6 @@ Notify = Callable[[str, dict[str, Any]], None]
 
 
 def utc_now() -> datetime:
-    """Return the current time."""
     return datetime.now(UTC)
 
 
@@ -62,7 +61,6 @@ class Channel:
     filters: dict[str, Any]
 
     def described(self) -> dict[str, Any]:
-        """Return the channel with Cronofy's field names."""
         return {"channel_id": self.channel_id, "callback_url": self.callback_url, "filters": self.filters}
 
 
@@ -75,7 +73,6 @@ class World:
     def __init__(
         self, options: Callable[[], SandboxOptions], notify: Notify, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        """Start with an empty world."""
         self._options = options
         self._notify = notify
         self._clock = clock
@@ -100,7 +97,6 @@ class World:
     # -- time ---------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """Return the world's current time, in UTC."""
         return self._clock()
 
     def advance(self) -> None:
@@ -159,36 +155,30 @@ class World:
 
     def move(self, calendar_id: str, event_id: str, **changes: object) -> Event:
         """The person changes `start`, `end` or `summary`; a pending conference is tried again."""
-        event = self.event(calendar_id, event_id)
-        for name in ("start", "end"):
-            if changes.get(name) is not None:
-                setattr(event, name, Moment.parse(changes[name], event.start.tzid))
-        event.summary = str(changes.get("summary") or event.summary)
-        event.updated = self.now()
-        if event.pending:
-            self._request_conference(event)
-        self._notify_change(event)
-        return event
+        given = {name: value for name, value in changes.items() if value is not None}
+        tzid = self.event(calendar_id, event_id).start.tzid
+        times = {name: Moment.parse(given[name], tzid) for name in ("start", "end") if name in given}
+        summary = {"summary": str(given["summary"])} if given.get("summary") else {}
+        return self._change(calendar_id, event_id, **times, **summary)
 
     def delete_by_owner(self, calendar_id: str, event_id: str) -> Event:
         """The person deletes the event from their calendar."""
-        event = self.event(calendar_id, event_id)
-        event.deleted, event.updated = True, self.now()
-        self._notify_change(event)
-        return event
+        return self._change(calendar_id, event_id, deleted=True)
 
     def cancel(self, calendar_id: str, event_id: str) -> Event:
         """The person cancels the event, which stays in the calendar as cancelled."""
-        event = self.event(calendar_id, event_id)
-        event.cancelled, event.updated = True, self.now()
-        self._notify_change(event)
-        return event
+        return self._change(calendar_id, event_id, cancelled=True)
 
     def restore(self, calendar_id: str, event_id: str) -> Event:
         """The person undoes a deletion or cancellation; a pending conference is tried again."""
+        return self._change(calendar_id, event_id, deleted=False, cancelled=False)
+
+    def _change(self, calendar_id: str, event_id: str, **fields: object) -> Event:
         event = self.event(calendar_id, event_id)
-        event.deleted, event.cancelled, event.updated = False, False, self.now()
-        if event.pending:
+        for name, value in fields.items():
+            setattr(event, name, value)
+        event.updated = self.now()
+        if event.pending and not (event.deleted or event.cancelled):
             self._request_conference(event)
         self._notify_change(event)
         return event
