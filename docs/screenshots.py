@@ -29,9 +29,9 @@ from rich.text import Text
 from config.settings import Settings, load_settings
 from config.terminal import Line
 from sandbox.demo.show import Stage, play, stage
+from worker.commands.doctor import show as show_doctor
 from worker.diagnosis.model import Cause
 from worker.doctor.examination import examine
-from worker.doctor.report import show as show_doctor
 from worker.explain.case import Case
 from worker.explain.explanation import ask, in_lines
 from worker.ledger.backlog import EVERY, KEPT

@@ -78,7 +78,7 @@ class Manner:
 class Mailbox:
     """The emails received, oldest first, and how the next ones are handled."""
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None) -> None:
         """Keep emails in memory, and in `directory` as .eml files if one is given."""
         self._directory = directory
         if directory is not None:

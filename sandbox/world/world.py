@@ -71,7 +71,7 @@ class World:
     """
 
     def __init__(
-        self, options: Callable[[], SandboxOptions], notify: Notify, clock: Callable[[], datetime] = utc_now
+        self, options: Callable[[], SandboxOptions], notify: Notify, clock: Callable[[], datetime]
     ) -> None:
         self._options = options
         self._notify = notify
