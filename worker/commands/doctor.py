@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from config.settings import SettingsError
-from config.terminal import shown
-from worker.commands.output import json_text
+from config.terminal import Line, shown
+from worker.commands.output import json_text, say_wrapped
 from worker.commands.setup import check_layout, settings_of_role
 from worker.doctor.examination import examine, misread, unreadable
 from worker.doctor.finding import Finding, Health
 from worker.ledger.layout import NewerLedger
 from worker.wording import amount
 
-_STYLES = {Health.OK: "green", Health.WARNING: "yellow", Health.WRONG: "bold red", Health.SKIPPED: "dim"}
-_MARGIN = " " * 25
+STYLES = {Health.OK: "green", Health.WARNING: "yellow", Health.WRONG: "red", Health.SKIPPED: "dim"}
 
 
 @click.command()
@@ -43,26 +39,23 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(json_text([finding.as_json for finding in findings], indent=2))
     else:
-        show(findings, Console())
+        for line in finding_lines(findings, below=sys.stdout.isatty()):
+            say_wrapped(line)
     if any(finding.health is Health.WRONG for finding in findings):
         sys.exit(1)
 
 
-def show(findings: Sequence[Finding], console: Console) -> None:
-    """Print the findings and a summary, wrapped on a terminal, otherwise one line each."""
+def finding_lines(findings: Sequence[Finding], *, below: bool) -> Iterator[Line]:
+    """The findings and how many are faults; the fix of each stands `below` it, or else behind it."""
     for finding in findings:
+        head = [(f"{finding.health.value:<9}", STYLES[finding.health]), (f"{finding.name:<16}", "")]
         what, fix = shown(finding.what), shown(f"-> {finding.fix}") if finding.fix else ""
-        if console.is_terminal:
-            lines = [line for text in (what, fix) for line in _wrapped(text, console.width)]
+        if below and fix:
+            yield [*head, (what, "")]
+            yield [(" " * 25, ""), (fix, "")]
         else:
-            lines = [f"{what} {fix}".rstrip()]
-        head = (f"{finding.health.value:<9}", _STYLES[finding.health])
-        text = Text.assemble(head, f"{finding.name:<16}", f"\n{_MARGIN}".join(lines))
-        console.print(text, soft_wrap=True)
+            yield [*head, (f"{what} {fix}".rstrip(), "")]
     faults = sum(finding.health is Health.WRONG for finding in findings)
     doubts = sum(finding.health is Health.WARNING for finding in findings)
-    console.print(f"\n{amount(faults, 'fault')}, {amount(doubts, 'warning')}.", highlight=False)
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, max(30, width - len(_MARGIN) - 1), break_on_hyphens=False)
+    yield []
+    yield [(f"{amount(faults, 'fault')}, {amount(doubts, 'warning')}.", "")]

@@ -90,8 +90,9 @@ def say_wrapped(line: Line) -> None:
 
 def say_styled(line: Line, *, err: bool = False) -> None:
     """Print one line in its styles, on a terminal that has any."""
-    colours = {} if os.environ.get("NO_COLOR") else {"yellow": {"fg": "yellow"}}
-    styles: dict[str, dict[str, Any]] = {"bold": {"bold": True}, "dim": {"dim": True}, **colours}
+    styles: dict[str, dict[str, Any]] = {"bold": {"bold": True}, "dim": {"dim": True}}
+    if not os.environ.get("NO_COLOR"):
+        styles |= {"green": {"fg": "green"}, "yellow": {"fg": "yellow"}, "red": {"fg": "red", "bold": True}}
     styled = "".join(click.style(text, **styles.get(style, {})) for text, style in line)
     # Otherwise click finds out whether the stream is a terminal.
     click.echo(styled, err=err, color=False if os.environ.get("TERM") in {"dumb", "unknown"} else None)
